@@ -1,0 +1,184 @@
+//! Alerts and their ids.
+//!
+//! An alert's id is derived from what it is about, with no region in it, so two nodes that see the
+//! same thing name it the same and deduplication is free.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::id::Offset;
+use crate::time::EventTime;
+
+/// `SHA-256(rule, key, window)[..16]`, each part behind its length as 32 bits, big-endian.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct AlertId([u8; 16]);
+
+/// Text that is not 32 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("alert id {found:?} is not 32 hexadecimal digits")]
+pub struct AlertIdError {
+    /// The text as found.
+    pub found: String,
+}
+
+impl AlertId {
+    /// The id of the alert that `rule` raises for `key` in `window`.
+    ///
+    /// `window` is the window's end in milliseconds, or the number of the episode for a rule
+    /// without windows, as decimal text.
+    #[must_use]
+    pub fn derive(rule: &str, key: &str, window: &str) -> Self {
+        let mut hasher = Sha256::new();
+        for part in [rule, key, window] {
+            let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+            hasher.update(length.to_be_bytes());
+            hasher.update(part.as_bytes());
+        }
+        let mut id = [0_u8; 16];
+        for (byte, digest) in id.iter_mut().zip(hasher.finalize()) {
+            *byte = digest;
+        }
+        Self(id)
+    }
+}
+
+impl fmt::Display for AlertId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for AlertId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for AlertId {
+    type Err = AlertIdError;
+
+    fn from_str(text: &str) -> Result<Self, AlertIdError> {
+        let broken = || AlertIdError { found: text.to_owned() };
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(broken());
+        }
+        u128::from_str_radix(text, 16).map(|id| Self(id.to_be_bytes())).map_err(|_| broken())
+    }
+}
+
+impl From<AlertId> for String {
+    fn from(id: AlertId) -> Self {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for AlertId {
+    type Error = AlertIdError;
+
+    fn try_from(text: String) -> Result<Self, AlertIdError> {
+        text.parse()
+    }
+}
+
+/// How far an alert has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertState {
+    /// Raised on partial data by a rule that more data could refute.
+    Pending,
+    /// Raised.
+    Firing,
+    /// A pending alert that complete data confirmed.
+    Confirmed,
+    /// A pending alert that complete data refuted.
+    Retracted,
+    /// What it warned of is over.
+    Resolved,
+}
+
+/// How much an alert matters.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// For the record.
+    Info,
+    /// Somebody should look.
+    #[default]
+    Warning,
+    /// Somebody must act.
+    Critical,
+}
+
+impl FromStr for Severity {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "info" => Ok(Self::Info),
+            "warning" => Ok(Self::Warning),
+            "critical" => Ok(Self::Critical),
+            other => Err(format!("{other:?} is not info, warning or critical")),
+        }
+    }
+}
+
+/// An alert as it stands in the topic `alerts`, in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// The alert's id: the same on every node that raises it.
+    pub id: AlertId,
+    /// The rule that raised it.
+    pub rule: String,
+    /// What it is about, for example a device or `sku|location`.
+    pub key: String,
+    /// End of the window in milliseconds, or number of the episode, as decimal text.
+    pub window: String,
+    /// How far it has come.
+    pub state: AlertState,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Counts changes of this alert, from 1.
+    pub revision: u32,
+    /// Event time of what it is about.
+    pub event_time: EventTime,
+    /// The node's wall clock when its last input was captured.
+    pub captured_at: EventTime,
+    /// The node's wall clock when the rule fired.
+    pub detected_at: EventTime,
+    /// Offset of the last record that made it fire, in the log of the node that raised it.
+    pub evidence: Offset,
+    /// Columns of the rule's result by name, each rendered as text.
+    pub values: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_that_only_concatenate_alike_have_different_ids() {
+        let ids = [
+            AlertId::derive("rule", "ab", "1"),
+            AlertId::derive("rule", "a", "b1"),
+            AlertId::derive("rulea", "b", "1"),
+        ];
+
+        assert_ne!(ids[0], ids[1]);
+        assert_ne!(ids[0], ids[2]);
+    }
+
+    #[test]
+    fn an_id_survives_its_text() {
+        let id = AlertId::derive("pm25_high", "Dongsi", "1362096000000");
+
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!("xyz".parse::<AlertId>().unwrap_err().found, "xyz");
+    }
+}

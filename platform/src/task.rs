@@ -1,0 +1,117 @@
+//! Named tasks, tied to the process's shutdown.
+
+use std::future::Future;
+use std::panic::resume_unwind;
+
+use tokio::task::JoinHandle;
+pub use tokio_util::sync::CancellationToken as Token;
+
+/// A running task: await it to learn that it ended.
+#[derive(Debug)]
+#[must_use = "a task without an owner is never awaited"]
+pub struct Task<T> {
+    name: &'static str,
+    handle: JoinHandle<T>,
+}
+
+impl<T> Task<T> {
+    /// The task's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Waits for the task's result; `None` when it was stopped by its token.
+    ///
+    /// # Panics
+    /// With the task's own panic: a broken invariant is not hidden by the task it broke in.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the task running.
+    pub async fn join(self) -> Option<T> {
+        match self.handle.await {
+            Ok(value) => Some(value),
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Err(_) => None,
+        }
+    }
+}
+
+/// Starts a task that is dropped, at its next await, once `token` is cancelled.
+///
+/// A task with work to finish on shutdown watches the token itself and is started with
+/// [`spawn_until_done`].
+#[expect(clippy::disallowed_methods, reason = "the one place that starts tasks")]
+pub fn spawn<F>(name: &'static str, token: &Token, future: F) -> Task<Option<F::Output>>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let token = token.clone();
+    let handle = tokio::spawn(async move {
+        let result = token.run_until_cancelled_owned(future).await;
+        tracing::trace!(task = name, "task ended");
+        result
+    });
+    Task { name, handle }
+}
+
+/// Starts a task that decides itself when it is done.
+#[expect(clippy::disallowed_methods, reason = "the one place that starts tasks")]
+pub fn spawn_until_done<F>(name: &'static str, future: F) -> Task<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    Task { name, handle: tokio::spawn(future) }
+}
+
+/// Runs blocking work on a thread of its own.
+pub fn spawn_blocking<F, T>(name: &'static str, work: F) -> Task<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Task { name, handle: tokio::task::spawn_blocking(work) }
+}
+
+/// Cancels `token` on Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// When the process may not listen to signals.
+///
+/// # Cancel safety
+/// Safe: nothing is taken from the signals before one arrives.
+pub async fn cancel_on_signal(token: Token) -> std::io::Result<()> {
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result?,
+        _ = term.recv() => {}
+        () = token.cancelled() => {}
+    }
+    token.cancel();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_ends_when_its_token_is_cancelled() {
+        let token = Token::new();
+        let task = spawn("waits for ever", &token, std::future::pending::<()>());
+
+        token.cancel();
+
+        assert_eq!(task.join().await, Some(None));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_finishes_gives_its_value() {
+        let task = spawn("adds", &Token::new(), async { 1 + 1 });
+
+        assert_eq!(task.name(), "adds");
+        assert_eq!(task.join().await, Some(Some(2)));
+    }
+}

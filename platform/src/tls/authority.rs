@@ -1,0 +1,140 @@
+//! A fleet's private certificate authority.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
+};
+
+use super::spiffe::{Role, SpiffeId};
+
+/// The authority could not make a key or sign a certificate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// The library refused a key, a name or a signature.
+    #[error("cannot issue a certificate for {subject}")]
+    Issue {
+        /// Who it was for.
+        subject: String,
+        /// What the library said.
+        source: rcgen::Error,
+    },
+    /// The id belongs to another fleet.
+    #[error("{id} is not of fleet {fleet}")]
+    ForeignFleet {
+        /// The id asked for.
+        id: SpiffeId,
+        /// The fleet this authority signs for.
+        fleet: String,
+    },
+}
+
+/// A certificate with its private key, both PEM. The key is secret: write it with mode 0600.
+pub struct Issued {
+    /// The certificate.
+    pub certificate_pem: String,
+    /// Its private key, PKCS #8.
+    pub key_pem: String,
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issued")
+            .field("certificate_pem", &self.certificate_pem)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A fleet's private authority: it signs hubs and agents, with ECDSA P-256 keys.
+pub struct Authority {
+    fleet: String,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    key_pem: String,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("fleet", &self.fleet).finish_non_exhaustive()
+    }
+}
+
+impl Authority {
+    /// Makes a new authority with a new key.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Issue`] when the machine gives no key.
+    pub fn new(fleet: &str) -> Result<Self, AuthorityError> {
+        let subject = format!("the authority of {fleet}");
+        let failed = |source| AuthorityError::Issue { subject: subject.clone(), source };
+        let key = KeyPair::generate().map_err(failed)?;
+        Self::from_key(fleet, key).map_err(failed)
+    }
+
+    fn from_key(fleet: &str, key: KeyPair) -> Result<Self, rcgen::Error> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, format!("Headland {fleet}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key_pem = key.serialize_pem();
+        let issuer = CertifiedIssuer::self_signed(params, key)?;
+        Ok(Self { fleet: fleet.to_owned(), issuer, key_pem })
+    }
+
+    /// The authority's own certificate, PEM: what every node trusts.
+    #[must_use]
+    pub fn certificate_pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// The authority's private key, PEM. Keep it away from hubs and agents.
+    #[must_use]
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
+    }
+
+    /// Signs a new key for a hub or an agent.
+    ///
+    /// A hub may serve and dial; an agent may only dial.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] when the id is of another fleet or the library refuses it.
+    pub fn issue(&self, id: &SpiffeId) -> Result<Issued, AuthorityError> {
+        if id.fleet != self.fleet {
+            let fleet = self.fleet.clone();
+            return Err(AuthorityError::ForeignFleet { id: id.clone(), fleet });
+        }
+        self.sign(id).map_err(|source| AuthorityError::Issue { subject: id.to_string(), source })
+    }
+
+    fn sign(&self, id: &SpiffeId) -> Result<Issued, rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(vec![id.server_name()])?;
+        params.subject_alt_names.push(SanType::URI(id.to_string().try_into()?));
+        params.distinguished_name.push(DnType::CommonName, id.server_name());
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = match id.role {
+            Role::Hub(_) => {
+                vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
+            }
+            Role::Agent(_) => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        };
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Issued { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_another_fleet_is_refused() {
+        let authority = Authority::new("shop").unwrap();
+        let id: SpiffeId = "spiffe://other/region/eu/agent/a".parse().unwrap();
+
+        assert_eq!(
+            authority.issue(&id).unwrap_err().to_string(),
+            "spiffe://other/region/eu/agent/a is not of fleet shop"
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! Identities read from files, and the configurations made of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use super::spiffe::SpiffeId;
+
+/// The protocol name both sides of a link agree on.
+pub const ALPN: &[u8] = b"headland/1";
+
+/// A certificate, key or authority that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// A file cannot be read as PEM.
+    #[error("cannot read {what} from {path}")]
+    Pem {
+        /// What was expected in the file.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        source: rustls_pki_types::pem::Error,
+    },
+    /// A file holds no certificate.
+    #[error("{path} holds no certificate")]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The certificate names no hub and no agent.
+    #[error("the certificate in {path} has no URI of the form spiffe://<fleet>/region/<region>/…")]
+    NoSpiffeId {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Key, certificate and authority do not make a TLS configuration.
+    #[error("cannot use the certificate in {path} with its key and authority")]
+    Unusable {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What rustls said.
+        source: rustls::Error,
+    },
+    /// The authority's certificates cannot verify clients.
+    #[error("cannot verify peers by the authority in {path}")]
+    Authority {
+        /// The authority's file.
+        path: PathBuf,
+        /// What rustls said.
+        source: rustls::server::VerifierBuilderError,
+    },
+}
+
+/// Who this process is on the network, and whom it trusts.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    id: SpiffeId,
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+}
+
+impl Identity {
+    /// Reads certificate chain, private key and trusted authority, all PEM.
+    ///
+    /// # Errors
+    /// [`IdentityError`] naming the file when one is absent, is not what was expected, or does
+    /// not fit the others.
+    pub fn load(ca: &Path, certificate: &Path, key: &Path) -> Result<Self, IdentityError> {
+        let roots = read_roots(ca)?;
+        let chain = read_certificates("certificates", certificate)?;
+        let id = chain
+            .first()
+            .and_then(peer_id)
+            .ok_or_else(|| IdentityError::NoSpiffeId { path: certificate.to_owned() })?;
+        let key = PrivateKeyDer::from_pem_file(key).map_err(|source| IdentityError::Pem {
+            what: "a private key",
+            path: key.to_owned(),
+            source,
+        })?;
+        let server = server_config(ca, certificate, &roots, (chain.clone(), key.clone_key()))?;
+        let client = client_config(certificate, roots, (chain, key))?;
+        Ok(Self { id, server: Arc::new(server), client: Arc::new(client) })
+    }
+
+    /// Who this process is.
+    #[must_use]
+    pub const fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    /// TLS 1.3 for accepting peers: both sides show certificates.
+    #[must_use]
+    pub fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server)
+    }
+
+    /// TLS 1.3 for dialling peers: both sides show certificates.
+    #[must_use]
+    pub fn client(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.client)
+    }
+}
+
+/// Who a peer's certificate says it is; `None` when it has no SPIFFE id of our form.
+#[must_use]
+pub fn peer_id(certificate: &CertificateDer<'_>) -> Option<SpiffeId> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let names = parsed.subject_alternative_name().ok()??;
+    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(uri.parse().ok()),
+        _ => None,
+    });
+    // A SPIFFE certificate has exactly one URI; with two nobody could say who it is.
+    match (uris.next(), uris.next()) {
+        (Some(id), None) => id,
+        _ => None,
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn read_certificates(
+    what: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let failed = |source| IdentityError::Pem { what, path: path.to_owned(), source };
+    let chain = CertificateDer::pem_file_iter(path)
+        .map_err(failed)?
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?;
+    if chain.is_empty() {
+        return Err(IdentityError::NoCertificate { path: path.to_owned() });
+    }
+    Ok(chain)
+}
+
+fn read_roots(ca: &Path) -> Result<Arc<RootCertStore>, IdentityError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_certificates("the authority's certificates", ca)? {
+        roots
+            .add(certificate)
+            .map_err(|source| IdentityError::Unusable { path: ca.to_owned(), source })?;
+    }
+    Ok(Arc::new(roots))
+}
+
+type ChainAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn server_config(
+    ca: &Path,
+    certificate: &Path,
+    roots: &Arc<RootCertStore>,
+    (chain, key): ChainAndKey,
+) -> Result<ServerConfig, IdentityError> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider())
+        .build()
+        .map_err(|source| IdentityError::Authority { path: ca.to_owned(), source })?;
+    let unusable = |source| IdentityError::Unusable { path: certificate.to_owned(), source };
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(unusable)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, key)
+        .map_err(unusable)?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(config)
+}
+
+fn client_config(
+    certificate: &Path,
+    roots: Arc<RootCertStore>,
+    (chain, key): ChainAndKey,
+) -> Result<ClientConfig, IdentityError> {
+    let unusable = |source| IdentityError::Unusable { path: certificate.to_owned(), source };
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(unusable)?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(unusable)?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::Authority;
+
+    fn write(folder: &Path, authority: &Authority, id: &str) -> [PathBuf; 3] {
+        let issued = authority.issue(&id.parse().unwrap()).unwrap();
+        let paths = ["ca.pem", "node.pem", "node.key"].map(|name| folder.join(name));
+        let contents = [authority.certificate_pem(), issued.certificate_pem, issued.key_pem];
+        for (path, content) in paths.iter().zip(contents) {
+            std::fs::write(path, content).unwrap();
+        }
+        paths
+    }
+
+    #[test]
+    fn an_identity_knows_who_it_is_from_its_certificate() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("shop").unwrap();
+        let id = "spiffe://shop/region/eu/hub/hub-1";
+
+        let [ca, certificate, key] = write(folder.path(), &authority, id);
+        let identity = Identity::load(&ca, &certificate, &key).unwrap();
+
+        assert_eq!(identity.id().to_string(), id);
+        assert_eq!(identity.server().alpn_protocols, [ALPN.to_vec()]);
+    }
+
+    #[test]
+    fn a_key_that_is_not_the_certificates_is_named_with_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("shop").unwrap();
+        let [ca, certificate, key] =
+            write(folder.path(), &authority, "spiffe://shop/region/eu/hub/hub-1");
+        let other = authority.issue(&"spiffe://shop/region/eu/agent/a".parse().unwrap()).unwrap();
+        std::fs::write(&key, other.key_pem).unwrap();
+
+        let error = Identity::load(&ca, &certificate, &key).unwrap_err();
+
+        let path = certificate.display();
+        assert_eq!(
+            error.to_string(),
+            format!("cannot use the certificate in {path} with its key and authority")
+        );
+    }
+
+    #[test]
+    fn an_absent_file_is_named() {
+        let error =
+            Identity::load(Path::new("no/ca.pem"), Path::new("c"), Path::new("k")).unwrap_err();
+
+        assert_eq!(error.to_string(), "cannot read the authority's certificates from no/ca.pem");
+    }
+}

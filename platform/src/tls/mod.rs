@@ -1,0 +1,16 @@
+//! TLS identities, the private authority, and the one crypto provider.
+//!
+//! Every socket of ours speaks TLS 1.3 with certificates on both sides. Who a peer is, is the URI
+//! in its certificate; what it may publish follows from that and the hub's configuration, never
+//! from a payload.
+
+/// SPIFFE ids: who a certificate belongs to.
+mod spiffe;
+/// A fleet's private certificate authority.
+mod authority;
+/// Identities read from files, and the configurations made of them.
+mod identity;
+
+pub use authority::{Authority, AuthorityError, Issued};
+pub use identity::{ALPN, Identity, IdentityError, peer_id};
+pub use spiffe::{Role, SpiffeId, SpiffeIdError};

@@ -1,1 +1,42 @@
-//! Placeholder until its first working slice.
+//! A WAN in user space: delay, jitter, loss, rate, and cuts, the same for the same seed.
+//!
+//! The core is sans-IO. [`Path`] shapes one direction, [`Shaper`] two of them: datagrams and the
+//! time go in, datagrams come out when they are due, and counters say what became of the rest.
+//! [`relay`] drives a [`Shaper`] between real UDP sockets without any privilege.
+//!
+//! It does *not* know anything of Headland: it sees datagrams, not links, regions or records. It
+//! does not shape TCP, and it does not read a clock: the caller brings the time.
+//!
+//! Main types: [`Profile`], [`Shaper`], [`Cut`], [`Relay`] and its [`RelayHandle`].
+//!
+//! ```
+//! use std::time::Duration;
+//! use headland_wan::{Datagram, Direction, PathProfile, Profile, Shaper};
+//!
+//! let slow = PathProfile { delay: Duration::from_millis(40), ..PathProfile::default() };
+//! let mut wan = Shaper::new(Profile { to_target: slow, from_target: slow }, 7);
+//! let ping = Datagram { client: "127.0.0.1:9".parse().unwrap(), bytes: b"ping".to_vec() };
+//! wan.on_datagram(Duration::ZERO, Direction::ToTarget, ping.clone());
+//!
+//! assert_eq!(wan.poll_output(Duration::from_millis(39)), None);
+//! assert_eq!(wan.poll_output(Duration::from_millis(40)), Some((Direction::ToTarget, ping)));
+//! ```
+
+/// Chances, rates, sizes and durations as profiles write them.
+pub mod quantity;
+/// What a path does to datagrams, readable from TOML.
+pub mod profile;
+/// One direction: delay, jitter, loss, duplication, rate and its bounded queue.
+pub mod path;
+/// Both directions, and cuts.
+pub mod shaper;
+/// The clients of a relay and their sockets, bounded in number.
+mod flow;
+/// The tokio driver: a UDP relay that needs no privilege.
+pub mod relay;
+
+pub use path::{Datagram, Path, PathCounters};
+pub use profile::{PathProfile, Profile};
+pub use quantity::{Chance, QuantityError, QueueSize, Rate};
+pub use relay::{BindError, Relay, RelayError, RelayHandle};
+pub use shaper::{Counters, Cut, Direction, Shaper};

@@ -1,0 +1,233 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::quantity::{Chance, QueueSize, Rate};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+fn datagram(tag: u32, length: usize) -> Datagram {
+    let mut bytes = tag.to_be_bytes().to_vec();
+    bytes.resize(length.max(4), 0);
+    Datagram { client: ([127, 0, 0, 1], 9).into(), bytes }
+}
+
+fn tag(datagram: &Datagram) -> u32 {
+    u32::from_be_bytes(datagram.bytes[..4].try_into().unwrap())
+}
+
+/// Takes out all that is due at `now`.
+fn drain(path: &mut Path, now: Duration) -> Vec<u32> {
+    std::iter::from_fn(|| path.poll_output(now)).map(|datagram| tag(&datagram)).collect()
+}
+
+/// Sends `count` datagrams of 100 bytes one millisecond apart and takes all out at the end.
+fn survivors(profile: PathProfile, seed: u64, count: u32) -> Vec<u32> {
+    let mut path = Path::new(profile, seed);
+    for number in 0..count {
+        path.on_datagram(millis(u64::from(number)), datagram(number, 100));
+    }
+    drain(&mut path, millis(u64::from(count)) + 10 * SECOND)
+}
+
+fn lossy(parts: u32) -> PathProfile {
+    PathProfile { loss: Chance::parts_per_million(parts), ..PathProfile::default() }
+}
+
+#[test]
+fn a_datagram_comes_out_when_its_delay_is_over() {
+    let mut path = Path::new(PathProfile { delay: millis(40), ..PathProfile::default() }, 1);
+
+    path.on_datagram(millis(5), datagram(7, 10));
+
+    assert_eq!(path.poll_timeout(), Some(millis(45)));
+    assert_eq!(path.poll_output(millis(44)), None);
+    assert_eq!(path.poll_output(millis(45)), Some(datagram(7, 10)));
+    assert_eq!(path.poll_timeout(), None);
+}
+
+#[test]
+fn the_same_seed_loses_the_same_datagrams() {
+    let profile = lossy(300_000);
+
+    let first = survivors(profile, 42, 500);
+
+    assert_eq!(survivors(profile, 42, 500), first);
+    assert_ne!(survivors(profile, 43, 500), first);
+}
+
+#[test]
+fn a_cut_does_not_shift_the_fates_of_later_datagrams() {
+    let whole = survivors(lossy(300_000), 42, 200);
+    let mut path = Path::new(lossy(300_000), 42);
+
+    path.cut();
+    (0..100).for_each(|number| path.on_datagram(SECOND, datagram(number, 100)));
+    path.heal();
+    (100..200).for_each(|number| path.on_datagram(SECOND, datagram(number, 100)));
+
+    let later: Vec<u32> = whole.into_iter().filter(|number| *number >= 100).collect();
+    assert_eq!(drain(&mut path, SECOND), later);
+}
+
+#[test]
+fn loss_stays_near_its_chance() {
+    let kept = survivors(lossy(100_000), 7, 10_000).len();
+
+    // Five standard deviations of a binomial with n = 10,000 and p = 0.9 are 150.
+    assert!((8_850..=9_150).contains(&kept), "{kept}");
+}
+
+#[test]
+fn a_doubled_datagram_arrives_twice_and_is_counted() {
+    let mut path =
+        Path::new(PathProfile { duplication: Chance::ALWAYS, ..PathProfile::default() }, 1);
+
+    path.on_datagram(Duration::ZERO, datagram(3, 10));
+
+    assert_eq!(drain(&mut path, Duration::ZERO), [3, 3]);
+    assert_eq!((path.counters().duplicated, path.counters().forwarded), (1, 2));
+}
+
+#[test]
+fn datagrams_leave_at_the_rate() {
+    let rate = Rate::bits_per_second(8_000_000);
+    let mut path = Path::new(PathProfile { rate, ..PathProfile::default() }, 1);
+
+    (0..3).for_each(|number| path.on_datagram(Duration::ZERO, datagram(number, 1_000)));
+
+    assert_eq!(drain(&mut path, millis(1)), [0]);
+    assert_eq!(drain(&mut path, millis(2)), [1]);
+    assert_eq!(drain(&mut path, millis(3)), [2]);
+}
+
+#[test]
+fn a_full_queue_drops_what_comes_next() {
+    let rate = Rate::bits_per_second(8_000_000);
+    let queue = QueueSize::bytes(3_000);
+    let mut path = Path::new(PathProfile { rate, queue, ..PathProfile::default() }, 1);
+
+    (0..5).for_each(|number| path.on_datagram(Duration::ZERO, datagram(number, 1_000)));
+
+    assert_eq!(drain(&mut path, SECOND), [0, 1, 2]);
+    assert_eq!(path.counters().queue_drops, 2);
+}
+
+#[test]
+fn a_queue_with_room_again_takes_datagrams_again() {
+    let rate = Rate::bits_per_second(8_000_000);
+    let queue = QueueSize::bytes(1_000);
+    let mut path = Path::new(PathProfile { rate, queue, ..PathProfile::default() }, 1);
+
+    path.on_datagram(Duration::ZERO, datagram(0, 1_000));
+    path.on_datagram(Duration::ZERO, datagram(1, 1_000));
+    path.on_datagram(millis(1), datagram(2, 1_000));
+
+    assert_eq!(drain(&mut path, SECOND), [0, 2]);
+}
+
+#[test]
+fn bytes_in_flight_are_bounded_without_a_rate() {
+    let mut path = Path::new(PathProfile { delay: SECOND, ..PathProfile::default() }, 1);
+    let half = IN_FLIGHT_BYTES_LIMIT / 2;
+
+    (0..3).for_each(|number| path.on_datagram(Duration::ZERO, datagram(number, half)));
+
+    assert_eq!(path.counters().queue_drops, 1);
+    assert_eq!(drain(&mut path, SECOND), [0, 1]);
+}
+
+#[test]
+fn a_cut_loses_what_travels_and_what_is_sent_until_it_heals() {
+    let mut path = Path::new(PathProfile { delay: millis(40), ..PathProfile::default() }, 1);
+
+    path.on_datagram(millis(0), datagram(0, 10));
+    path.cut();
+    path.on_datagram(millis(1), datagram(1, 10));
+    path.heal();
+    path.on_datagram(millis(2), datagram(2, 10));
+
+    assert_eq!(drain(&mut path, SECOND), [2]);
+    assert_eq!(path.counters().cut, 2);
+}
+
+#[test]
+fn a_datagram_taken_out_late_shows_as_timer_lag() {
+    let mut path = Path::new(PathProfile { delay: millis(10), ..PathProfile::default() }, 1);
+
+    path.on_datagram(Duration::ZERO, datagram(0, 10));
+    drain(&mut path, millis(13));
+
+    assert_eq!(path.counters().timer_lag_max, millis(3));
+}
+
+#[test]
+fn another_profile_leaves_what_travels_alone() {
+    let mut path = Path::new(PathProfile { delay: millis(40), ..PathProfile::default() }, 1);
+
+    path.on_datagram(Duration::ZERO, datagram(0, 10));
+    path.set_profile(PathProfile::default());
+    path.on_datagram(Duration::ZERO, datagram(1, 10));
+
+    assert_eq!(drain(&mut path, Duration::ZERO), [1]);
+    assert_eq!(drain(&mut path, millis(40)), [0]);
+}
+
+fn profiles() -> impl Strategy<Value = PathProfile> {
+    let rates = prop_oneof![Just(None), (10_000..10_000_000_u64).prop_map(Rate::bits_per_second)];
+    (0..100_u64, 0..100_u64, 0..300_000_u32, 0..300_000_u32, rates, 0..20_000_u64).prop_map(
+        |(delay, jitter, loss, duplication, rate, queue)| PathProfile {
+            delay: millis(delay),
+            jitter: millis(jitter),
+            loss: Chance::parts_per_million(loss),
+            duplication: Chance::parts_per_million(duplication),
+            rate,
+            queue: QueueSize::bytes(queue),
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn order_is_kept_without_jitter(
+        profile in profiles(), gaps in vec(0..20_u64, 1..100), seed: u64,
+    ) {
+        let mut path = Path::new(PathProfile { jitter: Duration::ZERO, ..profile }, seed);
+        let mut now = Duration::ZERO;
+        for (number, gap) in (0..).zip(&gaps) {
+            now += millis(*gap);
+            path.on_datagram(now, datagram(number, 500));
+        }
+
+        let arrived = drain(&mut path, now + 1_000 * SECOND);
+
+        prop_assert!(arrived.is_sorted(), "{:?}", arrived);
+    }
+
+    #[test]
+    fn every_datagram_is_counted_exactly_once(
+        profile in profiles(), gaps in vec(0..20_u64, 1..100), cut_at in 0..100_u32, seed: u64,
+    ) {
+        let mut path = Path::new(profile, seed);
+        let mut now = Duration::ZERO;
+        for (number, gap) in (0..).zip(&gaps) {
+            now += millis(*gap);
+            if number == cut_at {
+                path.cut();
+            }
+            path.on_datagram(now, datagram(number, 500));
+            drain(&mut path, now);
+        }
+        drain(&mut path, now + 1_000 * SECOND);
+
+        let PathCounters { forwarded, lost, cut, queue_drops, duplicated, .. } = path.counters();
+        let sent = u64::try_from(gaps.len()).unwrap();
+        prop_assert_eq!(forwarded + lost + cut + queue_drops, sent + duplicated);
+        prop_assert_eq!(path.poll_timeout(), None);
+        prop_assert_eq!(path.in_flight_bytes, 0);
+    }
+}

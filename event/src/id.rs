@@ -202,9 +202,20 @@ number!(
     CommitNumber,
     u64
 );
+number!(
+    /// Index of a partition announced on one connection of a link, from 0, in the order announced.
+    ChannelId,
+    u32
+);
+number!(
+    /// How often the receiver of a channel has said where it stands, from 1 for the first time.
+    ChannelEpoch,
+    u64
+);
 counted!(Offset);
 counted!(Sequence);
 counted!(CommitNumber);
+counted!(ChannelEpoch);
 
 /// 128-bit random id of a stream: one partition of one topic as its first durable writer wrote it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -340,6 +351,14 @@ mod tests {
         for name in ["", ".", "..", "a/b", "a b", "ä"] {
             assert_eq!(TopicName::new(name).unwrap_err().found, name);
         }
+    }
+
+    #[test]
+    fn a_channel_epoch_follows_the_one_before_it() {
+        let first = ChannelEpoch::new(1);
+
+        assert_eq!(first.after(1), ChannelEpoch::new(2));
+        assert_eq!(first.after(1).since(first), 1);
     }
 
     #[test]

@@ -53,8 +53,8 @@ pub use clock::{Actor, VectorClock};
 pub use entry::{Entry, Stamp, VerdictAt};
 pub use hlc::{Hlc, HlcClock};
 pub use id::{
-    AgentName, CommitNumber, Dot, HubName, Incarnation, NameError, Offset, PartitionIndex,
-    RegionId, Sequence, StreamId, TopicName, TopicPartition,
+    AgentName, ChannelEpoch, ChannelId, CommitNumber, Dot, HubName, Incarnation, NameError, Offset,
+    PartitionIndex, RegionId, Sequence, StreamId, TopicName, TopicPartition,
 };
 pub use keymap::{KeyMap, KeySet};
 pub use progress::{EventClock, Promise, Verdict};

@@ -54,12 +54,18 @@ impl fmt::Display for Hlc {
 ///
 /// # Source
 /// Kulkarni, Demirbas et al., "Logical Physical Clocks", 2014, figure 5.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct HlcClock {
     last: Hlc,
 }
 
 impl HlcClock {
+    /// A clock that has given and seen nothing.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { last: Hlc::new(EventTime::MIN, 0) }
+    }
+
     /// A timestamp for a local event at wall time `now`, later than every one before it.
     pub fn tick(&mut self, now: EventTime) -> Hlc {
         let fresh = Hlc::new(now, 0);
@@ -73,13 +79,19 @@ impl HlcClock {
     }
 }
 
+impl Default for HlcClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn timestamps_grow_even_when_the_wall_clock_goes_back() {
-        let mut clock = HlcClock::default();
+        let mut clock = HlcClock::new();
 
         let first = clock.tick(EventTime::from_millis(100));
         let second = clock.tick(EventTime::from_millis(50));
@@ -90,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_timestamp_after_an_observed_one_is_later_than_it() {
-        let mut clock = HlcClock::default();
+        let mut clock = HlcClock::new();
         let seen = Hlc::new(EventTime::from_millis(900), u32::MAX);
 
         clock.observe(seen);

@@ -60,6 +60,6 @@ pub use keymap::{KeyMap, KeySet};
 pub use progress::{EventClock, Promise, Verdict};
 pub use random::{Random, SeededRandom};
 pub use record::{Header, Record};
-pub use time::{ByteCount, EventTime, Monotonic};
+pub use time::{ByteCount, EventTime, Monotonic, Now};
 pub use topic::{Lane, mirrored_name};
 pub use trace::TraceParent;

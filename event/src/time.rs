@@ -93,6 +93,15 @@ impl Monotonic {
     }
 }
 
+/// One reading of both clocks, for what needs an interval and a date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// The process's monotonic clock: for timeouts and intervals.
+    pub monotonic: Monotonic,
+    /// The machine's wall clock: for dates that others read.
+    pub wall: EventTime,
+}
+
 /// A number of bytes.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,

@@ -1,0 +1,141 @@
+//! `cargo xtask ci`: the areas beyond `check`, each timed against a limit that is only reported.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use toml::Table;
+
+use crate::skips;
+use crate::step::{self, Outcome};
+use crate::workspace::{Package, Workspace};
+
+/// What an area may take once everything is built.
+const AREA_LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs every area, also after one failed, and says which did and what was skipped.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let packages = workspace.packages()?;
+    let mut outcomes = vec![build(workspace)?];
+    for package in packages.iter().filter(|package| has_integration_tests(workspace, package)) {
+        outcomes.push(integration(workspace, package)?);
+    }
+    outcomes.push(step::run_kept(
+        "doc tests",
+        workspace.cargo().args(["test", "--workspace", "--doc", "--locked"]),
+    )?);
+    for package in &packages {
+        for features in features(&package.manifest)? {
+            outcomes.push(feature_check(workspace, package, &features)?);
+        }
+    }
+    outcomes.extend(deny(workspace)?);
+    let log: String = outcomes.iter().map(|outcome| outcome.output.as_str()).collect();
+    let skipped = skips::check(workspace, &log);
+    step::conclude(&outcomes, AREA_LIMIT)?;
+    skipped
+}
+
+/// Building is an area of its own, so that the others show what their tests take.
+fn build(workspace: &Workspace) -> Result<Outcome> {
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--workspace", "--no-run", "--locked"]);
+    step::run("build of all tests", &mut cargo)
+}
+
+fn has_integration_tests(workspace: &Workspace, package: &Package) -> bool {
+    let folder = workspace.root().join(&package.folder).join("tests");
+    folder.read_dir().is_ok_and(|mut entries| {
+        entries.any(|entry| {
+            entry.is_ok_and(|entry| entry.path().extension().is_some_and(|name| name == "rs"))
+        })
+    })
+}
+
+fn integration(workspace: &Workspace, package: &Package) -> Result<Outcome> {
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--package", &package.name, "--test", "*", "--locked"]);
+    step::run_kept(&format!("integration {}", package.name), &mut cargo)
+}
+
+/// Each way of building a package that the default build does not show: without its default
+/// features, and with each feature alone.
+fn features(manifest: &str) -> Result<Vec<String>> {
+    let manifest: Table = manifest.parse().context("cannot parse a manifest")?;
+    let Some(table) = manifest.get("features").and_then(toml::Value::as_table) else {
+        return Ok(Vec::new());
+    };
+    let named = table.keys().filter(|name| *name != "default").cloned();
+    Ok(std::iter::once(String::new()).chain(named).collect())
+}
+
+fn feature_check(workspace: &Workspace, package: &Package, feature: &str) -> Result<Outcome> {
+    let name = match feature {
+        "" => format!("{} without features", package.name),
+        feature => format!("{} with {feature} only", package.name),
+    };
+    let mut cargo = workspace.cargo();
+    cargo.args(["check", "--package", &package.name, "--no-default-features", "--locked"]);
+    if !feature.is_empty() {
+        cargo.args(["--features", feature]);
+    }
+    step::run(&name, &mut cargo)
+}
+
+/// `cargo deny`, or nothing but a word when it is not installed.
+///
+/// Its advisory database comes over the network, so that check may be out of reach while the
+/// others are not: they are run apart, and an unreachable database fails nothing.
+fn deny(workspace: &Workspace) -> Result<Vec<Outcome>> {
+    if !is_installed(workspace, "deny") {
+        eprintln!("==> cargo deny is not installed: licences, bans and advisories not checked");
+        return Ok(Vec::new());
+    }
+    let local = ["bans", "licenses", "sources"];
+    let mut outcomes = vec![step::run_kept(
+        "deny: bans, licences, sources",
+        workspace.cargo().args(["deny", "check"]).args(local),
+    )?];
+    let mut advisories = step::run_kept(
+        "deny: advisories",
+        workspace.cargo().args(["deny", "check", "advisories"]),
+    )?;
+    if !advisories.is_success && is_out_of_reach(&advisories.output) {
+        advisories.name = "deny: advisories not checked, their database is out of reach".into();
+        advisories.is_success = true;
+    }
+    outcomes.push(advisories);
+    Ok(outcomes)
+}
+
+fn is_installed(workspace: &Workspace, subcommand: &str) -> bool {
+    let output = workspace.cargo().args([subcommand, "--version"]).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+fn is_out_of_reach(output: &str) -> bool {
+    output.contains("failed to fetch advisory database")
+        || output.contains("failed to load advisory database")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_feature_but_the_default_is_built_alone() {
+        let manifest = "[features]\ndefault = [\"disk\"]\nconformance = []\ndisk = []\n";
+
+        assert_eq!(features(manifest).unwrap(), ["", "conformance", "disk"]);
+    }
+
+    #[test]
+    fn a_package_without_features_has_nothing_more_to_build() {
+        assert_eq!(features("[package]\nname = \"x\"\n").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_unreachable_advisory_database_is_told_from_an_advisory() {
+        assert!(is_out_of_reach("error: failed to fetch advisory database https://…"));
+        assert!(!is_out_of_reach("error[unmaintained]: bincode is unmaintained"));
+    }
+}

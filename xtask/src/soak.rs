@@ -1,0 +1,130 @@
+//! `cargo xtask soak NAME --json`: measurements that take long, each one JSON object.
+
+/// The quickstart for many seeds in a row.
+mod seeds;
+/// The README's commands on a bare Debian.
+mod fresh_machine;
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::step;
+use crate::workspace::Workspace;
+
+/// A measurement that can be asked for by name.
+struct Soak {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Workspace, &[String]) -> Result<Measured>,
+}
+
+/// What a soak found.
+struct Measured {
+    /// Whether what the project promises held.
+    is_green: bool,
+    /// What was measured, with units in the names.
+    result: Value,
+}
+
+const SOAKS: [Soak; 2] = [
+    Soak {
+        name: "quickstart",
+        what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
+        run: seeds::run,
+    },
+    Soak {
+        name: "fresh-machine",
+        what: "the README's commands on a bare Debian 12: minutes and disk (root, debootstrap)",
+        run: fresh_machine::run,
+    },
+];
+
+/// Runs the named soak, or lists them.
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    let is_json = arguments.iter().any(|argument| argument == "--json");
+    let rest: Vec<String> =
+        arguments.iter().filter(|argument| *argument != "--json").cloned().collect();
+    let Some((name, rest)) = rest.split_first() else {
+        for Soak { name, what, .. } in &SOAKS {
+            eprintln!("{name:<16} {what}");
+        }
+        return Ok(());
+    };
+    let soak = SOAKS.iter().find(|soak| soak.name == name);
+    let Some(soak) = soak else { bail!("no soak `{name}`; `cargo xtask soak` lists them") };
+    let measured = (soak.run)(workspace, rest)?;
+    let report = report(workspace, soak.name, arguments, &measured)?;
+    print(&report, is_json)?;
+    if measured.is_green { Ok(()) } else { bail!("{name} is not green") }
+}
+
+fn report(
+    workspace: &Workspace,
+    name: &str,
+    arguments: &[String],
+    measured: &Measured,
+) -> Result<Value> {
+    let mut git = Command::new("git");
+    git.args(["describe", "--always", "--dirty"]).current_dir(workspace.root());
+    let commit = step::capture(&mut git)?;
+    let date = step::capture(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]))?;
+    Ok(json!({
+        "name": name,
+        "commit": commit.trim(),
+        "date": date.trim(),
+        "command": format!("cargo xtask soak {}", arguments.join(" ")),
+        "conditions": conditions()?,
+        "result": measured.result,
+    }))
+}
+
+/// What the figures depend on besides the commit.
+fn conditions() -> Result<Value> {
+    let cores = std::thread::available_parallelism().context("cannot count the cores")?;
+    let system = step::capture(Command::new("uname").arg("-srm"))?;
+    let rustc = step::capture(Command::new("rustc").arg("--version"))?;
+    Ok(json!({ "cores": cores.get(), "system": system.trim(), "rustc": rustc.trim() }))
+}
+
+#[expect(clippy::print_stdout, reason = "the report is this command's output")]
+fn print(report: &Value, is_json: bool) -> Result<()> {
+    if is_json {
+        println!("{report}");
+    } else {
+        println!("{}", serde_json::to_string_pretty(report).context("cannot write the report")?);
+    }
+    Ok(())
+}
+
+/// The value after `--name` in a list of arguments, which may hold nothing else.
+fn option<'a>(arguments: &'a [String], name: &str) -> Result<Option<&'a str>> {
+    match arguments {
+        [] => Ok(None),
+        [option, value] if option == name => Ok(Some(value)),
+        other => bail!("only `{name} VALUE` is understood here, found `{}`", other.join(" ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_is_absent_present_or_refused() {
+        let given = ["--seeds".to_owned(), "3".to_owned()];
+
+        assert_eq!(option(&[], "--seeds").unwrap(), None);
+        assert_eq!(option(&given, "--seeds").unwrap(), Some("3"));
+        assert!(option(&given[..1], "--seeds").is_err());
+        assert!(option(&given, "--mirror").is_err());
+    }
+
+    #[test]
+    fn soaks_have_names_of_their_own() {
+        let names: std::collections::BTreeSet<&str> = SOAKS.iter().map(|soak| soak.name).collect();
+
+        assert_eq!(names.len(), SOAKS.len());
+    }
+}

@@ -1,1 +1,105 @@
-//! Placeholder until its first working slice.
+//! One durable journal per node: atomic commits over partitions, and a cache of state.
+//!
+//! A commit is any number of batches for any partitions and any changes of state; it becomes
+//! durable as one frame of one file, and a group of commits with one barrier. Readers follow while
+//! the writer goes on. What the format promises after a crash is in `docs/specs/store.md`.
+//!
+//! The crate does *not* know what a record means, who sends it, or what time it is; it starts no
+//! thread and no task. It does not yet clean old data, quarantine damage, or keep directories of
+//! closed files: opening reads the whole journal once.
+//!
+//! Main types: [`LogStore`] and [`LogReader`] are the contract, [`Commit`] what goes in,
+//! [`StateStore`] what state is read by. [`MemoryStore`] implements them over a [`MemoryDisk`]
+//! that can lose power, `DiskStore` (feature `disk`) over a directory; both write the same bytes
+//! through the same code.
+//!
+//! ```
+//! use headland_event::{
+//!     Batch, ByteCount, Dot, Entry, EventTime, Incarnation, Offset, PartitionIndex, Record,
+//!     Sequence, StreamId, TopicName, TopicPartition,
+//! };
+//! use headland_storage::{
+//!     Commit, LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions, Survival,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let disk = MemoryDisk::new(1);
+//! let mut store = MemoryStore::open(&disk, OpenOptions::new(2))?;
+//! let partition = TopicPartition::new(TopicName::new("air.readings")?, PartitionIndex::new(0));
+//! let stream = StreamId::new([7; 16]);
+//! let dot = Dot { stream, incarnation: store.incarnation(), sequence: Sequence::new(1) };
+//! let batch = Batch::encode(&[Record::new(EventTime::from_millis(0), "Dongsi", "{}")])?;
+//! let entry = Entry { base: Offset::new(0), dot, stamp: None, batch };
+//! let commit = Commit { entries: vec![(partition.clone(), entry.clone())], state: vec![] };
+//!
+//! let appended = store.append(&[commit])?;
+//! disk.crash(Survival::Nothing);
+//!
+//! let store = MemoryStore::open(&disk, OpenOptions::new(3))?;
+//! let reader = store.reader();
+//! assert_eq!(reader.last_commit(), appended.last);
+//! let read = reader.read(&partition, Offset::new(0), ByteCount::mebibytes(1))?;
+//! assert_eq!(read, [entry]);
+//! # Ok(())
+//! # }
+//! ```
+
+/// What a caller hands in to be made durable together.
+mod commit;
+/// The contract of a node's log.
+mod log;
+/// State, and what it may be cached in.
+mod state;
+/// A store: the journal, and the cache of the state that its commits left.
+mod store;
+/// The writer of the journal.
+mod journal;
+/// Room kept so that alerts still get through on a full disk.
+mod reserve;
+/// A group of commits encoded in one buffer.
+mod group;
+/// Bodies of commit frames.
+mod body;
+/// Headers of journal files and of frames.
+mod frame;
+/// Where commits and offsets are.
+mod index;
+/// Reads a journal while its writer goes on.
+mod reader;
+/// Walks the frames of one file.
+mod cursor;
+/// Finds out, from the files alone, what was acknowledged.
+mod recovery;
+/// What follows the last valid frame of a file.
+mod tail;
+/// Which life of which data directory this is.
+mod identity;
+/// What can be wrong with bytes and with a journal.
+mod fault;
+/// What holds the journal's files.
+mod medium;
+/// A disk in memory that loses power.
+mod memory;
+/// A directory on a disk.
+#[cfg(feature = "disk")]
+mod disk;
+/// The suite that every backend passes.
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+
+pub use commit::{
+    Appended, Commit, Priority, StateChange, StateOwner, StateOwnerError, StoredCommit,
+};
+#[cfg(feature = "disk")]
+pub use disk::{DiskFile, DiskMedium, DiskStore, SledState};
+pub use fault::{Corruption, Fault, OpenError};
+pub use log::{
+    AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore, ReadError,
+};
+pub use medium::{Medium, MediumError, MediumFile, Operation};
+pub use memory::{MemoryDisk, MemoryFile, MemoryMedium, MemoryStore, Survival};
+pub use reader::JournalReader;
+pub use recovery::OpenReport;
+pub use state::{MemoryState, StateCache, StateError, StateStore};
+pub use store::{CloseError, OpenOptions, Store};
+pub use tail::{Tail, TailKept};

@@ -1,0 +1,162 @@
+//! The disk backend on real files. What a crash may leave is tested in memory, over the same code.
+
+use std::error::Error;
+use std::path::Path;
+
+use bytes::Bytes;
+use headland_event::{ByteCount, CommitNumber};
+
+use super::DiskStore;
+use crate::commit::{Commit, StateChange, StateOwner};
+use crate::conformance::{self, Backend, Checked};
+use crate::fault::OpenError;
+use crate::log::LogStore;
+use crate::state::StateStore;
+use crate::store::OpenOptions;
+
+struct Directory {
+    directory: tempfile::TempDir,
+    opened: u64,
+}
+
+impl Directory {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), opened: 0 }
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Backend for Directory {
+    type Store = DiskStore;
+
+    fn open(&mut self) -> Result<DiskStore, Box<dyn Error>> {
+        self.opened += 1;
+        Ok(DiskStore::open(self.path(), options(self.opened))?)
+    }
+}
+
+fn options(nonce: u64) -> OpenOptions {
+    let small = ByteCount::new(256 << 10);
+    OpenOptions { file_bytes: small, reserve_bytes: small, ..OpenOptions::new(nonce) }
+}
+
+fn set(key: &'static str, value: &'static str) -> Commit {
+    let (key, value) = (Bytes::from(key), Some(Bytes::from(value)));
+    let owner = StateOwner::new("positions").unwrap();
+    Commit { entries: Vec::new(), state: vec![StateChange { owner, key, value }] }
+}
+
+fn get(store: &DiskStore, key: &str) -> Option<Bytes> {
+    store.get(&StateOwner::new("positions").unwrap(), key.as_bytes()).unwrap()
+}
+
+#[test]
+fn the_disk_passes_the_conformance_suite() -> Checked {
+    conformance::check(Directory::new)
+}
+
+#[test]
+fn a_directory_in_use_is_refused_by_name_and_free_after_a_drop() {
+    let mut directory = Directory::new();
+    let store = directory.open().unwrap();
+
+    let refused = DiskStore::open(directory.path(), options(9)).unwrap_err();
+    drop(store);
+
+    let OpenError::Locked { directory: named } = refused else { panic!("{refused}") };
+    assert_eq!(named, directory.path().display().to_string());
+    assert_eq!(directory.open().unwrap().last_commit(), CommitNumber::new(0));
+}
+
+#[test]
+fn state_is_rebuilt_after_its_directory_was_deleted() {
+    let mut directory = Directory::new();
+    let mut store = directory.open().unwrap();
+    store.append(&[set("a", "1"), set("b", "2"), set("a", "3")]).unwrap();
+    store.close().unwrap();
+    std::fs::remove_dir_all(directory.path().join("state")).unwrap();
+
+    let store = directory.open().unwrap();
+
+    assert_eq!(get(&store, "a").as_deref(), Some(&b"3"[..]));
+    assert_eq!(get(&store, "b").as_deref(), Some(&b"2"[..]));
+}
+
+#[test]
+fn a_closed_store_has_nothing_to_replay_in_doubt_or_cut_off() {
+    let mut directory = Directory::new();
+    let mut store = directory.open().unwrap();
+    store.append(&[set("a", "1")]).unwrap();
+    store.close().unwrap();
+
+    let store = directory.open().unwrap();
+
+    let report = store.report();
+    assert_eq!((report.replayed, report.in_doubt, report.tails.len()), (0, 0, 0));
+    assert_eq!(report.last_commit, CommitNumber::new(1));
+    assert_eq!(get(&store, "a").as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
+fn after_a_mark_only_later_commits_are_replayed() {
+    let mut directory = Directory::new();
+    let mut store = directory.open().unwrap();
+    store.append(&[set("a", "1"), set("b", "2")]).unwrap();
+    store.mark_state().unwrap();
+    store.append(&[set("b", "3")]).unwrap();
+    drop(store);
+
+    let store = directory.open().unwrap();
+
+    assert_eq!(store.report().replayed, 1);
+    assert_eq!(get(&store, "a").as_deref(), Some(&b"1"[..]));
+    assert_eq!(get(&store, "b").as_deref(), Some(&b"3"[..]));
+}
+
+#[test]
+fn a_value_larger_than_a_segment_of_the_cache_survives_a_mark() {
+    let mut directory = Directory::new();
+    let mut store = directory.open().unwrap();
+    let value = Some(Bytes::from(vec![7; 1 << 20]));
+    let mut large = set("a", "");
+    large.state[0].value = value.clone();
+    store.append(&[large]).unwrap();
+    store.close().unwrap();
+
+    let store = directory.open().unwrap();
+
+    assert_eq!(store.report().replayed, 0);
+    assert_eq!(get(&store, "a"), value);
+}
+
+#[test]
+fn a_damaged_marker_costs_a_rebuild_and_nothing_else() {
+    let mut directory = Directory::new();
+    let mut store = directory.open().unwrap();
+    store.append(&[set("a", "1")]).unwrap();
+    store.close().unwrap();
+    std::fs::write(directory.path().join("state.mark"), b"nonsense").unwrap();
+
+    let store = directory.open().unwrap();
+
+    assert_eq!(store.report().replayed, 1);
+    assert_eq!(get(&store, "a").as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
+fn a_closed_file_takes_no_more_room_than_it_needs() {
+    let mut directory = Directory::new();
+    let mut store = directory.open().unwrap();
+    store.append(&[set("a", "1")]).unwrap();
+    let file = directory.path().join("0000000001.journal");
+    let allocated = std::fs::metadata(&file).unwrap().len();
+
+    store.close().unwrap();
+
+    assert_eq!(allocated, 256 << 10);
+    // File header, a frame of 56 + 8 + 10 + 5 + 1 + 5 bytes, a seal.
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 68 + 85 + 56);
+}

@@ -1,0 +1,321 @@
+//! Headers of journal files and of frames, version 1.
+//!
+//! Integers are big-endian; every CRC is CRC-32C. The whole format, with recovery, is drawn in
+//! `docs/specs/store.md`.
+//!
+//! ```text
+//! file header, 68 bytes                     frame header, 56 bytes
+//!  0  magic         "HLDJRNL\n"              0  magic     "HLDF"
+//!  8  version       u16  1                   4  version   u16  1
+//! 10  reserved      u16  0                   6  kind      u16  1 commit, 2 seal
+//! 12  number        u64  of this file        8  length    u32  of the body
+//! 20  nonce         u64  random, never 0    12  entries   u32
+//! 28  base commit   u64                     16  changes   u32
+//! 36  incarnation   u32 counter, u64 nonce  20  commit    u64
+//! 48  prev. nonce   u64  0: no predecessor  28  nonce     u64  the file's
+//! 56  prev. end     u64                     36  position  u64  of this header in the file
+//! 64  crc           u32  of bytes 0..64     44  durable   u64  known durable when written
+//!                                           52  crc       u32  of bytes 0..52
+//! ```
+
+use bytes::Bytes;
+use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::{CommitNumber, Incarnation};
+
+use crate::fault::Fault;
+
+/// Bytes of a file's header.
+pub(crate) const FILE_HEADER_LEN: usize = 68;
+/// Bytes of a file's header, as a position.
+pub(crate) const FIRST_FRAME_AT: u64 = 68;
+/// Bytes of a frame's header.
+pub(crate) const FRAME_HEADER_LEN: usize = 56;
+/// Bytes of a seal, which is a header without a body.
+pub(crate) const SEAL_LEN: u64 = 56;
+/// First bytes of every frame.
+pub(crate) const FRAME_MAGIC: [u8; 4] = *b"HLDF";
+
+const FILE_MAGIC: [u8; 8] = *b"HLDJRNL\n";
+/// Version of every format of the store; each has its own field, so they can part.
+pub(crate) const FORMAT_VERSION: u16 = 1;
+const KIND_COMMIT: u16 = 1;
+const KIND_SEAL: u16 = 2;
+const CRC_LEN: usize = 4;
+
+/// Where a file's predecessor ends: every byte of it from there on is void.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// The predecessor's nonce, 0 when there is none.
+    pub(crate) nonce: u64,
+    /// Its end.
+    pub(crate) end: u64,
+}
+
+impl Link {
+    /// The link of the first file.
+    pub(crate) const NONE: Self = Self { nonce: 0, end: 0 };
+}
+
+/// The header of a journal file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FileHeader {
+    /// Number of the file; numbers rise along the chain and are never used again.
+    pub(crate) number: u64,
+    /// Random, in every frame of the file, so that no foreign bytes pass for a frame.
+    pub(crate) nonce: u64,
+    /// Number of the first commit in the file.
+    pub(crate) base: CommitNumber,
+    /// The life of the node that wrote it.
+    pub(crate) incarnation: Incarnation,
+    /// The predecessor and its end.
+    pub(crate) previous: Link,
+}
+
+impl FileHeader {
+    pub(crate) fn encode(&self) -> Bytes {
+        let Self { number, nonce, base, incarnation, previous } = self;
+        debug_assert!(*nonce != 0, "a nonce of 0 means that there is no file");
+        let mut writer = Writer::new();
+        writer.raw(&FILE_MAGIC);
+        writer.u16(FORMAT_VERSION);
+        writer.u16(0);
+        writer.u64(*number);
+        writer.u64(*nonce);
+        writer.u64(base.get());
+        writer.incarnation(*incarnation);
+        writer.u64(previous.nonce);
+        writer.u64(previous.end);
+        writer.u32(crc32c::crc32c(writer.as_slice()));
+        debug_assert!(writer.len() == FILE_HEADER_LEN, "the file header has a fixed size");
+        writer.finish()
+    }
+
+    pub(crate) fn decode(bytes: Bytes) -> Result<Self, Fault> {
+        check_crc("file header", &bytes)?;
+        let mut reader = Reader::new(bytes);
+        if *reader.take("file magic", FILE_MAGIC.len())? != FILE_MAGIC {
+            return Err(Fault::Magic);
+        }
+        check_version("file version", reader.u16("file version")?)?;
+        reader.u16("reserved")?;
+        Ok(Self {
+            number: reader.u64("file number")?,
+            nonce: reader.u64("file nonce")?,
+            base: CommitNumber::new(reader.u64("base commit")?),
+            incarnation: reader.incarnation("incarnation")?,
+            previous: Link {
+                nonce: reader.u64("previous nonce")?,
+                end: reader.u64("previous end")?,
+            },
+        })
+    }
+}
+
+/// What a frame is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// A commit.
+    Commit,
+    /// No body: says that everything before it is durable.
+    Seal,
+}
+
+/// The header of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub(crate) kind: FrameKind,
+    /// Bytes of the body.
+    pub(crate) length: usize,
+    /// Entries in the body.
+    pub(crate) entries: usize,
+    /// Changes of state in the body.
+    pub(crate) changes: usize,
+    /// Number of the commit; of the next one in a seal.
+    pub(crate) commit: CommitNumber,
+    /// The file's nonce.
+    pub(crate) nonce: u64,
+    /// Position of the header in its file.
+    pub(crate) position: u64,
+    /// Position below which the file was known durable when the frame was written.
+    pub(crate) durable: u64,
+}
+
+impl FrameHeader {
+    pub(crate) fn encode(&self) -> Bytes {
+        let Self { kind, length, entries, changes, commit, nonce, position, durable } = self;
+        debug_assert!(durable <= position, "nothing is durable before it is written");
+        let mut writer = Writer::new();
+        writer.raw(&FRAME_MAGIC);
+        writer.u16(FORMAT_VERSION);
+        writer.u16(match kind {
+            FrameKind::Commit => KIND_COMMIT,
+            FrameKind::Seal => KIND_SEAL,
+        });
+        writer.length(*length);
+        writer.length(*entries);
+        writer.length(*changes);
+        writer.u64(commit.get());
+        writer.u64(*nonce);
+        writer.u64(*position);
+        writer.u64(*durable);
+        writer.u32(crc32c::crc32c(writer.as_slice()));
+        debug_assert!(writer.len() == FRAME_HEADER_LEN, "the frame header has a fixed size");
+        writer.finish()
+    }
+
+    /// Reads a header that stands at `position`, whatever file it belongs to.
+    pub(crate) fn decode(bytes: Bytes, position: u64) -> Result<Self, Fault> {
+        if !bytes.starts_with(&FRAME_MAGIC) {
+            return Err(Fault::Magic);
+        }
+        check_crc("frame header", &bytes)?;
+        let mut reader = Reader::new(bytes);
+        reader.take("frame magic", FRAME_MAGIC.len())?;
+        check_version("frame version", reader.u16("frame version")?)?;
+        let kind = match reader.u16("frame kind")? {
+            KIND_COMMIT => FrameKind::Commit,
+            KIND_SEAL => FrameKind::Seal,
+            found => {
+                return Err(Fault::Version { field: "frame kind", found, expected: KIND_SEAL });
+            }
+        };
+        let header = Self {
+            kind,
+            length: reader.length("frame length", usize::MAX)?,
+            entries: reader.length("entries", usize::MAX)?,
+            changes: reader.length("changes", usize::MAX)?,
+            commit: CommitNumber::new(reader.u64("commit")?),
+            nonce: reader.u64("nonce")?,
+            position: reader.u64("position")?,
+            durable: reader.u64("durable")?,
+        };
+        if header.position != position {
+            let (found, expected) = (header.position, position);
+            return Err(Fault::Mismatch { field: "position", found, expected });
+        }
+        if header.durable > position {
+            let (found, expected) = (header.durable, position);
+            return Err(Fault::Mismatch { field: "durable position", found, expected });
+        }
+        Ok(header)
+    }
+
+    /// Bytes of header and body.
+    pub(crate) const fn frame_len(&self) -> usize {
+        FRAME_HEADER_LEN + self.length
+    }
+}
+
+/// Checks the CRC in the last four bytes against all the bytes before them.
+pub(crate) fn check_crc(part: &'static str, bytes: &[u8]) -> Result<(), Fault> {
+    let Some((checked, crc)) = bytes.split_last_chunk::<CRC_LEN>() else {
+        let (needed, left) = (CRC_LEN, bytes.len());
+        return Err(CodecError::Short { field: part, at: 0, needed, left }.into());
+    };
+    let found = u32::from_be_bytes(*crc);
+    let expected = crc32c::crc32c(checked);
+    if found == expected { Ok(()) } else { Err(Fault::Checksum { part, found, expected }) }
+}
+
+/// Checks a version that stands in bytes whose CRC is right.
+pub(crate) fn check_version(field: &'static str, found: u16) -> Result<(), Fault> {
+    if found == FORMAT_VERSION {
+        Ok(())
+    } else {
+        Err(Fault::Version { field, found, expected: FORMAT_VERSION })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame_header() -> FrameHeader {
+        FrameHeader {
+            kind: FrameKind::Commit,
+            length: 10,
+            entries: 1,
+            changes: 2,
+            commit: CommitNumber::new(7),
+            nonce: 11,
+            position: 68,
+            durable: 0,
+        }
+    }
+
+    #[test]
+    fn a_frame_header_at_another_position_is_refused() {
+        let refused = FrameHeader::decode(frame_header().encode(), 69);
+
+        assert_eq!(refused, Err(Fault::Mismatch { field: "position", found: 68, expected: 69 }));
+    }
+
+    #[test]
+    fn a_later_version_is_told_from_damage() {
+        let mut bytes = frame_header().encode().to_vec();
+        bytes[5] = 2;
+        let crc = crc32c::crc32c(&bytes[..52]).to_be_bytes();
+        bytes[52..].copy_from_slice(&crc);
+
+        let refused = FrameHeader::decode(bytes.into(), 68).unwrap_err();
+
+        assert_eq!(refused, Fault::Version { field: "frame version", found: 2, expected: 1 });
+        assert!(refused.is_version());
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_frame_header_is_found() {
+        let bytes = frame_header().encode();
+
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(FrameHeader::decode(flipped.into(), 68).is_err(), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decode_of_encode_is_the_same_file_header(
+            number: u64, nonce in 1_u64.., base: u64, counter: u32, life: u64, previous: (u64, u64),
+        ) {
+            let header = FileHeader {
+                number,
+                nonce,
+                base: CommitNumber::new(base),
+                incarnation: Incarnation::new(counter, life),
+                previous: Link { nonce: previous.0, end: previous.1 },
+            };
+
+            prop_assert_eq!(FileHeader::decode(header.encode()), Ok(header));
+        }
+
+        #[test]
+        fn decode_of_encode_is_the_same_frame_header(
+            is_seal: bool, sizes: (u16, u16, u16), commit: u64, nonce: u64, ends: (u64, u64),
+        ) {
+            let header = FrameHeader {
+                kind: if is_seal { FrameKind::Seal } else { FrameKind::Commit },
+                length: usize::from(sizes.0),
+                entries: usize::from(sizes.1),
+                changes: usize::from(sizes.2),
+                commit: CommitNumber::new(commit),
+                nonce,
+                position: ends.0.max(ends.1),
+                durable: ends.0.min(ends.1),
+            };
+
+            let decoded = FrameHeader::decode(header.encode(), header.position);
+
+            prop_assert_eq!(decoded, Ok(header));
+        }
+
+        #[test]
+        fn any_bytes_decode_without_a_panic(bytes: Vec<u8>) {
+            drop(FileHeader::decode(bytes.clone().into()));
+            drop(FrameHeader::decode(bytes.into(), 0));
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The writer of the journal: groups in, one barrier each.
+//!
+//! A file is written by one life of the process and by no other: opening never appends to a file
+//! it found, and the first failure of a write or a barrier gives the file up. The next file names
+//! where its predecessor ends, which voids whatever was not acknowledged there.
+
+use std::collections::BTreeMap;
+
+use headland_event::{ByteCount, CommitNumber, Incarnation, Random, SeededRandom};
+
+use crate::commit::{Appended, Commit, Priority};
+use crate::fault::OpenError;
+use crate::frame::{FIRST_FRAME_AT, FileHeader, FrameHeader, FrameKind, Link, SEAL_LEN};
+use crate::group::{Group, Place, byte_count};
+use crate::identity;
+use crate::index::{Index, Segment};
+use crate::log::AppendError;
+use crate::medium::{Medium, MediumError, MediumFile};
+use crate::reader::{JournalReader, Shared};
+use crate::recovery::{InDoubt, OpenReport, Recovery, file_name, recover, spans_of};
+use crate::reserve::Reserve;
+
+/// What the journal needs to know to start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JournalOptions {
+    pub(crate) nonce: u64,
+    pub(crate) file_bytes: ByteCount,
+    pub(crate) reserve_bytes: ByteCount,
+}
+
+/// The file that is being written.
+#[derive(Debug)]
+struct Current<F> {
+    file: F,
+    name: String,
+    number: u64,
+    nonce: u64,
+    /// Acknowledged end; 0 until the first group is.
+    end: u64,
+    /// Allocated bytes.
+    room: u64,
+    /// End when the last seal was written.
+    sealed: u64,
+}
+
+impl<F> Current<F> {
+    /// Whether a group fits, and a seal behind it.
+    const fn fits(&self, group: ByteCount) -> bool {
+        let end = if self.end == 0 { FIRST_FRAME_AT } else { self.end };
+        end + group.get() + SEAL_LEN <= self.room
+    }
+}
+
+/// The writer of one data directory's journal.
+#[derive(Debug)]
+pub(crate) struct Journal<M: Medium> {
+    medium: M,
+    file_bytes: ByteCount,
+    incarnation: Incarnation,
+    random: SeededRandom,
+    shared: Shared<M::File>,
+    current: Option<Current<M::File>>,
+    /// What the next file names as its predecessor while there is no current one.
+    previous: Link,
+    /// The file before the current one and its end, until the current one has a durable group.
+    retired: Option<(M::File, u64)>,
+    next_file: u64,
+    reserve: Reserve,
+}
+
+impl<M: Medium> Journal<M> {
+    /// Recovers what is there and makes what is in doubt durable.
+    pub(crate) fn open(
+        mut medium: M,
+        options: JournalOptions,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        let JournalOptions { nonce, file_bytes, reserve_bytes } = options;
+        let Recovery { index, in_doubt, previous, next_file, incarnation, mut report } =
+            recover(&mut medium)?;
+        let incarnation = identity::open(&mut medium, nonce, incarnation)?;
+        let reserve = Reserve::open(&mut medium, reserve_bytes)?;
+        let mut journal = Self {
+            medium,
+            file_bytes,
+            incarnation,
+            random: SeededRandom::new(nonce),
+            shared: Shared::new(index),
+            current: None,
+            previous,
+            retired: None,
+            next_file,
+            reserve,
+        };
+        report.in_doubt = in_doubt.len();
+        journal.rewrite(in_doubt)?;
+        report.last_commit = journal.last();
+        Ok((journal, report))
+    }
+
+    pub(crate) const fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    pub(crate) fn reader(&self) -> JournalReader<M::File> {
+        JournalReader::new(self.shared.clone())
+    }
+
+    fn last(&self) -> CommitNumber {
+        self.shared.read().last()
+    }
+
+    /// Makes a group durable with one barrier; returns its numbers and its bytes.
+    pub(crate) fn append(
+        &mut self,
+        priority: Priority,
+        commits: &[Commit],
+    ) -> Result<(Appended, ByteCount), AppendError> {
+        check_offsets(&self.shared.read(), commits)?;
+        let mut group = Group::encode(commits)?;
+        let size = group.size();
+        let full = || AppendError::Full { needed: size };
+        if !self.reserve.admits(&mut self.medium, priority).map_err(AppendError::Medium)? {
+            return Err(full());
+        }
+        if !self.current.as_ref().is_some_and(|current| current.fits(size)) {
+            self.begin_file(priority, size).map_err(|error| refused(error, size))?;
+        }
+        let first = self.last().after(1);
+        let positions = match self.write(&mut group, first) {
+            Ok(positions) => positions,
+            Err(error) => {
+                self.give_up_file();
+                return Err(refused(error, size));
+            }
+        };
+        self.publish(commits, &positions, size);
+        let last = self.last();
+        debug_assert!(last.since(first) + 1 == byte_count(commits.len()).get(), "one number each");
+        Ok((Appended { first, last }, size))
+    }
+
+    /// Writes the group to the current file and waits until it is durable.
+    fn write(&mut self, group: &mut Group, first: CommitNumber) -> Result<Vec<u64>, MediumError> {
+        let Some(current) = &self.current else { return Ok(Vec::new()) };
+        let Current { file, number, nonce, end, .. } = current;
+        let (nonce, is_new) = (*nonce, *end == 0);
+        let position = (*end).max(FIRST_FRAME_AT);
+        let positions = group.place(Place { nonce, position, durable: *end, first });
+        if is_new {
+            let header = FileHeader {
+                number: *number,
+                nonce,
+                base: first,
+                incarnation: self.incarnation,
+                previous: self.previous,
+            };
+            file.write_at(ByteCount::new(0), group.with_file_header(&header))?;
+            file.sync()?;
+            self.medium.sync_names()?;
+        } else {
+            file.write_at(ByteCount::new(position), group.frames())?;
+            file.sync()?;
+        }
+        Ok(positions)
+    }
+
+    /// Shows a durable group to the readers.
+    fn publish(&mut self, commits: &[Commit], positions: &[u64], size: ByteCount) {
+        let Some(current) = &mut self.current else { return };
+        let is_new = current.end == 0;
+        current.end = current.end.max(FIRST_FRAME_AT) + size.get();
+        let mut index = self.shared.write();
+        if is_new {
+            let base = index.last().after(1);
+            let (file, name) = (current.file.clone(), current.name.clone());
+            index.push(Segment::new(file, name, current.nonce, base));
+        }
+        let ends = positions.iter().skip(1).copied().chain([current.end]);
+        for ((commit, position), end) in commits.iter().zip(positions).zip(ends) {
+            index.commit(*position, end, spans_of(commit));
+        }
+        drop(index);
+        if let Some((file, end)) = self.retired.take() {
+            // A failure costs room on the disk and nothing else: the new file names the end.
+            drop(file.truncate(ByteCount::new(end)));
+        }
+    }
+
+    /// Allocates the next file and makes it the current one; nothing is written to it yet.
+    fn begin_file(&mut self, priority: Priority, group: ByteCount) -> Result<(), MediumError> {
+        let needed = FIRST_FRAME_AT + group.get() + SEAL_LEN;
+        let (number, name) = (self.next_file, file_name(self.next_file));
+        self.next_file += 1;
+        let (file, room) = match self.allocate(&name, needed) {
+            Err(MediumError::Full { .. })
+                if self.reserve.release_for(&mut self.medium, priority)? =>
+            {
+                self.allocate(&name, needed)?
+            }
+            allocated => allocated?,
+        };
+        if let Some(Current { file, nonce, end, .. }) = self.current.take() {
+            debug_assert!(end > 0, "a file without a durable group is given up, not left");
+            self.previous = Link { nonce, end };
+            self.retired = Some((file, end));
+        }
+        let nonce = self.random.next_u64().max(1);
+        self.current = Some(Current { file, name, number, nonce, end: 0, room, sealed: 0 });
+        Ok(())
+    }
+
+    /// Creates a file as large as configured, or smaller when the disk is nearly full.
+    fn allocate(&mut self, name: &str, needed: u64) -> Result<(M::File, u64), MediumError> {
+        let mut room = self.file_bytes.get().max(needed);
+        loop {
+            match self.medium.create(name, ByteCount::new(room)) {
+                Ok(file) => return Ok((file, room)),
+                Err(MediumError::Full { .. }) if room > needed => room = (room / 2).max(needed),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Leaves the current file for good after a failure; only what was acknowledged counts.
+    fn give_up_file(&mut self) {
+        let Some(Current { file, name, nonce, end, .. }) = self.current.take() else { return };
+        // Both are attempts to spare the next open some work. Whatever stays is void: the next
+        // file names this one's acknowledged end, or does not name this one at all.
+        if end == 0 {
+            drop(self.medium.remove(&name));
+        } else {
+            drop(file.truncate(ByteCount::new(end)));
+            self.previous = Link { nonce, end };
+        }
+    }
+
+    /// Writes what recovery found in doubt to a new file, so that it is durable whatever happened.
+    fn rewrite(&mut self, in_doubt: Vec<InDoubt>) -> Result<(), OpenError> {
+        if in_doubt.is_empty() {
+            return Ok(());
+        }
+        let commits: Vec<Commit> = in_doubt.iter().map(|held| held.commit.clone()).collect();
+        match self.append(Priority::Alerts, &commits) {
+            Ok(_) => Ok(()),
+            Err(AppendError::Medium(error)) => Err(OpenError::Medium(error)),
+            Err(AppendError::Full { .. }) => self.keep_in_place(in_doubt),
+            Err(
+                error @ (AppendError::Empty
+                | AppendError::OffsetGap { .. }
+                | AppendError::CommitTooLarge { .. }
+                | AppendError::GroupTooLarge { .. }),
+            ) => Err(OpenError::InDoubt(error)),
+        }
+    }
+
+    /// Keeps what is in doubt where it was found: there is no room for a second copy.
+    fn keep_in_place(&mut self, in_doubt: Vec<InDoubt>) -> Result<(), OpenError> {
+        let mut index = self.shared.write();
+        if let Some(file) = index.last_file() {
+            file.sync()?;
+        }
+        for InDoubt { position, end, commit } in in_doubt {
+            index.commit(position, end, spans_of(&commit));
+            self.previous.end = end;
+        }
+        Ok(())
+    }
+
+    /// Records that everything acknowledged is durable.
+    pub(crate) fn seal(&mut self) -> Result<(), AppendError> {
+        let commit = self.last().after(1);
+        let Some(current) = &mut self.current else { return Ok(()) };
+        if current.end == current.sealed {
+            return Ok(());
+        }
+        let header = FrameHeader {
+            kind: FrameKind::Seal,
+            length: 0,
+            entries: 0,
+            changes: 0,
+            commit,
+            nonce: current.nonce,
+            position: current.end,
+            durable: current.end,
+        };
+        let written = current
+            .file
+            .write_at(ByteCount::new(current.end), &header.encode())
+            .and_then(|()| current.file.sync());
+        if let Err(error) = written {
+            self.give_up_file();
+            return Err(refused(error, ByteCount::new(SEAL_LEN)));
+        }
+        current.end += SEAL_LEN;
+        current.sealed = current.end;
+        self.shared.write().extend(current.end);
+        Ok(())
+    }
+
+    /// Seals the journal and frees what was allocated ahead.
+    pub(crate) fn close(mut self) -> Result<(), AppendError> {
+        self.seal()?;
+        if let Some(Current { file, end, .. }) = self.current {
+            let cut = file.truncate(ByteCount::new(end)).and_then(|()| file.sync());
+            cut.map_err(AppendError::Medium)?;
+        }
+        Ok(())
+    }
+}
+
+fn refused(error: MediumError, needed: ByteCount) -> AppendError {
+    match error {
+        MediumError::Full { .. } => AppendError::Full { needed },
+        error @ MediumError::Io { .. } => AppendError::Medium(error),
+    }
+}
+
+/// Checks that every entry starts where its partition ends.
+fn check_offsets<F: Clone>(index: &Index<F>, commits: &[Commit]) -> Result<(), AppendError> {
+    let mut ends = BTreeMap::new();
+    for (partition, entry) in commits.iter().flat_map(|commit| &commit.entries) {
+        let expected = ends.get(partition).copied().unwrap_or_else(|| index.end(partition));
+        if entry.base != expected {
+            let (partition, found) = (partition.clone(), entry.base);
+            return Err(AppendError::OffsetGap { partition, expected, found });
+        }
+        ends.insert(partition, entry.end());
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! The contract of a node's log: what it promises, and how it says no.
+
+use headland_event::{ByteCount, CommitNumber, Entry, Incarnation, Offset, TopicPartition};
+
+use crate::commit::{Appended, Commit, Priority, StoredCommit};
+use crate::fault::Corruption;
+use crate::medium::MediumError;
+
+/// What a log guarantees beyond the contract; a caller that needs one asks before it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether every offset below a partition's end holds a record.
+    pub dense_offsets: DenseOffsets,
+    /// Whether a batch is read back byte for byte as it was written.
+    pub byte_identity: ByteIdentity,
+}
+
+/// Whether offsets have holes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DenseOffsets {
+    /// Every offset below the end holds a record.
+    Dense,
+    /// Some offsets are taken by the log itself, as in Kafka.
+    Sparse,
+}
+
+/// Whether batches survive unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByteIdentity {
+    /// A batch is read back byte for byte.
+    Identical,
+    /// Records survive, the batches around them may not.
+    RecordsOnly,
+}
+
+/// A group of commits that was not acknowledged.
+///
+/// After any of these the caller may not assume that the group is absent: one that fails in the
+/// middle of a write is *in doubt* until the next append succeeds, and a crash in between may
+/// bring it back whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// A group holds at least one commit.
+    #[error("a group without commits")]
+    Empty,
+    /// An entry does not start where its partition ends. Nothing was written.
+    #[error("an entry of {partition} starts at {found}, the partition ends at {expected}")]
+    OffsetGap {
+        /// The entry's partition.
+        partition: TopicPartition,
+        /// End of the partition, counting what stands before the entry in the group.
+        expected: Offset,
+        /// The entry's base.
+        found: Offset,
+    },
+    /// A commit above its limit. Nothing was written.
+    #[error("commit {index} of the group takes {found}, the limit is {limit}")]
+    CommitTooLarge {
+        /// Index of the commit in the group.
+        index: usize,
+        /// Its bytes in the journal.
+        found: ByteCount,
+        /// Most that fit.
+        limit: ByteCount,
+    },
+    /// More than one commit, and together above the limit of a group. Nothing was written.
+    #[error("the group takes {found}, the limit is {limit}")]
+    GroupTooLarge {
+        /// The group's bytes in the journal.
+        found: ByteCount,
+        /// Most that fit.
+        limit: ByteCount,
+    },
+    /// There is no room; the same append succeeds once there is.
+    #[error("there is no room for {needed}")]
+    Full {
+        /// The group's bytes in the journal.
+        needed: ByteCount,
+    },
+    /// The medium failed. The file it happened in is given up, the next append starts another.
+    #[error("the group could not be made durable")]
+    Medium(#[source] MediumError),
+}
+
+impl AppendError {
+    /// Whether the same group could be accepted later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::Medium(_) => true,
+            Self::Empty
+            | Self::OffsetGap { .. }
+            | Self::CommitTooLarge { .. }
+            | Self::GroupTooLarge { .. } => false,
+        }
+    }
+}
+
+/// Entries or commits that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The medium failed.
+    #[error("the journal could not be read")]
+    Medium(#[source] MediumError),
+    /// Committed bytes are not what was written.
+    #[error("the journal is damaged")]
+    Corrupt(#[source] Corruption),
+}
+
+impl ReadError {
+    /// Whether the same read could succeed later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Medium(_) => true,
+            Self::Corrupt(_) => false,
+        }
+    }
+}
+
+/// A node's durable log, as its single writer sees it.
+///
+/// A group of commits is durable as a whole when `append` returns, in the order of the group;
+/// a crash before that keeps a prefix of its commits and never a part of one.
+pub trait LogStore {
+    /// What reads the log while the writer goes on.
+    type Reader: LogReader;
+
+    /// What the log guarantees beyond the contract.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The life of this data directory.
+    fn incarnation(&self) -> Incarnation;
+
+    /// Makes a group of commits durable with one barrier.
+    ///
+    /// Cost: one buffer, one write, one `fdatasync` for the whole group; a group that starts a
+    /// file also pays for that file and its directory entry.
+    ///
+    /// # Errors
+    /// [`AppendError`]; none of the group is acknowledged.
+    fn append(&mut self, group: &[Commit]) -> Result<Appended, AppendError> {
+        self.append_as(Priority::Normal, group)
+    }
+
+    /// As [`Self::append`]; a group of alerts may use the reserve when the disk is full.
+    ///
+    /// # Errors
+    /// [`AppendError`]; none of the group is acknowledged.
+    fn append_as(&mut self, priority: Priority, group: &[Commit]) -> Result<Appended, AppendError>;
+
+    /// Records that everything acknowledged is durable; call it after about a second of idleness.
+    ///
+    /// Until the next append or seal nothing in the log says that the last group was acknowledged,
+    /// so damage to it cannot be told from an unfinished write. Cost: one small write and one
+    /// barrier, nothing when the log is sealed already.
+    ///
+    /// # Errors
+    /// [`AppendError`] when the seal could not be made durable; what was acknowledged stays so.
+    fn seal(&mut self) -> Result<(), AppendError>;
+
+    /// A reader of everything committed so far and later.
+    fn reader(&self) -> Self::Reader;
+}
+
+/// Reads a log while its writer goes on; sees commits once they are durable, never a part of one.
+pub trait LogReader: Clone + Send + Sync {
+    /// Offset after the last record of a partition, 0 for an unknown one.
+    fn end(&self, partition: &TopicPartition) -> Offset;
+
+    /// Offset of the first record kept of a partition, 0 for an unknown one.
+    fn start(&self, partition: &TopicPartition) -> Offset;
+
+    /// Every partition that holds records, in order.
+    fn partitions(&self) -> Vec<TopicPartition>;
+
+    /// Reads whole entries of a partition in offset order; the first may begin before `from`.
+    ///
+    /// At least one entry when there is one at or after `from`, whatever `limit` says; then as
+    /// many as fit `limit` bytes of batches, or fewer. Every byte returned was checked.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the medium fails or the bytes are damaged.
+    fn read(
+        &self,
+        partition: &TopicPartition,
+        from: Offset,
+        limit: ByteCount,
+    ) -> Result<Vec<Entry>, ReadError>;
+
+    /// Reads whole commits in commit order, the first one numbered `from`.
+    ///
+    /// At least one commit when there is one, then as many as fit `limit` bytes of the journal.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the medium fails or the bytes are damaged.
+    fn replay(&self, from: CommitNumber, limit: ByteCount) -> Result<Vec<StoredCommit>, ReadError>;
+
+    /// Number of the last commit, 0 in an empty log.
+    fn last_commit(&self) -> CommitNumber;
+}

@@ -1,0 +1,239 @@
+//! A store: the journal, and the cache of the state that its commits left.
+
+use bytes::Bytes;
+use headland_event::{ByteCount, CommitNumber, Incarnation};
+
+use crate::commit::{Appended, Commit, Priority, StateOwner};
+use crate::fault::OpenError;
+use crate::journal::{Journal, JournalOptions};
+use crate::log::{AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore};
+use crate::medium::Medium;
+use crate::reader::JournalReader;
+use crate::recovery::OpenReport;
+use crate::state::{StateCache, StateError, StateStore};
+
+/// Bytes of the journal replayed into the state cache at once.
+const REPLAY_BYTES: ByteCount = ByteCount::mebibytes(4);
+/// Bytes of the journal after which the state mark moves by itself: what a restart replays.
+const MARK_BYTES: u64 = 64 << 20;
+
+/// How to open a data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// 64 random bits, fresh for every open: told apart by them are a new incarnation, when there
+    /// is none yet, and the files this life writes.
+    pub nonce: u64,
+    /// Size of a journal file. Default 64 MiB, on small flash 4 MiB, on a hub 256 MiB. Too small
+    /// costs a barrier for the directory more often, too large wastes what is allocated ahead.
+    pub file_bytes: ByteCount,
+    /// Room kept for alerts on a full disk. Default 4 MiB; 0 keeps none.
+    pub reserve_bytes: ByteCount,
+    /// Memory of the state cache, where there is one beside the journal. Default 4 MiB, on a hub
+    /// 16 MiB. Too small costs reads from disk, too large memory only.
+    pub cache_bytes: ByteCount,
+}
+
+impl OpenOptions {
+    /// The defaults, which fit an agent.
+    #[must_use]
+    pub const fn new(nonce: u64) -> Self {
+        Self {
+            nonce,
+            file_bytes: ByteCount::mebibytes(64),
+            reserve_bytes: ByteCount::mebibytes(4),
+            cache_bytes: ByteCount::mebibytes(4),
+        }
+    }
+}
+
+/// What keeps the state cache from serving reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CacheHealth {
+    /// It holds every change up to the last commit.
+    Current,
+    /// It failed and could not be rebuilt yet.
+    Broken,
+}
+
+/// One node's journal with the state that its commits left; the only writer of its directory.
+///
+/// Dropping a store without [`Self::close`] is safe: it is what a crash does.
+#[derive(Debug)]
+pub struct Store<M: Medium, C> {
+    journal: Journal<M>,
+    reader: JournalReader<M::File>,
+    cache: C,
+    health: CacheHealth,
+    unmarked: u64,
+    report: OpenReport,
+}
+
+impl<M: Medium, C: StateCache> Store<M, C> {
+    /// Opens the journal, then brings the cache up to date with it.
+    pub(crate) fn start(
+        medium: M,
+        options: OpenOptions,
+        cache: impl FnOnce(Incarnation) -> Result<C, StateError>,
+    ) -> Result<Self, OpenError> {
+        let OpenOptions { nonce, file_bytes, reserve_bytes, cache_bytes: _ } = options;
+        let options = JournalOptions { nonce, file_bytes, reserve_bytes };
+        let (journal, report) = Journal::open(medium, options)?;
+        let cache = cache(journal.incarnation()).map_err(OpenError::State)?;
+        let reader = journal.reader();
+        let health = CacheHealth::Broken;
+        let mut store = Self { journal, reader, cache, health, unmarked: 0, report };
+        store.report.replayed = store.catch_up().map_err(OpenError::State)?;
+        Ok(store)
+    }
+
+    /// What opening found and did.
+    #[must_use]
+    pub const fn report(&self) -> &OpenReport {
+        &self.report
+    }
+
+    /// Throws the state cache away and rebuilds it from the whole journal.
+    ///
+    /// Cost: reads the journal once.
+    ///
+    /// # Errors
+    /// [`StateError`] when the journal cannot be read or the cache fails again.
+    pub fn rebuild_state(&mut self) -> Result<(), StateError> {
+        self.health = CacheHealth::Broken;
+        self.cache.clear()?;
+        self.catch_up()?;
+        Ok(())
+    }
+
+    /// Makes the state cache durable as of the last commit, so that a restart replays from here.
+    ///
+    /// The store does it every 64 MiB by itself; a caller with a clock does it every 30 s.
+    ///
+    /// # Errors
+    /// [`StateError`] when the cache fails; the mark stays where it was, which costs replay only.
+    pub fn mark_state(&mut self) -> Result<(), StateError> {
+        match self.health {
+            CacheHealth::Current => {}
+            CacheHealth::Broken => self.rebuild_state()?,
+        }
+        self.cache.set_mark(self.reader.last_commit())?;
+        self.unmarked = 0;
+        Ok(())
+    }
+
+    /// Seals the journal, frees what was allocated ahead and moves the state mark to the end.
+    ///
+    /// # Errors
+    /// [`CloseError`]; nothing acknowledged is lost, the next open has more to do.
+    pub fn close(mut self) -> Result<(), CloseError> {
+        let marked = self.mark_state();
+        self.journal.close().map_err(CloseError::Journal)?;
+        marked.map_err(CloseError::State)
+    }
+
+    /// Applies what the cache has not seen yet; returns how many commits that were.
+    fn catch_up(&mut self) -> Result<usize, StateError> {
+        if self.cache.mark() > self.reader.last_commit() {
+            // The cache knows commits that the journal lost: it belongs to another past.
+            self.cache.clear()?;
+        }
+        let mut next = self.cache.mark().after(1);
+        let mut count = 0;
+        while next <= self.reader.last_commit() {
+            let commits = self.reader.replay(next, REPLAY_BYTES).map_err(StateError::Replay)?;
+            let Some(last) = commits.last().map(|commit| commit.number) else { break };
+            for commit in &commits {
+                debug_assert!(commit.number == next, "replay goes without gaps");
+                self.cache.apply(&commit.state)?;
+                next = commit.number.after(1);
+            }
+            count += commits.len();
+            debug_assert!(next == last.after(1), "every commit was applied");
+        }
+        self.health = CacheHealth::Current;
+        Ok(count)
+    }
+
+    /// Brings a durable group into the cache. The group is committed whatever happens here.
+    fn apply(&mut self, group: &[Commit], size: ByteCount) {
+        let changes = || group.iter().filter(|commit| !commit.state.is_empty());
+        let applied = match self.health {
+            CacheHealth::Current => {
+                changes().try_for_each(|commit| self.cache.apply(&commit.state))
+            }
+            CacheHealth::Broken => self.rebuild_state(),
+        };
+        if applied.is_err() && self.rebuild_state().is_err() {
+            // Reads say so until a later append or a call of `rebuild_state` succeeds.
+            self.health = CacheHealth::Broken;
+        }
+        self.unmarked = self.unmarked.saturating_add(size.get());
+        if self.unmarked >= MARK_BYTES && self.mark_state().is_err() {
+            // Tried again after as much again; until then a restart has more to replay.
+            self.unmarked = 0;
+        }
+    }
+
+    fn cache(&self) -> Result<&C, StateError> {
+        match self.health {
+            CacheHealth::Current => Ok(&self.cache),
+            CacheHealth::Broken => Err(StateError::Behind),
+        }
+    }
+}
+
+/// A store that could not be closed as it should; what was acknowledged is safe.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// The journal could not be sealed or cut.
+    #[error("the journal could not be sealed")]
+    Journal(#[source] AppendError),
+    /// The state mark could not be set.
+    #[error("the state mark could not be set")]
+    State(#[source] StateError),
+}
+
+impl<M: Medium, C: StateCache> LogStore for Store<M, C> {
+    type Reader = JournalReader<M::File>;
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { dense_offsets: DenseOffsets::Dense, byte_identity: ByteIdentity::Identical }
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.journal.incarnation()
+    }
+
+    fn append_as(&mut self, priority: Priority, group: &[Commit]) -> Result<Appended, AppendError> {
+        let (appended, size) = self.journal.append(priority, group)?;
+        self.apply(group, size);
+        Ok(appended)
+    }
+
+    fn seal(&mut self) -> Result<(), AppendError> {
+        self.journal.seal()
+    }
+
+    fn reader(&self) -> Self::Reader {
+        self.reader.clone()
+    }
+}
+
+impl<M: Medium, C: StateCache> StateStore for Store<M, C> {
+    fn get(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        self.cache()?.get(owner, key)
+    }
+
+    fn scan(&self, owner: &StateOwner, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        self.cache()?.scan(owner, prefix)
+    }
+}
+
+impl<M: Medium, C: StateCache> Store<M, C> {
+    /// Number of the last commit, 0 in an empty log.
+    #[must_use]
+    pub fn last_commit(&self) -> CommitNumber {
+        self.reader.last_commit()
+    }
+}

@@ -1,0 +1,128 @@
+//! What follows the last valid frame of a file: nothing, an unfinished write, or proof of damage.
+
+use bytes::Bytes;
+use headland_event::ByteCount;
+use headland_event::limits::{COMMIT_BYTES_LIMIT, GROUP_BYTES_LIMIT};
+
+use crate::fault::{Fault, OpenError};
+use crate::frame::{FRAME_HEADER_LEN, FRAME_MAGIC, FrameHeader};
+use crate::group::byte_count;
+use crate::medium::{Medium, MediumError, MediumFile};
+use crate::recovery::FILE_SUFFIX;
+
+const CHUNK_LEN: usize = 64 << 10;
+/// Zeros to compare a chunk with: most of a preallocated file is nothing else.
+const ZEROS: [u8; CHUNK_LEN] = [0; CHUNK_LEN];
+/// An unfinished write is one group: the largest commit, or commits up to a group's limit.
+const KEPT_BYTES_LIMIT: u64 = COMMIT_BYTES_LIMIT.get() + GROUP_BYTES_LIMIT.get();
+
+/// What was found behind the last valid frame, and was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    /// Name of the journal file.
+    pub file: String,
+    /// Position from which it is void.
+    pub position: ByteCount,
+    /// Bytes from there to the last one that is not zero.
+    pub length: ByteCount,
+    /// Where those bytes are now.
+    pub kept: TailKept,
+}
+
+/// Where a tail is kept for whoever wants to look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TailKept {
+    /// In a file of this name.
+    Aside(String),
+    /// Still in the journal file, behind its end: there was no room for a copy, or it is longer
+    /// than any unfinished write.
+    InPlace,
+}
+
+/// What stands behind a position of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Remains {
+    /// Largest durable position that a valid frame there names.
+    pub(crate) durable: u64,
+    /// Position after the last byte that is not zero.
+    pub(crate) end: u64,
+}
+
+/// Looks at everything in `from..size` for frames, of the file with `nonce` if it is known.
+///
+/// Cost: reads it all; chunks of zeros are compared, not searched.
+pub(crate) fn examine<F: MediumFile>(
+    file: &F,
+    nonce: Option<u64>,
+    from: u64,
+    size: u64,
+) -> Result<Remains, MediumError> {
+    let mut remains = Remains { durable: 0, end: from };
+    let mut at = from;
+    while at < size {
+        let left = ByteCount::new(size - at).as_len();
+        // A header that begins in this chunk may end in the next.
+        let mut chunk = vec![0; left.min(CHUNK_LEN + FRAME_HEADER_LEN)];
+        file.read_at(ByteCount::new(at), &mut chunk)?;
+        let chunk = Bytes::from(chunk);
+        let own = chunk.slice(..left.min(CHUNK_LEN));
+        if ZEROS.get(..own.len()) != Some(&*own) {
+            let last = own.iter().rposition(|byte| *byte != 0).map_or(0, |index| index + 1);
+            remains.end = at + byte_count(last).get();
+            remains.durable = remains.durable.max(largest_durable(&chunk, own.len(), nonce, at));
+        }
+        at += byte_count(own.len()).get();
+    }
+    Ok(remains)
+}
+
+fn largest_durable(chunk: &Bytes, starts: usize, nonce: Option<u64>, chunk_at: u64) -> u64 {
+    let mut durable = 0;
+    for (index, window) in chunk.windows(FRAME_HEADER_LEN).take(starts).enumerate() {
+        if !window.starts_with(&FRAME_MAGIC) {
+            continue;
+        }
+        let position = chunk_at + byte_count(index).get();
+        let bytes = chunk.slice(index..index + FRAME_HEADER_LEN);
+        if let Ok(header) = FrameHeader::decode(bytes, position)
+            && nonce.is_none_or(|nonce| nonce == header.nonce)
+        {
+            durable = header.durable.max(durable);
+        }
+    }
+    durable
+}
+
+/// Copies `position..end` of a journal file into a file beside it.
+pub(crate) fn keep_aside<M: Medium>(
+    medium: &mut M,
+    name: &str,
+    file: &M::File,
+    (position, end): (u64, u64),
+) -> Result<Tail, OpenError> {
+    debug_assert!(position < end, "a tail has bytes");
+    let length = end - position;
+    let tail = |kept| Tail {
+        file: name.to_owned(),
+        position: ByteCount::new(position),
+        length: ByteCount::new(length),
+        kept,
+    };
+    if length > KEPT_BYTES_LIMIT {
+        return Ok(tail(TailKept::InPlace));
+    }
+    let mut content = vec![0; ByteCount::new(length).as_len()];
+    file.read_at(ByteCount::new(position), &mut content)?;
+    let aside = format!("{}.tail", name.trim_end_matches(FILE_SUFFIX));
+    match medium.replace(&aside, &content) {
+        Ok(()) => Ok(tail(TailKept::Aside(aside))),
+        Err(MediumError::Full { .. }) => Ok(tail(TailKept::InPlace)),
+        Err(error @ MediumError::Io { .. }) => Err(error.into()),
+    }
+}
+
+/// The fault that a frame further on proves: bytes at `position` were durable and are not valid.
+pub(crate) fn is_damage(fault: &Fault, position: u64, remains: Remains) -> bool {
+    fault.is_version() || remains.durable > position
+}

@@ -1,1 +1,48 @@
-//! Placeholder until its first working slice.
+//! The link protocol as sans-IO state machines, with a thin QUIC driver.
+//!
+//! One protocol serves agent to hub and hub to hub: both sides announce partitions, the receiver
+//! of each says where it stands, and the sender pushes entries from there, in order, within the
+//! receiver's credit. A [`Link`] is one connection; after a cut a new one starts from whatever
+//! position the receiver has stored. [`Dialer`] decides when to try again.
+//!
+//! It does *not* store anything, know what a record means, decide who may publish what, or read a
+//! clock. Without the feature `quic` it has no socket and no tokio either; with it, `quic` carries
+//! frames and decides nothing.
+//!
+//! ```
+//! use headland_event::{AgentName, HubName, Incarnation, Monotonic, RegionId};
+//! use headland_replication::{Identity, Link, LinkConfig, LinkOutput};
+//!
+//! let region = RegionId::new("eu")?;
+//! let hub = Identity::Hub { region: region.clone(), name: HubName::new("hub-1")? };
+//! let agent = Identity::Agent { region, name: AgentName::new("eu-1")? };
+//! let now = Monotonic::from_millis(0);
+//! let here = LinkConfig::new(agent.clone(), Incarnation::new(1, 7), hub.clone());
+//! let there = LinkConfig::new(hub, Incarnation::new(1, 8), agent.clone());
+//! let (mut uplink, mut downlink) = (Link::new(here, 1, now), Link::new(there, 2, now));
+//!
+//! while let Some(LinkOutput::Send { lane, frame }) = uplink.poll_output() {
+//!     downlink.on_frame(now, lane, frame);
+//! }
+//!
+//! let ready = std::iter::from_fn(|| downlink.poll_output())
+//!     .any(|output| matches!(output, LinkOutput::PeerReady(hello) if hello.identity == agent));
+//! assert!(ready);
+//! # Ok::<(), headland_event::NameError>(())
+//! ```
+
+/// Frames and their layouts.
+pub mod frame;
+/// Which topics travel to whom, and what they are called there.
+pub mod route;
+/// When to dial again.
+pub mod dialer;
+/// The state machine of one connection.
+pub mod link;
+/// Frames over QUIC.
+#[cfg(feature = "quic")]
+pub mod quic;
+
+pub use dialer::{Dialer, DialerConfig, DialerOutput};
+pub use frame::{Frame, FrameError, Identity, Offer, Refusal, RefusalCode};
+pub use link::{CloseReason, Link, LinkConfig, LinkOutput};

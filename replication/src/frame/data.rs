@@ -1,0 +1,71 @@
+//! One entry of a log on its way.
+
+use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::limits::FRAME_BYTES_LIMIT;
+use headland_event::{Batch, ChannelEpoch, ChannelId, Dot, Entry, Offset, Sequence, Stamp};
+
+use super::{FrameError, Presence, read_presence};
+
+/// Where the base offset stands in a frame.
+const BASE_AT: usize = 14;
+
+/// One entry of the sender's log, with the position it belongs to in the same frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Data {
+    /// The sender's channel.
+    pub channel: ChannelId,
+    /// The epoch of the position that the sender goes on from.
+    pub epoch: ChannelEpoch,
+    /// The entry; its base is the sender's offset.
+    pub entry: Entry,
+}
+
+impl Data {
+    pub(super) fn write(&self, writer: &mut Writer) {
+        let Self { channel, epoch, entry } = self;
+        let Entry { base, dot, stamp, batch } = entry;
+        let Dot { stream, incarnation, sequence } = dot;
+        writer.u32(channel.get());
+        writer.u64(epoch.get());
+        writer.u64(base.get());
+        writer.stream_id(*stream);
+        writer.incarnation(*incarnation);
+        writer.u64(sequence.get());
+        Presence::of(stamp.as_ref()).write(writer);
+        if let Some(stamp) = stamp {
+            stamp.write(writer);
+        }
+        writer.bytes(batch.as_bytes());
+    }
+
+    pub(super) fn read(reader: &mut Reader) -> Result<Self, FrameError> {
+        let channel = ChannelId::new(reader.u32("channel")?);
+        let epoch = ChannelEpoch::new(reader.u64("epoch")?);
+        let base = Offset::new(reader.u64("base offset")?);
+        let dot = Dot {
+            stream: reader.stream_id("stream")?,
+            incarnation: reader.incarnation("incarnation")?,
+            sequence: Sequence::new(reader.u64("sequence")?),
+        };
+        let stamp = match read_presence(reader, "stamped")? {
+            Presence::Absent => None,
+            Presence::Present => Some(Stamp::read(reader)?),
+        };
+        let batch = Batch::decode(reader.bytes("batch", FRAME_BYTES_LIMIT.as_len())?)?;
+        let entry = Entry { base, dot, stamp, batch };
+        check_room(&entry)?;
+        Ok(Self { channel, epoch, entry })
+    }
+}
+
+/// Refuses an entry whose end would leave 64 bits: everyone adds to these numbers unchecked.
+fn check_room(entry: &Entry) -> Result<(), CodecError> {
+    let Entry { base, dot, stamp: _, batch } = entry;
+    let first = base.get().max(dot.sequence.get());
+    if first.checked_add(batch.span()).is_some() {
+        return Ok(());
+    }
+    let found = i64::try_from(first).unwrap_or(i64::MAX);
+    let expected = "an entry that ends within 64 bits";
+    Err(CodecError::Value { field: "base offset or sequence", at: BASE_AT, found, expected })
+}

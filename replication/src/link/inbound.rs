@@ -1,0 +1,158 @@
+//! One channel that the peer announced: from its first frame to our disk.
+//!
+//! ```text
+//!   stored ≤ expected ≤ head
+//!   │ held    │ still at the peer │
+//! ```
+
+use std::collections::VecDeque;
+
+use headland_event::{ChannelEpoch, ChannelId, Offset};
+
+use super::output::SubscriptionStatus;
+use crate::frame::{Data, Offer, Position};
+
+/// Whether we have taken the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Announced,
+    Subscribed,
+    Refused,
+}
+
+/// What became of a data frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// The entry we expected.
+    Expected,
+    /// On its way since before our latest position: ignored.
+    Stale,
+    /// Neither: refused, and everything behind it in its epoch too.
+    Misplaced,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    end: Offset,
+    bytes: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Inbound {
+    pub(super) offer: Offer,
+    phase: Phase,
+    epoch: ChannelEpoch,
+    stored: Offset,
+    acked: Offset,
+    expected: Offset,
+    held: VecDeque<Held>,
+}
+
+impl Inbound {
+    pub(super) const fn new(offer: Offer) -> Self {
+        Self {
+            offer,
+            phase: Phase::Announced,
+            epoch: ChannelEpoch::new(0),
+            stored: Offset::new(0),
+            acked: Offset::new(0),
+            expected: Offset::new(0),
+            held: VecDeque::new(),
+        }
+    }
+
+    pub(super) const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Takes the channel from `next` on, or goes back to it; returns the bytes no longer held.
+    pub(super) fn subscribe(&mut self, next: Offset) -> u64 {
+        match self.phase {
+            Phase::Announced => {
+                self.stored = next;
+                self.acked = next;
+            }
+            Phase::Subscribed => {
+                assert!(
+                    self.stored <= next && next <= self.expected,
+                    "stored {} and delivered {}, but told to go on from {next}",
+                    self.stored,
+                    self.expected
+                );
+            }
+            Phase::Refused => return 0,
+        }
+        self.phase = Phase::Subscribed;
+        self.expected = next;
+        self.epoch = self.epoch.after(1);
+        let mut freed = 0;
+        while let Some(last) = self.held.pop_back_if(|last| last.end > next) {
+            freed += last.bytes;
+        }
+        freed
+    }
+
+    /// Ends the channel; returns the bytes no longer held.
+    pub(super) fn end(&mut self) -> u64 {
+        self.phase = Phase::Refused;
+        self.held.drain(..).map(|held| held.bytes).sum()
+    }
+
+    /// Sorts a data frame of `bytes`; an entry that does not fit starts a new epoch.
+    pub(super) fn on_data(&mut self, data: &Data, bytes: u64) -> Arrival {
+        if data.epoch < self.epoch {
+            return Arrival::Stale;
+        }
+        if data.epoch > self.epoch || data.entry.base != self.expected {
+            self.epoch = self.epoch.after(1);
+            return Arrival::Misplaced;
+        }
+        self.expected = data.entry.end();
+        self.offer.head = self.offer.head.max(self.expected);
+        self.held.push_back(Held { end: self.expected, bytes });
+        debug_assert!(self.stored < self.expected, "what is delivered is not stored yet");
+        Arrival::Expected
+    }
+
+    /// Notes what is durable; returns the bytes no longer held.
+    ///
+    /// # Panics
+    /// When more is stored than was delivered: the log would then hold something else than the
+    /// peer's, and an acknowledgement would lose data there.
+    pub(super) fn on_stored(&mut self, next: Offset) -> u64 {
+        assert!(next <= self.expected, "stored {next}, but delivered {}", self.expected);
+        self.stored = self.stored.max(next);
+        let mut freed = 0;
+        while let Some(first) = self.held.pop_front_if(|first| first.end <= next) {
+            freed += first.bytes;
+        }
+        freed
+    }
+
+    pub(super) fn on_head(&mut self, head: Offset) {
+        self.offer.head = self.offer.head.max(head);
+    }
+
+    /// The acknowledgement to send, when there is news.
+    pub(super) fn take_unacked(&mut self) -> Option<Offset> {
+        let is_news = self.phase == Phase::Subscribed && self.acked < self.stored;
+        is_news.then(|| {
+            self.acked = self.stored;
+            self.acked
+        })
+    }
+
+    pub(super) const fn position(&self, channel: ChannelId) -> Position {
+        Position { channel, epoch: self.epoch, next: self.expected }
+    }
+
+    pub(super) fn status(&self, channel: ChannelId) -> SubscriptionStatus {
+        SubscriptionStatus {
+            channel,
+            source: self.offer.source.clone(),
+            stored: self.stored,
+            delivered: self.expected,
+            head: self.offer.head,
+        }
+    }
+}

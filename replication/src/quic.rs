@@ -1,0 +1,35 @@
+//! Frames over QUIC: sockets, streams and nothing else.
+//!
+//! ```text
+//! connection:  one unidirectional stream per lane and direction, opened by the sender
+//! stream:      lane u8 │ frame, frame, …
+//! frame:       length u32 │ bytes of a frame, at most FRAME_BYTES_LIMIT
+//! ```
+//! Lane bytes are [`headland_event::Lane::code`]. A stream that breaks this closes the connection.
+//!
+//! Nothing here starts a task or decides anything: a connection is split into [`Lanes`], whose
+//! driver is a future for the caller to run in a task of its own, beside the loop that feeds the
+//! [`crate::Link`]. quinn itself runs its endpoint and connections on the tokio runtime.
+
+/// How much is buffered, and how a path is probed.
+mod transport;
+/// The UDP socket under an endpoint.
+mod socket;
+/// Connecting and accepting.
+mod endpoint;
+/// One connection, before it is split into lanes.
+mod connection;
+/// Why a connection is over.
+mod lost;
+/// Frames in and out of one connection.
+mod lanes;
+/// Frames on their way out.
+mod lane_writer;
+/// Frames on their way in.
+mod lane_reader;
+
+pub use connection::Connection;
+pub use endpoint::{BindError, ConnectError, Endpoint, Incoming, TlsConfigs};
+pub use lanes::{LaneDriver, LaneEvent, LaneEvents, LaneSender, Lanes, SendError};
+pub use lost::{CloseCode, DriverError, Lost};
+pub use transport::Windows;

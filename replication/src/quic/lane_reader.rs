@@ -1,0 +1,94 @@
+//! Frames on their way in.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use bytes::Bytes;
+use headland_event::Lane;
+use headland_event::limits::FRAME_BYTES_LIMIT;
+use quinn::{Connection, ReadError, ReadExactError, RecvStream};
+use tokio::sync::mpsc::Sender;
+
+use super::lanes::LaneEvent;
+use super::lost::{CloseCode, DriverError, Lost};
+
+/// Lanes for which the peer has opened its stream, one bit each.
+#[derive(Debug, Default)]
+pub(super) struct ClaimedLanes(AtomicU8);
+
+impl ClaimedLanes {
+    fn claim(&self, lane: Lane) -> Result<(), DriverError> {
+        let bit = 1 << lane.code();
+        let before = self.0.fetch_or(bit, Ordering::Relaxed);
+        if before & bit == 0 { Ok(()) } else { Err(DriverError::LaneTwice { lane }) }
+    }
+}
+
+/// Accepts one of the peer's streams and reads its frames until it ends; one that breaks the
+/// layout closes the connection.
+pub(super) async fn read_lane(
+    connection: &Connection,
+    claimed: &ClaimedLanes,
+    events: &Sender<LaneEvent>,
+) -> Result<(), DriverError> {
+    let ended = read_frames(connection, claimed, events).await;
+    match &ended {
+        Ok(()) | Err(DriverError::Lost(_)) => {}
+        Err(broken) => {
+            connection.close(CloseCode::Protocol.varint(), broken.to_string().as_bytes());
+        }
+    }
+    ended
+}
+
+async fn read_frames(
+    connection: &Connection,
+    claimed: &ClaimedLanes,
+    events: &Sender<LaneEvent>,
+) -> Result<(), DriverError> {
+    let mut stream = connection.accept_uni().await.map_err(Lost::from)?;
+    let [code] = read_array(&mut stream).await?.ok_or_else(nothing)?;
+    let lane = Lane::from_code(code).ok_or(DriverError::UnknownLane { code })?;
+    claimed.claim(lane)?;
+    while let Some(prefix) = read_array(&mut stream).await? {
+        let frame = read_frame(&mut stream, lane, u32::from_be_bytes(prefix)).await?;
+        // A caller that no longer listens is flushing its last frames: the peer's are dropped.
+        events.send(LaneEvent::Received { lane, frame }).await.ok();
+    }
+    Ok(())
+}
+
+/// Reads a frame whose length was checked before anything is allocated for it.
+async fn read_frame(stream: &mut RecvStream, lane: Lane, found: u32) -> Result<Bytes, DriverError> {
+    let limit = u32::try_from(FRAME_BYTES_LIMIT.get()).unwrap_or(u32::MAX);
+    if found > limit {
+        return Err(DriverError::FrameTooLarge { lane, found, limit });
+    }
+    let mut frame = vec![0_u8; usize::try_from(found).unwrap_or(usize::MAX)];
+    stream.read_exact(&mut frame).await.map_err(broken)?;
+    Ok(Bytes::from(frame))
+}
+
+/// Reads `N` bytes; `None` when the stream ends before the first.
+async fn read_array<const N: usize>(
+    stream: &mut RecvStream,
+) -> Result<Option<[u8; N]>, DriverError> {
+    let mut raw = [0_u8; N];
+    match stream.read_exact(&mut raw).await {
+        Ok(()) => Ok(Some(raw)),
+        Err(ReadExactError::FinishedEarly(0)) => Ok(None),
+        Err(error) => Err(broken(error)),
+    }
+}
+
+fn broken(error: ReadExactError) -> DriverError {
+    match error {
+        ReadExactError::ReadError(ReadError::ConnectionLost(lost)) => Lost::from(lost).into(),
+        ReadExactError::ReadError(_) | ReadExactError::FinishedEarly(_) => {
+            DriverError::Broken { text: error.to_string() }
+        }
+    }
+}
+
+fn nothing() -> DriverError {
+    DriverError::Broken { text: "it ended before its lane".to_owned() }
+}

@@ -1,0 +1,154 @@
+//! Which topics travel to whom, and what they are called there.
+//!
+//! Origin and path are the truth; names are a view of it and are never taken apart.
+
+use headland_event::{NameError, RegionId, TopicName, mirrored_name};
+
+use crate::frame::{HOPS_LIMIT, Identity, Offer, Refusal, RefusalCode};
+
+/// Whether a hub offers a topic to a peer in `peer_region`.
+///
+/// Never back to its origin, never to a region it has passed, never beyond [`HOPS_LIMIT`].
+#[must_use]
+pub fn should_offer(peer_region: &RegionId, origin: &RegionId, path: &[RegionId]) -> bool {
+    peer_region != origin && !path.contains(peer_region) && path.len() <= HOPS_LIMIT
+}
+
+/// The path under which a hub in `local` offers a topic that came to it over `path`.
+///
+/// The result is longer than [`HOPS_LIMIT`] when the topic may not travel on.
+#[must_use]
+pub fn extended_path(path: &[RegionId], local: &RegionId) -> Vec<RegionId> {
+    path.iter().chain([local]).cloned().collect()
+}
+
+/// The local name of an offered topic: unchanged from an agent, `<sender's region>.<name>` else.
+///
+/// # Errors
+/// [`NameError`] when the prefixed name is too long for a topic.
+pub fn local_name(sender: &Identity, offer: &Offer) -> Result<TopicName, NameError> {
+    match sender {
+        Identity::Agent { .. } => Ok(offer.source.topic.clone()),
+        Identity::Hub { region, .. } => mirrored_name(region, &offer.source.topic),
+    }
+}
+
+/// Checks what an offer says about its way against who offers it, before anybody is asked.
+///
+/// # Errors
+/// The [`Refusal`] to answer with: [`RefusalCode::Loop`] when the topic has been in `local`,
+/// [`RefusalCode::NotAuthorised`] when the sender speaks for somebody else,
+/// [`RefusalCode::UnfitName`] when it cannot be named here.
+pub fn check_offer(local: &RegionId, sender: &Identity, offer: &Offer) -> Result<(), Refusal> {
+    let Offer { source, origin, path, .. } = offer;
+    match sender {
+        Identity::Agent { region, .. } => {
+            if origin != region || !path.is_empty() {
+                let text = format!("{sender} offers {source} of region {origin}");
+                return Err(Refusal::new(RefusalCode::NotAuthorised, text));
+            }
+        }
+        Identity::Hub { region, .. } => {
+            if path.first() != Some(origin) || path.last() != Some(region) {
+                let text = format!("{sender} offers {source} of {origin} over a path without both");
+                return Err(Refusal::new(RefusalCode::NotAuthorised, text));
+            }
+            if origin == local || path.contains(local) {
+                let text = format!("{source} of region {origin} has been in region {local}");
+                return Err(Refusal::new(RefusalCode::Loop, text));
+            }
+        }
+    }
+    local_name(sender, offer)
+        .map(drop)
+        .map_err(|error| Refusal::new(RefusalCode::UnfitName, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use headland_event::{AgentName, HubName, Lane, Offset, PartitionIndex, TopicPartition};
+
+    use super::*;
+
+    fn region(name: &str) -> RegionId {
+        RegionId::new(name).unwrap()
+    }
+
+    fn hub(name: &str) -> Identity {
+        Identity::Hub { region: region(name), name: HubName::new("hub-1").unwrap() }
+    }
+
+    fn agent(name: &str) -> Identity {
+        Identity::Agent { region: region(name), name: AgentName::new("a-1").unwrap() }
+    }
+
+    fn offer(topic: &str, path: &[&str], origin: &str) -> Offer {
+        let topic = TopicName::new(topic).unwrap();
+        Offer {
+            source: TopicPartition::new(topic.clone(), PartitionIndex::new(0)),
+            origin: region(origin),
+            origin_topic: topic,
+            path: path.iter().map(|name| region(name)).collect(),
+            lane: Lane::State,
+            start: Offset::new(0),
+            head: Offset::new(0),
+        }
+    }
+
+    #[test]
+    fn a_topic_is_never_offered_to_its_origin_nor_to_a_region_on_its_path() {
+        let path = [region("eu"), region("us")];
+
+        assert!(!should_offer(&region("eu"), &region("eu"), &path));
+        assert!(!should_offer(&region("us"), &region("eu"), &path));
+        assert!(should_offer(&region("ap"), &region("eu"), &path));
+    }
+
+    #[test]
+    fn a_path_at_the_hops_limit_is_offered_and_one_hop_more_is_not() {
+        let path: Vec<RegionId> = (0..8).map(|hop| region(&format!("r{hop}"))).collect();
+        let longer = extended_path(&path, &region("r8"));
+
+        assert!(should_offer(&region("ap"), &region("r0"), &path));
+        assert!(!should_offer(&region("ap"), &region("r0"), &longer));
+    }
+
+    #[test]
+    fn an_agents_topic_keeps_its_name_and_a_hubs_gets_the_prefix() {
+        let named = offer("inventory.events", &["eu"], "eu");
+
+        assert_eq!(local_name(&agent("eu"), &named).unwrap().as_str(), "inventory.events");
+        assert_eq!(local_name(&hub("eu"), &named).unwrap().as_str(), "eu.inventory.events");
+    }
+
+    #[test]
+    fn an_offer_that_has_been_here_is_refused_as_a_loop_whatever_its_name() {
+        let renamed = offer("harmless", &["us", "eu"], "us");
+
+        let refusal = check_offer(&region("us"), &hub("eu"), &renamed).unwrap_err();
+
+        assert_eq!(refusal.code(), RefusalCode::Loop);
+        assert_eq!(check_offer(&region("ap"), &hub("eu"), &renamed), Ok(()));
+    }
+
+    #[test]
+    fn nobody_speaks_for_another_region() {
+        let foreign = check_offer(&region("eu"), &agent("eu"), &offer("t", &[], "us"));
+        let travelled = check_offer(&region("eu"), &agent("eu"), &offer("t", &["eu"], "eu"));
+        let pathless = check_offer(&region("us"), &hub("eu"), &offer("t", &[], "eu"));
+
+        for refused in [foreign, travelled, pathless] {
+            assert_eq!(refused.unwrap_err().code(), RefusalCode::NotAuthorised);
+        }
+        assert_eq!(check_offer(&region("eu"), &agent("eu"), &offer("t", &[], "eu")), Ok(()));
+    }
+
+    #[test]
+    fn a_name_that_its_prefix_makes_too_long_is_refused() {
+        let long = offer(&"t".repeat(247), &["eu"], "eu");
+
+        let refusal = check_offer(&region("us"), &hub("eu"), &long).unwrap_err();
+
+        assert_eq!(refusal.code(), RefusalCode::UnfitName);
+    }
+}

@@ -23,6 +23,8 @@ mod lockfile;
 mod tree;
 /// Texts that name a machine.
 mod text;
+/// What `ARCHITECTURE.md` names exists.
+mod map;
 
 use std::fmt;
 
@@ -72,13 +74,14 @@ pub(crate) fn findings(workspace: &Workspace) -> Result<Vec<Finding>> {
     let packages = workspace.packages()?;
     let mut findings = Vec::new();
     let mut sources = Vec::new();
-    for path in workspace.files()? {
+    let files = workspace.files()?;
+    for path in &files {
         // What is not text cannot be read as a line, and holds no habit.
-        let Ok(content) = workspace.read(&path) else { continue };
-        findings.extend(text::check(&path, &content));
-        findings.extend(manifest::check_place(&path));
+        let Ok(content) = workspace.read(path) else { continue };
+        findings.extend(text::check(path, &content));
+        findings.extend(manifest::check_place(path));
         if path.ends_with(".rs") {
-            sources.push(Source::parse(&path, &content));
+            sources.push(Source::parse(path, &content));
         }
     }
     for source in &sources {
@@ -92,6 +95,7 @@ pub(crate) fn findings(workspace: &Workspace) -> Result<Vec<Finding>> {
         findings.extend(manifest::check(package)?);
         findings.extend(shape::check_not_empty(package, &sources));
     }
+    findings.extend(map::check(&workspace.read(map::PATH)?, &files, &sources));
     findings.extend(lockfile::check(&workspace.read("Cargo.lock")?)?);
     findings.extend(tree::check(workspace, &packages)?);
     findings.sort();

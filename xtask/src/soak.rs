@@ -36,7 +36,7 @@ const SOAKS: [Soak; 2] = [
     },
     Soak {
         name: "fresh-machine",
-        what: "the README's commands on a bare Debian 12: minutes and disk (root, debootstrap)",
+        what: "the README's commands on a bare Debian 12: time and disk (needs root, debootstrap)",
         run: fresh_machine::run,
     },
 ];

@@ -40,7 +40,7 @@ pub(super) fn run(workspace: &Workspace, arguments: &[String]) -> Result<Measure
         let outcome = step::run(command, &mut root.shell(command))?;
         is_green &= outcome.is_success;
         result.insert(format!("{name}_succeeded"), json!(outcome.is_success));
-        result.insert(format!("{name}_minutes"), json!(outcome.took.as_secs_f64() / 60.0));
+        result.insert(format!("{name}_seconds"), json!(outcome.took.as_secs()));
         result.insert(format!("{name}_target_mebibytes"), json!(root.target_mebibytes()?));
     }
     Ok(Measured { is_green, result: result.into() })

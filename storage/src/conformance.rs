@@ -1,6 +1,6 @@
 //! The suite that every backend of [`LogStore`] and [`StateStore`] passes.
 //!
-//! A backend's test calls [`check`] with a way to make a fresh data directory; each check gets its
+//! A backend's test calls `check` with a way to make a fresh data directory; each check gets its
 //! own. A failed assertion panics, an unexpected error is returned.
 
 use std::error::Error;

@@ -4,7 +4,7 @@
 //! `docs/specs/store.md`.
 //!
 //! ```text
-//! file header, 68 bytes                     frame header, 56 bytes
+//! file header, 76 bytes                     frame header, 56 bytes
 //!  0  magic         "HLDJRNL\n"              0  magic     "HLDF"
 //!  8  version       u16  1                   4  version   u16  1
 //! 10  reserved      u16  0                   6  kind      u16  1 commit, 2 seal
@@ -14,8 +14,8 @@
 //! 36  incarnation   u32 counter, u64 nonce  20  commit    u64
 //! 48  prev. nonce   u64  0: no predecessor  28  nonce     u64  the file's
 //! 56  prev. end     u64                     36  position  u64  of this header in the file
-//! 64  crc           u32  of bytes 0..64     44  durable   u64  known durable when written
-//!                                           52  crc       u32  of bytes 0..52
+//! 64  opening end   u64  of the first group 44  durable   u64  known durable when written
+//! 72  crc           u32  of bytes 0..72     52  crc       u32  of bytes 0..52
 //! ```
 
 use bytes::Bytes;
@@ -25,9 +25,9 @@ use headland_event::{CommitNumber, Incarnation};
 use crate::fault::Fault;
 
 /// Bytes of a file's header.
-pub(crate) const FILE_HEADER_LEN: usize = 68;
+pub(crate) const FILE_HEADER_LEN: usize = 76;
 /// Bytes of a file's header, as a position.
-pub(crate) const FIRST_FRAME_AT: u64 = 68;
+pub(crate) const FIRST_FRAME_AT: u64 = 76;
 /// Bytes of a frame's header.
 pub(crate) const FRAME_HEADER_LEN: usize = 56;
 /// Bytes of a seal, which is a header without a body.
@@ -69,11 +69,14 @@ pub(crate) struct FileHeader {
     pub(crate) incarnation: Incarnation,
     /// The predecessor and its end.
     pub(crate) previous: Link,
+    /// Position after the first group. Header and first group are one write, and count as one:
+    /// unless all of it is valid the file does not exist and its predecessor does not end.
+    pub(crate) opening_end: u64,
 }
 
 impl FileHeader {
     pub(crate) fn encode(&self) -> Bytes {
-        let Self { number, nonce, base, incarnation, previous } = self;
+        let Self { number, nonce, base, incarnation, previous, opening_end } = self;
         debug_assert!(*nonce != 0, "a nonce of 0 means that there is no file");
         let mut writer = Writer::new();
         writer.raw(&FILE_MAGIC);
@@ -85,6 +88,7 @@ impl FileHeader {
         writer.incarnation(*incarnation);
         writer.u64(previous.nonce);
         writer.u64(previous.end);
+        writer.u64(*opening_end);
         writer.u32(crc32c::crc32c(writer.as_slice()));
         debug_assert!(writer.len() == FILE_HEADER_LEN, "the file header has a fixed size");
         writer.finish()
@@ -107,6 +111,7 @@ impl FileHeader {
                 nonce: reader.u64("previous nonce")?,
                 end: reader.u64("previous end")?,
             },
+            opening_end: reader.u64("opening end")?,
         })
     }
 }
@@ -240,7 +245,7 @@ mod tests {
             changes: 2,
             commit: CommitNumber::new(7),
             nonce: 11,
-            position: 68,
+            position: 76,
             durable: 0,
         }
     }
@@ -249,7 +254,7 @@ mod tests {
     fn a_frame_header_at_another_position_is_refused() {
         let refused = FrameHeader::decode(frame_header().encode(), 69);
 
-        assert_eq!(refused, Err(Fault::Mismatch { field: "position", found: 68, expected: 69 }));
+        assert_eq!(refused, Err(Fault::Mismatch { field: "position", found: 76, expected: 69 }));
     }
 
     #[test]
@@ -259,7 +264,7 @@ mod tests {
         let crc = crc32c::crc32c(&bytes[..52]).to_be_bytes();
         bytes[52..].copy_from_slice(&crc);
 
-        let refused = FrameHeader::decode(bytes.into(), 68).unwrap_err();
+        let refused = FrameHeader::decode(bytes.into(), 76).unwrap_err();
 
         assert_eq!(refused, Fault::Version { field: "frame version", found: 2, expected: 1 });
         assert!(refused.is_version());
@@ -272,21 +277,22 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(FrameHeader::decode(flipped.into(), 68).is_err(), "bit {bit}");
+            assert!(FrameHeader::decode(flipped.into(), 76).is_err(), "bit {bit}");
         }
     }
 
     proptest! {
         #[test]
         fn decode_of_encode_is_the_same_file_header(
-            number: u64, nonce in 1_u64.., base: u64, counter: u32, life: u64, previous: (u64, u64),
+            numbers: (u64, u64), nonce in 1_u64.., life: (u32, u64), ends: (u64, u64, u64),
         ) {
             let header = FileHeader {
-                number,
+                number: numbers.0,
                 nonce,
-                base: CommitNumber::new(base),
-                incarnation: Incarnation::new(counter, life),
-                previous: Link { nonce: previous.0, end: previous.1 },
+                base: CommitNumber::new(numbers.1),
+                incarnation: Incarnation::new(life.0, life.1),
+                previous: Link { nonce: ends.0, end: ends.1 },
+                opening_end: ends.2,
             };
 
             prop_assert_eq!(FileHeader::decode(header.encode()), Ok(header));

@@ -153,6 +153,7 @@ impl<M: Medium> Journal<M> {
                 base: first,
                 incarnation: self.incarnation,
                 previous: self.previous,
+                opening_end: FIRST_FRAME_AT + group.size().get(),
             };
             file.write_at(ByteCount::new(0), group.with_file_header(&header))?;
             file.sync()?;

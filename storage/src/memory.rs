@@ -171,6 +171,26 @@ impl MemoryDisk {
         self.lock().put(name, bytes);
     }
 
+    /// Flips a bit of a written byte, durably and under open handles too: damage at rest. Nothing
+    /// happens where nothing was written.
+    pub fn flip_bit(&self, name: &str, position: ByteCount, bit: u8) {
+        let mut disk = self.lock();
+        let Some(id) = disk.names.get(name).copied() else { return };
+        let Some(content) = disk.files.get_mut(&id) else { return };
+        for side in [&mut content.bytes, &mut content.durable] {
+            if let Some(byte) = side.get_mut(position.as_len()) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+    }
+
+    /// Takes a file away, durably.
+    pub fn remove(&self, name: &str) {
+        let mut disk = self.lock();
+        disk.names.remove(name);
+        disk.durable_names.remove(name);
+    }
+
     fn attach(&self) -> MemoryMedium {
         let mut disk = self.lock();
         disk.generation += 1;

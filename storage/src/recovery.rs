@@ -77,6 +77,7 @@ pub(crate) struct Recovery<F> {
 /// A journal file whose header was read.
 #[derive(Debug)]
 struct Found<F> {
+    number: u64,
     name: String,
     file: F,
     size: u64,
@@ -97,12 +98,13 @@ struct Member<F> {
 /// # Errors
 /// [`OpenError`] when the medium fails, or acknowledged data is damaged; none of it was changed.
 pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, OpenError> {
-    let (mut files, next_file) = find_files(medium)?;
+    let mut files = find_files(medium)?;
+    let newest = files.last().map_or(0, |found| found.number);
     let mut recovery = Recovery {
         index: Index::new(),
         in_doubt: Vec::new(),
         previous: Link::NONE,
-        next_file,
+        next_file: newest.saturating_add(1),
         incarnation: None,
         report: OpenReport::default(),
     };
@@ -119,24 +121,23 @@ pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, Op
     Ok(recovery)
 }
 
-fn find_files<M: Medium>(medium: &M) -> Result<(Vec<Found<M::File>>, u64), OpenError> {
+/// Every journal file, in the order of their numbers.
+fn find_files<M: Medium>(medium: &M) -> Result<Vec<Found<M::File>>, MediumError> {
     let mut names: Vec<(u64, String)> = medium
         .list()?
         .into_iter()
         .filter_map(|name| file_number(&name).map(|number| (number, name)))
         .collect();
     names.sort();
-    let next_file = names.last().map_or(0, |(number, _)| *number).saturating_add(1);
-    let files = names
+    names
         .into_iter()
         .map(|(number, name)| {
             let file = medium.open(&name)?;
             let size = file.size()?.get();
             let header = read_header(&file, size, number)?;
-            Ok(Found { name, file, size, header })
+            Ok(Found { number, name, file, size, header })
         })
-        .collect::<Result<Vec<_>, MediumError>>()?;
-    Ok((files, next_file))
+        .collect()
 }
 
 fn read_header<F: MediumFile>(
@@ -159,39 +160,66 @@ fn read_header<F: MediumFile>(
     }))
 }
 
-/// Takes away the newest files as long as their headers are invalid: a header becomes durable
-/// with the first group, so nothing in such a file was acknowledged, unless a frame proves it.
+/// Takes away the newest files as long as header and first group are not whole: they are written
+/// and acknowledged as one, so nothing in such a file was, unless a frame proves it.
 fn set_aside_unfinished<M: Medium>(
     medium: &mut M,
     files: &mut Vec<Found<M::File>>,
     report: &mut OpenReport,
 ) -> Result<(), OpenError> {
-    while let Some(Found { name, file, size, header: Err(fault) }) =
-        files.pop_if(|found| found.header.is_err())
-    {
-        let remains = tail::examine(&file, None, 0, size)?;
-        if tail::is_damage(&fault, 0, remains) {
-            return Err(damaged(&name, 0, fault));
+    while let Some(found) = files.last() {
+        let Some((at, fault)) = unfinished_opening(found)? else { break };
+        let Found { name, file, size, .. } = found;
+        let remains = tail::examine(file, None, at, *size)?;
+        if tail::is_damage(&fault, at, remains) {
+            return Err(damaged(name, at, fault));
         }
-        if remains.end > 0 {
-            let tail = tail::keep_aside(medium, &name, &file, (0, remains.end))?;
+        let is_gone = if remains.end > 0 {
+            let tail = tail::keep_aside(medium, name, file, (0, remains.end))?;
             let is_aside = matches!(tail.kept, TailKept::Aside(_));
             report.tails.push(tail);
-            if !is_aside {
-                continue;
-            }
+            is_aside
+        } else {
+            true
+        };
+        if is_gone {
+            medium.remove(name)?;
+            medium.sync_names()?;
         }
-        medium.remove(&name)?;
-        medium.sync_names()?;
+        files.pop();
     }
     Ok(())
+}
+
+/// The first position at which a file's header or first group is not valid.
+fn unfinished_opening<F: MediumFile>(
+    found: &Found<F>,
+) -> Result<Option<(u64, Fault)>, MediumError> {
+    let Found { file, size, header, .. } = found;
+    let header = match header {
+        Ok(header) => header,
+        Err(fault) => return Ok(Some((0, fault.clone()))),
+    };
+    let mut cursor = Cursor::new(file.clone(), header.nonce, header.base, FIRST_FRAME_AT, *size);
+    while cursor.position() < header.opening_end {
+        let at = cursor.position();
+        let fault = match cursor.step()? {
+            Step::Frame(frame) => read_commit(&frame).err(),
+            Step::End => Some(Fault::Short { needed: header.opening_end, left: *size }),
+            Step::Invalid(fault) => Some(fault),
+        };
+        if let Some(fault) = fault {
+            return Ok(Some((at, fault)));
+        }
+    }
+    Ok(None)
 }
 
 /// Follows the predecessors from the newest file down; what is not on the way was given up.
 fn chain_of<F>(files: Vec<Found<F>>, report: &mut OpenReport) -> Result<Vec<Member<F>>, OpenError> {
     let mut chain: Vec<Member<F>> = Vec::new();
     let mut wanted: Option<Link> = None;
-    for Found { name, file, size, header } in files.into_iter().rev() {
+    for Found { name, file, size, header, .. } in files.into_iter().rev() {
         let is_next = |header: &FileHeader| wanted.is_none_or(|link| link.nonce == header.nonce);
         match header {
             Ok(header) if is_next(&header) => {

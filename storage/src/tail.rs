@@ -12,7 +12,7 @@ use crate::recovery::FILE_SUFFIX;
 
 const CHUNK_LEN: usize = 64 << 10;
 /// Zeros to compare a chunk with: most of a preallocated file is nothing else.
-const ZEROS: [u8; CHUNK_LEN] = [0; CHUNK_LEN];
+static ZEROS: [u8; CHUNK_LEN] = [0; CHUNK_LEN];
 /// An unfinished write is one group: the largest commit, or commits up to a group's limit.
 const KEPT_BYTES_LIMIT: u64 = COMMIT_BYTES_LIMIT.get() + GROUP_BYTES_LIMIT.get();
 

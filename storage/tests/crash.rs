@@ -3,8 +3,9 @@
 //! The rule under test: what was acknowledged is there, whole and in order; what was not may be
 //! there as a whole commit or not at all; the store always opens.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[expect(unreachable_pub, reason = "shared by several test binaries")]
 mod fixture;
 
 use headland_event::{ByteCount, CommitNumber};
@@ -73,8 +74,10 @@ fn work(disk: &MemoryDisk, writer: &mut Writer) -> Result<(), ()> {
 
 #[test]
 fn a_crash_at_any_byte_keeps_every_acknowledged_commit_and_no_part_of_another() {
-    for survival in [Survival::Nothing, Survival::Everything, Survival::Seeded] {
-        for budget in 0.. {
+    // Torn sectors are the business of the random schedules below; here a few of them do.
+    let steps = [(Survival::Nothing, 1), (Survival::Everything, 1), (Survival::Seeded, 7)];
+    for (survival, step) in steps {
+        for budget in (0..).step_by(step) {
             let disk = MemoryDisk::new(budget);
             disk.cut_power_after(ByteCount::new(budget));
             let mut writer = Writer::default();
@@ -96,7 +99,7 @@ fn a_crash_at_any_byte_keeps_every_acknowledged_commit_and_no_part_of_another() 
 
 #[test]
 fn a_crash_during_recovery_loses_nothing_either() {
-    for budget in 0..1_500 {
+    for budget in (0..1_500).step_by(3) {
         let disk = MemoryDisk::new(budget);
         let mut writer = Writer::default();
         let mut store = open(&disk, 1).unwrap();

@@ -158,5 +158,5 @@ fn a_closed_file_takes_no_more_room_than_it_needs() {
 
     assert_eq!(allocated, 256 << 10);
     // File header, a frame of 56 + 8 + 10 + 5 + 1 + 5 bytes, a seal.
-    assert_eq!(std::fs::metadata(&file).unwrap().len(), 68 + 85 + 56);
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 76 + 85 + 56);
 }

@@ -67,10 +67,8 @@ mod tests {
     fn a_test_that_is_gone_is_found() {
         assert_eq!(
             found("`a_write_is_never_lost`, `a_write_is_never_torn`"),
-            [
-                "ARCHITECTURE.md:1: no test is called a_write_is_never_torn; name the one that holds \
-             this now"
-            ]
+            ["ARCHITECTURE.md:1: no test is called a_write_is_never_torn; \
+             name the one that holds this now"]
         );
     }
 

@@ -1,1 +1,85 @@
-//! Placeholder until its first working slice.
+//! Inventory that regions agree on: the same set of events gives the same stock everywhere.
+//!
+//! A [`Reconciler`] reads stamped events of every region's `inventory.events` and keeps, per
+//! (sku, location), what is in stock, and per (sku, attribute), what is written on the label. What
+//! it keeps is a function of the *set* of events, never of the order in which they arrive: cells
+//! are CRDTs, order between writes is causal (vector clocks) and only real concurrency is broken
+//! by hybrid clocks, and of several copies of one delivery the smallest position counts whichever
+//! came first. Whatever does not count goes to exactly one side output.
+//!
+//! It does *not* know a network, a journal, SQL or tokio; it reads no clock and has no timer, so
+//! there is no `poll_timeout`. Escrow, review of late events and schemas are not here yet, and
+//! histories are not yet cut at causal stability.
+//!
+//! Main types: [`InventoryEvent`], [`Reconciler`] with [`Input`] and [`Output`], [`Cells`].
+//!
+//! ```
+//! use bytes::Bytes;
+//! use headland_event::{
+//!     Actor, EventTime, Hlc, Incarnation, Offset, PartitionIndex, RegionId, VectorClock, Verdict,
+//! };
+//! use headland_reconcile::{Config, Input, Locality, Location, Output, Reconciler, Sku};
+//!
+//! let region = RegionId::new("eu").unwrap();
+//! let mut reconciler = Reconciler::new(Config { region: region.clone(), restock_below: 0 }, 7);
+//! let now = EventTime::from_millis(1_291_190_760_000);
+//! reconciler.on_event(Input {
+//!     actor: &Actor {
+//!         region,
+//!         incarnation: Incarnation::new(1, 42),
+//!         partition: PartitionIndex::new(0),
+//!     },
+//!     offset: Offset::new(0),
+//!     hlc: Hlc::new(now, 0),
+//!     context: &VectorClock::new(),
+//!     verdict: Verdict::OnTime,
+//!     locality: Locality::Local,
+//!     captured_at: now,
+//!     detected_at: now,
+//!     value: &Bytes::from_static(
+//!         br#"{"id":"eu-1/1","kind":"restock","device":"eu-1-till","sku":"85123A",
+//!              "location":"eu-1","quantity":6,"time":"2010-12-01T08:26:00Z"}"#,
+//!     ),
+//! });
+//!
+//! assert!(matches!(reconciler.poll_output(), Some(Output::Stock(stock)) if stock.units == 6));
+//! let (sku, location) = (Sku::new("85123A").unwrap(), Location::new("eu-1").unwrap());
+//! assert_eq!(reconciler.stock(&sku, &location), Some(6));
+//! ```
+
+/// Names that occur in inventory events, as checked types.
+pub mod name;
+/// Inventory events, parsed once from JSON.
+pub mod event;
+/// Where a copy of an event stands in its hub's log.
+pub mod position;
+/// Deliveries: which copy of each counts.
+pub mod delivery;
+/// Counters per actor that remember what they were at any cut.
+pub mod cell;
+/// Writes of one key under causality.
+pub mod register;
+/// Stock of one sku at one location.
+pub mod shelf;
+/// Every sku with its shelves and attributes.
+pub mod catalogue;
+/// The canonical state and its fingerprint.
+pub mod fingerprint;
+/// Derived records and their JSON.
+pub mod output;
+/// The core: events in, derived records out.
+pub mod reconciler;
+/// The core's state as bytes.
+pub mod snapshot;
+
+pub use catalogue::ProductView;
+pub use cell::Cells;
+pub use event::{EventBody, InventoryEvent, PostingKind, RejectReason};
+pub use name::{AttributeName, AttributeValue, DeliveryId, DeviceName, Location, Sku, TextError};
+pub use output::{
+    AttributeRecord, ConflictRecord, ConflictSide, ConflictSubject, ConflictValue, DerivedTopic,
+    DuplicateRecord, LateRecord, Output, RejectedRecord, Retraction, StockRecord,
+};
+pub use position::Position;
+pub use reconciler::{Config, Input, Locality, Reconciler};
+pub use snapshot::RestoreError;

@@ -1,0 +1,245 @@
+//! Histories of three hubs: every order of arrival gives the same, and what the oracle says.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may panic, and its numbers are small"
+)]
+
+mod history;
+mod oracle;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use headland_event::{
+    Actor, EventTime, Hlc, Incarnation, Offset, PartitionIndex, RegionId, VectorClock, Verdict,
+};
+use headland_reconcile::{Config, DerivedTopic, Input, Locality, Output, Reconciler};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use history::{History, histories, histories_of_one_life, histories_without_copies};
+use oracle::{Record, Tables};
+
+/// A hub of `eu` with what its derived topics show.
+struct Hub {
+    reconciler: Reconciler,
+    tables: Tables,
+    written: Vec<(DerivedTopic, String)>,
+}
+
+fn config() -> Config {
+    Config { region: RegionId::new("eu").unwrap(), restock_below: 20 }
+}
+
+fn actor((region, (counter, nonce), partition): &oracle::Actor) -> Actor {
+    Actor {
+        region: RegionId::new(region).unwrap(),
+        incarnation: Incarnation::new(*counter, *nonce),
+        partition: PartitionIndex::new(*partition),
+    }
+}
+
+impl Hub {
+    fn new(seed: u64) -> Self {
+        let reconciler = Reconciler::new(config(), seed);
+        Self { reconciler, tables: Tables::new(), written: Vec::new() }
+    }
+
+    fn after(history: &History, order: &[usize]) -> Self {
+        let mut hub = Self::new(1);
+        for index in order {
+            hub.feed(&history.records[*index]);
+        }
+        hub
+    }
+
+    fn feed(&mut self, record: &Record) {
+        let mut context = VectorClock::new();
+        for (seen, end) in &record.context {
+            context.advance(&actor(seen), Offset::new(*end));
+        }
+        let verdict = match record.verdict {
+            "on-time" => Verdict::OnTime,
+            "late" => Verdict::Late,
+            "future" => Verdict::Future,
+            "forbidden" => Verdict::Forbidden,
+            other => panic!("no verdict {other}"),
+        };
+        let is_local = record.actor.0 == "eu";
+        self.reconciler.on_event(Input {
+            actor: &actor(&record.actor),
+            offset: Offset::new(record.offset),
+            hlc: Hlc::new(EventTime::from_millis(record.hlc.0), record.hlc.1),
+            context: &context,
+            verdict,
+            locality: if is_local { Locality::Local } else { Locality::Remote },
+            captured_at: EventTime::from_millis(1),
+            detected_at: EventTime::from_millis(2),
+            value: &Bytes::copy_from_slice(record.value.as_bytes()),
+        });
+        while let Some(output) = self.reconciler.poll_output() {
+            self.write(&output);
+        }
+    }
+
+    fn write(&mut self, output: &Output) {
+        self.written.push((output.topic(), output.key()));
+        let at = (output.topic().name().to_owned(), output.key());
+        match output.value() {
+            Some(value) => self.tables.insert(at, serde_json::from_slice(&value).unwrap()),
+            None => self.tables.remove(&at),
+        };
+    }
+
+    /// The tables the oracle computes too: rejected records and alerts left out.
+    fn derived(&self) -> Tables {
+        let own = [DerivedTopic::Rejected, DerivedTopic::Alerts].map(DerivedTopic::name);
+        let kept = self.tables.iter().filter(|((topic, _), _)| !own.contains(&&**topic));
+        kept.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    fn keys(&self, topic: DerivedTopic) -> BTreeSet<&str> {
+        let of_topic = self.tables.keys().filter(|(of, _)| of == topic.name());
+        of_topic.map(|(_, key)| &**key).collect()
+    }
+}
+
+fn turns() -> impl Strategy<Value = Vec<usize>> {
+    vec(0..1_000_usize, 1..80)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn any_order_of_arrival_gives_the_same_state_and_the_same_tables(
+        history in histories(90), turns in turns(),
+    ) {
+        let one = Hub::after(&history, &history.interleaved(&turns));
+        let others = [&history.journals[0], &history.journals[1], &history.journals[2]];
+
+        for other in others.map(|journal| Hub::after(&history, journal)) {
+            prop_assert_eq!(one.reconciler.canonical_state(), other.reconciler.canonical_state());
+            prop_assert_eq!(one.reconciler.fingerprint(), other.reconciler.fingerprint());
+            prop_assert_eq!(one.reconciler.applied(), other.reconciler.applied());
+            prop_assert_eq!(one.derived(), other.derived());
+        }
+    }
+
+    #[test]
+    fn tables_and_state_are_what_the_oracle_computes_from_the_set(
+        history in histories(90), turns in turns(),
+    ) {
+        let expected = oracle::tables(&history.records);
+
+        let hub = Hub::after(&history, &history.interleaved(&turns));
+
+        prop_assert_eq!(hub.derived(), expected);
+        let mut shown = BTreeMap::new();
+        for sku in hub.reconciler.skus() {
+            for (location, units) in hub.reconciler.product(sku).iter().flat_map(|of| &of.units) {
+                prop_assert_eq!(hub.reconciler.stock(sku, location), Some(*units));
+                shown.insert(format!("{sku}|{location}"), *units);
+            }
+        }
+        let shelves = hub.tables.iter().filter(|(_, value)| value["units"].is_i64());
+        let told = shelves.map(|((_, key), value)| (key.clone(), value["units"].as_i64().unwrap()));
+        prop_assert_eq!(shown, told.collect::<BTreeMap<_, _>>());
+    }
+
+    #[test]
+    fn a_snapshot_taken_and_restored_anywhere_changes_nothing(
+        history in histories(60), turns in turns(), cut in 0..60_usize,
+    ) {
+        let order = history.interleaved(&turns);
+        let (before, after) = order.split_at(cut.min(order.len()));
+        let mut hub = Hub::after(&history, before);
+        let whole = Hub::after(&history, &order);
+
+        let bytes = hub.reconciler.snapshot();
+        hub.reconciler = Reconciler::restore(config(), 99, &bytes).unwrap();
+        // Whoever restores replays from an older position.
+        for index in before.iter().chain(after) {
+            hub.feed(&history.records[*index]);
+        }
+
+        prop_assert_eq!(hub.reconciler.snapshot(), whole.reconciler.snapshot());
+        prop_assert_eq!(&hub.tables, &whole.tables);
+        prop_assert_eq!(hub.reconciler.canonical_state(), whole.reconciler.canonical_state());
+    }
+
+    #[test]
+    fn every_accepted_event_is_in_state_or_in_exactly_one_side_output(
+        history in histories_of_one_life(90), turns in turns(),
+    ) {
+        let hub = Hub::after(&history, &history.interleaved(&turns));
+
+        let (late, dropped) = (hub.keys(DerivedTopic::Late), hub.keys(DerivedTopic::Duplicates));
+        let mut kept = BTreeSet::new();
+        for record in &history.records {
+            let event: serde_json::Value = serde_json::from_str(&record.value).unwrap();
+            let id = event["id"].as_str().unwrap().to_owned();
+            let (region, _, partition) = &record.actor;
+            let place = format!("{region}/{partition}/{}", record.offset);
+            let is_dropped = dropped.contains(&*format!("{id}@{place}"));
+            let is_rejected = hub.keys(DerivedTopic::Rejected).contains(&*place);
+
+            prop_assert_eq!(is_rejected, record.verdict == "future");
+            if matches!(record.verdict, "future" | "forbidden") {
+                prop_assert!(!is_dropped);
+            } else if !is_dropped {
+                prop_assert!(kept.insert(id), "two copies of one delivery count");
+            }
+        }
+        // What is kept and not late is in state, which the oracle's sums and winners prove.
+        prop_assert!(late.iter().all(|id| kept.contains(*id)));
+    }
+
+    #[test]
+    fn a_causal_successor_is_never_beaten_whatever_the_clocks(
+        history in histories_without_copies(90), turns in turns(),
+    ) {
+        let hub = Hub::after(&history, &history.interleaved(&turns));
+
+        for sku in hub.reconciler.skus() {
+            for (name, value) in hub.reconciler.product(sku).iter().flat_map(|of| &of.attributes) {
+                let last = last_values(&history, sku.as_str(), name.as_str());
+                prop_assert!(last.contains(value.as_str()), "{} was overwritten", value);
+            }
+        }
+    }
+
+    #[test]
+    fn each_pair_of_concurrent_writes_is_reported_exactly_once(
+        history in histories_without_copies(90), turns in turns(),
+    ) {
+        let hub = Hub::after(&history, &history.interleaved(&turns));
+
+        let reports = hub.written.iter().filter(|(topic, _)| *topic == DerivedTopic::Conflicts);
+        let pairs: BTreeSet<&str> = hub.keys(DerivedTopic::Conflicts);
+        prop_assert_eq!(reports.count(), pairs.len());
+        let turned = |pair: &str| pair.split_once('~').map(|(one, other)| format!("{other}~{one}"));
+        prop_assert!(pairs.iter().all(|pair| !pairs.contains(&*turned(pair).unwrap())));
+    }
+}
+
+/// Values of an attribute that no writer of another one had seen.
+fn last_values(history: &History, sku: &str, name: &str) -> BTreeSet<String> {
+    let accepted = history.records.iter().filter(|of| matches!(of.verdict, "on-time" | "late"));
+    let writes: Vec<(&Record, serde_json::Value)> = accepted
+        .map(|record| (record, serde_json::from_str(&record.value).unwrap()))
+        .filter(|(_, event): &(_, serde_json::Value)| event["sku"] == sku)
+        .filter(|(_, event)| event["attribute"] == name)
+        .collect();
+    let is_seen = |one: &Record| {
+        writes
+            .iter()
+            .any(|(other, _)| other.context.get(&one.actor).is_some_and(|end| one.offset < *end))
+    };
+    let last = writes.iter().filter(|(record, _)| !is_seen(record));
+    last.map(|(_, event)| event["value"].as_str().unwrap().to_owned()).collect()
+}

@@ -1,0 +1,213 @@
+//! Histories of three hubs that take events in and exchange them with random delays.
+//!
+//! Each partition of each mirror falls behind by itself, so contexts are what real hubs stamp: they
+//! may include an event without all of that event's context. Clocks are off by up to a day and
+//! never corrected. Few skus, locations and ids make conflicts and duplicates frequent.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::json;
+
+use crate::oracle::{Actor, Record};
+
+pub(crate) const REGIONS: [&str; 3] = ["ap", "eu", "us"];
+const KINDS: [&str; 6] = ["sale", "return", "restock", "adjustment", "stocktake", "attribute"];
+const PARTITIONS: u32 = 2;
+const DAY_MS: i64 = 86_400_000;
+
+/// One thing that happens at a hub.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    /// It takes an event in.
+    Ingest { hub: usize, partition: u32, verdict: &'static str, event: Draft },
+    /// It receives up to `count` more records of a partition of another hub.
+    Receive { hub: usize, from: usize, partition: u32, count: u64 },
+    /// It loses its disk and goes on with a new incarnation and an empty journal.
+    Restart { hub: usize },
+}
+
+/// An event before it has its place.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    kind: &'static str,
+    /// An id shared by several devices' deliveries, else the event gets its own.
+    shared: Option<u8>,
+    sku: u8,
+    location: u8,
+    amount: i64,
+}
+
+/// Every record ever written, and in which order each hub came to hold them.
+#[derive(Debug, Clone)]
+pub(crate) struct History {
+    pub(crate) records: Vec<Record>,
+    /// Indices into `records`, for each hub's last life, followed by what was under way.
+    pub(crate) journals: [Vec<usize>; 3],
+}
+
+fn drafts() -> impl Strategy<Value = Draft> {
+    let kind = proptest::sample::select(&KINDS[..]);
+    let shared = prop_oneof![3 => Just(None), 1 => (0..12_u8).prop_map(Some)];
+    (kind, shared, 0..2_u8, 0..2_u8, 1..40_i64).prop_map(|(kind, shared, sku, location, amount)| {
+        Draft { kind, shared, sku, location, amount }
+    })
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let verdict = prop_oneof![
+        12 => Just("on-time"), 2 => Just("late"), 1 => Just("future"), 1 => Just("forbidden"),
+    ];
+    prop_oneof![
+        20 => (0..3_usize, 0..PARTITIONS, verdict, drafts()).prop_map(
+            |(hub, partition, verdict, event)| Step::Ingest { hub, partition, verdict, event }
+        ),
+        20 => (0..3_usize, 1..3_usize, 0..PARTITIONS, 1..6_u64).prop_map(
+            |(hub, by, partition, count)| Step::Receive { hub, from: (hub + by) % 3, partition, count }
+        ),
+        1 => (0..3_usize).prop_map(|hub| Step::Restart { hub }),
+    ]
+}
+
+/// Histories of up to `length` steps.
+pub(crate) fn histories(length: usize) -> impl Strategy<Value = History> {
+    (vec(steps(), 1..length), skews()).prop_map(|(steps, skews)| run(&steps, skews))
+}
+
+/// Histories in which no hub loses its disk, so that region, partition and offset name a record.
+pub(crate) fn histories_of_one_life(length: usize) -> impl Strategy<Value = History> {
+    (vec(steps(), 1..length), skews()).prop_map(|(mut steps, skews)| {
+        steps.retain(|step| !matches!(step, Step::Restart { .. }));
+        run(&steps, skews)
+    })
+}
+
+/// Histories in which nothing is delivered twice.
+pub(crate) fn histories_without_copies(length: usize) -> impl Strategy<Value = History> {
+    (vec(steps(), 1..length), skews()).prop_map(|(mut steps, skews)| {
+        for step in &mut steps {
+            if let Step::Ingest { event, .. } = step {
+                event.shared = None;
+            }
+        }
+        run(&steps, skews)
+    })
+}
+
+fn skews() -> [std::ops::Range<i64>; 3] {
+    [-DAY_MS..DAY_MS, -DAY_MS..DAY_MS, -DAY_MS..DAY_MS]
+}
+
+#[derive(Default)]
+struct Hub {
+    life: u32,
+    /// Ends of every actor's log as this hub's journal holds them: its vector clock.
+    ends: BTreeMap<Actor, u64>,
+    journal: Vec<usize>,
+}
+
+fn run(steps: &[Step], skews: [i64; 3]) -> History {
+    let mut hubs = [Hub::default(), Hub::default(), Hub::default()];
+    let mut logs: BTreeMap<Actor, Vec<usize>> = BTreeMap::new();
+    let mut records = Vec::new();
+    for (now, step) in (1_300_000_000_000_i64..).step_by(1_000).zip(steps) {
+        match step {
+            Step::Ingest { hub, partition, verdict, event } => {
+                let at = &mut hubs[*hub];
+                let actor = actor(*hub, at.life, *partition);
+                let log = logs.entry(actor.clone()).or_default();
+                let offset = log.len() as u64;
+                let index = records.len();
+                records.push(Record {
+                    actor: actor.clone(),
+                    offset,
+                    hlc: (now + skews[*hub], 0),
+                    context: at.ends.clone(),
+                    verdict,
+                    value: event.to_json(index),
+                });
+                log.push(index);
+                at.ends.insert(actor, offset + 1);
+                at.journal.push(index);
+            }
+            Step::Receive { hub, from, partition, count } => {
+                let life = hubs[*from].life;
+                receive(&mut hubs[*hub], &logs, &actor(*from, life, *partition), *count);
+            }
+            Step::Restart { hub } => {
+                hubs[*hub] = Hub { life: hubs[*hub].life + 1, ..Hub::default() };
+            }
+        }
+    }
+    let journals = hubs.map(|mut hub| {
+        for actor in logs.keys() {
+            receive(&mut hub, &logs, actor, u64::MAX);
+        }
+        hub.journal
+    });
+    History { records, journals }
+}
+
+fn actor(hub: usize, life: u32, partition: u32) -> Actor {
+    (REGIONS[hub].to_owned(), (life + 1, u64::from(life) * 7 + 1), partition)
+}
+
+fn receive(hub: &mut Hub, logs: &BTreeMap<Actor, Vec<usize>>, from: &Actor, count: u64) {
+    let Some(log) = logs.get(from) else { return };
+    let end = hub.ends.entry(from.clone()).or_default();
+    let until = end.saturating_add(count).min(log.len() as u64);
+    hub.journal.extend(&log[*end as usize..until as usize]);
+    *end = until;
+    // A clock names no actor it knows nothing of, as the crate's clocks do.
+    if until == 0 {
+        hub.ends.remove(from);
+    }
+}
+
+impl Draft {
+    fn to_json(&self, index: usize) -> String {
+        let id = self.shared.map_or_else(|| format!("e{index}"), |shared| format!("s{shared}"));
+        let (sku, location) = (format!("sku-{}", self.sku), format!("at-{}", self.location));
+        let mut event = json!({
+            "id": id, "kind": self.kind, "device": "d", "sku": sku, "time": "2010-12-01T08:26:00Z",
+        });
+        match self.kind {
+            "attribute" => {
+                event["attribute"] = location.into();
+                event["value"] = (self.amount % 4).to_string().into();
+            }
+            "stocktake" => {
+                event["location"] = location.into();
+                event["count"] = self.amount.into();
+            }
+            _ => {
+                event["location"] = location.into();
+                event["quantity"] = self.amount.into();
+            }
+        }
+        event.to_string()
+    }
+}
+
+impl History {
+    /// The records in an order drawn by `turns` in which each actor's come by rising offset.
+    pub(crate) fn interleaved(&self, turns: &[usize]) -> Vec<usize> {
+        let mut waiting: BTreeMap<&Actor, Vec<usize>> = BTreeMap::new();
+        for (index, record) in self.records.iter().enumerate().rev() {
+            waiting.entry(&record.actor).or_default().push(index);
+        }
+        let mut order = Vec::new();
+        let mut turns = turns.iter().cycle();
+        while !waiting.is_empty() {
+            let turn = turns.next().copied().unwrap_or(0) % waiting.len();
+            let actor = *waiting.keys().nth(turn).unwrap();
+            let log = waiting.get_mut(actor).unwrap();
+            order.extend(log.pop());
+            if log.is_empty() {
+                waiting.remove(actor);
+            }
+        }
+        order
+    }
+}

@@ -1,4 +1,5 @@
 //! Every frame against the bytes that version 1 has for it; fixtures are added, never edited.
+#![expect(clippy::unwrap_used, reason = "a test's helpers are a test")]
 
 use std::time::Duration;
 

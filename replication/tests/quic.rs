@@ -1,0 +1,364 @@
+//! Two endpoints over loopback: frames on every lane, identities, and what breaks a stream.
+#![cfg(feature = "quic")]
+#![expect(clippy::unwrap_used, reason = "a test's helpers are a test")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headland_event::limits::FRAME_BYTES_LIMIT;
+use headland_event::{ByteCount, Lane};
+use headland_replication::quic::{
+    BindError, CloseCode, ConnectError, Connection, DriverError, Endpoint, LaneDriver, LaneEvent,
+    LaneEvents, LaneSender, Lanes, Lost, SendError, TlsConfigs, Windows,
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::task::JoinSet;
+
+const ALPN: &[u8] = b"headland/1";
+/// Far above what loopback needs: it only keeps a broken build from hanging.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Node {
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+impl Node {
+    fn key(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key.clone()).into()
+    }
+}
+
+struct Fleet {
+    roots: Arc<RootCertStore>,
+    hub: Node,
+    agent: Node,
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let issue = |name: &str| {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            let certificate = params.signed_by(&key, &ca).unwrap();
+            Node { certificate: certificate.der().clone(), key: key.serialize_der() }
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der().clone()).unwrap();
+        Self { roots: Arc::new(roots), hub: issue("hub-1"), agent: issue("eu-1") }
+    }
+
+    fn server(&self) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider.clone())
+                .build()
+                .unwrap();
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(vec![self.hub.certificate.clone()], self.hub.key())
+            .unwrap();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config
+    }
+
+    fn client(&self) -> ClientConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(self.roots.clone())
+            .with_client_auth_cert(vec![self.agent.certificate.clone()], self.agent.key())
+            .unwrap();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config
+    }
+}
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+fn listen(fleet: &Fleet) -> Endpoint {
+    let tls = TlsConfigs { server: Some(fleet.server()), client: None };
+    Endpoint::bind(loopback(), tls, Windows::hub()).unwrap()
+}
+
+fn dial(fleet: &Fleet) -> Endpoint {
+    let tls = TlsConfigs { server: None, client: Some(fleet.client()) };
+    Endpoint::bind(loopback(), tls, Windows::agent()).unwrap()
+}
+
+/// Both ends of one connection, with the endpoints that keep it alive.
+struct Joined {
+    dialled: Connection,
+    accepted: Connection,
+    endpoints: [Endpoint; 2],
+}
+
+async fn join(fleet: &Fleet) -> Joined {
+    let (server, client) = (listen(fleet), dial(fleet));
+    let accept = async { server.accept().await.unwrap().establish().await.unwrap() };
+    let (dialled, accepted) = tokio::join!(client.connect(server.local_address(), "hub-1"), accept);
+    Joined { dialled: dialled.unwrap(), accepted, endpoints: [server, client] }
+}
+
+/// A driver in a task of its own, which ends with it.
+struct Running(JoinSet<Result<(), DriverError>>);
+
+impl Running {
+    fn start(driver: LaneDriver) -> Self {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver.run());
+        Self(tasks)
+    }
+
+    async fn end(mut self) -> Result<(), DriverError> {
+        patiently(self.0.join_next()).await.unwrap().unwrap()
+    }
+}
+
+async fn patiently<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, future).await.unwrap()
+}
+
+fn frame(lane: Lane, index: u8, bytes: usize) -> Bytes {
+    let mut frame = vec![index; bytes];
+    frame.push(lane.code());
+    Bytes::from(frame)
+}
+
+/// Takes events until the driver stops; frames received and bytes written per lane, in order.
+async fn gather(mut events: LaneEvents) -> (Vec<(Lane, Bytes)>, Vec<(Lane, ByteCount)>) {
+    let (mut received, mut written) = (Vec::new(), Vec::new());
+    while let Some(event) = events.recv().await {
+        match event {
+            LaneEvent::Received { lane, frame } => received.push((lane, frame)),
+            LaneEvent::Written { lane, bytes } => written.push((lane, bytes)),
+        }
+    }
+    (received, written)
+}
+
+fn of_lane<T: Clone>(lane: Lane, items: &[(Lane, T)]) -> Vec<T> {
+    items.iter().filter(|(on, _)| *on == lane).map(|(_, item)| item.clone()).collect()
+}
+
+fn send_all(sender: &LaneSender) {
+    for index in 0..5 {
+        for lane in Lane::ALL {
+            sender.send(lane, frame(lane, index, 100_000)).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn frames_of_every_lane_arrive_whole_and_in_order_in_both_directions() {
+    let joined = join(&Fleet::new()).await;
+    let Lanes { sender: up, events: at_agent, driver: agent } = joined.dialled.lanes();
+    let Lanes { sender: down, events: at_hub, driver: hub } = joined.accepted.lanes();
+    let (agent, hub) = (Running::start(agent), Running::start(hub));
+
+    send_all(&up);
+    send_all(&down);
+    let gathered = async { tokio::join!(gather_five(at_agent), gather_five(at_hub)) };
+    let (at_agent, at_hub) = patiently(gathered).await;
+
+    for (received, written) in [at_agent, at_hub] {
+        for lane in Lane::ALL {
+            let expected: Vec<Bytes> = (0..5).map(|index| frame(lane, index, 100_000)).collect();
+            assert_eq!(of_lane(lane, &received), expected);
+            assert_eq!(of_lane(lane, &written), [ByteCount::new(100_001); 5]);
+        }
+    }
+    drop((up, down, agent, hub));
+}
+
+/// Takes events until five frames of each lane came in and went out.
+async fn gather_five(mut events: LaneEvents) -> (Vec<(Lane, Bytes)>, Vec<(Lane, ByteCount)>) {
+    let (mut received, mut written) = (Vec::new(), Vec::new());
+    while received.len() < 20 || written.len() < 20 {
+        match events.recv().await.unwrap() {
+            LaneEvent::Received { lane, frame } => received.push((lane, frame)),
+            LaneEvent::Written { lane, bytes } => written.push((lane, bytes)),
+        }
+    }
+    (received, written)
+}
+
+#[tokio::test]
+async fn each_side_sees_the_others_certificate() {
+    let fleet = Fleet::new();
+
+    let joined = join(&fleet).await;
+
+    assert_eq!(joined.accepted.peer_certificates(), std::slice::from_ref(&fleet.agent.certificate));
+    assert_eq!(joined.dialled.peer_certificates(), std::slice::from_ref(&fleet.hub.certificate));
+    assert_eq!(joined.dialled.remote_address(), joined.endpoints[0].local_address());
+}
+
+#[tokio::test]
+async fn dropping_the_sender_flushes_what_was_queued_and_then_closes() {
+    let joined = join(&Fleet::new()).await;
+    let Lanes { sender: up, events: ignored, driver: agent } = joined.dialled.lanes();
+    let Lanes { sender: _down, events, driver: hub } = joined.accepted.lanes();
+    let (agent, hub) = (Running::start(agent), Running::start(hub));
+
+    send_all(&up);
+    drop((up, ignored));
+    let (received, _) = patiently(gather(events)).await;
+
+    assert_eq!(received.len(), 20);
+    assert_eq!(agent.end().await, Ok(()));
+    let closed = Lost::ClosedByPeer { code: CloseCode::Done, text: String::new() };
+    assert_eq!(hub.end().await, Err(DriverError::Lost(closed)));
+}
+
+#[tokio::test]
+async fn a_frame_at_the_limit_passes_and_a_larger_one_closes_the_connection() {
+    let joined = join(&Fleet::new()).await;
+    let Lanes { sender: up, events: ignored, driver: agent } = joined.dialled.lanes();
+    let Lanes { sender: _down, events, driver: hub } = joined.accepted.lanes();
+    let (agent, hub) = (Running::start(agent), Running::start(hub));
+    let limit = FRAME_BYTES_LIMIT.as_len();
+
+    up.send(Lane::State, Bytes::from(vec![1; limit])).unwrap();
+    up.send(Lane::State, Bytes::from(vec![2; limit + 1])).unwrap();
+    let gathered = async { tokio::join!(gather(events), gather(ignored)).0 };
+    let (received, _) = patiently(gathered).await;
+
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].1.len(), limit);
+    let limit = u32::try_from(limit).unwrap();
+    let broken = DriverError::FrameTooLarge { lane: Lane::State, found: limit + 1, limit };
+    let text = broken.to_string();
+    assert_eq!(hub.end().await, Err(broken));
+    let closed = Lost::ClosedByPeer { code: CloseCode::Protocol, text };
+    assert_eq!(agent.end().await, Err(DriverError::Lost(closed)));
+    assert_eq!(up.send(Lane::State, Bytes::new()), Err(SendError::Closed { lane: Lane::State }));
+}
+
+#[tokio::test]
+async fn a_lane_takes_frames_up_to_its_limit_without_waiting() {
+    let joined = join(&Fleet::new()).await;
+    let lanes = joined.dialled.lanes();
+    for _ in 0..32_768 {
+        lanes.sender.send(Lane::Control, Bytes::new()).unwrap();
+    }
+
+    let full = lanes.sender.send(Lane::Control, Bytes::new());
+
+    assert_eq!(full, Err(SendError::Full { lane: Lane::Control, limit: 32_768 }));
+    assert_eq!(lanes.sender.send(Lane::Alerts, Bytes::new()), Ok(()));
+}
+
+/// What a hub's driver says to a peer that opens streams with exactly these bytes.
+async fn refusal_of(streams: &[&[u8]]) -> DriverError {
+    let fleet = Fleet::new();
+    let server = listen(&fleet);
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(fleet.client()).unwrap();
+    let mut raw = quinn::Endpoint::client(loopback()).unwrap();
+    raw.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+    let accept = async { server.accept().await.unwrap().establish().await.unwrap() };
+    let connecting = raw.connect(server.local_address(), "hub-1").unwrap();
+    let (dialled, accepted) = tokio::join!(connecting, accept);
+    let dialled = dialled.unwrap();
+    let Lanes { sender: _sender, events, driver } = accepted.lanes();
+    let hub = Running::start(driver);
+
+    for bytes in streams {
+        let mut stream = dialled.open_uni().await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream.finish().unwrap();
+    }
+    patiently(gather(events)).await;
+    hub.end().await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_second_stream_for_a_lane_is_refused() {
+    assert_eq!(refusal_of(&[&[2], &[2]]).await, DriverError::LaneTwice { lane: Lane::State });
+}
+
+#[tokio::test]
+async fn a_stream_for_no_lane_is_refused() {
+    assert_eq!(refusal_of(&[&[4]]).await, DriverError::UnknownLane { code: 4 });
+}
+
+#[tokio::test]
+async fn a_length_above_the_limit_is_refused_before_its_frame_arrives() {
+    let found = u32::MAX;
+    let limit = u32::try_from(FRAME_BYTES_LIMIT.get()).unwrap();
+
+    let refusal = refusal_of(&[&[1, 0xff, 0xff, 0xff, 0xff]]).await;
+
+    assert_eq!(refusal, DriverError::FrameTooLarge { lane: Lane::Alerts, found, limit });
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_inside_a_frame_is_refused() {
+    for cut in [&[1, 0, 0][..], &[1, 0, 0, 0, 5, 7], &[]] {
+        let refusal = refusal_of(&[cut]).await;
+
+        assert!(matches!(refusal, DriverError::Broken { .. }), "{cut:?}: {refusal:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_the_certificate_does_not_have_is_refused() {
+    let fleet = Fleet::new();
+    let (server, client) = (listen(&fleet), dial(&fleet));
+    let address = server.local_address();
+
+    let accept = async { server.accept().await.unwrap().establish().await };
+    let (dialled, accepted) = tokio::join!(client.connect(address, "hub-2"), accept);
+
+    let error = dialled.unwrap_err();
+    assert!(matches!(&error, ConnectError::Handshake { address: found, .. } if *found == address));
+    assert!(error.is_retryable());
+    assert!(accepted.is_err());
+}
+
+#[tokio::test]
+async fn an_endpoint_without_client_settings_cannot_connect() {
+    let server = listen(&Fleet::new());
+
+    let error = server.connect(server.local_address(), "hub-1").await.unwrap_err();
+
+    assert!(matches!(error, ConnectError::Unusable { ref name, .. } if name == "hub-1"));
+    assert!(!error.is_retryable());
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named() {
+    let first = listen(&Fleet::new());
+    let taken = first.local_address();
+
+    let error = Endpoint::bind(taken, TlsConfigs::default(), Windows::hub()).unwrap_err();
+
+    assert!(matches!(error, BindError::Address { address, .. } if address == taken));
+    assert_eq!(error.to_string(), format!("cannot listen on {taken}"));
+}
+
+#[tokio::test]
+async fn a_closed_endpoint_tells_its_peers() {
+    let joined = join(&Fleet::new()).await;
+    let [server, _client] = &joined.endpoints;
+
+    server.close(CloseCode::Done, "stopping");
+    let lost = patiently(joined.dialled.closed()).await;
+
+    let text = "stopping".to_owned();
+    assert_eq!(lost, Lost::ClosedByPeer { code: CloseCode::Done, text });
+    assert!(server.accept().await.is_none());
+}

@@ -168,3 +168,112 @@ fn read_presence(field: &'static str, reader: &mut Reader) -> Result<bool, Codec
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headland_event::{
+        Actor, CommitNumber, EventTime, Hlc, Incarnation, Record, RegionId, StreamId, TopicName,
+        VectorClock,
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::commit::StateOwner;
+    use crate::frame::FrameKind;
+
+    fn entry(has_stamp: bool, value: &[u8]) -> (TopicPartition, Entry) {
+        let record = Record::new(EventTime::from_millis(1), "k", value.to_vec());
+        let incarnation = Incarnation::new(1, 2);
+        let partition = PartitionIndex::new(3);
+        let actor = Actor { region: RegionId::new("eu").unwrap(), incarnation, partition };
+        let mut context = VectorClock::new();
+        context.advance(&actor, Offset::new(4));
+        let hlc = Hlc::new(EventTime::from_millis(5), 6);
+        let stamp = Stamp { actor, offset: Offset::new(7), hlc, context, verdicts: Vec::new() };
+        let (stream, sequence) = (StreamId::new([8; 16]), Sequence::new(9));
+        let entry = Entry {
+            base: Offset::new(7),
+            dot: Dot { stream, incarnation, sequence },
+            stamp: has_stamp.then_some(stamp),
+            batch: Batch::encode(&[record]).unwrap(),
+        };
+        (TopicPartition::new(TopicName::new("air").unwrap(), partition), entry)
+    }
+
+    fn change(key: &[u8], value: Option<&[u8]>) -> StateChange {
+        StateChange {
+            owner: StateOwner::new("positions").unwrap(),
+            key: Bytes::copy_from_slice(key),
+            value: value.map(Bytes::copy_from_slice),
+        }
+    }
+
+    fn encode(commit: &Commit) -> (FrameHeader, Bytes) {
+        let mut writer = Writer::new();
+        write(&mut writer, commit);
+        let header = FrameHeader {
+            kind: FrameKind::Commit,
+            length: writer.len(),
+            entries: commit.entries.len(),
+            changes: commit.state.len(),
+            commit: CommitNumber::new(1),
+            nonce: 1,
+            position: 76,
+            durable: 0,
+        };
+        (header, writer.finish())
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_body_is_found_whichever_entries_are_wanted() {
+        let entries = vec![entry(true, b"value")];
+        let (header, body) = encode(&Commit { entries, state: vec![change(b"a", Some(b"b"))] });
+        let other = TopicPartition::new(TopicName::new("x").unwrap(), PartitionIndex::new(0));
+
+        for bit in 0..body.len() * 8 {
+            let mut flipped = body.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let flipped = Bytes::from(flipped);
+            for wanted in [Wanted::Every, Wanted::Of(&other)] {
+                assert!(read(&header, flipped.clone(), wanted).is_err(), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_wanted_partition_is_decoded() {
+        let (partition, wanted) = entry(false, b"value");
+        let mut other = entry(false, b"other");
+        other.0.partition = PartitionIndex::new(4);
+        let entries = vec![other, (partition.clone(), wanted.clone())];
+        let (header, body) = encode(&Commit { entries, state: Vec::new() });
+
+        let found = read(&header, body, Wanted::Of(&partition)).unwrap();
+
+        assert_eq!(found.entries, [(partition, wanted)]);
+    }
+
+    proptest! {
+        #[test]
+        fn decode_of_encode_is_the_same_commit(
+            values: Vec<(bool, Vec<u8>)>, state: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+        ) {
+            let entries = values.iter().map(|(has_stamp, value)| entry(*has_stamp, value));
+            let changes = state.iter().map(|(key, value)| change(key, value.as_deref()));
+            let commit = Commit { entries: entries.collect(), state: changes.collect() };
+            let (header, body) = encode(&commit);
+
+            prop_assert_eq!(read(&header, body, Wanted::Every), Ok(commit));
+        }
+
+        #[test]
+        fn any_bytes_decode_without_a_panic(
+            bytes: Vec<u8>, entries in 0_usize..3, changes in 0_usize..3,
+        ) {
+            let (header, _) = encode(&Commit::default());
+            let header = FrameHeader { length: bytes.len(), entries, changes, ..header };
+
+            drop(read(&header, bytes.into(), Wanted::Every));
+        }
+    }
+}

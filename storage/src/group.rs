@@ -124,3 +124,59 @@ pub(crate) fn byte_count(length: usize) -> ByteCount {
     // No platform that Rust supports has lengths above 64 bits.
     ByteCount::new(u64::try_from(length).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::commit::{StateChange, StateOwner};
+
+    /// A commit that takes `size` bytes in the journal.
+    fn sized(size: ByteCount) -> Commit {
+        let around = FRAME_HEADER_LEN + 8 + 2 + 4 + 1 + 4;
+        let value = Some(Bytes::from(vec![7; size.as_len() - around]));
+        let owner = StateOwner::new("x").unwrap();
+        Commit { entries: Vec::new(), state: vec![StateChange { owner, key: Bytes::new(), value }] }
+    }
+
+    #[test]
+    fn a_commit_of_the_limit_fits_alone_and_one_byte_more_does_not() {
+        let limit = COMMIT_BYTES_LIMIT;
+        let above = ByteCount::new(limit.get() + 1);
+
+        let fits = Group::encode(&[sized(limit)]).unwrap();
+        let refused = Group::encode(&[sized(above)]).unwrap_err();
+
+        assert_eq!(fits.size(), limit);
+        assert!(
+            matches!(refused, AppendError::CommitTooLarge { index: 0, found, .. } if found == above)
+        );
+    }
+
+    #[test]
+    fn commits_of_the_groups_limit_fit_together_and_one_byte_more_does_not() {
+        let half = GROUP_BYTES_LIMIT.get() / 2;
+        let above = ByteCount::new(GROUP_BYTES_LIMIT.get() + 1);
+        let pair = |second: u64| [sized(ByteCount::new(half)), sized(ByteCount::new(second))];
+
+        let fits = Group::encode(&pair(half)).unwrap();
+        let refused = Group::encode(&pair(half + 1)).unwrap_err();
+
+        assert_eq!(fits.size(), GROUP_BYTES_LIMIT);
+        assert!(matches!(refused, AppendError::GroupTooLarge { found, .. } if found == above));
+    }
+
+    #[test]
+    fn placed_frames_name_their_positions_and_numbers() {
+        let mut group = Group::encode(&[Commit::default(), Commit::default()]).unwrap();
+        let first = CommitNumber::new(5);
+
+        let positions = group.place(Place { nonce: 3, position: 1_000, durable: 900, first });
+
+        assert_eq!(positions, [1_000, 1_056]);
+        let second = Bytes::copy_from_slice(&group.frames()[FRAME_HEADER_LEN..]);
+        let header = FrameHeader::decode(second, 1_056).unwrap();
+        assert_eq!((header.commit.get(), header.nonce, header.durable), (6, 3, 900));
+    }
+}

@@ -216,3 +216,67 @@ impl<F: Clone> Index<F> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use headland_event::{PartitionIndex, TopicName};
+
+    use super::*;
+
+    fn partition() -> TopicPartition {
+        TopicPartition::new(TopicName::new("air").unwrap(), PartitionIndex::new(0))
+    }
+
+    /// Commits of one record and 30,000 bytes each: two or three start in each block.
+    fn index(commits: u64) -> Index<()> {
+        let mut index = Index::new();
+        index.push(Segment::new((), "1".to_owned(), 1, CommitNumber::new(1)));
+        for n in 0..commits {
+            let (base, end) = (Offset::new(n), Offset::new(n + 1));
+            let position = FIRST_FRAME_AT + n * 30_000;
+            let span = Span { partition: partition(), base, end };
+            index.commit(position, position + 30_000, vec![span]);
+        }
+        index
+    }
+
+    fn starts(index: &Index<()>, from: u64, count: usize) -> Vec<u64> {
+        let blocks = index.blocks(&partition(), Offset::new(from), count);
+        blocks.iter().map(|block| block.commit.get()).collect()
+    }
+
+    #[test]
+    fn a_block_is_found_by_any_offset_in_it() {
+        let index = index(7);
+
+        assert_eq!(starts(&index, 0, 9), [1, 4, 6]);
+        assert_eq!(starts(&index, 2, 9), [1, 4, 6]);
+        assert_eq!(starts(&index, 3, 9), [4, 6]);
+        assert_eq!(starts(&index, 6, 9), [6]);
+        assert_eq!(starts(&index, 7, 9), [0_u64; 0]);
+        assert_eq!(starts(&index, 0, 2), [1, 4]);
+    }
+
+    #[test]
+    fn an_unknown_partition_is_empty_and_starts_at_0() {
+        let index = Index::<()>::new();
+
+        assert_eq!(index.end(&partition()), Offset::new(0));
+        assert_eq!(index.start(&partition()), Offset::new(0));
+        assert!(index.blocks(&partition(), Offset::new(0), 1).is_empty());
+    }
+
+    #[test]
+    fn a_commit_is_found_in_the_file_that_holds_it_past_empty_ones() {
+        let mut index = index(3);
+        index.push(Segment::new((), "2".to_owned(), 2, CommitNumber::new(4)));
+        index.push(Segment::new((), "3".to_owned(), 3, CommitNumber::new(4)));
+        index.commit(FIRST_FRAME_AT, 200, Vec::new());
+        let found = |commit| index.file_of(CommitNumber::new(commit)).map(|file| file.name);
+
+        assert_eq!(found(3).as_deref(), Some("1"));
+        assert_eq!(found(4).as_deref(), Some("3"));
+        assert_eq!(found(5), None);
+        assert_eq!(found(0), None);
+    }
+}

@@ -191,7 +191,7 @@ impl MemoryDisk {
         disk.durable_names.remove(name);
     }
 
-    fn attach(&self) -> MemoryMedium {
+    pub(crate) fn attach(&self) -> MemoryMedium {
         let mut disk = self.lock();
         disk.generation += 1;
         MemoryMedium { disk: self.clone(), generation: disk.generation }

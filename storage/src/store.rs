@@ -237,3 +237,128 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         self.reader.last_commit()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::commit::StateChange;
+    use crate::memory::{MemoryDisk, MemoryMedium};
+    use crate::state::MemoryState;
+
+    /// A cache that fails while it is told to, and keeps its mark in sight.
+    struct Flaky {
+        values: MemoryState,
+        fails: Rc<Cell<bool>>,
+        mark: CommitNumber,
+    }
+
+    impl Flaky {
+        fn answer(&self) -> Result<(), StateError> {
+            if self.fails.get() {
+                Err(StateError::Cache { reason: "told to".to_owned() })
+            } else {
+                Ok(())
+            }
+        }
+    }
+
+    impl StateStore for Flaky {
+        fn get(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+            self.values.get(owner, key)
+        }
+
+        fn scan(
+            &self,
+            owner: &StateOwner,
+            prefix: &[u8],
+        ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+            self.values.scan(owner, prefix)
+        }
+    }
+
+    impl StateCache for Flaky {
+        fn mark(&self) -> CommitNumber {
+            self.mark
+        }
+
+        fn apply(&mut self, changes: &[StateChange]) -> Result<(), StateError> {
+            self.answer()?;
+            self.values.apply(changes)
+        }
+
+        fn set_mark(&mut self, commit: CommitNumber) -> Result<(), StateError> {
+            self.answer()?;
+            self.mark = commit;
+            Ok(())
+        }
+
+        fn clear(&mut self) -> Result<(), StateError> {
+            self.answer()?;
+            self.mark = CommitNumber::new(0);
+            self.values.clear()
+        }
+    }
+
+    fn open() -> (Store<MemoryMedium, Flaky>, Rc<Cell<bool>>) {
+        let fails = Rc::new(Cell::new(false));
+        let (values, mark) = (MemoryState::default(), CommitNumber::new(0));
+        let cache = Flaky { values, fails: Rc::clone(&fails), mark };
+        let medium = MemoryDisk::new(1).attach();
+        (Store::start(medium, OpenOptions::new(1), |_| Ok(cache)).unwrap(), fails)
+    }
+
+    fn owner() -> StateOwner {
+        StateOwner::new("positions").unwrap()
+    }
+
+    fn set(key: &'static str, value: impl Into<Bytes>) -> Commit {
+        let (owner, key, value) = (owner(), Bytes::from(key), Some(value.into()));
+        Commit { entries: Vec::new(), state: vec![StateChange { owner, key, value }] }
+    }
+
+    #[test]
+    fn a_commit_stays_committed_when_the_cache_fails_and_reads_say_so_until_it_is_rebuilt() {
+        let (mut store, fails) = open();
+        store.append(&[set("a", "1")]).unwrap();
+        fails.set(true);
+
+        let appended = store.append(&[set("b", "2")]).unwrap();
+        let behind = store.get(&owner(), b"a");
+        fails.set(false);
+        store.append(&[set("c", "3")]).unwrap();
+
+        assert_eq!(appended.last, CommitNumber::new(2));
+        assert!(matches!(&behind, Err(error @ StateError::Behind) if error.is_retryable()));
+        let keys: Vec<Bytes> =
+            store.scan(&owner(), b"").unwrap().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn the_mark_moves_by_itself_after_64_mebibytes_and_not_before() {
+        let (mut store, _) = open();
+        let mut marks = Vec::new();
+
+        for _ in 0..5 {
+            store.append(&[set("a", vec![7; 15 << 20])]).unwrap();
+            marks.push(store.cache.mark().get());
+        }
+
+        assert_eq!(marks, [0, 0, 0, 0, 5]);
+    }
+
+    #[test]
+    fn a_cache_ahead_of_the_journal_is_thrown_away() {
+        let (values, fails) = (MemoryState::default(), Rc::new(Cell::new(false)));
+        let mut cache = Flaky { values, fails, mark: CommitNumber::new(9) };
+        cache.apply(&set("ghost", "1").state).unwrap();
+
+        let medium = MemoryDisk::new(1).attach();
+        let store = Store::start(medium, OpenOptions::new(1), |_| Ok(cache)).unwrap();
+
+        assert_eq!(store.get(&owner(), b"ghost").unwrap(), None);
+    }
+}

@@ -126,3 +126,58 @@ pub(crate) fn keep_aside<M: Medium>(
 pub(crate) fn is_damage(fault: &Fault, position: u64, remains: Remains) -> bool {
     fault.is_version() || remains.durable > position
 }
+
+#[cfg(test)]
+mod tests {
+    use headland_event::CommitNumber;
+
+    use super::*;
+    use crate::frame::FrameKind;
+    use crate::memory::MemoryDisk;
+
+    fn seal(nonce: u64, position: u64) -> Bytes {
+        let header = FrameHeader {
+            kind: FrameKind::Seal,
+            length: 0,
+            entries: 0,
+            changes: 0,
+            commit: CommitNumber::new(1),
+            nonce,
+            position,
+            durable: position,
+        };
+        header.encode()
+    }
+
+    fn remains(content: &[u8], nonce: Option<u64>, from: u64) -> Remains {
+        let disk = MemoryDisk::new(1);
+        disk.set_content("a", content);
+        let file = disk.attach().open("a").unwrap();
+        examine(&file, nonce, from, byte_count(content.len()).get()).unwrap()
+    }
+
+    #[test]
+    fn a_frame_across_two_chunks_is_found() {
+        for position in [CHUNK_LEN - 55, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1] {
+            let at = byte_count(position).get();
+            let content = [&vec![0; position], &*seal(7, at), &[0; 100]].concat();
+
+            assert_eq!(remains(&content, Some(7), 0), Remains { durable: at, end: at + 56 });
+        }
+    }
+
+    #[test]
+    fn a_frame_of_another_file_or_place_proves_nothing() {
+        let foreign = [&[1; 10], &*seal(8, 10)].concat();
+        let moved = [&[1; 10], &*seal(7, 11)].concat();
+
+        assert_eq!(remains(&foreign, Some(7), 0), Remains { durable: 0, end: 66 });
+        assert_eq!(remains(&moved, Some(7), 0), Remains { durable: 0, end: 66 });
+        assert_eq!(remains(&foreign, None, 0).durable, 10);
+    }
+
+    #[test]
+    fn nothing_but_zeros_is_no_tail() {
+        assert_eq!(remains(&vec![0; 200_000], None, 100), Remains { durable: 0, end: 100 });
+    }
+}

@@ -1,1 +1,42 @@
-//! Placeholder until its first working slice.
+//! The agent on a device: source, decode, detect, outbox, uplink.
+//!
+//! It follows files, decodes each line by the table it belongs to, runs SQL rules, writes records,
+//! alerts and its place in each file to its journal in one commit, and sends the journal to its
+//! region's hub over one QUIC connection, alerts first. Without a hub it goes on the same way.
+//!
+//! It does *not* know other regions, stock or conflicts, and it never talks to another agent.
+//!
+//! Main types: [`Node`] decides everything; [`pipeline`] drives one with tokio.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), edge_agent::RunError> {
+//! use headland_platform::task::Token;
+//!
+//! let config = edge_agent::config::load("agent.toml".as_ref())?;
+//! edge_agent::run(config, Token::new()).await
+//! # }
+//! ```
+
+/// The agent's configuration.
+pub mod config;
+/// Follows files as they grow.
+pub mod source;
+/// Lines to rows and records.
+pub mod decode;
+/// Rows to alerts.
+pub mod detect;
+/// Records and alerts to commits.
+pub mod outbox;
+/// The link to the hub.
+pub mod uplink;
+/// The agent: everything it decides, without a socket, a file or a clock.
+pub mod node;
+/// Frames of the link over QUIC.
+mod connection;
+/// Wires the stages and drives the node.
+pub mod pipeline;
+/// The agent's own HTTP interface.
+mod api;
+
+pub use node::{Node, Output};
+pub use pipeline::{RunError, check, run};

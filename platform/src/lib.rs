@@ -24,5 +24,7 @@ pub mod task;
 pub mod config;
 /// TLS identities, the private authority, and the one crypto provider.
 pub mod tls;
+/// Unix sockets that only their owner may open.
+pub mod socket;
 /// Logs, metrics and traces.
 pub mod telemetry;

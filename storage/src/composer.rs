@@ -118,11 +118,12 @@ impl Composer {
     ) -> Offset {
         let incarnation = self.incarnation;
         let known = self.streams.get(partition).copied();
-        let stream = known.filter(|stream| stream.incarnation == incarnation).unwrap_or_else(|| {
-            // A new life keeps the stream's id: its sequence starts again under the new life.
-            let id = known.map_or_else(|| random_stream(random), |stream| stream.id);
-            Stream { id, incarnation, next: Sequence::new(1) }
-        });
+        let stream =
+            known.filter(|stream| stream.incarnation == incarnation).unwrap_or_else(|| {
+                // A new life keeps the stream's id: its sequence starts again under the new life.
+                let id = known.map_or_else(|| random_stream(random), |stream| stream.id);
+                Stream { id, incarnation, next: Sequence::new(1) }
+            });
         let dot = Dot { stream: stream.id, incarnation, sequence: stream.next };
         let next = Stream { next: stream.next.after(batch.span()), ..stream };
         self.streams.insert(partition.clone(), next);

@@ -46,6 +46,8 @@
 
 /// What a caller hands in to be made durable together.
 mod commit;
+/// Composes commits: gives records their offsets and dots, and keeps the order.
+mod composer;
 /// The contract of a node's log.
 mod log;
 /// State, and what it may be cached in.
@@ -78,6 +80,8 @@ mod identity;
 mod fault;
 /// What holds the journal's files.
 mod medium;
+/// Appends composed commits in groups: one barrier serves all that wait.
+mod committer;
 /// A disk in memory that loses power.
 mod memory;
 /// A directory on a disk.
@@ -90,6 +94,8 @@ pub mod conformance;
 pub use commit::{
     Appended, Commit, Priority, StateChange, StateOwner, StateOwnerError, StoredCommit,
 };
+pub use committer::{CommitWriter, Report};
+pub use composer::{Composed, Composer, ComposerError, Ticket};
 #[cfg(feature = "disk")]
 pub use disk::{DiskFile, DiskMedium, DiskStore, SledState};
 pub use fault::{Corruption, Fault, OpenError};

@@ -37,6 +37,18 @@ pub fn log_to_stderr(filter: &str) -> Result<(), LogsError> {
     Ok(())
 }
 
+/// An error with what caused it, in one line.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

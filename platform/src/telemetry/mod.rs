@@ -7,6 +7,6 @@ mod metrics;
 /// Spans, exported by OTLP over HTTP.
 mod traces;
 
-pub use logs::{LogsError, log_to_stderr};
+pub use logs::{LogsError, log_to_stderr, with_causes};
 pub use metrics::{Labels, Metrics};
 pub use traces::{Span, TraceSink, TraceSinkError};

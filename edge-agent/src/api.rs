@@ -1,0 +1,79 @@
+//! The agent's own HTTP interface, on a Unix socket of mode 0600.
+
+use std::path::Path;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use headland_platform::socket::{SocketError, bind_private};
+use headland_platform::task::{self, Task, Token};
+use headland_platform::telemetry::Metrics;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::node::Status;
+
+/// Asks the node what it says about itself.
+pub(crate) type StatusQuery = oneshot::Sender<Status>;
+
+#[derive(Clone)]
+struct Shared {
+    queries: mpsc::Sender<StatusQuery>,
+    metrics: Metrics,
+}
+
+/// Serves until the token is cancelled.
+///
+/// # Errors
+/// [`SocketError`] when the socket cannot be made.
+pub(crate) fn serve(
+    socket: &Path,
+    queries: mpsc::Sender<StatusQuery>,
+    metrics: Metrics,
+    token: &Token,
+) -> Result<Task<Option<()>>, SocketError> {
+    let listener = bind_private(socket)?;
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/metrics", get(scrape))
+        .with_state(Shared { queries, metrics });
+    Ok(task::spawn("api", token, async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the HTTP interface stopped");
+        }
+    }))
+}
+
+async fn status(State(shared): State<Shared>) -> Response {
+    match ask(&shared).await {
+        Some(status) => Json(status).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the agent is stopping").into_response(),
+    }
+}
+
+async fn scrape(State(shared): State<Shared>) -> Response {
+    if let Some(status) = ask(&shared).await {
+        let gauge = |name, help, value: u64| {
+            shared.metrics.set(name, help, &[], i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        gauge(
+            "headland_agent_unacknowledged_records",
+            "Records in the outbox that the hub has not acknowledged",
+            status.unacknowledged_records,
+        );
+        gauge(
+            "headland_agent_in_flight_records",
+            "Records sent that the hub has not acknowledged",
+            status.in_flight_records,
+        );
+        gauge("headland_agent_connected", "1 while the hub is connected", status.connected.into());
+    }
+    shared.metrics.render().into_response()
+}
+
+async fn ask(shared: &Shared) -> Option<Status> {
+    let (answer, answered) = oneshot::channel();
+    shared.queries.send(answer).await.ok()?;
+    answered.await.ok()
+}

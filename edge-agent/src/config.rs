@@ -1,0 +1,225 @@
+//! The agent's configuration: one TOML file.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use headland_event::{AgentName, ByteCount, Lane, RegionId};
+use headland_platform::config::{self, ConfigError, DurationText, Loaded, SizeText, Spanned};
+use serde::Deserialize;
+
+/// `agent.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// The region the agent belongs to; it must be the one in its certificate.
+    pub region: RegionId,
+    /// The agent's name; it must be the one in its certificate.
+    pub name: AgentName,
+    /// Folder of the journal. On flash choose a partition that survives updates.
+    pub data_dir: PathBuf,
+    /// The hub to send to.
+    pub hub: HubConfig,
+    /// Who the agent is and whom it trusts.
+    pub tls: TlsConfig,
+    /// The rules the agent runs.
+    pub rules: RulesConfig,
+    /// The streams the agent reads; at least one.
+    #[serde(rename = "source")]
+    pub sources: Vec<SourceConfig>,
+    /// The agent's own HTTP interface.
+    pub api: ApiConfig,
+    /// How much the agent keeps while its hub is away.
+    #[serde(default)]
+    pub outbox: OutboxConfig,
+    /// Traces; absent means none are exported.
+    #[serde(default)]
+    pub telemetry: Option<TelemetryConfig>,
+}
+
+/// `[hub]`: the hub to send to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubConfig {
+    /// `host:port`, UDP. A name is resolved at every attempt to connect.
+    pub address: Spanned<String>,
+    /// The hub's name in its certificate; a hub of another name is refused.
+    pub name: String,
+}
+
+/// `[tls]`: PEM files; relative paths start at the configuration's folder.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The authority's certificate.
+    pub ca_file: PathBuf,
+    /// The agent's certificate.
+    pub certificate_file: PathBuf,
+    /// The agent's private key; keep it at mode 0600.
+    pub key_file: PathBuf,
+}
+
+/// `[rules]`: SQL.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RulesConfig {
+    /// The file with tables and rules.
+    pub file: PathBuf,
+}
+
+/// `[[source]]`: a file that is followed as it grows.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// The table of the rules file that says what a line means.
+    pub table: Spanned<String>,
+    /// The file; it may appear later.
+    pub path: PathBuf,
+    /// The lane of the stream on the link: `state` or `telemetry` (default).
+    #[serde(default = "telemetry")]
+    pub lane: Lane,
+}
+
+/// `[api]`: HTTP on a Unix socket.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Path of the socket; it is made with mode 0600.
+    pub socket: PathBuf,
+}
+
+/// `[outbox]`: how much is kept while the hub is away.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutboxConfig {
+    /// Most unacknowledged bytes (default `"256MiB"`). When reached, sources are not read further,
+    /// so nothing is lost that the source keeps; too small stops detection in short outages, too
+    /// large fills the device.
+    pub bytes_limit: SizeText,
+    /// How often event-time promises are sent at most (default `"100ms"`). Shorter makes results
+    /// final sooner and costs a small frame each time.
+    pub promise_interval: DurationText,
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self {
+            bytes_limit: SizeText::new(ByteCount::mebibytes(256)),
+            promise_interval: DurationText::new(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// `[telemetry]`: where traces go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// OTLP over HTTP, for example `http://127.0.0.1:4318/v1/traces`.
+    pub otlp_endpoint: String,
+    /// Share of records whose way is traced, 0 to 1 (default 0.001). Alerts' records are chosen
+    /// like any other, so 1 traces everything and costs a span per record and hop.
+    #[serde(default = "one_in_a_thousand")]
+    pub trace_ratio: f64,
+}
+
+const fn telemetry() -> Lane {
+    Lane::Telemetry
+}
+
+const fn one_in_a_thousand() -> f64 {
+    0.001
+}
+
+/// Reads the agent's configuration and resolves its paths.
+///
+/// # Errors
+/// [`ConfigError`] with file, line and column.
+pub fn load(path: &Path) -> Result<Loaded<AgentConfig>, ConfigError> {
+    let mut loaded: Loaded<AgentConfig> = config::load(path)?;
+    let folder = loaded.clone();
+    let value = &mut loaded.value;
+    let tls = &mut value.tls;
+    for file in [
+        &mut value.data_dir,
+        &mut value.api.socket,
+        &mut value.rules.file,
+        &mut tls.ca_file,
+        &mut tls.certificate_file,
+        &mut tls.key_file,
+    ] {
+        *file = folder.resolve(file);
+    }
+    for source in &mut value.sources {
+        source.path = folder.resolve(&source.path);
+        if !matches!(source.lane, Lane::State | Lane::Telemetry) {
+            let message = format!("lane {} is not for sources; use state or telemetry", source.lane);
+            return Err(folder.error_at(&source.table, message));
+        }
+    }
+    Ok(loaded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = r#"
+region = "eu"
+name = "eu-1"
+data_dir = "data"
+[hub]
+address = "127.0.0.1:4433"
+name = "hub-1"
+[tls]
+ca_file = "ca.pem"
+certificate_file = "eu-1.pem"
+key_file = "eu-1.key"
+[rules]
+file = "rules.sql"
+[[source]]
+table = "air"
+path = "air.csv"
+[api]
+socket = "eu-1.sock"
+"#;
+
+    fn read(text: &str) -> Result<Loaded<AgentConfig>, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        std::fs::write(&path, text).unwrap();
+        load(&path)
+    }
+
+    #[test]
+    fn defaults_are_the_documented_ones_and_paths_start_at_the_files_folder() {
+        let config = read(EXAMPLE).unwrap().value;
+
+        assert_eq!(config.outbox.bytes_limit.get(), ByteCount::mebibytes(256));
+        assert_eq!(config.sources[0].lane, Lane::Telemetry);
+        assert!(config.rules.file.is_absolute());
+    }
+
+    #[test]
+    fn a_source_on_the_alerts_lane_is_refused_with_its_place() {
+        let text = EXAMPLE.replace("path = \"air.csv\"", "path = \"air.csv\"\nlane = \"alerts\"");
+
+        let error = read(&text).unwrap_err().to_string();
+
+        assert!(
+            error.ends_with("agent.toml:15:9: lane alerts is not for sources; use state or telemetry"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_bad_region_name_says_what_fits() {
+        let error = read(&EXAMPLE.replace("\"eu\"", "\"e u\"")).unwrap_err().to_string();
+
+        assert!(
+            error.ends_with(
+                "agent.toml:2:10: region \"e u\" does not fit: \
+                 1 to 64 characters of A-Z a-z 0-9 . _ -"
+            ),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! Rows to alerts: runs the rules, and says how far event time has come.
+
+use bytes::Bytes;
+use headland_detection::{Engine, Output, Program, Row, RuleResult, TableId};
+use headland_event::trace::TRACEPARENT_HEADER;
+use headland_event::{
+    Alert, AlertId, AlertState, EventTime, Offset, Record, TopicName, TraceParent,
+};
+
+/// What rules made of a row.
+#[derive(Debug)]
+pub enum Detected {
+    /// An alert, and the topic the rule writes to.
+    Alert(TopicName, Record),
+    /// A window did not take the row because it came after its end.
+    Late(TableId),
+}
+
+/// The agent's rules.
+#[derive(Debug)]
+pub struct Detect {
+    engine: Engine,
+}
+
+/// Where a row came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// Its offset in the outbox.
+    pub evidence: Offset,
+    /// When its line was captured.
+    pub captured_at: EventTime,
+    /// Its trace.
+    pub trace: Option<TraceParent>,
+}
+
+impl Detect {
+    /// Runs a program's rules from the start.
+    #[must_use]
+    pub fn new(program: Program, seed: u64) -> Self {
+        Self { engine: Engine::new(program, seed) }
+    }
+
+    /// Feeds a row; returns what the rules make of it, in order.
+    pub fn on_row(&mut self, table: TableId, row: &Row, origin: Origin, now: EventTime) -> Vec<Detected> {
+        let Origin { evidence, captured_at, trace } = origin;
+        self.engine.on_row(table, row, evidence, captured_at);
+        let mut detected = Vec::new();
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Result(result) => {
+                    let topic = result.topic.clone();
+                    detected.push(Detected::Alert(topic, alert_record(result, trace, now)));
+                }
+                Output::Late(late) => detected.push(Detected::Late(late.table)),
+                Output::Refused(refused) => {
+                    tracing::error!(?refused, "a rule did not take a row");
+                }
+                Output::Failed(failed) => tracing::error!(?failed, "a window has no result"),
+            }
+        }
+        detected
+    }
+
+    /// How far a table's event time has come.
+    #[must_use]
+    pub fn watermark(&self, table: TableId) -> Option<EventTime> {
+        self.engine.watermark(table)
+    }
+}
+
+/// The topic of alerts.
+#[must_use]
+pub fn alerts_topic() -> TopicName {
+    #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
+    TopicName::new("alerts").expect("a literal topic name fits")
+}
+
+fn alert_record(result: RuleResult, trace: Option<TraceParent>, now: EventTime) -> Record {
+    let RuleResult {
+        rule,
+        topic: _,
+        severity,
+        key,
+        window,
+        event_time,
+        captured_at,
+        evidence,
+        columns,
+    } = result;
+    let values = columns.into_iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    let alert = Alert {
+        id: AlertId::derive(&rule, &key, &window),
+        rule: rule.to_string(),
+        key,
+        window,
+        state: AlertState::Firing,
+        severity,
+        revision: 1,
+        event_time,
+        captured_at,
+        detected_at: now,
+        evidence,
+        values: values.collect(),
+    };
+    #[expect(clippy::expect_used, reason = "texts and numbers always have a JSON")]
+    let value = serde_json::to_vec(&alert).expect("an alert has a JSON");
+    let record = Record::new(event_time, Bytes::from(alert.key), Bytes::from(value));
+    match trace {
+        Some(trace) => record.with_header(TRACEPARENT_HEADER, trace.to_string()),
+        None => record,
+    }
+}

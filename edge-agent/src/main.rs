@@ -1,0 +1,64 @@
+//! `headland-agent`: detects on the device and sends to its region's hub.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use headland_platform::task::{self, Token};
+use headland_platform::telemetry::log_to_stderr;
+
+/// Detects on the device and sends to its region's hub.
+#[derive(Debug, Parser)]
+#[command(name = "headland-agent", version)]
+struct Arguments {
+    /// The agent's configuration.
+    #[arg(long)]
+    config: PathBuf,
+    /// What to log, for example `info` or `info,edge_agent=debug`.
+    #[arg(long, default_value = "info")]
+    log: String,
+    /// Check configuration, certificate and rules, then exit.
+    #[arg(long)]
+    check: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = runtime
+        .map_err(|error| Box::new(error) as Box<dyn std::error::Error>)
+        .and_then(|runtime| runtime.block_on(run(arguments)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    log_to_stderr(&arguments.log)?;
+    let config = edge_agent::config::load(&arguments.config)?;
+    if arguments.check {
+        edge_agent::check(&config)?;
+        return Ok(());
+    }
+    let token = Token::new();
+    let signals = task::spawn_until_done("signals", task::cancel_on_signal(token.clone()));
+    edge_agent::run(config, token).await?;
+    if let Some(result) = signals.join().await {
+        result?;
+    }
+    Ok(())
+}
+
+/// Prints an error with its causes, one line each.
+fn tell(error: &dyn std::error::Error) {
+    eprintln!("headland-agent: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  caused by: {cause}");
+        source = cause.source();
+    }
+}

@@ -1,0 +1,482 @@
+//! The agent: everything it decides, without a socket, a file or a clock.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use headland_event::{
+    ByteCount, ChannelId, Entry, EventTime, Incarnation, Lane, Monotonic, Now, Offset, Random,
+    Record, SeededRandom, TopicName, TopicPartition,
+};
+use headland_detection::Program;
+use headland_platform::telemetry::Span;
+use headland_replication::{
+    CloseReason, Dialer, DialerConfig, DialerOutput, Identity, Link, LinkConfig, LinkOutput,
+};
+use headland_storage::{Composed, Composer, LogReader, StateStore, StoredCommit, Ticket};
+
+/// What the agent says about itself.
+mod status;
+
+pub use status::{SourceStatus, Status};
+
+use crate::config::AgentConfig;
+use crate::decode::{Line, SourceDecoder, SourceError};
+use crate::detect::{Detect, Detected, Origin, alerts_topic};
+use crate::outbox::{FilePosition, Outbox, OutboxError, partition_of};
+use crate::uplink::Uplink;
+
+/// Commits on their way to the disk; more lines wait in their files.
+const IN_FLIGHT_LIMIT: usize = 4;
+
+/// Number of a `[[source]]` in the configuration.
+pub type SourceIndex = usize;
+
+/// Work the caller does on behalf of a [`Node`].
+#[derive(Debug)]
+#[must_use = "an output that is dropped is work that is never done"]
+pub enum Output {
+    /// Append to the log; answer with [`Node::on_committed`], in order.
+    Commit(Composed),
+    /// Send a frame; report it with [`Node::on_written`].
+    Send {
+        /// The lane.
+        lane: Lane,
+        /// The frame.
+        frame: Bytes,
+    },
+    /// Read entries of the log; answer with [`Node::on_entries`].
+    Read {
+        /// The channel they are for.
+        channel: ChannelId,
+        /// The partition.
+        partition: TopicPartition,
+        /// Where to start.
+        from: Offset,
+        /// Where to stop.
+        limit: ByteCount,
+    },
+    /// Dial the hub; answer with [`Node::on_connected`] or [`Node::on_disconnected`].
+    Dial,
+    /// Close the connection once what was sent is written.
+    Close(CloseReason),
+    /// Export a span.
+    Trace(Span),
+}
+
+/// Why an agent cannot start with its configuration and log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A source does not fit the rules.
+    #[error("cannot read source {path}")]
+    Source {
+        /// The source's file.
+        path: String,
+        /// What is wrong.
+        source: SourceError,
+    },
+    /// The log's state cannot be taken up.
+    #[error("cannot take up the log")]
+    Composer(#[from] headland_storage::ComposerError),
+    /// The sources' positions cannot be read.
+    #[error("cannot take up the sources")]
+    Outbox(#[from] OutboxError),
+}
+
+#[derive(Debug)]
+struct Source {
+    path: String,
+    decoder: SourceDecoder,
+    lane: Lane,
+    position: FilePosition,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    ticket: Ticket,
+    ends: Vec<(TopicPartition, Offset)>,
+    spans: Vec<Span>,
+}
+
+/// An agent.
+#[derive(Debug)]
+pub struct Node {
+    identity: Identity,
+    hub: Identity,
+    incarnation: Incarnation,
+    sources: Vec<Source>,
+    detect: Detect,
+    outbox: Outbox,
+    outbox_limit: ByteCount,
+    uplink: Option<Uplink>,
+    dialer: Dialer,
+    promised: Vec<(TopicName, EventTime)>,
+    promise_at: Monotonic,
+    promise_interval: std::time::Duration,
+    in_flight: VecDeque<InFlight>,
+    outputs: VecDeque<Output>,
+    random: SeededRandom,
+}
+
+impl Node {
+    /// An agent that takes up where its log ends; feed it every commit by [`Self::on_replayed`]
+    /// before anything else.
+    ///
+    /// # Errors
+    /// [`StartError`] when configuration, rules and log do not fit.
+    pub fn new(
+        config: &AgentConfig,
+        hub: Identity,
+        program: Program,
+        incarnation: Incarnation,
+        (log, state): (&impl LogReader, &impl StateStore),
+        seed: u64,
+    ) -> Result<Self, StartError> {
+        let mut random = SeededRandom::new(seed);
+        let ratio = config.telemetry.as_ref().map_or(0.0, |telemetry| telemetry.trace_ratio);
+        let mut sources = Vec::new();
+        for source in &config.sources {
+            let path = source.path.display().to_string();
+            let decoder = SourceDecoder::new(source, &program, ratio)
+                .map_err(|source| StartError::Source { path: path.clone(), source })?;
+            let position = Outbox::position(state, &path)?;
+            sources.push(Source { path, decoder, lane: source.lane, position });
+        }
+        let identity =
+            Identity::Agent { region: config.region.clone(), name: config.name.clone() };
+        Ok(Self {
+            identity,
+            hub,
+            incarnation,
+            sources,
+            detect: Detect::new(program, random.next_u64()),
+            outbox: Outbox::new(Composer::new(incarnation, log, state)?),
+            outbox_limit: config.outbox.bytes_limit.get(),
+            uplink: None,
+            dialer: Dialer::new(DialerConfig::default(), random.next_u64()),
+            promised: Vec::new(),
+            promise_at: Monotonic::default(),
+            promise_interval: config.outbox.promise_interval.get(),
+            in_flight: VecDeque::new(),
+            outputs: VecDeque::new(),
+            random,
+        })
+    }
+
+    /// Takes note of a commit found in the log at the start: rules see its records again, and what
+    /// they raise was written already.
+    pub fn on_replayed(&mut self, commit: &StoredCommit) {
+        for (partition, entry) in &commit.entries {
+            let found = self.sources.iter_mut().find(|s| *s.decoder.topic() == partition.topic);
+            let Some(source) = found else { continue };
+            let table = source.decoder.table();
+            // Every batch in the log was verified; one of another rules file may not decode.
+            let records = entry.batch.records().unwrap_or_default();
+            for (index, record) in (0_u64..).zip(&records) {
+                if let Some(row) = source.decoder.row(record) {
+                    let evidence = entry.base.after(index);
+                    let origin = Origin { evidence, captured_at: record.time, trace: None };
+                    // What it raises is in the same commit.
+                    drop(self.detect.on_row(table, &row, origin, record.time));
+                }
+            }
+        }
+    }
+
+    /// Where to go on reading a source, and whether its first line is wanted before.
+    #[must_use]
+    pub fn source_position(&self, index: SourceIndex) -> Option<FilePosition> {
+        self.sources.get(index).map(|source| source.position)
+    }
+
+    /// Whether more lines can be taken: the disk keeps up and the outbox has room.
+    #[must_use]
+    pub fn wants_lines(&self) -> bool {
+        self.in_flight.len() < IN_FLIGHT_LIMIT && self.outbox.unacked_bytes() < self.outbox_limit
+    }
+
+    /// Takes the first line of a source's file, which names columns in some formats.
+    pub fn on_header(&mut self, index: SourceIndex, line: &Line) {
+        if let Some(source) = self.sources.get_mut(index)
+            && let Err(dead) = source.decoder.on_header(line)
+        {
+            let topic = source.decoder.dead_topic().clone();
+            self.outbox.push(&topic, dead);
+        }
+    }
+
+    /// Whether a source still wants the first line of its file.
+    #[must_use]
+    pub fn wants_header(&self, index: SourceIndex) -> bool {
+        self.sources.get(index).is_some_and(|source| source.decoder.wants_header())
+    }
+
+    /// Takes lines of a source, up to `position` of its file.
+    pub fn on_lines(
+        &mut self,
+        now: Now,
+        index: SourceIndex,
+        lines: &[Line],
+        position: FilePosition,
+    ) {
+        let mut spans = Vec::new();
+        for line in lines {
+            self.on_line(now, index, line, &mut spans);
+        }
+        let Some(source) = self.sources.get_mut(index) else { return };
+        source.position = position;
+        match self.outbox.finish(&source.path, position, &mut self.random) {
+            Ok(None) => {}
+            Ok(Some(composed)) => {
+                let ends = composed.commit.entries.iter();
+                let ends = ends.map(|(at, entry)| (at.clone(), entry.end())).collect();
+                self.in_flight.push_back(InFlight { ticket: composed.ticket, ends, spans });
+                self.outputs.push_back(Output::Commit(composed));
+            }
+            // A line is at most half a record, so a single one always fits.
+            Err(error) => tracing::error!(source = source.path, %error, "cannot compose"),
+        }
+    }
+
+    fn on_line(&mut self, now: Now, index: SourceIndex, line: &Line, spans: &mut Vec<Span>) {
+        let Some(source) = self.sources.get(index) else { return };
+        let decoder = &source.decoder;
+        let decoded = match decoder.decode(line, now.wall, &mut self.random) {
+            Ok(decoded) => decoded,
+            Err(dead) => {
+                let topic = decoder.dead_topic().clone();
+                self.outbox.push(&topic, *dead);
+                return;
+            }
+        };
+        let (table, topic) = (decoder.table(), decoder.topic().clone());
+        let evidence = self.outbox.next_offset(&topic);
+        let trace = decoded.record.trace_parent();
+        let origin = Origin { evidence, captured_at: now.wall, trace };
+        let detected = self.detect.on_row(table, &decoded.row, origin, now.wall);
+        if let Some(trace) = trace.filter(|trace| trace.is_sampled()) {
+            let span_id = trace.span_id();
+            spans.push(self.span("agent.capture", trace, span_id, now));
+        }
+        self.outbox.push(&topic, decoded.record);
+        for detected in detected {
+            self.on_detected(now, detected, spans);
+        }
+    }
+
+    fn on_detected(&mut self, now: Now, detected: Detected, spans: &mut Vec<Span>) {
+        match detected {
+            Detected::Alert(topic, record) => {
+                self.trace_alert(now, &record, spans);
+                self.outbox.push(&topic, record);
+            }
+            // The record itself is in its topic; the rule's own count says what it left out.
+            Detected::Late(table) => tracing::debug!(?table, "a window was over for a row"),
+        }
+    }
+
+    fn trace_alert(&mut self, now: Now, record: &Record, spans: &mut Vec<Span>) {
+        if let Some(trace) = record.trace_parent().filter(|trace| trace.is_sampled()) {
+            let span_id = self.random.next_u64();
+            spans.push(self.span("agent.detect", trace, span_id, now));
+        }
+    }
+
+    fn span(
+        &self,
+        name: &'static str,
+        trace: headland_event::TraceParent,
+        span_id: u64,
+        now: Now,
+    ) -> Span {
+        let attributes = vec![("headland.node", self.identity.to_string())];
+        Span { trace, span_id, name, start: now.wall, end: now.wall, attributes }
+    }
+
+    /// A commit is durable.
+    pub fn on_committed(&mut self, now: Now, ticket: Ticket) {
+        let Some(InFlight { ticket: expected, ends, spans }) = self.in_flight.pop_front() else {
+            return;
+        };
+        assert_eq!(ticket, expected, "commits are acknowledged in the order they were composed");
+        for (partition, end) in ends {
+            self.outbox.on_durable(&partition, end);
+            let lane = self.lane(&partition.topic);
+            if let Some(uplink) = &mut self.uplink {
+                uplink.on_head(&partition.topic, lane, end);
+            }
+        }
+        self.outputs.extend(spans.into_iter().map(Output::Trace));
+        self.promise(now);
+        self.drain(now);
+    }
+
+    /// The connection to the hub was made.
+    pub fn on_connected(&mut self, now: Now) {
+        let config = LinkConfig::new(self.identity.clone(), self.incarnation, self.hub.clone());
+        let link = Link::new(config, self.random.next_u64(), now.monotonic);
+        self.uplink = Some(Uplink::new(link, self.identity.region().clone()));
+        self.drain(now);
+    }
+
+    /// The connection to the hub failed or ended.
+    pub fn on_disconnected(&mut self, now: Now) {
+        self.uplink = None;
+        self.promised.clear();
+        self.dialer.on_lost(now.monotonic);
+    }
+
+    /// A frame arrived.
+    pub fn on_frame(&mut self, now: Now, lane: Lane, frame: Bytes) {
+        if let Some(uplink) = &mut self.uplink {
+            uplink.link.on_frame(now.monotonic, lane, frame);
+            self.drain(now);
+        }
+    }
+
+    /// The driver has written bytes of a lane.
+    pub fn on_written(&mut self, now: Now, lane: Lane, bytes: ByteCount) {
+        if let Some(uplink) = &mut self.uplink {
+            uplink.link.on_written(lane, bytes);
+            self.drain(now);
+        }
+    }
+
+    /// The log's answer to [`Output::Read`].
+    pub fn on_entries(&mut self, now: Now, channel: ChannelId, entries: Vec<Entry>) {
+        if let Some(uplink) = &mut self.uplink {
+            uplink.link.on_entries(channel, entries);
+            self.drain(now);
+        }
+    }
+
+    /// Time has come to [`Self::poll_timeout`].
+    pub fn on_timeout(&mut self, now: Now) {
+        self.dialer.on_timeout(now.monotonic);
+        if let Some(uplink) = &mut self.uplink {
+            uplink.link.on_timeout(now.monotonic);
+        }
+        self.promise(now);
+        self.drain(now);
+    }
+
+    /// When [`Self::on_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Monotonic> {
+        let link = self.uplink.as_ref().and_then(|uplink| uplink.link.poll_timeout());
+        let promises = self.in_flight.is_empty() && self.uplink.as_ref().is_some_and(Uplink::is_ready);
+        let promise = promises.then_some(self.promise_at);
+        link.into_iter().chain(self.dialer.poll_timeout()).chain(promise).min()
+    }
+
+    /// The next piece of work, `None` when there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(DialerOutput::Dial) = self.dialer.poll_output() {
+            return Some(Output::Dial);
+        }
+        self.outputs.pop_front()
+    }
+
+    /// Sends promises that have risen, at most once per interval.
+    ///
+    /// A promise may only name what is durable, so it waits while commits are in flight.
+    fn promise(&mut self, now: Now) {
+        let Some(uplink) = self.uplink.as_mut().filter(|uplink| uplink.is_ready()) else { return };
+        if now.monotonic < self.promise_at {
+            return;
+        }
+        if !self.in_flight.is_empty() {
+            return;
+        }
+        self.promise_at = now.monotonic.after(self.promise_interval);
+        for source in &self.sources {
+            let Some(watermark) = self.detect.watermark(source.decoder.table()) else { continue };
+            let topic = source.decoder.topic();
+            let known = self.promised.iter_mut().find(|(known, _)| known == topic);
+            match known {
+                Some((_, promised)) if *promised >= watermark => continue,
+                Some((_, promised)) => *promised = watermark,
+                None => self.promised.push((topic.clone(), watermark)),
+            }
+            let end = self.outbox.durable_end(&partition_of(topic));
+            uplink.promise(topic, watermark, end);
+        }
+    }
+
+    /// Does what the link asks for until it asks for nothing more.
+    fn drain(&mut self, now: Now) {
+        while let Some(output) = self.uplink.as_mut().and_then(|uplink| uplink.link.poll_output()) {
+            match output {
+                LinkOutput::Send { lane, frame } => {
+                    self.outputs.push_back(Output::Send { lane, frame });
+                }
+                LinkOutput::PeerReady(_) => self.on_hub_ready(now),
+                LinkOutput::Read { channel, from, limit } => {
+                    let uplink = self.uplink.as_ref();
+                    if let Some(partition) = uplink.and_then(|u| u.partition(channel)).cloned() {
+                        self.outputs.push_back(Output::Read { channel, partition, from, limit });
+                    }
+                }
+                LinkOutput::Acked { channel, next } => {
+                    let uplink = self.uplink.as_ref();
+                    if let Some(partition) = uplink.and_then(|u| u.partition(channel)) {
+                        self.outbox.on_acked(partition, next);
+                    }
+                }
+                LinkOutput::OfferRefused { channel, refusal } => {
+                    let uplink = self.uplink.as_ref();
+                    let partition = uplink.and_then(|u| u.partition(channel));
+                    let partition = partition.map(ToString::to_string);
+                    tracing::error!(partition, %refusal, "the hub refused a topic; it is kept here");
+                }
+                // An agent subscribes to nothing.
+                LinkOutput::Announced(announce) => {
+                    let text = "an agent takes no topics";
+                    let code = headland_replication::RefusalCode::NotAuthorised;
+                    let refusal = headland_replication::Refusal::new(code, text);
+                    if let Some(uplink) = &mut self.uplink {
+                        uplink.link.refuse(announce.channel, refusal);
+                    }
+                }
+                LinkOutput::Deliver { .. }
+                | LinkOutput::Promised(_)
+                | LinkOutput::Ended { .. } => {}
+                LinkOutput::Close(reason) => self.outputs.push_back(Output::Close(reason)),
+            }
+        }
+    }
+
+    /// Offers every topic of the agent, empty ones too, so that the hub knows what will be promised.
+    fn offer_all(&mut self) {
+        let mut topics: BTreeSet<TopicName> = [alerts_topic()].into();
+        for source in &self.sources {
+            topics.insert(source.decoder.topic().clone());
+            topics.insert(source.decoder.dead_topic().clone());
+        }
+        topics.extend(self.outbox.durable().map(|(partition, _)| partition.topic.clone()));
+        for topic in topics {
+            let (lane, head) = (self.lane(&topic), self.outbox.durable_end(&partition_of(&topic)));
+            if let Some(uplink) = &mut self.uplink {
+                uplink.on_head(&topic, lane, head);
+            }
+        }
+    }
+
+    fn lane(&self, topic: &TopicName) -> Lane {
+        if *topic == alerts_topic() {
+            return Lane::Alerts;
+        }
+        let source = self.sources.iter().find(|source| source.decoder.topic() == topic);
+        source.map_or(Lane::Telemetry, |source| source.lane)
+    }
+
+    fn on_hub_ready(&mut self, now: Now) {
+        self.dialer.on_ready();
+        let Some(uplink) = &mut self.uplink else { return };
+        uplink.on_ready();
+        self.offer_all();
+        tracing::info!(hub = %self.hub, "the hub is ready");
+        self.promise_at = now.monotonic;
+        self.promise(now);
+    }
+}

@@ -1,0 +1,69 @@
+//! What the agent says about itself.
+
+use std::collections::BTreeMap;
+
+use headland_event::{AgentName, EventTime, TopicName};
+use headland_replication::Identity;
+use serde::Serialize;
+
+use super::Node;
+
+/// A source of the agent.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceStatus {
+    /// Its file.
+    pub path: String,
+    /// Its topic.
+    pub topic: TopicName,
+    /// Bytes of the file that were read.
+    pub position: u64,
+    /// Lines of the file that were read.
+    pub lines: u64,
+}
+
+/// An agent's own view of itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The agent's name.
+    pub name: Option<AgentName>,
+    /// Whether the hub has said hello.
+    pub connected: bool,
+    /// Records in the outbox that the hub has not acknowledged.
+    pub unacknowledged_records: u64,
+    /// Of these, records that were sent.
+    pub in_flight_records: u64,
+    /// What the agent reads.
+    pub sources: Vec<SourceStatus>,
+    /// Event time by topic, milliseconds.
+    pub watermarks: BTreeMap<TopicName, EventTime>,
+}
+
+impl Node {
+    /// The agent's view of itself.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let uplink = self.uplink.as_ref().filter(|uplink| uplink.is_ready());
+        let name = match &self.identity {
+            Identity::Agent { name, .. } => Some(name.clone()),
+            Identity::Hub { .. } => None,
+        };
+        let sources = self.sources.iter().map(|source| SourceStatus {
+            path: source.path.clone(),
+            topic: source.decoder.topic().clone(),
+            position: source.position.bytes,
+            lines: source.position.lines,
+        });
+        let watermarks = self.sources.iter().filter_map(|source| {
+            let watermark = self.detect.watermark(source.decoder.table())?;
+            Some((source.decoder.topic().clone(), watermark))
+        });
+        Status {
+            name,
+            connected: uplink.is_some(),
+            unacknowledged_records: self.outbox.unacked_records(),
+            in_flight_records: uplink.map_or(0, crate::uplink::Uplink::in_flight_records),
+            sources: sources.collect(),
+            watermarks: watermarks.collect(),
+        }
+    }
+}

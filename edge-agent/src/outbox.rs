@@ -1,0 +1,198 @@
+//! Records and alerts to commits: the outbox is the agent's log.
+//!
+//! A commit holds the records of some lines, the alerts they raised, and how far each file was
+//! read, so after a crash the next line is read exactly once.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::{
+    Batch, BatchError, ByteCount, Offset, PartitionIndex, Random, Record, TopicName,
+    TopicPartition,
+};
+use headland_storage::{Composed, Composer, StateError, StateOwner, StateStore};
+
+const POSITION_VERSION: u8 = 1;
+
+/// How far a file was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FilePosition {
+    /// Bytes read, up to the end of a line.
+    pub bytes: u64,
+    /// Lines read.
+    pub lines: u64,
+}
+
+/// Why the outbox could not be taken up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutboxError {
+    /// The state could not be read.
+    #[error("cannot read how far sources were read")]
+    State(#[from] StateError),
+    /// A stored position is not of a known layout.
+    #[error("a source's stored position is not of a known layout")]
+    Layout(#[from] CodecError),
+}
+
+/// Composes the agent's commits and knows what the hub has of them.
+#[derive(Debug)]
+pub struct Outbox {
+    composer: Composer,
+    waiting: BTreeMap<TopicName, Vec<Record>>,
+    acked: BTreeMap<TopicPartition, Offset>,
+    durable: BTreeMap<TopicPartition, Offset>,
+    unacked_bytes: u64,
+    sizes: BTreeMap<TopicPartition, Vec<(Offset, u64)>>,
+}
+
+/// The one partition of an agent's topic.
+#[must_use]
+pub fn partition_of(topic: &TopicName) -> TopicPartition {
+    TopicPartition::new(topic.clone(), PartitionIndex::new(0))
+}
+
+fn sources_owner() -> StateOwner {
+    #[expect(clippy::expect_used, reason = "a literal that fits the rule for owners")]
+    StateOwner::new("sources").expect("a literal owner fits")
+}
+
+impl Outbox {
+    /// An outbox on top of what the composer knows of the log.
+    #[must_use]
+    pub fn new(composer: Composer) -> Self {
+        let durable = composer.ends().map(|(at, end)| (at.clone(), end)).collect();
+        Self {
+            composer,
+            waiting: BTreeMap::new(),
+            acked: BTreeMap::new(),
+            durable,
+            unacked_bytes: 0,
+            sizes: BTreeMap::new(),
+        }
+    }
+
+    /// How far a file was read, by the state.
+    ///
+    /// # Errors
+    /// [`OutboxError`] when the state cannot be read.
+    pub fn position(
+        state: &impl StateStore,
+        source: &str,
+    ) -> Result<FilePosition, OutboxError> {
+        let Some(value) = state.get(&sources_owner(), source.as_bytes())? else {
+            return Ok(FilePosition::default());
+        };
+        let mut reader = Reader::new(value);
+        let version = reader.u8("position version")?;
+        if version != POSITION_VERSION {
+            let found = i64::from(version);
+            let (field, expected) = ("position version", "1");
+            return Err(CodecError::Value { field, at: 0, found, expected }.into());
+        }
+        let position =
+            FilePosition { bytes: reader.u64("bytes read")?, lines: reader.u64("lines read")? };
+        reader.end()?;
+        Ok(position)
+    }
+
+    /// The offset the next record of a topic will have.
+    #[must_use]
+    pub fn next_offset(&self, topic: &TopicName) -> Offset {
+        let waiting = self.waiting.get(topic).map_or(0, Vec::len);
+        self.composer.end(&partition_of(topic)).after(u64::try_from(waiting).unwrap_or(0))
+    }
+
+    /// Adds a record to the commit being composed.
+    pub fn push(&mut self, topic: &TopicName, record: Record) {
+        self.waiting.entry(topic.clone()).or_default().push(record);
+    }
+
+    /// Closes the commit: what was pushed, and how far a file was read.
+    ///
+    /// # Errors
+    /// [`BatchError`] when a single record is larger than a batch may be.
+    pub fn finish(
+        &mut self,
+        source: &str,
+        position: FilePosition,
+        random: &mut dyn Random,
+    ) -> Result<Option<Composed>, BatchError> {
+        for (topic, records) in std::mem::take(&mut self.waiting) {
+            let partition = partition_of(&topic);
+            for batch in batches(&records)? {
+                let bytes = u64::try_from(batch.as_bytes().len()).unwrap_or(u64::MAX);
+                let end = self.composer.born(&partition, None, batch.clone(), random);
+                let end = end.after(batch.span());
+                self.sizes.entry(partition.clone()).or_default().push((end, bytes));
+                self.unacked_bytes = self.unacked_bytes.saturating_add(bytes);
+            }
+        }
+        let FilePosition { bytes, lines } = position;
+        let mut writer = Writer::new();
+        writer.u8(POSITION_VERSION);
+        writer.u64(bytes);
+        writer.u64(lines);
+        let key = Bytes::copy_from_slice(source.as_bytes());
+        self.composer.set(sources_owner(), key, Some(writer.finish()));
+        Ok(self.composer.take())
+    }
+
+    /// The end of a partition is durable.
+    pub fn on_durable(&mut self, partition: &TopicPartition, end: Offset) {
+        self.durable.insert(partition.clone(), end);
+    }
+
+    /// The hub has everything of a partition before `next` on disk.
+    pub fn on_acked(&mut self, partition: &TopicPartition, next: Offset) {
+        self.acked.insert(partition.clone(), next);
+        if let Some(sizes) = self.sizes.get_mut(partition) {
+            let done = sizes.iter().take_while(|(end, _)| *end <= next).count();
+            let freed: u64 = sizes.drain(..done).map(|(_, bytes)| bytes).sum();
+            self.unacked_bytes = self.unacked_bytes.saturating_sub(freed);
+        }
+    }
+
+    /// Durable ends by partition.
+    pub fn durable(&self) -> impl Iterator<Item = (&TopicPartition, Offset)> {
+        self.durable.iter().map(|(partition, end)| (partition, *end))
+    }
+
+    /// The durable end of a partition.
+    #[must_use]
+    pub fn durable_end(&self, partition: &TopicPartition) -> Offset {
+        self.durable.get(partition).copied().unwrap_or_default()
+    }
+
+    /// Records that the hub has not acknowledged.
+    #[must_use]
+    pub fn unacked_records(&self) -> u64 {
+        self.durable
+            .iter()
+            .map(|(at, end)| end.since(self.acked.get(at).copied().unwrap_or_default()))
+            .sum()
+    }
+
+    /// Bytes written in this run that the hub has not acknowledged.
+    #[must_use]
+    pub const fn unacked_bytes(&self) -> ByteCount {
+        ByteCount::new(self.unacked_bytes)
+    }
+}
+
+/// Batches within their limits, in order: a batch too large is halved.
+fn batches(records: &[Record]) -> Result<Vec<Batch>, BatchError> {
+    match Batch::encode(records) {
+        Ok(batch) => Ok(vec![batch]),
+        Err(BatchError::TooLarge { .. } | BatchError::TooManyRecords { .. })
+            if records.len() > 1 =>
+        {
+            let (left, right) = records.split_at(records.len() / 2);
+            let mut all = batches(left)?;
+            all.extend(batches(right)?);
+            Ok(all)
+        }
+        Err(error) => Err(error),
+    }
+}

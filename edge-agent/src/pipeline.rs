@@ -1,0 +1,135 @@
+//! Wires the stages in the order data flows, and drives the node; it decides nothing.
+
+use headland_platform::clock::Clock;
+use headland_platform::config::Loaded;
+use headland_platform::task::{self, Task, Token};
+use headland_platform::telemetry::Metrics;
+use headland_storage::{CommitWriter, Report};
+use tokio::sync::mpsc;
+
+/// What has to be ready before the stages run.
+mod start;
+/// The node and what it works on.
+mod stages;
+
+pub use start::{RunError, check};
+use stages::Stages;
+use start::Parts;
+
+use crate::api::{self, StatusQuery};
+use crate::config::AgentConfig;
+use crate::connection::{self, LinkInput};
+use crate::node::{Output, SourceIndex};
+use crate::source::{Chunk, FollowError, Follower};
+
+/// Inputs handled before outputs are drained: they share commits and frames.
+const INPUTS_AT_ONCE: usize = 64;
+
+type Lines = (SourceIndex, Result<Chunk, FollowError>);
+
+/// Runs an agent until the token is cancelled.
+///
+/// # Errors
+/// [`RunError`] when it cannot start, or its log fails for good.
+///
+/// # Cancel safety
+/// Cancel the token instead: what is queued is then written and the log closed.
+pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunError> {
+    let clock = Clock::start();
+    let Parts { store, reader, node, followers, endpoint, hub, traces } =
+        start::start(&config, &clock).await?;
+    let (lines_tx, lines) = mpsc::channel(followers.len().max(1));
+    let sources: Vec<Task<_>> = followers
+        .into_iter()
+        .enumerate()
+        .map(|(index, follower)| task::spawn("source", &token, follow(index, follower, lines_tx.clone())))
+        .collect();
+    let (reports_tx, reports) = mpsc::unbounded_channel();
+    let writer = CommitWriter::start(store, move |report| drop(reports_tx.send(report)))
+        .map_err(RunError::Thread)?;
+    let (links_tx, links) = mpsc::channel(INPUTS_AT_ONCE);
+    let (queries_tx, queries) = mpsc::channel(8);
+    let api = api::serve(&config.value.api.socket, queries_tx, Metrics::new(), &token)?;
+    let mut stages = Stages { node, clock, reader, writer, sender: None, traces };
+    let mut inputs = Inputs { lines, reports, links, queries };
+    tracing::info!(agent = %config.value.name, region = %config.value.region, "ready");
+    let result = loop {
+        while let Some(output) = stages.node.poll_output() {
+            match output {
+                Output::Dial => {
+                    let inputs = links_tx.clone();
+                    drop(connection::dial(endpoint.clone(), hub.clone(), inputs, &token));
+                }
+                output => stages.perform(output),
+            }
+        }
+        tokio::select! {
+            () = token.cancelled() => break Ok(()),
+            result = inputs.next(&mut stages) => if let Err(error) = result { break Err(error) },
+        }
+    };
+    token.cancel();
+    for source in sources {
+        source.join().await;
+    }
+    api.join().await;
+    let closing = task::spawn_blocking("close", || stages.writer.close().close());
+    closing.join().await.transpose().map_err(RunError::Close)?;
+    result
+}
+
+/// Reads a source until the agent stops.
+async fn follow(index: SourceIndex, mut follower: Follower, lines: mpsc::Sender<Lines>) {
+    loop {
+        match follower.next().await {
+            Ok(Some(chunk)) => {
+                if lines.send((index, Ok(chunk))).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => tokio::time::sleep(start::FOLLOW_INTERVAL).await,
+            Err(error) => {
+                drop(lines.send((index, Err(error))).await);
+                tokio::time::sleep(start::FOLLOW_RETRY).await;
+            }
+        }
+    }
+}
+
+/// What reaches the node.
+struct Inputs {
+    lines: mpsc::Receiver<Lines>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    links: mpsc::Receiver<LinkInput>,
+    queries: mpsc::Receiver<StatusQuery>,
+}
+
+impl Inputs {
+    /// Feeds the node what comes next, or time. Every branch is cancel safe.
+    async fn next(&mut self, stages: &mut Stages) -> Result<(), RunError> {
+        let due = stages.node.poll_timeout().map(|at| stages.clock.until(at));
+        let timeout = async move {
+            match due {
+                Some(due) => tokio::time::sleep(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(report) = self.reports.recv() => stages.on_report(report)?,
+            Some(input) = self.links.recv() => {
+                stages.on_link(input);
+                for _ in 1..INPUTS_AT_ONCE {
+                    let Ok(input) = self.links.try_recv() else { break };
+                    stages.on_link(input);
+                }
+            }
+            Some(query) = self.queries.recv() => drop(query.send(stages.node.status())),
+            Some((index, lines)) = self.lines.recv(), if stages.node.wants_lines() => {
+                stages.on_lines(index, lines);
+            }
+            () = timeout => {}
+        }
+        stages.node.on_timeout(stages.now());
+        Ok(())
+    }
+}

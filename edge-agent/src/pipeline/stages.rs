@@ -1,0 +1,102 @@
+//! The node and what it works on: does what the node asks for, tells it what happened.
+
+use headland_event::Now;
+use headland_platform::clock::Clock;
+use headland_platform::telemetry::{TraceSink, with_causes};
+use headland_replication::quic::{LaneEvent, LaneSender};
+use headland_storage::{CommitWriter, DiskFile, DiskStore, JournalReader, LogReader, Report};
+
+use super::start::RunError;
+use crate::connection::{self, LinkInput};
+use crate::node::{Node, Output, SourceIndex};
+use crate::source::{Chunk, FollowError};
+
+/// The node and what it works on.
+pub(super) struct Stages {
+    pub(super) node: Node,
+    pub(super) clock: Clock,
+    pub(super) reader: JournalReader<DiskFile>,
+    pub(super) writer: CommitWriter<DiskStore>,
+    pub(super) sender: Option<LaneSender>,
+    pub(super) traces: Option<TraceSink>,
+}
+
+impl Stages {
+    pub(super) fn now(&self) -> Now {
+        Now { monotonic: self.clock.monotonic(), wall: self.clock.wall() }
+    }
+
+    /// Does what the node asks for; dialling is the caller's.
+    pub(super) fn perform(&mut self, output: Output) {
+        match output {
+            Output::Commit(composed) => self.writer.commit(composed),
+            Output::Send { lane, frame } => connection::send(self.sender.as_ref(), lane, frame),
+            Output::Read { channel, partition, from, limit } => {
+                match self.reader.read(&partition, from, limit) {
+                    Ok(entries) => self.node.on_entries(self.now(), channel, entries),
+                    Err(error) => tracing::error!(%partition, %from, %error, "cannot read the log"),
+                }
+            }
+            Output::Close(reason) => {
+                tracing::info!(%reason, "closing the link");
+                // Without its sender the driver writes what is queued and ends.
+                self.sender = None;
+            }
+            Output::Trace(span) => {
+                if let Some(traces) = &self.traces {
+                    traces.export(span);
+                }
+            }
+            Output::Dial => {}
+        }
+    }
+
+    pub(super) fn on_report(&mut self, report: Report) -> Result<(), RunError> {
+        match report {
+            Report::Durable { ticket, number: _ } => self.node.on_committed(self.now(), ticket),
+            Report::Stalled(error) => tracing::error!(%error, "commits wait for the disk"),
+            Report::Failed(error) => return Err(RunError::Journal(error)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_link(&mut self, input: LinkInput) {
+        let now = self.now();
+        match input {
+            LinkInput::Connected(sender) => {
+                self.sender = Some(sender);
+                self.node.on_connected(now);
+            }
+            LinkInput::Event(LaneEvent::Received { lane, frame }) => {
+                self.node.on_frame(now, lane, frame);
+            }
+            LinkInput::Event(LaneEvent::Written { lane, bytes }) => {
+                self.node.on_written(now, lane, bytes);
+            }
+            LinkInput::Lost(why) => {
+                tracing::warn!(%why, "no link to the hub; what is detected is kept");
+                self.sender = None;
+                self.node.on_disconnected(now);
+            }
+        }
+    }
+
+    pub(super) fn on_lines(&mut self, index: SourceIndex, lines: Result<Chunk, FollowError>) {
+        let now = self.now();
+        match lines {
+            Ok(Chunk { lines, position }) => {
+                let mut rest = lines.as_slice();
+                if self.node.wants_header(index)
+                    && let Some((header, lines)) = rest.split_first()
+                {
+                    self.node.on_header(index, header);
+                    rest = lines;
+                }
+                self.node.on_lines(now, index, rest, position);
+            }
+            Err(error) => {
+                tracing::error!(error = with_causes(&error), "a source cannot be read");
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What has to be ready before the stages run: rules, identity, log, node, socket.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use headland_detection::{Program, SqlError};
+use headland_event::{ByteCount, CommitNumber, HubName, NameError};
+use headland_platform::clock::{Clock, EntropyError, entropy};
+use headland_platform::config::{ConfigError, Loaded};
+use headland_platform::socket::SocketError;
+use headland_platform::telemetry::{TraceSink, TraceSinkError};
+use headland_platform::tls::{Identity, IdentityError, Role, SpiffeId};
+use headland_replication::quic::{BindError, Endpoint, TlsConfigs, Windows};
+use headland_storage::{
+    AppendError, CloseError, DiskFile, DiskStore, JournalReader, LogReader, LogStore, OpenError,
+    OpenOptions, ReadError,
+};
+
+use crate::config::AgentConfig;
+use crate::connection::HubAddress;
+use crate::decode::SourceDecoder;
+use crate::node::{Node, StartError};
+use crate::outbox::FilePosition;
+use crate::source::{FollowError, Follower};
+
+/// How often a file without news is looked at: well below what a person or a rule waits for.
+pub(super) const FOLLOW_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How long to wait after a file could not be read.
+pub(super) const FOLLOW_RETRY: Duration = Duration::from_secs(1);
+
+/// Bytes of the journal replayed at once.
+const REPLAY_BYTES: ByteCount = ByteCount::mebibytes(4);
+
+/// Why an agent stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The configuration does not fit.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The rules file cannot be read.
+    #[error("cannot read rules {path}")]
+    Rules {
+        /// The file.
+        path: PathBuf,
+        /// What the machine said.
+        source: std::io::Error,
+    },
+    /// The rules do not compile.
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The certificate is somebody else's.
+    #[error("the certificate in {path} is of {found}, the configuration is of {expected}")]
+    WrongIdentity {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Who it names.
+        found: SpiffeId,
+        /// Who the configuration names.
+        expected: SpiffeId,
+    },
+    /// The hub's name does not fit.
+    #[error("the hub cannot be named")]
+    HubName(#[from] NameError),
+    /// The machine gives no random numbers.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// The log cannot be opened.
+    #[error("cannot open the log in {path}")]
+    Open {
+        /// The data directory.
+        path: PathBuf,
+        /// What is wrong.
+        source: OpenError,
+    },
+    /// The log cannot be read.
+    #[error("cannot read the log")]
+    Read(#[from] ReadError),
+    /// The node does not fit its log.
+    #[error("cannot start")]
+    Start(#[from] StartError),
+    /// A source's first line cannot be read.
+    #[error("cannot read a source")]
+    Source(#[from] FollowError),
+    /// No UDP socket.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// No socket for the HTTP interface.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Traces cannot be exported.
+    #[error(transparent)]
+    Traces(#[from] TraceSinkError),
+    /// The machine gives no thread.
+    #[error("cannot start the journal's thread")]
+    Thread(#[source] std::io::Error),
+    /// The log failed for good; nothing that was acknowledged is lost.
+    #[error("the log failed")]
+    Journal(#[source] AppendError),
+    /// The log could not be closed; the next start replays its end.
+    #[error("the log could not be closed")]
+    Close(#[source] CloseError),
+}
+
+/// What the stages run on.
+pub(super) struct Parts {
+    pub(super) store: DiskStore,
+    pub(super) reader: JournalReader<DiskFile>,
+    pub(super) node: Node,
+    pub(super) followers: Vec<Follower>,
+    pub(super) endpoint: Endpoint,
+    pub(super) hub: HubAddress,
+    pub(super) traces: Option<TraceSink>,
+}
+
+/// Makes everything ready, in the order in which mistakes are cheapest to find.
+pub(super) async fn start(config: &Loaded<AgentConfig>, _clock: &Clock) -> Result<Parts, RunError> {
+    check(config)?;
+    let agent = &config.value;
+    let program = compile(agent)?;
+    let identity = identity(agent)?;
+    let hub = HubAddress {
+        address: agent.hub.address.get_ref().clone(),
+        id: SpiffeId {
+            fleet: identity.id().fleet.clone(),
+            region: agent.region.clone(),
+            role: Role::Hub(agent.hub.name.clone()),
+        },
+    };
+    let options = OpenOptions::new(entropy()?);
+    let store = DiskStore::open(&agent.data_dir, options)
+        .map_err(|source| RunError::Open { path: agent.data_dir.clone(), source })?;
+    let reader = store.reader();
+    let hub_identity = headland_replication::Identity::Hub {
+        region: agent.region.clone(),
+        name: HubName::new(&agent.hub.name)?,
+    };
+    let log = (&reader, &store);
+    let mut node =
+        Node::new(agent, hub_identity, program, store.incarnation(), log, entropy()?)?;
+    replay(&mut node, &reader)?;
+    let followers = followers(agent, &mut node).await?;
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    let tls = TlsConfigs { server: None, client: Some(identity.client().as_ref().clone()) };
+    let endpoint = Endpoint::bind(any, tls, Windows::agent())?;
+    let traces = agent.telemetry.as_ref().map(|telemetry| {
+        let (sink, _exporter) = TraceSink::start(&telemetry.otlp_endpoint, "headland-agent")?;
+        Ok::<_, TraceSinkError>(sink)
+    });
+    let traces = traces.transpose()?;
+    Ok(Parts { store, reader, node, followers, endpoint, hub, traces })
+}
+
+/// Checks what can be checked without starting: rules, tables of sources, certificate.
+///
+/// # Errors
+/// [`RunError`] for the first thing that does not fit.
+pub fn check(config: &Loaded<AgentConfig>) -> Result<(), RunError> {
+    let agent = &config.value;
+    let program = compile(agent)?;
+    for source in &agent.sources {
+        SourceDecoder::new(source, &program, 0.0)
+            .map_err(|error| config.error_at(&source.table, error.to_string()))?;
+    }
+    identity(agent).map(drop)
+}
+
+fn compile(agent: &AgentConfig) -> Result<Program, RunError> {
+    let path = &agent.rules.file;
+    let sql = std::fs::read_to_string(path)
+        .map_err(|source| RunError::Rules { path: path.clone(), source })?;
+    Ok(Program::compile(&path.display().to_string(), &sql)?)
+}
+
+fn identity(agent: &AgentConfig) -> Result<Identity, RunError> {
+    let tls = &agent.tls;
+    let identity = Identity::load(&tls.ca_file, &tls.certificate_file, &tls.key_file)?;
+    let expected = SpiffeId {
+        fleet: identity.id().fleet.clone(),
+        region: agent.region.clone(),
+        role: Role::Agent(agent.name.to_string()),
+    };
+    if *identity.id() == expected {
+        return Ok(identity);
+    }
+    let (path, found) = (tls.certificate_file.clone(), identity.id().clone());
+    Err(RunError::WrongIdentity { path, found, expected })
+}
+
+fn replay(node: &mut Node, reader: &JournalReader<DiskFile>) -> Result<(), RunError> {
+    let mut next = CommitNumber::new(1);
+    while next <= reader.last_commit() {
+        for commit in reader.replay(next, REPLAY_BYTES)? {
+            next = commit.number.after(1);
+            node.on_replayed(&commit);
+        }
+    }
+    Ok(())
+}
+
+/// Followers that go on where the log says; a file that was begun gives its first line again.
+async fn followers(agent: &AgentConfig, node: &mut Node) -> Result<Vec<Follower>, RunError> {
+    let mut followers = Vec::new();
+    for (index, source) in agent.sources.iter().enumerate() {
+        let position = node.source_position(index).unwrap_or_default();
+        let follower = Follower::new(&source.path, position);
+        if position != FilePosition::default()
+            && node.wants_header(index)
+            && let Some(header) = follower.first_line().await?
+        {
+            node.on_header(index, &header);
+        }
+        followers.push(follower);
+    }
+    Ok(followers)
+}

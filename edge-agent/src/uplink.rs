@@ -1,0 +1,91 @@
+//! The link to the hub: which channel is which partition, and when to dial again.
+
+use std::collections::BTreeMap;
+
+use headland_event::{ChannelId, EventTime, Lane, Offset, RegionId, TopicName, TopicPartition};
+use headland_replication::frame::{ChannelEnd, ChannelPromise};
+use headland_replication::{Link, Offer};
+
+use crate::outbox::partition_of;
+
+/// One connection to the hub.
+#[derive(Debug)]
+pub struct Uplink {
+    /// The link's state machine.
+    pub link: Link,
+    region: RegionId,
+    channels: BTreeMap<ChannelId, TopicPartition>,
+    is_ready: bool,
+}
+
+impl Uplink {
+    /// A connection that was just made by an agent of `region`.
+    #[must_use]
+    pub const fn new(link: Link, region: RegionId) -> Self {
+        Self { link, region, channels: BTreeMap::new(), is_ready: false }
+    }
+
+    /// The hub has said hello.
+    pub const fn on_ready(&mut self) {
+        self.is_ready = true;
+    }
+
+    /// Whether the hub has said hello.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.is_ready
+    }
+
+    /// The partition of a channel.
+    #[must_use]
+    pub fn partition(&self, channel: ChannelId) -> Option<&TopicPartition> {
+        self.channels.get(&channel)
+    }
+
+    /// Tells the hub that a topic has grown to `head`; offers it when that was not done yet.
+    pub fn on_head(&mut self, topic: &TopicName, lane: Lane, head: Offset) {
+        if !self.is_ready {
+            return;
+        }
+        let source = partition_of(topic);
+        if let Some(channel) = self.channel(&source) {
+            self.link.on_head(channel, head);
+            return;
+        }
+        let offer = Offer {
+            source: source.clone(),
+            origin: self.region.clone(),
+            origin_topic: topic.clone(),
+            path: Vec::new(),
+            lane,
+            start: Offset::new(0),
+            head,
+        };
+        match self.link.announce(offer) {
+            Ok(channel) => {
+                self.channels.insert(channel, source);
+            }
+            Err(error) => tracing::error!(%topic, %error, "cannot offer"),
+        }
+    }
+
+    /// Promises that a topic's events up to `watermark` lie before `end`, or are late.
+    pub fn promise(&mut self, topic: &TopicName, watermark: EventTime, end: Offset) {
+        let Some(channel) = self.channel(&partition_of(topic)) else { return };
+        let ends = vec![ChannelEnd { channel, end }];
+        let promise = ChannelPromise { topic: topic.clone(), watermark, ends };
+        if let Err(error) = self.link.promise(promise) {
+            tracing::error!(%topic, %error, "cannot promise");
+        }
+    }
+
+    /// Records sent that the hub has not acknowledged.
+    #[must_use]
+    pub fn in_flight_records(&self) -> u64 {
+        self.link.offers().map(|offer| offer.in_flight_records).sum()
+    }
+
+    fn channel(&self, partition: &TopicPartition) -> Option<ChannelId> {
+        self.channels.iter().find(|(_, known)| *known == partition).map(|(channel, _)| *channel)
+    }
+}

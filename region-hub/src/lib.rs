@@ -1,1 +1,48 @@
-//! Placeholder until its first working slice.
+//! A region's hub: ingest, log, links, reconcile, alerts, api.
+//!
+//! It takes in what its region's agents send, replicates it to other regions over the same kind of
+//! link, and reconciles what all regions say about the same stock. Whatever it acknowledges is on
+//! disk; whatever it derives is written exactly once.
+//!
+//! It does *not* know the sources of devices, and it never trusts a payload about who sent it.
+//!
+//! Main types: [`Node`] decides everything; [`pipeline`] drives one with tokio.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), region_hub::RunError> {
+//! use headland_platform::task::Token;
+//!
+//! let config = region_hub::config::load("hub.toml".as_ref())?;
+//! region_hub::run(config, Token::new()).await
+//! # }
+//! ```
+
+/// The hub's configuration.
+pub mod config;
+/// Frames of links over QUIC.
+mod connections;
+/// One connection to an agent or to another region's hub.
+pub mod session;
+/// What the hub says, once, about a batch that an agent publishes.
+pub mod ingest;
+/// How far the region's event time has come.
+pub mod promises;
+/// The hub's topics.
+pub mod topics;
+/// Records that the hub itself writes.
+pub mod records;
+/// Committed inventory of every region in, derived records out.
+pub mod reconcile;
+/// Spans of traced records.
+pub mod spans;
+/// The hub: everything it decides, without a socket, a file or a clock.
+pub mod node;
+/// Wires the stages and drives the node.
+pub mod pipeline;
+/// Metrics, taken from the node.
+mod metrics;
+/// The hub's own HTTP interface.
+mod api;
+
+pub use node::{Node, Output, Status};
+pub use pipeline::{RunError, check, run};

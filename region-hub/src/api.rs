@@ -1,0 +1,225 @@
+//! The hub's own HTTP interface, on a Unix socket of mode 0600.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use headland_event::{Offset, PartitionIndex, TopicName, TopicPartition};
+use headland_platform::socket::{SocketError, bind_private};
+use headland_platform::task::{self, Task, Token};
+use headland_platform::telemetry::Metrics;
+use headland_reconcile::{Location, Sku};
+use headland_storage::{DiskFile, JournalReader, LogReader};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Records as JSON.
+mod record;
+
+use record::{RecordJson, read_records};
+
+use crate::node::{Node, Status};
+use crate::topics::Topic;
+
+/// Most records of one answer.
+const RECORDS_LIMIT: usize = 10_000;
+
+/// Longest wait for a record.
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
+
+/// Asks the node something; it answers between two inputs.
+pub(crate) type Question = Box<dyn FnOnce(&Node) + Send>;
+
+#[derive(Clone)]
+struct Shared {
+    questions: mpsc::Sender<Question>,
+    reader: JournalReader<DiskFile>,
+    commits: watch::Receiver<u64>,
+    metrics: Metrics,
+}
+
+/// What the interface works on.
+pub(crate) struct Sources {
+    /// Questions to the node.
+    pub(crate) questions: mpsc::Sender<Question>,
+    /// The log.
+    pub(crate) reader: JournalReader<DiskFile>,
+    /// Changes with every durable commit.
+    pub(crate) commits: watch::Receiver<u64>,
+    /// The hub's metrics.
+    pub(crate) metrics: Metrics,
+}
+
+/// Serves until the token is cancelled.
+///
+/// # Errors
+/// [`SocketError`] when the socket cannot be made.
+pub(crate) fn serve(
+    socket: &Path,
+    sources: Sources,
+    token: &Token,
+) -> Result<Task<Option<()>>, SocketError> {
+    let listener = bind_private(socket)?;
+    let Sources { questions, reader, commits, metrics } = sources;
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/topics", get(topics))
+        .route("/v1/topics/{topic}/{partition}/records", get(records))
+        .route("/v1/stock", get(stock))
+        .route("/metrics", get(scrape))
+        .with_state(Shared { questions, reader, commits, metrics });
+    Ok(task::spawn("api", token, async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the HTTP interface stopped");
+        }
+    }))
+}
+
+/// An answer that says what is wrong.
+struct Failure(StatusCode, String);
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let Self(code, error) = self;
+        (code, Json(BTreeMap::from([("error", error)]))).into_response()
+    }
+}
+
+async fn ask<T: Send + 'static>(
+    shared: &Shared,
+    question: impl FnOnce(&Node) -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let (answer, answered) = oneshot::channel();
+    let stopping = || Failure(StatusCode::SERVICE_UNAVAILABLE, "the hub is stopping".to_owned());
+    let question: Question = Box::new(move |node| drop(answer.send(question(node))));
+    shared.questions.send(question).await.map_err(|_| stopping())?;
+    answered.await.map_err(|_| stopping())
+}
+
+async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Failure> {
+    ask(&shared, Node::status).await.map(Json)
+}
+
+#[derive(Serialize)]
+struct PartitionJson {
+    partition: PartitionIndex,
+    start: Offset,
+    end: Offset,
+}
+
+#[derive(Serialize)]
+struct TopicJson {
+    topic: TopicName,
+    #[serde(flatten)]
+    known: Topic,
+    #[serde(rename = "partitions")]
+    parts: Vec<PartitionJson>,
+}
+
+async fn topics(State(shared): State<Shared>) -> Result<Json<Vec<TopicJson>>, Failure> {
+    let known: Vec<Topic> = ask(&shared, |node| node.topics().iter().cloned().collect()).await?;
+    let topics = known.into_iter().map(|known| {
+        let parts = (0..known.partitions).map(PartitionIndex::new).map(|partition| {
+            let at = TopicPartition::new(known.name.clone(), partition);
+            PartitionJson { partition, start: shared.reader.start(&at), end: shared.reader.end(&at) }
+        });
+        TopicJson { topic: known.name.clone(), parts: parts.collect(), known }
+    });
+    Ok(Json(topics.collect()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordsQuery {
+    #[serde(default)]
+    from: u64,
+    #[serde(default)]
+    max: Option<usize>,
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+#[derive(Serialize)]
+struct RecordsJson {
+    records: Vec<RecordJson>,
+    next: Offset,
+}
+
+async fn records(
+    State(shared): State<Shared>,
+    axum::extract::Path((topic, partition)): axum::extract::Path<(String, u32)>,
+    Query(query): Query<RecordsQuery>,
+) -> Result<Json<RecordsJson>, Failure> {
+    let topic = TopicName::new(&topic)
+        .map_err(|error| Failure(StatusCode::BAD_REQUEST, error.to_string()))?;
+    let at = TopicPartition::new(topic, PartitionIndex::new(partition));
+    let from = Offset::new(query.from);
+    wait_for(&shared, &at, from, Duration::from_millis(query.wait_ms).min(WAIT_LIMIT)).await;
+    let max = query.max.unwrap_or(RECORDS_LIMIT).min(RECORDS_LIMIT);
+    let reader = shared.reader.clone();
+    let read = task::spawn_blocking("read records", move || read_records(&reader, &at, from, max));
+    let records = read
+        .join()
+        .await
+        .unwrap_or_else(|| Ok(Vec::new()))
+        .map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error))?;
+    let next = records.last().map_or(from, |record| record.offset.after(1));
+    Ok(Json(RecordsJson { records, next }))
+}
+
+/// Waits until a partition reaches beyond `from`, or for `limit`.
+async fn wait_for(shared: &Shared, at: &TopicPartition, from: Offset, limit: Duration) {
+    let mut commits = shared.commits.clone();
+    let grown = async {
+        while shared.reader.end(at) <= from && commits.changed().await.is_ok() {}
+    };
+    // Whether it grew or the time is up, what is there is the answer.
+    drop(tokio::time::timeout(limit, grown).await);
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StockQuery {
+    sku: String,
+    #[serde(default)]
+    location: Option<String>,
+}
+
+#[derive(Serialize)]
+struct StockJson {
+    sku: String,
+    units: BTreeMap<String, i64>,
+    attributes: BTreeMap<String, String>,
+}
+
+async fn stock(
+    State(shared): State<Shared>,
+    Query(StockQuery { sku, location }): Query<StockQuery>,
+) -> Result<Json<StockJson>, Failure> {
+    let unfit = |text: String| Failure(StatusCode::BAD_REQUEST, text);
+    let known = Sku::new(&sku).map_err(|error| unfit(error.to_string()))?;
+    let only = location.as_deref().map(Location::new).transpose();
+    let only = only.map_err(|error| unfit(error.to_string()))?;
+    let product = ask(&shared, move |node| node.inventory().product(&known)).await?;
+    let product = product
+        .ok_or_else(|| Failure(StatusCode::NOT_FOUND, format!("nothing is known of sku {sku}")))?;
+    let units = product.units.into_iter();
+    let units = units.filter(|(at, _)| only.as_ref().is_none_or(|only| only == at));
+    let attributes = product.attributes.into_iter();
+    Ok(Json(StockJson {
+        sku,
+        units: units.map(|(at, units)| (at.to_string(), units)).collect(),
+        attributes: attributes.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+    }))
+}
+
+async fn scrape(State(shared): State<Shared>) -> Result<String, Failure> {
+    let metrics = shared.metrics.clone();
+    ask(&shared, move |node| crate::metrics::observe(&metrics, node)).await?;
+    Ok(shared.metrics.render())
+}

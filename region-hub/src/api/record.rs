@@ -1,0 +1,89 @@
+//! Records as JSON.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use headland_event::{
+    ByteCount, Entry, EventTime, Offset, Record, TopicPartition, Verdict,
+};
+use headland_platform::telemetry::with_causes;
+use headland_storage::LogReader;
+use serde::Serialize;
+
+/// Bytes of batches read at once.
+const READ_BYTES: ByteCount = ByteCount::mebibytes(1);
+
+/// Bytes as text where they are UTF-8, else as base64.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum BytesJson {
+    /// UTF-8.
+    Text(String),
+    /// Anything else.
+    Binary {
+        /// RFC 4648 §4, with padding.
+        base64: String,
+    },
+}
+
+impl BytesJson {
+    fn new(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Binary { base64: STANDARD.encode(bytes) },
+        }
+    }
+}
+
+/// One record, with what travels beside it.
+#[derive(Debug, Serialize)]
+pub(super) struct RecordJson {
+    pub(super) offset: Offset,
+    time: EventTime,
+    key: Option<BytesJson>,
+    value: Option<BytesJson>,
+    headers: BTreeMap<String, BytesJson>,
+    dot: String,
+    verdict: Verdict,
+    hlc: Option<String>,
+}
+
+/// Reads records of a partition, `max` at most; empty at its end.
+pub(super) fn read_records(
+    reader: &impl LogReader,
+    at: &TopicPartition,
+    from: Offset,
+    max: usize,
+) -> Result<Vec<RecordJson>, String> {
+    let mut records = Vec::new();
+    let mut next = from;
+    while records.len() < max {
+        let entries = reader.read(at, next, READ_BYTES).map_err(|error| with_causes(&error))?;
+        let Some(last) = entries.last() else { break };
+        let end = last.end();
+        for entry in &entries {
+            let decoded = entry.batch.records().map_err(|error| with_causes(&error))?;
+            let listed = decoded.iter().enumerate().map(|(index, record)| json(entry, index, record));
+            records.extend(listed.filter(|record| record.offset >= from));
+        }
+        next = end;
+    }
+    records.truncate(max);
+    Ok(records)
+}
+
+fn json(entry: &Entry, index: usize, record: &Record) -> RecordJson {
+    let place = u64::try_from(index).unwrap_or(u64::MAX);
+    let headers = record.headers.iter();
+    RecordJson {
+        offset: entry.base.after(place),
+        time: record.time,
+        key: record.key.as_deref().map(BytesJson::new),
+        value: record.value.as_deref().map(BytesJson::new),
+        headers: headers.map(|h| (h.name.clone(), BytesJson::new(&h.value))).collect(),
+        dot: entry.dot.after(place).to_string(),
+        verdict: entry.stamp.as_ref().map_or(Verdict::OnTime, |stamp| stamp.verdict(index)),
+        hlc: entry.stamp.as_ref().map(|stamp| stamp.hlc.to_string()),
+    }
+}

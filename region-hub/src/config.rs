@@ -1,0 +1,213 @@
+//! The hub's configuration: one TOML file.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use headland_event::{AgentName, ByteCount, HubName, Lane, RegionId, TopicName};
+use headland_platform::config::{self, ConfigError, DurationText, Loaded, SizeText, Spanned};
+use serde::Deserialize;
+
+/// `hub.toml`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubConfig {
+    /// The hub's region; it must be the one in its certificate.
+    pub region: RegionId,
+    /// The hub's name; it must be the one in its certificate.
+    pub name: HubName,
+    /// Folder of the journal.
+    pub data_dir: PathBuf,
+    /// Where agents and other hubs reach this one.
+    pub listen: ListenConfig,
+    /// Who the hub is and whom it trusts.
+    pub tls: TlsConfig,
+    /// The hub's own HTTP interface.
+    pub api: ApiConfig,
+    /// How regions' inventory is brought together.
+    #[serde(default)]
+    pub reconcile: ReconcileConfig,
+    /// How event time is promised.
+    #[serde(default)]
+    pub progress: ProgressConfig,
+    /// Sizes of the journal.
+    #[serde(default)]
+    pub storage: StorageConfig,
+    /// Topics that agents may publish.
+    #[serde(default, rename = "topic")]
+    pub topics: Vec<TopicConfig>,
+    /// Hubs of other regions.
+    #[serde(default, rename = "peer")]
+    pub peers: Vec<PeerConfig>,
+    /// Agents of this region, and what each may publish.
+    #[serde(default, rename = "agent")]
+    pub agents: Vec<AgentConfig>,
+    /// Traces; absent means none are exported.
+    #[serde(default)]
+    pub telemetry: Option<TelemetryConfig>,
+}
+
+/// `[listen]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenConfig {
+    /// Address and UDP port for QUIC.
+    pub address: SocketAddr,
+}
+
+/// `[tls]`: PEM files; relative paths start at the configuration's folder.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The authority's certificate.
+    pub ca_file: PathBuf,
+    /// The hub's certificate.
+    pub certificate_file: PathBuf,
+    /// The hub's private key; keep it at mode 0600.
+    pub key_file: PathBuf,
+}
+
+/// `[api]`: HTTP on a Unix socket.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Path of the socket; it is made with mode 0600.
+    pub socket: PathBuf,
+}
+
+/// `[reconcile]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReconcileConfig {
+    /// The topic whose events are inventory, in every region (default `inventory.events`).
+    pub topic: TopicName,
+    /// Units below which a restock alert is raised (default 20). Zero raises none; a high value
+    /// raises one for nearly every sku.
+    pub restock_below: i64,
+}
+
+impl Default for ReconcileConfig {
+    fn default() -> Self {
+        #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
+        let topic = TopicName::new("inventory.events").expect("a literal topic name fits");
+        Self { topic, restock_below: 20 }
+    }
+}
+
+/// `[progress]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProgressConfig {
+    /// How long a silent agent holds the region's watermark (default `"60s"`). Too short makes the
+    /// backlog of an agent that was only briefly away late; too long delays final results.
+    pub agent_hold: DurationText,
+    /// How often the region's promise is logged at most (default `"100ms"`).
+    pub promise_interval: DurationText,
+}
+
+impl Default for ProgressConfig {
+    fn default() -> Self {
+        Self {
+            agent_hold: DurationText::new(Duration::from_secs(60)),
+            promise_interval: DurationText::new(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// `[storage]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageConfig {
+    /// Size of one journal file (default `"256MiB"`). Smaller files are freed sooner and cost more
+    /// directory entries; the space of the open one is reserved at once.
+    pub file_bytes: SizeText,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { file_bytes: SizeText::new(ByteCount::mebibytes(256)) }
+    }
+}
+
+/// `[[topic]]`: a topic that agents may publish.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicConfig {
+    /// The topic's name, without a region.
+    pub name: TopicName,
+    /// Its lane on links, for life (default `telemetry`).
+    #[serde(default = "telemetry")]
+    pub lane: Lane,
+    /// How many partitions it has (default 8, at most 1,024); it can only grow.
+    #[serde(default = "eight")]
+    pub partitions: u32,
+}
+
+/// `[[peer]]`: a hub of another region.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerConfig {
+    /// The peer's region.
+    pub region: RegionId,
+    /// The peer's name in its certificate.
+    pub name: HubName,
+    /// Where to dial it, `host:port`; absent means this hub waits to be dialled.
+    #[serde(default)]
+    pub address: Option<Spanned<String>>,
+    /// Whether topics that came from other regions are passed on to this peer (default no).
+    /// Needed in chains and stars; in a full mesh it ships everything twice.
+    #[serde(default)]
+    pub forward: bool,
+}
+
+/// `[[agent]]`: an agent of this region.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// The agent's name in its certificate.
+    pub name: AgentName,
+    /// Topics it may publish.
+    pub topics: Vec<TopicName>,
+    /// Prefixes of the device ids (record keys) it may publish for.
+    pub devices: Vec<String>,
+}
+
+/// `[telemetry]`: where traces go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// OTLP over HTTP, for example `http://127.0.0.1:4318/v1/traces`.
+    pub otlp_endpoint: String,
+    /// Accepted for symmetry with the agent's file; agents decide what is traced.
+    #[serde(default)]
+    pub trace_ratio: Option<f64>,
+}
+
+const fn telemetry() -> Lane {
+    Lane::Telemetry
+}
+
+const fn eight() -> u32 {
+    8
+}
+
+/// Reads the hub's configuration and resolves its paths.
+///
+/// # Errors
+/// [`ConfigError`] with file, line and column.
+pub fn load(path: &Path) -> Result<Loaded<HubConfig>, ConfigError> {
+    let mut loaded: Loaded<HubConfig> = config::load(path)?;
+    let folder = loaded.clone();
+    let value = &mut loaded.value;
+    let tls = &mut value.tls;
+    for file in [
+        &mut value.data_dir,
+        &mut value.api.socket,
+        &mut tls.ca_file,
+        &mut tls.certificate_file,
+        &mut tls.key_file,
+    ] {
+        *file = folder.resolve(file);
+    }
+    Ok(loaded)
+}

@@ -1,0 +1,263 @@
+//! Ingest: what the hub says, once, about a batch that an agent publishes.
+//!
+//! The stamp is decided in the order of the journal: it carries the hub's hybrid clock, what the
+//! journal held before the batch, and the verdict on every record that is not on time.
+
+use std::collections::BTreeMap;
+
+use headland_event::{
+    Actor, AgentName, Batch, BatchError, EventClock, EventTime, HlcClock, Incarnation, Offset,
+    Record, RegionId, Stamp, TopicName, TopicPartition, VectorClock, Verdict, VerdictAt,
+};
+
+use crate::config::AgentConfig;
+
+/// What an agent may publish, from its certificate's name and the hub's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    agent: AgentName,
+    topics: Vec<TopicName>,
+    devices: Vec<String>,
+}
+
+impl Grant {
+    /// The grant of a configured agent.
+    #[must_use]
+    pub fn new(config: &AgentConfig) -> Self {
+        let AgentConfig { name, topics, devices } = config;
+        Self { agent: name.clone(), topics: topics.clone(), devices: devices.clone() }
+    }
+
+    /// The agent it is for.
+    #[must_use]
+    pub const fn agent(&self) -> &AgentName {
+        &self.agent
+    }
+
+    /// The topics it names.
+    #[must_use]
+    pub fn topics(&self) -> &[TopicName] {
+        &self.topics
+    }
+
+    /// Whether the agent may publish to a topic; a topic's dead and late ones follow it.
+    #[must_use]
+    pub fn covers(&self, topic: &TopicName) -> bool {
+        let name = topic.as_str();
+        let base = name.strip_suffix(".dead").or_else(|| name.strip_suffix(".late"));
+        self.topics.iter().any(|granted| granted == topic || Some(granted.as_str()) == base)
+    }
+
+    /// Whether the agent may publish for the device a record is about.
+    fn covers_device(&self, record: &Record) -> bool {
+        let device = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
+        device.is_some_and(|device| self.devices.iter().any(|prefix| device.starts_with(prefix)))
+    }
+}
+
+/// Whether the keys of a topic's records are device ids that a grant must cover.
+///
+/// Alerts are about skus and stations of a rule's choosing, and a line that could not be decoded
+/// has no device.
+#[must_use]
+pub fn has_device_keys(topic: &TopicName) -> bool {
+    topic.as_str() != "alerts" && !topic.as_str().ends_with(".dead")
+}
+
+/// The hub's clocks, and the stamps it makes with them.
+#[derive(Debug)]
+pub struct Ingest {
+    region: RegionId,
+    incarnation: Incarnation,
+    inventory: TopicName,
+    hlc: HlcClock,
+    heads: VectorClock,
+    clocks: BTreeMap<TopicName, EventClock>,
+}
+
+impl Ingest {
+    /// A hub that has ingested nothing; `inventory` is the topic whose causal past is kept.
+    #[must_use]
+    pub const fn new(region: RegionId, incarnation: Incarnation, inventory: TopicName) -> Self {
+        Self {
+            region,
+            incarnation,
+            inventory,
+            hlc: HlcClock::new(),
+            heads: VectorClock::new(),
+            clocks: BTreeMap::new(),
+        }
+    }
+
+    /// Stamps a batch that will stand at `offset` of `partition`.
+    ///
+    /// Cost: decodes the records once; O(partitions of inventory) for the causal past.
+    ///
+    /// # Errors
+    /// [`BatchError`] when the records contradict the batch's header.
+    pub fn stamp(
+        &mut self,
+        partition: &TopicPartition,
+        offset: Offset,
+        batch: &Batch,
+        grant: &Grant,
+        now: EventTime,
+    ) -> Result<(Stamp, Vec<Record>), BatchError> {
+        let records = batch.records()?;
+        let checks_devices = has_device_keys(&partition.topic);
+        let clock = self.clocks.get(&partition.topic).copied().unwrap_or_default();
+        let verdicts = (0_u32..)
+            .zip(&records)
+            .map(|(index, record)| {
+                let verdict = if checks_devices && !grant.covers_device(record) {
+                    Verdict::Forbidden
+                } else {
+                    clock.verdict(record.time, now)
+                };
+                VerdictAt { index, verdict }
+            })
+            .filter(|at| at.verdict != Verdict::OnTime)
+            .collect();
+        let stamp = self.stamp_born(partition, offset, verdicts, now);
+        self.observe(&partition.topic, &stamp, batch);
+        Ok((stamp, records))
+    }
+
+    /// Stamps a batch born at this hub.
+    pub fn stamp_born(
+        &mut self,
+        partition: &TopicPartition,
+        offset: Offset,
+        verdicts: Vec<VerdictAt>,
+        now: EventTime,
+    ) -> Stamp {
+        let actor = Actor {
+            region: self.region.clone(),
+            incarnation: self.incarnation,
+            partition: partition.partition,
+        };
+        let is_inventory = partition.topic == self.inventory;
+        let context = if is_inventory { self.heads.clone() } else { VectorClock::new() };
+        Stamp { actor, offset, hlc: self.hlc.tick(now), context, verdicts }
+    }
+
+    /// Takes note of a batch in the journal, from here or from another region.
+    ///
+    /// `origin_topic` is the batch's topic where it was born.
+    pub fn observe(&mut self, origin_topic: &TopicName, stamp: &Stamp, batch: &Batch) {
+        self.hlc.observe(stamp.hlc);
+        if *origin_topic == self.inventory {
+            self.heads.advance(&stamp.actor, stamp.offset.after(batch.span()));
+        }
+    }
+
+    /// Raises a topic's promised watermark; says whether it rose.
+    #[must_use]
+    pub fn promise(&mut self, topic: &TopicName, watermark: EventTime) -> bool {
+        self.clocks.entry(topic.clone()).or_default().advance(watermark)
+    }
+
+    /// Promised watermarks by topic.
+    pub fn watermarks(&self) -> impl Iterator<Item = (&TopicName, EventTime)> {
+        self.clocks.iter().filter_map(|(topic, clock)| Some((topic, clock.watermark()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headland_event::PartitionIndex;
+
+    use super::*;
+
+    const NOW: EventTime = EventTime::from_millis(1_000_000);
+
+    fn topic(name: &str) -> TopicName {
+        TopicName::new(name).unwrap()
+    }
+
+    fn at(name: &str) -> TopicPartition {
+        TopicPartition::new(topic(name), PartitionIndex::new(0))
+    }
+
+    fn ingest() -> Ingest {
+        let region = RegionId::new("eu").unwrap();
+        Ingest::new(region, Incarnation::new(1, 1), topic("inventory.events"))
+    }
+
+    fn grant() -> Grant {
+        Grant::new(&AgentConfig {
+            name: AgentName::new("eu-1").unwrap(),
+            topics: vec![topic("inventory.events")],
+            devices: vec!["eu-1-".to_owned()],
+        })
+    }
+
+    fn batch(records: &[(&'static str, i64)]) -> Batch {
+        let records: Vec<Record> = records
+            .iter()
+            .map(|(key, time)| Record::new(EventTime::from_millis(*time), *key, "{}"))
+            .collect();
+        Batch::encode(&records).unwrap()
+    }
+
+    fn verdicts(ingest: &mut Ingest, name: &str, records: &[(&'static str, i64)]) -> Vec<Verdict> {
+        let (stamp, records) = ingest
+            .stamp(&at(name), Offset::new(0), &batch(records), &grant(), NOW)
+            .unwrap();
+        (0..records.len()).map(|index| stamp.verdict(index)).collect()
+    }
+
+    #[test]
+    fn lateness_is_decided_by_the_promise_that_precedes_the_record() {
+        let mut ingest = ingest();
+        let records = [("eu-1-till", 500), ("eu-1-till", 501)];
+
+        let before = verdicts(&mut ingest, "inventory.events", &records);
+        assert!(ingest.promise(&topic("inventory.events"), EventTime::from_millis(500)));
+        let after = verdicts(&mut ingest, "inventory.events", &records);
+
+        assert_eq!(before, [Verdict::OnTime, Verdict::OnTime]);
+        assert_eq!(after, [Verdict::Late, Verdict::OnTime]);
+    }
+
+    #[test]
+    fn a_device_outside_the_grant_is_forbidden_but_alerts_have_no_device() {
+        let records = [("us-1-till", 500), ("eu-1-till", 500)];
+
+        let events = verdicts(&mut ingest(), "inventory.events", &records);
+        let alerts = verdicts(&mut ingest(), "alerts", &records);
+
+        assert_eq!(events, [Verdict::Forbidden, Verdict::OnTime]);
+        assert_eq!(alerts, [Verdict::OnTime, Verdict::OnTime]);
+    }
+
+    #[test]
+    fn the_causal_past_is_what_the_journal_held_before() {
+        let mut ingest = ingest();
+        let partition = at("inventory.events");
+        let mut stamp = |offset| {
+            ingest
+                .stamp(&partition, Offset::new(offset), &batch(&[("eu-1-a", 1)]), &grant(), NOW)
+                .unwrap()
+                .0
+        };
+
+        let (first, second) = (stamp(0), stamp(1));
+
+        assert!(first.context.is_empty());
+        assert!(second.context.includes(&first.actor, first.offset));
+        assert!(!second.context.includes(&second.actor, second.offset));
+        assert!(second.hlc > first.hlc);
+    }
+
+    #[test]
+    fn a_grant_covers_a_topics_dead_and_late_ones_and_nothing_else() {
+        let covered: Vec<bool> =
+            ["inventory.events", "inventory.events.dead", "inventory.events.late", "inventory"]
+                .iter()
+                .map(|name| grant().covers(&topic(name)))
+                .collect();
+
+        assert_eq!(covered, [true, true, true, false]);
+    }
+}

@@ -1,0 +1,43 @@
+//! Metrics of a hub, taken from its node when they are asked for.
+
+use headland_platform::telemetry::Metrics;
+
+use crate::node::{LinkState, Node};
+
+/// Sets every gauge from what the node says about itself.
+pub(crate) fn observe(metrics: &Metrics, node: &Node) {
+    let status = node.status();
+    let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    for link in &status.links {
+        let peer = [("peer_region", link.region.as_str())];
+        let is_up = i64::from(link.state == LinkState::Up);
+        metrics.set("headland_link_up", "1 while the link to a region is up", &peer, is_up);
+        metrics.set(
+            "headland_link_lag_records",
+            "Records here that the peer has not acknowledged",
+            &peer,
+            whole(link.lag_records),
+        );
+        metrics.set(
+            "headland_link_behind_records",
+            "Records at the peer that are not stored here",
+            &peer,
+            whole(link.behind_records),
+        );
+    }
+    for agent in &status.agents {
+        let labels = [("agent", agent.name.as_str())];
+        let help = "1 while an agent is connected";
+        metrics.set("headland_agent_connected", help, &labels, agent.connected.into());
+    }
+    for (topic, watermark) in &status.watermarks {
+        let labels = [("topic", topic.as_str())];
+        let help = "Promised event time, milliseconds since 1970";
+        metrics.set("headland_watermark_milliseconds", help, &labels, watermark.millis());
+    }
+    for (topic, records) in node.records() {
+        let labels = [("topic", topic.as_str())];
+        let help = "Durable records of a topic";
+        metrics.set("headland_topic_records", help, &labels, whole(records));
+    }
+}

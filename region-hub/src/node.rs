@@ -1,0 +1,445 @@
+//! The hub: everything it decides, without a socket, a file or a clock.
+//!
+//! Inputs are frames of links, answers of the log and time; outputs are commits, frames and reads.
+//! What a peer delivers is stamped and composed into a commit at once, in the order of arrival;
+//! once the commit is durable it is acknowledged, offered to other hubs and reconciled, and what
+//! that derives goes into a later commit together with how far reconciling has come.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use headland_event::{
+    ByteCount, ChannelId, CommitNumber, Entry, Incarnation, Lane, Monotonic, Now, Offset, Random,
+    SeededRandom, TopicPartition,
+};
+use headland_platform::telemetry::Span;
+use headland_platform::tls::{Role, SpiffeId};
+use headland_replication::frame::Goodbye;
+use headland_replication::{CloseReason, Dialer, DialerConfig, DialerOutput, Identity, LinkConfig};
+use headland_storage::{Commit, Composed, Composer, LogReader, StateStore, StoredCommit, Ticket};
+
+/// What peers deliver, on its way into the log.
+mod intake;
+/// Restoring a hub from its journal.
+mod recovery;
+/// What the hub says about itself.
+mod status;
+
+pub use recovery::{RecoveryError, owner};
+pub use status::{AgentStatus, LinkState, LinkStatus, Status};
+
+use crate::config::HubConfig;
+use crate::ingest::{Grant, Ingest};
+use crate::promises::Promises;
+use crate::reconcile::Inventory;
+use crate::session::{Forwarding, Peer, Session, SessionId};
+use crate::spans::{Export, Spans};
+use crate::topics::{TopicError, Topics};
+
+/// Bytes composed into one commit before it is handed out; groups and commits are bounded by the
+/// log, this keeps a commit well below and its latency small.
+const COMMIT_BYTES_TARGET: usize = 1 << 20;
+
+/// Number of a `[[peer]]` in the configuration.
+pub type PeerIndex = usize;
+
+/// Work the caller does on behalf of a [`Node`].
+#[derive(Debug)]
+#[must_use = "an output that is dropped is work that is never done"]
+pub enum Output {
+    /// Append to the log; answer with [`Node::on_committed`], in order.
+    Commit(Composed),
+    /// Send a frame; report it with [`Node::on_written`].
+    Send {
+        /// The connection.
+        session: SessionId,
+        /// The lane.
+        lane: Lane,
+        /// The frame.
+        frame: Bytes,
+    },
+    /// Read entries of the log; answer with [`Node::on_entries`].
+    Read {
+        /// The connection they are for.
+        session: SessionId,
+        /// Its channel.
+        channel: ChannelId,
+        /// The partition.
+        partition: TopicPartition,
+        /// Where to start.
+        from: Offset,
+        /// Where to stop.
+        limit: ByteCount,
+    },
+    /// Dial a peer; answer with [`Node::on_connected`] or [`Node::on_dial_failed`].
+    Dial(PeerIndex),
+    /// Close a connection once what was sent is written.
+    Close {
+        /// The connection.
+        session: SessionId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Export a span.
+    Trace(Span),
+}
+
+/// A commit that is on its way to the disk.
+#[derive(Debug)]
+struct InFlight {
+    ticket: Ticket,
+    entries: Vec<(TopicPartition, Entry)>,
+    stored: Vec<(SessionId, ChannelId, Offset)>,
+}
+
+/// A configured hub of another region.
+#[derive(Debug)]
+struct KnownPeer {
+    identity: Identity,
+    forwarding: Forwarding,
+    /// Absent when the peer dials us.
+    dialer: Option<Dialer>,
+}
+
+/// A region's hub.
+#[derive(Debug)]
+pub struct Node {
+    identity: Identity,
+    fleet: String,
+    incarnation: Incarnation,
+    peers: Vec<KnownPeer>,
+    grants: Vec<Grant>,
+    topics: Topics,
+    composer: Composer,
+    ingest: Ingest,
+    promises: Promises,
+    promise_interval: std::time::Duration,
+    promise_at: Monotonic,
+    inventory: Inventory,
+    spans: Spans,
+    sessions: BTreeMap<SessionId, Session>,
+    positions: BTreeMap<Bytes, Offset>,
+    durable: BTreeMap<TopicPartition, Offset>,
+    stored: Vec<(SessionId, ChannelId, Offset)>,
+    in_flight: VecDeque<InFlight>,
+    outputs: VecDeque<Output>,
+    random: SeededRandom,
+}
+
+/// Why a hub cannot start with its configuration and log.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A declared topic does not fit.
+    #[error("cannot declare topics")]
+    Topics(#[from] TopicError),
+    /// The log's state cannot be taken up.
+    #[error("cannot take up the log")]
+    Composer(#[from] headland_storage::ComposerError),
+    /// The state cannot be read.
+    #[error("cannot read the hub's state")]
+    Recovery(#[from] RecoveryError),
+}
+
+impl Node {
+    /// A hub that takes up where its log ends; feed it every commit by [`Self::on_replayed`] before
+    /// anything else.
+    ///
+    /// # Errors
+    /// [`StartError`] when configuration and log do not fit.
+    pub fn new(
+        config: &HubConfig,
+        id: &SpiffeId,
+        incarnation: Incarnation,
+        (log, state): (&impl LogReader, &impl StateStore),
+        seed: u64,
+        now: Now,
+    ) -> Result<Self, StartError> {
+        let grants: Vec<Grant> = config.agents.iter().map(Grant::new).collect();
+        let identity =
+            Identity::Hub { region: config.region.clone(), name: config.name.clone() };
+        let mut random = SeededRandom::new(seed);
+        let peers = config.peers.iter().map(|peer| {
+            let forwarding = if peer.forward { Forwarding::All } else { Forwarding::Own };
+            let identity = Identity::Hub { region: peer.region.clone(), name: peer.name.clone() };
+            let seed = random.next_u64();
+            let dials = peer.address.is_some();
+            let dialer = dials.then(|| Dialer::new(DialerConfig::default(), seed));
+            KnownPeer { identity, forwarding, dialer }
+        });
+        let peers = peers.collect();
+        let hold = config.progress.agent_hold.get();
+        let export = if config.telemetry.is_some() { Export::On } else { Export::Off };
+        let mut node = Self {
+            identity,
+            fleet: id.fleet.clone(),
+            incarnation,
+            peers,
+            topics: Topics::new(&config.region, &config.topics)?,
+            composer: Composer::new(incarnation, log, state)?,
+            ingest: Ingest::new(
+                config.region.clone(),
+                incarnation,
+                config.reconcile.topic.clone(),
+            ),
+            promises: Promises::new(&grants, hold, now.monotonic),
+            promise_interval: config.progress.promise_interval.get(),
+            promise_at: now.monotonic,
+            inventory: Inventory::new(config, random.next_u64()),
+            spans: Spans::new(config.region.clone(), export),
+            grants,
+            sessions: BTreeMap::new(),
+            positions: BTreeMap::new(),
+            durable: BTreeMap::new(),
+            stored: Vec::new(),
+            in_flight: VecDeque::new(),
+            outputs: VecDeque::new(),
+            random,
+        };
+        node.restore(state)?;
+        Ok(node)
+    }
+
+    /// Takes note of a commit found in the log at the start, in commit order.
+    pub fn on_replayed(&mut self, commit: StoredCommit) {
+        let StoredCommit { number, entries, state: _ } = commit;
+        for (partition, entry) in &entries {
+            self.observe(partition, entry);
+        }
+        self.reconcile(number, &entries, Now::default());
+    }
+
+    /// A connection was made, dialled by us or by the peer; its certificate says who it is.
+    pub fn on_connected(&mut self, now: Now, session: SessionId, id: &SpiffeId) {
+        let Some((identity, peer)) = self.known(id) else {
+            tracing::warn!(%id, "refused a peer that is not configured");
+            let reason = CloseReason::Here(Goodbye::Reconfigured);
+            self.outputs.push_back(Output::Close { session, reason });
+            return;
+        };
+        self.supersede(now, &identity);
+        let link = LinkConfig::new(self.identity.clone(), self.incarnation, identity.clone());
+        let link = Session::new(link, peer, self.random.next_u64(), now.monotonic);
+        tracing::info!(peer = %identity, %session, "connected");
+        self.sessions.insert(session, link);
+        self.drain(now, session);
+    }
+
+    /// Who a certificate belongs to and what that allows; `None` for anybody not configured.
+    fn known(&self, id: &SpiffeId) -> Option<(Identity, Peer)> {
+        if id.fleet != self.fleet {
+            return None;
+        }
+        match &id.role {
+            Role::Agent(name) => {
+                let grant = self.grants.iter().find(|grant| grant.agent().as_str() == name)?;
+                let region = id.region.clone();
+                let identity = Identity::Agent { region, name: grant.agent().clone() };
+                (id.region == *self.identity.region())
+                    .then(|| (identity, Peer::Agent(grant.clone())))
+            }
+            Role::Hub(name) => self.peers.iter().find_map(|peer| {
+                let Identity::Hub { region, name: known } = &peer.identity else { return None };
+                (*region == id.region && known.as_str() == name)
+                    .then(|| (peer.identity.clone(), Peer::Hub(peer.forwarding)))
+            }),
+        }
+    }
+
+    /// A peer has one connection: a new one means that the old one is dead or dying.
+    fn supersede(&mut self, now: Now, identity: &Identity) {
+        let old: Vec<SessionId> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.identity == *identity)
+            .map(|(id, _)| *id)
+            .collect();
+        for session in old {
+            if let Some(old) = self.sessions.get_mut(&session) {
+                old.link.close(Goodbye::Superseded);
+            }
+            self.drain(now, session);
+            self.on_disconnected(now, session);
+        }
+    }
+
+    /// A peer could not be dialled.
+    pub fn on_dial_failed(&mut self, now: Now, peer: PeerIndex) {
+        if let Some(dialer) = self.peers.get_mut(peer).and_then(|peer| peer.dialer.as_mut()) {
+            dialer.on_lost(now.monotonic);
+        }
+    }
+
+    /// A frame arrived.
+    pub fn on_frame(&mut self, now: Now, session: SessionId, lane: Lane, frame: Bytes) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.link.on_frame(now.monotonic, lane, frame);
+            self.drain(now, session);
+        }
+    }
+
+    /// The driver has written bytes of a lane.
+    pub fn on_written(&mut self, now: Now, session: SessionId, lane: Lane, bytes: ByteCount) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.link.on_written(lane, bytes);
+            self.drain(now, session);
+        }
+    }
+
+    /// The log's answer to [`Output::Read`].
+    pub fn on_entries(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        channel: ChannelId,
+        entries: Vec<Entry>,
+    ) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.link.on_entries(channel, entries);
+            self.drain(now, session);
+        }
+    }
+
+    /// A connection ended.
+    pub fn on_disconnected(&mut self, now: Now, session: SessionId) {
+        let Some(old) = self.sessions.remove(&session) else { return };
+        tracing::info!(peer = %old.identity, %session, "disconnected");
+        if let Peer::Agent(grant) = &old.peer {
+            self.promises.on_disconnected(now.monotonic, grant.agent());
+        }
+        if let Some(dialer) = self.dialer_of(&old.identity) {
+            dialer.on_lost(now.monotonic);
+        }
+    }
+
+    fn dialer_of(&mut self, identity: &Identity) -> Option<&mut Dialer> {
+        self.peers.iter_mut().find(|peer| peer.identity == *identity)?.dialer.as_mut()
+    }
+
+    /// A commit is durable: acknowledges it, offers it and reconciles it.
+    pub fn on_committed(&mut self, now: Now, ticket: Ticket, number: CommitNumber) {
+        let Some(InFlight { ticket: expected, entries, stored }) = self.in_flight.pop_front()
+        else {
+            return;
+        };
+        assert_eq!(ticket, expected, "commits are acknowledged in the order they were composed");
+        for (session, channel, next) in stored {
+            if let Some(known) = self.sessions.get_mut(&session) {
+                known.link.on_stored(channel, next);
+            }
+        }
+        self.grow_heads(&entries);
+        for span in self.spans.of(&self.topics, &entries, now) {
+            self.outputs.push_back(Output::Trace(span));
+        }
+        self.reconcile(number, &entries, now);
+        for session in self.session_ids() {
+            self.drain(now, session);
+        }
+    }
+
+    fn grow_heads(&mut self, entries: &[(TopicPartition, Entry)]) {
+        let mut grown: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
+        for (partition, entry) in entries {
+            grown.insert(partition, entry.end());
+        }
+        for (partition, end) in grown {
+            self.durable.insert(partition.clone(), end);
+            let Some(topic) = self.topics.get(&partition.topic) else { continue };
+            for session in self.sessions.values_mut() {
+                session.on_head(topic, partition, end);
+            }
+        }
+    }
+
+    /// Reconciles a durable commit; what is derived goes into the commit being composed.
+    fn reconcile(
+        &mut self,
+        number: CommitNumber,
+        entries: &[(TopicPartition, Entry)],
+        now: Now,
+    ) {
+        let derived = self.inventory.on_commit(&self.topics, number, entries, now);
+        if derived.is_empty() {
+            return;
+        }
+        for (partition, batch) in derived {
+            self.born(&partition, batch, now);
+        }
+        let (owner, key, value) = self.inventory.progress(number);
+        self.composer.set(owner, key, Some(value));
+    }
+
+    /// Time has come to [`Self::poll_timeout`].
+    pub fn on_timeout(&mut self, now: Now) {
+        for index in 0..self.peers.len() {
+            self.dial(now, index);
+        }
+        for session in self.session_ids() {
+            if let Some(known) = self.sessions.get_mut(&session) {
+                known.link.on_timeout(now.monotonic);
+            }
+            self.drain(now, session);
+        }
+        self.name_absent(now);
+        self.promise(now);
+    }
+
+    fn dial(&mut self, now: Now, index: PeerIndex) {
+        let peer = self.peers.get_mut(index);
+        let Some(dialer) = peer.and_then(|peer| peer.dialer.as_mut()) else { return };
+        dialer.on_timeout(now.monotonic);
+        while let Some(output) = dialer.poll_output() {
+            match output {
+                DialerOutput::Dial => self.outputs.push_back(Output::Dial(index)),
+            }
+        }
+    }
+
+    /// When [`Self::on_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Monotonic> {
+        let dialers = self.peers.iter().filter_map(|peer| peer.dialer.as_ref()?.poll_timeout());
+        let links = self.sessions.values().filter_map(|session| session.link.poll_timeout());
+        let promise = (!self.sessions.is_empty()).then_some(self.promise_at);
+        dialers.chain(links).chain(self.promises.poll_timeout()).chain(promise).min()
+    }
+
+    /// The next piece of work, `None` when there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        self.take_commit().map(Output::Commit)
+    }
+
+    fn take_commit(&mut self) -> Option<Composed> {
+        let composed = self.composer.take()?;
+        let Commit { entries, state: _ } = &composed.commit;
+        self.in_flight.push_back(InFlight {
+            ticket: composed.ticket,
+            entries: entries.clone(),
+            stored: std::mem::take(&mut self.stored),
+        });
+        Some(composed)
+    }
+
+    /// Hands the commit out early when it has become large enough.
+    fn cut_commit(&mut self) {
+        if self.composer.pending_bytes() >= COMMIT_BYTES_TARGET
+            && let Some(composed) = self.take_commit()
+        {
+            self.outputs.push_back(Output::Commit(composed));
+        }
+    }
+
+    fn session_ids(&self) -> Vec<SessionId> {
+        self.sessions.keys().copied().collect()
+    }
+
+    /// The address of a peer in the configuration is the shell's business; this is who it must be.
+    #[must_use]
+    pub fn peer(&self, index: PeerIndex) -> Option<&Identity> {
+        self.peers.get(index).map(|peer| &peer.identity)
+    }
+}

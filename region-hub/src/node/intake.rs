@@ -1,0 +1,302 @@
+//! What peers deliver, on its way into the log.
+
+use headland_event::{
+    AgentName, Batch, ChannelId, Entry, Now, PartitionIndex, Record, TopicName, TopicPartition,
+    Verdict,
+};
+use headland_replication::frame::{Announce, ChannelPromise};
+use headland_replication::{LinkOutput, Refusal, RefusalCode};
+
+use super::recovery::owner;
+use super::{Node, Output};
+use crate::ingest::Grant;
+use crate::promises::AgentPromise;
+use crate::records::{absent_record, dead_record, promise_record, promises_topic};
+use crate::session::{Peer, SessionId};
+use crate::topics::Mirror;
+
+impl Node {
+    /// Does what a link asks for until it asks for nothing more.
+    pub(super) fn drain(&mut self, now: Now, session: SessionId) {
+        while let Some(output) =
+            self.sessions.get_mut(&session).and_then(|known| known.link.poll_output())
+        {
+            self.on_link_output(now, session, output);
+        }
+    }
+
+    fn on_link_output(&mut self, now: Now, session: SessionId, output: LinkOutput) {
+        match output {
+            LinkOutput::Send { lane, frame } => {
+                self.outputs.push_back(Output::Send { session, lane, frame });
+            }
+            LinkOutput::PeerReady(hello) => {
+                if let Some(known) = self.sessions.get_mut(&session) {
+                    known.on_ready(hello.incarnation);
+                }
+                self.on_peer_ready(now, session);
+            }
+            LinkOutput::Announced(announce) => self.on_announced(session, &announce),
+            LinkOutput::Read { channel, from, limit } => {
+                let known = self.sessions.get(&session);
+                if let Some(partition) = known.and_then(|known| known.sending(channel)).cloned() {
+                    self.outputs.push_back(Output::Read { session, channel, partition, from, limit });
+                }
+            }
+            LinkOutput::Deliver { channel, entry } => {
+                self.on_delivered(now, session, channel, entry);
+            }
+            LinkOutput::Promised(promise) => self.on_promised(session, promise),
+            LinkOutput::Acked { .. } => {}
+            LinkOutput::OfferRefused { channel, refusal }
+            | LinkOutput::Ended { channel, refusal } => {
+                let peer = self.sessions.get(&session).map(|known| known.identity.to_string());
+                tracing::warn!(peer, %channel, %refusal, "a channel does not flow");
+            }
+            LinkOutput::Close(reason) => {
+                tracing::info!(%session, %reason, "closing");
+                self.outputs.push_back(Output::Close { session, reason });
+            }
+        }
+    }
+
+    fn on_peer_ready(&mut self, now: Now, session: SessionId) {
+        let Some(known) = self.sessions.get_mut(&session) else { return };
+        if let Peer::Agent(grant) = &known.peer {
+            self.promises.on_connected(now.monotonic, grant.agent());
+        }
+        for (partition, end) in &self.durable {
+            if let Some(topic) = self.topics.get(&partition.topic) {
+                known.on_head(topic, partition, *end);
+            }
+        }
+        let identity = known.identity.clone();
+        if let Some(dialer) = self.dialer_of(&identity) {
+            dialer.on_ready();
+        }
+    }
+
+    fn on_announced(&mut self, session: SessionId, announce: &Announce) {
+        let Announce { channel, offer } = announce;
+        let Some(known) = self.sessions.get_mut(&session) else { return };
+        let receiving = match known.admit(&self.topics, offer) {
+            Ok(receiving) => receiving,
+            Err(refusal) => {
+                tracing::warn!(peer = %known.identity, %refusal, "refused a topic");
+                known.link.refuse(*channel, refusal);
+                return;
+            }
+        };
+        match &known.peer {
+            Peer::Agent(grant) => {
+                self.promises.on_offer(grant.agent(), &receiving.local.topic);
+            }
+            Peer::Hub(_) => match self.topics.mirror(&receiving.local.topic, offer) {
+                Ok(Mirror::Known) => {}
+                Ok(Mirror::Changed) => {
+                    if let Some(topic) = self.topics.get(&receiving.local.topic) {
+                        let key = topic.name.as_str().to_owned().into();
+                        self.composer.set(owner("topics"), key, Some(topic.encode()));
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(peer = %known.identity, %error, "refused a topic");
+                    let refusal = Refusal::new(RefusalCode::UnfitName, error.to_string());
+                    known.link.refuse(*channel, refusal);
+                    return;
+                }
+            },
+        }
+        let next = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
+        known.receive(*channel, receiving);
+        known.link.subscribe(*channel, next);
+    }
+
+    fn on_delivered(&mut self, now: Now, session: SessionId, channel: ChannelId, entry: Entry) {
+        let Some(known) = self.sessions.get(&session) else { return };
+        let Some(receiving) = known.receiving(channel).cloned() else { return };
+        let position = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
+        if entry.base != position {
+            // Only a superseded connection can be behind; the one after it has the data.
+            tracing::debug!(%session, %channel, %position, base = %entry.base, "skipped an entry");
+            return;
+        }
+        let next = entry.end();
+        let accepted = match &known.peer {
+            Peer::Agent(grant) => {
+                let grant = grant.clone();
+                self.ingest_entry(now, &grant, &receiving.local, entry)
+            }
+            Peer::Hub(_) => self.mirror_entry(&receiving.local, &receiving.origin_topic, entry),
+        };
+        if let Err(refusal) = accepted {
+            tracing::error!(%session, %channel, %refusal, "refused an entry");
+            if let Some(known) = self.sessions.get_mut(&session) {
+                known.link.refuse(channel, refusal);
+            }
+            return;
+        }
+        self.positions.insert(receiving.position_key.clone(), next);
+        let value = next.get().to_be_bytes().to_vec();
+        self.composer.set(owner("positions"), receiving.position_key, Some(value.into()));
+        self.stored.push((session, channel, next));
+        self.advance_promises(session);
+        self.cut_commit();
+    }
+
+    /// Stamps a batch of an agent and composes it, with what it may not publish in a dead letter.
+    fn ingest_entry(
+        &mut self,
+        now: Now,
+        grant: &Grant,
+        local: &TopicPartition,
+        entry: Entry,
+    ) -> Result<(), Refusal> {
+        let offset = self.composer.end(local);
+        let (stamp, records) = self
+            .ingest
+            .stamp(local, offset, &entry.batch, grant, now.wall)
+            .map_err(|error| broken(local, &entry, &error.to_string()))?;
+        let forbidden: Vec<Record> = stamp
+            .verdicts
+            .iter()
+            .filter(|at| at.verdict == Verdict::Forbidden)
+            .filter_map(|at| {
+                let index = usize::try_from(at.index).ok()?;
+                let reason = format!(
+                    "device {} is not one that agent {} may publish for",
+                    key_text(records.get(index)?),
+                    grant.agent()
+                );
+                tracing::warn!(agent = %grant.agent(), topic = %local.topic, "{reason}");
+                Some(dead_record(records.get(index)?, &reason, offset.after(u64::from(at.index))))
+            })
+            .collect();
+        self.composer.copied(local, entry.dot, Some(stamp), entry.batch);
+        if !forbidden.is_empty() {
+            self.bury(local, &forbidden, now)?;
+        }
+        Ok(())
+    }
+
+    /// Composes dead letters of a partition's topic.
+    fn bury(
+        &mut self,
+        local: &TopicPartition,
+        records: &[Record],
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let unfit = |text: String| Refusal::new(RefusalCode::UnfitName, text);
+        let topic = TopicName::new(&format!("{}.dead", local.topic))
+            .map_err(|error| unfit(error.to_string()))?;
+        let batch = Batch::encode(records)
+            .map_err(|error| Refusal::new(RefusalCode::EntryTooLarge, error.to_string()))?;
+        self.born(&TopicPartition::new(topic, local.partition), batch, now);
+        Ok(())
+    }
+
+    /// Composes a batch of another region as it came.
+    fn mirror_entry(
+        &mut self,
+        local: &TopicPartition,
+        origin_topic: &TopicName,
+        entry: Entry,
+    ) -> Result<(), Refusal> {
+        let Some(stamp) = &entry.stamp else {
+            return Err(broken(local, &entry, "a hub sent a batch without a stamp"));
+        };
+        self.ingest.observe(origin_topic, stamp, &entry.batch);
+        self.composer.copied(local, entry.dot, entry.stamp, entry.batch);
+        Ok(())
+    }
+
+    /// Composes a batch born at this hub.
+    pub(super) fn born(&mut self, partition: &TopicPartition, batch: Batch, now: Now) {
+        let offset = self.composer.end(partition);
+        let stamp = self.ingest.stamp_born(partition, offset, Vec::new(), now.wall);
+        self.composer.born(partition, Some(stamp), batch, &mut self.random);
+    }
+
+    fn on_promised(&mut self, session: SessionId, promise: ChannelPromise) {
+        let Some(known) = self.sessions.get(&session) else { return };
+        // Promises of other regions are records of their `_promises`; only agents send frames.
+        let Peer::Agent(grant) = &known.peer else { return };
+        let ChannelPromise { topic, watermark, ends } = promise;
+        let ends = ends
+            .iter()
+            .filter_map(|end| Some((known.receiving(end.channel)?.source.clone(), end.end)))
+            .collect();
+        self.promises.on_promise(grant.agent(), AgentPromise { topic, watermark, ends });
+        self.advance_promises(session);
+    }
+
+    fn advance_promises(&mut self, session: SessionId) {
+        let Some(known) = self.sessions.get(&session) else { return };
+        let Peer::Agent(grant) = &known.peer else { return };
+        let positions = &self.positions;
+        self.promises.on_progress(grant.agent(), |source| {
+            known
+                .all_receiving()
+                .find(|receiving| receiving.source == *source)
+                .and_then(|receiving| positions.get(&receiving.position_key))
+                .copied()
+                .unwrap_or_default()
+        });
+    }
+
+    /// Logs the region's promises that have risen, at most once per interval.
+    pub(super) fn promise(&mut self, now: Now) {
+        if now.monotonic < self.promise_at {
+            return;
+        }
+        self.promise_at = now.monotonic.after(self.promise_interval);
+        let local: Vec<TopicName> =
+            self.topics.iter().filter(|topic| topic.is_local()).map(|t| t.name.clone()).collect();
+        for topic in local {
+            let Some(watermark) = self.promises.watermark(&topic) else { continue };
+            if !self.ingest.promise(&topic, watermark) {
+                continue;
+            }
+            let ends = self
+                .composer
+                .ends()
+                .filter(|(partition, _)| partition.topic == topic)
+                .map(|(partition, end)| (partition.partition, end))
+                .collect();
+            let key = topic.as_str().to_owned();
+            let value = watermark.millis().to_be_bytes().to_vec();
+            self.composer.set(owner("watermarks"), key.into(), Some(value.into()));
+            self.born_promise(promise_record(&topic, watermark, &ends, now), now);
+        }
+    }
+
+    /// Logs agents that have been silent for the hold time.
+    pub(super) fn name_absent(&mut self, now: Now) {
+        let absent: Vec<AgentName> = self.promises.on_timeout(now.monotonic);
+        for agent in absent {
+            tracing::warn!(%agent, "absent: it holds the region's event time no longer");
+            self.born_promise(absent_record(&agent, now), now);
+        }
+    }
+
+    fn born_promise(&mut self, record: Record, now: Now) {
+        let partition = TopicPartition::new(promises_topic(), PartitionIndex::new(0));
+        // One small record of ours is always a batch.
+        if let Ok(batch) = Batch::encode(&[record]) {
+            self.born(&partition, batch, now);
+        }
+    }
+}
+
+fn key_text(record: &Record) -> String {
+    record.key.as_deref().map_or_else(
+        || "(none)".to_owned(),
+        |key| String::from_utf8_lossy(key).into_owned(),
+    )
+}
+
+fn broken(local: &TopicPartition, entry: &Entry, why: &str) -> Refusal {
+    let Entry { base, dot, .. } = entry;
+    let text = format!("an entry for {local} at {base} (dot {dot}) cannot be stored: {why}");
+    Refusal::new(RefusalCode::BadFrame, text)
+}

@@ -1,0 +1,84 @@
+//! Restoring a hub from its journal.
+
+use bytes::Bytes;
+use headland_event::codec::CodecError;
+use headland_event::{CommitNumber, Entry, EventTime, NameError, Offset, TopicName, TopicPartition};
+use headland_storage::{StateError, StateOwner, StateStore};
+
+use super::Node;
+use crate::reconcile::Inventory;
+use crate::topics::{Topic, TopicError};
+
+/// Why a hub's state could not be taken up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoveryError {
+    /// The state could not be read.
+    #[error("the state store failed")]
+    State(#[from] StateError),
+    /// A value is not of a known layout.
+    #[error("the state of {owner} is not of a known layout")]
+    Layout {
+        /// Whose state it is.
+        owner: StateOwner,
+        /// What is wrong with it.
+        source: CodecError,
+    },
+    /// A stored name does not fit.
+    #[error("a stored name does not fit")]
+    Name(#[from] NameError),
+    /// A stored topic contradicts the configuration.
+    #[error("a stored topic does not fit the configuration")]
+    Topic(#[from] TopicError),
+}
+
+/// An owner of state whose name is a literal.
+///
+/// # Panics
+/// When the literal does not fit the rule for owners, which a test would meet.
+#[must_use]
+pub fn owner(name: &'static str) -> StateOwner {
+    #[expect(clippy::expect_used, reason = "a literal that fits the rule for owners")]
+    StateOwner::new(name).expect("a literal owner fits")
+}
+
+impl Node {
+    /// Takes up what the state says: topics, positions, promised watermarks, derived records.
+    pub(super) fn restore(&mut self, state: &impl StateStore) -> Result<(), RecoveryError> {
+        for (_, value) in state.scan(&owner("topics"), b"")? {
+            let topic = Topic::decode(value)
+                .map_err(|source| RecoveryError::Layout { owner: owner("topics"), source })?;
+            self.topics.add(topic)?;
+        }
+        for (key, value) in state.scan(&owner("positions"), b"")? {
+            self.positions.insert(key, Offset::new(number("positions", &value)?));
+        }
+        for (key, value) in state.scan(&owner("watermarks"), b"")? {
+            let topic = TopicName::new(&String::from_utf8_lossy(&key))?;
+            let millis = i64::from_ne_bytes(number("watermarks", &value)?.to_ne_bytes());
+            let rose = self.ingest.promise(&topic, EventTime::from_millis(millis));
+            debug_assert!(rose, "a topic has one watermark in the state");
+        }
+        if let Some(value) = state.get(&owner(Inventory::OWNER), b"written")? {
+            self.inventory.restore(CommitNumber::new(number(Inventory::OWNER, &value)?));
+        }
+        Ok(())
+    }
+
+    /// Takes note of an entry that was in the log before this run.
+    pub(super) fn observe(&mut self, partition: &TopicPartition, entry: &Entry) {
+        self.durable.insert(partition.clone(), entry.end());
+        let Some(topic) = self.topics.get(&partition.topic) else { return };
+        if let Some(stamp) = &entry.stamp {
+            self.ingest.observe(&topic.origin_name, stamp, &entry.batch);
+        }
+    }
+}
+
+fn number(whose: &'static str, value: &Bytes) -> Result<u64, RecoveryError> {
+    let mut reader = headland_event::codec::Reader::new(value.clone());
+    reader
+        .u64("value")
+        .and_then(|number| reader.end().map(|()| number))
+        .map_err(|source| RecoveryError::Layout { owner: owner(whose), source })
+}

@@ -1,0 +1,161 @@
+//! What the hub says about itself.
+
+use std::collections::BTreeMap;
+
+use headland_event::{AgentName, EventTime, Incarnation, Offset, RegionId, TopicName};
+use serde::Serialize;
+
+use super::Node;
+use crate::session::Peer;
+
+/// Whether a link carries data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// Both sides have said hello.
+    Up,
+    /// There is no connection.
+    Down,
+}
+
+/// A link to another region's hub.
+#[derive(Debug, Clone, Serialize)]
+pub struct LinkStatus {
+    /// The peer.
+    pub peer: String,
+    /// Its region.
+    pub region: RegionId,
+    /// Whether the link carries data.
+    pub state: LinkState,
+    /// Records here that the peer has not acknowledged; while the link is down, of what it had.
+    pub lag_records: u64,
+    /// Records there that are not stored here.
+    pub behind_records: u64,
+    /// The round trip in milliseconds, when it was measured.
+    pub rtt_ms: Option<u64>,
+}
+
+/// An agent of this region.
+#[derive(Debug, Clone, Serialize)]
+pub struct AgentStatus {
+    /// Its name.
+    pub name: AgentName,
+    /// Whether its link is up.
+    pub connected: bool,
+}
+
+/// A hub's own view of itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The hub's region.
+    pub region: RegionId,
+    /// The life of its data directory.
+    #[serde(serialize_with = "as_text")]
+    pub incarnation: Incarnation,
+    /// Whether the journal was taken up and peers are served.
+    pub ready: bool,
+    /// SHA-256 over the reconciled state, hexadecimal: equal on hubs with equal state.
+    pub fingerprint: String,
+    /// What is reconciled: the end of each actor's inventory.
+    pub applied: BTreeMap<String, Offset>,
+    /// Promised event time by topic, milliseconds.
+    pub watermarks: BTreeMap<TopicName, EventTime>,
+    /// Links to other regions.
+    pub links: Vec<LinkStatus>,
+    /// Agents of this region.
+    pub agents: Vec<AgentStatus>,
+}
+
+fn as_text<S: serde::Serializer>(value: &Incarnation, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(value)
+}
+
+impl Node {
+    /// The hub's view of itself. Cost: O(state) for the fingerprint's bytes at most.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let reconciler = self.inventory.reconciler();
+        let fingerprint = reconciler.fingerprint();
+        Status {
+            region: self.identity.region().clone(),
+            incarnation: self.incarnation,
+            ready: true,
+            fingerprint: fingerprint.iter().map(|byte| format!("{byte:02x}")).collect(),
+            applied: reconciler
+                .applied()
+                .iter()
+                .map(|(actor, end)| (actor.to_string(), end))
+                .collect(),
+            watermarks: self
+                .ingest
+                .watermarks()
+                .map(|(topic, watermark)| (topic.clone(), watermark))
+                .collect(),
+            links: self.peers.iter().map(|peer| self.link_status(&peer.identity)).collect(),
+            agents: self
+                .promises
+                .agents()
+                .map(|(name, connected)| AgentStatus { name: name.clone(), connected })
+                .collect(),
+        }
+    }
+
+    fn link_status(&self, identity: &headland_replication::Identity) -> LinkStatus {
+        let session = self
+            .sessions
+            .values()
+            .find(|session| session.identity == *identity && session.is_ready());
+        let offers = session.map(|session| session.link.offers());
+        let subscriptions = session.map(|session| session.link.subscriptions());
+        LinkStatus {
+            peer: identity.to_string(),
+            region: identity.region().clone(),
+            state: if session.is_some() { LinkState::Up } else { LinkState::Down },
+            lag_records: offers
+                .into_iter()
+                .flatten()
+                .map(|offer| offer.lag_records())
+                .sum(),
+            behind_records: subscriptions
+                .into_iter()
+                .flatten()
+                .map(|subscription| subscription.lag_records())
+                .sum(),
+            rtt_ms: session
+                .and_then(|session| session.link.rtt())
+                .map(|rtt| u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    /// Agents and hubs that are connected.
+    #[must_use]
+    pub fn connected(&self) -> (usize, usize) {
+        let agents =
+            self.sessions.values().filter(|s| s.is_ready() && matches!(s.peer, Peer::Agent(_)));
+        let agents = agents.count();
+        let ready = self.sessions.values().filter(|session| session.is_ready()).count();
+        (agents, ready - agents)
+    }
+
+    /// Durable records by topic.
+    #[must_use]
+    pub fn records(&self) -> BTreeMap<&TopicName, u64> {
+        let mut records: BTreeMap<&TopicName, u64> = BTreeMap::new();
+        for (partition, end) in &self.durable {
+            *records.entry(&partition.topic).or_default() += end.get();
+        }
+        records
+    }
+
+    /// Reconciled inventory.
+    #[must_use]
+    pub const fn inventory(&self) -> &headland_reconcile::Reconciler {
+        self.inventory.reconciler()
+    }
+
+    /// Every topic of the hub.
+    #[must_use]
+    pub const fn topics(&self) -> &crate::topics::Topics {
+        &self.topics
+    }
+}

@@ -1,0 +1,107 @@
+//! Wires the stages in the order data flows, and drives the node; it decides nothing.
+
+use headland_platform::clock::Clock;
+use headland_platform::config::Loaded;
+use headland_platform::task::{self, Token};
+use headland_platform::telemetry::Metrics;
+use headland_storage::{CommitWriter, Report};
+use tokio::sync::{mpsc, watch};
+
+/// The node and what it works on.
+mod stages;
+/// What has to be ready before the stages run.
+mod start;
+
+use stages::Stages;
+pub use start::{RunError, check};
+use start::Parts;
+
+use crate::api::{self, Question, Sources};
+use crate::config::HubConfig;
+use crate::connections::{Connections, LinkInput};
+
+/// Inputs handled before outputs are drained: they share commits and frames.
+const INPUTS_AT_ONCE: usize = 256;
+
+/// Runs a hub until the token is cancelled.
+///
+/// # Errors
+/// [`RunError`] when it cannot start, or its log fails for good.
+///
+/// # Cancel safety
+/// Cancel the token instead: what is queued is then written and the log closed.
+pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError> {
+    let clock = Clock::start();
+    let Parts { store, reader, node, endpoint, peers, traces } = start::start(&config, &clock)?;
+    let (reports_tx, reports) = mpsc::unbounded_channel();
+    let writer = CommitWriter::start(store, move |report| drop(reports_tx.send(report)))
+        .map_err(RunError::Thread)?;
+    let (links_tx, links) = mpsc::channel(INPUTS_AT_ONCE);
+    let connections = Connections::start(endpoint.clone(), links_tx, &token);
+    let (questions_tx, questions) = mpsc::channel(64);
+    let (commits_tx, commits) = watch::channel(0);
+    let sources =
+        Sources { questions: questions_tx, reader: reader.clone(), commits, metrics: Metrics::new() };
+    let api = api::serve(&config.value.api.socket, sources, &token)?;
+    let mut stages = Stages::new(node, clock, reader, writer, connections, peers)
+        .with_traces(traces)
+        .with_commits(commits_tx);
+    let mut inputs = Inputs { reports, links, questions };
+    tracing::info!(
+        hub = %config.value.name,
+        region = %config.value.region,
+        address = %endpoint.local_address(),
+        "ready"
+    );
+    let result = loop {
+        stages.perform_all();
+        tokio::select! {
+            () = token.cancelled() => break Ok(()),
+            result = inputs.next(&mut stages) => if let Err(error) = result { break Err(error) },
+        }
+    };
+    token.cancel();
+    api.join().await;
+    let closing = task::spawn_blocking("close", || stages.into_writer().close().close());
+    closing.join().await.transpose().map_err(RunError::Close)?;
+    result
+}
+
+/// What reaches the node.
+struct Inputs {
+    reports: mpsc::UnboundedReceiver<Report>,
+    links: mpsc::Receiver<LinkInput>,
+    questions: mpsc::Receiver<Question>,
+}
+
+impl Inputs {
+    /// Feeds the node what comes next, or time. Every branch is cancel safe.
+    async fn next(&mut self, stages: &mut Stages) -> Result<(), RunError> {
+        let due = stages.until_timeout();
+        let timeout = async move {
+            match due {
+                Some(due) => tokio::time::sleep(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(report) = self.reports.recv() => {
+                stages.on_report(report)?;
+                while let Ok(report) = self.reports.try_recv() {
+                    stages.on_report(report)?;
+                }
+            }
+            Some(input) = self.links.recv() => {
+                stages.on_link(input);
+                for _ in 1..INPUTS_AT_ONCE {
+                    let Ok(input) = self.links.try_recv() else { break };
+                    stages.on_link(input);
+                }
+            }
+            Some(question) = self.questions.recv() => stages.on_question(question),
+            () = timeout => {}
+        }
+        stages.on_timeout();
+        Ok(())
+    }
+}

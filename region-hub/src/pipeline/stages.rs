@@ -1,0 +1,160 @@
+//! The node and what it works on: does what the node asks for, tells it what happened.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headland_event::Now;
+use headland_platform::clock::Clock;
+use headland_platform::telemetry::{TraceSink, with_causes};
+use headland_replication::quic::{LaneEvent, LaneSender};
+use headland_storage::{CommitWriter, DiskFile, DiskStore, JournalReader, LogReader, Report};
+use tokio::sync::watch;
+
+use super::start::RunError;
+use crate::api::Question;
+use crate::connections::{Connections, LinkInput, PeerAddress};
+use crate::node::{Node, Output};
+use crate::session::SessionId;
+
+/// The node and what it works on.
+pub(super) struct Stages {
+    node: Node,
+    clock: Clock,
+    reader: JournalReader<DiskFile>,
+    writer: CommitWriter<DiskStore>,
+    connections: Connections,
+    peers: Vec<Option<PeerAddress>>,
+    senders: BTreeMap<SessionId, LaneSender>,
+    traces: Option<TraceSink>,
+    commits: Option<watch::Sender<u64>>,
+}
+
+impl Stages {
+    pub(super) fn new(
+        node: Node,
+        clock: Clock,
+        reader: JournalReader<DiskFile>,
+        writer: CommitWriter<DiskStore>,
+        connections: Connections,
+        peers: Vec<Option<PeerAddress>>,
+    ) -> Self {
+        let (senders, traces, commits) = (BTreeMap::new(), None, None);
+        Self { node, clock, reader, writer, connections, peers, senders, traces, commits }
+    }
+
+    pub(super) fn with_traces(mut self, traces: Option<TraceSink>) -> Self {
+        self.traces = traces;
+        self
+    }
+
+    pub(super) fn with_commits(mut self, commits: watch::Sender<u64>) -> Self {
+        self.commits = Some(commits);
+        self
+    }
+
+    fn now(&self) -> Now {
+        Now { monotonic: self.clock.monotonic(), wall: self.clock.wall() }
+    }
+
+    /// How long until the node wants to be told the time.
+    pub(super) fn until_timeout(&self) -> Option<Duration> {
+        self.node.poll_timeout().map(|at| self.clock.until(at))
+    }
+
+    /// Does all that the node asks for.
+    pub(super) fn perform_all(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            self.perform(output);
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Commit(composed) => self.writer.commit(composed),
+            Output::Send { session, lane, frame } => {
+                if let Some(Err(error)) =
+                    self.senders.get(&session).map(|sender| sender.send(lane, frame))
+                {
+                    // What is lost with a connection is sent again on the next one.
+                    tracing::debug!(%session, %lane, %error, "a frame was not sent");
+                }
+            }
+            Output::Read { session, channel, partition, from, limit } => {
+                match self.reader.read(&partition, from, limit) {
+                    Ok(entries) => self.node.on_entries(self.now(), session, channel, entries),
+                    Err(error) => {
+                        let error = with_causes(&error);
+                        tracing::error!(%partition, %from, error, "cannot read the log");
+                    }
+                }
+            }
+            Output::Dial(index) => {
+                if let Some(Some(peer)) = self.peers.get(index) {
+                    self.connections.dial(index, peer.clone());
+                }
+            }
+            // Without its sender the driver writes what is queued and closes.
+            Output::Close { session, reason: _ } => drop(self.senders.remove(&session)),
+            Output::Trace(span) => {
+                if let Some(traces) = &self.traces {
+                    traces.export(span);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_report(&mut self, report: Report) -> Result<(), RunError> {
+        match report {
+            Report::Durable { ticket, number } => {
+                self.node.on_committed(self.now(), ticket, number);
+                if let Some(commits) = &self.commits {
+                    commits.send_replace(number.get());
+                }
+            }
+            Report::Stalled(error) => {
+                tracing::error!(error = with_causes(&error), "commits wait for the disk");
+            }
+            Report::Failed(error) => return Err(RunError::Journal(error)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_link(&mut self, input: LinkInput) {
+        let now = self.now();
+        match input {
+            LinkInput::Connected(session, id, sender) => {
+                self.senders.insert(session, sender);
+                self.node.on_connected(now, session, &id);
+            }
+            LinkInput::Event(session, LaneEvent::Received { lane, frame }) => {
+                self.node.on_frame(now, session, lane, frame);
+            }
+            LinkInput::Event(session, LaneEvent::Written { lane, bytes }) => {
+                self.node.on_written(now, session, lane, bytes);
+            }
+            LinkInput::Lost(session, why) => {
+                tracing::info!(%session, why, "a connection is over");
+                self.senders.remove(&session);
+                self.node.on_disconnected(now, session);
+            }
+            LinkInput::DialFailed(index, why) => {
+                let peer = self.node.peer(index).map(ToString::to_string);
+                tracing::debug!(peer, why, "cannot dial");
+                self.node.on_dial_failed(now, index);
+            }
+        }
+        self.perform_all();
+    }
+
+    pub(super) fn on_question(&self, question: Question) {
+        question(&self.node);
+    }
+
+    pub(super) fn on_timeout(&mut self) {
+        self.node.on_timeout(self.now());
+    }
+
+    pub(super) fn into_writer(self) -> CommitWriter<DiskStore> {
+        self.writer
+    }
+}

@@ -1,0 +1,161 @@
+//! What has to be ready before the stages run: identity, log, node, socket.
+
+use std::path::PathBuf;
+
+use headland_event::{ByteCount, CommitNumber, Now};
+use headland_platform::clock::{Clock, EntropyError, entropy};
+use headland_platform::config::{ConfigError, Loaded};
+use headland_platform::socket::SocketError;
+use headland_platform::telemetry::{TraceSink, TraceSinkError};
+use headland_platform::tls::{Identity, IdentityError, Role, SpiffeId};
+use headland_replication::quic::{BindError, Endpoint, TlsConfigs, Windows};
+use headland_storage::{
+    AppendError, CloseError, DiskFile, DiskStore, JournalReader, LogReader, LogStore, OpenError,
+    OpenOptions, ReadError,
+};
+
+use crate::config::HubConfig;
+use crate::connections::PeerAddress;
+use crate::node::{Node, StartError};
+
+/// Bytes of the journal replayed at once.
+const REPLAY_BYTES: ByteCount = ByteCount::mebibytes(4);
+
+/// Memory of a hub's state cache.
+const CACHE_BYTES: ByteCount = ByteCount::mebibytes(16);
+
+/// Why a hub stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The configuration does not fit.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The certificate is somebody else's.
+    #[error("the certificate in {path} is of {found}, the configuration is of {expected}")]
+    WrongIdentity {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Who it names.
+        found: SpiffeId,
+        /// Who the configuration names.
+        expected: SpiffeId,
+    },
+    /// The machine gives no random numbers.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+    /// The log cannot be opened.
+    #[error("cannot open the log in {path}")]
+    Open {
+        /// The data directory.
+        path: PathBuf,
+        /// What is wrong.
+        source: OpenError,
+    },
+    /// The log cannot be read.
+    #[error("cannot read the log")]
+    Read(#[from] ReadError),
+    /// The node does not fit its log.
+    #[error("cannot start")]
+    Start(#[from] StartError),
+    /// No UDP socket.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// No socket for the HTTP interface.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Traces cannot be exported.
+    #[error(transparent)]
+    Traces(#[from] TraceSinkError),
+    /// The machine gives no thread.
+    #[error("cannot start the journal's thread")]
+    Thread(#[source] std::io::Error),
+    /// The log failed for good; nothing that was acknowledged is lost.
+    #[error("the log failed")]
+    Journal(#[source] AppendError),
+    /// The log could not be closed; the next start replays its end.
+    #[error("the log could not be closed")]
+    Close(#[source] CloseError),
+}
+
+/// What the stages run on.
+pub(super) struct Parts {
+    pub(super) store: DiskStore,
+    pub(super) reader: JournalReader<DiskFile>,
+    pub(super) node: Node,
+    pub(super) endpoint: Endpoint,
+    pub(super) peers: Vec<Option<PeerAddress>>,
+    pub(super) traces: Option<TraceSink>,
+}
+
+/// Checks what can be checked without starting: the configuration's certificate.
+///
+/// # Errors
+/// [`RunError`] for the first thing that does not fit.
+pub fn check(config: &Loaded<HubConfig>) -> Result<(), RunError> {
+    identity(&config.value).map(drop)
+}
+
+/// Makes everything ready, in the order in which mistakes are cheapest to find.
+pub(super) fn start(config: &Loaded<HubConfig>, clock: &Clock) -> Result<Parts, RunError> {
+    let hub = &config.value;
+    let identity = identity(hub)?;
+    let tls = TlsConfigs {
+        server: Some(identity.server().as_ref().clone()),
+        client: Some(identity.client().as_ref().clone()),
+    };
+    let endpoint = Endpoint::bind(hub.listen.address, tls, Windows::hub())?;
+    let mut options = OpenOptions::new(entropy()?);
+    options.file_bytes = hub.storage.file_bytes.get();
+    options.cache_bytes = CACHE_BYTES;
+    let store = DiskStore::open(&hub.data_dir, options)
+        .map_err(|source| RunError::Open { path: hub.data_dir.clone(), source })?;
+    let reader = store.reader();
+    let now = Now { monotonic: clock.monotonic(), wall: clock.wall() };
+    let log = (&reader, &store);
+    let mut node =
+        Node::new(hub, identity.id(), store.incarnation(), log, entropy()?, now)?;
+    replay(&mut node, &reader)?;
+    let peers = hub.peers.iter().map(|peer| {
+        let role = Role::Hub(peer.name.to_string());
+        let fleet = identity.id().fleet.clone();
+        let id = SpiffeId { fleet, region: peer.region.clone(), role };
+        let address = peer.address.as_ref()?.get_ref().clone();
+        Some(PeerAddress { address, id })
+    });
+    let peers = peers.collect();
+    let traces = hub.telemetry.as_ref().map(|telemetry| {
+        let (sink, _exporter) = TraceSink::start(&telemetry.otlp_endpoint, "headland")?;
+        Ok::<_, TraceSinkError>(sink)
+    });
+    Ok(Parts { store, reader, node, endpoint, peers, traces: traces.transpose()? })
+}
+
+fn identity(hub: &HubConfig) -> Result<Identity, RunError> {
+    let tls = &hub.tls;
+    let identity = Identity::load(&tls.ca_file, &tls.certificate_file, &tls.key_file)?;
+    let expected = SpiffeId {
+        fleet: identity.id().fleet.clone(),
+        region: hub.region.clone(),
+        role: Role::Hub(hub.name.to_string()),
+    };
+    if *identity.id() == expected {
+        return Ok(identity);
+    }
+    let (path, found) = (tls.certificate_file.clone(), identity.id().clone());
+    Err(RunError::WrongIdentity { path, found, expected })
+}
+
+fn replay(node: &mut Node, reader: &JournalReader<DiskFile>) -> Result<(), RunError> {
+    let mut next = CommitNumber::new(1);
+    while next <= reader.last_commit() {
+        for commit in reader.replay(next, REPLAY_BYTES)? {
+            next = commit.number.after(1);
+            node.on_replayed(commit);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! Records that the hub itself writes: promises and dead letters.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headland_event::trace::TRACEPARENT_HEADER;
+use headland_event::{AgentName, EventTime, Now, Offset, PartitionIndex, Promise, Record, TopicName};
+use serde::Serialize;
+
+/// Most bytes of a payload that a dead letter repeats.
+const DEAD_BYTES_LIMIT: usize = 4 << 10;
+
+/// Header with the wall clock, in milliseconds, when a record was captured.
+pub const CLOCK_HEADER: &str = "hl-clock";
+
+/// Header of a dead letter: why the record is there.
+const REASON_HEADER: &str = "hl-reason";
+
+/// Header of a dead letter: where the whole record stands in the topic it was meant for.
+const SOURCE_HEADER: &str = "hl-source-offset";
+
+/// The topic of promises.
+#[must_use]
+pub fn promises_topic() -> TopicName {
+    #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
+    TopicName::new("_promises").expect("a literal topic name fits")
+}
+
+/// The record of a region's promise, JSON under the topic's name.
+#[must_use]
+pub fn promise_record(
+    topic: &TopicName,
+    watermark: EventTime,
+    ends: &BTreeMap<PartitionIndex, Offset>,
+    now: Now,
+) -> Record {
+    let promise = Promise { topic: topic.clone(), watermark, ends: ends.clone() };
+    Record::new(now.wall, topic.as_str().to_owned(), json(&promise))
+}
+
+/// The record that says that an agent no longer holds the region's event time.
+#[must_use]
+pub fn absent_record(agent: &AgentName, now: Now) -> Record {
+    #[derive(Serialize)]
+    struct Absent<'a> {
+        agent: &'a AgentName,
+        state: &'static str,
+    }
+    let absent = Absent { agent, state: "ABSENT" };
+    Record::new(now.wall, format!("agent/{agent}"), json(&absent))
+}
+
+/// The dead letter of a record that may not count.
+#[must_use]
+pub fn dead_record(record: &Record, reason: &str, offset: Offset) -> Record {
+    let value = record.value.as_ref();
+    let kept = value.map(|value| value.slice(..value.len().min(DEAD_BYTES_LIMIT)));
+    let dead = Record { time: record.time, key: record.key.clone(), value: kept, headers: Vec::new() }
+        .with_header(REASON_HEADER, reason.to_owned())
+        .with_header(SOURCE_HEADER, offset.to_string());
+    match record.header(TRACEPARENT_HEADER) {
+        Some(trace) => dead.with_header(TRACEPARENT_HEADER, trace.to_vec()),
+        None => dead,
+    }
+}
+
+/// When a record was captured, from its header; `None` when it has none.
+#[must_use]
+pub fn captured_at(record: &Record) -> Option<EventTime> {
+    let text = std::str::from_utf8(record.header(CLOCK_HEADER)?).ok()?;
+    text.parse().ok().map(EventTime::from_millis)
+}
+
+fn json(value: &impl Serialize) -> Bytes {
+    #[expect(clippy::expect_used, reason = "names and numbers always have a JSON")]
+    Bytes::from(serde_json::to_vec(value).expect("names and numbers have a JSON"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_is_json_with_its_ends() {
+        let topic = TopicName::new("air").unwrap();
+        let ends = [(PartitionIndex::new(3), Offset::new(9))].into();
+
+        let record = promise_record(&topic, EventTime::from_millis(7), &ends, Now::default());
+
+        let text = r#"{"topic":"air","watermark":7,"ends":{"3":9}}"#;
+        assert_eq!(record.value.as_deref(), Some(text.as_bytes()));
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_four_kibibytes_and_says_why_and_where() {
+        let record = Record::new(EventTime::default(), "us-1", vec![7; DEAD_BYTES_LIMIT + 1]);
+
+        let dead = dead_record(&record, "not its device", Offset::new(12));
+
+        assert_eq!(dead.value.as_ref().map(Bytes::len), Some(DEAD_BYTES_LIMIT));
+        assert_eq!(dead.header("hl-reason"), Some(&b"not its device"[..]));
+        assert_eq!(dead.header("hl-source-offset"), Some(&b"12"[..]));
+    }
+}

@@ -1,0 +1,342 @@
+//! One connection to an agent or to another region's hub.
+//!
+//! The link moves entries; this is what the hub adds: who may publish what, which local partition
+//! an offered one belongs to, and which partitions are offered in turn.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headland_event::{
+    ChannelId, Incarnation, Monotonic, Offset, PartitionIndex, RegionId, TopicName, TopicPartition,
+};
+use headland_replication::{Identity, Link, LinkConfig, Offer, Refusal, RefusalCode, route};
+
+use crate::ingest::Grant;
+use crate::topics::{Replication, Topic, Topics};
+
+/// Number of a connection in this run of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u64);
+
+impl SessionId {
+    /// Wraps a number that no other connection of this run has.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Who is at the other end, and what that allows.
+#[derive(Debug, Clone)]
+pub enum Peer {
+    /// An agent of this region.
+    Agent(Grant),
+    /// Another region's hub, and whether topics of third regions are passed on to it.
+    Hub(Forwarding),
+}
+
+/// Whether topics that came from other regions are passed on to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Only topics born here are offered.
+    Own,
+    /// Every topic is offered that the peer's region has not seen.
+    All,
+}
+
+/// A partition that the peer sends and we store.
+#[derive(Debug, Clone)]
+pub struct Receiving {
+    /// The peer's name for it.
+    pub source: TopicPartition,
+    /// Our partition.
+    pub local: TopicPartition,
+    /// The topic's name where it was born.
+    pub origin_topic: TopicName,
+    /// The key of our position in the state `positions`.
+    pub position_key: Bytes,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    /// The link's state machine.
+    pub link: Link,
+    /// Who the peer is, as its certificate says.
+    pub identity: Identity,
+    /// What that allows.
+    pub peer: Peer,
+    region: RegionId,
+    incarnation: Option<Incarnation>,
+    receiving: BTreeMap<ChannelId, Receiving>,
+    sending: BTreeMap<ChannelId, TopicPartition>,
+    offered: BTreeMap<TopicPartition, ChannelId>,
+}
+
+impl Session {
+    /// A connection that was just made, with the hello on its way.
+    #[must_use]
+    pub fn new(config: LinkConfig, peer: Peer, seed: u64, now: Monotonic) -> Self {
+        let identity = config.peer.clone();
+        let region = config.hello.identity.region().clone();
+        Self {
+            region,
+            link: Link::new(config, seed, now),
+            identity,
+            peer,
+            incarnation: None,
+            receiving: BTreeMap::new(),
+            sending: BTreeMap::new(),
+            offered: BTreeMap::new(),
+        }
+    }
+
+    /// The peer has said which life it is in.
+    pub const fn on_ready(&mut self, incarnation: Incarnation) {
+        self.incarnation = Some(incarnation);
+    }
+
+    /// Whether the peer has said hello.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.incarnation.is_some()
+    }
+
+    /// Decides on a partition that the peer offers.
+    ///
+    /// # Errors
+    /// The [`Refusal`] to answer with; its text names what to add to the configuration.
+    pub fn admit(&self, topics: &Topics, offer: &Offer) -> Result<Receiving, Refusal> {
+        let name = route::local_name(&self.identity, offer)
+            .map_err(|error| Refusal::new(RefusalCode::UnfitName, error.to_string()))?;
+        let partition = match &self.peer {
+            Peer::Agent(grant) => {
+                let topic = granted(topics, grant, &name)?;
+                agent_partition(grant.agent().as_str(), topic.partitions)
+            }
+            Peer::Hub(_) => offer.source.partition,
+        };
+        let incarnation = self.incarnation.unwrap_or(Incarnation::new(0, 0));
+        let key = format!("{}/{incarnation}/{}", self.identity, offer.source);
+        Ok(Receiving {
+            source: offer.source.clone(),
+            local: TopicPartition::new(name, partition),
+            origin_topic: offer.origin_topic.clone(),
+            position_key: Bytes::from(key),
+        })
+    }
+
+    /// Stores what an admitted channel belongs to.
+    pub fn receive(&mut self, channel: ChannelId, receiving: Receiving) {
+        self.receiving.insert(channel, receiving);
+    }
+
+    /// What a channel of the peer belongs to here.
+    #[must_use]
+    pub fn receiving(&self, channel: ChannelId) -> Option<&Receiving> {
+        self.receiving.get(&channel)
+    }
+
+    /// Every channel of the peer, with what it belongs to here.
+    pub fn all_receiving(&self) -> impl Iterator<Item = &Receiving> {
+        self.receiving.values()
+    }
+
+    /// The local partition of a channel of ours.
+    #[must_use]
+    pub fn sending(&self, channel: ChannelId) -> Option<&TopicPartition> {
+        self.sending.get(&channel)
+    }
+
+    /// Partitions offered to the peer, with our channels.
+    pub fn offered(&self) -> impl Iterator<Item = (&TopicPartition, ChannelId)> {
+        self.offered.iter().map(|(partition, channel)| (partition, *channel))
+    }
+
+    /// Tells the peer that a partition has grown; offers it when that was not done yet.
+    pub fn on_head(&mut self, topic: &Topic, partition: &TopicPartition, head: Offset) {
+        if !self.is_ready() {
+            return;
+        }
+        if let Some(channel) = self.offered.get(partition) {
+            self.link.on_head(*channel, head);
+        } else if self.is_offered(topic) {
+            self.offer(topic, partition, head);
+        }
+    }
+
+    fn is_offered(&self, topic: &Topic) -> bool {
+        let forwarding = match &self.peer {
+            Peer::Agent(_) => return false,
+            Peer::Hub(forwarding) => *forwarding,
+        };
+        topic.replication == Replication::Offered
+            && (topic.is_local() || forwarding == Forwarding::All)
+            && route::should_offer(self.identity.region(), &topic.origin, &topic.path)
+    }
+
+    fn offer(&mut self, topic: &Topic, partition: &TopicPartition, head: Offset) {
+        let offer = Offer {
+            source: partition.clone(),
+            origin: topic.origin.clone(),
+            origin_topic: topic.origin_name.clone(),
+            path: route::extended_path(&topic.path, &self.region),
+            lane: topic.lane,
+            start: Offset::new(0),
+            head,
+        };
+        match self.link.announce(offer) {
+            Ok(channel) => {
+                self.sending.insert(channel, partition.clone());
+                self.offered.insert(partition.clone(), channel);
+            }
+            Err(error) => {
+                tracing::error!(peer = %self.identity, %partition, %error, "cannot offer");
+            }
+        }
+    }
+}
+
+fn granted<'a>(
+    topics: &'a Topics,
+    grant: &Grant,
+    name: &TopicName,
+) -> Result<&'a Topic, Refusal> {
+    let agent = grant.agent();
+    if !grant.covers(name) {
+        let text = format!(
+            "agent {agent} may not publish {name}; add it to topics of [[agent]] name = \"{agent}\""
+        );
+        return Err(Refusal::new(RefusalCode::NotAuthorised, text));
+    }
+    topics.get(name).filter(|topic| topic.is_local()).ok_or_else(|| {
+        let text = format!("topic {name} is not declared; add [[topic]] name = \"{name}\"");
+        Refusal::new(RefusalCode::UnknownTopic, text)
+    })
+}
+
+/// The partition of an agent's batches: whole batches of one agent stay together and in order.
+fn agent_partition(agent: &str, partitions: u32) -> PartitionIndex {
+    PartitionIndex::new((murmur2(agent.as_bytes()) & 0x7fff_ffff) % partitions.max(1))
+}
+
+/// Kafka's hash of keys: any Kafka client finds the same partition.
+///
+/// # Source
+/// Murmur2 by Austin Appleby, seed 0x9747b28c as in Apache Kafka's default partitioner.
+#[must_use]
+pub fn murmur2(key: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let length = u32::try_from(key.len()).unwrap_or(u32::MAX);
+    let mut hash = 0x9747_b28c_u32 ^ length;
+    let (words, rest) = key.as_chunks::<4>();
+    for word in words {
+        let mut k = u32::from_le_bytes(*word).wrapping_mul(M);
+        k ^= k >> 24;
+        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    if !rest.is_empty() {
+        for (shift, byte) in (0_u32..).step_by(8).zip(rest) {
+            hash ^= u32::from(*byte) << shift;
+        }
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use headland_event::{AgentName, HubName, Lane};
+
+    use super::*;
+    use crate::config::{AgentConfig, TopicConfig};
+
+    fn topic(name: &str) -> TopicName {
+        TopicName::new(name).unwrap()
+    }
+
+    fn region(name: &str) -> RegionId {
+        RegionId::new(name).unwrap()
+    }
+
+    fn hub(name: &str) -> Identity {
+        Identity::Hub { region: region(name), name: HubName::new("hub-1").unwrap() }
+    }
+
+    fn topics() -> Topics {
+        let declared =
+            TopicConfig { name: topic("air"), lane: Lane::Telemetry, partitions: 8 };
+        Topics::new(&region("eu"), &[declared]).unwrap()
+    }
+
+    fn agent_session() -> Session {
+        let config = AgentConfig {
+            name: AgentName::new("eu-1").unwrap(),
+            topics: vec![topic("air"), topic("undeclared")],
+            devices: Vec::new(),
+        };
+        let peer = Identity::Agent { region: region("eu"), name: config.name.clone() };
+        let link = LinkConfig::new(hub("eu"), Incarnation::new(1, 1), peer);
+        Session::new(link, Peer::Agent(Grant::new(&config)), 1, Monotonic::default())
+    }
+
+    fn offer(name: &str, path: &[&str]) -> Offer {
+        Offer {
+            source: TopicPartition::new(topic(name), PartitionIndex::new(0)),
+            origin: region(path.first().copied().unwrap_or("eu")),
+            origin_topic: topic(name),
+            path: path.iter().map(|name| region(name)).collect(),
+            lane: Lane::Telemetry,
+            start: Offset::new(0),
+            head: Offset::new(0),
+        }
+    }
+
+    #[test]
+    fn murmur2_gives_kafkas_published_values() {
+        let hashes = ["21", "foobar", "a-little-bit-long-string", "abc"]
+            .map(|key| i32::from_ne_bytes(murmur2(key.as_bytes()).to_ne_bytes()));
+
+        assert_eq!(hashes, [-973_932_308, -790_332_482, -985_981_536, 479_470_107]);
+    }
+
+    #[test]
+    fn an_agents_topic_goes_whole_to_the_partition_of_its_name() {
+        let receiving = agent_session().admit(&topics(), &offer("air", &[])).unwrap();
+
+        let expected = (murmur2(b"eu-1") & 0x7fff_ffff) % 8;
+        assert_eq!(receiving.local, TopicPartition::new(topic("air"), PartitionIndex::new(expected)));
+    }
+
+    #[test]
+    fn a_topic_outside_the_grant_or_undeclared_names_the_line_to_add() {
+        let refusals = ["alerts", "undeclared"]
+            .map(|name| agent_session().admit(&topics(), &offer(name, &[])).unwrap_err());
+
+        assert_eq!(
+            refusals.clone().map(|refusal| refusal.code()),
+            [RefusalCode::NotAuthorised, RefusalCode::UnknownTopic]
+        );
+        assert!(refusals[1].to_string().contains("add [[topic]] name = \"undeclared\""));
+    }
+
+    #[test]
+    fn another_regions_topic_keeps_its_partition_under_a_prefix() {
+        let link = LinkConfig::new(hub("eu"), Incarnation::new(1, 1), hub("us"));
+        let session =
+            Session::new(link, Peer::Hub(Forwarding::Own), 1, Monotonic::default());
+
+        let receiving = session.admit(&topics(), &offer("air", &["us"])).unwrap();
+
+        let expected = TopicPartition::new(topic("us.air"), PartitionIndex::new(0));
+        assert_eq!(receiving.local, expected);
+    }
+}

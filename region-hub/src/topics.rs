@@ -1,0 +1,324 @@
+//! The hub's topics: which exist, where they come from, and which are offered to other hubs.
+//!
+//! Origin and path are kept with the topic, so a loop or a look-alike is decided on them and never
+//! by splitting a name.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::limits::TOPICS_LIMIT;
+use headland_event::{Lane, NameError, RegionId, TopicName};
+use headland_replication::Offer;
+use headland_replication::frame::HOPS_LIMIT;
+use serde::Serialize;
+
+use crate::config::TopicConfig;
+
+const VERSION: u8 = 1;
+
+/// Most partitions of one topic; each costs an index on every hub that mirrors it.
+pub const PARTITIONS_LIMIT: u32 = 1_024;
+
+/// Whether a topic is offered to other hubs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Replication {
+    /// Offered to every peer that it has not come from.
+    Offered,
+    /// Kept here: every hub derives its own.
+    Kept,
+}
+
+/// A topic and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Topic {
+    /// Its name at this hub.
+    pub name: TopicName,
+    /// Its lane on links.
+    pub lane: Lane,
+    /// How many partitions it has.
+    pub partitions: u32,
+    /// The region it was born in.
+    pub origin: RegionId,
+    /// Its name there.
+    pub origin_name: TopicName,
+    /// The regions it came through before this one, the origin first; empty for a local topic.
+    pub path: Vec<RegionId>,
+    /// Whether it is offered to other hubs.
+    pub replication: Replication,
+}
+
+impl Topic {
+    /// Whether the topic was born at this hub.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.path.is_empty()
+    }
+
+    /// The topic in the state `topics`: version, lane, partitions, replication, names, path.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let Self { name, lane, partitions, origin, origin_name, path, replication } = self;
+        let mut writer = Writer::new();
+        writer.u8(VERSION);
+        writer.u8(lane.code());
+        writer.u32(*partitions);
+        writer.u8(match replication {
+            Replication::Offered => 1,
+            Replication::Kept => 0,
+        });
+        writer.name(name.as_str());
+        writer.name(origin.as_str());
+        writer.name(origin_name.as_str());
+        writer.length(path.len());
+        for region in path {
+            writer.name(region.as_str());
+        }
+        writer.finish()
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`CodecError`] when bytes are missing or a field is outside its range.
+    pub fn decode(bytes: Bytes) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(bytes);
+        let code = |field, at, found, expected| CodecError::Value { field, at, found, expected };
+        let version = reader.u8("topic version")?;
+        if version != VERSION {
+            return Err(code("topic version", 0, i64::from(version), "1"));
+        }
+        let lane = reader.u8("topic lane")?;
+        let lane = Lane::from_code(lane)
+            .ok_or_else(|| code("topic lane", 1, i64::from(lane), "0 to 3"))?;
+        let partitions = reader.u32("topic partitions")?;
+        let replication = match reader.u8("topic replication")? {
+            0 => Replication::Kept,
+            1 => Replication::Offered,
+            other => return Err(code("topic replication", 6, i64::from(other), "0 or 1")),
+        };
+        let name = reader.name("topic name")?;
+        let origin = reader.name("topic origin")?;
+        let origin_name = reader.name("topic name at its origin")?;
+        let hops = reader.length("topic path", HOPS_LIMIT)?;
+        let path =
+            (0..hops).map(|_| reader.name("topic path")).collect::<Result<Vec<_>, _>>()?;
+        reader.end()?;
+        Ok(Self { name, lane, partitions, origin, origin_name, path, replication })
+    }
+}
+
+/// Why a topic could not be added.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TopicError {
+    /// There are as many topics as a node may have.
+    #[error("topic {name} would be one more than the limit of {limit}")]
+    TooMany {
+        /// The topic refused.
+        name: TopicName,
+        /// Most topics.
+        limit: usize,
+    },
+    /// More partitions than a topic may have, or none.
+    #[error("topic {name} has {found} partitions, expected 1 to {PARTITIONS_LIMIT}")]
+    Partitions {
+        /// The topic refused.
+        name: TopicName,
+        /// Its partitions.
+        found: u32,
+    },
+    /// A topic of that name with another origin exists.
+    #[error("topic {name} exists with origin {origin}, the announced one has {found}")]
+    Origin {
+        /// The topic refused.
+        name: TopicName,
+        /// Origin of the existing one.
+        origin: RegionId,
+        /// Origin announced.
+        found: RegionId,
+    },
+    /// The name does not fit.
+    #[error("the topic cannot be named")]
+    Name(#[from] NameError),
+}
+
+/// Every topic of a hub.
+#[derive(Debug, Clone)]
+pub struct Topics {
+    region: RegionId,
+    topics: BTreeMap<TopicName, Topic>,
+}
+
+impl Topics {
+    /// The topics every hub of a region has, and the declared ones.
+    ///
+    /// # Errors
+    /// [`TopicError`] when a declared topic has no or too many partitions, or there are too many.
+    pub fn new(region: &RegionId, declared: &[TopicConfig]) -> Result<Self, TopicError> {
+        let mut topics = Self { region: region.clone(), topics: BTreeMap::new() };
+        for TopicConfig { name, lane, partitions } in declared {
+            topics.add_local(name.as_str(), *lane, *partitions, Replication::Offered)?;
+            let dead = format!("{name}.dead");
+            topics.add_local(&dead, Lane::Telemetry, *partitions, Replication::Offered)?;
+            let late = format!("{name}.late");
+            topics.add_local(&late, Lane::Telemetry, *partitions, Replication::Offered)?;
+        }
+        topics.add_local("alerts", Lane::Alerts, 8, Replication::Offered)?;
+        topics.add_local("_promises", Lane::State, 1, Replication::Offered)?;
+        for derived in ["stock", "conflicts", "late", "duplicates", "rejected"] {
+            let name = format!("inventory.{derived}");
+            topics.add_local(&name, Lane::State, 1, Replication::Kept)?;
+        }
+        Ok(topics)
+    }
+
+    fn add_local(
+        &mut self,
+        name: &str,
+        lane: Lane,
+        partitions: u32,
+        replication: Replication,
+    ) -> Result<(), TopicError> {
+        let name = TopicName::new(name)?;
+        let origin = self.region.clone();
+        let (origin_name, path) = (name.clone(), Vec::new());
+        self.add(Topic { name, lane, partitions, origin, origin_name, path, replication })
+    }
+
+    /// Adds a topic, or grows the partitions of one that exists.
+    ///
+    /// # Errors
+    /// [`TopicError`] when a limit is passed or the existing one has another origin.
+    pub fn add(&mut self, topic: Topic) -> Result<(), TopicError> {
+        if topic.partitions == 0 || topic.partitions > PARTITIONS_LIMIT {
+            return Err(TopicError::Partitions { name: topic.name, found: topic.partitions });
+        }
+        if let Some(known) = self.topics.get_mut(&topic.name) {
+            if (&known.origin, &known.origin_name) != (&topic.origin, &topic.origin_name) {
+                return Err(TopicError::Origin {
+                    name: topic.name,
+                    origin: known.origin.clone(),
+                    found: topic.origin,
+                });
+            }
+            known.partitions = known.partitions.max(topic.partitions);
+            return Ok(());
+        }
+        if self.topics.len() >= TOPICS_LIMIT {
+            return Err(TopicError::TooMany { name: topic.name, limit: TOPICS_LIMIT });
+        }
+        self.topics.insert(topic.name.clone(), topic);
+        Ok(())
+    }
+
+    /// Adds or grows the local topic of an offer that was checked; says whether anything changed.
+    ///
+    /// # Errors
+    /// [`TopicError`] when a limit is passed or another topic has the name already.
+    pub fn mirror(&mut self, name: &TopicName, offer: &Offer) -> Result<Mirror, TopicError> {
+        let partitions = offer.source.partition.get().saturating_add(1);
+        let before = self.topics.get(name).map_or(0, |known| known.partitions);
+        self.add(Topic {
+            name: name.clone(),
+            lane: offer.lane,
+            partitions,
+            origin: offer.origin.clone(),
+            origin_name: offer.origin_topic.clone(),
+            path: offer.path.clone(),
+            replication: Replication::Offered,
+        })?;
+        Ok(if partitions > before { Mirror::Changed } else { Mirror::Known })
+    }
+
+    /// A topic by its name here.
+    #[must_use]
+    pub fn get(&self, name: &TopicName) -> Option<&Topic> {
+        self.topics.get(name)
+    }
+
+    /// Every topic, ordered by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.values()
+    }
+}
+
+/// Whether announcing a topic changed the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mirror {
+    /// A topic or partition was added.
+    Changed,
+    /// It was known.
+    Known,
+}
+
+#[cfg(test)]
+mod tests {
+    use headland_event::{Offset, PartitionIndex, TopicPartition, mirrored_name};
+
+    use super::*;
+
+    fn region(name: &str) -> RegionId {
+        RegionId::new(name).unwrap()
+    }
+
+    fn topics() -> Topics {
+        let events = TopicConfig {
+            name: TopicName::new("inventory.events").unwrap(),
+            lane: Lane::State,
+            partitions: 2,
+        };
+        Topics::new(&region("eu"), &[events]).unwrap()
+    }
+
+    fn mirror(
+        topics: &mut Topics,
+        source: &str,
+        topic: &str,
+        path: &[&str],
+    ) -> Result<Mirror, TopicError> {
+        let path: Vec<RegionId> = path.iter().map(|name| region(name)).collect();
+        let topic = TopicName::new(topic).unwrap();
+        let offer = Offer {
+            source: TopicPartition::new(topic.clone(), PartitionIndex::new(1)),
+            origin: path.first().unwrap().clone(),
+            origin_topic: topic.clone(),
+            path,
+            lane: Lane::State,
+            start: Offset::new(0),
+            head: Offset::new(0),
+        };
+        topics.mirror(&mirrored_name(&region(source), &topic).unwrap(), &offer)
+    }
+
+    #[test]
+    fn a_mirror_is_new_once_and_known_the_second_time() {
+        let mut topics = topics();
+
+        let first = mirror(&mut topics, "us", "inventory.events", &["us"]).unwrap();
+        let second = mirror(&mut topics, "us", "inventory.events", &["us"]).unwrap();
+
+        assert_eq!((first, second), (Mirror::Changed, Mirror::Known));
+    }
+
+    #[test]
+    fn a_local_topic_that_looks_like_a_mirror_is_not_taken_for_one() {
+        let mut topics = topics();
+        topics.add_local("us.orders", Lane::State, 1, Replication::Offered).unwrap();
+
+        let error = mirror(&mut topics, "us", "orders", &["us"]).unwrap_err();
+
+        assert!(topics.get(&TopicName::new("us.orders").unwrap()).unwrap().is_local());
+        assert!(matches!(error, TopicError::Origin { .. }), "{error}");
+    }
+
+    #[test]
+    fn decode_of_encode_is_the_same_topic() {
+        let mut topics = topics();
+        mirror(&mut topics, "us", "air", &["ap", "us"]).unwrap();
+        let topic = topics.get(&TopicName::new("us.air").unwrap()).unwrap();
+
+        assert_eq!(Topic::decode(topic.encode()).as_ref(), Ok(topic));
+    }
+}

@@ -117,7 +117,7 @@ proptest! {
 
     #[test]
     fn any_order_of_arrival_gives_the_same_state_and_the_same_tables(
-        history in histories(90), turns in turns(),
+        history in histories(60), turns in turns(),
     ) {
         let one = Hub::after(&history, &history.interleaved(&turns));
         let others = [&history.journals[0], &history.journals[1], &history.journals[2]];
@@ -132,7 +132,7 @@ proptest! {
 
     #[test]
     fn tables_and_state_are_what_the_oracle_computes_from_the_set(
-        history in histories(90), turns in turns(),
+        history in histories(60), turns in turns(),
     ) {
         let expected = oracle::tables(&history.records);
 
@@ -174,7 +174,7 @@ proptest! {
 
     #[test]
     fn every_accepted_event_is_in_state_or_in_exactly_one_side_output(
-        history in histories_of_one_life(90), turns in turns(),
+        history in histories_of_one_life(60), turns in turns(),
     ) {
         let hub = Hub::after(&history, &history.interleaved(&turns));
 
@@ -201,7 +201,7 @@ proptest! {
 
     #[test]
     fn a_causal_successor_is_never_beaten_whatever_the_clocks(
-        history in histories_without_copies(90), turns in turns(),
+        history in histories_without_copies(60), turns in turns(),
     ) {
         let hub = Hub::after(&history, &history.interleaved(&turns));
 
@@ -215,7 +215,7 @@ proptest! {
 
     #[test]
     fn each_pair_of_concurrent_writes_is_reported_exactly_once(
-        history in histories_without_copies(90), turns in turns(),
+        history in histories_without_copies(60), turns in turns(),
     ) {
         let hub = Hub::after(&history, &history.interleaved(&turns));
 

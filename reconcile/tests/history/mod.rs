@@ -20,8 +20,8 @@ const DAY_MS: i64 = 86_400_000;
 /// One thing that happens at a hub.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
-    /// It takes an event in.
-    Ingest { hub: usize, partition: u32, verdict: &'static str, event: Draft },
+    /// It takes a batch in: events that share a context and a clock.
+    Ingest { hub: usize, partition: u32, batch: Vec<(&'static str, Draft)> },
     /// It receives up to `count` more records of a partition of another hub.
     Receive { hub: usize, from: usize, partition: u32, count: u64 },
     /// It loses its disk and goes on with a new incarnation and an empty journal.
@@ -60,9 +60,8 @@ fn steps() -> impl Strategy<Value = Step> {
         12 => Just("on-time"), 2 => Just("late"), 1 => Just("future"), 1 => Just("forbidden"),
     ];
     prop_oneof![
-        20 => (0..3_usize, 0..PARTITIONS, verdict, drafts()).prop_map(
-            |(hub, partition, verdict, event)| Step::Ingest { hub, partition, verdict, event }
-        ),
+        20 => (0..3_usize, 0..PARTITIONS, vec((verdict, drafts()), 1..4))
+            .prop_map(|(hub, partition, batch)| Step::Ingest { hub, partition, batch }),
         20 => (0..3_usize, 1..3_usize, 0..PARTITIONS, 1..6_u64).prop_map(
             |(hub, by, partition, count)| Step::Receive { hub, from: (hub + by) % 3, partition, count }
         ),
@@ -87,8 +86,8 @@ pub(crate) fn histories_of_one_life(length: usize) -> impl Strategy<Value = Hist
 pub(crate) fn histories_without_copies(length: usize) -> impl Strategy<Value = History> {
     (vec(steps(), 1..length), skews()).prop_map(|(mut steps, skews)| {
         for step in &mut steps {
-            if let Step::Ingest { event, .. } = step {
-                event.shared = None;
+            if let Step::Ingest { batch, .. } = step {
+                batch.iter_mut().for_each(|(_, event)| event.shared = None);
             }
         }
         run(&steps, skews)
@@ -113,23 +112,25 @@ fn run(steps: &[Step], skews: [i64; 3]) -> History {
     let mut records = Vec::new();
     for (now, step) in (1_300_000_000_000_i64..).step_by(1_000).zip(steps) {
         match step {
-            Step::Ingest { hub, partition, verdict, event } => {
+            Step::Ingest { hub, partition, batch } => {
                 let at = &mut hubs[*hub];
                 let actor = actor(*hub, at.life, *partition);
                 let log = logs.entry(actor.clone()).or_default();
-                let offset = log.len() as u64;
-                let index = records.len();
-                records.push(Record {
-                    actor: actor.clone(),
-                    offset,
-                    hlc: (now + skews[*hub], 0),
-                    context: at.ends.clone(),
-                    verdict,
-                    value: event.to_json(index),
-                });
-                log.push(index);
-                at.ends.insert(actor, offset + 1);
-                at.journal.push(index);
+                let context = at.ends.clone();
+                for (verdict, event) in batch {
+                    let index = records.len();
+                    records.push(Record {
+                        actor: actor.clone(),
+                        offset: log.len() as u64,
+                        hlc: (now + skews[*hub], 0),
+                        context: context.clone(),
+                        verdict,
+                        value: event.to_json(index),
+                    });
+                    log.push(index);
+                    at.journal.push(index);
+                }
+                at.ends.insert(actor, log.len() as u64);
             }
             Step::Receive { hub, from, partition, count } => {
                 let life = hubs[*from].life;

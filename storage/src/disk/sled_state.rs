@@ -2,9 +2,9 @@
 //!
 //! sled 0.34's `flush` orders writes but does not make them durable (`sync_file_range` only, and
 //! nothing at all for values large enough to get a file in `blobs`). So a *state mark* is a flush,
-//! then `fdatasync` on sled's files, and only then a marker file that names the commit. After any stop the cache counts as of its marker, whatever else reached the
-//! disk: replaying absolute values over later ones ends at the same state. A cache without a valid
-//! marker is deleted.
+//! then `fdatasync` on sled's files, and only then a marker file that names the commit. After any
+//! stop the cache counts as of its marker, whatever else reached the disk: replaying absolute
+//! values over later ones ends at the same state. A cache without a valid marker is deleted.
 //!
 //! ```text
 //! marker v1, 36 bytes:  magic "HLDMARK\n" │ version u16 1 │ reserved u16 0

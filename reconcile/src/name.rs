@@ -36,7 +36,10 @@ pub enum TextError {
 }
 
 macro_rules! text {
-    ($(#[$doc:meta])* $type:ident, $field:literal, $min:literal..=$max:literal, $separators:expr) => {
+    (
+        $(#[$doc:meta])*
+        $type:ident, $field:literal, $min:literal..=$max:literal, $separators:expr
+    ) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String")]

@@ -213,12 +213,12 @@ mod tests {
     proptest! {
         #[test]
         fn a_write_taken_back_leaves_what_would_be_without_it(
-            drawn in vec((0..3_u32, 0..5_i64, vec(0..6_u64, 3)), 1..12), gone in 0..12_usize,
+            drawn in vec((0..3_usize, 0..5_i64, vec(0..6_u64, 3)), 1..12), gone in 0..12_usize,
         ) {
-            let writes: Vec<Write<i64>> = (0..).zip(&drawn).map(|(offset, (partition, wall, ends))| {
-                let seen: Vec<_> = ["ap", "eu", "us"].into_iter().zip(ends.iter().copied()).collect();
-                let region = ["ap", "eu", "us"][*partition as usize];
-                write(position(region, 0, offset), *wall, &seen)
+            let regions = ["ap", "eu", "us"];
+            let writes: Vec<_> = (0..).zip(&drawn).map(|(offset, (region, wall, ends))| {
+                let seen: Vec<_> = regions.into_iter().zip(ends.iter().copied()).collect();
+                write(position(regions[*region], 0, offset), *wall, &seen)
             }).collect();
             let gone = gone % writes.len();
             let (mut all, mut without) = (Register::default(), Register::default());

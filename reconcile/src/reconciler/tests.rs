@@ -33,9 +33,8 @@ fn config() -> Config {
 }
 
 fn event(id: &str, kind: &str, rest: &str) -> String {
-    format!(
-        r#"{{"id":"{id}","kind":"{kind}","device":"d","sku":"s",{rest},"time":"2010-12-01T08:26:00Z"}}"#
-    )
+    let time = "2010-12-01T08:26:00Z";
+    format!(r#"{{"id":"{id}","kind":"{kind}","device":"d","sku":"s",{rest},"time":"{time}"}}"#)
 }
 
 fn moved(id: &str, kind: &str, quantity: i64) -> String {

@@ -63,7 +63,10 @@ fn steps() -> impl Strategy<Value = Step> {
         20 => (0..3_usize, 0..PARTITIONS, vec((verdict, drafts()), 1..4))
             .prop_map(|(hub, partition, batch)| Step::Ingest { hub, partition, batch }),
         20 => (0..3_usize, 1..3_usize, 0..PARTITIONS, 1..6_u64).prop_map(
-            |(hub, by, partition, count)| Step::Receive { hub, from: (hub + by) % 3, partition, count }
+            |(hub, by, partition, count)| {
+                let from = (hub + by) % 3;
+                Step::Receive { hub, from, partition, count }
+            }
         ),
         1 => (0..3_usize).prop_map(|hub| Step::Restart { hub }),
     ]

@@ -123,12 +123,13 @@ mod tests {
 
     #[test]
     fn an_offer_that_has_been_here_is_refused_as_a_loop_whatever_its_name() {
-        let renamed = offer("harmless", &["us", "eu"], "us");
+        let renamed = offer("harmless", &["us", "ap", "eu"], "us");
 
-        let refusal = check_offer(&region("us"), &hub("eu"), &renamed).unwrap_err();
-
-        assert_eq!(refusal.code(), RefusalCode::Loop);
-        assert_eq!(check_offer(&region("ap"), &hub("eu"), &renamed), Ok(()));
+        for origin_or_hop in ["us", "ap"] {
+            let refusal = check_offer(&region(origin_or_hop), &hub("eu"), &renamed).unwrap_err();
+            assert_eq!(refusal.code(), RefusalCode::Loop);
+        }
+        assert_eq!(check_offer(&region("sa"), &hub("eu"), &renamed), Ok(()));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use headland_event::{ChannelEpoch, EventTime, TopicName};
+use headland_event::clock::Actor;
+use headland_event::{
+    ChannelEpoch, EventTime, Hlc, Incarnation, PartitionIndex, Stamp, TopicName, VectorClock,
+};
 
 use super::*;
 use crate::frame::{Ack, Announce, ChannelEnd, HOPS_LIMIT, Head, Keepalive, Position};
@@ -417,6 +420,30 @@ fn a_hole_in_our_log_is_named_and_never_skipped() {
 }
 
 #[test]
+fn an_entry_whose_stamp_leaves_no_room_in_a_frame_ends_its_channel() {
+    let mut host = flowing_agent(Log::new("t", Lane::State, 1, 10), 0);
+    let actor = |raw| Actor {
+        region: region(&"r".repeat(64)),
+        incarnation: Incarnation::new(1, 1),
+        partition: PartitionIndex::new(raw),
+    };
+    let mut context = VectorClock::new();
+    (0..2_000).for_each(|raw| context.advance(&actor(raw), Offset::new(1)));
+    let mut large = entry(0, (1 << 20) - 64);
+    let hlc = Hlc::new(EventTime::from_millis(0), 0);
+    let (offset, verdicts) = (Offset::new(0), Vec::new());
+    large.stamp = Some(Stamp { actor: actor(0), offset, hlc, context, verdicts });
+
+    host.link.on_entries(FIRST, vec![large]);
+    host.drain();
+
+    let Some(LinkOutput::OfferRefused { refusal, .. }) = host.seen.last() else {
+        panic!("not refused: {:?}", host.seen)
+    };
+    assert_eq!(refusal.code(), RefusalCode::EntryTooLarge);
+}
+
+#[test]
 fn an_acknowledgement_of_what_was_never_sent_is_refused() {
     let mut host = flowing_agent(Log::new("t", Lane::State, 9, 10), 0);
 
@@ -427,7 +454,7 @@ fn an_acknowledgement_of_what_was_never_sent_is_refused() {
 
 #[test]
 fn a_position_of_an_epoch_that_is_over_or_outside_what_is_in_flight_is_refused() {
-    for frame in [position(1, 0), position(2, 4)] {
+    for frame in [position(1, 3), position(2, 2), position(2, 4)] {
         let mut host = flowing_agent(Log::new("t", Lane::State, 9, 10), 3);
 
         feed(&mut host, &frame);
@@ -458,6 +485,51 @@ fn an_offer_the_caller_refuses_does_not_flow() {
     let refused = LinkOutput::OfferRefused { channel: FIRST, refusal };
     assert_eq!(pair.agent.seen.last(), Some(&refused));
     assert!(pair.agent.reads.is_empty());
+}
+
+#[test]
+fn a_channel_refused_while_it_is_read_gives_its_room_to_others() {
+    let mut host = Host::new(Link::new(config(agent(), hub("eu")), 1, start()));
+    feed(&mut host, &Frame::Hello(config(hub("eu"), agent()).hello));
+    for (raw, name) in [(0, "a"), (1, "b"), (2, "c")] {
+        let channel = host.offer(Log::new(name, Lane::State, 3, 10));
+        assert_eq!(channel, ChannelId::new(raw));
+        let (epoch, next) = (ChannelEpoch::new(1), Offset::new(0));
+        feed(&mut host, &Frame::Position(Position { channel, epoch, next }));
+    }
+    let asked: Vec<u32> = host.reads.drain(..).map(|(channel, ..)| channel.get()).collect();
+    assert_eq!(asked, [0, 1], "two reads of a lane at a time");
+
+    for raw in [0, 1] {
+        let refusal = Refusal::new(RefusalCode::NotAuthorised, "");
+        feed(
+            &mut host,
+            &Frame::Refuse(Refuse { scope: Scope::Yours(ChannelId::new(raw)), refusal }),
+        );
+    }
+    host.link.on_entries(FIRST, vec![entry(0, 10)]);
+    host.drain();
+
+    assert_eq!(host.reads, [(ChannelId::new(2), Offset::new(0), ByteCount::new(1_024))]);
+    assert!(host.outgoing().iter().all(|frame| !matches!(frame, Frame::Data(_))));
+}
+
+#[test]
+fn a_promise_leaves_out_channels_that_were_refused_here() {
+    let mut host = ready_hub();
+    for channel in [0, 1] {
+        feed(&mut host, &announce(channel, &Log::new("t", Lane::State, 3, 10)));
+    }
+    host.link.refuse(FIRST, Refusal::new(RefusalCode::UnknownTopic, "t"));
+    let end = |raw| ChannelEnd { channel: ChannelId::new(raw), end: Offset::new(3) };
+    let topic = TopicName::new("t").unwrap();
+    let watermark = EventTime::from_millis(900);
+
+    let ends = vec![end(0), end(1)];
+    feed(&mut host, &Frame::Promise(ChannelPromise { topic: topic.clone(), watermark, ends }));
+
+    let kept = ChannelPromise { topic, watermark, ends: vec![end(1)] };
+    assert_eq!(host.seen.last(), Some(&LinkOutput::Promised(kept)));
 }
 
 #[test]

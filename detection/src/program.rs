@@ -1,0 +1,150 @@
+//! A compiled rule file: its source tables and its rules.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::plan::Rule;
+use crate::query;
+use crate::sql::error::{Fault, Hint, SqlError, SqlErrorReason};
+use crate::sql::statement::{self, CreateTable, Insert, Statement};
+use crate::table::{Table, TableId};
+
+/// A compiled rule file. A clone shares everything.
+#[derive(Debug, Clone)]
+pub struct Program {
+    tables: Arc<[Table]>,
+    rules: Arc<[Rule]>,
+}
+
+impl Program {
+    /// Compiles a rule file; `file` is how errors name it, nothing is read.
+    ///
+    /// The order of statements does not matter. A table that an INSERT writes is a target; every
+    /// other table is a source.
+    ///
+    /// # Errors
+    /// [`SqlError`] for the first mistake, with its line and column.
+    pub fn compile(file: &str, sql: &str) -> Result<Self, SqlError> {
+        compile(sql).map_err(|fault| fault.within(file))
+    }
+
+    /// The source tables in the order of their declaration.
+    #[must_use]
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// The source table of an id of this program.
+    ///
+    /// # Panics
+    /// When the id is another program's and this one has fewer tables.
+    #[must_use]
+    pub fn table(&self, id: TableId) -> &Table {
+        let table = self.tables.get(id.index());
+        #[expect(clippy::expect_used, reason = "ids are made by the program that owns the tables")]
+        table.expect("an id names a table of its own program")
+    }
+
+    /// The id of the source table called `name`; O(tables).
+    #[must_use]
+    pub fn table_id(&self, name: &str) -> Option<TableId> {
+        self.tables.iter().position(|table| &**table.name() == name).map(TableId::new)
+    }
+
+    /// The rules in the order of their INSERT statements.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+}
+
+fn compile(sql: &str) -> Result<Program, Fault> {
+    let mut declared = Vec::new();
+    let mut inserts = Vec::new();
+    for statement in statement::parse(sql)? {
+        match statement {
+            Statement::CreateTable(table) => declared.push(table),
+            Statement::Insert(insert) => inserts.push(insert),
+        }
+    }
+    let catalog = Catalog::new(&declared, &inserts)?;
+    let mut rules = Vec::with_capacity(inserts.len());
+    for insert in &inserts {
+        let target = catalog.target(insert)?;
+        rules.push(query::compile(insert, target, &catalog)?);
+    }
+    Ok(Program { tables: Arc::from(catalog.sources), rules: Arc::from(rules) })
+}
+
+/// The tables of a file while its queries are compiled.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    sources: Vec<Table>,
+    targets: BTreeMap<String, Table>,
+}
+
+impl Catalog {
+    fn new(declared: &[CreateTable], inserts: &[Insert]) -> Result<Self, Fault> {
+        let target_names = target_lines(inserts)?;
+        let mut lines: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut catalog = Self { sources: Vec::new(), targets: BTreeMap::new() };
+        for table in declared {
+            let (name, start) = (table.name.value.as_str(), table.name.span.start);
+            if let Some(first_line) = lines.insert(name, start.line) {
+                let (what, name) = ("table", name.to_owned());
+                let reason = SqlErrorReason::Duplicate { what, name, first_line };
+                return Err(Fault::new(start, reason));
+            }
+            let compiled = Table::compile(table)?;
+            if target_names.contains_key(name) {
+                catalog.targets.insert(name.to_owned(), compiled);
+            } else {
+                catalog.sources.push(compiled);
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// The source table called `name`.
+    pub(crate) fn source(&self, name: &str) -> Option<(TableId, &Table)> {
+        let mut tables = self.sources.iter().enumerate();
+        let (index, table) = tables.find(|(_, table)| &**table.name() == name)?;
+        Some((TableId::new(index), table))
+    }
+
+    /// The names of all source tables.
+    pub(crate) fn source_names(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().map(|table| &**table.name())
+    }
+
+    /// Whether a rule inserts into the table called `name`.
+    pub(crate) fn is_target(&self, name: &str) -> bool {
+        self.targets.contains_key(name)
+    }
+
+    fn target(&self, insert: &Insert) -> Result<&Table, Fault> {
+        let name = &insert.target.value;
+        self.targets.get(name).ok_or_else(|| {
+            let known = self.source_names().chain(self.targets.keys().map(String::as_str));
+            let hint = Hint::new(name, known);
+            let reason = SqlErrorReason::UnknownTable { name: name.clone(), hint };
+            Fault::new(insert.target.span.start, reason)
+        })
+    }
+}
+
+/// The names rules insert into: a rule is named by its target, so that no two may share one.
+fn target_lines(inserts: &[Insert]) -> Result<BTreeMap<&str, u64>, Fault> {
+    let mut lines = BTreeMap::new();
+    for Insert { target, query: _ } in inserts {
+        let start = target.span.start;
+        if let Some(first_line) = lines.insert(target.value.as_str(), start.line) {
+            let (what, name) = ("the target of a rule,", target.value.clone());
+            return Err(Fault::new(start, SqlErrorReason::Duplicate { what, name, first_line }));
+        }
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests;

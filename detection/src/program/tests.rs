@@ -1,0 +1,289 @@
+//! What compiles, and what is said about what does not.
+
+use super::*;
+use crate::value::DataType;
+
+/// Lines 1 to 5 of every file below; what a test adds starts on line 6.
+const TABLES: &str = "\
+CREATE TABLE air_readings (station STRING, ts TIMESTAMP(3), pm25 DOUBLE, n INT, total BIGINT,
+  ok BOOLEAN, WATERMARK FOR ts AS ts - INTERVAL '1' HOUR) WITH ('topic' = 'air', 'key' = 'station');
+CREATE TABLE plain (a STRING, ts TIMESTAMP(3)) WITH ('topic' = 'plain');
+CREATE TABLE high (station STRING, until TIMESTAMP(3), pm25 DOUBLE) WITH ('topic' = 'alerts');
+CREATE TABLE seen (station STRING) WITH ('topic' = 'alerts');
+";
+
+const WINDOWS: &str = "FROM TABLE(TUMBLE(TABLE air_readings, DESCRIPTOR(ts), INTERVAL '3' HOURS))";
+
+fn compiled(sql: &str) -> Program {
+    Program::compile("rules.sql", &format!("{TABLES}{sql}")).unwrap()
+}
+
+fn refusal(sql: &str) -> String {
+    Program::compile("rules.sql", &format!("{TABLES}{sql}")).unwrap_err().to_string()
+}
+
+/// The refusal of an expression in WHERE, without file and line: it starts in column 51.
+fn refused_where(condition: &str) -> String {
+    let sql = format!("INSERT INTO seen SELECT station FROM air_readings WHERE {condition}");
+    let refusal = refusal(&sql);
+    refusal.strip_prefix("rules.sql:6:").unwrap_or(&refusal).to_owned()
+}
+
+#[test]
+fn a_file_becomes_source_tables_and_rules_named_by_their_targets() {
+    let program = compiled(
+        "INSERT INTO seen SELECT station FROM air_readings;\nINSERT INTO high SELECT a, ts, 1 FROM \
+         plain;",
+    );
+
+    let tables: Vec<_> = program.tables().iter().map(|table| &**table.name()).collect();
+    let rules: Vec<_> = program.rules().iter().map(|rule| &**rule.name()).collect();
+    assert_eq!(tables, ["air_readings", "plain"]);
+    assert_eq!(rules, ["seen", "high"]);
+    assert_eq!(program.rules()[1].source(), program.table_id("plain").unwrap());
+}
+
+#[test]
+fn an_unknown_column_is_placed_and_the_one_that_was_meant_is_named() {
+    assert_eq!(
+        refusal("INSERT INTO seen\nSELECT station\nFROM air_readings\nWHERE ok AND pm52 > 120"),
+        "rules.sql:9:14: unknown column \"pm52\" in table air_readings, did you mean \"pm25\"?"
+    );
+    assert_eq!(
+        refusal(&format!(
+            "INSERT INTO seen SELECT humidity {WINDOWS}\nGROUP BY window_start, window_end"
+        )),
+        "rules.sql:6:25: unknown column \"humidity\" in table air_readings, known are station, ts, \
+         pm25, n, total, ok"
+    );
+    assert_eq!(refused_where("r.n > 1"), "57: unknown table \"r\", known are air_readings");
+}
+
+#[test]
+fn an_unknown_table_is_placed_whether_read_or_written() {
+    assert_eq!(
+        refusal("INSERT INTO seen SELECT station FROM air_reading"),
+        "rules.sql:6:38: unknown table \"air_reading\", did you mean \"air_readings\"?"
+    );
+    assert_eq!(
+        refusal("INSERT INTO sene SELECT station FROM air_readings"),
+        "rules.sql:6:13: unknown table \"sene\", did you mean \"seen\"?"
+    );
+}
+
+#[test]
+fn operands_of_the_wrong_type_are_refused() {
+    assert_eq!(
+        refused_where("pm25 > 'high'"),
+        "64: the right side of > is STRING, expected DOUBLE"
+    );
+    assert_eq!(
+        refused_where("station + 1 = 2"),
+        "57: the left side of + is STRING, expected a number"
+    );
+    assert_eq!(refused_where("NOT n"), "61: the operand of NOT is INT, expected BOOLEAN");
+    assert_eq!(refused_where("n"), "57: the condition of WHERE is INT, expected BOOLEAN");
+    assert_eq!(refused_where("n LIKE '1%'"), "57: the left side of LIKE is INT, expected STRING");
+    assert_eq!(refused_where("station IN ('a', 2)"), "74: an item of IN is INT, expected STRING");
+    assert_eq!(
+        refused_where("CASE WHEN ok THEN 1 ELSE 'x' END = 1"),
+        "82: the value of ELSE is STRING, expected INT"
+    );
+    assert_eq!(
+        refused_where("ts > TIMESTAMP '2013-03-01'"),
+        "72: the literal is `TIMESTAMP '2013-03-01'`, expected TIMESTAMP 'RFC 3339 or YYYY-MM-DD \
+         HH:MM:SS[.fff]'"
+    );
+}
+
+#[test]
+fn functions_are_refused_by_name_and_by_their_arguments() {
+    assert_eq!(
+        refused_where("UPER(station) = 'A'"),
+        "57: unknown function \"UPER\", did you mean \"UPPER\"?"
+    );
+    assert_eq!(
+        refused_where("UPPER(n) = 'A'"),
+        "63: the argument of UPPER is INT, expected STRING"
+    );
+    assert_eq!(
+        refused_where("ABS(n, 1) = 1"),
+        "57: the number of arguments of ABS is 2, expected 1"
+    );
+    assert_eq!(
+        refused_where("AVG(pm25) > 1"),
+        "57: aggregate AVG can stand only in SELECT or HAVING of a query with windows"
+    );
+    assert_eq!(
+        refusal(&format!(
+            "INSERT INTO high SELECT station, window_end, SUM(station) {WINDOWS}\n\
+             GROUP BY station, window_start, window_end"
+        )),
+        "rules.sql:6:50: the argument of SUM is STRING, expected a number"
+    );
+    assert_eq!(
+        refusal(&format!(
+            "INSERT INTO high SELECT station, window_end, SUM(DISTINCT n) {WINDOWS}\n\
+             GROUP BY station, window_start, window_end"
+        )),
+        "rules.sql:6:46: DISTINCT of SUM is not supported yet; supported: a call with arguments \
+         only"
+    );
+}
+
+#[test]
+fn what_flink_knows_and_headland_does_not_is_named_with_what_is_supported() {
+    for function in ["HOP", "SESSION", "CUMULATE"] {
+        assert_eq!(
+            refusal(&format!(
+                "INSERT INTO seen SELECT station FROM TABLE(\n{function}(TABLE air_readings \
+                 PARTITION BY station, DESCRIPTOR(ts), INTERVAL '1' HOUR))"
+            )),
+            format!(
+                "rules.sql:7:1: the windowing function {function} is not supported yet; \
+                 supported: TUMBLE"
+            )
+        );
+    }
+    assert_eq!(
+        refusal("INSERT INTO seen SELECT station FROM air_readings\nJOIN plain ON a = station"),
+        "rules.sql:7:6: a join is not supported yet; supported: FROM table and FROM \
+         TABLE(TUMBLE(TABLE table, DESCRIPTOR(column), INTERVAL 'n' UNIT))"
+    );
+    assert_eq!(
+        refusal("INSERT INTO seen SELECT DISTINCT station FROM air_readings"),
+        "rules.sql:6:18: SELECT DISTINCT is not supported yet; supported: SELECT … FROM … [WHERE \
+         …] [GROUP BY …] [HAVING …]"
+    );
+    assert_eq!(
+        refusal("INSERT INTO seen SELECT station FROM air_readings GROUP BY\nstation"),
+        "rules.sql:7:1: GROUP BY or HAVING without windows is not supported yet; supported: GROUP \
+         BY over FROM TABLE(TUMBLE(…))"
+    );
+    assert!(refused_where("CAST(n AS BIGINT) = 1").starts_with("62: `CAST(n AS BIGINT)` is not"));
+}
+
+#[test]
+fn a_window_needs_a_watermark_and_its_column() {
+    assert_eq!(
+        refusal(
+            "INSERT INTO seen SELECT a FROM TABLE(TUMBLE(TABLE plain, DESCRIPTOR(ts), INTERVAL '1' \
+             HOUR))\nGROUP BY a, window_start, window_end"
+        ),
+        "rules.sql:6:69: the column of DESCRIPTOR is ts, expected a column with a WATERMARK, which \
+         table plain does not declare"
+    );
+    assert_eq!(
+        refusal(
+            "INSERT INTO seen SELECT station FROM TABLE(TUMBLE(TABLE air_readings, \
+             DESCRIPTOR(pm25), INTERVAL '1' HOUR))\nGROUP BY station, window_start, window_end"
+        ),
+        "rules.sql:6:82: the column of DESCRIPTOR is pm25, expected the event-time column ts"
+    );
+    assert_eq!(
+        refusal(
+            "INSERT INTO seen SELECT station FROM TABLE(TUMBLE(TABLE air_readings, \
+             DESCRIPTOR(ts),\n INTERVAL '0' HOUR))\nGROUP BY station, window_start, window_end"
+        ),
+        "rules.sql:7:11: the size of a window is `INTERVAL '0' HOUR`, expected 1 millisecond \
+         or more"
+    );
+    assert_eq!(
+        refusal(
+            "INSERT INTO seen SELECT station FROM TABLE(TUMBLE(TABLE air_readings, \
+             DESCRIPTOR(ts),\n INTERVAL '1' MONTH))\nGROUP BY station, window_start, window_end"
+        ),
+        "rules.sql:7:11: the size of a window is `INTERVAL '1' MONTH`, expected INTERVAL 'n' \
+         SECOND, MINUTE, HOUR or DAY"
+    );
+}
+
+#[test]
+fn groups_must_name_the_window_and_every_column_that_is_selected() {
+    assert_eq!(
+        refusal(&format!(
+            "INSERT INTO seen SELECT station {WINDOWS}\nGROUP BY station, window_start"
+        )),
+        "rules.sql:7:10: GROUP BY of a query with windows lacks window_end"
+    );
+    assert_eq!(
+        refusal(&format!(
+            "INSERT INTO high SELECT station, window_end,\n pm25 {WINDOWS}\n\
+             GROUP BY station, window_start, window_end"
+        )),
+        "rules.sql:7:2: column \"pm25\" is neither in GROUP BY nor inside an aggregate"
+    );
+}
+
+#[test]
+fn a_result_must_fit_the_columns_of_its_target() {
+    assert_eq!(
+        refusal("INSERT INTO seen SELECT station, n FROM air_readings"),
+        "rules.sql:6:34: the number of columns inserted into table seen is 2, expected 1"
+    );
+    assert_eq!(
+        refusal("INSERT INTO seen SELECT n FROM air_readings"),
+        "rules.sql:6:25: the value for column station of table seen is INT, expected STRING"
+    );
+    assert_eq!(
+        compiled("INSERT INTO high SELECT station, ts, n FROM air_readings").rules()[0]
+            .schema()
+            .columns()[2]
+            .data_type(),
+        DataType::Double,
+        "an INT widens to the DOUBLE of the target"
+    );
+}
+
+#[test]
+fn a_name_has_one_meaning() {
+    assert_eq!(
+        refusal("CREATE TABLE plain (b INT) WITH ('topic' = 'x')"),
+        "rules.sql:6:14: table \"plain\" appears twice; it was first named on line 3"
+    );
+    assert_eq!(
+        refusal(
+            "INSERT INTO seen SELECT a FROM plain;\nINSERT INTO seen SELECT station FROM \
+             air_readings"
+        ),
+        "rules.sql:7:13: the target of a rule, \"seen\" appears twice; it was first named on line 6"
+    );
+    assert_eq!(
+        refusal(
+            "INSERT INTO seen SELECT a FROM plain;\n\
+             INSERT INTO high SELECT station, NULL, 1 FROM seen"
+        ),
+        "rules.sql:7:47: reading table seen, which a rule inserts into, is not supported yet; \
+         supported: tables that no rule inserts into"
+    );
+}
+
+#[test]
+fn a_double_quoted_text_is_refused_with_both_things_it_may_have_meant() {
+    assert_eq!(
+        refused_where("station = \"Dongsi\""),
+        "67: the literal is \"Dongsi\", expected 'text' in single quotes or `name` in backquotes"
+    );
+}
+
+#[test]
+fn a_long_chain_of_and_compiles_and_a_long_sum_is_refused() {
+    let chain = vec!["n > 1"; 900].join(" AND ");
+    let sum = vec!["n"; 1_900].join(" + ");
+
+    let sql = format!("INSERT INTO seen SELECT station FROM air_readings WHERE {chain}");
+
+    assert_eq!(compiled(&sql).rules().len(), 1);
+    assert!(refused_where(&format!("{sum} > 1")).ends_with("longer than its limit of 200"));
+    assert!(refused_where(&vec!["n"; 1_900].join(" | ")).contains("is not supported yet"));
+}
+
+#[test]
+fn one_expression_may_be_written_in_two_ways_and_is_still_the_key() {
+    let program = compiled(&format!(
+        "INSERT INTO high SELECT UPPER(r.station), window_end, (n + 1) * COUNT(*) {WINDOWS} AS r\n\
+         GROUP BY upper(station), window_start, window_end, n + 1"
+    ));
+
+    assert_eq!(program.rules().len(), 1);
+}

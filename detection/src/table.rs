@@ -1,0 +1,382 @@
+//! Declared tables: schema, topic, format and event time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headland_event::{EventTime, Severity, TopicName};
+use sqlparser::ast::Ident;
+
+use crate::sql::error::{Fault, Hint, SqlErrorReason};
+use crate::sql::statement::{CreateTable, TableOption, Watermark};
+use crate::value::{Column, DataType, Row, Schema};
+
+/// Keys that WITH takes.
+const OPTIONS: [&str; 6] = ["topic", "format", "key", "severity", "alert.key", "alert.window"];
+
+/// Names a source table within one [`Program`](crate::Program).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableId(usize);
+
+impl TableId {
+    pub(crate) const fn new(index: usize) -> Self {
+        Self(index)
+    }
+
+    /// The table's place among the program's source tables, from 0.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// How a line of a topic holds a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object per line.
+    Json,
+    /// Comma-separated values by RFC 4180, one record per line.
+    Csv,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+        })
+    }
+}
+
+/// The column of event time and how far the watermark stays behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct EventTimeColumn {
+    index: usize,
+    delay: Duration,
+}
+
+/// A table as CREATE TABLE declared it.
+#[derive(Debug, Clone)]
+pub struct Table {
+    name: Arc<str>,
+    schema: Schema,
+    topic: TopicName,
+    format: Format,
+    key: Option<usize>,
+    event_time: Option<EventTimeColumn>,
+    severity: Severity,
+    alert_key: Option<usize>,
+    alert_window: Option<usize>,
+}
+
+impl Table {
+    /// The table's name.
+    #[must_use]
+    pub const fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Its columns.
+    #[must_use]
+    pub const fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The topic its rows come from or go to.
+    #[must_use]
+    pub const fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// How a line holds a row; JSON when WITH does not say.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Where the column stands that is the key of the topic's records, from 0.
+    #[must_use]
+    pub const fn key_index(&self) -> Option<usize> {
+        self.key
+    }
+
+    /// The key of a row's record as text; none when the table has no key or the row's is NULL.
+    #[must_use]
+    pub fn key_of(&self, row: &Row) -> Option<String> {
+        let value = row.values().get(self.key?)?;
+        (!value.is_null()).then(|| value.to_string())
+    }
+
+    /// Where the event-time column stands, from 0.
+    #[must_use]
+    pub fn event_time_index(&self) -> Option<usize> {
+        self.event_time.map(|column| column.index)
+    }
+
+    /// How far the table's watermark stays behind the latest event time.
+    #[must_use]
+    pub fn delay(&self) -> Option<Duration> {
+        self.event_time.map(|column| column.delay)
+    }
+
+    /// The event time of a row; none when the table has no event time or the row's is NULL.
+    #[must_use]
+    pub fn event_time_of(&self, row: &Row) -> Option<EventTime> {
+        use crate::value::Value;
+        match row.values().get(self.event_time?.index)? {
+            Value::Timestamp(time) => Some(*time),
+            Value::Null
+            | Value::Boolean(_)
+            | Value::Integer(_)
+            | Value::Double(_)
+            | Value::Text(_) => None,
+        }
+    }
+
+    pub(crate) const fn severity(&self) -> Severity {
+        self.severity
+    }
+
+    pub(crate) const fn alert_key(&self) -> Option<usize> {
+        self.alert_key
+    }
+
+    pub(crate) const fn alert_window(&self) -> Option<usize> {
+        self.alert_window
+    }
+
+    /// Checks a declaration by itself.
+    pub(crate) fn compile(declared: &CreateTable) -> Result<Self, Fault> {
+        let schema = schema(declared)?;
+        let event_time = declared
+            .watermark
+            .as_ref()
+            .map(|watermark| event_time(watermark, declared, &schema))
+            .transpose()?;
+        let options = Options { declared, schema: &schema };
+        options.check_keys()?;
+        Ok(Self {
+            name: Arc::from(declared.name.value.as_str()),
+            topic: options.topic()?,
+            format: options.format()?,
+            key: options.column("key")?,
+            event_time,
+            severity: options.severity()?,
+            alert_key: options.column("alert.key")?,
+            alert_window: options.column("alert.window")?,
+            schema,
+        })
+    }
+}
+
+fn schema(declared: &CreateTable) -> Result<Schema, Fault> {
+    let mut columns = Vec::with_capacity(declared.columns.len());
+    for (index, (name, data_type)) in declared.columns.iter().enumerate() {
+        let earlier = declared.columns.iter().take(index).find(|(n, _)| n.value == name.value);
+        if let Some((first, _)) = earlier {
+            let first_line = first.span.start.line;
+            let name_text = name.value.clone();
+            let reason = SqlErrorReason::Duplicate { what: "column", name: name_text, first_line };
+            return Err(Fault::new(name.span.start, reason));
+        }
+        columns.push(Column::new(&name.value, *data_type));
+    }
+    if columns.is_empty() {
+        let subject = format!("table {}", declared.name);
+        let reason = SqlErrorReason::Missing { subject, missing: "a column".to_owned() };
+        return Err(Fault::new(declared.name.span.start, reason));
+    }
+    Ok(Schema::new(columns))
+}
+
+fn event_time(
+    watermark: &Watermark,
+    declared: &CreateTable,
+    schema: &Schema,
+) -> Result<EventTimeColumn, Fault> {
+    let Watermark { column, delay } = watermark;
+    let at = column.span.start;
+    let index = schema
+        .index_of(&column.value)
+        .ok_or_else(|| Fault::new(at, unknown_column(&column.value, &declared.name, schema)))?;
+    let data_type = schema.columns().get(index).map(Column::data_type);
+    match data_type {
+        Some(DataType::Timestamp) => Ok(EventTimeColumn { index, delay: *delay }),
+        Some(other) => {
+            let subject = format!("event-time column {column}");
+            let reason = SqlErrorReason::mismatch(subject, other, DataType::Timestamp);
+            Err(Fault::new(at, reason))
+        }
+        None => Err(Fault::new(at, unknown_column(&column.value, &declared.name, schema))),
+    }
+}
+
+/// The error for a column that `table` does not have.
+pub(crate) fn unknown_column(name: &str, table: &Ident, schema: &Schema) -> SqlErrorReason {
+    let known = schema.columns().iter().map(|column| &**column.name());
+    SqlErrorReason::UnknownColumn {
+        name: name.to_owned(),
+        table: table.value.clone(),
+        hint: Hint::new(name, known),
+    }
+}
+
+struct Options<'a> {
+    declared: &'a CreateTable,
+    schema: &'a Schema,
+}
+
+impl Options<'_> {
+    fn get(&self, key: &str) -> Option<&TableOption> {
+        self.declared.options.iter().find(|option| option.key == key)
+    }
+
+    fn check_keys(&self) -> Result<(), Fault> {
+        for (index, option) in self.declared.options.iter().enumerate() {
+            let earlier = self.declared.options.iter().take(index).find(|o| o.key == option.key);
+            let name = option.key.clone();
+            let reason = if let Some(first) = earlier {
+                let first_line = first.key_at.line;
+                SqlErrorReason::Duplicate { what: "option", name, first_line }
+            } else if OPTIONS.contains(&name.as_str()) {
+                continue;
+            } else {
+                let hint = Hint::new(&name, OPTIONS.into_iter());
+                let table = self.declared.name.value.clone();
+                SqlErrorReason::UnknownOption { name, table, hint }
+            };
+            return Err(Fault::new(option.key_at, reason));
+        }
+        Ok(())
+    }
+
+    fn topic(&self) -> Result<TopicName, Fault> {
+        let Some(option) = self.get("topic") else {
+            let subject = format!("table {}", self.declared.name);
+            let missing = "the option 'topic' in WITH".to_owned();
+            let reason = SqlErrorReason::Missing { subject, missing };
+            return Err(Fault::new(self.declared.name.span.start, reason));
+        };
+        TopicName::new(&option.value).map_err(|error| {
+            let found = format!("{:?}", error.found);
+            let reason = SqlErrorReason::mismatch("option 'topic'", found, error.expected);
+            Fault::new(option.value_at, reason)
+        })
+    }
+
+    fn format(&self) -> Result<Format, Fault> {
+        let Some(option) = self.get("format") else { return Ok(Format::Json) };
+        match option.value.as_str() {
+            "json" => Ok(Format::Json),
+            "csv" => Ok(Format::Csv),
+            other => {
+                let found = format!("{other:?}");
+                let reason = SqlErrorReason::mismatch("option 'format'", found, "json or csv");
+                Err(Fault::new(option.value_at, reason))
+            }
+        }
+    }
+
+    fn severity(&self) -> Result<Severity, Fault> {
+        let Some(option) = self.get("severity") else { return Ok(Severity::default()) };
+        option.value.parse().map_err(|_| {
+            let found = format!("{:?}", option.value);
+            let expected = "info, warning or critical";
+            let reason = SqlErrorReason::mismatch("option 'severity'", found, expected);
+            Fault::new(option.value_at, reason)
+        })
+    }
+
+    fn column(&self, key: &str) -> Result<Option<usize>, Fault> {
+        let Some(option) = self.get(key) else { return Ok(None) };
+        let reason = || unknown_column(&option.value, &self.declared.name, self.schema);
+        let index = self.schema.index_of(&option.value);
+        index.map(Some).ok_or_else(|| Fault::new(option.value_at, reason()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::statement::{Statement, parse};
+    use crate::value::Value;
+
+    fn compile(sql: &str) -> Result<Table, String> {
+        let Some(Statement::CreateTable(declared)) = parse(sql).unwrap().pop() else { panic!() };
+        Table::compile(&declared).map_err(|fault| fault.within("rules.sql").to_string())
+    }
+
+    #[test]
+    fn a_table_knows_topic_format_key_event_time_and_delay() {
+        let table = compile(
+            "CREATE TABLE air (station STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts - INTERVAL \
+             '1' HOUR) WITH ('topic' = 'air.readings', 'format' = 'csv', 'key' = 'station')",
+        )
+        .unwrap();
+        let time = EventTime::from_millis(5);
+
+        let row = Row::new(vec![Value::text("Dongsi"), Value::Timestamp(time)]);
+
+        assert_eq!(table.topic().as_str(), "air.readings");
+        assert_eq!(table.format(), Format::Csv);
+        assert_eq!(table.delay(), Some(Duration::from_secs(3_600)));
+        assert_eq!(table.key_of(&row).as_deref(), Some("Dongsi"));
+        assert_eq!(table.event_time_of(&row), Some(time));
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused_with_the_one_that_was_meant() {
+        assert_eq!(
+            compile("CREATE TABLE t (a INT) WITH ('topic' = 't',\n 'fromat' = 'csv')").unwrap_err(),
+            "rules.sql:2:2: unknown option \"fromat\" of table t, did you mean \"format\"?"
+        );
+        assert_eq!(
+            compile("CREATE TABLE t (a INT) WITH ('topic' = 't', 'connector' = 'k')").unwrap_err(),
+            "rules.sql:1:45: unknown option \"connector\" of table t, known are topic, format, \
+             key, severity, alert.key, alert.window"
+        );
+    }
+
+    #[test]
+    fn an_option_that_names_a_column_must_name_one_of_the_table() {
+        assert_eq!(
+            compile("CREATE TABLE t (sku INT) WITH ('topic' = 't', 'alert.key' = 'skü')")
+                .unwrap_err(),
+            "rules.sql:1:61: unknown column \"skü\" in table t, did you mean \"sku\"?"
+        );
+    }
+
+    #[test]
+    fn values_of_options_are_refused_with_what_would_fit() {
+        assert_eq!(
+            compile("CREATE TABLE t (a INT) WITH ('topic' = 'a/b')").unwrap_err(),
+            "rules.sql:1:40: option 'topic' is \"a/b\", expected 1 to 249 characters of A-Z a-z \
+             0-9 . _ -"
+        );
+        assert_eq!(
+            compile("CREATE TABLE t (a INT) WITH ('topic' = 't', 'severity' = 'bad')").unwrap_err(),
+            "rules.sql:1:58: option 'severity' is \"bad\", expected info, warning or critical"
+        );
+        assert_eq!(
+            compile("CREATE TABLE t (a INT) WITH ('format' = 'json')").unwrap_err(),
+            "rules.sql:1:14: table t lacks the option 'topic' in WITH"
+        );
+    }
+
+    #[test]
+    fn event_time_needs_a_timestamp() {
+        assert_eq!(
+            compile("CREATE TABLE t (ts BIGINT, WATERMARK FOR ts AS ts) WITH ('topic' = 't')")
+                .unwrap_err(),
+            "rules.sql:1:42: event-time column ts is BIGINT, expected TIMESTAMP(3)"
+        );
+    }
+
+    #[test]
+    fn a_column_is_declared_once() {
+        assert_eq!(
+            compile("CREATE TABLE t (a INT,\n a BIGINT) WITH ('topic' = 't')").unwrap_err(),
+            "rules.sql:2:2: column \"a\" appears twice; it was first named on line 1"
+        );
+    }
+}

@@ -1,0 +1,246 @@
+//! The external checker: recomputes the answer from what the agents read and compares every hub
+//! with it, key by key. It shares no code with the system and sees only files: `inputs/`, the
+//! driver's `facts.jsonl`, and `dump/<region>/<topic>.jsonl` with what each hub's API returned.
+//! What does not parse becomes a record that nothing expects, and so a difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+const RESTOCK_BELOW: i64 = 20;
+const BULK_UNITS: i64 = 100;
+const PM25_LIMIT: f64 = 120.0;
+const HOUR_MS: i64 = 3_600_000;
+const ALERTS_MIN: usize = 30;
+
+/// How often each record occurs, written as `<region> <topic> <record>`, the region only where
+/// each has a topic of its own.
+type Bag = BTreeMap<String, usize>;
+
+/// Compares all hubs of a run with its inputs; returns how many different records were compared.
+///
+/// # Errors
+/// What is missing, doubled, different, or too little to show anything: one line each.
+pub(crate) fn check(run: &Path) -> Result<usize, Vec<String>> {
+    let inputs = names(&run.join("inputs"));
+    let regions: BTreeSet<&str> = inputs.iter().filter_map(|file| file.split('-').next()).collect();
+    let want = count(Expected::read(run, &inputs).records());
+    let mut wrong = too_few(&want, &regions);
+    for hub in &regions {
+        let found = count(read_hub(&run.join("dump").join(hub), hub, &regions));
+        for record in want.keys().chain(found.keys().filter(|record| !want.contains_key(*record))) {
+            let [want, found] = [&want, &found].map(|bag| bag.get(record).unwrap_or(&0));
+            if want != found {
+                wrong.push(format!("hub {hub} has {found} times, not {want}: {record}"));
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(want.len()) } else { Err(wrong) }
+}
+
+/// Everything the inputs and the driver's facts say; events are named by delivery ids.
+#[derive(Debug, Default)]
+struct Expected {
+    records: Vec<String>,
+    held: BTreeSet<String>,
+    /// Writes that lose against another write.
+    beaten: BTreeSet<String>,
+    /// Postings that a stocktake had seen.
+    seen: BTreeMap<String, BTreeSet<String>>,
+    read: BTreeSet<String>,
+    postings: BTreeMap<String, Vec<(String, i64)>>,
+    /// Stocktakes and attribute values.
+    writes: BTreeMap<String, Vec<(String, String)>>,
+}
+
+impl Expected {
+    fn read(run: &Path, inputs: &[String]) -> Self {
+        let mut expected = Self::default();
+        lines(&run.join("facts.jsonl")).iter().for_each(|line| expected.on_fact(&json(line)));
+        for file in inputs {
+            let region = file.split('-').next().unwrap_or(file);
+            let lines = lines(&run.join("inputs").join(file));
+            if file.ends_with(".csv") {
+                expected.on_air(region, &lines);
+            } else {
+                expected.on_inventory(region, &lines);
+            }
+        }
+        expected
+    }
+
+    fn on_fact(&mut self, fact: &Value) {
+        let [id, kind, winner, loser] = ["id", "kind", "winner", "loser"].map(|f| part(fact, f));
+        let postings =
+            fact.get("postings").and_then(Value::as_array).into_iter().flatten().map(text);
+        match part(fact, "fact").as_str() {
+            "held" => drop(self.held.insert(id)),
+            "ordered" => drop(self.beaten.insert(part(fact, "before"))),
+            "seen" => drop(self.seen.insert(part(fact, "stocktake"), postings.collect())),
+            "concurrent" => {
+                self.records.push(format!("inventory.conflicts {kind} {winner}~{loser}"));
+                self.beaten.insert(loser);
+            }
+            _ => {}
+        }
+    }
+
+    /// Folds one agent's events in its order: its own stream decides when stock runs low.
+    fn on_inventory(&mut self, region: &str, lines: &[String]) {
+        let mut stock: BTreeMap<String, (i64, u32)> = BTreeMap::new();
+        for line in lines {
+            self.records.push(format!("{region} inventory.events {line}"));
+            let event = json(line);
+            let [id, sku, kind, at] = ["id", "sku", "kind", "location"].map(|f| part(&event, f));
+            let units = event.get("quantity").and_then(Value::as_i64).unwrap_or(0);
+            let attribute = event.get("attribute").map(|name| format!("{sku}#{}", text(name)));
+            let key = attribute.unwrap_or_else(|| format!("{sku}|{at}"));
+            if kind == "sale" && units >= BULK_UNITS {
+                self.records.push(format!("{region} alerts device bulk_sale {sku} {id}"));
+            }
+            if !self.read.insert(id.clone()) {
+                self.records.push(format!("inventory.duplicates {id}"));
+            } else if self.held.contains(&id) {
+                self.records.push(format!("inventory.late {id}"));
+            } else if let Some(written) = event.get("value").or_else(|| event.get("count")) {
+                self.writes.entry(key).or_default().push((id, text(written)));
+            } else {
+                let delta = if kind == "sale" { -units } else { units };
+                let (after, episode) = stock.entry(key.clone()).or_default();
+                *after += delta;
+                if *after < RESTOCK_BELOW && *after - delta >= RESTOCK_BELOW {
+                    *episode += 1;
+                    self.records.push(format!("{region} alerts restock {key} {episode}"));
+                }
+                self.postings.entry(key).or_default().push((id, delta));
+            }
+        }
+    }
+
+    /// Averages per station over three hours; one fires when a reading an hour past its end came.
+    fn on_air(&mut self, region: &str, lines: &[String]) {
+        let mut windows: BTreeMap<(&str, i64), (f64, f64)> = BTreeMap::new();
+        let mut latest = i64::MIN;
+        for line in lines {
+            self.records.push(format!("{region} air.readings {line}"));
+            let [station, time, pm25, ..] = *line.split(',').collect::<Vec<_>>() else {
+                continue;
+            };
+            let time = millis(time).unwrap_or(0);
+            latest = latest.max(time);
+            if let Ok(pm25) = pm25.parse::<f64>() {
+                let end = (time.div_euclid(3 * HOUR_MS) + 1) * 3 * HOUR_MS;
+                let (sum, count) = windows.entry((station, end)).or_default();
+                (*sum, *count) = (*sum + pm25, *count + 1.0);
+            }
+        }
+        for ((station, end), (sum, count)) in windows {
+            if sum / count > PM25_LIMIT && end <= latest - HOUR_MS {
+                self.records.push(format!("{region} alerts device pm25_high {station} {end}"));
+            }
+        }
+    }
+
+    fn records(mut self) -> Vec<String> {
+        let keys: BTreeSet<_> = self.postings.keys().chain(self.writes.keys()).collect();
+        for key in keys {
+            let mut writes = self.writes.get(key).into_iter().flatten();
+            let last = writes.find(|(id, _)| !self.beaten.contains(id));
+            let (id, mut value) = last.cloned().unwrap_or_default();
+            if !key.contains('#') {
+                let seen = |posting| self.seen.get(&id).is_some_and(|seen| seen.contains(posting));
+                let after = self.postings.get(key).into_iter().flatten().filter(|p| !seen(&p.0));
+                let after: i64 = after.map(|(_, delta)| delta).sum();
+                value = (value.parse().unwrap_or(0) + after).to_string();
+            }
+            self.records.push(format!("inventory.stock {key} = {value}"));
+        }
+        self.records
+    }
+}
+
+/// What one hub holds; a topic that nothing is expected in gives records that nothing expects.
+fn read_hub(dump: &Path, hub: &str, regions: &BTreeSet<&str>) -> Vec<String> {
+    let (mut records, mut stock) = (Vec::new(), BTreeMap::new());
+    for file in names(dump) {
+        let topic = file.trim_end_matches(".jsonl");
+        let mirrored = topic.split_once('.').filter(|(origin, _)| regions.contains(origin));
+        let (origin, base) = mirrored.unwrap_or((hub, topic));
+        for record in lines(&dump.join(&file)).iter().map(|line| json(line)) {
+            let (key, raw) = (part(&record, "key"), part(&record, "value"));
+            let value = json(&raw);
+            let of = |name: &str| part(&value, name);
+            records.push(match base {
+                "inventory.stock" => {
+                    let level = if key.contains('#') { "value" } else { "units" };
+                    stock.insert(key, of(level));
+                    continue;
+                }
+                "inventory.late" | "inventory.duplicates" => format!("{topic} {}", of("id")),
+                "inventory.conflicts" => format!("{topic} {} {}", of("kind"), of("id")),
+                "alerts" => {
+                    let class = if of("rule") == "restock" { "" } else { "device " };
+                    let alert = ["rule", "key", "window"].map(of).join(" ");
+                    format!("{origin} alerts {class}{alert}")
+                }
+                _ => format!("{origin} {base} {raw}"),
+            });
+        }
+    }
+    records.extend(stock.iter().map(|(key, level)| format!("inventory.stock {key} = {level}")));
+    records
+}
+
+/// A run in which nothing went wrong or fired shows nothing.
+fn too_few(want: &Bag, regions: &BTreeSet<&str>) -> Vec<String> {
+    let sides = ["conflicts", "late", "duplicates"].map(|topic| (format!("inventory.{topic} "), 1));
+    let alerts = ["restock", "device"].into_iter().flat_map(|class| {
+        regions.iter().map(move |region| (format!("{region} alerts {class} "), ALERTS_MIN))
+    });
+    let counted = sides.into_iter().chain(alerts).map(|(table, least)| {
+        let found = want.keys().filter(|record| record.starts_with(&table)).count();
+        (found < least).then(|| format!("the inputs have {found} of at least {least}: {table}"))
+    });
+    counted.flatten().collect()
+}
+
+fn count(records: Vec<String>) -> Bag {
+    let mut bag = Bag::new();
+    records.into_iter().for_each(|record| *bag.entry(record).or_default() += 1);
+    bag
+}
+
+/// `2013-03-01T05:00:00Z` in milliseconds, whole hours only (Hinnant, "days from civil").
+fn millis(text: &str) -> Option<i64> {
+    let numbers: Vec<i64> = text.split(['-', 'T', ':']).map_while(|n| n.parse().ok()).collect();
+    let [year, month, day, hour, ..] = *numbers else {
+        return None;
+    };
+    let year = year - i64::from(month < 3);
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    let days = year * 365 + leap_days + (153 * ((month + 9) % 12) + 2) / 5 + day - 719_469;
+    Some((days * 24 + hour) * HOUR_MS)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let found = fs::read_dir(folder).into_iter().flatten().flatten();
+    found.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_default()
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn part(value: &Value, field: &str) -> String {
+    value.get(field).map(text).unwrap_or_default()
+}

@@ -1,0 +1,153 @@
+//! Configuration files and certificates of all nodes of a run.
+
+use headland_event::RegionId;
+use headland_platform::tls::{Authority, Role, SpiffeId};
+
+use super::directory::RunDirectory;
+use super::error::QuickstartError;
+use super::excerpt::RULES;
+use super::fleet::{Fleet, Site};
+use super::network::Network;
+use super::opening::RESTOCK_BELOW;
+use super::plan::Stream;
+
+/// The trust domain of a run's certificates.
+const FLEET: &str = "quickstart";
+
+/// The name of the one hub of each region.
+const HUB: &str = "hub-1";
+
+/// Topics of each hub, with lane; all have eight partitions.
+const TOPICS: [(&str, &str); 3] =
+    [("inventory.events", "state"), ("air.readings", "telemetry"), ("alerts", "alerts")];
+
+/// The table of an agent's inventory events.
+pub(super) const INVENTORY_TABLE: &str = "inventory_events";
+
+/// The table of an agent's air readings.
+pub(super) const AIR_TABLE: &str = "air_readings";
+
+/// Partitions of each topic of a hub.
+pub(super) const PARTITIONS: u32 = 8;
+
+/// Writes rules, certificates of a fresh authority, and one configuration file for each node.
+///
+/// # Errors
+/// [`QuickstartError`] when a certificate cannot be made or a file not be written.
+pub(super) fn write(
+    fleet: &Fleet,
+    network: &Network,
+    directory: &RunDirectory,
+) -> Result<(), QuickstartError> {
+    let authority = Authority::new(FLEET)?;
+    directory.write("pki/ca.pem", &authority.certificate_pem())?;
+    directory.write("rules.sql", RULES)?;
+    for region in fleet.regions() {
+        let name = format!("hub-{region}");
+        issue(&authority, directory, region, Role::Hub(HUB.to_owned()), &name)?;
+        directory.write(&format!("{name}.toml"), &hub_config(fleet, network, region))?;
+    }
+    for site in fleet.sites() {
+        let role = Role::Agent(site.name.to_string());
+        issue(&authority, directory, &site.region, role, site.name.as_str())?;
+        directory.write(&format!("{}.toml", site.name), &agent_config(network, site))?;
+        for stream in [Stream::Inventory, Stream::Air] {
+            directory.write(&RunDirectory::input_name(&site.name, stream), "")?;
+        }
+    }
+    Ok(())
+}
+
+fn issue(
+    authority: &Authority,
+    directory: &RunDirectory,
+    region: &RegionId,
+    role: Role,
+    file: &str,
+) -> Result<(), QuickstartError> {
+    let id = SpiffeId { fleet: FLEET.to_owned(), region: region.clone(), role };
+    let issued = authority.issue(&id)?;
+    directory.write(&format!("pki/{file}.pem"), &issued.certificate_pem)?;
+    directory.write(&format!("pki/{file}.key"), &issued.key_pem)
+}
+
+fn hub_config(fleet: &Fleet, network: &Network, region: &RegionId) -> String {
+    let listen = network.hub(region).map(|address| address.to_string()).unwrap_or_default();
+    let tls = tls_config(&format!("hub-{region}"));
+    let mut config = format!(
+        r#"region = "{region}"
+name = "{HUB}"
+data_dir = "hubs/{region}"
+
+[listen]
+address = "{listen}"
+
+{tls}
+[api]
+socket = "hubs/{region}.sock"
+
+[reconcile]
+restock_below = {RESTOCK_BELOW}
+"#
+    );
+    for (topic, lane) in TOPICS {
+        config += &format!(
+            "\n[[topic]]\nname = \"{topic}\"\nlane = \"{lane}\"\npartitions = {PARTITIONS}\n"
+        );
+    }
+    for (peer, address) in network.peers(region) {
+        config += &format!("\n[[peer]]\nregion = \"{peer}\"\nname = \"{HUB}\"\n");
+        if let Some(address) = address {
+            config += &format!("address = \"{address}\"\n");
+        }
+    }
+    for site in fleet.sites_of(region) {
+        let stations = site.stations.iter().map(|station| format!(", \"{station}\""));
+        let devices: String =
+            std::iter::once(format!("\"{}-\"", site.name)).chain(stations).collect();
+        let topics = TOPICS.map(|(topic, _)| format!("\"{topic}\"")).join(", ");
+        config += &format!(
+            "\n[[agent]]\nname = \"{}\"\ntopics = [{topics}]\ndevices = [{devices}]\n",
+            site.name
+        );
+    }
+    config
+}
+
+fn agent_config(network: &Network, site: &Site) -> String {
+    let Site { region, name, stations: _ } = site;
+    let address = network.hub(region).map(|address| address.to_string()).unwrap_or_default();
+    let tls = tls_config(name.as_str());
+    let source = |table, lane, stream| {
+        let path = RunDirectory::input_name(name, stream);
+        format!("[[source]]\ntable = \"{table}\"\npath = \"{path}\"\nlane = \"{lane}\"\n")
+    };
+    let inventory = source(INVENTORY_TABLE, "state", Stream::Inventory);
+    let air = source(AIR_TABLE, "telemetry", Stream::Air);
+    format!(
+        r#"region = "{region}"
+name = "{name}"
+data_dir = "agents/{name}"
+
+[hub]
+address = "{address}"
+name = "{HUB}"
+
+{tls}
+[rules]
+file = "rules.sql"
+
+{inventory}
+{air}
+[api]
+socket = "agents/{name}.sock"
+"#
+    )
+}
+
+fn tls_config(file: &str) -> String {
+    format!(
+        "[tls]\nca_file = \"pki/ca.pem\"\ncertificate_file = \"pki/{file}.pem\"\n\
+         key_file = \"pki/{file}.key\"\n"
+    )
+}

@@ -10,9 +10,9 @@
 //! an offset handed in is handed out as evidence.
 //!
 //! What it takes: `CREATE TABLE … WATERMARK FOR … WITH (…)`, and `INSERT INTO … SELECT` that
-//! filters a table or aggregates it over `TUMBLE` windows. Anything else is refused with file, line,
-//! column, and what would fit. Where it differs from Flink: a number with a decimal point is a
-//! DOUBLE, since there is no DECIMAL; a row for which an integer is divided by zero is refused
+//! filters a table or aggregates it over `TUMBLE` windows. Anything else is refused with file,
+//! line, column, and what would fit. Where it differs from Flink: a number with a decimal point is
+//! a DOUBLE, since there is no DECIMAL; a row for which an integer is divided by zero is refused
 //! instead of failing the job.
 //!
 //! ```

@@ -23,8 +23,8 @@ const ROWS: [(&str, i32, &str); 12] = [
     ("a", 12, "45.000"),
 ];
 
-const TUMBLE: &str = "FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY window_start, \
-     window_end, k";
+const TUMBLE: &str = "FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+    GROUP BY window_start, window_end, k";
 
 /// Runs one query over the rows and tells its results, values joined by spaces.
 fn results(delay: &str, target: &str, query: &str) -> Result<Vec<String>, Box<dyn Error>> {

@@ -38,9 +38,11 @@ impl JsonDecoder {
                 expected: expected(column.data_type()),
             }),
             (Err(error), None) => {
+                // serde_json writes `what was found[, expected …] at line 1 column n`.
                 let text = error.to_string();
-                let found = text.split(" at line ").next().unwrap_or_default().to_owned();
-                let position = error.column();
+                let found = text.split(" at line ").next().unwrap_or_default();
+                let found = found.split(", expected ").next().unwrap_or_default().to_owned();
+                let position = error.column().max(1);
                 Err(DecodeError::Syntax { position, found, expected: "one JSON object" })
             }
         }
@@ -287,8 +289,7 @@ mod tests {
         );
         assert_eq!(
             refusal("[1]"),
-            "byte 0: found invalid type: sequence, expected one JSON object, expected one JSON \
-             object"
+            "byte 1: found invalid type: sequence, expected one JSON object"
         );
     }
 }

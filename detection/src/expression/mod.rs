@@ -24,3 +24,6 @@ pub(crate) use scope::{Scope, TableScope};
 pub use tree::EvaluationError;
 pub(crate) use tree::Expression;
 pub(crate) use typed::Typed;
+
+#[cfg(test)]
+mod tests;

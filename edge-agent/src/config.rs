@@ -72,11 +72,36 @@ pub struct RulesConfig {
 pub struct SourceConfig {
     /// The table of the rules file that says what a line means.
     pub table: Spanned<String>,
-    /// The file; it may appear later.
-    pub path: PathBuf,
+    /// The file; it may appear later. As it is written here it names the source in the journal:
+    /// another spelling is another source, read from its start.
+    pub path: SourcePath,
     /// The lane of the stream on the link: `state` or `telemetry` (default).
     #[serde(default = "telemetry")]
     pub lane: Lane,
+}
+
+/// A source's file, as written and as found.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "PathBuf")]
+pub struct SourcePath {
+    /// As the configuration says it, whatever folder the agent was started in.
+    pub written: PathBuf,
+    /// Where it is.
+    pub resolved: PathBuf,
+}
+
+impl From<PathBuf> for SourcePath {
+    fn from(written: PathBuf) -> Self {
+        Self { resolved: written.clone(), written }
+    }
+}
+
+impl SourceConfig {
+    /// What names the source in the journal.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.path.written.display().to_string()
+    }
 }
 
 /// `[api]`: HTTP on a Unix socket.
@@ -149,9 +174,10 @@ pub fn load(path: &Path) -> Result<Loaded<AgentConfig>, ConfigError> {
         *file = folder.resolve(file);
     }
     for source in &mut value.sources {
-        source.path = folder.resolve(&source.path);
+        source.path.resolved = folder.resolve(&source.path.written);
         if !matches!(source.lane, Lane::State | Lane::Telemetry) {
-            let message = format!("lane {} is not for sources; use state or telemetry", source.lane);
+            let message =
+                format!("lane {} is not for sources; use state or telemetry", source.lane);
             return Err(folder.error_at(&source.table, message));
         }
     }
@@ -205,7 +231,9 @@ socket = "eu-1.sock"
         let error = read(&text).unwrap_err().to_string();
 
         assert!(
-            error.ends_with("agent.toml:15:9: lane alerts is not for sources; use state or telemetry"),
+            error.ends_with(
+                "agent.toml:15:9: lane alerts is not for sources; use state or telemetry"
+            ),
             "{error}"
         );
     }

@@ -36,6 +36,15 @@ pub struct Line {
     pub number: u64,
 }
 
+/// What the first line of a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstLine {
+    /// It names the columns.
+    Header,
+    /// It holds data like every other.
+    Data,
+}
+
 /// A line that decoded.
 #[derive(Debug)]
 pub struct Decoded {
@@ -94,7 +103,12 @@ impl SourceDecoder {
         let table = config.table.get_ref();
         let id = program.table_id(table).ok_or_else(|| SourceError::UnknownTable {
             table: table.clone(),
-            known: program.tables().iter().map(|known| &**known.name()).collect::<Vec<_>>().join(", "),
+            known: program
+                .tables()
+                .iter()
+                .map(|known| &**known.name())
+                .collect::<Vec<_>>()
+                .join(", "),
         })?;
         let found = program.table(id).clone();
         let topic = found.topic().clone();
@@ -106,14 +120,29 @@ impl SourceDecoder {
             Format::Csv => None,
         };
         let sampled_below = share_of_u64(trace_ratio);
-        let name = config.path.display().to_string();
-        Ok(Self { name, id, topic, dead_topic, table: found, decoder, columns: None, sampled_below })
+        let name = config.path.resolved.display().to_string();
+        Ok(Self {
+            name,
+            id,
+            topic,
+            dead_topic,
+            table: found,
+            decoder,
+            columns: None,
+            sampled_below,
+        })
     }
 
     /// The table the source belongs to.
     #[must_use]
     pub const fn table(&self) -> TableId {
         self.id
+    }
+
+    /// The table's name.
+    #[must_use]
+    pub fn table_name(&self) -> &str {
+        self.table.name()
     }
 
     /// The topic of its records.
@@ -128,24 +157,34 @@ impl SourceDecoder {
         &self.dead_topic
     }
 
-    /// Whether the next line to give is the file's first one, to learn the columns from.
+    /// Whether the file's first line is needed before any other can be decoded.
     #[must_use]
-    pub const fn wants_header(&self) -> bool {
+    pub const fn wants_first_line(&self) -> bool {
         self.decoder.is_none()
     }
 
-    /// Takes the file's first line.
+    /// Takes the file's first line: one that names a column of the table says which column stands
+    /// where; without such a line the columns stand in the order of their declaration.
     ///
     /// # Errors
-    /// The dead letter when the columns do not fit the table; the next line is tried again.
-    pub fn on_header(&mut self, line: &Line) -> Result<(), Record> {
-        match Decoder::new(&self.table, Some(&line.bytes)) {
+    /// The dead letter when the line names some columns but not all; the next line is tried again.
+    pub fn on_first_line(&mut self, line: &Line) -> Result<FirstLine, Box<Record>> {
+        let columns = self.table.schema().columns();
+        let mut fields = line.bytes.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        let is_header = fields.any(|field| {
+            let field =
+                field.strip_prefix(b"\"").and_then(|f| f.strip_suffix(b"\"")).unwrap_or(field);
+            columns.iter().any(|column| column.name().as_bytes() == field)
+        });
+        match Decoder::new(&self.table, is_header.then_some(&*line.bytes)) {
             Ok(decoder) => {
                 self.decoder = Some(decoder);
-                self.columns = Some(line.bytes.clone());
-                Ok(())
+                self.columns = is_header.then(|| line.bytes.clone());
+                Ok(if is_header { FirstLine::Header } else { FirstLine::Data })
             }
-            Err(error) => Err(self.dead(line, &with_causes(&error), EventTime::default())),
+            Err(error) => {
+                Err(Box::new(self.dead(line, &with_causes(&error), EventTime::default())))
+            }
         }
     }
 
@@ -200,7 +239,8 @@ impl SourceDecoder {
         let high = u128::from(random.next_u64()) << 64;
         let trace_id = high | u128::from(random.next_u64());
         let span_id = random.next_u64();
-        let sampled = if random.next_u64() < self.sampled_below { Sampled::Yes } else { Sampled::No };
+        let sampled =
+            if random.next_u64() < self.sampled_below { Sampled::Yes } else { Sampled::No };
         TraceParent::new(trace_id, span_id, sampled)
     }
 

@@ -41,7 +41,13 @@ impl Detect {
     }
 
     /// Feeds a row; returns what the rules make of it, in order.
-    pub fn on_row(&mut self, table: TableId, row: &Row, origin: Origin, now: EventTime) -> Vec<Detected> {
+    pub fn on_row(
+        &mut self,
+        table: TableId,
+        row: &Row,
+        origin: Origin,
+        now: EventTime,
+    ) -> Vec<Detected> {
         let Origin { evidence, captured_at, trace } = origin;
         self.engine.on_row(table, row, evidence, captured_at);
         let mut detected = Vec::new();

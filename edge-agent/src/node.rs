@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use headland_detection::Program;
 use headland_event::{
     ByteCount, ChannelId, Entry, EventTime, Incarnation, Lane, Monotonic, Now, Offset, Random,
     Record, SeededRandom, TopicName, TopicPartition,
 };
-use headland_detection::Program;
 use headland_platform::telemetry::Span;
 use headland_replication::{
     CloseReason, Dialer, DialerConfig, DialerOutput, Identity, Link, LinkConfig, LinkOutput,
@@ -20,7 +20,7 @@ mod status;
 pub use status::{SourceStatus, Status};
 
 use crate::config::AgentConfig;
-use crate::decode::{Line, SourceDecoder, SourceError};
+use crate::decode::{FirstLine, Line, SourceDecoder, SourceError};
 use crate::detect::{Detect, Detected, Origin, alerts_topic};
 use crate::outbox::{FilePosition, Outbox, OutboxError, partition_of};
 use crate::uplink::Uplink;
@@ -136,14 +136,13 @@ impl Node {
         let ratio = config.telemetry.as_ref().map_or(0.0, |telemetry| telemetry.trace_ratio);
         let mut sources = Vec::new();
         for source in &config.sources {
-            let path = source.path.display().to_string();
+            let path = source.id();
             let decoder = SourceDecoder::new(source, &program, ratio)
                 .map_err(|source| StartError::Source { path: path.clone(), source })?;
             let position = Outbox::position(state, &path)?;
             sources.push(Source { path, decoder, lane: source.lane, position });
         }
-        let identity =
-            Identity::Agent { region: config.region.clone(), name: config.name.clone() };
+        let identity = Identity::Agent { region: config.region.clone(), name: config.name.clone() };
         Ok(Self {
             identity,
             hub,
@@ -195,20 +194,14 @@ impl Node {
         self.in_flight.len() < IN_FLIGHT_LIMIT && self.outbox.unacked_bytes() < self.outbox_limit
     }
 
-    /// Takes the first line of a source's file, which names columns in some formats.
-    pub fn on_header(&mut self, index: SourceIndex, line: &Line) {
+    /// Takes the first line of a source's file again, after a restart that goes on behind it.
+    pub fn on_first_line(&mut self, index: SourceIndex, line: &Line) {
         if let Some(source) = self.sources.get_mut(index)
-            && let Err(dead) = source.decoder.on_header(line)
+            && source.decoder.wants_first_line()
         {
-            let topic = source.decoder.dead_topic().clone();
-            self.outbox.push(&topic, dead);
+            // What is wrong with it was said when it was read first.
+            drop(source.decoder.on_first_line(line));
         }
-    }
-
-    /// Whether a source still wants the first line of its file.
-    #[must_use]
-    pub fn wants_header(&self, index: SourceIndex) -> bool {
-        self.sources.get(index).is_some_and(|source| source.decoder.wants_header())
     }
 
     /// Takes lines of a source, up to `position` of its file.
@@ -221,7 +214,9 @@ impl Node {
     ) {
         let mut spans = Vec::new();
         for line in lines {
-            self.on_line(now, index, line, &mut spans);
+            if !self.is_header(index, line) {
+                self.on_line(now, index, line, &mut spans);
+            }
         }
         let Some(source) = self.sources.get_mut(index) else { return };
         source.position = position;
@@ -235,6 +230,23 @@ impl Node {
             }
             // A line is at most half a record, so a single one always fits.
             Err(error) => tracing::error!(source = source.path, %error, "cannot compose"),
+        }
+    }
+
+    /// Whether a line only names columns, or tried to.
+    fn is_header(&mut self, index: SourceIndex, line: &Line) -> bool {
+        let source = self.sources.get_mut(index);
+        let Some(source) = source.filter(|source| source.decoder.wants_first_line()) else {
+            return false;
+        };
+        match source.decoder.on_first_line(line) {
+            Ok(FirstLine::Header) => true,
+            Ok(FirstLine::Data) => false,
+            Err(dead) => {
+                let topic = source.decoder.dead_topic().clone();
+                self.outbox.push(&topic, *dead);
+                true
+            }
         }
     }
 
@@ -364,7 +376,8 @@ impl Node {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
         let link = self.uplink.as_ref().and_then(|uplink| uplink.link.poll_timeout());
-        let promises = self.in_flight.is_empty() && self.uplink.as_ref().is_some_and(Uplink::is_ready);
+        let promises =
+            self.in_flight.is_empty() && self.uplink.as_ref().is_some_and(Uplink::is_ready);
         let promise = promises.then_some(self.promise_at);
         link.into_iter().chain(self.dialer.poll_timeout()).chain(promise).min()
     }
@@ -438,9 +451,8 @@ impl Node {
                         uplink.link.refuse(announce.channel, refusal);
                     }
                 }
-                LinkOutput::Deliver { .. }
-                | LinkOutput::Promised(_)
-                | LinkOutput::Ended { .. } => {}
+                LinkOutput::Deliver { .. } | LinkOutput::Promised(_) | LinkOutput::Ended { .. } => {
+                }
                 LinkOutput::Close(reason) => self.outputs.push_back(Output::Close(reason)),
             }
         }
@@ -480,3 +492,6 @@ impl Node {
         self.promise(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

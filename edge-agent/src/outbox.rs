@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{
-    Batch, BatchError, ByteCount, Offset, PartitionIndex, Random, Record, TopicName,
-    TopicPartition,
+    Batch, BatchError, ByteCount, Offset, PartitionIndex, Random, Record, TopicName, TopicPartition,
 };
 use headland_storage::{Composed, Composer, StateError, StateOwner, StateStore};
 
@@ -77,10 +76,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`OutboxError`] when the state cannot be read.
-    pub fn position(
-        state: &impl StateStore,
-        source: &str,
-    ) -> Result<FilePosition, OutboxError> {
+    pub fn position(state: &impl StateStore, source: &str) -> Result<FilePosition, OutboxError> {
         let Some(value) = state.get(&sources_owner(), source.as_bytes())? else {
             return Ok(FilePosition::default());
         };

@@ -12,9 +12,9 @@ mod start;
 /// The node and what it works on.
 mod stages;
 
-pub use start::{RunError, check};
 use stages::Stages;
 use start::Parts;
+pub use start::{RunError, check};
 
 use crate::api::{self, StatusQuery};
 use crate::config::AgentConfig;
@@ -42,7 +42,9 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
     let sources: Vec<Task<_>> = followers
         .into_iter()
         .enumerate()
-        .map(|(index, follower)| task::spawn("source", &token, follow(index, follower, lines_tx.clone())))
+        .map(|(index, follower)| {
+            task::spawn("source", &token, follow(index, follower, lines_tx.clone()))
+        })
         .collect();
     let (reports_tx, reports) = mpsc::unbounded_channel();
     let writer = CommitWriter::start(store, move |report| drop(reports_tx.send(report)))

@@ -44,8 +44,10 @@ pub enum FollowError {
         source: std::io::Error,
     },
     /// The file is shorter than what was read of it.
-    #[error("{path} has {found} bytes, {read} were read: it was replaced; move the old lines back \
-             or give the source another path")]
+    #[error(
+        "{path} has {found} bytes, {read} were read: it was replaced; move the old lines back \
+             or give the source another path"
+    )]
     Shrunk {
         /// The file.
         path: PathBuf,
@@ -87,11 +89,11 @@ impl Follower {
         };
         let mut beginning = vec![0_u8; CHUNK_BYTES];
         let count = file.read(&mut beginning).await.map_err(|source| self.failed(source))?;
-        let line = beginning.get(..count).and_then(|bytes| bytes.split_inclusive(|b| *b == b'\n').next());
-        Ok(line.filter(|line| line.ends_with(b"\n")).map(|line| Line {
-            bytes: Bytes::copy_from_slice(trimmed(line)),
-            number: 1,
-        }))
+        let line =
+            beginning.get(..count).and_then(|bytes| bytes.split_inclusive(|b| *b == b'\n').next());
+        Ok(line
+            .filter(|line| line.ends_with(b"\n"))
+            .map(|line| Line { bytes: Bytes::copy_from_slice(trimmed(line)), number: 1 }))
     }
 
     /// The next complete lines, `None` when there is none yet.

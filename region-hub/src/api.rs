@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use headland_event::{Offset, PartitionIndex, TopicName, TopicPartition};
+use headland_event::{Lane, Offset, PartitionIndex, RegionId, TopicName, TopicPartition};
 use headland_platform::socket::{SocketError, bind_private};
 use headland_platform::task::{self, Task, Token};
 use headland_platform::telemetry::Metrics;
@@ -24,7 +24,7 @@ mod record;
 use record::{RecordJson, read_records};
 
 use crate::node::{Node, Status};
-use crate::topics::Topic;
+use crate::topics::{Replication, Topic};
 
 /// Most records of one answer.
 const RECORDS_LIMIT: usize = 10_000;
@@ -115,20 +115,28 @@ struct PartitionJson {
 #[derive(Serialize)]
 struct TopicJson {
     topic: TopicName,
-    #[serde(flatten)]
-    known: Topic,
-    #[serde(rename = "partitions")]
-    parts: Vec<PartitionJson>,
+    lane: Lane,
+    origin: RegionId,
+    origin_name: TopicName,
+    path: Vec<RegionId>,
+    replication: Replication,
+    partitions: Vec<PartitionJson>,
 }
 
 async fn topics(State(shared): State<Shared>) -> Result<Json<Vec<TopicJson>>, Failure> {
     let known: Vec<Topic> = ask(&shared, |node| node.topics().iter().cloned().collect()).await?;
     let topics = known.into_iter().map(|known| {
-        let parts = (0..known.partitions).map(PartitionIndex::new).map(|partition| {
-            let at = TopicPartition::new(known.name.clone(), partition);
-            PartitionJson { partition, start: shared.reader.start(&at), end: shared.reader.end(&at) }
+        let Topic { name, lane, partitions, origin, origin_name, path, replication } = known;
+        let partitions = (0..partitions).map(PartitionIndex::new).map(|partition| {
+            let at = TopicPartition::new(name.clone(), partition);
+            PartitionJson {
+                partition,
+                start: shared.reader.start(&at),
+                end: shared.reader.end(&at),
+            }
         });
-        TopicJson { topic: known.name.clone(), parts: parts.collect(), known }
+        let partitions = partitions.collect();
+        TopicJson { topic: name, lane, origin, origin_name, path, replication, partitions }
     });
     Ok(Json(topics.collect()))
 }
@@ -175,9 +183,7 @@ async fn records(
 /// Waits until a partition reaches beyond `from`, or for `limit`.
 async fn wait_for(shared: &Shared, at: &TopicPartition, from: Offset, limit: Duration) {
     let mut commits = shared.commits.clone();
-    let grown = async {
-        while shared.reader.end(at) <= from && commits.changed().await.is_ok() {}
-    };
+    let grown = async { while shared.reader.end(at) <= from && commits.changed().await.is_ok() {} };
     // Whether it grew or the time is up, what is there is the answer.
     drop(tokio::time::timeout(limit, grown).await);
 }

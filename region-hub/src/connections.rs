@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use headland_platform::task::{self, Token};
 use headland_platform::telemetry::with_causes;
 use headland_platform::tls::{SpiffeId, peer_id};
-use headland_replication::quic::{
-    CloseCode, Connection, Endpoint, LaneEvent, LaneSender, Lanes,
-};
+use headland_replication::quic::{CloseCode, Connection, Endpoint, LaneEvent, LaneSender, Lanes};
 use tokio::sync::mpsc::Sender;
 
 use crate::node::PeerIndex;
@@ -52,8 +50,7 @@ pub(crate) struct Connections {
 impl Connections {
     /// Starts accepting.
     pub(crate) fn start(endpoint: Endpoint, inputs: Sender<LinkInput>, token: &Token) -> Self {
-        let connections =
-            Self { endpoint, inputs, token: token.clone(), last: Arc::default() };
+        let connections = Self { endpoint, inputs, token: token.clone(), last: Arc::default() };
         drop(task::spawn("accept", token, connections.clone().accept()));
         connections
     }
@@ -96,7 +93,8 @@ impl Connections {
     async fn connect(&self, peer: &PeerAddress) -> Result<Connection, String> {
         let PeerAddress { address, id } = peer;
         let resolved = tokio::net::lookup_host(address).await;
-        let mut resolved = resolved.map_err(|error| format!("cannot resolve {address}: {error}"))?;
+        let mut resolved =
+            resolved.map_err(|error| format!("cannot resolve {address}: {error}"))?;
         let resolved: SocketAddr =
             resolved.next().ok_or_else(|| format!("{address} has no address"))?;
         let connection = self

@@ -201,9 +201,8 @@ mod tests {
     }
 
     fn verdicts(ingest: &mut Ingest, name: &str, records: &[(&'static str, i64)]) -> Vec<Verdict> {
-        let (stamp, records) = ingest
-            .stamp(&at(name), Offset::new(0), &batch(records), &grant(), NOW)
-            .unwrap();
+        let (stamp, records) =
+            ingest.stamp(&at(name), Offset::new(0), &batch(records), &grant(), NOW).unwrap();
         (0..records.len()).map(|index| stamp.verdict(index)).collect()
     }
 

@@ -43,6 +43,10 @@ pub mod pipeline;
 mod metrics;
 /// The hub's own HTTP interface.
 mod api;
+/// A fleet's private authority and the certificates it signs.
+pub mod pki;
+/// Regions of real processes on this machine, real streams, one answer.
+pub mod quickstart;
 
 pub use node::{Node, Output, Status};
 pub use pipeline::{RunError, check, run};

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use headland_platform::config::Loaded;
 use headland_platform::task::{self, Token};
 use headland_platform::telemetry::log_to_stderr;
+use region_hub::config::HubConfig;
+use region_hub::pki::PkiCommand;
 
 /// A multi-region replicated edge detection platform.
 #[derive(Debug, Parser)]
@@ -29,16 +32,16 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Make a fleet's authority and the certificates of its nodes.
+    #[command(subcommand)]
+    Pki(PkiCommand),
+    /// Start regions on this machine, play recorded streams, break things, compare the answers.
+    Quickstart(region_hub::quickstart::Options),
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let result = runtime
-        .map_err(|error| Box::new(error) as Box<dyn std::error::Error>)
-        .and_then(|runtime| runtime.block_on(run(arguments.command)));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match dispatch(Arguments::parse().command) {
+        Ok(code) => code,
         Err(error) => {
             tell(error.as_ref());
             ExitCode::FAILURE
@@ -46,21 +49,35 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
         Command::Hub { config, log, check } => {
             log_to_stderr(&log)?;
             let config = region_hub::config::load(&config)?;
             if check {
-                return Ok(region_hub::check(&config)?);
+                region_hub::check(&config)?;
+                return Ok(ExitCode::SUCCESS);
             }
-            let token = Token::new();
-            let signals = task::spawn_until_done("signals", task::cancel_on_signal(token.clone()));
-            region_hub::run(config, token).await?;
-            signals.join().await.transpose()?;
-            Ok(())
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(run_hub(config))?;
+            Ok(ExitCode::SUCCESS)
         }
+        Command::Pki(command) => {
+            for path in region_hub::pki::run(&command)? {
+                eprintln!("wrote {}", path.display());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Quickstart(options) => Ok(region_hub::quickstart::run(&options)?.exit_code()),
     }
+}
+
+async fn run_hub(config: Loaded<HubConfig>) -> Result<(), Box<dyn std::error::Error>> {
+    let token = Token::new();
+    let signals = task::spawn_until_done("signals", task::cancel_on_signal(token.clone()));
+    region_hub::run(config, token).await?;
+    signals.join().await.transpose()?;
+    Ok(())
 }
 
 /// Prints an error with its causes, one line each.

@@ -9,13 +9,16 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use headland_event::{
-    ByteCount, ChannelId, CommitNumber, Entry, Incarnation, Lane, Monotonic, Now, Offset, Random,
-    SeededRandom, TopicPartition,
+    AgentName, ByteCount, ChannelId, CommitNumber, Entry, HubName, Incarnation, Lane, Monotonic,
+    NameError, Now, Offset, Random, SeededRandom, TopicPartition,
 };
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::frame::Goodbye;
-use headland_replication::{CloseReason, Dialer, DialerConfig, DialerOutput, Identity, LinkConfig};
+use headland_replication::{
+    CloseReason, Dialer, DialerConfig, DialerOutput, Identity, Link, LinkConfig, LinkOutput,
+    Refusal, RefusalCode,
+};
 use headland_storage::{Commit, Composed, Composer, LogReader, StateStore, StoredCommit, Ticket};
 
 /// What peers deliver, on its way into the log.
@@ -156,8 +159,7 @@ impl Node {
         now: Now,
     ) -> Result<Self, StartError> {
         let grants: Vec<Grant> = config.agents.iter().map(Grant::new).collect();
-        let identity =
-            Identity::Hub { region: config.region.clone(), name: config.name.clone() };
+        let identity = Identity::Hub { region: config.region.clone(), name: config.name.clone() };
         let mut random = SeededRandom::new(seed);
         let peers = config.peers.iter().map(|peer| {
             let forwarding = if peer.forward { Forwarding::All } else { Forwarding::Own };
@@ -177,11 +179,7 @@ impl Node {
             peers,
             topics: Topics::new(&config.region, &config.topics)?,
             composer: Composer::new(incarnation, log, state)?,
-            ingest: Ingest::new(
-                config.region.clone(),
-                incarnation,
-                config.reconcile.topic.clone(),
-            ),
+            ingest: Ingest::new(config.region.clone(), incarnation, config.reconcile.topic.clone()),
             promises: Promises::new(&grants, hold, now.monotonic),
             promise_interval: config.progress.promise_interval.get(),
             promise_at: now.monotonic,
@@ -212,10 +210,7 @@ impl Node {
     /// A connection was made, dialled by us or by the peer; its certificate says who it is.
     pub fn on_connected(&mut self, now: Now, session: SessionId, id: &SpiffeId) {
         let Some((identity, peer)) = self.known(id) else {
-            tracing::warn!(%id, "refused a peer that is not configured");
-            let reason = CloseReason::Here(Goodbye::Reconfigured);
-            self.outputs.push_back(Output::Close { session, reason });
-            return;
+            return self.turn_away(now, session, id);
         };
         self.supersede(now, &identity);
         let link = LinkConfig::new(self.identity.clone(), self.incarnation, identity.clone());
@@ -223,6 +218,43 @@ impl Node {
         tracing::info!(peer = %identity, %session, "connected");
         self.sessions.insert(session, link);
         self.drain(now, session);
+    }
+
+    /// Tells a peer that is not configured what would have to be added, and closes.
+    fn turn_away(&mut self, now: Now, session: SessionId, id: &SpiffeId) {
+        let region = self.identity.region();
+        let text = match &id.role {
+            Role::Agent(name) => format!(
+                "agent {name} of region {} is not configured at hub of {region}; \
+                 add [[agent]] name = \"{name}\" to the hub of its region",
+                id.region
+            ),
+            Role::Hub(name) => format!(
+                "hub {name} of region {} is not configured at hub of {region}; \
+                 add [[peer]] region = \"{}\" name = \"{name}\"",
+                id.region, id.region
+            ),
+        };
+        tracing::warn!(%id, "{text}");
+        let refusal = Refusal::new(RefusalCode::NotAuthorised, text);
+        let Ok(identity) = identity_of(id) else {
+            let reason = CloseReason::RefusedHere(refusal);
+            return self.outputs.push_back(Output::Close { session, reason });
+        };
+        let config = LinkConfig::new(self.identity.clone(), self.incarnation, identity);
+        let mut link = Link::new(config, self.random.next_u64(), now.monotonic);
+        link.refuse_peer(refusal);
+        while let Some(output) = link.poll_output() {
+            match output {
+                LinkOutput::Send { lane, frame } => {
+                    self.outputs.push_back(Output::Send { session, lane, frame });
+                }
+                LinkOutput::Close(reason) => {
+                    self.outputs.push_back(Output::Close { session, reason });
+                }
+                other => debug_assert!(false, "a link that refuses its peer asks for {other:?}"),
+            }
+        }
     }
 
     /// Who a certificate belongs to and what that allows; `None` for anybody not configured.
@@ -353,12 +385,7 @@ impl Node {
     }
 
     /// Reconciles a durable commit; what is derived goes into the commit being composed.
-    fn reconcile(
-        &mut self,
-        number: CommitNumber,
-        entries: &[(TopicPartition, Entry)],
-        now: Now,
-    ) {
+    fn reconcile(&mut self, number: CommitNumber, entries: &[(TopicPartition, Entry)], now: Now) {
         let derived = self.inventory.on_commit(&self.topics, number, entries, now);
         if derived.is_empty() {
             return;
@@ -442,4 +469,12 @@ impl Node {
     pub fn peer(&self, index: PeerIndex) -> Option<&Identity> {
         self.peers.get(index).map(|peer| &peer.identity)
     }
+}
+
+fn identity_of(id: &SpiffeId) -> Result<Identity, NameError> {
+    let region = id.region.clone();
+    Ok(match &id.role {
+        Role::Agent(name) => Identity::Agent { region, name: AgentName::new(name)? },
+        Role::Hub(name) => Identity::Hub { region, name: HubName::new(name)? },
+    })
 }

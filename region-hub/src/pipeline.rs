@@ -13,8 +13,8 @@ mod stages;
 mod start;
 
 use stages::Stages;
-pub use start::{RunError, check};
 use start::Parts;
+pub use start::{RunError, check};
 
 use crate::api::{self, Question, Sources};
 use crate::config::HubConfig;
@@ -40,8 +40,12 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
     let connections = Connections::start(endpoint.clone(), links_tx, &token);
     let (questions_tx, questions) = mpsc::channel(64);
     let (commits_tx, commits) = watch::channel(0);
-    let sources =
-        Sources { questions: questions_tx, reader: reader.clone(), commits, metrics: Metrics::new() };
+    let sources = Sources {
+        questions: questions_tx,
+        reader: reader.clone(),
+        commits,
+        metrics: Metrics::new(),
+    };
     let api = api::serve(&config.value.api.socket, sources, &token)?;
     let mut stages = Stages::new(node, clock, reader, writer, connections, peers)
         .with_traces(traces)

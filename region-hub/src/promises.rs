@@ -130,11 +130,7 @@ impl Promises {
     }
 
     /// Lets an agent's promises take effect whose ends `reached` says are in the log.
-    pub fn on_progress(
-        &mut self,
-        name: &AgentName,
-        reached: impl Fn(&TopicPartition) -> Offset,
-    ) {
+    pub fn on_progress(&mut self, name: &AgentName, reached: impl Fn(&TopicPartition) -> Offset) {
         let Some(agent) = self.agents.get_mut(name) else { return };
         let watermarks = &mut agent.watermarks;
         agent.waiting.retain(|promise| {

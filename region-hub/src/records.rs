@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use headland_event::trace::TRACEPARENT_HEADER;
-use headland_event::{AgentName, EventTime, Now, Offset, PartitionIndex, Promise, Record, TopicName};
+use headland_event::{
+    AgentName, EventTime, Now, Offset, PartitionIndex, Promise, Record, TopicName,
+};
 use serde::Serialize;
 
 /// Most bytes of a payload that a dead letter repeats.
@@ -55,9 +57,10 @@ pub fn absent_record(agent: &AgentName, now: Now) -> Record {
 pub fn dead_record(record: &Record, reason: &str, offset: Offset) -> Record {
     let value = record.value.as_ref();
     let kept = value.map(|value| value.slice(..value.len().min(DEAD_BYTES_LIMIT)));
-    let dead = Record { time: record.time, key: record.key.clone(), value: kept, headers: Vec::new() }
-        .with_header(REASON_HEADER, reason.to_owned())
-        .with_header(SOURCE_HEADER, offset.to_string());
+    let dead =
+        Record { time: record.time, key: record.key.clone(), value: kept, headers: Vec::new() }
+            .with_header(REASON_HEADER, reason.to_owned())
+            .with_header(SOURCE_HEADER, offset.to_string());
     match record.header(TRACEPARENT_HEADER) {
         Some(trace) => dead.with_header(TRACEPARENT_HEADER, trace.to_vec()),
         None => dead,

@@ -203,11 +203,7 @@ impl Session {
     }
 }
 
-fn granted<'a>(
-    topics: &'a Topics,
-    grant: &Grant,
-    name: &TopicName,
-) -> Result<&'a Topic, Refusal> {
+fn granted<'a>(topics: &'a Topics, grant: &Grant, name: &TopicName) -> Result<&'a Topic, Refusal> {
     let agent = grant.agent();
     if !grant.covers(name) {
         let text = format!(
@@ -272,8 +268,7 @@ mod tests {
     }
 
     fn topics() -> Topics {
-        let declared =
-            TopicConfig { name: topic("air"), lane: Lane::Telemetry, partitions: 8 };
+        let declared = TopicConfig { name: topic("air"), lane: Lane::Telemetry, partitions: 8 };
         Topics::new(&region("eu"), &[declared]).unwrap()
     }
 
@@ -313,7 +308,10 @@ mod tests {
         let receiving = agent_session().admit(&topics(), &offer("air", &[])).unwrap();
 
         let expected = (murmur2(b"eu-1") & 0x7fff_ffff) % 8;
-        assert_eq!(receiving.local, TopicPartition::new(topic("air"), PartitionIndex::new(expected)));
+        assert_eq!(
+            receiving.local,
+            TopicPartition::new(topic("air"), PartitionIndex::new(expected))
+        );
     }
 
     #[test]
@@ -331,8 +329,7 @@ mod tests {
     #[test]
     fn another_regions_topic_keeps_its_partition_under_a_prefix() {
         let link = LinkConfig::new(hub("eu"), Incarnation::new(1, 1), hub("us"));
-        let session =
-            Session::new(link, Peer::Hub(Forwarding::Own), 1, Monotonic::default());
+        let session = Session::new(link, Peer::Hub(Forwarding::Own), 1, Monotonic::default());
 
         let receiving = session.admit(&topics(), &offer("air", &["us"])).unwrap();
 

@@ -31,12 +31,7 @@ impl Spans {
 
     /// One span per sampled record of a durable commit: ingested, mirrored, or alerted.
     #[must_use]
-    pub fn of(
-        &self,
-        topics: &Topics,
-        entries: &[(TopicPartition, Entry)],
-        now: Now,
-    ) -> Vec<Span> {
+    pub fn of(&self, topics: &Topics, entries: &[(TopicPartition, Entry)], now: Now) -> Vec<Span> {
         if self.export == Export::Off {
             return Vec::new();
         }

@@ -31,7 +31,7 @@ pub enum Replication {
 }
 
 /// A topic and where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
     /// Its name at this hub.
     pub name: TopicName,
@@ -102,8 +102,7 @@ impl Topic {
         let origin = reader.name("topic origin")?;
         let origin_name = reader.name("topic name at its origin")?;
         let hops = reader.length("topic path", HOPS_LIMIT)?;
-        let path =
-            (0..hops).map(|_| reader.name("topic path")).collect::<Result<Vec<_>, _>>()?;
+        let path = (0..hops).map(|_| reader.name("topic path")).collect::<Result<Vec<_>, _>>()?;
         reader.end()?;
         Ok(Self { name, lane, partitions, origin, origin_name, path, replication })
     }

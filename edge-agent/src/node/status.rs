@@ -11,6 +11,8 @@ use super::Node;
 /// A source of the agent.
 #[derive(Debug, Clone, Serialize)]
 pub struct SourceStatus {
+    /// The table of the rules that it belongs to.
+    pub table: String,
     /// Its file.
     pub path: String,
     /// Its topic.
@@ -48,6 +50,7 @@ impl Node {
             Identity::Hub { .. } => None,
         };
         let sources = self.sources.iter().map(|source| SourceStatus {
+            table: source.decoder.table_name().to_owned(),
             path: source.path.clone(),
             topic: source.decoder.topic().clone(),
             position: source.position.bytes,

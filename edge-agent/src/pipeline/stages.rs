@@ -84,16 +84,7 @@ impl Stages {
     pub(super) fn on_lines(&mut self, index: SourceIndex, lines: Result<Chunk, FollowError>) {
         let now = self.now();
         match lines {
-            Ok(Chunk { lines, position }) => {
-                let mut rest = lines.as_slice();
-                if self.node.wants_header(index)
-                    && let Some((header, lines)) = rest.split_first()
-                {
-                    self.node.on_header(index, header);
-                    rest = lines;
-                }
-                self.node.on_lines(now, index, rest, position);
-            }
+            Ok(Chunk { lines, position }) => self.node.on_lines(now, index, &lines, position),
             Err(error) => {
                 tracing::error!(error = with_causes(&error), "a source cannot be read");
             }

@@ -141,8 +141,7 @@ pub(super) async fn start(config: &Loaded<AgentConfig>, _clock: &Clock) -> Resul
         name: HubName::new(&agent.hub.name)?,
     };
     let log = (&reader, &store);
-    let mut node =
-        Node::new(agent, hub_identity, program, store.incarnation(), log, entropy()?)?;
+    let mut node = Node::new(agent, hub_identity, program, store.incarnation(), log, entropy()?)?;
     replay(&mut node, &reader)?;
     let followers = followers(agent, &mut node).await?;
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
@@ -208,12 +207,11 @@ async fn followers(agent: &AgentConfig, node: &mut Node) -> Result<Vec<Follower>
     let mut followers = Vec::new();
     for (index, source) in agent.sources.iter().enumerate() {
         let position = node.source_position(index).unwrap_or_default();
-        let follower = Follower::new(&source.path, position);
+        let follower = Follower::new(&source.path.resolved, position);
         if position != FilePosition::default()
-            && node.wants_header(index)
-            && let Some(header) = follower.first_line().await?
+            && let Some(line) = follower.first_line().await?
         {
-            node.on_header(index, &header);
+            node.on_first_line(index, &line);
         }
         followers.push(follower);
     }

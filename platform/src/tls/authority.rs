@@ -1,8 +1,8 @@
 //! A fleet's private certificate authority.
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 
 use super::spiffe::{Role, SpiffeId};
@@ -48,7 +48,8 @@ impl std::fmt::Debug for Issued {
 /// A fleet's private authority: it signs hubs and agents, with ECDSA P-256 keys.
 pub struct Authority {
     fleet: String,
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    issuer: Issuer<'static, KeyPair>,
+    certificate_pem: String,
     key_pem: String,
 }
 
@@ -76,14 +77,32 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key_pem = key.serialize_pem();
-        let issuer = CertifiedIssuer::self_signed(params, key)?;
-        Ok(Self { fleet: fleet.to_owned(), issuer, key_pem })
+        let certificate_pem = params.self_signed(&key)?.pem();
+        let issuer = Issuer::new(params, key);
+        Ok(Self { fleet: fleet.to_owned(), issuer, certificate_pem, key_pem })
+    }
+
+    /// Takes up an authority from its certificate and private key, both PEM.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Issue`] when either is not PEM of its kind.
+    pub fn from_pem(
+        fleet: &str,
+        certificate_pem: &str,
+        key_pem: &str,
+    ) -> Result<Self, AuthorityError> {
+        let subject = format!("the authority of {fleet}");
+        let failed = |source| AuthorityError::Issue { subject: subject.clone(), source };
+        let key = KeyPair::from_pem(key_pem).map_err(failed)?;
+        let issuer = Issuer::from_ca_cert_pem(certificate_pem, key).map_err(failed)?;
+        let (certificate_pem, key_pem) = (certificate_pem.to_owned(), key_pem.to_owned());
+        Ok(Self { fleet: fleet.to_owned(), issuer, certificate_pem, key_pem })
     }
 
     /// The authority's own certificate, PEM: what every node trusts.
     #[must_use]
-    pub fn certificate_pem(&self) -> String {
-        self.issuer.pem()
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
     }
 
     /// The authority's private key, PEM. Keep it away from hubs and agents.
@@ -126,6 +145,17 @@ impl Authority {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_authority_taken_up_from_files_signs_for_the_same_trust() {
+        let first = Authority::new("shop").unwrap();
+
+        let again = Authority::from_pem("shop", first.certificate_pem(), first.key_pem()).unwrap();
+
+        let id: SpiffeId = "spiffe://shop/region/eu/agent/a".parse().unwrap();
+        assert!(again.issue(&id).unwrap().certificate_pem.starts_with("-----BEGIN CERTIFICATE"));
+        assert_eq!(again.certificate_pem(), first.certificate_pem());
+    }
 
     #[test]
     fn an_id_of_another_fleet_is_refused() {

@@ -200,7 +200,8 @@ mod tests {
     fn write(folder: &Path, authority: &Authority, id: &str) -> [PathBuf; 3] {
         let issued = authority.issue(&id.parse().unwrap()).unwrap();
         let paths = ["ca.pem", "node.pem", "node.key"].map(|name| folder.join(name));
-        let contents = [authority.certificate_pem(), issued.certificate_pem, issued.key_pem];
+        let contents =
+            [authority.certificate_pem().to_owned(), issued.certificate_pem, issued.key_pem];
         for (path, content) in paths.iter().zip(contents) {
             std::fs::write(path, content).unwrap();
         }

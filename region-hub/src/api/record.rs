@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use headland_event::{
-    ByteCount, Entry, EventTime, Offset, Record, TopicPartition, Verdict,
-};
+use headland_event::{ByteCount, Entry, EventTime, Offset, Record, TopicPartition, Verdict};
 use headland_platform::telemetry::with_causes;
 use headland_storage::LogReader;
 use serde::Serialize;
@@ -64,7 +62,8 @@ pub(super) fn read_records(
         let end = last.end();
         for entry in &entries {
             let decoded = entry.batch.records().map_err(|error| with_causes(&error))?;
-            let listed = decoded.iter().enumerate().map(|(index, record)| json(entry, index, record));
+            let listed =
+                decoded.iter().enumerate().map(|(index, record)| json(entry, index, record));
             records.extend(listed.filter(|record| record.offset >= from));
         }
         next = end;

@@ -40,7 +40,13 @@ impl Node {
             LinkOutput::Read { channel, from, limit } => {
                 let known = self.sessions.get(&session);
                 if let Some(partition) = known.and_then(|known| known.sending(channel)).cloned() {
-                    self.outputs.push_back(Output::Read { session, channel, partition, from, limit });
+                    self.outputs.push_back(Output::Read {
+                        session,
+                        channel,
+                        partition,
+                        from,
+                        limit,
+                    });
                 }
             }
             LinkOutput::Deliver { channel, entry } => {
@@ -289,10 +295,10 @@ impl Node {
 }
 
 fn key_text(record: &Record) -> String {
-    record.key.as_deref().map_or_else(
-        || "(none)".to_owned(),
-        |key| String::from_utf8_lossy(key).into_owned(),
-    )
+    record
+        .key
+        .as_deref()
+        .map_or_else(|| "(none)".to_owned(), |key| String::from_utf8_lossy(key).into_owned())
 }
 
 fn broken(local: &TopicPartition, entry: &Entry, why: &str) -> Refusal {

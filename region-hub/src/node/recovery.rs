@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use headland_event::codec::CodecError;
-use headland_event::{CommitNumber, Entry, EventTime, NameError, Offset, TopicName, TopicPartition};
+use headland_event::{
+    CommitNumber, Entry, EventTime, NameError, Offset, TopicName, TopicPartition,
+};
 use headland_storage::{StateError, StateOwner, StateStore};
 
 use super::Node;

@@ -111,11 +111,7 @@ impl Node {
             peer: identity.to_string(),
             region: identity.region().clone(),
             state: if session.is_some() { LinkState::Up } else { LinkState::Down },
-            lag_records: offers
-                .into_iter()
-                .flatten()
-                .map(|offer| offer.lag_records())
-                .sum(),
+            lag_records: offers.into_iter().flatten().map(|offer| offer.lag_records()).sum(),
             behind_records: subscriptions
                 .into_iter()
                 .flatten()

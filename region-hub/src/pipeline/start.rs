@@ -116,8 +116,7 @@ pub(super) fn start(config: &Loaded<HubConfig>, clock: &Clock) -> Result<Parts, 
     let reader = store.reader();
     let now = Now { monotonic: clock.monotonic(), wall: clock.wall() };
     let log = (&reader, &store);
-    let mut node =
-        Node::new(hub, identity.id(), store.incarnation(), log, entropy()?, now)?;
+    let mut node = Node::new(hub, identity.id(), store.incarnation(), log, entropy()?, now)?;
     replay(&mut node, &reader)?;
     let peers = hub.peers.iter().map(|peer| {
         let role = Role::Hub(peer.name.to_string());

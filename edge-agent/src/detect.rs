@@ -75,6 +75,9 @@ impl Detect {
 }
 
 /// The topic of alerts.
+///
+/// # Panics
+/// Never: the name is a literal that fits.
 #[must_use]
 pub fn alerts_topic() -> TopicName {
     #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]

@@ -306,6 +306,9 @@ impl Node {
     }
 
     /// A commit is durable.
+    ///
+    /// # Panics
+    /// When commits are reported in another order than they were handed out.
     pub fn on_committed(&mut self, now: Now, ticket: Ticket) {
         let Some(InFlight { ticket: expected, ends, spans }) = self.in_flight.pop_front() else {
             return;

@@ -76,7 +76,7 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
     }
     api.join().await;
     let closing = task::spawn_blocking("close", || stages.writer.close().close());
-    closing.join().await.transpose().map_err(RunError::Close)?;
+    closing.join().await.transpose().map_err(|error| RunError::Close(Box::new(error)))?;
     result
 }
 

@@ -349,6 +349,9 @@ impl Node {
     }
 
     /// A commit is durable: acknowledges it, offers it and reconciles it.
+    ///
+    /// # Panics
+    /// When commits are reported in another order than they were handed out.
     pub fn on_committed(&mut self, now: Now, ticket: Ticket, number: CommitNumber) {
         let Some(InFlight { ticket: expected, entries, stored }) = self.in_flight.pop_front()
         else {

@@ -67,7 +67,7 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
     token.cancel();
     api.join().await;
     let closing = task::spawn_blocking("close", || stages.into_writer().close().close());
-    closing.join().await.transpose().map_err(RunError::Close)?;
+    closing.join().await.transpose().map_err(|error| RunError::Close(Box::new(error)))?;
     result
 }
 

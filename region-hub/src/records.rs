@@ -22,6 +22,9 @@ const REASON_HEADER: &str = "hl-reason";
 const SOURCE_HEADER: &str = "hl-source-offset";
 
 /// The topic of promises.
+///
+/// # Panics
+/// Never: the name is a literal that fits.
 #[must_use]
 pub fn promises_topic() -> TopicName {
     #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]

@@ -68,6 +68,9 @@ impl Composer {
     ///
     /// # Errors
     /// [`ComposerError`] when the state cannot be read.
+    ///
+    /// # Panics
+    /// Never: the owner's name is a literal that fits.
     pub fn new(
         incarnation: Incarnation,
         log: &impl LogReader,

@@ -55,7 +55,7 @@ impl Stages {
         match report {
             Report::Durable { ticket, number: _ } => self.node.on_committed(self.now(), ticket),
             Report::Stalled(error) => tracing::error!(%error, "commits wait for the disk"),
-            Report::Failed(error) => return Err(RunError::Journal(error)),
+            Report::Failed(error) => return Err(RunError::Journal(Box::new(error))),
         }
         Ok(())
     }

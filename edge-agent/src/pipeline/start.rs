@@ -1,7 +1,7 @@
 //! What has to be ready before the stages run: rules, identity, log, node, socket.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use headland_detection::{Program, SqlError};
@@ -10,7 +10,7 @@ use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
 use headland_platform::socket::SocketError;
 use headland_platform::telemetry::{TraceSink, TraceSinkError};
-use headland_platform::tls::{Identity, IdentityError, Role, SpiffeId};
+use headland_platform::tls::{Identity, IdentityError, Role, SpiffeId, WrongIdentity};
 use headland_replication::quic::{BindError, Endpoint, TlsConfigs, Windows};
 use headland_storage::{
     AppendError, CloseError, DiskFile, DiskStore, JournalReader, LogReader, LogStore, OpenError,
@@ -55,15 +55,8 @@ pub enum RunError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The certificate is somebody else's.
-    #[error("the certificate in {path} is of {found}, the configuration is of {expected}")]
-    WrongIdentity {
-        /// The certificate's file.
-        path: PathBuf,
-        /// Who it names.
-        found: SpiffeId,
-        /// Who the configuration names.
-        expected: SpiffeId,
-    },
+    #[error(transparent)]
+    WrongIdentity(#[from] Box<WrongIdentity>),
     /// The hub's name does not fit.
     #[error("the hub cannot be named")]
     HubName(#[from] NameError),
@@ -76,14 +69,14 @@ pub enum RunError {
         /// The data directory.
         path: PathBuf,
         /// What is wrong.
-        source: OpenError,
+        source: Box<OpenError>,
     },
     /// The log cannot be read.
     #[error("cannot read the log")]
     Read(#[from] ReadError),
     /// The node does not fit its log.
     #[error("cannot start")]
-    Start(#[from] StartError),
+    Start(#[from] Box<StartError>),
     /// A source's first line cannot be read.
     #[error("cannot read a source")]
     Source(#[from] FollowError),
@@ -101,10 +94,10 @@ pub enum RunError {
     Thread(#[source] std::io::Error),
     /// The log failed for good; nothing that was acknowledged is lost.
     #[error("the log failed")]
-    Journal(#[source] AppendError),
+    Journal(#[source] Box<AppendError>),
     /// The log could not be closed; the next start replays its end.
     #[error("the log could not be closed")]
-    Close(#[source] CloseError),
+    Close(#[source] Box<CloseError>),
 }
 
 /// What the stages run on.
@@ -134,14 +127,15 @@ pub(super) async fn start(config: &Loaded<AgentConfig>, _clock: &Clock) -> Resul
     };
     let options = OpenOptions::new(entropy()?);
     let store = DiskStore::open(&agent.data_dir, options)
-        .map_err(|source| RunError::Open { path: agent.data_dir.clone(), source })?;
+        .map_err(|source| open_error(&agent.data_dir, source))?;
     let reader = store.reader();
     let hub_identity = headland_replication::Identity::Hub {
         region: agent.region.clone(),
         name: HubName::new(&agent.hub.name)?,
     };
     let log = (&reader, &store);
-    let mut node = Node::new(agent, hub_identity, program, store.incarnation(), log, entropy()?)?;
+    let mut node = Node::new(agent, hub_identity, program, store.incarnation(), log, entropy()?)
+        .map_err(Box::new)?;
     replay(&mut node, &reader)?;
     let followers = followers(agent, &mut node).await?;
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
@@ -179,16 +173,12 @@ fn compile(agent: &AgentConfig) -> Result<Program, RunError> {
 fn identity(agent: &AgentConfig) -> Result<Identity, RunError> {
     let tls = &agent.tls;
     let identity = Identity::load(&tls.ca_file, &tls.certificate_file, &tls.key_file)?;
-    let expected = SpiffeId {
-        fleet: identity.id().fleet.clone(),
-        region: agent.region.clone(),
-        role: Role::Agent(agent.name.to_string()),
-    };
-    if *identity.id() == expected {
-        return Ok(identity);
-    }
-    let (path, found) = (tls.certificate_file.clone(), identity.id().clone());
-    Err(RunError::WrongIdentity { path, found, expected })
+    identity.require(&agent.region, Role::Agent(agent.name.to_string()), &tls.certificate_file)?;
+    Ok(identity)
+}
+
+fn open_error(path: &Path, source: OpenError) -> RunError {
+    RunError::Open { path: path.to_owned(), source: Box::new(source) }
 }
 
 fn replay(node: &mut Node, reader: &JournalReader<DiskFile>) -> Result<(), RunError> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use headland_event::RegionId;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -10,7 +11,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use super::spiffe::SpiffeId;
+use super::spiffe::{Role, SpiffeId};
 
 /// The protocol name both sides of a link agree on.
 pub const ALPN: &[u8] = b"headland/1";
@@ -59,6 +60,18 @@ pub enum IdentityError {
     },
 }
 
+/// A certificate that is somebody else's.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate in {path} is of {found}, the configuration is of {expected}")]
+pub struct WrongIdentity {
+    /// The certificate's file.
+    pub path: PathBuf,
+    /// Who it names.
+    pub found: SpiffeId,
+    /// Who the configuration names.
+    pub expected: SpiffeId,
+}
+
 /// Who this process is on the network, and whom it trusts.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -94,6 +107,23 @@ impl Identity {
     #[must_use]
     pub const fn id(&self) -> &SpiffeId {
         &self.id
+    }
+
+    /// Checks that the certificate, read from `path`, is of who the configuration names.
+    ///
+    /// # Errors
+    /// [`WrongIdentity`] when it is not.
+    pub fn require(
+        &self,
+        region: &RegionId,
+        role: Role,
+        path: &Path,
+    ) -> Result<(), Box<WrongIdentity>> {
+        let expected = SpiffeId { fleet: self.id.fleet.clone(), region: region.clone(), role };
+        if self.id == expected {
+            return Ok(());
+        }
+        Err(Box::new(WrongIdentity { path: path.to_owned(), found: self.id.clone(), expected }))
     }
 
     /// TLS 1.3 for accepting peers: both sides show certificates.
@@ -219,6 +249,25 @@ mod tests {
 
         assert_eq!(identity.id().to_string(), id);
         assert_eq!(identity.server().alpn_protocols, [ALPN.to_vec()]);
+    }
+
+    #[test]
+    fn a_certificate_of_another_node_is_refused_with_both_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("shop").unwrap();
+        let [ca, certificate, key] =
+            write(folder.path(), &authority, "spiffe://shop/region/us/agent/us-1");
+        let identity = Identity::load(&ca, &certificate, &key).unwrap();
+
+        let region = RegionId::new("eu").unwrap();
+        let role = Role::Agent("us-1".to_owned());
+        let error = identity.require(&region, role, Path::new("us-1.pem")).unwrap_err();
+
+        assert_eq!(
+            error.to_string(),
+            "the certificate in us-1.pem is of spiffe://shop/region/us/agent/us-1, \
+             the configuration is of spiffe://shop/region/eu/agent/us-1"
+        );
     }
 
     #[test]

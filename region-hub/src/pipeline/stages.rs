@@ -114,7 +114,7 @@ impl Stages {
             Report::Stalled(error) => {
                 tracing::error!(error = with_causes(&error), "commits wait for the disk");
             }
-            Report::Failed(error) => return Err(RunError::Journal(error)),
+            Report::Failed(error) => return Err(RunError::Journal(Box::new(error))),
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! What has to be ready before the stages run: identity, log, node, socket.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use headland_event::{ByteCount, CommitNumber, Now};
 use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
 use headland_platform::socket::SocketError;
 use headland_platform::telemetry::{TraceSink, TraceSinkError};
-use headland_platform::tls::{Identity, IdentityError, Role, SpiffeId};
+use headland_platform::tls::{Identity, IdentityError, Role, SpiffeId, WrongIdentity};
 use headland_replication::quic::{BindError, Endpoint, TlsConfigs, Windows};
 use headland_storage::{
     AppendError, CloseError, DiskFile, DiskStore, JournalReader, LogReader, LogStore, OpenError,
@@ -35,15 +35,8 @@ pub enum RunError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The certificate is somebody else's.
-    #[error("the certificate in {path} is of {found}, the configuration is of {expected}")]
-    WrongIdentity {
-        /// The certificate's file.
-        path: PathBuf,
-        /// Who it names.
-        found: SpiffeId,
-        /// Who the configuration names.
-        expected: SpiffeId,
-    },
+    #[error(transparent)]
+    WrongIdentity(#[from] Box<WrongIdentity>),
     /// The machine gives no random numbers.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -53,14 +46,14 @@ pub enum RunError {
         /// The data directory.
         path: PathBuf,
         /// What is wrong.
-        source: OpenError,
+        source: Box<OpenError>,
     },
     /// The log cannot be read.
     #[error("cannot read the log")]
     Read(#[from] ReadError),
     /// The node does not fit its log.
     #[error("cannot start")]
-    Start(#[from] StartError),
+    Start(#[from] Box<StartError>),
     /// No UDP socket.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -75,10 +68,10 @@ pub enum RunError {
     Thread(#[source] std::io::Error),
     /// The log failed for good; nothing that was acknowledged is lost.
     #[error("the log failed")]
-    Journal(#[source] AppendError),
+    Journal(#[source] Box<AppendError>),
     /// The log could not be closed; the next start replays its end.
     #[error("the log could not be closed")]
-    Close(#[source] CloseError),
+    Close(#[source] Box<CloseError>),
 }
 
 /// What the stages run on.
@@ -112,11 +105,12 @@ pub(super) fn start(config: &Loaded<HubConfig>, clock: &Clock) -> Result<Parts, 
     options.file_bytes = hub.storage.file_bytes.get();
     options.cache_bytes = CACHE_BYTES;
     let store = DiskStore::open(&hub.data_dir, options)
-        .map_err(|source| RunError::Open { path: hub.data_dir.clone(), source })?;
+        .map_err(|source| open_error(&hub.data_dir, source))?;
     let reader = store.reader();
     let now = Now { monotonic: clock.monotonic(), wall: clock.wall() };
     let log = (&reader, &store);
-    let mut node = Node::new(hub, identity.id(), store.incarnation(), log, entropy()?, now)?;
+    let mut node = Node::new(hub, identity.id(), store.incarnation(), log, entropy()?, now)
+        .map_err(Box::new)?;
     replay(&mut node, &reader)?;
     let peers = hub.peers.iter().map(|peer| {
         let role = Role::Hub(peer.name.to_string());
@@ -136,16 +130,12 @@ pub(super) fn start(config: &Loaded<HubConfig>, clock: &Clock) -> Result<Parts, 
 fn identity(hub: &HubConfig) -> Result<Identity, RunError> {
     let tls = &hub.tls;
     let identity = Identity::load(&tls.ca_file, &tls.certificate_file, &tls.key_file)?;
-    let expected = SpiffeId {
-        fleet: identity.id().fleet.clone(),
-        region: hub.region.clone(),
-        role: Role::Hub(hub.name.to_string()),
-    };
-    if *identity.id() == expected {
-        return Ok(identity);
-    }
-    let (path, found) = (tls.certificate_file.clone(), identity.id().clone());
-    Err(RunError::WrongIdentity { path, found, expected })
+    identity.require(&hub.region, Role::Hub(hub.name.to_string()), &tls.certificate_file)?;
+    Ok(identity)
+}
+
+fn open_error(path: &Path, source: OpenError) -> RunError {
+    RunError::Open { path: path.to_owned(), source: Box::new(source) }
 }
 
 fn replay(node: &mut Node, reader: &JournalReader<DiskFile>) -> Result<(), RunError> {

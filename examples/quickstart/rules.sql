@@ -20,7 +20,7 @@ CREATE TABLE air_readings (
   temp DOUBLE,
   wind DOUBLE,
   WATERMARK FOR `time` AS `time` - INTERVAL '1' HOUR
-) WITH ('topic' = 'air.readings', 'format' = 'csv', 'csv.null-literal' = 'NA', 'key' = 'station');
+) WITH ('topic' = 'air.readings', 'format' = 'csv', 'key' = 'station');
 
 CREATE TABLE pm25_high (
   station STRING,

@@ -77,8 +77,8 @@ pub(super) struct AgentStatus {
 /// How far an agent has read an input.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(super) struct SourceStatus {
-    /// The table the input belongs to.
-    pub(super) table: String,
+    /// The file.
+    pub(super) path: PathBuf,
     /// Bytes read and committed.
     pub(super) position: u64,
 }

@@ -30,9 +30,9 @@ pub(super) fn plant(fleet: &Fleet, ids: &mut DeliveryIds, planted: &mut Planted)
             let value = format!("{sku} write {} of {WRITES}", write + 1);
             let happening = Happening::Attribute { name: ATTRIBUTE, value: value.clone() };
             let event = ids.event(site, &sku, happening);
-            let after = event.id.clone();
-            if let Some(before) = before.replace(after.clone()) {
-                planted.facts.push(Fact::Ordered { before, after });
+            let id = event.id.clone();
+            if let Some(over) = before.replace(id.clone()) {
+                planted.facts.push(Fact::Ordered { id, over });
             }
             let step = Step {
                 site: site.name.clone(),

@@ -47,8 +47,8 @@ struct Expected {
     held: BTreeSet<String>,
     /// Writes that lose against another write.
     beaten: BTreeSet<String>,
-    /// Postings that a stocktake had seen.
-    seen: BTreeMap<String, BTreeSet<String>>,
+    /// Stocktakes, each with a posting that it had seen.
+    seen: BTreeSet<(String, String)>,
     read: BTreeSet<String>,
     postings: BTreeMap<String, Vec<(String, i64)>>,
     /// Stocktakes and attribute values.
@@ -58,33 +58,26 @@ struct Expected {
 impl Expected {
     fn read(run: &Path, inputs: &[String]) -> Self {
         let mut expected = Self::default();
-        lines(&run.join("facts.jsonl")).iter().for_each(|line| expected.on_fact(&json(line)));
+        for fact in lines(&run.join("facts.jsonl")).iter().map(|line| json(line)) {
+            let [id, over, kind] = ["id", "over", "kind"].map(|field| part(&fact, field));
+            match part(&fact, "fact").as_str() {
+                "held" => drop(expected.held.insert(id)),
+                "saw" => drop(expected.seen.insert((id, part(&fact, "posting")))),
+                "ordered" => drop(expected.beaten.insert(over)),
+                "concurrent" => {
+                    expected.records.push(format!("inventory.conflicts {kind} {id}~{over}"));
+                    expected.beaten.insert(over);
+                }
+                _ => {}
+            }
+        }
         for file in inputs {
             let region = file.split('-').next().unwrap_or(file);
             let lines = lines(&run.join("inputs").join(file));
-            if file.ends_with(".csv") {
-                expected.on_air(region, &lines);
-            } else {
-                expected.on_inventory(region, &lines);
-            }
+            let on_file = if file.ends_with(".csv") { Self::on_air } else { Self::on_inventory };
+            on_file(&mut expected, region, &lines);
         }
         expected
-    }
-
-    fn on_fact(&mut self, fact: &Value) {
-        let [id, kind, winner, loser] = ["id", "kind", "winner", "loser"].map(|f| part(fact, f));
-        let postings =
-            fact.get("postings").and_then(Value::as_array).into_iter().flatten().map(text);
-        match part(fact, "fact").as_str() {
-            "held" => drop(self.held.insert(id)),
-            "ordered" => drop(self.beaten.insert(part(fact, "before"))),
-            "seen" => drop(self.seen.insert(part(fact, "stocktake"), postings.collect())),
-            "concurrent" => {
-                self.records.push(format!("inventory.conflicts {kind} {winner}~{loser}"));
-                self.beaten.insert(loser);
-            }
-            _ => {}
-        }
     }
 
     /// Folds one agent's events in its order: its own stream decides when stock runs low.
@@ -98,7 +91,7 @@ impl Expected {
             let attribute = event.get("attribute").map(|name| format!("{sku}#{}", text(name)));
             let key = attribute.unwrap_or_else(|| format!("{sku}|{at}"));
             if kind == "sale" && units >= BULK_UNITS {
-                self.records.push(format!("{region} alerts device bulk_sale {sku} {id}"));
+                self.records.push(format!("{region} alerts bulk_sale {sku} {id}"));
             }
             if !self.read.insert(id.clone()) {
                 self.records.push(format!("inventory.duplicates {id}"));
@@ -119,11 +112,11 @@ impl Expected {
         }
     }
 
-    /// Averages per station over three hours; one fires when a reading an hour past its end came.
+    /// Averages of three hours per station, below a header; a reading an hour past the end fires.
     fn on_air(&mut self, region: &str, lines: &[String]) {
         let mut windows: BTreeMap<(&str, i64), (f64, f64)> = BTreeMap::new();
         let mut latest = i64::MIN;
-        for line in lines {
+        for line in lines.iter().skip(1) {
             self.records.push(format!("{region} air.readings {line}"));
             let [station, time, pm25, ..] = *line.split(',').collect::<Vec<_>>() else {
                 continue;
@@ -138,7 +131,7 @@ impl Expected {
         }
         for ((station, end), (sum, count)) in windows {
             if sum / count > PM25_LIMIT && end <= latest - HOUR_MS {
-                self.records.push(format!("{region} alerts device pm25_high {station} {end}"));
+                self.records.push(format!("{region} alerts pm25_high {station} {end}"));
             }
         }
     }
@@ -150,8 +143,8 @@ impl Expected {
             let last = writes.find(|(id, _)| !self.beaten.contains(id));
             let (id, mut value) = last.cloned().unwrap_or_default();
             if !key.contains('#') {
-                let seen = |posting| self.seen.get(&id).is_some_and(|seen| seen.contains(posting));
-                let after = self.postings.get(key).into_iter().flatten().filter(|p| !seen(&p.0));
+                let postings = self.postings.get(key).into_iter().flatten();
+                let after = postings.filter(|p| !self.seen.contains(&(id.clone(), p.0.clone())));
                 let after: i64 = after.map(|(_, delta)| delta).sum();
                 value = (value.parse().unwrap_or(0) + after).to_string();
             }
@@ -174,16 +167,13 @@ fn read_hub(dump: &Path, hub: &str, regions: &BTreeSet<&str>) -> Vec<String> {
             let of = |name: &str| part(&value, name);
             records.push(match base {
                 "inventory.stock" => {
-                    let level = if key.contains('#') { "value" } else { "units" };
-                    stock.insert(key, of(level));
+                    stock.insert(key, of("units") + &of("value"));
                     continue;
                 }
                 "inventory.late" | "inventory.duplicates" => format!("{topic} {}", of("id")),
                 "inventory.conflicts" => format!("{topic} {} {}", of("kind"), of("id")),
                 "alerts" => {
-                    let class = if of("rule") == "restock" { "" } else { "device " };
-                    let alert = ["rule", "key", "window"].map(of).join(" ");
-                    format!("{origin} alerts {class}{alert}")
+                    format!("{origin} alerts {}", ["rule", "key", "window"].map(of).join(" "))
                 }
                 _ => format!("{origin} {base} {raw}"),
             });
@@ -196,7 +186,7 @@ fn read_hub(dump: &Path, hub: &str, regions: &BTreeSet<&str>) -> Vec<String> {
 /// A run in which nothing went wrong or fired shows nothing.
 fn too_few(want: &Bag, regions: &BTreeSet<&str>) -> Vec<String> {
     let sides = ["conflicts", "late", "duplicates"].map(|topic| (format!("inventory.{topic} "), 1));
-    let alerts = ["restock", "device"].into_iter().flat_map(|class| {
+    let alerts = ["restock", "pm25_high"].into_iter().flat_map(|class| {
         regions.iter().map(move |region| (format!("{region} alerts {class} "), ALERTS_MIN))
     });
     let counted = sides.into_iter().chain(alerts).map(|(table, least)| {

@@ -11,6 +11,9 @@ use super::checker::check;
 /// Products of each region that are sold in bulk until they run low.
 const BULK_SALES: usize = 30;
 
+/// Air stations of each region.
+const STATIONS: usize = 30;
+
 /// A finished run of two regions, each with one agent, and dumps as a right system leaves them.
 struct Run(TempDir);
 
@@ -50,22 +53,28 @@ fn units(units: i64) -> (&'static str, Value) {
     ("quantity", Value::from(units))
 }
 
-/// Three hours above the limit, and the reading that closes their window.
+/// Three hours above the limit at each of [`STATIONS`], and a reading that closes their windows.
 fn air(region: &str) -> Vec<String> {
-    let reading =
-        |hour: usize, pm25: &str| format!("{region}-st,2013-03-01T{hour:02}:00:00Z,{pm25},1");
-    vec![reading(0, "130"), reading(1, "NA"), reading(2, "111"), reading(3, "500"), reading(4, "9")]
+    let mut lines = Vec::new();
+    for (hour, pm25) in [(0, "130"), (1, "NA"), (2, "111"), (3, "500"), (4, "9")] {
+        for station in 0..STATIONS {
+            lines.push(format!("{region}-st{station},2013-03-01T{hour:02}:00:00Z,{pm25},1"));
+        }
+    }
+    lines
 }
 
-const FACTS: [&str; 8] = [
+const FACTS: [&str; 10] = [
     r#"{"fact":"held","id":"eu/late"}"#,
     r#"{"fact":"held","id":"us/late"}"#,
     r#"{"fact":"redelivered","id":"eu/twice"}"#,
     r#"{"fact":"redelivered","id":"us/twice"}"#,
-    r#"{"fact":"concurrent","kind":"attribute","winner":"us/a","loser":"eu/a"}"#,
-    r#"{"fact":"concurrent","kind":"stocktake","winner":"us/c","loser":"eu/c"}"#,
-    r#"{"fact":"seen","stocktake":"eu/c","postings":["eu/before","us/before"]}"#,
-    r#"{"fact":"seen","stocktake":"us/c","postings":["eu/before","us/before"]}"#,
+    r#"{"fact":"concurrent","kind":"attribute","id":"us/a","over":"eu/a"}"#,
+    r#"{"fact":"concurrent","kind":"stocktake","id":"us/c","over":"eu/c"}"#,
+    r#"{"fact":"saw","id":"eu/c","posting":"eu/before"}"#,
+    r#"{"fact":"saw","id":"eu/c","posting":"us/before"}"#,
+    r#"{"fact":"saw","id":"us/c","posting":"eu/before"}"#,
+    r#"{"fact":"saw","id":"us/c","posting":"us/before"}"#,
 ];
 
 fn record(key: &str, value: &str) -> String {
@@ -76,7 +85,8 @@ fn alerts(region: &str) -> Vec<String> {
     let alert = |rule: &str, key: &str, window: &str| {
         record(key, &json!({"rule": rule, "key": key, "window": window}).to_string())
     };
-    let mut lines = vec![alert("pm25_high", &format!("{region}-st"), "1362106800000")];
+    let high = |n| alert("pm25_high", &format!("{region}-st{n}"), "1362106800000");
+    let mut lines: Vec<String> = (0..STATIONS).map(high).collect();
     for n in 0..BULK_SALES {
         lines.push(alert("restock", &format!("S{n}|{region}"), "1"));
         lines.push(alert("bulk_sale", &format!("S{n}"), &format!("{region}/s{n}")));
@@ -107,7 +117,9 @@ impl Run {
         run.write("facts.jsonl", &FACTS.map(str::to_owned));
         for region in ["eu", "us"] {
             run.write(&format!("inputs/{region}-1.inventory.jsonl"), &inventory(region));
-            run.write(&format!("inputs/{region}-1.air.csv"), &air(region));
+            let mut file = vec!["station,time,pm25,temp".to_owned()];
+            file.extend(air(region));
+            run.write(&format!("inputs/{region}-1.air.csv"), &file);
             run.write_hub(region);
         }
         run
@@ -165,8 +177,8 @@ impl Run {
 
 #[test]
 fn a_right_run_has_no_differences() {
-    let events = 2 * (60 + 6 + 5);
-    let alerts = 2 * (1 + 30 + 30);
+    let events = 2 * (60 + 6 + 5 * 30);
+    let alerts = 2 * (30 + 30 + 30);
     let derived = 2 + 2 + 2 + 62;
 
     assert_eq!(check(Run::good().0.path()), Ok(events + alerts + derived));
@@ -190,18 +202,18 @@ fn a_missing_reading_is_found() {
 
     assert_eq!(
         wrong,
-        ["hub eu has 0 times, not 1: eu air.readings eu-st,2013-03-01T01:00:00Z,NA,1"]
+        ["hub eu has 0 times, not 1: eu air.readings eu-st1,2013-03-01T00:00:00Z,130,1"]
     );
 }
 
 #[test]
 fn a_missing_and_a_doubled_alert_are_found() {
-    let wrong = Run::spoilt("dump/eu/us.alerts.jsonl", |lines| lines[0] = lines[1].clone());
+    let wrong = Run::spoilt("dump/eu/us.alerts.jsonl", |lines| lines[0] = lines[30].clone());
 
     assert_eq!(
         wrong,
         [
-            "hub eu has 0 times, not 1: us alerts device pm25_high us-st 1362106800000",
+            "hub eu has 0 times, not 1: us alerts pm25_high us-st0 1362106800000",
             "hub eu has 2 times, not 1: us alerts restock S0|us 1",
         ]
     );

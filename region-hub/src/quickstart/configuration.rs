@@ -5,7 +5,7 @@ use headland_platform::tls::{Authority, Role, SpiffeId};
 
 use super::directory::RunDirectory;
 use super::error::QuickstartError;
-use super::excerpt::RULES;
+use super::excerpt::{RULES, air_header};
 use super::fleet::{Fleet, Site};
 use super::network::Network;
 use super::opening::RESTOCK_BELOW;
@@ -22,10 +22,10 @@ const TOPICS: [(&str, &str); 3] =
     [("inventory.events", "state"), ("air.readings", "telemetry"), ("alerts", "alerts")];
 
 /// The table of an agent's inventory events.
-pub(super) const INVENTORY_TABLE: &str = "inventory_events";
+const INVENTORY_TABLE: &str = "inventory_events";
 
 /// The table of an agent's air readings.
-pub(super) const AIR_TABLE: &str = "air_readings";
+const AIR_TABLE: &str = "air_readings";
 
 /// Partitions of each topic of a hub.
 pub(super) const PARTITIONS: u32 = 8;
@@ -40,7 +40,7 @@ pub(super) fn write(
     directory: &RunDirectory,
 ) -> Result<(), QuickstartError> {
     let authority = Authority::new(FLEET)?;
-    directory.write("pki/ca.pem", &authority.certificate_pem())?;
+    directory.write("pki/ca.pem", authority.certificate_pem())?;
     directory.write("rules.sql", RULES)?;
     for region in fleet.regions() {
         let name = format!("hub-{region}");
@@ -51,9 +51,9 @@ pub(super) fn write(
         let role = Role::Agent(site.name.to_string());
         issue(&authority, directory, &site.region, role, site.name.as_str())?;
         directory.write(&format!("{}.toml", site.name), &agent_config(network, site))?;
-        for stream in [Stream::Inventory, Stream::Air] {
-            directory.write(&RunDirectory::input_name(&site.name, stream), "")?;
-        }
+        let header = format!("{}\n", air_header());
+        directory.write(&RunDirectory::input_name(&site.name, Stream::Inventory), "")?;
+        directory.write(&RunDirectory::input_name(&site.name, Stream::Air), &header)?;
     }
     Ok(())
 }

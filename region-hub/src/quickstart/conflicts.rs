@@ -67,10 +67,10 @@ fn plant_attributes(
     let base = write(second, Phase::Before, 0);
     let loser = write(first, Phase::During, 0);
     let winner = write(second, Phase::During, 3);
-    for after in [&loser, &winner] {
-        planted.facts.push(Fact::Ordered { before: base.clone(), after: after.clone() });
+    for id in [&loser, &winner] {
+        planted.facts.push(Fact::Ordered { id: id.clone(), over: base.clone() });
     }
-    planted.facts.push(Fact::Concurrent { kind: "attribute", winner, loser });
+    planted.facts.push(Fact::Concurrent { kind: "attribute", id: winner, over: loser });
 }
 
 /// A pair of concurrent stocktakes of one product, with sales before and after each.
@@ -97,7 +97,7 @@ impl Count<'_> {
         }
         let loser = self.count(first, 0, units, &seen);
         let winner = self.count(second, 3, units, &seen);
-        self.planted.facts.push(Fact::Concurrent { kind: "stocktake", winner, loser });
+        self.planted.facts.push(Fact::Concurrent { kind: "stocktake", id: winner, over: loser });
     }
 
     /// A sale that the stocktake sees, the stocktake, and a sale after it; returns its id.
@@ -111,8 +111,9 @@ impl Count<'_> {
         let stocktake = self.write(site, during, round + 1, stocktake, counted);
         let after = Happening::Sale(sold_after);
         self.write(site, during, round + 2, after, counted - sold_after);
-        let postings = seen.iter().cloned().chain([sale]).collect();
-        self.planted.facts.push(Fact::Seen { stocktake: stocktake.clone(), postings });
+        for posting in seen.iter().cloned().chain([sale]) {
+            self.planted.facts.push(Fact::Saw { id: stocktake.clone(), posting });
+        }
         stocktake
     }
 
@@ -139,6 +140,8 @@ impl Count<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn planted() -> Planted {
@@ -154,7 +157,7 @@ mod tests {
 
         let mut cut_off_wins = 0;
         for fact in &planted.facts {
-            if let Fact::Concurrent { winner, loser, .. } = fact {
+            if let Fact::Concurrent { id: winner, over: loser, .. } = fact {
                 assert_ne!(winner.starts_with("ap-"), loser.starts_with("ap-"));
                 cut_off_wins += usize::from(winner.starts_with("ap-"));
             }
@@ -171,7 +174,7 @@ mod tests {
         };
 
         for fact in &planted.facts {
-            if let Fact::Concurrent { winner, loser, .. } = fact {
+            if let Fact::Concurrent { id: winner, over: loser, .. } = fact {
                 assert_eq!(round_of(winner), round_of(loser) + 3);
             }
         }
@@ -181,11 +184,13 @@ mod tests {
     fn a_stocktake_saw_what_was_sold_before_the_cut_and_one_sale_of_its_side() {
         let planted = planted();
 
-        let seen = planted.facts.iter().find_map(|fact| match fact {
-            Fact::Seen { postings, .. } => Some(postings.len()),
-            _ => None,
-        });
-        assert_eq!(seen, Some(5));
+        let mut seen = BTreeMap::new();
+        for fact in &planted.facts {
+            if let Fact::Saw { id, .. } = fact {
+                *seen.entry(id).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(seen.into_values().collect::<Vec<_>>(), [5; 12]);
     }
 
     #[test]

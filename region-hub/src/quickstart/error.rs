@@ -87,7 +87,7 @@ pub enum QuickstartError {
         log: String,
     },
     /// Something did not happen in time.
-    #[error("after {} s {what}; {}", .waited.as_secs(), .found.join("; "))]
+    #[error("after {} s {what}; {}", .waited.as_secs(), .found.iter().take(8).cloned().collect::<Vec<_>>().join("; "))]
     Overdue {
         /// What did not happen.
         what: &'static str,

@@ -48,6 +48,11 @@ pub(super) struct Reading {
     pub(super) line: &'static str,
 }
 
+/// The header of the readings, which the agents' files begin with too.
+pub(super) fn air_header() -> &'static str {
+    BEIJING_AIR.lines().next().unwrap_or_default()
+}
+
 /// All sales in the order of their time.
 ///
 /// # Errors

@@ -19,28 +19,29 @@ pub(super) enum Fact {
         /// The event.
         id: String,
     },
-    /// `after` was written when `before` was visible at its hub: causality decides.
+    /// The event was written when another one was visible at its hub: causality decides.
     Ordered {
-        /// The earlier event, which must lose.
-        before: String,
-        /// The later one, whatever its clock says.
-        after: String,
+        /// The later event, whatever its clock says.
+        id: String,
+        /// The earlier one, which must lose.
+        over: String,
     },
-    /// Both were written while neither hub could hear the other, the winner's clock later.
+    /// Both were written while neither hub could hear the other.
     Concurrent {
         /// `attribute` or `stocktake`.
         kind: &'static str,
-        /// The event with the later clock of its hub.
-        winner: String,
+        /// The event with the later clock of its hub, which wins.
+        id: String,
         /// The other one.
-        loser: String,
+        over: String,
     },
-    /// The stocktake's hub had applied exactly these postings of its product and location.
-    Seen {
+    /// The stocktake's hub had applied the posting of the same product and location. It had
+    /// applied no posting of them without such a fact.
+    Saw {
         /// The stocktake.
-        stocktake: String,
-        /// The postings.
-        postings: Vec<String>,
+        id: String,
+        /// The posting.
+        posting: String,
     },
 }
 
@@ -59,13 +60,13 @@ mod tests {
     fn a_fact_names_its_kind_in_its_line() {
         let fact = Fact::Concurrent {
             kind: "attribute",
-            winner: "eu-1/p2".to_owned(),
-            loser: "ap-1/p1".to_owned(),
+            id: "eu-1/p2".to_owned(),
+            over: "ap-1/p1".to_owned(),
         };
 
         assert_eq!(
             fact.line(),
-            r#"{"fact":"concurrent","kind":"attribute","winner":"eu-1/p2","loser":"ap-1/p1"}"#
+            r#"{"fact":"concurrent","kind":"attribute","id":"eu-1/p2","over":"ap-1/p1"}"#
         );
     }
 }

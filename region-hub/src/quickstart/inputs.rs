@@ -32,7 +32,9 @@ struct Open {
 #[derive(Debug)]
 struct Input {
     file: File,
+    /// The file's length, its header included.
     bytes: u64,
+    /// Lines that were appended, so without a header.
     lines: u64,
 }
 
@@ -46,9 +48,10 @@ impl Inputs {
         for site in fleet.sites() {
             for stream in [Stream::Inventory, Stream::Air] {
                 let path = directory.input(&site.name, stream);
-                let file = File::options().append(true).open(&path);
-                let file = file.map_err(QuickstartError::file("open", path))?;
-                files.insert((site.name.clone(), stream), Input { file, bytes: 0, lines: 0 });
+                let opened = File::options().append(true).open(&path);
+                let opened = opened.and_then(|file| Ok((file.metadata()?.len(), file)));
+                let (bytes, file) = opened.map_err(QuickstartError::file("open", path))?;
+                files.insert((site.name.clone(), stream), Input { file, bytes, lines: 0 });
             }
         }
         let open = Mutex::new(Open { files, now: EventTime::MIN });

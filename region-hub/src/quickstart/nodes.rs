@@ -9,7 +9,6 @@ use headland_platform::clock::Clock;
 
 use super::api::{AgentStatus, Api, HubStatus, StockView};
 use super::children::NodeName;
-use super::configuration::{AIR_TABLE, INVENTORY_TABLE};
 use super::directory::RunDirectory;
 use super::error::QuickstartError;
 use super::fleet::Fleet;
@@ -182,12 +181,12 @@ fn undelivered(name: &AgentName, status: &AgentStatus, inputs: &Inputs) -> Vec<S
         let count = status.unacknowledged_records;
         missing.push(format!("agent {name} has {count} records unacknowledged"));
     }
-    for (table, stream) in [(INVENTORY_TABLE, Stream::Inventory), (AIR_TABLE, Stream::Air)] {
-        let written = inputs.bytes(name, stream);
-        let source = status.sources.iter().find(|source| source.table == table);
+    for stream in [Stream::Inventory, Stream::Air] {
+        let (written, file) = (inputs.bytes(name, stream), RunDirectory::input_name(name, stream));
+        let source = status.sources.iter().find(|source| source.path.ends_with(&file));
         let read = source.map_or(0, |source| source.position);
         if read != written {
-            missing.push(format!("agent {name} has read {read} of {written} bytes of {table}"));
+            missing.push(format!("agent {name} has read {read} of {written} bytes of {file}"));
         }
     }
     missing

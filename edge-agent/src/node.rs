@@ -443,7 +443,7 @@ impl Node {
                     let uplink = self.uplink.as_ref();
                     let partition = uplink.and_then(|u| u.partition(channel));
                     let partition = partition.map(ToString::to_string);
-                    tracing::error!(partition, %refusal, "the hub refused a topic; it is kept here");
+                    tracing::error!(partition, %refusal, "the hub refused a topic; kept here");
                 }
                 // An agent subscribes to nothing.
                 LinkOutput::Announced(announce) => {
@@ -461,7 +461,7 @@ impl Node {
         }
     }
 
-    /// Offers every topic of the agent, empty ones too, so that the hub knows what will be promised.
+    /// Offers every topic of the agent, empty ones too: the hub learns what will be promised.
     fn offer_all(&mut self) {
         let mut topics: BTreeSet<TopicName> = [alerts_topic()].into();
         for source in &self.sources {

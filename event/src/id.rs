@@ -131,7 +131,8 @@ macro_rules! number {
     ($(#[$doc:meta])* $type:ident, $raw:ty) => {
         $(#[$doc])*
         #[derive(
-            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize,
+            Deserialize,
         )]
         #[serde(transparent)]
         pub struct $type($raw);

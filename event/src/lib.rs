@@ -11,7 +11,8 @@
 //! ```
 //! use headland_event::{Batch, EventTime, Record};
 //!
-//! let record = Record::new(EventTime::from_millis(1_291_190_760_000), "till-3", "{\"quantity\":6}");
+//! let time = EventTime::from_millis(1_291_190_760_000);
+//! let record = Record::new(time, "till-3", "{\"quantity\":6}");
 //! let batch = Batch::encode(&[record.clone()]).unwrap();
 //! assert_eq!(batch.records().unwrap(), vec![record]);
 //! ```

@@ -20,7 +20,8 @@
 //! identity:      role u8 { 0 agent, 1 hub } │ region name │ node name
 //! name:          length u8 │ bytes;   text, bytes: length u32 │ bytes
 //! ```
-//! Integers are big-endian. A frame is at most [`headland_event::limits::FRAME_BYTES_LIMIT`] long; every length is checked
+//! Integers are big-endian. A frame is at most [`headland_event::limits::FRAME_BYTES_LIMIT`] long;
+//! every length is checked
 //! before anything is allocated for it, and nothing may follow the last field. The stamp's layout
 //! is drawn in [`headland_event::entry`], the batch's in [`headland_event::batch`].
 //!

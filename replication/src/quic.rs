@@ -7,7 +7,8 @@
 //! ```
 //! Lane bytes are [`headland_event::Lane::code`]. A stream that breaks this closes the connection.
 //!
-//! Nothing here starts a task or decides anything: a connection is split into [`quic::Lanes`], whose
+//! Nothing here starts a task or decides anything: a connection is split into [`quic::Lanes`],
+//! whose
 //! driver is a future for the caller to run in a task of its own, beside the loop that feeds the
 //! [`crate::Link`]. quinn itself runs its endpoint and connections on the tokio runtime.
 

@@ -171,11 +171,12 @@ impl Client {
     }
 }
 
+/// What `async_trait` makes of the answer.
+type Sending<'a> =
+    std::pin::Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
+
 impl HttpClient for Client {
-    fn send_bytes<'life, 'future>(
-        &'life self,
-        request: Request<Bytes>,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'future>>
+    fn send_bytes<'life, 'future>(&'life self, request: Request<Bytes>) -> Sending<'future>
     where
         'life: 'future,
         Self: 'future,

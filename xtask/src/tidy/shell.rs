@@ -10,8 +10,8 @@ const SHELLS: [&str; 5] =
 
 /// The modules of the binaries that run tasks, read sockets or wait.
 const BINARY_SHELLS: [(&str, &[&str]); 2] = [
-    ("edge-agent/src/", &["main", "pipeline", "source", "writer", "connection", "api"]),
-    ("region-hub/src/", &["main", "pipeline", "writer", "connection", "api", "quickstart"]),
+    ("edge-agent/src/", &["main", "pipeline", "source", "connection", "api"]),
+    ("region-hub/src/", &["main", "pipeline", "connections", "api", "quickstart"]),
 ];
 
 /// Checks one file.

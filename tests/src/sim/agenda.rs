@@ -1,0 +1,74 @@
+//! Events in the order of virtual time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headland_event::{Lane, Monotonic};
+use region_hub::session::SessionId;
+
+use super::schedule::Cut;
+use super::topology::NodeId;
+
+/// Which start of a node; what a former one asked for no longer concerns it.
+pub(super) type Life = u64;
+
+/// Something that happens at a moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Event {
+    /// The first frame of a lane arrives.
+    Deliver { session: SessionId, from: usize, lane: Lane },
+    /// The disk has finished a group of commits.
+    Disk(NodeId, Life),
+    /// A node wants to be told the time.
+    Timer(NodeId, Life, Monotonic),
+    /// An attempt to connect has an answer.
+    Dialled { from: NodeId, to: usize, index: usize, life: Life },
+    /// One end of a connection learns that it is over.
+    Lost { session: SessionId, end: usize },
+    /// A connection ends once what was sent is written.
+    HangUp(SessionId),
+    /// An agent's files have grown.
+    Grown(usize),
+    /// A node loses its power.
+    Crash(NodeId),
+    /// A node starts.
+    Start(NodeId),
+    /// A region is cut off.
+    Cut(usize, Cut),
+    /// A region is reachable again.
+    Heal(usize),
+    /// A node loses one of its connections.
+    Loss(NodeId),
+}
+
+/// Events by time, then by the order in which they were put down.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    now: Monotonic,
+    events: BTreeMap<(Monotonic, u64), Event>,
+    next: u64,
+}
+
+impl Agenda {
+    pub(super) const fn now(&self) -> Monotonic {
+        self.now
+    }
+
+    pub(super) fn after(&mut self, delay: Duration, event: Event) {
+        self.at(self.now.after(delay), event);
+    }
+
+    /// Puts an event down; one of the past happens now.
+    pub(super) fn at(&mut self, at: Monotonic, event: Event) {
+        self.events.insert((at.max(self.now), self.next), event);
+        self.next += 1;
+    }
+
+    /// The next event; time advances to it.
+    pub(super) fn next(&mut self) -> Option<Event> {
+        let ((at, _), event) = self.events.pop_first()?;
+        debug_assert!(at >= self.now, "time only advances");
+        self.now = at;
+        Some(event)
+    }
+}

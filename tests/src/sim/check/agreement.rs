@@ -1,0 +1,153 @@
+//! All hubs say the same, and it is what the definitions say.
+
+use std::collections::BTreeMap;
+
+use headland_event::{EventTime, RegionId, Verdict};
+use headland_reconcile::{Config, DerivedTopic, Input, InventoryEvent, Locality, Reconciler};
+use serde_json::Value;
+
+use super::ensure;
+use crate::sim::evidence::{Evidence, Log, records_of, text};
+use crate::sim::input::mirror_prefix;
+use crate::sim::oracle::{self, Tables};
+use crate::sim::topology::REGIONS;
+
+/// Topics that every hub derives for itself.
+const DERIVED: [DerivedTopic; 5] = [
+    DerivedTopic::Stock,
+    DerivedTopic::Conflicts,
+    DerivedTopic::Late,
+    DerivedTopic::Duplicates,
+    DerivedTopic::Rejected,
+];
+
+pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
+    let first = &evidence.hubs[0];
+    let tables = tables_of(&first.log);
+    for (hub, other) in evidence.hubs.iter().enumerate().skip(1) {
+        ensure(other.canonical == first.canonical, || {
+            format!("hub {hub}'s state differs from hub 0's")
+        })?;
+        ensure(other.fingerprint == first.fingerprint, || {
+            format!("hub {hub}'s fingerprint differs from hub 0's, the state does not")
+        })?;
+        same(&tables_of(&other.log), &tables, &format!("hub {hub}'s tables, not hub 0's"))?;
+    }
+    for regions in [[2, 1, 0], [1, 0, 2]] {
+        let canonical = state_in_order(&first.log, regions);
+        ensure(canonical == first.canonical, || {
+            format!("the same events in the order {regions:?} give another state")
+        })?;
+    }
+    let mut counted = tables;
+    counted.retain(|(topic, _), _| topic != DerivedTopic::Rejected.name());
+    same(&counted, &oracle::tables(&records(&first.log)), "hub 0's tables, not the oracle's")
+}
+
+/// The last value of every key of the derived topics.
+fn tables_of(log: &Log) -> Tables {
+    let mut tables = Tables::new();
+    for (partition, entries) in log {
+        let topic = partition.topic.as_str();
+        if !DERIVED.iter().any(|derived| derived.name() == topic) {
+            continue;
+        }
+        for record in records_of(entries) {
+            let at = (topic.to_owned(), text(record.key.as_ref()));
+            match record.value {
+                Some(value) => tables.insert(at, serde_json::from_slice(&value).unwrap()),
+                None => tables.remove(&at),
+            };
+        }
+    }
+    tables
+}
+
+fn same(found: &Tables, expected: &Tables, what: &str) -> Result<(), String> {
+    let keys: BTreeMap<_, ()> = found.keys().chain(expected.keys()).map(|key| (key, ())).collect();
+    let differs = keys.into_keys().find(|key| found.get(key) != expected.get(key));
+    let show = |of: Option<&Value>| of.map_or_else(|| "nothing".to_owned(), Value::to_string);
+    differs.map_or(Ok(()), |key| {
+        Err(format!("{what}: {key:?} is {}, not {}", show(found.get(key)), show(expected.get(key))))
+    })
+}
+
+/// The state after the events of one region, then of the next one, and so on.
+fn state_in_order(log: &Log, regions: [usize; 3]) -> Vec<u8> {
+    let region = RegionId::new(REGIONS[0]).unwrap();
+    let mut reconciler = Reconciler::new(Config { region, restock_below: 20 }, 99);
+    for region in regions {
+        for (partition, entries) in log {
+            if region_of_inventory(partition.topic.as_str()) != Some(region) {
+                continue;
+            }
+            for entry in entries {
+                let stamp = entry.stamp.as_ref().unwrap();
+                for (index, record) in entry.batch.records().unwrap().into_iter().enumerate() {
+                    reconciler.on_event(Input {
+                        actor: &stamp.actor,
+                        offset: stamp.offset.after(u64::try_from(index).unwrap()),
+                        hlc: stamp.hlc,
+                        context: &stamp.context,
+                        verdict: stamp.verdict(index),
+                        locality: Locality::Remote,
+                        captured_at: EventTime::default(),
+                        detected_at: EventTime::default(),
+                        value: &record.value.unwrap_or_default(),
+                    });
+                }
+            }
+        }
+    }
+    reconciler.canonical_state()
+}
+
+/// The events that a hub of the first region has, as the oracle reads them.
+fn records(log: &Log) -> Vec<oracle::Record> {
+    let mut records = Vec::new();
+    for (partition, entries) in log {
+        if region_of_inventory(partition.topic.as_str()).is_none() {
+            continue;
+        }
+        for entry in entries {
+            let stamp = entry.stamp.as_ref().unwrap();
+            let context = stamp.context.iter().map(|(actor, end)| (actor_of(actor), end.get()));
+            let context: BTreeMap<_, _> = context.collect();
+            for (index, record) in entry.batch.records().unwrap().into_iter().enumerate() {
+                let value = record.value.unwrap_or_default();
+                // What is no event is rejected, which the oracle leaves to others.
+                if InventoryEvent::parse(&value).is_err() {
+                    continue;
+                }
+                records.push(oracle::Record {
+                    actor: actor_of(&stamp.actor),
+                    offset: stamp.offset.get() + u64::try_from(index).unwrap(),
+                    hlc: (stamp.hlc.wall().millis(), stamp.hlc.logical()),
+                    context: context.clone(),
+                    verdict: match stamp.verdict(index) {
+                        Verdict::OnTime => "on-time",
+                        Verdict::Late => "late",
+                        Verdict::Future => "future",
+                        Verdict::Forbidden => "forbidden",
+                    },
+                    value: text(Some(&value)),
+                });
+            }
+        }
+    }
+    records
+}
+
+fn actor_of(actor: &headland_event::Actor) -> oracle::Actor {
+    let life = (actor.incarnation.counter(), actor.incarnation.nonce());
+    (actor.region.as_str().to_owned(), life, actor.partition.get())
+}
+
+/// The region that a topic of inventory is of, at a hub of the first region.
+fn region_of_inventory(topic: &str) -> Option<usize> {
+    match mirror_prefix(topic) {
+        Some((region, "inventory.events")) => Some(region),
+        None if topic == "inventory.events" => Some(0),
+        Some(_) | None => None,
+    }
+}

@@ -1,0 +1,137 @@
+//! Derived records and alerts are written once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use headland_event::{Now, Record};
+use headland_reconcile::DerivedTopic;
+use region_hub::reconcile::Inventory;
+use serde_json::Value;
+
+use super::{ensure, kept_as};
+use crate::sim::evidence::{Evidence, records_of, text};
+use crate::sim::input::mirror_prefix;
+use crate::sim::topology::{REGIONS, agents_of, hub_config};
+
+/// Derived records by partition: key and value, in order.
+type Written = BTreeMap<String, Vec<(String, Value)>>;
+
+pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
+    for hub in 0..REGIONS.len() {
+        let (found, expected) = (written(evidence, hub), derived(evidence, hub));
+        let partitions: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
+        for partition in partitions {
+            let (found, expected) = (found.get(partition), expected.get(partition));
+            ensure(found == expected, || {
+                format!(
+                    "{partition} at hub {hub}: {}",
+                    difference(found.map_or(&[], |of| of), expected.map_or(&[], |of| of))
+                )
+            })?;
+        }
+    }
+    (0..REGIONS.len()).try_for_each(|source| alerts(evidence, source))
+}
+
+/// What a hub's log holds of what it derived.
+fn written(evidence: &Evidence, hub: usize) -> Written {
+    let mut written = Written::new();
+    for (partition, entries) in &evidence.hubs[hub].log {
+        for record in records_of(entries) {
+            note(&mut written, partition.topic.as_str(), &partition.to_string(), record);
+        }
+    }
+    written
+}
+
+/// What a hub that never crashed derives from the same commits.
+fn derived(evidence: &Evidence, hub: usize) -> Written {
+    let of = &evidence.hubs[hub];
+    let mut inventory = Inventory::new(&hub_config(hub, evidence.agent_hold), 7);
+    let mut derived = Written::new();
+    for commit in &of.commits {
+        let (number, entries) = (commit.number, &commit.entries);
+        for (partition, batch) in inventory.on_commit(&of.topics, number, entries, Now::default()) {
+            for record in batch.records().unwrap() {
+                note(&mut derived, partition.topic.as_str(), &partition.to_string(), record);
+            }
+        }
+    }
+    derived
+}
+
+/// Takes note of a derived record, and of no other one.
+fn note(written: &mut Written, topic: &str, partition: &str, record: Record) {
+    let is_alerts = topic == DerivedTopic::Alerts.name();
+    let is_derived = is_alerts || topic.starts_with("inventory.") && mirror_prefix(topic).is_none();
+    if !is_derived || topic == "inventory.events" || topic == "inventory.events.dead" {
+        return;
+    }
+    let mut value = value_of(record.value.as_ref());
+    if is_alerts {
+        if value["rule"] != "restock" {
+            return;
+        }
+        // When a hub noticed is its own clock's business.
+        value["detected_at"] = Value::Null;
+    }
+    written.entry(partition.to_owned()).or_default().push((text(record.key.as_ref()), value));
+}
+
+/// Every alert of a region is at every hub once, those of agents as often as their input says.
+fn alerts(evidence: &Evidence, source: usize) -> Result<(), String> {
+    let mut expected: Vec<String> = agents_of(source)
+        .flat_map(|agent| evidence.uninterrupted_alerts(agent))
+        .map(|record| id_of(&record))
+        .collect();
+    expected.sort();
+    for (hub, of) in evidence.hubs.iter().enumerate() {
+        let mut restock = BTreeSet::new();
+        let mut found = Vec::new();
+        let alerts = of.log.iter().filter(|(partition, _)| {
+            let known = headland_event::TopicName::new("alerts").unwrap();
+            let local = headland_event::TopicPartition::new(known, partition.partition);
+            **partition == kept_as(hub, source, &local)
+        });
+        for record in alerts.flat_map(|(_, entries)| records_of(entries)) {
+            if value_of(record.value.as_ref())["rule"] != "restock" {
+                found.push(id_of(&record));
+                continue;
+            }
+            let id = id_of(&record);
+            ensure(restock.insert(id.clone()), || {
+                format!("restock alert {id} of region {source} is twice at hub {hub}")
+            })?;
+        }
+        found.sort();
+        ensure(found == expected, || {
+            format!(
+                "region {source}'s agents raised {} alerts, {} are at hub {hub}",
+                expected.len(),
+                found.len()
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn id_of(alert: &Record) -> String {
+    value_of(alert.value.as_ref())["id"].to_string()
+}
+
+fn value_of(value: Option<&Bytes>) -> Value {
+    value.map_or(Value::Null, |value| serde_json::from_slice(value).unwrap())
+}
+
+fn difference(found: &[(String, Value)], expected: &[(String, Value)]) -> String {
+    let at = (0..found.len().max(expected.len()))
+        .find(|at| found.get(*at) != expected.get(*at))
+        .unwrap_or_default();
+    format!(
+        "{} records, expected {}; record {at} is {:?}, expected {:?}",
+        found.len(),
+        expected.len(),
+        found.get(at),
+        expected.get(at)
+    )
+}

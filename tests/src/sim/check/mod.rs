@@ -1,0 +1,80 @@
+//! What has to hold.
+
+use std::fmt;
+
+use headland_event::{RegionId, TopicPartition, mirrored_name};
+
+use super::evidence::Evidence;
+use super::topology::REGIONS;
+
+/// Every record is everywhere, once.
+mod counting;
+/// All hubs say the same.
+mod agreement;
+/// Derived records and alerts are written once.
+mod derivation;
+/// Lateness is decided once, by promises that were made.
+mod lateness;
+
+/// Something that has to hold of every schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Check {
+    /// Once everything is healed, all work gets done.
+    Settles,
+    /// Every input line is in the logs of every hub exactly once and in order, mirrors are exact
+    /// copies of their source, and nothing returns to its origin.
+    EveryRecordCountsOnce,
+    /// All hubs have the same state and show the same tables, which are those of the definitions.
+    SameState,
+    /// Crashes neither double nor lose a derived record or an alert.
+    DerivedOnce,
+    /// One verdict per record, by a promise that was logged before it.
+    LatenessOnce,
+    /// What a hub acknowledged is durable there, whatever crashes.
+    AcknowledgedSurvives,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Settles => "settles",
+            Self::EveryRecordCountsOnce => "every record counts once",
+            Self::SameState => "same state",
+            Self::DerivedOnce => "derived once",
+            Self::LatenessOnce => "lateness once",
+            Self::AcknowledgedSurvives => "acknowledged survives",
+        })
+    }
+}
+
+/// What does not hold; each check names the first thing it meets.
+pub(super) fn judge(evidence: &Evidence) -> Vec<(Check, String)> {
+    if evidence.hubs.len() < REGIONS.len() {
+        return vec![(Check::Settles, "a hub is down at the end".to_owned())];
+    }
+    let checks = [
+        (Check::EveryRecordCountsOnce, counting::check(evidence)),
+        (Check::SameState, agreement::check(evidence)),
+        (Check::DerivedOnce, derivation::check(evidence)),
+        (Check::LatenessOnce, lateness::check(evidence)),
+    ];
+    let failed = checks.into_iter().filter_map(|(check, found)| Some((check, found.err()?)));
+    failed.collect()
+}
+
+/// The partition that mirrors one of another region's.
+pub(super) fn mirror_of(source: usize, partition: &TopicPartition) -> TopicPartition {
+    let region = RegionId::new(REGIONS[source]).unwrap();
+    let topic = mirrored_name(&region, &partition.topic).unwrap();
+    TopicPartition::new(topic, partition.partition)
+}
+
+/// The partition in which a hub keeps what a region calls by this name.
+fn kept_as(hub: usize, source: usize, partition: &TopicPartition) -> TopicPartition {
+    if hub == source { partition.clone() } else { mirror_of(source, partition) }
+}
+
+/// Says what differs, unless nothing does.
+fn ensure(holds: bool, text: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(text()) }
+}

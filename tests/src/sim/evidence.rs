@@ -1,0 +1,123 @@
+//! What is in the logs at the end.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headland_event::{Entry, Record, TopicPartition};
+use headland_storage::StoredCommit;
+use region_hub::topics::Topics;
+
+use super::input::InputFile;
+use super::machine::{Machine, commits_of};
+use super::topology::agent_config;
+use super::witness::SentPromise;
+use super::world::World;
+
+/// Entries by partition, in order.
+pub(super) type Log = BTreeMap<TopicPartition, Vec<Entry>>;
+
+/// What a hub leaves.
+#[derive(Debug)]
+pub(super) struct HubEvidence {
+    pub(super) commits: Vec<StoredCommit>,
+    pub(super) log: Log,
+    pub(super) topics: Topics,
+    pub(super) fingerprint: [u8; 32],
+    pub(super) canonical: Vec<u8>,
+}
+
+/// What all nodes leave.
+#[derive(Debug)]
+pub(super) struct Evidence {
+    pub(super) hubs: Vec<HubEvidence>,
+    /// Logs of agents.
+    pub(super) agents: Vec<Log>,
+    pub(super) inputs: Vec<[InputFile; 2]>,
+    pub(super) promises: Vec<SentPromise>,
+    pub(super) agent_hold: &'static str,
+}
+
+impl Evidence {
+    /// Reads every log. Nodes that are down then have none.
+    pub(super) fn collect(world: &mut World) -> Self {
+        let hubs = world.hubs.iter().filter_map(|machine| {
+            let running = machine.running.as_ref()?;
+            let commits = commits_of(&running.store);
+            let reconciler = running.node.inventory();
+            Some(HubEvidence {
+                log: log_of(&commits),
+                commits,
+                topics: running.node.topics().clone(),
+                fingerprint: reconciler.fingerprint(),
+                canonical: reconciler.canonical_state(),
+            })
+        });
+        let log = |machine: &Machine<edge_agent::Node>| {
+            let commits = machine.running.as_ref().map(|running| commits_of(&running.store));
+            log_of(&commits.unwrap_or_default())
+        };
+        Self {
+            hubs: hubs.collect(),
+            agents: world.agents.iter().map(log).collect(),
+            inputs: std::mem::take(&mut world.inputs),
+            promises: std::mem::take(&mut world.witness.promises),
+            agent_hold: world.agent_hold,
+        }
+    }
+
+    /// Records in the logs of all hubs.
+    pub(super) fn records(&self) -> usize {
+        let entries = self.hubs.iter().flat_map(|hub| hub.log.values()).flatten();
+        entries.map(|entry| entry.batch.len()).sum()
+    }
+
+    /// The alerts that an agent raises which reads its files without a break.
+    pub(super) fn uninterrupted_alerts(&self, agent: usize) -> Vec<Record> {
+        use edge_agent::Output;
+        use headland_event::{Incarnation, Now};
+        use headland_storage::{LogStore, MemoryDisk, MemoryStore, OpenOptions};
+
+        let store = MemoryStore::open(&MemoryDisk::new(1), OpenOptions::new(1)).unwrap();
+        let hub = super::topology::identity(super::world::hub_of(agent));
+        let (config, program) = (agent_config(agent), super::topology::program());
+        let (log, life) = ((&store.reader(), &store), Incarnation::new(1, 1));
+        let mut node = edge_agent::Node::new(&config, hub, program, life, log, 1).unwrap();
+        for (index, file) in self.inputs[agent].iter().enumerate() {
+            let (lines, position) = file.chunk(<_>::default(), file.lines.len());
+            let mut rest = lines.as_slice();
+            if node.wants_header(index) {
+                node.on_header(index, &rest[0]);
+                rest = &rest[1..];
+            }
+            node.on_lines(Now::default(), index, rest, position);
+        }
+        let mut alerts = Vec::new();
+        while let Some(output) = node.poll_output() {
+            let Output::Commit(composed) = output else { continue };
+            for (partition, entry) in composed.commit.entries {
+                if partition.topic.as_str() == "alerts" {
+                    alerts.extend(entry.batch.records().unwrap());
+                }
+            }
+        }
+        alerts
+    }
+}
+
+fn log_of(commits: &[StoredCommit]) -> Log {
+    let mut log = Log::new();
+    for (partition, entry) in commits.iter().flat_map(|commit| &commit.entries) {
+        log.entry(partition.clone()).or_default().push(entry.clone());
+    }
+    log
+}
+
+/// Records of entries, in order.
+pub(super) fn records_of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Vec<Record> {
+    entries.into_iter().flat_map(|entry| entry.batch.records().unwrap()).collect()
+}
+
+/// Text of a value.
+pub(super) fn text(value: Option<&Bytes>) -> String {
+    value.map_or_else(String::new, |value| String::from_utf8_lossy(value).into_owned())
+}

@@ -1,0 +1,50 @@
+//! Whole regions in one thread: virtual time, a seeded scheduler, and faults at any moment.
+//!
+//! A [`Schedule`] is drawn from a seed: what agents read, when disks and frames take how long, and
+//! what fails when. A world of three hubs (full mesh) and two agents per region runs the very
+//! nodes that the binaries drive, over disks that lose power and lanes that overtake each other.
+//! When the last fault is over everything is healed, the world runs until nobody has work left,
+//! and [`run`] judges what is in the logs. The same seed gives the same trace, byte for byte.
+//!
+//! It does *not* simulate TLS, QUIC or files: what the shells do is their own tests' matter.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "it is test code: what does not fit ends the test, and its indices are its own"
+)]
+
+/// Regions, nodes, their configuration and rules.
+mod topology;
+/// What agents read.
+mod input;
+/// What happens when, drawn from a seed.
+mod schedule;
+/// Events in the order of virtual time.
+mod agenda;
+/// Connections, lanes and cuts.
+mod network;
+/// Faults of the harness itself, to prove the checks.
+mod planted;
+/// One node's disk, clock and commits on their way.
+mod machine;
+/// What nodes told each other, and whether they may say so.
+mod witness;
+/// Everything together, step by step.
+mod world;
+/// What nodes ask for, done.
+mod perform;
+/// What is in the logs at the end.
+mod evidence;
+/// What has to hold.
+mod check;
+/// What inventory should be, by the definitions alone: shared with the tests of reconciling.
+#[path = "../../../reconcile/tests/oracle/mod.rs"]
+mod oracle;
+
+pub use check::Check;
+pub use planted::Planted;
+pub use schedule::Schedule;
+pub use world::{Outcome, run};

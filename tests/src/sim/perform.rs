@@ -1,0 +1,531 @@
+//! What nodes ask for, done; what happens to them, told to them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use edge_agent::decode::Line;
+use headland_event::{ByteCount, Lane, Monotonic, Now, Random};
+use headland_replication::Frame;
+use headland_storage::{Composed, LogReader, LogStore};
+use region_hub::session::SessionId;
+use sha2::Digest;
+
+use super::agenda::{Event, Life};
+use super::check::Check;
+use super::input::index;
+use super::machine::Running;
+use super::planted::{PLANTED_FROM, Planted};
+use super::schedule::skew;
+use super::topology::{NodeId, agent_config, hub_config, identity, peer_of, program, spiffe_id};
+use super::witness::Acknowledged;
+use super::world::{World, hub_of};
+
+impl World {
+    pub(super) fn start_hub(&mut self, hub: usize) {
+        if self.hubs[hub].running.is_some() {
+            return;
+        }
+        self.hubs[hub].skew = skew(&mut self.random);
+        let id = NodeId::Hub(hub);
+        let now = self.now_of(id);
+        let (store, commits, lost) = self.hubs[hub].open(self.random.next_u64());
+        self.on_opened(id, lost.map(|lost| format!("{lost:?}")));
+        let (config, seed) = (hub_config(hub, self.agent_hold), self.random.next_u64());
+        let log = (&store.reader(), &store);
+        let mut node =
+            region_hub::Node::new(&config, &spiffe_id(id), store.incarnation(), log, seed, now)
+                .expect("a hub starts on its own log");
+        commits.into_iter().for_each(|commit| node.on_replayed(commit));
+        self.hubs[hub].running = Some(Running::new(node, store));
+        self.drain_hub(hub);
+        self.arm(id);
+    }
+
+    pub(super) fn start_agent(&mut self, agent: usize) {
+        if self.agents[agent].running.is_some() {
+            return;
+        }
+        let id = NodeId::Agent(agent);
+        let (store, commits, lost) = self.agents[agent].open(self.random.next_u64());
+        self.on_opened(id, lost.map(|lost| format!("{lost:?}")));
+        let (hub, seed) = (identity(hub_of(agent)), self.random.next_u64());
+        let (config, log) = (agent_config(agent), (&store.reader(), &store));
+        let mut node =
+            edge_agent::Node::new(&config, hub, program(), store.incarnation(), log, seed)
+                .expect("an agent starts on its own log");
+        commits.iter().for_each(|commit| node.on_replayed(commit));
+        for (index, file) in self.inputs[agent].iter().enumerate() {
+            let position = node.source_position(index).unwrap_or_default();
+            if position.lines > 0 && node.wants_header(index) {
+                node.on_header(index, &file.first_line());
+            }
+        }
+        self.agents[agent].running = Some(Running::new(node, store));
+        self.drain_agent(agent);
+        self.arm(id);
+        self.agenda.after(Duration::from_millis(50), Event::Grown(agent));
+    }
+
+    /// What was durable before a crash has to be there after it.
+    fn on_opened(&mut self, node: NodeId, lost: Option<String>) {
+        if let Some(lost) = lost {
+            let text = format!("{node:?} had {lost} on disk, and has not after its crash");
+            self.witness.fail(Check::AcknowledgedSurvives, text);
+        }
+        let NodeId::Hub(hub) = node else { return };
+        let said: Vec<Acknowledged> = self
+            .witness
+            .acknowledged
+            .iter()
+            .filter(|((of, _, _), _)| *of == hub)
+            .map(|((hub, sender, partition), next)| Acknowledged {
+                hub: *hub,
+                sender: *sender,
+                partition: partition.clone(),
+                next: *next,
+            })
+            .collect();
+        for said in said {
+            self.check_acknowledged(&said, headland_event::Offset::default());
+        }
+    }
+
+    /// Feeds a hub something and then the time, and does what it asks for.
+    pub(super) fn feed_hub(&mut self, hub: usize, input: impl FnOnce(&mut region_hub::Node, Now)) {
+        let now = self.now_of(NodeId::Hub(hub));
+        let Some(running) = &mut self.hubs[hub].running else { return };
+        input(&mut running.node, now);
+        self.drain_hub(hub);
+        if let Some(running) = &mut self.hubs[hub].running {
+            running.node.on_timeout(now);
+        }
+        self.drain_hub(hub);
+        self.arm(NodeId::Hub(hub));
+    }
+
+    /// Feeds an agent something and then the time, and does what it asks for.
+    pub(super) fn feed_agent(
+        &mut self,
+        agent: usize,
+        input: impl FnOnce(&mut edge_agent::Node, Now),
+    ) {
+        let now = self.now_of(NodeId::Agent(agent));
+        let Some(running) = &mut self.agents[agent].running else { return };
+        input(&mut running.node, now);
+        running.node.on_timeout(now);
+        self.drain_agent(agent);
+        self.arm(NodeId::Agent(agent));
+    }
+
+    fn drain_hub(&mut self, hub: usize) {
+        use region_hub::Output;
+
+        let (id, now) = (NodeId::Hub(hub), self.now_of(NodeId::Hub(hub)));
+        while let Some(running) = &mut self.hubs[hub].running {
+            let Some(output) = running.node.poll_output() else { return };
+            match output {
+                Output::Commit(composed) => self.commit(id, composed),
+                Output::Send { session, lane, frame } => self.send(id, session, lane, frame),
+                Output::Read { session, channel, partition, from, limit } => {
+                    let read = running.store.reader().read(&partition, from, limit);
+                    running.node.on_entries(now, session, channel, read.unwrap());
+                }
+                Output::Dial(index) => {
+                    let to = peer_of(hub, index);
+                    let life = self.hubs[hub].life;
+                    let delay = self.delay(5, 200);
+                    self.agenda.after(delay, Event::Dialled { from: id, to, index, life });
+                }
+                Output::Close { session, reason: _ } => self.close(session),
+                Output::Trace(_) => {}
+            }
+        }
+    }
+
+    fn drain_agent(&mut self, agent: usize) {
+        use edge_agent::Output;
+
+        let (id, now) = (NodeId::Agent(agent), self.now_of(NodeId::Agent(agent)));
+        while let Some(running) = &mut self.agents[agent].running {
+            let Some(output) = running.node.poll_output() else { return };
+            let uplink = self.uplinks[agent];
+            match output {
+                Output::Commit(composed) => self.commit(id, composed),
+                Output::Send { lane, frame } => {
+                    if let Some(session) = uplink {
+                        self.send(id, session, lane, frame);
+                    }
+                }
+                Output::Read { channel, partition, from, limit } => {
+                    let read = running.store.reader().read(&partition, from, limit);
+                    running.node.on_entries(now, channel, read.unwrap());
+                }
+                Output::Dial => {
+                    let NodeId::Hub(to) = hub_of(agent) else { return };
+                    let life = self.agents[agent].life;
+                    let delay = self.delay(1, 40);
+                    self.agenda.after(delay, Event::Dialled { from: id, to, index: 0, life });
+                }
+                Output::Close(_) => uplink.into_iter().for_each(|session| self.close(session)),
+                Output::Trace(_) => {}
+            }
+        }
+    }
+
+    fn close(&mut self, session: SessionId) {
+        // Longer than any frame takes: what was sent is written before the connection ends.
+        self.agenda.after(Duration::from_millis(200), Event::HangUp(session));
+    }
+
+    /// Plans when a node wants to be told the time.
+    fn arm(&mut self, node: NodeId) {
+        let (at, timer, life) = match node {
+            NodeId::Hub(hub) => {
+                let machine = &mut self.hubs[hub];
+                let Some(running) = &mut machine.running else { return };
+                (running.node.poll_timeout(), &mut running.timer, machine.life)
+            }
+            NodeId::Agent(agent) => {
+                let machine = &mut self.agents[agent];
+                let Some(running) = &mut machine.running else { return };
+                (running.node.poll_timeout(), &mut running.timer, machine.life)
+            }
+        };
+        let is_new = at != *timer;
+        *timer = at;
+        if let Some(at) = at.filter(|_| is_new) {
+            self.agenda.at(at, Event::Timer(node, life, at));
+        }
+    }
+
+    pub(super) fn on_timer(&mut self, node: NodeId, life: Life, at: Monotonic) {
+        match node {
+            NodeId::Hub(hub) => {
+                let machine = &mut self.hubs[hub];
+                let Some(running) = &mut machine.running else { return };
+                if machine.life == life && running.timer == Some(at) {
+                    running.timer = None;
+                    self.feed_hub(hub, |_, _| {});
+                }
+            }
+            NodeId::Agent(agent) => {
+                let machine = &mut self.agents[agent];
+                let Some(running) = &mut machine.running else { return };
+                if machine.life == life && running.timer == Some(at) {
+                    running.timer = None;
+                    self.feed_agent(agent, |_, _| {});
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, node: NodeId, composed: Composed) {
+        let is_early = self.plants_early_report(node, &composed);
+        let (queue, is_busy, life) = match node {
+            NodeId::Hub(hub) => {
+                let machine = &mut self.hubs[hub];
+                let Some(running) = &mut machine.running else { return };
+                (&mut running.queue, &mut running.is_disk_busy, machine.life)
+            }
+            NodeId::Agent(agent) => {
+                let machine = &mut self.agents[agent];
+                let Some(running) = &mut machine.running else { return };
+                (&mut running.queue, &mut running.is_disk_busy, machine.life)
+            }
+        };
+        let ticket = composed.ticket;
+        queue.push_back(composed);
+        let is_idle = !std::mem::replace(is_busy, true);
+        if let (true, NodeId::Hub(hub)) = (is_early, node) {
+            self.tampering.is_done = true;
+            let now = self.now_of(node);
+            if let Some(running) = &mut self.hubs[hub].running {
+                let number = running.store.reader().last_commit().after(1);
+                running.node.on_committed(now, ticket, number);
+            }
+            self.agenda.after(Duration::from_millis(300), Event::Crash(node));
+            self.agenda.after(Duration::from_millis(900), Event::Start(node));
+        } else if is_idle {
+            self.plan_disk(node, life);
+        }
+    }
+
+    /// Whether the planted fault reports this commit, the only one on its way, before its time.
+    fn plants_early_report(&self, node: NodeId, composed: &Composed) -> bool {
+        let holds_inventory = composed
+            .commit
+            .entries
+            .iter()
+            .any(|(partition, _)| partition.topic.as_str() == "inventory.events");
+        self.tampering.planted == Planted::EarlyReport
+            && !self.tampering.is_done
+            && node == NodeId::Hub(0)
+            && self.agenda.now() >= PLANTED_FROM
+            && holds_inventory
+            && self.hubs[0].running.as_ref().is_some_and(|running| !running.is_disk_busy)
+    }
+
+    fn plan_disk(&mut self, node: NodeId, life: Life) {
+        // One barrier of forty waits for a disk that is busy with something else.
+        let most = if self.random.below(40) == 0 { 600 } else { 25 };
+        let delay = self.delay(1, most);
+        self.agenda.after(delay, Event::Disk(node, life));
+    }
+
+    pub(super) fn on_disk(&mut self, node: NodeId, life: Life) {
+        match node {
+            NodeId::Hub(hub) => {
+                let machine = &mut self.hubs[hub];
+                if machine.life != life || machine.running.is_none() {
+                    return;
+                }
+                let durable = machine.append(&mut self.random);
+                self.committed_at = self.agenda.now();
+                self.feed_hub(hub, |node, now| {
+                    for (composed, number) in durable {
+                        let number = headland_event::CommitNumber::new(number);
+                        node.on_committed(now, composed.ticket, number);
+                    }
+                });
+            }
+            NodeId::Agent(agent) => {
+                let machine = &mut self.agents[agent];
+                if machine.life != life || machine.running.is_none() {
+                    return;
+                }
+                let durable = machine.append(&mut self.random);
+                self.committed_at = self.agenda.now();
+                self.feed_agent(agent, |node, now| {
+                    for (composed, _) in durable {
+                        node.on_committed(now, composed.ticket);
+                    }
+                });
+            }
+        }
+        self.go_on_writing(node, life);
+    }
+
+    /// Plans the next group when one waits.
+    fn go_on_writing(&mut self, node: NodeId, life: Life) {
+        let (waits, is_busy) = match node {
+            NodeId::Hub(hub) => {
+                let Some(running) = &mut self.hubs[hub].running else { return };
+                (!running.queue.is_empty(), &mut running.is_disk_busy)
+            }
+            NodeId::Agent(agent) => {
+                let Some(running) = &mut self.agents[agent].running else { return };
+                (!running.queue.is_empty(), &mut running.is_disk_busy)
+            }
+        };
+        *is_busy = waits;
+        if waits {
+            self.plan_disk(node, life);
+        }
+    }
+
+    pub(super) fn on_grown(&mut self, agent: usize) {
+        let Some(running) = &self.agents[agent].running else { return };
+        let files = &self.inputs[agent];
+        let unread: Vec<usize> = (0..files.len())
+            .filter(|at| {
+                let position = running.node.source_position(*at).unwrap_or_default();
+                !files[*at].is_read(position)
+            })
+            .collect();
+        if unread.is_empty() {
+            return;
+        }
+        let at = unread[index(&mut self.random, unread.len())];
+        let count = 1 + index(&mut self.random, 4);
+        let wants_lines = running.node.wants_lines();
+        let from = running.node.source_position(at).unwrap_or_default();
+        let (lines, position) = self.inputs[agent][at].chunk(from, count);
+        if wants_lines {
+            self.feed_agent(agent, |node, now| {
+                let mut rest: &[Line] = &lines;
+                if node.wants_header(at)
+                    && let Some((header, lines)) = rest.split_first()
+                {
+                    node.on_header(at, header);
+                    rest = lines;
+                }
+                node.on_lines(now, at, rest, position);
+            });
+        }
+        let delay = self.delay(30, 900);
+        self.agenda.after(delay, Event::Grown(agent));
+    }
+
+    fn send(&mut self, node: NodeId, session: SessionId, lane: Lane, frame: Bytes) {
+        self.trace.update(&frame);
+        let Some(connection) = self.network.connections.get_mut(&session) else { return };
+        let from = connection.end_of(node);
+        let size = ByteCount::new(u64::try_from(frame.len()).unwrap());
+        let mut frames = vec![frame.clone()];
+        if lane == Lane::Control || self.tampering.is_on_the_way() {
+            let decoded = Frame::decode(frame).expect("a node sends frames");
+            let said = self.witness.hear(connection, from, &decoded);
+            if self.tampering.is_on_the_way() {
+                let tampered = self.tampering.frames(self.agenda.now(), connection, from, decoded);
+                frames = tampered.iter().map(|frame| frame.encode().unwrap()).collect();
+            }
+            if let Some(said) = said {
+                self.on_acknowledged(said);
+            }
+        }
+        if frames.is_empty() {
+            // It seems written to its sender, which otherwise would wait for room.
+            self.written(node, session, lane, size);
+        }
+        for frame in frames {
+            self.put(session, from, lane, frame);
+        }
+    }
+
+    /// Puts a frame on its way, behind those before it on its lane.
+    fn put(&mut self, session: SessionId, from: usize, lane: Lane, frame: Bytes) {
+        let is_far = {
+            let ends = self.network.connections[&session].ends;
+            ends.iter().all(|end| matches!(end, NodeId::Hub(_)))
+        };
+        let delay = if is_far { self.delay(5, 120) } else { self.delay(1, 15) };
+        let arrives = self.agenda.now().after(delay);
+        let Some(connection) = self.network.connections.get_mut(&session) else { return };
+        let queue = connection.lane(from, lane);
+        queue.frames.push_back(frame);
+        queue.last = queue.last.max(arrives);
+        self.agenda.at(queue.last, Event::Deliver { session, from, lane });
+    }
+
+    pub(super) fn deliver(&mut self, session: SessionId, from: usize, lane: Lane) {
+        let Some(frame) = self.network.arrive(session, from, lane) else { return };
+        let connection = &self.network.connections[&session];
+        let (ends, is_up) = (connection.ends, connection.is_up);
+        let size = ByteCount::new(u64::try_from(frame.len()).unwrap());
+        if is_up[from] {
+            self.written(ends[from], session, lane, size);
+        }
+        if !is_up[1 - from] {
+            return;
+        }
+        match ends[1 - from] {
+            NodeId::Hub(hub) => {
+                self.feed_hub(hub, |node, now| node.on_frame(now, session, lane, frame));
+            }
+            NodeId::Agent(agent) if self.uplinks[agent] == Some(session) => {
+                self.feed_agent(agent, |node, now| node.on_frame(now, lane, frame));
+            }
+            NodeId::Agent(_) => {}
+        }
+    }
+
+    fn written(&mut self, node: NodeId, session: SessionId, lane: Lane, size: ByteCount) {
+        match node {
+            NodeId::Hub(hub) => {
+                self.feed_hub(hub, |node, now| node.on_written(now, session, lane, size));
+            }
+            NodeId::Agent(agent) if self.uplinks[agent] == Some(session) => {
+                self.feed_agent(agent, |node, now| node.on_written(now, lane, size));
+            }
+            NodeId::Agent(_) => {}
+        }
+    }
+
+    pub(super) fn on_dialled(&mut self, from: NodeId, to: usize, index: usize, life: Life) {
+        let is_stale = match from {
+            NodeId::Hub(hub) => self.hubs[hub].life != life || self.hubs[hub].running.is_none(),
+            NodeId::Agent(agent) => {
+                self.agents[agent].life != life || self.agents[agent].running.is_none()
+            }
+        };
+        if is_stale {
+            return;
+        }
+        let target = NodeId::Hub(to);
+        let reaches = self.network.reaches(from, target) && self.network.reaches(target, from);
+        let connects = reaches && self.hubs[to].running.is_some();
+        if !connects {
+            match from {
+                NodeId::Hub(hub) => {
+                    self.feed_hub(hub, |node, now| node.on_dial_failed(now, index));
+                }
+                NodeId::Agent(agent) => {
+                    self.feed_agent(agent, edge_agent::Node::on_disconnected);
+                }
+            }
+            return;
+        }
+        let session = self.network.connect(from, target);
+        match from {
+            NodeId::Hub(hub) => {
+                let id = spiffe_id(target);
+                self.feed_hub(hub, |node, now| node.on_connected(now, session, &id));
+            }
+            NodeId::Agent(agent) => {
+                self.uplinks[agent] = Some(session);
+                self.feed_agent(agent, edge_agent::Node::on_connected);
+            }
+        }
+        let id = spiffe_id(from);
+        self.feed_hub(to, |node, now| node.on_connected(now, session, &id));
+    }
+
+    /// Ends a connection for every end that hears of it.
+    pub(super) fn hang_up(&mut self, session: SessionId) {
+        let Some(connection) = self.network.connections.get(&session) else { return };
+        let ends = connection.ends;
+        for end in [0, 1] {
+            if self.network.reaches(ends[1 - end], ends[end]) {
+                let delay = self.delay(1, 40);
+                self.agenda.after(delay, Event::Lost { session, end });
+            }
+        }
+    }
+
+    /// An end learns that its connection is over.
+    pub(super) fn lose(&mut self, session: SessionId, end: usize) {
+        let Some(connection) = self.network.connections.get(&session) else { return };
+        let (node, is_up) = (connection.ends[end], connection.is_up[end]);
+        self.network.leave(session, end);
+        if !is_up {
+            return;
+        }
+        match node {
+            NodeId::Hub(hub) => {
+                self.feed_hub(hub, |node, now| node.on_disconnected(now, session));
+            }
+            NodeId::Agent(agent) if self.uplinks[agent] == Some(session) => {
+                self.uplinks[agent] = None;
+                self.feed_agent(agent, edge_agent::Node::on_disconnected);
+            }
+            NodeId::Agent(_) => {}
+        }
+    }
+
+    pub(super) fn crash(&mut self, node: NodeId) {
+        let is_early_report = self.tampering.planted == Planted::EarlyReport;
+        match node {
+            NodeId::Hub(hub) if is_early_report => self.hubs[hub].crash_hard(),
+            NodeId::Hub(hub) => self.hubs[hub].crash(&mut self.random),
+            NodeId::Agent(agent) => {
+                self.agents[agent].crash(&mut self.random);
+                self.uplinks[agent] = None;
+            }
+        }
+        self.crashes += 1;
+        for session in self.network.of(node) {
+            let end = self.network.connections[&session].end_of(node);
+            self.network.leave(session, end);
+            // A process that dies says so, a machine that dies does not.
+            if self.random.below(2) == 0 {
+                let delay = self.delay(1, 40);
+                self.agenda.after(delay, Event::Lost { session, end: 1 - end });
+            }
+        }
+    }
+
+    fn delay(&mut self, least: u64, most: u64) -> Duration {
+        let micros = 1_000 * least + self.random.below(1_000 * (most - least));
+        Duration::from_micros(micros)
+    }
+}

@@ -1,0 +1,103 @@
+//! Faults of the harness itself, to prove that the checks find them.
+
+use headland_event::{ChannelId, Monotonic, Offset, TopicPartition};
+use headland_replication::Frame;
+
+use super::network::Connection;
+use super::topology::NodeId;
+
+/// When a planted fault may take effect.
+pub(super) const PLANTED_FROM: Monotonic = Monotonic::from_millis(3_000);
+
+/// What a harness that does its work does wrong on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Planted {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A commit is reported durable before it is, and then the power goes.
+    EarlyReport,
+    /// A mirrored entry is handed to the other region twice, the second time as the next one.
+    ForwardTwice,
+    /// A mirrored entry is acknowledged to its sender and never handed on.
+    Swallow,
+}
+
+/// The node whose inventory the tampering is about, and who receives it.
+const TAMPERED: [NodeId; 2] = [NodeId::Hub(1), NodeId::Hub(0)];
+
+/// Somebody on the way from one hub to another who shifts offsets so that neither side notices.
+#[derive(Debug, Default)]
+pub(super) struct Tampering {
+    pub(super) planted: Planted,
+    pub(super) is_done: bool,
+    partition: Option<TopicPartition>,
+    /// By how much the receiver's offsets are ahead of the sender's.
+    shift: i64,
+}
+
+impl Tampering {
+    pub(super) const fn new(planted: Planted) -> Self {
+        Self { planted, is_done: false, partition: None, shift: 0 }
+    }
+
+    /// Whether offsets are tampered with, so that logs of both sides no longer agree.
+    pub(super) const fn is_on_the_way(&self) -> bool {
+        matches!(self.planted, Planted::ForwardTwice | Planted::Swallow)
+    }
+
+    /// The frames that go on in place of one.
+    pub(super) fn frames(
+        &mut self,
+        now: Monotonic,
+        connection: &Connection,
+        from: usize,
+        frame: Frame,
+    ) -> Vec<Frame> {
+        let ends = [connection.ends[from], connection.ends[1 - from]];
+        let source = |end: usize, channel: ChannelId| {
+            connection.offers[end].get(usize::try_from(channel.get()).unwrap()).cloned()
+        };
+        match frame {
+            Frame::Data(mut data) if ends == TAMPERED => {
+                let Some(source) = source(from, data.channel) else { return Vec::new() };
+                if self.partition.as_ref().is_some_and(|partition| *partition == source) {
+                    data.entry.base = shifted(data.entry.base, self.shift);
+                    return vec![Frame::Data(data)];
+                }
+                let is_ripe = self.partition.is_none() && now >= PLANTED_FROM;
+                if !is_ripe || source.topic.as_str() != "inventory.events" {
+                    return vec![Frame::Data(data)];
+                }
+                (self.partition, self.is_done) = (Some(source), true);
+                let span = i64::try_from(data.entry.batch.span()).unwrap();
+                if self.planted == Planted::Swallow {
+                    self.shift = -span;
+                    return Vec::new();
+                }
+                self.shift = span;
+                let mut copy = data.clone();
+                copy.entry.base = shifted(copy.entry.base, span);
+                vec![Frame::Data(data), Frame::Data(copy)]
+            }
+            Frame::Ack(mut ack) if [ends[1], ends[0]] == TAMPERED => {
+                if self.partition.is_some() && source(1 - from, ack.channel) == self.partition {
+                    ack.next = shifted(ack.next, -self.shift);
+                }
+                vec![Frame::Ack(ack)]
+            }
+            Frame::Position(mut position) if [ends[1], ends[0]] == TAMPERED => {
+                if self.partition.is_some() && source(1 - from, position.channel) == self.partition
+                {
+                    position.next = shifted(position.next, -self.shift);
+                }
+                vec![Frame::Position(position)]
+            }
+            frame => vec![frame],
+        }
+    }
+}
+
+fn shifted(offset: Offset, shift: i64) -> Offset {
+    Offset::new(offset.get().saturating_add_signed(shift))
+}

@@ -1,0 +1,109 @@
+//! What happens when, drawn from a seed.
+
+use std::time::Duration;
+
+use headland_event::{Random, SeededRandom};
+
+use super::input::{self, InputFile, index};
+use super::topology::{AGENTS, NodeId, REGIONS};
+
+/// When the first fault may happen.
+const FAULTS_FROM: u64 = 300;
+
+/// When every fault is over, in milliseconds.
+pub(super) const FAULTS_UNTIL: u64 = 14_000;
+
+/// Wall clocks of hubs are wrong by at most a day.
+const SKEW_HOURS: u64 = 24;
+
+/// In which direction a region is cut off from the other regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// Nothing gets out or in.
+    Both,
+    /// Nothing gets out.
+    Outgoing,
+    /// Nothing gets in.
+    Incoming,
+}
+
+/// Something that goes wrong, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A node loses its power.
+    Crash(NodeId),
+    /// A region is cut off.
+    Cut(usize, Cut),
+    /// Some connection of a node is lost.
+    Loss(NodeId),
+}
+
+/// A fault, when it begins and when what it broke works again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PlannedFault {
+    pub(super) at: Duration,
+    pub(super) until: Duration,
+    pub(super) fault: Fault,
+}
+
+/// What agents read and what fails when; a function of the seed.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    pub(super) seed: u64,
+    pub(super) inputs: Vec<[InputFile; 2]>,
+    pub(super) faults: Vec<PlannedFault>,
+    /// How long hubs wait for silent agents; in one schedule of four shorter than outages are.
+    pub(super) agent_hold: &'static str,
+    /// Draws what happens from here on.
+    pub(super) random: SeededRandom,
+}
+
+impl Schedule {
+    /// The schedule of a seed.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let mut random = SeededRandom::new(seed);
+        let inputs = input::draw(&mut random);
+        let count = random.below(10);
+        let faults = (0..count).map(|_| fault(&mut random)).collect();
+        let agent_hold = if random.below(4) == 0 { "1s" } else { "10h" };
+        Self { seed, inputs, faults, agent_hold, random }
+    }
+
+    /// The same inputs without a fault.
+    #[must_use]
+    pub fn without_faults(mut self) -> Self {
+        self.faults.clear();
+        self.agent_hold = "10h";
+        self
+    }
+}
+
+fn fault(random: &mut SeededRandom) -> PlannedFault {
+    let at = FAULTS_FROM + random.below(FAULTS_UNTIL - FAULTS_FROM);
+    let node = match random.below(2) {
+        0 => NodeId::Hub(index(random, REGIONS.len())),
+        _ => NodeId::Agent(index(random, AGENTS)),
+    };
+    let fault = match random.below(8) {
+        0..=3 => Fault::Crash(node),
+        4 => Fault::Cut(index(random, REGIONS.len()), Cut::Both),
+        5 => Fault::Cut(index(random, REGIONS.len()), Cut::Outgoing),
+        6 => Fault::Cut(index(random, REGIONS.len()), Cut::Incoming),
+        _ => Fault::Loss(node),
+    };
+    // Short ones end before anybody is sure of them, long ones pass the silence timeout of links.
+    let length = if random.below(2) == 0 { random.below(800) } else { random.below(9_000) };
+    let until = (at + length).min(FAULTS_UNTIL);
+    let (at, until) = (Duration::from_millis(at), Duration::from_millis(until));
+    PlannedFault { at, until, fault }
+}
+
+/// A wall clock's error in milliseconds: none at half of the starts, else up to a day either way.
+pub(super) fn skew(random: &mut SeededRandom) -> i64 {
+    if random.below(2) == 0 {
+        return 0;
+    }
+    let limit = SKEW_HOURS * 3_600_000;
+    i64::try_from(random.below(2 * limit)).unwrap() - i64::try_from(limit).unwrap()
+}

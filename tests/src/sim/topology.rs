@@ -1,0 +1,136 @@
+//! Regions, nodes, their configuration and rules.
+
+use edge_agent::config::AgentConfig;
+use headland_detection::Program;
+use headland_event::{AgentName, HubName, RegionId};
+use headland_platform::tls::{Role, SpiffeId};
+use headland_replication::Identity;
+use region_hub::config::HubConfig;
+
+/// Regions; each has one hub.
+pub(super) const REGIONS: [&str; 3] = ["eu", "us", "ap"];
+
+/// Agents of all regions.
+pub(super) const AGENTS: usize = 6;
+
+const RULES: &str = include_str!("../../../examples/quickstart/rules.sql");
+
+/// A process of the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum NodeId {
+    /// The hub of a region, by the region's index.
+    Hub(usize),
+    /// An agent, by its index over all regions.
+    Agent(usize),
+}
+
+/// Index of an agent's region.
+pub(super) const fn region_of(agent: usize) -> usize {
+    agent / (AGENTS / REGIONS.len())
+}
+
+/// Agents of a region.
+pub(super) fn agents_of(region: usize) -> impl Iterator<Item = usize> {
+    (0..AGENTS).filter(move |agent| region_of(*agent) == region)
+}
+
+/// Name of an agent, `eu-1`.
+pub(super) fn agent_name(agent: usize) -> String {
+    let index = agent % (AGENTS / REGIONS.len()) + 1;
+    format!("{}-{index}", REGIONS[region_of(agent)])
+}
+
+/// Who a node's certificate would name.
+pub(super) fn spiffe_id(node: NodeId) -> SpiffeId {
+    let (region, role) = match node {
+        NodeId::Hub(region) => (region, Role::Hub("hub-1".to_owned())),
+        NodeId::Agent(agent) => (region_of(agent), Role::Agent(agent_name(agent))),
+    };
+    let region = RegionId::new(REGIONS[region]).unwrap();
+    SpiffeId { fleet: "headland".to_owned(), region, role }
+}
+
+/// How a node names itself on links.
+pub(super) fn identity(node: NodeId) -> Identity {
+    match node {
+        NodeId::Hub(region) => Identity::Hub {
+            region: RegionId::new(REGIONS[region]).unwrap(),
+            name: HubName::new("hub-1").unwrap(),
+        },
+        NodeId::Agent(agent) => Identity::Agent {
+            region: RegionId::new(REGIONS[region_of(agent)]).unwrap(),
+            name: AgentName::new(&agent_name(agent)).unwrap(),
+        },
+    }
+}
+
+/// The region that a peer of a hub's configuration is.
+pub(super) fn peer_of(region: usize, index: usize) -> usize {
+    (0..REGIONS.len()).filter(|other| *other != region).nth(index).unwrap()
+}
+
+/// A hub of a full mesh: of two hubs the one of the earlier region dials.
+pub(super) fn hub_config(region: usize, agent_hold: &str) -> HubConfig {
+    let name = REGIONS[region];
+    let mut text = format!(
+        r#"
+region = "{name}"
+name = "hub-1"
+data_dir = "none"
+listen = {{ address = "127.0.0.1:1" }}
+tls = {{ ca_file = "none", certificate_file = "none", key_file = "none" }}
+api = {{ socket = "none" }}
+reconcile = {{ restock_below = 20 }}
+progress = {{ agent_hold = "{agent_hold}", promise_interval = "400ms" }}
+[[topic]]
+name = "inventory.events"
+lane = "state"
+partitions = 8
+[[topic]]
+name = "air.readings"
+partitions = 8
+"#
+    );
+    for other in (0..REGIONS.len()).filter(|other| *other != region) {
+        let address = if region < other { "address = \"none:1\"\n" } else { "" };
+        text += &format!("[[peer]]\nregion = \"{}\"\nname = \"hub-1\"\n{address}", REGIONS[other]);
+    }
+    for agent in agents_of(region) {
+        let agent = agent_name(agent);
+        text += &format!(
+            "[[agent]]\nname = \"{agent}\"\ndevices = [\"{agent}-\"]\n\
+             topics = [\"inventory.events\", \"air.readings\", \"alerts\"]\n"
+        );
+    }
+    toml::from_str(&text).expect("a hub's configuration fits")
+}
+
+/// An agent that follows one stream of inventory and one of air.
+pub(super) fn agent_config(agent: usize) -> AgentConfig {
+    let (region, name) = (REGIONS[region_of(agent)], agent_name(agent));
+    let text = format!(
+        r#"
+region = "{region}"
+name = "{name}"
+data_dir = "none"
+hub = {{ address = "none:1", name = "hub-1" }}
+tls = {{ ca_file = "none", certificate_file = "none", key_file = "none" }}
+rules = {{ file = "none" }}
+api = {{ socket = "none" }}
+outbox = {{ promise_interval = "300ms" }}
+[[source]]
+table = "inventory_events"
+path = "inventory.jsonl"
+lane = "state"
+[[source]]
+table = "air_readings"
+path = "air.csv"
+"#
+    );
+    toml::from_str(&text).expect("an agent's configuration fits")
+}
+
+/// The rules of the quickstart.
+pub(super) fn program() -> Program {
+    Program::compile("rules.sql", RULES).expect("the quickstart's rules compile")
+}

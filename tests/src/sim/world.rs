@@ -1,0 +1,301 @@
+//! Everything together, step by step.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headland_event::{EventTime, Monotonic, Now, Offset, Random, SeededRandom};
+use headland_storage::{LogReader, LogStore};
+use sha2::{Digest, Sha256};
+
+use super::agenda::{Agenda, Event};
+use super::check::{self, Check};
+use super::evidence::Evidence;
+use super::input::InputFile;
+use super::machine::Machine;
+use super::network::Network;
+use super::planted::{Planted, Tampering};
+use super::schedule::{FAULTS_UNTIL, Fault, Schedule};
+use super::topology::{AGENTS, NodeId, REGIONS, region_of};
+use super::witness::Witness;
+
+/// 2010-12-02T03:00:00Z in milliseconds, the true time at which a world begins.
+const WALL_START: i64 = 1_291_258_800_000;
+
+/// How often the world is asked whether anybody has work left.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Time without a commit after which nobody has work left: longer than every interval of nodes.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// A world that has work left by then will never finish it.
+const LAST_MOMENT: Monotonic = Monotonic::from_millis(120_000);
+
+/// What became of a schedule.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The schedule's seed.
+    pub seed: u64,
+    /// SHA-256 over every event and every frame, hexadecimal.
+    pub trace: String,
+    /// What did not hold, by check.
+    pub failures: BTreeMap<Check, Vec<String>>,
+    /// Records in the logs of all hubs.
+    pub records: usize,
+    /// Times a node lost its power.
+    pub crashes: usize,
+    /// Whether the planted fault came to pass.
+    pub is_planted: bool,
+}
+
+/// Three regions in one thread.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) agenda: Agenda,
+    pub(super) network: Network,
+    pub(super) hubs: Vec<Machine<region_hub::Node>>,
+    pub(super) agents: Vec<Machine<edge_agent::Node>>,
+    /// The connection each agent uses.
+    pub(super) uplinks: Vec<Option<region_hub::session::SessionId>>,
+    pub(super) inputs: Vec<[InputFile; 2]>,
+    pub(super) agent_hold: &'static str,
+    pub(super) witness: Witness,
+    pub(super) tampering: Tampering,
+    pub(super) random: SeededRandom,
+    pub(super) trace: Sha256,
+    pub(super) committed_at: Monotonic,
+    pub(super) crashes: usize,
+}
+
+/// Runs a schedule to its end and judges what is in the logs.
+///
+/// Cost: about a tenth of a second in the dev profile.
+#[must_use]
+pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
+    let seed = schedule.seed;
+    let mut world = World::new(schedule, planted);
+    let settled = world.run();
+    if !settled && planted == Planted::Nothing {
+        let text = world.unsettled();
+        world.witness.fail(Check::Settles, text);
+    }
+    let evidence = Evidence::collect(&mut world);
+    let mut failures = std::mem::take(&mut world.witness.failures);
+    for (check, text) in check::judge(&evidence) {
+        failures.entry(check).or_default().push(text);
+    }
+    let digest = world.trace.finalize();
+    Outcome {
+        seed,
+        trace: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        failures,
+        records: evidence.records(),
+        crashes: world.crashes,
+        is_planted: world.tampering.is_done,
+    }
+}
+
+impl World {
+    fn new(schedule: Schedule, planted: Planted) -> Self {
+        let Schedule { seed, inputs, faults, agent_hold, mut random } = schedule;
+        let mut agenda = Agenda::default();
+        let hubs: Vec<_> = (0..REGIONS.len())
+            .map(|hub| Machine::new(NodeId::Hub(hub), random.next_u64()))
+            .collect();
+        let agents: Vec<_> = (0..AGENTS)
+            .map(|agent| Machine::new(NodeId::Agent(agent), random.next_u64()))
+            .collect();
+        for node in nodes() {
+            agenda.after(Duration::from_millis(random.below(200)), Event::Start(node));
+        }
+        for planned in faults {
+            let (begins, ends) = match planned.fault {
+                Fault::Crash(node) => (Event::Crash(node), Some(Event::Start(node))),
+                Fault::Cut(region, cut) => (Event::Cut(region, cut), Some(Event::Heal(region))),
+                Fault::Loss(node) => (Event::Loss(node), None),
+            };
+            agenda.after(planned.at, begins);
+            if let Some(ends) = ends {
+                agenda.after(planned.until, ends);
+            }
+        }
+        for region in 0..REGIONS.len() {
+            agenda.at(Monotonic::from_millis(FAULTS_UNTIL), Event::Heal(region));
+        }
+        let mut trace = Sha256::new();
+        trace.update(seed.to_be_bytes());
+        Self {
+            agenda,
+            network: Network::default(),
+            hubs,
+            agents,
+            uplinks: vec![None; AGENTS],
+            inputs,
+            agent_hold,
+            witness: Witness::default(),
+            tampering: Tampering::new(planted),
+            random,
+            trace,
+            committed_at: Monotonic::default(),
+            crashes: 0,
+        }
+    }
+
+    /// Steps until nobody has work left; `false` when that never happens.
+    fn run(&mut self) -> bool {
+        let mut look_at = Monotonic::from_millis(FAULTS_UNTIL).after(LOOK_EVERY);
+        while let Some(event) = self.agenda.next() {
+            let now = self.agenda.now();
+            if now >= look_at {
+                look_at = now.after(LOOK_EVERY);
+                if self.is_settled() {
+                    return true;
+                }
+                if now >= LAST_MOMENT {
+                    return false;
+                }
+            }
+            self.trace.update(now.nanos().to_be_bytes());
+            self.trace.update(format!("{event:?}"));
+            self.step(event);
+        }
+        false
+    }
+
+    fn step(&mut self, event: Event) {
+        match event {
+            Event::Deliver { session, from, lane } => self.deliver(session, from, lane),
+            Event::Disk(node, life) => self.on_disk(node, life),
+            Event::Timer(node, life, at) => self.on_timer(node, life, at),
+            Event::Dialled { from, to, index, life } => self.on_dialled(from, to, index, life),
+            Event::Lost { session, end } => self.lose(session, end),
+            Event::HangUp(session) => self.hang_up(session),
+            Event::Grown(agent) => self.on_grown(agent),
+            Event::Crash(node) => self.crash(node),
+            Event::Start(NodeId::Hub(hub)) => self.start_hub(hub),
+            Event::Start(NodeId::Agent(agent)) => self.start_agent(agent),
+            Event::Cut(region, cut) => self.network.cut(region, cut),
+            Event::Heal(region) => {
+                for (session, from, lane) in self.network.heal(region) {
+                    self.agenda.after(Duration::ZERO, Event::Deliver { session, from, lane });
+                }
+            }
+            Event::Loss(node) => {
+                for session in self.network.of(node).into_iter().take(1) {
+                    self.hang_up(session);
+                }
+            }
+        }
+    }
+
+    /// Both clocks as a node reads them.
+    pub(super) fn now_of(&self, node: NodeId) -> Now {
+        let monotonic = self.agenda.now();
+        let skew = match node {
+            NodeId::Hub(hub) => self.hubs[hub].skew,
+            NodeId::Agent(agent) => self.agents[agent].skew,
+        };
+        let passed = i64::try_from(monotonic.nanos() / 1_000_000).unwrap();
+        Now { monotonic, wall: EventTime::from_millis(WALL_START + skew + passed) }
+    }
+
+    fn is_settled(&self) -> bool {
+        let is_quiet = self.committed_at.after(QUIET) <= self.agenda.now();
+        is_quiet && self.unsettled().is_empty()
+    }
+
+    /// Whose work is left, empty when nobody's is.
+    fn unsettled(&self) -> String {
+        let mut left = Vec::new();
+        for (agent, machine) in self.agents.iter().enumerate() {
+            let Some(running) = &machine.running else {
+                left.push(format!("agent {agent} is down"));
+                continue;
+            };
+            let status = running.node.status();
+            let is_read = (0..2).all(|index| {
+                let position = running.node.source_position(index).unwrap_or_default();
+                self.inputs[agent][index].is_read(position)
+            });
+            if !is_read || !status.connected || status.unacknowledged_records > 0 {
+                left.push(format!("agent {agent}: read {is_read}, {status:?}"));
+            }
+        }
+        for (hub, machine) in self.hubs.iter().enumerate() {
+            if machine.running.as_ref().is_none_or(|running| !running.queue.is_empty()) {
+                left.push(format!("hub {hub} is down or its disk busy"));
+            }
+        }
+        if left.is_empty() && !self.tampering.is_on_the_way() {
+            left.extend(self.behind());
+        }
+        left.join("; ")
+    }
+
+    /// Mirrors that are behind their source.
+    fn behind(&self) -> Vec<String> {
+        let mut behind = Vec::new();
+        for (source, machine) in self.hubs.iter().enumerate() {
+            let Some(running) = &machine.running else { continue };
+            let reader = running.store.reader();
+            for partition in reader.partitions() {
+                let topic = running.node.topics().get(&partition.topic);
+                let is_offered = topic.is_some_and(|topic| {
+                    topic.is_local()
+                        && topic.replication == region_hub::topics::Replication::Offered
+                });
+                let end = reader.end(&partition);
+                for (hub, other) in self.hubs.iter().enumerate() {
+                    let Some(other) = other.running.as_ref().filter(|_| hub != source) else {
+                        continue;
+                    };
+                    let mirror = check::mirror_of(source, &partition);
+                    let found = other.store.reader().end(&mirror);
+                    if is_offered && found != end {
+                        behind.push(format!("hub {hub} has {mirror} to {found} of {end}"));
+                    }
+                }
+            }
+        }
+        behind
+    }
+
+    /// Whether a hub may say what it acknowledges.
+    pub(super) fn on_acknowledged(&mut self, said: super::witness::Acknowledged) {
+        let key = (said.hub, said.sender, said.partition.clone());
+        let before = self.witness.acknowledged.get(&key).copied().unwrap_or_default();
+        self.check_acknowledged(&said, before);
+        self.witness.acknowledged.insert(key, before.max(said.next));
+    }
+
+    /// Checks that what was acknowledged after an offset is durable at the hub.
+    pub(super) fn check_acknowledged(
+        &mut self,
+        said: &super::witness::Acknowledged,
+        after: Offset,
+    ) {
+        if self.tampering.is_on_the_way() {
+            return;
+        }
+        let sender = match said.sender {
+            NodeId::Hub(hub) => &self.hubs[hub].ledger,
+            NodeId::Agent(agent) => &self.agents[agent].ledger,
+        };
+        let dots = &self.hubs[said.hub].ledger.dots;
+        let missing =
+            sender.between(&said.partition, after, said.next).find(|(_, dot)| !dots.contains(dot));
+        if let Some((end, dot)) = missing {
+            let text = format!("{said:?}: the entry before {end} ({dot}) is not durable there");
+            self.witness.fail(Check::AcknowledgedSurvives, text);
+        }
+    }
+}
+
+/// Every node.
+fn nodes() -> impl Iterator<Item = NodeId> {
+    (0..REGIONS.len()).map(NodeId::Hub).chain((0..AGENTS).map(NodeId::Agent))
+}
+
+/// The hub of an agent's region.
+pub(super) const fn hub_of(agent: usize) -> NodeId {
+    NodeId::Hub(region_of(agent))
+}

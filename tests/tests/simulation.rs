@@ -1,0 +1,169 @@
+//! Three regions in one thread, under every fault that a seed draws.
+//!
+//! Each test looks at one thing that has to hold; all of them share the schedules, each of which
+//! runs once. `HEADLAND_SIM_SEED=<seed>` runs that one alone, `HEADLAND_SIM_SCHEDULES=<count>`
+//! another number of them.
+
+use std::sync::{LazyLock, OnceLock};
+
+use headland_tests::sim::{Check, Outcome, Planted, Schedule, run};
+
+/// Schedules in a run without a wish: what half a minute of two cores allows in the dev profile.
+const SCHEDULES: u64 = 240;
+
+/// Tests that share the schedules.
+const TESTS: usize = 6;
+
+/// Schedules, each of them run by the test that wants it first.
+static OUTCOMES: LazyLock<Vec<(u64, OnceLock<Outcome>)>> = LazyLock::new(|| {
+    let seeds = match wish("HEADLAND_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 1..wish("HEADLAND_SIM_SCHEDULES").unwrap_or(SCHEDULES) + 1,
+    };
+    seeds.map(|seed| (seed, OnceLock::new())).collect()
+});
+
+fn wish(name: &str) -> Option<u64> {
+    #[expect(clippy::disallowed_methods, reason = "a failing seed is run again by its number")]
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{name}={text:?}: {error}")))
+}
+
+/// Tells how to repeat a schedule in which a node panicked.
+struct Running<'a> {
+    seed: u64,
+    test: &'a str,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", replay(self.seed, self.test));
+        }
+    }
+}
+
+fn replay(seed: u64, test: &str) -> String {
+    format!("HEADLAND_SIM_SEED={seed} cargo test -p headland-tests --test simulation {test}")
+}
+
+/// Checks one thing in all schedules, beginning at the `index`-th share of them so that tests
+/// running side by side run different ones.
+fn all_schedules_pass(check: Check, test: &str, index: usize) {
+    let count = OUTCOMES.len();
+    let (mut records, mut crashes) = (0, 0);
+    for at in 0..count {
+        let (seed, outcome) = &OUTCOMES[(at + index * count / TESTS) % count];
+        let outcome = outcome.get_or_init(|| {
+            let _running = Running { seed: *seed, test };
+            run(Schedule::draw(*seed), Planted::Nothing)
+        });
+        if let Some(found) = outcome.failures.get(&check) {
+            let first = found.first().map_or("", String::as_str);
+            panic!(
+                "seed {seed}: {check} does not hold ({} times): {first}\nreplay: {}",
+                found.len(),
+                replay(*seed, test)
+            );
+        }
+        records += outcome.records;
+        crashes += outcome.crashes;
+    }
+    eprintln!("{test}: {count} schedules, {crashes} crashes, {records} records in hubs' logs");
+    assert!(records > 0, "schedules without a record prove nothing");
+}
+
+#[test]
+fn every_record_counts_once_at_every_hub() {
+    all_schedules_pass(Check::EveryRecordCountsOnce, "every_record_counts_once_at_every_hub", 0);
+}
+
+#[test]
+fn all_hubs_end_with_the_same_state() {
+    all_schedules_pass(Check::SameState, "all_hubs_end_with_the_same_state", 1);
+}
+
+#[test]
+fn derived_records_and_alerts_are_written_exactly_once() {
+    all_schedules_pass(
+        Check::DerivedOnce,
+        "derived_records_and_alerts_are_written_exactly_once",
+        2,
+    );
+}
+
+#[test]
+fn lateness_is_decided_once() {
+    all_schedules_pass(Check::LatenessOnce, "lateness_is_decided_once", 3);
+}
+
+#[test]
+fn an_acknowledged_record_survives_any_crash() {
+    all_schedules_pass(Check::AcknowledgedSurvives, "an_acknowledged_record_survives_any_crash", 4);
+}
+
+#[test]
+fn when_everything_is_healed_all_work_gets_done() {
+    all_schedules_pass(Check::Settles, "when_everything_is_healed_all_work_gets_done", 5);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let [first, second, other] =
+        [7, 7, 8].map(|seed| run(Schedule::draw(seed), Planted::Nothing).trace);
+
+    assert_eq!(first, second);
+    assert_ne!(first, other);
+}
+
+/// Runs undisturbed schedules with a planted fault, and returns what their checks found.
+fn planted(planted: Planted) -> Vec<Outcome> {
+    let outcomes = (1..=3).map(|seed| run(Schedule::draw(seed).without_faults(), planted));
+    outcomes.collect()
+}
+
+#[test]
+fn a_schedule_without_faults_fails_no_check() {
+    for outcome in planted(Planted::Nothing) {
+        assert_eq!(outcome.failures, [].into(), "seed {}", outcome.seed);
+    }
+}
+
+#[test]
+fn a_commit_reported_before_it_is_durable_is_found() {
+    for outcome in planted(Planted::EarlyReport) {
+        assert!(outcome.is_planted, "seed {}", outcome.seed);
+        assert!(
+            outcome.failures.contains_key(&Check::AcknowledgedSurvives),
+            "seed {}: {:?}",
+            outcome.seed,
+            outcome.failures
+        );
+    }
+}
+
+#[test]
+fn an_entry_forwarded_twice_is_found() {
+    for outcome in planted(Planted::ForwardTwice) {
+        assert!(outcome.is_planted, "seed {}", outcome.seed);
+        assert!(
+            outcome.failures.contains_key(&Check::EveryRecordCountsOnce),
+            "seed {}: {:?}",
+            outcome.seed,
+            outcome.failures
+        );
+    }
+}
+
+#[test]
+fn an_entry_acknowledged_and_dropped_is_found() {
+    for outcome in planted(Planted::Swallow) {
+        assert!(outcome.is_planted, "seed {}", outcome.seed);
+        assert!(
+            outcome.failures.contains_key(&Check::EveryRecordCountsOnce),
+            "seed {}: {:?}",
+            outcome.seed,
+            outcome.failures
+        );
+    }
+}

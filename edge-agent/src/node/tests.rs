@@ -146,7 +146,7 @@ fn a_window_that_closes_raises_one_alert_with_its_evidence() {
     assert_eq!((alert.rule.as_str(), alert.key.as_str()), ("high", "Dongsi"));
     assert_eq!(alert.window, "1362106800000");
     assert_eq!(alert.evidence, Offset::new(2));
-    assert_eq!(alert.values.get("pm25").map(String::as_str), Some("150"));
+    assert_eq!(alert.values.get("pm25").map(String::as_str), Some("150.0"));
 }
 
 #[test]

@@ -143,7 +143,6 @@ impl Stages {
                 self.node.on_dial_failed(now, index);
             }
         }
-        self.perform_all();
     }
 
     pub(super) fn on_question(&self, question: Question) {

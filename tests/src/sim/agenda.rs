@@ -25,8 +25,8 @@ pub(super) enum Event {
     Dialled { from: NodeId, to: usize, index: usize, life: Life },
     /// One end of a connection learns that it is over.
     Lost { session: SessionId, end: usize },
-    /// A connection ends once what was sent is written.
-    HangUp(SessionId),
+    /// One end of a connection closes it, once what was sent is written.
+    HangUp { session: SessionId, end: usize },
     /// An agent's files have grown.
     Grown(usize),
     /// A node loses its power.

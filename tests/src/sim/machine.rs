@@ -11,7 +11,6 @@ use headland_storage::{
 };
 
 use super::agenda::Life;
-use super::topology::NodeId;
 
 /// Small files, so that schedules get to the second one.
 const FILE_BYTES: ByteCount = ByteCount::new(24 << 10);
@@ -22,7 +21,6 @@ const REPLAY_BYTES: ByteCount = ByteCount::new(16 << 10);
 /// A computer with its disk; the node on it comes and goes.
 #[derive(Debug)]
 pub(super) struct Machine<N> {
-    pub(super) id: NodeId,
     disk: MemoryDisk,
     pub(super) life: Life,
     /// Milliseconds by which its wall clock is wrong.
@@ -85,9 +83,8 @@ impl Ledger {
 }
 
 impl<N> Machine<N> {
-    pub(super) fn new(id: NodeId, seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self {
-            id,
             disk: MemoryDisk::new(seed),
             life: 0,
             skew: 0,

@@ -136,7 +136,7 @@ impl World {
                     let delay = self.delay(5, 200);
                     self.agenda.after(delay, Event::Dialled { from: id, to, index, life });
                 }
-                Output::Close { session, reason: _ } => self.close(session),
+                Output::Close { session, reason: _ } => self.close(id, session),
                 Output::Trace(_) => {}
             }
         }
@@ -166,15 +166,17 @@ impl World {
                     let delay = self.delay(1, 40);
                     self.agenda.after(delay, Event::Dialled { from: id, to, index: 0, life });
                 }
-                Output::Close(_) => uplink.into_iter().for_each(|session| self.close(session)),
+                Output::Close(_) => uplink.into_iter().for_each(|session| self.close(id, session)),
                 Output::Trace(_) => {}
             }
         }
     }
 
-    fn close(&mut self, session: SessionId) {
+    fn close(&mut self, node: NodeId, session: SessionId) {
+        let Some(connection) = self.network.connections.get(&session) else { return };
+        let end = connection.end_of(node);
         // Longer than any frame takes: what was sent is written before the connection ends.
-        self.agenda.after(Duration::from_millis(200), Event::HangUp(session));
+        self.agenda.after(Duration::from_millis(200), Event::HangUp { session, end });
     }
 
     /// Plans when a node wants to be told the time.
@@ -373,12 +375,12 @@ impl World {
                 self.on_acknowledged(said);
             }
         }
-        if frames.is_empty() {
-            // It seems written to its sender, which otherwise would wait for room.
-            self.written(node, session, lane, size);
-        }
         for frame in frames {
             self.put(session, from, lane, frame);
+        }
+        if self.tampering.is_on_the_way() {
+            // However many frames arrive, the sender has written one.
+            self.written(node, session, lane, size);
         }
     }
 
@@ -402,7 +404,7 @@ impl World {
         let connection = &self.network.connections[&session];
         let (ends, is_up) = (connection.ends, connection.is_up);
         let size = ByteCount::new(u64::try_from(frame.len()).unwrap());
-        if is_up[from] {
+        if is_up[from] && !self.tampering.is_on_the_way() {
             self.written(ends[from], session, lane, size);
         }
         if !is_up[1 - from] {
@@ -470,12 +472,12 @@ impl World {
         self.feed_hub(to, |node, now| node.on_connected(now, session, &id));
     }
 
-    /// Ends a connection for every end that hears of it.
-    pub(super) fn hang_up(&mut self, session: SessionId) {
+    /// One end closes a connection; the other one hears of it unless a cut is in between.
+    pub(super) fn hang_up(&mut self, session: SessionId, closing: usize) {
         let Some(connection) = self.network.connections.get(&session) else { return };
         let ends = connection.ends;
         for end in [0, 1] {
-            if self.network.reaches(ends[1 - end], ends[end]) {
+            if end == closing || self.network.reaches(ends[closing], ends[end]) {
                 let delay = self.delay(1, 40);
                 self.agenda.after(delay, Event::Lost { session, end });
             }

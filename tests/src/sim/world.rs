@@ -98,12 +98,8 @@ impl World {
     fn new(schedule: Schedule, planted: Planted) -> Self {
         let Schedule { seed, inputs, faults, agent_hold, mut random } = schedule;
         let mut agenda = Agenda::default();
-        let hubs: Vec<_> = (0..REGIONS.len())
-            .map(|hub| Machine::new(NodeId::Hub(hub), random.next_u64()))
-            .collect();
-        let agents: Vec<_> = (0..AGENTS)
-            .map(|agent| Machine::new(NodeId::Agent(agent), random.next_u64()))
-            .collect();
+        let hubs: Vec<_> = REGIONS.iter().map(|_| Machine::new(random.next_u64())).collect();
+        let agents: Vec<_> = (0..AGENTS).map(|_| Machine::new(random.next_u64())).collect();
         for node in nodes() {
             agenda.after(Duration::from_millis(random.below(200)), Event::Start(node));
         }
@@ -168,7 +164,7 @@ impl World {
             Event::Timer(node, life, at) => self.on_timer(node, life, at),
             Event::Dialled { from, to, index, life } => self.on_dialled(from, to, index, life),
             Event::Lost { session, end } => self.lose(session, end),
-            Event::HangUp(session) => self.hang_up(session),
+            Event::HangUp { session, end } => self.hang_up(session, end),
             Event::Grown(agent) => self.on_grown(agent),
             Event::Crash(node) => self.crash(node),
             Event::Start(NodeId::Hub(hub)) => self.start_hub(hub),
@@ -181,7 +177,8 @@ impl World {
             }
             Event::Loss(node) => {
                 for session in self.network.of(node).into_iter().take(1) {
-                    self.hang_up(session);
+                    let end = self.network.connections[&session].end_of(node);
+                    self.hang_up(session, end);
                 }
             }
         }
@@ -221,8 +218,13 @@ impl World {
             }
         }
         for (hub, machine) in self.hubs.iter().enumerate() {
-            if machine.running.as_ref().is_none_or(|running| !running.queue.is_empty()) {
+            let Some(running) = machine.running.as_ref().filter(|of| of.queue.is_empty()) else {
                 left.push(format!("hub {hub} is down or its disk busy"));
+                continue;
+            };
+            let (_, peers) = running.node.connected();
+            if peers + 1 < REGIONS.len() {
+                left.push(format!("hub {hub} has {peers} links to other hubs"));
             }
         }
         if left.is_empty() && !self.tampering.is_on_the_way() {

@@ -93,6 +93,8 @@ struct InFlight {
     ticket: Ticket,
     entries: Vec<(TopicPartition, Entry)>,
     stored: Vec<(SessionId, ChannelId, Offset)>,
+    /// Channels that go on from positions which are durable with this commit.
+    subscribed: Vec<(SessionId, ChannelId, Offset)>,
 }
 
 /// A configured hub of another region.
@@ -124,6 +126,7 @@ pub struct Node {
     positions: BTreeMap<Bytes, Offset>,
     durable: BTreeMap<TopicPartition, Offset>,
     stored: Vec<(SessionId, ChannelId, Offset)>,
+    subscribed: Vec<(SessionId, ChannelId, Offset)>,
     in_flight: VecDeque<InFlight>,
     outputs: VecDeque<Output>,
     random: SeededRandom,
@@ -190,11 +193,16 @@ impl Node {
             positions: BTreeMap::new(),
             durable: BTreeMap::new(),
             stored: Vec::new(),
+            subscribed: Vec::new(),
             in_flight: VecDeque::new(),
             outputs: VecDeque::new(),
             random,
         };
         node.restore(state)?;
+        // Without agents nothing else would make the shell ask for the first attempt.
+        for index in 0..node.peers.len() {
+            node.dial(now, index);
+        }
         Ok(node)
     }
 
@@ -353,14 +361,17 @@ impl Node {
     /// # Panics
     /// When commits are reported in another order than they were handed out.
     pub fn on_committed(&mut self, now: Now, ticket: Ticket, number: CommitNumber) {
-        let Some(InFlight { ticket: expected, entries, stored }) = self.in_flight.pop_front()
-        else {
-            return;
-        };
+        let Some(front) = self.in_flight.pop_front() else { return };
+        let InFlight { ticket: expected, entries, stored, subscribed } = front;
         assert_eq!(ticket, expected, "commits are acknowledged in the order they were composed");
         for (session, channel, next) in stored {
             if let Some(known) = self.sessions.get_mut(&session) {
                 known.link.on_stored(channel, next);
+            }
+        }
+        for (session, channel, next) in subscribed {
+            if let Some(known) = self.sessions.get_mut(&session) {
+                known.link.subscribe(channel, next);
             }
         }
         self.grow_heads(&entries);
@@ -450,6 +461,7 @@ impl Node {
             ticket: composed.ticket,
             entries: entries.clone(),
             stored: std::mem::take(&mut self.stored),
+            subscribed: std::mem::take(&mut self.subscribed),
         });
         Some(composed)
     }

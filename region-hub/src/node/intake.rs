@@ -1,8 +1,8 @@
 //! What peers deliver, on its way into the log.
 
 use headland_event::{
-    AgentName, Batch, ChannelId, Entry, Now, PartitionIndex, Record, TopicName, TopicPartition,
-    Verdict,
+    AgentName, Batch, ChannelId, Entry, Now, Offset, PartitionIndex, Record, TopicName,
+    TopicPartition, Verdict,
 };
 use headland_replication::frame::{Announce, ChannelPromise};
 use headland_replication::{LinkOutput, Refusal, RefusalCode};
@@ -115,7 +115,19 @@ impl Node {
         }
         let next = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
         known.receive(*channel, receiving);
-        known.link.subscribe(*channel, next);
+        self.subscribe(session, *channel, next);
+    }
+
+    /// Takes a channel from `next` on, once that position is durable: the peer is told that all
+    /// before it is. Until then nothing moves it, since the peer's former connection is gone.
+    fn subscribe(&mut self, session: SessionId, channel: ChannelId, next: Offset) {
+        if self.composer.pending_bytes() > 0 {
+            self.subscribed.push((session, channel, next));
+        } else if let Some(last) = self.in_flight.back_mut() {
+            last.subscribed.push((session, channel, next));
+        } else if let Some(known) = self.sessions.get_mut(&session) {
+            known.link.subscribe(channel, next);
+        }
     }
 
     fn on_delivered(&mut self, now: Now, session: SessionId, channel: ChannelId, entry: Entry) {

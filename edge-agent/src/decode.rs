@@ -192,7 +192,10 @@ impl SourceDecoder {
     #[must_use]
     pub fn row(&mut self, record: &Record) -> Option<Row> {
         if self.decoder.is_none() {
-            self.decoder = Decoder::new(&self.table, record.header(COLUMNS_HEADER)).ok();
+            let columns = record.header(COLUMNS_HEADER);
+            self.decoder = Decoder::new(&self.table, columns).ok();
+            // The records of this run have to name them too.
+            self.columns = columns.map(Bytes::copy_from_slice);
         }
         self.decoder.as_ref()?.decode(record.value.as_deref()?).ok()
     }

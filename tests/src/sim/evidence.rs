@@ -84,12 +84,7 @@ impl Evidence {
         let mut node = edge_agent::Node::new(&config, hub, program, life, log, 1).unwrap();
         for (index, file) in self.inputs[agent].iter().enumerate() {
             let (lines, position) = file.chunk(<_>::default(), file.lines.len());
-            let mut rest = lines.as_slice();
-            if node.wants_header(index) {
-                node.on_header(index, &rest[0]);
-                rest = &rest[1..];
-            }
-            node.on_lines(Now::default(), index, rest, position);
+            node.on_lines(Now::default(), index, &lines, position);
         }
         let mut alerts = Vec::new();
         while let Some(output) = node.poll_output() {

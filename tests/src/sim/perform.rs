@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use edge_agent::decode::Line;
 use headland_event::{ByteCount, Lane, Monotonic, Now, Random};
 use headland_replication::Frame;
 use headland_storage::{Composed, LogReader, LogStore};
@@ -56,8 +55,8 @@ impl World {
         commits.iter().for_each(|commit| node.on_replayed(commit));
         for (index, file) in self.inputs[agent].iter().enumerate() {
             let position = node.source_position(index).unwrap_or_default();
-            if position.lines > 0 && node.wants_header(index) {
-                node.on_header(index, &file.first_line());
+            if position.lines > 0 {
+                node.on_first_line(index, &file.first_line());
             }
         }
         self.agents[agent].running = Some(Running::new(node, store));
@@ -343,16 +342,7 @@ impl World {
         let from = running.node.source_position(at).unwrap_or_default();
         let (lines, position) = self.inputs[agent][at].chunk(from, count);
         if wants_lines {
-            self.feed_agent(agent, |node, now| {
-                let mut rest: &[Line] = &lines;
-                if node.wants_header(at)
-                    && let Some((header, lines)) = rest.split_first()
-                {
-                    node.on_header(at, header);
-                    rest = lines;
-                }
-                node.on_lines(now, at, rest, position);
-            });
+            self.feed_agent(agent, |node, now| node.on_lines(now, at, &lines, position));
         }
         let delay = self.delay(30, 900);
         self.agenda.after(delay, Event::Grown(agent));

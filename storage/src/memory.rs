@@ -433,8 +433,9 @@ impl MediumFile for MemoryFile {
                 return Err(io::ErrorKind::UnexpectedEof);
             }
             let written = content.bytes.get(position.as_len()..).unwrap_or_default();
-            let zeros = std::iter::repeat(&0);
-            buffer.iter_mut().zip(written.iter().chain(zeros)).for_each(|(to, from)| *to = *from);
+            let (head, zeros) = buffer.split_at_mut(written.len().min(buffer.len()));
+            head.copy_from_slice(written.get(..head.len()).unwrap_or_default());
+            zeros.fill(0);
             Ok(())
         })
     }

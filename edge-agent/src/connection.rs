@@ -41,7 +41,11 @@ pub(crate) fn dial(
     let drivers = token.clone();
     task::spawn("uplink", token, async move {
         let lost = match connect(&endpoint, &hub).await {
-            Ok(connection) => run(connection, &inputs, &drivers).await,
+            Ok(connection) => {
+                let address = connection.remote_address();
+                let why = run(connection, &inputs, &drivers).await;
+                format!("{address}: {why}")
+            }
             Err(error) => error,
         };
         // A receiver that is gone means that the agent is stopping.

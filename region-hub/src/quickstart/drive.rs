@@ -71,9 +71,8 @@ impl Outcome {
 pub fn run(options: &Options) -> Result<Outcome, QuickstartError> {
     let clock = Clock::start();
     let console = Console::new(clock);
-    let seconds = options.duration.as_secs();
     console.say(&format!(
-        "quickstart with seed {}: {} regions, recorded streams for {seconds} s, then the verdict",
+        "quickstart with seed {}: {} regions, each a hub and two agents, on this machine",
         options.seed.get(),
         options.regions.get(),
     ));
@@ -172,7 +171,11 @@ impl Drive<'_> {
         directory.write("facts.jsonl", &facts)?;
         self.plan.opening.iter().try_for_each(|feed| inputs.play(feed))?;
         nodes.await_delivered(inputs, DELIVERY_LIMIT).await?;
-        self.console.say(&format!("opening stock is in: {} deliveries", self.plan.opening.len()));
+        self.console.say(&format!(
+            "opening stock is in: {} deliveries; recorded streams now play for {} s",
+            self.plan.opening.len(),
+            self.plan.play.as_secs()
+        ));
         Ok(())
     }
 

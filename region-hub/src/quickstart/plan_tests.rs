@@ -108,6 +108,23 @@ fn nothing_but_what_is_held_could_be_late_with_two_hours_of_delay() {
 }
 
 #[test]
+fn every_site_plays_two_hours_past_what_its_region_holds_back() {
+    for plan in plans().chain([plan(&["--by", "country"]), plan(&["--regions", "6"])]) {
+        let mut last = BTreeMap::new();
+        for feed in plan.paced.iter().filter(|feed| feed.stream == Stream::Inventory) {
+            last.insert(&feed.site, feed.at.millis());
+        }
+
+        assert_eq!(plan.held.len(), 120);
+        for held in &plan.held {
+            for site in plan.fleet.sites_of(&held.region) {
+                assert!(held.time.millis() + 2 * 3_600_000 <= last[&site.name], "{held:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn the_play_spans_the_duration_and_the_cut_heals_before_its_end() {
     for duration in ["25s", "40s", "120s"] {
         let plan = plan(&["--duration", duration]);

@@ -1,6 +1,9 @@
 //! The recorded sales as postings of the sites, with the fate that the seed gives each delivery.
 
-use headland_event::{EventTime, Random};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headland_event::{EventTime, Random, RegionId};
 
 use super::event::Happening;
 use super::excerpt::Sale;
@@ -15,6 +18,9 @@ const REDELIVERED_ONE_IN: usize = 200;
 
 /// Only the first 7 of 10 events may be held back, so that the promise passes them in time.
 const HELD_WITHIN_TENTHS: usize = 7;
+
+/// How far the rules let a watermark trail the events of its site.
+const WATERMARK_DELAY: Duration = Duration::from_secs(2 * 3_600);
 
 /// A sale this large raises an alert of its own by a filter, which has no memory: delivered twice
 /// it would raise the alert twice, so such a sale is not redelivered.
@@ -62,12 +68,32 @@ pub(super) fn postings<'a>(
             delivery: Delivery::Once,
         })
         .collect();
+    let passed = passed_times(&postings);
+    let can_be_held = |posting: &Posting<'_>| {
+        passed.get(&posting.site.region).is_some_and(|passed| posting.time <= *passed)
+    };
     let early = postings.len() * HELD_WITHIN_TENTHS / 10;
     let (held, twice) = (postings.len() / HELD_ONE_IN, postings.len() / REDELIVERED_ONE_IN);
-    choose(&mut postings, early, held, Delivery::Held, random);
+    choose(&mut postings, early, held, Delivery::Held, can_be_held, random);
     let all = postings.len();
-    choose(&mut postings, all, twice, Delivery::Twice, random);
+    let can_come_twice = |posting: &Posting<'_>| posting.happening.delta().abs() < BULK_UNITS;
+    choose(&mut postings, all, twice, Delivery::Twice, can_come_twice, random);
     postings
+}
+
+/// The time that each region's promise has passed at the end of the run: its slowest site's.
+fn passed_times(postings: &[Posting<'_>]) -> BTreeMap<RegionId, EventTime> {
+    let mut last = BTreeMap::new();
+    for posting in postings {
+        last.insert(&posting.site.name, (&posting.site.region, posting.time));
+    }
+    let mut passed = BTreeMap::new();
+    for (region, time) in last.into_values() {
+        let time = time.minus(WATERMARK_DELAY);
+        let slowest = passed.entry(region.clone()).or_insert(time);
+        *slowest = time.min(*slowest);
+    }
+    passed
 }
 
 fn happening(sale: &Sale) -> Happening {
@@ -78,23 +104,23 @@ fn happening(sale: &Sale) -> Happening {
     }
 }
 
-/// Gives `count` of the first `within` postings another delivery.
+/// Gives `count` of the first `within` postings another delivery; fewer when too few fit.
 fn choose(
     postings: &mut [Posting<'_>],
     within: usize,
     count: usize,
     delivery: Delivery,
+    fits: impl Fn(&Posting<'_>) -> bool,
     random: &mut dyn Random,
 ) {
+    let open = |posting: &Posting<'_>| posting.delivery == Delivery::Once && fits(posting);
+    let count = count.min(postings.iter().take(within).filter(|posting| open(posting)).count());
     let mut chosen = 0;
     while chosen < count {
         let drawn = usize::try_from(random.below(within as u64)).unwrap_or_default();
-        let Some(posting) = postings.get_mut(drawn) else {
-            return;
-        };
-        let bulk = posting.happening.delta().abs() >= BULK_UNITS;
-        let fits = delivery != Delivery::Twice || !bulk;
-        if posting.delivery == Delivery::Once && fits {
+        if let Some(posting) = postings.get_mut(drawn)
+            && open(posting)
+        {
             posting.delivery = delivery;
             chosen += 1;
         }

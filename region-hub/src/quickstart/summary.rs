@@ -11,7 +11,7 @@ use super::latency::LatencyReport;
 use super::outage::Outage;
 
 /// Width of the first column.
-const LABEL: usize = 30;
+const LABEL: usize = 32;
 
 /// Width of each region's column.
 const COLUMN: usize = 14;
@@ -152,6 +152,6 @@ mod tests {
 
     #[test]
     fn without_alerts_latencies_are_dashes() {
-        assert!(summary().table().contains("local alerts                  p50 –, p99 – of 0"));
+        assert!(summary().table().contains("local alerts                    p50 –, p99 – of 0"));
     }
 }

@@ -12,7 +12,6 @@
     clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     reason = "it is test code: what does not fit ends the test, and its indices are its own"
 )]
 
@@ -36,6 +35,8 @@ mod witness;
 mod world;
 /// What nodes ask for, done.
 mod perform;
+/// Frames on their way, and connections from the first attempt to their end.
+mod traffic;
 /// What is in the logs at the end.
 mod evidence;
 /// What has to hold.

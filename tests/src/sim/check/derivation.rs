@@ -12,6 +12,10 @@ use super::{ensure, kept_as};
 use crate::sim::evidence::{Evidence, records_of, text};
 use crate::sim::input::mirror_prefix;
 use crate::sim::topology::{REGIONS, agents_of, hub_config};
+use crate::sim::world::WALL_START;
+
+/// What the slowest wall clock says when a world begins, in milliseconds.
+const EARLIEST_CLOCK: i64 = WALL_START - 24 * 3_600_000;
 
 /// Derived records by partition: key and value, in order.
 type Written = BTreeMap<String, Vec<(String, Value)>>;
@@ -99,6 +103,10 @@ fn alerts(evidence: &Evidence, source: usize) -> Result<(), String> {
                 continue;
             }
             let id = id_of(&record);
+            let noticed = value_of(record.value.as_ref())["detected_at"].as_i64();
+            ensure(noticed.is_some_and(|at| at >= EARLIEST_CLOCK), || {
+                format!("restock alert {id} was noticed at {noticed:?}, before any clock's time")
+            })?;
             ensure(restock.insert(id.clone()), || {
                 format!("restock alert {id} of region {source} is twice at hub {hub}")
             })?;

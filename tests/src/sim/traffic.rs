@@ -1,0 +1,170 @@
+//! Frames on their way, and connections from the first attempt to their end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use headland_event::{ByteCount, Lane};
+use headland_replication::Frame;
+use region_hub::session::SessionId;
+use sha2::Digest;
+
+use super::agenda::{Event, Life};
+use super::topology::{NodeId, spiffe_id};
+use super::world::World;
+
+impl World {
+    /// Takes a frame that a node sends; those who listen hear it, and who tampers gets it.
+    pub(super) fn send(&mut self, node: NodeId, session: SessionId, lane: Lane, frame: Bytes) {
+        self.trace.update(&frame);
+        let Some(connection) = self.network.connections.get_mut(&session) else { return };
+        let from = connection.end_of(node);
+        let size = ByteCount::new(u64::try_from(frame.len()).unwrap());
+        let mut frames = vec![frame.clone()];
+        if lane == Lane::Control || self.tampering.is_on_the_way() {
+            let decoded = Frame::decode(frame).expect("a node sends frames");
+            let said = self.witness.hear(connection, from, &decoded);
+            if self.tampering.is_on_the_way() {
+                let tampered = self.tampering.frames(self.agenda.now(), connection, from, decoded);
+                frames = tampered.iter().map(|frame| frame.encode().unwrap()).collect();
+            }
+            if let Some(said) = said {
+                self.on_acknowledged(said);
+            }
+        }
+        for frame in frames {
+            self.put(session, from, lane, frame);
+        }
+        if self.tampering.is_on_the_way() {
+            // However many frames arrive, the sender has written one.
+            self.written(node, session, lane, size);
+        }
+    }
+
+    /// Puts a frame on its way, behind those before it on its lane.
+    fn put(&mut self, session: SessionId, from: usize, lane: Lane, frame: Bytes) {
+        let is_far = {
+            let ends = self.network.connections[&session].ends;
+            ends.iter().all(|end| matches!(end, NodeId::Hub(_)))
+        };
+        let delay = if is_far { self.delay(5, 120) } else { self.delay(1, 15) };
+        let arrives = self.agenda.now().after(delay);
+        let Some(connection) = self.network.connections.get_mut(&session) else { return };
+        let queue = connection.lane(from, lane);
+        queue.frames.push_back(frame);
+        queue.last = queue.last.max(arrives);
+        self.agenda.at(queue.last, Event::Deliver { session, from, lane });
+    }
+
+    pub(super) fn deliver(&mut self, session: SessionId, from: usize, lane: Lane) {
+        let Some(frame) = self.network.arrive(session, from, lane) else { return };
+        let connection = &self.network.connections[&session];
+        let (ends, is_up) = (connection.ends, connection.is_up);
+        let size = ByteCount::new(u64::try_from(frame.len()).unwrap());
+        if is_up[from] && !self.tampering.is_on_the_way() {
+            self.written(ends[from], session, lane, size);
+        }
+        if !is_up[1 - from] {
+            return;
+        }
+        match ends[1 - from] {
+            NodeId::Hub(hub) => {
+                self.feed_hub(hub, |node, now| node.on_frame(now, session, lane, frame));
+            }
+            NodeId::Agent(agent) if self.uplinks[agent] == Some(session) => {
+                self.feed_agent(agent, |node, now| node.on_frame(now, lane, frame));
+            }
+            NodeId::Agent(_) => {}
+        }
+    }
+
+    fn written(&mut self, node: NodeId, session: SessionId, lane: Lane, size: ByteCount) {
+        match node {
+            NodeId::Hub(hub) => {
+                self.feed_hub(hub, |node, now| node.on_written(now, session, lane, size));
+            }
+            NodeId::Agent(agent) if self.uplinks[agent] == Some(session) => {
+                self.feed_agent(agent, |node, now| node.on_written(now, lane, size));
+            }
+            NodeId::Agent(_) => {}
+        }
+    }
+
+    pub(super) fn on_dialled(&mut self, from: NodeId, to: usize, index: usize, life: Life) {
+        let is_stale = match from {
+            NodeId::Hub(hub) => self.hubs[hub].life != life || self.hubs[hub].running.is_none(),
+            NodeId::Agent(agent) => {
+                self.agents[agent].life != life || self.agents[agent].running.is_none()
+            }
+        };
+        if is_stale {
+            return;
+        }
+        let target = NodeId::Hub(to);
+        let reaches = self.network.reaches(from, target) && self.network.reaches(target, from);
+        let connects = reaches && self.hubs[to].running.is_some();
+        if !connects {
+            match from {
+                NodeId::Hub(hub) => {
+                    self.feed_hub(hub, |node, now| node.on_dial_failed(now, index));
+                }
+                NodeId::Agent(agent) => {
+                    self.feed_agent(agent, edge_agent::Node::on_disconnected);
+                }
+            }
+            return;
+        }
+        let session = self.network.connect(from, target);
+        match from {
+            NodeId::Hub(hub) => {
+                let id = spiffe_id(target);
+                self.feed_hub(hub, |node, now| node.on_connected(now, session, &id));
+            }
+            NodeId::Agent(agent) => {
+                self.uplinks[agent] = Some(session);
+                self.feed_agent(agent, edge_agent::Node::on_connected);
+            }
+        }
+        let id = spiffe_id(from);
+        self.feed_hub(to, |node, now| node.on_connected(now, session, &id));
+    }
+
+    /// One end closes a connection; the other one hears of it unless a cut is in between.
+    pub(super) fn hang_up(&mut self, session: SessionId, closing: usize) {
+        let Some(connection) = self.network.connections.get(&session) else { return };
+        let ends = connection.ends;
+        for end in [0, 1] {
+            if end == closing || self.network.reaches(ends[closing], ends[end]) {
+                let delay = self.delay(1, 40);
+                self.agenda.after(delay, Event::Lost { session, end });
+            }
+        }
+    }
+
+    /// An end learns that its connection is over.
+    pub(super) fn lose(&mut self, session: SessionId, end: usize) {
+        let Some(connection) = self.network.connections.get(&session) else { return };
+        let (node, is_up) = (connection.ends[end], connection.is_up[end]);
+        self.network.leave(session, end);
+        if !is_up {
+            return;
+        }
+        match node {
+            NodeId::Hub(hub) => {
+                self.feed_hub(hub, |node, now| node.on_disconnected(now, session));
+            }
+            NodeId::Agent(agent) if self.uplinks[agent] == Some(session) => {
+                self.uplinks[agent] = None;
+                self.feed_agent(agent, edge_agent::Node::on_disconnected);
+            }
+            NodeId::Agent(_) => {}
+        }
+    }
+
+    /// A node wants to close a connection.
+    pub(super) fn close(&mut self, node: NodeId, session: SessionId) {
+        let Some(connection) = self.network.connections.get(&session) else { return };
+        let end = connection.end_of(node);
+        // Longer than any frame takes: what was sent is written before the connection ends.
+        self.agenda.after(Duration::from_millis(200), Event::HangUp { session, end });
+    }
+}

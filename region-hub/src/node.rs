@@ -112,6 +112,8 @@ pub struct Node {
     identity: Identity,
     fleet: String,
     incarnation: Incarnation,
+    /// When this run began: the time of what is derived from commits of earlier ones.
+    started: Now,
     peers: Vec<KnownPeer>,
     grants: Vec<Grant>,
     topics: Topics,
@@ -179,6 +181,7 @@ impl Node {
             identity,
             fleet: id.fleet.clone(),
             incarnation,
+            started: now,
             peers,
             topics: Topics::new(&config.region, &config.topics)?,
             composer: Composer::new(incarnation, log, state)?,
@@ -212,7 +215,7 @@ impl Node {
         for (partition, entry) in &entries {
             self.observe(partition, entry);
         }
-        self.reconcile(number, &entries, Now::default());
+        self.reconcile(number, &entries, self.started);
     }
 
     /// A connection was made, dialled by us or by the peer; its certificate says who it is.

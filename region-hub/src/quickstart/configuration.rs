@@ -1,5 +1,7 @@
 //! Configuration files and certificates of all nodes of a run.
 
+use std::net::SocketAddr;
+
 use headland_event::RegionId;
 use headland_platform::tls::{Authority, Role, SpiffeId};
 
@@ -45,12 +47,15 @@ pub(super) fn write(
     for region in fleet.regions() {
         let name = format!("hub-{region}");
         issue(&authority, directory, region, Role::Hub(HUB.to_owned()), &name)?;
-        directory.write(&format!("{name}.toml"), &hub_config(fleet, network, region))?;
+        let listen = network.hub(region).ok_or(QuickstartError::NoRegion)?;
+        let config = hub_config(&fleet.sites_of(region), region, listen, &network.peers(region));
+        directory.write(&format!("{name}.toml"), &config)?;
     }
     for site in fleet.sites() {
         let role = Role::Agent(site.name.to_string());
         issue(&authority, directory, &site.region, role, site.name.as_str())?;
-        directory.write(&format!("{}.toml", site.name), &agent_config(network, site))?;
+        let hub = network.hub(&site.region).ok_or(QuickstartError::NoRegion)?;
+        directory.write(&format!("{}.toml", site.name), &agent_config(site, hub))?;
         let header = format!("{}\n", air_header());
         directory.write(&RunDirectory::input_name(&site.name, Stream::Inventory), "")?;
         directory.write(&RunDirectory::input_name(&site.name, Stream::Air), &header)?;
@@ -71,8 +76,13 @@ fn issue(
     directory.write(&format!("pki/{file}.key"), &issued.key_pem)
 }
 
-fn hub_config(fleet: &Fleet, network: &Network, region: &RegionId) -> String {
-    let listen = network.hub(region).map(|address| address.to_string()).unwrap_or_default();
+fn hub_config(
+    sites: &[&Site],
+    region: &RegionId,
+    listen: SocketAddr,
+    peers: &[(&RegionId, Option<SocketAddr>)],
+) -> String {
+    debug_assert!(peers.iter().all(|(peer, _)| *peer != region), "no hub is its own peer");
     let tls = tls_config(&format!("hub-{region}"));
     let mut config = format!(
         r#"region = "{region}"
@@ -95,13 +105,13 @@ restock_below = {RESTOCK_BELOW}
             "\n[[topic]]\nname = \"{topic}\"\nlane = \"{lane}\"\npartitions = {PARTITIONS}\n"
         );
     }
-    for (peer, address) in network.peers(region) {
+    for (peer, address) in peers {
         config += &format!("\n[[peer]]\nregion = \"{peer}\"\nname = \"{HUB}\"\n");
         if let Some(address) = address {
             config += &format!("address = \"{address}\"\n");
         }
     }
-    for site in fleet.sites_of(region) {
+    for site in sites {
         let stations = site.stations.iter().map(|station| format!(", \"{station}\""));
         let devices: String =
             std::iter::once(format!("\"{}-\"", site.name)).chain(stations).collect();
@@ -114,9 +124,8 @@ restock_below = {RESTOCK_BELOW}
     config
 }
 
-fn agent_config(network: &Network, site: &Site) -> String {
+fn agent_config(site: &Site, hub: SocketAddr) -> String {
     let Site { region, name, stations: _ } = site;
-    let address = network.hub(region).map(|address| address.to_string()).unwrap_or_default();
     let tls = tls_config(name.as_str());
     let source = |table, lane, stream| {
         let path = RunDirectory::input_name(name, stream);
@@ -130,7 +139,7 @@ name = "{name}"
 data_dir = "agents/{name}"
 
 [hub]
-address = "{address}"
+address = "{hub}"
 name = "{HUB}"
 
 {tls}
@@ -150,4 +159,51 @@ fn tls_config(file: &str) -> String {
         "[tls]\nca_file = \"pki/ca.pem\"\ncertificate_file = \"pki/{file}.pem\"\n\
          key_file = \"pki/{file}.key\"\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn fleet() -> Fleet {
+        Fleet::new("3".parse().unwrap(), &["Dongsi", "Tiantan", "Wanliu", "Gucheng"]).unwrap()
+    }
+
+    #[test]
+    fn a_hub_reads_its_configuration_as_it_was_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, fleet) = (folder.path().join("hub-eu.toml"), fleet());
+        let [eu, us, ap] = fleet.regions() else { panic!("three regions") };
+        let listen: SocketAddr = "127.0.0.1:4433".parse().unwrap();
+        let peers = [(ap, None), (us, Some("127.0.0.1:4444".parse().unwrap()))];
+        fs::write(&path, hub_config(&fleet.sites_of(eu), eu, listen, &peers)).unwrap();
+
+        let config = crate::config::load(&path).unwrap().value;
+
+        assert_eq!((config.region.as_str(), config.listen.address), ("eu", listen));
+        assert_eq!(config.reconcile.restock_below, RESTOCK_BELOW);
+        let topics: Vec<&str> = config.topics.iter().map(|topic| topic.name.as_str()).collect();
+        assert_eq!(topics, ["inventory.events", "air.readings", "alerts"]);
+        let dialled: Vec<bool> = config.peers.iter().map(|peer| peer.address.is_some()).collect();
+        assert_eq!(dialled, [false, true]);
+        let devices: Vec<&[String]> =
+            config.agents.iter().map(|agent| agent.devices.as_slice()).collect();
+        assert_eq!(
+            devices,
+            [["eu-1-", "Dongsi"].map(str::to_owned), ["eu-2-", "Gucheng"].map(str::to_owned)]
+        );
+    }
+
+    #[test]
+    fn an_agent_reads_inventory_as_state_and_air_as_telemetry() {
+        let fleet = fleet();
+        let config = agent_config(&fleet.sites()[2], "127.0.0.1:4433".parse().unwrap());
+
+        let sources: Vec<&str> = config.split("[[source]]").skip(1).collect();
+        assert!(sources[0].contains("inputs/eu-1.inventory.jsonl\"\nlane = \"state\""));
+        assert!(sources[1].contains("inputs/eu-1.air.csv\"\nlane = \"telemetry\""));
+        assert!(config.contains("[hub]\naddress = \"127.0.0.1:4433\"\nname = \"hub-1\""));
+    }
 }

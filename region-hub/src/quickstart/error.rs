@@ -87,7 +87,7 @@ pub enum QuickstartError {
         log: String,
     },
     /// Something did not happen in time.
-    #[error("after {} s {what}; {}", .waited.as_secs(), .found.iter().take(8).cloned().collect::<Vec<_>>().join("; "))]
+    #[error("after {} s {what}; {}", .waited.as_secs(), first_of(.found))]
     Overdue {
         /// What did not happen.
         what: &'static str,
@@ -123,4 +123,10 @@ impl QuickstartError {
         let path = path.into();
         move |source| Self::File { action, path, source }
     }
+}
+
+/// The first few of what was found: enough to see what is wrong.
+fn first_of(found: &[String]) -> String {
+    let shown: Vec<&str> = found.iter().take(8).map(String::as_str).collect();
+    shown.join("; ")
 }

@@ -149,7 +149,10 @@ mod tests {
 
         assert_eq!(
             line,
-            r#"{"id":"eu-1/000123","kind":"sale","device":"eu-1-till","sku":"85123A","location":"eu-1","quantity":6,"time":"2010-12-01T08:26:00Z"}"#
+            concat!(
+                r#"{"id":"eu-1/000123","kind":"sale","device":"eu-1-till","sku":"85123A","#,
+                r#""location":"eu-1","quantity":6,"time":"2010-12-01T08:26:00Z"}"#
+            )
         );
     }
 
@@ -160,7 +163,11 @@ mod tests {
 
         assert_eq!(
             line,
-            r#"{"id":"eu-1/000123","kind":"attribute","device":"eu-1-till","sku":"85123A","attribute":"shelf","value":"A4","time":"2010-12-01T08:26:00Z","clock":"2010-12-01T08:26:00Z"}"#
+            concat!(
+                r#"{"id":"eu-1/000123","kind":"attribute","device":"eu-1-till","sku":"85123A","#,
+                r#""attribute":"shelf","value":"A4","time":"2010-12-01T08:26:00Z","#,
+                r#""clock":"2010-12-01T08:26:00Z"}"#
+            )
         );
     }
 

@@ -108,6 +108,7 @@ pub(super) fn stock<'a>(
             }
         }
     }
+    debug_assert!(stock.opening.iter().all(|posting| posting.happening.delta() >= RESTOCK_BELOW));
     stock.opening.sort_by_key(|posting| (&posting.site.name, posting.sku));
     stock
 }

@@ -29,6 +29,7 @@ impl Pace {
                 None => points.push((time, Duration::ZERO)),
             }
         }
+        debug_assert!(points.is_sorted(), "moments come in their order");
         let span = points.last().map_or(Duration::ZERO, |(_, span)| *span);
         Self { points, span, play: span }
     }

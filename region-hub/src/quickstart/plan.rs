@@ -102,6 +102,8 @@ impl Plan {
         let Script { opening, mut paced, mut held, facts, .. } = script;
         paced.sort_by_key(|feed| (feed.due, feed.at));
         held.sort_by_key(|line| line.time);
+        debug_assert!(cut_at < play, "the cut falls into the play");
+        debug_assert!(opening.len() >= fleet.sites().len(), "every site opens with some stock");
         Ok(Self { fleet, opening, paced, held, planted, facts, play, cut_at, victim })
     }
 }

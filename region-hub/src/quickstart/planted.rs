@@ -91,6 +91,7 @@ impl Planted {
 
     /// Puts a step into the `round`-th round of a phase.
     pub(super) fn add(&mut self, phase: Phase, round: usize, step: Step) {
+        debug_assert!(!step.visible_at.is_empty(), "a round that waits for nothing orders nothing");
         let rounds = match phase {
             Phase::Before => &mut self.before,
             Phase::During => &mut self.during,

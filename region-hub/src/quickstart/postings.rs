@@ -68,6 +68,7 @@ pub(super) fn postings<'a>(
             delivery: Delivery::Once,
         })
         .collect();
+    debug_assert!(postings.is_sorted_by_key(|posting| posting.time));
     let passed = passed_times(&postings);
     let can_be_held = |posting: &Posting<'_>| {
         passed.get(&posting.site.region).is_some_and(|passed| posting.time <= *passed)

@@ -61,6 +61,7 @@ fn deal_countries(sales: &[Sale], regions: usize) -> BTreeMap<&'static str, usiz
             dealt.insert(country, least.1);
         }
     }
+    debug_assert!(dealt.values().all(|region| *region < regions), "only regions that exist");
     dealt
 }
 

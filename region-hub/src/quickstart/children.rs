@@ -163,3 +163,32 @@ fn log_end(path: &Path) -> String {
     let shown = lines.iter().skip(lines.len().saturating_sub(LOG_LINES_SHOWN));
     shown.map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_the_last_lines_of_a_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hub.log");
+        let lines: Vec<String> = (0..20).map(|line| format!("line {line}")).collect();
+        std::fs::write(&path, lines.join("\n")).unwrap();
+
+        let shown = log_end(&path);
+
+        assert_eq!(shown.lines().count(), LOG_LINES_SHOWN);
+        assert!(shown.starts_with("  line 8\n") && shown.ends_with("  line 19"), "{shown}");
+        assert_eq!(log_end(&folder.path().join("none")), "");
+    }
+
+    #[test]
+    fn hubs_start_before_agents_and_are_named_by_region() {
+        let hub = NodeName::Hub(RegionId::new("us").unwrap());
+        let agent = NodeName::Agent(AgentName::new("ap-1").unwrap());
+
+        assert!(hub < agent);
+        assert_eq!((hub.to_string(), hub.file()), ("hub us".to_owned(), "hub-us".to_owned()));
+        assert_eq!((agent.to_string(), agent.file()), ("agent ap-1".to_owned(), "ap-1".to_owned()));
+    }
+}

@@ -91,6 +91,7 @@ impl Drop for Progress<'_> {
 
 /// The step of [`PLAIN_STEPS`] that `done` of `length` has reached, when it is a new one.
 fn new_step(done: usize, length: usize, said: usize) -> Option<usize> {
+    debug_assert!(done <= length, "no more is done than there is");
     let step = done * PLAIN_STEPS / length.max(1);
     (step > said).then_some(step)
 }

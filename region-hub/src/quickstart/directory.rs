@@ -112,3 +112,39 @@ impl Drop for RunDirectory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_goes_with_the_run_unless_it_is_to_be_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = RunDirectory::create(Some(&folder.path().join("kept"))).unwrap();
+        let gone = RunDirectory::create(None).unwrap();
+        let paths = [kept.path().to_owned(), gone.path().to_owned()];
+
+        drop((kept, gone));
+
+        assert_eq!(paths.map(|path| path.exists()), [true, false]);
+    }
+
+    #[test]
+    fn a_directory_that_exists_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+
+        let error = RunDirectory::create(Some(folder.path())).unwrap_err();
+
+        assert_eq!(error.to_string(), format!("could not create {}", folder.path().display()));
+        assert!(folder.path().exists());
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_refused() {
+        let long = Path::new("/tmp").join("x".repeat(PATH_BYTES_MAX));
+
+        let error = RunDirectory::create(Some(&long)).unwrap_err();
+
+        assert!(error.to_string().starts_with("could not keep sockets in /tmp/xxx"), "{error}");
+    }
+}

@@ -112,6 +112,7 @@ impl Inputs {
         };
         // One write of the whole line: an agent that reads meanwhile sees all of it or a beginning
         // without its end, which it leaves for later.
+        debug_assert!(!line.contains('\n'), "a line has no end of its own");
         let whole = format!("{line}\n");
         let written = input.file.write_all(whole.as_bytes());
         let path = || self.directory.join(RunDirectory::input_name(agent, stream));
@@ -136,5 +137,58 @@ fn planted_line(event: &Event, now: EventTime, clock_error_ms: i64) -> String {
         event.line(now)
     } else {
         event.line_with_clock(shifted(now, clock_error_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::planted::Planted;
+    use super::*;
+
+    fn opened(run: &std::path::Path) -> (RunDirectory, Inputs, Fleet) {
+        let directory = RunDirectory::create(Some(&run.join("run"))).unwrap();
+        let fleet = Fleet::new("3".parse().unwrap(), &[]).unwrap();
+        for site in fleet.sites() {
+            directory.write(&RunDirectory::input_name(&site.name, Stream::Inventory), "").unwrap();
+            let header = "station,time\n";
+            directory.write(&RunDirectory::input_name(&site.name, Stream::Air), header).unwrap();
+        }
+        let inputs = Inputs::open(&fleet, &directory).unwrap();
+        (directory, inputs, fleet)
+    }
+
+    fn feed(site: &AgentName, stream: Stream, at: i64) -> Feed {
+        let (due, at) = (std::time::Duration::ZERO, EventTime::from_millis(at));
+        Feed { due, at, site: site.clone(), stream, line: "x".to_owned() }
+    }
+
+    #[test]
+    fn a_header_counts_as_bytes_and_not_as_a_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_directory, inputs, fleet) = opened(folder.path());
+        let site = &fleet.sites()[0].name;
+
+        inputs.play(&feed(site, Stream::Air, 0)).unwrap();
+
+        assert_eq!((inputs.bytes(site, Stream::Air), inputs.lines()), (13 + 2, 1));
+    }
+
+    #[test]
+    fn a_planted_event_happens_when_the_inventory_has_come_to_give_or_take_its_clock() {
+        let folder = tempfile::tempdir().unwrap();
+        let (directory, inputs, fleet) = opened(folder.path());
+        let planted = Planted::new(&fleet);
+        let fast = planted.steps().find(|step| step.clock_error_ms == 3_600_000).unwrap();
+
+        inputs.play(&feed(&fast.site, Stream::Inventory, 1_291_191_960_000)).unwrap();
+        inputs.play(&feed(&fast.site, Stream::Air, 1_362_096_000_000)).unwrap();
+        inputs.plant(fast).unwrap();
+
+        let path = directory.input(&fast.site, Stream::Inventory);
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.starts_with("x\n{\"id\":"), "{text}");
+        assert!(text.contains(r#""time":"2010-12-01T09:26:00Z","clock":"2010-12-01T09:26:00Z"}"#));
     }
 }

@@ -122,6 +122,7 @@ impl Latencies {
     /// # Source
     /// The nearest-rank percentile.
     pub(super) fn percentile(&self, percent: usize) -> Option<Duration> {
+        debug_assert!(percent <= 100 && self.0.is_sorted());
         let rank = (self.0.len() * percent).div_ceil(100);
         self.0.get(rank.saturating_sub(1)).copied()
     }
@@ -150,6 +151,7 @@ pub(super) struct LatencyReport {
 impl LatencyReport {
     /// Sorts sightings into the three kinds.
     pub(super) fn new(sightings: &[Sighting], outage: &Outage) -> Self {
+        debug_assert!(outage.from <= outage.until);
         let touched =
             |seen: &&Sighting| seen.captured_at <= outage.until && seen.arrived_at >= outage.from;
         let clear = |across: bool| {

@@ -49,6 +49,7 @@ pub(super) async fn play_paced(
         tokio::time::sleep(wait.max(TICK)).await;
         let elapsed = clock.monotonic().since(start);
         let due = rest.partition_point(|feed| feed.due <= elapsed);
+        debug_assert!(due <= rest.len() && rest.is_sorted_by_key(|feed| feed.due));
         let (now, later) = rest.split_at(due);
         now.iter().try_for_each(|feed| inputs.play(feed))?;
         rest = later;

@@ -81,8 +81,8 @@ pub struct ApiConfig {
 pub struct ReconcileConfig {
     /// The topic whose events are inventory, in every region (default `inventory.events`).
     pub topic: TopicName,
-    /// Units below which a restock alert is raised (default 20). Zero raises none; a high value
-    /// raises one for nearly every sku.
+    /// Units below which a restock alert is raised (default 20). Zero warns only of shelves that
+    /// were oversold; a high value warns of nearly every sku.
     pub restock_below: i64,
 }
 

@@ -205,14 +205,18 @@ impl Session {
 
 fn granted<'a>(topics: &'a Topics, grant: &Grant, name: &TopicName) -> Result<&'a Topic, Refusal> {
     let agent = grant.agent();
+    // A topic brings its dead and late ones, so only the topic itself is ever named.
+    let base = name.as_str();
+    let base = base.strip_suffix(".dead").or_else(|| base.strip_suffix(".late")).unwrap_or(base);
     if !grant.covers(name) {
         let text = format!(
-            "agent {agent} may not publish {name}; add it to topics of [[agent]] name = \"{agent}\""
+            "agent {agent} may not publish {name}; \
+             add {base} to topics of [[agent]] name = \"{agent}\""
         );
         return Err(Refusal::new(RefusalCode::NotAuthorised, text));
     }
     topics.get(name).filter(|topic| topic.is_local()).ok_or_else(|| {
-        let text = format!("topic {name} is not declared; add [[topic]] name = \"{name}\"");
+        let text = format!("topic {name} is not declared; add [[topic]] name = \"{base}\"");
         Refusal::new(RefusalCode::UnknownTopic, text)
     })
 }

@@ -100,6 +100,9 @@ impl Workspace {
     pub(crate) fn cargo(&self) -> Command {
         let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut cargo = Command::new(program);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_this_run(name)) {
+            cargo.env_remove(name);
+        }
         cargo.current_dir(&self.root);
         cargo
     }
@@ -120,4 +123,13 @@ impl Workspace {
             serde_json::from_slice(&output.stdout).context("cannot parse cargo metadata")?;
         Ok(metadata.target_directory)
     }
+}
+
+/// Whether cargo set a variable for the program it runs. Build scripts ask for some of them, so
+/// they and all that depends on them would be built again each time that cargo is called from here.
+fn is_of_this_run(name: &std::ffi::OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("CARGO_PKG_")
+        || name.starts_with("CARGO_MANIFEST_")
+        || ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "LD_LIBRARY_PATH"].contains(&&*name)
 }

@@ -102,8 +102,8 @@ async fn a_topic_outside_the_grant_is_kept_and_delivered_once_the_hub_allows_it(
     hub.start().await?;
     let records = hub.records_when("inventory.events", 20).await?;
 
-    let add = "agent eu-1 may not publish inventory.events; add inventory.events to topics of [[agent]] name = \
-               \"eu-1\"";
+    let add = "agent eu-1 may not publish inventory.events; \
+               add inventory.events to topics of [[agent]] name = \"eu-1\"";
     assert!(told.contains(add), "{told}");
     assert_eq!(allowed.len(), 1);
     assert_eq!(kept["connected"], true);

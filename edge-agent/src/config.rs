@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use headland_event::{AgentName, ByteCount, Lane, RegionId};
-use headland_platform::config::{self, ConfigError, DurationText, Loaded, SizeText, Spanned};
+use headland_platform::config::{
+    self, ApiConfig, ConfigError, DurationText, Loaded, SizeText, Spanned, TlsConfig,
+};
 use serde::Deserialize;
 
 /// `agent.toml`.
@@ -44,18 +46,6 @@ pub struct HubConfig {
     pub address: Spanned<String>,
     /// The hub's name in its certificate; a hub of another name is refused.
     pub name: String,
-}
-
-/// `[tls]`: PEM files; relative paths start at the configuration's folder.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsConfig {
-    /// The authority's certificate.
-    pub ca_file: PathBuf,
-    /// The agent's certificate.
-    pub certificate_file: PathBuf,
-    /// The agent's private key; keep it at mode 0600.
-    pub key_file: PathBuf,
 }
 
 /// `[rules]`: SQL.
@@ -102,14 +92,6 @@ impl SourceConfig {
     pub fn id(&self) -> String {
         self.path.written.display().to_string()
     }
-}
-
-/// `[api]`: HTTP on a Unix socket.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApiConfig {
-    /// Path of the socket; it is made with mode 0600.
-    pub socket: PathBuf,
 }
 
 /// `[outbox]`: how much is kept while the hub is away.
@@ -162,16 +144,11 @@ pub fn load(path: &Path) -> Result<Loaded<AgentConfig>, ConfigError> {
     let mut loaded: Loaded<AgentConfig> = config::load(path)?;
     let folder = loaded.clone();
     let value = &mut loaded.value;
-    let tls = &mut value.tls;
-    for file in [
-        &mut value.data_dir,
-        &mut value.api.socket,
-        &mut value.rules.file,
-        &mut tls.ca_file,
-        &mut tls.certificate_file,
-        &mut tls.key_file,
-    ] {
-        *file = folder.resolve(file);
+    for path in [&mut value.data_dir, &mut value.api.socket, &mut value.rules.file]
+        .into_iter()
+        .chain(value.tls.paths_mut())
+    {
+        *path = folder.resolve(path);
     }
     for source in &mut value.sources {
         source.path.resolved = folder.resolve(&source.path.written);

@@ -62,6 +62,33 @@ impl<T> Loaded<T> {
     }
 }
 
+/// `[tls]`: PEM files; relative paths start at the configuration's folder.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The authority's certificate.
+    pub ca_file: PathBuf,
+    /// The node's certificate.
+    pub certificate_file: PathBuf,
+    /// The node's private key; keep it at mode 0600.
+    pub key_file: PathBuf,
+}
+
+impl TlsConfig {
+    /// The paths, to resolve them.
+    pub fn paths_mut(&mut self) -> [&mut PathBuf; 3] {
+        [&mut self.ca_file, &mut self.certificate_file, &mut self.key_file]
+    }
+}
+
+/// `[api]`: HTTP on a Unix socket.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Path of the socket; it is made with mode 0600.
+    pub socket: PathBuf,
+}
+
 /// Reads a configuration file.
 ///
 /// # Errors

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use headland_event::{AgentName, ByteCount, HubName, Lane, RegionId, TopicName};
-use headland_platform::config::{self, ConfigError, DurationText, Loaded, SizeText, Spanned};
+use headland_platform::config::{
+    self, ApiConfig, ConfigError, DurationText, Loaded, SizeText, Spanned, TlsConfig,
+};
 use serde::Deserialize;
 
 /// `hub.toml`.
@@ -53,26 +55,6 @@ pub struct HubConfig {
 pub struct ListenConfig {
     /// Address and UDP port for QUIC.
     pub address: SocketAddr,
-}
-
-/// `[tls]`: PEM files; relative paths start at the configuration's folder.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsConfig {
-    /// The authority's certificate.
-    pub ca_file: PathBuf,
-    /// The hub's certificate.
-    pub certificate_file: PathBuf,
-    /// The hub's private key; keep it at mode 0600.
-    pub key_file: PathBuf,
-}
-
-/// `[api]`: HTTP on a Unix socket.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ApiConfig {
-    /// Path of the socket; it is made with mode 0600.
-    pub socket: PathBuf,
 }
 
 /// `[reconcile]`.
@@ -199,15 +181,10 @@ pub fn load(path: &Path) -> Result<Loaded<HubConfig>, ConfigError> {
     let mut loaded: Loaded<HubConfig> = config::load(path)?;
     let folder = loaded.clone();
     let value = &mut loaded.value;
-    let tls = &mut value.tls;
-    for file in [
-        &mut value.data_dir,
-        &mut value.api.socket,
-        &mut tls.ca_file,
-        &mut tls.certificate_file,
-        &mut tls.key_file,
-    ] {
-        *file = folder.resolve(file);
+    for path in
+        [&mut value.data_dir, &mut value.api.socket].into_iter().chain(value.tls.paths_mut())
+    {
+        *path = folder.resolve(path);
     }
     Ok(loaded)
 }

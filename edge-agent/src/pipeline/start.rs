@@ -10,7 +10,7 @@ use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
 use headland_platform::socket::SocketError;
 use headland_platform::telemetry::{TraceSink, TraceSinkError};
-use headland_platform::tls::{Identity, IdentityError, Role, SpiffeId, WrongIdentity};
+use headland_platform::tls::{ConfiguredError, Identity, Role, SpiffeId};
 use headland_replication::quic::{BindError, Endpoint, TlsConfigs, Windows};
 use headland_storage::{
     AppendError, CloseError, DiskFile, DiskStore, JournalReader, LogReader, LogStore, OpenError,
@@ -51,12 +51,9 @@ pub enum RunError {
     /// The rules do not compile.
     #[error(transparent)]
     Sql(#[from] SqlError),
-    /// The certificate cannot be used.
+    /// The certificate cannot be used, or is another node's.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The certificate is somebody else's.
-    #[error(transparent)]
-    WrongIdentity(#[from] Box<WrongIdentity>),
+    Identity(#[from] ConfiguredError),
     /// The hub's name does not fit.
     #[error("the hub cannot be named")]
     HubName(#[from] NameError),
@@ -171,10 +168,7 @@ fn compile(agent: &AgentConfig) -> Result<Program, RunError> {
 }
 
 fn identity(agent: &AgentConfig) -> Result<Identity, RunError> {
-    let tls = &agent.tls;
-    let identity = Identity::load(&tls.ca_file, &tls.certificate_file, &tls.key_file)?;
-    identity.require(&agent.region, Role::Agent(agent.name.to_string()), &tls.certificate_file)?;
-    Ok(identity)
+    Ok(Identity::configured(&agent.tls, &agent.region, Role::Agent(agent.name.to_string()))?)
 }
 
 fn open_error(path: &Path, source: OpenError) -> RunError {

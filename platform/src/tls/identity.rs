@@ -12,6 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::spiffe::{Role, SpiffeId};
+use crate::config::TlsConfig;
 
 /// The protocol name both sides of a link agree on.
 pub const ALPN: &[u8] = b"headland/1";
@@ -72,6 +73,18 @@ pub struct WrongIdentity {
     pub expected: SpiffeId,
 }
 
+/// Why the configured identity cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfiguredError {
+    /// The files do not make an identity.
+    #[error(transparent)]
+    Files(#[from] IdentityError),
+    /// The identity is another node's.
+    #[error(transparent)]
+    Wrong(#[from] Box<WrongIdentity>),
+}
+
 /// Who this process is on the network, and whom it trusts.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -103,6 +116,20 @@ impl Identity {
         Ok(Self { id, server: Arc::new(server), client: Arc::new(client) })
     }
 
+    /// Reads what a configuration names, and checks that it is the node the configuration is of.
+    ///
+    /// # Errors
+    /// [`ConfiguredError`] naming the file.
+    pub fn configured(
+        tls: &TlsConfig,
+        region: &RegionId,
+        role: Role,
+    ) -> Result<Self, ConfiguredError> {
+        let identity = Self::load(&tls.ca_file, &tls.certificate_file, &tls.key_file)?;
+        identity.require(region, role, &tls.certificate_file)?;
+        Ok(identity)
+    }
+
     /// Who this process is.
     #[must_use]
     pub const fn id(&self) -> &SpiffeId {
@@ -113,7 +140,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`WrongIdentity`] when it is not.
-    pub fn require(
+    fn require(
         &self,
         region: &RegionId,
         role: Role,

@@ -12,5 +12,5 @@ mod authority;
 mod identity;
 
 pub use authority::{Authority, AuthorityError, Issued};
-pub use identity::{ALPN, Identity, IdentityError, WrongIdentity, peer_id};
+pub use identity::{ALPN, ConfiguredError, Identity, IdentityError, WrongIdentity, peer_id};
 pub use spiffe::{Role, SpiffeId, SpiffeIdError};

@@ -7,7 +7,7 @@ use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
 use headland_platform::socket::SocketError;
 use headland_platform::telemetry::{TraceSink, TraceSinkError};
-use headland_platform::tls::{Identity, IdentityError, Role, SpiffeId, WrongIdentity};
+use headland_platform::tls::{ConfiguredError, Identity, Role, SpiffeId};
 use headland_replication::quic::{BindError, Endpoint, TlsConfigs, Windows};
 use headland_storage::{
     AppendError, CloseError, DiskFile, DiskStore, JournalReader, LogReader, LogStore, OpenError,
@@ -31,12 +31,9 @@ pub enum RunError {
     /// The configuration does not fit.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The certificate cannot be used.
+    /// The certificate cannot be used, or is another node's.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The certificate is somebody else's.
-    #[error(transparent)]
-    WrongIdentity(#[from] Box<WrongIdentity>),
+    Identity(#[from] ConfiguredError),
     /// The machine gives no random numbers.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -128,10 +125,7 @@ pub(super) fn start(config: &Loaded<HubConfig>, clock: &Clock) -> Result<Parts, 
 }
 
 fn identity(hub: &HubConfig) -> Result<Identity, RunError> {
-    let tls = &hub.tls;
-    let identity = Identity::load(&tls.ca_file, &tls.certificate_file, &tls.key_file)?;
-    identity.require(&hub.region, Role::Hub(hub.name.to_string()), &tls.certificate_file)?;
-    Ok(identity)
+    Ok(Identity::configured(&hub.tls, &hub.region, Role::Hub(hub.name.to_string()))?)
 }
 
 fn open_error(path: &Path, source: OpenError) -> RunError {

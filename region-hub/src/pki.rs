@@ -14,9 +14,9 @@ use headland_platform::tls::{Authority, AuthorityError, Role, SpiffeId};
 pub enum PkiCommand {
     /// Make a fleet's authority: ca.pem, which every node gets, and ca.key, which none does.
     Init(Place),
-    /// Sign a hub's certificate: <region>-<name>.pem and .key.
+    /// Sign a hub's certificate: `<region>-<name>.pem` and `.key`.
     Hub(Node),
-    /// Sign an agent's certificate: <region>-<name>.pem and .key.
+    /// Sign an agent's certificate: `<region>-<name>.pem` and `.key`.
     Agent(Node),
 }
 

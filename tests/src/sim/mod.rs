@@ -1,10 +1,10 @@
 //! Whole regions in one thread: virtual time, a seeded scheduler, and faults at any moment.
 //!
-//! A [`Schedule`] is drawn from a seed: what agents read, when disks and frames take how long, and
+//! A `Schedule` is drawn from a seed: what agents read, when disks and frames take how long, and
 //! what fails when. A world of three hubs (full mesh) and two agents per region runs the very
 //! nodes that the binaries drive, over disks that lose power and lanes that overtake each other.
 //! When the last fault is over everything is healed, the world runs until nobody has work left,
-//! and [`run`] judges what is in the logs. The same seed gives the same trace, byte for byte.
+//! and `run` judges what is in the logs. The same seed gives the same trace, byte for byte.
 //!
 //! It does *not* simulate TLS, QUIC or files: what the shells do is their own tests' matter.
 

@@ -4,7 +4,7 @@
 //! that point at file, line and column, logs, metrics and traces, and TLS identities with the one
 //! crypto provider. It does *not* know what a rule, a link or a stock level is.
 //!
-//! Main types: [`clock::Clock`], [`task::Shutdown`], [`config::ConfigError`],
+//! Main types: [`clock::Clock`], [`task::Token`], [`config::ConfigError`],
 //! [`tls::Identity`], [`tls::Authority`], [`telemetry::TraceSink`].
 //!
 //! ```

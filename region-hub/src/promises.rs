@@ -219,6 +219,7 @@ mod tests {
         let partition = TopicPartition::new(events(), PartitionIndex::new(0));
         let ends = vec![(partition, Offset::new(end))];
         let watermark = EventTime::from_millis(watermark);
+        promises.on_offer(&name(agent), &events());
         promises.on_promise(&name(agent), AgentPromise { topic: events(), watermark, ends });
     }
 

@@ -20,6 +20,9 @@ struct Arguments {
     /// Check configuration, certificate and rules, then exit.
     #[arg(long)]
     check: bool,
+    /// End when the process that started this one ends; for drivers.
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,9 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     log_to_stderr(&arguments.log)?;
+    if arguments.exit_with_parent {
+        task::end_with_parent()?;
+    }
     let config = edge_agent::config::load(&arguments.config)?;
     if arguments.check {
         edge_agent::check(&config)?;

@@ -75,6 +75,18 @@ where
     Task { name, handle: tokio::task::spawn_blocking(work) }
 }
 
+/// Ends this process with SIGKILL when the thread that started it ends.
+///
+/// For processes that only live for a driver, such as a test's: its own clean-up does not run when
+/// it is killed.
+///
+/// # Errors
+/// When the machine refuses.
+pub fn end_with_parent() -> std::io::Result<()> {
+    let signal = Some(rustix::process::Signal::KILL);
+    Ok(rustix::process::set_parent_process_death_signal(signal)?)
+}
+
 /// Cancels `token` on Ctrl-C or SIGTERM.
 ///
 /// # Errors

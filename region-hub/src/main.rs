@@ -31,6 +31,9 @@ enum Command {
         /// Check configuration and certificate, then exit.
         #[arg(long)]
         check: bool,
+        /// End when the process that started this one ends; for drivers.
+        #[arg(long, hide = true)]
+        exit_with_parent: bool,
     },
     /// Make a fleet's authority and the certificates of its nodes.
     #[command(subcommand)]
@@ -51,8 +54,11 @@ fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
-        Command::Hub { config, log, check } => {
+        Command::Hub { config, log, check, exit_with_parent } => {
             log_to_stderr(&log)?;
+            if exit_with_parent {
+                task::end_with_parent()?;
+            }
             let config = region_hub::config::load(&config)?;
             if check {
                 region_hub::check(&config)?;

@@ -103,6 +103,8 @@ impl Children {
             command.arg("hub");
         }
         command.arg("--config").arg(directory.config(&node.file()));
+        // Nothing of this process runs when it is killed itself.
+        command.arg("--exit-with-parent");
         // Of its own group, so that Ctrl-C in a terminal reaches this process alone, which then
         // ends the others in order.
         command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).kill_on_drop(true);

@@ -1,6 +1,6 @@
 //! The agent: everything it decides, without a socket, a file or a clock.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use headland_detection::Program;
@@ -95,6 +95,8 @@ struct Source {
 struct InFlight {
     ticket: Ticket,
     ends: Vec<(TopicPartition, Offset)>,
+    /// How far its topic's event time has come once the commit is durable.
+    reached: Option<(TopicName, EventTime)>,
     spans: Vec<Span>,
 }
 
@@ -110,7 +112,9 @@ pub struct Node {
     outbox_limit: ByteCount,
     uplink: Option<Uplink>,
     dialer: Dialer,
-    promised: Vec<(TopicName, EventTime)>,
+    /// Event time by topic, as far as the records behind it are durable.
+    reached: BTreeMap<TopicName, EventTime>,
+    promised: BTreeMap<TopicName, EventTime>,
     promise_at: Monotonic,
     promise_interval: std::time::Duration,
     in_flight: VecDeque<InFlight>,
@@ -153,7 +157,8 @@ impl Node {
             outbox_limit: config.outbox.bytes_limit.get(),
             uplink: None,
             dialer: Dialer::new(DialerConfig::default(), random.next_u64()),
-            promised: Vec::new(),
+            reached: BTreeMap::new(),
+            promised: BTreeMap::new(),
             promise_at: Monotonic::default(),
             promise_interval: config.outbox.promise_interval.get(),
             in_flight: VecDeque::new(),
@@ -178,6 +183,9 @@ impl Node {
                     // What it raises is in the same commit.
                     drop(self.detect.on_row(table, &row, origin, record.time));
                 }
+            }
+            if let Some(watermark) = self.detect.watermark(table) {
+                self.reached.insert(partition.topic.clone(), watermark);
             }
         }
     }
@@ -220,16 +228,13 @@ impl Node {
         }
         let Some(source) = self.sources.get_mut(index) else { return };
         source.position = position;
-        match self.outbox.finish(&source.path, position, &mut self.random) {
-            Ok(None) => {}
-            Ok(Some(composed)) => {
-                let ends = composed.commit.entries.iter();
-                let ends = ends.map(|(at, entry)| (at.clone(), entry.end())).collect();
-                self.in_flight.push_back(InFlight { ticket: composed.ticket, ends, spans });
-                self.outputs.push_back(Output::Commit(composed));
-            }
-            // A line is at most half a record, so a single one always fits.
-            Err(error) => tracing::error!(source = source.path, %error, "cannot compose"),
+        let watermark = self.detect.watermark(source.decoder.table());
+        let reached = watermark.map(|watermark| (source.decoder.topic().clone(), watermark));
+        if let Some(composed) = self.outbox.finish(&source.path, position, &mut self.random) {
+            let ends = composed.commit.entries.iter();
+            let ends = ends.map(|(at, entry)| (at.clone(), entry.end())).collect();
+            self.in_flight.push_back(InFlight { ticket: composed.ticket, ends, reached, spans });
+            self.outputs.push_back(Output::Commit(composed));
         }
     }
 
@@ -310,9 +315,8 @@ impl Node {
     /// # Panics
     /// When commits are reported in another order than they were handed out.
     pub fn on_committed(&mut self, now: Now, ticket: Ticket) {
-        let Some(InFlight { ticket: expected, ends, spans }) = self.in_flight.pop_front() else {
-            return;
-        };
+        let Some(front) = self.in_flight.pop_front() else { return };
+        let InFlight { ticket: expected, ends, reached, spans } = front;
         assert_eq!(ticket, expected, "commits are acknowledged in the order they were composed");
         for (partition, end) in ends {
             self.outbox.on_durable(&partition, end);
@@ -321,6 +325,7 @@ impl Node {
                 uplink.on_head(&partition.topic, lane, end);
             }
         }
+        self.reached.extend(reached);
         self.outputs.extend(spans.into_iter().map(Output::Trace));
         self.promise(now);
         self.drain(now);
@@ -379,9 +384,8 @@ impl Node {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
         let link = self.uplink.as_ref().and_then(|uplink| uplink.link.poll_timeout());
-        let promises =
-            self.in_flight.is_empty() && self.uplink.as_ref().is_some_and(Uplink::is_ready);
-        let promise = promises.then_some(self.promise_at);
+        let is_ready = self.uplink.as_ref().is_some_and(Uplink::is_ready);
+        let promise = is_ready.then_some(self.promise_at);
         link.into_iter().chain(self.dialer.poll_timeout()).chain(promise).min()
     }
 
@@ -393,29 +397,19 @@ impl Node {
         self.outputs.pop_front()
     }
 
-    /// Sends promises that have risen, at most once per interval.
-    ///
-    /// A promise may only name what is durable, so it waits while commits are in flight.
+    /// Sends promises that have risen, at most once per interval; they only name what is durable.
     fn promise(&mut self, now: Now) {
         let Some(uplink) = self.uplink.as_mut().filter(|uplink| uplink.is_ready()) else { return };
         if now.monotonic < self.promise_at {
             return;
         }
-        if !self.in_flight.is_empty() {
-            return;
-        }
         self.promise_at = now.monotonic.after(self.promise_interval);
-        for source in &self.sources {
-            let Some(watermark) = self.detect.watermark(source.decoder.table()) else { continue };
-            let topic = source.decoder.topic();
-            let known = self.promised.iter_mut().find(|(known, _)| known == topic);
-            match known {
-                Some((_, promised)) if *promised >= watermark => continue,
-                Some((_, promised)) => *promised = watermark,
-                None => self.promised.push((topic.clone(), watermark)),
+        for (topic, watermark) in &self.reached {
+            if self.promised.get(topic).is_none_or(|promised| promised < watermark) {
+                self.promised.insert(topic.clone(), *watermark);
+                let end = self.outbox.durable_end(&partition_of(topic));
+                uplink.promise(topic, *watermark, end);
             }
-            let end = self.outbox.durable_end(&partition_of(topic));
-            uplink.promise(topic, watermark, end);
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{
-    Batch, BatchError, ByteCount, Offset, PartitionIndex, Random, Record, TopicName, TopicPartition,
+    Batch, ByteCount, Offset, PartitionIndex, Random, Record, TopicName, TopicPartition,
 };
 use headland_storage::{Composed, Composer, StateError, StateOwner, StateStore};
 
@@ -106,18 +106,23 @@ impl Outbox {
     }
 
     /// Closes the commit: what was pushed, and how far a file was read.
-    ///
-    /// # Errors
-    /// [`BatchError`] when a single record is larger than a batch may be.
     pub fn finish(
         &mut self,
         source: &str,
         position: FilePosition,
         random: &mut dyn Random,
-    ) -> Result<Option<Composed>, BatchError> {
+    ) -> Option<Composed> {
         for (topic, records) in std::mem::take(&mut self.waiting) {
             let partition = partition_of(&topic);
-            for batch in batches(&records)? {
+            for batch in Batch::encode_all(&records) {
+                let batch = match batch {
+                    Ok(batch) => batch,
+                    // A line is at most half a record, so only what a rule made can be this large.
+                    Err(error) => {
+                        tracing::error!(%topic, %error, "a record fits no batch; left out");
+                        continue;
+                    }
+                };
                 let bytes = u64::try_from(batch.as_bytes().len()).unwrap_or(u64::MAX);
                 let end = self.composer.born(&partition, None, batch.clone(), random);
                 let end = end.after(batch.span());
@@ -132,7 +137,7 @@ impl Outbox {
         writer.u64(lines);
         let key = Bytes::copy_from_slice(source.as_bytes());
         self.composer.set(sources_owner(), key, Some(writer.finish()));
-        Ok(self.composer.take())
+        self.composer.take()
     }
 
     /// The end of a partition is durable.
@@ -174,21 +179,5 @@ impl Outbox {
     #[must_use]
     pub const fn unacked_bytes(&self) -> ByteCount {
         ByteCount::new(self.unacked_bytes)
-    }
-}
-
-/// Batches within their limits, in order: a batch too large is halved.
-fn batches(records: &[Record]) -> Result<Vec<Batch>, BatchError> {
-    match Batch::encode(records) {
-        Ok(batch) => Ok(vec![batch]),
-        Err(BatchError::TooLarge { .. } | BatchError::TooManyRecords { .. })
-            if records.len() > 1 =>
-        {
-            let (left, right) = records.split_at(records.len() / 2);
-            let mut all = batches(left)?;
-            all.extend(batches(right)?);
-            Ok(all)
-        }
-        Err(error) => Err(error),
     }
 }

@@ -156,6 +156,23 @@ impl Batch {
         Ok(Self { bytes: writer.finish(), count: records.len(), base_time, max_time })
     }
 
+    /// Encodes records into batches within their limits, in order, by halving what does not fit.
+    ///
+    /// A record that fits no batch is an error in its place and takes no other with it.
+    #[must_use]
+    pub fn encode_all(records: &[Record]) -> Vec<Result<Self, BatchError>> {
+        match Self::encode(records) {
+            Err(_) if records.len() > 1 => {
+                let (left, right) = records.split_at(records.len() / 2);
+                let mut all = Self::encode_all(left);
+                all.extend(Self::encode_all(right));
+                all
+            }
+            Err(BatchError::Empty) => Vec::new(),
+            one => vec![one],
+        }
+    }
+
     /// Verifies bytes that hold exactly one batch: header, limits and CRC, records unread.
     ///
     /// # Errors
@@ -469,6 +486,19 @@ mod tests {
             Batch::encode(&vec![record; 10_001]),
             Err(BatchError::TooManyRecords { found: 10_001, limit: 10_000 })
         );
+    }
+
+    #[test]
+    fn a_record_that_fits_no_batch_takes_no_other_with_it() {
+        let of = |length: usize| Record::new(EventTime::default(), "", vec![0_u8; length]);
+        let (small, large) = (of(600 << 10), of((1 << 20) + 1));
+
+        let all = Batch::encode_all(&[small.clone(), large, small.clone(), small]);
+
+        let lengths: Vec<Option<usize>> =
+            all.iter().map(|one| one.as_ref().ok().map(Batch::len)).collect();
+        assert_eq!(lengths, [Some(1), None, Some(1), Some(1)]);
+        assert_eq!(Batch::encode_all(&[]), Vec::new());
     }
 
     #[test]

@@ -39,7 +39,10 @@ impl Hlc {
     const fn next(self) -> Self {
         match self.logical.checked_add(1) {
             Some(logical) => Self { logical, ..self },
-            None => Self { wall: EventTime::from_millis(self.wall.millis() + 1), logical: 0 },
+            None => Self {
+                wall: EventTime::from_millis(self.wall.millis().saturating_add(1)),
+                logical: 0,
+            },
         }
     }
 }

@@ -412,6 +412,7 @@ impl Node {
         }
         let (owner, key, value) = self.inventory.progress(number);
         self.composer.set(owner, key, Some(value));
+        self.cut_commit();
     }
 
     /// Time has come to [`Self::poll_timeout`].

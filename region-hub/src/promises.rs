@@ -119,7 +119,8 @@ impl Promises {
 
     /// An agent promised something.
     pub fn on_promise(&mut self, name: &AgentName, promise: AgentPromise) {
-        if let Some(agent) = self.agents.get_mut(name) {
+        let agent = self.agents.get_mut(name);
+        if let Some(agent) = agent.filter(|agent| agent.topics.contains(&promise.topic)) {
             agent.has_promised = true;
             if agent.waiting.len() >= WAITING_LIMIT {
                 // A later promise of the same topic says all that an earlier one did.

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use headland_event::limits::BATCH_RECORDS_LIMIT;
 use headland_event::trace::TRACEPARENT_HEADER;
 use headland_event::{
     Batch, CommitNumber, Entry, Now, PartitionIndex, Record, TopicName, TopicPartition,
@@ -138,18 +137,11 @@ impl Derived {
         }
         let mut batches = Vec::new();
         for (partition, records) in by_partition {
-            // A late record repeats an event of at most 1 MiB, so chunks are halved until they fit.
-            let mut chunks: VecDeque<&[Record]> = records.chunks(BATCH_RECORDS_LIMIT).collect();
-            while let Some(chunk) = chunks.pop_front() {
-                match Batch::encode(chunk) {
+            for batch in Batch::encode_all(&records) {
+                match batch {
                     Ok(batch) => batches.push((partition.clone(), batch)),
-                    Err(_) if chunk.len() > 1 => {
-                        let (left, right) = chunk.split_at(chunk.len() / 2);
-                        chunks.push_front(right);
-                        chunks.push_front(left);
-                    }
                     Err(error) => {
-                        tracing::error!(%partition, %error, "a derived record is too large");
+                        tracing::error!(%partition, %error, "a derived record fits no batch");
                     }
                 }
             }

@@ -34,7 +34,12 @@ impl Stages {
             Output::Read { channel, partition, from, limit } => {
                 match self.reader.read(&partition, from, limit) {
                     Ok(entries) => self.node.on_entries(self.now(), channel, entries),
-                    Err(error) => tracing::error!(%partition, %from, %error, "cannot read the log"),
+                    Err(error) => {
+                        let error = with_causes(&error);
+                        tracing::error!(%partition, %from, error, "cannot read the log");
+                        // Nothing would ask again; the next connection does.
+                        self.sender = None;
+                    }
                 }
             }
             Output::Close(reason) => {

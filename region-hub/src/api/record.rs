@@ -12,6 +12,9 @@ use serde::Serialize;
 /// Bytes of batches read at once.
 const READ_BYTES: ByteCount = ByteCount::mebibytes(1);
 
+/// Bytes of batches after which an answer ends; its `next` lets the reader go on.
+const ANSWER_BYTES_TARGET: usize = 8 << 20;
+
 /// Bytes as text where they are UTF-8, else as base64.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
@@ -56,11 +59,13 @@ pub(super) fn read_records(
 ) -> Result<Vec<RecordJson>, String> {
     let mut records = Vec::new();
     let mut next = from;
-    while records.len() < max {
+    let mut bytes = 0;
+    while records.len() < max && bytes < ANSWER_BYTES_TARGET {
         let entries = reader.read(at, next, READ_BYTES).map_err(|error| with_causes(&error))?;
         let Some(last) = entries.last() else { break };
         let end = last.end();
         for entry in &entries {
+            bytes += entry.batch.as_bytes().len();
             let decoded = entry.batch.records().map_err(|error| with_causes(&error))?;
             let listed =
                 decoded.iter().enumerate().map(|(index, record)| json(entry, index, record));

@@ -1,5 +1,6 @@
 //! What peers deliver, on its way into the log.
 
+use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
     AgentName, Batch, ChannelId, Entry, Now, Offset, PartitionIndex, Record, TopicName,
     TopicPartition, Verdict,
@@ -52,7 +53,7 @@ impl Node {
             LinkOutput::Deliver { channel, entry } => {
                 self.on_delivered(now, session, channel, entry);
             }
-            LinkOutput::Promised(promise) => self.on_promised(session, promise),
+            LinkOutput::Promised(promise) => self.on_promised(now, session, promise),
             LinkOutput::Acked { .. } => {}
             LinkOutput::OfferRefused { channel, refusal }
             | LinkOutput::Ended { channel, refusal } => {
@@ -192,25 +193,22 @@ impl Node {
             .collect();
         self.composer.copied(local, entry.dot, Some(stamp), entry.batch);
         if !forbidden.is_empty() {
-            self.bury(local, &forbidden, now)?;
+            self.bury(local, &forbidden, now);
         }
         Ok(())
     }
 
-    /// Composes dead letters of a partition's topic.
-    fn bury(
-        &mut self,
-        local: &TopicPartition,
-        records: &[Record],
-        now: Now,
-    ) -> Result<(), Refusal> {
-        let unfit = |text: String| Refusal::new(RefusalCode::UnfitName, text);
-        let topic = TopicName::new(&format!("{}.dead", local.topic))
-            .map_err(|error| unfit(error.to_string()))?;
-        let batch = Batch::encode(records)
-            .map_err(|error| Refusal::new(RefusalCode::EntryTooLarge, error.to_string()))?;
-        self.born(&TopicPartition::new(topic, local.partition), batch, now);
-        Ok(())
+    /// Composes dead letters of a partition's topic. It cannot fail: the records themselves are in
+    /// the log already, and refusing them now would store them again on every connection.
+    fn bury(&mut self, local: &TopicPartition, records: &[Record], now: Now) {
+        let Ok(topic) = TopicName::new(&format!("{}.dead", local.topic)) else { return };
+        let dead = TopicPartition::new(topic, local.partition);
+        for batch in Batch::encode_all(records) {
+            match batch {
+                Ok(batch) => self.born(&dead, batch, now),
+                Err(error) => tracing::error!(%dead, %error, "a dead letter fits no batch"),
+            }
+        }
     }
 
     /// Composes a batch of another region as it came.
@@ -223,6 +221,14 @@ impl Node {
         let Some(stamp) = &entry.stamp else {
             return Err(broken(local, &entry, "a hub sent a batch without a stamp"));
         };
+        let topic = self.topics.get(&local.topic);
+        if topic.is_none_or(|topic| topic.origin != stamp.actor.region) {
+            let why = format!("its stamp is of region {}", stamp.actor.region);
+            return Err(broken(local, &entry, &why));
+        }
+        if let Err(error) = entry.batch.records() {
+            return Err(broken(local, &entry, &error.to_string()));
+        }
         self.ingest.observe(origin_topic, stamp, &entry.batch);
         self.composer.copied(local, entry.dot, entry.stamp, entry.batch);
         Ok(())
@@ -235,15 +241,22 @@ impl Node {
         self.composer.born(partition, Some(stamp), batch, &mut self.random);
     }
 
-    fn on_promised(&mut self, session: SessionId, promise: ChannelPromise) {
+    fn on_promised(&mut self, now: Now, session: SessionId, promise: ChannelPromise) {
         let Some(known) = self.sessions.get(&session) else { return };
         // Promises of other regions are records of their `_promises`; only agents send frames.
         let Peer::Agent(grant) = &known.peer else { return };
         let ChannelPromise { topic, watermark, ends } = promise;
-        let ends = ends
+        if watermark > now.wall.plus(FUTURE_LIMIT) {
+            // One row from the future must not make all that follows it late.
+            tracing::warn!(agent = %grant.agent(), %topic, %watermark, "ignored a future promise");
+            return;
+        }
+        let sources = ends
             .iter()
-            .filter_map(|end| Some((known.receiving(end.channel)?.source.clone(), end.end)))
-            .collect();
+            .map(|end| Some((known.receiving(end.channel)?.source.clone(), end.end)))
+            .collect::<Option<Vec<_>>>();
+        // Without its ends a promise would take effect before its data is here.
+        let Some(ends) = sources.filter(|ends| !ends.is_empty()) else { return };
         self.promises.on_promise(grant.agent(), AgentPromise { topic, watermark, ends });
         self.advance_promises(session);
     }
@@ -306,11 +319,12 @@ impl Node {
     }
 }
 
+/// Bytes of a key that a message repeats.
+const KEY_BYTES_SHOWN: usize = 128;
+
 fn key_text(record: &Record) -> String {
-    record
-        .key
-        .as_deref()
-        .map_or_else(|| "(none)".to_owned(), |key| String::from_utf8_lossy(key).into_owned())
+    let Some(key) = record.key.as_deref() else { return "(none)".to_owned() };
+    String::from_utf8_lossy(key.get(..KEY_BYTES_SHOWN).unwrap_or(key)).into_owned()
 }
 
 fn broken(local: &TopicPartition, entry: &Entry, why: &str) -> Refusal {

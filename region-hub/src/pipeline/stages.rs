@@ -85,6 +85,8 @@ impl Stages {
                     Err(error) => {
                         let error = with_causes(&error);
                         tracing::error!(%partition, %from, error, "cannot read the log");
+                        // Nothing would ask again; the next connection does.
+                        self.senders.remove(&session);
                     }
                 }
             }

@@ -203,14 +203,21 @@ mod tests {
         TopicName::new("inventory.events").unwrap()
     }
 
+    fn air() -> TopicName {
+        TopicName::new("air").unwrap()
+    }
+
     fn name(agent: &str) -> AgentName {
         AgentName::new(agent).unwrap()
     }
 
     fn promises() -> Promises {
         let grants = ["eu-1", "eu-2"].map(|agent| {
-            let config =
-                AgentConfig { name: name(agent), topics: vec![events()], devices: Vec::new() };
+            let config = AgentConfig {
+                name: name(agent),
+                topics: vec![events(), air()],
+                devices: Vec::new(),
+            };
             Grant::new(&config)
         });
         Promises::new(&grants, HOLD, Monotonic::default())
@@ -259,11 +266,10 @@ mod tests {
         let mut promises = promises();
         promise(&mut promises, "eu-1", 100, 0);
         promises.on_progress(&name("eu-1"), |_| Offset::new(0));
-        let other = TopicName::new("air").unwrap();
         let watermark = EventTime::from_millis(7);
 
         promises.on_offer(&name("eu-2"), &events());
-        let air = AgentPromise { topic: other, watermark, ends: Vec::new() };
+        let air = AgentPromise { topic: air(), watermark, ends: Vec::new() };
         promises.on_promise(&name("eu-2"), air.clone());
         let offered = promises.watermark(&events());
         promises.on_connected(Monotonic::default(), &name("eu-2"));
@@ -271,6 +277,22 @@ mod tests {
 
         assert_eq!(offered, None);
         assert_eq!(promises.watermark(&events()), Some(EventTime::from_millis(100)));
+    }
+
+    #[test]
+    fn a_promise_about_a_topic_outside_the_grant_is_ignored() {
+        let mut promises = promises();
+        let foreign = TopicName::new("orders").unwrap();
+        let watermark = EventTime::from_millis(7);
+
+        for agent in ["eu-1", "eu-2"] {
+            let topic = foreign.clone();
+            promises.on_promise(&name(agent), AgentPromise { topic, watermark, ends: Vec::new() });
+            promises.on_progress(&name(agent), |_| Offset::new(0));
+        }
+
+        assert_eq!(promises.watermark(&foreign), None);
+        assert!(promises.agents.values().all(|agent| agent.waiting.is_empty()));
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! What end-to-end tests and simulations are made of.
+//!
+//! It starts the real binaries, or drives the real nodes in virtual time. It does *not* decide
+//! what is right: each test says that itself.
 
 /// The binaries under test, built once a process.
 pub mod binaries;

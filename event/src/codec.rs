@@ -302,6 +302,11 @@ impl Writer {
         self.raw(name.as_bytes());
     }
 
+    /// Forgets what was written and keeps the memory, to write the next layout there.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
     /// How many bytes were written.
     #[must_use]
     pub const fn len(&self) -> usize {
@@ -362,6 +367,17 @@ mod tests {
             reader.u32("count"),
             Err(CodecError::Short { field: "count", at: 1, needed: 4, left: 2 })
         );
+    }
+
+    #[test]
+    fn a_cleared_writer_starts_over() {
+        let mut writer = Writer::new();
+        writer.u32(7);
+
+        writer.clear();
+        writer.u8(1);
+
+        assert_eq!(writer.as_slice(), [1]);
     }
 
     proptest! {

@@ -15,10 +15,13 @@ use headland_event::{Batch, Dot, Entry, Offset, PartitionIndex, Sequence, Stamp,
 
 use crate::commit::{Commit, StateChange};
 use crate::fault::Fault;
-use crate::frame::FrameHeader;
+use crate::frame::{FRAME_HEADER_LEN, FrameHeader};
+use crate::group::byte_count;
+use crate::points::EntryPlace;
 
 const CRC_LEN: usize = 4;
 const PART_HEADER_LEN: usize = 8;
+const PART_HEADER_LEN_U32: u32 = 8;
 const ABSENT: u8 = 0;
 const PRESENT: u8 = 1;
 
@@ -55,6 +58,25 @@ pub(crate) fn read(header: &FrameHeader, body: Bytes, wanted: Wanted<'_>) -> Res
     }
     reader.end()?;
     Ok(commit)
+}
+
+/// Where the entries of a body are, of a frame at `frame` whose parts are known to be valid.
+pub(crate) fn places(
+    frame: u64,
+    entries: usize,
+    body: &[u8],
+) -> impl Iterator<Item = EntryPlace> + '_ {
+    let mut rest = body;
+    let mut part = frame + byte_count(FRAME_HEADER_LEN).get();
+    (0..u32::try_from(entries).unwrap_or(u32::MAX)).map_while(move |index| {
+        let (_, behind_crc) = rest.split_at_checked(CRC_LEN)?;
+        let (length, _) = behind_crc.split_first_chunk()?;
+        let length = u32::from_be_bytes(*length).checked_add(PART_HEADER_LEN_U32)?;
+        let place = EntryPlace { frame, part, length, index };
+        rest = rest.get(usize::try_from(length).ok()?..)?;
+        part += u64::from(length);
+        Some(place)
+    })
 }
 
 fn write_part(writer: &mut Writer, content: impl FnOnce(&mut Writer)) {
@@ -251,6 +273,22 @@ mod tests {
         let found = read(&header, body, Wanted::Of(&partition)).unwrap();
 
         assert_eq!(found.entries, [(partition, wanted)]);
+    }
+
+    #[test]
+    fn entries_are_placed_where_their_parts_start_and_changes_are_not() {
+        let entries = vec![entry(true, b"value"), entry(false, b"other")];
+        let (header, body) = encode(&Commit { entries, state: vec![change(b"a", None)] });
+
+        let places: Vec<EntryPlace> = places(76, header.entries, &body).collect();
+
+        let [first, second] = *places else { panic!("{places:?}") };
+        assert_eq!((first.frame, first.part, first.index), (76, 132, 0));
+        assert_eq!((second.part, second.index), (132 + u64::from(first.length), 1));
+        let at = usize::try_from(second.part - 132).unwrap();
+        let part = body.slice(at..at + usize::try_from(second.length).unwrap());
+        let found = u32::from_be_bytes(*part.first_chunk().unwrap());
+        assert_eq!(found, crc32c::crc32c(&part[CRC_LEN..]));
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use headland_event::{ByteCount, CommitNumber};
 use crate::fault::Fault;
 use crate::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use crate::group::byte_count;
+use crate::index::FileKind;
 use crate::medium::{MediumError, MediumFile};
 
 /// Bytes read at once: enough for a few hundred small frames, little enough to throw away.
@@ -29,12 +30,51 @@ pub(crate) enum Step {
     Invalid(Fault),
 }
 
+/// Which commit the next frame holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NextCommit {
+    /// Whatever it says: a reader comes from a point that knows only where the frame is.
+    Any,
+    /// Exactly this one.
+    Exactly(CommitNumber),
+    /// This one or a later one, in a file that cleaning wrote.
+    AtLeast(CommitNumber),
+}
+
+impl NextCommit {
+    /// The commits from `first` on, of a file of this kind.
+    pub(crate) const fn of(kind: FileKind, first: CommitNumber) -> Self {
+        match kind {
+            FileKind::Journal => Self::Exactly(first),
+            FileKind::Cold => Self::AtLeast(first),
+        }
+    }
+
+    fn check(self, found: CommitNumber) -> Result<(), Fault> {
+        let expected = match self {
+            Self::Any => return Ok(()),
+            Self::AtLeast(first) if found >= first => return Ok(()),
+            Self::Exactly(number) if found == number => return Ok(()),
+            Self::AtLeast(number) | Self::Exactly(number) => number.get(),
+        };
+        Err(Fault::Mismatch { field: "commit", found: found.get(), expected })
+    }
+
+    const fn past(self, found: CommitNumber) -> Self {
+        match self {
+            Self::Any => Self::Any,
+            Self::Exactly(_) => Self::Exactly(found.after(1)),
+            Self::AtLeast(_) => Self::AtLeast(found.after(1)),
+        }
+    }
+}
+
 /// Reads frames in chunks; bodies share the chunk's memory.
 #[derive(Debug)]
 pub(crate) struct Cursor<F> {
     file: F,
     nonce: u64,
-    next: CommitNumber,
+    next: NextCommit,
     at: u64,
     end: u64,
     chunk: Bytes,
@@ -43,7 +83,7 @@ pub(crate) struct Cursor<F> {
 
 impl<F: MediumFile> Cursor<F> {
     /// Reads frames of the file with `nonce` in `at..end`, the first of them commit `next`.
-    pub(crate) const fn new(file: F, nonce: u64, next: CommitNumber, at: u64, end: u64) -> Self {
+    pub(crate) const fn new(file: F, nonce: u64, next: NextCommit, at: u64, end: u64) -> Self {
         Self { file, nonce, next, at, end, chunk: Bytes::new(), chunk_at: 0 }
     }
 
@@ -69,20 +109,18 @@ impl<F: MediumFile> Cursor<F> {
         };
         self.at += byte_count(header.frame_len()).get();
         match header.kind {
-            FrameKind::Commit => self.next = self.next.after(1),
+            FrameKind::Commit => self.next = self.next.past(header.commit),
             FrameKind::Seal => {}
         }
         Ok(Step::Frame(Frame { header, body: frame.slice(FRAME_HEADER_LEN..) }))
     }
 
     fn belongs(&self, header: FrameHeader) -> Result<FrameHeader, Fault> {
-        let pairs =
-            [("nonce", header.nonce, self.nonce), ("commit", header.commit.get(), self.next.get())];
-        for (field, found, expected) in pairs {
-            if found != expected {
-                return Err(Fault::Mismatch { field, found, expected });
-            }
+        if header.nonce != self.nonce {
+            let (found, expected) = (header.nonce, self.nonce);
+            return Err(Fault::Mismatch { field: "nonce", found, expected });
         }
+        self.next.check(header.commit)?;
         Ok(header)
     }
 

@@ -1,8 +1,7 @@
 //! A group of commits encoded in one buffer, to be written with one write.
 //!
 //! Commits are encoded before it is known which file they go to; placing the group then fills in
-//! the headers. The buffer starts with room for a file's header, so that the first group of a file
-//! and that header are one write too.
+//! the headers. The buffer is kept from group to group, so appending allocates nothing per record.
 
 use headland_event::codec::Writer;
 use headland_event::limits::{COMMIT_BYTES_LIMIT, GROUP_BYTES_LIMIT};
@@ -10,14 +9,17 @@ use headland_event::{ByteCount, CommitNumber};
 
 use crate::body;
 use crate::commit::Commit;
-use crate::frame::{FILE_HEADER_LEN, FRAME_HEADER_LEN, FileHeader, FrameHeader, FrameKind};
+use crate::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use crate::log::AppendError;
+use crate::points::EntryPlace;
 
-/// Commits encoded, not yet placed.
-#[derive(Debug)]
+/// Commits encoded in one buffer, which serves one group after another.
+#[derive(Debug, Default)]
 pub(crate) struct Group {
     writer: Writer,
     frames: Vec<FrameDraft>,
+    /// Position of the first frame, once the group is placed.
+    position: u64,
 }
 
 /// A frame whose place is not known yet.
@@ -27,6 +29,22 @@ struct FrameDraft {
     length: usize,
     entries: usize,
     changes: usize,
+}
+
+/// A frame of a placed group.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlacedFrame<'a> {
+    pub(crate) position: u64,
+    pub(crate) end: u64,
+    entries: usize,
+    body: &'a [u8],
+}
+
+impl<'a> PlacedFrame<'a> {
+    /// Where the entries are, in order.
+    pub(crate) fn places(&self) -> impl Iterator<Item = EntryPlace> + use<'a> {
+        body::places(self.position, self.entries, self.body)
+    }
 }
 
 /// Where a group goes.
@@ -43,30 +61,36 @@ pub(crate) struct Place {
 }
 
 impl Group {
-    /// Encodes a group and checks the limits.
+    /// Encodes commits in place of those before; returns their bytes in the journal.
     ///
-    /// Cost: one growing buffer; batches are copied as they are.
-    pub(crate) fn encode(commits: &[Commit]) -> Result<Self, AppendError> {
+    /// # Errors
+    /// [`AppendError`] when there is no commit or a limit is passed.
+    pub(crate) fn encode(&mut self, commits: &[Commit]) -> Result<ByteCount, AppendError> {
         if commits.is_empty() {
             return Err(AppendError::Empty);
         }
-        let mut group = Self { writer: Writer::new(), frames: Vec::with_capacity(commits.len()) };
-        group.writer.raw(&[0; FILE_HEADER_LEN]);
+        self.clear();
         for (index, commit) in commits.iter().enumerate() {
-            let found = group.push(commit);
+            let found = self.push(commit);
             if found > COMMIT_BYTES_LIMIT {
-                return Err(AppendError::CommitTooLarge {
-                    index,
-                    found,
-                    limit: COMMIT_BYTES_LIMIT,
-                });
+                let limit = COMMIT_BYTES_LIMIT;
+                return Err(AppendError::CommitTooLarge { index, found, limit });
             }
         }
-        let found = group.size();
+        let found = self.size();
         if commits.len() > 1 && found > GROUP_BYTES_LIMIT {
             return Err(AppendError::GroupTooLarge { found, limit: GROUP_BYTES_LIMIT });
         }
-        Ok(group)
+        Ok(found)
+    }
+
+    /// Keeps the memory of a usual group and gives back that of a single large commit.
+    fn clear(&mut self) {
+        if self.size() > GROUP_BYTES_LIMIT {
+            self.writer = Writer::new();
+        }
+        self.writer.clear();
+        self.frames.clear();
     }
 
     fn push(&mut self, commit: &Commit) -> ByteCount {
@@ -81,14 +105,14 @@ impl Group {
 
     /// Bytes of all frames.
     pub(crate) fn size(&self) -> ByteCount {
-        byte_count(self.writer.len() - FILE_HEADER_LEN)
+        byte_count(self.writer.len())
     }
 
-    /// Fills in the frames' headers and returns each frame's position, in order.
-    pub(crate) fn place(&mut self, place: Place) -> Vec<u64> {
+    /// Fills in the frames' headers.
+    pub(crate) fn place(&mut self, place: Place) {
         let Place { nonce, position, durable, first } = place;
+        self.position = position;
         let mut commit = first;
-        let mut positions = Vec::with_capacity(self.frames.len());
         for FrameDraft { start, length, entries, changes } in &self.frames {
             let header = FrameHeader {
                 kind: FrameKind::Commit,
@@ -97,25 +121,31 @@ impl Group {
                 changes: *changes,
                 commit,
                 nonce,
-                position: position + byte_count(start - FILE_HEADER_LEN).get(),
+                position: position + byte_count(*start).get(),
                 durable,
             };
             body::patch(&mut self.writer, *start, &header.encode());
-            positions.push(header.position);
             commit = commit.after(1);
         }
-        positions
     }
 
-    /// The frames, to be written behind others.
-    pub(crate) fn frames(&self) -> &[u8] {
-        self.writer.as_slice().get(FILE_HEADER_LEN..).unwrap_or_default()
-    }
-
-    /// The frames behind a file's header, to be written at the start of a file.
-    pub(crate) fn with_file_header(&mut self, header: &FileHeader) -> &[u8] {
-        body::patch(&mut self.writer, 0, &header.encode());
+    /// The frames as they go to the file.
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.writer.as_slice()
+    }
+
+    /// The frames of a placed group, in order.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = PlacedFrame<'_>> {
+        self.frames.iter().map(|FrameDraft { start, length, entries, .. }| {
+            let body = start + FRAME_HEADER_LEN;
+            let position = self.position + byte_count(*start).get();
+            PlacedFrame {
+                position,
+                end: position + byte_count(FRAME_HEADER_LEN + length).get(),
+                entries: *entries,
+                body: self.bytes().get(body..body + length).unwrap_or_default(),
+            }
+        })
     }
 }
 
@@ -145,10 +175,10 @@ mod tests {
         let limit = COMMIT_BYTES_LIMIT;
         let above = ByteCount::new(limit.get() + 1);
 
-        let fits = Group::encode(&[sized(limit)]).unwrap();
-        let refused = Group::encode(&[sized(above)]).unwrap_err();
+        let fits = Group::default().encode(&[sized(limit)]).unwrap();
+        let refused = Group::default().encode(&[sized(above)]).unwrap_err();
 
-        assert_eq!(fits.size(), limit);
+        assert_eq!(fits, limit);
         assert!(
             matches!(refused, AppendError::CommitTooLarge { index: 0, found, .. } if found == above)
         );
@@ -160,23 +190,37 @@ mod tests {
         let above = ByteCount::new(GROUP_BYTES_LIMIT.get() + 1);
         let pair = |second: u64| [sized(ByteCount::new(half)), sized(ByteCount::new(second))];
 
-        let fits = Group::encode(&pair(half)).unwrap();
-        let refused = Group::encode(&pair(half + 1)).unwrap_err();
+        let fits = Group::default().encode(&pair(half)).unwrap();
+        let refused = Group::default().encode(&pair(half + 1)).unwrap_err();
 
-        assert_eq!(fits.size(), GROUP_BYTES_LIMIT);
+        assert_eq!(fits, GROUP_BYTES_LIMIT);
         assert!(matches!(refused, AppendError::GroupTooLarge { found, .. } if found == above));
     }
 
     #[test]
     fn placed_frames_name_their_positions_and_numbers() {
-        let mut group = Group::encode(&[Commit::default(), Commit::default()]).unwrap();
+        let mut group = Group::default();
+        group.encode(&[Commit::default(), Commit::default()]).unwrap();
         let first = CommitNumber::new(5);
 
-        let positions = group.place(Place { nonce: 3, position: 1_000, durable: 900, first });
+        group.place(Place { nonce: 3, position: 1_000, durable: 900, first });
 
-        assert_eq!(positions, [1_000, 1_056]);
-        let second = Bytes::copy_from_slice(&group.frames()[FRAME_HEADER_LEN..]);
+        let frames: Vec<(u64, u64)> = group.frames().map(|f| (f.position, f.end)).collect();
+        assert_eq!(frames, [(1_000, 1_056), (1_056, 1_112)]);
+        let second = Bytes::copy_from_slice(&group.bytes()[FRAME_HEADER_LEN..]);
         let header = FrameHeader::decode(second, 1_056).unwrap();
         assert_eq!((header.commit.get(), header.nonce, header.durable), (6, 3, 900));
+    }
+
+    #[test]
+    fn a_group_is_encoded_alike_whatever_was_in_the_buffer_before() {
+        let (mut fresh, mut used) = (Group::default(), Group::default());
+        used.encode(&[sized(ByteCount::new(5 << 20)), Commit::default()]).unwrap_err();
+
+        fresh.encode(&[sized(ByteCount::new(100))]).unwrap();
+        used.encode(&[sized(ByteCount::new(100))]).unwrap();
+
+        assert_eq!(used.bytes(), fresh.bytes());
+        assert_eq!(used.frames().count(), 1);
     }
 }

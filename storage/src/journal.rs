@@ -4,7 +4,7 @@
 //! it found, and the first failure of a write or a barrier gives the file up. The next file names
 //! where its predecessor ends, which voids whatever was not acknowledged there.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headland_event::{ByteCount, CommitNumber, Incarnation, Random, SeededRandom};
 
@@ -13,11 +13,13 @@ use crate::fault::OpenError;
 use crate::frame::{FIRST_FRAME_AT, FileHeader, FrameHeader, FrameKind, Link, SEAL_LEN};
 use crate::group::{Group, Place, byte_count};
 use crate::identity;
-use crate::index::{Index, Segment};
+use crate::index::{FileKind, Segment, Source};
 use crate::log::AppendError;
+use crate::lookup::Shared;
 use crate::medium::{Medium, MediumError, MediumFile};
-use crate::reader::{JournalReader, Shared};
-use crate::recovery::{InDoubt, OpenReport, Recovery, file_name, recover, spans_of};
+use crate::offsets::{DraftOffsets, span_of, spans_of};
+use crate::reader::JournalReader;
+use crate::recovery::{InDoubt, OpenReport, Recovery, file_name, recover};
 use crate::reserve::Reserve;
 
 /// What the journal needs to know to start.
@@ -32,7 +34,7 @@ pub(crate) struct JournalOptions {
 #[derive(Debug)]
 struct Current<F> {
     file: F,
-    name: String,
+    name: Arc<str>,
     number: u64,
     nonce: u64,
     /// Acknowledged end; 0 until the first group is.
@@ -43,7 +45,13 @@ struct Current<F> {
     sealed: u64,
 }
 
-impl<F> Current<F> {
+impl<F: Clone> Current<F> {
+    fn source(&self) -> Source<F> {
+        let Self { file, name, nonce, end, .. } = self;
+        let (file, name, kind) = (file.clone(), Arc::clone(name), FileKind::Journal);
+        Source { file, name, nonce: *nonce, kind, end: *end }
+    }
+
     /// Whether a group fits, and a seal behind it.
     const fn fits(&self, group: ByteCount) -> bool {
         let end = if self.end == 0 { FIRST_FRAME_AT } else { self.end };
@@ -59,6 +67,8 @@ pub(crate) struct Journal<M: Medium> {
     incarnation: Incarnation,
     random: SeededRandom,
     shared: Shared<M::File>,
+    group: Group,
+    offsets: DraftOffsets,
     current: Option<Current<M::File>>,
     /// What the next file names as its predecessor while there is no current one.
     previous: Link,
@@ -85,6 +95,8 @@ impl<M: Medium> Journal<M> {
             incarnation,
             random: SeededRandom::new(nonce),
             shared: Shared::new(index),
+            group: Group::default(),
+            offsets: DraftOffsets::default(),
             current: None,
             previous,
             retired: None,
@@ -115,9 +127,8 @@ impl<M: Medium> Journal<M> {
         priority: Priority,
         commits: &[Commit],
     ) -> Result<(Appended, ByteCount), AppendError> {
-        check_offsets(&self.shared.read(), commits)?;
-        let mut group = Group::encode(commits)?;
-        let size = group.size();
+        self.offsets.check(&self.shared, commits)?;
+        let size = self.group.encode(commits)?;
         let full = || AppendError::Full { needed: size };
         if !self.reserve.admits(&mut self.medium, priority).map_err(AppendError::Medium)? {
             return Err(full());
@@ -126,26 +137,23 @@ impl<M: Medium> Journal<M> {
             self.begin_file(priority, size).map_err(|error| refused(error, size))?;
         }
         let first = self.last().after(1);
-        let positions = match self.write(&mut group, first) {
-            Ok(positions) => positions,
-            Err(error) => {
-                self.give_up_file();
-                return Err(refused(error, size));
-            }
-        };
-        self.publish(commits, &positions, size);
+        if let Err(error) = self.write(first) {
+            self.give_up_file();
+            return Err(refused(error, size));
+        }
+        self.publish(commits);
         let last = self.last();
         debug_assert!(last.since(first) + 1 == byte_count(commits.len()).get(), "one number each");
         Ok((Appended { first, last }, size))
     }
 
     /// Writes the group to the current file and waits until it is durable.
-    fn write(&mut self, group: &mut Group, first: CommitNumber) -> Result<Vec<u64>, MediumError> {
-        let Some(current) = &self.current else { return Ok(Vec::new()) };
+    fn write(&mut self, first: CommitNumber) -> Result<(), MediumError> {
+        let Some(current) = &self.current else { return Ok(()) };
         let Current { file, number, nonce, end, .. } = current;
         let (nonce, is_new) = (*nonce, *end == 0);
         let position = (*end).max(FIRST_FRAME_AT);
-        let positions = group.place(Place { nonce, position, durable: *end, first });
+        self.group.place(Place { nonce, position, durable: *end, first });
         if is_new {
             let header = FileHeader {
                 number: *number,
@@ -153,33 +161,36 @@ impl<M: Medium> Journal<M> {
                 base: first,
                 incarnation: self.incarnation,
                 previous: self.previous,
-                opening_end: FIRST_FRAME_AT + group.size().get(),
+                opening_end: FIRST_FRAME_AT + self.group.size().get(),
             };
-            file.write_at(ByteCount::new(0), group.with_file_header(&header))?;
+            let opening = [&header.encode(), self.group.bytes()].concat();
+            file.write_at(ByteCount::new(0), &opening)?;
             file.sync()?;
             self.medium.sync_names()?;
         } else {
-            file.write_at(ByteCount::new(position), group.frames())?;
+            file.write_at(ByteCount::new(position), self.group.bytes())?;
             file.sync()?;
         }
-        Ok(positions)
+        Ok(())
     }
 
-    /// Shows a durable group to the readers.
-    fn publish(&mut self, commits: &[Commit], positions: &[u64], size: ByteCount) {
+    /// Shows the durable group to the readers.
+    fn publish(&mut self, commits: &[Commit]) {
         let Some(current) = &mut self.current else { return };
         let is_new = current.end == 0;
-        current.end = current.end.max(FIRST_FRAME_AT) + size.get();
+        current.end = current.end.max(FIRST_FRAME_AT) + self.group.size().get();
         let mut index = self.shared.write();
         if is_new {
             let base = index.last().after(1);
-            let (file, name) = (current.file.clone(), current.name.clone());
-            index.push(Segment::new(file, name, current.nonce, base));
+            index.push(Segment::new(current.source(), base));
         }
-        let ends = positions.iter().skip(1).copied().chain([current.end]);
-        for ((commit, position), end) in commits.iter().zip(positions).zip(ends) {
-            index.commit(*position, end, spans_of(commit));
+        let mut ids = self.offsets.ids();
+        for (commit, frame) in commits.iter().zip(self.group.frames()) {
+            let entries = commit.entries.iter().zip(ids.by_ref()).zip(frame.places());
+            let spans = entries.map(|(((_, entry), id), place)| span_of(id, entry, place));
+            index.commit((frame.position, frame.end), spans);
         }
+        debug_assert!(ids.next().is_none(), "every entry was shown");
         drop(index);
         if let Some((file, end)) = self.retired.take() {
             // A failure costs room on the disk and nothing else: the new file names the end.
@@ -206,6 +217,7 @@ impl<M: Medium> Journal<M> {
             self.retired = Some((file, end));
         }
         let nonce = self.random.next_u64().max(1);
+        let name = Arc::from(name);
         self.current = Some(Current { file, name, number, nonce, end: 0, room, sealed: 0 });
         Ok(())
     }
@@ -260,8 +272,9 @@ impl<M: Medium> Journal<M> {
         if let Some(file) = index.last_file() {
             file.sync()?;
         }
-        for InDoubt { position, end, commit } in in_doubt {
-            index.commit(position, end, spans_of(&commit));
+        for InDoubt { position, end, commit, places } in in_doubt {
+            let spans = spans_of(&mut index, &commit, &places);
+            index.commit((position, end), spans);
             self.previous.end = end;
         }
         Ok(())
@@ -314,18 +327,4 @@ fn refused(error: MediumError, needed: ByteCount) -> AppendError {
         MediumError::Full { .. } => AppendError::Full { needed },
         error @ MediumError::Io { .. } => AppendError::Medium(error),
     }
-}
-
-/// Checks that every entry starts where its partition ends.
-fn check_offsets<F: Clone>(index: &Index<F>, commits: &[Commit]) -> Result<(), AppendError> {
-    let mut ends = BTreeMap::new();
-    for (partition, entry) in commits.iter().flat_map(|commit| &commit.entries) {
-        let expected = ends.get(partition).copied().unwrap_or_else(|| index.end(partition));
-        if entry.base != expected {
-            let (partition, found) = (partition.clone(), entry.base);
-            return Err(AppendError::OffsetGap { partition, expected, found });
-        }
-        ends.insert(partition, entry.end());
-    }
-    Ok(())
 }

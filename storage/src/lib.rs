@@ -56,6 +56,8 @@ mod state;
 mod store;
 /// The writer of the journal.
 mod journal;
+/// Offsets of a group that is not durable yet.
+mod offsets;
 /// Room kept so that alerts still get through on a full disk.
 mod reserve;
 /// A group of commits encoded in one buffer.
@@ -64,8 +66,12 @@ mod group;
 mod body;
 /// Headers of journal files and of frames.
 mod frame;
-/// Where commits and offsets are.
+/// Where commits and offsets are: in which file.
 mod index;
+/// Where they are in one file.
+mod points;
+/// Look-ups in the index, by the writer and its readers at once.
+mod lookup;
 /// Reads a journal while its writer goes on.
 mod reader;
 /// Walks the frames of one file.

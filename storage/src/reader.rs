@@ -1,47 +1,23 @@
 //! Reads a journal while its writer goes on.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::ops::Range;
 
 use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicPartition};
 
 use crate::body::{self, Wanted};
 use crate::commit::{Commit, StoredCommit};
-use crate::cursor::{Cursor, Frame, Step};
+use crate::cursor::{Cursor, Frame, NextCommit, Step};
 use crate::fault::{Corruption, Fault};
 use crate::frame::FrameKind;
 use crate::group::byte_count;
-use crate::index::{Index, Stretch};
+use crate::index::{CommitStretch, Source, Stretch};
 use crate::log::{LogReader, ReadError};
+use crate::lookup::Shared;
 use crate::medium::MediumFile;
+use crate::points::Seek;
 
 /// Blocks looked at by one read: 4 MiB of the journal at most, however rare the partition is.
 const BLOCKS_PER_READ: usize = 64;
-
-/// The index behind a lock that is only ever held for look-ups and additions in memory.
-#[derive(Debug)]
-pub(crate) struct Shared<F>(Arc<RwLock<Index<F>>>);
-
-impl<F> Clone for Shared<F> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<F> Shared<F> {
-    pub(crate) fn new(index: Index<F>) -> Self {
-        Self(Arc::new(RwLock::new(index)))
-    }
-
-    // A panic under the lock is a broken invariant of the index; the writer that met it is gone,
-    // and what readers find was committed before.
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Index<F>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Index<F>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Reads a journal while its writer goes on; clones are cheap and share everything.
 #[derive(Debug)]
@@ -80,15 +56,14 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
         from: Offset,
         limit: ByteCount,
     ) -> Result<Vec<Entry>, ReadError> {
-        // All blocks are taken under one lock: a block fetched later could be one that the writer
-        // began after filling up the block before it, and entries in between would be missed.
-        let blocks = self.shared.read().blocks(partition, from, BLOCKS_PER_READ);
-        let mut found = EntriesFound { entries: Vec::new(), left: limit.get(), is_full: false };
-        for block in blocks {
-            walk(&block, |frame| {
+        let blocks = self.shared.stretches(partition, Seek::Offset(from), BLOCKS_PER_READ)?;
+        let mut found =
+            EntriesFound { entries: Vec::new(), next: from, left: limit.get(), is_full: false };
+        for Stretch { source, place, until, .. } in blocks {
+            walk(&source, NextCommit::Any, place.frame..until, |frame| {
                 let Commit { entries, .. } =
                     body::read(&frame.header, frame.body.clone(), Wanted::Of(partition))?;
-                entries.into_iter().for_each(|(_, entry)| found.offer(entry, from));
+                entries.into_iter().for_each(|(_, entry)| found.offer(entry));
                 Ok(if found.is_full { Walk::Stop } else { Walk::On })
             })?;
             if found.is_full {
@@ -105,9 +80,11 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
         let mut commits = Vec::new();
         let mut is_full = false;
         while next <= last && !is_full {
-            let Some(file) = self.shared.read().file_of(next) else { break };
+            let Some(file) = self.shared.commits_from(next)? else { break };
+            let CommitStretch { source, commit, frame } = file;
             let before = next;
-            walk(&file, |frame| {
+            let first = NextCommit::of(source.kind, commit);
+            walk(&source, first, frame..u64::MAX, |frame| {
                 let number = frame.header.commit;
                 if number < next {
                     return Ok(Walk::On);
@@ -140,13 +117,16 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
 /// Entries gathered up to a limit.
 struct EntriesFound {
     entries: Vec<Entry>,
+    /// Entries that end at or before it are not wanted, or were met in a frame that began in one
+    /// stretch and ended in the next.
+    next: Offset,
     left: u64,
     is_full: bool,
 }
 
 impl EntriesFound {
-    fn offer(&mut self, entry: Entry, from: Offset) {
-        if self.is_full || entry.end() <= from {
+    fn offer(&mut self, entry: Entry) {
+        if self.is_full || entry.end() <= self.next {
             return;
         }
         let size = byte_count(entry.batch.as_bytes().len()).get();
@@ -155,6 +135,7 @@ impl EntriesFound {
             return;
         }
         self.left = self.left.saturating_sub(size);
+        self.next = entry.end();
         self.entries.push(entry);
     }
 }
@@ -164,17 +145,19 @@ enum Walk {
     Stop,
 }
 
-/// Visits the commits of a stretch, in order.
+/// Visits the commits whose frames start in a range of positions, in order.
 fn walk<F: MediumFile>(
-    stretch: &Stretch<F>,
+    source: &Source<F>,
+    first: NextCommit,
+    frames: Range<u64>,
     mut visit: impl FnMut(&Frame) -> Result<Walk, Fault>,
 ) -> Result<(), ReadError> {
-    let Stretch { file, name, nonce, commit, position, until, end } = stretch;
-    let mut cursor = Cursor::new(file.clone(), *nonce, *commit, *position, *end);
-    while cursor.position() < *until {
+    let Source { file, name, nonce, end, .. } = source;
+    let mut cursor = Cursor::new(file.clone(), *nonce, first, frames.start, *end);
+    while cursor.position() < frames.end {
         let at = cursor.position();
         let corrupt = |source| {
-            let (file, position) = (name.clone(), ByteCount::new(at));
+            let (file, position) = (name.to_string(), ByteCount::new(at));
             ReadError::Corrupt(Corruption { file, position, source })
         };
         let frame = match cursor.step().map_err(ReadError::Medium)? {

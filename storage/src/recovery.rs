@@ -8,16 +8,19 @@
 //! writes it anew, because a page cache may show bytes that the disk never got.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use headland_event::{ByteCount, CommitNumber, Incarnation};
 
 use crate::body::{self, Wanted};
 use crate::commit::Commit;
-use crate::cursor::{Cursor, Frame, Step};
+use crate::cursor::{Cursor, Frame, NextCommit, Step};
 use crate::fault::{Corruption, Fault, OpenError};
 use crate::frame::{FILE_HEADER_LEN, FIRST_FRAME_AT, FileHeader, FrameKind, Link};
-use crate::index::{Index, Segment, Span};
+use crate::index::{FileKind, Index, Segment, Source, Span};
 use crate::medium::{Medium, MediumError, MediumFile};
+use crate::offsets::spans_of;
+use crate::points::EntryPlace;
 use crate::tail::{self, Tail, TailKept};
 
 /// What journal files' names end in.
@@ -56,6 +59,7 @@ pub(crate) struct InDoubt {
     pub(crate) position: u64,
     pub(crate) end: u64,
     pub(crate) commit: Commit,
+    pub(crate) places: Vec<EntryPlace>,
 }
 
 /// The journal as found.
@@ -200,7 +204,13 @@ fn unfinished_opening<F: MediumFile>(
         Ok(header) => header,
         Err(fault) => return Ok(Some((0, fault.clone()))),
     };
-    let mut cursor = Cursor::new(file.clone(), header.nonce, header.base, FIRST_FRAME_AT, *size);
+    let mut cursor = Cursor::new(
+        file.clone(),
+        header.nonce,
+        NextCommit::Exactly(header.base),
+        FIRST_FRAME_AT,
+        *size,
+    );
     while cursor.position() < header.opening_end {
         let at = cursor.position();
         let fault = match cursor.step()? {
@@ -249,7 +259,8 @@ impl<F: MediumFile> Recovery<F> {
             let fault = Fault::Short { needed: end, left: size };
             return Err(damaged(&name, size, fault));
         }
-        let mut cursor = Cursor::new(file, header.nonce, header.base, FIRST_FRAME_AT, end);
+        let mut cursor =
+            Cursor::new(file, header.nonce, NextCommit::Exactly(header.base), FIRST_FRAME_AT, end);
         loop {
             let at = cursor.position();
             match cursor.step()? {
@@ -272,7 +283,13 @@ impl<F: MediumFile> Recovery<F> {
         let Member { name, file, size, header, .. } = member;
         self.begin(&name, &file, &header)?;
         let mut durable = FIRST_FRAME_AT;
-        let mut cursor = Cursor::new(file.clone(), header.nonce, header.base, FIRST_FRAME_AT, size);
+        let mut cursor = Cursor::new(
+            file.clone(),
+            header.nonce,
+            NextCommit::Exactly(header.base),
+            FIRST_FRAME_AT,
+            size,
+        );
         let stop = loop {
             let at = cursor.position();
             let fault = match cursor.step()? {
@@ -318,13 +335,15 @@ impl<F: MediumFile> Recovery<F> {
             let fault = Fault::Mismatch { field: "base commit", found, expected };
             return Err(damaged(name, 0, fault));
         }
-        self.index.push(Segment::new(file.clone(), name.to_owned(), header.nonce, header.base));
+        let (file, name, nonce) = (file.clone(), Arc::from(name), header.nonce);
+        let source = Source { file, name, nonce, kind: FileKind::Journal, end: FIRST_FRAME_AT };
+        self.index.push(Segment::new(source, header.base));
         Ok(())
     }
 
-    fn hold(&mut self, (position, end): (u64, u64), commit: Option<Commit>) {
-        if let Some(commit) = commit {
-            self.in_doubt.push(InDoubt { position, end, commit });
+    fn hold(&mut self, (position, end): (u64, u64), commit: Option<Placed>) {
+        if let Some((commit, places)) = commit {
+            self.in_doubt.push(InDoubt { position, end, commit, places });
         }
     }
 
@@ -332,8 +351,8 @@ impl<F: MediumFile> Recovery<F> {
     fn confirm(&mut self, name: &str, durable: u64) -> Result<(), OpenError> {
         let known = self.in_doubt.iter().take_while(|held| held.position < durable).count();
         let confirmed: Vec<InDoubt> = self.in_doubt.drain(..known).collect();
-        for InDoubt { position, end, commit } in confirmed {
-            self.accept(name, (position, end), Some(commit))?;
+        for InDoubt { position, end, commit, places } in confirmed {
+            self.accept(name, (position, end), Some((commit, places)))?;
         }
         Ok(())
     }
@@ -342,51 +361,46 @@ impl<F: MediumFile> Recovery<F> {
         &mut self,
         name: &str,
         (position, end): (u64, u64),
-        commit: Option<Commit>,
+        commit: Option<Placed>,
     ) -> Result<(), OpenError> {
-        let Some(commit) = commit else {
+        let Some((commit, places)) = commit else {
             self.index.extend(end);
             return Ok(());
         };
-        let spans = spans_of(&commit);
+        let spans = spans_of(&mut self.index, &commit, &places);
         if let Err(fault) = check_spans(&self.index, &spans) {
             return Err(damaged(name, position, fault));
         }
-        self.index.commit(position, end, spans);
+        self.index.commit((position, end), spans);
         Ok(())
     }
 }
 
+/// A commit, and where its entries are.
+type Placed = (Commit, Vec<EntryPlace>);
+
 /// A commit whose every part was checked; `None` for a seal.
-fn read_commit(frame: &Frame) -> Result<Option<Commit>, Fault> {
-    match frame.header.kind {
-        FrameKind::Commit => body::read(&frame.header, frame.body.clone(), Wanted::Every).map(Some),
+fn read_commit(frame: &Frame) -> Result<Option<Placed>, Fault> {
+    let Frame { header, body } = frame;
+    match header.kind {
+        FrameKind::Commit => {
+            let commit = body::read(header, body.clone(), Wanted::Every)?;
+            let places = body::places(header.position, header.entries, body).collect();
+            Ok(Some((commit, places)))
+        }
         FrameKind::Seal => Ok(None),
     }
 }
 
-/// What the index keeps of a commit.
-pub(crate) fn spans_of(commit: &Commit) -> Vec<Span> {
-    commit
-        .entries
-        .iter()
-        .map(|(partition, entry)| Span {
-            partition: partition.clone(),
-            base: entry.base,
-            end: entry.end(),
-        })
-        .collect()
-}
-
 fn check_spans<F: Clone>(index: &Index<F>, spans: &[Span]) -> Result<(), Fault> {
     let mut ends = BTreeMap::new();
-    for Span { partition, base, end } in spans {
-        let expected = ends.get(partition).copied().unwrap_or_else(|| index.end(partition));
+    for Span { partition, base, end, .. } in spans {
+        let expected = ends.get(partition).copied().unwrap_or_else(|| index.end_of(*partition));
         if *base != expected {
             let (found, expected) = (base.get(), expected.get());
             return Err(Fault::Mismatch { field: "base offset", found, expected });
         }
-        ends.insert(partition, *end);
+        ends.insert(*partition, *end);
     }
     Ok(())
 }

@@ -47,8 +47,9 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
         })
         .collect();
     let (reports_tx, reports) = mpsc::unbounded_channel();
-    let writer = CommitWriter::start(store, move |report| drop(reports_tx.send(report)))
-        .map_err(RunError::Thread)?;
+    let report = move |report| drop(reports_tx.send(report));
+    let writer =
+        CommitWriter::start(store, move || clock.monotonic(), report).map_err(RunError::Thread)?;
     let (links_tx, links) = mpsc::channel(INPUTS_AT_ONCE);
     let (queries_tx, queries) = mpsc::channel(8);
     let api = api::serve(&config.value.api.socket, queries_tx, Metrics::new(), &token)?;
@@ -75,8 +76,8 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
         source.join().await;
     }
     api.join().await;
-    let closing = task::spawn_blocking("close", || stages.writer.close().close());
-    closing.join().await.transpose().map_err(|error| RunError::Close(Box::new(error)))?;
+    let closing = task::spawn_blocking("close", || start::close(stages.writer));
+    closing.join().await.transpose()?;
     result
 }
 

@@ -34,8 +34,9 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
     let clock = Clock::start();
     let Parts { store, reader, node, endpoint, peers, traces } = start::start(&config, &clock)?;
     let (reports_tx, reports) = mpsc::unbounded_channel();
-    let writer = CommitWriter::start(store, move |report| drop(reports_tx.send(report)))
-        .map_err(RunError::Thread)?;
+    let report = move |report| drop(reports_tx.send(report));
+    let writer =
+        CommitWriter::start(store, move || clock.monotonic(), report).map_err(RunError::Thread)?;
     let (links_tx, links) = mpsc::channel(INPUTS_AT_ONCE);
     let connections = Connections::start(endpoint.clone(), links_tx, &token);
     let (questions_tx, questions) = mpsc::channel(64);
@@ -66,8 +67,8 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
     };
     token.cancel();
     api.join().await;
-    let closing = task::spawn_blocking("close", || stages.into_writer().close().close());
-    closing.join().await.transpose().map_err(|error| RunError::Close(Box::new(error)))?;
+    let closing = task::spawn_blocking("close", || start::close(stages.into_writer()));
+    closing.join().await.transpose()?;
     result
 }
 

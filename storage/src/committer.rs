@@ -1,26 +1,25 @@
 //! Appends composed commits in groups: one barrier serves all that wait.
 //!
-//! It blocks, so it has a thread of its own. It never gives a commit up: on a full disk or a
-//! failed write it tries the same commits again, unchanged and in order, and says that it stalls.
+//! It blocks, so it has a thread of its own. It never gives a commit up while it is open: on a full
+//! disk or a failed write it tries the same commits again, unchanged and in order, and says that it
+//! stalls. What it tries when is decided by two structs without a clock, and only done here.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use headland_event::{CommitNumber, limits::GROUP_BYTES_LIMIT};
+use headland_event::{ByteCount, CommitNumber, Monotonic};
 
-use crate::commit::{Commit, Priority};
+/// Commits that wait for the disk, and which of them to try next.
+mod queue;
+/// When a log is sealed and its state marked.
+mod upkeep;
+
+use queue::{Attempt, CommitQueue};
+use upkeep::{Duty, Upkeep};
+
 use crate::composer::{Composed, Ticket};
 use crate::log::{AppendError, LogStore};
-
-/// Idleness after which the log is sealed: short enough that a power cut rarely finds it unsealed.
-const SEAL_AFTER: Duration = Duration::from_secs(1);
-
-/// Time between attempts on a full or failing disk.
-const RETRY_AFTER: Duration = Duration::from_millis(200);
-
-/// Attempts on a medium that fails in another way than being full; then the node has to stop.
-const MEDIUM_ATTEMPTS: u32 = 5;
+use crate::state::{StateError, StateMarks};
 
 /// What became of commits.
 #[derive(Debug)]
@@ -32,194 +31,221 @@ pub enum Report {
         /// The number it has in the log.
         number: CommitNumber,
     },
-    /// Nothing gets durable for now; the same commits are tried again.
+    /// Commits wait and are tried again; said when it begins and when it gets worse.
+    ///
+    /// When the disk is full ([`AppendError::Full`]), commits with alerts still become durable,
+    /// with all that stands before them, as long as the reserve lasts. A node that composes
+    /// nothing else until [`Self::Resumed`] keeps the reserve for them.
     Stalled(AppendError),
+    /// Everything becomes durable again.
+    Resumed,
+    /// The log could not be sealed or its state marked, which is tried again. Nothing is lost.
+    Neglected(UpkeepError),
     /// Nothing will get durable any more.
     Failed(AppendError),
 }
 
-/// Hands commits to a thread that makes them durable.
+/// What keeps a log from being easy to recover.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpkeepError {
+    /// It could not be sealed, so damage to its last group would pass for an unfinished write.
+    #[error("the log could not be sealed")]
+    Seal(#[source] AppendError),
+    /// Its state could not be marked, so a restart replays more.
+    #[error("the state mark could not be set")]
+    Mark(#[source] StateError),
+}
+
+/// Commits that were composed and given up; a later start does not find them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{commits} commits, {alerts} of them with alerts, were not made durable: {cause}")]
+pub struct NotDurable {
+    /// The first of them, `None` when there are none; all later ones are among them.
+    pub first: Option<Ticket>,
+    /// How many there are.
+    pub commits: usize,
+    /// How many of them hold alerts.
+    pub alerts: usize,
+    /// Why.
+    pub cause: NotDurableCause,
+}
+
+/// Why commits were given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotDurableCause {
+    /// The writer was closed while the disk was full.
+    Full {
+        /// Bytes for which there was no room.
+        needed: ByteCount,
+    },
+    /// The log failed for good, as [`Report::Failed`] said.
+    Failed,
+}
+
+impl std::fmt::Display for NotDurableCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full { needed } => write!(f, "the disk has no room for {needed}"),
+            Self::Failed => f.write_str("the log failed"),
+        }
+    }
+}
+
+/// Hands commits to a thread that makes them durable, seals the log and marks its state.
 ///
 /// The node bounds how many are on their way, so the queue needs no bound of its own.
 #[derive(Debug)]
 pub struct CommitWriter<S> {
     commits: Sender<Composed>,
-    thread: JoinHandle<S>,
+    thread: JoinHandle<(S, Option<NotDurable>)>,
 }
 
-impl<S: LogStore + Send + 'static> CommitWriter<S> {
+impl<S: LogStore + StateMarks + Send + 'static> CommitWriter<S> {
     /// Starts the thread; `report` is called there with what became of each commit, in order.
+    ///
+    /// `clock` gives the current moment; it times attempts, seals and marks.
     ///
     /// # Errors
     /// When the machine gives no thread.
     pub fn start(
         store: S,
+        clock: impl Fn() -> Monotonic + Send + 'static,
         report: impl FnMut(Report) + Send + 'static,
     ) -> Result<Self, std::io::Error> {
         let (commits, queue) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || commit_all(store, &queue, report))?;
+            .spawn(move || Committer::new(store, report).run(&queue, clock))?;
         Ok(Self { commits, thread })
     }
 
-    /// Queues a commit. After a failure that was reported it goes nowhere.
+    /// Queues a commit. After a failure that was reported it is only counted.
     pub fn commit(&self, composed: Composed) {
         drop(self.commits.send(composed));
     }
 
     /// Waits until what is queued is written, and hands the store back.
     ///
+    /// What finds no room is given up rather than waited for, alerts after one attempt with the
+    /// reserve; a failing medium is tried for about a second.
+    ///
+    /// # Errors
+    /// [`NotDurable`] when commits were given up; the store is handed back all the same.
+    ///
     /// # Panics
     /// With the thread's own panic.
-    #[must_use]
-    pub fn close(self) -> S {
+    pub fn close(self) -> (S, Result<(), NotDurable>) {
         drop(self.commits);
-        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let joined = self.thread.join();
+        let (store, lost) = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (store, lost.map_or(Ok(()), Err))
     }
 }
 
-/// Appends what arrives until the sender is gone or the log fails for good; then closes nothing:
-/// the store is handed back.
-///
-/// Alerts' commits come in order with all others; a group that holds alerts may use the reserve.
-fn commit_all<S: LogStore>(
-    mut store: S,
-    commits: &Receiver<Composed>,
-    mut report: impl FnMut(Report),
-) -> S {
-    loop {
-        match commits.recv_timeout(SEAL_AFTER) {
-            Ok(first) => {
-                let group = group(first, commits);
-                if append(&mut store, group, &mut report).is_err() {
-                    return store;
-                }
+/// The thread's work.
+struct Committer<S, R> {
+    store: S,
+    report: R,
+    queue: CommitQueue,
+    upkeep: Upkeep,
+}
+
+impl<S: LogStore + StateMarks, R: FnMut(Report)> Committer<S, R> {
+    fn new(store: S, report: R) -> Self {
+        Self { store, report, queue: CommitQueue::new(), upkeep: Upkeep::default() }
+    }
+
+    /// Works until the senders are gone and nothing waits any more.
+    fn run(
+        mut self,
+        commits: &Receiver<Composed>,
+        clock: impl Fn() -> Monotonic,
+    ) -> (S, Option<NotDurable>) {
+        loop {
+            let is_open = self.take_in(commits);
+            if self.work(&clock) {
+                continue;
             }
-            Err(RecvTimeoutError::Timeout) => {
-                if let Err(error) = store.seal() {
-                    report(Report::Stalled(error));
-                }
+            if !is_open && self.queue.is_empty() {
+                break;
             }
-            Err(RecvTimeoutError::Disconnected) => return store,
+            self.wait(commits, &clock, is_open);
         }
+        let lost = self.queue.not_durable().filter(|lost| lost.commits > 0).cloned();
+        (self.store, lost)
     }
-}
 
-/// Takes what waits behind the first commit, up to the limit of a group.
-fn group(first: Composed, commits: &Receiver<Composed>) -> Vec<Composed> {
-    let limit = GROUP_BYTES_LIMIT.as_len() / 2;
-    let mut bytes = size(&first.commit);
-    let mut group = vec![first];
-    while bytes < limit
-        && let Ok(next) = commits.try_recv()
-    {
-        bytes += size(&next.commit);
-        group.push(next);
-    }
-    group
-}
-
-/// Bytes of a commit in the journal, about.
-fn size(commit: &Commit) -> usize {
-    let entries: usize =
-        commit.entries.iter().map(|(_, entry)| entry.batch.as_bytes().len() + 512).sum();
-    let state: usize = commit
-        .state
-        .iter()
-        .map(|change| change.key.len() + change.value.as_ref().map_or(0, bytes::Bytes::len) + 32)
-        .sum();
-    entries + state
-}
-
-struct GivenUp;
-
-fn append<S: LogStore>(
-    store: &mut S,
-    group: Vec<Composed>,
-    report: &mut impl FnMut(Report),
-) -> Result<(), GivenUp> {
-    let (tickets, commits): (Vec<Ticket>, Vec<Commit>) =
-        group.into_iter().map(|Composed { ticket, commit }| (ticket, commit)).unzip();
-    let mut chunk = commits.len();
-    let mut from = 0;
-    let mut failures = 0;
-    while let Some(rest) = commits.get(from..).filter(|rest| !rest.is_empty()) {
-        let now = rest.get(..chunk.min(rest.len())).unwrap_or(rest);
-        match store.append_as(priority(now), now) {
-            Ok(appended) => {
-                let numbers = (0..).map(|index| appended.first.after(index));
-                let done = tickets.iter().skip(from).take(now.len());
-                for (ticket, number) in done.zip(numbers) {
-                    report(Report::Durable { ticket: *ticket, number });
+    /// Takes in what has arrived; returns whether more can come.
+    fn take_in(&mut self, commits: &Receiver<Composed>) -> bool {
+        loop {
+            match commits.try_recv() {
+                Ok(composed) => self.queue.push(composed),
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => {
+                    self.queue.on_close();
+                    return false;
                 }
-                from += now.len();
-                failures = 0;
-            }
-            // The sizes here are estimates; smaller groups always fit.
-            Err(AppendError::GroupTooLarge { .. }) if now.len() > 1 => chunk = now.len() / 2,
-            Err(error) => {
-                failures += u32::from(!matches!(error, AppendError::Full { .. }));
-                if !error.is_retryable() || failures >= MEDIUM_ATTEMPTS {
-                    report(Report::Failed(error));
-                    return Err(GivenUp);
-                }
-                report(Report::Stalled(error));
-                thread::sleep(RETRY_AFTER);
             }
         }
     }
-    Ok(())
-}
 
-fn priority(commits: &[Commit]) -> Priority {
-    let holds_alerts = commits
-        .iter()
-        .flat_map(|commit| &commit.entries)
-        .any(|(partition, _)| partition.topic.as_str() == "alerts");
-    if holds_alerts { Priority::Alerts } else { Priority::Normal }
+    /// Does one thing that is due; returns whether there was any.
+    fn work(&mut self, clock: impl Fn() -> Monotonic) -> bool {
+        let now = clock();
+        if let Some(attempt) = self.queue.poll_attempt(now) {
+            self.attempt(attempt, clock);
+            return true;
+        }
+        let Some(duty) = self.upkeep.poll_duty(now) else { return false };
+        let done = match duty {
+            Duty::Seal => self.store.seal().map_err(UpkeepError::Seal),
+            Duty::Mark => self.store.mark_state().map_err(UpkeepError::Mark),
+        };
+        if let Err(error) = done {
+            self.upkeep.on_failed(clock(), duty);
+            (self.report)(Report::Neglected(error));
+        }
+        true
+    }
+
+    fn attempt(&mut self, attempt: Attempt, clock: impl Fn() -> Monotonic) {
+        match attempt {
+            Attempt::Append { priority, count } => {
+                match self.store.append_as(priority, self.queue.first(count)) {
+                    Ok(appended) => {
+                        self.upkeep.on_appended(clock());
+                        self.queue.on_appended(priority, appended, &mut self.report);
+                    }
+                    Err(error) => {
+                        self.queue.on_refused(clock(), attempt, error, &mut self.report);
+                    }
+                }
+            }
+            Attempt::Readmit => match self.store.readmit() {
+                Ok(()) => self.queue.on_readmitted(&mut self.report),
+                Err(error) => self.queue.on_refused(clock(), attempt, error, &mut self.report),
+            },
+        }
+    }
+
+    /// Waits for the next commit or until something is due.
+    fn wait(&mut self, commits: &Receiver<Composed>, clock: impl Fn() -> Monotonic, is_open: bool) {
+        let due = self.queue.poll_timeout().into_iter().chain(self.upkeep.poll_timeout()).min();
+        let left = due.map(|due| due.since(clock()));
+        let received = match left {
+            Some(left) if is_open => commits.recv_timeout(left),
+            None if is_open => commits.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            left => {
+                thread::sleep(left.unwrap_or_default());
+                return;
+            }
+        };
+        if let Ok(composed) = received {
+            self.queue.push(composed);
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use headland_event::{Batch, EventTime, PartitionIndex, Record, SeededRandom, TopicName};
-    use headland_event::{Incarnation, TopicPartition};
-
-    use super::*;
-    use crate::composer::Composer;
-    use crate::log::LogReader;
-    use crate::memory::{MemoryDisk, MemoryStore};
-    use crate::state::MemoryState;
-    use crate::store::OpenOptions;
-
-    #[test]
-    fn every_commit_is_reported_once_in_order_and_is_in_the_log() {
-        let store = MemoryStore::open(&MemoryDisk::new(1), OpenOptions::new(1)).unwrap();
-        let reader = store.reader();
-        let mut composer =
-            Composer::new(Incarnation::new(1, 1), &reader, &MemoryState::default()).unwrap();
-        let partition = TopicPartition::new(TopicName::new("air").unwrap(), PartitionIndex::new(0));
-        let (sender, commits) = mpsc::channel();
-        let mut tickets = Vec::new();
-        for _ in 0..5 {
-            let batch = Batch::encode(&[Record::new(EventTime::default(), "k", "v")]).unwrap();
-            composer.born(&partition, None, batch, &mut SeededRandom::new(1));
-            let composed = composer.take().unwrap();
-            tickets.push(composed.ticket);
-            sender.send(composed).unwrap();
-        }
-        drop(sender);
-
-        let mut durable = Vec::new();
-        drop(commit_all(store, &commits, |report| match report {
-            Report::Durable { ticket, number } => durable.push((ticket, number.get())),
-            Report::Stalled(error) | Report::Failed(error) => panic!("{error}"),
-        }));
-
-        let expected: Vec<_> = tickets.into_iter().zip(1..).collect();
-        assert_eq!(durable, expected);
-        assert_eq!(reader.end(&partition).get(), 5);
-    }
-}
+mod tests;

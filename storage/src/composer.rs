@@ -22,6 +22,14 @@ const STREAM_VERSION: u8 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Ticket(u64);
 
+#[cfg(test)]
+impl Ticket {
+    /// The ticket with this number.
+    pub(crate) const fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// A commit that is ready to be appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "what was composed is lost unless it is appended"]

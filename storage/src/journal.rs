@@ -147,6 +147,16 @@ impl<M: Medium> Journal<M> {
         Ok((Appended { first, last }, size))
     }
 
+    /// Takes the reserve back, which groups of normal priority have to wait for.
+    pub(crate) fn readmit(&mut self) -> Result<(), AppendError> {
+        let needed = self.reserve.size();
+        match self.reserve.admits(&mut self.medium, Priority::Normal) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(AppendError::Full { needed }),
+            Err(error) => Err(AppendError::Medium(error)),
+        }
+    }
+
     /// Writes the group to the current file and waits until it is durable.
     fn write(&mut self, first: CommitNumber) -> Result<(), MediumError> {
         let Some(current) = &self.current else { return Ok(()) };

@@ -100,7 +100,7 @@ pub mod conformance;
 pub use commit::{
     Appended, Commit, Priority, StateChange, StateOwner, StateOwnerError, StoredCommit,
 };
-pub use committer::{CommitWriter, Report};
+pub use committer::{CommitWriter, NotDurable, NotDurableCause, Report, UpkeepError};
 pub use composer::{Composed, Composer, ComposerError, Ticket};
 #[cfg(feature = "disk")]
 pub use disk::{DiskFile, DiskMedium, DiskStore, SledState};
@@ -112,6 +112,6 @@ pub use medium::{Medium, MediumError, MediumFile, Operation};
 pub use memory::{MemoryDisk, MemoryFile, MemoryMedium, MemoryStore, Survival};
 pub use reader::JournalReader;
 pub use recovery::OpenReport;
-pub use state::{MemoryState, StateCache, StateError, StateStore};
+pub use state::{MemoryState, StateCache, StateError, StateMarks, StateStore};
 pub use store::{CloseError, OpenOptions, Store};
 pub use tail::{Tail, TailKept};

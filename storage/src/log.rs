@@ -161,6 +161,16 @@ pub trait LogStore {
     /// [`AppendError`] when the seal could not be made durable; what was acknowledged stays so.
     fn seal(&mut self) -> Result<(), AppendError>;
 
+    /// Whether groups of normal priority are admitted after one was refused for lack of room.
+    ///
+    /// A log that keeps a reserve tries to take it back, which is what they have to wait for.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`] while they are not; others when the medium fails.
+    fn readmit(&mut self) -> Result<(), AppendError> {
+        Ok(())
+    }
+
     /// A reader of everything committed so far and later.
     fn reader(&self) -> Self::Reader;
 }

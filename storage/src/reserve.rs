@@ -41,6 +41,11 @@ impl Reserve {
         Ok(reserve)
     }
 
+    /// Bytes of the whole reserve.
+    pub(crate) const fn size(&self) -> ByteCount {
+        self.size
+    }
+
     /// Whether a group of this priority may be written now.
     pub(crate) fn admits<M: Medium>(
         &mut self,

@@ -64,6 +64,17 @@ pub trait StateStore {
     fn scan(&self, owner: &StateOwner, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StateError>;
 }
 
+/// A store whose state can be made durable, so that a restart replays less.
+pub trait StateMarks {
+    /// Makes the state durable as of the last commit; does nothing when it is already.
+    ///
+    /// The store does it every 64 MiB by itself; a caller with a clock does it every 30 s.
+    ///
+    /// # Errors
+    /// [`StateError`] when the cache fails; the mark stays where it was, which costs replay only.
+    fn mark_state(&mut self) -> Result<(), StateError>;
+}
+
 /// What a store keeps state in: may be behind the journal, never ahead of what is durable.
 pub trait StateCache: StateStore {
     /// Every change up to this commit is in the cache, and would be after a crash.

@@ -10,7 +10,7 @@ use crate::log::{AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReade
 use crate::medium::Medium;
 use crate::reader::JournalReader;
 use crate::recovery::OpenReport;
-use crate::state::{StateCache, StateError, StateStore};
+use crate::state::{StateCache, StateError, StateMarks, StateStore};
 
 /// Bytes of the journal replayed into the state cache at once.
 const REPLAY_BYTES: ByteCount = ByteCount::mebibytes(4);
@@ -102,22 +102,6 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         self.health = CacheHealth::Broken;
         self.cache.clear()?;
         self.catch_up()?;
-        Ok(())
-    }
-
-    /// Makes the state cache durable as of the last commit, so that a restart replays from here.
-    ///
-    /// The store does it every 64 MiB by itself; a caller with a clock does it every 30 s.
-    ///
-    /// # Errors
-    /// [`StateError`] when the cache fails; the mark stays where it was, which costs replay only.
-    pub fn mark_state(&mut self) -> Result<(), StateError> {
-        match self.health {
-            CacheHealth::Current => {}
-            CacheHealth::Broken => self.rebuild_state()?,
-        }
-        self.cache.set_mark(self.reader.last_commit())?;
-        self.unmarked = 0;
         Ok(())
     }
 
@@ -215,6 +199,10 @@ impl<M: Medium, C: StateCache> LogStore for Store<M, C> {
         self.journal.seal()
     }
 
+    fn readmit(&mut self) -> Result<(), AppendError> {
+        self.journal.readmit()
+    }
+
     fn reader(&self) -> Self::Reader {
         self.reader.clone()
     }
@@ -227,6 +215,21 @@ impl<M: Medium, C: StateCache> StateStore for Store<M, C> {
 
     fn scan(&self, owner: &StateOwner, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StateError> {
         self.cache()?.scan(owner, prefix)
+    }
+}
+
+impl<M: Medium, C: StateCache> StateMarks for Store<M, C> {
+    fn mark_state(&mut self) -> Result<(), StateError> {
+        match self.health {
+            CacheHealth::Current => {}
+            CacheHealth::Broken => self.rebuild_state()?,
+        }
+        let last = self.reader.last_commit();
+        if self.cache.mark() < last {
+            self.cache.set_mark(last)?;
+        }
+        self.unmarked = 0;
+        Ok(())
     }
 }
 

@@ -60,6 +60,13 @@ impl Stages {
         match report {
             Report::Durable { ticket, number: _ } => self.node.on_committed(self.now(), ticket),
             Report::Stalled(error) => tracing::error!(%error, "commits wait for the disk"),
+            Report::Resumed => tracing::info!("the disk takes commits again"),
+            Report::Neglected(error) => {
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "the log was not tidied up; tried again"
+                );
+            }
             Report::Failed(error) => return Err(RunError::Journal(Box::new(error))),
         }
         Ok(())

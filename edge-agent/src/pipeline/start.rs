@@ -13,8 +13,8 @@ use headland_platform::telemetry::{TraceSink, TraceSinkError};
 use headland_platform::tls::{ConfiguredError, Identity, Role, SpiffeId};
 use headland_replication::quic::{BindError, Endpoint, TlsConfigs, Windows};
 use headland_storage::{
-    AppendError, CloseError, DiskFile, DiskStore, JournalReader, LogReader, LogStore, OpenError,
-    OpenOptions, ReadError,
+    AppendError, CloseError, CommitWriter, DiskFile, DiskStore, JournalReader, LogReader, LogStore,
+    NotDurable, OpenError, OpenOptions, ReadError,
 };
 
 use crate::config::AgentConfig;
@@ -95,6 +95,9 @@ pub enum RunError {
     /// The log could not be closed; the next start replays its end.
     #[error("the log could not be closed")]
     Close(#[source] Box<CloseError>),
+    /// Commits found no room until the end; where they came from has them still.
+    #[error("the log was closed before all was durable")]
+    NotDurable(#[source] NotDurable),
 }
 
 /// What the stages run on.
@@ -200,4 +203,11 @@ async fn followers(agent: &AgentConfig, node: &mut Node) -> Result<Vec<Follower>
         followers.push(follower);
     }
     Ok(followers)
+}
+
+/// Writes what is queued and closes the log; what found no room is said after that.
+pub(super) fn close(writer: CommitWriter<DiskStore>) -> Result<(), RunError> {
+    let (store, written) = writer.close();
+    store.close().map_err(|error| RunError::Close(Box::new(error)))?;
+    written.map_err(RunError::NotDurable)
 }

@@ -116,6 +116,13 @@ impl Stages {
             Report::Stalled(error) => {
                 tracing::error!(error = with_causes(&error), "commits wait for the disk");
             }
+            Report::Resumed => tracing::info!("the disk takes commits again"),
+            Report::Neglected(error) => {
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "the log was not tidied up; tried again"
+                );
+            }
             Report::Failed(error) => return Err(RunError::Journal(Box::new(error))),
         }
         Ok(())

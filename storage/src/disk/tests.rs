@@ -10,8 +10,8 @@ use super::DiskStore;
 use crate::commit::{Commit, StateChange, StateOwner};
 use crate::conformance::{self, Backend, Checked};
 use crate::fault::OpenError;
-use crate::log::LogStore;
-use crate::state::StateStore;
+use crate::log::{AppendError, LogStore};
+use crate::state::{StateMarks, StateStore};
 use crate::store::OpenOptions;
 
 struct Directory {
@@ -159,4 +159,52 @@ fn a_closed_file_takes_no_more_room_than_it_needs() {
     assert_eq!(allocated, 256 << 10);
     // File header, a frame of 56 + 8 + 10 + 5 + 1 + 5 bytes, a seal.
     assert_eq!(std::fs::metadata(&file).unwrap().len(), 76 + 85 + 56);
+}
+
+/// Set in the process that the test below starts.
+const LIMITED: &str = "HEADLAND_TEST_LIMITED_FILES";
+
+/// Runs itself again in a process whose files may have 64 KiB and that lives on when they would
+/// be larger, which is what a quota or a full disk looks like without being root.
+#[test]
+fn files_that_may_not_grow_refuse_a_group_by_name_until_they_may() -> std::io::Result<()> {
+    if std::env::vars_os().any(|(name, _)| name == LIMITED) {
+        write_until_the_limit_is_lifted();
+        return Ok(());
+    }
+    let test = "disk::tests::files_that_may_not_grow_refuse_a_group_by_name_until_they_may";
+    let limited = format!("trap '' XFSZ; ulimit -S -f 128; exec \"$0\" --exact {test} --nocapture");
+
+    let output = std::process::Command::new("sh")
+        .args(["-c", &limited])
+        .arg(std::env::current_exe()?)
+        .env(LIMITED, "1")
+        .output()?;
+
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+fn write_until_the_limit_is_lifted() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let directory = Directory::new();
+    let reserve_bytes = ByteCount::new(4 << 10);
+    let mut store =
+        DiskStore::open(directory.path(), OpenOptions { reserve_bytes, ..options(1) }).unwrap();
+    let mut large = set("a", "");
+    large.state[0].value = Some(Bytes::from(vec![7; 96 << 10]));
+    store.append(&[set("b", "2")]).unwrap();
+
+    let refused = store.append(std::slice::from_ref(&large)).unwrap_err();
+    let small = store.append(&[set("c", "3")]).unwrap();
+    let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
+    setrlimit(Resource::Fsize, Rlimit { current: maximum, maximum }).unwrap();
+    let accepted = store.append(&[large]).unwrap();
+
+    assert!(matches!(refused, AppendError::Full { .. }), "{refused}");
+    assert_eq!((small.last.get(), accepted.last.get()), (2, 3));
+    store.close().unwrap();
+    let store = DiskStore::open(directory.path(), options(2)).unwrap();
+    assert_eq!(get(&store, "a").map(|value| value.len()), Some(96 << 10));
+    assert_eq!(get(&store, "c").as_deref(), Some(&b"3"[..]));
 }

@@ -2,6 +2,18 @@
 //!
 //! It starts the real binaries, or drives the real nodes in virtual time. It does *not* decide
 //! what is right: each test says that itself.
+//!
+//! Main types: [`fleet::Fleet`] and [`process::Process`] for real binaries, [`sim::run`] for whole
+//! regions in one thread and virtual time, which a seed repeats:
+//!
+//! ```
+//! use headland_tests::sim::{Planted, Schedule, run};
+//!
+//! let outcome = run(Schedule::draw(7), Planted::Nothing);
+//!
+//! assert_eq!(outcome.failures, [].into());
+//! assert!(outcome.records > 0);
+//! ```
 
 /// The binaries under test, built once a process.
 pub mod binaries;

@@ -1,9 +1,9 @@
 //! Chains of causally ordered writes whose clocks say the opposite.
 
+use super::causal_case::{DeliveryIds, Phase, Planted, Step, Visible};
 use super::event::Happening;
 use super::facts::Fact;
 use super::fleet::Fleet;
-use super::planted::{DeliveryIds, Phase, Planted, Step, Visible};
 
 /// How many chains, each on a product of its own.
 const CHAINS: usize = 4;

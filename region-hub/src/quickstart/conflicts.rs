@@ -3,10 +3,10 @@
 
 use headland_event::RegionId;
 
+use super::causal_case::{DeliveryIds, Phase, Planted, Step, Visible};
 use super::event::{Event, Happening};
 use super::facts::Fact;
 use super::fleet::{Fleet, Site};
-use super::planted::{DeliveryIds, Phase, Planted, Step, Visible};
 
 /// Pairs of concurrent attribute changes.
 const ATTRIBUTE_PAIRS: usize = 24;

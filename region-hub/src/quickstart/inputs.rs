@@ -7,13 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use headland_event::{AgentName, EventTime};
 
+use super::causal_case::Step;
 use super::directory::RunDirectory;
 use super::error::QuickstartError;
 use super::event::Event;
 use super::excerpt::shifted;
 use super::fleet::Fleet;
 use super::plan::{Feed, HeldLine, Stream};
-use super::planted::Step;
 
 /// All input files of a run and the moment of the recorded stream that has been reached.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ fn planted_line(event: &Event, now: EventTime, clock_error_ms: i64) -> String {
 mod tests {
     use std::fs;
 
-    use super::super::planted::Planted;
+    use super::super::causal_case::Planted;
     use super::*;
 
     fn opened(run: &std::path::Path) -> (RunDirectory, Inputs, Fleet) {

@@ -59,7 +59,7 @@ mod plan;
 #[cfg(test)]
 mod plan_tests;
 /// Cases with a known causal order.
-mod planted;
+mod causal_case;
 /// Playing the plan into the inputs.
 mod play;
 /// Sales as postings, and how each is delivered.

@@ -8,13 +8,13 @@ use headland_event::{AgentName, RegionId};
 use headland_platform::clock::Clock;
 
 use super::api::{AgentStatus, Api, HubStatus, StockView};
+use super::causal_case::{CENTRAL, Step, Visible};
 use super::children::NodeName;
 use super::directory::RunDirectory;
 use super::error::QuickstartError;
 use super::fleet::Fleet;
 use super::inputs::Inputs;
 use super::plan::Stream;
-use super::planted::{CENTRAL, Step, Visible};
 
 /// How often a state that is waited for is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);

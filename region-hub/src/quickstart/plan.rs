@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use headland_event::{AgentName, EventTime, Random, RegionId, SeededRandom};
 
+use super::causal_case::Planted;
 use super::error::QuickstartError;
 use super::event::Event;
 use super::excerpt::{self, Reading, Sale};
@@ -13,7 +14,6 @@ use super::fleet::Fleet;
 use super::opening::{Stock, stock};
 use super::options::Options;
 use super::pace::{PAUSE_MAX, Pace};
-use super::planted::Planted;
 use super::postings::{Delivery, Posting, postings};
 use super::split::Split;
 

@@ -8,11 +8,11 @@ use headland_platform::clock::Clock;
 use serde_json::{Map, Value};
 
 use super::api::{Page, PartitionListing, TopicListing};
+use super::causal_case::Round;
 use super::error::QuickstartError;
 use super::inputs::Inputs;
 use super::nodes::Nodes;
 use super::plan::{Feed, HeldLine};
-use super::planted::Round;
 
 /// How long played lines are gathered before they are written: below what an agent would notice.
 const TICK: Duration = Duration::from_millis(5);

@@ -26,7 +26,7 @@ mod agenda;
 /// Connections, lanes and cuts.
 mod network;
 /// Faults of the harness itself, to prove the checks.
-mod planted;
+mod planted_fault;
 /// One node's disk, clock and commits on their way.
 mod machine;
 /// What nodes told each other, and whether they may say so.
@@ -46,6 +46,6 @@ mod check;
 mod oracle;
 
 pub use check::Check;
-pub use planted::Planted;
+pub use planted_fault::Planted;
 pub use schedule::Schedule;
 pub use world::{Outcome, run};

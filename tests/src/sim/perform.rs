@@ -9,7 +9,7 @@ use super::agenda::{Event, Life};
 use super::check::Check;
 use super::input::index;
 use super::machine::Running;
-use super::planted::{PLANTED_FROM, Planted};
+use super::planted_fault::{PLANTED_FROM, Planted};
 use super::schedule::skew;
 use super::topology::{NodeId, agent_config, hub_config, identity, peer_of, program, spiffe_id};
 use super::witness::Acknowledged;

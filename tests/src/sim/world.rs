@@ -13,7 +13,7 @@ use super::evidence::Evidence;
 use super::input::InputFile;
 use super::machine::Machine;
 use super::network::Network;
-use super::planted::{Planted, Tampering};
+use super::planted_fault::{Planted, Tampering};
 use super::schedule::{FAULTS_UNTIL, Fault, Schedule};
 use super::topology::{AGENTS, NodeId, REGIONS, region_of};
 use super::witness::Witness;

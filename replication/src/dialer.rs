@@ -12,11 +12,22 @@ pub struct DialerConfig {
     pub wait_min: Duration,
     /// The longest wait, default 2 s: above it a healed link stays down for no reason.
     pub wait_max: Duration,
+    /// The first wait after another connection of the same identity took this one's place,
+    /// default 1 s: below it two processes with one certificate push each other out all the time.
+    pub superseded_wait_min: Duration,
+    /// The longest such wait, default 60 s: above it the process that stays is noticed too late
+    /// once the other has been stopped.
+    pub superseded_wait_max: Duration,
 }
 
 impl Default for DialerConfig {
     fn default() -> Self {
-        Self { wait_min: Duration::from_millis(100), wait_max: Duration::from_secs(2) }
+        Self {
+            wait_min: Duration::from_millis(100),
+            wait_max: Duration::from_secs(2),
+            superseded_wait_min: Duration::from_secs(1),
+            superseded_wait_max: Duration::from_secs(60),
+        }
     }
 }
 
@@ -34,6 +45,13 @@ enum State {
     Waiting { until: Monotonic },
 }
 
+/// The last time another connection took this one's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Superseded {
+    at: Monotonic,
+    wait: Duration,
+}
+
 /// Decides when to dial one peer: at once, then after waits that double and never synchronise.
 #[derive(Debug, Clone)]
 pub struct Dialer {
@@ -41,6 +59,7 @@ pub struct Dialer {
     random: SeededRandom,
     state: State,
     wait: Duration,
+    superseded: Option<Superseded>,
     outputs: VecDeque<DialerOutput>,
 }
 
@@ -53,6 +72,7 @@ impl Dialer {
             random: SeededRandom::new(seed),
             state: State::Dialling,
             wait: config.wait_min,
+            superseded: None,
             outputs: VecDeque::from([DialerOutput::Dial]),
         }
     }
@@ -61,19 +81,39 @@ impl Dialer {
     pub fn on_ready(&mut self) {
         self.state = State::Connected;
         self.wait = self.config.wait_min;
+        // An attempt that was due is not needed any more.
+        self.outputs.clear();
     }
 
     /// The attempt failed or the connection was lost; tells when to try again.
     ///
     /// Half of each wait is drawn at random, so that the agents of a restarted hub spread out.
     pub fn on_lost(&mut self, now: Monotonic) {
-        let half = self.wait / 2;
+        self.wait_about(now, self.wait);
+        self.wait = self.wait.saturating_mul(2).min(self.config.wait_max);
+        debug_assert!(self.wait <= self.config.wait_max.max(self.config.wait_min));
+    }
+
+    /// The peer closed the connection because another one of the same identity took its place.
+    ///
+    /// Becoming ready does not make this wait short again, because both of two processes that
+    /// share a certificate become ready in turn; only a long time without it does.
+    pub fn on_superseded(&mut self, now: Monotonic) {
+        let DialerConfig { superseded_wait_min: min, superseded_wait_max: max, .. } = self.config;
+        // Of two such processes each waits for at most `max`, so each is hit within twice that.
+        let memory = max.saturating_mul(4);
+        let last = self.superseded.filter(|last| now.since(last.at) <= memory);
+        let wait = last.map_or(min, |last| last.wait.saturating_mul(2).min(max));
+        self.superseded = Some(Superseded { at: now, wait });
+        self.wait_about(now, wait);
+    }
+
+    fn wait_about(&mut self, now: Monotonic, wait: Duration) {
+        let half = wait / 2;
         let spread = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX);
         let drawn = Duration::from_nanos(self.random.below(spread.saturating_add(1)));
         self.state = State::Waiting { until: now.after(half + drawn) };
-        self.wait = self.wait.saturating_mul(2).min(self.config.wait_max);
         self.outputs.clear();
-        debug_assert!(self.wait <= self.config.wait_max.max(self.config.wait_min));
     }
 
     /// Advances to `now`; call it no later than [`Self::poll_timeout`].
@@ -161,6 +201,58 @@ mod tests {
 
         let until = dialer.poll_timeout().unwrap();
         assert!(until.since(Monotonic::from_millis(9_000)) <= Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_dial_that_was_due_is_forgotten_once_the_link_is_ready() {
+        let mut dialer = Dialer::new(DialerConfig::default(), 5);
+
+        dialer.on_ready();
+
+        assert_eq!(dialer.poll_output(), None);
+    }
+
+    /// Is superseded as soon as it was ready, `times` over, and lists the waits in between.
+    fn superseded_waits(dialer: &mut Dialer, mut now: Monotonic, times: usize) -> Vec<Duration> {
+        let mut waits = Vec::new();
+        for _ in 0..times {
+            dialer.on_ready();
+            dialer.on_superseded(now);
+            let until = dialer.poll_timeout().unwrap();
+            waits.push(until.since(now));
+            now = until;
+            dialer.on_timeout(now);
+            assert_eq!(dialer.poll_output(), Some(DialerOutput::Dial));
+        }
+        waits
+    }
+
+    #[test]
+    fn who_is_superseded_again_and_again_waits_longer_although_it_is_ready_in_between() {
+        for seed in 0..50 {
+            let mut dialer = Dialer::new(DialerConfig::default(), seed);
+            let waits = superseded_waits(&mut dialer, Monotonic::from_millis(7), 9);
+
+            for (wait, full) in waits.iter().zip([1, 2, 4, 8, 16, 32, 60, 60, 60]) {
+                let full = Duration::from_secs(full);
+                assert!(*wait >= full / 2 && *wait <= full, "{wait:?} of {full:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn four_longest_waits_after_it_was_superseded_that_is_forgotten() {
+        let first = Monotonic::from_millis(0);
+        let memory = Duration::from_secs(240);
+        for (later, full) in [(memory, 2), (memory + Duration::from_nanos(1), 1)] {
+            let mut dialer = Dialer::new(DialerConfig::default(), 6);
+            dialer.on_superseded(first);
+
+            let wait = superseded_waits(&mut dialer, first.after(later), 1);
+
+            let full = Duration::from_secs(full);
+            assert!(wait[0] >= full / 2 && wait[0] <= full, "{wait:?} of {full:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! One protocol serves agent to hub and hub to hub: both sides announce partitions, the receiver
 //! of each says where it stands, and the sender pushes entries from there, in order, within the
 //! receiver's credit. A [`Link`] is one connection; after a cut a new one starts from whatever
-//! position the receiver has stored. [`Dialer`] decides when to try again.
+//! position the receiver has stored. [`Dialer`] decides when to try again, and [`Peering`] which of
+//! several connections between two nodes is kept.
 //!
 //! It does *not* store anything, know what a record means, decide who may publish what, or read a
 //! clock. Without the feature `quic` it has no socket and no tokio either; with it, `quic` carries
@@ -37,6 +38,8 @@ pub mod frame;
 pub mod route;
 /// When to dial again.
 pub mod dialer;
+/// Which of several connections between two nodes is kept.
+pub mod peering;
 /// The state machine of one connection.
 pub mod link;
 /// Frames over QUIC.
@@ -46,3 +49,4 @@ pub mod quic;
 pub use dialer::{Dialer, DialerConfig, DialerOutput};
 pub use frame::{Frame, FrameError, Identity, Offer, Refusal, RefusalCode};
 pub use link::{CloseReason, Link, LinkConfig, LinkOutput};
+pub use peering::{Dialled, Ended, Peering, PeeringConfig, PeeringOutput};

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use headland_platform::task::{self, Token};
 use headland_platform::telemetry::with_causes;
 use headland_platform::tls::{SpiffeId, peer_id};
+use headland_replication::Dialled;
 use headland_replication::quic::{CloseCode, Connection, Endpoint, LaneEvent, LaneSender, Lanes};
 use tokio::sync::mpsc::Sender;
 
@@ -19,8 +20,8 @@ const HANDSHAKES_LIMIT: usize = 256;
 /// What happens on connections.
 #[derive(Debug)]
 pub(crate) enum LinkInput {
-    /// A connection was made; frames go out by this.
-    Connected(SessionId, SpiffeId, LaneSender),
+    /// A connection was made by one of both nodes; frames go out by this.
+    Connected(SessionId, SpiffeId, Dialled, LaneSender),
     /// Something happened on a lane.
     Event(SessionId, LaneEvent),
     /// A connection is over.
@@ -65,7 +66,7 @@ impl Connections {
                 match incoming.establish().await {
                     Ok(connection) => {
                         drop(permit);
-                        connections.run(connection).await;
+                        connections.run(connection, Dialled::There).await;
                     }
                     Err(error) => {
                         let error = with_causes(&error);
@@ -81,7 +82,7 @@ impl Connections {
         let connections = self.clone();
         drop(task::spawn("dial", &self.token, async move {
             match connections.connect(&peer).await {
-                Ok(connection) => connections.run(connection).await,
+                Ok(connection) => connections.run(connection, Dialled::Here).await,
                 Err(why) => {
                     // A receiver that is gone means that the hub is stopping.
                     drop(connections.inputs.send(LinkInput::DialFailed(index, why)).await);
@@ -111,7 +112,7 @@ impl Connections {
         Err(format!("{address} is {found}, expected {id}"))
     }
 
-    async fn run(self, connection: Connection) {
+    async fn run(self, connection: Connection, dialled: Dialled) {
         let Some(id) = connection.peer_certificates().first().and_then(peer_id) else {
             let address = connection.remote_address();
             tracing::warn!(%address, "the peer's certificate names no hub and no agent");
@@ -121,7 +122,8 @@ impl Connections {
         let session = SessionId::new(self.last.fetch_add(1, Ordering::Relaxed));
         let Lanes { sender, mut events, driver } = connection.lanes();
         let moving = task::spawn("lanes", &self.token, driver.run());
-        if self.inputs.send(LinkInput::Connected(session, id, sender)).await.is_err() {
+        let connected = LinkInput::Connected(session, id, dialled, sender);
+        if self.inputs.send(connected).await.is_err() {
             return;
         }
         while let Some(event) = events.recv().await {

@@ -14,13 +14,13 @@ use headland_event::{
 };
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
-use headland_replication::frame::Goodbye;
 use headland_replication::{
-    CloseReason, Dialer, DialerConfig, DialerOutput, Identity, Link, LinkConfig, LinkOutput,
-    Refusal, RefusalCode,
+    CloseReason, Dialled, Identity, Link, LinkConfig, LinkOutput, Peering, Refusal, RefusalCode,
 };
 use headland_storage::{Commit, Composed, Composer, LogReader, StateStore, StoredCommit, Ticket};
 
+/// Which connection to each agent and hub is used, and when hubs are dialled.
+mod peerings;
 /// What peers deliver, on its way into the log.
 mod intake;
 /// Restoring a hub from its journal.
@@ -102,8 +102,6 @@ struct InFlight {
 struct KnownPeer {
     identity: Identity,
     forwarding: Forwarding,
-    /// Absent when the peer dials us.
-    dialer: Option<Dialer>,
 }
 
 /// A region's hub.
@@ -124,6 +122,7 @@ pub struct Node {
     promise_at: Monotonic,
     inventory: Inventory,
     spans: Spans,
+    peerings: BTreeMap<Identity, Peering<SessionId>>,
     sessions: BTreeMap<SessionId, Session>,
     positions: BTreeMap<Bytes, Offset>,
     durable: BTreeMap<TopicPartition, Offset>,
@@ -169,12 +168,10 @@ impl Node {
         let peers = config.peers.iter().map(|peer| {
             let forwarding = if peer.forward { Forwarding::All } else { Forwarding::Own };
             let identity = Identity::Hub { region: peer.region.clone(), name: peer.name.clone() };
-            let seed = random.next_u64();
-            let dials = peer.address.is_some();
-            let dialer = dials.then(|| Dialer::new(DialerConfig::default(), seed));
-            KnownPeer { identity, forwarding, dialer }
+            KnownPeer { identity, forwarding }
         });
         let peers = peers.collect();
+        let peerings = peerings::peerings(&identity, config, &mut random);
         let hold = config.progress.agent_hold.get();
         let export = if config.telemetry.is_some() { Export::On } else { Export::Off };
         let mut node = Self {
@@ -192,6 +189,7 @@ impl Node {
             inventory: Inventory::new(config, random.next_u64()),
             spans: Spans::new(config.region.clone(), export),
             grants,
+            peerings,
             sessions: BTreeMap::new(),
             positions: BTreeMap::new(),
             durable: BTreeMap::new(),
@@ -203,9 +201,7 @@ impl Node {
         };
         node.restore(state)?;
         // Without agents nothing else would make the shell ask for the first attempt.
-        for index in 0..node.peers.len() {
-            node.dial(now, index);
-        }
+        node.dial(now);
         Ok(node)
     }
 
@@ -218,16 +214,19 @@ impl Node {
         self.reconcile(number, &entries, self.started);
     }
 
-    /// A connection was made, dialled by us or by the peer; its certificate says who it is.
-    pub fn on_connected(&mut self, now: Now, session: SessionId, id: &SpiffeId) {
+    /// A connection was made; the peer's certificate says who it is.
+    pub fn on_connected(&mut self, now: Now, session: SessionId, id: &SpiffeId, dialled: Dialled) {
         let Some((identity, peer)) = self.known(id) else {
             return self.turn_away(now, session, id);
         };
-        self.supersede(now, &identity);
         let link = LinkConfig::new(self.identity.clone(), self.incarnation, identity.clone());
         let link = Session::new(link, peer, self.random.next_u64(), now.monotonic);
         tracing::info!(peer = %identity, %session, "connected");
         self.sessions.insert(session, link);
+        if let Some(peering) = self.peerings.get_mut(&identity) {
+            peering.on_connected(now.monotonic, session, dialled);
+        }
+        self.settle(now, &identity);
         self.drain(now, session);
     }
 
@@ -289,30 +288,6 @@ impl Node {
         }
     }
 
-    /// A peer has one connection: a new one means that the old one is dead or dying.
-    fn supersede(&mut self, now: Now, identity: &Identity) {
-        let old: Vec<SessionId> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.identity == *identity)
-            .map(|(id, _)| *id)
-            .collect();
-        for session in old {
-            if let Some(old) = self.sessions.get_mut(&session) {
-                old.link.close(Goodbye::Superseded);
-            }
-            self.drain(now, session);
-            self.on_disconnected(now, session);
-        }
-    }
-
-    /// A peer could not be dialled.
-    pub fn on_dial_failed(&mut self, now: Now, peer: PeerIndex) {
-        if let Some(dialer) = self.peers.get_mut(peer).and_then(|peer| peer.dialer.as_mut()) {
-            dialer.on_lost(now.monotonic);
-        }
-    }
-
     /// A frame arrived.
     pub fn on_frame(&mut self, now: Now, session: SessionId, lane: Lane, frame: Bytes) {
         if let Some(known) = self.sessions.get_mut(&session) {
@@ -341,22 +316,6 @@ impl Node {
             known.link.on_entries(channel, entries);
             self.drain(now, session);
         }
-    }
-
-    /// A connection ended.
-    pub fn on_disconnected(&mut self, now: Now, session: SessionId) {
-        let Some(old) = self.sessions.remove(&session) else { return };
-        tracing::info!(peer = %old.identity, %session, "disconnected");
-        if let Peer::Agent(grant) = &old.peer {
-            self.promises.on_disconnected(now.monotonic, grant.agent());
-        }
-        if let Some(dialer) = self.dialer_of(&old.identity) {
-            dialer.on_lost(now.monotonic);
-        }
-    }
-
-    fn dialer_of(&mut self, identity: &Identity) -> Option<&mut Dialer> {
-        self.peers.iter_mut().find(|peer| peer.identity == *identity)?.dialer.as_mut()
     }
 
     /// A commit is durable: acknowledges it, offers it and reconciles it.
@@ -417,9 +376,7 @@ impl Node {
 
     /// Time has come to [`Self::poll_timeout`].
     pub fn on_timeout(&mut self, now: Now) {
-        for index in 0..self.peers.len() {
-            self.dial(now, index);
-        }
+        self.dial(now);
         for session in self.session_ids() {
             if let Some(known) = self.sessions.get_mut(&session) {
                 known.link.on_timeout(now.monotonic);
@@ -430,21 +387,10 @@ impl Node {
         self.promise(now);
     }
 
-    fn dial(&mut self, now: Now, index: PeerIndex) {
-        let peer = self.peers.get_mut(index);
-        let Some(dialer) = peer.and_then(|peer| peer.dialer.as_mut()) else { return };
-        dialer.on_timeout(now.monotonic);
-        while let Some(output) = dialer.poll_output() {
-            match output {
-                DialerOutput::Dial => self.outputs.push_back(Output::Dial(index)),
-            }
-        }
-    }
-
     /// When [`Self::on_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        let dialers = self.peers.iter().filter_map(|peer| peer.dialer.as_ref()?.poll_timeout());
+        let dialers = self.peerings.values().filter_map(Peering::poll_timeout);
         let links = self.sessions.values().filter_map(|session| session.link.poll_timeout());
         let promise = (!self.sessions.is_empty()).then_some(self.promise_at);
         dialers.chain(links).chain(self.promises.poll_timeout()).chain(promise).min()

@@ -229,6 +229,14 @@ impl Link {
         }
     }
 
+    /// Sends a sign of life now: a peer that has lost the connection answers that it has.
+    pub fn probe(&mut self, now: Monotonic) {
+        if self.state != State::Closed {
+            self.liveness.hasten(now);
+            self.on_timeout(now);
+        }
+    }
+
     /// Closes the link in good order. What is in flight is sent again on the next connection.
     pub fn close(&mut self, reason: Goodbye) {
         if self.state != State::Closed {

@@ -2,8 +2,8 @@
 
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
-    AgentName, Batch, ChannelId, Entry, Now, Offset, PartitionIndex, Record, TopicName,
-    TopicPartition, Verdict,
+    AgentName, Batch, ChannelId, Entry, Incarnation, Now, Offset, PartitionIndex, Record,
+    TopicName, TopicPartition, Verdict,
 };
 use headland_replication::frame::{Announce, ChannelPromise};
 use headland_replication::{LinkOutput, Refusal, RefusalCode};
@@ -32,10 +32,9 @@ impl Node {
                 self.outputs.push_back(Output::Send { session, lane, frame });
             }
             LinkOutput::PeerReady(hello) => {
-                if let Some(known) = self.sessions.get_mut(&session) {
-                    known.on_ready(hello.incarnation);
+                if self.is_kept(now, session, hello.incarnation) {
+                    self.on_peer_ready(now, session, hello.incarnation);
                 }
-                self.on_peer_ready(now, session);
             }
             LinkOutput::Announced(announce) => self.on_announced(session, &announce),
             LinkOutput::Read { channel, from, limit } => {
@@ -62,13 +61,15 @@ impl Node {
             }
             LinkOutput::Close(reason) => {
                 tracing::info!(%session, %reason, "closing");
+                self.on_over(now, session, reason.ended());
                 self.outputs.push_back(Output::Close { session, reason });
             }
         }
     }
 
-    fn on_peer_ready(&mut self, now: Now, session: SessionId) {
+    fn on_peer_ready(&mut self, now: Now, session: SessionId, life: Incarnation) {
         let Some(known) = self.sessions.get_mut(&session) else { return };
+        known.on_ready(life);
         if let Peer::Agent(grant) = &known.peer {
             self.promises.on_connected(now.monotonic, grant.agent());
         }
@@ -76,10 +77,6 @@ impl Node {
             if let Some(topic) = self.topics.get(&partition.topic) {
                 known.on_head(topic, partition, *end);
             }
-        }
-        let identity = known.identity.clone();
-        if let Some(dialer) = self.dialer_of(&identity) {
-            dialer.on_ready();
         }
     }
 

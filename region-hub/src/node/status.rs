@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use headland_event::{AgentName, EventTime, Incarnation, Offset, RegionId, TopicName};
+use headland_replication::{Identity, Peering};
 use serde::Serialize;
 
 use super::Node;
-use crate::session::Peer;
 
 /// Whether a link carries data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -100,11 +100,9 @@ impl Node {
         }
     }
 
-    fn link_status(&self, identity: &headland_replication::Identity) -> LinkStatus {
-        let session = self
-            .sessions
-            .values()
-            .find(|session| session.identity == *identity && session.is_ready());
+    fn link_status(&self, identity: &Identity) -> LinkStatus {
+        let kept = self.peerings.get(identity).and_then(Peering::kept);
+        let session = kept.and_then(|kept| self.sessions.get(&kept));
         let offers = session.map(|session| session.link.offers());
         let subscriptions = session.map(|session| session.link.subscriptions());
         LinkStatus {
@@ -126,11 +124,10 @@ impl Node {
     /// Agents and hubs that are connected.
     #[must_use]
     pub fn connected(&self) -> (usize, usize) {
-        let agents =
-            self.sessions.values().filter(|s| s.is_ready() && matches!(s.peer, Peer::Agent(_)));
-        let agents = agents.count();
-        let ready = self.sessions.values().filter(|session| session.is_ready()).count();
-        (agents, ready - agents)
+        let kept = self.peerings.iter().filter(|(_, peering)| peering.kept().is_some());
+        let (agents, hubs): (Vec<_>, Vec<_>) =
+            kept.partition(|(identity, _)| matches!(identity, Identity::Agent { .. }));
+        (agents.len(), hubs.len())
     }
 
     /// Durable records by topic.

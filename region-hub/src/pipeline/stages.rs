@@ -131,9 +131,9 @@ impl Stages {
     pub(super) fn on_link(&mut self, input: LinkInput) {
         let now = self.now();
         match input {
-            LinkInput::Connected(session, id, sender) => {
+            LinkInput::Connected(session, id, dialled, sender) => {
                 self.senders.insert(session, sender);
-                self.node.on_connected(now, session, &id);
+                self.node.on_connected(now, session, &id, dialled);
             }
             LinkInput::Event(session, LaneEvent::Received { lane, frame }) => {
                 self.node.on_frame(now, session, lane, frame);

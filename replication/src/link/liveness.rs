@@ -44,6 +44,11 @@ impl Liveness {
         }
     }
 
+    /// Makes the next keepalive due at once.
+    pub(super) fn hasten(&mut self, now: Monotonic) {
+        self.send_at = self.send_at.min(now);
+    }
+
     /// The keepalive to send, when one is due.
     pub(super) fn take_due(&mut self, now: Monotonic) -> Option<Keepalive> {
         if now < self.send_at {

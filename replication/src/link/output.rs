@@ -6,6 +6,7 @@ use bytes::Bytes;
 use headland_event::{ByteCount, ChannelId, Entry, Lane, Offset, TopicPartition};
 
 use crate::frame::{Announce, ChannelPromise, Goodbye, Hello, Refusal};
+use crate::peering::Ended;
 
 /// Work the caller does on behalf of a [`super::Link`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +97,19 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// What it means for dialling again.
+    #[must_use]
+    pub const fn ended(&self) -> Ended {
+        match self {
+            Self::Peer(Goodbye::Superseded) => Ended::Superseded,
+            Self::Here(_)
+            | Self::Peer(Goodbye::ShuttingDown | Goodbye::Reconfigured)
+            | Self::RefusedHere(_)
+            | Self::RefusedByPeer(_)
+            | Self::Silent { .. } => Ended::Lost,
+        }
+    }
+
     /// Whether a new connection can succeed without anybody changing anything.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {

@@ -7,6 +7,7 @@ use headland_event::{
 
 use super::*;
 use crate::frame::{Ack, Announce, ChannelEnd, HOPS_LIMIT, Head, Keepalive, Position};
+use crate::peering::Ended;
 
 /// Two links, two hosts and a network.
 mod pair;
@@ -655,6 +656,28 @@ fn silence_closes_the_link_at_the_timeout_and_not_before() {
     let five = Duration::from_secs(5);
     let silent = CloseReason::Silent { silence: five, limit: five };
     assert_eq!(host.seen, [LinkOutput::Close(silent)]);
+}
+
+#[test]
+fn a_probe_sends_a_sign_of_life_at_once_and_the_next_an_interval_later() {
+    let mut host = ready_hub();
+    let sent_at = Monotonic::from_millis(1);
+
+    host.link.probe(sent_at);
+    host.drain();
+
+    let keepalive = Frame::Keepalive(Keepalive { sent_at, echo: None }).encode().unwrap();
+    assert_eq!(host.driver, [(Lane::Control, keepalive)]);
+    assert_eq!(host.link.poll_timeout(), Some(Monotonic::from_millis(1_001)));
+}
+
+#[test]
+fn only_the_peers_word_that_another_connection_is_kept_makes_a_dialler_wait_longer() {
+    let superseded = Goodbye::Superseded;
+
+    assert_eq!(CloseReason::Peer(superseded).ended(), Ended::Superseded);
+    assert_eq!(CloseReason::Here(superseded).ended(), Ended::Lost);
+    assert_eq!(CloseReason::Peer(Goodbye::ShuttingDown).ended(), Ended::Lost);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headland_event::{ByteCount, Lane};
-use headland_replication::Frame;
+use headland_replication::{Dialled, Frame};
 use region_hub::session::SessionId;
 use sha2::Digest;
 
@@ -117,7 +117,7 @@ impl World {
         match from {
             NodeId::Hub(hub) => {
                 let id = spiffe_id(target);
-                self.feed_hub(hub, |node, now| node.on_connected(now, session, &id));
+                self.feed_hub(hub, |node, now| node.on_connected(now, session, &id, Dialled::Here));
             }
             NodeId::Agent(agent) => {
                 self.uplinks[agent] = Some(session);
@@ -125,7 +125,7 @@ impl World {
             }
         }
         let id = spiffe_id(from);
-        self.feed_hub(to, |node, now| node.on_connected(now, session, &id));
+        self.feed_hub(to, |node, now| node.on_connected(now, session, &id, Dialled::There));
     }
 
     /// One end closes a connection; the other one hears of it unless a cut is in between.

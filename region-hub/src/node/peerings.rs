@@ -1,0 +1,119 @@
+//! Which connection to each agent and hub is used, and when hubs are dialled.
+
+use std::collections::BTreeMap;
+
+use headland_event::{Incarnation, Now, Random, SeededRandom};
+use headland_replication::frame::Goodbye;
+use headland_replication::{DialerConfig, Ended, Identity, Peering, PeeringConfig, PeeringOutput};
+
+use super::{Node, Output, PeerIndex};
+use crate::config::HubConfig;
+use crate::session::{Peer, SessionId};
+
+/// One peering for each agent and hub of the configuration.
+pub(super) fn peerings(
+    local: &Identity,
+    config: &HubConfig,
+    random: &mut SeededRandom,
+) -> BTreeMap<Identity, Peering<SessionId>> {
+    let agents = config.agents.iter().map(|agent| {
+        let region = config.region.clone();
+        (Identity::Agent { region, name: agent.name.clone() }, None)
+    });
+    let hubs = config.peers.iter().map(|peer| {
+        let identity = Identity::Hub { region: peer.region.clone(), name: peer.name.clone() };
+        (identity, peer.address.as_ref().map(|_| DialerConfig::default()))
+    });
+    let peering = |(peer, dials): (Identity, Option<DialerConfig>)| {
+        let config = PeeringConfig::new(local.clone(), peer.clone(), dials);
+        (peer, Peering::new(config, random.next_u64()))
+    };
+    agents.chain(hubs).map(peering).collect()
+}
+
+impl Node {
+    /// Does what the peering with a node asks for.
+    pub(super) fn settle(&mut self, now: Now, identity: &Identity) {
+        while let Some(output) =
+            self.peerings.get_mut(identity).and_then(|peering| peering.poll_output())
+        {
+            match output {
+                PeeringOutput::Dial => {
+                    let index = self.peers.iter().position(|peer| peer.identity == *identity);
+                    self.outputs.extend(index.map(Output::Dial));
+                }
+                PeeringOutput::Close(session) => {
+                    if let Some(known) = self.sessions.get_mut(&session) {
+                        known.link.close(Goodbye::Superseded);
+                    }
+                    self.drain(now, session);
+                    self.on_disconnected(now, session);
+                }
+                PeeringOutput::Probe(session) => {
+                    if let Some(known) = self.sessions.get_mut(&session) {
+                        known.link.probe(now.monotonic);
+                    }
+                    self.drain(now, session);
+                }
+            }
+        }
+    }
+
+    /// The peer has said hello; whether its connection is the one to use.
+    pub(super) fn is_kept(&mut self, now: Now, session: SessionId, life: Incarnation) -> bool {
+        let Some(known) = self.sessions.get(&session) else { return false };
+        let identity = known.identity.clone();
+        let Some(peering) = self.peerings.get_mut(&identity) else { return false };
+        if let Some(kept) = peering.kept()
+            && let Some(known) = self.sessions.get(&kept)
+        {
+            peering.on_heard(known.link.heard_at(), kept);
+        }
+        peering.on_hello(now.monotonic, session, life);
+        let is_kept = peering.kept() == Some(session);
+        self.settle(now, &identity);
+        is_kept
+    }
+
+    /// The peer's or our word that a connection is over, which its transport confirms later.
+    pub(super) fn on_over(&mut self, now: Now, session: SessionId, ended: Ended) {
+        let Some(known) = self.sessions.get(&session) else { return };
+        let identity = known.identity.clone();
+        let Some(peering) = self.peerings.get_mut(&identity) else { return };
+        // A peering that keeps another connection has not lost its agent.
+        if peering.kept() == Some(session)
+            && let Peer::Agent(grant) = &known.peer
+        {
+            self.promises.on_disconnected(now.monotonic, grant.agent());
+        }
+        peering.on_closed(now.monotonic, session, ended);
+        self.settle(now, &identity);
+    }
+
+    /// A connection ended.
+    pub fn on_disconnected(&mut self, now: Now, session: SessionId) {
+        self.on_over(now, session, Ended::Lost);
+        let Some(old) = self.sessions.remove(&session) else { return };
+        tracing::info!(peer = %old.identity, %session, "disconnected");
+    }
+
+    /// A peer could not be dialled.
+    pub fn on_dial_failed(&mut self, now: Now, peer: PeerIndex) {
+        let Some(identity) = self.peers.get(peer).map(|peer| peer.identity.clone()) else { return };
+        if let Some(peering) = self.peerings.get_mut(&identity) {
+            peering.on_dial_failed(now.monotonic);
+        }
+        self.settle(now, &identity);
+    }
+
+    /// Dials the peers whose time has come.
+    pub(super) fn dial(&mut self, now: Now) {
+        let peers: Vec<Identity> = self.peers.iter().map(|peer| peer.identity.clone()).collect();
+        for identity in peers {
+            if let Some(peering) = self.peerings.get_mut(&identity) {
+                peering.on_timeout(now.monotonic);
+            }
+            self.settle(now, &identity);
+        }
+    }
+}

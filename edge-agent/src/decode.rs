@@ -248,7 +248,7 @@ impl SourceDecoder {
     }
 
     /// A line's dead letter: its first bytes, why, and where.
-    fn dead(&self, line: &Line, why: &str, now: EventTime) -> Record {
+    pub(crate) fn dead(&self, line: &Line, why: &str, now: EventTime) -> Record {
         let reason = format!("{}:{}: {why}", self.name, line.number);
         tracing::warn!("{reason}");
         let kept = line.bytes.slice(..line.bytes.len().min(DEAD_BYTES_LIMIT));

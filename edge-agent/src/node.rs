@@ -238,6 +238,14 @@ impl Node {
         }
     }
 
+    /// Takes the beginning of a line whose rest is gone; it goes with the next lines' commit.
+    pub fn on_cut_line(&mut self, now: Now, index: SourceIndex, line: &Line) {
+        let Some(source) = self.sources.get(index) else { return };
+        let why = "the file was truncated before the line had its end";
+        let dead = source.decoder.dead(line, why, now.wall);
+        self.outbox.push(source.decoder.dead_topic(), dead);
+    }
+
     /// Whether a line only names columns, or tried to.
     fn is_header(&mut self, index: SourceIndex, line: &Line) -> bool {
         let source = self.sources.get_mut(index);

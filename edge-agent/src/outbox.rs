@@ -6,22 +6,16 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::codec::CodecError;
 use headland_event::{
     Batch, ByteCount, Offset, PartitionIndex, Random, Record, TopicName, TopicPartition,
 };
 use headland_storage::{Composed, Composer, StateError, StateOwner, StateStore};
 
-const POSITION_VERSION: u8 = 1;
+/// How far files were read.
+mod position;
 
-/// How far a file was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct FilePosition {
-    /// Bytes read, up to the end of a line.
-    pub bytes: u64,
-    /// Lines read.
-    pub lines: u64,
-}
+pub use position::FilePosition;
 
 /// Why the outbox could not be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -77,20 +71,10 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError`] when the state cannot be read.
     pub fn position(state: &impl StateStore, source: &str) -> Result<FilePosition, OutboxError> {
-        let Some(value) = state.get(&sources_owner(), source.as_bytes())? else {
-            return Ok(FilePosition::default());
-        };
-        let mut reader = Reader::new(value);
-        let version = reader.u8("position version")?;
-        if version != POSITION_VERSION {
-            let found = i64::from(version);
-            let (field, expected) = ("position version", "1");
-            return Err(CodecError::Value { field, at: 0, found, expected }.into());
+        match state.get(&sources_owner(), source.as_bytes())? {
+            Some(value) => Ok(FilePosition::decode(value)?),
+            None => Ok(FilePosition::default()),
         }
-        let position =
-            FilePosition { bytes: reader.u64("bytes read")?, lines: reader.u64("lines read")? };
-        reader.end()?;
-        Ok(position)
     }
 
     /// The offset the next record of a topic will have.
@@ -130,13 +114,8 @@ impl Outbox {
                 self.unacked_bytes = self.unacked_bytes.saturating_add(bytes);
             }
         }
-        let FilePosition { bytes, lines } = position;
-        let mut writer = Writer::new();
-        writer.u8(POSITION_VERSION);
-        writer.u64(bytes);
-        writer.u64(lines);
         let key = Bytes::copy_from_slice(source.as_bytes());
-        self.composer.set(sources_owner(), key, Some(writer.finish()));
+        self.composer.set(sources_owner(), key, Some(position.encode()));
         self.composer.take()
     }
 

@@ -43,7 +43,7 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
         .into_iter()
         .enumerate()
         .map(|(index, follower)| {
-            task::spawn("source", &token, follow(index, follower, lines_tx.clone()))
+            task::spawn("source", &token, follow(index, follower, clock, lines_tx.clone()))
         })
         .collect();
     let (reports_tx, reports) = mpsc::unbounded_channel();
@@ -82,19 +82,16 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
 }
 
 /// Reads a source until the agent stops.
-async fn follow(index: SourceIndex, mut follower: Follower, lines: mpsc::Sender<Lines>) {
+async fn follow(
+    index: SourceIndex,
+    mut follower: Follower,
+    clock: Clock,
+    lines: mpsc::Sender<Lines>,
+) {
     loop {
-        match follower.next().await {
-            Ok(Some(chunk)) => {
-                if lines.send((index, Ok(chunk))).await.is_err() {
-                    return;
-                }
-            }
-            Ok(None) => tokio::time::sleep(start::FOLLOW_INTERVAL).await,
-            Err(error) => {
-                drop(lines.send((index, Err(error))).await);
-                tokio::time::sleep(start::FOLLOW_RETRY).await;
-            }
+        let chunk = follower.next(&clock).await;
+        if lines.send((index, chunk)).await.is_err() {
+            return;
         }
     }
 }

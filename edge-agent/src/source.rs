@@ -1,161 +1,247 @@
 //! Follows files as they grow.
 //!
-//! A line is read once it is complete. A file that is shorter than what was read of it was
-//! replaced, which is said and not read again: its lines would be doubled.
+//! A line is read once it is complete, or its file has a successor. Truncated and rotated files are
+//! recognised by their inode and by the bytes around the position ([`Generation`]), also over a
+//! restart. Two things nobody can see: a file that was truncated and has grown since the last
+//! look, unless other bytes stand where it was read last, and then what it held in between; and a
+//! file that came and went between two looks.
 
-use std::io::{ErrorKind, SeekFrom};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use bytes::{Bytes, BytesMut};
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use bytes::Bytes;
+use headland_event::ByteCount;
+use headland_platform::clock::Clock;
+use headland_platform::task;
+
+/// Which file a position belongs to.
+mod generation;
+/// Bytes on their way to lines.
+mod text;
+/// What to read next.
+mod follow;
 
 use crate::decode::Line;
 use crate::outbox::FilePosition;
-
-/// Most lines handed on at once: a commit of them stays well below its limit.
-const LINES_LIMIT: usize = 1_000;
+use follow::{AtPath, Change, Follow, Opened, Place, Read, Step};
+use generation::FINGERPRINT_BYTES;
+pub use generation::{FileId, Generation};
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 256 << 10;
-
-/// Longest line: a longer one is cut here and becomes dead letters.
-const LINE_BYTES_LIMIT: usize = 4 << 20;
 
 /// Lines of a file, and where the next one starts.
 #[derive(Debug)]
 pub struct Chunk {
     /// The lines.
     pub lines: Vec<Line>,
+    /// The beginning of a line whose rest was truncated before it could be read.
+    pub cut: Option<Line>,
     /// The position after them.
     pub position: FilePosition,
 }
 
-/// A file that cannot be followed.
+/// A file that cannot be followed for now.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FollowError {
-    /// The machine refused to open or read it.
-    #[error("cannot read {path}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the machine said.
-        source: std::io::Error,
-    },
-    /// The file is shorter than what was read of it.
-    #[error(
-        "{path} has {found} bytes, {read} were read: it was replaced; move the old lines back \
-             or give the source another path"
-    )]
-    Shrunk {
-        /// The file.
-        path: PathBuf,
-        /// Its bytes now.
-        found: u64,
-        /// Bytes read of it.
-        read: u64,
-    },
+#[error("cannot read {path}")]
+pub struct FollowError {
+    /// The file.
+    pub path: PathBuf,
+    /// What the machine said.
+    pub source: std::io::Error,
 }
 
 /// One file that is followed.
 #[derive(Debug)]
 pub struct Follower {
+    follow: Follow,
     path: PathBuf,
-    file: Option<File>,
-    position: FilePosition,
-    buffer: BytesMut,
+    file: OpenFile,
 }
 
 impl Follower {
     /// Goes on at `position`; the file may not exist yet.
     #[must_use]
     pub fn new(path: &Path, position: FilePosition) -> Self {
-        Self { path: path.to_owned(), file: None, position, buffer: BytesMut::new() }
+        let file = OpenFile { path: path.to_owned(), file: None };
+        Self { follow: Follow::new(position), path: path.to_owned(), file }
     }
 
-    /// The first line of the file, `None` while it is not complete.
+    /// The next lines, as soon as there are some.
     ///
     /// # Errors
-    /// [`FollowError::Io`].
+    /// [`FollowError`]; called again it waits and tries again.
     ///
     /// # Cancel safety
-    /// Nothing is taken.
-    pub async fn first_line(&self) -> Result<Option<Line>, FollowError> {
-        let mut file = match File::open(&self.path).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(self.failed(source)),
+    /// None: a step under way is lost. Drop the follower with the future.
+    pub async fn next(&mut self, clock: &Clock) -> Result<Chunk, FollowError> {
+        loop {
+            match self.follow.poll_step() {
+                Some(Step::Take(chunk)) => return Ok(chunk),
+                Some(Step::Report(change)) => self.report(change),
+                Some(Step::Open(place)) => {
+                    let position = self.follow.position();
+                    let opened = self.file.run(move |file| file.open(place, position)).await;
+                    let opened = opened.map_err(|source| self.failed(clock, source))?;
+                    self.follow.on_opened(clock.monotonic(), opened);
+                }
+                Some(Step::Read(from)) => {
+                    let read = self.file.run(move |file| file.read(from)).await;
+                    let read = read.map_err(|source| self.failed(clock, source))?;
+                    self.follow.on_read(clock.monotonic(), read);
+                }
+                None => {
+                    if let Some(due) = self.follow.poll_timeout() {
+                        tokio::time::sleep(clock.until(due)).await;
+                    }
+                    self.follow.on_timeout(clock.monotonic());
+                }
+            }
+        }
+    }
+
+    fn report(&self, change: Change) {
+        let path = self.path.display();
+        match change {
+            Change::Rotated => {
+                tracing::info!(%path, "a followed file was rotated; read to its end, next one begun");
+            }
+            Change::Truncated => {
+                tracing::info!(%path, "a followed file was truncated; read again from its start");
+            }
+            Change::Overwritten => tracing::warn!(
+                %path,
+                "a followed file was truncated and has grown since; read again from its start, \
+                 lines it held in between may be missing"
+            ),
+            Change::Exchanged => tracing::warn!(
+                %path,
+                "a followed file was exchanged while the agent was down; read from its start, \
+                 the last lines of the one before may be missing"
+            ),
+        }
+    }
+
+    fn failed(&mut self, clock: &Clock, source: std::io::Error) -> FollowError {
+        self.follow.on_failed(clock.monotonic());
+        FollowError { path: self.path.clone(), source }
+    }
+}
+
+/// The first line of a file, `None` while it is not complete.
+///
+/// # Errors
+/// [`FollowError`].
+pub fn first_line(path: &Path) -> Result<Option<Line>, FollowError> {
+    let failed = |source| FollowError { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed(source)),
+    };
+    let beginning = read_at(&file, ByteCount::default(), CHUNK_BYTES).map_err(failed)?;
+    let line = beginning.split_inclusive(|byte| *byte == b'\n').next();
+    Ok(line
+        .filter(|line| line.ends_with(b"\n"))
+        .map(|line| Line { bytes: Bytes::copy_from_slice(trimmed(line)), number: 1 }))
+}
+
+/// The file that is open, and the path it was found at.
+#[derive(Debug, Default)]
+struct OpenFile {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl OpenFile {
+    /// Works on the file on a thread that may block.
+    async fn run<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> std::io::Result<T> + Send + 'static,
+    ) -> std::io::Result<T> {
+        let mut file = std::mem::take(self);
+        let working = task::spawn_blocking("source", move || {
+            let result = work(&mut file);
+            (file, result)
+        });
+        match working.join().await {
+            Some((file, result)) => {
+                *self = file;
+                result
+            }
+            None => Err(std::io::Error::other("the agent is stopping")),
+        }
+    }
+
+    fn open(&mut self, place: Place, position: FilePosition) -> std::io::Result<Option<Opened>> {
+        self.file = None;
+        let path = match place {
+            Place::Path => Some(self.path.clone()),
+            Place::Renamed(generation) => renamed(&self.path, generation),
         };
-        let mut beginning = vec![0_u8; CHUNK_BYTES];
-        let count = file.read(&mut beginning).await.map_err(|source| self.failed(source))?;
-        let line =
-            beginning.get(..count).and_then(|bytes| bytes.split_inclusive(|b| *b == b'\n').next());
-        Ok(line
-            .filter(|line| line.ends_with(b"\n"))
-            .map(|line| Line { bytes: Bytes::copy_from_slice(trimmed(line)), number: 1 }))
-    }
-
-    /// The next complete lines, `None` when there is none yet.
-    ///
-    /// # Errors
-    /// [`FollowError`].
-    ///
-    /// # Cancel safety
-    /// Bytes read stay in the buffer; lines are only taken when they are returned.
-    pub async fn next(&mut self) -> Result<Option<Chunk>, FollowError> {
-        if !self.buffer.contains(&b'\n') {
-            self.fill().await?;
-        }
-        Ok(self.take_lines())
-    }
-
-    async fn fill(&mut self) -> Result<(), FollowError> {
-        if self.file.is_none() {
-            self.open().await?;
-        }
-        let Some(file) = &mut self.file else { return Ok(()) };
-        self.buffer.reserve(CHUNK_BYTES);
-        let read = file.read_buf(&mut self.buffer).await;
-        read.map(drop).map_err(|source| self.failed(source))
-    }
-
-    async fn open(&mut self) -> Result<(), FollowError> {
-        let mut file = match File::open(&self.path).await {
+        let file = match path.map(File::open).transpose() {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(self.failed(source)),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
         };
-        let found = file.metadata().await.map_err(|source| self.failed(source))?.len();
-        let read = self.position.bytes;
-        if found < read {
-            return Err(FollowError::Shrunk { path: self.path.clone(), found, read });
-        }
-        file.seek(SeekFrom::Start(read)).await.map_err(|source| self.failed(source))?;
+        let Some(file) = file else { return Ok(None) };
+        let found = file.metadata()?;
+        let known = ByteCount::new(position.bytes).as_len().min(FINGERPRINT_BYTES);
+        let before = position.bytes.saturating_sub(u64::try_from(known).unwrap_or(u64::MAX));
+        let head = read_at(&file, ByteCount::default(), known)?;
+        let tail = read_at(&file, ByteCount::new(before), known)?;
+        let id = FileId::new(found.dev(), found.ino());
         self.file = Some(file);
-        Ok(())
+        Ok(Some(Opened { file: id, length: ByteCount::new(found.len()), head, tail }))
     }
 
-    fn take_lines(&mut self) -> Option<Chunk> {
-        let mut lines = Vec::new();
-        while lines.len() < LINES_LIMIT {
-            let end = match self.buffer.iter().position(|byte| *byte == b'\n') {
-                Some(end) => end + 1,
-                None if self.buffer.len() >= LINE_BYTES_LIMIT => self.buffer.len(),
-                None => break,
-            };
-            let bytes = self.buffer.split_to(end).freeze();
-            self.position.bytes += u64::try_from(end).unwrap_or(0);
-            self.position.lines += 1;
-            let kept = trimmed(&bytes).len();
-            lines.push(Line { bytes: bytes.slice(..kept), number: self.position.lines });
+    /// Reads, and looks at what stands at the path only afterwards: what is read before a
+    /// successor is seen may not be all.
+    fn read(&mut self, from: ByteCount) -> std::io::Result<Read> {
+        let Some(file) = &self.file else {
+            return Err(std::io::Error::new(ErrorKind::NotFound, "no file is open"));
+        };
+        let known = ByteCount::new(file.metadata()?.len().saturating_sub(from.get()));
+        let limit = known.as_len().min(FINGERPRINT_BYTES + CHUNK_BYTES);
+        let bytes = read_at(file, from, limit)?;
+        let length = ByteCount::new(file.metadata()?.len());
+        let at_path = std::fs::metadata(&self.path).ok().map(|found| AtPath {
+            file: FileId::new(found.dev(), found.ino()),
+            length: ByteCount::new(found.len()),
+        });
+        Ok(Read { bytes, length, at_path })
+    }
+}
+
+/// The file of a generation under another name in the folder of `path`; none when the folder
+/// cannot be listed.
+fn renamed(path: &Path, generation: Generation) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let entries = std::fs::read_dir(folder.unwrap_or_else(|| Path::new("."))).ok()?;
+    entries.filter_map(Result::ok).find_map(|entry| {
+        let found = entry.metadata().ok()?;
+        let file = FileId::new(found.dev(), found.ino());
+        (found.is_file() && file.has_inode_of(generation)).then(|| entry.path())
+    })
+}
+
+/// Up to `limit` bytes, fewer only at the end of the file.
+fn read_at(file: &File, from: ByteCount, limit: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0_u8; limit];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let at = from.get().saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
+        match file.read_at(rest, at) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        (!lines.is_empty()).then_some(Chunk { lines, position: self.position })
     }
-
-    fn failed(&self, source: std::io::Error) -> FollowError {
-        FollowError::Io { path: self.path.clone(), source }
-    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }
 
 fn trimmed(line: &[u8]) -> &[u8] {
@@ -164,46 +250,4 @@ fn trimmed(line: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    fn texts(chunk: Option<Chunk>) -> Vec<String> {
-        let lines = chunk.map(|chunk| chunk.lines).unwrap_or_default();
-        lines.iter().map(|line| String::from_utf8_lossy(&line.bytes).into_owned()).collect()
-    }
-
-    #[tokio::test]
-    async fn a_line_is_read_once_it_is_complete_and_reading_goes_on_where_it_stopped() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("in.jsonl");
-        let mut follower = Follower::new(&path, FilePosition::default());
-        assert!(follower.next().await.unwrap().is_none());
-
-        let mut file = std::fs::File::create(&path).unwrap();
-        file.write_all(b"one\r\ntw").unwrap();
-        let first = follower.next().await.unwrap().unwrap();
-        let position = first.position;
-        assert!(follower.next().await.unwrap().is_none());
-        file.write_all(b"o\nthree\n").unwrap();
-        let rest = follower.next().await.unwrap();
-        let again = Follower::new(&path, position).next().await.unwrap();
-
-        assert_eq!(texts(Some(first)), ["one"]);
-        assert_eq!(texts(rest), ["two", "three"]);
-        assert_eq!(texts(again), ["two", "three"]);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_was_replaced_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("in.jsonl");
-        std::fs::write(&path, b"one\n").unwrap();
-
-        let position = FilePosition { bytes: 5, lines: 2 };
-        let error = Follower::new(&path, position).next().await.unwrap_err();
-
-        assert!(matches!(error, FollowError::Shrunk { found: 4, read: 5, .. }));
-    }
-}
+mod tests;

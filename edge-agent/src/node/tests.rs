@@ -86,7 +86,7 @@ impl Bench {
     fn feed(&mut self, lines: &[(&str, u64)]) {
         let lines: Vec<Line> = lines.iter().map(|(text, number)| line(text, *number)).collect();
         let last = lines.last().unwrap().number;
-        let position = FilePosition { bytes: last * 10, lines: last };
+        let position = FilePosition { bytes: last * 10, lines: last, generation: None };
         self.node.on_lines(self.now, 0, &lines, position);
         while let Some(output) = self.node.poll_output() {
             if let Output::Commit(composed) = output {
@@ -196,7 +196,7 @@ fn a_restart_goes_on_in_the_file_and_in_the_window() {
     bench.node.on_first_line(0, &line("station,time,pm25", 1));
     bench.feed(&[LATER]);
 
-    assert_eq!(position, Some(FilePosition { bytes: 30, lines: 3 }));
+    assert_eq!(position, Some(FilePosition { bytes: 30, lines: 3, generation: None }));
     assert_eq!(bench.alerts().len(), 1);
     assert_eq!(bench.records("air.readings").len(), 3);
 }

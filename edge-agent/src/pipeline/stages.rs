@@ -96,7 +96,12 @@ impl Stages {
     pub(super) fn on_lines(&mut self, index: SourceIndex, lines: Result<Chunk, FollowError>) {
         let now = self.now();
         match lines {
-            Ok(Chunk { lines, position }) => self.node.on_lines(now, index, &lines, position),
+            Ok(Chunk { lines, cut, position }) => {
+                if let Some(line) = cut {
+                    self.node.on_cut_line(now, index, &line);
+                }
+                self.node.on_lines(now, index, &lines, position);
+            }
             Err(error) => {
                 tracing::error!(error = with_causes(&error), "a source cannot be read");
             }

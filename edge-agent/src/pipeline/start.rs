@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use headland_detection::{Program, SqlError};
 use headland_event::{ByteCount, CommitNumber, HubName, NameError};
@@ -22,13 +21,7 @@ use crate::connection::HubAddress;
 use crate::decode::SourceDecoder;
 use crate::node::{Node, StartError};
 use crate::outbox::FilePosition;
-use crate::source::{FollowError, Follower};
-
-/// How often a file without news is looked at: well below what a person or a rule waits for.
-pub(super) const FOLLOW_INTERVAL: Duration = Duration::from_millis(5);
-
-/// How long to wait after a file could not be read.
-pub(super) const FOLLOW_RETRY: Duration = Duration::from_secs(1);
+use crate::source::{self, FollowError, Follower};
 
 /// Bytes of the journal replayed at once.
 const REPLAY_BYTES: ByteCount = ByteCount::mebibytes(4);
@@ -137,7 +130,7 @@ pub(super) async fn start(config: &Loaded<AgentConfig>, _clock: &Clock) -> Resul
     let mut node = Node::new(agent, hub_identity, program, store.incarnation(), log, entropy()?)
         .map_err(Box::new)?;
     replay(&mut node, &reader)?;
-    let followers = followers(agent, &mut node).await?;
+    let followers = followers(agent, &mut node)?;
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let tls = TlsConfigs { server: None, client: Some(identity.client().as_ref().clone()) };
     let endpoint = Endpoint::bind(any, tls, Windows::agent())?;
@@ -190,17 +183,16 @@ fn replay(node: &mut Node, reader: &JournalReader<DiskFile>) -> Result<(), RunEr
 }
 
 /// Followers that go on where the log says; a file that was begun gives its first line again.
-async fn followers(agent: &AgentConfig, node: &mut Node) -> Result<Vec<Follower>, RunError> {
+fn followers(agent: &AgentConfig, node: &mut Node) -> Result<Vec<Follower>, RunError> {
     let mut followers = Vec::new();
     for (index, source) in agent.sources.iter().enumerate() {
         let position = node.source_position(index).unwrap_or_default();
-        let follower = Follower::new(&source.path.resolved, position);
         if position != FilePosition::default()
-            && let Some(line) = follower.first_line().await?
+            && let Some(line) = source::first_line(&source.path.resolved)?
         {
             node.on_first_line(index, &line);
         }
-        followers.push(follower);
+        followers.push(Follower::new(&source.path.resolved, position));
     }
     Ok(followers)
 }

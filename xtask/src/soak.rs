@@ -4,6 +4,8 @@
 mod seeds;
 /// The README's commands on a bare Debian.
 mod fresh_machine;
+/// What the storage engine promises, by `storage-proof`.
+mod storage;
 
 use std::process::Command;
 
@@ -24,11 +26,13 @@ struct Soak {
 struct Measured {
     /// Whether what the project promises held.
     is_green: bool,
+    /// What else the figures depend on: an object, or null.
+    conditions: Value,
     /// What was measured, with units in the names.
     result: Value,
 }
 
-const SOAKS: [Soak; 2] = [
+const SOAKS: [Soak; 4] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -38,6 +42,16 @@ const SOAKS: [Soak; 2] = [
         name: "fresh-machine",
         what: "the README's commands on a bare Debian 12: time and disk (needs root, debootstrap)",
         run: fresh_machine::run,
+    },
+    Soak {
+        name: "storage-speed",
+        what: "the journal side by side with a bare file; --directory D says on which disk",
+        run: storage::speed,
+    },
+    Soak {
+        name: "storage-kill",
+        what: "200 kill -9 of a writer at random moments, or --kills N",
+        run: storage::kill,
     },
 ];
 
@@ -70,12 +84,16 @@ fn report(
     git.args(["describe", "--always", "--dirty"]).current_dir(workspace.root());
     let commit = step::capture(&mut git)?;
     let date = step::capture(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]))?;
+    let mut conditions = conditions()?;
+    if let (Some(all), Value::Object(own)) = (conditions.as_object_mut(), &measured.conditions) {
+        all.extend(own.clone());
+    }
     Ok(json!({
         "name": name,
         "commit": commit.trim(),
         "date": date.trim(),
         "command": format!("cargo xtask soak {}", arguments.join(" ")),
-        "conditions": conditions()?,
+        "conditions": conditions,
         "result": measured.result,
     }))
 }
@@ -85,7 +103,18 @@ fn conditions() -> Result<Value> {
     let cores = std::thread::available_parallelism().context("cannot count the cores")?;
     let system = step::capture(Command::new("uname").arg("-srm"))?;
     let rustc = step::capture(Command::new("rustc").arg("--version"))?;
-    Ok(json!({ "cores": cores.get(), "system": system.trim(), "rustc": rustc.trim() }))
+    Ok(json!({
+        "cores": cores.get(),
+        "system": system.trim(),
+        "rustc": rustc.trim(),
+        "load_average_at_the_end": load_average()?,
+    }))
+}
+
+/// The load of the last 1, 5 and 15 minutes: figures of a busy machine are worth less.
+fn load_average() -> Result<String> {
+    let table = std::fs::read_to_string("/proc/loadavg").context("cannot read the load")?;
+    Ok(table.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
 }
 
 #[expect(clippy::print_stdout, reason = "the report is this command's output")]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Measured, option};
 use crate::step;
@@ -43,7 +43,7 @@ pub(super) fn run(workspace: &Workspace, arguments: &[String]) -> Result<Measure
         result.insert(format!("{name}_seconds"), json!(outcome.took.as_secs()));
         result.insert(format!("{name}_target_mebibytes"), json!(root.target_mebibytes()?));
     }
-    Ok(Measured { is_green, result: result.into() })
+    Ok(Measured { is_green, conditions: Value::Null, result: result.into() })
 }
 
 /// A root folder with mounts in it; dropping it undoes both.

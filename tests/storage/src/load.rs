@@ -1,0 +1,143 @@
+//! Commits that are known from their number alone, so that a checker needs no copy of them.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use headland_event::{
+    Batch, Dot, Entry, EventTime, Incarnation, Offset, PartitionIndex, Random, Record,
+    SeededRandom, Sequence, StreamId, TopicName, TopicPartition,
+};
+use headland_storage::{Commit, LogReader, StateChange, StateOwner};
+
+/// Partitions that the load writes to.
+const PARTITIONS: u64 = 8;
+/// Keys of the state that the load changes, besides the one that every commit sets.
+const KEYS: u64 = 200;
+/// Key of the state that every commit sets to its own number.
+const LAST_KEY: &[u8] = b"last";
+
+/// Where each partition ends.
+pub(crate) type Ends = BTreeMap<TopicPartition, Offset>;
+
+/// The load with one seed: commit `n` of two loads is the same exactly if their seeds are.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    seed: u64,
+    topic: TopicName,
+    owner: StateOwner,
+}
+
+impl Load {
+    pub(crate) fn new(seed: u64) -> Result<Self> {
+        let topic = TopicName::new("proof.events").context("a valid name")?;
+        let owner = StateOwner::new("proof").context("a valid name")?;
+        Ok(Self { seed, topic, owner })
+    }
+
+    /// The owner of all the state that the load changes.
+    pub(crate) const fn owner(&self) -> &StateOwner {
+        &self.owner
+    }
+
+    /// Where a log ends that holds nothing but this load.
+    pub(crate) fn ends(&self, reader: &impl LogReader) -> Ends {
+        let partitions = (0..PARTITIONS).map(|index| self.partition(index));
+        partitions.map(|partition| (partition.clone(), reader.end(&partition))).collect()
+    }
+
+    /// The commit with this number, and moves the ends past it.
+    ///
+    /// One to four entries of one to twenty records, each fiftieth batch with one record larger
+    /// than a block of the journal; up to four changes of state and the one every commit makes.
+    pub(crate) fn commit(&self, number: u64, ends: &mut Ends) -> Result<Commit> {
+        let mut random = SeededRandom::new(self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let entries = (0..=random.below(4))
+            .map(|_| {
+                let partition = self.partition(random.below(PARTITIONS));
+                let base = ends.entry(partition.clone()).or_default();
+                let entry = entry(*base, number, &mut random)?;
+                *base = entry.end();
+                Ok((partition, entry))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut state: Vec<StateChange> =
+            (0..random.below(5)).map(|_| self.change(number, &mut random)).collect();
+        state.push(self.set(Bytes::from_static(LAST_KEY), number));
+        Ok(Commit { entries, state })
+    }
+
+    fn partition(&self, index: u64) -> TopicPartition {
+        let index = PartitionIndex::new(u32::try_from(index).unwrap_or(u32::MAX));
+        TopicPartition::new(self.topic.clone(), index)
+    }
+
+    fn change(&self, number: u64, random: &mut SeededRandom) -> StateChange {
+        let key = Bytes::from(format!("key-{}", random.below(KEYS)));
+        if random.below(4) == 0 {
+            return StateChange { owner: self.owner.clone(), key, value: None };
+        }
+        self.set(key, number)
+    }
+
+    fn set(&self, key: Bytes, number: u64) -> StateChange {
+        let value = Some(Bytes::from(format!("set by commit {number}")));
+        StateChange { owner: self.owner.clone(), key, value }
+    }
+}
+
+fn entry(base: Offset, number: u64, random: &mut SeededRandom) -> Result<Entry> {
+    let is_large = random.below(50) == 0;
+    let records: Vec<Record> = (0..=random.below(20))
+        .map(|index| {
+            let size = if is_large && index == 0 { 100_000 } else { 20 + random.below(400) };
+            record(number, size, random)
+        })
+        .collect();
+    let (incarnation, sequence) = (Incarnation::new(1, 1), Sequence::new(base.get() + 1));
+    let dot = Dot { stream: StreamId::new([7; 16]), incarnation, sequence };
+    Ok(Entry { base, dot, stamp: None, batch: Batch::encode(&records)? })
+}
+
+fn record(number: u64, size: u64, random: &mut SeededRandom) -> Record {
+    let time = EventTime::from_millis(i64::try_from(number).unwrap_or(i64::MAX));
+    let mut value = Vec::new();
+    for _ in 0..size.div_ceil(8) {
+        value.extend_from_slice(&random.next_u64().to_be_bytes());
+    }
+    Record::new(time, number.to_string(), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_follows_from_seed_number_and_ends() {
+        let commit = |seed: u64, number: u64| {
+            Load::new(seed).unwrap().commit(number, &mut Ends::new()).unwrap()
+        };
+
+        assert_eq!(commit(1, 5), commit(1, 5));
+        assert_ne!(commit(1, 5), commit(1, 6));
+        assert_ne!(commit(1, 5), commit(2, 5));
+    }
+
+    #[test]
+    fn entries_of_a_partition_follow_each_other() {
+        let load = Load::new(3).unwrap();
+        let mut ends = Ends::new();
+        let mut expected = Ends::new();
+
+        for number in 1..200 {
+            for (partition, entry) in load.commit(number, &mut ends).unwrap().entries {
+                let end = expected.entry(partition).or_default();
+                assert_eq!(entry.base, *end);
+                *end = entry.end();
+            }
+        }
+
+        assert_eq!(ends, expected);
+        assert_eq!(ends.len(), 8);
+    }
+}

@@ -1,0 +1,180 @@
+//! Rounds of appends, in turns, and what their medians say.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::bare::{BareFile, Growth};
+use super::batches::{Shape, Spread};
+use super::store::{Encoding, Journal};
+use crate::arguments::Arguments;
+use crate::gauge::{self, Resident, Written, float, median};
+use crate::report::Report;
+
+/// Least share of the bare file's rate, by records of an append.
+const SHARE_AT_1: f64 = 0.7;
+const SHARE_FROM_100: f64 = 0.8;
+/// Most processor time of a record in appends of 1,000 encoded before.
+const CPU_MICROS_PER_RECORD: f64 = 0.4;
+/// Most bytes written for a byte of records in appends of 100 and more.
+const WRITTEN_PER_BYTE: f64 = 1.1;
+
+/// What records are appended to.
+pub(super) trait Subject {
+    /// Makes append number `number` durable; returns its bytes of records.
+    fn append(&mut self, number: u64) -> Result<u64>;
+
+    /// Takes away what was written.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// Who is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Bare(Growth),
+    Store(Encoding),
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [
+        Self::Bare(Growth::Written),
+        Self::Bare(Growth::Allocated),
+        Self::Store(Encoding::Before),
+        Self::Store(Encoding::Within),
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Bare(Growth::Written) => "bare_file",
+            Self::Bare(Growth::Allocated) => "bare_file_allocated_ahead",
+            Self::Store(Encoding::Before) => "store",
+            Self::Store(Encoding::Within) => "store_and_encoding",
+        }
+    }
+
+    fn create(self, directory: &Path, shape: Shape) -> Result<Box<dyn Subject>> {
+        Ok(match self {
+            Self::Bare(growth) => Box::new(BareFile::create(directory, shape, growth)?),
+            Self::Store(encoding) => Box::new(Journal::create(directory, shape, encoding)?),
+        })
+    }
+}
+
+/// Medians over the rounds of one kind and shape.
+#[derive(Debug, Default)]
+struct Samples {
+    records_per_second: Vec<f64>,
+    cpu_micros_per_record: Vec<f64>,
+    written_per_byte: Vec<f64>,
+    pages_per_byte: Vec<f64>,
+}
+
+/// Measures every shape and compares.
+pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
+    let directory = arguments.take_path("directory")?;
+    let rounds: usize = arguments.take("rounds", 5)?;
+    let each = Duration::from_millis(arguments.take("millis", 1_000)?);
+    arguments.finish()?;
+    std::fs::create_dir_all(&directory).context("cannot create the directory")?;
+    let (mut is_green, mut rows) = (true, Vec::new());
+    for shape in Shape::ALL {
+        let samples = sample(&directory, shape, rounds, each)?;
+        let (row, is_met) = row(shape, &samples);
+        eprintln!("{row}");
+        is_green &= is_met;
+        rows.push(row);
+    }
+    let Resident { now, peak } = Resident::of_this()?;
+    let result = json!({
+        "record_bytes": 200,
+        "barrier": "one fdatasync an append",
+        "rounds": rounds,
+        "millis_each": each.as_millis(),
+        "appends": rows,
+        "resident_bytes": now,
+        "resident_peak_bytes": peak,
+    });
+    Ok(Report { is_green, result })
+}
+
+/// Measures all kinds in turns; each round starts with another of them.
+fn sample(
+    directory: &Path,
+    shape: Shape,
+    rounds: usize,
+    each: Duration,
+) -> Result<[(Kind, Samples); 4]> {
+    let mut all = Kind::ALL.map(|kind| (kind, Samples::default()));
+    for round in 0..rounds {
+        all.rotate_left(round % 2 + 1);
+        for (kind, samples) in &mut all {
+            samples.add(shape, kind.create(directory, shape)?, each)?;
+        }
+    }
+    Ok(all)
+}
+
+impl Samples {
+    fn add(&mut self, shape: Shape, mut subject: Box<dyn Subject>, each: Duration) -> Result<()> {
+        // The first append pays for the file; a journal goes on for hours after it.
+        subject.append(0)?;
+        let (written, cpu, start) = (Written::by_this()?, gauge::cpu(), gauge::now());
+        let (mut appends, mut bytes) = (0, 0);
+        while gauge::now() - start < each {
+            appends += 1;
+            bytes += subject.append(appends)?;
+        }
+        let (took, cpu) = (gauge::now() - start, gauge::cpu() - cpu);
+        let written = Written::by_this()?.since(written);
+        let records = float(appends * u64::try_from(shape.records)?);
+        self.records_per_second.push(records / took.as_secs_f64());
+        self.cpu_micros_per_record.push(cpu.as_secs_f64() * 1e6 / records);
+        self.written_per_byte.push(float(written.calls) / float(bytes));
+        self.pages_per_byte.push(float(written.pages) / float(bytes));
+        subject.finish()
+    }
+
+    fn report(&self) -> Value {
+        json!({
+            "records_per_second": median(&self.records_per_second).round(),
+            "cpu_micros_per_record": rounded(median(&self.cpu_micros_per_record)),
+            "written_per_record_byte": rounded(median(&self.written_per_byte)),
+            "pages_written_per_record_byte": rounded(median(&self.pages_per_byte)),
+        })
+    }
+}
+
+/// Three decimals: nothing here is known better.
+fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+/// One shape's figures and bars; whether all bars are met.
+fn row(shape: Shape, samples: &[(Kind, Samples); 4]) -> (Value, bool) {
+    let of = |wanted: Kind| samples.iter().find(|(kind, _)| *kind == wanted).map(|(_, s)| s);
+    let rate = |kind| of(kind).map_or(0.0, |samples| median(&samples.records_per_second));
+    let bare = rate(Kind::Bare(Growth::Written)).max(rate(Kind::Bare(Growth::Allocated)));
+    let store = Kind::Store(Encoding::Before);
+    let share = rate(store) / bare;
+    let least = if shape.records == 1 { SHARE_AT_1 } else { SHARE_FROM_100 };
+    let cpu = of(store).map_or(0.0, |samples| median(&samples.cpu_micros_per_record));
+    let written = of(store).map_or(0.0, |samples| median(&samples.written_per_byte));
+    let is_met = share >= least
+        && (shape.records < 1_000 || cpu <= CPU_MICROS_PER_RECORD)
+        && (shape.records < 100 || written <= WRITTEN_PER_BYTE);
+    let mut row = json!({
+        "records_an_append": shape.records,
+        "partitions": match shape.spread { Spread::One => 1, Spread::Eight => 8 },
+        "share_of_the_faster_bare_file": rounded(share),
+        "share_at_least": least,
+        "is_met": is_met,
+    });
+    for (kind, samples) in samples {
+        if let Some(object) = row.as_object_mut() {
+            object.insert(kind.name().to_owned(), samples.report());
+        }
+    }
+    (row, is_met)
+}

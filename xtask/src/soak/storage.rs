@@ -1,0 +1,75 @@
+//! What the storage engine promises: `storage-proof` built for release, at full size.
+//!
+//! It runs below the target folder, or where `--directory` says; what it writes is taken away
+//! again, except a journal that shows a failure.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::{Measured, load_average};
+use crate::step;
+use crate::workspace::Workspace;
+
+const PACKAGE: &str = "headland-storage-proof";
+const BINARY: &str = "storage-proof";
+
+/// The journal side by side with a bare file.
+pub(super) fn speed(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    prove(workspace, "speed", arguments)
+}
+
+/// `kill -9` at random moments.
+pub(super) fn kill(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    prove(workspace, "kill", arguments)
+}
+
+/// Builds the binary, runs one of its commands and takes over what it found.
+fn prove(workspace: &Workspace, command: &str, arguments: &[String]) -> Result<Measured> {
+    let binary = build(workspace)?;
+    let (directory, rest) = directory(workspace, arguments)?;
+    let folder = directory.join(format!("{BINARY}-{command}"));
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    let conditions = json!({
+        "load_average_at_the_start": load_average()?,
+        "file_system": file_system(&folder)?,
+    });
+    let mut proof = Command::new(binary);
+    proof.arg(command).arg("--directory").arg(&folder).args(rest);
+    let output = proof.stderr(Stdio::inherit()).output().context("cannot run the proof")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let result: Value = serde_json::from_str(said.trim())
+        .with_context(|| format!("{BINARY} {command} ended with {}", output.status))?;
+    Ok(Measured { is_green: output.status.success(), conditions, result })
+}
+
+fn build(workspace: &Workspace) -> Result<PathBuf> {
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--release", "--locked", "--package", PACKAGE]);
+    let outcome = step::run("build of the proof (release)", &mut cargo)?;
+    if !outcome.is_success {
+        bail!("the build failed; the messages above say where");
+    }
+    Ok(workspace.target_directory()?.join("release").join(BINARY))
+}
+
+/// Where to write, and the other arguments.
+fn directory<'a>(
+    workspace: &Workspace,
+    arguments: &'a [String],
+) -> Result<(PathBuf, &'a [String])> {
+    match arguments {
+        [option, value, rest @ ..] if option == "--directory" => Ok((PathBuf::from(value), rest)),
+        rest => Ok((workspace.target_directory()?, rest)),
+    }
+}
+
+/// Type and options of the file system that a folder lies in.
+fn file_system(folder: &Path) -> Result<String> {
+    let mut findmnt = Command::new("findmnt");
+    findmnt.args(["--noheadings", "--output", "FSTYPE,OPTIONS", "--target"]).arg(folder);
+    Ok(step::capture(&mut findmnt)?.split_whitespace().collect::<Vec<_>>().join(" "))
+}

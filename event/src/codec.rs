@@ -7,6 +7,9 @@ use bytes::Bytes;
 
 use crate::id::{Incarnation, StreamId};
 
+/// 64 bits, seven to a byte.
+const VARINT_BYTES_LIMIT: usize = 10;
+
 /// Bytes that do not hold what their layout says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -59,9 +62,12 @@ macro_rules! read_int {
         /// # Errors
         /// [`CodecError::Short`] when fewer bytes are left.
         pub fn $name(&mut self, field: &'static str) -> Result<$type, CodecError> {
-            let mut raw = [0_u8; $width];
-            raw.copy_from_slice(&self.take(field, $width)?);
-            Ok(<$type>::from_be_bytes(raw))
+            let Some((raw, _)) = self.rest().split_first_chunk::<$width>() else {
+                return Err(self.short(field, $width));
+            };
+            let value = <$type>::from_be_bytes(*raw);
+            self.at += $width;
+            Ok(value)
         }
     };
 }
@@ -82,7 +88,16 @@ impl Reader {
     /// How many bytes are left.
     #[must_use]
     pub fn remaining(&self) -> usize {
-        self.bytes.len()
+        self.rest().len()
+    }
+
+    fn rest(&self) -> &[u8] {
+        debug_assert!(self.at <= self.bytes.len(), "the position stays within the input");
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    fn short(&self, field: &'static str, needed: usize) -> CodecError {
+        CodecError::Short { field, at: self.at, needed, left: self.remaining() }
     }
 
     /// Takes `count` bytes without copying them.
@@ -90,12 +105,12 @@ impl Reader {
     /// # Errors
     /// [`CodecError::Short`] when fewer are left.
     pub fn take(&mut self, field: &'static str, count: usize) -> Result<Bytes, CodecError> {
-        let left = self.bytes.len();
-        if count > left {
-            return Err(CodecError::Short { field, at: self.at, needed: count, left });
+        if count > self.remaining() {
+            return Err(self.short(field, count));
         }
+        let taken = self.bytes.slice(self.at..self.at + count);
         self.at += count;
-        Ok(self.bytes.split_to(count))
+        Ok(taken)
     }
 
     read_int!(u8, u8, 1);
@@ -154,17 +169,9 @@ impl Reader {
     /// # Errors
     /// [`CodecError`] when bytes are missing or more than ten bytes carry on.
     pub fn varint(&mut self, field: &'static str) -> Result<i64, CodecError> {
-        let at = self.at;
-        let mut raw = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.u8(field)?;
-            raw |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                let magnitude = i64::from_ne_bytes((raw >> 1).to_ne_bytes());
-                return Ok(if raw & 1 == 0 { magnitude } else { !magnitude });
-            }
-        }
-        Err(CodecError::Value { field, at, found: -1, expected: "at most ten bytes" })
+        let (value, length) = read_varint(self.rest(), field, self.at)?;
+        self.at += length;
+        Ok(value)
     }
 
     /// Reads a stream's id.
@@ -208,12 +215,43 @@ impl Reader {
     /// # Errors
     /// [`CodecError::Trailing`] when bytes follow.
     pub fn end(&self) -> Result<(), CodecError> {
-        if self.bytes.is_empty() {
-            Ok(())
-        } else {
-            Err(CodecError::Trailing { at: self.at, left: self.bytes.len() })
+        match self.remaining() {
+            0 => Ok(()),
+            left => Err(CodecError::Trailing { at: self.at, left }),
         }
     }
+}
+
+/// Reads the zig-zag integer at the start of `bytes`, which stand at `at`; says how long it is.
+pub(crate) fn read_varint(
+    bytes: &[u8],
+    field: &'static str,
+    at: usize,
+) -> Result<(i64, usize), CodecError> {
+    let mut raw = 0_u64;
+    for (index, byte) in bytes.iter().take(VARINT_BYTES_LIMIT).enumerate() {
+        raw |= u64::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            let magnitude = (raw >> 1).cast_signed();
+            return Ok((if raw & 1 == 0 { magnitude } else { !magnitude }, index + 1));
+        }
+    }
+    match bytes.len() {
+        VARINT_BYTES_LIMIT.. => {
+            Err(CodecError::Value { field, at, found: -1, expected: "at most ten bytes" })
+        }
+        length => Err(CodecError::Short { field, at: at + length, needed: 1, left: 0 }),
+    }
+}
+
+/// How many bytes [`Writer::varint`] takes for `value`, 1 to 10.
+pub(crate) const fn varint_len(value: i64) -> usize {
+    let bits = u64::BITS - (zigzag(value) | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
 /// Writes a layout front to back. Integers are big-endian.
@@ -236,6 +274,12 @@ impl Writer {
     #[must_use]
     pub const fn new() -> Self {
         Self { bytes: Vec::new() }
+    }
+
+    /// Starts with nothing written and room for `bytes` bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes) }
     }
 
     write_int!(u8, u8);
@@ -269,7 +313,7 @@ impl Writer {
 
     /// Writes a zig-zag variable-length integer, protobuf's and Kafka's.
     pub fn varint(&mut self, value: i64) {
-        let mut raw = u64::from_ne_bytes(((value << 1) ^ (value >> 63)).to_ne_bytes());
+        let mut raw = zigzag(value);
         loop {
             let [low, ..] = raw.to_le_bytes();
             raw >>= 7;
@@ -330,6 +374,11 @@ impl Writer {
         &mut self.bytes
     }
 
+    /// The bytes written, to go on with.
+    pub(crate) fn into_vec(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The bytes written.
     #[must_use]
     pub fn finish(self) -> Bytes {
@@ -380,11 +429,44 @@ mod tests {
         assert_eq!(writer.as_slice(), [1]);
     }
 
+    #[test]
+    fn a_varint_of_ten_bytes_fits_and_one_that_carries_on_does_not() {
+        let longest = |last: u8| {
+            let mut bytes = vec![0xff; 9];
+            bytes.extend([last, 0]);
+            Reader::new(Bytes::from(bytes)).varint("delta")
+        };
+
+        assert_eq!(longest(0x01), Ok(i64::MIN));
+        assert_eq!(
+            longest(0x81),
+            Err(CodecError::Value {
+                field: "delta",
+                at: 0,
+                found: -1,
+                expected: "at most ten bytes"
+            })
+        );
+    }
+
+    #[test]
+    fn a_varint_that_ends_early_says_where() {
+        let mut reader = Reader::new(Bytes::from_static(&[7, 0x80, 0x80]));
+        reader.u8("version").unwrap();
+
+        assert_eq!(
+            reader.varint("delta"),
+            Err(CodecError::Short { field: "delta", at: 3, needed: 1, left: 0 })
+        );
+    }
+
     proptest! {
         #[test]
-        fn decode_of_encode_is_the_same_varint(value in any::<i64>()) {
+        fn decode_of_encode_is_the_same_varint(value in any::<i64>(), shift in 0..64_u32) {
+            let value = value >> shift;
             let mut writer = Writer::new();
             writer.varint(value);
+            prop_assert_eq!(writer.len(), varint_len(value));
 
             let mut reader = Reader::new(writer.finish());
             prop_assert_eq!(reader.varint("value"), Ok(value));

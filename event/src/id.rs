@@ -194,6 +194,11 @@ number!(
     u64
 );
 number!(
+    /// How far a record's offset is past the base offset of its batch, from 0.
+    OffsetDelta,
+    u32
+);
+number!(
     /// Position of a record in its stream and incarnation, contiguous from 1.
     Sequence,
     u64
@@ -217,6 +222,18 @@ counted!(Offset);
 counted!(Sequence);
 counted!(CommitNumber);
 counted!(ChannelEpoch);
+
+impl Offset {
+    /// Offset of the record at `delta` in a batch whose base offset is this one.
+    ///
+    /// # Panics
+    /// When the sum leaves 64 bits, which no log can reach.
+    #[must_use]
+    pub const fn at(self, delta: OffsetDelta) -> Self {
+        // A lossless widening; `u64::from` is not const.
+        self.after(delta.0 as u64)
+    }
+}
 
 /// 128-bit random id of a stream: one partition of one topic as its first durable writer wrote it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -49,13 +49,13 @@ pub mod topic;
 pub mod alert;
 
 pub use alert::{Alert, AlertId, AlertState, Severity};
-pub use batch::{Batch, BatchError};
+pub use batch::{Batch, BatchError, Codec};
 pub use clock::{Actor, VectorClock};
 pub use entry::{Entry, Stamp, VerdictAt};
 pub use hlc::{Hlc, HlcClock};
 pub use id::{
     AgentName, ChannelEpoch, ChannelId, CommitNumber, Dot, HubName, Incarnation, NameError, Offset,
-    PartitionIndex, RegionId, Sequence, StreamId, TopicName, TopicPartition,
+    OffsetDelta, PartitionIndex, RegionId, Sequence, StreamId, TopicName, TopicPartition,
 };
 pub use keymap::{KeyMap, KeySet};
 pub use progress::{EventClock, Promise, Verdict};

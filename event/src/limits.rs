@@ -8,6 +8,9 @@ pub const RECORD_BYTES_LIMIT: ByteCount = ByteCount::mebibytes(1);
 /// Largest payload of a batch: encoded it fits one wire frame with room for its dot and stamp.
 pub const BATCH_BYTES_LIMIT: ByteCount = ByteCount::mebibytes(1);
 
+/// Most bytes of a batch's records once decompressed; a small batch that holds more is an attack.
+pub const DECOMPRESSED_BYTES_LIMIT: ByteCount = ByteCount::mebibytes(8);
+
 /// Most records in a batch: verdicts and acknowledgements are per batch, so this bounds both.
 pub const BATCH_RECORDS_LIMIT: usize = 10_000;
 

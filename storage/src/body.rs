@@ -20,8 +20,11 @@ use crate::group::byte_count;
 use crate::points::EntryPlace;
 
 const CRC_LEN: usize = 4;
-const PART_HEADER_LEN: usize = 8;
+/// Bytes before a part's content.
+pub(crate) const PART_HEADER_LEN: usize = 8;
 const PART_HEADER_LEN_U32: u32 = 8;
+/// How many times its own size a slice of a read buffer may keep in memory; above it is copied.
+const PINNED_RATIO: usize = 4;
 const ABSENT: u8 = 0;
 const PRESENT: u8 = 1;
 
@@ -30,6 +33,13 @@ const PRESENT: u8 = 1;
 pub(crate) enum Wanted<'a> {
     Every,
     Of(&'a TopicPartition),
+}
+
+/// An entry or a change of state: what a part holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Part {
+    Entry(TopicPartition, Entry),
+    Change(StateChange),
 }
 
 /// Appends the body of a commit.
@@ -45,16 +55,28 @@ pub(crate) fn write(writer: &mut Writer, commit: &Commit) {
 
 /// Reads the entries that are wanted and every change of state, and checks every part's CRC.
 pub(crate) fn read(header: &FrameHeader, body: Bytes, wanted: Wanted<'_>) -> Result<Commit, Fault> {
+    let buffer_len = body.len();
+    read_from(header, body, buffer_len, wanted)
+}
+
+/// As [`read`], where the body shares a buffer of `buffer_len` bytes: what is small beside it is
+/// copied out, so that nobody who keeps a key of ten bytes keeps the buffer.
+pub(crate) fn read_from(
+    header: &FrameHeader,
+    body: Bytes,
+    buffer_len: usize,
+    wanted: Wanted<'_>,
+) -> Result<Commit, Fault> {
     debug_assert!(header.length == body.len(), "the body is as long as its header says");
     let mut reader = Reader::new(body);
     let mut commit = Commit::default();
     for _ in 0..header.entries {
-        let mut part = read_part("entry", &mut reader)?;
-        commit.entries.extend(read_entry(&mut part, wanted)?);
+        let part = read_part("entry", &mut reader)?;
+        commit.entries.extend(read_entry(part, buffer_len, wanted)?);
     }
     for _ in 0..header.changes {
-        let mut part = read_part("state change", &mut reader)?;
-        commit.state.push(read_change(&mut part)?);
+        let part = read_part("state change", &mut reader)?;
+        commit.state.push(read_change(part, buffer_len)?);
     }
     reader.end()?;
     Ok(commit)
@@ -77,6 +99,41 @@ pub(crate) fn places(
         part += u64::from(length);
         Some(place)
     })
+}
+
+/// What the content of every entry of a partition begins with, and no other entry's.
+pub(crate) fn prefix_of(partition: &TopicPartition) -> Bytes {
+    let TopicPartition { topic, partition } = partition;
+    let mut writer = Writer::new();
+    writer.name(topic.as_str());
+    writer.u32(partition.get());
+    writer.finish()
+}
+
+/// Reads one whole part, checked, that holds an entry of `partition`; `None` for another's.
+pub(crate) fn read_entry_of(
+    partition: &TopicPartition,
+    part: Bytes,
+    buffer_len: usize,
+) -> Result<Option<Entry>, Fault> {
+    let mut reader = Reader::new(part);
+    let content = read_part("entry", &mut reader)?;
+    reader.end()?;
+    Ok(read_entry(content, buffer_len, Wanted::Of(partition))?.map(|(_, entry)| entry))
+}
+
+/// Reads one whole part, checked, of a kind that nobody told.
+///
+/// The layouts cannot be mistaken for each other except by intent: an entry ends in a batch with a
+/// checksum and a magic number of its own.
+pub(crate) fn read_any(part: Bytes, buffer_len: usize) -> Result<Part, Fault> {
+    let mut reader = Reader::new(part);
+    let content = read_part("part", &mut reader)?;
+    reader.end()?;
+    match read_entry(content.clone(), buffer_len, Wanted::Every) {
+        Ok(Some((partition, entry))) => Ok(Part::Entry(partition, entry)),
+        Ok(None) | Err(_) => read_change(content, buffer_len).map(Part::Change),
+    }
 }
 
 fn write_part(writer: &mut Writer, content: impl FnOnce(&mut Writer)) {
@@ -132,9 +189,11 @@ fn write_entry(writer: &mut Writer, partition: &TopicPartition, entry: &Entry) {
 }
 
 fn read_entry(
-    reader: &mut Reader,
+    mut reader: Reader,
+    buffer_len: usize,
     wanted: Wanted<'_>,
 ) -> Result<Option<(TopicPartition, Entry)>, Fault> {
+    let reader = &mut reader;
     let topic = reader.name("topic")?;
     let partition = PartitionIndex::new(reader.u32("partition")?);
     let partition = TopicPartition::new(topic, partition);
@@ -149,8 +208,9 @@ fn read_entry(
         sequence: Sequence::new(reader.u64("sequence")?),
     };
     let stamp = if read_presence("stamp", reader)? { Some(Stamp::read(reader)?) } else { None };
-    let batch = Batch::decode(reader.bytes("batch", reader.remaining())?)?;
+    let batch = reader.bytes("batch", reader.remaining())?;
     reader.end()?;
+    let batch = Batch::decode(unpinned(batch, buffer_len))?;
     Ok(Some((partition, Entry { base, dot, stamp, batch })))
 }
 
@@ -167,7 +227,8 @@ fn write_change(writer: &mut Writer, change: &StateChange) {
     }
 }
 
-fn read_change(reader: &mut Reader) -> Result<StateChange, Fault> {
+fn read_change(mut reader: Reader, buffer_len: usize) -> Result<StateChange, Fault> {
+    let reader = &mut reader;
     let owner = reader.name("state owner")?;
     let key = reader.bytes("state key", reader.remaining())?;
     let value = if read_presence("state value", reader)? {
@@ -176,7 +237,17 @@ fn read_change(reader: &mut Reader) -> Result<StateChange, Fault> {
         None
     };
     reader.end()?;
-    Ok(StateChange { owner, key, value })
+    let value = value.map(|value| unpinned(value, buffer_len));
+    Ok(StateChange { owner, key: unpinned(key, buffer_len), value })
+}
+
+/// Bytes that keep at most [`PINNED_RATIO`] times their own size in memory.
+fn unpinned(bytes: Bytes, buffer_len: usize) -> Bytes {
+    if bytes.len().saturating_mul(PINNED_RATIO) < buffer_len {
+        Bytes::copy_from_slice(&bytes)
+    } else {
+        bytes
+    }
 }
 
 fn read_presence(field: &'static str, reader: &mut Reader) -> Result<bool, CodecError> {

@@ -1,22 +1,22 @@
 //! Walks the frames of one file, front to back.
 
 use bytes::Bytes;
-use headland_event::{ByteCount, CommitNumber};
+use headland_event::CommitNumber;
 
 use crate::fault::Fault;
 use crate::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use crate::group::byte_count;
 use crate::index::FileKind;
 use crate::medium::{MediumError, MediumFile};
-
-/// Bytes read at once: enough for a few hundred small frames, little enough to throw away.
-const CHUNK_LEN: u64 = 64 << 10;
+use crate::window::Window;
 
 /// A frame whose header is valid for its place; its body is not checked yet.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     pub(crate) header: FrameHeader,
     pub(crate) body: Bytes,
+    /// Length of the buffer that the body shares.
+    pub(crate) buffer_len: usize,
 }
 
 /// What stands at the cursor.
@@ -72,19 +72,16 @@ impl NextCommit {
 /// Reads frames in chunks; bodies share the chunk's memory.
 #[derive(Debug)]
 pub(crate) struct Cursor<F> {
-    file: F,
+    window: Window<F>,
     nonce: u64,
     next: NextCommit,
     at: u64,
-    end: u64,
-    chunk: Bytes,
-    chunk_at: u64,
 }
 
 impl<F: MediumFile> Cursor<F> {
     /// Reads frames of the file with `nonce` in `at..end`, the first of them commit `next`.
     pub(crate) const fn new(file: F, nonce: u64, next: NextCommit, at: u64, end: u64) -> Self {
-        Self { file, nonce, next, at, end, chunk: Bytes::new(), chunk_at: 0 }
+        Self { window: Window::new(file, end), nonce, next, at }
     }
 
     /// Position of the next frame.
@@ -94,17 +91,17 @@ impl<F: MediumFile> Cursor<F> {
 
     /// Reads the next frame.
     pub(crate) fn step(&mut self) -> Result<Step, MediumError> {
-        if self.at >= self.end {
+        if self.at >= self.window.end() {
             return Ok(Step::End);
         }
-        let Some(bytes) = self.view(FRAME_HEADER_LEN)? else {
+        let Some(bytes) = self.window.view(self.at, FRAME_HEADER_LEN)? else {
             return Ok(Step::Invalid(self.short(FRAME_HEADER_LEN)));
         };
         let header = match FrameHeader::decode(bytes, self.at).and_then(|h| self.belongs(h)) {
             Ok(header) => header,
             Err(fault) => return Ok(Step::Invalid(fault)),
         };
-        let Some(frame) = self.view(header.frame_len())? else {
+        let Some(frame) = self.window.view(self.at, header.frame_len())? else {
             return Ok(Step::Invalid(self.short(header.frame_len())));
         };
         self.at += byte_count(header.frame_len()).get();
@@ -112,7 +109,8 @@ impl<F: MediumFile> Cursor<F> {
             FrameKind::Commit => self.next = self.next.past(header.commit),
             FrameKind::Seal => {}
         }
-        Ok(Step::Frame(Frame { header, body: frame.slice(FRAME_HEADER_LEN..) }))
+        let (body, buffer_len) = (frame.slice(FRAME_HEADER_LEN..), self.window.buffer_len());
+        Ok(Step::Frame(Frame { header, body, buffer_len }))
     }
 
     fn belongs(&self, header: FrameHeader) -> Result<FrameHeader, Fault> {
@@ -124,26 +122,7 @@ impl<F: MediumFile> Cursor<F> {
         Ok(header)
     }
 
-    /// The next `length` bytes, `None` when fewer are left.
-    fn view(&mut self, length: usize) -> Result<Option<Bytes>, MediumError> {
-        let needed = byte_count(length).get();
-        if needed > self.end - self.at {
-            return Ok(None);
-        }
-        let skip = self.at - self.chunk_at;
-        let has = byte_count(self.chunk.len()).get();
-        if self.chunk.is_empty() || has < skip.saturating_add(needed) {
-            let length = needed.max(CHUNK_LEN).min(self.end - self.at);
-            let mut chunk = vec![0; ByteCount::new(length).as_len()];
-            self.file.read_at(ByteCount::new(self.at), &mut chunk)?;
-            self.chunk = chunk.into();
-            self.chunk_at = self.at;
-        }
-        let start = ByteCount::new(self.at - self.chunk_at).as_len();
-        Ok(Some(self.chunk.slice(start..start + length)))
-    }
-
     fn short(&self, length: usize) -> Fault {
-        Fault::Short { needed: byte_count(length).get(), left: self.end - self.at }
+        Fault::Short { needed: byte_count(length).get(), left: self.window.end() - self.at }
     }
 }

@@ -54,7 +54,6 @@ pub(crate) struct Source<F> {
 pub(crate) struct Stretch<F> {
     pub(crate) source: Source<F>,
     /// Base offset of the first entry.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for reading from the part on"))]
     pub(crate) base: Offset,
     pub(crate) place: EntryPlace,
     pub(crate) until: u64,
@@ -68,6 +67,8 @@ pub(crate) struct CommitStretch<F> {
     pub(crate) commit: CommitNumber,
     /// Position of its frame.
     pub(crate) frame: u64,
+    /// Number of the last commit in the file.
+    pub(crate) last: CommitNumber,
 }
 
 /// One entry of a committed frame, as the index needs it.
@@ -334,7 +335,8 @@ impl<F: Clone> Index<F> {
         let mut files = closed.chain(&self.open);
         let segment = files.find(|segment| segment.has_commits() && commit <= segment.last)?;
         let CommitPoint { commit, frame } = points::commit_from(&segment.points, commit)?;
-        Some(CommitStretch { source: segment.source.clone(), commit, frame })
+        let (source, last) = (segment.source.clone(), segment.last);
+        Some(CommitStretch { source, commit, frame, last })
     }
 }
 

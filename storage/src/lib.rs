@@ -74,8 +74,20 @@ mod points;
 mod lookup;
 /// Reads a journal while its writer goes on.
 mod reader;
+/// Replays commits.
+mod replay;
+/// Reads a partition's entries of one block.
+mod stretch;
+/// Gathers entries in order.
+mod gather;
+/// Reads past damage and names what it took.
+mod quarantine;
 /// Walks the frames of one file.
 mod cursor;
+/// Finds valid frames and parts again behind damage.
+mod salvage;
+/// Bytes of one file, read in chunks.
+mod window;
 /// Finds out, from the files alone, what was acknowledged.
 mod recovery;
 /// What follows the last valid frame of a file.
@@ -106,7 +118,8 @@ pub use composer::{Composed, Composer, ComposerError, Ticket};
 pub use disk::{DiskFile, DiskMedium, DiskStore, SledState};
 pub use fault::{Corruption, Fault, OpenError};
 pub use log::{
-    AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore, ReadError,
+    AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore, LostParts,
+    QuarantinedCommits, ReadError,
 };
 pub use medium::{Medium, MediumError, MediumFile, Operation};
 pub use memory::{MemoryDisk, MemoryFile, MemoryMedium, MemoryStore, Survival};

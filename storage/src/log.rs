@@ -2,7 +2,7 @@
 
 use headland_event::{ByteCount, CommitNumber, Entry, Incarnation, Offset, TopicPartition};
 
-use crate::commit::{Appended, Commit, Priority, StoredCommit};
+use crate::commit::{Appended, Commit, Priority, StateChange, StoredCommit};
 use crate::fault::Corruption;
 use crate::medium::MediumError;
 
@@ -104,9 +104,62 @@ pub enum ReadError {
     /// The medium failed.
     #[error("the journal could not be read")]
     Medium(#[source] MediumError),
-    /// Committed bytes are not what was written.
+    /// Committed bytes are not what was written, and what they held is not known.
     #[error("the journal is damaged")]
     Corrupt(#[source] Corruption),
+    /// Entries are damaged. A read from `until` goes on behind them.
+    #[error("offsets {from} to {until} of {partition} are damaged", until = until.get() - 1)]
+    Quarantined {
+        /// The partition.
+        partition: TopicPartition,
+        /// First offset that is lost: the damaged entry's base, at or before the one asked for.
+        from: Offset,
+        /// Offset after the last one lost: the base of the next valid entry, or the end.
+        until: Offset,
+    },
+    /// Commits have damaged parts. A replay from `until` goes on behind them.
+    #[error("{0}")]
+    QuarantinedCommits(Box<QuarantinedCommits>),
+}
+
+/// Commits that lost some of what they held, with all that is left.
+///
+/// It is an error and not a shorter list of commits, so that nobody skips over a loss without
+/// having written code for it. Who can do without the lost parts applies what is left and replays
+/// from `until`; which offsets are lost, a read of the partitions says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("commits {from} to {until} have damaged parts", until = until.get() - 1)]
+#[non_exhaustive]
+pub struct QuarantinedCommits {
+    /// Name of the file they stand in.
+    pub file: String,
+    /// Number of the first commit with a damaged part.
+    pub from: CommitNumber,
+    /// Number of the commit with which a replay goes on. More than one commit is damaged only
+    /// when frames' own headers are, so that nobody knows which part belongs to which.
+    pub until: CommitNumber,
+    /// The valid entries of these commits, in the order they were written.
+    pub entries: Vec<(TopicPartition, Entry)>,
+    /// The valid changes of state, in the order they were written. A change that is lost may
+    /// stand between them, or behind them.
+    pub state: Vec<StateChange>,
+    /// How much is lost.
+    pub lost: LostParts,
+}
+
+/// What damage took from commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LostParts {
+    /// So many; one of them at least.
+    Counted {
+        /// Entries.
+        entries: usize,
+        /// Changes of state. When there are none, the state that is left is whole.
+        changes: usize,
+    },
+    /// Unknown, entries or changes of any owner: a frame's header is damaged.
+    Unknown,
 }
 
 impl ReadError {
@@ -115,7 +168,7 @@ impl ReadError {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Medium(_) => true,
-            Self::Corrupt(_) => false,
+            Self::Corrupt(_) | Self::Quarantined { .. } | Self::QuarantinedCommits(_) => false,
         }
     }
 }
@@ -189,10 +242,12 @@ pub trait LogReader: Clone + Send + Sync {
     /// Reads whole entries of a partition in offset order; the first may begin before `from`.
     ///
     /// At least one entry when there is one at or after `from`, whatever `limit` says; then as
-    /// many as fit `limit` bytes of batches, or fewer. Every byte returned was checked.
+    /// many as fit `limit` bytes of batches, or fewer. Every byte returned was checked, and no
+    /// offset is missing between entries but those that were cleaned away.
     ///
     /// # Errors
-    /// [`ReadError`] when the medium fails or the bytes are damaged.
+    /// [`ReadError::Quarantined`] when the entry that holds `from`, or would come next, is
+    /// damaged; entries before it were returned by an earlier read. Others when the medium fails.
     fn read(
         &self,
         partition: &TopicPartition,
@@ -205,7 +260,8 @@ pub trait LogReader: Clone + Send + Sync {
     /// At least one commit when there is one, then as many as fit `limit` bytes of the journal.
     ///
     /// # Errors
-    /// [`ReadError`] when the medium fails or the bytes are damaged.
+    /// [`ReadError::QuarantinedCommits`] when the first commit has a damaged part; commits before
+    /// it were returned by an earlier call. Others when the medium fails.
     fn replay(&self, from: CommitNumber, limit: ByteCount) -> Result<Vec<StoredCommit>, ReadError>;
 
     /// Number of the last commit, 0 in an empty log.

@@ -381,7 +381,7 @@ type Placed = (Commit, Vec<EntryPlace>);
 
 /// A commit whose every part was checked; `None` for a seal.
 fn read_commit(frame: &Frame) -> Result<Option<Placed>, Fault> {
-    let Frame { header, body } = frame;
+    let Frame { header, body, buffer_len: _ } = frame;
     match header.kind {
         FrameKind::Commit => {
             let commit = body::read(header, body.clone(), Wanted::Every)?;

@@ -1,16 +1,19 @@
 //! Damage to bytes that were acknowledged is found, named and never cut off.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 #[expect(unreachable_pub, reason = "shared by several test binaries")]
 mod fixture;
 
-use headland_event::{ByteCount, CommitNumber, Offset};
+use std::ops::Range;
+
+use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicPartition};
 use headland_storage::{
-    Fault, LogReader, LogStore, MemoryDisk, OpenError, ReadError, StateStore, Survival,
+    Commit, Fault, LogReader, LogStore, LostParts, MemoryDisk, OpenError, QuarantinedCommits,
+    ReadError, Survival,
 };
 
-use fixture::{Model, open, owner, partition};
+use fixture::{Model, open, partition};
 
 /// A closed store of several files, and what it holds.
 fn written() -> (MemoryDisk, Model) {
@@ -106,22 +109,102 @@ fn a_damaged_identity_is_refused_and_a_missing_one_is_a_new_life() {
     model.check(&store);
 }
 
+/// All that a reader gets of a partition by going on behind what is quarantined.
+fn follow(reader: &impl LogReader, at: &TopicPartition) -> (Vec<Entry>, Vec<Range<u64>>) {
+    let (mut next, mut entries, mut lost) = (Offset::new(0), Vec::new(), Vec::new());
+    while next < reader.end(at) {
+        match reader.read(at, next, ByteCount::mebibytes(1)) {
+            Ok(read) => {
+                next = read.last().unwrap().end();
+                entries.extend(read);
+            }
+            Err(ReadError::Quarantined { partition, from, until }) => {
+                assert_eq!((&partition, from), (at, next));
+                lost.push(from.get()..until.get());
+                next = until;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (entries, lost)
+}
+
+/// All that a replay gives by going on behind what is quarantined.
+fn replay_all(reader: &impl LogReader) -> (Vec<Commit>, Vec<QuarantinedCommits>) {
+    let (mut next, mut commits, mut lost) = (CommitNumber::new(1), Vec::new(), Vec::new());
+    while next <= reader.last_commit() {
+        match reader.replay(next, ByteCount::mebibytes(1)) {
+            Ok(read) => {
+                next = read.last().unwrap().number.after(1);
+                let read = read.into_iter();
+                commits.extend(read.map(|c| Commit { entries: c.entries, state: c.state }));
+            }
+            Err(ReadError::QuarantinedCommits(left)) => {
+                assert_eq!(left.from, next);
+                next = left.until;
+                let QuarantinedCommits { entries, state, .. } = &*left;
+                commits.push(Commit { entries: entries.clone(), state: state.clone() });
+                lost.push(*left);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (commits, lost)
+}
+
 #[test]
-fn damage_that_appears_under_a_running_reader_is_an_error_and_not_an_entry() {
-    let (disk, _) = written();
+fn a_bit_flipped_under_a_running_reader_costs_the_part_it_is_in_and_no_other() {
+    let (disk, model) = written();
     let store = open(&disk, 2).unwrap();
     let reader = store.reader();
-    let limit = ByteCount::mebibytes(1);
-    let whole = reader.replay(CommitNumber::new(1), limit).unwrap().len();
-    disk.flip_bit(&journals(&disk)[0], ByteCount::new(200), 3);
+    let parts: usize = model.commits.iter().map(|c| c.entries.len() + c.state.len()).sum();
+    let mut found = (0, 0, 0);
 
-    let read = reader.read(&partition(1), Offset::new(0), limit);
-    let replayed = reader.replay(CommitNumber::new(1), limit);
+    for name in journals(&disk) {
+        for at in 0..disk.content(&name).unwrap().len() {
+            let bit = u8::try_from(at % 8).unwrap();
+            flip(&disk, &name, at, bit);
+            let read: Vec<_> = (0..2).map(|n| follow(&reader, &partition(n))).collect();
+            let (commits, lost) = replay_all(&reader);
+            flip(&disk, &name, at, bit);
 
-    assert_eq!(whole, 7);
-    assert!(matches!(read, Err(ReadError::Corrupt(_))), "{read:?}");
-    assert!(matches!(replayed, Err(ReadError::Corrupt(_))), "{replayed:?}");
-    assert!(store.scan(&owner(), b"").is_ok());
+            let lost_entries: usize = read.iter().map(|(_, lost)| lost.len()).sum();
+            let whole: Vec<_> = (0..2).map(|n| follow(&reader, &partition(n)).0).collect();
+            for ((entries, lost), whole) in read.into_iter().zip(whole) {
+                let mut expected = whole;
+                expected.retain(|entry| !lost.contains(&(entry.base.get()..entry.end().get())));
+                assert_eq!(entries, expected, "{name} at {at}");
+            }
+            let left: usize = commits.iter().map(|c| c.entries.len() + c.state.len()).sum();
+            assert!(lost.len() <= 1, "{name} at {at}: {lost:?}");
+            assert_eq!(commits.len(), model.commits.len(), "{name} at {at}");
+            match lost.first().map(|left| left.lost) {
+                None => assert_eq!((left, lost_entries), (parts, 0), "{name} at {at}"),
+                // The frame's header: its parts are all there.
+                Some(LostParts::Unknown) => assert_eq!((left, lost_entries), (parts, 0)),
+                Some(LostParts::Counted { entries, changes }) => {
+                    assert_eq!((left, entries + changes), (parts - 1, 1), "{name} at {at}");
+                    assert_eq!(lost_entries, entries, "{name} at {at}");
+                    found.0 += entries;
+                    found.1 += changes;
+                }
+                Some(other) => panic!("{other:?}"),
+            }
+            found.2 += usize::from(lost.iter().any(|left| left.lost == LostParts::Unknown));
+        }
+    }
+
+    assert_eq!(found.2, model.commits.len() * 56, "every byte of a commit's header");
+    assert!(found.0 > 500 && found.1 > 100, "entries and changes were hit: {found:?}");
+}
+
+#[test]
+fn what_is_quarantined_is_not_worth_a_retry() {
+    let (from, until) = (Offset::new(1), Offset::new(3));
+    let error = ReadError::Quarantined { partition: partition(0), from, until };
+
+    assert!(!error.is_retryable());
+    assert_eq!(error.to_string(), "offsets 1 to 2 of air/0 are damaged");
 }
 
 #[test]

@@ -1,0 +1,239 @@
+//! Finds valid frames and parts again behind damage.
+//!
+//! A healthy file is a walk: a frame's header says where its body ends, a part's where the next
+//! one begins, and every step is checked. Where a step fails the walk is *lost*:
+//!
+//! - *Inside a frame* whose header is valid the body ends where the header says. The damaged
+//!   part's own length is believed when a valid part, or the end of the body, stands where it
+//!   points; else the first position at which a whole valid part stands is taken.
+//! - *Between frames*, or in a body whose header is damaged, the next valid header of this file at
+//!   its own position ends the search; what lies before it is searched for parts as a body is.
+//!
+//! A part's header says neither which file it is from nor where it stands, so bytes inside a
+//! record's value may pass for one (a record that carries a piece of a journal). They are not
+//! taken while the damaged part's own length tells where it ends. Where that length is damaged as
+//! well nothing here can tell, so whoever asks checks that an entry's offsets are the missing ones.
+//!
+//! # Cost
+//! One read of everything, one checksum of every part that is found. A candidate costs a look at
+//! its first bytes, and a checksum only where its lengths agree with each other; the bytes of
+//! candidates that turned out to be none are limited to [`WASTE_RATIO`] times what was searched
+//! and [`WASTE_BYTES`], so crafted records cannot make the search quadratic. Above it nothing more
+//! is searched inside parts, which gives up more but never invents. Memory: the largest part.
+
+use bytes::Bytes;
+use headland_event::ByteCount;
+
+use crate::body::{self, Part};
+use crate::frame::{FRAME_HEADER_LEN, FRAME_MAGIC, FrameHeader, FrameKind};
+use crate::group::byte_count;
+use crate::medium::{MediumError, MediumFile};
+use crate::window::{CHUNK_LEN, Window};
+
+/// Which bytes could be a part.
+mod shape;
+
+/// Bytes of false candidates examined per byte searched.
+const WASTE_RATIO: u64 = 8;
+/// Bytes of false candidates examined in any case: the largest commit.
+const WASTE_BYTES: u64 = 16 << 20;
+
+/// What stands in a file, in the order of positions. Together pieces cover all bytes walked, but
+/// for the bodies of frames that hold no parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// A valid header of a frame; its parts follow, as far as they are valid.
+    Frame(FrameHeader),
+    /// A valid part.
+    Part(FoundPart),
+    /// Nothing valid; parts behind it may belong to a frame whose header lay in it.
+    Lost(Gap),
+}
+
+impl Piece {
+    pub(crate) const fn position(&self) -> u64 {
+        match self {
+            Self::Frame(header) => header.position,
+            Self::Part(found) => found.position,
+            Self::Lost(gap) => gap.from,
+        }
+    }
+}
+
+/// A valid part and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FoundPart {
+    pub(crate) position: u64,
+    /// Bytes of it, its header included.
+    pub(crate) length: usize,
+    pub(crate) part: Part,
+}
+
+/// Positions at which nothing valid stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) from: u64,
+    pub(crate) until: u64,
+}
+
+/// Walks a file over healthy and damaged bytes alike.
+#[derive(Debug)]
+pub(crate) struct Salvage<F> {
+    window: Window<F>,
+    nonce: u64,
+    from: u64,
+    at: u64,
+    /// End of the body that the walk is in; `at` and less when it stands between frames.
+    body_end: u64,
+    wasted: u64,
+}
+
+impl<F: MediumFile> Salvage<F> {
+    /// Walks `from..until` of the file with `nonce`; a frame should begin at `from`.
+    pub(crate) const fn new(file: F, nonce: u64, from: u64, until: u64) -> Self {
+        let window = Window::new(file, until);
+        Self { window, nonce, from, at: from, body_end: from, wasted: 0 }
+    }
+
+    /// The next piece, `None` at the end.
+    ///
+    /// # Errors
+    /// [`MediumError`] when the file cannot be read; damage is a piece, not an error.
+    pub(crate) fn step(&mut self) -> Result<Option<Piece>, MediumError> {
+        if self.at >= self.window.end() {
+            return Ok(None);
+        }
+        if self.at >= self.body_end {
+            if let Some(header) = self.header_at(self.at)? {
+                self.enter(&header);
+                return Ok(Some(Piece::Frame(header)));
+            }
+            self.body_end = self.next_header(self.at + 1)?;
+        }
+        let position = self.at;
+        if let Some((length, part)) = self.part_at(position, self.body_end)? {
+            self.at += byte_count(length).get();
+            return Ok(Some(Piece::Part(FoundPart { position, length, part })));
+        }
+        self.at = self.next_part(position)?;
+        debug_assert!(position < self.at && self.at <= self.body_end, "the walk goes on");
+        Ok(Some(Piece::Lost(Gap { from: position, until: self.at })))
+    }
+
+    /// Moves past a frame's header, and past a body that holds no parts.
+    fn enter(&mut self, header: &FrameHeader) {
+        let end = self.at + byte_count(header.frame_len()).get();
+        self.body_end = end.min(self.window.end());
+        self.at = match header.kind {
+            FrameKind::Commit => self.at + byte_count(FRAME_HEADER_LEN).get(),
+            FrameKind::Seal => self.body_end,
+        };
+    }
+
+    fn header_at(&mut self, at: u64) -> Result<Option<FrameHeader>, MediumError> {
+        let Some(bytes) = self.window.view(at, FRAME_HEADER_LEN)? else { return Ok(None) };
+        let decoded = FrameHeader::decode(bytes, at);
+        Ok(decoded.ok().filter(|header| header.nonce == self.nonce))
+    }
+
+    /// Position of the first valid header from `from` on, the end when there is none.
+    fn next_header(&mut self, from: u64) -> Result<u64, MediumError> {
+        let mut at = from;
+        while let Some(chunk) = self.chunk_at(at, FRAME_MAGIC.len())? {
+            for (position, window) in (at..).zip(chunk.windows(FRAME_MAGIC.len())) {
+                if window == FRAME_MAGIC && self.header_at(position)?.is_some() {
+                    return Ok(position);
+                }
+            }
+            at += CHUNK_LEN;
+        }
+        Ok(self.window.end())
+    }
+
+    /// The part at `at`, if a valid one ends at or before `end`.
+    fn part_at(&mut self, at: u64, end: u64) -> Result<Option<(usize, Part)>, MediumError> {
+        let room = end.saturating_sub(at);
+        let head = ByteCount::new(room).as_len().min(shape::SEEN_LEN);
+        let Some(head) = self.window.view(at, head)? else { return Ok(None) };
+        let Some(length) = shape::part_len(&head, room) else { return Ok(None) };
+        let Some(bytes) = self.window.view(at, length)? else { return Ok(None) };
+        let read = body::read_any(bytes, self.window.buffer_len());
+        Ok(read.ok().map(|part| (length, part)))
+    }
+
+    /// Position at which the walk goes on behind a part at `lost` that is not valid.
+    fn next_part(&mut self, lost: u64) -> Result<u64, MediumError> {
+        let end = self.body_end;
+        let claimed = self.claimed_end(lost, end)?;
+        let limit = claimed.unwrap_or(end);
+        let mut at = lost + 1;
+        while let Some(found) = self.candidate(at, limit)? {
+            // A part inside the lost one counts only when those that follow it lead to its end.
+            if claimed.is_none() || self.leads_to(found, limit)? {
+                return Ok(found);
+            }
+            at = found + 1;
+        }
+        Ok(limit)
+    }
+
+    /// Where a lost part says that it ends, if that is the end of the body or another part.
+    fn claimed_end(&mut self, lost: u64, end: u64) -> Result<Option<u64>, MediumError> {
+        let Some(head) = self.window.view(lost, body::PART_HEADER_LEN)? else { return Ok(None) };
+        let Some(length) = head.last_chunk().map(|raw| u32::from_be_bytes(*raw)) else {
+            return Ok(None);
+        };
+        let claimed = lost + byte_count(body::PART_HEADER_LEN).get() + u64::from(length);
+        let is_believed = claimed == end
+            || (claimed < end && length > 0 && self.part_at(claimed, end)?.is_some());
+        Ok(is_believed.then_some(claimed))
+    }
+
+    /// Position of the first valid part that begins in `from..limit` and ends there too.
+    fn candidate(&mut self, from: u64, limit: u64) -> Result<Option<u64>, MediumError> {
+        let mut at = from;
+        while at < limit {
+            let Some(chunk) = self.chunk_at(at, shape::SEEN_LEN)? else { return Ok(None) };
+            let own = ByteCount::new(CHUNK_LEN.min(limit - at)).as_len();
+            for (position, start) in (at..limit).zip(0..own.min(chunk.len())) {
+                let head = chunk.get(start..).unwrap_or_default();
+                let head = head.get(..shape::SEEN_LEN).unwrap_or(head);
+                let Some(length) = shape::part_len(head, limit - position) else { continue };
+                if self.is_wasteful(position) {
+                    return Ok(None);
+                }
+                if self.part_at(position, limit)?.is_some() {
+                    return Ok(Some(position));
+                }
+                self.wasted += byte_count(length).get();
+            }
+            at += CHUNK_LEN;
+        }
+        Ok(None)
+    }
+
+    /// Whether valid parts follow each other from `from` exactly to `end`.
+    fn leads_to(&mut self, from: u64, end: u64) -> Result<bool, MediumError> {
+        let mut at = from;
+        while at < end && !self.is_wasteful(from) {
+            let Some((length, _)) = self.part_at(at, end)? else { break };
+            at += byte_count(length).get();
+        }
+        self.wasted += at - from;
+        Ok(at == end)
+    }
+
+    const fn is_wasteful(&self, at: u64) -> bool {
+        self.wasted > WASTE_BYTES + WASTE_RATIO * (at - self.from)
+    }
+
+    /// A chunk's bytes from `at` on, and up to `ahead` more that belong to the next one.
+    fn chunk_at(&mut self, at: u64, ahead: usize) -> Result<Option<Bytes>, MediumError> {
+        let left = self.window.end().saturating_sub(at);
+        let length = CHUNK_LEN.saturating_add(byte_count(ahead).get()).min(left);
+        if length == 0 { Ok(None) } else { self.window.view(at, ByteCount::new(length).as_len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@
 mod transport;
 /// The UDP socket under an endpoint.
 mod socket;
+/// How a node that starts again tells its peers that their connections are gone.
+mod reset;
 /// Connecting and accepting.
 mod endpoint;
 /// One connection, before it is split into lanes.
@@ -33,4 +35,5 @@ pub use connection::Connection;
 pub use endpoint::{BindError, ConnectError, Endpoint, Incoming, TlsConfigs};
 pub use lanes::{LaneDriver, LaneEvent, LaneEvents, LaneSender, Lanes, SendError};
 pub use lost::{CloseCode, DriverError, Lost};
+pub use reset::ResetKey;
 pub use transport::Windows;

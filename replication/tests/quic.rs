@@ -11,7 +11,7 @@ use headland_event::limits::FRAME_BYTES_LIMIT;
 use headland_event::{ByteCount, Lane};
 use headland_replication::quic::{
     BindError, CloseCode, ConnectError, Connection, DriverError, Endpoint, LaneDriver, LaneEvent,
-    LaneEvents, LaneSender, Lanes, Lost, SendError, TlsConfigs, Windows,
+    LaneEvents, LaneSender, Lanes, Lost, ResetKey, SendError, TlsConfigs, Windows,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -92,6 +92,12 @@ fn loopback() -> SocketAddr {
 fn listen(fleet: &Fleet) -> Endpoint {
     let tls = TlsConfigs { server: Some(fleet.server()), client: None };
     Endpoint::bind(loopback(), tls, Windows::hub()).unwrap()
+}
+
+/// Listens where a process with the same key may have listened before.
+fn listen_at(fleet: &Fleet, address: SocketAddr, key: u8) -> Endpoint {
+    let tls = TlsConfigs { server: Some(fleet.server()), client: None };
+    Endpoint::listen(address, tls, Windows::hub(), &ResetKey::new([key; 32])).unwrap()
 }
 
 fn dial(fleet: &Fleet) -> Endpoint {
@@ -327,6 +333,38 @@ async fn a_name_the_certificate_does_not_have_is_refused() {
     assert!(matches!(&error, ConnectError::Handshake { address: found, .. } if *found == address));
     assert!(error.is_retryable());
     assert!(accepted.is_err());
+}
+
+#[test]
+fn a_peer_of_a_killed_process_learns_it_from_the_next_one_within_a_second() {
+    let fleet = Fleet::new();
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (process, peer) = (runtime(), runtime());
+    let server = process.block_on(async { listen_at(&fleet, loopback(), 7) });
+    let address = server.local_address();
+    let accepted = process.spawn(async move {
+        let connection = server.accept().await.unwrap().establish().await.unwrap();
+        (server, connection)
+    });
+    let client = peer.block_on(async { dial(&fleet) });
+    let dialled = peer.block_on(client.connect(address, "hub-1")).unwrap();
+    let left = peer.block_on(accepted).unwrap();
+
+    // What drives the connection ends first, so that nothing says goodbye.
+    process.shutdown_timeout(PATIENCE);
+    drop(left);
+    let next = peer.block_on(async { listen_at(&fleet, address, 7) });
+    let lost = peer.block_on(async {
+        let mut stream = dialled.lanes();
+        stream.sender.send(Lane::Control, frame(Lane::Control, 1, 40)).unwrap();
+        let driver = Running::start(stream.driver);
+        let lost = tokio::time::timeout(Duration::from_secs(1), dialled.closed()).await;
+        drop((driver, stream.events.recv().await));
+        lost
+    });
+
+    assert_eq!(lost, Ok(Lost::Reset));
+    drop(next);
 }
 
 #[tokio::test]

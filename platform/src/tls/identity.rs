@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headland_event::RegionId;
+use ring::hkdf::{HKDF_SHA256, Prk, Salt};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -91,7 +92,11 @@ pub struct Identity {
     id: SpiffeId,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+    secret: Prk,
 }
+
+/// Salt of what is derived from private keys: it keeps our keys apart from anybody else's.
+const DERIVATION_SALT: &[u8] = b"headland v1";
 
 impl Identity {
     /// Reads certificate chain, private key and trusted authority, all PEM.
@@ -111,9 +116,10 @@ impl Identity {
             path: key.to_owned(),
             source,
         })?;
+        let secret = Salt::new(HKDF_SHA256, DERIVATION_SALT).extract(key.secret_der());
         let server = server_config(ca, certificate, &roots, (chain.clone(), key.clone_key()))?;
         let client = client_config(certificate, roots, (chain, key))?;
-        Ok(Self { id, server: Arc::new(server), client: Arc::new(client) })
+        Ok(Self { id, server: Arc::new(server), client: Arc::new(client), secret })
     }
 
     /// Reads what a configuration names, and checks that it is the node the configuration is of.
@@ -151,6 +157,24 @@ impl Identity {
             return Ok(());
         }
         Err(Box::new(WrongIdentity { path: path.to_owned(), found: self.id.clone(), expected }))
+    }
+
+    /// A secret of 32 bytes that follows from the private key: the same in every run, another one
+    /// for every key and every purpose.
+    ///
+    /// # Panics
+    /// Never: one block of HKDF's output is always there.
+    ///
+    /// # Source
+    /// HKDF, RFC 5869, with SHA-256 and the purpose as its info.
+    #[must_use]
+    pub fn derived_key(&self, purpose: &'static str) -> [u8; 32] {
+        let mut key = [0; 32];
+        let info = [purpose.as_bytes()];
+        let filled = self.secret.expand(&info, HKDF_SHA256).and_then(|okm| okm.fill(&mut key));
+        #[expect(clippy::expect_used, reason = "the length asked for is the algorithm's own")]
+        filled.expect("one block of output is always there");
+        key
     }
 
     /// TLS 1.3 for accepting peers: both sides show certificates.
@@ -276,6 +300,24 @@ mod tests {
 
         assert_eq!(identity.id().to_string(), id);
         assert_eq!(identity.server().alpn_protocols, [ALPN.to_vec()]);
+    }
+
+    #[test]
+    fn a_derived_key_follows_from_the_private_key_and_the_purpose_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("shop").unwrap();
+        let load = || {
+            let [ca, certificate, key] =
+                write(folder.path(), &authority, "spiffe://shop/region/eu/hub/hub-1");
+            move || Identity::load(&ca, &certificate, &key).unwrap()
+        };
+
+        let first = load();
+        let key = first().derived_key("resets");
+
+        assert_eq!(first().derived_key("resets"), key);
+        assert_ne!(first().derived_key("else"), key);
+        assert_ne!(load()().derived_key("resets"), key);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use headland_platform::config::{ConfigError, Loaded};
 use headland_platform::socket::SocketError;
 use headland_platform::telemetry::{TraceSink, TraceSinkError};
 use headland_platform::tls::{ConfiguredError, Identity, Role, SpiffeId};
-use headland_replication::quic::{BindError, Endpoint, TlsConfigs, Windows};
+use headland_replication::quic::{BindError, Endpoint, ResetKey, TlsConfigs, Windows};
 use headland_storage::{
     AppendError, CloseError, CommitWriter, DiskFile, DiskStore, JournalReader, LogReader, LogStore,
     NotDurable, OpenError, OpenOptions, ReadError,
@@ -100,7 +100,8 @@ pub(super) fn start(config: &Loaded<HubConfig>, clock: &Clock) -> Result<Parts, 
         server: Some(identity.server().as_ref().clone()),
         client: Some(identity.client().as_ref().clone()),
     };
-    let endpoint = Endpoint::bind(hub.listen.address, tls, Windows::hub())?;
+    let reset_key = ResetKey::new(identity.derived_key("quic stateless reset"));
+    let endpoint = Endpoint::listen(hub.listen.address, tls, Windows::hub(), &reset_key)?;
     let mut options = OpenOptions::new(entropy()?);
     options.file_bytes = hub.storage.file_bytes.get();
     options.cache_bytes = CACHE_BYTES;

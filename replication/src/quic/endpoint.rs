@@ -9,6 +9,7 @@ use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime};
 
 use super::connection::Connection;
 use super::lost::{CloseCode, Lost};
+use super::reset::ResetKey;
 use super::socket;
 use super::transport::{Windows, transport};
 
@@ -100,9 +101,35 @@ pub struct Endpoint {
 impl Endpoint {
     /// Opens a socket on `address`; port 0 takes a free one. Must be called on a tokio runtime.
     ///
+    /// For a node that only dials; one that others find at its address again after a restart uses
+    /// [`Self::listen`].
+    ///
     /// # Errors
     /// [`BindError`], which names the address.
     pub fn bind(address: SocketAddr, tls: TlsConfigs, windows: Windows) -> Result<Self, BindError> {
+        Self::open(address, tls, windows, EndpointConfig::default())
+    }
+
+    /// Opens a socket as [`Self::bind`] does, and tells peers of an earlier process at this
+    /// address, which had the same key, that their connections are gone.
+    ///
+    /// # Errors
+    /// [`BindError`], which names the address.
+    pub fn listen(
+        address: SocketAddr,
+        tls: TlsConfigs,
+        windows: Windows,
+        reset_key: &ResetKey,
+    ) -> Result<Self, BindError> {
+        Self::open(address, tls, windows, reset_key.endpoint_config())
+    }
+
+    fn open(
+        address: SocketAddr,
+        tls: TlsConfigs,
+        windows: Windows,
+        config: EndpointConfig,
+    ) -> Result<Self, BindError> {
         let TlsConfigs { server, client } = tls;
         let transport = Arc::new(transport(windows));
         let server = server.map(QuicServerConfig::try_from).transpose();
@@ -120,8 +147,7 @@ impl Endpoint {
         let refused = |source| BindError::Address { address, source };
         let socket = socket::bind(address).map_err(refused)?;
         let runtime = Arc::new(TokioRuntime);
-        let mut inner = quinn::Endpoint::new(EndpointConfig::default(), server, socket, runtime)
-            .map_err(refused)?;
+        let mut inner = quinn::Endpoint::new(config, server, socket, runtime).map_err(refused)?;
         if let Some(client) = client {
             inner.set_default_client_config(client);
         }

@@ -42,11 +42,14 @@ pub mod dialer;
 pub mod peering;
 /// The state machine of one connection.
 pub mod link;
+/// How far two nodes are apart, also while there is no link between them.
+pub mod lag;
 /// Frames over QUIC.
 #[cfg(feature = "quic")]
 pub mod quic;
 
 pub use dialer::{Dialer, DialerConfig, DialerOutput};
 pub use frame::{Frame, FrameError, Identity, Offer, Refusal, RefusalCode};
+pub use lag::Lag;
 pub use link::{CloseReason, Link, LinkConfig, LinkOutput};
 pub use peering::{Dialled, Ended, Peering, PeeringConfig, PeeringOutput};

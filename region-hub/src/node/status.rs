@@ -109,12 +109,17 @@ impl Node {
             peer: identity.to_string(),
             region: identity.region().clone(),
             state: if session.is_some() { LinkState::Up } else { LinkState::Down },
-            lag_records: offers.into_iter().flatten().map(|offer| offer.lag_records()).sum(),
+            lag_records: offers
+                .into_iter()
+                .flatten()
+                .map(|offer| offer.lag_records())
+                .fold(0, u64::saturating_add),
+            // Heads are the peer's word, so their sum may be anything.
             behind_records: subscriptions
                 .into_iter()
                 .flatten()
                 .map(|subscription| subscription.lag_records())
-                .sum(),
+                .fold(0, u64::saturating_add),
             rtt_ms: session
                 .and_then(|session| session.link.rtt())
                 .map(|rtt| u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX)),

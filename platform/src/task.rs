@@ -75,6 +75,20 @@ where
     Task { name, handle: tokio::task::spawn_blocking(work) }
 }
 
+/// Ends this process at the first panic, wherever it is: going on without the task it broke in
+/// would be worse than starting again from the log.
+///
+/// Panics that `is_contained` speaks for at that moment are left to whoever catches them.
+pub fn end_on_panic(is_contained: fn() -> bool) {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        if !is_contained() {
+            std::process::abort();
+        }
+    }));
+}
+
 /// Ends this process with SIGKILL when the thread that started it ends.
 ///
 /// For processes that only live for a driver, such as a test's: its own clean-up does not run when

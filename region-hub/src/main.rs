@@ -43,6 +43,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    task::end_on_panic(headland_storage::is_panic_contained);
     match dispatch(Arguments::parse().command) {
         Ok(code) => code,
         Err(error) => {

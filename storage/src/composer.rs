@@ -305,7 +305,7 @@ mod tests {
         first.born(&partition(), None, batch(3), random);
         let commit = first.take().unwrap().commit;
         let mut state = MemoryState::default();
-        state.apply(&commit.state).unwrap();
+        state.apply(headland_event::CommitNumber::new(1), &commit.state).unwrap();
         let log = Ends([(partition(), Offset::new(3))].into());
 
         let dots = [1, 2].map(|life| {

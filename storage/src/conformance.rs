@@ -218,6 +218,10 @@ fn state_is_what_the_last_changes_set<B: Backend>(backend: &mut B) -> Checked {
     assert_eq!(found, [pair("a/1", "4"), pair("a/2", "1"), pair("a/3", "9")]);
     assert_eq!(store.scan(&owner, b"c")?, []);
     assert_eq!(store.scan(&StateOwner::new("position")?, b"")?, [pair("s", "8")]);
+    let page = |from: &[u8], bytes| store.scan_from(&owner, from, ByteCount::new(bytes));
+    assert_eq!(page(b"", 0)?, [pair("a/1", "4")]);
+    assert_eq!(page(b"a/1\0", 8)?, [pair("a/2", "1"), pair("a/3", "9")]);
+    assert_eq!(page(b"a/3\0", 8)?, []);
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use headland_event::codec::{Reader, Writer};
 
 use crate::fault::{Fault, OpenError};
 use crate::frame::{FORMAT_VERSION, check_crc, check_version};
-use crate::medium::Medium;
+use crate::medium::{Medium, MediumError};
 
 /// Name of the identity's file.
 pub(crate) const IDENTITY_NAME: &str = "identity";
@@ -30,8 +30,17 @@ pub(crate) fn open<M: Medium>(
         return decode(content)
             .map_err(|source| OpenError::Identity { file: IDENTITY_NAME.to_owned(), source });
     }
-    let counter = written.map_or(0, Incarnation::counter).saturating_add(1);
-    let incarnation = Incarnation::new(counter, nonce);
+    let none = Incarnation::new(0, 0);
+    Ok(renew(medium, nonce, written.unwrap_or(none))?)
+}
+
+/// Starts the life after `old`: some of what was said in it is not known here any more.
+pub(crate) fn renew<M: Medium>(
+    medium: &mut M,
+    nonce: u64,
+    old: Incarnation,
+) -> Result<Incarnation, MediumError> {
+    let incarnation = Incarnation::new(old.counter().saturating_add(1), nonce);
     medium.replace(IDENTITY_NAME, &encode(incarnation))?;
     Ok(incarnation)
 }

@@ -121,6 +121,13 @@ impl<M: Medium> Journal<M> {
         self.shared.read().last()
     }
 
+    /// Starts a new life: the journal ends before what is known to have been acknowledged.
+    pub(crate) fn begin_life(&mut self) -> Result<(), MediumError> {
+        let nonce = self.random.next_u64();
+        self.incarnation = identity::renew(&mut self.medium, nonce, self.incarnation)?;
+        Ok(())
+    }
+
     /// Makes a group durable with one barrier; returns its numbers and its bytes.
     pub(crate) fn append(
         &mut self,

@@ -42,6 +42,9 @@ pub struct OpenReport {
     pub files: usize,
     /// Number of the last commit.
     pub last_commit: CommitNumber,
+    /// A commit that was durable once, by what stands beside the journal, which ends before it: the
+    /// journal went backwards, and a new life began. `None` when nothing says so.
+    pub lost: Option<CommitNumber>,
     /// Commits at the end that may or may not have been acknowledged; they were kept.
     pub in_doubt: usize,
     /// Unfinished writes that were cut off. None of them was acknowledged, except by a last group

@@ -7,10 +7,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use headland_event::CommitNumber;
+use headland_event::{ByteCount, CommitNumber};
 
 use crate::commit::{StateChange, StateOwner};
+use crate::group::byte_count;
 use crate::log::ReadError;
+
+/// Bytes of keys and values that a scan of a prefix fetches at once.
+const SCAN_BYTES: ByteCount = ByteCount::mebibytes(1);
 
 /// State that could not be read or rebuilt.
 #[derive(Debug, thiserror::Error)]
@@ -55,13 +59,41 @@ pub trait StateStore {
     /// [`StateError`] when the cache fails.
     fn get(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<Bytes>, StateError>;
 
-    /// Every key of an owner that starts with `prefix`, with its value, in the order of keys.
+    /// Keys of an owner from `from` on, with their values, in the order of keys.
     ///
-    /// Cost: everything found is held in memory at once; scan narrow prefixes.
+    /// At least one when there is one, then as many as fit `limit` bytes of keys and values. To go
+    /// on, start at the last key found with a zero byte behind it: nothing lies between the two.
     ///
     /// # Errors
     /// [`StateError`] when the cache fails.
-    fn scan(&self, owner: &StateOwner, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StateError>;
+    fn scan_from(
+        &self,
+        owner: &StateOwner,
+        from: &[u8],
+        limit: ByteCount,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError>;
+
+    /// Every key of an owner that starts with `prefix`, with its value, in the order of keys.
+    ///
+    /// Cost: everything found is held in memory at once; for prefixes known to be narrow. What may
+    /// be wide is read by [`Self::scan_from`].
+    ///
+    /// # Errors
+    /// [`StateError`] when the cache fails.
+    fn scan(&self, owner: &StateOwner, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        let mut found: Vec<(Bytes, Bytes)> = Vec::new();
+        let mut from = prefix.to_vec();
+        loop {
+            let page = self.scan_from(owner, &from, SCAN_BYTES)?;
+            let Some((last, _)) = page.last() else { return Ok(found) };
+            from = [last, &[0][..]].concat();
+            let is_over = !last.starts_with(prefix);
+            found.extend(page.into_iter().take_while(|(key, _)| key.starts_with(prefix)));
+            if is_over {
+                return Ok(found);
+            }
+        }
+    }
 }
 
 /// A store whose state can be made durable, so that a restart replays less.
@@ -80,11 +112,38 @@ pub trait StateCache: StateStore {
     /// Every change up to this commit is in the cache, and would be after a crash.
     fn mark(&self) -> CommitNumber;
 
+    /// The last commit it holds anything of, at or after the mark; it may lose what is after.
+    ///
+    /// Only durable commits are applied, so a journal that ends before it has lost commits.
+    fn reached(&self) -> CommitNumber;
+
+    /// The commit that last set or deleted a key, `None` when none is known.
+    ///
+    /// For cleaning, to ask whether a change in the journal still counts: one of an earlier commit
+    /// does not. A deleted key is remembered until [`Self::forget`], because its deletion has to
+    /// stay in the journal as long as any older value does.
+    ///
+    /// # Errors
+    /// [`StateError`] when the cache fails.
+    fn newest(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<CommitNumber>, StateError>;
+
     /// Applies a commit's changes, in order and all at once.
     ///
     /// # Errors
     /// [`StateError`] when the cache fails.
-    fn apply(&mut self, changes: &[StateChange]) -> Result<(), StateError>;
+    fn apply(&mut self, commit: CommitNumber, changes: &[StateChange]) -> Result<(), StateError>;
+
+    /// Forgets that a key was deleted by `commit` or before: its deletion left the journal, and
+    /// every older value with it. Nothing happens to a key that was set since.
+    ///
+    /// # Errors
+    /// [`StateError`] when the cache fails.
+    fn forget(
+        &mut self,
+        owner: &StateOwner,
+        key: &[u8],
+        commit: CommitNumber,
+    ) -> Result<(), StateError>;
 
     /// Makes everything applied durable and sets the mark to `commit`, the last one applied.
     ///
@@ -102,21 +161,48 @@ pub trait StateCache: StateStore {
 /// A cache in memory: always rebuilt from the journal.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryState {
-    values: BTreeMap<StateOwner, BTreeMap<Bytes, Bytes>>,
+    values: BTreeMap<StateOwner, BTreeMap<Bytes, Newest>>,
+    reached: CommitNumber,
+}
+
+/// What the newest change of a key left.
+#[derive(Debug, Clone)]
+struct Newest {
+    commit: CommitNumber,
+    value: Option<Bytes>,
+}
+
+impl MemoryState {
+    fn newest_of(&self, owner: &StateOwner, key: &[u8]) -> Option<&Newest> {
+        self.values.get(owner).and_then(|values| values.get(key))
+    }
 }
 
 impl StateStore for MemoryState {
     fn get(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        Ok(self.values.get(owner).and_then(|values| values.get(key)).cloned())
+        Ok(self.newest_of(owner, key).and_then(|newest| newest.value.clone()))
     }
 
-    fn scan(&self, owner: &StateOwner, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+    fn scan_from(
+        &self,
+        owner: &StateOwner,
+        from: &[u8],
+        limit: ByteCount,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
         let Some(values) = self.values.get(owner) else { return Ok(Vec::new()) };
-        Ok(values
-            .range(Bytes::copy_from_slice(prefix)..)
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect())
+        let set = values
+            .range(Bytes::copy_from_slice(from)..)
+            .filter_map(|(key, newest)| Some((key.clone(), newest.value.clone()?)));
+        let mut bytes = 0;
+        let mut found = Vec::new();
+        for (key, value) in set {
+            bytes += byte_count(key.len() + value.len()).get();
+            if bytes > limit.get() && !found.is_empty() {
+                break;
+            }
+            found.push((key, value));
+        }
+        Ok(found)
     }
 }
 
@@ -125,13 +211,34 @@ impl StateCache for MemoryState {
         CommitNumber::new(0)
     }
 
-    fn apply(&mut self, changes: &[StateChange]) -> Result<(), StateError> {
+    fn reached(&self) -> CommitNumber {
+        self.reached
+    }
+
+    fn newest(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<CommitNumber>, StateError> {
+        Ok(self.newest_of(owner, key).map(|newest| newest.commit))
+    }
+
+    fn apply(&mut self, commit: CommitNumber, changes: &[StateChange]) -> Result<(), StateError> {
         for StateChange { owner, key, value } in changes {
             let values = self.values.entry(owner.clone()).or_default();
-            match value {
-                Some(value) => values.insert(key.clone(), value.clone()),
-                None => values.remove(key),
-            };
+            values.insert(key.clone(), Newest { commit, value: value.clone() });
+        }
+        self.reached = commit;
+        Ok(())
+    }
+
+    fn forget(
+        &mut self,
+        owner: &StateOwner,
+        key: &[u8],
+        commit: CommitNumber,
+    ) -> Result<(), StateError> {
+        let newest = self.newest_of(owner, key);
+        if newest.is_some_and(|newest| newest.value.is_none() && newest.commit <= commit)
+            && let Some(values) = self.values.get_mut(owner)
+        {
+            values.remove(key);
         }
         Ok(())
     }
@@ -142,6 +249,10 @@ impl StateCache for MemoryState {
 
     fn clear(&mut self) -> Result<(), StateError> {
         self.values.clear();
+        self.reached = CommitNumber::default();
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

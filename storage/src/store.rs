@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use headland_event::{ByteCount, CommitNumber, Incarnation};
 
-use crate::commit::{Appended, Commit, Priority, StateOwner};
+use crate::commit::{Appended, Commit, Priority, StateChange, StateOwner};
 use crate::fault::OpenError;
 use crate::journal::{Journal, JournalOptions};
 use crate::log::{AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore};
@@ -16,6 +16,10 @@ use crate::state::{StateCache, StateError, StateMarks, StateStore};
 const REPLAY_BYTES: ByteCount = ByteCount::mebibytes(4);
 /// Bytes of the journal after which the state mark moves by itself: what a restart replays.
 const MARK_BYTES: u64 = 64 << 20;
+
+/// Most groups between attempts to rebuild a state cache that fails: at least one an hour on a node
+/// that writes three groups a second.
+const REBUILD_GROUPS_MAX: u32 = 10_000;
 
 /// How to open a data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +59,28 @@ enum CacheHealth {
     Broken,
 }
 
+/// How many groups to let pass before a cache that could not be rebuilt is tried again: each
+/// attempt reads the journal, so they double from one on.
+#[derive(Debug, Clone, Copy, Default)]
+struct Patience {
+    left: u32,
+    next: u32,
+}
+
+impl Patience {
+    fn on_failed(&mut self) {
+        self.left = self.next;
+        self.next = self.next.saturating_mul(2).clamp(1, REBUILD_GROUPS_MAX);
+    }
+
+    /// Lets a group pass; returns whether it is time for an attempt.
+    const fn is_over(&mut self) -> bool {
+        let is_over = self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        is_over
+    }
+}
+
 /// One node's journal with the state that its commits left; the only writer of its directory.
 ///
 /// Dropping a store without [`Self::close`] is safe: it is what a crash does.
@@ -64,6 +90,7 @@ pub struct Store<M: Medium, C> {
     reader: JournalReader<M::File>,
     cache: C,
     health: CacheHealth,
+    patience: Patience,
     unmarked: u64,
     report: OpenReport,
 }
@@ -73,15 +100,23 @@ impl<M: Medium, C: StateCache> Store<M, C> {
     pub(crate) fn start(
         medium: M,
         options: OpenOptions,
-        cache: impl FnOnce(Incarnation) -> Result<C, StateError>,
+        open_cache: impl Fn(Incarnation) -> Result<C, StateError>,
     ) -> Result<Self, OpenError> {
         let OpenOptions { nonce, file_bytes, reserve_bytes, cache_bytes: _ } = options;
         let options = JournalOptions { nonce, file_bytes, reserve_bytes };
-        let (journal, report) = Journal::open(medium, options)?;
-        let cache = cache(journal.incarnation()).map_err(OpenError::State)?;
+        let (mut journal, mut report) = Journal::open(medium, options)?;
         let reader = journal.reader();
+        let mut cache = open_cache(journal.incarnation()).map_err(OpenError::State)?;
+        if cache.reached() > reader.last_commit() {
+            report.lost = Some(cache.reached());
+            journal.begin_life()?;
+            drop(cache);
+            // A cache belongs to one life, so this one starts empty.
+            cache = open_cache(journal.incarnation()).map_err(OpenError::State)?;
+        }
         let health = CacheHealth::Broken;
-        let mut store = Self { journal, reader, cache, health, unmarked: 0, report };
+        let patience = Patience::default();
+        let mut store = Self { journal, reader, cache, health, patience, unmarked: 0, report };
         store.report.replayed = store.catch_up().map_err(OpenError::State)?;
         Ok(store)
     }
@@ -117,8 +152,7 @@ impl<M: Medium, C: StateCache> Store<M, C> {
 
     /// Applies what the cache has not seen yet; returns how many commits that were.
     fn catch_up(&mut self) -> Result<usize, StateError> {
-        if self.cache.mark() > self.reader.last_commit() {
-            // The cache knows commits that the journal lost: it belongs to another past.
+        if self.cache.reached() > self.reader.last_commit() {
             self.cache.clear()?;
         }
         let mut next = self.cache.mark().after(1);
@@ -128,33 +162,57 @@ impl<M: Medium, C: StateCache> Store<M, C> {
             let Some(last) = commits.last().map(|commit| commit.number) else { break };
             for commit in &commits {
                 debug_assert!(commit.number == next, "replay goes without gaps");
-                self.cache.apply(&commit.state)?;
+                self.apply_commit(commit.number, &commit.state)?;
                 next = commit.number.after(1);
             }
             count += commits.len();
             debug_assert!(next == last.after(1), "every commit was applied");
+            self.unmarked = self.unmarked.saturating_add(REPLAY_BYTES.get());
+            if self.unmarked >= MARK_BYTES {
+                // A rebuild that is interrupted goes on from here.
+                self.cache.set_mark(last)?;
+                self.unmarked = 0;
+            }
         }
         self.health = CacheHealth::Current;
+        self.patience = Patience::default();
         Ok(count)
     }
 
+    fn apply_commit(
+        &mut self,
+        number: CommitNumber,
+        changes: &[StateChange],
+    ) -> Result<(), StateError> {
+        if changes.is_empty() { Ok(()) } else { self.cache.apply(number, changes) }
+    }
+
     /// Brings a durable group into the cache. The group is committed whatever happens here.
-    fn apply(&mut self, group: &[Commit], size: ByteCount) {
-        let changes = || group.iter().filter(|commit| !commit.state.is_empty());
-        let applied = match self.health {
+    fn apply(&mut self, first: CommitNumber, group: &[Commit], size: ByteCount) {
+        match self.health {
             CacheHealth::Current => {
-                changes().try_for_each(|commit| self.cache.apply(&commit.state))
+                let applied = (0..).zip(group).try_for_each(|(index, commit)| {
+                    self.apply_commit(first.after(index), &commit.state)
+                });
+                if applied.is_err() {
+                    self.try_rebuild();
+                }
             }
-            CacheHealth::Broken => self.rebuild_state(),
-        };
-        if applied.is_err() && self.rebuild_state().is_err() {
-            // Reads say so until a later append or a call of `rebuild_state` succeeds.
-            self.health = CacheHealth::Broken;
+            CacheHealth::Broken if self.patience.is_over() => self.try_rebuild(),
+            CacheHealth::Broken => {}
         }
         self.unmarked = self.unmarked.saturating_add(size.get());
         if self.unmarked >= MARK_BYTES && self.mark_state().is_err() {
             // Tried again after as much again; until then a restart has more to replay.
             self.unmarked = 0;
+        }
+    }
+
+    /// Rebuilds the cache; when that fails reads say so until a later attempt succeeds.
+    fn try_rebuild(&mut self) {
+        if self.rebuild_state().is_err() {
+            self.health = CacheHealth::Broken;
+            self.patience.on_failed();
         }
     }
 
@@ -191,7 +249,7 @@ impl<M: Medium, C: StateCache> LogStore for Store<M, C> {
 
     fn append_as(&mut self, priority: Priority, group: &[Commit]) -> Result<Appended, AppendError> {
         let (appended, size) = self.journal.append(priority, group)?;
-        self.apply(group, size);
+        self.apply(appended.first, group, size);
         Ok(appended)
     }
 
@@ -213,8 +271,13 @@ impl<M: Medium, C: StateCache> StateStore for Store<M, C> {
         self.cache()?.get(owner, key)
     }
 
-    fn scan(&self, owner: &StateOwner, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        self.cache()?.scan(owner, prefix)
+    fn scan_from(
+        &self,
+        owner: &StateOwner,
+        from: &[u8],
+        limit: ByteCount,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        self.cache()?.scan_from(owner, from, limit)
     }
 }
 
@@ -239,129 +302,32 @@ impl<M: Medium, C: StateCache> Store<M, C> {
     pub fn last_commit(&self) -> CommitNumber {
         self.reader.last_commit()
     }
+
+    /// The commit that last set or deleted a key; see [`StateCache::newest`].
+    ///
+    /// # Errors
+    /// [`StateError`] when the cache fails.
+    pub fn newest(
+        &self,
+        owner: &StateOwner,
+        key: &[u8],
+    ) -> Result<Option<CommitNumber>, StateError> {
+        self.cache()?.newest(owner, key)
+    }
+
+    /// Forgets that a key was deleted by `commit` or before; see [`StateCache::forget`].
+    ///
+    /// # Errors
+    /// [`StateError`] when the cache fails.
+    pub fn forget(
+        &mut self,
+        owner: &StateOwner,
+        key: &[u8],
+        commit: CommitNumber,
+    ) -> Result<(), StateError> {
+        self.cache.forget(owner, key, commit)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::rc::Rc;
-
-    use super::*;
-    use crate::commit::StateChange;
-    use crate::memory::{MemoryDisk, MemoryMedium};
-    use crate::state::MemoryState;
-
-    /// A cache that fails while it is told to, and keeps its mark in sight.
-    struct Flaky {
-        values: MemoryState,
-        fails: Rc<Cell<bool>>,
-        mark: CommitNumber,
-    }
-
-    impl Flaky {
-        fn answer(&self) -> Result<(), StateError> {
-            if self.fails.get() {
-                Err(StateError::Cache { reason: "told to".to_owned() })
-            } else {
-                Ok(())
-            }
-        }
-    }
-
-    impl StateStore for Flaky {
-        fn get(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-            self.values.get(owner, key)
-        }
-
-        fn scan(
-            &self,
-            owner: &StateOwner,
-            prefix: &[u8],
-        ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-            self.values.scan(owner, prefix)
-        }
-    }
-
-    impl StateCache for Flaky {
-        fn mark(&self) -> CommitNumber {
-            self.mark
-        }
-
-        fn apply(&mut self, changes: &[StateChange]) -> Result<(), StateError> {
-            self.answer()?;
-            self.values.apply(changes)
-        }
-
-        fn set_mark(&mut self, commit: CommitNumber) -> Result<(), StateError> {
-            self.answer()?;
-            self.mark = commit;
-            Ok(())
-        }
-
-        fn clear(&mut self) -> Result<(), StateError> {
-            self.answer()?;
-            self.mark = CommitNumber::new(0);
-            self.values.clear()
-        }
-    }
-
-    fn open() -> (Store<MemoryMedium, Flaky>, Rc<Cell<bool>>) {
-        let fails = Rc::new(Cell::new(false));
-        let (values, mark) = (MemoryState::default(), CommitNumber::new(0));
-        let cache = Flaky { values, fails: Rc::clone(&fails), mark };
-        let medium = MemoryDisk::new(1).attach();
-        (Store::start(medium, OpenOptions::new(1), |_| Ok(cache)).unwrap(), fails)
-    }
-
-    fn owner() -> StateOwner {
-        StateOwner::new("positions").unwrap()
-    }
-
-    fn set(key: &'static str, value: impl Into<Bytes>) -> Commit {
-        let (owner, key, value) = (owner(), Bytes::from(key), Some(value.into()));
-        Commit { entries: Vec::new(), state: vec![StateChange { owner, key, value }] }
-    }
-
-    #[test]
-    fn a_commit_stays_committed_when_the_cache_fails_and_reads_say_so_until_it_is_rebuilt() {
-        let (mut store, fails) = open();
-        store.append(&[set("a", "1")]).unwrap();
-        fails.set(true);
-
-        let appended = store.append(&[set("b", "2")]).unwrap();
-        let behind = store.get(&owner(), b"a");
-        fails.set(false);
-        store.append(&[set("c", "3")]).unwrap();
-
-        assert_eq!(appended.last, CommitNumber::new(2));
-        assert!(matches!(&behind, Err(error @ StateError::Behind) if error.is_retryable()));
-        let keys: Vec<Bytes> =
-            store.scan(&owner(), b"").unwrap().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["a", "b", "c"]);
-    }
-
-    #[test]
-    fn the_mark_moves_by_itself_after_64_mebibytes_and_not_before() {
-        let (mut store, _) = open();
-        let mut marks = Vec::new();
-
-        for _ in 0..5 {
-            store.append(&[set("a", vec![7; 15 << 20])]).unwrap();
-            marks.push(store.cache.mark().get());
-        }
-
-        assert_eq!(marks, [0, 0, 0, 0, 5]);
-    }
-
-    #[test]
-    fn a_cache_ahead_of_the_journal_is_thrown_away() {
-        let (values, fails) = (MemoryState::default(), Rc::new(Cell::new(false)));
-        let mut cache = Flaky { values, fails, mark: CommitNumber::new(9) };
-        cache.apply(&set("ghost", "1").state).unwrap();
-
-        let medium = MemoryDisk::new(1).attach();
-        let store = Store::start(medium, OpenOptions::new(1), |_| Ok(cache)).unwrap();
-
-        assert_eq!(store.get(&owner(), b"ghost").unwrap(), None);
-    }
-}
+mod tests;

@@ -4,7 +4,14 @@
 mod directory;
 /// sled as the cache of state.
 mod sled_state;
+/// Rows of the state in sled, and what they add up to.
+mod row;
+/// The state mark.
+mod marker;
+/// sled behind a wall: its panics are errors here.
+mod contained;
 
+pub use contained::is_panic_contained;
 pub use directory::{DiskFile, DiskMedium, DiskStore};
 pub use sled_state::SledState;
 

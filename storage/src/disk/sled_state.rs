@@ -4,38 +4,31 @@
 //! nothing at all for values large enough to get a file in `blobs`). So a *state mark* is a flush,
 //! then `fdatasync` on sled's files, and only then a marker file that names the commit. After any
 //! stop the cache counts as of its marker, whatever else reached the disk: replaying absolute
-//! values over later ones ends at the same state. A cache without a valid marker is deleted.
+//! values over later ones ends at the same state.
 //!
-//! ```text
-//! marker v1, 36 bytes:  magic "HLDMARK\n" │ version u16 1 │ reserved u16 0
-//!                       │ incarnation { counter u32, nonce u64 } │ commit u64 │ crc u32
-//! key in sled           owner u8 length + name │ key
-//! value in sled         crc u32 of key in sled + value │ value
-//! last mark in sled     key u8 0 │ value commit u64
-//! ```
+//! Nothing sled says is taken on trust. Opening reads every row and checks that all of them add up
+//! to what the last commit left; a panic is an error like any other; and a cache without a valid
+//! marker, that does not open, or that does not add up, is deleted, to be rebuilt from the journal.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use headland_event::codec::{Reader, Writer};
 use headland_event::{ByteCount, CommitNumber, Incarnation};
 
+use super::contained::Database;
 use super::directory::replace;
+use super::marker::{self, MARKER_NAME};
+use super::row::{Row, TOTALS_KEY, Totals, stored_key};
 use crate::commit::{StateChange, StateOwner};
-use crate::fault::Fault;
-use crate::frame::{FORMAT_VERSION, check_crc, check_version};
+use crate::group::byte_count;
 use crate::state::{StateCache, StateError, StateStore};
 
 const DIRECTORY_NAME: &str = "state";
 const DATABASE_NAME: &str = "db";
 const BLOBS_NAME: &str = "blobs";
-const MARKER_NAME: &str = "state.mark";
-const MAGIC: [u8; 8] = *b"HLDMARK\n";
-const CRC_LEN: usize = 4;
-/// Key in sled of the last mark; an owner's name is never empty, so no owner can reach it.
-const MARK_KEY: [u8; 1] = [0];
 
 /// The cache of state in a directory of its own inside the data directory.
 #[derive(Debug)]
@@ -44,24 +37,29 @@ pub struct SledState {
     incarnation: Incarnation,
     cache_bytes: ByteCount,
     /// `None` only while the directory is being replaced.
-    database: Option<sled::Db>,
+    database: Option<Database>,
     mark: CommitNumber,
+    totals: Totals,
 }
 
 impl SledState {
     /// Opens the cache as of its marker, or starts an empty one.
+    ///
+    /// Cost: reads every row once, about 0.4 s for 100,000 of 64 bytes. Memory, measured: 32 MiB for
+    /// those and a cache of 16 MiB, 82 MiB for 700,000 of 32 bytes.
     pub(crate) fn open(
         data: &Path,
         incarnation: Incarnation,
         cache_bytes: ByteCount,
     ) -> Result<Self, StateError> {
-        let mark = read_marker(data, incarnation);
+        let mark = marker::read(data, incarnation);
         let mut state = Self {
             data: data.to_owned(),
             incarnation,
             cache_bytes,
             database: None,
             mark: mark.unwrap_or_default(),
+            totals: Totals::default(),
         };
         if mark.is_none() || !state.reopens() {
             state.clear()?;
@@ -69,17 +67,34 @@ impl SledState {
         Ok(state)
     }
 
-    /// Whether sled opens, and holds what the marker says or more.
+    /// Whether sled opens, is whole, and holds what the marker says or more.
     fn reopens(&mut self) -> bool {
-        self.open_database().is_ok()
-            && self.marked_in_sled().is_ok_and(|marked| marked >= Some(self.mark))
+        let opened = self.open_database().and_then(|()| self.add_up());
+        opened.is_ok_and(|totals| {
+            self.totals = totals.unwrap_or_default();
+            // A directory that was emptied or put back has none or older ones.
+            totals.is_some_and(|totals| totals.commit >= self.mark)
+        })
     }
 
-    /// The mark that sled holds: a directory that was emptied or put back has none or an old one.
-    fn marked_in_sled(&self) -> Result<Option<CommitNumber>, StateError> {
-        let stored = self.database()?.get(MARK_KEY).map_err(failed)?;
-        let raw = stored.and_then(|stored| <[u8; 8]>::try_from(&*stored).ok());
-        Ok(raw.map(|raw| CommitNumber::new(u64::from_be_bytes(raw))))
+    /// The totals that sled holds, `None` unless its rows are whole and add up to them.
+    fn add_up(&self) -> Result<Option<Totals>, StateError> {
+        self.database()?.run(|sled| {
+            let mut found = Totals::default();
+            let mut stored = None;
+            for row in sled.iter() {
+                let (key, row) = row?;
+                if *key == TOTALS_KEY {
+                    stored = Totals::decode(&row);
+                } else if Row::is_whole(&key, &row) {
+                    found.add(&row);
+                } else {
+                    return Ok(None);
+                }
+            }
+            found.commit = stored.map_or(found.commit, |stored| stored.commit);
+            Ok(stored.filter(|stored| *stored == found))
+        })
     }
 
     fn directory(&self) -> PathBuf {
@@ -87,20 +102,21 @@ impl SledState {
     }
 
     fn open_database(&mut self) -> Result<(), StateError> {
-        let database = sled::Config::new()
-            .path(self.directory())
-            .cache_capacity(self.cache_bytes.get())
-            .flush_every_ms(None)
-            .open()
-            .map_err(failed)?;
-        self.database = Some(database);
+        self.database = Some(Database::open(&self.directory(), self.cache_bytes)?);
         Ok(())
     }
 
-    fn database(&self) -> Result<&sled::Db, StateError> {
+    fn database(&self) -> Result<&Database, StateError> {
         self.database
             .as_ref()
             .ok_or_else(|| StateError::Cache { reason: "it is not open".to_owned() })
+    }
+
+    fn row(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<Row>, StateError> {
+        let key = stored_key(owner, key);
+        let stored = self.database()?.run(|sled| sled.get(&key))?;
+        let row = stored.map(|stored| Row::decode(&key, &stored).ok_or_else(|| damaged(owner)));
+        row.transpose()
     }
 }
 
@@ -108,23 +124,41 @@ fn failed(error: impl std::fmt::Display) -> StateError {
     StateError::Cache { reason: error.to_string() }
 }
 
+fn damaged(owner: &StateOwner) -> StateError {
+    StateError::Corrupt { owner: owner.clone() }
+}
+
 impl StateStore for SledState {
     fn get(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        let key = stored_key(owner, key);
-        let found = self.database()?.get(&key).map_err(failed)?;
-        found.map(|stored| value_of(owner, &key, &stored)).transpose()
+        Ok(self.row(owner, key)?.and_then(|row| row.value))
     }
 
-    fn scan(&self, owner: &StateOwner, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        let skip = stored_key(owner, &[]).len();
-        let found = self.database()?.scan_prefix(stored_key(owner, prefix));
-        found
-            .map(|pair| {
-                let (key, stored) = pair.map_err(failed)?;
-                let value = value_of(owner, &key, &stored)?;
-                Ok((Bytes::copy_from_slice(key.get(skip..).unwrap_or_default()), value))
-            })
-            .collect()
+    fn scan_from(
+        &self,
+        owner: &StateOwner,
+        from: &[u8],
+        limit: ByteCount,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        let prefix = stored_key(owner, b"");
+        let rows = self.database()?.run(|sled| {
+            let mut rows = Vec::new();
+            let mut bytes = 0;
+            for row in sled.range(stored_key(owner, from)..) {
+                let (key, stored) = row?;
+                let Some(own_key) = key.strip_prefix(&*prefix) else { break };
+                let Some(Row { value, .. }) = Row::decode(&key, &stored) else {
+                    return Ok(None);
+                };
+                let Some(value) = value else { continue };
+                bytes += byte_count(own_key.len() + value.len()).get();
+                if bytes > limit.get() && !rows.is_empty() {
+                    break;
+                }
+                rows.push((Bytes::copy_from_slice(own_key), value));
+            }
+            Ok(Some(rows))
+        })?;
+        rows.ok_or_else(|| damaged(owner))
     }
 }
 
@@ -133,28 +167,72 @@ impl StateCache for SledState {
         self.mark
     }
 
-    fn apply(&mut self, changes: &[StateChange]) -> Result<(), StateError> {
-        let mut batch = sled::Batch::default();
-        for StateChange { owner, key, value } in changes {
-            let key = stored_key(owner, key);
-            match value {
-                Some(value) => {
-                    let stored = stored_value(&key, value);
-                    batch.insert(key, stored);
+    fn reached(&self) -> CommitNumber {
+        self.totals.commit
+    }
+
+    fn newest(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<CommitNumber>, StateError> {
+        Ok(self.row(owner, key)?.map(|row| row.commit))
+    }
+
+    fn apply(&mut self, commit: CommitNumber, changes: &[StateChange]) -> Result<(), StateError> {
+        let keys = changes.iter().map(|change| stored_key(&change.owner, &change.key));
+        // The last change of a key in a commit is the one that counts.
+        let newest: BTreeMap<Vec<u8>, Option<&Bytes>> =
+            keys.zip(changes.iter().map(|change| change.value.as_ref())).collect();
+        let before = self.totals.as_of(commit);
+        self.totals = self.database()?.run(|sled| {
+            let mut totals = before;
+            let mut batch = sled::Batch::default();
+            for (key, value) in newest {
+                if let Some(old) = sled.get(&key)? {
+                    totals.remove(&old);
                 }
-                None => batch.remove(key),
+                let row = Row::encode(&key, commit, value);
+                totals.add(&row);
+                batch.insert(key, row);
             }
-        }
-        self.database()?.apply_batch(batch).map_err(failed)
+            batch.insert(&TOTALS_KEY, totals.encode());
+            sled.apply_batch(batch)?;
+            Ok(totals)
+        })?;
+        Ok(())
+    }
+
+    fn forget(
+        &mut self,
+        owner: &StateOwner,
+        key: &[u8],
+        commit: CommitNumber,
+    ) -> Result<(), StateError> {
+        let key = stored_key(owner, key);
+        let before = self.totals;
+        self.totals = self.database()?.run(|sled| {
+            let mut totals = before;
+            let Some(stored) = sled.get(&key)? else { return Ok(totals) };
+            let row = Row::decode(&key, &stored);
+            if row.is_some_and(|row| row.value.is_none() && row.commit <= commit) {
+                totals.remove(&stored);
+                let mut batch = sled::Batch::default();
+                batch.remove(key);
+                batch.insert(&TOTALS_KEY, totals.encode());
+                sled.apply_batch(batch)?;
+            }
+            Ok(totals)
+        })?;
+        Ok(())
     }
 
     fn set_mark(&mut self, commit: CommitNumber) -> Result<(), StateError> {
-        let marked = commit.get().to_be_bytes();
-        self.database()?.insert(MARK_KEY, &marked).map_err(failed)?;
-        self.database()?.flush().map_err(failed)?;
+        let totals = self.totals.as_of(commit);
+        self.database()?.run(|sled| {
+            sled.insert(TOTALS_KEY, totals.encode())?;
+            sled.flush()
+        })?;
+        self.totals = totals;
         sync_files(&self.directory()).map_err(failed)?;
-        replace(&self.data, MARKER_NAME, &encode_marker(self.incarnation, commit))
-            .map_err(failed)?;
+        let marker = marker::encode(self.incarnation, commit);
+        replace(&self.data, MARKER_NAME, &marker).map_err(failed)?;
         self.mark = commit;
         Ok(())
     }
@@ -162,6 +240,7 @@ impl StateCache for SledState {
     fn clear(&mut self) -> Result<(), StateError> {
         self.database = None;
         self.mark = CommitNumber::default();
+        self.totals = Totals::default();
         // The marker goes first and durably: a crash in between must not leave one that vouches
         // for an empty cache.
         remove_if_present(std::fs::remove_file(self.data.join(MARKER_NAME)))?;
@@ -191,85 +270,5 @@ fn remove_if_present(removed: io::Result<()>) -> Result<(), StateError> {
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
         Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-fn stored_key(owner: &StateOwner, key: &[u8]) -> Vec<u8> {
-    let mut writer = Writer::new();
-    writer.name(owner.as_str());
-    writer.raw(key);
-    writer.as_slice().to_vec()
-}
-
-fn crc_of(key: &[u8], value: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(key), value)
-}
-
-fn stored_value(key: &[u8], value: &[u8]) -> Vec<u8> {
-    [&crc_of(key, value).to_be_bytes(), value].concat()
-}
-
-fn value_of(owner: &StateOwner, key: &[u8], stored: &[u8]) -> Result<Bytes, StateError> {
-    stored
-        .split_first_chunk::<CRC_LEN>()
-        .filter(|(crc, value)| **crc == crc_of(key, value).to_be_bytes())
-        .map(|(_, value)| Bytes::copy_from_slice(value))
-        .ok_or_else(|| StateError::Corrupt { owner: owner.clone() })
-}
-
-fn encode_marker(incarnation: Incarnation, commit: CommitNumber) -> Bytes {
-    let mut writer = Writer::new();
-    writer.raw(&MAGIC);
-    writer.u16(FORMAT_VERSION);
-    writer.u16(0);
-    writer.incarnation(incarnation);
-    writer.u64(commit.get());
-    writer.u32(crc32c::crc32c(writer.as_slice()));
-    writer.finish()
-}
-
-/// The marker's commit, when there is a marker of this life that can be read.
-fn read_marker(data: &Path, incarnation: Incarnation) -> Option<CommitNumber> {
-    let content = std::fs::read(data.join(MARKER_NAME)).ok()?;
-    let (written_by, commit) = decode_marker(content.into()).ok()?;
-    (written_by == incarnation).then_some(commit)
-}
-
-fn decode_marker(content: Bytes) -> Result<(Incarnation, CommitNumber), Fault> {
-    check_crc("marker", &content)?;
-    let mut reader = Reader::new(content);
-    if *reader.take("marker magic", MAGIC.len())? != MAGIC {
-        return Err(Fault::Magic);
-    }
-    check_version("marker version", reader.u16("marker version")?)?;
-    reader.u16("reserved")?;
-    let incarnation = reader.incarnation("incarnation")?;
-    Ok((incarnation, CommitNumber::new(reader.u64("commit")?)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_flipped_bit_of_a_marker_is_found() {
-        let (life, commit) = (Incarnation::new(1, 2), CommitNumber::new(3));
-        let content = encode_marker(life, commit);
-
-        assert_eq!(decode_marker(content.clone()), Ok((life, commit)));
-        for bit in 0..content.len() * 8 {
-            let mut flipped = content.to_vec();
-            flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode_marker(flipped.into()).is_err(), "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn a_value_under_another_key_is_damage() {
-        let owner = StateOwner::new("positions").unwrap();
-        let stored = stored_value(b"a", b"value");
-
-        assert_eq!(value_of(&owner, b"a", &stored).unwrap(), "value");
-        assert!(matches!(value_of(&owner, b"b", &stored), Err(StateError::Corrupt { .. })));
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::Path;
 
 use bytes::Bytes;
-use headland_event::{ByteCount, CommitNumber};
+use headland_event::{ByteCount, CommitNumber, Random, SeededRandom};
 
 use super::DiskStore;
 use crate::commit::{Commit, StateChange, StateOwner};
@@ -159,6 +159,121 @@ fn a_closed_file_takes_no_more_room_than_it_needs() {
     assert_eq!(allocated, 256 << 10);
     // File header, a frame of 56 + 8 + 10 + 5 + 1 + 5 bytes, a seal.
     assert_eq!(std::fs::metadata(&file).unwrap().len(), 76 + 85 + 56);
+}
+
+/// Keys enough for several pages of sled, some of them deleted.
+fn fill(store: &mut DiskStore) {
+    for round in 0..3_u8 {
+        let changes = (0..200_u8).map(|key| {
+            let deletes = round == 2 && key.is_multiple_of(7);
+            let value = (!deletes).then(|| Bytes::from(vec![round; 40]));
+            let owner = StateOwner::new("positions").unwrap();
+            StateChange { owner, key: Bytes::from(vec![key]), value }
+        });
+        let commit = Commit { entries: Vec::new(), state: changes.collect() };
+        store.append(&[commit]).unwrap();
+        store.mark_state().unwrap();
+    }
+}
+
+fn everything(store: &DiskStore) -> Vec<(Bytes, Bytes)> {
+    store.scan(&StateOwner::new("positions").unwrap(), b"").unwrap()
+}
+
+fn sled_files(path: &Path) -> Vec<std::path::PathBuf> {
+    let found = std::fs::read_dir(path.join("state")).unwrap().map(|file| file.unwrap().path());
+    let mut files: Vec<_> = found.filter(|path| path.is_file()).collect();
+    files.sort();
+    files
+}
+
+/// One file of sled's after another is damaged by a flip, a cut or zeros, at seeded places.
+#[test]
+fn whatever_is_damaged_in_sleds_files_the_state_read_is_the_one_written() {
+    let mut directory = Directory::new();
+    let mut store = directory.open().unwrap();
+    fill(&mut store);
+    let expected = everything(&store);
+    store.close().unwrap();
+    let files = sled_files(directory.path()).len();
+    let random = &mut SeededRandom::new(7);
+
+    for round in 0..24 * files {
+        let file = &sled_files(directory.path())[round % files];
+        let mut content = std::fs::read(file).unwrap();
+        let at = usize::try_from(random.below(u64::try_from(content.len()).unwrap())).unwrap();
+        match round / files % 3 {
+            0 => content[at] ^= 1 << random.below(8),
+            1 => content.truncate(at),
+            _ => content[at..].iter_mut().take(4_096).for_each(|byte| *byte = 0),
+        }
+        std::fs::write(file, content).unwrap();
+
+        let store = directory.open().unwrap();
+        assert_eq!(everything(&store), expected, "round {round}, {} at {at}", file.display());
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn a_cache_put_back_from_an_earlier_mark_is_rebuilt() {
+    let mut directory = Directory::new();
+    let mut store = directory.open().unwrap();
+    store.append(&[set("a", "1")]).unwrap();
+    store.close().unwrap();
+    let copy = directory.path().join("copy");
+    std::fs::rename(directory.path().join("state"), &copy).unwrap();
+    let mut store = directory.open().unwrap();
+    store.append(&[set("a", "2")]).unwrap();
+    store.close().unwrap();
+    std::fs::remove_dir_all(directory.path().join("state")).unwrap();
+    std::fs::rename(copy, directory.path().join("state")).unwrap();
+
+    let store = directory.open().unwrap();
+
+    assert_eq!(get(&store, "a").as_deref(), Some(&b"2"[..]));
+    assert_eq!(store.report().replayed, 2);
+}
+
+#[test]
+fn a_deleted_key_is_remembered_across_a_restart_until_it_is_forgotten() {
+    let mut directory = Directory::new();
+    let owner = StateOwner::new("positions").unwrap();
+    let mut store = directory.open().unwrap();
+    let mut delete = set("a", "");
+    delete.state[0].value = None;
+    store.append(&[set("a", "1"), delete]).unwrap();
+    store.close().unwrap();
+
+    let mut store = directory.open().unwrap();
+    let before = store.newest(&owner, b"a").unwrap();
+    store.forget(&owner, b"a", CommitNumber::new(2)).unwrap();
+
+    assert_eq!(before, Some(CommitNumber::new(2)));
+    assert_eq!(store.newest(&owner, b"a").unwrap(), None);
+    assert_eq!(get(&store, "a"), None);
+}
+
+#[test]
+fn a_journal_that_was_put_back_starts_a_new_life_and_says_so() {
+    let mut directory = Directory::new();
+    let mut store = directory.open().unwrap();
+    store.append(&[set("a", "1")]).unwrap();
+    let before = store.incarnation();
+    store.close().unwrap();
+    let journal = directory.path().join("0000000001.journal");
+    let older = std::fs::read(&journal).unwrap();
+    let mut store = directory.open().unwrap();
+    store.append(&[set("a", "2")]).unwrap();
+    store.close().unwrap();
+    std::fs::remove_file(directory.path().join("0000000002.journal")).unwrap();
+    std::fs::write(journal, older).unwrap();
+
+    let store = directory.open().unwrap();
+
+    assert_eq!(store.report().lost, Some(CommitNumber::new(2)));
+    assert_eq!(store.incarnation().counter(), before.counter() + 1);
+    assert_eq!(get(&store, "a").as_deref(), Some(&b"1"[..]));
 }
 
 /// Set in the process that the test below starts.

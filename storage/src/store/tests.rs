@@ -1,0 +1,163 @@
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::*;
+use crate::memory::{MemoryDisk, MemoryMedium};
+use crate::state::MemoryState;
+
+/// A cache that fails while it is told to, counts attempts to rebuild it, and shows its mark.
+#[derive(Clone, Default)]
+struct Flaky {
+    values: MemoryState,
+    fails: Rc<Cell<bool>>,
+    clears: Rc<Cell<u32>>,
+    mark: CommitNumber,
+}
+
+impl Flaky {
+    fn answer(&self) -> Result<(), StateError> {
+        if self.fails.get() {
+            Err(StateError::Cache { reason: "told to".to_owned() })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl StateStore for Flaky {
+    fn get(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        self.values.get(owner, key)
+    }
+
+    fn scan_from(
+        &self,
+        owner: &StateOwner,
+        from: &[u8],
+        limit: ByteCount,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        self.values.scan_from(owner, from, limit)
+    }
+}
+
+impl StateCache for Flaky {
+    fn mark(&self) -> CommitNumber {
+        self.mark
+    }
+
+    fn reached(&self) -> CommitNumber {
+        self.values.reached().max(self.mark)
+    }
+
+    fn newest(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<CommitNumber>, StateError> {
+        self.values.newest(owner, key)
+    }
+
+    fn apply(&mut self, commit: CommitNumber, changes: &[StateChange]) -> Result<(), StateError> {
+        self.answer()?;
+        self.values.apply(commit, changes)
+    }
+
+    fn forget(
+        &mut self,
+        owner: &StateOwner,
+        key: &[u8],
+        commit: CommitNumber,
+    ) -> Result<(), StateError> {
+        self.values.forget(owner, key, commit)
+    }
+
+    fn set_mark(&mut self, commit: CommitNumber) -> Result<(), StateError> {
+        self.answer()?;
+        self.mark = commit;
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), StateError> {
+        self.clears.set(self.clears.get() + 1);
+        self.answer()?;
+        self.mark = CommitNumber::new(0);
+        self.values.clear()
+    }
+}
+
+fn open() -> (Store<MemoryMedium, Flaky>, Flaky) {
+    let cache = Flaky::default();
+    let medium = MemoryDisk::new(1).attach();
+    (Store::start(medium, OpenOptions::new(1), |_| Ok(cache.clone())).unwrap(), cache)
+}
+
+fn owner() -> StateOwner {
+    StateOwner::new("positions").unwrap()
+}
+
+fn set(key: &'static str, value: impl Into<Bytes>) -> Commit {
+    let (owner, key, value) = (owner(), Bytes::from(key), Some(value.into()));
+    Commit { entries: Vec::new(), state: vec![StateChange { owner, key, value }] }
+}
+
+#[test]
+fn a_commit_stays_committed_when_the_cache_fails_and_reads_say_so_until_it_is_rebuilt() {
+    let (mut store, Flaky { fails, .. }) = open();
+    store.append(&[set("a", "1")]).unwrap();
+    fails.set(true);
+
+    let appended = store.append(&[set("b", "2")]).unwrap();
+    let behind = store.get(&owner(), b"a");
+    fails.set(false);
+    store.append(&[set("c", "3")]).unwrap();
+
+    assert_eq!(appended.last, CommitNumber::new(2));
+    assert!(matches!(&behind, Err(error @ StateError::Behind) if error.is_retryable()));
+    let keys: Vec<Bytes> =
+        store.scan(&owner(), b"").unwrap().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["a", "b", "c"]);
+}
+
+#[test]
+fn the_mark_moves_by_itself_after_64_mebibytes_and_not_before() {
+    let (mut store, _) = open();
+    let mut marks = Vec::new();
+
+    for _ in 0..5 {
+        store.append(&[set("a", vec![7; 15 << 20])]).unwrap();
+        marks.push(store.cache.mark().get());
+    }
+
+    assert_eq!(marks, [0, 0, 0, 0, 5]);
+}
+
+#[test]
+fn a_cache_that_stays_broken_is_rebuilt_after_1_2_4_and_more_groups() {
+    let (mut store, Flaky { fails, clears, .. }) = open();
+    fails.set(true);
+
+    let mut attempts = Vec::new();
+    for group in 0..32 {
+        let before = clears.get();
+        store.append(&[set("a", "1")]).unwrap();
+        attempts.extend((clears.get() > before).then_some(group));
+    }
+
+    assert_eq!(attempts, [0, 1, 3, 6, 11, 20]);
+}
+
+#[test]
+fn a_cache_ahead_of_the_journal_is_thrown_away_and_a_new_life_begins() {
+    let disk = MemoryDisk::new(1);
+    let before = Store::start(disk.attach(), OpenOptions::new(1), |_| Ok(Flaky::default()))
+        .unwrap()
+        .incarnation();
+    let open_cache = |incarnation| {
+        let mut cache = Flaky::default();
+        if incarnation == before {
+            cache.apply(CommitNumber::new(9), &set("ghost", "1").state)?;
+        }
+        Ok(cache)
+    };
+
+    let store = Store::start(disk.attach(), OpenOptions::new(2), open_cache).unwrap();
+
+    assert_eq!(store.get(&owner(), b"ghost").unwrap(), None);
+    assert_eq!(store.report().lost, Some(CommitNumber::new(9)));
+    assert_eq!(store.incarnation().counter(), before.counter() + 1);
+}

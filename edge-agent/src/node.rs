@@ -175,10 +175,10 @@ impl Node {
             let Some(source) = found else { continue };
             let table = source.decoder.table();
             // Every batch in the log was verified; one of another rules file may not decode.
-            let records = entry.batch.records().unwrap_or_default();
-            for (index, record) in (0_u64..).zip(&records) {
+            let records = entry.batch.numbered_records().unwrap_or_default();
+            for (delta, record) in &records {
                 if let Some(row) = source.decoder.row(record) {
-                    let evidence = entry.base.after(index);
+                    let evidence = entry.base.at(*delta);
                     let origin = Origin { evidence, captured_at: record.time, trace: None };
                     // What it raises is in the same commit.
                     drop(self.detect.on_row(table, &row, origin, record.time));

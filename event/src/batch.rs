@@ -123,6 +123,17 @@ impl Batch {
         self.contents()?.to_records()
     }
 
+    /// Decodes every record with its place, in order, as [`Self::records`] does.
+    ///
+    /// The offset of a record is [`Offset::at`] its delta, its dot [`crate::Dot::at`] it. Counting
+    /// records instead is wrong in a compacted batch.
+    ///
+    /// # Errors
+    /// As [`Self::records`].
+    pub fn numbered_records(&self) -> Result<Vec<(OffsetDelta, Record)>, BatchError> {
+        self.contents()?.to_numbered_records()
+    }
+
     /// Decompresses the records, to decode them one by one.
     ///
     /// Cost: nothing for an uncompressed batch, else the codec's and at most 8 MiB of memory.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! stamp v1:  1 version u8 │ actor { region, incarnation, partition } │ offset u64
-//!            │ hlc { wall i64, logical u32 } │ verdicts u32 × { index u32, verdict u8 }
+//!            │ hlc { wall i64, logical u32 } │ verdicts u32 × { delta u32, verdict u8 }
 //!            │ context (a vector clock)
 //! ```
 //! Dot and stamp travel beside the batch, in the journal's entry and in the link's frame, never
@@ -12,7 +12,7 @@ use crate::batch::Batch;
 use crate::clock::{Actor, VectorClock};
 use crate::codec::{CodecError, Reader, Writer};
 use crate::hlc::Hlc;
-use crate::id::{Dot, Offset, PartitionIndex};
+use crate::id::{Dot, Offset, OffsetDelta, PartitionIndex};
 use crate::limits::BATCH_RECORDS_LIMIT;
 use crate::progress::Verdict;
 use crate::time::EventTime;
@@ -22,8 +22,8 @@ const STAMP_VERSION: u8 = 1;
 /// A verdict on one record of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerdictAt {
-    /// Index of the record in its batch, from 0.
-    pub index: u32,
+    /// Where the record stands in its batch; it keeps its verdict when others are compacted away.
+    pub delta: OffsetDelta,
     /// What was decided about it.
     pub verdict: Verdict,
 }
@@ -40,17 +40,16 @@ pub struct Stamp {
     /// What the hub's journal held before: the causal past of the batch. Empty where the topic
     /// is not reconciled.
     pub context: VectorClock,
-    /// Records that were late, future or forbidden, by rising index; all others are on time.
+    /// Records that were late, future or forbidden, by rising delta; all others are on time.
     pub verdicts: Vec<VerdictAt>,
 }
 
 impl Stamp {
-    /// The verdict on the record at `index` of the batch.
+    /// The verdict on the record at `delta` in the batch.
     #[must_use]
-    pub fn verdict(&self, index: usize) -> Verdict {
-        let index = u32::try_from(index).unwrap_or(u32::MAX);
+    pub fn verdict(&self, delta: OffsetDelta) -> Verdict {
         self.verdicts
-            .binary_search_by_key(&index, |at| at.index)
+            .binary_search_by_key(&delta, |at| at.delta)
             .ok()
             .and_then(|found| self.verdicts.get(found))
             .map_or(Verdict::OnTime, |at| at.verdict)
@@ -67,8 +66,8 @@ impl Stamp {
         writer.i64(hlc.wall().millis());
         writer.u32(hlc.logical());
         writer.length(verdicts.len());
-        for VerdictAt { index, verdict } in verdicts {
-            writer.u32(*index);
+        for VerdictAt { delta, verdict } in verdicts {
+            writer.u32(delta.get());
             writer.u8(verdict.code());
         }
         context.write(writer);
@@ -101,7 +100,7 @@ impl Stamp {
 }
 
 fn read_verdict(reader: &mut Reader) -> Result<VerdictAt, CodecError> {
-    let index = reader.u32("verdict index")?;
+    let delta = OffsetDelta::new(reader.u32("verdict delta")?);
     let at = reader.position();
     let code = reader.u8("verdict")?;
     let verdict = Verdict::from_code(code).ok_or_else(|| CodecError::Value {
@@ -110,7 +109,7 @@ fn read_verdict(reader: &mut Reader) -> Result<VerdictAt, CodecError> {
         found: i64::from(code),
         expected: "0 to 3",
     })?;
-    Ok(VerdictAt { index, verdict })
+    Ok(VerdictAt { delta, verdict })
 }
 
 /// One batch in one partition of a node's log, with what travels beside it.
@@ -127,7 +126,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Offset after the last record.
+    /// Offset after the batch's span, whether its last records are still there or not.
     #[must_use]
     pub fn end(&self) -> Offset {
         self.base.after(self.batch.span())
@@ -153,15 +152,16 @@ mod tests {
             hlc: Hlc::new(EventTime::from_millis(1_000), 2),
             context,
             verdicts: vec![
-                VerdictAt { index: 1, verdict: Verdict::Late },
-                VerdictAt { index: 4, verdict: Verdict::Future },
+                VerdictAt { delta: OffsetDelta::new(1), verdict: Verdict::Late },
+                VerdictAt { delta: OffsetDelta::new(4), verdict: Verdict::Future },
             ],
         }
     }
 
     #[test]
     fn a_record_without_a_verdict_is_on_time() {
-        let verdicts: Vec<Verdict> = (0..6).map(|index| stamp().verdict(index)).collect();
+        let verdicts: Vec<Verdict> =
+            (0..6).map(|delta| stamp().verdict(OffsetDelta::new(delta))).collect();
 
         use Verdict::{Future, Late, OnTime};
         assert_eq!(verdicts, [OnTime, Late, OnTime, OnTime, Future, OnTime]);

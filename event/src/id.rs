@@ -323,6 +323,13 @@ impl Dot {
     pub const fn after(self, count: u64) -> Self {
         Self { sequence: self.sequence.after(count), ..self }
     }
+
+    /// The dot of the record at `delta` in a batch whose first dot is this one.
+    #[must_use]
+    pub const fn at(self, delta: OffsetDelta) -> Self {
+        // A lossless widening; `u64::from` is not const.
+        self.after(delta.0 as u64)
+    }
 }
 
 impl fmt::Display for Dot {
@@ -388,6 +395,7 @@ mod tests {
         };
 
         assert_eq!(dot.after(3).sequence, Sequence::new(8));
+        assert_eq!(dot.at(OffsetDelta::new(3)), dot.after(3));
         assert_eq!(dot.after(3).stream, dot.stream);
     }
 }

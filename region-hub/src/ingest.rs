@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use headland_event::{
     Actor, AgentName, Batch, BatchError, EventClock, EventTime, HlcClock, Incarnation, Offset,
-    Record, RegionId, Stamp, TopicName, TopicPartition, VectorClock, Verdict, VerdictAt,
+    OffsetDelta, Record, RegionId, Stamp, TopicName, TopicPartition, VectorClock, Verdict,
+    VerdictAt,
 };
 
 use crate::config::AgentConfig;
@@ -102,19 +103,19 @@ impl Ingest {
         batch: &Batch,
         grant: &Grant,
         now: EventTime,
-    ) -> Result<(Stamp, Vec<Record>), BatchError> {
-        let records = batch.records()?;
+    ) -> Result<(Stamp, Vec<(OffsetDelta, Record)>), BatchError> {
+        let records = batch.numbered_records()?;
         let checks_devices = has_device_keys(&partition.topic);
         let clock = self.clocks.get(&partition.topic).copied().unwrap_or_default();
-        let verdicts = (0_u32..)
-            .zip(&records)
-            .map(|(index, record)| {
+        let verdicts = records
+            .iter()
+            .map(|(delta, record)| {
                 let verdict = if checks_devices && !grant.covers_device(record) {
                     Verdict::Forbidden
                 } else {
                     clock.verdict(record.time, now)
                 };
-                VerdictAt { index, verdict }
+                VerdictAt { delta: *delta, verdict }
             })
             .filter(|at| at.verdict != Verdict::OnTime)
             .collect();
@@ -203,7 +204,7 @@ mod tests {
     fn verdicts(ingest: &mut Ingest, name: &str, records: &[(&'static str, i64)]) -> Vec<Verdict> {
         let (stamp, records) =
             ingest.stamp(&at(name), Offset::new(0), &batch(records), &grant(), NOW).unwrap();
-        (0..records.len()).map(|index| stamp.verdict(index)).collect()
+        records.iter().map(|(delta, _)| stamp.verdict(*delta)).collect()
     }
 
     #[test]

@@ -79,17 +79,17 @@ impl Inventory {
         let Some(stamp) = &entry.stamp else { return };
         let locality = if topic.is_local() { Locality::Local } else { Locality::Remote };
         // The records were decoded when the batch was stamped, here or at its ingest hub.
-        let records = entry.batch.records().unwrap_or_default();
+        let records = entry.batch.numbered_records().unwrap_or_default();
         debug_assert_eq!(records.len(), entry.batch.len(), "a stamped batch decodes");
-        for (index, record) in records.iter().enumerate() {
+        for (delta, record) in &records {
             let value = record.value.clone().unwrap_or_default();
-            let offset = stamp.offset.after(u64::try_from(index).unwrap_or(u64::MAX));
+            let offset = stamp.offset.at(*delta);
             self.reconciler.on_event(Input {
                 actor: &stamp.actor,
                 offset,
                 hlc: stamp.hlc,
                 context: &stamp.context,
-                verdict: stamp.verdict(index),
+                verdict: stamp.verdict(*delta),
                 locality,
                 captured_at: captured_at(record).unwrap_or(now.wall),
                 detected_at: now.wall,

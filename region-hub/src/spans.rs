@@ -44,10 +44,10 @@ impl Spans {
                 (_, true) => "hub.ingest",
                 (_, false) => "hub.mirror",
             };
-            let records = entry.batch.records().unwrap_or_default();
+            let records = entry.batch.numbered_records().unwrap_or_default();
             let base = entry.base;
-            spans.extend((0_u64..).zip(&records).filter_map(|(index, record)| {
-                self.span(name, partition, base.after(index), record, now)
+            spans.extend(records.iter().filter_map(|(delta, record)| {
+                self.span(name, partition, base.at(*delta), record, now)
             }));
         }
         spans

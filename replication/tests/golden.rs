@@ -7,8 +7,8 @@ use bytes::Bytes;
 use headland_event::clock::Actor;
 use headland_event::{
     AgentName, Batch, ByteCount, ChannelEpoch, ChannelId, Dot, Entry, EventTime, Hlc, HubName,
-    Incarnation, Lane, Monotonic, Offset, PartitionIndex, Record, RegionId, Sequence, Stamp,
-    StreamId, TopicName, TopicPartition, VectorClock, Verdict, VerdictAt,
+    Incarnation, Lane, Monotonic, Offset, OffsetDelta, PartitionIndex, Record, RegionId, Sequence,
+    Stamp, StreamId, TopicName, TopicPartition, VectorClock, Verdict, VerdictAt,
 };
 use headland_replication::frame::{
     Ack, Announce, ChannelEnd, ChannelPromise, Data, Echo, Frame, Goodbye, Head, Hello, Identity,
@@ -80,7 +80,7 @@ fn stamp() -> Stamp {
         offset: Offset::new(500),
         hlc: Hlc::new(EventTime::from_millis(1_291_190_761_000), 4),
         context,
-        verdicts: vec![VerdictAt { index: 0, verdict: Verdict::Late }],
+        verdicts: vec![VerdictAt { delta: OffsetDelta::new(0), verdict: Verdict::Late }],
     }
 }
 

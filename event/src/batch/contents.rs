@@ -50,6 +50,19 @@ impl Contents {
         }
         Ok(records)
     }
+
+    /// Decodes every record with its offset delta, as [`Self::to_records`] does.
+    ///
+    /// # Errors
+    /// As [`Self::to_records`].
+    pub fn to_numbered_records(&self) -> Result<Vec<(OffsetDelta, Record)>, BatchError> {
+        let mut records = Vec::with_capacity(self.head.count);
+        for record in self {
+            let record = record?;
+            records.push((record.delta(), record.to_record()?));
+        }
+        Ok(records)
+    }
 }
 
 impl<'a> IntoIterator for &'a Contents {

@@ -438,14 +438,11 @@ proptest! {
         let batch = Batch::encode_with(codec, &records).unwrap();
         let retained = batch.retain(|record| keep[record.delta().get() as usize]).unwrap();
 
-        let expected: Vec<(u32, Record)> =
-            (0..).zip(records).filter(|(delta, _)| keep[*delta as usize]).collect();
+        let expected: Vec<(OffsetDelta, Record)> = (0_u32..).map(OffsetDelta::new)
+            .zip(records).filter(|(delta, _)| keep[delta.get() as usize]).collect();
         prop_assert_eq!(retained.is_none(), expected.is_empty());
         if let Some(retained) = retained {
-            let found: Vec<(u32, Record)> = retained.contents().unwrap().iter()
-                .map(|record| record.unwrap())
-                .map(|record| (record.delta().get(), record.to_record().unwrap()))
-                .collect();
+            let found = retained.numbered_records().unwrap();
             let times = || expected.iter().map(|(_, record)| record.time);
             prop_assert_eq!(retained.span(), batch.span());
             prop_assert_eq!(Some(retained.base_time()), times().next());

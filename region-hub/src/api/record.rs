@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use headland_event::{ByteCount, Entry, EventTime, Offset, Record, TopicPartition, Verdict};
+use headland_event::{
+    ByteCount, Entry, EventTime, Offset, OffsetDelta, Record, TopicPartition, Verdict,
+};
 use headland_platform::telemetry::with_causes;
 use headland_storage::LogReader;
 use serde::Serialize;
@@ -66,9 +68,8 @@ pub(super) fn read_records(
         let end = last.end();
         for entry in &entries {
             bytes += entry.batch.as_bytes().len();
-            let decoded = entry.batch.records().map_err(|error| with_causes(&error))?;
-            let listed =
-                decoded.iter().enumerate().map(|(index, record)| json(entry, index, record));
+            let decoded = entry.batch.numbered_records().map_err(|error| with_causes(&error))?;
+            let listed = decoded.iter().map(|(delta, record)| json(entry, *delta, record));
             records.extend(listed.filter(|record| record.offset >= from));
         }
         next = end;
@@ -77,17 +78,16 @@ pub(super) fn read_records(
     Ok(records)
 }
 
-fn json(entry: &Entry, index: usize, record: &Record) -> RecordJson {
-    let place = u64::try_from(index).unwrap_or(u64::MAX);
+fn json(entry: &Entry, delta: OffsetDelta, record: &Record) -> RecordJson {
     let headers = record.headers.iter();
     RecordJson {
-        offset: entry.base.after(place),
+        offset: entry.base.at(delta),
         time: record.time,
         key: record.key.as_deref().map(BytesJson::new),
         value: record.value.as_deref().map(BytesJson::new),
         headers: headers.map(|h| (h.name.clone(), BytesJson::new(&h.value))).collect(),
-        dot: entry.dot.after(place).to_string(),
-        verdict: entry.stamp.as_ref().map_or(Verdict::OnTime, |stamp| stamp.verdict(index)),
+        dot: entry.dot.at(delta).to_string(),
+        verdict: entry.stamp.as_ref().map_or(Verdict::OnTime, |stamp| stamp.verdict(delta)),
         hlc: entry.stamp.as_ref().map(|stamp| stamp.hlc.to_string()),
     }
 }

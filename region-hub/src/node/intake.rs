@@ -173,19 +173,17 @@ impl Node {
             .ingest
             .stamp(local, offset, &entry.batch, grant, now.wall)
             .map_err(|error| broken(local, &entry, &error.to_string()))?;
-        let forbidden: Vec<Record> = stamp
-            .verdicts
+        let forbidden: Vec<Record> = records
             .iter()
-            .filter(|at| at.verdict == Verdict::Forbidden)
-            .filter_map(|at| {
-                let index = usize::try_from(at.index).ok()?;
+            .filter(|(delta, _)| stamp.verdict(*delta) == Verdict::Forbidden)
+            .map(|(delta, record)| {
                 let reason = format!(
                     "device {} is not one that agent {} may publish for",
-                    key_text(records.get(index)?),
+                    key_text(record),
                     grant.agent()
                 );
                 tracing::warn!(agent = %grant.agent(), topic = %local.topic, "{reason}");
-                Some(dead_record(records.get(index)?, &reason, offset.after(u64::from(at.index))))
+                dead_record(record, &reason, offset.at(*delta))
             })
             .collect();
         self.composer.copied(local, entry.dot, Some(stamp), entry.batch);

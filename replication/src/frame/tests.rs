@@ -3,8 +3,8 @@ use std::time::Duration;
 use headland_event::clock::Actor;
 use headland_event::{
     AgentName, Batch, ByteCount, ChannelEpoch, ChannelId, Dot, Entry, EventTime, Hlc, HubName,
-    Incarnation, Lane, Monotonic, Offset, PartitionIndex, Record, RegionId, Sequence, Stamp,
-    StreamId, TopicName, TopicPartition, VectorClock, Verdict, VerdictAt,
+    Incarnation, Lane, Monotonic, Offset, OffsetDelta, PartitionIndex, Record, RegionId, Sequence,
+    Stamp, StreamId, TopicName, TopicPartition, VectorClock, Verdict, VerdictAt,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -69,7 +69,8 @@ fn stamps() -> impl Strategy<Value = Stamp> {
             let mut context = VectorClock::new();
             context.advance(&actor, offset);
             let hlc = Hlc::new(EventTime::from_millis(wall), index);
-            let verdicts = vec![VerdictAt { index, verdict: Verdict::Late }];
+            let verdicts =
+                vec![VerdictAt { delta: OffsetDelta::new(index), verdict: Verdict::Late }];
             Stamp { actor, offset, hlc, context, verdicts }
         },
     )

@@ -83,13 +83,13 @@ fn state_in_order(log: &Log, regions: [usize; 3]) -> Vec<u8> {
             }
             for entry in entries {
                 let stamp = entry.stamp.as_ref().unwrap();
-                for (index, record) in entry.batch.records().unwrap().into_iter().enumerate() {
+                for (delta, record) in entry.batch.numbered_records().unwrap() {
                     reconciler.on_event(Input {
                         actor: &stamp.actor,
-                        offset: stamp.offset.after(u64::try_from(index).unwrap()),
+                        offset: stamp.offset.at(delta),
                         hlc: stamp.hlc,
                         context: &stamp.context,
-                        verdict: stamp.verdict(index),
+                        verdict: stamp.verdict(delta),
                         locality: Locality::Remote,
                         captured_at: EventTime::default(),
                         detected_at: EventTime::default(),
@@ -113,7 +113,7 @@ fn records(log: &Log) -> Vec<oracle::Record> {
             let stamp = entry.stamp.as_ref().unwrap();
             let context = stamp.context.iter().map(|(actor, end)| (actor_of(actor), end.get()));
             let context: BTreeMap<_, _> = context.collect();
-            for (index, record) in entry.batch.records().unwrap().into_iter().enumerate() {
+            for (delta, record) in entry.batch.numbered_records().unwrap() {
                 let value = record.value.unwrap_or_default();
                 // What is no event is rejected, which the oracle leaves to others.
                 if InventoryEvent::parse(&value).is_err() {
@@ -121,10 +121,10 @@ fn records(log: &Log) -> Vec<oracle::Record> {
                 }
                 records.push(oracle::Record {
                     actor: actor_of(&stamp.actor),
-                    offset: stamp.offset.get() + u64::try_from(index).unwrap(),
+                    offset: stamp.offset.at(delta).get(),
                     hlc: (stamp.hlc.wall().millis(), stamp.hlc.logical()),
                     context: context.clone(),
-                    verdict: match stamp.verdict(index) {
+                    verdict: match stamp.verdict(delta) {
                         Verdict::OnTime => "on-time",
                         Verdict::Late => "late",
                         Verdict::Future => "future",

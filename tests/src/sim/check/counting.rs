@@ -97,10 +97,9 @@ fn dead_letters(evidence: &Evidence, hub: usize) -> Result<(), String> {
             let mut forbidden = Vec::new();
             for entry in entries {
                 let stamp = entry.stamp.as_ref().ok_or("a hub's entry has no stamp")?;
-                for index in 0..entry.batch.len() {
-                    if stamp.verdict(index) == Verdict::Forbidden {
-                        let offset = entry.base.after(u64::try_from(index).unwrap());
-                        forbidden.push(offset.to_string());
+                for (delta, _) in entry.batch.numbered_records().unwrap() {
+                    if stamp.verdict(delta) == Verdict::Forbidden {
+                        forbidden.push(entry.base.at(delta).to_string());
                     }
                 }
             }

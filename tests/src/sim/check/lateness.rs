@@ -40,18 +40,18 @@ fn by_promises(evidence: &Evidence, hub: usize) -> Result<(), String> {
         }
         let stamp = entry.stamp.as_ref().ok_or("a hub's entry has no stamp")?;
         let watermark = promised.get(&partition.topic).copied();
-        for (index, record) in entry.batch.records().unwrap().iter().enumerate() {
+        for (delta, record) in entry.batch.numbered_records().unwrap() {
             let is_passed = watermark.is_some_and(|watermark| record.time <= watermark);
-            let fits = match stamp.verdict(index) {
+            let fits = match stamp.verdict(delta) {
                 Verdict::OnTime => !is_passed,
                 Verdict::Late => is_passed,
                 Verdict::Future | Verdict::Forbidden => true,
             };
             ensure(fits, || {
                 format!(
-                    "record {index} of {partition} at {} is {:?} at {}, promised {watermark:?}",
+                    "record {delta} of {partition} at {} is {:?} at {}, promised {watermark:?}",
                     entry.base,
-                    stamp.verdict(index),
+                    stamp.verdict(delta),
                     record.time
                 )
             })?;
@@ -135,8 +135,8 @@ fn in_order(
     base: Offset,
 ) -> Result<(), String> {
     let stamp = entry.stamp.as_ref().ok_or("a hub's entry has no stamp")?;
-    for (index, record) in entry.batch.records().unwrap().iter().enumerate() {
-        let offset = base.after(u64::try_from(index).unwrap());
+    for (delta, record) in entry.batch.numbered_records().unwrap() {
+        let offset = base.at(delta);
         let promised = evidence
             .promises
             .iter()
@@ -145,7 +145,7 @@ fn in_order(
             .map(|promise| promise.watermark)
             .max();
         let is_in_order = promised.is_none_or(|promised| record.time > promised);
-        ensure(!is_in_order || stamp.verdict(index) != Verdict::Late, || {
+        ensure(!is_in_order || stamp.verdict(delta) != Verdict::Late, || {
             format!(
                 "agent {agent} had promised {promised:?} before its record {offset} at {}, \
                  which is late",

@@ -32,7 +32,7 @@ struct Measured {
     result: Value,
 }
 
-const SOAKS: [Soak; 4] = [
+const SOAKS: [Soak; 6] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -45,13 +45,23 @@ const SOAKS: [Soak; 4] = [
     },
     Soak {
         name: "storage-speed",
-        what: "the journal side by side with a bare file; --directory D says on which disk",
+        what: "the journal beside a bare file, reads, opening, idleness; --directory D on that disk",
         run: storage::speed,
     },
     Soak {
         name: "storage-kill",
         what: "200 kill -9 of a writer at random moments, or --kills N",
         run: storage::kill,
+    },
+    Soak {
+        name: "storage-powercut",
+        what: "100 power cuts on an ext4 image in memory, or --cuts N (needs root)",
+        run: storage::powercut,
+    },
+    Soak {
+        name: "storage-full",
+        what: "a disk without room and a limit on the size of files (needs root)",
+        run: storage::full,
     },
 ];
 

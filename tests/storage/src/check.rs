@@ -6,7 +6,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicPartition};
 use headland_storage::{
-    Commit, DiskStore, LogReader, LogStore, ReadError, StateChange, StateStore, StoredCommit,
+    Commit, LogReader, LogStore, ReadError, StateChange, StateStore, StoredCommit,
 };
 use serde_json::{Value, json};
 
@@ -96,7 +96,11 @@ struct Left {
 }
 
 /// Compares everything that the store shows with the load; returns the last commit as well.
-pub(crate) fn check(store: &DiskStore, load: &Load, known: Known) -> Result<(u64, Failures)> {
+pub(crate) fn check(
+    store: &(impl LogStore + StateStore),
+    load: &Load,
+    known: Known,
+) -> Result<(u64, Failures)> {
     let reader = store.reader();
     let mut left = Left::default();
     let mut failures = Failures::default();
@@ -173,13 +177,16 @@ fn read(reader: &impl LogReader, partition: &TopicPartition) -> Result<Vec<Entry
 
 #[cfg(test)]
 mod tests {
+    use headland_storage::DiskStore;
+
     use super::*;
+    use crate::load::Volume;
     use crate::writer::options;
 
     /// A store that holds commits 1 to 3, as `change` leaves them.
     fn found(change: fn(&mut Vec<Commit>), acknowledged: u64) -> (u64, Failures) {
         let directory = tempfile::tempdir().unwrap();
-        let load = Load::new(1).unwrap();
+        let load = Load::new(1, Volume::Mixed).unwrap();
         let mut ends = Ends::new();
         let mut group: Vec<Commit> =
             (1..=3).map(|number| load.commit(number, &mut ends).unwrap()).collect();
@@ -214,7 +221,7 @@ mod tests {
     #[test]
     fn commits_beyond_what_was_in_flight_were_never_written() {
         let directory = tempfile::tempdir().unwrap();
-        let load = Load::new(1).unwrap();
+        let load = Load::new(1, Volume::Mixed).unwrap();
         let mut ends = Ends::new();
         let mut store = DiskStore::open(directory.path(), options(1)).unwrap();
         for number in 1..=6 {

@@ -17,6 +17,16 @@ const KEYS: u64 = 200;
 /// Key of the state that every commit sets to its own number.
 const LAST_KEY: &[u8] = b"last";
 
+/// How large commits are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Volume {
+    /// One to four entries of one to twenty records, each fiftieth batch with one record larger
+    /// than a block of the journal.
+    Mixed,
+    /// One or two entries of one or two short records: a few commits fit a few sectors.
+    Small,
+}
+
 /// Where each partition ends.
 pub(crate) type Ends = BTreeMap<TopicPartition, Offset>;
 
@@ -24,15 +34,22 @@ pub(crate) type Ends = BTreeMap<TopicPartition, Offset>;
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
     seed: u64,
+    volume: Volume,
     topic: TopicName,
     owner: StateOwner,
 }
 
 impl Load {
-    pub(crate) fn new(seed: u64) -> Result<Self> {
+    pub(crate) fn new(seed: u64, volume: Volume) -> Result<Self> {
         let topic = TopicName::new("proof.events").context("a valid name")?;
         let owner = StateOwner::new("proof").context("a valid name")?;
-        Ok(Self { seed, topic, owner })
+        Ok(Self { seed, volume, topic, owner })
+    }
+
+    /// Small commits of the topic of alerts.
+    pub(crate) fn alerts(seed: u64) -> Result<Self> {
+        let topic = TopicName::new("alerts").context("a valid name")?;
+        Ok(Self { topic, ..Self::new(seed, Volume::Small)? })
     }
 
     /// The owner of all the state that the load changes.
@@ -48,15 +65,18 @@ impl Load {
 
     /// The commit with this number, and moves the ends past it.
     ///
-    /// One to four entries of one to twenty records, each fiftieth batch with one record larger
-    /// than a block of the journal; up to four changes of state and the one every commit makes.
+    /// Besides its entries it has up to four changes of state, and the one every commit makes.
     pub(crate) fn commit(&self, number: u64, ends: &mut Ends) -> Result<Commit> {
         let mut random = SeededRandom::new(self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let entries = (0..=random.below(4))
+        let entries_most = match self.volume {
+            Volume::Mixed => 4,
+            Volume::Small => 2,
+        };
+        let entries = (0..=random.below(entries_most))
             .map(|_| {
                 let partition = self.partition(random.below(PARTITIONS));
                 let base = ends.entry(partition.clone()).or_default();
-                let entry = entry(*base, number, &mut random)?;
+                let entry = self.entry(*base, number, &mut random)?;
                 *base = entry.end();
                 Ok((partition, entry))
             })
@@ -67,9 +87,45 @@ impl Load {
         Ok(Commit { entries, state })
     }
 
+    /// As [`Self::commit`], and then records until their bytes are as many.
+    pub(crate) fn commit_of_at_least(
+        &self,
+        bytes: u64,
+        number: u64,
+        ends: &mut Ends,
+    ) -> Result<Commit> {
+        let mut commit = self.commit(number, ends)?;
+        let mut random = SeededRandom::new(number);
+        let partition = self.partition(0);
+        let base = ends.entry(partition.clone()).or_default();
+        let record = record(number, bytes, &mut random);
+        let mut entry = self.entry(*base, number, &mut random)?;
+        entry.batch = Batch::encode(&[record])?;
+        *base = entry.end();
+        commit.entries.push((partition, entry));
+        Ok(commit)
+    }
+
     fn partition(&self, index: u64) -> TopicPartition {
         let index = PartitionIndex::new(u32::try_from(index).unwrap_or(u32::MAX));
         TopicPartition::new(self.topic.clone(), index)
+    }
+
+    fn entry(&self, base: Offset, number: u64, random: &mut SeededRandom) -> Result<Entry> {
+        let (records, size, large_in) = match self.volume {
+            Volume::Mixed => (20, 400, 50),
+            Volume::Small => (2, 40, u64::MAX),
+        };
+        let is_large = random.below(large_in) == 0;
+        let records: Vec<Record> = (0..=random.below(records))
+            .map(|index| {
+                let size = if is_large && index == 0 { 100_000 } else { 8 + random.below(size) };
+                record(number, size, random)
+            })
+            .collect();
+        let (incarnation, sequence) = (Incarnation::new(1, 1), Sequence::new(base.get() + 1));
+        let dot = Dot { stream: StreamId::new([7; 16]), incarnation, sequence };
+        Ok(Entry { base, dot, stamp: None, batch: Batch::encode(&records)? })
     }
 
     fn change(&self, number: u64, random: &mut SeededRandom) -> StateChange {
@@ -84,19 +140,6 @@ impl Load {
         let value = Some(Bytes::from(format!("set by commit {number}")));
         StateChange { owner: self.owner.clone(), key, value }
     }
-}
-
-fn entry(base: Offset, number: u64, random: &mut SeededRandom) -> Result<Entry> {
-    let is_large = random.below(50) == 0;
-    let records: Vec<Record> = (0..=random.below(20))
-        .map(|index| {
-            let size = if is_large && index == 0 { 100_000 } else { 20 + random.below(400) };
-            record(number, size, random)
-        })
-        .collect();
-    let (incarnation, sequence) = (Incarnation::new(1, 1), Sequence::new(base.get() + 1));
-    let dot = Dot { stream: StreamId::new([7; 16]), incarnation, sequence };
-    Ok(Entry { base, dot, stamp: None, batch: Batch::encode(&records)? })
 }
 
 fn record(number: u64, size: u64, random: &mut SeededRandom) -> Record {
@@ -115,7 +158,7 @@ mod tests {
     #[test]
     fn a_commit_follows_from_seed_number_and_ends() {
         let commit = |seed: u64, number: u64| {
-            Load::new(seed).unwrap().commit(number, &mut Ends::new()).unwrap()
+            Load::new(seed, Volume::Mixed).unwrap().commit(number, &mut Ends::new()).unwrap()
         };
 
         assert_eq!(commit(1, 5), commit(1, 5));
@@ -125,7 +168,7 @@ mod tests {
 
     #[test]
     fn entries_of_a_partition_follow_each_other() {
-        let load = Load::new(3).unwrap();
+        let load = Load::new(3, Volume::Mixed).unwrap();
         let mut ends = Ends::new();
         let mut expected = Ends::new();
 

@@ -16,8 +16,14 @@ mod load;
 mod writer;
 /// What a store has to show after it was killed.
 mod check;
+/// One data directory through many violent ends.
+mod trial;
 /// `kill -9` at random moments under load.
 mod kill;
+/// Power cuts on an image in memory.
+mod powercut;
+/// Disks that are full.
+mod full;
 /// Rates side by side with a bare file.
 mod speed;
 
@@ -30,9 +36,15 @@ use arguments::Arguments;
 const COMMANDS: &str = "\
 Usage: storage-proof COMMAND --directory D [--name value …]
 
-  speed    appends side by side with a bare file     --rounds 5 --millis 1000
-  kill     kill -9 at random moments under load      --kills 200 --seed 1
-  write    the process that `kill` kills             --seed 1 --life 1
+  append     appends side by side with a bare file     --rounds 5 --millis 1000
+  read       one partition among eight                 --rounds 7 --mebibytes 1024
+  open       opening after a kill and a clean stop     --mebibytes 10240
+  idle       what an idle store writes                 --settle-seconds 35 --watch-seconds 10
+  kill       kill -9 at random moments under load      --kills 200 --seed 1
+  powercut   power cuts on an image in memory (root)   --cuts 100 --seed 1 --memory /dev/shm
+  full       a disk without room, a limit on files (root)
+
+  write, fill, open-once, full-limited                 processes that those start
 ";
 
 fn main() -> Result<ExitCode> {
@@ -40,12 +52,17 @@ fn main() -> Result<ExitCode> {
     let Some((command, rest)) = arguments.split_first() else { bail!("{COMMANDS}") };
     let arguments = Arguments::parse(rest)?;
     let report = match command.as_str() {
-        "speed" => speed::run(arguments)?,
+        "append" => speed::append(arguments)?,
+        "read" => speed::read(arguments)?,
+        "open" => speed::open(arguments)?,
+        "open-once" => speed::open_once(arguments)?,
+        "idle" => speed::idle(arguments)?,
         "kill" => kill::run(arguments)?,
-        "write" => {
-            writer::write(arguments)?;
-            return Ok(ExitCode::SUCCESS);
-        }
+        "powercut" => powercut::run(arguments)?,
+        "full" => full::run(arguments)?,
+        "write" => return writer::write(arguments).map(|()| ExitCode::SUCCESS),
+        "full-limited" => return full::limited(arguments),
+        "fill" => return speed::fill(arguments).map(|()| ExitCode::SUCCESS),
         unknown => bail!("no command `{unknown}`\n\n{COMMANDS}"),
     };
     report.print()

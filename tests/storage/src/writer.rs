@@ -10,7 +10,7 @@ use headland_event::{ByteCount, CommitNumber, Random, SeededRandom};
 use headland_storage::{DiskStore, LogReader, LogStore, OpenOptions, StateMarks};
 
 use crate::arguments::Arguments;
-use crate::load::Load;
+use crate::load::{Load, Volume};
 
 /// Most commits that the writer hands to one append.
 pub(crate) const GROUP_LIMIT: u64 = 4;
@@ -32,7 +32,7 @@ pub(crate) fn write(mut arguments: Arguments) -> Result<()> {
     let directory = arguments.take_path("directory")?;
     let (seed, life) = (arguments.take("seed", 1)?, arguments.take("life", 1)?);
     arguments.finish()?;
-    let load = Load::new(seed)?;
+    let load = Load::new(seed, Volume::Mixed)?;
     let mut random = SeededRandom::new(life);
     loop {
         let store = DiskStore::open(&directory, options(random.next_u64() | 1))?;

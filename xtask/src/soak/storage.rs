@@ -16,34 +16,50 @@ use crate::workspace::Workspace;
 const PACKAGE: &str = "headland-storage-proof";
 const BINARY: &str = "storage-proof";
 
-/// The journal side by side with a bare file.
+/// The journal side by side with a bare file, then reads, opening and idleness.
 pub(super) fn speed(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
-    prove(workspace, "speed", arguments)
+    prove(workspace, &["append", "read", "open", "idle"], arguments)
 }
 
 /// `kill -9` at random moments.
 pub(super) fn kill(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
-    prove(workspace, "kill", arguments)
+    prove(workspace, &["kill"], arguments)
 }
 
-/// Builds the binary, runs one of its commands and takes over what it found.
-fn prove(workspace: &Workspace, command: &str, arguments: &[String]) -> Result<Measured> {
+/// Power cuts on an image in memory.
+pub(super) fn powercut(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    prove(workspace, &["powercut"], arguments)
+}
+
+/// Disks that are full.
+pub(super) fn full(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    prove(workspace, &["full"], arguments)
+}
+
+/// Builds the binary, runs some of its commands and takes over what each found.
+fn prove(workspace: &Workspace, commands: &[&str], arguments: &[String]) -> Result<Measured> {
     let binary = build(workspace)?;
     let (directory, rest) = directory(workspace, arguments)?;
-    let folder = directory.join(format!("{BINARY}-{command}"));
+    let folder = directory.join(BINARY);
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     let conditions = json!({
         "load_average_at_the_start": load_average()?,
         "file_system": file_system(&folder)?,
     });
-    let mut proof = Command::new(binary);
-    proof.arg(command).arg("--directory").arg(&folder).args(rest);
-    let output = proof.stderr(Stdio::inherit()).output().context("cannot run the proof")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let result: Value = serde_json::from_str(said.trim())
-        .with_context(|| format!("{BINARY} {command} ended with {}", output.status))?;
-    Ok(Measured { is_green: output.status.success(), conditions, result })
+    let (mut is_green, mut results) = (true, serde_json::Map::new());
+    for command in commands {
+        eprintln!("==> {BINARY} {command}");
+        let mut proof = Command::new(&binary);
+        proof.arg(command).arg("--directory").arg(&folder).args(rest);
+        let output = proof.stderr(Stdio::inherit()).output().context("cannot run the proof")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let result: Value = serde_json::from_str(said.trim())
+            .with_context(|| format!("{BINARY} {command} ended with {}", output.status))?;
+        is_green &= output.status.success();
+        results.insert((*command).to_owned(), result);
+    }
+    Ok(Measured { is_green, conditions, result: results.into() })
 }
 
 fn build(workspace: &Workspace) -> Result<PathBuf> {

@@ -147,7 +147,7 @@ impl Samples {
 }
 
 /// Three decimals: nothing here is known better.
-fn rounded(value: f64) -> f64 {
+pub(super) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
@@ -166,7 +166,7 @@ fn row(shape: Shape, samples: &[(Kind, Samples); 4]) -> (Value, bool) {
         && (shape.records < 100 || written <= WRITTEN_PER_BYTE);
     let mut row = json!({
         "records_an_append": shape.records,
-        "partitions": match shape.spread { Spread::One => 1, Spread::Eight => 8 },
+        "partitions": match shape.spread { Spread::One => 1, Spread::Eight | Spread::Turns => 8 },
         "share_of_the_faster_bare_file": rounded(share),
         "share_at_least": least,
         "is_met": is_met,

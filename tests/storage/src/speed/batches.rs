@@ -12,8 +12,10 @@ const KEY_LEN: usize = 8;
 pub(super) enum Spread {
     /// All in one partition.
     One,
-    /// Evenly over eight, each with a batch of its own; fewer than eight go to one after the other.
+    /// Evenly over eight, each with a batch of its own.
     Eight,
+    /// All in one of eight, the next commit in the next.
+    Turns,
 }
 
 /// What one append holds.
@@ -27,7 +29,7 @@ impl Shape {
     /// Every shape that is measured.
     pub(super) const ALL: [Self; 6] = [
         Self { records: 1, spread: Spread::One },
-        Self { records: 1, spread: Spread::Eight },
+        Self { records: 1, spread: Spread::Turns },
         Self { records: 100, spread: Spread::One },
         Self { records: 100, spread: Spread::Eight },
         Self { records: 1_000, spread: Spread::One },
@@ -37,8 +39,7 @@ impl Shape {
     /// Records of each batch of one append.
     pub(super) fn batches(self) -> Vec<usize> {
         match self.spread {
-            Spread::One => vec![self.records],
-            Spread::Eight if self.records < 8 => vec![self.records],
+            Spread::One | Spread::Turns => vec![self.records],
             Spread::Eight => {
                 let (each, rest) = (self.records / 8, self.records % 8);
                 (0..8).map(|index| each + usize::from(index < rest)).collect()
@@ -50,8 +51,8 @@ impl Shape {
     pub(super) const fn partition(self, append: usize, index: usize) -> usize {
         match self.spread {
             Spread::One => 0,
-            Spread::Eight if self.records < 8 => append % 8,
             Spread::Eight => index,
+            Spread::Turns => append % 8,
         }
     }
 }
@@ -87,13 +88,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn eight_batches_share_the_records_evenly_and_one_record_goes_round() {
-        let shape = |records| Shape { records, spread: Spread::Eight };
+    fn eight_batches_share_the_records_evenly_and_turns_go_round() {
+        let eight = |records| Shape { records, spread: Spread::Eight };
+        let turns = Shape { records: 1, spread: Spread::Turns };
 
-        assert_eq!(shape(100).batches(), [13, 13, 13, 13, 12, 12, 12, 12]);
-        assert_eq!(shape(1_000).batches(), [125; 8]);
-        assert_eq!(shape(1).batches(), [1]);
-        assert_eq!((shape(1).partition(9, 0), shape(100).partition(9, 3)), (1, 3));
+        assert_eq!(eight(100).batches(), [13, 13, 13, 13, 12, 12, 12, 12]);
+        assert_eq!(eight(1_000).batches(), [125; 8]);
+        assert_eq!(turns.batches(), [1]);
+        assert_eq!((turns.partition(9, 0), eight(100).partition(9, 3)), (1, 3));
     }
 
     #[test]

@@ -8,5 +8,14 @@ mod bare;
 mod store;
 /// Rounds, medians and bars.
 mod append;
+/// One partition among eight, read back.
+mod read;
+/// Opening a journal of many files.
+mod open;
+/// What an idle store writes.
+mod idle;
 
-pub(crate) use append::run;
+pub(crate) use append::run as append;
+pub(crate) use idle::run as idle;
+pub(crate) use open::{fill, once as open_once, run as open};
+pub(crate) use read::run as read;

@@ -36,23 +36,24 @@ enum Content {
     Records(Vec<Vec<Record>>),
 }
 
-/// A store that batches are appended to.
-pub(super) struct Journal {
-    store: Option<DiskStore>,
-    directory: PathBuf,
+/// Partition `index` of those that commits go to.
+pub(super) fn partition(index: u32) -> Result<TopicPartition> {
+    let topic = TopicName::new("speed.events")?;
+    Ok(TopicPartition::new(topic, PartitionIndex::new(index)))
+}
+
+/// Commits of one shape, one after the other.
+pub(super) struct Commits {
     shape: Shape,
     partitions: Vec<TopicPartition>,
     ends: Vec<Offset>,
     contents: Vec<Content>,
 }
 
-impl Journal {
-    pub(super) fn create(directory: &Path, shape: Shape, encoding: Encoding) -> Result<Self> {
-        let directory = directory.join("store");
-        let store = DiskStore::open(&directory, hub_options())?;
+impl Commits {
+    /// Commits for an empty store.
+    pub(super) fn new(shape: Shape, encoding: Encoding) -> Result<Self> {
         let mut random = SeededRandom::new(1);
-        let topic = TopicName::new("speed.events")?;
-        let partition = |index| TopicPartition::new(topic.clone(), PartitionIndex::new(index));
         let contents = (0..APPENDS)
             .map(|_| {
                 Ok(match encoding {
@@ -64,18 +65,12 @@ impl Journal {
                 })
             })
             .collect::<Result<_>>()?;
-        Ok(Self {
-            store: Some(store),
-            directory,
-            shape,
-            partitions: (0..8).map(partition).collect(),
-            ends: vec![Offset::new(0); 8],
-            contents,
-        })
+        let partitions = (0..8).map(partition).collect::<Result<_>>()?;
+        Ok(Self { shape, partitions, ends: vec![Offset::new(0); 8], contents })
     }
 
-    /// Commit number `number`, with batches encoded now or before.
-    fn commit(&mut self, number: u64) -> Result<Commit> {
+    /// Commit number `number`, with batches encoded now or before; call it for each in turn.
+    pub(super) fn next(&mut self, number: u64) -> Result<Commit> {
         let number = usize::try_from(number)?;
         let batches = match self.contents.get(number % APPENDS).context("one of sixteen")? {
             Content::Batches(batches) => batches.clone(),
@@ -98,12 +93,29 @@ impl Journal {
     }
 }
 
+/// A store that batches are appended to.
+pub(super) struct Journal {
+    store: Option<DiskStore>,
+    directory: PathBuf,
+    records: usize,
+    commits: Commits,
+}
+
+impl Journal {
+    pub(super) fn create(directory: &Path, shape: Shape, encoding: Encoding) -> Result<Self> {
+        let directory = directory.join("store");
+        let store = Some(DiskStore::open(&directory, hub_options())?);
+        let commits = Commits::new(shape, encoding)?;
+        Ok(Self { store, directory, records: shape.records, commits })
+    }
+}
+
 impl Subject for Journal {
     fn append(&mut self, number: u64) -> Result<u64> {
-        let commit = self.commit(number)?;
+        let commit = self.commits.next(number)?;
         let store = self.store.as_mut().context("it is open until it is finished")?;
         store.append(&[commit])?;
-        Ok(u64::try_from(self.shape.records * RECORD_LEN)?)
+        Ok(u64::try_from(self.records * RECORD_LEN)?)
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {

@@ -1,0 +1,150 @@
+//! One data directory through many violent ends, and what all of them amount to.
+
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use headland_storage::DiskStore;
+use serde_json::json;
+
+use crate::check::{self, Failures, Known};
+use crate::gauge;
+use crate::load::{Load, Volume};
+use crate::report::Report;
+use crate::writer::{self, GROUP_LIMIT};
+
+/// How a checker leaves a store to the next writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// As an operator does.
+    Close,
+    /// As a crash does.
+    Drop,
+}
+
+/// What all ends amount to.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    ends: u64,
+    acknowledgements: u64,
+    commits: u64,
+    in_doubt: usize,
+    tails: usize,
+    files_most: usize,
+    failures: Failures,
+}
+
+impl Tally {
+    /// The report; `ends` names what the ends were.
+    pub(crate) fn report(&self, ends: &str, seed: u64) -> Report {
+        let Self { ends: count, acknowledgements, commits, .. } = self;
+        let mut result = json!({
+            "seed": seed,
+            "acknowledgements": acknowledgements,
+            "commits_checked": commits,
+            "commits_in_doubt_kept": self.in_doubt,
+            "unfinished_writes_cut": self.tails,
+            "journal_files_most": self.files_most,
+            "failures": self.failures.report(),
+        });
+        if let Some(object) = result.as_object_mut() {
+            object.insert(ends.to_owned(), json!(count));
+        }
+        Report { is_green: self.failures.is_none() && *count > 0, result }
+    }
+}
+
+/// A data directory, and what is known about what is in it.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    directory: PathBuf,
+    load: Load,
+    seed: u64,
+    life: u64,
+    acknowledged: u64,
+}
+
+impl Trial {
+    /// A trial in a directory that is empty or missing.
+    pub(crate) fn new(directory: PathBuf, seed: u64) -> Result<Self> {
+        let load = Load::new(seed, Volume::Mixed)?;
+        Ok(Self { directory, load, seed, life: 0, acknowledged: 0 })
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Lets a writer live for a while and ends it with `end`; notes what it acknowledged.
+    pub(crate) fn live(
+        &mut self,
+        life: Duration,
+        tally: &mut Tally,
+        end: impl FnOnce(&mut Child) -> Result<()>,
+    ) -> Result<()> {
+        self.life += 1;
+        let mut writer = writer::start(&self.directory, self.seed, self.life)?;
+        let said = writer.stdout.take().context("the writer's output is piped")?;
+        let (sender, acknowledged) = mpsc::channel();
+        let until = gauge::now() + life;
+        std::thread::scope(|scope| {
+            let listener = scope.spawn(move || writer::listen(said, &sender));
+            let lived = self.wait(until, &acknowledged).and_then(|()| end(&mut writer));
+            // Whatever went wrong, no writer is left behind.
+            let killed = writer.kill().and_then(|()| writer.wait());
+            acknowledged.iter().for_each(|number| self.acknowledge(number));
+            lived?;
+            killed.context("cannot kill the writer")?;
+            let Ok(count) = listener.join() else { bail!("the listener panicked") };
+            tally.acknowledgements += count;
+            Ok(())
+        })
+    }
+
+    fn wait(&mut self, until: Duration, acknowledged: &Receiver<u64>) -> Result<()> {
+        while let Some(left) = until.checked_sub(gauge::now()) {
+            match acknowledged.recv_timeout(left) {
+                Ok(number) => self.acknowledge(number),
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => bail!("the writer ended by itself"),
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, number: u64) {
+        self.acknowledged = self.acknowledged.max(number);
+    }
+
+    /// Opens the store as the next life would, looks at everything, and counts it.
+    pub(crate) fn check(&mut self, ending: Ending, tally: &mut Tally) -> Result<Failures> {
+        tally.ends += 1;
+        let nonce = (self.seed << 32) + self.life;
+        let store = match DiskStore::open(&self.directory, writer::options(nonce)) {
+            Ok(store) => store,
+            Err(error) => {
+                eprintln!("{:#}", anyhow::Error::new(error));
+                let failures = Failures { failures_to_open: 1, ..Failures::default() };
+                tally.failures.add(failures);
+                return Ok(failures);
+            }
+        };
+        let known = Known { acknowledged: self.acknowledged, in_flight: GROUP_LIMIT };
+        let (last, failures) = check::check(&store, &self.load, known)?;
+        let report = store.report();
+        tally.failures.add(failures);
+        tally.commits += last;
+        tally.in_doubt += report.in_doubt;
+        tally.tails += report.tails.len();
+        tally.files_most = tally.files_most.max(report.files);
+        // What a store shows once it has opened is durable, acknowledged or not.
+        self.acknowledged = last;
+        match ending {
+            Ending::Close => store.close()?,
+            Ending::Drop => drop(store),
+        }
+        Ok(failures)
+    }
+}

@@ -136,7 +136,8 @@ pub(crate) fn read_any(part: Bytes, buffer_len: usize) -> Result<Part, Fault> {
     }
 }
 
-fn write_part(writer: &mut Writer, content: impl FnOnce(&mut Writer)) {
+/// Appends a part with the content that is written by `content`.
+pub(crate) fn write_part(writer: &mut Writer, content: impl FnOnce(&mut Writer)) {
     let start = writer.len();
     writer.u32(0);
     writer.u32(0);
@@ -156,7 +157,8 @@ pub(crate) fn patch(writer: &mut Writer, at: usize, bytes: &[u8]) {
     }
 }
 
-fn read_part(part: &'static str, reader: &mut Reader) -> Result<Reader, Fault> {
+/// Reads a part, checks its CRC, and gives a reader of its content.
+pub(crate) fn read_part(part: &'static str, reader: &mut Reader) -> Result<Reader, Fault> {
     let found = reader.u32("part crc")?;
     let mut ahead = reader.clone();
     let length = ahead.length("part length", ahead.remaining())?;

@@ -107,7 +107,7 @@ impl<F: MediumFile> Cursor<F> {
         self.at += byte_count(header.frame_len()).get();
         match header.kind {
             FrameKind::Commit => self.next = self.next.past(header.commit),
-            FrameKind::Seal => {}
+            FrameKind::Seal | FrameKind::Chain => {}
         }
         let (body, buffer_len) = (frame.slice(FRAME_HEADER_LEN..), self.window.buffer_len());
         Ok(Step::Frame(Frame { header, body, buffer_len }))

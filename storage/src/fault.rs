@@ -81,6 +81,16 @@ pub struct Corruption {
     pub source: Fault,
 }
 
+impl From<Corruption> for OpenError {
+    fn from(corruption: Corruption) -> Self {
+        if corruption.source.is_version() {
+            Self::Unsupported(corruption)
+        } else {
+            Self::Corrupt(corruption)
+        }
+    }
+}
+
 /// A data directory that could not be opened. Nothing acknowledged was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -100,10 +110,10 @@ pub enum OpenError {
     /// Written by a later build.
     #[error("the journal was written by a later version")]
     Unsupported(#[source] Corruption),
-    /// A file of the chain is missing, or its header is unreadable.
-    #[error("{file} names a predecessor that is missing or unreadable")]
+    /// A file that the journal is made of is missing, or its header is unreadable.
+    #[error("{file} names a file that is missing or unreadable")]
     Missing {
-        /// The file whose predecessor is missing.
+        /// The file that names it.
         file: String,
     },
     /// The node's identity is damaged; guessing one could reuse another's.

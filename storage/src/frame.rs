@@ -1,4 +1,4 @@
-//! Headers of journal files and of frames, version 1.
+//! Headers of journal files, version 2, and of frames, version 1.
 //!
 //! Integers are big-endian; every CRC is CRC-32C. The whole format, with recovery, is drawn in
 //! `docs/specs/store.md`.
@@ -6,8 +6,8 @@
 //! ```text
 //! file header, 76 bytes                     frame header, 56 bytes
 //!  0  magic         "HLDJRNL\n"              0  magic     "HLDF"
-//!  8  version       u16  1                   4  version   u16  1
-//! 10  reserved      u16  0                   6  kind      u16  1 commit, 2 seal
+//!  8  version       u16  2                   4  version   u16  1
+//! 10  reserved      u16  0                   6  kind      u16  1 commit, 2 seal, 3 chain
 //! 12  number        u64  of this file        8  length    u32  of the body
 //! 20  nonce         u64  random, never 0    12  entries   u32
 //! 28  base commit   u64                     16  changes   u32
@@ -17,12 +17,14 @@
 //! 64  opening end   u64  of the first group 44  durable   u64  known durable when written
 //! 72  crc           u32  of bytes 0..72     52  crc       u32  of bytes 0..52
 //! ```
+//! Version 1 of a file has the same header and no chain frames.
 
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{CommitNumber, Incarnation};
 
 use crate::fault::Fault;
+use crate::group::byte_count;
 
 /// Bytes of a file's header.
 pub(crate) const FILE_HEADER_LEN: usize = 76;
@@ -36,10 +38,13 @@ pub(crate) const SEAL_LEN: u64 = 56;
 pub(crate) const FRAME_MAGIC: [u8; 4] = *b"HLDF";
 
 const FILE_MAGIC: [u8; 8] = *b"HLDJRNL\n";
-/// Version of every format of the store; each has its own field, so they can part.
+/// Version of every format of the store but that of files; each has its own field.
 pub(crate) const FORMAT_VERSION: u16 = 1;
+const FILE_VERSION_1: u16 = 1;
+const FILE_VERSION_2: u16 = 2;
 const KIND_COMMIT: u16 = 1;
 const KIND_SEAL: u16 = 2;
+const KIND_CHAIN: u16 = 3;
 const CRC_LEN: usize = 4;
 
 /// Where a file's predecessor ends: every byte of it from there on is void.
@@ -56,9 +61,19 @@ impl Link {
     pub(crate) const NONE: Self = Self { nonce: 0, end: 0 };
 }
 
+/// What a file says about the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileVersion {
+    /// Its predecessor, in the header.
+    One,
+    /// All of them, in chain frames.
+    Two,
+}
+
 /// The header of a journal file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileHeader {
+    pub(crate) version: FileVersion,
     /// Number of the file; numbers rise along the chain and are never used again.
     pub(crate) number: u64,
     /// Random, in every frame of the file, so that no foreign bytes pass for a frame.
@@ -76,11 +91,14 @@ pub(crate) struct FileHeader {
 
 impl FileHeader {
     pub(crate) fn encode(&self) -> Bytes {
-        let Self { number, nonce, base, incarnation, previous, opening_end } = self;
+        let Self { version, number, nonce, base, incarnation, previous, opening_end } = self;
         debug_assert!(*nonce != 0, "a nonce of 0 means that there is no file");
         let mut writer = Writer::new();
         writer.raw(&FILE_MAGIC);
-        writer.u16(FORMAT_VERSION);
+        writer.u16(match version {
+            FileVersion::One => FILE_VERSION_1,
+            FileVersion::Two => FILE_VERSION_2,
+        });
         writer.u16(0);
         writer.u64(*number);
         writer.u64(*nonce);
@@ -100,9 +118,17 @@ impl FileHeader {
         if *reader.take("file magic", FILE_MAGIC.len())? != FILE_MAGIC {
             return Err(Fault::Magic);
         }
-        check_version("file version", reader.u16("file version")?)?;
+        let version = match reader.u16("file version")? {
+            FILE_VERSION_1 => FileVersion::One,
+            FILE_VERSION_2 => FileVersion::Two,
+            found => {
+                let expected = FILE_VERSION_2;
+                return Err(Fault::Version { field: "file version", found, expected });
+            }
+        };
         reader.u16("reserved")?;
         Ok(Self {
+            version,
             number: reader.u64("file number")?,
             nonce: reader.u64("file nonce")?,
             base: CommitNumber::new(reader.u64("base commit")?),
@@ -123,6 +149,8 @@ pub(crate) enum FrameKind {
     Commit,
     /// No body: says that everything before it is durable.
     Seal,
+    /// What the journal is made of.
+    Chain,
 }
 
 /// The header of a frame.
@@ -135,7 +163,7 @@ pub(crate) struct FrameHeader {
     pub(crate) entries: usize,
     /// Changes of state in the body.
     pub(crate) changes: usize,
-    /// Number of the commit; of the next one in a seal.
+    /// Number of the commit; of the next one in a seal or a chain.
     pub(crate) commit: CommitNumber,
     /// The file's nonce.
     pub(crate) nonce: u64,
@@ -155,6 +183,7 @@ impl FrameHeader {
         writer.u16(match kind {
             FrameKind::Commit => KIND_COMMIT,
             FrameKind::Seal => KIND_SEAL,
+            FrameKind::Chain => KIND_CHAIN,
         });
         writer.length(*length);
         writer.length(*entries);
@@ -180,8 +209,9 @@ impl FrameHeader {
         let kind = match reader.u16("frame kind")? {
             KIND_COMMIT => FrameKind::Commit,
             KIND_SEAL => FrameKind::Seal,
+            KIND_CHAIN => FrameKind::Chain,
             found => {
-                return Err(Fault::Version { field: "frame kind", found, expected: KIND_SEAL });
+                return Err(Fault::Version { field: "frame kind", found, expected: KIND_CHAIN });
             }
         };
         let header = Self {
@@ -203,6 +233,11 @@ impl FrameHeader {
             return Err(Fault::Mismatch { field: "durable position", found, expected });
         }
         Ok(header)
+    }
+
+    /// Position after header and body.
+    pub(crate) fn end(&self) -> u64 {
+        self.position + byte_count(self.frame_len()).get()
     }
 
     /// Bytes of header and body.
@@ -287,6 +322,7 @@ mod tests {
             numbers: (u64, u64), nonce in 1_u64.., life: (u32, u64), ends: (u64, u64, u64),
         ) {
             let header = FileHeader {
+                version: FileVersion::Two,
                 number: numbers.0,
                 nonce,
                 base: CommitNumber::new(numbers.1),

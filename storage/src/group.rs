@@ -84,8 +84,8 @@ impl Group {
         Ok(found)
     }
 
-    /// Keeps the memory of a usual group and gives back that of a single large commit.
-    fn clear(&mut self) {
+    /// Forgets the commits; keeps the memory of a usual group and gives back that of a single large commit.
+    pub(crate) fn clear(&mut self) {
         if self.size() > GROUP_BYTES_LIMIT {
             self.writer = Writer::new();
         }

@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use headland_event::{ByteCount, CommitNumber, EventTime, Offset, TopicPartition};
 
-use crate::frame::FIRST_FRAME_AT;
-use crate::points::{self, CommitPoint, EntryPlace, EntryPoint, Seek};
+use crate::chain::{Chain, Hole, HoleCause, Member};
+use crate::fault::Fault;
+use crate::points::{self, CommitPoint, EntryPlace, EntryPoint, Points, Seek};
+use crate::summary::{PointCodec, ShareSummary, Summary};
 
 /// A partition's place in the index; kept as long as the index lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +33,6 @@ pub(crate) enum FileKind {
     /// Written by appending: commit numbers and offsets have no gaps.
     Journal,
     /// Written by cleaning: what is left of files before, with gaps.
-    #[expect(dead_code, reason = "cleaning writes the first one")]
     Cold,
 }
 
@@ -93,32 +94,53 @@ pub(crate) struct Share {
     pub(crate) time: EventTime,
     /// Bytes of its entries' parts.
     pub(crate) bytes: ByteCount,
-    points: Vec<EntryPoint>,
+    points: Points<EntryPoint>,
 }
 
 /// One file of the journal.
 #[derive(Debug)]
 pub(crate) struct Segment<F> {
     pub(crate) source: Source<F>,
+    pub(crate) number: u64,
     /// Number of the first commit that may be in it: the key of the file in the index.
     pub(crate) base: CommitNumber,
     /// Number of its last commit; before `base` when it holds none.
     pub(crate) last: CommitNumber,
-    shares: BTreeMap<PartitionId, Share>,
-    points: Vec<CommitPoint>,
+    pub(crate) shares: BTreeMap<PartitionId, Share>,
+    points: Points<CommitPoint>,
 }
 
-impl<F> Segment<F> {
-    /// A file without commits, of which the first will be number `base`.
-    pub(crate) fn new(mut source: Source<F>, base: CommitNumber) -> Self {
+impl<F: Clone> Segment<F> {
+    /// A file without commits, of which the first will be number `base` or a later one.
+    pub(crate) fn new(source: Source<F>, number: u64, base: CommitNumber) -> Self {
         debug_assert!(base > CommitNumber::new(0), "commits are numbered from 1");
-        source.end = FIRST_FRAME_AT;
         let last = CommitNumber::new(base.get() - 1);
-        Self { source, base, last, shares: BTreeMap::new(), points: Vec::new() }
+        let (shares, points) = (BTreeMap::new(), Points::Held(Vec::new()));
+        Self { source, number, base, last, shares, points }
     }
 
-    fn has_commits(&self) -> bool {
+    pub(crate) fn has_commits(&self) -> bool {
         self.last >= self.base
+    }
+
+    /// Adds a commit behind the others, which stands at `frame..end`.
+    pub(crate) fn commit(
+        &mut self,
+        number: CommitNumber,
+        (frame, end): (u64, u64),
+        spans: impl IntoIterator<Item = Span>,
+    ) {
+        debug_assert!(self.source.end <= frame && frame < end, "frames follow each other");
+        debug_assert!(self.last < number, "commit numbers grow");
+        self.source.end = end;
+        self.last = number;
+        if let Points::Held(points) = &mut self.points {
+            points::add_commit(points, number, frame);
+        }
+        for span in spans {
+            debug_assert!(frame < span.place.part, "an entry stands behind its frame's header");
+            self.add(&span);
+        }
     }
 
     fn add(&mut self, span: &Span) {
@@ -128,13 +150,48 @@ impl<F> Segment<F> {
             end: base,
             time,
             bytes: ByteCount::new(0),
-            points: Vec::new(),
+            points: Points::Held(Vec::new()),
         });
         debug_assert!(share.end <= base && base < end, "entries of a partition follow each other");
         share.end = end;
         share.time = share.time.max(time);
         share.bytes = ByteCount::new(share.bytes.get() + u64::from(place.length));
-        points::add_entry(&mut share.points, base, time, place);
+        if let Points::Held(points) = &mut share.points {
+            points::add_entry(points, base, time, place);
+        }
+    }
+
+    /// Moves the end past a frame that holds no commit.
+    pub(crate) fn extend(&mut self, end: u64) {
+        debug_assert!(self.source.end <= end, "a file's end only grows");
+        self.source.end = end;
+    }
+
+    /// The held points of a partition.
+    pub(crate) fn into_entry_points(mut self, id: Option<PartitionId>) -> Vec<EntryPoint> {
+        match id.and_then(|id| self.shares.remove(&id)).map(|share| share.points) {
+            Some(Points::Held(points)) => points,
+            Some(Points::Paged(_)) | None => Vec::new(),
+        }
+    }
+
+    /// The held points of the commits.
+    pub(crate) fn into_commit_points(self) -> Vec<CommitPoint> {
+        match self.points {
+            Points::Held(points) => points,
+            Points::Paged(_) => Vec::new(),
+        }
+    }
+
+    /// Whether points are in memory that could stand in a directory.
+    pub(crate) const fn holds_points(&self) -> bool {
+        matches!(self.points, Points::Held(_))
+    }
+
+    /// The file as the chain names it.
+    pub(crate) const fn member(&self) -> Member {
+        let Self { source: Source { nonce, kind, end, .. }, number, base, last, .. } = self;
+        Member { number: *number, nonce: *nonce, kind: *kind, base: *base, last: *last, end: *end }
     }
 }
 
@@ -146,6 +203,17 @@ struct Partition {
     files: BTreeMap<Offset, CommitNumber>,
 }
 
+/// Where to find the points of one file; some may have to be read from its directory.
+#[derive(Debug)]
+pub(crate) struct Planned<F, P> {
+    pub(crate) source: Source<F>,
+    /// Number of the file's first commit.
+    pub(crate) base: CommitNumber,
+    /// Number of its last commit so far.
+    pub(crate) last: CommitNumber,
+    pub(crate) points: Points<P>,
+}
+
 /// The index of a journal.
 #[derive(Debug)]
 pub(crate) struct Index<F> {
@@ -153,6 +221,7 @@ pub(crate) struct Index<F> {
     partitions: Vec<Partition>,
     closed: BTreeMap<CommitNumber, Arc<Segment<F>>>,
     open: Option<Segment<F>>,
+    lost: Vec<Hole>,
     last: CommitNumber,
 }
 
@@ -163,6 +232,7 @@ impl<F: Clone> Index<F> {
             partitions: Vec::new(),
             closed: BTreeMap::new(),
             open: None,
+            lost: Vec::new(),
             last: CommitNumber::new(0),
         }
     }
@@ -206,6 +276,11 @@ impl<F: Clone> Index<F> {
         PartitionId(id)
     }
 
+    /// The partition with an id of this index.
+    pub(crate) fn name(&self, id: PartitionId) -> Option<&TopicPartition> {
+        self.partitions.get(id.as_index()).map(|partition| &partition.name)
+    }
+
     /// Offset after a partition's last record.
     pub(crate) fn end_of(&self, id: PartitionId) -> Offset {
         self.partitions.get(id.as_index()).map_or(Offset::new(0), |found| found.end)
@@ -220,13 +295,45 @@ impl<F: Clone> Index<F> {
         self.open.as_ref().map(|segment| &segment.source.file)
     }
 
-    /// Begins a file behind the others; the one before it is closed.
-    pub(crate) fn push(&mut self, segment: Segment<F>) {
-        debug_assert!(segment.base == self.last.after(1), "a file starts with the next commit");
+    /// Takes in a closed file that stands behind the others.
+    ///
+    /// # Errors
+    /// [`Fault::Mismatch`] when it holds offsets or commits that stand in files before it.
+    pub(crate) fn adopt(&mut self, segment: Segment<F>) -> Result<(), Fault> {
+        self.register(&segment)?;
+        self.closed.insert(segment.base, Arc::new(segment));
+        Ok(())
+    }
+
+    /// Takes in the newest file; the one that was newest is closed.
+    ///
+    /// # Errors
+    /// [`Fault::Mismatch`] when it holds offsets or commits that stand in files before it.
+    pub(crate) fn push(&mut self, segment: Segment<F>) -> Result<(), Fault> {
+        self.register(&segment)?;
         let closed = self.open.replace(segment).filter(Segment::has_commits);
         if let Some(closed) = closed {
             self.closed.insert(closed.base, Arc::new(closed));
         }
+        Ok(())
+    }
+
+    fn register(&mut self, segment: &Segment<F>) -> Result<(), Fault> {
+        let (found, expected) = (segment.base.get(), self.last.after(1).get());
+        if found < expected {
+            return Err(Fault::Mismatch { field: "base commit", found, expected });
+        }
+        for (id, share) in &segment.shares {
+            let Some(partition) = self.partitions.get_mut(id.as_index()) else { continue };
+            if share.base < partition.end {
+                let (found, expected) = (share.base.get(), partition.end.get());
+                return Err(Fault::Mismatch { field: "base offset", found, expected });
+            }
+            partition.end = share.end;
+            partition.files.insert(share.base, segment.base);
+        }
+        self.last = segment.last;
+        Ok(())
     }
 
     /// Adds the next commit, which stands in the open file at `frame..end`.
@@ -236,35 +343,77 @@ impl<F: Clone> Index<F> {
         spans: impl IntoIterator<Item = Span>,
     ) {
         self.last = self.last.after(1);
-        let Some(open) = &mut self.open else {
+        let Self { open, partitions, last, .. } = self;
+        let Some(open) = open else {
             debug_assert!(false, "a commit stands in a file");
             return;
         };
-        debug_assert!(open.source.end <= frame && frame < end, "frames follow each other");
-        open.source.end = end;
-        open.last = self.last;
-        points::add_commit(&mut open.points, self.last, frame);
-        for span in spans {
-            debug_assert!(frame < span.place.part, "an entry stands behind its frame's header");
-            open.add(&span);
-            let Some(partition) = self.partitions.get_mut(span.partition.as_index()) else {
+        let base = open.base;
+        let spans = spans.into_iter().inspect(|span| {
+            let Some(partition) = partitions.get_mut(span.partition.as_index()) else {
                 debug_assert!(false, "the id of a span was given by this index");
-                continue;
+                return;
             };
             debug_assert!(partition.end <= span.base, "offsets of a partition only grow");
             partition.end = span.end;
-            if partition.files.last_key_value().is_none_or(|(_, key)| *key != open.base) {
-                partition.files.insert(span.base, open.base);
+            if partition.files.last_key_value().is_none_or(|(_, key)| *key != base) {
+                partition.files.insert(span.base, base);
             }
-        }
+        });
+        open.commit(*last, (frame, end), spans);
     }
 
     /// Moves the open file's end past a frame that holds no commit.
     pub(crate) fn extend(&mut self, end: u64) {
         if let Some(open) = &mut self.open {
-            debug_assert!(open.source.end <= end, "a file's end only grows");
-            open.source.end = end;
+            open.extend(end);
         }
+    }
+
+    /// Keeps offsets from ever being given again.
+    pub(crate) fn keep_hole(&mut self, hole: Hole) {
+        let id = self.intern(&hole.partition);
+        if let Some(partition) = self.partitions.get_mut(id.as_index()) {
+            partition.end = partition.end.max(hole.until);
+        }
+        match hole.cause {
+            HoleCause::Lost => self.lost.push(hole),
+            HoleCause::Cleaned => {}
+        }
+    }
+
+    /// What the journal is made of, as a file that is begun now has to say.
+    pub(crate) fn chain(&self) -> Chain {
+        let open = self.open.as_ref().filter(|open| open.has_commits());
+        let closed = self.closed.values().map(|segment| &**segment);
+        let files = closed.chain(open).map(Segment::member).collect();
+        let mut holes = self.lost.clone();
+        // Without these the end of a partition would go back once its last entries are cleaned.
+        holes.extend(self.partitions.iter().filter_map(|partition| {
+            let held = partition.files.last_key_value();
+            let from = held.and_then(|(_, key)| {
+                let id = self.id(&partition.name)?;
+                Some(self.segment(*key)?.shares.get(&id)?.end)
+            });
+            let (from, until) = (from.unwrap_or(Offset::new(0)), partition.end);
+            let is_named = self
+                .lost
+                .iter()
+                .any(|hole| hole.until == until && hole.partition == partition.name);
+            let (partition, cause) = (partition.name.clone(), HoleCause::Cleaned);
+            (from < until && !is_named).then_some(Hole { partition, from, until, cause })
+        }));
+        Chain { files, holes }
+    }
+
+    /// The closed files, in the order of their commits.
+    pub(crate) fn closed(&self) -> impl Iterator<Item = &Arc<Segment<F>>> {
+        self.closed.values()
+    }
+
+    /// The closed file whose first commit has this number.
+    pub(crate) fn closed_at(&self, base: CommitNumber) -> Option<&Segment<F>> {
+        self.closed.get(&base).map(|segment| &**segment)
     }
 
     fn segment(&self, key: CommitNumber) -> Option<&Segment<F>> {
@@ -272,33 +421,42 @@ impl<F: Clone> Index<F> {
         open.or_else(|| self.closed.get(&key).map(|segment| &**segment))
     }
 
-    /// Stretches of a partition in order, the first one where reading starts, at most `count`.
+    /// The files with a partition's points to look into, in order, for up to `count` stretches.
     ///
     /// None when nothing is there to be found: at or after the end, or no record that late.
-    pub(crate) fn stretches(
+    pub(crate) fn plan(
         &self,
         partition: &TopicPartition,
         seek: Seek,
         count: usize,
-    ) -> Vec<Stretch<F>> {
+    ) -> Vec<Planned<F, EntryPoint>> {
         let Some(id) = self.id(partition) else { return Vec::new() };
-        let files = self.files_from(id, seek);
-        let mut stretches = Vec::new();
-        for (segment, share) in files {
-            let seek = if stretches.is_empty() { seek } else { Seek::Offset(share.base) };
-            let left = count - stretches.len();
-            let found = points::entries_from(&share.points, seek).iter().take(left);
-            stretches.extend(found.map(|point| Stretch {
-                source: segment.source.clone(),
-                base: point.base,
-                place: point.place,
-                until: point.until(),
-            }));
-            if stretches.len() == count {
+        let mut plan = Vec::new();
+        let mut points_left = count;
+        for (segment, share) in self.files_from(id, seek) {
+            // Where a paged file is entered is not known yet: it counts as one stretch.
+            let is_first = plan.is_empty();
+            let points = match &share.points {
+                Points::Paged(paged) => {
+                    let found = if is_first { 1 } else { paged.length / EntryPoint::LEN };
+                    points_left = points_left.saturating_sub(found);
+                    Points::Paged(*paged)
+                }
+                Points::Held(points) => {
+                    let seek = if is_first { seek } else { Seek::Offset(share.base) };
+                    let found = points::entries_from(points, seek);
+                    let found = found.get(..points_left.min(found.len())).unwrap_or_default();
+                    points_left -= found.len();
+                    Points::Held(found.to_vec())
+                }
+            };
+            let (source, base, last) = (segment.source.clone(), segment.base, segment.last);
+            plan.push(Planned { source, base, last, points });
+            if points_left == 0 {
                 break;
             }
         }
-        stretches
+        plan
     }
 
     /// The files that hold entries of a partition, the first one where what is sought is.
@@ -326,17 +484,65 @@ impl<F: Clone> Index<F> {
         })
     }
 
-    /// The rest of the file that holds `commit`, or else the first one after it, from a point at
-    /// or before it on.
-    pub(crate) fn commits_from(&self, commit: CommitNumber) -> Option<CommitStretch<F>> {
+    /// The file that holds `commit`, or else the first one after it.
+    pub(crate) fn plan_commits(&self, commit: CommitNumber) -> Option<Planned<F, CommitPoint>> {
         let before = self.closed.range(..=commit).next_back().map(|(_, found)| found);
         let after = self.closed.range(commit..).map(|(_, found)| found);
         let closed = before.into_iter().chain(after).map(|segment| &**segment);
         let mut files = closed.chain(&self.open);
         let segment = files.find(|segment| segment.has_commits() && commit <= segment.last)?;
-        let CommitPoint { commit, frame } = points::commit_from(&segment.points, commit)?;
-        let (source, last) = (segment.source.clone(), segment.last);
-        Some(CommitStretch { source, commit, frame, last })
+        let points = match &segment.points {
+            Points::Paged(paged) => Points::Paged(*paged),
+            Points::Held(points) => {
+                Points::Held(points::commit_from(points, commit).into_iter().collect())
+            }
+        };
+        let (source, base, last) = (segment.source.clone(), segment.base, segment.last);
+        Some(Planned { source, base, last, points })
+    }
+
+    /// What a file holds, as its directory says it.
+    pub(crate) fn summary(&self, segment: &Segment<F>) -> Summary {
+        let share = |(id, share): (&PartitionId, &Share)| {
+            let Share { base, end, time, bytes, points } = share;
+            let (base, end, time, bytes) = (*base, *end, *time, *bytes);
+            let partition = self.name(*id)?.clone();
+            Some(ShareSummary { partition, base, end, time, bytes, points: points.clone() })
+        };
+        Summary {
+            nonce: segment.source.nonce,
+            end: segment.source.end,
+            base: segment.base,
+            last: segment.last,
+            shares: segment.shares.iter().filter_map(share).collect(),
+            points: segment.points.clone(),
+        }
+    }
+
+    /// A file as its directory says it.
+    pub(crate) fn segment_of(
+        &mut self,
+        source: Source<F>,
+        number: u64,
+        summary: Summary,
+    ) -> Segment<F> {
+        let Summary { nonce, end, base, last, shares, points } = summary;
+        debug_assert!((nonce, end) == (source.nonce, source.end), "the directory is the file's");
+        let shares = shares.into_iter().map(|share| {
+            let ShareSummary { partition, base, end, time, bytes, points } = share;
+            (self.intern(&partition), Share { base, end, time, bytes, points })
+        });
+        Segment { source, number, base, last, shares: shares.collect(), points }
+    }
+
+    /// Lets go of the points of a closed file that stand in its directory now.
+    pub(crate) fn page_out(&mut self, summary: Summary) {
+        let Some(held) = self.closed.get(&summary.base).cloned() else { return };
+        if held.source.nonce == summary.nonce {
+            let (base, source, number) = (summary.base, held.source.clone(), held.number);
+            let paged = self.segment_of(source, number, summary);
+            self.closed.insert(base, Arc::new(paged));
+        }
     }
 }
 
@@ -345,6 +551,7 @@ mod tests {
     use headland_event::{PartitionIndex, TopicName};
 
     use super::*;
+    use crate::frame::FIRST_FRAME_AT;
 
     fn partition() -> TopicPartition {
         TopicPartition::new(TopicName::new("air").unwrap(), PartitionIndex::new(0))
@@ -352,8 +559,8 @@ mod tests {
 
     fn push(index: &mut Index<()>, name: &str) {
         let (name, kind) = (Arc::from(name), FileKind::Journal);
-        let source = Source { file: (), name, nonce: 1, kind, end: 0 };
-        index.push(Segment::new(source, index.last().after(1)));
+        let source = Source { file: (), name, nonce: 1, kind, end: FIRST_FRAME_AT };
+        index.push(Segment::new(source, 1, index.last().after(1))).unwrap();
     }
 
     /// Adds commits of one record and 30,000 bytes each: two or three start in each block.
@@ -379,8 +586,14 @@ mod tests {
     }
 
     fn found(index: &Index<()>, seek: Seek, count: usize) -> Vec<(String, u64)> {
-        let stretches = index.stretches(&partition(), seek, count);
-        stretches.iter().map(|s| (s.source.name.to_string(), s.base.get())).collect()
+        let plan = index.plan(&partition(), seek, count);
+        let held = plan.iter().flat_map(|file| match &file.points {
+            Points::Held(points) => {
+                points.iter().map(|point| (file.source.name.to_string(), point.base.get()))
+            }
+            Points::Paged(_) => panic!("nothing was paged out"),
+        });
+        held.collect()
     }
 
     fn offset(from: u64) -> Seek {
@@ -416,7 +629,7 @@ mod tests {
 
         assert_eq!(index.end(&partition()), Offset::new(0));
         assert_eq!(index.start(&partition()), Offset::new(0));
-        assert!(index.stretches(&partition(), offset(0), 1).is_empty());
+        assert!(index.plan(&partition(), offset(0), 1).is_empty());
     }
 
     #[test]
@@ -435,8 +648,9 @@ mod tests {
     fn a_commit_is_found_in_the_file_that_holds_it_past_empty_ones() {
         let mut index = index(&[3, 0, 1]);
         let found = |index: &Index<()>, commit| {
-            let found = index.commits_from(CommitNumber::new(commit));
-            found.map(|found| (found.source.name.to_string(), found.commit.get()))
+            let Planned { source, points, .. } = index.plan_commits(CommitNumber::new(commit))?;
+            let Points::Held(points) = points else { panic!("nothing was paged out") };
+            points.first().map(|point| (source.name.to_string(), point.commit.get()))
         };
 
         assert_eq!(found(&index, 3), Some(("1".to_owned(), 1)));

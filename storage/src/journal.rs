@@ -1,16 +1,20 @@
 //! The writer of the journal: groups in, one barrier each.
 //!
 //! A file is written by one life of the process and by no other: opening never appends to a file
-//! it found, and the first failure of a write or a barrier gives the file up. The next file names
-//! where its predecessor ends, which voids whatever was not acknowledged there.
+//! it found, and the first failure of a write or a barrier gives the file up. The next file says
+//! which files the journal is made of and where they end, which voids whatever was not acknowledged
+//! in them. Only then a closed file gets its directory.
 
 use std::sync::Arc;
 
 use headland_event::{ByteCount, CommitNumber, Incarnation, Random, SeededRandom};
 
+use crate::chain::{Chain, ChainPlace, Member, file_name};
 use crate::commit::{Appended, Commit, Priority};
 use crate::fault::OpenError;
-use crate::frame::{FIRST_FRAME_AT, FileHeader, FrameHeader, FrameKind, Link, SEAL_LEN};
+use crate::frame::{
+    FIRST_FRAME_AT, FileHeader, FileVersion, FrameHeader, FrameKind, Link, SEAL_LEN,
+};
 use crate::group::{Group, Place, byte_count};
 use crate::identity;
 use crate::index::{FileKind, Segment, Source};
@@ -19,8 +23,10 @@ use crate::lookup::Shared;
 use crate::medium::{Medium, MediumError, MediumFile};
 use crate::offsets::{DraftOffsets, span_of, spans_of};
 use crate::reader::JournalReader;
-use crate::recovery::{InDoubt, OpenReport, Recovery, file_name, recover};
+use crate::recovery::{ChainFound, OpenReport, Recovery, recover};
 use crate::reserve::Reserve;
+use crate::scan::PlacedCommit;
+use crate::summary::Directory;
 
 /// What the journal needs to know to start.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +43,10 @@ struct Current<F> {
     name: Arc<str>,
     number: u64,
     nonce: u64,
-    /// Acknowledged end; 0 until the first group is.
+    /// Acknowledged end; 0 until the opening is.
     end: u64,
+    /// What the opening says that the journal is made of; empty afterwards.
+    chain: Chain,
     /// Allocated bytes.
     room: u64,
     /// End when the last seal was written.
@@ -54,8 +62,7 @@ impl<F: Clone> Current<F> {
 
     /// Whether a group fits, and a seal behind it.
     const fn fits(&self, group: ByteCount) -> bool {
-        let end = if self.end == 0 { FIRST_FRAME_AT } else { self.end };
-        end + group.get() + SEAL_LEN <= self.room
+        self.end + group.get() + SEAL_LEN <= self.room
     }
 }
 
@@ -70,10 +77,6 @@ pub(crate) struct Journal<M: Medium> {
     group: Group,
     offsets: DraftOffsets,
     current: Option<Current<M::File>>,
-    /// What the next file names as its predecessor while there is no current one.
-    previous: Link,
-    /// The file before the current one and its end, until the current one has a durable group.
-    retired: Option<(M::File, u64)>,
     next_file: u64,
     reserve: Reserve,
 }
@@ -85,7 +88,7 @@ impl<M: Medium> Journal<M> {
         options: JournalOptions,
     ) -> Result<(Self, OpenReport), OpenError> {
         let JournalOptions { nonce, file_bytes, reserve_bytes } = options;
-        let Recovery { index, in_doubt, previous, next_file, incarnation, mut report } =
+        let Recovery { index, in_doubt, chain, next_file, incarnation, mut report } =
             recover(&mut medium)?;
         let incarnation = identity::open(&mut medium, nonce, incarnation)?;
         let reserve = Reserve::open(&mut medium, reserve_bytes)?;
@@ -98,13 +101,17 @@ impl<M: Medium> Journal<M> {
             group: Group::default(),
             offsets: DraftOffsets::default(),
             current: None,
-            previous,
-            retired: None,
             next_file,
             reserve,
         };
         report.in_doubt = in_doubt.len();
-        journal.rewrite(in_doubt)?;
+        let leftovers = journal.settle(in_doubt, chain)?;
+        for name in leftovers {
+            // Tried again by the next open; until then it costs room on the disk and nothing else.
+            drop(journal.medium.remove(&name));
+            report.void_files.push(name);
+        }
+        journal.write_directories();
         report.last_commit = journal.last();
         Ok((journal, report))
     }
@@ -140,15 +147,8 @@ impl<M: Medium> Journal<M> {
         if !self.reserve.admits(&mut self.medium, priority).map_err(AppendError::Medium)? {
             return Err(full());
         }
-        if !self.current.as_ref().is_some_and(|current| current.fits(size)) {
-            self.begin_file(priority, size).map_err(|error| refused(error, size))?;
-        }
         let first = self.last().after(1);
-        if let Err(error) = self.write(first) {
-            self.give_up_file();
-            return Err(refused(error, size));
-        }
-        self.publish(commits);
+        self.make_durable(priority, commits)?;
         let last = self.last();
         debug_assert!(last.since(first) + 1 == byte_count(commits.len()).get(), "one number each");
         Ok((Appended { first, last }, size))
@@ -164,42 +164,69 @@ impl<M: Medium> Journal<M> {
         }
     }
 
-    /// Writes the group to the current file and waits until it is durable.
-    fn write(&mut self, first: CommitNumber) -> Result<(), MediumError> {
-        let Some(current) = &self.current else { return Ok(()) };
-        let Current { file, number, nonce, end, .. } = current;
-        let (nonce, is_new) = (*nonce, *end == 0);
-        let position = (*end).max(FIRST_FRAME_AT);
-        self.group.place(Place { nonce, position, durable: *end, first });
-        if is_new {
-            let header = FileHeader {
-                number: *number,
-                nonce,
-                base: first,
-                incarnation: self.incarnation,
-                previous: self.previous,
-                opening_end: FIRST_FRAME_AT + self.group.size().get(),
-            };
-            let opening = [&header.encode(), self.group.bytes()].concat();
-            file.write_at(ByteCount::new(0), &opening)?;
-            file.sync()?;
-            self.medium.sync_names()?;
-        } else {
-            file.write_at(ByteCount::new(position), self.group.bytes())?;
-            file.sync()?;
+    /// Writes the encoded group, in a new file if need be, and shows it to the readers.
+    fn make_durable(&mut self, priority: Priority, commits: &[Commit]) -> Result<(), AppendError> {
+        let size = self.group.size();
+        let is_room = self.current.as_ref().is_some_and(|current| current.fits(size));
+        if !is_room || size.get() == 0 {
+            self.begin_file(priority, size).map_err(|error| refused(error, size))?;
+        }
+        let first = self.last().after(1);
+        match self.write(first) {
+            Ok(end) => self.publish(commits, end),
+            Err(error) => {
+                self.give_up_file();
+                return Err(refused(error, size));
+            }
         }
         Ok(())
     }
 
-    /// Shows the durable group to the readers.
-    fn publish(&mut self, commits: &[Commit]) {
+    /// Writes the group to the current file and waits until it is durable; returns where it ends.
+    fn write(&mut self, next: CommitNumber) -> Result<u64, MediumError> {
+        let Some(Current { file, number, nonce, end, chain, .. }) = &self.current else {
+            debug_assert!(false, "a group is written to a file");
+            return Ok(0);
+        };
+        let (nonce, durable) = (*nonce, *end);
+        if durable > 0 {
+            self.group.place(Place { nonce, position: durable, durable, first: next });
+            file.write_at(ByteCount::new(durable), self.group.bytes())?;
+            file.sync()?;
+            return Ok(durable + self.group.size().get());
+        }
+        let frames = chain.encode(ChainPlace { nonce, position: FIRST_FRAME_AT, durable, next });
+        let position = FIRST_FRAME_AT + byte_count(frames.len()).get();
+        self.group.place(Place { nonce, position, durable, first: next });
+        let opening_end = position + self.group.size().get();
+        let header = FileHeader {
+            version: FileVersion::Two,
+            number: *number,
+            nonce,
+            base: next,
+            incarnation: self.incarnation,
+            previous: chain.files.last().map_or(Link::NONE, Member::link),
+            opening_end,
+        };
+        let opening = [&*header.encode(), &*frames, self.group.bytes()].concat();
+        file.write_at(ByteCount::new(0), &opening)?;
+        file.sync()?;
+        self.medium.sync_names()?;
+        Ok(opening_end)
+    }
+
+    /// Shows the durable group, which ends at `end`, to the readers.
+    fn publish(&mut self, commits: &[Commit], end: u64) {
         let Some(current) = &mut self.current else { return };
         let is_new = current.end == 0;
-        current.end = current.end.max(FIRST_FRAME_AT) + self.group.size().get();
+        current.end = end;
         let mut index = self.shared.write();
         if is_new {
+            current.chain = Chain::default();
+            let source = Source { end: FIRST_FRAME_AT, ..current.source() };
             let base = index.last().after(1);
-            index.push(Segment::new(current.source(), base));
+            let pushed = index.push(Segment::new(source, current.number, base));
+            debug_assert!(pushed.is_ok(), "a file without commits contradicts no other");
         }
         let mut ids = self.offsets.ids();
         for (commit, frame) in commits.iter().zip(self.group.frames()) {
@@ -207,18 +234,41 @@ impl<M: Medium> Journal<M> {
             let spans = entries.map(|(((_, entry), id), place)| span_of(id, entry, place));
             index.commit((frame.position, frame.end), spans);
         }
-        debug_assert!(ids.next().is_none(), "every entry was shown");
+        index.extend(end);
         drop(index);
-        if let Some((file, end)) = self.retired.take() {
-            // A failure costs room on the disk and nothing else: the new file names the end.
-            drop(file.truncate(ByteCount::new(end)));
+        if is_new {
+            self.write_directories();
+        }
+    }
+
+    /// Gives every closed file its directory that has none, and frees the room behind it.
+    ///
+    /// Nothing waits until a directory is durable: without it the next open reads the file.
+    fn write_directories(&self) {
+        let without: Vec<CommitNumber> =
+            self.shared.read().closed().filter(|s| s.holds_points()).map(|s| s.base).collect();
+        for base in without {
+            let index = self.shared.read();
+            let Some(segment) = index.closed_at(base) else { continue };
+            let Source { file, end, .. } = segment.source.clone();
+            let Some(directory) = index.summary(segment).directory() else { continue };
+            drop(index);
+            let Directory { bytes, summary } = directory;
+            // A failure costs room on the disk and memory for the points, and nothing else.
+            if file.write_at(ByteCount::new(end), &bytes).is_ok() {
+                drop(file.truncate(ByteCount::new(end + byte_count(bytes.len()).get())));
+                self.shared.write().page_out(summary);
+            } else {
+                drop(file.truncate(ByteCount::new(end)));
+            }
         }
     }
 
     /// Allocates the next file and makes it the current one; nothing is written to it yet.
     fn begin_file(&mut self, priority: Priority, group: ByteCount) -> Result<(), MediumError> {
-        let needed = FIRST_FRAME_AT + group.get() + SEAL_LEN;
-        let (number, name) = (self.next_file, file_name(self.next_file));
+        let chain = self.shared.read().chain();
+        let needed = FIRST_FRAME_AT + chain.len() + group.get() + SEAL_LEN;
+        let (number, name) = (self.next_file, file_name(FileKind::Journal, self.next_file));
         self.next_file += 1;
         let (file, room) = match self.allocate(&name, needed) {
             Err(MediumError::Full { .. })
@@ -228,14 +278,10 @@ impl<M: Medium> Journal<M> {
             }
             allocated => allocated?,
         };
-        if let Some(Current { file, nonce, end, .. }) = self.current.take() {
-            debug_assert!(end > 0, "a file without a durable group is given up, not left");
-            self.previous = Link { nonce, end };
-            self.retired = Some((file, end));
-        }
         let nonce = self.random.next_u64().max(1);
         let name = Arc::from(name);
-        self.current = Some(Current { file, name, number, nonce, end: 0, room, sealed: 0 });
+        let (end, sealed) = (0, 0);
+        self.current = Some(Current { file, name, number, nonce, end, chain, room, sealed });
         Ok(())
     }
 
@@ -253,27 +299,47 @@ impl<M: Medium> Journal<M> {
 
     /// Leaves the current file for good after a failure; only what was acknowledged counts.
     fn give_up_file(&mut self) {
-        let Some(Current { file, name, nonce, end, .. }) = self.current.take() else { return };
+        let Some(Current { file, name, end, .. }) = self.current.take() else { return };
         // Both are attempts to spare the next open some work. Whatever stays is void: the next
         // file names this one's acknowledged end, or does not name this one at all.
         if end == 0 {
             drop(self.medium.remove(&name));
         } else {
             drop(file.truncate(ByteCount::new(end)));
-            self.previous = Link { nonce, end };
         }
     }
 
     /// Writes what recovery found in doubt to a new file, so that it is durable whatever happened.
-    fn rewrite(&mut self, in_doubt: Vec<InDoubt>) -> Result<(), OpenError> {
-        if in_doubt.is_empty() {
-            return Ok(());
-        }
+    ///
+    /// Returns the files that may be removed: those that a durable chain does not name.
+    fn settle(
+        &mut self,
+        in_doubt: Vec<PlacedCommit>,
+        chain: ChainFound,
+    ) -> Result<Vec<String>, OpenError> {
+        let (leftovers, is_chain_durable) = match chain {
+            ChainFound::Links => (Vec::new(), true),
+            ChainFound::InDoubt { leftovers } => (leftovers, false),
+            ChainFound::Durable { leftovers } => (leftovers, true),
+        };
+        let is_settled = is_chain_durable && in_doubt.is_empty();
+        let is_rewritten = !is_settled && self.rewrite(&in_doubt)?;
+        Ok(if is_chain_durable || is_rewritten { leftovers } else { Vec::new() })
+    }
+
+    /// Writes commits to a new file; `false` when there is no room for a second copy.
+    fn rewrite(&mut self, in_doubt: &[PlacedCommit]) -> Result<bool, OpenError> {
         let commits: Vec<Commit> = in_doubt.iter().map(|held| held.commit.clone()).collect();
-        match self.append(Priority::Alerts, &commits) {
-            Ok(_) => Ok(()),
+        let written = if commits.is_empty() {
+            self.group.clear();
+            self.make_durable(Priority::Alerts, &[])
+        } else {
+            self.append(Priority::Alerts, &commits).map(|_| ())
+        };
+        match written {
+            Ok(()) => Ok(true),
             Err(AppendError::Medium(error)) => Err(OpenError::Medium(error)),
-            Err(AppendError::Full { .. }) => self.keep_in_place(in_doubt),
+            Err(AppendError::Full { .. }) => self.keep_in_place(in_doubt).map(|()| false),
             Err(
                 error @ (AppendError::Empty
                 | AppendError::OffsetGap { .. }
@@ -283,16 +349,15 @@ impl<M: Medium> Journal<M> {
         }
     }
 
-    /// Keeps what is in doubt where it was found: there is no room for a second copy.
-    fn keep_in_place(&mut self, in_doubt: Vec<InDoubt>) -> Result<(), OpenError> {
+    /// Keeps what is in doubt where it was found, behind another barrier.
+    fn keep_in_place(&mut self, in_doubt: &[PlacedCommit]) -> Result<(), OpenError> {
         let mut index = self.shared.write();
         if let Some(file) = index.last_file() {
             file.sync()?;
         }
-        for InDoubt { position, end, commit, places } in in_doubt {
-            let spans = spans_of(&mut index, &commit, &places);
-            index.commit((position, end), spans);
-            self.previous.end = end;
+        for PlacedCommit { frame, end, commit, places, .. } in in_doubt {
+            let spans = spans_of(&mut index, commit, places);
+            index.commit((*frame, *end), spans);
         }
         Ok(())
     }

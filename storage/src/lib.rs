@@ -66,10 +66,16 @@ mod group;
 mod body;
 /// Headers of journal files and of frames.
 mod frame;
+/// Which files the journal is made of.
+mod chain;
 /// Where commits and offsets are: in which file.
 mod index;
 /// Where they are in one file.
 mod points;
+/// What a closed file holds, at its end.
+mod summary;
+/// Points paged in from there.
+mod pages;
 /// Look-ups in the index, by the writer and its readers at once.
 mod lookup;
 /// Reads a journal while its writer goes on.
@@ -88,6 +94,8 @@ mod cursor;
 mod salvage;
 /// Bytes of one file, read in chunks.
 mod window;
+/// Reads a file whole.
+mod scan;
 /// Finds out, from the files alone, what was acknowledged.
 mod recovery;
 /// What follows the last valid frame of a file.

@@ -1,17 +1,39 @@
 //! Look-ups in the index, by the writer and its readers at once.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use headland_event::{CommitNumber, TopicPartition};
 
-use crate::index::{CommitStretch, Index, Stretch};
+use crate::index::{CommitStretch, Index, Planned, Source, Stretch};
 use crate::log::ReadError;
 use crate::medium::MediumFile;
-use crate::points::Seek;
+use crate::pages::Pages;
+use crate::points::{self, CommitPoint, EntryPoint, Paged, Points, Seek};
+use crate::scan::{self, ScanError};
+use crate::summary::{self, PointCodec};
 
-/// The index behind a lock that is only ever held for look-ups and additions in memory.
+/// Memory of paged-in points: those of some hundred files, whatever the journal's size. Less than
+/// a reader's working set costs it a read of up to a few hundred KiB for each look-up.
+const ENTRY_PAGES_BYTES: usize = 7 << 20;
+/// Memory of paged-in points of commits, which a replay needs once per file.
+const COMMIT_PAGES_BYTES: usize = 1 << 20;
+
+/// The file, by its nonce, and the position of the points in it.
+type PageKey = (u64, u64);
+
+/// The index and what is paged in, shared by the writer and its readers.
+///
+/// The lock of the index is only ever held for look-ups and additions in memory, that of the pages
+/// only to fetch and to keep one; files are read under neither.
 #[derive(Debug)]
-pub(crate) struct Shared<F>(Arc<RwLock<Index<F>>>);
+pub(crate) struct Shared<F>(Arc<Inner<F>>);
+
+#[derive(Debug)]
+struct Inner<F> {
+    index: RwLock<Index<F>>,
+    entry_pages: Mutex<Pages<PageKey, EntryPoint>>,
+    commit_pages: Mutex<Pages<PageKey, CommitPoint>>,
+}
 
 impl<F> Clone for Shared<F> {
     fn clone(&self) -> Self {
@@ -21,47 +43,129 @@ impl<F> Clone for Shared<F> {
 
 impl<F> Shared<F> {
     pub(crate) fn new(index: Index<F>) -> Self {
-        Self(Arc::new(RwLock::new(index)))
+        Self(Arc::new(Inner {
+            index: RwLock::new(index),
+            entry_pages: Mutex::new(Pages::new(ENTRY_PAGES_BYTES)),
+            commit_pages: Mutex::new(Pages::new(COMMIT_PAGES_BYTES)),
+        }))
     }
 
     // A panic under the lock is a broken invariant of the index; the writer that met it is gone,
     // and what readers find was committed before.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Index<F>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Index<F>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<F: MediumFile> Shared<F> {
     /// Stretches of a partition in order, the first one where reading starts, at most `count`.
     ///
-    /// All are taken under one lock: a block looked up later could be one that the writer began
+    /// All are planned under one lock: a block looked up later could be one that the writer began
     /// after filling up the block before it, and entries in between would be missed. None when
     /// nothing is there to be found: at or after the end, or no record that late.
     ///
     /// # Errors
-    /// [`ReadError::Medium`] when points have to be read from a file and that fails.
+    /// [`ReadError`] when points have to be read from a file and that fails. Damaged points are
+    /// made again from the file.
     pub(crate) fn stretches(
         &self,
         partition: &TopicPartition,
         seek: Seek,
         count: usize,
     ) -> Result<Vec<Stretch<F>>, ReadError> {
-        Ok(self.read().stretches(partition, seek, count))
+        let plan = self.read().plan(partition, seek, count);
+        let mut stretches = Vec::new();
+        for (nth, planned) in plan.into_iter().enumerate() {
+            let mut take = |source: &Source<F>, points: &[EntryPoint]| {
+                let left = count - stretches.len();
+                stretches.extend(points.iter().take(left).map(|point| Stretch {
+                    source: source.clone(),
+                    base: point.base,
+                    place: point.place,
+                    until: point.until(),
+                }));
+            };
+            let Planned { source, base, points, .. } = planned;
+            match points {
+                Points::Held(points) => take(&source, &points),
+                Points::Paged(at) => {
+                    let points = page(&self.0.entry_pages, &source, at, || {
+                        let (scratch, segment) = scan::alone(source.clone(), base)?;
+                        Ok(segment.into_entry_points(scratch.id(partition)))
+                    })?;
+                    let is_entered = nth == 0;
+                    let from =
+                        if is_entered { points::entries_from(&points, seek) } else { &points };
+                    take(&source, from);
+                }
+            }
+            if stretches.len() == count {
+                break;
+            }
+        }
+        Ok(stretches)
     }
 
     /// The rest of the file that holds `commit`, or else the first one after it, from a point at
     /// or before it on.
     ///
     /// # Errors
-    /// [`ReadError::Medium`] when points have to be read from a file and that fails.
+    /// [`ReadError`] when points have to be read from a file and that fails. Damaged points are
+    /// made again from the file.
     pub(crate) fn commits_from(
         &self,
         commit: CommitNumber,
     ) -> Result<Option<CommitStretch<F>>, ReadError> {
-        Ok(self.read().commits_from(commit))
+        let Some(Planned { source, base, last, points }) = self.read().plan_commits(commit) else {
+            return Ok(None);
+        };
+        let point = match points {
+            Points::Held(points) => points.first().copied(),
+            Points::Paged(at) => {
+                let points = page(&self.0.commit_pages, &source, at, || {
+                    Ok(scan::alone(source.clone(), base)?.1.into_commit_points())
+                })?;
+                points::commit_from(&points, commit)
+            }
+        };
+        Ok(point.map(|CommitPoint { commit, frame }| CommitStretch { source, commit, frame, last }))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A cache is as good after a panic as before.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Points from the cache, else from the file's directory, else `rebuilt` from the file.
+fn page<F: MediumFile, P: PointCodec>(
+    pages: &Mutex<Pages<PageKey, P>>,
+    source: &Source<F>,
+    at: Paged,
+    rebuilt: impl FnOnce() -> Result<Vec<P>, ScanError>,
+) -> Result<Arc<[P]>, ReadError> {
+    let key = (source.nonce, at.position);
+    if let Some(page) = lock(pages).get(key) {
+        return Ok(page);
+    }
+    let points = match summary::load_points(&source.file, at).map_err(ReadError::Medium)? {
+        Ok(points) => points,
+        Err(_damaged) => rebuilt()?,
+    };
+    let page: Arc<[P]> = Arc::from(points);
+    lock(pages).insert(key, Arc::clone(&page));
+    Ok(page)
+}
+
+impl From<ScanError> for ReadError {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Medium(error) => Self::Medium(error),
+            ScanError::Damaged(corruption) => Self::Corrupt(corruption),
+        }
     }
 }

@@ -79,6 +79,15 @@ impl MediumError {
             _ => Self::Io { operation, name, source },
         }
     }
+
+    /// Whether there is no file of that name.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        match self {
+            Self::Full { .. } => false,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
+        }
+    }
 }
 
 /// The files of one data directory, in the hands of one writer.

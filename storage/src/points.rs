@@ -53,6 +53,25 @@ pub(crate) struct CommitPoint {
     pub(crate) frame: u64,
 }
 
+/// Where points stand in a file's directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Paged {
+    pub(crate) position: u64,
+    /// Bytes of them all.
+    pub(crate) length: usize,
+    /// CRC of them all.
+    pub(crate) crc: u32,
+}
+
+/// The points of one partition, or of the commits, in one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Points<P> {
+    /// In memory, because the file has no directory yet.
+    Held(Vec<P>),
+    /// In the file's directory.
+    Paged(Paged),
+}
+
 /// What a reader looks for in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Seek {

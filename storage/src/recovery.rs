@@ -1,39 +1,27 @@
 //! Finds out, from the files alone, what was acknowledged.
 //!
-//! Files form a chain: each names its predecessor's nonce and end. Below a named end everything
-//! was durable, so damage there is an error and never cut; at and above it everything is void. In
-//! the last file each frame names the position known durable when it was written; that is the same
-//! promise. What is valid above the highest such position is *in doubt*: it may have been
-//! acknowledged, or not, or come from a write whose barrier failed. It is kept, but the caller
-//! writes it anew, because a page cache may show bytes that the disk never got.
+//! The newest file says what the journal is made of: in a chain frame, or, in version 1, by naming
+//! its predecessor, which names its own. Below the end that is named for a closed file everything
+//! was durable, so damage there is an error and never cut; from there on everything is void but
+//! the file's directory, which spares reading the rest. In the newest file each frame names the
+//! position known durable when it was written; that is the same promise. What is valid above the
+//! highest such position is *in doubt*: it may have been acknowledged, or not, or come from a
+//! write whose barrier failed. It is kept, but the caller writes it anew, because a page cache may
+//! show bytes that the disk never got.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headland_event::{ByteCount, CommitNumber, Incarnation};
 
-use crate::body::{self, Wanted};
-use crate::commit::Commit;
-use crate::cursor::{Cursor, Frame, NextCommit, Step};
+use crate::chain::{self, Chain, Member};
+use crate::cursor::{Cursor, NextCommit, Step};
 use crate::fault::{Corruption, Fault, OpenError};
-use crate::frame::{FILE_HEADER_LEN, FIRST_FRAME_AT, FileHeader, FrameKind, Link};
-use crate::index::{FileKind, Index, Segment, Source, Span};
+use crate::frame::{FILE_HEADER_LEN, FIRST_FRAME_AT, FileHeader, FileVersion, Link};
+use crate::index::{FileKind, Index, Segment, Source};
 use crate::medium::{Medium, MediumError, MediumFile};
-use crate::offsets::spans_of;
-use crate::points::EntryPlace;
+use crate::scan::{self, Content, PlacedCommit, ScanError};
+use crate::summary::Summary;
 use crate::tail::{self, Tail, TailKept};
-
-/// What journal files' names end in.
-pub(crate) const FILE_SUFFIX: &str = ".journal";
-
-/// The name of a journal file: its number in ten digits, so that names sort like numbers.
-pub(crate) fn file_name(number: u64) -> String {
-    format!("{number:010}{FILE_SUFFIX}")
-}
-
-fn file_number(name: &str) -> Option<u64> {
-    name.strip_suffix(FILE_SUFFIX).and_then(|digits| digits.parse().ok())
-}
 
 /// What opening a data directory found and did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,19 +38,13 @@ pub struct OpenReport {
     /// Unfinished writes that were cut off. None of them was acknowledged, except by a last group
     /// that was damaged before anything recorded that it was durable.
     pub tails: Vec<Tail>,
-    /// Files that hold only writes which were given up.
+    /// Files that are no part of the journal: writes that were given up, or what cleaning left
+    /// behind. Those that the journal's chain does not name were removed.
     pub void_files: Vec<String>,
+    /// Closed files that were read whole, because their directory was missing or damaged.
+    pub scanned_files: Vec<String>,
     /// Commits replayed to bring the state cache up to date.
     pub replayed: usize,
-}
-
-/// A commit above the highest position known durable.
-#[derive(Debug)]
-pub(crate) struct InDoubt {
-    pub(crate) position: u64,
-    pub(crate) end: u64,
-    pub(crate) commit: Commit,
-    pub(crate) places: Vec<EntryPlace>,
 }
 
 /// The journal as found.
@@ -71,14 +53,25 @@ pub(crate) struct Recovery<F> {
     /// Everything that is known durable.
     pub(crate) index: Index<F>,
     /// What follows, in order.
-    pub(crate) in_doubt: Vec<InDoubt>,
-    /// What the next file names as its predecessor: the last file and its known durable end.
-    pub(crate) previous: Link,
+    pub(crate) in_doubt: Vec<PlacedCommit>,
+    /// Whether the files that the index is made of are known durably to be those.
+    pub(crate) chain: ChainFound,
     /// Number of the next file.
     pub(crate) next_file: u64,
     /// The life that wrote the last file.
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) report: OpenReport,
+}
+
+/// How the newest file says what the journal is made of.
+#[derive(Debug)]
+pub(crate) enum ChainFound {
+    /// By the headers alone: nothing may be removed for not being named.
+    Links,
+    /// In a chain frame that may or may not have been acknowledged.
+    InDoubt { leftovers: Vec<String> },
+    /// In a chain frame that is durable.
+    Durable { leftovers: Vec<String> },
 }
 
 /// A journal file whose header was read.
@@ -91,60 +84,83 @@ struct Found<F> {
     header: Result<FileHeader, Fault>,
 }
 
-/// A file of the chain, with the end that its successor names.
-struct Member<F> {
-    name: String,
+/// The newest file whose header and first group are whole.
+struct Newest<F> {
+    number: u64,
+    name: Arc<str>,
     file: F,
     size: u64,
     header: FileHeader,
-    end: Option<u64>,
 }
 
-/// Reads every journal file and cuts off what was not finished.
+/// Finds the files of the journal, reads the newest, and cuts off what was not finished.
+///
+/// Cost: reads the newest file, and the summaries of the others; whole files only where a summary
+/// is missing.
 ///
 /// # Errors
 /// [`OpenError`] when the medium fails, or acknowledged data is damaged; none of it was changed.
 pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, OpenError> {
-    let mut files = find_files(medium)?;
-    let newest = files.last().map_or(0, |found| found.number);
+    let mut names: Vec<(FileKind, u64, String)> = medium
+        .list()?
+        .into_iter()
+        .filter_map(|name| chain::parse_name(&name).map(|(kind, number)| (kind, number, name)))
+        .collect();
+    names.sort_by_key(|(_, number, _)| *number);
+    let highest = names.last().map_or(0, |(_, number, _)| *number);
     let mut recovery = Recovery {
         index: Index::new(),
         in_doubt: Vec::new(),
-        previous: Link::NONE,
-        next_file: newest.saturating_add(1),
+        chain: ChainFound::Links,
+        next_file: highest.saturating_add(1),
         incarnation: None,
         report: OpenReport::default(),
     };
-    set_aside_unfinished(medium, &mut files, &mut recovery.report)?;
-    let chain = chain_of(files, &mut recovery.report)?;
-    recovery.report.files = chain.len();
-    for member in chain {
-        recovery.incarnation = Some(member.header.incarnation);
-        match member.end {
-            Some(end) => recovery.scan_closed(member, end)?,
-            None => recovery.scan_last(medium, member)?,
+    let Some(newest) = find_newest(medium, &names, &mut recovery.report)? else {
+        return Ok(recovery);
+    };
+    recovery.incarnation = Some(newest.header.incarnation);
+    let scan = recovery.scan_newest(medium, &newest)?;
+    let NewestScan { segment, in_doubt, chain, is_chain_durable } = scan;
+    let Chain { files, holes } = match (newest.header.version, chain) {
+        (FileVersion::One, _) => follow_links(medium, &names, &newest, &mut recovery.report)?,
+        (FileVersion::Two, Some(chain)) => {
+            let leftovers = leftovers(&names, newest.number, &chain.files);
+            recovery.chain = if is_chain_durable {
+                ChainFound::Durable { leftovers }
+            } else {
+                ChainFound::InDoubt { leftovers }
+            };
+            chain
         }
+        (FileVersion::Two, None) => {
+            let fault = Fault::Mismatch { field: "chain frames", found: 0, expected: 1 };
+            return Err(damaged(&newest.name, FIRST_FRAME_AT, fault));
+        }
+    };
+    for member in files {
+        recovery.next_file = recovery.next_file.max(member.number.saturating_add(1));
+        recovery.adopt(medium, &newest.name, member)?;
     }
+    for hole in holes {
+        recovery.index.keep_hole(hole);
+    }
+    let pushed = recovery.index.push(segment);
+    pushed.map_err(|fault| damaged(&newest.name, FIRST_FRAME_AT, fault))?;
+    recovery.in_doubt = in_doubt;
+    recovery.report.files = recovery.index.closed().count() + 1;
     Ok(recovery)
 }
 
-/// Every journal file, in the order of their numbers.
-fn find_files<M: Medium>(medium: &M) -> Result<Vec<Found<M::File>>, MediumError> {
-    let mut names: Vec<(u64, String)> = medium
-        .list()?
-        .into_iter()
-        .filter_map(|name| file_number(&name).map(|number| (number, name)))
-        .collect();
-    names.sort();
-    names
-        .into_iter()
-        .map(|(number, name)| {
-            let file = medium.open(&name)?;
-            let size = file.size()?.get();
-            let header = read_header(&file, size, number)?;
-            Ok(Found { number, name, file, size, header })
-        })
-        .collect()
+fn open_found<M: Medium>(
+    medium: &M,
+    number: u64,
+    name: &str,
+) -> Result<Found<M::File>, MediumError> {
+    let file = medium.open(name)?;
+    let size = file.size()?.get();
+    let header = read_header(&file, size, number)?;
+    Ok(Found { number, name: name.to_owned(), file, size, header })
 }
 
 fn read_header<F: MediumFile>(
@@ -167,33 +183,57 @@ fn read_header<F: MediumFile>(
     }))
 }
 
-/// Takes away the newest files as long as header and first group are not whole: they are written
-/// and acknowledged as one, so nothing in such a file was, unless a frame proves it.
-fn set_aside_unfinished<M: Medium>(
+/// The newest file whose header and first group are whole; takes away those that are not.
+///
+/// Header and first group are written and acknowledged as one, so nothing in a file without them
+/// was, unless a frame proves it.
+fn find_newest<M: Medium>(
     medium: &mut M,
-    files: &mut Vec<Found<M::File>>,
+    names: &[(FileKind, u64, String)],
+    report: &mut OpenReport,
+) -> Result<Option<Newest<M::File>>, OpenError> {
+    for (kind, number, name) in names.iter().rev() {
+        match kind {
+            FileKind::Cold => continue,
+            FileKind::Journal => {}
+        }
+        let found = open_found(medium, *number, name)?;
+        let unfinished = unfinished_opening(&found)?;
+        let Found { number, file, size, header, .. } = &found;
+        match (unfinished, header) {
+            (None, Ok(header)) => {
+                let (number, name, header) = (*number, Arc::from(&**name), header.clone());
+                return Ok(Some(Newest { number, name, file: file.clone(), size: *size, header }));
+            }
+            (Some((at, fault)), _) => set_aside(medium, (&found, at, fault), report)?,
+            (None, Err(fault)) => set_aside(medium, (&found, 0, fault.clone()), report)?,
+        }
+    }
+    Ok(None)
+}
+
+/// Takes away a file whose header or first group is invalid at a position.
+fn set_aside<M: Medium>(
+    medium: &mut M,
+    (found, at, fault): (&Found<M::File>, u64, Fault),
     report: &mut OpenReport,
 ) -> Result<(), OpenError> {
-    while let Some(found) = files.last() {
-        let Some((at, fault)) = unfinished_opening(found)? else { break };
-        let Found { name, file, size, .. } = found;
-        let remains = tail::examine(file, None, at, *size)?;
-        if tail::is_damage(&fault, at, remains) {
-            return Err(damaged(name, at, fault));
-        }
-        let is_gone = if remains.end > 0 {
-            let tail = tail::keep_aside(medium, name, file, (0, remains.end))?;
-            let is_aside = matches!(tail.kept, TailKept::Aside(_));
-            report.tails.push(tail);
-            is_aside
-        } else {
-            true
-        };
-        if is_gone {
-            medium.remove(name)?;
-            medium.sync_names()?;
-        }
-        files.pop();
+    let Found { name, file, size, .. } = found;
+    let remains = tail::examine(file, None, at, *size)?;
+    if tail::is_damage(&fault, at, remains) {
+        return Err(damaged(name, at, fault));
+    }
+    let is_gone = if remains.end > 0 {
+        let tail = tail::keep_aside(medium, name, file, (0, remains.end))?;
+        let is_aside = matches!(tail.kept, TailKept::Aside(_));
+        report.tails.push(tail);
+        is_aside
+    } else {
+        true
+    };
+    if is_gone {
+        medium.remove(name)?;
+        medium.sync_names()?;
     }
     Ok(())
 }
@@ -217,7 +257,7 @@ fn unfinished_opening<F: MediumFile>(
     while cursor.position() < header.opening_end {
         let at = cursor.position();
         let fault = match cursor.step()? {
-            Step::Frame(frame) => read_commit(&frame).err(),
+            Step::Frame(frame) => scan::read_content(&frame).err(),
             Step::End => Some(Fault::Short { needed: header.opening_end, left: *size }),
             Step::Invalid(fault) => Some(fault),
         };
@@ -228,71 +268,115 @@ fn unfinished_opening<F: MediumFile>(
     Ok(None)
 }
 
-/// Follows the predecessors from the newest file down; what is not on the way was given up.
-fn chain_of<F>(files: Vec<Found<F>>, report: &mut OpenReport) -> Result<Vec<Member<F>>, OpenError> {
-    let mut chain: Vec<Member<F>> = Vec::new();
-    let mut wanted: Option<Link> = None;
-    for Found { name, file, size, header, .. } in files.into_iter().rev() {
-        let is_next = |header: &FileHeader| wanted.is_none_or(|link| link.nonce == header.nonce);
+/// The files before one of version 1: each names its predecessor; what is not on the way was given
+/// up.
+fn follow_links<M: Medium>(
+    medium: &M,
+    names: &[(FileKind, u64, String)],
+    newest: &Newest<M::File>,
+    report: &mut OpenReport,
+) -> Result<Chain, OpenError> {
+    let mut wanted = newest.header.previous;
+    let mut named_by = newest.name.to_string();
+    let mut next_base = newest.header.base;
+    let mut chain = Chain::default();
+    for (kind, number, name) in names.iter().rev().filter(|(_, number, _)| *number < newest.number)
+    {
+        let header = open_found(medium, *number, name)?.header;
         match header {
-            Ok(header) if is_next(&header) => {
-                let end = wanted.map(|link| link.end);
-                wanted = Some(header.previous);
-                chain.push(Member { name, file, size, header, end });
+            Ok(header) if header.nonce == wanted.nonce => {
+                let (base, nonce, end) = (header.base, header.nonce, wanted.end);
+                if base < next_base {
+                    let last = CommitNumber::new(next_base.get() - 1);
+                    let (number, kind) = (*number, *kind);
+                    chain.files.push(Member { number, nonce, kind, base, last, end });
+                }
+                (wanted, next_base) = (header.previous, base);
+                named_by.clone_from(name);
             }
-            Ok(_) | Err(_) => report.void_files.push(name),
+            Ok(_) | Err(_) => report.void_files.push(name.clone()),
         }
     }
-    if let (Some(link), Some(first)) = (wanted, chain.last())
-        && link != Link::NONE
-    {
-        return Err(OpenError::Missing { file: first.name.clone() });
+    if wanted != Link::NONE {
+        return Err(OpenError::Missing { file: named_by });
     }
-    chain.reverse();
+    chain.files.reverse();
     report.void_files.reverse();
     Ok(chain)
 }
 
+/// What a chain frame in the newest file does not name, and could have been named by one before.
+fn leftovers(names: &[(FileKind, u64, String)], newest: u64, chain: &[Member]) -> Vec<String> {
+    let is_left = |kind: FileKind, number: u64| {
+        let could_be_named = match kind {
+            FileKind::Journal => number < newest,
+            FileKind::Cold => true,
+        };
+        could_be_named && !chain.iter().any(|file| (file.kind, file.number) == (kind, number))
+    };
+    let left = names.iter().filter(|(kind, number, _)| is_left(*kind, *number));
+    left.map(|(_, _, name)| name.clone()).collect()
+}
+
+/// What the newest file holds.
+struct NewestScan<F> {
+    segment: Segment<F>,
+    in_doubt: Vec<PlacedCommit>,
+    chain: Option<Chain>,
+    is_chain_durable: bool,
+}
+
 impl<F: MediumFile> Recovery<F> {
-    /// Reads a file up to the end that its successor names: all of it must be valid.
-    fn scan_closed(&mut self, member: Member<F>, end: u64) -> Result<(), OpenError> {
-        let Member { name, file, size, header, .. } = member;
-        self.begin(&name, &file, &header)?;
-        if size < end {
-            let fault = Fault::Short { needed: end, left: size };
-            return Err(damaged(&name, size, fault));
-        }
-        let mut cursor =
-            Cursor::new(file, header.nonce, NextCommit::Exactly(header.base), FIRST_FRAME_AT, end);
-        loop {
-            let at = cursor.position();
-            match cursor.step()? {
-                Step::Frame(frame) => {
-                    let commit = read_commit(&frame).map_err(|fault| damaged(&name, at, fault))?;
-                    self.accept(&name, (at, cursor.position()), commit)?;
-                }
-                Step::End => return Ok(()),
-                Step::Invalid(fault) => return Err(damaged(&name, at, fault)),
+    /// Takes in a closed file: its directory, or else all of it.
+    fn adopt<M: Medium<File = F>>(
+        &mut self,
+        medium: &M,
+        named_by: &str,
+        member: Member,
+    ) -> Result<(), OpenError> {
+        let Member { number, nonce, kind, base, last, end } = member;
+        let name = chain::file_name(kind, number);
+        let file = match medium.open(&name) {
+            Ok(file) => file,
+            Err(error) if error.is_missing() => {
+                return Err(OpenError::Missing { file: named_by.to_owned() });
             }
+            Err(error) => return Err(error.into()),
+        };
+        let size = file.size()?.get();
+        let source = Source { file, name: Arc::from(&*name), nonce, kind, end };
+        let found = Summary::load(&source.file, nonce, (end, size))?;
+        let found = found.ok().filter(|summary| (summary.base, summary.last) == (base, last));
+        let segment = if let Some(summary) = found {
+            self.index.segment_of(source, number, summary)
+        } else {
+            self.report.scanned_files.push(name.clone());
+            scan::closed(&mut self.index, source, number, base)?
+        };
+        if segment.last != last {
+            let (found, expected) = (segment.last.get(), last.get());
+            let fault = Fault::Mismatch { field: "last commit", found, expected };
+            return Err(damaged(&name, end, fault));
         }
+        self.index.adopt(segment).map_err(|fault| damaged(&name, FIRST_FRAME_AT, fault))
     }
 
-    /// Reads the last file as far as it is valid, and tells damage from an unfinished write.
-    fn scan_last<M: Medium<File = F>>(
+    /// Reads the newest file as far as it is valid, and tells damage from an unfinished write.
+    fn scan_newest<M: Medium<File = F>>(
         &mut self,
         medium: &mut M,
-        member: Member<F>,
-    ) -> Result<(), OpenError> {
-        let Member { name, file, size, header, .. } = member;
-        self.begin(&name, &file, &header)?;
+        newest: &Newest<F>,
+    ) -> Result<NewestScan<F>, OpenError> {
+        let Newest { number, name, file, size, header } = newest;
+        let (nonce, kind, base) = (header.nonce, FileKind::Journal, header.base);
+        let (file, end) = (file.clone(), FIRST_FRAME_AT);
+        let source = Source { file: file.clone(), name: Arc::clone(name), nonce, kind, end };
+        let segment = Segment::new(source, *number, base);
+        let (in_doubt, chain, is_chain_durable) = (Vec::new(), None, true);
+        let mut scan = NewestScan { segment, in_doubt, chain, is_chain_durable };
         let mut durable = FIRST_FRAME_AT;
-        let mut cursor = Cursor::new(
-            file.clone(),
-            header.nonce,
-            NextCommit::Exactly(header.base),
-            FIRST_FRAME_AT,
-            size,
-        );
+        let mut chain_at = 0;
+        let mut cursor = Cursor::new(file, nonce, NextCommit::Exactly(base), FIRST_FRAME_AT, *size);
         let stop = loop {
             let at = cursor.position();
             let fault = match cursor.step()? {
@@ -300,26 +384,43 @@ impl<F: MediumFile> Recovery<F> {
                 Step::Invalid(fault) => fault,
                 Step::Frame(frame) => {
                     durable = durable.max(frame.header.durable);
-                    self.confirm(&name, durable)?;
-                    match read_commit(&frame) {
-                        Ok(commit) => {
-                            self.hold((at, cursor.position()), commit);
-                            continue;
+                    scan.confirm(&mut self.index, name, durable)?;
+                    match scan::read_content(&frame) {
+                        Ok(Content::Commit(commit)) => scan.in_doubt.push(commit),
+                        Ok(Content::Seal) => {}
+                        Ok(Content::Chain(chain)) => {
+                            (scan.chain, chain_at) = (Some(chain), at);
                         }
-                        Err(fault) => fault,
+                        Err(fault) => break Some((at, fault)),
                     }
+                    continue;
                 }
             };
             break Some((at, fault));
         };
-        self.previous = Link { nonce: header.nonce, end: durable };
-        let Some((at, fault)) = stop else { return Ok(()) };
-        let remains = tail::examine(&file, Some(header.nonce), at, size)?;
+        scan.is_chain_durable = chain_at < durable;
+        scan.segment.extend(durable);
+        if let Some((at, fault)) = stop {
+            self.cut(medium, newest, at, fault)?;
+        }
+        Ok(scan)
+    }
+
+    /// Cuts the newest file where it stops being valid, unless that is damage.
+    fn cut<M: Medium<File = F>>(
+        &mut self,
+        medium: &mut M,
+        newest: &Newest<F>,
+        at: u64,
+        fault: Fault,
+    ) -> Result<(), OpenError> {
+        let Newest { name, file, size, header, .. } = newest;
+        let remains = tail::examine(file, Some(header.nonce), at, *size)?;
         if tail::is_damage(&fault, at, remains) {
-            return Err(damaged(&name, at, fault));
+            return Err(damaged(name, at, fault));
         }
         if remains.end > at {
-            let tail = tail::keep_aside(medium, &name, &file, (at, remains.end))?;
+            let tail = tail::keep_aside(medium, name, file, (at, remains.end))?;
             let is_aside = matches!(tail.kept, TailKept::Aside(_));
             self.report.tails.push(tail);
             if !is_aside {
@@ -330,87 +431,29 @@ impl<F: MediumFile> Recovery<F> {
         file.sync()?;
         Ok(())
     }
+}
 
-    fn begin(&mut self, name: &str, file: &F, header: &FileHeader) -> Result<(), OpenError> {
-        let expected = self.index.last().after(1).get();
-        if header.base.get() != expected {
-            let found = header.base.get();
-            let fault = Fault::Mismatch { field: "base commit", found, expected };
-            return Err(damaged(name, 0, fault));
-        }
-        let (file, name, nonce) = (file.clone(), Arc::from(name), header.nonce);
-        let source = Source { file, name, nonce, kind: FileKind::Journal, end: FIRST_FRAME_AT };
-        self.index.push(Segment::new(source, header.base));
-        Ok(())
-    }
-
-    fn hold(&mut self, (position, end): (u64, u64), commit: Option<Placed>) {
-        if let Some((commit, places)) = commit {
-            self.in_doubt.push(InDoubt { position, end, commit, places });
-        }
-    }
-
+impl<F: MediumFile> NewestScan<F> {
     /// Accepts what stands below a position that a later frame names durable.
-    fn confirm(&mut self, name: &str, durable: u64) -> Result<(), OpenError> {
-        let known = self.in_doubt.iter().take_while(|held| held.position < durable).count();
-        let confirmed: Vec<InDoubt> = self.in_doubt.drain(..known).collect();
-        for InDoubt { position, end, commit, places } in confirmed {
-            self.accept(name, (position, end), Some((commit, places)))?;
+    fn confirm(&mut self, index: &mut Index<F>, name: &str, durable: u64) -> Result<(), OpenError> {
+        let known = self.in_doubt.iter().take_while(|held| held.frame < durable).count();
+        for commit in self.in_doubt.drain(..known) {
+            scan::accept(index, &mut self.segment, &commit)
+                .map_err(|fault| damaged(name, commit.frame, fault))?;
         }
         Ok(())
     }
-
-    fn accept(
-        &mut self,
-        name: &str,
-        (position, end): (u64, u64),
-        commit: Option<Placed>,
-    ) -> Result<(), OpenError> {
-        let Some((commit, places)) = commit else {
-            self.index.extend(end);
-            return Ok(());
-        };
-        let spans = spans_of(&mut self.index, &commit, &places);
-        if let Err(fault) = check_spans(&self.index, &spans) {
-            return Err(damaged(name, position, fault));
-        }
-        self.index.commit((position, end), spans);
-        Ok(())
-    }
-}
-
-/// A commit, and where its entries are.
-type Placed = (Commit, Vec<EntryPlace>);
-
-/// A commit whose every part was checked; `None` for a seal.
-fn read_commit(frame: &Frame) -> Result<Option<Placed>, Fault> {
-    let Frame { header, body, buffer_len: _ } = frame;
-    match header.kind {
-        FrameKind::Commit => {
-            let commit = body::read(header, body.clone(), Wanted::Every)?;
-            let places = body::places(header.position, header.entries, body).collect();
-            Ok(Some((commit, places)))
-        }
-        FrameKind::Seal => Ok(None),
-    }
-}
-
-fn check_spans<F: Clone>(index: &Index<F>, spans: &[Span]) -> Result<(), Fault> {
-    let mut ends = BTreeMap::new();
-    for Span { partition, base, end, .. } in spans {
-        let expected = ends.get(partition).copied().unwrap_or_else(|| index.end_of(*partition));
-        if *base != expected {
-            let (found, expected) = (base.get(), expected.get());
-            return Err(Fault::Mismatch { field: "base offset", found, expected });
-        }
-        ends.insert(*partition, *end);
-    }
-    Ok(())
 }
 
 fn damaged(file: &str, position: u64, source: Fault) -> OpenError {
-    let is_version = source.is_version();
-    let corruption =
-        Corruption { file: file.to_owned(), position: ByteCount::new(position), source };
-    if is_version { OpenError::Unsupported(corruption) } else { OpenError::Corrupt(corruption) }
+    Corruption { file: file.to_owned(), position: ByteCount::new(position), source }.into()
+}
+
+impl From<ScanError> for OpenError {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Medium(error) => Self::Medium(error),
+            ScanError::Damaged(corruption) => corruption.into(),
+        }
+    }
 }

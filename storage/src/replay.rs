@@ -108,7 +108,7 @@ impl Gathered {
             };
             match frame.header.kind {
                 FrameKind::Commit => {}
-                FrameKind::Seal => continue,
+                FrameKind::Seal | FrameKind::Chain => continue,
             }
             match self.take(&frame) {
                 Ok(true) => place.commit = frame.header.commit.after(1),
@@ -170,7 +170,7 @@ fn salvage<F: MediumFile>(
                     (left.until, resume) = (header.commit, header.position);
                     break;
                 }
-                FrameKind::Seal => {}
+                FrameKind::Seal | FrameKind::Chain => {}
             },
             Piece::Part(FoundPart { part: Part::Entry(partition, entry), .. }) => {
                 left.entries.push((partition, entry));

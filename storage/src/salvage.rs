@@ -126,7 +126,7 @@ impl<F: MediumFile> Salvage<F> {
         self.body_end = end.min(self.window.end());
         self.at = match header.kind {
             FrameKind::Commit => self.at + byte_count(FRAME_HEADER_LEN).get(),
-            FrameKind::Seal => self.body_end,
+            FrameKind::Seal | FrameKind::Chain => self.body_end,
         };
     }
 

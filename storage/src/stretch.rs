@@ -135,7 +135,7 @@ impl<'a, F: MediumFile> Walk<'a, F> {
         self.entries_left = header.entries;
         self.at = match header.kind {
             FrameKind::Commit => self.at + byte_count(FRAME_HEADER_LEN).get(),
-            FrameKind::Seal => self.frame_end,
+            FrameKind::Seal | FrameKind::Chain => self.frame_end,
         };
         Ok(())
     }

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use headland_event::ByteCount;
 use headland_event::limits::{COMMIT_BYTES_LIMIT, GROUP_BYTES_LIMIT};
 
+use crate::chain::JOURNAL_SUFFIX;
 use crate::fault::{Fault, OpenError};
 use crate::frame::{FRAME_HEADER_LEN, FRAME_MAGIC, FrameHeader};
 use crate::group::byte_count;
 use crate::medium::{Medium, MediumError, MediumFile};
-use crate::recovery::FILE_SUFFIX;
 
 const CHUNK_LEN: usize = 64 << 10;
 /// Zeros to compare a chunk with: most of a preallocated file is nothing else.
@@ -114,7 +114,7 @@ pub(crate) fn keep_aside<M: Medium>(
     }
     let mut content = vec![0; ByteCount::new(length).as_len()];
     file.read_at(ByteCount::new(position), &mut content)?;
-    let aside = format!("{}.tail", name.trim_end_matches(FILE_SUFFIX));
+    let aside = format!("{}.tail", name.trim_end_matches(JOURNAL_SUFFIX));
     match medium.replace(&aside, &content) {
         Ok(()) => Ok(tail(TailKept::Aside(aside))),
         Err(MediumError::Full { .. }) => Ok(tail(TailKept::InPlace)),

@@ -1,6 +1,11 @@
 //! Damage to bytes that were acknowledged is found, named and never cut off.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
 
 #[expect(unreachable_pub, reason = "shared by several test binaries")]
 mod fixture;
@@ -9,8 +14,8 @@ use std::ops::Range;
 
 use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicPartition};
 use headland_storage::{
-    Commit, Fault, LogReader, LogStore, LostParts, MemoryDisk, OpenError, QuarantinedCommits,
-    ReadError, Survival,
+    Commit, Fault, LogReader, LogStore, LostParts, MemoryDisk, MemoryStore, OpenError,
+    QuarantinedCommits, ReadError, Survival,
 };
 
 use fixture::{Model, open, partition};
@@ -38,34 +43,64 @@ fn flip(disk: &MemoryDisk, name: &str, at: usize, bit: u8) {
     disk.flip_bit(name, ByteCount::new(u64::try_from(at).unwrap()), bit);
 }
 
+/// Whether every commit can be read, and then they are those of the model.
+fn is_whole(store: &MemoryStore, model: &Model) -> bool {
+    let (all, limit) = (CommitNumber::new(1), ByteCount::mebibytes(64));
+    match store.reader().replay(all, limit) {
+        Ok(_) => {
+            model.check(store);
+            true
+        }
+        Err(ReadError::Corrupt(_)) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 #[test]
-fn a_flipped_bit_anywhere_in_a_closed_journal_is_refused_or_costs_nothing() {
+fn a_flipped_bit_anywhere_in_a_closed_journal_is_found_or_costs_nothing() {
     let (disk, model) = written();
     let names = journals(&disk);
     assert!(names.len() > 2, "{names:?}");
-    let mut refused = 0;
     for name in &names {
-        for at in 0..disk.content(name).unwrap().len() {
-            let (disk, model) = (written().0, &model);
+        let mut found = 0;
+        let length = disk.content(name).unwrap().len();
+        for at in 0..length {
+            let disk = written().0;
             flip(&disk, name, at, u8::try_from(at % 8).unwrap());
 
-            match open(&disk, 2) {
-                // Only the last seal can be lost without losing what it vouches for.
-                Ok(store) => model.check(&store),
-                Err(OpenError::Corrupt(_) | OpenError::Missing { .. }) => refused += 1,
+            found += match open(&disk, 2) {
+                Ok(store) => usize::from(!is_whole(&store, &model)),
+                Err(OpenError::Corrupt(_) | OpenError::State(_)) => 1,
                 Err(error) => panic!("{name} at {at}: {error}"),
-            }
+            };
+        }
+
+        let commits = frames(&disk.content(name).unwrap(), 1);
+        assert!(found >= commits, "every byte of a commit is vouched for");
+        assert!(length - found >= 56, "directories and the last seal cost nothing");
+    }
+}
+
+/// Bytes of all frames of a kind.
+fn frames(content: &[u8], kind: u8) -> usize {
+    let mut at = 76;
+    let mut bytes = 0;
+    while content[at..].starts_with(b"HLDF") {
+        let length = u32::from_be_bytes(content[at + 8..at + 12].try_into().unwrap());
+        let length = 56 + usize::try_from(length).unwrap();
+        bytes += if content[at + 7] == kind { length } else { 0 };
+        at += length;
+        if at == content.len() {
+            break;
         }
     }
-
-    let total: usize = names.iter().map(|name| disk.content(name).unwrap().len()).sum();
-    assert_eq!(total - refused, 56, "every byte but those of the last seal is vouched for");
+    bytes
 }
 
 #[test]
 fn a_refused_journal_is_left_as_it_was() {
     let (disk, _) = written();
-    let name = journals(&disk).remove(1);
+    let name = journals(&disk).pop().unwrap();
     flip(&disk, &name, 100, 0);
     let before: Vec<_> = journals(&disk).iter().map(|name| disk.content(name)).collect();
 
@@ -78,15 +113,53 @@ fn a_refused_journal_is_left_as_it_was() {
 }
 
 #[test]
-fn a_missing_file_is_named_by_its_successor() {
+fn a_missing_file_is_an_error_that_names_the_newest() {
     let (disk, _) = written();
     let names = journals(&disk);
-    disk.set_content(&names[0], b"");
+    disk.remove(&names[0]);
 
-    let refused = open(&disk, 2).unwrap_err();
+    let refused = open(&disk, 2).map(drop).unwrap_err();
 
     let OpenError::Missing { file } = refused else { panic!("{refused}") };
-    assert_eq!(file, names[1]);
+    assert_eq!(Some(&file), names.last());
+}
+
+#[test]
+fn closed_files_are_not_read_whole_and_a_damaged_directory_is_made_again() {
+    let (disk, model) = written();
+    let name = journals(&disk).remove(1);
+    let whole = disk.content(&name).unwrap();
+    let clean = open(&disk, 2).unwrap().report().scanned_files.clone();
+    let directory = whole.windows(8).position(|bytes| bytes == b"HLDINDX\n").unwrap();
+    flip(&disk, &name, directory + 70, 0);
+
+    let store = open(&disk, 3).unwrap();
+    let scanned = store.report().scanned_files.clone();
+    model.check(&store);
+    drop(store);
+
+    assert_eq!((clean, scanned), (Vec::new(), vec![name.clone()]));
+    assert_eq!(disk.content(&name), Some(whole));
+    assert_eq!(open(&disk, 4).unwrap().report().scanned_files, [""; 0]);
+}
+
+#[test]
+fn damaged_points_of_a_directory_are_made_again_from_the_file() {
+    let (disk, model) = written();
+    for name in journals(&disk) {
+        let content = disk.content(&name).unwrap();
+        let header = content.windows(8).position(|bytes| bytes == b"HLDINDX\n");
+        let Some(directory) = header else { continue };
+        let summary = &content[directory + 44..directory + 48];
+        let summary = u32::from_be_bytes(summary.try_into().unwrap());
+        let points = directory + 64 + usize::try_from(summary).unwrap();
+        (points..content.len()).for_each(|at| flip(&disk, &name, at, 0));
+    }
+
+    let store = open(&disk, 2).unwrap();
+
+    assert_eq!(store.report().scanned_files, [""; 0]);
+    model.check(&store);
 }
 
 #[test]
@@ -209,7 +282,7 @@ fn what_is_quarantined_is_not_worth_a_retry() {
 
 #[test]
 fn a_damaged_last_group_is_refused_once_it_is_sealed_and_set_aside_before() {
-    let write = |seal: fn(&mut headland_storage::MemoryStore)| {
+    let write = |seal: fn(&mut MemoryStore)| {
         let disk = MemoryDisk::new(1);
         let model = Model::default();
         let mut store = open(&disk, 1).unwrap();

@@ -157,8 +157,8 @@ fn a_closed_file_takes_no_more_room_than_it_needs() {
     store.close().unwrap();
 
     assert_eq!(allocated, 256 << 10);
-    // File header, a frame of 56 + 8 + 10 + 5 + 1 + 5 bytes, a seal.
-    assert_eq!(std::fs::metadata(&file).unwrap().len(), 76 + 85 + 56);
+    // File header, two frames of an empty chain, one of 56 + 8 + 10 + 5 + 1 + 5 bytes, a seal.
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 76 + 2 * 72 + 85 + 56);
 }
 
 /// Keys enough for several pages of sled, some of them deleted.

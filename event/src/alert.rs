@@ -116,15 +116,23 @@ pub enum Severity {
     Critical,
 }
 
-impl FromStr for Severity {
-    type Err = String;
+/// Text that names no severity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("severity {found:?} is not info, warning or critical")]
+pub struct SeverityError {
+    /// The text as found.
+    pub found: String,
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Severity {
+    type Err = SeverityError;
+
+    fn from_str(text: &str) -> Result<Self, SeverityError> {
         match text {
             "info" => Ok(Self::Info),
             "warning" => Ok(Self::Warning),
             "critical" => Ok(Self::Critical),
-            other => Err(format!("{other:?} is not info, warning or critical")),
+            other => Err(SeverityError { found: other.to_owned() }),
         }
     }
 }
@@ -172,6 +180,14 @@ mod tests {
 
         assert_ne!(ids[0], ids[1]);
         assert_ne!(ids[0], ids[2]);
+    }
+
+    #[test]
+    fn a_severity_is_one_of_three_words() {
+        let parsed = ["info", "warning", "critical"].map(str::parse);
+
+        assert_eq!(parsed, [Ok(Severity::Info), Ok(Severity::Warning), Ok(Severity::Critical)]);
+        assert_eq!("Info".parse::<Severity>(), Err(SeverityError { found: "Info".to_owned() }));
     }
 
     #[test]

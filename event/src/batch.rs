@@ -136,7 +136,8 @@ impl Batch {
 
     /// Decompresses the records, to decode them one by one.
     ///
-    /// Cost: nothing for an uncompressed batch, else the codec's and at most 8 MiB of memory.
+    /// Cost: nothing for an uncompressed batch, else the codec's and at most 8 MiB of memory that
+    /// lives as long as the contents or any record taken out of them.
     ///
     /// # Errors
     /// [`BatchError`] when the codec is not in this build, its bytes are broken, or more comes

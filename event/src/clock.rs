@@ -68,6 +68,7 @@ impl VectorClock {
         for (actor, end) in &other.ends {
             self.advance(actor, *end);
         }
+        debug_assert!(self.covers(other), "a merge loses nothing of the other clock");
     }
 
     /// Actors and their ends, ordered by actor.
@@ -94,7 +95,11 @@ impl VectorClock {
     }
 
     /// Appends the clock: count, then per actor region, incarnation, partition, end.
+    ///
+    /// # Panics
+    /// When it knows more than [`CLOCK_ENTRIES_LIMIT`] actors: nobody could read it back.
     pub fn write(&self, writer: &mut Writer) {
+        assert!(self.ends.len() <= CLOCK_ENTRIES_LIMIT, "a clock that no reader takes is written");
         writer.length(self.ends.len());
         for (Actor { region, incarnation, partition }, end) in &self.ends {
             writer.name(region.as_str());
@@ -174,6 +179,42 @@ mod tests {
         assert!(clock.includes(&actor(0), Offset::new(2)));
         assert!(!clock.includes(&actor(0), Offset::new(3)));
         assert!(!clock.includes(&actor(1), Offset::new(0)));
+    }
+
+    fn of_actors(count: usize) -> VectorClock {
+        let mut clock = VectorClock::new();
+        for index in (0..).take(count) {
+            clock.advance(&actor(index), Offset::new(1));
+        }
+        clock
+    }
+
+    #[test]
+    fn a_clock_of_as_many_actors_as_the_limit_is_written_and_read() {
+        let clock = of_actors(CLOCK_ENTRIES_LIMIT);
+        let mut writer = Writer::new();
+        clock.write(&mut writer);
+
+        assert_eq!(VectorClock::read(&mut Reader::new(writer.finish())), Ok(clock));
+    }
+
+    #[test]
+    #[should_panic(expected = "no reader takes")]
+    fn a_clock_of_one_actor_more_is_never_written() {
+        of_actors(CLOCK_ENTRIES_LIMIT + 1).write(&mut Writer::new());
+    }
+
+    #[test]
+    fn a_count_of_one_actor_more_is_refused() {
+        let mut writer = Writer::new();
+        writer.length(CLOCK_ENTRIES_LIMIT + 1);
+
+        let expected = "a length within its limit";
+        let (field, found) = ("clock entries", 4_097);
+        assert_eq!(
+            VectorClock::read(&mut Reader::new(writer.finish())),
+            Err(CodecError::Value { field, at: 0, found, expected })
+        );
     }
 
     proptest! {

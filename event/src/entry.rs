@@ -58,6 +58,7 @@ impl Stamp {
     /// Appends the stamp in the layout above.
     pub fn write(&self, writer: &mut Writer) {
         let Self { actor, offset, hlc, context, verdicts } = self;
+        debug_assert_eq!(check_order(0, verdicts), Ok(()), "verdicts stand by rising delta");
         writer.u8(STAMP_VERSION);
         writer.name(actor.region.as_str());
         writer.incarnation(actor.incarnation);
@@ -93,10 +94,22 @@ impl Stamp {
         let wall = EventTime::from_millis(reader.i64("stamp wall clock")?);
         let hlc = Hlc::new(wall, reader.u32("stamp logical clock")?);
         let count = reader.length("verdicts", BATCH_RECORDS_LIMIT)?;
+        let at = reader.position();
         let verdicts = (0..count).map(|_| read_verdict(reader)).collect::<Result<Vec<_>, _>>()?;
+        check_order(at, &verdicts)?;
         let context = VectorClock::read(reader)?;
         Ok(Self { actor, offset, hlc, context, verdicts })
     }
+}
+
+/// Out of order, a verdict would be found by some searches and not by others.
+fn check_order(at: usize, verdicts: &[VerdictAt]) -> Result<(), CodecError> {
+    let deltas = || verdicts.iter().map(|at| at.delta);
+    let falls = deltas().zip(deltas().skip(1)).find(|(delta, next)| next <= delta);
+    falls.map_or(Ok(()), |(_, next)| {
+        let (field, found) = ("verdict delta", i64::from(next.get()));
+        Err(CodecError::Value { field, at, found, expected: "above the one before" })
+    })
 }
 
 fn read_verdict(reader: &mut Reader) -> Result<VerdictAt, CodecError> {
@@ -135,6 +148,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use crate::id::{Incarnation, RegionId};
 
@@ -165,6 +180,23 @@ mod tests {
 
         use Verdict::{Future, Late, OnTime};
         assert_eq!(verdicts, [OnTime, Late, OnTime, OnTime, Future, OnTime]);
+    }
+
+    #[test]
+    fn verdicts_that_do_not_rise_are_refused() {
+        let mut writer = Writer::new();
+        stamp().write(&mut writer);
+        let mut bytes = writer.finish().to_vec();
+        // The second delta stands before its verdict and the context.
+        let context = 4 + 3 + 12 + 4 + 8;
+        let at = bytes.len() - context - 2;
+        assert_eq!(bytes[at], 4);
+        bytes[at] = 1;
+
+        let read = Stamp::read(&mut Reader::new(Bytes::from(bytes)));
+
+        let (field, expected) = ("verdict delta", "above the one before");
+        assert_eq!(read, Err(CodecError::Value { field, at: 44, found: 1, expected }));
     }
 
     #[test]

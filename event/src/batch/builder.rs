@@ -43,7 +43,8 @@ pub(super) fn encode(codec: Codec, records: &[Record]) -> Result<Batch, BatchErr
 /// of the records left.
 pub(super) fn encode_kept(batch: &Batch, kept: &[RecordRef<'_>]) -> Result<Batch, BatchError> {
     let base_time = kept.first().ok_or(BatchError::Empty)?.time();
-    let records_bytes = kept.iter().map(|record| record.undated_bytes().len() + 16).sum();
+    // Room for length, attributes and time of most records; wider times make the buffer grow.
+    let records_bytes = kept.iter().map(|record| record.undated_bytes().len() + 8).sum();
     let mut builder = Builder::new(base_time, records_bytes);
     for record in kept {
         builder.push_undated(record.time(), record.undated_bytes());

@@ -116,8 +116,9 @@ const fn compress_zstd(_: &[u8], _: &mut Vec<u8>) -> Result<(), BatchError> {
 
 /// The records in `compressed`, and an error as soon as they pass their limit.
 ///
-/// Cost: nothing for [`Codec::None`]; else one pass and memory for what comes out, plus at most
-/// 8 MiB inside the codec.
+/// Cost: nothing for [`Codec::None`]; else one pass and memory for what comes out, plus, while it
+/// runs, what the frame asks for: up to 8 MiB for zstd's window, 13 MiB for LZ4's largest blocks,
+/// and at most 2 MiB for frames as Kafka's clients and this crate write them.
 pub(super) fn decompress(codec: Codec, compressed: Bytes) -> Result<Bytes, BatchError> {
     match codec {
         Codec::None => Ok(compressed),

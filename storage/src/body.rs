@@ -349,6 +349,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_small_beside_the_buffer_it_shares_is_copied_out() {
+        let entries = vec![entry(false, &[7; 400])];
+        let (header, body) = encode(&Commit { entries, state: vec![change(b"a", Some(b"b"))] });
+        let limit = 4 * entry(false, &[7; 400]).1.batch.as_bytes().len();
+        let is_own = |buffer_len| {
+            let read = read_from(&header, body.clone(), buffer_len, Wanted::Every).unwrap();
+            let (entry, change) = (read.entries[0].1.clone(), read.state[0].clone());
+            // The body here and the commit read are two owners; of a copy there is one besides.
+            drop(read);
+            let (batch, key) = (entry.batch.as_bytes().clone(), change.key);
+            drop(entry);
+            (batch.is_unique(), key.is_unique())
+        };
+
+        assert_eq!(is_own(limit), (false, true));
+        assert_eq!(is_own(limit + 1), (true, true));
+    }
+
+    #[test]
     fn entries_are_placed_where_their_parts_start_and_changes_are_not() {
         let entries = vec![entry(true, b"value"), entry(false, b"other")];
         let (header, body) = encode(&Commit { entries, state: vec![change(b"a", None)] });

@@ -255,6 +255,14 @@ mod tests {
             Ok(Vec::new())
         }
 
+        fn offset_at(
+            &self,
+            _: &TopicPartition,
+            _: EventTime,
+        ) -> Result<Option<Offset>, crate::ReadError> {
+            Ok(None)
+        }
+
         fn replay(
             &self,
             _: headland_event::CommitNumber,

@@ -43,6 +43,7 @@ pub fn check<B: Backend>(mut fresh: impl FnMut() -> B) -> Checked {
     entries_are_read_back_as_they_were_written(&mut fresh())?;
     a_read_begins_with_the_entry_that_holds_the_offset(&mut fresh())?;
     a_read_stops_at_its_limit_after_one_entry_at_least(&mut fresh())?;
+    a_time_finds_the_first_record_that_reaches_it(&mut fresh())?;
     commits_are_replayed_in_order_and_whole(&mut fresh())?;
     a_reader_follows_the_writer(&mut fresh())?;
     a_gap_in_offsets_is_refused_and_nothing_is_written(&mut fresh())?;
@@ -110,6 +111,32 @@ fn a_read_stops_at_its_limit_after_one_entry_at_least<B: Backend>(backend: &mut 
     assert_eq!(count(2 * size - 1)?, 1);
     assert_eq!(count(2 * size)?, 2);
     assert_eq!(reader.replay(CommitNumber::new(1), ByteCount::new(0))?.len(), 1);
+    Ok(())
+}
+
+fn a_time_finds_the_first_record_that_reaches_it<B: Backend>(backend: &mut B) -> Checked {
+    let mut store = backend.open()?;
+    let (at, other) = (partition("a", 0)?, partition("b", 0)?);
+    let timed = |base: u64, times: &[i64]| -> Result<Commit, Box<dyn Error>> {
+        let records = times.iter().map(|time| Record::new(EventTime::from_millis(*time), "k", "v"));
+        let batch = Batch::encode(&records.collect::<Vec<_>>())?;
+        let entry = Entry { batch, ..entry(base, 1)? };
+        Ok(Commit { entries: vec![(at.clone(), entry)], state: Vec::new() })
+    };
+    store.append(&[commit(&other, 0, 9)?])?;
+    store.append(&[timed(0, &[10, 30, 20])?])?;
+    store.append(&[timed(3, &[5])?, timed(4, &[25, 40])?])?;
+
+    let reader = store.reader();
+    let found = |time: i64| -> Result<Option<u64>, Box<dyn Error>> {
+        Ok(reader.offset_at(&at, EventTime::from_millis(time))?.map(Offset::get))
+    };
+
+    assert_eq!((found(i64::MIN)?, found(10)?), (Some(0), Some(0)));
+    assert_eq!((found(11)?, found(30)?), (Some(1), Some(1)));
+    assert_eq!((found(31)?, found(40)?), (Some(5), Some(5)));
+    assert_eq!(found(41)?, None);
+    assert_eq!(reader.offset_at(&partition("c", 0)?, EventTime::MIN)?, None);
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! The contract of a node's log: what it promises, and how it says no.
 
-use headland_event::{ByteCount, CommitNumber, Entry, Incarnation, Offset, TopicPartition};
+use headland_event::{
+    ByteCount, CommitNumber, Entry, EventTime, Incarnation, Offset, TopicPartition,
+};
 
 use crate::commit::{Appended, Commit, Priority, StateChange, StoredCommit};
 use crate::fault::Corruption;
@@ -254,6 +256,23 @@ pub trait LogReader: Clone + Send + Sync {
         from: Offset,
         limit: ByteCount,
     ) -> Result<Vec<Entry>, ReadError>;
+
+    /// Offset of the first record of a partition whose event time is `time` or later.
+    ///
+    /// `None` when there is none. Records before it are all earlier; records after it may be
+    /// earlier too, as event times need not rise. Cost: a look-up, and one block of the partition
+    /// read and one batch decoded.
+    ///
+    /// # Errors
+    /// [`ReadError`]; [`ReadError::Quarantined`] when the record may be among damaged ones.
+    ///
+    /// # Source
+    /// Kafka's `ListOffsets` by timestamp (`offsetsForTimes`).
+    fn offset_at(
+        &self,
+        partition: &TopicPartition,
+        time: EventTime,
+    ) -> Result<Option<Offset>, ReadError>;
 
     /// Reads whole commits in commit order, the first one numbered `from`.
     ///

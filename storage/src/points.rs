@@ -78,7 +78,6 @@ pub(crate) enum Seek {
     /// The entry that holds an offset, or else the first one after it.
     Offset(Offset),
     /// The first entry with a record of this event time or a later one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for reading by time"))]
     Time(EventTime),
 }
 

@@ -1,6 +1,6 @@
 //! Reads a journal while its writer goes on.
 
-use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicPartition};
+use headland_event::{ByteCount, CommitNumber, Entry, EventTime, Offset, TopicPartition};
 
 use crate::commit::StoredCommit;
 use crate::gather::Gathering;
@@ -14,6 +14,8 @@ use crate::stretch::{self, Ended, Target};
 
 /// Blocks looked at by one read: 4 MiB of the journal at most, however rare the partition is.
 const BLOCKS_PER_READ: usize = 64;
+/// Bytes of batches read at once on the way to a record of some time: about a block.
+const SEEK_BYTES: ByteCount = ByteCount::new(64 << 10);
 
 /// Reads a journal while its writer goes on; clones are cheap and share everything.
 #[derive(Debug)]
@@ -86,6 +88,28 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
         quarantine::gather(&stretches, &target, Gathering::new(from, limit), until)
     }
 
+    fn offset_at(
+        &self,
+        partition: &TopicPartition,
+        time: EventTime,
+    ) -> Result<Option<Offset>, ReadError> {
+        let stretches = self.shared.stretches(partition, Seek::Time(time), 1)?;
+        let Some(mut next) = stretches.first().map(|stretch| stretch.base) else {
+            return Ok(None);
+        };
+        // Points know the largest time of a block as batches' headers say it, so nearly always
+        // the record is in this block; a compacted batch may promise a time that is gone.
+        while next < self.end(partition) {
+            let entries = self.read(partition, next, SEEK_BYTES)?;
+            let Some(last) = entries.last() else { break };
+            next = last.end();
+            if let Some(found) = entries.iter().find_map(|entry| offset_in(entry, time)) {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     fn replay(&self, from: CommitNumber, limit: ByteCount) -> Result<Vec<StoredCommit>, ReadError> {
         replay::replay(&self.shared, from, self.last_commit(), limit)
     }
@@ -93,4 +117,21 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
     fn last_commit(&self) -> CommitNumber {
         self.shared.read().last()
     }
+}
+
+/// Offset of an entry's first record at `time` or later.
+fn offset_in(entry: &Entry, time: EventTime) -> Option<Offset> {
+    if entry.batch.max_time() < time {
+        return None;
+    }
+    let Ok(contents) = entry.batch.contents() else {
+        // Whoever reads from here finds out why; to go on behind it would pass records over.
+        return Some(entry.base);
+    };
+    let mut records = contents.iter();
+    records.find_map(|record| match record {
+        Ok(record) if record.time() < time => None,
+        Ok(record) => Some(entry.base.after(u64::from(record.delta().get()))),
+        Err(_) => Some(entry.base),
+    })
 }

@@ -24,11 +24,12 @@ fn open(disk: &MemoryDisk) -> MemoryStore {
 fn entry(base: u64, size: usize) -> Entry {
     let value = Bytes::from(vec![u8::try_from(base % 251).unwrap(); size]);
     let (incarnation, sequence) = (Incarnation::new(1, 2), Sequence::new(base + 1));
+    let time = EventTime::from_millis(i64::try_from(base * 10).unwrap());
     Entry {
         base: Offset::new(base),
         dot: Dot { stream: StreamId::new([9; 16]), incarnation, sequence },
         stamp: None,
-        batch: Batch::encode(&[Record::new(EventTime::from_millis(0), "k", value)]).unwrap(),
+        batch: Batch::encode(&[Record::new(time, "k", value)]).unwrap(),
     }
 }
 
@@ -81,6 +82,21 @@ fn the_same_is_read_after_reopening() {
 
     assert!(offsets(&store.reader(), 0, ByteCount::mebibytes(1)).into_iter().eq(0..400));
     assert_eq!(offsets(&store.reader(), RARE, ByteCount::mebibytes(1)), [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_time_is_found_in_a_journal_of_many_blocks_and_files() {
+    let disk = MemoryDisk::new(1);
+    let store = filled(&disk);
+    let reader = store.reader();
+
+    // Every entry has one record, of ten milliseconds after the one before.
+    for base in 0..400_u64 {
+        let time = i64::try_from(base * 10).unwrap();
+        let found = |time| reader.offset_at(&partition(0), EventTime::from_millis(time)).unwrap();
+        assert_eq!(found(time), Some(Offset::new(base)));
+        assert_eq!(found(time + 1), (base < 399).then(|| Offset::new(base + 1)));
+    }
 }
 
 #[test]

@@ -276,7 +276,10 @@ impl Output {
             Self::Conflict(record) => record.id.clone(),
             Self::Late(record) => record.id.to_string(),
             Self::Duplicate(record) => format!("{}@{}", record.id, record.dropped),
-            Self::Rejected(record) => record.position.to_string(),
+            // With the incarnation: two lives of a hub may both reject at one offset.
+            Self::Rejected(record) => {
+                format!("{}/{}", record.position.actor, record.position.offset)
+            }
             Self::Restock(alert) => alert.id.to_string(),
             Self::Retracted(retraction) => retraction.key.clone(),
         }
@@ -323,7 +326,7 @@ fn as_ends<S: Serializer>(clock: &VectorClock, to: S) -> Result<S::Ok, S::Error>
 
 #[cfg(test)]
 mod tests {
-    use headland_event::{EventTime, Offset};
+    use headland_event::{EventTime, Incarnation, Offset};
 
     use super::*;
     use crate::position::tests::{actor, position};
@@ -404,7 +407,21 @@ mod tests {
         let json = r#"{"id":"a/1","kept":"eu/3/7","dropped":"us/0/9"}"#;
         assert_eq!(text(&duplicate), written("inventory.duplicates", "a/1@us/0/9", json));
         let json = "{\"reason\":\"future\",\"value\":\"{\u{fffd}\"}";
-        assert_eq!(text(&rejected), written("inventory.rejected", "eu/1/2", json));
+        assert_eq!(
+            text(&rejected),
+            written("inventory.rejected", "eu@1-0000000000000009/1/2", json)
+        );
+    }
+
+    #[test]
+    fn two_lives_of_a_hub_reject_under_keys_that_differ() {
+        let keys = [1, 2].map(|life| {
+            let mut at = position("eu", 1, 2);
+            at.actor.incarnation = Incarnation::new(life, 9);
+            Output::Rejected(RejectedRecord::new(RejectReason::Future, b"{}", at)).key()
+        });
+
+        assert_eq!(keys, ["eu@1-0000000000000009/1/2", "eu@2-0000000000000009/1/2"]);
     }
 
     #[test]

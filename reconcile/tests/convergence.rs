@@ -183,10 +183,11 @@ proptest! {
         for record in &history.records {
             let event: serde_json::Value = serde_json::from_str(&record.value).unwrap();
             let id = event["id"].as_str().unwrap().to_owned();
-            let (region, _, partition) = &record.actor;
+            let (region, (life, nonce), partition) = &record.actor;
             let place = format!("{region}/{partition}/{}", record.offset);
+            let rejected = format!("{region}@{life}-{nonce:016x}/{partition}/{}", record.offset);
             let is_dropped = dropped.contains(&*format!("{id}@{place}"));
-            let is_rejected = hub.keys(DerivedTopic::Rejected).contains(&*place);
+            let is_rejected = hub.keys(DerivedTopic::Rejected).contains(&*rejected);
 
             prop_assert_eq!(is_rejected, record.verdict == "future");
             if matches!(record.verdict, "future" | "forbidden") {

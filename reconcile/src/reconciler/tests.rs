@@ -152,7 +152,7 @@ fn a_future_event_is_rejected_and_claims_no_delivery_id() {
     hub.feed(at("eu", 1), &moved("a", "restock", 6));
 
     assert_eq!(hub.stock(), Some(6));
-    assert_eq!(hub.keys(DerivedTopic::Rejected), ["eu/0/0"]);
+    assert_eq!(hub.keys(DerivedTopic::Rejected), ["eu@1-0000000000000009/0/0"]);
     assert!(hub.keys(DerivedTopic::Duplicates).is_empty());
 }
 
@@ -173,7 +173,7 @@ fn a_record_that_is_no_event_is_rejected_with_the_reason() {
 
     hub.feed(at("eu", 0), &moved("a", "sale", -1));
 
-    let json = &hub.tables[&(DerivedTopic::Rejected, "eu/0/0".to_owned())];
+    let json = &hub.tables[&(DerivedTopic::Rejected, "eu@1-0000000000000009/0/0".to_owned())];
     assert!(json.starts_with(r#"{"reason":"quantity is -1, expected 1 to 1000000000","value":"#));
 }
 

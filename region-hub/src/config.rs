@@ -150,8 +150,69 @@ pub struct AgentConfig {
     pub name: AgentName,
     /// Topics it may publish.
     pub topics: Vec<TopicName>,
-    /// Prefixes of the device ids (record keys) it may publish for.
-    pub devices: Vec<String>,
+    /// Device ids (record keys) it may publish for: `till-1` is that device alone, `till-1-` and
+    /// `till-1*` are all that begin so (see [`DevicePattern`]).
+    pub devices: Vec<DevicePattern>,
+}
+
+/// Devices an agent may publish for: one by its exact id, or all whose ids begin alike.
+///
+/// A text that ends in a separator (`-`, `_`, `.`, `:` or `/`) stands for every id that begins with
+/// it, one that ends in `*` for every id that begins with what stands before it, `*` alone for
+/// all; any other text for that id only. So `till-1` does not admit `till-10`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum DevicePattern {
+    /// One device.
+    Exact(String),
+    /// Every device whose id begins with this.
+    Prefix(String),
+}
+
+/// Characters that end a prefix by themselves.
+const SEPARATORS: [char; 5] = ['-', '_', '.', ':', '/'];
+
+/// A text that names no devices.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is not a device id, nor a prefix that ends in one of - _ . : / or in *")]
+pub struct DevicePatternError {
+    /// The text as found.
+    pub found: String,
+}
+
+impl DevicePattern {
+    /// Reads a pattern as the configuration has it.
+    ///
+    /// # Errors
+    /// [`DevicePatternError`] when it is empty or has a `*` before its end.
+    pub fn new(text: &str) -> Result<Self, DevicePatternError> {
+        let prefix = text.strip_suffix('*');
+        if text.is_empty() || prefix.unwrap_or(text).contains('*') {
+            return Err(DevicePatternError { found: text.to_owned() });
+        }
+        Ok(match prefix {
+            Some(prefix) => Self::Prefix(prefix.to_owned()),
+            None if text.ends_with(SEPARATORS) => Self::Prefix(text.to_owned()),
+            None => Self::Exact(text.to_owned()),
+        })
+    }
+
+    /// Whether a device is among them.
+    #[must_use]
+    pub fn covers(&self, device: &str) -> bool {
+        match self {
+            Self::Exact(id) => device == id,
+            Self::Prefix(prefix) => device.starts_with(prefix),
+        }
+    }
+}
+
+impl TryFrom<String> for DevicePattern {
+    type Error = DevicePatternError;
+
+    fn try_from(text: String) -> Result<Self, DevicePatternError> {
+        Self::new(&text)
+    }
 }
 
 /// `[telemetry]`: where traces go.
@@ -160,9 +221,16 @@ pub struct AgentConfig {
 pub struct TelemetryConfig {
     /// OTLP over HTTP, for example `http://127.0.0.1:4318/v1/traces`.
     pub otlp_endpoint: String,
-    /// Accepted for symmetry with the agent's file; agents decide what is traced.
-    #[serde(default)]
-    pub trace_ratio: Option<f64>,
+    /// Share of the traces chosen by agents that this hub exports its spans of, 0 to 1 (default
+    /// 1). Chosen by the trace's id, so hubs of one ratio keep the same traces whole; the choice of
+    /// the agent stays in the record's `traceparent`. A low one spares the collector of a hub with
+    /// many agents, at the cost of traces that end at the agent.
+    #[serde(default = "one")]
+    pub trace_ratio: f64,
+}
+
+const fn one() -> f64 {
+    1.0
 }
 
 const fn telemetry() -> Lane {
@@ -187,4 +255,31 @@ pub fn load(path: &Path) -> Result<Loaded<HubConfig>, ConfigError> {
         *path = folder.resolve(path);
     }
     Ok(loaded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_id_admits_itself_alone_and_a_prefix_says_that_it_is_one() {
+        let covered = |pattern: &str| {
+            let pattern = DevicePattern::new(pattern).unwrap();
+            ["till-1", "till-10", "till-1-a", "till-2"].map(|device| pattern.covers(device))
+        };
+
+        assert_eq!(covered("till-1"), [true, false, false, false]);
+        assert_eq!(covered("till-1-"), [false, false, true, false]);
+        assert_eq!(covered("till-1*"), [true, true, true, false]);
+        assert_eq!(covered("till-"), [true, true, true, true]);
+        assert_eq!(covered("*"), [true, true, true, true]);
+    }
+
+    #[test]
+    fn no_device_and_a_star_before_the_end_are_refused() {
+        for found in ["", "till-*-a", "**"] {
+            let error = DevicePattern::new(found).unwrap_err();
+            assert_eq!(error, DevicePatternError { found: found.to_owned() });
+        }
+    }
 }

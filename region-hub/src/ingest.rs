@@ -11,14 +11,14 @@ use headland_event::{
     VerdictAt,
 };
 
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, DevicePattern};
 
 /// What an agent may publish, from its certificate's name and the hub's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     agent: AgentName,
     topics: Vec<TopicName>,
-    devices: Vec<String>,
+    devices: Vec<DevicePattern>,
 }
 
 impl Grant {
@@ -52,7 +52,7 @@ impl Grant {
     /// Whether the agent may publish for the device a record is about.
     fn covers_device(&self, record: &Record) -> bool {
         let device = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
-        device.is_some_and(|device| self.devices.iter().any(|prefix| device.starts_with(prefix)))
+        device.is_some_and(|device| self.devices.iter().any(|pattern| pattern.covers(device)))
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
         Grant::new(&AgentConfig {
             name: AgentName::new("eu-1").unwrap(),
             topics: vec![topic("inventory.events")],
-            devices: vec!["eu-1-".to_owned()],
+            devices: vec![DevicePattern::new("eu-1-").unwrap()],
         })
     }
 

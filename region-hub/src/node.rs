@@ -6,6 +6,7 @@
 //! that derives goes into a later commit together with how far reconciling has come.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use headland_event::{
@@ -23,10 +24,14 @@ use headland_storage::{Commit, Composed, Composer, LogReader, StateStore, Stored
 mod peerings;
 /// What peers deliver, on its way into the log.
 mod intake;
+/// What durable commits derive, composed step by step.
+mod derivation;
 /// Restoring a hub from its journal.
 mod recovery;
 /// What the hub says about itself.
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use recovery::{RecoveryError, owner};
 pub use status::{AgentStatus, LinkState, LinkStatus, Status};
@@ -61,7 +66,7 @@ pub enum Output {
         /// The frame.
         frame: Bytes,
     },
-    /// Read entries of the log; answer with [`Node::on_entries`].
+    /// Read entries of the log; answer with [`Node::on_entries`] or [`Node::on_read_failed`].
     Read {
         /// The connection they are for.
         session: SessionId,
@@ -95,6 +100,8 @@ struct InFlight {
     stored: Vec<(SessionId, ChannelId, Offset)>,
     /// Channels that go on from positions which are durable with this commit.
     subscribed: Vec<(SessionId, ChannelId, Offset)>,
+    /// Bytes of derived records in it.
+    derived_bytes: usize,
 }
 
 /// A configured hub of another region.
@@ -128,6 +135,8 @@ pub struct Node {
     durable: BTreeMap<TopicPartition, Offset>,
     stored: Vec<(SessionId, ChannelId, Offset)>,
     subscribed: Vec<(SessionId, ChannelId, Offset)>,
+    /// Bytes of derived records in the commit being composed.
+    derived_pending: usize,
     in_flight: VecDeque<InFlight>,
     outputs: VecDeque<Output>,
     random: SeededRandom,
@@ -146,6 +155,16 @@ pub enum StartError {
     /// The state cannot be read.
     #[error("cannot read the hub's state")]
     Recovery(#[from] RecoveryError),
+    /// The data directory is another node's.
+    #[error("the data directory {data_dir} is of {found}, the configuration is of {expected}")]
+    OtherNode {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// Who wrote it.
+        found: String,
+        /// Who was to go on with it.
+        expected: Identity,
+    },
 }
 
 impl Node {
@@ -173,7 +192,7 @@ impl Node {
         let peers = peers.collect();
         let peerings = peerings::peerings(&identity, config, &mut random);
         let hold = config.progress.agent_hold.get();
-        let export = if config.telemetry.is_some() { Export::On } else { Export::Off };
+        let ratio = config.telemetry.as_ref().map(|telemetry| telemetry.trace_ratio);
         let mut node = Self {
             identity,
             fleet: id.fleet.clone(),
@@ -187,7 +206,7 @@ impl Node {
             promise_interval: config.progress.promise_interval.get(),
             promise_at: now.monotonic,
             inventory: Inventory::new(config, random.next_u64()),
-            spans: Spans::new(config.region.clone(), export),
+            spans: Spans::new(config.region.clone(), ratio.map_or(Export::Off, Export::share)),
             grants,
             peerings,
             sessions: BTreeMap::new(),
@@ -195,10 +214,12 @@ impl Node {
             durable: BTreeMap::new(),
             stored: Vec::new(),
             subscribed: Vec::new(),
+            derived_pending: 0,
             in_flight: VecDeque::new(),
             outputs: VecDeque::new(),
             random,
         };
+        node.claim(&config.data_dir, state)?;
         node.restore(state)?;
         // Without agents nothing else would make the shell ask for the first attempt.
         node.dial(now);
@@ -318,13 +339,23 @@ impl Node {
         }
     }
 
+    /// The log could not answer [`Output::Read`]. Nothing would ask again on this connection, so it
+    /// is closed; the next one starts over.
+    pub fn on_read_failed(&mut self, now: Now, session: SessionId) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            let text = "the log cannot be read here";
+            known.link.refuse_peer(Refusal::new(RefusalCode::PositionUnavailable, text));
+            self.drain(now, session);
+        }
+    }
+
     /// A commit is durable: acknowledges it, offers it and reconciles it.
     ///
     /// # Panics
     /// When commits are reported in another order than they were handed out.
     pub fn on_committed(&mut self, now: Now, ticket: Ticket, number: CommitNumber) {
         let Some(front) = self.in_flight.pop_front() else { return };
-        let InFlight { ticket: expected, entries, stored, subscribed } = front;
+        let InFlight { ticket: expected, entries, stored, subscribed, derived_bytes: _ } = front;
         assert_eq!(ticket, expected, "commits are acknowledged in the order they were composed");
         for (session, channel, next) in stored {
             if let Some(known) = self.sessions.get_mut(&session) {
@@ -358,20 +389,6 @@ impl Node {
                 session.on_head(topic, partition, end);
             }
         }
-    }
-
-    /// Reconciles a durable commit; what is derived goes into the commit being composed.
-    fn reconcile(&mut self, number: CommitNumber, entries: &[(TopicPartition, Entry)], now: Now) {
-        let derived = self.inventory.on_commit(&self.topics, number, entries, now);
-        if derived.is_empty() {
-            return;
-        }
-        for (partition, batch) in derived {
-            self.born(&partition, batch, now);
-        }
-        let (owner, key, value) = self.inventory.progress(number);
-        self.composer.set(owner, key, Some(value));
-        self.cut_commit();
     }
 
     /// Time has come to [`Self::poll_timeout`].
@@ -412,6 +429,7 @@ impl Node {
             entries: entries.clone(),
             stored: std::mem::take(&mut self.stored),
             subscribed: std::mem::take(&mut self.subscribed),
+            derived_bytes: std::mem::take(&mut self.derived_pending),
         });
         Some(composed)
     }

@@ -1,35 +1,91 @@
 //! Reconciling: committed inventory of every region in, derived records out.
 //!
 //! Commits are read in the order of the journal, and what they derive is committed together with
-//! the number of the last commit it came from. After a restart the journal is read again from its
-//! start; what was derived up to that number is not written a second time.
+//! how far that is. One commit may derive more than a commit holds (every pair of concurrent
+//! writes is a conflict), so deriving goes in steps of bounded size, each committed with its
+//! [`Progress`]. After a restart the journal is read again from its start; steps that are written
+//! are not written a second time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
-use headland_event::trace::TRACEPARENT_HEADER;
+use headland_event::codec::CodecError;
 use headland_event::{
-    Batch, CommitNumber, Entry, Now, PartitionIndex, Record, TopicName, TopicPartition,
+    Batch, CommitNumber, Entry, Now, OffsetDelta, Record, Stamp, TopicName, TopicPartition,
 };
-use headland_reconcile::{Config, DerivedTopic, Input, Locality, Output, Reconciler};
+use headland_reconcile::{Config, Input, Locality, Reconciler};
 use headland_storage::StateOwner;
 
 use crate::config::HubConfig;
 use crate::records::captured_at;
-use crate::session::murmur2;
-use crate::topics::{Topic, Topics};
+use crate::topics::Topics;
+
+/// Derived records on their way into batches.
+mod derived;
+/// How far derived records are written.
+mod progress;
+
+use derived::Derived;
+pub use progress::Progress;
+
+/// Bytes of derived records after which a step ends, a sixteenth of what a commit may hold. Larger
+/// steps delay what waits behind them, smaller ones cost a barrier more often.
+const STEP_BYTES_TARGET: usize = 1 << 20;
 
 /// The inventory of all regions, as this hub's journal tells it.
 #[derive(Debug)]
 pub struct Inventory {
     reconciler: Reconciler,
     topic: TopicName,
-    written: CommitNumber,
+    /// Everything before it is written.
+    written: Progress,
+    /// The step that comes next.
+    next: Progress,
+    reading: Reading,
+    /// Commits with inventory that are not read yet. They share their bytes with the batches that
+    /// were committed; as long as steps keep up with commits, this is empty.
+    waiting: VecDeque<(CommitNumber, VecDeque<Stamped>)>,
+}
+
+/// The commit that is being read.
+#[derive(Debug, Default)]
+struct Reading {
+    batches: VecDeque<Stamped>,
+    /// Records of the batch that is being read, with their place in it.
+    records: VecDeque<(OffsetDelta, Record)>,
+    stamped: Option<Stamped>,
+    /// The record whose outputs are being taken.
+    cause: Record,
+    /// Records of the commit that were read.
+    count: u64,
+}
+
+/// A batch of inventory as its ingest hub stamped it.
+#[derive(Debug, Clone)]
+struct Stamped {
+    locality: Locality,
+    stamp: Stamp,
+    batch: Batch,
+}
+
+/// Derived records that go into one commit.
+#[derive(Debug)]
+#[must_use = "a step that is dropped is never derived again"]
+pub struct Step {
+    /// The batches, in order.
+    pub batches: Vec<(TopicPartition, Batch)>,
+    /// Bytes of their records.
+    pub bytes: usize,
+    /// How far this is; it belongs in the same commit.
+    pub progress: Progress,
 }
 
 impl Inventory {
     /// The state that holds how far derived records were written.
     pub const OWNER: &'static str = "inventory";
+
+    /// The key it is under.
+    const KEY: &'static [u8] = b"written";
 
     /// Nothing reconciled yet.
     #[must_use]
@@ -39,66 +95,109 @@ impl Inventory {
         Self {
             reconciler: Reconciler::new(Config { region, restock_below }, seed),
             topic: config.reconcile.topic.clone(),
-            written: CommitNumber::default(),
+            written: Progress::default(),
+            next: Progress::default(),
+            reading: Reading::default(),
+            waiting: VecDeque::new(),
         }
     }
 
     /// Takes note of how far derived records were written before a restart.
-    pub const fn restore(&mut self, written: CommitNumber) {
-        self.written = written;
+    ///
+    /// # Errors
+    /// [`CodecError`] when the value is of no known version.
+    pub fn restore(&mut self, value: Bytes) -> Result<(), CodecError> {
+        self.written = Progress::decode(value)?;
+        Ok(())
     }
 
-    /// The state change that says that everything derived up to `number` is written.
+    /// Where the state holds how far derived records were written.
     #[must_use]
-    pub fn progress(&mut self, number: CommitNumber) -> (StateOwner, Bytes, Bytes) {
-        debug_assert!(number > self.written, "derived records are written in commit order");
-        self.written = number;
-        let value = number.get().to_be_bytes().to_vec();
-        (crate::node::owner(Self::OWNER), Bytes::from_static(b"written"), Bytes::from(value))
+    pub fn place() -> (StateOwner, Bytes) {
+        (crate::node::owner(Self::OWNER), Bytes::from_static(Self::KEY))
     }
 
-    /// Reconciles a durable commit; returns the batches to write, none for what was written before.
+    /// Takes note of a durable commit; its inventory is reconciled by [`Self::poll_step`].
     pub fn on_commit(
         &mut self,
         topics: &Topics,
         number: CommitNumber,
         entries: &[(TopicPartition, Entry)],
-        now: Now,
-    ) -> Vec<(TopicPartition, Batch)> {
-        let mut derived = Derived::default();
-        for (partition, entry) in entries {
-            let topic = topics.get(&partition.topic);
-            if let Some(topic) = topic.filter(|topic| topic.origin_name == self.topic) {
-                self.on_entry(topic, entry, now, &mut derived);
-            }
+    ) {
+        let batches: VecDeque<Stamped> = entries
+            .iter()
+            .filter_map(|(partition, entry)| {
+                let topic = topics.get(&partition.topic)?;
+                let is_inventory = topic.origin_name == self.topic;
+                let stamp = entry.stamp.clone().filter(|_| is_inventory)?;
+                let locality = if topic.is_local() { Locality::Local } else { Locality::Remote };
+                Some(Stamped { locality, stamp, batch: entry.batch.clone() })
+            })
+            .collect();
+        if !batches.is_empty() {
+            let last = self.waiting.back().map_or(self.next.commit, |(last, _)| *last);
+            debug_assert!(last < number, "commits come in their order");
+            self.waiting.push_back((number, batches));
         }
-        if number <= self.written { Vec::new() } else { derived.batches(topics) }
     }
 
-    fn on_entry(&mut self, topic: &Topic, entry: &Entry, now: Now, derived: &mut Derived) {
-        let Some(stamp) = &entry.stamp else { return };
-        let locality = if topic.is_local() { Locality::Local } else { Locality::Remote };
-        // The records were decoded when the batch was stamped, here or at its ingest hub.
-        let records = entry.batch.numbered_records().unwrap_or_default();
-        debug_assert_eq!(records.len(), entry.batch.len(), "a stamped batch decodes");
-        for (delta, record) in &records {
-            let value = record.value.clone().unwrap_or_default();
-            let offset = stamp.offset.at(*delta);
-            self.reconciler.on_event(Input {
-                actor: &stamp.actor,
-                offset,
-                hlc: stamp.hlc,
-                context: &stamp.context,
-                verdict: stamp.verdict(*delta),
-                locality,
-                captured_at: captured_at(record).unwrap_or(now.wall),
-                detected_at: now.wall,
-                value: &value,
-            });
+    /// Reconciles what waits, until a commit is through or as much is derived as one commit should
+    /// take; `None` when nothing more waits. What was written before a restart is left out.
+    ///
+    /// Beyond the step, memory is bounded by what one record causes: a copy of each write of its
+    /// key, at most.
+    pub fn poll_step(&mut self, topics: &Topics, now: Now) -> Option<Step> {
+        let mut derived = Derived::default();
+        loop {
             while let Some(output) = self.reconciler.poll_output() {
-                derived.push(&output, record);
+                let at = self.next;
+                self.next.output += 1;
+                if at < self.written {
+                    continue;
+                }
+                derived.push(&output, &self.reading.cause);
+                if derived.bytes() >= STEP_BYTES_TARGET {
+                    return Some(self.step(derived, self.next, topics));
+                }
             }
+            if self.read_record(now) {
+                continue;
+            }
+            if !derived.is_empty() {
+                let through = Progress::at_start_of(self.next.commit.after(1));
+                return Some(self.step(derived, through, topics));
+            }
+            let (number, batches) = self.waiting.pop_front()?;
+            self.next = Progress::at_start_of(number);
+            self.reading = Reading { batches, ..Reading::default() };
         }
+    }
+
+    fn step(&mut self, derived: Derived, progress: Progress, topics: &Topics) -> Step {
+        debug_assert!(self.written < progress, "derived records are written in their order");
+        self.written = progress;
+        Step { bytes: derived.bytes(), batches: derived.batches(topics), progress }
+    }
+
+    /// Applies the next record of the commit being read; says whether there was one.
+    fn read_record(&mut self, now: Now) -> bool {
+        self.next = Progress { record: self.reading.count, output: 0, ..self.next };
+        let Some((stamped, delta, record)) = self.reading.next() else { return false };
+        let value = record.value.clone().unwrap_or_default();
+        let Stamped { locality, stamp, batch: _ } = stamped;
+        self.reconciler.on_event(Input {
+            actor: &stamp.actor,
+            offset: stamp.offset.at(delta),
+            hlc: stamp.hlc,
+            context: &stamp.context,
+            verdict: stamp.verdict(delta),
+            locality: *locality,
+            captured_at: captured_at(&record).unwrap_or(now.wall),
+            detected_at: now.wall,
+            value: &value,
+        });
+        self.reading.cause = record;
+        true
     }
 
     /// What is reconciled so far.
@@ -108,44 +207,19 @@ impl Inventory {
     }
 }
 
-/// Derived records of one commit, by topic, in the order derived.
-#[derive(Debug, Default)]
-struct Derived {
-    records: VecDeque<(DerivedTopic, Record)>,
-}
-
-impl Derived {
-    fn push(&mut self, output: &Output, cause: &Record) {
-        let value = output.value().map(Bytes::from);
-        let key = Some(Bytes::from(output.key()));
-        let mut record = Record { time: cause.time, key, value, headers: Vec::new() };
-        if let Some(trace) = cause.header(TRACEPARENT_HEADER) {
-            record = record.with_header(TRACEPARENT_HEADER, trace.to_vec());
+impl Reading {
+    /// The next record, with its batch and its place there.
+    fn next(&mut self) -> Option<(&Stamped, OffsetDelta, Record)> {
+        while self.records.is_empty() {
+            let stamped = self.batches.pop_front()?;
+            // The records were decoded when the batch was stamped, here or at its ingest hub.
+            let records = stamped.batch.numbered_records().unwrap_or_default();
+            debug_assert_eq!(records.len(), stamped.batch.len(), "a stamped batch decodes");
+            self.records = records.into();
+            self.stamped = Some(stamped);
         }
-        self.records.push_back((output.topic(), record));
-    }
-
-    fn batches(self, topics: &Topics) -> Vec<(TopicPartition, Batch)> {
-        let mut by_partition: BTreeMap<TopicPartition, Vec<Record>> = BTreeMap::new();
-        for (topic, record) in self.records {
-            let known = topics.iter().find(|known| known.name.as_str() == topic.name());
-            let Some(known) = known else { continue };
-            let hash = murmur2(record.key.as_deref().unwrap_or_default()) & 0x7fff_ffff;
-            let partition = PartitionIndex::new(hash % known.partitions);
-            let partition = TopicPartition::new(known.name.clone(), partition);
-            by_partition.entry(partition).or_default().push(record);
-        }
-        let mut batches = Vec::new();
-        for (partition, records) in by_partition {
-            for batch in Batch::encode_all(&records) {
-                match batch {
-                    Ok(batch) => batches.push((partition.clone(), batch)),
-                    Err(error) => {
-                        tracing::error!(%partition, %error, "a derived record fits no batch");
-                    }
-                }
-            }
-        }
-        batches
+        let (delta, record) = self.records.pop_front()?;
+        self.count += 1;
+        Some((self.stamped.as_ref()?, delta, record))
     }
 }

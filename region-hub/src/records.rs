@@ -8,6 +8,7 @@ use headland_event::{
     AgentName, EventTime, Now, Offset, PartitionIndex, Promise, Record, TopicName,
 };
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 /// Most bytes of a payload that a dead letter repeats.
 const DEAD_BYTES_LIMIT: usize = 4 << 10;
@@ -20,6 +21,12 @@ const REASON_HEADER: &str = "hl-reason";
 
 /// Header of a dead letter: where the whole record stands in the topic it was meant for.
 const SOURCE_HEADER: &str = "hl-source-offset";
+
+/// Header of a dead letter that repeats a part of its record: how long the whole value is.
+const LENGTH_HEADER: &str = "hl-bytes";
+
+/// Header of a dead letter that repeats a part of its record: SHA-256 of the whole value.
+const HASH_HEADER: &str = "hl-sha256";
 
 /// The topic of promises.
 ///
@@ -55,15 +62,32 @@ pub fn absent_record(agent: &AgentName, now: Now) -> Record {
     Record::new(now.wall, format!("agent/{agent}"), json(&absent))
 }
 
-/// The dead letter of a record that may not count.
+/// Where the record of a dead letter stands whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whole {
+    /// At this offset of the topic it was meant for.
+    At(Offset),
+    /// Nowhere: it was derived, and no batch holds it.
+    Nowhere,
+}
+
+/// The dead letter of a record that may not count or cannot be written: the first 4 KiB, and of a
+/// longer one its length and SHA-256.
 #[must_use]
-pub fn dead_record(record: &Record, reason: &str, offset: Offset) -> Record {
+pub fn dead_record(record: &Record, reason: &str, whole: Whole) -> Record {
     let value = record.value.as_ref();
     let kept = value.map(|value| value.slice(..value.len().min(DEAD_BYTES_LIMIT)));
-    let dead =
+    let mut dead =
         Record { time: record.time, key: record.key.clone(), value: kept, headers: Vec::new() }
-            .with_header(REASON_HEADER, reason.to_owned())
-            .with_header(SOURCE_HEADER, offset.to_string());
+            .with_header(REASON_HEADER, reason.to_owned());
+    if let Whole::At(offset) = whole {
+        dead = dead.with_header(SOURCE_HEADER, offset.to_string());
+    }
+    if let Some(value) = value.filter(|value| value.len() > DEAD_BYTES_LIMIT) {
+        dead = dead
+            .with_header(LENGTH_HEADER, value.len().to_string())
+            .with_header(HASH_HEADER, hexadecimal(&Sha256::digest(value)));
+    }
     match record.header(TRACEPARENT_HEADER) {
         Some(trace) => dead.with_header(TRACEPARENT_HEADER, trace.to_vec()),
         None => dead,
@@ -75,6 +99,10 @@ pub fn dead_record(record: &Record, reason: &str, offset: Offset) -> Record {
 pub fn captured_at(record: &Record) -> Option<EventTime> {
     let text = std::str::from_utf8(record.header(CLOCK_HEADER)?).ok()?;
     text.parse().ok().map(EventTime::from_millis)
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn json(value: &impl Serialize) -> Bytes {
@@ -101,7 +129,7 @@ mod tests {
     fn a_dead_letter_keeps_four_kibibytes_and_says_why_and_where() {
         let record = Record::new(EventTime::default(), "us-1", vec![7; DEAD_BYTES_LIMIT + 1]);
 
-        let dead = dead_record(&record, "not its device", Offset::new(12));
+        let dead = dead_record(&record, "not its device", Whole::At(Offset::new(12)));
 
         assert_eq!(dead.value.as_ref().map(Bytes::len), Some(DEAD_BYTES_LIMIT));
         assert_eq!(dead.header("hl-reason"), Some(&b"not its device"[..]));

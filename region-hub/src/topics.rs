@@ -20,6 +20,14 @@ const VERSION: u8 = 1;
 /// Most partitions of one topic; each costs an index on every hub that mirrors it.
 pub const PARTITIONS_LIMIT: u32 = 1_024;
 
+/// The topic of a topic's dead letters.
+///
+/// # Errors
+/// [`NameError`] when the name would be too long.
+pub fn dead_topic(topic: &TopicName) -> Result<TopicName, NameError> {
+    TopicName::new(&format!("{topic}.dead"))
+}
+
 /// Whether a topic is offered to other hubs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -159,16 +167,19 @@ impl Topics {
         let mut topics = Self { region: region.clone(), topics: BTreeMap::new() };
         for TopicConfig { name, lane, partitions } in declared {
             topics.add_local(name.as_str(), *lane, *partitions, Replication::Offered)?;
-            let dead = format!("{name}.dead");
-            topics.add_local(&dead, Lane::Telemetry, *partitions, Replication::Offered)?;
+            let dead = dead_topic(name)?;
+            topics.add_local(dead.as_str(), Lane::Telemetry, *partitions, Replication::Offered)?;
             let late = format!("{name}.late");
             topics.add_local(&late, Lane::Telemetry, *partitions, Replication::Offered)?;
         }
         topics.add_local("alerts", Lane::Alerts, 8, Replication::Offered)?;
+        topics.add_local("alerts.dead", Lane::Telemetry, 8, Replication::Offered)?;
         topics.add_local("_promises", Lane::State, 1, Replication::Offered)?;
         for derived in ["stock", "conflicts", "late", "duplicates", "rejected"] {
             let name = format!("inventory.{derived}");
             topics.add_local(&name, Lane::State, 1, Replication::Kept)?;
+            let dead = format!("{name}.dead");
+            topics.add_local(&dead, Lane::Telemetry, 1, Replication::Kept)?;
         }
         Ok(topics)
     }

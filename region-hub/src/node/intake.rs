@@ -12,9 +12,9 @@ use super::recovery::owner;
 use super::{Node, Output};
 use crate::ingest::Grant;
 use crate::promises::AgentPromise;
-use crate::records::{absent_record, dead_record, promise_record, promises_topic};
+use crate::records::{Whole, absent_record, dead_record, promise_record, promises_topic};
 use crate::session::{Peer, SessionId};
-use crate::topics::Mirror;
+use crate::topics::{Mirror, dead_topic};
 
 impl Node {
     /// Does what a link asks for until it asks for nothing more.
@@ -183,7 +183,7 @@ impl Node {
                     grant.agent()
                 );
                 tracing::warn!(agent = %grant.agent(), topic = %local.topic, "{reason}");
-                dead_record(record, &reason, offset.at(*delta))
+                dead_record(record, &reason, Whole::At(offset.at(*delta)))
             })
             .collect();
         self.composer.copied(local, entry.dot, Some(stamp), entry.batch);
@@ -196,7 +196,7 @@ impl Node {
     /// Composes dead letters of a partition's topic. It cannot fail: the records themselves are in
     /// the log already, and refusing them now would store them again on every connection.
     fn bury(&mut self, local: &TopicPartition, records: &[Record], now: Now) {
-        let Ok(topic) = TopicName::new(&format!("{}.dead", local.topic)) else { return };
+        let Ok(topic) = dead_topic(&local.topic) else { return };
         let dead = TopicPartition::new(topic, local.partition);
         for batch in Batch::encode_all(records) {
             match batch {
@@ -293,6 +293,7 @@ impl Node {
             let value = watermark.millis().to_be_bytes().to_vec();
             self.composer.set(owner("watermarks"), key.into(), Some(value.into()));
             self.born_promise(promise_record(&topic, watermark, &ends, now), now);
+            self.cut_commit();
         }
     }
 

@@ -1,13 +1,13 @@
 //! Restoring a hub from its journal.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use headland_event::codec::CodecError;
-use headland_event::{
-    CommitNumber, Entry, EventTime, NameError, Offset, TopicName, TopicPartition,
-};
+use headland_event::{Entry, EventTime, NameError, Offset, TopicName, TopicPartition};
 use headland_storage::{StateError, StateOwner, StateStore};
 
-use super::Node;
+use super::{Node, StartError};
 use crate::reconcile::Inventory;
 use crate::topics::{Topic, TopicError};
 
@@ -45,6 +45,28 @@ pub fn owner(name: &'static str) -> StateOwner {
 }
 
 impl Node {
+    /// Checks that the log is of this node, and writes whose it is into the first commit of one
+    /// that does not say: two nodes on one log would both go on with its offsets and sequences.
+    pub(super) fn claim(
+        &mut self,
+        data_dir: &Path,
+        state: &impl StateStore,
+    ) -> Result<(), StartError> {
+        let key = Bytes::from_static(b"name");
+        let found = state.get(&owner("node"), &key).map_err(RecoveryError::State)?;
+        let expected = self.identity.to_string();
+        match found {
+            Some(found) if found == expected.as_bytes() => {}
+            Some(found) => {
+                let found = String::from_utf8_lossy(&found).into_owned();
+                let (data_dir, expected) = (data_dir.to_owned(), self.identity.clone());
+                return Err(StartError::OtherNode { data_dir, found, expected });
+            }
+            None => self.composer.set(owner("node"), key, Some(expected.into())),
+        }
+        Ok(())
+    }
+
     /// Takes up what the state says: topics, positions, promised watermarks, derived records.
     pub(super) fn restore(&mut self, state: &impl StateStore) -> Result<(), RecoveryError> {
         for (_, value) in state.scan(&owner("topics"), b"")? {
@@ -61,8 +83,10 @@ impl Node {
             let rose = self.ingest.promise(&topic, EventTime::from_millis(millis));
             debug_assert!(rose, "a topic has one watermark in the state");
         }
-        if let Some(value) = state.get(&owner(Inventory::OWNER), b"written")? {
-            self.inventory.restore(CommitNumber::new(number(Inventory::OWNER, &value)?));
+        let (owner, key) = Inventory::place();
+        if let Some(value) = state.get(&owner, &key)? {
+            let layout = |source| RecoveryError::Layout { owner, source };
+            self.inventory.restore(value).map_err(layout)?;
         }
         Ok(())
     }

@@ -85,8 +85,7 @@ impl Stages {
                     Err(error) => {
                         let error = with_causes(&error);
                         tracing::error!(%partition, %from, error, "cannot read the log");
-                        // Nothing would ask again; the next connection does.
-                        self.senders.remove(&session);
+                        self.node.on_read_failed(self.now(), session);
                     }
                 }
             }

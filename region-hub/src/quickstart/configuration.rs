@@ -166,6 +166,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::config::DevicePattern;
 
     fn fleet() -> Fleet {
         Fleet::new("3".parse().unwrap(), &["Dongsi", "Tiantan", "Wanliu", "Gucheng"]).unwrap()
@@ -188,12 +189,10 @@ mod tests {
         assert_eq!(topics, ["inventory.events", "air.readings", "alerts"]);
         let dialled: Vec<bool> = config.peers.iter().map(|peer| peer.address.is_some()).collect();
         assert_eq!(dialled, [false, true]);
-        let devices: Vec<&[String]> =
+        let devices: Vec<&[DevicePattern]> =
             config.agents.iter().map(|agent| agent.devices.as_slice()).collect();
-        assert_eq!(
-            devices,
-            [["eu-1-", "Dongsi"].map(str::to_owned), ["eu-2-", "Gucheng"].map(str::to_owned)]
-        );
+        let pattern = |text: &str| DevicePattern::new(text).unwrap();
+        assert_eq!(devices, [["eu-1-", "Dongsi"].map(pattern), ["eu-2-", "Gucheng"].map(pattern)]);
     }
 
     #[test]

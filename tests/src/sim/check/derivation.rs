@@ -54,10 +54,12 @@ fn derived(evidence: &Evidence, hub: usize) -> Written {
     let mut inventory = Inventory::new(&hub_config(hub, evidence.agent_hold), 7);
     let mut derived = Written::new();
     for commit in &of.commits {
-        let (number, entries) = (commit.number, &commit.entries);
-        for (partition, batch) in inventory.on_commit(&of.topics, number, entries, Now::default()) {
-            for record in batch.records().unwrap() {
-                note(&mut derived, partition.topic.as_str(), &partition.to_string(), record);
+        inventory.on_commit(&of.topics, commit.number, &commit.entries);
+        while let Some(step) = inventory.poll_step(&of.topics, Now::default()) {
+            for (partition, batch) in step.batches {
+                for record in batch.records().unwrap() {
+                    note(&mut derived, partition.topic.as_str(), &partition.to_string(), record);
+                }
             }
         }
     }

@@ -1,0 +1,46 @@
+//! What durable commits derive, composed step by step.
+
+use headland_event::{CommitNumber, Entry, Now, TopicPartition};
+
+use super::Node;
+use crate::reconcile::{Inventory, Step};
+
+/// Bytes of derived records on their way to the disk at most, but for one step: beyond it deriving
+/// waits for a commit to become durable, so that one commit that derives a lot takes memory for
+/// a few steps and not for all of it. Smaller leaves the disk idle between steps.
+const DERIVED_BYTES_LIMIT: usize = 4 << 20;
+
+impl Node {
+    /// Reconciles a durable commit, after those before it.
+    pub(super) fn reconcile(
+        &mut self,
+        number: CommitNumber,
+        entries: &[(TopicPartition, Entry)],
+        now: Now,
+    ) {
+        self.inventory.on_commit(&self.topics, number, entries);
+        // Whatever is left waits for a step on its way to the disk, whose report comes here again.
+        while self.derived_bytes() < DERIVED_BYTES_LIMIT {
+            let Some(step) = self.inventory.poll_step(&self.topics, now) else { return };
+            self.write_step(step, now);
+        }
+    }
+
+    /// Composes a step with how far it is, and hands the commit out when it is large enough.
+    fn write_step(&mut self, step: Step, now: Now) {
+        let Step { batches, bytes, progress } = step;
+        self.derived_pending += bytes;
+        for (partition, batch) in batches {
+            self.born(&partition, batch, now);
+        }
+        let (owner, key) = Inventory::place();
+        self.composer.set(owner, key, Some(progress.encode()));
+        self.cut_commit();
+    }
+
+    /// Bytes of derived records that are composed and not durable.
+    fn derived_bytes(&self) -> usize {
+        let in_flight = self.in_flight.iter().map(|commit| commit.derived_bytes);
+        self.derived_pending + in_flight.sum::<usize>()
+    }
+}

@@ -1,0 +1,14 @@
+//! The hub's behaviour towards its log, its peers and time: in memory, without a clock.
+
+/// What is derived from a commit.
+mod derivation;
+/// A hub on a disk in memory.
+mod hub;
+/// What peers deliver and promise.
+mod intake;
+/// Who may connect.
+mod peers;
+/// What a hub takes up from its log.
+mod recovery;
+/// Agents and hubs at the other end of a link.
+mod remote;

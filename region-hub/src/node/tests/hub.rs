@@ -1,0 +1,264 @@
+//! A hub on a disk in memory that loses power when a test says so.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+
+use bytes::Bytes;
+use headland_event::{
+    ByteCount, CommitNumber, Entry, EventTime, Lane, Monotonic, Now, Offset, Record, RegionId,
+    Verdict,
+};
+use headland_platform::telemetry::Span;
+use headland_platform::tls::{Role, SpiffeId};
+use headland_replication::CloseReason;
+use headland_storage::{LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions, Survival};
+
+use super::remote::{Remote, partition};
+use crate::config::HubConfig;
+use crate::node::{Node, Output, PeerIndex, StartError};
+use crate::session::SessionId;
+
+/// What every test's hub starts from; a test adds to it.
+pub(super) const CONFIG: &str = r#"
+region = "eu"
+name = "hub-1"
+data_dir = "hubs/eu"
+listen = { address = "127.0.0.1:1" }
+tls = { ca_file = "none", certificate_file = "none", key_file = "none" }
+api = { socket = "none" }
+telemetry = { otlp_endpoint = "http://127.0.0.1:1/v1/traces" }
+[[topic]]
+name = "inventory.events"
+lane = "state"
+partitions = 1
+[[peer]]
+region = "us"
+name = "hub-1"
+address = "none:1"
+[[agent]]
+name = "eu-1"
+topics = ["inventory.events", "alerts"]
+devices = ["eu-1-"]
+"#;
+
+/// The wall clock when a test begins.
+pub(super) const START: EventTime = EventTime::from_millis(1_291_190_760_000);
+
+/// Bytes of a journal read at once.
+const READ_BYTES: ByteCount = ByteCount::mebibytes(1);
+
+pub(super) struct Hub {
+    config: HubConfig,
+    disk: MemoryDisk,
+    store: MemoryStore,
+    pub(super) node: Node,
+    pub(super) now: Now,
+    /// Commits that still become durable before the power fails; `None` means all.
+    commits_left: Option<usize>,
+    reads: Reads,
+    /// Frames on their way, by connection.
+    sent: BTreeMap<SessionId, VecDeque<(Lane, Bytes)>>,
+    pub(super) closed: Vec<(SessionId, CloseReason)>,
+    pub(super) dialled: Vec<PeerIndex>,
+    pub(super) spans: Vec<Span>,
+}
+
+impl Hub {
+    pub(super) fn new() -> Self {
+        Self::configured(CONFIG)
+    }
+
+    pub(super) fn configured(text: &str) -> Self {
+        let disk = MemoryDisk::new(1);
+        Self::start(&disk, text, Now { monotonic: Monotonic::default(), wall: START }).unwrap()
+    }
+
+    /// Starts a hub on what a disk holds.
+    pub(super) fn start(disk: &MemoryDisk, text: &str, now: Now) -> Result<Self, StartError> {
+        let path = Path::new("hub.toml");
+        let loaded = headland_platform::config::parse(path, text.to_owned()).unwrap();
+        let config: HubConfig = loaded.value;
+        let store = MemoryStore::open(disk, OpenOptions::new(7)).unwrap();
+        let reader = store.reader();
+        let role = Role::Hub(config.name.to_string());
+        let id = SpiffeId { fleet: "test".to_owned(), region: config.region.clone(), role };
+        let log = (&reader, &store);
+        let mut node = Node::new(&config, &id, store.incarnation(), log, 7, now)?;
+        let mut next = CommitNumber::new(1);
+        while next <= reader.last_commit() {
+            for commit in reader.replay(next, READ_BYTES).unwrap() {
+                next = commit.number.after(1);
+                node.on_replayed(commit);
+            }
+        }
+        let (closed, dialled, spans) = (Vec::new(), Vec::new(), Vec::new());
+        let (disk, commits_left, reads) = (disk.clone(), None, Reads::Answer);
+        let sent = BTreeMap::new();
+        Ok(Self {
+            config,
+            disk,
+            store,
+            node,
+            now,
+            commits_left,
+            reads,
+            sent,
+            closed,
+            dialled,
+            spans,
+        })
+    }
+
+    pub(super) fn region(&self) -> &RegionId {
+        &self.config.region
+    }
+
+    pub(super) const fn disk(&self) -> &MemoryDisk {
+        &self.disk
+    }
+
+    /// From now on so many commits become durable, and no further one.
+    pub(super) const fn cut_power_after(&mut self, commits: usize) {
+        self.commits_left = Some(commits);
+    }
+
+    /// Whether the power failed.
+    pub(super) fn is_dead(&self) -> bool {
+        self.commits_left == Some(0)
+    }
+
+    /// Takes the power away and starts again on what is durable.
+    pub(super) fn restart(&mut self, text: &str) {
+        self.disk.crash(Survival::Nothing);
+        *self = Self::start(&self.disk.clone(), text, self.now).unwrap();
+    }
+
+    pub(super) fn advance(&mut self, millis: u64) {
+        self.now.monotonic = Monotonic::from_nanos(self.now.monotonic.nanos() + millis * 1_000_000);
+        self.now.wall = EventTime::from_millis(self.now.wall.millis() + millis.cast_signed());
+        self.node.on_timeout(self.now);
+    }
+
+    /// Does what the hub asks for until it asks for nothing more.
+    pub(super) fn settle(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            self.perform(output);
+        }
+    }
+
+    /// Does what hub and peer ask for until neither asks for more.
+    pub(super) fn talk(&mut self, remote: &mut Remote) {
+        loop {
+            if let Some(output) = self.node.poll_output() {
+                self.perform(output);
+            } else if let Some((lane, frame)) = self.sent_to(remote.session) {
+                remote.link.on_frame(self.now.monotonic, lane, frame);
+            } else if let Some((lane, frame)) = remote.poll_frame() {
+                self.node.on_frame(self.now, remote.session, lane, frame);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn sent_to(&mut self, session: SessionId) -> Option<(Lane, Bytes)> {
+        self.sent.get_mut(&session)?.pop_front()
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Commit(composed) => {
+                if self.is_dead() {
+                    return;
+                }
+                let appended = self.store.append(&[composed.commit]).unwrap();
+                self.commits_left = self.commits_left.map(|left| left - 1);
+                self.node.on_committed(self.now, composed.ticket, appended.last);
+            }
+            Output::Send { session, lane, frame } => {
+                let length = ByteCount::new(frame.len() as u64);
+                self.sent.entry(session).or_default().push_back((lane, frame));
+                self.node.on_written(self.now, session, lane, length);
+            }
+            Output::Read { session, channel, partition, from, limit } => {
+                if self.reads == Reads::Fail {
+                    return self.node.on_read_failed(self.now, session);
+                }
+                let entries = self.store.reader().read(&partition, from, limit).unwrap();
+                self.node.on_entries(self.now, session, channel, entries);
+            }
+            Output::Dial(index) => self.dialled.push(index),
+            Output::Close { session, reason } => {
+                self.closed.push((session, reason));
+                self.node.on_disconnected(self.now, session);
+            }
+            Output::Trace(span) => self.spans.push(span),
+        }
+    }
+
+    /// How many commits are durable.
+    pub(super) fn commits(&self) -> u64 {
+        self.store.reader().last_commit().get()
+    }
+
+    /// Bytes of batches in each durable commit.
+    pub(super) fn commit_sizes(&self) -> Vec<usize> {
+        let reader = self.store.reader();
+        (1..=self.commits())
+            .map(|number| {
+                let commits = reader.replay(CommitNumber::new(number), ByteCount::new(1)).unwrap();
+                commits[0].entries.iter().map(|(_, entry)| entry.batch.as_bytes().len()).sum()
+            })
+            .collect()
+    }
+
+    /// Every entry of a topic's partition 0.
+    pub(super) fn entries(&self, topic: &str) -> Vec<Entry> {
+        let (reader, partition) = (self.store.reader(), partition(topic));
+        let mut entries: Vec<Entry> = Vec::new();
+        while reader.end(&partition) > entries.last().map_or(Offset::new(0), Entry::end) {
+            let from = entries.last().map_or(Offset::new(0), Entry::end);
+            entries.extend(reader.read(&partition, from, READ_BYTES).unwrap());
+        }
+        entries
+    }
+
+    /// Every record of a topic's partition 0.
+    pub(super) fn records(&self, topic: &str) -> Vec<Record> {
+        self.entries(topic).iter().flat_map(|entry| entry.batch.records().unwrap()).collect()
+    }
+
+    /// Verdicts on the records of a topic's partition 0.
+    pub(super) fn verdicts(&self, topic: &str) -> Vec<Verdict> {
+        let of = |entry: &Entry| -> Vec<Verdict> {
+            let stamp = entry.stamp.as_ref().unwrap();
+            let records = entry.batch.numbered_records().unwrap();
+            records.iter().map(|(delta, _)| stamp.verdict(*delta)).collect()
+        };
+        self.entries(topic).iter().flat_map(of).collect()
+    }
+
+    /// Values of a topic's partition 0, in order.
+    pub(super) fn texts(&self, topic: &str) -> Vec<String> {
+        let text = |record: Record| String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+        self.records(topic).into_iter().map(text).collect()
+    }
+
+    /// Keys of a topic's partition 0, in order.
+    pub(super) fn keys(&self, topic: &str) -> Vec<String> {
+        let key = |record: Record| String::from_utf8(record.key.unwrap().to_vec()).unwrap();
+        self.records(topic).into_iter().map(key).collect()
+    }
+
+    /// From now on the log answers no read.
+    pub(super) const fn fail_reads(&mut self) {
+        self.reads = Reads::Fail;
+    }
+}
+
+/// Whether the log answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    Answer,
+    Fail,
+}

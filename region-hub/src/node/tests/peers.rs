@@ -1,0 +1,90 @@
+//! Who may connect, and what becomes of connections.
+
+use headland_replication::frame::Goodbye;
+use headland_replication::{CloseReason, RefusalCode};
+
+use super::hub::{CONFIG, Hub};
+use super::remote::{Remote, record};
+use crate::node::LinkState;
+use crate::session::SessionId;
+
+#[test]
+fn a_hub_that_is_not_configured_is_turned_away_with_the_line_to_add() {
+    let mut hub = Hub::new();
+
+    Remote::hub(&mut hub, 1, "ap");
+
+    let [(session, CloseReason::RefusedHere(refusal))] = &hub.closed[..] else {
+        panic!("{:?}", hub.closed)
+    };
+    assert_eq!((*session, refusal.code()), (SessionId::new(1), RefusalCode::NotAuthorised));
+    let text = refusal.to_string();
+    assert!(text.contains("add [[peer]] region = \"ap\" name = \"hub-1\""), "{text}");
+}
+
+#[test]
+fn a_second_connection_of_a_peer_supersedes_the_first() {
+    let mut hub = Hub::new();
+    Remote::hub(&mut hub, 1, "us");
+
+    Remote::hub(&mut hub, 2, "us");
+
+    let reasons: Vec<_> = hub.closed.iter().map(|(session, why)| (*session, why)).collect();
+    assert_eq!(reasons, [(SessionId::new(1), &CloseReason::Here(Goodbye::Superseded))]);
+    assert_eq!(hub.node.status().links[0].state, LinkState::Up);
+}
+
+#[test]
+fn a_log_that_cannot_be_read_closes_its_link() {
+    let mut hub = Hub::new();
+    let mut us = Remote::hub(&mut hub, 1, "us");
+    let mut agent = Remote::agent(&mut hub, 2);
+    let channel = agent.offer(&mut hub, "inventory.events");
+    hub.fail_reads();
+
+    agent.publish(&mut hub, channel, &[record("eu-1-till", "{}")]);
+    hub.talk(&mut us);
+    us.subscribe_all();
+    hub.talk(&mut us);
+
+    let closed: Vec<SessionId> = hub.closed.iter().map(|(session, _)| *session).collect();
+    assert_eq!(closed, [us.session]);
+    assert_eq!(hub.node.status().links[0].state, LinkState::Down);
+}
+
+#[test]
+fn a_peer_with_an_address_is_dialled_again_after_each_failure_and_one_without_never() {
+    let mut waits = Hub::configured(&CONFIG.replace("address = \"none:1\"", ""));
+    let mut dials = Hub::new();
+
+    for hub in [&mut waits, &mut dials] {
+        for _ in 0..3 {
+            hub.settle();
+            for _ in 0..20 {
+                hub.advance(1_000);
+            }
+            if !hub.dialled.is_empty() {
+                hub.node.on_dial_failed(hub.now, 0);
+            }
+        }
+        hub.settle();
+    }
+
+    assert_eq!(waits.dialled, [0; 0]);
+    assert!(dials.dialled.len() >= 2, "{:?}", dials.dialled);
+}
+
+#[test]
+fn a_silent_peer_is_closed_after_five_seconds() {
+    let mut hub = Hub::new();
+    Remote::hub(&mut hub, 1, "us");
+
+    hub.advance(4_999);
+    hub.settle();
+    let before = hub.closed.len();
+    hub.advance(1);
+    hub.settle();
+
+    assert_eq!(before, 0);
+    assert!(matches!(hub.closed[0].1, CloseReason::Silent { .. }), "{:?}", hub.closed);
+}

@@ -1,0 +1,179 @@
+//! Agents and hubs at the other end of a link, with logs of their own.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use headland_event::{
+    Actor, AgentName, Batch, ByteCount, ChannelId, Dot, Entry, EventTime, Hlc, HubName,
+    Incarnation, Lane, Monotonic, Offset, PartitionIndex, Record, RegionId, Sequence, Stamp,
+    StreamId, TopicName, TopicPartition, VectorClock,
+};
+use headland_platform::tls::{Role, SpiffeId};
+use headland_replication::{Dialled, Identity, Link, LinkConfig, LinkOutput, Offer};
+
+use super::hub::{Hub, START};
+use crate::session::SessionId;
+
+/// The life of every remote node.
+pub(super) const LIFE: Incarnation = Incarnation::new(1, 5);
+
+pub(super) struct Remote {
+    pub(super) session: SessionId,
+    pub(super) link: Link,
+    identity: Identity,
+    logs: BTreeMap<ChannelId, Vec<Entry>>,
+    frames: VecDeque<(Lane, Bytes)>,
+    /// What the link said beyond frames and reads, in order.
+    pub(super) said: Vec<LinkOutput>,
+}
+
+fn region(name: &str) -> RegionId {
+    RegionId::new(name).unwrap()
+}
+
+pub(super) fn partition(topic: &str) -> TopicPartition {
+    TopicPartition::new(TopicName::new(topic).unwrap(), PartitionIndex::new(0))
+}
+
+impl Remote {
+    /// Connects the agent `eu-1` and lets both sides say hello.
+    pub(super) fn agent(hub: &mut Hub, session: u64) -> Self {
+        let identity =
+            Identity::Agent { region: region("eu"), name: AgentName::new("eu-1").unwrap() };
+        Self::connect(hub, session, identity, Role::Agent("eu-1".to_owned()))
+    }
+
+    /// Connects the hub of another region and lets both sides say hello.
+    pub(super) fn hub(hub: &mut Hub, session: u64, name: &str) -> Self {
+        let identity = Identity::Hub { region: region(name), name: HubName::new("hub-1").unwrap() };
+        Self::connect(hub, session, identity, Role::Hub("hub-1".to_owned()))
+    }
+
+    fn connect(hub: &mut Hub, session: u64, identity: Identity, role: Role) -> Self {
+        let name = HubName::new("hub-1").unwrap();
+        let peer = Identity::Hub { region: hub.region().clone(), name };
+        let config = LinkConfig::new(identity.clone(), LIFE, peer);
+        let id = SpiffeId { fleet: "test".to_owned(), region: identity.region().clone(), role };
+        let session = SessionId::new(session);
+        let link = Link::new(config, 3, Monotonic::default());
+        let (logs, frames, said) = (BTreeMap::new(), VecDeque::new(), Vec::new());
+        let mut remote = Self { session, link, identity, logs, frames, said };
+        hub.node.on_connected(hub.now, session, &id, Dialled::There);
+        hub.talk(&mut remote);
+        remote
+    }
+
+    /// The next frame for the hub, when everything else the link asks for is done.
+    pub(super) fn poll_frame(&mut self) -> Option<(Lane, Bytes)> {
+        while let Some(output) = self.link.poll_output() {
+            match output {
+                LinkOutput::Send { lane, frame } => {
+                    self.link.on_written(lane, ByteCount::new(frame.len() as u64));
+                    self.frames.push_back((lane, frame));
+                }
+                LinkOutput::Read { channel, from, limit: _ } => {
+                    let entries = self.logs.get(&channel).into_iter().flatten();
+                    let entries = entries.filter(|entry| entry.base >= from).cloned().collect();
+                    self.link.on_entries(channel, entries);
+                }
+                other => self.said.push(other),
+            }
+        }
+        self.frames.pop_front()
+    }
+
+    /// Goes on with the log of a former connection, whose only topic is offered next.
+    pub(super) fn take_log_of(&mut self, former: Self) {
+        self.logs = former.logs;
+    }
+
+    /// Offers partition 0 of a topic.
+    pub(super) fn offer(&mut self, hub: &mut Hub, topic: &str) -> ChannelId {
+        let origin = self.identity.region().clone();
+        let path = match &self.identity {
+            Identity::Agent { .. } => Vec::new(),
+            Identity::Hub { .. } => vec![origin.clone()],
+        };
+        let (source, start) = (partition(topic), Offset::new(0));
+        let offer = Offer {
+            origin_topic: source.topic.clone(),
+            source,
+            origin,
+            path,
+            lane: Lane::State,
+            start,
+            head: self.logs.values().next().and_then(|log| log.last()).map_or(start, Entry::end),
+        };
+        let channel = self.link.announce(offer).unwrap();
+        hub.talk(self);
+        channel
+    }
+
+    /// Appends a batch to the log of a channel and lets it flow.
+    pub(super) fn publish(&mut self, hub: &mut Hub, channel: ChannelId, records: &[Record]) {
+        self.publish_stamped(hub, channel, records, None);
+    }
+
+    /// As [`Self::publish`], with a stamp of another region's hub that had seen nothing.
+    pub(super) fn mirror(&mut self, hub: &mut Hub, channel: ChannelId, records: &[Record]) {
+        let stamp = stamp(self.identity.region().as_str(), self.end(channel));
+        self.publish_stamped(hub, channel, records, Some(stamp));
+    }
+
+    pub(super) fn publish_stamped(
+        &mut self,
+        hub: &mut Hub,
+        channel: ChannelId,
+        records: &[Record],
+        stamp: Option<Stamp>,
+    ) {
+        let base = self.end(channel);
+        let dot = self.dot(channel, base.get());
+        let batch = Batch::encode(records).unwrap();
+        let entry = Entry { base, dot, stamp, batch };
+        self.logs.entry(channel).or_default().push(entry);
+        self.link.on_head(channel, self.end(channel));
+        hub.talk(self);
+    }
+
+    /// Takes every channel that the hub announced, from its start.
+    pub(super) fn subscribe_all(&mut self) {
+        let announced = self.said.iter().filter_map(|said| match said {
+            LinkOutput::Announced(announce) => Some(announce.channel),
+            _ => None,
+        });
+        for channel in announced.collect::<Vec<_>>() {
+            self.link.subscribe(channel, Offset::new(0));
+        }
+    }
+
+    /// The dot of the record at an offset of a channel's log.
+    pub(super) fn dot(&self, channel: ChannelId, offset: u64) -> Dot {
+        let stream = StreamId::new([u8::try_from(channel.get()).unwrap(); 16]);
+        Dot { stream, incarnation: LIFE, sequence: Sequence::new(offset + 1) }
+    }
+
+    /// Where the log of a channel ends.
+    pub(super) fn end(&self, channel: ChannelId) -> Offset {
+        let last = self.logs.get(&channel).and_then(|log| log.last());
+        last.map_or(Offset::new(0), Entry::end)
+    }
+}
+
+/// A stamp of another region's hub that had seen nothing.
+pub(super) fn stamp(name: &str, offset: Offset) -> Stamp {
+    let actor =
+        Actor { region: region(name), incarnation: LIFE, partition: PartitionIndex::new(0) };
+    let (context, verdicts) = (VectorClock::new(), Vec::new());
+    Stamp { actor, offset, hlc: Hlc::new(START, 0), context, verdicts }
+}
+
+/// A device's record at the start of the test.
+pub(super) fn record(device: &str, value: &str) -> Record {
+    at(device, START, value)
+}
+
+/// A device's record at an event time.
+pub(super) fn at(device: &str, time: EventTime, value: &str) -> Record {
+    Record::new(time, device.to_owned(), value.to_owned())
+}

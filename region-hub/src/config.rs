@@ -10,6 +10,9 @@ use headland_platform::config::{
 };
 use serde::Deserialize;
 
+/// What a configuration says twice or cannot mean.
+mod places;
+
 /// `hub.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -207,6 +210,16 @@ impl DevicePattern {
     }
 }
 
+impl std::fmt::Display for DevicePattern {
+    /// The id, or what ids begin with and a `*`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(id) => f.write_str(id),
+            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
 impl TryFrom<String> for DevicePattern {
     type Error = DevicePatternError;
 
@@ -244,9 +257,18 @@ const fn eight() -> u32 {
 /// Reads the hub's configuration and resolves its paths.
 ///
 /// # Errors
-/// [`ConfigError`] with file, line and column.
+/// [`ConfigError`] with file, line and column: what does not fit by itself, and what is declared
+/// twice, is this hub's own peer, or has no port.
 pub fn load(path: &Path) -> Result<Loaded<HubConfig>, ConfigError> {
-    let mut loaded: Loaded<HubConfig> = config::load(path)?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    parse(path, text)
+}
+
+/// As [`load`], from text; `path` is what errors name and where relative paths start.
+fn parse(path: &Path, text: String) -> Result<Loaded<HubConfig>, ConfigError> {
+    let mut loaded: Loaded<HubConfig> = config::parse(path, text.clone())?;
+    places::check(&config::parse(path, text)?)?;
     let folder = loaded.clone();
     let value = &mut loaded.value;
     for path in

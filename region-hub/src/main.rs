@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use headland_platform::clock::Clock;
 use headland_platform::config::Loaded;
 use headland_platform::task::{self, Token};
 use headland_platform::telemetry::log_to_stderr;
@@ -28,7 +29,7 @@ enum Command {
         /// What to log, for example `info` or `info,region_hub=debug`.
         #[arg(long, default_value = "info")]
         log: String,
-        /// Check configuration and certificate, then exit.
+        /// Check configuration and certificates, say what was found, then exit.
         #[arg(long)]
         check: bool,
         /// End when the process that started this one ends; for drivers.
@@ -62,7 +63,9 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
             let config = region_hub::config::load(&config)?;
             if check {
-                region_hub::check(&config)?;
+                for line in region_hub::check(&config, Clock::start().wall())? {
+                    eprintln!("{line}");
+                }
                 return Ok(ExitCode::SUCCESS);
             }
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -9,12 +9,15 @@ use tokio::sync::{mpsc, watch};
 
 /// The node and what it works on.
 mod stages;
+/// What can be checked without starting.
+mod checkup;
 /// What has to be ready before the stages run.
 mod start;
 
+pub use checkup::check;
 use stages::Stages;
 use start::Parts;
-pub use start::{RunError, check};
+pub use start::RunError;
 
 use crate::api::{self, Question, Sources};
 use crate::config::HubConfig;

@@ -25,23 +25,24 @@ pub enum PkiCommand {
 pub struct Place {
     /// The fleet: all nodes that trust each other.
     #[arg(long)]
-    fleet: String,
+    pub fleet: String,
     /// The folder of the files.
     #[arg(long, default_value = "pki")]
-    dir: PathBuf,
+    pub dir: PathBuf,
 }
 
 /// Which node.
 #[derive(Debug, Clone, Args)]
 pub struct Node {
+    /// The fleet and its folder.
     #[command(flatten)]
-    place: Place,
+    pub place: Place,
     /// The node's region.
     #[arg(long)]
-    region: RegionId,
+    pub region: RegionId,
     /// The node's name.
     #[arg(long)]
-    name: String,
+    pub name: String,
 }
 
 /// Why no certificate was made.

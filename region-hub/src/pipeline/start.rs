@@ -34,6 +34,14 @@ pub enum RunError {
     /// The certificate cannot be used, or is another node's.
     #[error(transparent)]
     Identity(#[from] ConfiguredError),
+    /// A certificate's file cannot be used.
+    #[error("the certificate in {path} cannot be used: {why}")]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The machine gives no random numbers.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -84,14 +92,6 @@ pub(super) struct Parts {
     pub(super) traces: Option<TraceSink>,
 }
 
-/// Checks what can be checked without starting: the configuration's certificate.
-///
-/// # Errors
-/// [`RunError`] for the first thing that does not fit.
-pub fn check(config: &Loaded<HubConfig>) -> Result<(), RunError> {
-    identity(&config.value).map(drop)
-}
-
 /// Makes everything ready, in the order in which mistakes are cheapest to find.
 pub(super) fn start(config: &Loaded<HubConfig>, clock: &Clock) -> Result<Parts, RunError> {
     let hub = &config.value;
@@ -128,7 +128,7 @@ pub(super) fn start(config: &Loaded<HubConfig>, clock: &Clock) -> Result<Parts, 
     Ok(Parts { store, reader, node, endpoint, peers, traces: traces.transpose()? })
 }
 
-fn identity(hub: &HubConfig) -> Result<Identity, RunError> {
+pub(super) fn identity(hub: &HubConfig) -> Result<Identity, RunError> {
     Ok(Identity::configured(&hub.tls, &hub.region, Role::Hub(hub.name.to_string()))?)
 }
 

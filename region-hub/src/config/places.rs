@@ -1,0 +1,210 @@
+//! What a configuration says twice or cannot mean, found with its place in the file.
+
+use std::collections::BTreeSet;
+
+use headland_event::{AgentName, HubName, RegionId, TopicName};
+use headland_platform::config::{ConfigError, Loaded, Spanned};
+use serde::Deserialize;
+
+use crate::topics::PARTITIONS_LIMIT;
+
+/// The values of `hub.toml` that must fit each other, with where they stand. Everything else is
+/// left to [`super::HubConfig`], which is read from the same text.
+#[derive(Debug, Deserialize)]
+pub(super) struct Places {
+    region: RegionId,
+    name: HubName,
+    #[serde(default, rename = "topic")]
+    topics: Vec<TopicPlaces>,
+    #[serde(default, rename = "peer")]
+    peers: Vec<PeerPlaces>,
+    #[serde(default, rename = "agent")]
+    agents: Vec<AgentPlaces>,
+    #[serde(default)]
+    telemetry: Option<TelemetryPlaces>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TopicPlaces {
+    name: Spanned<TopicName>,
+    #[serde(default)]
+    partitions: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PeerPlaces {
+    region: Spanned<RegionId>,
+    name: HubName,
+    #[serde(default)]
+    address: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct AgentPlaces {
+    name: Spanned<AgentName>,
+}
+
+#[derive(Debug, Deserialize)]
+struct TelemetryPlaces {
+    #[serde(default)]
+    trace_ratio: Option<Spanned<f64>>,
+}
+
+/// Refuses the first value that does not fit the others, with file, line and column.
+pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
+    let Places { topics, agents, telemetry, .. } = &places.value;
+    let mut names = BTreeSet::new();
+    for TopicPlaces { name, partitions } in topics {
+        if !names.insert(name.get_ref()) {
+            let text = format!("topic {} is declared twice", name.get_ref());
+            return Err(places.error_at(name, text));
+        }
+        if let Some(count) = partitions
+            && !(1..=PARTITIONS_LIMIT).contains(count.get_ref())
+        {
+            let found = count.get_ref();
+            let text = format!(
+                "topic {} has {found} partitions, expected 1 to {PARTITIONS_LIMIT}",
+                name.get_ref()
+            );
+            return Err(places.error_at(count, text));
+        }
+    }
+    check_peers(places)?;
+    let mut names = BTreeSet::new();
+    for AgentPlaces { name } in agents {
+        if !names.insert(name.get_ref()) {
+            let text = format!("agent {} is declared twice", name.get_ref());
+            return Err(places.error_at(name, text));
+        }
+    }
+    match telemetry.as_ref().and_then(|telemetry| telemetry.trace_ratio.as_ref()) {
+        Some(ratio) if !(0.0..=1.0).contains(ratio.get_ref()) => {
+            let text = format!("trace_ratio is {}, expected 0 to 1", ratio.get_ref());
+            Err(places.error_at(ratio, text))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_peers(places: &Loaded<Places>) -> Result<(), ConfigError> {
+    let Places { region: own, name: own_name, peers, .. } = &places.value;
+    let mut regions = BTreeSet::new();
+    for PeerPlaces { region, name, address } in peers {
+        let peer = region.get_ref();
+        if (peer, name) == (own, own_name) {
+            let text = format!("hub {name} of region {peer} is this hub itself");
+            return Err(places.error_at(region, text));
+        }
+        if peer == own {
+            let text = format!("region {peer} is this hub's own, and a region has one hub");
+            return Err(places.error_at(region, text));
+        }
+        if !regions.insert(peer) {
+            let text = format!(
+                "region {peer} has two peers, and a region has one hub: \
+                 both would send {peer}.<topic>"
+            );
+            return Err(places.error_at(region, text));
+        }
+        if let Some(address) = address
+            && !has_host_and_port(address.get_ref())
+        {
+            let text = format!("address {:?} is not host:port", address.get_ref());
+            return Err(places.error_at(address, text));
+        }
+    }
+    Ok(())
+}
+
+fn has_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    // An IPv6 address stands in brackets, else its last group would pass for a port.
+    let is_host = !host.is_empty() && (!host.contains(':') || host.starts_with('['));
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::parse;
+    use super::*;
+
+    const HEAD: &str = r#"region = "eu"
+name = "hub-1"
+data_dir = "d"
+listen = { address = "127.0.0.1:1" }
+tls = { ca_file = "a", certificate_file = "b", key_file = "c" }
+api = { socket = "s" }
+"#;
+
+    fn refusal(tables: &str) -> String {
+        let text = format!("{HEAD}{tables}");
+        parse(Path::new("hub.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_declared_twice_is_refused_where_it_stands_the_second_time() {
+        let topics = "[[topic]]\nname = \"air\"\n[[topic]]\nname = \"air\"\n";
+        let agent = "[[agent]]\nname = \"a\"\ntopics = []\ndevices = []\n";
+        let peers = "[[peer]]\nregion = \"us\"\nname = \"hub-1\"\n\
+                     [[peer]]\nregion = \"us\"\nname = \"hub-2\"\n";
+
+        assert_eq!(refusal(topics), "hub.toml:10:8: topic air is declared twice");
+        assert_eq!(refusal(&agent.repeat(2)), "hub.toml:12:8: agent a is declared twice");
+        assert_eq!(
+            refusal(peers),
+            "hub.toml:11:10: region us has two peers, and a region has one hub: \
+             both would send us.<topic>"
+        );
+    }
+
+    #[test]
+    fn a_topic_without_partitions_is_refused_and_one_at_the_limit_is_not() {
+        let of = |count: u32| format!("[[topic]]\nname = \"air\"\npartitions = {count}\n");
+
+        let text = format!("{HEAD}{}", of(PARTITIONS_LIMIT));
+        assert!(parse(Path::new("hub.toml"), text).is_ok());
+        assert_eq!(
+            refusal(&of(0)),
+            "hub.toml:9:14: topic air has 0 partitions, expected 1 to 1024"
+        );
+        assert_eq!(
+            refusal(&of(PARTITIONS_LIMIT + 1)),
+            "hub.toml:9:14: topic air has 1025 partitions, expected 1 to 1024"
+        );
+    }
+
+    #[test]
+    fn a_hub_is_no_peer_of_itself_nor_of_its_region() {
+        let of = |name: &str| refusal(&format!("[[peer]]\nregion = \"eu\"\nname = \"{name}\"\n"));
+
+        assert_eq!(of("hub-1"), "hub.toml:8:10: hub hub-1 of region eu is this hub itself");
+        assert_eq!(
+            of("hub-2"),
+            "hub.toml:8:10: region eu is this hub's own, and a region has one hub"
+        );
+    }
+
+    #[test]
+    fn an_address_needs_a_host_and_a_port() {
+        let fits = ["us.example:4433", "10.0.0.1:1", "[::1]:4433"].map(has_host_and_port);
+        let found = ["us.example", "us.example:0", ":4433", "::1", "us:65536", "us:x"];
+
+        assert_eq!(fits, [true; 3]);
+        assert_eq!(found.map(has_host_and_port), [false; 6]);
+        let peer = "[[peer]]\nregion = \"us\"\nname = \"hub-1\"\naddress = \"us.example\"\n";
+        assert_eq!(refusal(peer), "hub.toml:10:11: address \"us.example\" is not host:port");
+    }
+
+    #[test]
+    fn a_share_of_traces_lies_between_none_and_all() {
+        let of = |ratio: &str| {
+            format!("[telemetry]\notlp_endpoint = \"http://c\"\ntrace_ratio = {ratio}\n")
+        };
+
+        assert!(parse(Path::new("hub.toml"), format!("{HEAD}{}", of("1.0"))).is_ok());
+        assert_eq!(refusal(&of("1.5")), "hub.toml:9:15: trace_ratio is 1.5, expected 0 to 1");
+    }
+}

@@ -1,0 +1,175 @@
+//! What can be checked of a configuration without starting, said line by line.
+
+use std::path::Path;
+
+use headland_event::EventTime;
+use headland_platform::config::Loaded;
+use headland_platform::tls::SpiffeId;
+use x509_parser::pem::Pem;
+
+use super::start::{RunError, identity};
+use crate::config::{AgentConfig, HubConfig, PeerConfig, TopicConfig};
+
+/// Checks a configuration with its certificate files; returns what was found, a line per thing.
+///
+/// Nothing is bound, dialled or written.
+///
+/// # Errors
+/// [`RunError`] for the first thing that does not fit.
+pub fn check(config: &Loaded<HubConfig>, now: EventTime) -> Result<Vec<String>, RunError> {
+    let hub = &config.value;
+    let identity = identity(hub)?;
+    let there = if hub.data_dir.is_dir() { "exists" } else { "will be made" };
+    let mut lines = vec![
+        format!("hub {} of region {}", hub.name, hub.region),
+        format!("listen {} (QUIC over UDP)", hub.listen.address),
+        format!("data_dir {}: {there}", hub.data_dir.display()),
+        format!("api socket {}", hub.api.socket.display()),
+    ];
+    lines.extend(hub.topics.iter().map(topic_line));
+    lines.extend(hub.peers.iter().map(peer_line));
+    lines.extend(hub.agents.iter().map(agent_line));
+    lines.extend(hub.telemetry.iter().map(|telemetry| {
+        format!("traces to {}, {} of the sampled", telemetry.otlp_endpoint, telemetry.trace_ratio)
+    }));
+    let tls = &hub.tls;
+    lines.push(certificate_line("certificate", &tls.certificate_file, Some(identity.id()), now)?);
+    lines.push(format!("key {}: fits the certificate", tls.key_file.display()));
+    lines.push(certificate_line("authority", &tls.ca_file, None, now)?);
+    Ok(lines)
+}
+
+fn topic_line(topic: &TopicConfig) -> String {
+    let TopicConfig { name, lane, partitions } = topic;
+    format!("topic {name}: lane {lane}, {partitions} partitions")
+}
+
+fn peer_line(peer: &PeerConfig) -> String {
+    let PeerConfig { region, name, address, forward: _ } = peer;
+    match address {
+        Some(address) => {
+            format!("peer {name} of region {region}: dialled at {}", address.get_ref())
+        }
+        None => format!("peer {name} of region {region}: awaited"),
+    }
+}
+
+fn agent_line(agent: &AgentConfig) -> String {
+    let AgentConfig { name, topics, devices } = agent;
+    let topics: Vec<String> = topics.iter().map(ToString::to_string).collect();
+    let devices: Vec<String> = devices.iter().map(ToString::to_string).collect();
+    format!("agent {name}: topics {}; devices {}", topics.join(", "), devices.join(", "))
+}
+
+/// Whose the first certificate of a file is, and until when it holds.
+fn certificate_line(
+    what: &str,
+    path: &Path,
+    id: Option<&SpiffeId>,
+    now: EventTime,
+) -> Result<String, RunError> {
+    let unusable = |why: String| RunError::Certificate { path: path.to_owned(), why };
+    let text = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let pem = Pem::iter_from_buffer(&text)
+        .next()
+        .ok_or_else(|| unusable("it holds no PEM".to_owned()))?
+        .map_err(|error| unusable(error.to_string()))?;
+    let certificate = pem.parse_x509().map_err(|error| unusable(error.to_string()))?;
+    let (from, until) = (certificate.validity().not_before, certificate.validity().not_after);
+    let seconds = now.millis().div_euclid(1_000);
+    let shown = |at: i64| jiff::Timestamp::from_second(at).unwrap_or_default().to_string();
+    if seconds > until.timestamp() {
+        return Err(unusable(format!("it expired at {}", shown(until.timestamp()))));
+    }
+    if seconds < from.timestamp() {
+        return Err(unusable(format!("it holds from {} on", shown(from.timestamp()))));
+    }
+    let whose = id.map_or_else(|| certificate.subject().to_string(), ToString::to_string);
+    let expires = shown(until.timestamp());
+    Ok(format!("{what} {}: of {whose}, expires {expires}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::load;
+    use crate::pki::{Node, PkiCommand, Place, run};
+
+    /// A hub's configuration with certificates of their own, in `folder`.
+    fn prepare(folder: &Path) -> Loaded<HubConfig> {
+        let place = || Place { fleet: "shop".to_owned(), dir: folder.to_owned() };
+        let region = headland_event::RegionId::new("eu").unwrap();
+        run(&PkiCommand::Init(place())).unwrap();
+        let files =
+            run(&PkiCommand::Hub(Node { place: place(), region, name: "hub-1".to_owned() }));
+        let [certificate, key] = &files.unwrap()[..] else { panic!("a certificate and a key") };
+        let text = format!(
+            r#"region = "eu"
+name = "hub-1"
+data_dir = "data"
+listen = {{ address = "127.0.0.1:4433" }}
+tls = {{ ca_file = "ca.pem", certificate_file = {certificate:?}, key_file = {key:?} }}
+api = {{ socket = "hub.sock" }}
+[[topic]]
+name = "inventory.events"
+lane = "state"
+[[peer]]
+region = "us"
+name = "hub-1"
+address = "us.example:4433"
+[[agent]]
+name = "till-1"
+topics = ["inventory.events"]
+devices = ["till-1", "scale-"]
+"#
+        );
+        let path = folder.join("hub.toml");
+        fs::write(&path, text).unwrap();
+        load(&path).unwrap()
+    }
+
+    fn now() -> EventTime {
+        headland_platform::clock::Clock::start().wall()
+    }
+
+    #[test]
+    fn a_configuration_that_fits_is_said_line_by_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = prepare(folder.path());
+
+        let lines = check(&config, now()).unwrap();
+
+        let at = folder.path().display().to_string();
+        let lines: Vec<String> = lines.iter().map(|line| line.replace(&at, "")).collect();
+        assert_eq!(
+            lines.get(..7).unwrap(),
+            [
+                "hub hub-1 of region eu",
+                "listen 127.0.0.1:4433 (QUIC over UDP)",
+                "data_dir /data: will be made",
+                "api socket /hub.sock",
+                "topic inventory.events: lane state, 8 partitions",
+                "peer hub-1 of region us: dialled at us.example:4433",
+                "agent till-1: topics inventory.events; devices till-1, scale-*",
+            ]
+        );
+        assert!(lines[7].contains(": of spiffe://shop/region/eu/hub/hub-1, expires "), "{lines:?}");
+        assert!(lines[8].ends_with(": fits the certificate"), "{lines:?}");
+        assert!(lines[9].starts_with("authority /ca.pem: of "), "{lines:?}");
+        assert_eq!(lines.len(), 10);
+    }
+
+    #[test]
+    fn a_certificate_outside_its_time_is_refused_with_that_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = prepare(folder.path());
+
+        let errors = [EventTime::from_millis(0), EventTime::from_millis(i64::MAX)]
+            .map(|at| check(&config, at).unwrap_err().to_string());
+
+        assert!(errors[0].contains(": it holds from "), "{}", errors[0]);
+        assert!(errors[1].contains(": it expired at "), "{}", errors[1]);
+    }
+}

@@ -107,16 +107,19 @@ impl Connections {
         if found.as_ref() == Some(id) {
             return Ok(connection);
         }
-        connection.close(CloseCode::Identity, "not the hub that was expected");
         let found = found.map_or_else(|| "nobody".to_owned(), |found| found.to_string());
-        Err(format!("{address} is {found}, expected {id}"))
+        let why = format!("{address} is {found}, expected {id}");
+        connection.close(CloseCode::Identity, &why);
+        Err(why)
     }
 
     async fn run(self, connection: Connection, dialled: Dialled) {
         let Some(id) = connection.peer_certificates().first().and_then(peer_id) else {
             let address = connection.remote_address();
-            tracing::warn!(%address, "the peer's certificate names no hub and no agent");
-            connection.close(CloseCode::Identity, "the certificate has no SPIFFE id");
+            let why = "the certificate names no hub and no agent: it needs exactly one URI \
+                       spiffe://<fleet>/region/<region>/hub/<name> or …/agent/<name>";
+            tracing::warn!(%address, why, "a connection was not accepted");
+            connection.close(CloseCode::Identity, why);
             return;
         };
         let session = SessionId::new(self.last.fetch_add(1, Ordering::Relaxed));

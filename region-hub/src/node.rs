@@ -20,6 +20,8 @@ use headland_replication::{
 };
 use headland_storage::{Commit, Composed, Composer, LogReader, StateStore, StoredCommit, Ticket};
 
+/// What would have to change for those who are not admitted.
+mod admission;
 /// Which connection to each agent and hub is used, and when hubs are dialled.
 mod peerings;
 /// What peers deliver, on its way into the log.
@@ -253,19 +255,7 @@ impl Node {
 
     /// Tells a peer that is not configured what would have to be added, and closes.
     fn turn_away(&mut self, now: Now, session: SessionId, id: &SpiffeId) {
-        let region = self.identity.region();
-        let text = match &id.role {
-            Role::Agent(name) => format!(
-                "agent {name} of region {} is not configured at hub of {region}; \
-                 add [[agent]] name = \"{name}\" to the hub of its region",
-                id.region
-            ),
-            Role::Hub(name) => format!(
-                "hub {name} of region {} is not configured at hub of {region}; \
-                 add [[peer]] region = \"{}\" name = \"{name}\"",
-                id.region, id.region
-            ),
-        };
+        let text = self.who_may_enter(id);
         tracing::warn!(%id, "{text}");
         let refusal = Refusal::new(RefusalCode::NotAuthorised, text);
         let Ok(identity) = identity_of(id) else {

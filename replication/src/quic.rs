@@ -22,6 +22,10 @@ mod reset;
 mod endpoint;
 /// One connection, before it is split into lanes.
 mod connection;
+/// What one side tells the other's transport when it closes a connection.
+mod close;
+/// What keeps two nodes from speaking at all.
+mod handshake;
 /// Why a connection is over.
 mod lost;
 /// Frames in and out of one connection.
@@ -31,9 +35,11 @@ mod lane_writer;
 /// Frames on their way in.
 mod lane_reader;
 
+pub use close::{CloseCode, Farewell};
 pub use connection::Connection;
 pub use endpoint::{BindError, ConnectError, Endpoint, Incoming, TlsConfigs};
+pub use handshake::{HandshakeFault, Judge};
 pub use lanes::{LaneDriver, LaneEvent, LaneEvents, LaneSender, Lanes, SendError};
-pub use lost::{CloseCode, DriverError, Lost};
+pub use lost::{DriverError, Lost};
 pub use reset::ResetKey;
 pub use transport::Windows;

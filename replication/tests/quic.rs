@@ -1,6 +1,6 @@
 //! Two endpoints over loopback: frames on every lane, identities, and what breaks a stream.
 #![cfg(feature = "quic")]
-#![expect(clippy::unwrap_used, reason = "a test's helpers are a test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers are a test")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -9,14 +9,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use headland_event::limits::FRAME_BYTES_LIMIT;
 use headland_event::{ByteCount, Lane};
+use headland_replication::RefusalCode;
 use headland_replication::quic::{
-    BindError, CloseCode, ConnectError, Connection, DriverError, Endpoint, LaneDriver, LaneEvent,
-    LaneEvents, LaneSender, Lanes, Lost, ResetKey, SendError, TlsConfigs, Windows,
+    BindError, CloseCode, ConnectError, Connection, DriverError, Endpoint, Farewell,
+    HandshakeFault, Judge, LaneDriver, LaneEvent, LaneEvents, LaneSender, Lanes, Lost, ResetKey,
+    SendError, TlsConfigs, Windows,
 };
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
 use tokio::task::JoinSet;
 
 const ALPN: &[u8] = b"headland/1";
@@ -42,18 +46,26 @@ struct Fleet {
 
 impl Fleet {
     fn new() -> Self {
+        Self::valid(2_000, 4_000)
+    }
+
+    /// A fleet whose agent has a certificate from the start of one year to that of another.
+    fn valid(from: i32, to: i32) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let issue = |name: &str| {
+        let issue = |name: &str, from, to| {
             let key = KeyPair::generate().unwrap();
-            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            params.not_before = date_time_ymd(from, 1, 1);
+            params.not_after = date_time_ymd(to, 1, 1);
             let certificate = params.signed_by(&key, &ca).unwrap();
             Node { certificate: certificate.der().clone(), key: key.serialize_der() }
         };
         let mut roots = RootCertStore::empty();
         roots.add(ca.der().clone()).unwrap();
-        Self { roots: Arc::new(roots), hub: issue("hub-1"), agent: issue("eu-1") }
+        let (hub, agent) = (issue("hub-1", 2_000, 4_000), issue("eu-1", from, to));
+        Self { roots: Arc::new(roots), hub, agent }
     }
 
     fn server(&self) -> ServerConfig {
@@ -320,6 +332,155 @@ async fn a_stream_that_ends_inside_a_frame_is_refused() {
     }
 }
 
+/// A hub and an agent that may differ in authority, dates and protocol; why each has no
+/// connection. The agent learns of a refusal only after its own half of the handshake.
+async fn refusals(server: ServerConfig, client: ClientConfig) -> [Lost; 2] {
+    let server = TlsConfigs { server: Some(server), client: None };
+    let server = Endpoint::bind(loopback(), server, Windows::hub()).unwrap();
+    let client = TlsConfigs { server: None, client: Some(client) };
+    let client = Endpoint::bind(loopback(), client, Windows::agent()).unwrap();
+    let accept = async { server.accept().await.unwrap().establish().await };
+    let dial = async {
+        match client.connect(server.local_address(), "hub-1").await {
+            Ok(connection) => connection.closed().await,
+            Err(ConnectError::Handshake { source, .. }) => source,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let (dialled, accepted) = patiently(async { tokio::join!(dial, accept) }).await;
+    let ConnectError::Handshake { source: accepted, .. } = accepted.unwrap_err() else {
+        panic!("the hub's side fails in the handshake")
+    };
+    [dialled, accepted]
+}
+
+/// The fault that both sides name, each from its own point of view.
+fn fault_of([dialled, accepted]: &[Lost; 2]) -> HandshakeFault {
+    match (dialled, accepted) {
+        (
+            Lost::Handshake { fault, by: Judge::Peer, .. },
+            Lost::Handshake { fault: same, by: Judge::Here, .. },
+        )
+        | (
+            Lost::Handshake { fault, by: Judge::Here, .. },
+            Lost::Handshake { fault: same, by: Judge::Peer, .. },
+        ) if fault == same => *fault,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_called_so_on_both_sides() {
+    let (fleet, other) = (Fleet::new(), Fleet::new());
+    // The stranger trusts the hub, so that the hub is the one who refuses.
+    let mut client = fleet.client();
+    client.client_auth_cert_resolver = other.client().client_auth_cert_resolver;
+
+    let lost = refusals(fleet.server(), client).await;
+
+    assert_eq!(fault_of(&lost), HandshakeFault::UnknownAuthority);
+    assert!(
+        lost[0].to_string().contains("this node's certificate is not signed by"),
+        "{}",
+        lost[0]
+    );
+    assert!(lost[1].to_string().contains("the peer's certificate is not signed by"), "{}", lost[1]);
+    assert!(!lost[0].is_retryable());
+}
+
+#[tokio::test]
+async fn a_hub_of_another_authority_is_called_so_on_both_sides() {
+    let lost = refusals(Fleet::new().server(), Fleet::new().client()).await;
+
+    assert_eq!(fault_of(&lost), HandshakeFault::UnknownAuthority);
+}
+
+#[tokio::test]
+async fn an_expired_certificate_and_one_that_is_not_valid_yet_are_told_apart() {
+    for (from, to, fault) in
+        [(2_000, 2_010, HandshakeFault::Expired), (3_000, 3_010, HandshakeFault::NotYetValid)]
+    {
+        let fleet = Fleet::valid(from, to);
+
+        let lost = refusals(fleet.server(), fleet.client()).await;
+
+        assert_eq!(fault_of(&lost), fault);
+        assert_eq!(lost[0].is_retryable(), fault == HandshakeFault::NotYetValid);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_protocol_is_called_so_on_both_sides() {
+    let fleet = Fleet::new();
+    let mut client = fleet.client();
+    client.alpn_protocols = vec![b"headland/9".to_vec()];
+
+    let lost = refusals(fleet.server(), client).await;
+
+    assert_eq!(fault_of(&lost), HandshakeFault::NoCommonProtocol);
+}
+
+/// Has no certificate to show.
+#[derive(Debug)]
+struct Anonymous;
+
+impl ResolvesClientCert for Anonymous {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn a_missing_certificate_is_called_so_on_both_sides() {
+    let fleet = Fleet::new();
+    let mut client = fleet.client();
+    client.client_auth_cert_resolver = Arc::new(Anonymous);
+
+    let lost = refusals(fleet.server(), client).await;
+
+    assert_eq!(fault_of(&lost), HandshakeFault::Missing);
+}
+
+#[tokio::test]
+async fn a_farewell_reaches_the_peer_with_its_code_and_text() {
+    let joined = join(&Fleet::new()).await;
+    let Lanes { sender, events: _own, driver } = joined.dialled.lanes();
+    let Lanes { sender: _down, events, driver: hub } = joined.accepted.lanes();
+    let (agent, hub) = (Running::start(driver), Running::start(hub));
+    let code = CloseCode::Refused(RefusalCode::NotAuthorised);
+
+    sender.send(Lane::Control, frame(Lane::Control, 1, 10)).unwrap();
+    sender.close(Farewell { code, text: "add [[agent]]".to_owned() });
+    let (received, _) = patiently(gather(events)).await;
+
+    assert_eq!(received.len(), 1);
+    assert_eq!(agent.end().await, Ok(()));
+    let lost = Lost::ClosedByPeer { code, text: "add [[agent]]".to_owned() };
+    assert!(!lost.is_retryable());
+    assert_eq!(hub.end().await, Err(DriverError::Lost(lost)));
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_does_not_keep_a_closed_connection() {
+    let joined = join(&Fleet::new()).await;
+    let Lanes { sender, events: _own, driver } = joined.accepted.lanes();
+    let hub = Running::start(driver);
+    // More than the windows of an agent that never reads.
+    for index in 0..20 {
+        sender.send(Lane::Telemetry, frame(Lane::Telemetry, index, 200_000)).unwrap();
+    }
+
+    drop(sender);
+    tokio::time::pause();
+    let ended = hub.end().await;
+
+    assert_eq!(ended, Ok(()));
+}
+
 #[tokio::test]
 async fn a_name_the_certificate_does_not_have_is_refused() {
     let fleet = Fleet::new();
@@ -330,8 +491,11 @@ async fn a_name_the_certificate_does_not_have_is_refused() {
     let (dialled, accepted) = tokio::join!(client.connect(address, "hub-2"), accept);
 
     let error = dialled.unwrap_err();
-    assert!(matches!(&error, ConnectError::Handshake { address: found, .. } if *found == address));
-    assert!(error.is_retryable());
+    let ConnectError::Handshake { address: found, source } = &error else { panic!("{error}") };
+    assert_eq!(*found, address);
+    let (fault, by) = (HandshakeFault::Unfit, Judge::Here);
+    assert!(matches!(source, Lost::Handshake { fault: f, by: b, .. } if *f == fault && *b == by));
+    assert!(!error.is_retryable());
     assert!(accepted.is_err());
 }
 

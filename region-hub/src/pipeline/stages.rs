@@ -6,7 +6,7 @@ use std::time::Duration;
 use headland_event::Now;
 use headland_platform::clock::Clock;
 use headland_platform::telemetry::{TraceSink, with_causes};
-use headland_replication::quic::{LaneEvent, LaneSender};
+use headland_replication::quic::{Farewell, LaneEvent, LaneSender};
 use headland_storage::{CommitWriter, DiskFile, DiskStore, JournalReader, LogReader, Report};
 use tokio::sync::watch;
 
@@ -94,8 +94,11 @@ impl Stages {
                     self.connections.dial(index, peer.clone());
                 }
             }
-            // Without its sender the driver writes what is queued and closes.
-            Output::Close { session, reason: _ } => drop(self.senders.remove(&session)),
+            Output::Close { session, reason } => {
+                if let Some(sender) = self.senders.remove(&session) {
+                    sender.close(Farewell::from(&reason));
+                }
+            }
             Output::Trace(span) => {
                 if let Some(traces) = &self.traces {
                     traces.export(span);

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 
 use rustls::pki_types::CertificateDer;
 
+use super::close::CloseCode;
 use super::lanes::Lanes;
-use super::lost::{CloseCode, Lost};
+use super::lost::Lost;
 
 /// One established connection; clones are the same one.
 #[derive(Debug, Clone)]

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime};
 
+use super::close::CloseCode;
 use super::connection::Connection;
-use super::lost::{CloseCode, Lost};
+use super::lost::Lost;
 use super::reset::ResetKey;
 use super::socket;
 use super::transport::{Windows, transport};

@@ -8,8 +8,9 @@ use headland_event::limits::FRAME_BYTES_LIMIT;
 use quinn::{Connection, ReadError, ReadExactError, RecvStream};
 use tokio::sync::mpsc::Sender;
 
+use super::close::CloseCode;
 use super::lanes::LaneEvent;
-use super::lost::{CloseCode, DriverError, Lost};
+use super::lost::{DriverError, Lost};
 
 /// Lanes for which the peer has opened its stream, one bit each.
 #[derive(Debug, Default)]

@@ -1,13 +1,17 @@
 //! Frames in and out of one connection.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use headland_event::{ByteCount, Lane};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::watch;
 
+use super::close::Farewell;
 use super::lane_reader::{ClaimedLanes, read_lane};
 use super::lane_writer::{LaneEnd, write_lane};
-use super::lost::{CloseCode, DriverError, Lost};
+use super::lost::{DriverError, Lost};
 
 /// Most frames that wait on a lane: every channel's announcement and more answers than the link
 /// leaves unwritten. A link within its own bounds never gets there.
@@ -16,6 +20,10 @@ const LANE_FRAMES_LIMIT: usize = 32_768;
 /// Most events that wait for the caller. Each may be a frame of 1.1 MiB, so this bounds memory;
 /// when it is reached, reading stops and QUIC's windows hold the peer back.
 const EVENTS_LIMIT: usize = 8;
+
+/// How long a peer may take over what was queued when the connection is closed: several round
+/// trips of any path. One that takes nothing would keep the connection's memory for ever.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// What happens on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,9 +75,10 @@ impl SendError {
     }
 }
 
-/// Frames out: never waits. Drop it to close in good order.
+/// Frames out: never waits. Close or drop it to close the connection in good order.
 #[derive(Debug)]
 pub struct LaneSender {
+    farewell: watch::Sender<Farewell>,
     control: Sender<Bytes>,
     alerts: Sender<Bytes>,
     state: Sender<Bytes>,
@@ -77,6 +86,11 @@ pub struct LaneSender {
 }
 
 impl LaneSender {
+    /// Closes the connection in good order, and tells the peer's transport why.
+    pub fn close(self, farewell: Farewell) {
+        self.farewell.send_replace(farewell);
+    }
+
     /// Queues a frame; [`LaneEvent::Written`] follows when the transport has taken it.
     ///
     /// # Errors
@@ -127,6 +141,7 @@ pub struct Lanes {
 pub struct LaneDriver {
     connection: quinn::Connection,
     events: Sender<LaneEvent>,
+    farewell: watch::Receiver<Farewell>,
     control: Receiver<Bytes>,
     alerts: Receiver<Bytes>,
     state: Receiver<Bytes>,
@@ -135,27 +150,30 @@ pub struct LaneDriver {
 
 impl Lanes {
     pub(super) fn new(connection: quinn::Connection) -> Self {
-        let (events_tx, events) = mpsc::channel(EVENTS_LIMIT);
+        let (events_out, events) = mpsc::channel(EVENTS_LIMIT);
+        let events_in = LaneEvents { events };
         let (control_tx, control) = mpsc::channel(LANE_FRAMES_LIMIT);
         let (alerts_tx, alerts) = mpsc::channel(LANE_FRAMES_LIMIT);
         let (state_tx, state) = mpsc::channel(LANE_FRAMES_LIMIT);
         let (telemetry_tx, telemetry) = mpsc::channel(LANE_FRAMES_LIMIT);
+        let (farewell_tx, farewell) = watch::channel(Farewell::default());
         let sender = LaneSender {
+            farewell: farewell_tx,
             control: control_tx,
             alerts: alerts_tx,
             state: state_tx,
             telemetry: telemetry_tx,
         };
-        let events_out = events_tx;
-        let driver =
-            LaneDriver { connection, events: events_out, control, alerts, state, telemetry };
-        Self { sender, events: LaneEvents { events }, driver }
+        let events = events_out;
+        let driver = LaneDriver { connection, events, farewell, control, alerts, state, telemetry };
+        Self { sender, events: events_in, driver }
     }
 }
 
 impl LaneDriver {
     /// Runs until the connection is over, or every queued frame has reached the peer's transport
-    /// after [`LaneSender`] was dropped; then it closes the connection.
+    /// after [`LaneSender`] was closed or dropped; then it closes the connection. A peer that does
+    /// not take what is queued within 5 s loses it.
     ///
     /// Frames that arrived before the end are delivered first: drain [`LaneEvents`] meanwhile, or
     /// drop it to let them go.
@@ -167,7 +185,8 @@ impl LaneDriver {
     /// # Cancel safety
     /// Frames may be cut in the middle: close the connection.
     pub async fn run(self) -> Result<(), DriverError> {
-        let Self { connection, events, control, alerts, state, telemetry } = self;
+        let Self { connection, events, farewell, control, alerts, state, telemetry } = self;
+        let mut open = farewell.clone();
         let writing = async {
             let ends = tokio::join!(
                 write_lane(&connection, Lane::Control, control, &events),
@@ -180,13 +199,18 @@ impl LaneDriver {
                 std::future::pending::<()>().await;
             }
         };
+        let lingering = async {
+            while open.changed().await.is_ok() {}
+            tokio::time::sleep(LINGER).await;
+        };
         tokio::select! {
-            lost = read_lanes(&connection, &events) => lost,
-            () = writing => {
-                connection.close(CloseCode::Done.varint(), b"");
-                Ok(())
-            }
+            lost = read_lanes(&connection, &events) => return lost,
+            () = writing => {}
+            () = lingering => {}
         }
+        let Farewell { code, text } = &*farewell.borrow();
+        connection.close(code.varint(), text.as_bytes());
+        Ok(())
     }
 }
 

@@ -1,53 +1,10 @@
 //! Why a connection is over.
 
-use std::fmt;
-
 use headland_event::Lane;
-use quinn::{ConnectionError, VarInt};
+use quinn::ConnectionError;
 
-/// What one side tells the other's transport when it closes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseCode {
-    /// Everything was said; the reason is in the last frame.
-    Done,
-    /// The peer broke the layout of streams.
-    Protocol,
-    /// The certificate names nobody who may be here.
-    Identity,
-    /// A code this build does not know.
-    Unknown(u64),
-}
-
-impl CloseCode {
-    pub(super) fn varint(self) -> VarInt {
-        match self {
-            Self::Done => VarInt::from_u32(0),
-            Self::Protocol => VarInt::from_u32(1),
-            Self::Identity => VarInt::from_u32(2),
-            Self::Unknown(code) => VarInt::from_u64(code).unwrap_or(VarInt::MAX),
-        }
-    }
-
-    const fn from_varint(code: VarInt) -> Self {
-        match code.into_inner() {
-            0 => Self::Done,
-            1 => Self::Protocol,
-            2 => Self::Identity,
-            unknown => Self::Unknown(unknown),
-        }
-    }
-}
-
-impl fmt::Display for CloseCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Done => f.write_str("done"),
-            Self::Protocol => f.write_str("protocol broken"),
-            Self::Identity => f.write_str("identity not accepted"),
-            Self::Unknown(code) => write!(f, "code {code}"),
-        }
-    }
-}
+use super::close::CloseCode;
+use super::handshake::{HandshakeFault, Judge};
 
 /// Why the transport has no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +27,17 @@ pub enum Lost {
     /// The peer does not know the connection any more: it has restarted.
     #[error("the peer has lost the connection")]
     Reset,
-    /// TLS or QUIC itself failed: certificates, versions, addresses.
+    /// The two nodes cannot speak: certificates, protocol versions.
+    #[error("{}: {text}", fault.said_by(*by))]
+    Handshake {
+        /// What is wrong.
+        fault: HandshakeFault,
+        /// Which side found it.
+        by: Judge,
+        /// What it said.
+        text: String,
+    },
+    /// TLS or QUIC itself failed in any other way.
     #[error("the transport failed: {text}")]
     Transport {
         /// What it said.
@@ -83,11 +50,8 @@ impl Lost {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::ClosedByPeer { code, .. } => match code {
-                CloseCode::Done | CloseCode::Protocol | CloseCode::Unknown(_) => true,
-                CloseCode::Identity => false,
-            },
-            // A certificate that fails today may be renewed tomorrow, on either side.
+            Self::ClosedByPeer { code, .. } => code.is_retryable(),
+            Self::Handshake { fault, .. } => fault.is_retryable(),
             Self::TimedOut | Self::Reset | Self::Transport { .. } => true,
             Self::ClosedHere => false,
         }
@@ -98,17 +62,32 @@ impl From<ConnectionError> for Lost {
     fn from(error: ConnectionError) -> Self {
         match error {
             ConnectionError::ApplicationClosed(close) => Self::ClosedByPeer {
-                code: CloseCode::from_varint(close.error_code),
+                code: CloseCode::from_code(close.error_code.into_inner()),
                 text: String::from_utf8_lossy(&close.reason).into_owned(),
             },
             ConnectionError::LocallyClosed => Self::ClosedHere,
             ConnectionError::TimedOut => Self::TimedOut,
             ConnectionError::Reset => Self::Reset,
-            ConnectionError::ConnectionClosed(_)
-            | ConnectionError::TransportError(_)
-            | ConnectionError::VersionMismatch
-            | ConnectionError::CidsExhausted => Self::Transport { text: error.to_string() },
+            ConnectionError::ConnectionClosed(close) => {
+                let text = String::from_utf8_lossy(&close.reason).into_owned();
+                failed(close.error_code.into(), Judge::Peer, text, &close)
+            }
+            ConnectionError::TransportError(error) => {
+                failed(error.code.into(), Judge::Here, error.reason.clone(), &error)
+            }
+            ConnectionError::VersionMismatch => {
+                let (fault, text) = (HandshakeFault::NoCommonProtocol, error.to_string());
+                Self::Handshake { fault, by: Judge::Here, text }
+            }
+            ConnectionError::CidsExhausted => Self::Transport { text: error.to_string() },
         }
+    }
+}
+
+fn failed(code: u64, by: Judge, text: String, whole: &dyn std::fmt::Display) -> Lost {
+    match HandshakeFault::from_code(code, &text) {
+        Some(fault) => Lost::Handshake { fault, by, text },
+        None => Lost::Transport { text: whole.to_string() },
     }
 }
 

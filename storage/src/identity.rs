@@ -12,13 +12,14 @@ use headland_event::Incarnation;
 use headland_event::codec::{Reader, Writer};
 
 use crate::fault::{Fault, OpenError};
-use crate::frame::{FORMAT_VERSION, check_crc, check_version};
+use crate::frame::check_crc;
 use crate::medium::{Medium, MediumError};
 
 /// Name of the identity's file.
 pub(crate) const IDENTITY_NAME: &str = "identity";
 
 const MAGIC: [u8; 8] = *b"HLDNODE\n";
+const IDENTITY_VERSION: u16 = 1;
 
 /// Reads the identity, or makes one with `nonce`; `written` is the life that the journal names.
 pub(crate) fn open<M: Medium>(
@@ -48,7 +49,7 @@ pub(crate) fn renew<M: Medium>(
 fn encode(incarnation: Incarnation) -> Bytes {
     let mut writer = Writer::new();
     writer.raw(&MAGIC);
-    writer.u16(FORMAT_VERSION);
+    writer.u16(IDENTITY_VERSION);
     writer.u16(0);
     writer.incarnation(incarnation);
     writer.u32(crc32c::crc32c(writer.as_slice()));
@@ -61,7 +62,11 @@ fn decode(content: Bytes) -> Result<Incarnation, Fault> {
     if *reader.take("identity magic", MAGIC.len())? != MAGIC {
         return Err(Fault::Magic);
     }
-    check_version("identity version", reader.u16("identity version")?)?;
+    let found = reader.u16("identity version")?;
+    if found != IDENTITY_VERSION {
+        let (field, expected) = ("identity version", IDENTITY_VERSION);
+        return Err(Fault::Version { field, found, expected });
+    }
     reader.u16("reserved")?;
     Ok(reader.incarnation("incarnation")?)
 }

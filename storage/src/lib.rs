@@ -52,6 +52,8 @@ mod composer;
 mod log;
 /// State, and what it may be cached in.
 mod state;
+/// Snapshots of operators' state.
+mod snapshot;
 /// A store: the journal, and the cache of the state that its commits left.
 mod store;
 /// The writer of the journal.
@@ -133,6 +135,7 @@ pub use medium::{Medium, MediumError, MediumFile, Operation};
 pub use memory::{MemoryDisk, MemoryFile, MemoryMedium, MemoryStore, Survival};
 pub use reader::JournalReader;
 pub use recovery::OpenReport;
+pub use snapshot::{Snapshot, SnapshotError, SnapshotStore};
 pub use state::{MemoryState, StateCache, StateError, StateMarks, StateStore};
 pub use store::{CloseError, OpenOptions, Store};
 pub use tail::{Tail, TailKept};

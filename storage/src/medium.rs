@@ -90,8 +90,8 @@ impl MediumError {
     }
 }
 
-/// The files of one data directory, in the hands of one writer.
-pub trait Medium: Send {
+/// The files of one data directory, in the hands of one process; clones share them.
+pub trait Medium: Clone + Send {
     /// An open file.
     type File: MediumFile;
 

@@ -297,7 +297,7 @@ impl Content {
 }
 
 /// One opening of a [`MemoryDisk`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct MemoryMedium {
     disk: MemoryDisk,
     generation: u64,

@@ -10,6 +10,7 @@ use crate::log::{AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReade
 use crate::medium::Medium;
 use crate::reader::JournalReader;
 use crate::recovery::OpenReport;
+use crate::snapshot::SnapshotStore;
 use crate::state::{StateCache, StateError, StateMarks, StateStore};
 
 /// Bytes of the journal replayed into the state cache at once.
@@ -92,6 +93,7 @@ pub struct Store<M: Medium, C> {
     health: CacheHealth,
     patience: Patience,
     unmarked: u64,
+    snapshots: SnapshotStore<M>,
     report: OpenReport,
 }
 
@@ -104,19 +106,25 @@ impl<M: Medium, C: StateCache> Store<M, C> {
     ) -> Result<Self, OpenError> {
         let OpenOptions { nonce, file_bytes, reserve_bytes, cache_bytes: _ } = options;
         let options = JournalOptions { nonce, file_bytes, reserve_bytes };
-        let (mut journal, mut report) = Journal::open(medium, options)?;
+        let (mut journal, mut report) = Journal::open(medium.clone(), options)?;
         let reader = journal.reader();
+        let last = reader.last_commit();
+        let (snapshots, ahead) = SnapshotStore::open(medium, journal.incarnation(), last)?;
         let mut cache = open_cache(journal.incarnation()).map_err(OpenError::State)?;
-        if cache.reached() > reader.last_commit() {
-            report.lost = Some(cache.reached());
+        let reached = ahead.unwrap_or_default().max(cache.reached());
+        if reached > last {
+            report.lost = Some(reached);
             journal.begin_life()?;
+            snapshots.begin_life(journal.incarnation());
             drop(cache);
             // A cache belongs to one life, so this one starts empty.
             cache = open_cache(journal.incarnation()).map_err(OpenError::State)?;
         }
         let health = CacheHealth::Broken;
         let patience = Patience::default();
-        let mut store = Self { journal, reader, cache, health, patience, unmarked: 0, report };
+        let unmarked = 0;
+        let mut store =
+            Self { journal, reader, cache, health, patience, unmarked, snapshots, report };
         store.report.replayed = store.catch_up().map_err(OpenError::State)?;
         Ok(store)
     }
@@ -301,6 +309,12 @@ impl<M: Medium, C: StateCache> Store<M, C> {
     #[must_use]
     pub fn last_commit(&self) -> CommitNumber {
         self.reader.last_commit()
+    }
+
+    /// The snapshots of operators' state in the same data directory.
+    #[must_use]
+    pub fn snapshots(&self) -> SnapshotStore<M> {
+        self.snapshots.clone()
     }
 
     /// The commit that last set or deleted a key; see [`StateCache::newest`].

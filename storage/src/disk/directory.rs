@@ -42,12 +42,12 @@ impl DiskStore {
     }
 }
 
-/// A directory that this process has locked.
-#[derive(Debug)]
+/// A directory that this process has locked, until the last clone is dropped.
+#[derive(Debug, Clone)]
 pub struct DiskMedium {
     directory: PathBuf,
-    handle: File,
-    _lock: File,
+    handle: Arc<File>,
+    _lock: Arc<File>,
 }
 
 impl DiskMedium {
@@ -73,8 +73,8 @@ impl DiskMedium {
             Err(Errno::WOULDBLOCK) => return Err(OpenError::Locked { directory: shown }),
             Err(error) => return Err(failed(error.into()).into()),
         }
-        let handle = File::open(directory).map_err(failed)?;
-        Ok(Self { directory: directory.to_owned(), handle, _lock: lock })
+        let handle = Arc::new(File::open(directory).map_err(failed)?);
+        Ok(Self { directory: directory.to_owned(), handle, _lock: Arc::new(lock) })
     }
 }
 
@@ -138,8 +138,13 @@ impl Medium for DiskMedium {
 /// Puts a file in place of the old one: write, `fsync`, rename, `fsync` of the directory.
 pub(super) fn replace(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let unfinished = directory.join(format!("{name}{UNFINISHED_SUFFIX}"));
-    std::fs::write(&unfinished, content)?;
-    File::open(&unfinished)?.sync_all()?;
+    let written =
+        std::fs::write(&unfinished, content).and_then(|()| File::open(&unfinished)?.sync_all());
+    if let Err(error) = written {
+        // On a full disk what was written of it would take up room that somebody waits for.
+        drop(std::fs::remove_file(&unfinished));
+        return Err(error);
+    }
     std::fs::rename(&unfinished, directory.join(name))?;
     File::open(directory)?.sync_all()
 }

@@ -5,8 +5,9 @@
 //! crash, whole, in part or not at all. A barrier that failed has lost its bytes for good although
 //! reads still show them and the next barrier succeeds, which is what Linux does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::iter::repeat;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -50,7 +51,7 @@ pub enum Survival {
 #[derive(Debug, Clone)]
 pub struct MemoryDisk(Arc<Mutex<Disk>>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Disk {
     files: BTreeMap<u64, Content>,
     names: BTreeMap<String, u64>,
@@ -75,6 +76,15 @@ struct Content {
     /// Size with what is allocated and was never written.
     size: u64,
     has_lost_writes: bool,
+}
+
+/// A change of a file that is not durable.
+#[derive(Debug, Clone, Copy)]
+enum Unsynced {
+    /// The sector that starts here was written.
+    Sector(usize),
+    /// The file was cut.
+    Cut,
 }
 
 impl MemoryDisk {
@@ -120,9 +130,47 @@ impl MemoryDisk {
         }
         names.clone_from(&left);
         *durable_names = left;
-        disk.generation += 1;
-        disk.syncs_until_failure = None;
-        disk.power = None;
+        disk.power_up();
+    }
+
+    /// How many changes are not durable: names, and sectors and ends of files.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        let disk = self.lock();
+        let files = disk.files.iter().filter(|(id, _)| disk.has_name(**id));
+        disk.unsynced_names().len()
+            + files.map(|(_, content)| content.unsynced().len()).sum::<usize>()
+    }
+
+    /// As [`Self::crash`], but `keep` says of each of the [`Self::unsynced`] changes whether it is
+    /// there afterwards; they are numbered from 0, in the same order for the same changes.
+    pub fn crash_keeping(&self, mut keep: impl FnMut(usize) -> bool) {
+        let mut disk = self.lock();
+        let mut numbers = 0..;
+        let mut is_kept = || numbers.next().is_some_and(&mut keep);
+        let kept: Vec<String> = disk.unsynced_names().into_iter().filter(|_| is_kept()).collect();
+        let ids: Vec<u64> = disk.files.keys().copied().filter(|id| disk.has_name(*id)).collect();
+        let Disk { files, names, durable_names, .. } = &mut *disk;
+        for id in ids {
+            if let Some(content) = files.get_mut(&id) {
+                content.keep(&mut is_kept);
+            }
+        }
+        for name in kept {
+            match names.get(&name) {
+                Some(id) => durable_names.insert(name, *id),
+                None => durable_names.remove(&name),
+            };
+        }
+        names.clone_from(durable_names);
+        files.retain(|id, _| names.values().any(|kept| kept == id));
+        disk.power_up();
+    }
+
+    /// A disk of its own that holds what this one does, durable or not; no store has it open.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.lock().clone())))
     }
 
     /// Makes the `nth` barrier on a file from now on fail, 1 being the next one.
@@ -204,6 +252,24 @@ impl MemoryDisk {
 }
 
 impl Disk {
+    /// Ends what a crash ends: handles and faults.
+    const fn power_up(&mut self) {
+        self.generation += 1;
+        self.syncs_until_failure = None;
+        self.power = None;
+    }
+
+    /// Names that were added, removed or given to another file since the last barrier on names.
+    fn unsynced_names(&self) -> Vec<String> {
+        let all: BTreeSet<&String> = self.names.keys().chain(self.durable_names.keys()).collect();
+        let is_changed = |name: &&String| self.names.get(*name) != self.durable_names.get(*name);
+        all.into_iter().filter(is_changed).cloned().collect()
+    }
+
+    fn has_name(&self, id: u64) -> bool {
+        self.names.values().chain(self.durable_names.values()).any(|named| *named == id)
+    }
+
     fn used(&self) -> u64 {
         let size = |id| self.files.get(id).map_or(0, |content| content.size);
         self.names.values().map(size).sum()
@@ -278,6 +344,48 @@ impl Content {
         }
         let allocated = if choice == 0 { 0 } else { self.size };
         self.size = allocated.max(byte_count(self.bytes.len()).get());
+        self.durable.clone_from(&self.bytes);
+        self.clean = self.bytes.len();
+        self.has_lost_writes = false;
+    }
+
+    /// Every change since the last barrier: sectors written, and an end that was cut.
+    fn unsynced(&self) -> Vec<Unsynced> {
+        let sector = |side: &[u8], start: usize| {
+            let mut sector = [0; SECTOR_LEN];
+            let left = side.get(start..).unwrap_or_default();
+            sector.iter_mut().zip(left).for_each(|(to, from)| *to = *from);
+            sector
+        };
+        let first = self.clean / SECTOR_LEN * SECTOR_LEN;
+        (first..self.bytes.len())
+            .step_by(SECTOR_LEN)
+            .filter(|start| sector(&self.bytes, *start) != sector(&self.durable, *start))
+            .map(Unsynced::Sector)
+            .chain((self.durable.len() > self.bytes.len()).then_some(Unsynced::Cut))
+            .collect()
+    }
+
+    /// Crashes; each change since the last barrier survives if it is kept.
+    fn keep(&mut self, is_kept: &mut impl FnMut() -> bool) {
+        for change in self.unsynced() {
+            if is_kept() {
+                continue;
+            }
+            match change {
+                Unsynced::Sector(start) => {
+                    let end = self.bytes.len().min(start + SECTOR_LEN);
+                    let durable = self.durable.iter().copied().skip(start).chain(repeat(0));
+                    let written = self.bytes.get_mut(start..end).unwrap_or_default();
+                    written.iter_mut().zip(durable).for_each(|(to, from)| *to = from);
+                }
+                Unsynced::Cut => {
+                    let cut = self.durable.get(self.bytes.len()..).unwrap_or_default();
+                    self.bytes.extend_from_slice(cut);
+                }
+            }
+        }
+        self.size = self.size.max(byte_count(self.bytes.len()).get());
         self.durable.clone_from(&self.bytes);
         self.clean = self.bytes.len();
         self.has_lost_writes = false;
@@ -534,6 +642,50 @@ mod tests {
         assert_eq!(barriers, (false, true));
         assert_eq!(shown.as_deref(), Some(&b"lost"[..]));
         assert_eq!(disk.content("a").as_deref(), Some(&b""[..]));
+    }
+
+    /// A disk with a durable file `a` of two sectors, both overwritten since, and a new name `b`.
+    fn changed() -> MemoryDisk {
+        let disk = MemoryDisk::new(1);
+        disk.set_content("a", &[1; 2 * SECTOR_LEN]);
+        let mut medium = disk.attach();
+        medium.create("b", ByteCount::new(0)).unwrap();
+        let file = medium.open("a").unwrap();
+        file.write_at(ByteCount::new(0), &[2; 2 * SECTOR_LEN]).unwrap();
+        disk
+    }
+
+    #[test]
+    fn each_unsynced_name_and_sector_survives_by_itself() {
+        let disk = changed();
+        assert_eq!(disk.unsynced(), 3);
+
+        for mask in 0..8_usize {
+            let fork = disk.fork();
+            fork.crash_keeping(|number| mask >> number & 1 == 1);
+
+            let content = fork.content("a").unwrap();
+            let kept =
+                (fork.names().contains(&"b".to_owned()), content[0] == 2, content[SECTOR_LEN] == 2);
+            assert_eq!(kept, (mask & 1 == 1, mask & 2 == 2, mask & 4 == 4));
+            assert_eq!(fork.unsynced(), 0);
+        }
+        assert_eq!(disk.unsynced(), 3, "a fork is a disk of its own");
+    }
+
+    #[test]
+    fn a_cut_that_is_not_durable_may_come_undone() {
+        let disk = MemoryDisk::new(1);
+        disk.set_content("a", b"whole");
+        disk.attach().open("a").unwrap().truncate(ByteCount::new(2)).unwrap();
+        let (kept, undone) = (disk.fork(), disk.fork());
+
+        kept.crash_keeping(|_| true);
+        undone.crash_keeping(|_| false);
+
+        assert_eq!(disk.unsynced(), 1);
+        assert_eq!(kept.content("a").as_deref(), Some(&b"wh"[..]));
+        assert_eq!(undone.content("a").as_deref(), Some(&b"whole"[..]));
     }
 
     #[test]

@@ -32,7 +32,7 @@ struct Measured {
     result: Value,
 }
 
-const SOAKS: [Soak; 6] = [
+const SOAKS: [Soak; 7] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -62,6 +62,11 @@ const SOAKS: [Soak; 6] = [
         name: "storage-full",
         what: "a disk without room and a limit on the size of files (needs root)",
         run: storage::full,
+    },
+    Soak {
+        name: "storage-schedules",
+        what: "all that a crash leaves of a trace, and 10,000 random schedules, in memory",
+        run: storage::schedules,
     },
 ];
 

@@ -24,6 +24,8 @@ mod kill;
 mod powercut;
 /// Disks that are full.
 mod full;
+/// Everything a crash can leave, in memory.
+mod schedules;
 /// Rates side by side with a bare file.
 mod speed;
 
@@ -42,6 +44,7 @@ Usage: storage-proof COMMAND --directory D [--name value …]
   idle       what an idle store writes                 --settle-seconds 35 --watch-seconds 10
   kill       kill -9 at random moments under load      --kills 200 --seed 1
   powercut   power cuts on an image in memory (root)   --cuts 100 --seed 1 --memory /dev/shm
+  schedules  all that a crash leaves, in memory        --schedules 10000 --step 4 --seed 1
   full       a disk without room, a limit on files (root)
 
   write, fill, open-once, full-limited                 processes that those start
@@ -60,6 +63,7 @@ fn main() -> Result<ExitCode> {
         "kill" => kill::run(arguments)?,
         "powercut" => powercut::run(arguments)?,
         "full" => full::run(arguments)?,
+        "schedules" => schedules::run(arguments)?,
         "write" => return writer::write(arguments).map(|()| ExitCode::SUCCESS),
         "full-limited" => return full::limited(arguments),
         "fill" => return speed::fill(arguments).map(|()| ExitCode::SUCCESS),

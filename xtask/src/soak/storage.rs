@@ -36,6 +36,11 @@ pub(super) fn full(workspace: &Workspace, arguments: &[String]) -> Result<Measur
     prove(workspace, &["full"], arguments)
 }
 
+/// Everything a crash can leave, in memory.
+pub(super) fn schedules(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    prove(workspace, &["schedules"], arguments)
+}
+
 /// Builds the binary, runs some of its commands and takes over what each found.
 fn prove(workspace: &Workspace, commands: &[&str], arguments: &[String]) -> Result<Measured> {
     let binary = build(workspace)?;

@@ -1,0 +1,238 @@
+//! Everything that a crash can leave of a few writes, and many random schedules, in memory.
+
+use anyhow::{Context, Result, ensure};
+use headland_event::{ByteCount, Random, SeededRandom};
+use headland_storage::{
+    AppendError, LogStore, MemoryDisk, MemoryStore, OpenError, OpenOptions, StateMarks, Survival,
+};
+use serde_json::json;
+
+use crate::arguments::Arguments;
+use crate::check::{self, Failures, Known};
+use crate::load::{Load, Volume};
+use crate::report::Report;
+
+/// Changes of which every subset is tried; of more, as many subsets at random.
+const CHANGES_LIMIT: usize = 12;
+/// Events of a random schedule.
+const EVENTS: u64 = 40;
+/// Groups of commits that the trace appends, `SEAL` between some of them.
+const GROUPS: [u64; 9] = [1, 3, 2, SEAL, 1, 12, SEAL, 3, 1];
+const SEAL: u64 = 0;
+
+/// Tries everything.
+pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
+    // Every command may be told a directory; this one writes to none.
+    arguments.take("directory", String::new())?;
+    let step: u64 = arguments.take("step", 4)?;
+    let schedules: u64 = arguments.take("schedules", 10_000)?;
+    let seed: u64 = arguments.take("seed", 1)?;
+    arguments.finish()?;
+    ensure!(step > 0, "--step is how many bytes further the next prefix goes, at least 1");
+    let mut failures = Failures::default();
+    let subsets = every_prefix(seed, step, &mut failures)?;
+    let barriers = every_failed_barrier(seed, &mut failures)?;
+    let mut crashes = 0;
+    for schedule in 0..schedules {
+        crashes += random_schedule(seed + schedule, &mut failures)
+            .with_context(|| format!("replay with --schedules 1 --seed {}", seed + schedule))?;
+    }
+    let result = json!({
+        "seed": seed,
+        "prefix_step_bytes": step,
+        "prefixes_of_the_trace": subsets.prefixes,
+        "unsynced_changes_most": subsets.changes_most,
+        "subsets_opened": subsets.opened,
+        "barriers_failed_one_by_one": barriers,
+        "random_schedules": schedules,
+        "crashes_in_random_schedules": crashes,
+        "failures": failures.report(),
+    });
+    Ok(Report { is_green: failures.is_none(), result })
+}
+
+const fn options(nonce: u64) -> OpenOptions {
+    let (file_bytes, reserve_bytes) = (ByteCount::new(2_500), ByteCount::new(600));
+    OpenOptions { file_bytes, reserve_bytes, ..OpenOptions::new(nonce) }
+}
+
+/// What the writer of a load knows.
+#[derive(Debug, Clone)]
+struct Writer {
+    load: Load,
+    acknowledged: u64,
+    /// Most commits of an append that failed since the last acknowledgement.
+    in_flight: u64,
+}
+
+impl Writer {
+    fn new(seed: u64) -> Result<Self> {
+        Ok(Self { load: Load::new(seed, Volume::Small)?, acknowledged: 0, in_flight: 0 })
+    }
+
+    fn append(&mut self, store: &mut MemoryStore, count: u64) -> Result<(), AppendError> {
+        let mut ends = self.load.ends(&store.reader());
+        let group: Result<Vec<_>> = (1..=count)
+            .map(|index| self.load.commit(self.acknowledged + index, &mut ends))
+            .collect();
+        let Ok(group) = group else { return Err(AppendError::Empty) };
+        match store.append(&group) {
+            Ok(_) => {
+                self.acknowledged += count;
+                self.in_flight = 0;
+                Ok(())
+            }
+            Err(error) => {
+                self.in_flight = self.in_flight.max(count);
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens what a crash left and counts what is wrong with it.
+    fn check(&mut self, disk: &MemoryDisk, nonce: u64) -> Result<(Option<MemoryStore>, Failures)> {
+        let Ok(store) = MemoryStore::open(disk, options(nonce)) else {
+            return Ok((None, Failures { failures_to_open: 1, ..Failures::default() }));
+        };
+        let Self { acknowledged, in_flight, .. } = *self;
+        let known = Known { acknowledged, in_flight };
+        let (last, failures) = check::check(&store, &self.load, known)?;
+        (self.acknowledged, self.in_flight) = (last, 0);
+        Ok((Some(store), failures))
+    }
+}
+
+/// The trace: two lives, several files, seals, a state mark and a clean end.
+///
+/// Whatever fails ends it, as a power cut does.
+fn trace(disk: &MemoryDisk, writer: &mut Writer) -> Option<()> {
+    let mut store = MemoryStore::open(disk, options(1)).ok()?;
+    for count in GROUPS {
+        match count {
+            SEAL => store.seal().ok()?,
+            count => writer.append(&mut store, count).ok()?,
+        }
+    }
+    store.mark_state().ok()?;
+    drop(store);
+    let mut store = MemoryStore::open(disk, options(3)).ok()?;
+    for count in GROUPS {
+        writer.append(&mut store, count.max(1)).ok()?;
+    }
+    store.close().ok()
+}
+
+/// What was tried of the trace's prefixes.
+#[derive(Debug, Default)]
+struct Subsets {
+    prefixes: u64,
+    opened: u64,
+    changes_most: usize,
+}
+
+/// Ends the trace after every `step` bytes, and leaves every subset of what was not durable.
+fn every_prefix(seed: u64, step: u64, failures: &mut Failures) -> Result<Subsets> {
+    let mut random = SeededRandom::new(seed);
+    let mut subsets = Subsets::default();
+    let mut budget = 0;
+    loop {
+        let disk = MemoryDisk::new(seed);
+        disk.cut_power_after(ByteCount::new(budget));
+        let mut writer = Writer::new(seed)?;
+        let finished = trace(&disk, &mut writer);
+        let changes = disk.unsynced();
+        subsets.prefixes += 1;
+        subsets.changes_most = subsets.changes_most.max(changes);
+        for subset in 0..1_u64 << changes.min(CHANGES_LIMIT) {
+            let kept = if changes > CHANGES_LIMIT { random.next_u64() } else { subset };
+            let fork = disk.fork();
+            // Beyond 64 changes the pattern repeats, which is still one of the subsets.
+            fork.crash_keeping(|number| kept >> (number % 64) & 1 == 1);
+            let (_, found) = writer.clone().check(&fork, 5)?;
+            if !found.is_none() {
+                eprintln!("budget {budget}, kept {kept:b} of {changes}: {found:?}");
+            }
+            failures.add(found);
+            subsets.opened += 1;
+        }
+        if finished.is_some() {
+            return Ok(subsets);
+        }
+        budget += step;
+    }
+}
+
+/// Fails every barrier of the trace once: that append is refused, the next one succeeds, and
+/// nothing acknowledged depends on what the failed barrier lost.
+fn every_failed_barrier(seed: u64, failures: &mut Failures) -> Result<u64> {
+    for nth in 1.. {
+        let disk = MemoryDisk::new(seed);
+        disk.fail_sync(nth);
+        let mut writer = Writer::new(seed)?;
+        let mut store = reopen(&disk, 1)?;
+        for count in GROUPS {
+            if count == SEAL {
+                // A seal that fails loses nothing, and the next append starts another file.
+                drop(store.seal());
+            } else if let Err(error) = writer.append(&mut store, count) {
+                ensure!(error.is_retryable(), "a failed barrier is for good: {error}");
+                writer.append(&mut store, count).context("the next append")?;
+            }
+        }
+        let synced = disk.sync_count();
+        let has_failed = synced >= nth;
+        for survival in [Survival::Nothing, Survival::Everything, Survival::Seeded] {
+            let fork = disk.fork();
+            fork.crash(survival);
+            failures.add(writer.clone().check(&fork, 5)?.1);
+        }
+        if !has_failed {
+            return Ok(nth - 1);
+        }
+    }
+    Ok(0)
+}
+
+/// Opens a store; one failed barrier may refuse it once.
+fn reopen(disk: &MemoryDisk, nonce: u64) -> Result<MemoryStore> {
+    match MemoryStore::open(disk, options(nonce)) {
+        Ok(store) => Ok(store),
+        Err(OpenError::Medium(_)) => {
+            MemoryStore::open(disk, options(nonce)).context("the second attempt to open")
+        }
+        Err(error) => Err(error).context("the first attempt to open"),
+    }
+}
+
+/// Appends, seals, marks, faults, crashes and clean ends in random order; returns its crashes.
+fn random_schedule(seed: u64, failures: &mut Failures) -> Result<u64> {
+    let mut random = SeededRandom::new(seed);
+    let disk = MemoryDisk::new(seed);
+    let mut writer = Writer::new(seed)?;
+    let mut store = MemoryStore::open(&disk, options(1)).context("an empty disk opens")?;
+    let mut crashes = 0;
+    for event in 0..1 + random.below(EVENTS) {
+        match random.below(18) {
+            0..8 => drop(writer.append(&mut store, 1 + random.below(4))),
+            8 | 9 => drop(store.seal()),
+            10 => drop(store.mark_state()),
+            11 => disk.fail_sync(1 + random.below(3)),
+            12 | 13 => disk.cut_power_after(ByteCount::new(random.below(3_000))),
+            14 => disk.set_capacity(Some(disk.used())),
+            15 => disk.set_capacity(None),
+            ending => {
+                if ending == 16 {
+                    drop(store.close());
+                }
+                let kept = random.next_u64();
+                disk.crash_keeping(|number| kept >> (number % 64) & 1 == 1);
+                crashes += 1;
+                let (opened, found) = writer.check(&disk, event + 3)?;
+                failures.add(found);
+                ensure!(found.is_none(), "{found:?}");
+                store = opened.context("it was opened")?;
+            }
+        }
+    }
+    Ok(crashes)
+}

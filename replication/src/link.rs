@@ -385,8 +385,10 @@ impl Link {
         match scope {
             Scope::Link => self.end(CloseReason::RefusedByPeer(refusal)),
             Scope::Yours(channel) => {
-                self.sender.on_refused(channel)?;
-                self.outputs.push_back(LinkOutput::OfferRefused { channel, refusal });
+                // Once is news; a peer that repeats it must not fill anybody's log.
+                if self.sender.on_refused(channel)?.is_some() {
+                    self.outputs.push_back(LinkOutput::OfferRefused { channel, refusal });
+                }
             }
             Scope::Mine(channel) => {
                 if self.receiver.on_ended(channel)?.is_some() {

@@ -11,7 +11,8 @@ use crate::frame::{HOPS_LIMIT, Identity, Offer, Refusal, RefusalCode};
 /// Never back to its origin, never to a region it has passed, never beyond [`HOPS_LIMIT`].
 #[must_use]
 pub fn should_offer(peer_region: &RegionId, origin: &RegionId, path: &[RegionId]) -> bool {
-    peer_region != origin && !path.contains(peer_region) && path.len() <= HOPS_LIMIT
+    // Our own region becomes one more hop: see `extended_path`.
+    peer_region != origin && !path.contains(peer_region) && path.len() < HOPS_LIMIT
 }
 
 /// The path under which a hub in `local` offers a topic that came to it over `path`.
@@ -105,15 +106,6 @@ mod tests {
     }
 
     #[test]
-    fn a_path_at_the_hops_limit_is_offered_and_one_hop_more_is_not() {
-        let path: Vec<RegionId> = (0..8).map(|hop| region(&format!("r{hop}"))).collect();
-        let longer = extended_path(&path, &region("r8"));
-
-        assert!(should_offer(&region("ap"), &region("r0"), &path));
-        assert!(!should_offer(&region("ap"), &region("r0"), &longer));
-    }
-
-    #[test]
     fn an_agents_topic_keeps_its_name_and_a_hubs_gets_the_prefix() {
         let named = offer("inventory.events", &["eu"], "eu");
 
@@ -142,6 +134,16 @@ mod tests {
             assert_eq!(refused.unwrap_err().code(), RefusalCode::NotAuthorised);
         }
         assert_eq!(check_offer(&region("eu"), &agent("eu"), &offer("t", &[], "eu")), Ok(()));
+    }
+
+    #[test]
+    fn a_topic_is_offered_only_while_its_path_has_room_for_our_own_region() {
+        let path: Vec<RegionId> = (1..=HOPS_LIMIT).map(|hop| region(&format!("r{hop}"))).collect();
+        let (full, last) = (&path[..], &path[..HOPS_LIMIT - 1]);
+
+        assert!(should_offer(&region("us"), &region("r1"), last));
+        assert_eq!(extended_path(last, &region("eu")).len(), HOPS_LIMIT);
+        assert!(!should_offer(&region("us"), &region("r1"), full));
     }
 
     #[test]

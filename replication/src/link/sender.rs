@@ -129,11 +129,11 @@ impl Sender {
         Ok(Progress::Acked(next))
     }
 
-    /// Ends a channel that the peer refused; an error ends the link.
-    pub(super) fn on_refused(&mut self, channel: ChannelId) -> Result<(), Refusal> {
-        self.known(channel)?;
+    /// Ends a channel that the peer refused, and says whether it was alive; an error ends the link.
+    pub(super) fn on_refused(&mut self, channel: ChannelId) -> Result<Option<()>, Refusal> {
+        let was_alive = self.known(channel)?.phase() != Phase::Refused;
         self.end(channel);
-        Ok(())
+        Ok(was_alive.then_some(()))
     }
 
     pub(super) fn on_head(&mut self, channel: ChannelId, head: Offset) {

@@ -659,6 +659,21 @@ fn silence_closes_the_link_at_the_timeout_and_not_before() {
 }
 
 #[test]
+fn a_refusal_that_the_peer_repeats_is_news_once() {
+    let mut pair = Pair::new();
+    pair.agent.offer(Log::new("t", Lane::State, 0, 0));
+    pair.run();
+    pair.agent.seen.clear();
+    let refusal = Refusal::new(RefusalCode::UnknownTopic, "add [[topic]]");
+    let refuse = Frame::Refuse(Refuse { scope: Scope::Yours(FIRST), refusal: refusal.clone() });
+
+    feed(&mut pair.agent, &refuse);
+    feed(&mut pair.agent, &refuse);
+
+    assert_eq!(pair.agent.seen, [LinkOutput::OfferRefused { channel: FIRST, refusal }]);
+}
+
+#[test]
 fn a_probe_sends_a_sign_of_life_at_once_and_the_next_an_interval_later() {
     let mut host = ready_hub();
     let sent_at = Monotonic::from_millis(1);

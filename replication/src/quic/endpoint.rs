@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::lost::Lost;
 use super::reset::ResetKey;
 use super::socket;
-use super::transport::{Windows, transport};
+use super::transport::{Windows, bound_incoming, transport};
 
 /// TLS for each direction, with certificates and ALPN set by the caller.
 #[derive(Debug, Clone, Default)]
@@ -137,6 +137,7 @@ impl Endpoint {
         let server = server.map_err(|error| unfit(address, &error))?.map(|crypto| {
             let mut config = ServerConfig::with_crypto(Arc::new(crypto));
             config.transport_config(transport.clone());
+            bound_incoming(&mut config);
             config
         });
         let client = client.map(QuicClientConfig::try_from).transpose();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headland_event::ByteCount;
-use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
 
 /// Largest stream window: quinn-proto kills a connection whose receive buffer has more than 1,024
 /// gaps, and a stream with a 16 MiB window had as many within 1.1 s at 400 Mbit/s and 80 ms.
@@ -17,6 +17,15 @@ const IDLE_TIMEOUT_MS: u32 = 10_000;
 
 /// Lanes, each one stream per direction.
 const STREAMS: u32 = 4;
+
+/// Handshakes that wait to be taken up; further peers are refused until there is room. quinn takes
+/// 65,536, for each of which anybody without a certificate could make it keep packets.
+const INCOMING_LIMIT: usize = 1_024;
+
+/// Bytes kept for one of them, two datagrams of early packets, and for all: quinn's own limits are
+/// 10 MiB and 100 MiB.
+const INCOMING_BYTES_LIMIT: u64 = 4 << 10;
+const ALL_INCOMING_BYTES_LIMIT: u64 = 1 << 20;
 
 /// Flow-control windows of a connection. Memory follows them: 7 MB resident with small ones,
 /// 23 MB at 16 MiB.
@@ -44,6 +53,14 @@ impl Windows {
         let narrow = ByteCount::mebibytes(1);
         Self { stream: narrow, connection: narrow, send: narrow }
     }
+}
+
+/// Bounds what peers can make a listener keep before they have shown a certificate.
+pub(super) fn bound_incoming(server: &mut ServerConfig) {
+    server
+        .max_incoming(INCOMING_LIMIT)
+        .incoming_buffer_size(INCOMING_BYTES_LIMIT)
+        .incoming_buffer_size_total(ALL_INCOMING_BYTES_LIMIT);
 }
 
 /// quinn's settings for a link.

@@ -73,9 +73,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Pki(command) => {
-            for path in region_hub::pki::run(&command)? {
-                eprintln!("wrote {}", path.display());
-            }
+            eprintln!("{}", region_hub::pki::run(&command)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Quickstart(options) => Ok(region_hub::quickstart::run(&options)?.exit_code()),

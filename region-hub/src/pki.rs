@@ -1,13 +1,14 @@
 //! `headland pki`: a fleet's private authority and the certificates it signs, as PEM files.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use headland_event::{AgentName, HubName, NameError, RegionId};
-use headland_platform::tls::{Authority, AuthorityError, Role, SpiffeId};
+use headland_event::{AgentName, EventTime, HubName, NameError, RegionId};
+use headland_platform::tls::{Authority, AuthorityError, CertificateFacts, Role, SpiffeId};
 
 /// What to make.
 #[derive(Debug, Clone, Subcommand)]
@@ -55,21 +56,75 @@ pub enum PkiError {
     /// The authority refused.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
-    /// A file cannot be read, or exists already: nothing is overwritten.
+    /// What was asked for exists. Keys are never overwritten: what they signed or proved is lost
+    /// with them.
+    #[error("{path} exists already{what}; nothing was changed: {instead}")]
+    Exists {
+        /// The file.
+        path: PathBuf,
+        /// Whose certificate belongs to it, and until when that is valid, when that can be read.
+        what: String,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// There is no authority to sign with.
+    #[error("there is no authority in {dir}; make it with headland pki init --fleet {fleet}")]
+    NoAuthority {
+        /// Where it was looked for.
+        dir: PathBuf,
+        /// The fleet asked for.
+        fleet: String,
+    },
+    /// A file cannot be read or written.
     #[error("cannot use {path}")]
     File {
         /// The file.
         path: PathBuf,
         /// What the machine said.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
-/// Makes what was asked for; returns the files made.
+/// What was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The certificate's file.
+    pub certificate: PathBuf,
+    /// Its private key's file, mode 0600.
+    pub key: PathBuf,
+    /// Whom it names, and for how long.
+    pub facts: Option<CertificateFacts>,
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { certificate, key, facts } = self;
+        write!(f, "wrote {}\nwrote {}", certificate.display(), key.display())?;
+        let Some(CertificateFacts { names, not_before, not_after }) = facts else { return Ok(()) };
+        for name in names {
+            write!(f, "\n  name         {name}")?;
+        }
+        write!(f, "\n  valid from   {}\n  valid until  {}", Day(*not_before), Day(*not_after))
+    }
+}
+
+/// A time as its day in UTC.
+struct Day(EventTime);
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0.millis()) {
+            Ok(time) => write!(f, "{}", time.strftime("%Y-%m-%d")),
+            Err(_) => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// Makes what was asked for.
 ///
 /// # Errors
 /// [`PkiError`]; a file that exists is never overwritten.
-pub fn run(command: &PkiCommand) -> Result<Vec<PathBuf>, PkiError> {
+pub fn run(command: &PkiCommand) -> Result<Made, PkiError> {
     match command {
         PkiCommand::Init(place) => init(place),
         PkiCommand::Hub(node) => {
@@ -83,44 +138,101 @@ pub fn run(command: &PkiCommand) -> Result<Vec<PathBuf>, PkiError> {
     }
 }
 
-fn init(Place { fleet, dir }: &Place) -> Result<Vec<PathBuf>, PkiError> {
+fn init(Place { fleet, dir }: &Place) -> Result<Made, PkiError> {
     // A fleet is the host of a URI, which has the letters of a region.
     RegionId::new(fleet)?;
+    let files = [dir.join("ca.pem"), dir.join("ca.key")];
+    let instead = "use it, or choose another --dir; a new authority would not be trusted by nodes \
+                   of this one";
+    refuse_existing(&files, instead)?;
     std::fs::create_dir_all(dir).map_err(|source| PkiError::File { path: dir.clone(), source })?;
     let authority = Authority::new(fleet)?;
-    let (certificate, key) = (dir.join("ca.pem"), dir.join("ca.key"));
-    write(&key, authority.key_pem())?;
-    write(&certificate, authority.certificate_pem())?;
-    Ok(vec![certificate, key])
+    write_pair(files, authority.certificate_pem(), authority.key_pem(), instead)
 }
 
-fn issue(Node { place, region, name }: &Node, role: Role) -> Result<Vec<PathBuf>, PkiError> {
+fn issue(Node { place, region, name }: &Node, role: Role) -> Result<Made, PkiError> {
     let Place { fleet, dir } = place;
-    let (certificate, key) = (read(&dir.join("ca.pem"))?, read(&dir.join("ca.key"))?);
-    let authority = Authority::from_pem(fleet, &certificate, &key)?;
-    let id = SpiffeId { fleet: fleet.clone(), region: region.clone(), role };
-    let issued = authority.issue(&id)?;
-    let certificate = dir.join(format!("{region}-{name}.pem"));
-    let key = dir.join(format!("{region}-{name}.key"));
-    write(&key, &issued.key_pem)?;
-    write(&certificate, &issued.certificate_pem)?;
-    Ok(vec![certificate, key])
+    let files =
+        [dir.join(format!("{region}-{name}.pem")), dir.join(format!("{region}-{name}.key"))];
+    let instead = "choose another --name, or move both files away to issue a new certificate";
+    refuse_existing(&files, instead)?;
+    let (certificate, key) = (dir.join("ca.pem"), dir.join("ca.key"));
+    if !certificate.exists() && !key.exists() {
+        return Err(PkiError::NoAuthority { dir: dir.clone(), fleet: fleet.clone() });
+    }
+    let authority = Authority::from_pem(fleet, &read(&certificate)?, &read(&key)?)?;
+    let issued =
+        authority.issue(&SpiffeId { fleet: fleet.clone(), region: region.clone(), role })?;
+    write_pair(files, &issued.certificate_pem, &issued.key_pem, instead)
 }
 
 fn read(path: &Path) -> Result<String, PkiError> {
     std::fs::read_to_string(path).map_err(|source| PkiError::File { path: path.to_owned(), source })
 }
 
-/// Writes a new file of mode 0600.
-fn write(path: &Path, text: &str) -> Result<(), PkiError> {
+/// Says what is there already, before anything is made.
+fn refuse_existing(files: &[PathBuf; 2], instead: &'static str) -> Result<(), PkiError> {
+    match files.iter().find(|path| path.exists()) {
+        Some(path) => Err(existing(path, instead)),
+        None => Ok(()),
+    }
+}
+
+fn existing(path: &Path, instead: &'static str) -> PkiError {
+    let certificate = std::fs::read_to_string(path.with_extension("pem")).ok();
+    let facts = certificate.and_then(|pem| CertificateFacts::from_pem(&pem));
+    let what = facts.map_or_else(String::new, |facts| {
+        let whose = facts.names.first().map_or("an authority", String::as_str);
+        format!(", of {whose}, valid until {}", Day(facts.not_after))
+    });
+    PkiError::Exists { path: path.to_owned(), what, instead }
+}
+
+/// Writes both files or none.
+fn write_pair(
+    [certificate, key]: [PathBuf; 2],
+    certificate_pem: &str,
+    key_pem: &str,
+    instead: &'static str,
+) -> Result<Made, PkiError> {
+    write_new(&key, key_pem, instead)?;
+    if let Err(error) = write_new(&certificate, certificate_pem, instead) {
+        // The key is ours and of no use without its certificate; the first error says why.
+        drop(std::fs::remove_file(&key));
+        return Err(error);
+    }
+    Ok(Made { certificate, key, facts: CertificateFacts::from_pem(certificate_pem) })
+}
+
+/// Writes a new file of mode 0600, whole and on disk or not at all. A link, unlike a renaming,
+/// fails when somebody else was faster.
+fn write_new(path: &Path, text: &str, instead: &'static str) -> Result<(), PkiError> {
     let failed = |source| PkiError::File { path: path.to_owned(), source };
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)
+    let draft = path.with_added_extension("draft");
+    // What a former run left when it was killed is no use to anybody.
+    drop(std::fs::remove_file(&draft));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft);
+    let written = file.as_mut().map_err(|error| error.kind().into()).and_then(|file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::hard_link(&draft, path)
+    });
+    drop(std::fs::remove_file(&draft));
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(existing(path, instead)),
+        Err(source) => Err(failed(source)),
+        Ok(()) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = File::open(folder.unwrap_or_else(|| Path::new(".")));
+            folder.and_then(|folder| folder.sync_all()).map_err(failed)
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use headland_platform::tls::Identity;
 
     use super::*;
@@ -129,27 +241,132 @@ mod tests {
         Place { fleet: "shop".to_owned(), dir: dir.to_owned() }
     }
 
+    fn hub(dir: &Path) -> PkiCommand {
+        let region = RegionId::new("eu").unwrap();
+        PkiCommand::Hub(Node { place: place(dir), region, name: "hub-1".to_owned() })
+    }
+
+    /// Every file of a folder with its bytes.
+    fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> =
+            entries.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect();
+        files.sort();
+        files
+    }
+
     #[test]
     fn a_hub_of_a_new_fleet_can_use_its_files() {
         let folder = tempfile::tempdir().unwrap();
-        let region = RegionId::new("eu").unwrap();
-        let node = Node { place: place(folder.path()), region, name: "hub-1".to_owned() };
 
         run(&PkiCommand::Init(place(folder.path()))).unwrap();
-        let files = run(&PkiCommand::Hub(node)).unwrap();
+        let made = run(&hub(folder.path())).unwrap();
 
-        let identity = Identity::load(&folder.path().join("ca.pem"), &files[0], &files[1]).unwrap();
+        let ca = folder.path().join("ca.pem");
+        let identity = Identity::load(&ca, &made.certificate, &made.key).unwrap();
         assert_eq!(identity.id().to_string(), "spiffe://shop/region/eu/hub/hub-1");
     }
 
     #[test]
-    fn an_authority_is_never_overwritten() {
+    fn what_was_made_is_shown_with_names_and_dates() {
         let folder = tempfile::tempdir().unwrap();
         run(&PkiCommand::Init(place(folder.path()))).unwrap();
 
-        let error = run(&PkiCommand::Init(place(folder.path()))).unwrap_err();
+        let said = run(&hub(folder.path())).unwrap().to_string();
 
-        let path = folder.path().join("ca.key");
-        assert_eq!(error.to_string(), format!("cannot use {}", path.display()));
+        let (pem, key) = (folder.path().join("eu-hub-1.pem"), folder.path().join("eu-hub-1.key"));
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                format!("wrote {}", pem.display()).as_str(),
+                format!("wrote {}", key.display()).as_str(),
+                "  name         spiffe://shop/region/eu/hub/hub-1",
+                "  name         hub-1.eu.headland",
+                "  valid from   1975-01-01",
+                "  valid until  4096-01-01",
+            ]
+        );
+    }
+
+    #[test]
+    fn files_are_for_their_owner_only_and_no_draft_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        // A run that was killed while it wrote.
+        std::fs::write(folder.path().join("ca.key.draft"), "half a k").unwrap();
+
+        run(&PkiCommand::Init(place(folder.path()))).unwrap();
+
+        let files = files(folder.path());
+        let names = files.iter().map(|(path, _)| path.file_name().unwrap().to_str().unwrap());
+        assert_eq!(names.collect::<Vec<_>>(), ["ca.key", "ca.pem"]);
+        for (path, _) in &files {
+            assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn what_exists_is_named_with_its_owner_and_left_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        run(&PkiCommand::Init(place(folder.path()))).unwrap();
+        run(&hub(folder.path())).unwrap();
+        let before = files(folder.path());
+
+        let again = run(&hub(folder.path())).unwrap_err().to_string();
+        let authority = run(&PkiCommand::Init(place(folder.path()))).unwrap_err().to_string();
+
+        let pem = folder.path().join("eu-hub-1.pem");
+        assert_eq!(
+            again,
+            format!(
+                "{} exists already, of spiffe://shop/region/eu/hub/hub-1, valid until 4096-01-01; \
+                 nothing was changed: choose another --name, or move both files away to issue a \
+                 new certificate",
+                pem.display()
+            )
+        );
+        assert!(authority.contains("ca.pem exists already, of an authority"), "{authority}");
+        assert_eq!(files(folder.path()), before);
+    }
+
+    #[test]
+    fn a_key_without_its_certificate_is_not_overwritten_either() {
+        let folder = tempfile::tempdir().unwrap();
+        run(&PkiCommand::Init(place(folder.path()))).unwrap();
+        std::fs::write(folder.path().join("eu-hub-1.key"), "precious").unwrap();
+
+        let error = run(&hub(folder.path())).unwrap_err();
+
+        assert!(
+            matches!(error, PkiError::Exists { ref path, .. } if path.ends_with("eu-hub-1.key"))
+        );
+        assert_eq!(std::fs::read(folder.path().join("eu-hub-1.key")).unwrap(), b"precious");
+        assert!(!folder.path().join("eu-hub-1.pem").exists());
+    }
+
+    #[test]
+    fn a_file_that_appears_meanwhile_wins_and_nothing_of_ours_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [folder.path().join("a.pem"), folder.path().join("a.key")];
+        std::fs::write(&files[0], "theirs").unwrap();
+
+        let error = write_pair(files.clone(), "ours", "our key", "look").unwrap_err();
+
+        assert!(matches!(error, PkiError::Exists { ref path, .. } if *path == files[0]));
+        assert_eq!(std::fs::read(&files[0]).unwrap(), b"theirs");
+        assert!(!files[1].exists());
+    }
+
+    #[test]
+    fn without_an_authority_the_command_that_makes_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+
+        let error = run(&hub(folder.path())).unwrap_err();
+
+        let dir = folder.path().display();
+        assert_eq!(
+            error.to_string(),
+            format!("there is no authority in {dir}; make it with headland pki init --fleet shop")
+        );
     }
 }

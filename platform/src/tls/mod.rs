@@ -8,9 +8,12 @@
 mod spiffe;
 /// A fleet's private certificate authority.
 mod authority;
+/// What a certificate says, for a person.
+mod facts;
 /// Identities read from files, and the configurations made of them.
 mod identity;
 
 pub use authority::{Authority, AuthorityError, Issued};
+pub use facts::CertificateFacts;
 pub use identity::{ALPN, ConfiguredError, Identity, IdentityError, WrongIdentity, peer_id};
 pub use spiffe::{Role, SpiffeId, SpiffeIdError};

@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::config::load;
-    use crate::pki::{Node, PkiCommand, Place, run};
+    use crate::pki::{Made, Node, PkiCommand, Place, run};
 
     /// A hub's configuration with certificates of their own, in `folder`.
     fn prepare(folder: &Path) -> Loaded<HubConfig> {
@@ -104,7 +104,7 @@ mod tests {
         run(&PkiCommand::Init(place())).unwrap();
         let files =
             run(&PkiCommand::Hub(Node { place: place(), region, name: "hub-1".to_owned() }));
-        let [certificate, key] = &files.unwrap()[..] else { panic!("a certificate and a key") };
+        let Made { certificate, key, facts: _ } = files.unwrap();
         let text = format!(
             r#"region = "eu"
 name = "hub-1"

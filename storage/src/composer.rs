@@ -274,6 +274,18 @@ mod tests {
         fn last_commit(&self) -> headland_event::CommitNumber {
             headland_event::CommitNumber::new(0)
         }
+
+        fn wait(&self, at: &TopicPartition, _: Offset, _: std::time::Duration) -> Offset {
+            self.end(at)
+        }
+
+        fn wait_commit(
+            &self,
+            _: headland_event::CommitNumber,
+            _: std::time::Duration,
+        ) -> headland_event::CommitNumber {
+            self.last_commit()
+        }
     }
 
     fn partition() -> TopicPartition {

@@ -4,6 +4,7 @@
 //! own. A failed assertion panics, an unexpected error is returned.
 
 use std::error::Error;
+use std::time::Duration;
 
 use bytes::Bytes;
 use headland_event::{
@@ -19,6 +20,8 @@ use crate::state::StateStore;
 pub type Checked = Result<(), Box<dyn Error>>;
 
 const READ_LIMIT: ByteCount = ByteCount::mebibytes(64);
+/// Longer than any commit takes: who waits that long was not woken.
+const WAIT: Duration = Duration::from_secs(60);
 
 /// One data directory of a backend.
 pub trait Backend {
@@ -46,6 +49,7 @@ pub fn check<B: Backend>(mut fresh: impl FnMut() -> B) -> Checked {
     a_time_finds_the_first_record_that_reaches_it(&mut fresh())?;
     commits_are_replayed_in_order_and_whole(&mut fresh())?;
     a_reader_follows_the_writer(&mut fresh())?;
+    one_who_waits_is_woken_by_the_commit_and_not_before(&mut fresh())?;
     a_gap_in_offsets_is_refused_and_nothing_is_written(&mut fresh())?;
     a_group_above_a_limit_is_refused_and_nothing_is_written(&mut fresh())?;
     state_is_what_the_last_changes_set(&mut fresh())?;
@@ -176,6 +180,29 @@ fn a_reader_follows_the_writer<B: Backend>(backend: &mut B) -> Checked {
     assert_eq!(before, CommitNumber::new(0));
     assert_eq!(reader.last_commit(), CommitNumber::new(2));
     assert_eq!(reader.read(&at, Offset::new(0), READ_LIMIT)?.len(), 2);
+    Ok(())
+}
+
+fn one_who_waits_is_woken_by_the_commit_and_not_before<B: Backend>(backend: &mut B) -> Checked {
+    let mut store = backend.open()?;
+    let at = partition("a", 0)?;
+    let reader = store.reader();
+    store.append(&[commit(&at, 0, 1)?])?;
+    let at_once = reader.wait(&at, Offset::new(0), WAIT);
+    let in_vain = reader.wait(&at, Offset::new(1), Duration::from_millis(1));
+
+    let woken = std::thread::scope(|scope| -> Result<_, Box<dyn Error>> {
+        let waiter = scope.spawn(|| {
+            let end = reader.wait(&at, Offset::new(2), WAIT);
+            (end, reader.wait_commit(CommitNumber::new(3), WAIT))
+        });
+        store.append(&[commit(&at, 1, 1)?])?;
+        store.append(&[commit(&at, 2, 2)?])?;
+        Ok(waiter.join().ok())
+    })?;
+
+    assert_eq!((at_once, in_vain), (Offset::new(1), Offset::new(1)));
+    assert_eq!(woken, Some((Offset::new(4), CommitNumber::new(3))));
     Ok(())
 }
 

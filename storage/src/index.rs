@@ -6,6 +6,7 @@
 //! Readers hold offsets and commit numbers, never positions.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use headland_event::{ByteCount, CommitNumber, EventTime, Offset, TopicPartition};
@@ -249,6 +250,22 @@ impl<F: Clone> Index<F> {
 
     pub(crate) fn end(&self, partition: &TopicPartition) -> Offset {
         self.partition(partition).map_or(Offset::new(0), |found| found.end)
+    }
+
+    /// Offset after a partition's last entry; before its end when what followed was cleaned away
+    /// or is lost.
+    pub(crate) fn held_end(&self, partition: &TopicPartition) -> Offset {
+        let last = self.id(partition).and_then(|id| {
+            let (_, key) = self.partitions.get(id.as_index())?.files.last_key_value()?;
+            self.segment(*key)?.shares.get(&id).map(|share| share.end)
+        });
+        last.unwrap_or(Offset::new(0))
+    }
+
+    /// Offsets of a partition that are known to be lost, whatever the files still show.
+    pub(crate) fn lost(&self, partition: &TopicPartition) -> Vec<Range<Offset>> {
+        let lost = self.lost.iter().filter(|hole| hole.partition == *partition);
+        lost.map(|hole| hole.from..hole.until).collect()
     }
 
     /// Every partition that ever held a record, in order.

@@ -236,6 +236,7 @@ impl<M: Medium> Journal<M> {
         }
         index.extend(end);
         drop(index);
+        self.shared.committed().notify();
         if is_new {
             self.write_directories();
         }

@@ -84,6 +84,8 @@ mod lookup;
 mod reader;
 /// Replays commits.
 mod replay;
+/// Wakes threads that wait for commits.
+mod signal;
 /// Reads a partition's entries of one block.
 mod stretch;
 /// Gathers entries in order.

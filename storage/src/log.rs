@@ -1,5 +1,7 @@
 //! The contract of a node's log: what it promises, and how it says no.
 
+use std::time::Duration;
+
 use headland_event::{
     ByteCount, CommitNumber, Entry, EventTime, Incarnation, Offset, TopicPartition,
 };
@@ -285,4 +287,14 @@ pub trait LogReader: Clone + Send + Sync {
 
     /// Number of the last commit, 0 in an empty log.
     fn last_commit(&self) -> CommitNumber;
+
+    /// Waits until a partition has a record at `from` or after it; returns the partition's end.
+    ///
+    /// It returns at once when there is one, and after `timeout` in any case. It blocks, so it is
+    /// for threads; an async shell learns of commits from what its writer reports. Cost: none
+    /// while nothing is committed; each group wakes all that wait, to look for themselves.
+    fn wait(&self, partition: &TopicPartition, from: Offset, timeout: Duration) -> Offset;
+
+    /// Waits until commit `from` is there; returns the last commit. Otherwise as [`Self::wait`].
+    fn wait_commit(&self, from: CommitNumber, timeout: Duration) -> CommitNumber;
 }

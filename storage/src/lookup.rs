@@ -10,6 +10,7 @@ use crate::medium::MediumFile;
 use crate::pages::Pages;
 use crate::points::{self, CommitPoint, EntryPoint, Paged, Points, Seek};
 use crate::scan::{self, ScanError};
+use crate::signal::Signal;
 use crate::summary::{self, PointCodec};
 
 /// Memory of paged-in points: those of some hundred files, whatever the journal's size. Less than
@@ -33,6 +34,7 @@ struct Inner<F> {
     index: RwLock<Index<F>>,
     entry_pages: Mutex<Pages<PageKey, EntryPoint>>,
     commit_pages: Mutex<Pages<PageKey, CommitPoint>>,
+    committed: Signal,
 }
 
 impl<F> Clone for Shared<F> {
@@ -47,6 +49,7 @@ impl<F> Shared<F> {
             index: RwLock::new(index),
             entry_pages: Mutex::new(Pages::new(ENTRY_PAGES_BYTES)),
             commit_pages: Mutex::new(Pages::new(COMMIT_PAGES_BYTES)),
+            committed: Signal::default(),
         }))
     }
 
@@ -58,6 +61,11 @@ impl<F> Shared<F> {
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Index<F>> {
         self.0.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the writer says after it added commits, when it no longer holds the index.
+    pub(crate) fn committed(&self) -> &Signal {
+        &self.0.committed
     }
 }
 

@@ -23,10 +23,17 @@ enum Sight {
     Damaged,
 }
 
+/// What is known of the partition from elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// An offset at which the partition goes on behind the stretches: that after its last entry,
+    /// or the base of the last stretch when there are more.
+    pub(crate) until: Offset,
+    /// Offsets that are lost, whatever the files still show.
+    pub(crate) lost: &'a [Range<Offset>],
+}
+
 /// Gathers what is valid in stretches that follow each other, up to the first loss.
-///
-/// `until` is an offset at which the partition goes on behind the stretches: its end, or the base
-/// of the last of them when there are more.
 ///
 /// # Errors
 /// [`ReadError::Quarantined`] when the loss comes first.
@@ -34,7 +41,7 @@ pub(crate) fn gather<F: MediumFile>(
     stretches: &[Stretch<F>],
     target: &Target<'_>,
     mut gathering: Gathering,
-    until: Offset,
+    known: Known<'_>,
 ) -> Result<Vec<Entry>, ReadError> {
     let mut sight = Sight::Healthy;
     for stretch in stretches {
@@ -53,11 +60,12 @@ pub(crate) fn gather<F: MediumFile>(
                     continue;
                 }
             };
-            let Some(entry) = entry_of(target, part, &gathering, until) else { continue };
+            let Some(entry) = entry_of(target, part, &gathering, known.until) else { continue };
             let base = entry.base;
             let mut offered = gathering.offer(entry.clone());
             if let Offered::Behind(missing) = offered {
-                if !is_cleaned(source.kind, sight) {
+                let is_lost = known.lost.iter().any(|lost| overlap(lost, &missing));
+                if is_lost || !is_cleaned(source.kind, sight) {
                     return lost(target, gathering, missing);
                 }
                 gathering.skip_to(base);
@@ -70,8 +78,16 @@ pub(crate) fn gather<F: MediumFile>(
             }
         }
     }
-    let missing = gathering.missing_before(until);
-    if gathering.next() < until { lost(target, gathering, missing) } else { Ok(gathering.finish()) }
+    let missing = gathering.missing_before(known.until);
+    if gathering.next() < known.until {
+        lost(target, gathering, missing)
+    } else {
+        Ok(gathering.finish())
+    }
+}
+
+fn overlap(one: &Range<Offset>, other: &Range<Offset>) -> bool {
+    one.start < other.end && other.start < one.end
 }
 
 /// Whether offsets that are missing before an entry were cleaned away, and not damaged.

@@ -1,14 +1,18 @@
 //! Reads a journal while its writer goes on.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use headland_event::{ByteCount, CommitNumber, Entry, EventTime, Offset, TopicPartition};
 
 use crate::commit::StoredCommit;
 use crate::gather::Gathering;
+use crate::index::Index;
 use crate::log::{LogReader, ReadError};
 use crate::lookup::Shared;
 use crate::medium::MediumFile;
 use crate::points::Seek;
-use crate::quarantine;
+use crate::quarantine::{self, Known};
 use crate::replay;
 use crate::stretch::{self, Ended, Target};
 
@@ -55,13 +59,10 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
         limit: ByteCount,
     ) -> Result<Vec<Entry>, ReadError> {
         // What was committed before the look-up below is in what it finds.
-        let (start, end) = {
-            let index = self.shared.read();
-            (index.start(partition), index.end(partition))
-        };
-        let from = from.max(start);
-        if from >= end {
-            return Ok(Vec::new());
+        let bounds = Bounds::of(&self.shared.read(), partition);
+        let from = from.max(bounds.start);
+        if from >= bounds.held_end {
+            return bounds.behind_the_last_entry(partition, from);
         }
         let stretches = self.shared.stretches(partition, Seek::Offset(from), BLOCKS_PER_READ)?;
         let target = Target::new(partition);
@@ -80,12 +81,13 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
         // With fewer stretches than were asked for, these are all there are.
         let until = match stretches.last() {
             Some(last) if stretches.len() == BLOCKS_PER_READ => last.base,
-            Some(_) | None => end,
+            Some(_) | None => bounds.held_end,
         };
         if !gathering.is_empty() || (is_whole && gathering.next() >= until) {
             return Ok(gathering.finish());
         }
-        quarantine::gather(&stretches, &target, Gathering::new(from, limit), until)
+        let known = Known { until, lost: &bounds.lost };
+        quarantine::gather(&stretches, &target, Gathering::new(from, limit), known)
     }
 
     fn offset_at(
@@ -116,6 +118,48 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
 
     fn last_commit(&self) -> CommitNumber {
         self.shared.read().last()
+    }
+
+    fn wait(&self, partition: &TopicPartition, from: Offset, timeout: Duration) -> Offset {
+        self.shared.committed().wait(timeout, || self.end(partition) > from);
+        self.end(partition)
+    }
+
+    fn wait_commit(&self, from: CommitNumber, timeout: Duration) -> CommitNumber {
+        self.shared.committed().wait(timeout, || self.last_commit() >= from);
+        self.last_commit()
+    }
+}
+
+/// What the index knows of a partition, taken under one lock.
+struct Bounds {
+    start: Offset,
+    held_end: Offset,
+    lost: Vec<Range<Offset>>,
+}
+
+impl Bounds {
+    fn of<F: MediumFile>(index: &Index<F>, partition: &TopicPartition) -> Self {
+        Self {
+            start: index.start(partition),
+            held_end: index.held_end(partition),
+            lost: index.lost(partition),
+        }
+    }
+
+    /// What a read finds where no entry follows: nothing, unless something is lost there.
+    fn behind_the_last_entry(
+        &self,
+        partition: &TopicPartition,
+        from: Offset,
+    ) -> Result<Vec<Entry>, ReadError> {
+        match self.lost.iter().find(|lost| from < lost.end) {
+            None => Ok(Vec::new()),
+            Some(lost) => {
+                let (partition, from, until) = (partition.clone(), lost.start, lost.end);
+                Err(ReadError::Quarantined { partition, from, until })
+            }
+        }
     }
 }
 

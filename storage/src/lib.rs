@@ -108,6 +108,8 @@ mod tail;
 mod identity;
 /// What can be wrong with bytes and with a journal.
 mod fault;
+/// Reads everything and says what is damaged.
+mod verify;
 /// What holds the journal's files.
 mod medium;
 /// Appends composed commits in groups: one barrier serves all that wait.
@@ -141,3 +143,4 @@ pub use snapshot::{Snapshot, SnapshotError, SnapshotStore};
 pub use state::{MemoryState, StateCache, StateError, StateMarks, StateStore};
 pub use store::{CloseError, OpenOptions, Store};
 pub use tail::{Tail, TailKept};
+pub use verify::{Damage, Damaged, Unfinished, VerifiedFile, VerifyReport, verify};

@@ -239,7 +239,9 @@ impl MemoryDisk {
         disk.durable_names.remove(name);
     }
 
-    pub(crate) fn attach(&self) -> MemoryMedium {
+    /// Opens the disk; whoever had it open before fails from here on.
+    #[must_use]
+    pub fn attach(&self) -> MemoryMedium {
         let mut disk = self.lock();
         disk.generation += 1;
         MemoryMedium { disk: self.clone(), generation: disk.generation }

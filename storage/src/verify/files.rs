@@ -1,0 +1,165 @@
+//! Finds out which files the journal is made of, and changes none of them.
+
+use bytes::Bytes;
+use headland_event::{ByteCount, CommitNumber};
+
+use crate::chain::{self, Chain, Member};
+use crate::fault::Fault;
+use crate::frame::{
+    FILE_HEADER_LEN, FIRST_FRAME_AT, FRAME_HEADER_LEN, FileHeader, FileVersion, FrameHeader,
+    FrameKind,
+};
+use crate::group::byte_count;
+use crate::index::FileKind;
+use crate::medium::{Medium, MediumError, MediumFile};
+use crate::salvage::{Piece, Salvage};
+
+/// A file of the journal.
+pub(super) struct Found<F> {
+    pub(super) file: F,
+    pub(super) size: u64,
+    pub(super) header: Result<FileHeader, Fault>,
+}
+
+impl<F: MediumFile> Found<F> {
+    pub(super) fn open<M: Medium<File = F>>(medium: &M, name: &str) -> Result<Self, MediumError> {
+        let file = medium.open(name)?;
+        let size = file.size()?.get();
+        let header = if size < FIRST_FRAME_AT {
+            Err(Fault::Short { needed: FIRST_FRAME_AT, left: size })
+        } else {
+            FileHeader::decode(bytes_at(&file, 0, FILE_HEADER_LEN)?)
+        };
+        Ok(Self { file, size, header })
+    }
+}
+
+fn bytes_at<F: MediumFile>(file: &F, at: u64, length: usize) -> Result<Bytes, MediumError> {
+    let mut bytes = vec![0; length];
+    file.read_at(ByteCount::new(at), &mut bytes)?;
+    Ok(bytes.into())
+}
+
+/// The file that was written last.
+pub(super) struct Newest<F> {
+    pub(super) name: String,
+    pub(super) file: F,
+    pub(super) nonce: u64,
+    pub(super) size: u64,
+    /// Position after the last frame that counts: damage before it is damage, bytes behind it may
+    /// be an unfinished write.
+    pub(super) end: u64,
+    header: FileHeader,
+    chain: Option<Chain>,
+}
+
+/// The newest file whose header is valid; the ones above it were never finished, or are damaged
+/// so that opening refuses them.
+pub(super) fn newest<M: Medium>(
+    medium: &M,
+    names: &[String],
+) -> Result<Option<Newest<M::File>>, MediumError> {
+    for name in names.iter().rev() {
+        let Some((FileKind::Journal, _)) = chain::parse_name(name) else { continue };
+        let Found { file, size, header } = Found::open(medium, name)?;
+        let Ok(header) = header else { continue };
+        let mut newest = Newest {
+            name: name.clone(),
+            file,
+            nonce: header.nonce,
+            size,
+            end: size,
+            header,
+            chain: None,
+        };
+        newest.read_frames()?;
+        if newest.end >= newest.header.opening_end {
+            return Ok(Some(newest));
+        }
+    }
+    Ok(None)
+}
+
+impl<F: MediumFile> Newest<F> {
+    /// Finds the end and the newest chain that stands before it.
+    fn read_frames(&mut self) -> Result<(), MediumError> {
+        let mut walk = Salvage::new(self.file.clone(), self.nonce, FIRST_FRAME_AT, self.size);
+        let (mut durable, mut gaps, mut chains) = (FIRST_FRAME_AT, Vec::new(), Vec::new());
+        while let Some(piece) = walk.step()? {
+            match piece {
+                Piece::Part(_) => {}
+                Piece::Lost(gap) => gaps.push(gap.from),
+                Piece::Frame(header) => {
+                    durable = durable.max(header.durable);
+                    match header.kind {
+                        FrameKind::Chain => chains.push(header),
+                        FrameKind::Commit | FrameKind::Seal => {}
+                    }
+                }
+            }
+        }
+        self.end = gaps.into_iter().find(|from| *from >= durable).unwrap_or(self.size);
+        chains.retain(|header| header.end() <= self.end);
+        for header in chains {
+            if let Ok(chain) = chain_in(&self.file, &header)? {
+                self.chain = Some(chain);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a chain frame says.
+pub(super) fn chain_in<F: MediumFile>(
+    file: &F,
+    header: &FrameHeader,
+) -> Result<Result<Chain, Fault>, MediumError> {
+    let (size, needed) = (file.size()?.get(), header.end());
+    if size < needed {
+        return Ok(Err(Fault::Short { needed, left: size }));
+    }
+    let body = header.position + byte_count(FRAME_HEADER_LEN).get();
+    Ok(Chain::decode(bytes_at(file, body, header.length)?))
+}
+
+/// What the journal is made of, the newest file left out.
+pub(super) fn chain<M: Medium>(
+    medium: &M,
+    names: &[String],
+    newest: &Newest<M::File>,
+) -> Result<Chain, MediumError> {
+    if let Some(chain) = &newest.chain {
+        return Ok(chain.clone());
+    }
+    match newest.header.version {
+        FileVersion::One => links(medium, names, &newest.header),
+        FileVersion::Two => Ok(Chain::default()),
+    }
+}
+
+/// The files before one of version 1, of which each names its predecessor.
+fn links<M: Medium>(
+    medium: &M,
+    names: &[String],
+    newest: &FileHeader,
+) -> Result<Chain, MediumError> {
+    let mut chain = Chain::default();
+    let (mut wanted, mut next) = (newest.previous, newest.base);
+    for name in names.iter().rev() {
+        let Some((kind, number)) = chain::parse_name(name) else { continue };
+        if number >= newest.number {
+            continue;
+        }
+        let Ok(header) = Found::open(medium, name)?.header else { continue };
+        if header.nonce == wanted.nonce {
+            let (nonce, base, end) = (header.nonce, header.base, wanted.end);
+            let last = CommitNumber::new(next.get().saturating_sub(1));
+            if base < next {
+                chain.files.push(Member { number, nonce, kind, base, last, end });
+            }
+            (wanted, next) = (header.previous, base);
+        }
+    }
+    chain.files.reverse();
+    Ok(chain)
+}

@@ -353,14 +353,16 @@ impl Content {
 
     /// Every change since the last barrier: sectors written, and an end that was cut.
     fn unsynced(&self) -> Vec<Unsynced> {
+        let end = self.bytes.len();
         let sector = |side: &[u8], start: usize| {
             let mut sector = [0; SECTOR_LEN];
-            let left = side.get(start..).unwrap_or_default();
+            // What stands behind a cut is the cut's business.
+            let left = side.get(start..side.len().min(end)).unwrap_or_default();
             sector.iter_mut().zip(left).for_each(|(to, from)| *to = *from);
             sector
         };
         let first = self.clean / SECTOR_LEN * SECTOR_LEN;
-        (first..self.bytes.len())
+        (first..end)
             .step_by(SECTOR_LEN)
             .filter(|start| sector(&self.bytes, *start) != sector(&self.durable, *start))
             .map(Unsynced::Sector)

@@ -85,12 +85,43 @@ impl Engine {
     /// When `table` is another program's.
     pub fn on_row(&mut self, table: TableId, row: &Row, evidence: Offset, captured_at: EventTime) {
         let arrival = Arrival { evidence, captured_at };
+        let event_time = self.feed(table, row, Timeliness::Credible, arrival);
+        if let (Some(event_time), Some(delay)) = (event_time, self.program.table(table).delay()) {
+            self.advance(table, event_time.minus(delay), arrival);
+        }
+    }
+
+    /// Feeds a row whose event time is further ahead than a clock may be wrong, by the caller's
+    /// judgement: rules without windows see it as any other, rules with windows refuse it as
+    /// [`Refusal::Future`], and the watermark does not move. Otherwise as [`on_row`](Self::on_row).
+    ///
+    /// # Panics
+    /// When `table` is another program's.
+    pub fn on_future_row(
+        &mut self,
+        table: TableId,
+        row: &Row,
+        evidence: Offset,
+        captured_at: EventTime,
+    ) {
+        self.feed(table, row, Timeliness::Future, Arrival { evidence, captured_at });
+    }
+
+    /// Shows a row to the rules of its table; returns its event time.
+    fn feed(
+        &mut self,
+        table: TableId,
+        row: &Row,
+        timeliness: Timeliness,
+        arrival: Arrival,
+    ) -> Option<EventTime> {
         let declared = self.program.table(table);
         debug_assert_eq!(row.values().len(), declared.schema().columns().len(), "a whole row");
         let input = Input {
             table,
             row,
             event_time: declared.event_time_of(row),
+            timeliness,
             watermark: self.watermarks.get(table.index()).copied().flatten(),
             window_limit: self.window_limit,
             arrival,
@@ -100,9 +131,7 @@ impl Engine {
                 state.on_row(rule, &input, &mut self.outputs);
             }
         }
-        if let (Some(event_time), Some(delay)) = (input.event_time, declared.delay()) {
-            self.advance(table, event_time.minus(delay), arrival);
-        }
+        input.event_time
     }
 
     /// Moves the watermark of `table` to `watermark` unless it stands there already or later, and
@@ -177,11 +206,20 @@ impl Engine {
     }
 }
 
+/// Whether event time may be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timeliness {
+    Credible,
+    /// Further ahead than a clock may be wrong.
+    Future,
+}
+
 /// One row as the rules see it.
 struct Input<'a> {
     table: TableId,
     row: &'a Row,
     event_time: Option<EventTime>,
+    timeliness: Timeliness,
     watermark: Option<EventTime>,
     window_limit: usize,
     arrival: Arrival,
@@ -230,6 +268,10 @@ impl RuleState {
         let Some(event_time) = input.event_time else {
             return Seen::Refused(Refusal::NoEventTime);
         };
+        match input.timeliness {
+            Timeliness::Credible => {}
+            Timeliness::Future => return Seen::Refused(Refusal::Future),
+        }
         let window_end = plan.size.end_of(event_time);
         if let Some(watermark) = input.watermark
             && is_closed(window_end, watermark)

@@ -67,7 +67,8 @@ pub struct LateRow {
     pub evidence: Offset,
 }
 
-/// A row that a rule could not take; it still moves the watermark.
+/// A row that a rule could not take; it moves the watermark all the same, unless its event time is
+/// too far ahead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedRow {
     /// The table the row belongs to.
@@ -95,6 +96,9 @@ pub enum Refusal {
     /// An expression has no value for the row.
     #[error("an expression has no value for the row")]
     Evaluation(#[source] EvaluationError),
+    /// The event time is further ahead than a clock may be wrong, so that no window takes the row.
+    #[error("the row's event time is too far ahead")]
+    Future,
     /// The row has no event time, so that no window holds it.
     #[error("the row has no event time")]
     NoEventTime,

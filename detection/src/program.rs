@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use headland_event::TopicName;
+
 use crate::plan::Rule;
 use crate::query;
 use crate::sql::error::{Fault, Hint, SqlError, SqlErrorReason};
@@ -12,6 +14,7 @@ use crate::table::{Table, TableId};
 /// A compiled rule file. A clone shares everything.
 #[derive(Debug, Clone)]
 pub struct Program {
+    file: Arc<str>,
     tables: Arc<[Table]>,
     rules: Arc<[Rule]>,
 }
@@ -25,7 +28,8 @@ impl Program {
     /// # Errors
     /// [`SqlError`] for the first mistake, with its line and column.
     pub fn compile(file: &str, sql: &str) -> Result<Self, SqlError> {
-        compile(sql).map_err(|fault| fault.within(file))
+        let (tables, rules) = compile(sql).map_err(|fault| fault.within(file))?;
+        Ok(Self { file: Arc::from(file), tables: Arc::from(tables), rules: Arc::from(rules) })
     }
 
     /// The source tables in the order of their declaration.
@@ -51,6 +55,44 @@ impl Program {
         self.tables.iter().position(|table| &**table.name() == name).map(TableId::new)
     }
 
+    /// The source tables whose rows are the records of `topic`; each sees all of them. O(tables).
+    pub fn tables_of<'a>(&'a self, topic: &'a TopicName) -> impl Iterator<Item = TableId> + 'a {
+        let tables = self.tables.iter().enumerate();
+        let tables = tables.filter(move |(_, table)| table.topic() == topic);
+        tables.map(|(index, _)| TableId::new(index))
+    }
+
+    /// Checks that the records of a topic that is read mean one thing: a log that keeps them does
+    /// not say which table they were written for.
+    ///
+    /// # Errors
+    /// [`SqlError`] at the declaration of the second table when its records would be others, or of
+    /// the first one when a rule writes to the topic.
+    pub fn check_topic(&self, topic: &TopicName) -> Result<(), SqlError> {
+        let mut tables = self.tables.iter().filter(|table| table.topic() == topic);
+        let Some(first) = tables.next() else { return Ok(()) };
+        let refused =
+            |table: &Table, reason| Err(Fault::new(table.declared_at(), reason).within(&self.file));
+        if let Some(rule) = self.rules.iter().find(|rule| rule.topic() == topic) {
+            let (table, rule) = (first.name().to_string(), rule.name().to_string());
+            let topic = topic.to_string();
+            return refused(first, SqlErrorReason::WrittenTopic { topic, table, rule });
+        }
+        for table in tables {
+            if let Some(difference) = table.difference_from(first) {
+                let reason = SqlErrorReason::SharedTopic {
+                    topic: topic.to_string(),
+                    table: table.name().to_string(),
+                    other: first.name().to_string(),
+                    other_line: first.declared_at().line,
+                    difference,
+                };
+                return refused(table, reason);
+            }
+        }
+        Ok(())
+    }
+
     /// The rules in the order of their INSERT statements.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
@@ -58,7 +100,7 @@ impl Program {
     }
 }
 
-fn compile(sql: &str) -> Result<Program, Fault> {
+fn compile(sql: &str) -> Result<(Vec<Table>, Vec<Rule>), Fault> {
     let mut declared = Vec::new();
     let mut inserts = Vec::new();
     for statement in statement::parse(sql)? {
@@ -73,7 +115,7 @@ fn compile(sql: &str) -> Result<Program, Fault> {
         let target = catalog.target(insert)?;
         rules.push(query::compile(insert, target, &catalog)?);
     }
-    Ok(Program { tables: Arc::from(catalog.sources), rules: Arc::from(rules) })
+    Ok((catalog.sources, rules))
 }
 
 /// The tables of a file while its queries are compiled.

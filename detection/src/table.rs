@@ -7,7 +7,7 @@ use std::time::Duration;
 use headland_event::{EventTime, Severity, TopicName};
 use sqlparser::ast::Ident;
 
-use crate::sql::error::{Fault, Hint, SqlErrorReason};
+use crate::sql::error::{Fault, Hint, Position, SqlErrorReason};
 use crate::sql::statement::{CreateTable, TableOption, Watermark};
 use crate::value::{Column, DataType, Row, Schema};
 
@@ -59,6 +59,7 @@ struct EventTimeColumn {
 #[derive(Debug, Clone)]
 pub struct Table {
     name: Arc<str>,
+    declared_at: Position,
     schema: Schema,
     topic: TopicName,
     format: Format,
@@ -74,6 +75,12 @@ impl Table {
     #[must_use]
     pub const fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Where its declaration names it.
+    #[must_use]
+    pub const fn declared_at(&self) -> Position {
+        self.declared_at
     }
 
     /// Its columns.
@@ -133,6 +140,22 @@ impl Table {
         }
     }
 
+    /// Why a record of this table is not one of `other`, for two tables on one topic; none when
+    /// only their watermarks stay behind by different delays.
+    pub(crate) fn difference_from(&self, other: &Self) -> Option<&'static str> {
+        if self.schema != other.schema {
+            Some("their columns differ")
+        } else if self.format != other.format {
+            Some("their formats differ")
+        } else if self.key != other.key {
+            Some("their keys differ")
+        } else if self.event_time_index() != other.event_time_index() {
+            Some("their event times differ")
+        } else {
+            None
+        }
+    }
+
     pub(crate) const fn severity(&self) -> Severity {
         self.severity
     }
@@ -157,6 +180,7 @@ impl Table {
         options.check_keys()?;
         Ok(Self {
             name: Arc::from(declared.name.value.as_str()),
+            declared_at: declared.name.span.start.into(),
             topic: options.topic()?,
             format: options.format()?,
             key: options.column("key")?,

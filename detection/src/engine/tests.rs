@@ -449,3 +449,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_future_row_moves_neither_watermark_nor_windows() {
+    let mut engine = engine(COUNTS);
+    let far = row("a", Some(1), 4_000_000_000_000);
+    run(&mut engine, &[("a", Some(1), 1_000)]);
+
+    engine.on_future_row(T, &far, Offset::new(1), EventTime::from_millis(2_000));
+    engine.check_invariants();
+    let refused = told(&drain(&mut engine));
+    let rest = told(&run(&mut engine, &[("a", Some(2), 2_000), ("a", Some(3), 15_000)]));
+
+    assert_eq!(refused, ["refused 1: the row's event time is too far ahead"]);
+    assert_eq!(rest, ["a 10000: a 2 3 1 NULL 1"]);
+    assert_eq!(engine.watermark(T), Some(EventTime::from_millis(10_000)));
+}
+
+#[test]
+fn a_rule_without_windows_sees_a_future_row() {
+    let mut engine = engine(
+        "CREATE TABLE seen (k STRING) WITH ('topic' = 'alerts');
+         INSERT INTO seen SELECT k FROM t WHERE v > 1;",
+    );
+
+    engine.on_future_row(T, &row("a", Some(2), i64::MAX), Offset::new(0), EventTime::default());
+
+    assert_eq!(told(&drain(&mut engine)), ["a 0: a"]);
+    assert_eq!(engine.watermark(T), None);
+}

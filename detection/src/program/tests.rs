@@ -287,3 +287,55 @@ fn one_expression_may_be_written_in_two_ways_and_is_still_the_key() {
 
     assert_eq!(program.rules().len(), 1);
 }
+
+fn topic(name: &str) -> TopicName {
+    TopicName::new(name).unwrap()
+}
+
+#[test]
+fn a_second_table_on_a_topic_that_is_read_needs_the_same_records() {
+    let more = |columns: &str, with: &str| {
+        let table = format!("CREATE TABLE other ({columns}) WITH ('topic' = 'plain'{with});");
+        compiled(&table).check_topic(&topic("plain")).unwrap_err().to_string()
+    };
+
+    let columns = more("a STRING, ts STRING", "");
+    let format = more("a STRING, ts TIMESTAMP(3)", ", 'format' = 'csv'");
+    let key = more("a STRING, ts TIMESTAMP(3)", ", 'key' = 'a'");
+    let time = more("a STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts", "");
+
+    let of = |difference: &str| {
+        format!(
+            "rules.sql:6:14: topic \"plain\" is that of table plain on line 3 already, and \
+             {difference}; give table other a topic of its own"
+        )
+    };
+    assert_eq!(columns, of("their columns differ"));
+    assert_eq!(format, of("their formats differ"));
+    assert_eq!(key, of("their keys differ"));
+    assert_eq!(time, of("their event times differ"));
+}
+
+#[test]
+fn a_table_does_not_read_the_topic_that_a_rule_writes() {
+    let program = compiled("INSERT INTO seen SELECT station FROM air_readings;");
+
+    let refusal = program.check_topic(&topic("alerts")).unwrap_err();
+
+    assert_eq!(
+        refusal.to_string(),
+        "rules.sql:4:14: rule seen writes to topic \"alerts\"; give table high a topic of its own"
+    );
+}
+
+#[test]
+fn equal_tables_on_one_topic_see_its_records_each() {
+    let program =
+        compiled("CREATE TABLE again (a STRING, ts TIMESTAMP(3)) WITH ('topic' = 'plain');");
+
+    let checked = program.check_topic(&topic("plain"));
+    let tables: Vec<TableId> = program.tables_of(&topic("plain")).collect();
+
+    assert_eq!(checked, Ok(()));
+    assert_eq!(tables, ["plain", "again"].map(|name| program.table_id(name).unwrap()));
+}

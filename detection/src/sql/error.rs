@@ -125,6 +125,33 @@ pub enum SqlErrorReason {
         /// The line of its first use, from 1.
         first_line: u64,
     },
+    /// A table on the topic of another whose records are not its own.
+    #[error(
+        "topic {topic:?} is that of table {other} on line {other_line} already, and {difference}; \
+         give table {table} a topic of its own"
+    )]
+    SharedTopic {
+        /// The topic.
+        topic: String,
+        /// The table that was declared later.
+        table: String,
+        /// The table that was declared first.
+        other: String,
+        /// The line of its declaration, from 1.
+        other_line: u64,
+        /// Why the records of one are not records of the other.
+        difference: &'static str,
+    },
+    /// A table on a topic that a rule writes.
+    #[error("rule {rule} writes to topic {topic:?}; give table {table} a topic of its own")]
+    WrittenTopic {
+        /// The topic.
+        topic: String,
+        /// The table.
+        table: String,
+        /// The rule.
+        rule: String,
+    },
     /// A column outside an aggregate that groups do not share.
     #[error("column {name:?} is neither in GROUP BY nor inside an aggregate")]
     NotGrouped {

@@ -67,6 +67,16 @@ async fn scrape(State(shared): State<Shared>) -> Response {
             "Records sent that the hub has not acknowledged",
             status.in_flight_records,
         );
+        gauge(
+            "headland_agent_dead_letters",
+            "Dead letters written since the start",
+            status.dead_letters,
+        );
+        gauge(
+            "headland_agent_future_records",
+            "Records since the start with an event time too far ahead of the agent's clock",
+            status.future_records,
+        );
         gauge("headland_agent_connected", "1 while the hub is connected", status.connected.into());
     }
     shared.metrics.render().into_response()

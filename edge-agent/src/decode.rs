@@ -4,28 +4,39 @@
 //! rules read. A line that does not decode becomes a dead letter with its place and the reason.
 
 use bytes::Bytes;
-use headland_detection::{Decoder, Format, Program, Row, Table, TableId};
+use headland_detection::{Decoder, Format, Program, Row, SqlError, Table, TableId};
 use headland_event::limits::RECORD_BYTES_LIMIT;
 use headland_event::trace::{Sampled, TRACEPARENT_HEADER};
-use headland_event::{EventTime, NameError, Random, Record, TopicName, TraceParent};
+use headland_event::{
+    EventClock, EventTime, NameError, Random, Record, TopicName, TraceParent, Verdict,
+};
 use headland_platform::telemetry::with_causes;
 
 use crate::config::SourceConfig;
-
-/// Most bytes of a line that a dead letter repeats.
-const DEAD_BYTES_LIMIT: usize = 4 << 10;
+use crate::dead;
 
 /// Header with the wall clock, in milliseconds, when a record was captured.
-const CLOCK_HEADER: &str = "hl-clock";
+pub(crate) const CLOCK_HEADER: &str = "hl-clock";
 
 /// Header with the first line of a CSV file: what the record's fields are.
 const COLUMNS_HEADER: &str = "hl-columns";
 
-/// Header that marks an event time that is the time of arrival.
+/// Header with what is to be said about an event time: see [`TimeMark`].
 const TIME_HEADER: &str = "hl-time";
 
-/// Header of a dead letter: why the line is there.
-const REASON_HEADER: &str = "hl-reason";
+/// Value of the header: the time is that of arrival.
+const ARRIVAL: &str = "arrival";
+
+/// Value of the header: the time is too far ahead of the agent's clock.
+const FUTURE: &str = "future";
+
+/// Which column stands where.
+mod columns;
+/// Records that earlier runs wrote.
+mod replayed;
+
+pub use columns::Columns;
+pub use replayed::ReplayedRows;
 
 /// One line of a source, without its line break.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +56,29 @@ pub enum FirstLine {
     Data,
 }
 
+/// What is to be said about the event time of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeMark {
+    /// It is in the column that the table declares.
+    Declared,
+    /// The table declares none: it is the time of arrival.
+    Arrival,
+    /// It is beyond the agent's clock and what that may be wrong by. The hub decides what becomes
+    /// of the record; here it moves no window.
+    Future,
+}
+
+impl TimeMark {
+    /// The value of the header, `None` for what goes without saying.
+    const fn header(self) -> Option<&'static str> {
+        match self {
+            Self::Declared => None,
+            Self::Arrival => Some(ARRIVAL),
+            Self::Future => Some(FUTURE),
+        }
+    }
+}
+
 /// A line that decoded.
 #[derive(Debug)]
 pub struct Decoded {
@@ -52,19 +86,30 @@ pub struct Decoded {
     pub row: Row,
     /// What the log keeps.
     pub record: Record,
+    /// What is to be said about its event time.
+    pub time: TimeMark,
+}
+
+/// How the lines of the file at hand are laid out.
+#[derive(Debug)]
+enum Layout {
+    /// The first line has to say it.
+    Unknown,
+    /// So; JSON has no columns.
+    Known(Decoder, Option<Columns>),
+    /// The file's header does not fit: without another one its lines mean nothing.
+    Refused,
 }
 
 /// Decodes one source.
 #[derive(Debug)]
 pub struct SourceDecoder {
     name: String,
-    id: TableId,
+    tables: Vec<TableId>,
     topic: TopicName,
     dead_topic: TopicName,
     table: Table,
-    decoder: Option<Decoder>,
-    /// The columns of a CSV file, its first line.
-    columns: Option<Bytes>,
+    layout: Layout,
     sampled_below: u64,
 }
 
@@ -80,6 +125,9 @@ pub enum SourceError {
         /// Tables that the rules declare.
         known: String,
     },
+    /// The rules have another use for the topic.
+    #[error(transparent)]
+    SharedTopic(#[from] SqlError),
     /// The topic's dead letters cannot be named.
     #[error("the topic of table {table} is too long")]
     Topic {
@@ -94,14 +142,15 @@ impl SourceDecoder {
     /// The decoder of a source, `trace_ratio` (0 to 1) of whose records are traced.
     ///
     /// # Errors
-    /// [`SourceError`] when the rules do not declare its table.
+    /// [`SourceError`] when the rules do not declare its table, or another one on its topic whose
+    /// records are not its own.
     pub fn new(
         config: &SourceConfig,
         program: &Program,
         trace_ratio: f64,
     ) -> Result<Self, SourceError> {
         let table = config.table.get_ref();
-        let id = program.table_id(table).ok_or_else(|| SourceError::UnknownTable {
+        let unknown = || SourceError::UnknownTable {
             table: table.clone(),
             known: program
                 .tables()
@@ -109,34 +158,32 @@ impl SourceDecoder {
                 .map(|known| &**known.name())
                 .collect::<Vec<_>>()
                 .join(", "),
-        })?;
+        };
+        let id = program.table_id(table).ok_or_else(unknown)?;
         let found = program.table(id).clone();
         let topic = found.topic().clone();
-        let dead_topic = TopicName::new(&format!("{topic}.dead"))
+        let dead_topic = dead::topic_of(&topic)
             .map_err(|source| SourceError::Topic { table: table.clone(), source })?;
-        // The first line of a CSV file says which column stands where.
-        let decoder = match found.format() {
-            Format::Json => Decoder::new(&found, None).ok(),
+        program.check_topic(&topic)?;
+        let layout = match found.format() {
+            Format::Json => Decoder::new(&found, None).ok().map(|decoder| (decoder, None)),
             Format::Csv => None,
         };
-        let sampled_below = share_of_u64(trace_ratio);
-        let name = config.path.resolved.display().to_string();
         Ok(Self {
-            name,
-            id,
+            name: config.path.resolved.display().to_string(),
+            tables: program.tables_of(&topic).collect(),
             topic,
             dead_topic,
             table: found,
-            decoder,
-            columns: None,
-            sampled_below,
+            layout: layout.map_or(Layout::Unknown, |(decoder, none)| Layout::Known(decoder, none)),
+            sampled_below: share_of_u64(trace_ratio),
         })
     }
 
-    /// The table the source belongs to.
+    /// The tables that see the source's rows: all of its topic.
     #[must_use]
-    pub const fn table(&self) -> TableId {
-        self.id
+    pub fn tables(&self) -> &[TableId] {
+        &self.tables
     }
 
     /// The table's name.
@@ -157,47 +204,93 @@ impl SourceDecoder {
         &self.dead_topic
     }
 
+    /// Decodes the records that earlier runs wrote to the topic.
+    #[must_use]
+    pub fn replayed(&self) -> ReplayedRows {
+        ReplayedRows::new(self.table.clone())
+    }
+
     /// Whether the file's first line is needed before any other can be decoded.
     #[must_use]
     pub const fn wants_first_line(&self) -> bool {
-        self.decoder.is_none()
+        match self.layout {
+            Layout::Unknown | Layout::Refused => true,
+            Layout::Known(..) => false,
+        }
     }
 
-    /// Takes the file's first line: one that names a column of the table says which column stands
-    /// where; without such a line the columns stand in the order of their declaration.
+    /// Which column stands where in the file at hand; `None` as long as that is not known, and for
+    /// a format without columns.
+    #[must_use]
+    pub const fn columns(&self) -> Option<&Columns> {
+        match &self.layout {
+            Layout::Known(_, Some(columns)) => Some(columns),
+            Layout::Known(_, None) | Layout::Unknown | Layout::Refused => None,
+        }
+    }
+
+    /// Goes on in a file whose columns an earlier run learned.
+    pub fn on_columns(&mut self, columns: Columns) {
+        // A header that lacks a column the rules have by now is looked at again, and told.
+        if let Ok(decoder) = Decoder::new(&self.table, columns.header().map(|header| &**header)) {
+            self.layout = Layout::Known(decoder, Some(columns));
+        }
+    }
+
+    /// Whether a line may name columns: the first one of each file, and any as long as they are
+    /// not known.
+    #[must_use]
+    pub fn may_be_header(&self, line: &Line) -> bool {
+        match self.table.format() {
+            Format::Json => false,
+            Format::Csv => line.number == 1 || self.wants_first_line(),
+        }
+    }
+
+    /// Takes a line that may be a header: one that names a column of the table says which column
+    /// stands where. Without such a line the columns stand as in the file before, when the source
+    /// was truncated or rotated, else in the order of their declaration.
     ///
     /// # Errors
-    /// The dead letter when the line names some columns but not all; the next line is tried again.
-    pub fn on_first_line(&mut self, line: &Line) -> Result<FirstLine, Box<Record>> {
+    /// The dead letter when the line names some columns but not all, or comes after one that did.
+    pub fn on_first_line(&mut self, line: &Line, now: EventTime) -> Result<FirstLine, Box<Record>> {
+        let is_header = self.names_a_column(line);
+        match (&self.layout, is_header) {
+            (Layout::Known(..), false) => return Ok(FirstLine::Data),
+            (Layout::Refused, false) if line.number > 1 => {
+                return Err(Box::new(self.dead(
+                    line,
+                    "the columns of the file are not known",
+                    now,
+                )));
+            }
+            (Layout::Known(..) | Layout::Refused | Layout::Unknown, _) => {}
+        }
+        match Decoder::new(&self.table, is_header.then_some(&*line.bytes)) {
+            Ok(decoder) if is_header => {
+                let columns = Columns::Named(line.bytes.clone());
+                self.layout = Layout::Known(decoder, Some(columns));
+                Ok(FirstLine::Header)
+            }
+            Ok(decoder) => {
+                self.layout = Layout::Known(decoder, Some(Columns::Declared));
+                Ok(FirstLine::Data)
+            }
+            Err(error) => {
+                self.layout = Layout::Refused;
+                Err(Box::new(self.dead(line, &with_causes(&error), now)))
+            }
+        }
+    }
+
+    fn names_a_column(&self, line: &Line) -> bool {
         let columns = self.table.schema().columns();
         let mut fields = line.bytes.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        let is_header = fields.any(|field| {
+        fields.any(|field| {
             let field =
                 field.strip_prefix(b"\"").and_then(|f| f.strip_suffix(b"\"")).unwrap_or(field);
             columns.iter().any(|column| column.name().as_bytes() == field)
-        });
-        match Decoder::new(&self.table, is_header.then_some(&*line.bytes)) {
-            Ok(decoder) => {
-                self.decoder = Some(decoder);
-                self.columns = is_header.then(|| line.bytes.clone());
-                Ok(if is_header { FirstLine::Header } else { FirstLine::Data })
-            }
-            Err(error) => {
-                Err(Box::new(self.dead(line, &with_causes(&error), EventTime::default())))
-            }
-        }
-    }
-
-    /// The row of a record that this source wrote in an earlier run.
-    #[must_use]
-    pub fn row(&mut self, record: &Record) -> Option<Row> {
-        if self.decoder.is_none() {
-            let columns = record.header(COLUMNS_HEADER);
-            self.decoder = Decoder::new(&self.table, columns).ok();
-            // The records of this run have to name them too.
-            self.columns = columns.map(Bytes::copy_from_slice);
-        }
-        self.decoder.as_ref()?.decode(record.value.as_deref()?).ok()
+        })
     }
 
     /// Decodes a line captured at `now`.
@@ -210,7 +303,7 @@ impl SourceDecoder {
         now: EventTime,
         random: &mut dyn Random,
     ) -> Result<Decoded, Box<Record>> {
-        let Some(decoder) = &self.decoder else {
+        let Layout::Known(decoder, columns) = &self.layout else {
             return Err(Box::new(self.dead(line, "the columns of the file are not known", now)));
         };
         let limit = RECORD_BYTES_LIMIT.as_len() / 2;
@@ -223,19 +316,26 @@ impl SourceDecoder {
             .map_err(|error| Box::new(self.dead(line, &with_causes(&error), now)))?;
         let value = Some(line.bytes.clone());
         let key = self.table.key_of(&row).map(Bytes::from);
-        let time = self.table.event_time_of(&row);
-        let record = Record { time: time.unwrap_or(now), key, value, headers: Vec::new() }
+        let declared = self.table.event_time_of(&row);
+        let time = mark_of(declared, now);
+        let record = Record { time: declared.unwrap_or(now), key, value, headers: Vec::new() }
             .with_header(TRACEPARENT_HEADER, self.trace(random).to_string())
             .with_header(CLOCK_HEADER, now.millis().to_string());
-        let record = match &self.columns {
-            Some(columns) => record.with_header(COLUMNS_HEADER, columns.clone()),
+        let record = match columns.as_ref().and_then(Columns::header) {
+            Some(header) => record.with_header(COLUMNS_HEADER, header.clone()),
             None => record,
         };
-        let record = match time {
-            Some(_) => record,
-            None => record.with_header(TIME_HEADER, "arrival"),
+        let record = match time.header() {
+            Some(mark) => record.with_header(TIME_HEADER, mark),
+            None => record,
         };
-        Ok(Decoded { row, record })
+        // Key and header of the columns come on top of the line.
+        let (found, limit) = (record.payload_len(), RECORD_BYTES_LIMIT.as_len());
+        if found > limit {
+            let reason = format!("a record of {found} bytes, the limit is {limit}");
+            return Err(Box::new(self.dead(line, &reason, now)));
+        }
+        Ok(Decoded { row, record, time })
     }
 
     fn trace(&self, random: &mut dyn Random) -> TraceParent {
@@ -247,13 +347,20 @@ impl SourceDecoder {
         TraceParent::new(trace_id, span_id, sampled)
     }
 
-    /// A line's dead letter: its first bytes, why, and where.
+    /// A line's dead letter, with its place.
     pub(crate) fn dead(&self, line: &Line, why: &str, now: EventTime) -> Record {
         let reason = format!("{}:{}: {why}", self.name, line.number);
         tracing::warn!("{reason}");
-        let kept = line.bytes.slice(..line.bytes.len().min(DEAD_BYTES_LIMIT));
-        Record { time: now, key: None, value: Some(kept), headers: Vec::new() }
-            .with_header(REASON_HEADER, reason)
+        dead::letter(now, &line.bytes, &reason)
+    }
+}
+
+fn mark_of(declared: Option<EventTime>, now: EventTime) -> TimeMark {
+    // The hub's rule, by the clock here: whatever it promised, the record would be future there.
+    match declared.map(|time| EventClock::new().verdict(time, now)) {
+        None => TimeMark::Arrival,
+        Some(Verdict::Future) => TimeMark::Future,
+        Some(Verdict::OnTime | Verdict::Late | Verdict::Forbidden) => TimeMark::Declared,
     }
 }
 

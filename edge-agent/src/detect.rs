@@ -1,11 +1,15 @@
 //! Rows to alerts: runs the rules, and says how far event time has come.
 
 use bytes::Bytes;
-use headland_detection::{Engine, Output, Program, Row, RuleResult, TableId};
+use headland_detection::{
+    Engine, Output, Program, Refusal, RefusedRow, Row, Rule, RuleResult, TableId,
+};
 use headland_event::trace::TRACEPARENT_HEADER;
 use headland_event::{
     Alert, AlertId, AlertState, EventTime, Offset, Record, TopicName, TraceParent,
 };
+
+use crate::decode::TimeMark;
 
 /// What rules made of a row.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub struct Origin {
     pub captured_at: EventTime,
     /// Its trace.
     pub trace: Option<TraceParent>,
+    /// What is to be said about its event time.
+    pub time: TimeMark,
 }
 
 impl Detect {
@@ -40,16 +46,25 @@ impl Detect {
         Self { engine: Engine::new(program, seed) }
     }
 
-    /// Feeds a row; returns what the rules make of it, in order.
+    /// Feeds a row to each table that sees it; returns what the rules make of it, in order.
     pub fn on_row(
         &mut self,
-        table: TableId,
+        tables: &[TableId],
         row: &Row,
         origin: Origin,
         now: EventTime,
     ) -> Vec<Detected> {
-        let Origin { evidence, captured_at, trace } = origin;
-        self.engine.on_row(table, row, evidence, captured_at);
+        let Origin { evidence, captured_at, trace, time } = origin;
+        for table in tables {
+            match time {
+                TimeMark::Declared | TimeMark::Arrival => {
+                    self.engine.on_row(*table, row, evidence, captured_at);
+                }
+                TimeMark::Future => {
+                    self.engine.on_future_row(*table, row, evidence, captured_at);
+                }
+            }
+        }
         let mut detected = Vec::new();
         while let Some(output) = self.engine.poll_output() {
             match output {
@@ -58,6 +73,8 @@ impl Detect {
                     detected.push(Detected::Alert(topic, alert_record(result, trace, now)));
                 }
                 Output::Late(late) => detected.push(Detected::Late(late.table)),
+                // The source counts them and says so once.
+                Output::Refused(RefusedRow { reason: Refusal::Future, .. }) => {}
                 Output::Refused(refused) => {
                     tracing::error!(?refused, "a rule did not take a row");
                 }
@@ -67,10 +84,15 @@ impl Detect {
         detected
     }
 
-    /// How far a table's event time has come.
+    /// How far event time has come for all of these tables.
     #[must_use]
-    pub fn watermark(&self, table: TableId) -> Option<EventTime> {
-        self.engine.watermark(table)
+    pub fn watermark(&self, tables: &[TableId]) -> Option<EventTime> {
+        tables.iter().map(|table| self.engine.watermark(*table)).min().flatten()
+    }
+
+    /// The topics that rules write to.
+    pub fn topics(&self) -> impl Iterator<Item = &TopicName> {
+        self.engine.program().rules().iter().map(Rule::topic)
     }
 }
 

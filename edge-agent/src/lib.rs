@@ -23,6 +23,8 @@ pub mod config;
 pub mod source;
 /// Lines to rows and records.
 pub mod decode;
+/// What could not go on, with the reason.
+pub mod dead;
 /// Rows to alerts.
 pub mod detect;
 /// Records and alerts to commits.

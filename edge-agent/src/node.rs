@@ -5,25 +5,29 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use headland_detection::Program;
 use headland_event::{
-    ByteCount, ChannelId, Entry, EventTime, Incarnation, Lane, Monotonic, Now, Offset, Random,
-    Record, SeededRandom, TopicName, TopicPartition,
+    ByteCount, ChannelId, Entry, EventTime, Incarnation, Lane, Monotonic, NameError, Now, Offset,
+    Random, SeededRandom, TopicName, TopicPartition,
 };
 use headland_platform::telemetry::Span;
 use headland_replication::{
     CloseReason, Dialer, DialerConfig, DialerOutput, Identity, Link, LinkConfig, LinkOutput,
 };
-use headland_storage::{Composed, Composer, LogReader, StateStore, StoredCommit, Ticket};
+use headland_storage::{Composed, Composer, LogReader, StateStore, Ticket};
 
+/// Lines to records, alerts and commits.
+mod capture;
 /// What the agent says about itself.
 mod status;
 
 pub use status::{SourceStatus, Status};
 
 use crate::config::AgentConfig;
-use crate::decode::{FirstLine, Line, SourceDecoder, SourceError};
-use crate::detect::{Detect, Detected, Origin, alerts_topic};
-use crate::outbox::{FilePosition, Outbox, OutboxError, partition_of};
-use crate::uplink::Uplink;
+use crate::dead;
+use crate::decode::{ReplayedRows, SourceError};
+use crate::detect::{Detect, alerts_topic};
+use crate::outbox::{Outbox, OutboxError, partition_of};
+use crate::uplink::{self, Uplink};
+use capture::Source;
 
 /// Commits on their way to the disk; more lines wait in their files.
 const IN_FLIGHT_LIMIT: usize = 4;
@@ -78,17 +82,12 @@ pub enum StartError {
     /// The log's state cannot be taken up.
     #[error("cannot take up the log")]
     Composer(#[from] headland_storage::ComposerError),
-    /// The sources' positions cannot be read.
-    #[error("cannot take up the sources")]
+    /// The log is another node's, or what it says about the sources cannot be read.
+    #[error(transparent)]
     Outbox(#[from] OutboxError),
-}
-
-#[derive(Debug)]
-struct Source {
-    path: String,
-    decoder: SourceDecoder,
-    lane: Lane,
-    position: FilePosition,
+    /// The dead letters of a rule's topic cannot be named.
+    #[error("the topic of a rule is too long")]
+    Topic(#[from] NameError),
 }
 
 #[derive(Debug)]
@@ -108,10 +107,15 @@ pub struct Node {
     incarnation: Incarnation,
     sources: Vec<Source>,
     detect: Detect,
+    /// Records of earlier runs to rows, by topic.
+    replayed: BTreeMap<TopicName, ReplayedRows>,
     outbox: Outbox,
+    future_records: u64,
     outbox_limit: ByteCount,
     uplink: Option<Uplink>,
     dialer: Dialer,
+    /// The hub ends the connection for a newer one of the same identity.
+    is_superseded: bool,
     /// Event time by topic, as far as the records behind it are durable.
     reached: BTreeMap<TopicName, EventTime>,
     promised: BTreeMap<TopicName, EventTime>,
@@ -138,25 +142,30 @@ impl Node {
     ) -> Result<Self, StartError> {
         let mut random = SeededRandom::new(seed);
         let ratio = config.telemetry.as_ref().map_or(0.0, |telemetry| telemetry.trace_ratio);
-        let mut sources = Vec::new();
-        for source in &config.sources {
-            let path = source.id();
-            let decoder = SourceDecoder::new(source, &program, ratio)
-                .map_err(|source| StartError::Source { path: path.clone(), source })?;
-            let position = Outbox::position(state, &path)?;
-            sources.push(Source { path, decoder, lane: source.lane, position });
+        let sources = config.sources.iter();
+        let sources = sources
+            .map(|source| Source::new(source, &program, ratio, state))
+            .collect::<Result<_, _>>()?;
+        let detect = Detect::new(program, random.next_u64());
+        for topic in detect.topics() {
+            dead::topic_of(topic)?;
         }
         let identity = Identity::Agent { region: config.region.clone(), name: config.name.clone() };
+        let mut outbox = Outbox::new(Composer::new(incarnation, log, state)?);
+        outbox.claim(state, &identity)?;
         Ok(Self {
             identity,
             hub,
             incarnation,
             sources,
-            detect: Detect::new(program, random.next_u64()),
-            outbox: Outbox::new(Composer::new(incarnation, log, state)?),
+            detect,
+            replayed: BTreeMap::new(),
+            outbox,
+            future_records: 0,
             outbox_limit: config.outbox.bytes_limit.get(),
             uplink: None,
             dialer: Dialer::new(DialerConfig::default(), random.next_u64()),
+            is_superseded: false,
             reached: BTreeMap::new(),
             promised: BTreeMap::new(),
             promise_at: Monotonic::default(),
@@ -167,155 +176,10 @@ impl Node {
         })
     }
 
-    /// Takes note of a commit found in the log at the start: rules see its records again, and what
-    /// they raise was written already.
-    pub fn on_replayed(&mut self, commit: &StoredCommit) {
-        for (partition, entry) in &commit.entries {
-            let found = self.sources.iter_mut().find(|s| *s.decoder.topic() == partition.topic);
-            let Some(source) = found else { continue };
-            let table = source.decoder.table();
-            // Every batch in the log was verified; one of another rules file may not decode.
-            let records = entry.batch.numbered_records().unwrap_or_default();
-            for (delta, record) in &records {
-                if let Some(row) = source.decoder.row(record) {
-                    let evidence = entry.base.at(*delta);
-                    let origin = Origin { evidence, captured_at: record.time, trace: None };
-                    // What it raises is in the same commit.
-                    drop(self.detect.on_row(table, &row, origin, record.time));
-                }
-            }
-            if let Some(watermark) = self.detect.watermark(table) {
-                self.reached.insert(partition.topic.clone(), watermark);
-            }
-        }
-    }
-
-    /// Where to go on reading a source, and whether its first line is wanted before.
-    #[must_use]
-    pub fn source_position(&self, index: SourceIndex) -> Option<FilePosition> {
-        self.sources.get(index).map(|source| source.position)
-    }
-
     /// Whether more lines can be taken: the disk keeps up and the outbox has room.
     #[must_use]
     pub fn wants_lines(&self) -> bool {
         self.in_flight.len() < IN_FLIGHT_LIMIT && self.outbox.unacked_bytes() < self.outbox_limit
-    }
-
-    /// Takes the first line of a source's file again, after a restart that goes on behind it.
-    pub fn on_first_line(&mut self, index: SourceIndex, line: &Line) {
-        if let Some(source) = self.sources.get_mut(index)
-            && source.decoder.wants_first_line()
-        {
-            // What is wrong with it was said when it was read first.
-            drop(source.decoder.on_first_line(line));
-        }
-    }
-
-    /// Takes lines of a source, up to `position` of its file.
-    pub fn on_lines(
-        &mut self,
-        now: Now,
-        index: SourceIndex,
-        lines: &[Line],
-        position: FilePosition,
-    ) {
-        let mut spans = Vec::new();
-        for line in lines {
-            if !self.is_header(index, line) {
-                self.on_line(now, index, line, &mut spans);
-            }
-        }
-        let Some(source) = self.sources.get_mut(index) else { return };
-        source.position = position;
-        let watermark = self.detect.watermark(source.decoder.table());
-        let reached = watermark.map(|watermark| (source.decoder.topic().clone(), watermark));
-        if let Some(composed) = self.outbox.finish(&source.path, position, &mut self.random) {
-            let ends = composed.commit.entries.iter();
-            let ends = ends.map(|(at, entry)| (at.clone(), entry.end())).collect();
-            self.in_flight.push_back(InFlight { ticket: composed.ticket, ends, reached, spans });
-            self.outputs.push_back(Output::Commit(composed));
-        }
-    }
-
-    /// Takes the beginning of a line whose rest is gone; it goes with the next lines' commit.
-    pub fn on_cut_line(&mut self, now: Now, index: SourceIndex, line: &Line) {
-        let Some(source) = self.sources.get(index) else { return };
-        let why = "the file was truncated before the line had its end";
-        let dead = source.decoder.dead(line, why, now.wall);
-        self.outbox.push(source.decoder.dead_topic(), dead);
-    }
-
-    /// Whether a line only names columns, or tried to.
-    fn is_header(&mut self, index: SourceIndex, line: &Line) -> bool {
-        let source = self.sources.get_mut(index);
-        let Some(source) = source.filter(|source| source.decoder.wants_first_line()) else {
-            return false;
-        };
-        match source.decoder.on_first_line(line) {
-            Ok(FirstLine::Header) => true,
-            Ok(FirstLine::Data) => false,
-            Err(dead) => {
-                let topic = source.decoder.dead_topic().clone();
-                self.outbox.push(&topic, *dead);
-                true
-            }
-        }
-    }
-
-    fn on_line(&mut self, now: Now, index: SourceIndex, line: &Line, spans: &mut Vec<Span>) {
-        let Some(source) = self.sources.get(index) else { return };
-        let decoder = &source.decoder;
-        let decoded = match decoder.decode(line, now.wall, &mut self.random) {
-            Ok(decoded) => decoded,
-            Err(dead) => {
-                let topic = decoder.dead_topic().clone();
-                self.outbox.push(&topic, *dead);
-                return;
-            }
-        };
-        let (table, topic) = (decoder.table(), decoder.topic().clone());
-        let evidence = self.outbox.next_offset(&topic);
-        let trace = decoded.record.trace_parent();
-        let origin = Origin { evidence, captured_at: now.wall, trace };
-        let detected = self.detect.on_row(table, &decoded.row, origin, now.wall);
-        if let Some(trace) = trace.filter(|trace| trace.is_sampled()) {
-            let span_id = trace.span_id();
-            spans.push(self.span("agent.capture", trace, span_id, now));
-        }
-        self.outbox.push(&topic, decoded.record);
-        for detected in detected {
-            self.on_detected(now, detected, spans);
-        }
-    }
-
-    fn on_detected(&mut self, now: Now, detected: Detected, spans: &mut Vec<Span>) {
-        match detected {
-            Detected::Alert(topic, record) => {
-                self.trace_alert(now, &record, spans);
-                self.outbox.push(&topic, record);
-            }
-            // The record itself is in its topic; the rule's own count says what it left out.
-            Detected::Late(table) => tracing::debug!(?table, "a window was over for a row"),
-        }
-    }
-
-    fn trace_alert(&mut self, now: Now, record: &Record, spans: &mut Vec<Span>) {
-        if let Some(trace) = record.trace_parent().filter(|trace| trace.is_sampled()) {
-            let span_id = self.random.next_u64();
-            spans.push(self.span("agent.detect", trace, span_id, now));
-        }
-    }
-
-    fn span(
-        &self,
-        name: &'static str,
-        trace: headland_event::TraceParent,
-        span_id: u64,
-        now: Now,
-    ) -> Span {
-        let attributes = vec![("headland.node", self.identity.to_string())];
-        Span { trace, span_id, name, start: now.wall, end: now.wall, attributes }
     }
 
     /// A commit is durable.
@@ -351,7 +215,11 @@ impl Node {
     pub fn on_disconnected(&mut self, now: Now) {
         self.uplink = None;
         self.promised.clear();
-        self.dialer.on_lost(now.monotonic);
+        if std::mem::take(&mut self.is_superseded) {
+            self.dialer.on_superseded(now.monotonic);
+        } else {
+            self.dialer.on_lost(now.monotonic);
+        }
     }
 
     /// A frame arrived.
@@ -458,7 +326,12 @@ impl Node {
                 }
                 LinkOutput::Deliver { .. } | LinkOutput::Promised(_) | LinkOutput::Ended { .. } => {
                 }
-                LinkOutput::Close(reason) => self.outputs.push_back(Output::Close(reason)),
+                LinkOutput::Close(reason) => {
+                    if uplink::is_superseded(&reason) {
+                        self.is_superseded = true;
+                    }
+                    self.outputs.push_back(Output::Close(reason));
+                }
             }
         }
     }

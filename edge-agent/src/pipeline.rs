@@ -53,7 +53,7 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
     let (links_tx, links) = mpsc::channel(INPUTS_AT_ONCE);
     let (queries_tx, queries) = mpsc::channel(8);
     let api = api::serve(&config.value.api.socket, queries_tx, Metrics::new(), &token)?;
-    let mut stages = Stages { node, clock, reader, writer, sender: None, traces };
+    let mut stages = Stages { node, clock, reader, writer, sender: None, closing: None, traces };
     let mut inputs = Inputs { lines, reports, links, queries };
     tracing::info!(agent = %config.value.name, region = %config.value.region, "ready");
     let result = loop {
@@ -67,7 +67,11 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
             }
         }
         tokio::select! {
-            () = token.cancelled() => break Ok(()),
+            () = token.cancelled() => {
+                let kept = stages.node.status().unacknowledged_records;
+                tracing::info!(kept, "stopping: writing what was read; the hub gets what is kept later");
+                break Ok(());
+            }
             result = inputs.next(&mut stages) => if let Err(error) = result { break Err(error) },
         }
     };
@@ -115,7 +119,10 @@ impl Inputs {
             }
         };
         tokio::select! {
-            Some(report) = self.reports.recv() => stages.on_report(report)?,
+            report = self.reports.recv() => {
+                // Only the journal's thread sends: without it nothing would ever be durable.
+                stages.on_report(report.ok_or(RunError::JournalGone)?)?;
+            }
             Some(input) = self.links.recv() => {
                 stages.on_link(input);
                 for _ in 1..INPUTS_AT_ONCE {
@@ -133,3 +140,6 @@ impl Inputs {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

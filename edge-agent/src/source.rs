@@ -1,7 +1,7 @@
 //! Follows files as they grow.
 //!
 //! A line is read once it is complete, or its file has a successor. Truncated and rotated files are
-//! recognised by their inode and by the bytes around the position ([`Generation`]), also over a
+//! recognised by their inode and by the bytes around the position (`Generation`), also over a
 //! restart. Two things nobody can see: a file that was truncated and has grown since the last
 //! look, unless other bytes stand where it was read last, and then what it held in between; and a
 //! file that came and went between two looks.

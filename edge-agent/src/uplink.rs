@@ -1,10 +1,11 @@
-//! The link to the hub: which channel is which partition, and when to dial again.
+//! The link to the hub: which channel is which partition, and why it ended.
 
 use std::collections::BTreeMap;
 
 use headland_event::{ChannelId, EventTime, Lane, Offset, RegionId, TopicName, TopicPartition};
+use headland_replication::frame::Goodbye;
 use headland_replication::frame::{ChannelEnd, ChannelPromise};
-use headland_replication::{Link, Offer};
+use headland_replication::{CloseReason, Link, Offer};
 
 use crate::outbox::partition_of;
 
@@ -87,5 +88,36 @@ impl Uplink {
 
     fn channel(&self, partition: &TopicPartition) -> Option<ChannelId> {
         self.channels.iter().find(|(_, known)| *known == partition).map(|(channel, _)| *channel)
+    }
+}
+
+/// Why the link ended, for whoever runs the agent.
+#[must_use]
+pub fn why(reason: &CloseReason) -> String {
+    if is_superseded(reason) {
+        return "another agent with this certificate is connected; the next attempt waits, longer \
+                each time"
+            .to_owned();
+    }
+    reason.to_string()
+}
+
+/// Whether the hub ended the link for a newer one of the same identity.
+#[must_use]
+pub const fn is_superseded(reason: &CloseReason) -> bool {
+    matches!(reason, CloseReason::Peer(Goodbye::Superseded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_is_put_off_says_that_another_has_its_certificate() {
+        let superseded = CloseReason::Peer(Goodbye::Superseded);
+        let stopping = CloseReason::Peer(Goodbye::ShuttingDown);
+
+        assert!(why(&superseded).starts_with("another agent with this certificate is connected"));
+        assert_eq!(why(&stopping), stopping.to_string());
     }
 }

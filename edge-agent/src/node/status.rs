@@ -34,6 +34,10 @@ pub struct Status {
     pub unacknowledged_records: u64,
     /// Of these, records that were sent.
     pub in_flight_records: u64,
+    /// Dead letters written since the start.
+    pub dead_letters: u64,
+    /// Records since the start whose event time was too far ahead of the agent's clock.
+    pub future_records: u64,
     /// What the agent reads.
     pub sources: Vec<SourceStatus>,
     /// Event time by topic, milliseconds.
@@ -57,7 +61,7 @@ impl Node {
             lines: source.position.lines,
         });
         let watermarks = self.sources.iter().filter_map(|source| {
-            let watermark = self.detect.watermark(source.decoder.table())?;
+            let watermark = self.detect.watermark(source.decoder.tables())?;
             Some((source.decoder.topic().clone(), watermark))
         });
         Status {
@@ -65,6 +69,8 @@ impl Node {
             connected: uplink.is_some(),
             unacknowledged_records: self.outbox.unacked_records(),
             in_flight_records: uplink.map_or(0, crate::uplink::Uplink::in_flight_records),
+            dead_letters: self.outbox.dead_letters(),
+            future_records: self.future_records,
             sources: sources.collect(),
             watermarks: watermarks.collect(),
         }

@@ -1,10 +1,12 @@
 //! An agent over a log in memory, without a hub.
 
-use headland_event::{Alert, ByteCount, HubName, RegionId};
+use headland_event::{Alert, HubName, Record, RegionId};
 use headland_platform::config::Loaded;
 use headland_storage::{LogStore, MemoryDisk, MemoryStore, OpenOptions};
 
 use super::*;
+use crate::decode::Line;
+use crate::outbox::FilePosition;
 
 const RULES: &str = "
 CREATE TABLE air (station STRING, `time` TIMESTAMP(3), pm25 DOUBLE,
@@ -39,8 +41,48 @@ socket = "eu-1.sock"
 bytes_limit = "1KiB"
 "#;
 
+/// What an agent of a test is made of.
+#[derive(Debug, Clone)]
+struct Setup {
+    config: String,
+    rules: String,
+}
+
+impl Setup {
+    fn new() -> Self {
+        Self { config: CONFIG.to_owned(), rules: RULES.to_owned() }
+    }
+
+    /// A second file, `/in/other.csv`.
+    fn with_source(mut self, table: &str) -> Self {
+        self.config += &format!("[[source]]\ntable = \"{table}\"\npath = \"/in/other.csv\"\n");
+        self
+    }
+
+    fn with_rules(mut self, more: &str) -> Self {
+        self.rules += more;
+        self
+    }
+
+    fn node(&self, store: &MemoryStore) -> Result<Node, StartError> {
+        let config: Loaded<AgentConfig> =
+            headland_platform::config::parse("agent.toml".as_ref(), self.config.clone()).unwrap();
+        let program = Program::compile("rules.sql", &self.rules).unwrap();
+        let reader = store.reader();
+        Node::new(&config.value, hub(), program, store.incarnation(), (&reader, store), 3)
+    }
+}
+
+fn hub() -> Identity {
+    Identity::Hub { region: RegionId::new("eu").unwrap(), name: HubName::new("hub-1").unwrap() }
+}
+
+/// 2020-01-01: what tests feed is past, unless it is meant not to be.
+const NOW: EventTime = EventTime::from_millis(1_577_836_800_000);
+
 /// An agent, its disk, and what it has made durable.
 struct Bench {
+    setup: Setup,
     disk: MemoryDisk,
     store: MemoryStore,
     node: Node,
@@ -49,33 +91,28 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self::on(MemoryDisk::new(1))
+        Self::of(Setup::new())
     }
 
-    fn on(disk: MemoryDisk) -> Self {
+    fn of(setup: Setup) -> Self {
+        Self::on(MemoryDisk::new(1), setup)
+    }
+
+    fn on(disk: MemoryDisk, setup: Setup) -> Self {
         let store = MemoryStore::open(&disk, OpenOptions::new(7)).unwrap();
-        let config: Loaded<AgentConfig> =
-            headland_platform::config::parse("agent.toml".as_ref(), CONFIG.to_owned()).unwrap();
-        let program = Program::compile("rules.sql", RULES).unwrap();
-        let hub = Identity::Hub {
-            region: RegionId::new("eu").unwrap(),
-            name: HubName::new("hub-1").unwrap(),
-        };
-        let reader = store.reader();
-        let log = (&reader, &store);
-        let mut node = Node::new(&config.value, hub, program, store.incarnation(), log, 3).unwrap();
-        for commit in
-            reader.replay(headland_event::CommitNumber::new(1), ByteCount::mebibytes(64)).unwrap()
-        {
+        let mut node = setup.node(&store).unwrap();
+        let first = headland_event::CommitNumber::new(1);
+        for commit in store.reader().replay(first, ByteCount::mebibytes(64)).unwrap() {
             node.on_replayed(&commit);
         }
-        Self { disk, store, node, now: Now::default() }
+        let now = Now { wall: NOW, ..Now::default() };
+        Self { setup, disk, store, node, now }
     }
 
     fn restarted(self) -> Self {
-        let Self { disk, store, node, .. } = self;
+        let Self { setup, disk, store, node, .. } = self;
         drop((store, node));
-        Self::on(disk)
+        Self::on(disk, setup)
     }
 
     fn header(&mut self) {
@@ -84,10 +121,14 @@ impl Bench {
 
     /// Feeds lines and makes everything durable that they bring.
     fn feed(&mut self, lines: &[(&str, u64)]) {
+        self.feed_to(0, lines);
+    }
+
+    fn feed_to(&mut self, index: SourceIndex, lines: &[(&str, u64)]) {
         let lines: Vec<Line> = lines.iter().map(|(text, number)| line(text, *number)).collect();
         let last = lines.last().unwrap().number;
         let position = FilePosition { bytes: last * 10, lines: last, generation: None };
-        self.node.on_lines(self.now, 0, &lines, position);
+        self.node.on_lines(self.now, index, &lines, position);
         while let Some(output) = self.node.poll_output() {
             if let Output::Commit(composed) = output {
                 let appended = self.store.append(&[composed.commit]).unwrap();
@@ -225,4 +266,240 @@ fn lines_wait_while_commits_are_on_their_way() {
     }
 
     assert!(!bench.node.wants_lines());
+}
+
+#[test]
+fn files_of_one_table_keep_their_own_columns_over_a_restart() {
+    let mut bench = Bench::of(Setup::new().with_source("air"));
+    bench.header();
+    bench.feed(&MORNING);
+    bench.feed_to(1, &[("pm25,station,time", 1), ("150,Gucheng,2013-03-01 00:00:00", 2)]);
+
+    let mut bench = bench.restarted();
+    bench.feed(&[("Dongsi,2013-03-01 02:00:00,150", 4)]);
+    bench.feed_to(1, &[("10,Gucheng,2013-03-01 04:00:00", 3)]);
+
+    assert!(!bench.node.wants_first_line(0) && !bench.node.wants_first_line(1));
+    let mut told: Vec<_> = bench.alerts().into_iter().map(|alert| alert.key).collect();
+    told.sort();
+    assert_eq!(told, ["Dongsi", "Gucheng"]);
+    assert_eq!(bench.records("air.readings.dead"), []);
+    let last = bench.records("air.readings").pop().unwrap();
+    assert_eq!(last.header("hl-columns"), Some(&b"pm25,station,time"[..]));
+}
+
+#[test]
+fn a_new_file_at_the_path_brings_its_own_header_or_keeps_the_one_before() {
+    let mut bench = Bench::new();
+    bench.feed(&[("time,station,pm25", 1), ("2013-03-01 00:00:00,Dongsi,150", 2)]);
+
+    bench.feed(&[("2013-03-01 01:00:00,Dongsi,150", 1)]);
+    bench.feed(&[("pm25,time,station", 1), ("10,2013-03-01 04:00:00,Dongsi", 2)]);
+
+    let keys: Vec<_> = bench.records("air.readings").into_iter().map(|r| r.key.unwrap()).collect();
+    assert_eq!(keys, ["Dongsi"; 3]);
+    assert_eq!(bench.alerts().len(), 1);
+}
+
+#[test]
+fn lines_behind_a_header_that_does_not_fit_are_dead_letters_until_one_fits() {
+    let mut bench = Bench::new();
+
+    bench.feed(&[("station,time,pm52", 1), MORNING[0], ("station,time,pm25", 3), MORNING[1]]);
+
+    assert_eq!(bench.records("air.readings.dead").len(), 2);
+    assert_eq!(bench.records("air.readings").len(), 1);
+    assert_eq!(bench.node.status().dead_letters, 2);
+}
+
+const TWIN: &str = "
+CREATE TABLE twin (station STRING, `time` TIMESTAMP(3), pm25 DOUBLE,
+  WATERMARK FOR `time` AS `time` - INTERVAL '2' HOUR)
+  WITH ('topic' = 'air.readings', 'format' = 'csv', 'key' = 'station');
+CREATE TABLE spike (station STRING, pm25 DOUBLE) WITH ('topic' = 'alerts', 'alert.key' = 'station');
+INSERT INTO spike SELECT station, pm25 FROM twin WHERE pm25 > 140;
+";
+
+#[test]
+fn equal_tables_on_a_topic_see_every_record_and_the_later_watermark_is_promised() {
+    let mut bench = Bench::of(Setup::new().with_rules(TWIN));
+    bench.header();
+
+    bench.feed(&MORNING);
+    bench.feed(&[LATER]);
+    let before = bench.node.status();
+    let after = bench.restarted().node.status();
+
+    let topic = TopicName::new("air.readings").unwrap();
+    // 02:00, two hours behind the last line.
+    let expected = EventTime::from_millis(1_362_103_200_000);
+    assert_eq!(before.watermarks.get(&topic), Some(&expected));
+    assert_eq!(after.watermarks.get(&topic), Some(&expected));
+}
+
+#[test]
+fn a_rule_sees_the_records_of_an_equal_table() {
+    let mut bench = Bench::of(Setup::new().with_rules(TWIN));
+    bench.header();
+
+    bench.feed(&MORNING);
+
+    let [alert] = <[Alert; 1]>::try_from(bench.alerts()).unwrap();
+    assert_eq!((alert.rule.as_str(), alert.key.as_str()), ("spike", "Dongsi"));
+}
+
+#[test]
+fn another_table_on_the_topic_of_a_source_is_refused_at_its_declaration() {
+    let other = "CREATE TABLE other (sku STRING) WITH ('topic' = 'air.readings');";
+    let setup = Setup::new().with_rules(other);
+    let store = MemoryStore::open(&MemoryDisk::new(1), OpenOptions::new(7)).unwrap();
+
+    let error = setup.node(&store).unwrap_err();
+
+    let StartError::Source { source, .. } = error else { panic!("{error}") };
+    assert_eq!(
+        source.to_string(),
+        "rules.sql:10:14: topic \"air.readings\" is that of table air on line 2 already, and \
+         their columns differ; give table other a topic of its own"
+    );
+}
+
+/// A rule that says a station's name more often than an alert has room for.
+const LONG: &str = "
+CREATE TABLE long (a STRING, b STRING, c STRING) WITH ('topic' = 'alerts', 'alert.key' = 'a');
+INSERT INTO long SELECT station, station, station FROM air WHERE pm25 = 7;
+";
+
+#[test]
+fn an_alert_beyond_the_limit_becomes_a_dead_letter_and_takes_no_other_with_it() {
+    let mut bench = Bench::of(Setup::new().with_rules(LONG));
+    bench.header();
+    let lines = [300 << 10, 200 << 10]
+        .map(|length| format!("{},2013-03-01 00:00:00,7", "s".repeat(length)));
+
+    bench.feed(&[(&lines[0], 2), (&lines[1], 3)]);
+
+    let [dead] = <[Record; 1]>::try_from(bench.records("alerts.dead")).unwrap();
+    let reason = String::from_utf8_lossy(dead.header("hl-reason").unwrap()).into_owned();
+    assert!(reason.ends_with("bytes for alerts, the limit is 1048576"), "{reason}");
+    assert_eq!(dead.value.as_ref().map(Bytes::len), Some(4 << 10));
+    assert_eq!(dead.header("hl-sha256").map(<[u8]>::len), Some(64));
+    assert_eq!(bench.records("alerts").len(), 1);
+    assert_eq!(bench.records("air.readings").len(), 2);
+    assert_eq!(bench.node.status().dead_letters, 1);
+}
+
+#[test]
+fn a_record_beyond_the_limit_becomes_a_dead_letter_and_no_row() {
+    let rules = "CREATE TABLE wide (k STRING, v DOUBLE) WITH ('topic' = 'wide', 'format' = 'csv', \
+                 'key' = 'k');";
+    let mut bench = Bench::of(Setup::new().with_rules(rules).with_source("wide"));
+    let padding = "x".repeat(100 << 10);
+    let header = format!("k,v,{padding}");
+    // Key, line and header fit one by one, and not together.
+    let key = "k".repeat(500 << 10);
+    let line = format!("{key},1,");
+
+    bench.feed_to(1, &[(&header, 1), (&line, 2), ("a,1,", 3)]);
+
+    let [dead] = <[Record; 1]>::try_from(bench.records("wide.dead")).unwrap();
+    let reason = String::from_utf8_lossy(dead.header("hl-reason").unwrap()).into_owned();
+    assert!(reason.contains("/in/other.csv:2: a record of 11"), "{reason}");
+    assert_eq!(bench.records("wide").len(), 1);
+}
+
+/// Milliseconds of `NOW` plus so many, as a line of air.
+fn ahead(millis: i64, pm25: u32) -> String {
+    let seconds = millis.div_euclid(1_000);
+    let (minutes, seconds) = (seconds / 60, seconds % 60);
+    let millis = millis.rem_euclid(1_000);
+    format!("Dongsi,2020-01-01 00:{minutes:02}:{seconds:02}.{millis:03},{pm25}")
+}
+
+#[test]
+fn a_row_beyond_a_minute_ahead_moves_no_window_and_one_at_the_minute_does() {
+    let hour = std::time::Duration::from_secs(3_600);
+    for (millis, mark, watermark) in
+        [(60_000, None, Some(NOW.plus(hour / 60).minus(hour))), (60_001, Some("future"), None)]
+    {
+        let mut bench = Bench::new();
+        bench.header();
+
+        bench.feed(&[(&ahead(millis, 150), 2)]);
+        let status = bench.node.status();
+        let [record] = <[Record; 1]>::try_from(bench.records("air.readings")).unwrap();
+        let again = bench.restarted().node.status();
+
+        let topic = TopicName::new("air.readings").unwrap();
+        assert_eq!(record.header("hl-time"), mark.map(str::as_bytes));
+        assert_eq!(record.time, NOW.plus(std::time::Duration::from_millis(millis.unsigned_abs())));
+        assert_eq!(status.watermarks.get(&topic).copied(), watermark);
+        assert_eq!(again.watermarks.get(&topic).copied(), watermark);
+        assert_eq!(status.future_records, u64::from(mark.is_some()));
+    }
+}
+
+#[test]
+fn a_future_row_does_not_close_the_windows_of_others() {
+    let mut bench = Bench::new();
+    bench.header();
+    bench.feed(&MORNING);
+
+    bench.feed(&[("Dongsi,2030-01-01 00:00:00,150", 4)]);
+    let early = bench.alerts().len();
+    bench.feed(&[("Dongsi,2013-03-01 02:00:00,90", 5), ("Dongsi,2013-03-01 04:00:00,10", 6)]);
+
+    let [alert] = <[Alert; 1]>::try_from(bench.alerts()).unwrap();
+    assert_eq!(early, 0);
+    assert_eq!(alert.values.get("pm25").map(String::as_str), Some("120.0"));
+}
+
+#[test]
+fn a_log_of_another_agent_is_refused_with_both_names() {
+    let mut bench = Bench::new();
+    bench.header();
+    let mut other = bench.setup.clone();
+    other.config = other.config.replace("name = \"eu-1\"", "name = \"eu-2\"");
+
+    let same = bench.setup.node(&bench.store).map(drop);
+    let error = other.node(&bench.store).unwrap_err();
+
+    assert!(same.is_ok());
+    assert_eq!(
+        error.to_string(),
+        "the log is of region/eu/agent/eu-1, the configuration is of region/eu/agent/eu-2; give \
+         it a data_dir of its own"
+    );
+}
+
+#[test]
+fn an_agent_that_another_one_replaced_waits_longer_each_time() {
+    use headland_replication::frame::{Frame, Goodbye, Hello};
+
+    let mut bench = Bench::new();
+    let hello = Frame::Hello(Hello {
+        identity: hub(),
+        incarnation: Incarnation::new(1, 1),
+        window: ByteCount::mebibytes(1),
+    });
+    let goodbye = Frame::Goodbye(Goodbye::Superseded);
+    let mut waits = Vec::new();
+
+    for _ in 0..8 {
+        bench.node.on_connected(bench.now);
+        for frame in [&hello, &goodbye] {
+            let frame = frame.encode().unwrap();
+            bench.node.on_frame(bench.now, Lane::Control, frame);
+        }
+        bench.node.on_disconnected(bench.now);
+        let due = bench.node.poll_timeout().unwrap();
+        waits.push(due.since(bench.now.monotonic).as_millis());
+        bench.now.monotonic = due;
+        bench.node.on_timeout(bench.now);
+    }
+
+    let full = [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000];
+    for (wait, full) in waits.iter().zip(full) {
+        assert!((full / 2..=full).contains(wait), "{wait} ms of {full} ms");
+    }
 }

@@ -10,6 +10,7 @@ use super::start::RunError;
 use crate::connection::{self, LinkInput};
 use crate::node::{Node, Output, SourceIndex};
 use crate::source::{Chunk, FollowError};
+use crate::uplink;
 
 /// The node and what it works on.
 pub(super) struct Stages {
@@ -18,6 +19,8 @@ pub(super) struct Stages {
     pub(super) reader: JournalReader<DiskFile>,
     pub(super) writer: CommitWriter<DiskStore>,
     pub(super) sender: Option<LaneSender>,
+    /// Why the link is being closed, until it is.
+    pub(super) closing: Option<String>,
     pub(super) traces: Option<TraceSink>,
 }
 
@@ -43,7 +46,7 @@ impl Stages {
                 }
             }
             Output::Close(reason) => {
-                tracing::info!(%reason, "closing the link");
+                self.closing = Some(uplink::why(&reason));
                 // Without its sender the driver writes what is queued and ends.
                 self.sender = None;
             }
@@ -86,6 +89,11 @@ impl Stages {
                 self.node.on_written(now, lane, bytes);
             }
             LinkInput::Lost(why) => {
+                // What the hub said says more than how the transport ended.
+                let why = match self.closing.take() {
+                    Some(said) => format!("{said} ({why})"),
+                    None => why,
+                };
                 tracing::warn!(%why, "no link to the hub; what is detected is kept");
                 self.sender = None;
                 self.node.on_disconnected(now);

@@ -20,7 +20,6 @@ use crate::config::AgentConfig;
 use crate::connection::HubAddress;
 use crate::decode::SourceDecoder;
 use crate::node::{Node, StartError};
-use crate::outbox::FilePosition;
 use crate::source::{self, FollowError, Follower};
 
 /// Bytes of the journal replayed at once.
@@ -85,6 +84,9 @@ pub enum RunError {
     /// The log failed for good; nothing that was acknowledged is lost.
     #[error("the log failed")]
     Journal(#[source] Box<AppendError>),
+    /// The journal's thread ended: nothing would become durable any more.
+    #[error("the journal's thread is gone")]
+    JournalGone,
     /// The log could not be closed; the next start replays its end.
     #[error("the log could not be closed")]
     Close(#[source] Box<CloseError>),
@@ -187,7 +189,7 @@ fn followers(agent: &AgentConfig, node: &mut Node) -> Result<Vec<Follower>, RunE
     let mut followers = Vec::new();
     for (index, source) in agent.sources.iter().enumerate() {
         let position = node.source_position(index).unwrap_or_default();
-        if position != FilePosition::default()
+        if node.wants_first_line(index)
             && let Some(line) = source::first_line(&source.path.resolved)?
         {
             node.on_first_line(index, &line);

@@ -7,7 +7,7 @@ use headland_platform::task::{self, Task, Token};
 use headland_platform::telemetry::with_causes;
 use headland_platform::tls::{SpiffeId, peer_id};
 use headland_replication::quic::{
-    CloseCode, ConnectError, Connection, Endpoint, LaneEvent, LaneSender, Lanes,
+    CloseCode, ConnectError, Connection, DriverError, Endpoint, LaneEvent, LaneSender, Lanes, Lost,
 };
 use tokio::sync::mpsc::Sender;
 
@@ -19,7 +19,22 @@ pub(crate) enum LinkInput {
     /// Something happened on a lane.
     Event(LaneEvent),
     /// The connection could not be made, or is over.
-    Lost(String),
+    Lost(Ending),
+}
+
+/// How a connection, or the attempt to make one, ended.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// For whoever runs the agent.
+    pub(crate) why: String,
+    /// What the hub told the transport, if it closed the connection.
+    pub(crate) code: Option<CloseCode>,
+}
+
+impl From<String> for Ending {
+    fn from(why: String) -> Self {
+        Self { why, code: None }
+    }
 }
 
 /// Where the hub is and who it must be.
@@ -43,10 +58,10 @@ pub(crate) fn dial(
         let lost = match connect(&endpoint, &hub).await {
             Ok(connection) => {
                 let address = connection.remote_address();
-                let why = run(connection, &inputs, &drivers).await;
-                format!("{address}: {why}")
+                let Ending { why, code } = run(connection, &inputs, &drivers).await;
+                Ending { why: format!("{address}: {why}"), code }
             }
-            Err(error) => error,
+            Err(error) => Ending::from(error),
         };
         // A receiver that is gone means that the agent is stopping.
         drop(inputs.send(LinkInput::Lost(lost)).await);
@@ -68,15 +83,16 @@ async fn connect(endpoint: &Endpoint, hub: &HubAddress) -> Result<Connection, St
         return Ok(connection);
     }
     let found = found.map_or_else(|| "nobody".to_owned(), |id| id.to_string());
-    connection.close(CloseCode::Identity, "not the hub that was expected");
-    Err(format!("{address} is {found}, expected {}", hub.id))
+    let why = format!("{address} is {found}, expected {}", hub.id);
+    connection.close(CloseCode::Identity, &why);
+    Err(why)
 }
 
-async fn run(connection: Connection, inputs: &Sender<LinkInput>, token: &Token) -> String {
+async fn run(connection: Connection, inputs: &Sender<LinkInput>, token: &Token) -> Ending {
     let Lanes { sender, mut events, driver } = connection.lanes();
     let moving = task::spawn("uplink lanes", token, driver.run());
     if inputs.send(LinkInput::Connected(sender)).await.is_err() {
-        return "the agent is stopping".to_owned();
+        return Ending::from("the agent is stopping".to_owned());
     }
     while let Some(event) = events.recv().await {
         if inputs.send(LinkInput::Event(event)).await.is_err() {
@@ -84,8 +100,15 @@ async fn run(connection: Connection, inputs: &Sender<LinkInput>, token: &Token) 
         }
     }
     match moving.join().await.flatten() {
-        Some(Err(error)) => with_causes(&error),
-        Some(Ok(())) | None => "closed".to_owned(),
+        Some(Err(error)) => {
+            let code = if let DriverError::Lost(Lost::ClosedByPeer { code, .. }) = &error {
+                Some(*code)
+            } else {
+                None
+            };
+            Ending { why: with_causes(&error), code }
+        }
+        Some(Ok(())) | None => Ending::from("closed".to_owned()),
     }
 }
 

@@ -34,7 +34,9 @@ pub fn letter(time: EventTime, bytes: &Bytes, reason: &str) -> Record {
     if is_whole {
         return record;
     }
-    record.with_header(LENGTH_HEADER, bytes.len().to_string()).with_header(HASH_HEADER, sha256(bytes))
+    record
+        .with_header(LENGTH_HEADER, bytes.len().to_string())
+        .with_header(HASH_HEADER, sha256(bytes))
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -222,6 +222,11 @@ impl Node {
         }
     }
 
+    /// The hub has put a newer connection of the same identity in this one's place.
+    pub const fn on_superseded(&mut self) {
+        self.is_superseded = true;
+    }
+
     /// A frame arrived.
     pub fn on_frame(&mut self, now: Now, lane: Lane, frame: Bytes) {
         if let Some(uplink) = &mut self.uplink {
@@ -328,7 +333,7 @@ impl Node {
                 }
                 LinkOutput::Close(reason) => {
                     if uplink::is_superseded(&reason) {
-                        self.is_superseded = true;
+                        self.on_superseded();
                     }
                     self.outputs.push_back(Output::Close(reason));
                 }

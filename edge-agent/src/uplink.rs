@@ -91,15 +91,14 @@ impl Uplink {
     }
 }
 
+/// Why the hub ended the link for a newer one, for whoever runs the agent.
+pub const SUPERSEDED: &str =
+    "another agent with this certificate is connected; the next attempt waits, longer each time";
+
 /// Why the link ended, for whoever runs the agent.
 #[must_use]
 pub fn why(reason: &CloseReason) -> String {
-    if is_superseded(reason) {
-        return "another agent with this certificate is connected; the next attempt waits, longer \
-                each time"
-            .to_owned();
-    }
-    reason.to_string()
+    if is_superseded(reason) { SUPERSEDED.to_owned() } else { reason.to_string() }
 }
 
 /// Whether the hub ended the link for a newer one of the same identity.
@@ -117,7 +116,7 @@ mod tests {
         let superseded = CloseReason::Peer(Goodbye::Superseded);
         let stopping = CloseReason::Peer(Goodbye::ShuttingDown);
 
-        assert!(why(&superseded).starts_with("another agent with this certificate is connected"));
+        assert_eq!(why(&superseded), SUPERSEDED);
         assert_eq!(why(&stopping), stopping.to_string());
     }
 }

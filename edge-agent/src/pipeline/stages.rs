@@ -3,14 +3,14 @@
 use headland_event::Now;
 use headland_platform::clock::Clock;
 use headland_platform::telemetry::{TraceSink, with_causes};
-use headland_replication::quic::{LaneEvent, LaneSender};
+use headland_replication::quic::{CloseCode, Farewell, LaneEvent, LaneSender};
 use headland_storage::{CommitWriter, DiskFile, DiskStore, JournalReader, LogReader, Report};
 
 use super::start::RunError;
-use crate::connection::{self, LinkInput};
+use crate::connection::{self, Ending, LinkInput};
 use crate::node::{Node, Output, SourceIndex};
 use crate::source::{Chunk, FollowError};
-use crate::uplink;
+use crate::uplink::{self, SUPERSEDED};
 
 /// The node and what it works on.
 pub(super) struct Stages {
@@ -47,8 +47,10 @@ impl Stages {
             }
             Output::Close(reason) => {
                 self.closing = Some(uplink::why(&reason));
-                // Without its sender the driver writes what is queued and ends.
-                self.sender = None;
+                // The driver writes what is queued, tells the hub's transport why, and ends.
+                if let Some(sender) = self.sender.take() {
+                    sender.close(Farewell::from(&reason));
+                }
             }
             Output::Trace(span) => {
                 if let Some(traces) = &self.traces {
@@ -88,11 +90,15 @@ impl Stages {
             LinkInput::Event(LaneEvent::Written { lane, bytes }) => {
                 self.node.on_written(now, lane, bytes);
             }
-            LinkInput::Lost(why) => {
-                // What the hub said says more than how the transport ended.
-                let why = match self.closing.take() {
-                    Some(said) => format!("{said} ({why})"),
-                    None => why,
+            LinkInput::Lost(Ending { why, code }) => {
+                if code == Some(CloseCode::Superseded) {
+                    self.node.on_superseded();
+                }
+                // What the hub's link said says more than how the transport ended.
+                let why = match (self.closing.take(), code) {
+                    (Some(said), _) => format!("{said} ({why})"),
+                    (None, Some(CloseCode::Superseded)) => format!("{SUPERSEDED} ({why})"),
+                    (None, _) => why,
                 };
                 tracing::warn!(%why, "no link to the hub; what is detected is kept");
                 self.sender = None;

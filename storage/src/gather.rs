@@ -5,6 +5,7 @@ use std::ops::Range;
 use headland_event::{ByteCount, Entry, Offset};
 
 use crate::group::byte_count;
+use crate::index::Before;
 
 /// Entries gathered up to a limit, without a hole between them.
 #[derive(Debug)]
@@ -59,6 +60,14 @@ impl Gathering {
         self.next = entry.end();
         self.entries.push(entry);
         Offered::On
+    }
+
+    /// Goes on at the first entry of a file, over offsets before it that were cleaned away.
+    pub(crate) fn cross(&mut self, before: Before, base: Offset) {
+        match before {
+            Before::Cleaned if self.next < base => self.skip_to(base),
+            Before::Cleaned | Before::Nothing | Before::Lost => {}
+        }
     }
 
     /// Goes on at `offset`, over offsets that were cleaned away.

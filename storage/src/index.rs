@@ -6,7 +6,7 @@
 //! Readers hold offsets and commit numbers, never positions.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use headland_event::{ByteCount, CommitNumber, EventTime, Offset, TopicPartition};
@@ -48,6 +48,17 @@ pub(crate) struct Source<F> {
     pub(crate) end: u64,
 }
 
+/// What lies between the entries of a partition in one file and in the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// No offsets.
+    Nothing,
+    /// Offsets that were cleaned away.
+    Cleaned,
+    /// Offsets that were lost, some of them at least.
+    Lost,
+}
+
 /// Entries of one partition in one block of a file.
 ///
 /// The entry at `place` is the first one. Others of the partition follow behind it in the same
@@ -57,6 +68,8 @@ pub(crate) struct Stretch<F> {
     pub(crate) source: Source<F>,
     /// Base offset of the first entry.
     pub(crate) base: Offset,
+    /// What lies before it, if it is the first of the partition in its file.
+    pub(crate) before: Before,
     pub(crate) place: EntryPlace,
     pub(crate) until: u64,
 }
@@ -85,7 +98,7 @@ pub(crate) struct Span {
 }
 
 /// What a file holds of a partition.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Share {
     /// First offset.
     pub(crate) base: Offset,
@@ -99,7 +112,7 @@ pub(crate) struct Share {
 }
 
 /// One file of the journal.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Segment<F> {
     pub(crate) source: Source<F>,
     pub(crate) number: u64,
@@ -196,7 +209,7 @@ impl<F: Clone> Segment<F> {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Partition {
     name: TopicPartition,
     end: Offset,
@@ -212,11 +225,13 @@ pub(crate) struct Planned<F, P> {
     pub(crate) base: CommitNumber,
     /// Number of its last commit so far.
     pub(crate) last: CommitNumber,
+    /// Base offset of its first entry of the partition, and what lies before that.
+    pub(crate) first: Option<(Offset, Before)>,
     pub(crate) points: Points<P>,
 }
 
 /// The index of a journal.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Index<F> {
     ids: BTreeMap<TopicPartition, PartitionId>,
     partitions: Vec<Partition>,
@@ -310,6 +325,12 @@ impl<F: Clone> Index<F> {
     /// The newest file.
     pub(crate) fn last_file(&self) -> Option<&F> {
         self.open.as_ref().map(|segment| &segment.source.file)
+    }
+
+    /// Name of the newest file if it holds no commit: a chain written later does not name it.
+    pub(crate) fn void_file(&self) -> Option<Arc<str>> {
+        let open = self.open.as_ref().filter(|open| !open.has_commits());
+        open.map(|open| Arc::clone(&open.source.name))
     }
 
     /// Takes in a closed file that stands behind the others.
@@ -423,6 +444,49 @@ impl<F: Clone> Index<F> {
         Chain { files, holes }
     }
 
+    /// Puts a file in the place of closed ones that follow each other, from the first to the last
+    /// of the keys, or drops them; returns those that were there.
+    ///
+    /// # Panics
+    /// When there is no such file, or the new one holds what they do not: a reader would be shown
+    /// something else than what was committed.
+    pub(crate) fn replace(
+        &mut self,
+        keys: RangeInclusive<CommitNumber>,
+        cold: Option<Segment<F>>,
+    ) -> Vec<Arc<Segment<F>>> {
+        let replaced: Vec<_> =
+            self.closed.range(keys.clone()).map(|(_, s)| Arc::clone(s)).collect();
+        let bounds = (replaced.first().map(|s| s.base), replaced.last().map(|s| s.base));
+        assert!(bounds == (Some(*keys.start()), Some(*keys.end())), "closed files are replaced");
+        if let Some(cold) = &cold {
+            assert!(Some(cold.base) == bounds.0, "a cold file is called as the first it replaces");
+            assert!(replaced.iter().any(|s| cold.last <= s.last), "its commits are theirs");
+            for (id, share) in &cold.shares {
+                let held = || replaced.iter().filter_map(|s| s.shares.get(id));
+                assert!(held().any(|held| held.base <= share.base), "its offsets are theirs");
+                assert!(held().any(|held| share.end <= held.end), "its offsets are theirs");
+            }
+        }
+        for segment in &replaced {
+            self.closed.remove(&segment.base);
+            for (id, share) in &segment.shares {
+                if let Some(partition) = self.partitions.get_mut(id.as_index()) {
+                    partition.files.remove(&share.base);
+                }
+            }
+        }
+        if let Some(cold) = cold {
+            for (id, share) in &cold.shares {
+                if let Some(partition) = self.partitions.get_mut(id.as_index()) {
+                    partition.files.insert(share.base, cold.base);
+                }
+            }
+            self.closed.insert(cold.base, Arc::new(cold));
+        }
+        replaced
+    }
+
     /// The closed files, in the order of their commits.
     pub(crate) fn closed(&self) -> impl Iterator<Item = &Arc<Segment<F>>> {
         self.closed.values()
@@ -468,12 +532,33 @@ impl<F: Clone> Index<F> {
                 }
             };
             let (source, base, last) = (segment.source.clone(), segment.base, segment.last);
-            plan.push(Planned { source, base, last, points });
+            let first = Some((share.base, self.before(id, share.base)));
+            plan.push(Planned { source, base, last, first, points });
             if points_left == 0 {
                 break;
             }
         }
         plan
+    }
+
+    /// What lies between the first entry of a partition in a file, and those in files before.
+    fn before(&self, id: PartitionId, base: Offset) -> Before {
+        let Some(partition) = self.partitions.get(id.as_index()) else { return Before::Nothing };
+        let held = partition.files.range(..base).next_back();
+        let share = held.and_then(|(_, key)| self.segment(*key)?.shares.get(&id));
+        let end = share.map_or(Offset::new(0), |share| share.end);
+        if end == base {
+            return Before::Nothing;
+        }
+        self.absence(&partition.name, end, base)
+    }
+
+    fn absence(&self, partition: &TopicPartition, from: Offset, until: Offset) -> Before {
+        let is_lost = self
+            .lost
+            .iter()
+            .any(|hole| hole.partition == *partition && hole.from < until && from < hole.until);
+        if is_lost { Before::Lost } else { Before::Cleaned }
     }
 
     /// The files that hold entries of a partition, the first one where what is sought is.
@@ -515,7 +600,7 @@ impl<F: Clone> Index<F> {
             }
         };
         let (source, base, last) = (segment.source.clone(), segment.base, segment.last);
-        Some(Planned { source, base, last, points })
+        Some(Planned { source, base, last, first: None, points })
     }
 
     /// What a file holds, as its directory says it.

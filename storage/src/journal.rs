@@ -28,6 +28,9 @@ use crate::reserve::Reserve;
 use crate::scan::PlacedCommit;
 use crate::summary::Directory;
 
+/// Puts cold files in the place of closed ones.
+mod install;
+
 /// What the journal needs to know to start.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JournalOptions {
@@ -167,19 +170,41 @@ impl<M: Medium> Journal<M> {
     /// Writes the encoded group, in a new file if need be, and shows it to the readers.
     fn make_durable(&mut self, priority: Priority, commits: &[Commit]) -> Result<(), AppendError> {
         let size = self.group.size();
-        let is_room = self.current.as_ref().is_some_and(|current| current.fits(size));
-        if !is_room || size.get() == 0 {
-            self.begin_file(priority, size).map_err(|error| refused(error, size))?;
+        if self.current.as_ref().is_some_and(|current| current.fits(size)) {
+            return self.write_and_publish(commits);
         }
-        let first = self.last().after(1);
-        match self.write(first) {
+        let chain = self.shared.read().chain();
+        self.make_durable_in_new_file(priority, chain, commits)
+    }
+
+    /// Begins a file with a chain, and makes the group durable with it.
+    fn make_durable_in_new_file(
+        &mut self,
+        priority: Priority,
+        chain: Chain,
+        commits: &[Commit],
+    ) -> Result<(), AppendError> {
+        let size = self.group.size();
+        self.begin_file(priority, chain).map_err(|error| refused(error, size))?;
+        self.write_and_publish(commits)
+    }
+
+    fn write_and_publish(&mut self, commits: &[Commit]) -> Result<(), AppendError> {
+        let next = self.last().after(1);
+        match self.write(next) {
             Ok(end) => self.publish(commits, end),
             Err(error) => {
                 self.give_up_file();
-                return Err(refused(error, size));
+                return Err(refused(error, self.group.size()));
             }
         }
         Ok(())
+    }
+
+    /// Forgets the group: what is written next is a chain alone.
+    fn clear_group(&mut self) {
+        self.group.clear();
+        self.offsets.clear();
     }
 
     /// Writes the group to the current file and waits until it is durable; returns where it ends.
@@ -219,10 +244,12 @@ impl<M: Medium> Journal<M> {
     fn publish(&mut self, commits: &[Commit], end: u64) {
         let Some(current) = &mut self.current else { return };
         let is_new = current.end == 0;
+        let mut void = None;
         current.end = end;
         let mut index = self.shared.write();
         if is_new {
             current.chain = Chain::default();
+            void = index.void_file();
             let source = Source { end: FIRST_FRAME_AT, ..current.source() };
             let base = index.last().after(1);
             let pushed = index.push(Segment::new(source, current.number, base));
@@ -239,6 +266,10 @@ impl<M: Medium> Journal<M> {
         self.shared.committed().notify();
         if is_new {
             self.write_directories();
+        }
+        if let Some(name) = void {
+            // The chain that is durable now does not name it. The next open tries again.
+            drop(self.medium.remove(&name));
         }
     }
 
@@ -266,9 +297,8 @@ impl<M: Medium> Journal<M> {
     }
 
     /// Allocates the next file and makes it the current one; nothing is written to it yet.
-    fn begin_file(&mut self, priority: Priority, group: ByteCount) -> Result<(), MediumError> {
-        let chain = self.shared.read().chain();
-        let needed = FIRST_FRAME_AT + chain.len() + group.get() + SEAL_LEN;
+    fn begin_file(&mut self, priority: Priority, chain: Chain) -> Result<(), MediumError> {
+        let needed = FIRST_FRAME_AT + chain.len() + self.group.size().get() + SEAL_LEN;
         let (number, name) = (self.next_file, file_name(FileKind::Journal, self.next_file));
         self.next_file += 1;
         let (file, room) = match self.allocate(&name, needed) {
@@ -279,11 +309,16 @@ impl<M: Medium> Journal<M> {
             }
             allocated => allocated?,
         };
-        let nonce = self.random.next_u64().max(1);
+        let nonce = self.next_nonce();
         let name = Arc::from(name);
         let (end, sealed) = (0, 0);
         self.current = Some(Current { file, name, number, nonce, end, chain, room, sealed });
         Ok(())
+    }
+
+    /// A nonce for a file; 0 means that there is none.
+    fn next_nonce(&mut self) -> u64 {
+        self.random.next_u64().max(1)
     }
 
     /// Creates a file as large as configured, or smaller when the disk is nearly full.
@@ -332,8 +367,9 @@ impl<M: Medium> Journal<M> {
     fn rewrite(&mut self, in_doubt: &[PlacedCommit]) -> Result<bool, OpenError> {
         let commits: Vec<Commit> = in_doubt.iter().map(|held| held.commit.clone()).collect();
         let written = if commits.is_empty() {
-            self.group.clear();
-            self.make_durable(Priority::Alerts, &[])
+            self.clear_group();
+            let chain = self.shared.read().chain();
+            self.make_durable_in_new_file(Priority::Alerts, chain, &[])
         } else {
             self.append(Priority::Alerts, &commits).map(|_| ())
         };

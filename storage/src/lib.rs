@@ -98,6 +98,8 @@ mod cursor;
 mod salvage;
 /// Bytes of one file, read in chunks.
 mod window;
+/// Writes what is left of files after cleaning.
+mod cold;
 /// Reads a file whole.
 mod scan;
 /// Finds out, from the files alone, what was acknowledged.

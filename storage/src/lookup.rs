@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use headland_event::{CommitNumber, TopicPartition};
 
-use crate::index::{CommitStretch, Index, Planned, Source, Stretch};
+use crate::index::{Before, CommitStretch, Index, Planned, Source, Stretch};
 use crate::log::ReadError;
 use crate::medium::MediumFile;
 use crate::pages::Pages;
@@ -88,29 +88,27 @@ impl<F: MediumFile> Shared<F> {
         let plan = self.read().plan(partition, seek, count);
         let mut stretches = Vec::new();
         for (nth, planned) in plan.into_iter().enumerate() {
-            let mut take = |source: &Source<F>, points: &[EntryPoint]| {
-                let left = count - stretches.len();
-                stretches.extend(points.iter().take(left).map(|point| Stretch {
-                    source: source.clone(),
-                    base: point.base,
-                    place: point.place,
-                    until: point.until(),
-                }));
+            let Planned { source, base, first, points, last: _ } = planned;
+            let page = match points {
+                Points::Held(points) => Arc::from(points),
+                Points::Paged(at) => page(&self.0.entry_pages, &source, at, || {
+                    let (scratch, segment) = scan::alone(source.clone(), base)?;
+                    Ok(segment.into_entry_points(scratch.id(partition)))
+                })?,
             };
-            let Planned { source, base, points, .. } = planned;
-            match points {
-                Points::Held(points) => take(&source, &points),
-                Points::Paged(at) => {
-                    let points = page(&self.0.entry_pages, &source, at, || {
-                        let (scratch, segment) = scan::alone(source.clone(), base)?;
-                        Ok(segment.into_entry_points(scratch.id(partition)))
-                    })?;
-                    let is_entered = nth == 0;
-                    let from =
-                        if is_entered { points::entries_from(&points, seek) } else { &points };
-                    take(&source, from);
-                }
-            }
+            // Only the first file is entered in the middle. Held points start there already.
+            let points = if nth == 0 { points::entries_from(&page, seek) } else { &page };
+            let left = count - stretches.len();
+            stretches.extend(points.iter().take(left).map(|point| Stretch {
+                source: source.clone(),
+                base: point.base,
+                before: match first {
+                    Some((base, before)) if base == point.base => before,
+                    Some(_) | None => Before::Nothing,
+                },
+                place: point.place,
+                until: point.until(),
+            }));
             if stretches.len() == count {
                 break;
             }
@@ -128,7 +126,9 @@ impl<F: MediumFile> Shared<F> {
         &self,
         commit: CommitNumber,
     ) -> Result<Option<CommitStretch<F>>, ReadError> {
-        let Some(Planned { source, base, last, points }) = self.read().plan_commits(commit) else {
+        let Some(Planned { source, base, last, points, first: _ }) =
+            self.read().plan_commits(commit)
+        else {
             return Ok(None);
         };
         let point = match points {

@@ -61,6 +61,11 @@ impl DraftOffsets {
         }
     }
 
+    /// Forgets the group checked last: the next one has no entries.
+    pub(crate) fn clear(&mut self) {
+        self.ids.clear();
+    }
+
     /// The ids of the entries of the group checked last, in order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = PartitionId> + '_ {
         self.ids.iter().copied()

@@ -45,6 +45,7 @@ pub(crate) fn gather<F: MediumFile>(
 ) -> Result<Vec<Entry>, ReadError> {
     let mut sight = Sight::Healthy;
     for stretch in stretches {
+        gathering.cross(stretch.before, stretch.base);
         gathering.begin(stretch.base);
         let Stretch { source, place, .. } = stretch;
         let mut walk = Salvage::new(source.file.clone(), source.nonce, place.frame, source.end);

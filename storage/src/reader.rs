@@ -69,6 +69,7 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
         let mut gathering = Gathering::new(from, limit);
         let mut is_whole = true;
         for stretch in &stretches {
+            gathering.cross(stretch.before, stretch.base);
             match stretch::gather(stretch, &target, &mut gathering).map_err(ReadError::Medium)? {
                 Ended::Whole => {}
                 Ended::Full => return Ok(gathering.finish()),

@@ -1,0 +1,183 @@
+//! Puts cold files in the place of closed ones, or drops these.
+//!
+//! The order is what makes it safe: the cold file and its name are durable, then the chain that
+//! names it, and only then anything is removed that the chain no longer names. A crash in between
+//! leaves files that no chain names, which the next open removes.
+//!
+//! # What the cleaner keeps
+//! The journal cannot check these, and a reader relies on them:
+//!
+//! - A commit keeps its number, an entry its base offset, its dot and its stamp, and both their
+//!   order. A batch may lose records when those that are left keep their offsets.
+//! - Whoever replays the journal from its start ends at the same state: of the changes of a key
+//!   all may go but the last one; a deletion may go when no older value is in any file before.
+//! - Nothing goes that the state cache, a snapshot, or a receiver within its retention still has
+//!   to replay.
+//! - Between looking at a file and installing its replacement nobody else installs one.
+#![cfg_attr(not(test), expect(dead_code, reason = "cleaning calls it"))]
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use headland_event::{ByteCount, CommitNumber, EventTime, Offset, TopicPartition};
+
+use crate::chain::{ChainPlace, file_name};
+use crate::cold::{ColdFile, ColdName, ColdWriter};
+use crate::commit::Priority;
+use crate::frame::SEAL_LEN;
+use crate::group::byte_count;
+use crate::index::{FileKind, Index, Segment, Source};
+use crate::journal::{Journal, refused};
+use crate::log::AppendError;
+use crate::medium::{Medium, MediumError, MediumFile};
+
+/// What a closed file holds of a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HeldShare {
+    pub(crate) partition: TopicPartition,
+    /// First offset.
+    pub(crate) base: Offset,
+    /// Offset after the last record.
+    pub(crate) end: Offset,
+    /// Largest event time of a record.
+    pub(crate) time: EventTime,
+    /// Bytes of its entries' parts; the rest of a file is state and frames.
+    pub(crate) bytes: ByteCount,
+}
+
+/// A closed file, as cleaning looks at it.
+#[derive(Debug, Clone)]
+pub(crate) struct ClosedFile<F> {
+    pub(crate) source: Source<F>,
+    /// Number of the first commit that may be in it: what it is called in a [`Replacement`].
+    pub(crate) base: CommitNumber,
+    /// Number of its last commit.
+    pub(crate) last: CommitNumber,
+    /// In the order in which partitions were first seen.
+    pub(crate) shares: Vec<HeldShare>,
+}
+
+/// Closed files that follow each other, and what takes their place.
+#[derive(Debug)]
+pub(crate) struct Replacement<F> {
+    /// [`ClosedFile::base`] of the first and of the last of them.
+    pub(crate) files: RangeInclusive<CommitNumber>,
+    /// `None` drops them.
+    pub(crate) cold: Option<ColdFile<F>>,
+}
+
+impl<F: Clone> Replacement<F> {
+    /// Puts the cold file in an index; returns the files that it takes the place of.
+    fn apply(&self, index: &mut Index<F>) -> Vec<Arc<Segment<F>>> {
+        let cold = self.cold.as_ref().map(|ColdFile { source, number, summary }| {
+            index.segment_of(source.clone(), *number, summary.clone())
+        });
+        index.replace(self.files.clone(), cold)
+    }
+}
+
+impl<M: Medium> Journal<M> {
+    /// The closed files in the order of their commits.
+    pub(crate) fn closed_files(&self) -> Vec<ClosedFile<M::File>> {
+        let index = self.shared.read();
+        index.closed().map(|segment| closed_file(&index, segment)).collect()
+    }
+
+    /// Begins a cold file with room for `room` bytes, to replace files from `base` on.
+    ///
+    /// # Errors
+    /// [`MediumError::Full`] when there is no room; others when the medium fails.
+    pub(crate) fn begin_cold(
+        &mut self,
+        base: CommitNumber,
+        room: ByteCount,
+    ) -> Result<ColdWriter<M::File>, MediumError> {
+        let number = self.next_file;
+        self.next_file += 1;
+        let nonce = self.next_nonce();
+        let file = self.medium.create(&file_name(FileKind::Cold, number), room)?;
+        let incarnation = self.incarnation;
+        Ok(ColdWriter::new(file, ColdName { number, nonce, base, incarnation }))
+    }
+
+    /// Makes replacements part of the journal, then removes the files that were replaced.
+    ///
+    /// Cost: one barrier for the names and one for the chain, whatever the number of replacements.
+    /// Readers that are reading a replaced file read it to its end.
+    ///
+    /// # Errors
+    /// [`AppendError`] when the chain is not certain to be durable. Then the journal goes on as
+    /// before; the cold files have to stay where they are, because a crash may still bring the
+    /// chain back that names them. The next open removes them if not.
+    ///
+    /// # Panics
+    /// When replacements contradict the journal or each other: writing that would lose data.
+    pub(crate) fn install(
+        &mut self,
+        replacements: Vec<Replacement<M::File>>,
+    ) -> Result<(), AppendError> {
+        if replacements.is_empty() {
+            return Ok(());
+        }
+        self.medium.sync_names().map_err(AppendError::Medium)?;
+        let mut next = self.shared.read().clone();
+        for replacement in &replacements {
+            replacement.apply(&mut next);
+        }
+        self.write_chain(&next)?;
+        let mut index = self.shared.write();
+        let replaced: Vec<_> = replacements.iter().flat_map(|r| r.apply(&mut index)).collect();
+        drop(index);
+        for file in replaced {
+            // Tried again by the next open; until then it costs room on the disk and nothing else.
+            drop(self.medium.remove(&file.source.name));
+        }
+        Ok(())
+    }
+
+    /// Makes the chain of another index durable, in the current file if it has room.
+    fn write_chain(&mut self, next: &Index<M::File>) -> Result<(), AppendError> {
+        let chain = next.chain();
+        let size = ByteCount::new(chain.len());
+        let Some(current) = self.current.as_mut().filter(|current| current.fits(size)) else {
+            self.clear_group();
+            return self.make_durable_in_new_file(Priority::Normal, chain, &[]);
+        };
+        let place = ChainPlace {
+            nonce: current.nonce,
+            position: current.end,
+            durable: current.end,
+            next: next.last().after(1),
+        };
+        let frames = chain.encode(place);
+        debug_assert!(current.end + size.get() + SEAL_LEN <= current.room, "the chain fits");
+        let written = current
+            .file
+            .write_at(ByteCount::new(current.end), &frames)
+            .and_then(|()| current.file.sync());
+        if let Err(error) = written {
+            self.give_up_file();
+            return Err(refused(error, size));
+        }
+        current.end += byte_count(frames.len()).get();
+        self.shared.write().extend(current.end);
+        Ok(())
+    }
+}
+
+fn closed_file<F: Clone>(index: &Index<F>, segment: &Segment<F>) -> ClosedFile<F> {
+    let shares = segment.shares.iter().filter_map(|(id, share)| {
+        Some(HeldShare {
+            partition: index.name(*id)?.clone(),
+            base: share.base,
+            end: share.end,
+            time: share.time,
+            bytes: share.bytes,
+        })
+    });
+    let (source, base, last) = (segment.source.clone(), segment.base, segment.last);
+    ClosedFile { source, base, last, shares: shares.collect() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,8 @@ fn encode(incarnation: Incarnation) -> Bytes {
     writer.finish()
 }
 
-fn decode(content: Bytes) -> Result<Incarnation, Fault> {
+/// Reads an identity.
+pub(crate) fn decode(content: Bytes) -> Result<Incarnation, Fault> {
     check_crc("identity", &content)?;
     let mut reader = Reader::new(content);
     if *reader.take("identity magic", MAGIC.len())? != MAGIC {

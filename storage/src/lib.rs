@@ -131,7 +131,10 @@ pub use commit::{
 pub use committer::{CommitWriter, NotDurable, NotDurableCause, Report, UpkeepError};
 pub use composer::{Composed, Composer, ComposerError, Ticket};
 #[cfg(feature = "disk")]
-pub use disk::{DiskFile, DiskMedium, DiskStore, SledState, is_panic_contained};
+pub use disk::{
+    BackupError, BackupReport, DiskFile, DiskMedium, DiskStore, SledState, backup,
+    is_panic_contained, restore,
+};
 pub use fault::{Corruption, Fault, OpenError};
 pub use log::{
     AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore, LostParts,

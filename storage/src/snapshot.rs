@@ -107,6 +107,12 @@ fn parse_name(name: &str) -> Option<(StateOwner, Slot)> {
     Some((StateOwner::new(owner).ok()?, slot))
 }
 
+/// Whether a file of a data directory holds a snapshot.
+#[cfg(feature = "disk")]
+pub(crate) fn is_snapshot(name: &str) -> bool {
+    parse_name(name).is_some()
+}
+
 /// The snapshots of one data directory. Clones share them; any thread may save or read.
 #[derive(Debug, Clone)]
 pub struct SnapshotStore<M>(Arc<Mutex<Kept<M>>>);

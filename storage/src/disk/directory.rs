@@ -59,9 +59,8 @@ impl DiskMedium {
         let shown = directory.display().to_string();
         let failed = |error| MediumError::new(Operation::Open, shown.clone(), error);
         std::fs::create_dir_all(directory).map_err(failed)?;
-        if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
-        }
+        sync_directory(directory.parent().filter(|parent| !parent.as_os_str().is_empty()))
+            .map_err(failed)?;
         let lock = FileOptions::new()
             .create(true)
             .truncate(false)
@@ -135,6 +134,11 @@ impl Medium for DiskMedium {
     }
 }
 
+/// Makes the names in a directory durable.
+pub(super) fn sync_directory(directory: Option<&Path>) -> io::Result<()> {
+    File::open(directory.unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
 /// Puts a file in place of the old one: write, `fsync`, rename, `fsync` of the directory.
 pub(super) fn replace(directory: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     let unfinished = directory.join(format!("{name}{UNFINISHED_SUFFIX}"));
@@ -170,6 +174,14 @@ pub struct DiskFile {
 impl DiskFile {
     fn new(file: File, name: &str) -> Self {
         Self { file: Arc::new(file), name: Arc::from(name) }
+    }
+
+    /// A file of a directory that another process may have open.
+    pub(super) fn read_only(path: &Path) -> Result<Self, MediumError> {
+        let name = path.display().to_string();
+        let file = File::open(path);
+        file.map(|file| Self::new(file, &name))
+            .map_err(|error| MediumError::new(Operation::Open, name.clone(), error))
     }
 
     fn failed(&self, operation: Operation) -> impl Fn(io::Error) -> MediumError + '_ {

@@ -10,7 +10,12 @@ mod row;
 mod marker;
 /// sled behind a wall: its panics are errors here.
 mod contained;
+/// Backups: a consistent copy of a data directory, and back.
+mod backup;
+/// What belongs to a backup.
+mod manifest;
 
+pub use backup::{BackupError, BackupReport, backup, restore};
 pub use contained::is_panic_contained;
 pub use directory::{DiskFile, DiskMedium, DiskStore};
 pub use sled_state::SledState;

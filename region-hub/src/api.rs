@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use headland_event::{Lane, Offset, PartitionIndex, RegionId, TopicName, TopicPartition};
+use headland_event::{Lane, Now, Offset, PartitionIndex, RegionId, TopicName, TopicPartition};
 use headland_platform::socket::{SocketError, bind_private};
 use headland_platform::task::{self, Task, Token};
 use headland_platform::telemetry::Metrics;
@@ -24,7 +24,7 @@ mod record;
 use record::{RecordJson, read_records};
 
 use crate::node::{Node, Status};
-use crate::topics::{Replication, Topic};
+use crate::topics::{Replication, Topic, Topics};
 
 /// Most records of one answer.
 const RECORDS_LIMIT: usize = 10_000;
@@ -33,7 +33,7 @@ const RECORDS_LIMIT: usize = 10_000;
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Asks the node something; it answers between two inputs.
-pub(crate) type Question = Box<dyn FnOnce(&Node) + Send>;
+pub(crate) type Question = Box<dyn FnOnce(&Node, Now) + Send>;
 
 #[derive(Clone)]
 struct Shared {
@@ -69,6 +69,7 @@ pub(crate) fn serve(
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/topics", get(topics))
+        .route("/v1/topics/{topic}", get(topic))
         .route("/v1/topics/{topic}/{partition}/records", get(records))
         .route("/v1/stock", get(stock))
         .route("/metrics", get(scrape))
@@ -81,6 +82,7 @@ pub(crate) fn serve(
 }
 
 /// An answer that says what is wrong.
+#[derive(Debug)]
 struct Failure(StatusCode, String);
 
 impl IntoResponse for Failure {
@@ -92,17 +94,17 @@ impl IntoResponse for Failure {
 
 async fn ask<T: Send + 'static>(
     shared: &Shared,
-    question: impl FnOnce(&Node) -> T + Send + 'static,
+    question: impl FnOnce(&Node, Now) -> T + Send + 'static,
 ) -> Result<T, Failure> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Failure(StatusCode::SERVICE_UNAVAILABLE, "the hub is stopping".to_owned());
-    let question: Question = Box::new(move |node| drop(answer.send(question(node))));
+    let question: Question = Box::new(move |node, now| drop(answer.send(question(node, now))));
     shared.questions.send(question).await.map_err(|_| stopping())?;
     answered.await.map_err(|_| stopping())
 }
 
 async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Failure> {
-    ask(&shared, Node::status).await.map(Json)
+    ask(&shared, |node, _| node.status()).await.map(Json)
 }
 
 #[derive(Serialize)]
@@ -124,21 +126,36 @@ struct TopicJson {
 }
 
 async fn topics(State(shared): State<Shared>) -> Result<Json<Vec<TopicJson>>, Failure> {
-    let known: Vec<Topic> = ask(&shared, |node| node.topics().iter().cloned().collect()).await?;
-    let topics = known.into_iter().map(|known| {
-        let Topic { name, lane, partitions, origin, origin_name, path, replication } = known;
-        let partitions = (0..partitions).map(PartitionIndex::new).map(|partition| {
-            let at = TopicPartition::new(name.clone(), partition);
-            PartitionJson {
-                partition,
-                start: shared.reader.start(&at),
-                end: shared.reader.end(&at),
-            }
-        });
-        let partitions = partitions.collect();
-        TopicJson { topic: name, lane, origin, origin_name, path, replication, partitions }
+    let known: Vec<Topic> = ask(&shared, |node, _| node.topics().iter().cloned().collect()).await?;
+    Ok(Json(known.into_iter().map(|known| topic_json(&shared, known)).collect()))
+}
+
+async fn topic(
+    State(shared): State<Shared>,
+    axum::extract::Path(name): axum::extract::Path<String>,
+) -> Result<Json<TopicJson>, Failure> {
+    let found = ask(&shared, move |node, _| find(node.topics(), &name)).await?;
+    found.map(|known| Json(topic_json(&shared, known)))
+}
+
+/// A topic by its name, or an answer that says which there are.
+fn find(topics: &Topics, name: &str) -> Result<Topic, Failure> {
+    let found = topics.iter().find(|known| known.name.as_str() == name);
+    found.cloned().ok_or_else(|| {
+        let names: Vec<&str> = topics.iter().map(|known| known.name.as_str()).collect();
+        let text = format!("there is no topic {name}; there are {}", names.join(", "));
+        Failure(StatusCode::NOT_FOUND, text)
+    })
+}
+
+fn topic_json(shared: &Shared, known: Topic) -> TopicJson {
+    let Topic { name, lane, partitions, origin, origin_name, path, replication } = known;
+    let partitions = (0..partitions).map(PartitionIndex::new).map(|partition| {
+        let at = TopicPartition::new(name.clone(), partition);
+        PartitionJson { partition, start: shared.reader.start(&at), end: shared.reader.end(&at) }
     });
-    Ok(Json(topics.collect()))
+    let partitions = partitions.collect();
+    TopicJson { topic: name, lane, origin, origin_name, path, replication, partitions }
 }
 
 #[derive(Deserialize)]
@@ -211,7 +228,7 @@ async fn stock(
     let known = Sku::new(&sku).map_err(|error| unfit(error.to_string()))?;
     let only = location.as_deref().map(Location::new).transpose();
     let only = only.map_err(|error| unfit(error.to_string()))?;
-    let product = ask(&shared, move |node| node.inventory().product(&known)).await?;
+    let product = ask(&shared, move |node, _| node.inventory().product(&known)).await?;
     let product = product
         .ok_or_else(|| Failure(StatusCode::NOT_FOUND, format!("nothing is known of sku {sku}")))?;
     let units = product.units.into_iter();
@@ -226,6 +243,25 @@ async fn stock(
 
 async fn scrape(State(shared): State<Shared>) -> Result<String, Failure> {
     let metrics = shared.metrics.clone();
-    ask(&shared, move |node| crate::metrics::observe(&metrics, node)).await?;
+    ask(&shared, move |node, now| crate::metrics::observe(&metrics, node, now.monotonic)).await?;
     Ok(shared.metrics.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_topic_is_not_found_and_the_answer_names_those_there_are() {
+        let topics = Topics::new(&RegionId::new("eu").unwrap(), &[]).unwrap();
+
+        let Failure(code, text) = find(&topics, "alert").unwrap_err();
+
+        assert_eq!(code, StatusCode::NOT_FOUND);
+        assert!(
+            text.starts_with("there is no topic alert; there are _promises, alerts, alerts.dead, "),
+            "{text}"
+        );
+        assert_eq!(find(&topics, "alerts").unwrap().name.as_str(), "alerts");
+    }
 }

@@ -10,6 +10,7 @@ use headland_platform::task::{self, Token};
 use headland_platform::telemetry::log_to_stderr;
 use region_hub::config::HubConfig;
 use region_hub::pki::PkiCommand;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A multi-region replicated edge detection platform.
 #[derive(Debug, Parser)]
@@ -82,9 +83,26 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
 
 async fn run_hub(config: Loaded<HubConfig>) -> Result<(), Box<dyn std::error::Error>> {
     let token = Token::new();
-    let signals = task::spawn_until_done("signals", task::cancel_on_signal(token.clone()));
+    let signals = task::spawn_until_done("signals", stop_on_signal(token.clone()));
     region_hub::run(config, token).await?;
     signals.join().await.transpose()?;
+    Ok(())
+}
+
+/// Cancels `token` on SIGTERM or SIGINT, and says which of them.
+///
+/// # Errors
+/// When the process may not listen to signals.
+async fn stop_on_signal(token: Token) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = token.cancelled() => return Ok(()),
+    };
+    tracing::info!("{name}: writing what is queued, then closing links and log");
+    token.cancel();
     Ok(())
 }
 

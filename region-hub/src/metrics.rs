@@ -1,11 +1,12 @@
 //! Metrics of a hub, taken from its node when they are asked for.
 
+use headland_event::Monotonic;
 use headland_platform::telemetry::Metrics;
 
 use crate::node::{LinkState, Node};
 
 /// Sets every gauge from what the node says about itself.
-pub(crate) fn observe(metrics: &Metrics, node: &Node) {
+pub(crate) fn observe(metrics: &Metrics, node: &Node, now: Monotonic) {
     let status = node.status();
     let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     for link in &status.links {
@@ -14,7 +15,7 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node) {
         metrics.set("headland_link_up", "1 while the link to a region is up", &peer, is_up);
         metrics.set(
             "headland_link_lag_records",
-            "Records here that the peer has not acknowledged",
+            "Records here that the peer is not known to have",
             &peer,
             whole(link.lag_records),
         );
@@ -23,6 +24,14 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node) {
             "Records at the peer that are not stored here",
             &peer,
             whole(link.behind_records),
+        );
+    }
+    for (region, lag) in node.link_lags(now) {
+        metrics.set(
+            "headland_link_lag_seconds",
+            "Seconds since all that a region was known to have was stored here, 0 while it is",
+            &[("peer_region", region.as_str())],
+            whole(lag.as_secs()),
         );
     }
     for agent in &status.agents {

@@ -16,7 +16,8 @@ use headland_event::{
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::{
-    CloseReason, Dialled, Identity, Link, LinkConfig, LinkOutput, Peering, Refusal, RefusalCode,
+    CloseReason, Dialled, Identity, Lag, Link, LinkConfig, LinkOutput, Peering, Refusal,
+    RefusalCode,
 };
 use headland_storage::{Commit, Composed, Composer, LogReader, StateStore, StoredCommit, Ticket};
 
@@ -28,6 +29,10 @@ mod peerings;
 mod intake;
 /// What durable commits derive, composed step by step.
 mod derivation;
+/// Links to configured hubs: up, down, and what is said of it.
+mod links;
+/// Whether a configured hub is reached.
+mod reach;
 /// Restoring a hub from its journal.
 mod recovery;
 /// What the hub says about itself.
@@ -45,6 +50,7 @@ use crate::reconcile::Inventory;
 use crate::session::{Forwarding, Peer, Session, SessionId};
 use crate::spans::{Export, Spans};
 use crate::topics::{TopicError, Topics};
+use reach::Reach;
 
 /// Bytes composed into one commit before it is handed out; groups and commits are bounded by the
 /// log, this keeps a commit well below and its latency small.
@@ -111,6 +117,11 @@ struct InFlight {
 struct KnownPeer {
     identity: Identity,
     forwarding: Forwarding,
+    /// Where it is dialled; absent when it dials us.
+    address: Option<String>,
+    reach: Reach,
+    /// How far the hubs are apart, link or no link.
+    lag: Lag,
 }
 
 /// A region's hub.
@@ -129,6 +140,8 @@ pub struct Node {
     promises: Promises,
     promise_interval: std::time::Duration,
     promise_at: Monotonic,
+    /// When it is noted next which peers this hub holds everything of.
+    watch_at: Monotonic,
     inventory: Inventory,
     spans: Spans,
     peerings: BTreeMap<Identity, Peering<SessionId>>,
@@ -189,7 +202,10 @@ impl Node {
         let peers = config.peers.iter().map(|peer| {
             let forwarding = if peer.forward { Forwarding::All } else { Forwarding::Own };
             let identity = Identity::Hub { region: peer.region.clone(), name: peer.name.clone() };
-            KnownPeer { identity, forwarding }
+            let address = peer.address.as_ref().map(|address| address.get_ref().clone());
+            let why = address.as_ref().map_or("it has not dialled", |_| "no answer yet");
+            let reach = Reach::new(now.monotonic, why);
+            KnownPeer { identity, forwarding, address, reach, lag: Lag::new() }
         });
         let peers = peers.collect();
         let peerings = peerings::peerings(&identity, config, &mut random);
@@ -207,6 +223,7 @@ impl Node {
             promises: Promises::new(&grants, hold, now.monotonic),
             promise_interval: config.progress.promise_interval.get(),
             promise_at: now.monotonic,
+            watch_at: now.monotonic,
             inventory: Inventory::new(config, random.next_u64()),
             spans: Spans::new(config.region.clone(), ratio.map_or(Export::Off, Export::share)),
             grants,
@@ -378,6 +395,9 @@ impl Node {
             for session in self.sessions.values_mut() {
                 session.on_head(topic, partition, end);
             }
+            for peer in &mut self.peers {
+                peer.lag.on_head(partition, end);
+            }
         }
     }
 
@@ -390,6 +410,7 @@ impl Node {
             }
             self.drain(now, session);
         }
+        self.watch_peers(now);
         self.name_absent(now);
         self.promise(now);
     }
@@ -400,7 +421,9 @@ impl Node {
         let dialers = self.peerings.values().filter_map(Peering::poll_timeout);
         let links = self.sessions.values().filter_map(|session| session.link.poll_timeout());
         let promise = (!self.sessions.is_empty()).then_some(self.promise_at);
-        dialers.chain(links).chain(self.promises.poll_timeout()).chain(promise).min()
+        let notices = self.peers.iter().filter_map(|peer| peer.reach.poll_timeout());
+        let timers = dialers.chain(links).chain(self.promises.poll_timeout());
+        timers.chain(promise).chain(notices).min()
     }
 
     /// The next piece of work, `None` when there is none.

@@ -69,9 +69,12 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
         }
     };
     token.cancel();
+    let began = clock.monotonic();
     api.join().await;
     let closing = task::spawn_blocking("close", || start::close(stages.into_writer()));
     closing.join().await.transpose()?;
+    let took_ms = clock.monotonic().since(began).as_millis();
+    tracing::info!(%took_ms, "closed: all that was acknowledged is on disk");
     result
 }
 

@@ -50,6 +50,16 @@ pub enum Forwarding {
     All,
 }
 
+impl Forwarding {
+    /// Whether a topic is offered to a hub of `region`.
+    #[must_use]
+    pub fn offers(self, topic: &Topic, region: &RegionId) -> bool {
+        topic.replication == Replication::Offered
+            && (topic.is_local() || self == Self::All)
+            && route::should_offer(region, &topic.origin, &topic.path)
+    }
+}
+
 /// A partition that the peer sends and we store.
 #[derive(Debug, Clone)]
 pub struct Receiving {
@@ -172,13 +182,10 @@ impl Session {
     }
 
     fn is_offered(&self, topic: &Topic) -> bool {
-        let forwarding = match &self.peer {
-            Peer::Agent(_) => return false,
-            Peer::Hub(forwarding) => *forwarding,
-        };
-        topic.replication == Replication::Offered
-            && (topic.is_local() || forwarding == Forwarding::All)
-            && route::should_offer(self.identity.region(), &topic.origin, &topic.path)
+        match &self.peer {
+            Peer::Agent(_) => false,
+            Peer::Hub(forwarding) => forwarding.offers(topic, self.identity.region()),
+        }
     }
 
     fn offer(&mut self, topic: &Topic, partition: &TopicPartition, head: Offset) {

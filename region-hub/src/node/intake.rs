@@ -78,6 +78,7 @@ impl Node {
                 known.on_head(topic, partition, *end);
             }
         }
+        self.on_up(now, session);
     }
 
     fn on_announced(&mut self, session: SessionId, announce: &Announce) {

@@ -77,6 +77,7 @@ impl Node {
 
     /// The peer's or our word that a connection is over, which its transport confirms later.
     pub(super) fn on_over(&mut self, now: Now, session: SessionId, ended: Ended) {
+        self.on_down(now, session);
         let Some(known) = self.sessions.get(&session) else { return };
         let identity = known.identity.clone();
         let Some(peering) = self.peerings.get_mut(&identity) else { return };
@@ -98,8 +99,10 @@ impl Node {
     }
 
     /// A peer could not be dialled.
-    pub fn on_dial_failed(&mut self, now: Now, peer: PeerIndex) {
-        let Some(identity) = self.peers.get(peer).map(|peer| peer.identity.clone()) else { return };
+    pub fn on_dial_failed(&mut self, now: Now, peer: PeerIndex, why: &str) {
+        let Some(known) = self.peers.get_mut(peer) else { return };
+        known.reach.on_failed(why);
+        let identity = known.identity.clone();
         if let Some(peering) = self.peerings.get_mut(&identity) {
             peering.on_dial_failed(now.monotonic);
         }

@@ -1,12 +1,16 @@
 //! What the hub says about itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use headland_event::{AgentName, EventTime, Incarnation, Offset, RegionId, TopicName};
-use headland_replication::{Identity, Peering};
+use headland_event::{
+    AgentName, EventTime, Incarnation, Monotonic, Offset, RegionId, TopicName, TopicPartition,
+};
+use headland_replication::Identity;
 use serde::Serialize;
 
-use super::Node;
+use super::{KnownPeer, Node};
+use crate::session::Session;
 
 /// Whether a link carries data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -27,9 +31,10 @@ pub struct LinkStatus {
     pub region: RegionId,
     /// Whether the link carries data.
     pub state: LinkState,
-    /// Records here that the peer has not acknowledged; while the link is down, of what it had.
+    /// Records here that the peer is not known to have. While the link is down it grows with the
+    /// log; a peer not met since the start counts as having none.
     pub lag_records: u64,
-    /// Records there that are not stored here.
+    /// Records there that are not stored here; while the link is down, as last heard.
     pub behind_records: u64,
     /// The round trip in milliseconds, when it was measured.
     pub rtt_ms: Option<u64>,
@@ -91,7 +96,7 @@ impl Node {
                 .watermarks()
                 .map(|(topic, watermark)| (topic.clone(), watermark))
                 .collect(),
-            links: self.peers.iter().map(|peer| self.link_status(&peer.identity)).collect(),
+            links: self.peers.iter().map(|peer| self.link_status(peer)).collect(),
             agents: self
                 .promises
                 .agents()
@@ -100,30 +105,42 @@ impl Node {
         }
     }
 
-    fn link_status(&self, identity: &Identity) -> LinkStatus {
-        let kept = self.peerings.get(identity).and_then(Peering::kept);
-        let session = kept.and_then(|kept| self.sessions.get(&kept));
-        let offers = session.map(|session| session.link.offers());
-        let subscriptions = session.map(|session| session.link.subscriptions());
+    fn link_status(&self, peer: &KnownPeer) -> LinkStatus {
+        let identity = &peer.identity;
+        let session = self.kept(identity);
+        let rtt = session.and_then(|session| session.link.rtt());
         LinkStatus {
             peer: identity.to_string(),
             region: identity.region().clone(),
             state: if session.is_some() { LinkState::Up } else { LinkState::Down },
-            lag_records: offers
-                .into_iter()
-                .flatten()
-                .map(|offer| offer.lag_records())
-                .fold(0, u64::saturating_add),
-            // Heads are the peer's word, so their sum may be anything.
-            behind_records: subscriptions
-                .into_iter()
-                .flatten()
-                .map(|subscription| subscription.lag_records())
-                .fold(0, u64::saturating_add),
-            rtt_ms: session
-                .and_then(|session| session.link.rtt())
-                .map(|rtt| u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX)),
+            lag_records: match session {
+                Some(session) => ahead(session),
+                None if peer.reach.was_up() => peer.lag.ahead_records(),
+                None => self.offered_records(peer),
+            },
+            behind_records: session.map_or_else(|| peer.lag.behind_records(), behind),
+            rtt_ms: rtt.map(|rtt| u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX)),
         }
+    }
+
+    /// Records that would be offered to a peer, of which none is known to be there.
+    fn offered_records(&self, peer: &KnownPeer) -> u64 {
+        let region = peer.identity.region();
+        let is_offered = |partition: &TopicPartition| {
+            let topic = self.topics.get(&partition.topic);
+            topic.is_some_and(|topic| peer.forwarding.offers(topic, region))
+        };
+        let offered = self.durable.iter().filter(|(partition, _)| is_offered(partition));
+        offered.map(|(_, end)| end.get()).fold(0, u64::saturating_add)
+    }
+
+    /// For how long this hub has not held all that each peer was known to have; zero while it does.
+    pub fn link_lags(&self, now: Monotonic) -> impl Iterator<Item = (&RegionId, Duration)> {
+        self.peers.iter().map(move |peer| {
+            let is_complete = self.kept(&peer.identity).is_some_and(|kept| behind(kept) == 0);
+            let lag = if is_complete { Duration::ZERO } else { peer.reach.incomplete_for(now) };
+            (peer.identity.region(), lag)
+        })
     }
 
     /// Agents and hubs that are connected.
@@ -156,4 +173,16 @@ impl Node {
     pub const fn topics(&self) -> &crate::topics::Topics {
         &self.topics
     }
+}
+
+/// Records here that the peer has not acknowledged.
+fn ahead(session: &Session) -> u64 {
+    let lags = session.link.offers().map(|offer| offer.lag_records());
+    lags.fold(0, u64::saturating_add)
+}
+
+/// Records there that are not stored here. Heads are a peer's word, so their sum may be anything.
+fn behind(session: &Session) -> u64 {
+    let lags = session.link.subscriptions().map(|subscription| subscription.lag_records());
+    lags.fold(0, u64::saturating_add)
 }

@@ -144,20 +144,25 @@ impl Stages {
                 self.node.on_written(now, session, lane, bytes);
             }
             LinkInput::Lost(session, why) => {
-                tracing::info!(%session, why, "a connection is over");
+                if self.node.is_connected(session) {
+                    tracing::info!(%session, why, "a connection is over");
+                } else {
+                    // It was closed by this hub, which has said why.
+                    tracing::debug!(%session, why, "a connection is over");
+                }
                 self.senders.remove(&session);
                 self.node.on_disconnected(now, session);
             }
             LinkInput::DialFailed(index, why) => {
                 let peer = self.node.peer(index).map(ToString::to_string);
                 tracing::debug!(peer, why, "cannot dial");
-                self.node.on_dial_failed(now, index);
+                self.node.on_dial_failed(now, index, &why);
             }
         }
     }
 
     pub(super) fn on_question(&self, question: Question) {
-        question(&self.node);
+        question(&self.node, self.now());
     }
 
     pub(super) fn on_timeout(&mut self) {

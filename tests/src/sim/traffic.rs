@@ -105,7 +105,7 @@ impl World {
         if !connects {
             match from {
                 NodeId::Hub(hub) => {
-                    self.feed_hub(hub, |node, now| node.on_dial_failed(now, index));
+                    self.feed_hub(hub, |node, now| node.on_dial_failed(now, index, "cut"));
                 }
                 NodeId::Agent(agent) => {
                     self.feed_agent(agent, edge_agent::Node::on_disconnected);

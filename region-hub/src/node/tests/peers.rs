@@ -64,7 +64,7 @@ fn a_peer_with_an_address_is_dialled_again_after_each_failure_and_one_without_ne
                 hub.advance(1_000);
             }
             if !hub.dialled.is_empty() {
-                hub.node.on_dial_failed(hub.now, 0);
+                hub.node.on_dial_failed(hub.now, 0, "timed out");
             }
         }
         hub.settle();
@@ -87,4 +87,40 @@ fn a_silent_peer_is_closed_after_five_seconds() {
 
     assert_eq!(before, 0);
     assert!(matches!(hub.closed[0].1, CloseReason::Silent { .. }), "{:?}", hub.closed);
+}
+
+#[test]
+fn the_lag_of_a_link_that_is_down_grows_with_the_log() {
+    let mut hub = Hub::new();
+    let mut us = Remote::hub(&mut hub, 1, "us");
+    let mut agent = Remote::agent(&mut hub, 2);
+    let channel = agent.offer(&mut hub, "inventory.events");
+    agent.publish(&mut hub, channel, &[record("eu-1-till", "{}")]);
+    hub.talk(&mut us);
+    us.subscribe_all();
+    hub.talk(&mut us);
+    let delivered = us.delivered();
+    us.store_all();
+    hub.talk(&mut us);
+    let up = hub.node.status().links[0].lag_records;
+
+    hub.node.on_disconnected(hub.now, us.session);
+    let down = hub.node.status().links[0].lag_records;
+    agent.publish(&mut hub, channel, &[record("eu-1-till", "{}"), record("eu-1-till", "{}")]);
+
+    assert_eq!((delivered, up, down), (1, 0, 0));
+    assert_eq!(hub.node.status().links[0].lag_records, 2);
+}
+
+#[test]
+fn the_age_of_what_is_missing_is_zero_while_nothing_is_and_rises_while_the_link_is_down() {
+    let mut hub = Hub::new();
+    let us = Remote::hub(&mut hub, 1, "us");
+    let lag = |hub: &Hub| hub.node.link_lags(hub.now.monotonic).next().unwrap().1.as_secs();
+    let up = lag(&hub);
+
+    hub.node.on_disconnected(hub.now, us.session);
+    hub.advance(7_000);
+
+    assert_eq!((up, lag(&hub)), (0, 7));
 }

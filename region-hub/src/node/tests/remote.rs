@@ -147,6 +147,20 @@ impl Remote {
         }
     }
 
+    /// How many entries were delivered.
+    pub(super) fn delivered(&self) -> usize {
+        self.said.iter().filter(|said| matches!(said, LinkOutput::Deliver { .. })).count()
+    }
+
+    /// Reports everything delivered as stored.
+    pub(super) fn store_all(&mut self) {
+        for said in &self.said {
+            if let LinkOutput::Deliver { channel, entry } = said {
+                self.link.on_stored(*channel, entry.end());
+            }
+        }
+    }
+
     /// The dot of the record at an offset of a channel's log.
     pub(super) fn dot(&self, channel: ChannelId, offset: u64) -> Dot {
         let stream = StreamId::new([u8::try_from(channel.get()).unwrap(); 16]);

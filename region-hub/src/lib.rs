@@ -45,6 +45,8 @@ mod metrics;
 mod api;
 /// A fleet's private authority and the certificates it signs.
 pub mod pki;
+/// What operators do with a node's data directory.
+pub mod store;
 /// Regions of real processes on this machine, real streams, one answer.
 pub mod quickstart;
 

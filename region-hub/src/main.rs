@@ -10,6 +10,7 @@ use headland_platform::task::{self, Token};
 use headland_platform::telemetry::log_to_stderr;
 use region_hub::config::HubConfig;
 use region_hub::pki::PkiCommand;
+use region_hub::store::StoreCommand;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A multi-region replicated edge detection platform.
@@ -40,6 +41,9 @@ enum Command {
     /// Make a fleet's authority and the certificates of its nodes.
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Verify, back up and restore a node's data directory.
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Start regions on this machine, play recorded streams, break things, compare the answers.
     Quickstart(region_hub::quickstart::Options),
 }
@@ -76,6 +80,11 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Pki(command) => {
             eprintln!("{}", region_hub::pki::run(&command)?);
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Store(command) => {
+            let outcome = region_hub::store::run(&command)?;
+            eprintln!("{outcome}");
+            Ok(outcome.exit_code())
         }
         Command::Quickstart(options) => Ok(region_hub::quickstart::run(&options)?.exit_code()),
     }

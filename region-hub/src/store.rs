@@ -1,0 +1,239 @@
+//! `headland store`: what operators do with a node's data directory, a hub's or an agent's.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use headland_platform::clock::{EntropyError, entropy};
+use headland_storage::{
+    BackupError, BackupReport, Damage, Damaged, DiskMedium, MediumError, OpenError, VerifyReport,
+};
+
+/// Exit code of a verification that found damage; 1 is a failure, 2 a wrong usage.
+const DAMAGED: u8 = 3;
+
+/// What to do with which data directory.
+#[derive(Debug, Clone, Subcommand)]
+pub enum StoreCommand {
+    /// Read all of a stopped node's data and say what is damaged; changes nothing.
+    ///
+    /// Exits with 0 when nothing is, with 3 when something is.
+    Verify {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// Save a node's data, running or stopped, to a new directory, and read it back.
+    ///
+    /// Of a running node everything acknowledged until about a second ago is in it.
+    Backup {
+        /// The data directory.
+        directory: PathBuf,
+        /// Where to: a directory that is empty or does not exist.
+        target: PathBuf,
+    },
+    /// Make a data directory from a backup; the node then starts a new incarnation.
+    Restore {
+        /// The backup.
+        backup: PathBuf,
+        /// The data directory to make: empty or not there.
+        directory: PathBuf,
+    },
+}
+
+/// Why nothing could be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreCommandError {
+    /// There is no such directory.
+    #[error("there is no directory {0}")]
+    NoDirectory(PathBuf),
+    /// It cannot be opened, or a node has it open.
+    #[error("cannot open the data directory; a running node has to be stopped to be verified")]
+    Open(#[source] OpenError),
+    /// It cannot be read.
+    #[error("cannot read the data directory")]
+    Read(#[source] MediumError),
+    /// No backup was made, or none restored.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The machine gives no random numbers.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+/// What was done.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A directory was read whole.
+    Verified(VerifyReport),
+    /// A backup was made.
+    Saved(BackupReport),
+    /// A data directory was made.
+    Restored(BackupReport),
+}
+
+impl Outcome {
+    /// What the process says at its end: 0, or 3 when damage was found.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Verified(report) if !report.is_sound() => ExitCode::from(DAMAGED),
+            Self::Verified(_) | Self::Saved(_) | Self::Restored(_) => ExitCode::SUCCESS,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Verified(report) => write_verified(f, report),
+            Self::Saved(BackupReport { last_commit, files, bytes, .. }) => {
+                write!(f, "saved {files} files, {bytes}, up to commit {last_commit}; read back")
+            }
+            Self::Restored(BackupReport { last_commit, files, bytes, incarnation }) => write!(
+                f,
+                "restored {files} files, {bytes}, up to commit {last_commit}\n\
+                 the node starts as incarnation {incarnation}: what it did after the backup is \
+                 not known to it",
+            ),
+        }
+    }
+}
+
+fn write_verified(f: &mut fmt::Formatter<'_>, report: &VerifyReport) -> fmt::Result {
+    let commits: u64 = report.files.iter().map(|file| file.commits).sum();
+    let records: u64 = report.files.iter().map(|file| file.records).sum();
+    write!(f, "read {} files, {commits} commits, {records} records", report.files.len())?;
+    for name in &report.leftovers {
+        write!(f, "\n  {name}: no part of the journal")?;
+    }
+    if let Some(unfinished) = &report.unfinished {
+        let at = unfinished.position.get();
+        write!(f, "\n  {} from byte {at}: a write that was not finished", unfinished.file)?;
+    }
+    for Damage { file, position, what, .. } in &report.damage {
+        write!(f, "\n  {file} at byte {}: {}", position.get(), Shown(what))?;
+    }
+    f.write_str(if report.is_sound() { "\nnothing is damaged" } else { "\nthere is damage" })
+}
+
+/// Damage in words.
+struct Shown<'a>(&'a Damaged);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Damaged::File => f.write_str("the file is missing or too short"),
+            Damaged::FileHeader(fault) => write!(f, "the header is damaged: {fault}"),
+            Damaged::Chain(fault) => write!(f, "a list of files is damaged: {fault}"),
+            Damaged::Directory(fault) => {
+                write!(f, "the directory is damaged and will be made again: {fault}")
+            }
+            Damaged::Parts { until } => write!(f, "damaged up to byte {}", until.get()),
+            Damaged::Offsets { partition, from, until } => {
+                write!(f, "offsets {from} up to {until} of {partition} are lost")
+            }
+            Damaged::Records { partition, base } => {
+                write!(f, "the batch of {partition} at offset {base} does not decode")
+            }
+            Damaged::Small(fault) => write!(f, "the file is damaged: {fault}"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+/// Does what was asked for.
+///
+/// # Errors
+/// [`StoreCommandError`]; damage that a verification finds is an outcome.
+pub fn run(command: &StoreCommand) -> Result<Outcome, StoreCommandError> {
+    match command {
+        StoreCommand::Verify { directory } => {
+            // Opening a medium would make the directory.
+            if !directory.is_dir() {
+                return Err(StoreCommandError::NoDirectory(directory.clone()));
+            }
+            let medium = DiskMedium::open(directory).map_err(StoreCommandError::Open)?;
+            let report = headland_storage::verify(&medium).map_err(StoreCommandError::Read)?;
+            Ok(Outcome::Verified(report))
+        }
+        StoreCommand::Backup { directory, target } => {
+            if !directory.is_dir() {
+                return Err(StoreCommandError::NoDirectory(directory.clone()));
+            }
+            Ok(Outcome::Saved(headland_storage::backup(directory, target)?))
+        }
+        StoreCommand::Restore { backup, directory } => {
+            let nonce = entropy()?;
+            Ok(Outcome::Restored(headland_storage::restore(backup, directory, nonce)?))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use headland_storage::{Commit, DiskStore, LogStore, OpenOptions, StateChange};
+
+    use super::*;
+
+    /// A data directory with one commit, in a folder of its own.
+    fn data() -> (tempfile::TempDir, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("data");
+        let mut store = DiskStore::open(&directory, OpenOptions::new(1)).unwrap();
+        let owner = crate::node::owner("positions");
+        let change = StateChange { owner, key: Bytes::from("a"), value: Some(Bytes::from("1")) };
+        store.append(&[Commit { entries: Vec::new(), state: vec![change] }]).unwrap();
+        store.close().unwrap();
+        (root, directory)
+    }
+
+    #[test]
+    fn a_sound_directory_says_so_and_a_damaged_one_says_where() {
+        let (_root, directory) = data();
+        let verify = StoreCommand::Verify { directory: directory.clone() };
+
+        let sound = run(&verify).unwrap();
+        let file = directory.join("0000000001.journal");
+        let mut content = std::fs::read(&file).unwrap();
+        content[78] ^= 1;
+        std::fs::write(&file, content).unwrap();
+        let damaged = run(&verify).unwrap();
+
+        assert_eq!(sound.to_string(), "read 1 files, 1 commits, 0 records\nnothing is damaged");
+        assert_eq!(sound.exit_code(), ExitCode::SUCCESS);
+        let said = damaged.to_string();
+        assert!(said.contains("0000000001.journal at byte 76"), "{said}");
+        assert!(said.ends_with("there is damage"), "{said}");
+        assert_eq!(damaged.exit_code(), ExitCode::from(3));
+    }
+
+    #[test]
+    fn what_was_saved_is_restored_as_another_incarnation() {
+        let (root, directory) = data();
+        let (target, restored) = (root.path().join("saved"), root.path().join("restored"));
+
+        let saved = run(&StoreCommand::Backup { directory, target: target.clone() }).unwrap();
+        let again = StoreCommand::Restore { backup: target, directory: restored.clone() };
+        let said = run(&again).unwrap().to_string();
+
+        let store = DiskStore::open(&restored, OpenOptions::new(2)).unwrap();
+        assert!(saved.to_string().ends_with("up to commit 1; read back"), "{saved}");
+        assert!(said.contains(&format!("starts as incarnation {}", store.incarnation())), "{said}");
+        assert_eq!(store.incarnation().counter(), 2);
+        assert!(run(&again).unwrap_err().to_string().ends_with("is not empty"));
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_not_made() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("data");
+
+        let refused = run(&StoreCommand::Verify { directory: directory.clone() }).unwrap_err();
+
+        assert_eq!(refused.to_string(), format!("there is no directory {}", directory.display()));
+        assert!(!directory.exists());
+    }
+}

@@ -53,7 +53,7 @@ pub struct HubConfig {
 #[serde(deny_unknown_fields)]
 pub struct RulesConfig {
     /// The file with tables and rules.
-    pub file: PathBuf,
+    pub file: Spanned<PathBuf>,
 }
 
 /// `[[source]]`: a file that is followed as it grows.
@@ -63,8 +63,8 @@ pub struct SourceConfig {
     /// The table of the rules file that says what a line means.
     pub table: Spanned<String>,
     /// The file; it may appear later. As it is written here it names the source in the journal:
-    /// another spelling is another source, read from its start.
-    pub path: SourcePath,
+    /// another spelling is another source, read from its start. Two sources cannot read one file.
+    pub path: Spanned<SourcePath>,
     /// The lane of the stream on the link: `state` or `telemetry` (default).
     #[serde(default = "telemetry")]
     pub lane: Lane,
@@ -90,7 +90,7 @@ impl SourceConfig {
     /// What names the source in the journal.
     #[must_use]
     pub fn id(&self) -> String {
-        self.path.written.display().to_string()
+        self.path.get_ref().written.display().to_string()
     }
 }
 
@@ -144,21 +144,56 @@ pub fn load(path: &Path) -> Result<Loaded<AgentConfig>, ConfigError> {
     let mut loaded: Loaded<AgentConfig> = config::load(path)?;
     let folder = loaded.clone();
     let value = &mut loaded.value;
-    for path in [&mut value.data_dir, &mut value.api.socket, &mut value.rules.file]
+    for path in [&mut value.data_dir, &mut value.api.socket, value.rules.file.get_mut()]
         .into_iter()
         .chain(value.tls.paths_mut())
     {
         *path = folder.resolve(path);
     }
     for source in &mut value.sources {
-        source.path.resolved = folder.resolve(&source.path.written);
+        let path = source.path.get_mut();
+        path.resolved = folder.resolve(&path.written);
+    }
+    check_address(&loaded)?;
+    check_sources(&loaded)?;
+    Ok(loaded)
+}
+
+/// Refuses an address that cannot be dialled.
+fn check_address(loaded: &Loaded<AgentConfig>) -> Result<(), ConfigError> {
+    let address = &loaded.value.hub.address;
+    if has_host_and_port(address.get_ref()) {
+        return Ok(());
+    }
+    Err(loaded.error_at(address, format!("address {:?} is not host:port", address.get_ref())))
+}
+
+fn has_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    // An IPv6 address stands in brackets, else its last group would pass for a port.
+    let is_host = !host.is_empty() && (!host.contains(':') || host.starts_with('['));
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// Refuses lanes that are not for sources, and two sources of one file: their places in it would
+/// be one in the journal.
+fn check_sources(loaded: &Loaded<AgentConfig>) -> Result<(), ConfigError> {
+    let sources = &loaded.value.sources;
+    for (index, source) in sources.iter().enumerate() {
         if !matches!(source.lane, Lane::State | Lane::Telemetry) {
             let message =
                 format!("lane {} is not for sources; use state or telemetry", source.lane);
-            return Err(folder.error_at(&source.table, message));
+            return Err(loaded.error_at(&source.table, message));
+        }
+        let path = &source.path.get_ref().resolved;
+        let earlier = sources.iter().take(index);
+        if let Some(first) = earlier.into_iter().find(|it| it.path.get_ref().resolved == *path) {
+            let table = first.table.get_ref();
+            let message = format!("{} is read for table {table} already", path.display());
+            return Err(loaded.error_at(&source.path, message));
         }
     }
-    Ok(loaded)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -198,7 +233,7 @@ socket = "eu-1.sock"
 
         assert_eq!(config.outbox.bytes_limit.get(), ByteCount::mebibytes(256));
         assert_eq!(config.sources[0].lane, Lane::Telemetry);
-        assert!(config.rules.file.is_absolute());
+        assert!(config.rules.file.get_ref().is_absolute());
     }
 
     #[test]
@@ -226,5 +261,38 @@ socket = "eu-1.sock"
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn two_sources_of_one_file_are_refused_at_the_second() {
+        let text =
+            EXAMPLE.replace("[api]", "[[source]]\ntable = \"other\"\npath = \"./air.csv\"\n[api]");
+
+        let error = read(&text).unwrap_err().to_string();
+
+        let (place, message) = error.split_once("agent.toml:").unwrap();
+        assert!(!place.is_empty());
+        let (place, message) = message.split_once(": ").unwrap();
+        assert_eq!(place, "19:8");
+        assert!(message.ends_with("air.csv is read for table air already"), "{message}");
+    }
+
+    #[test]
+    fn an_address_needs_a_host_and_a_port() {
+        for (address, fits) in [
+            ("hub.eu.example:4433", true),
+            ("[::1]:4433", true),
+            ("hub.eu.example", false),
+            ("hub.eu.example:", false),
+            ("hub.eu.example:0", false),
+            ("::1:4433", false),
+            (":4433", false),
+        ] {
+            let error = read(&EXAMPLE.replace("127.0.0.1:4433", address)).err();
+
+            let found = error.map(|error| error.to_string()).unwrap_or_default();
+            let refusal = format!("agent.toml:6:11: address \"{address}\" is not host:port");
+            assert_eq!(found.ends_with(&refusal), !fits, "{found}");
+        }
     }
 }

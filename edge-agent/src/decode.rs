@@ -170,7 +170,7 @@ impl SourceDecoder {
             Format::Csv => None,
         };
         Ok(Self {
-            name: config.path.resolved.display().to_string(),
+            name: config.path.get_ref().resolved.display().to_string(),
             tables: program.tables_of(&topic).collect(),
             topic,
             dead_topic,

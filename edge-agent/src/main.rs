@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use headland_platform::clock::Clock;
 use headland_platform::task::{self, Token};
 use headland_platform::telemetry::log_to_stderr;
 
@@ -17,7 +18,7 @@ struct Arguments {
     /// What to log, for example `info` or `info,edge_agent=debug`.
     #[arg(long, default_value = "info")]
     log: String,
-    /// Check configuration, certificate and rules, then exit.
+    /// Check configuration, certificates and rules, say what was found, then exit.
     #[arg(long)]
     check: bool,
     /// End when the process that started this one ends; for drivers.
@@ -48,7 +49,9 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     let config = edge_agent::config::load(&arguments.config)?;
     if arguments.check {
-        edge_agent::check(&config)?;
+        for line in edge_agent::check(&config, Clock::start().wall())? {
+            eprintln!("{line}");
+        }
         return Ok(());
     }
     let token = Token::new();

@@ -7,14 +7,17 @@ use headland_platform::telemetry::Metrics;
 use headland_storage::{CommitWriter, Report};
 use tokio::sync::mpsc;
 
+/// What can be checked without starting.
+mod checkup;
 /// What has to be ready before the stages run.
 mod start;
 /// The node and what it works on.
 mod stages;
 
+pub use checkup::check;
 use stages::Stages;
 use start::Parts;
-pub use start::{RunError, check};
+pub use start::RunError;
 
 use crate::api::{self, StatusQuery};
 use crate::config::AgentConfig;

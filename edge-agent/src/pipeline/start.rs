@@ -18,7 +18,7 @@ use headland_storage::{
 
 use crate::config::AgentConfig;
 use crate::connection::HubAddress;
-use crate::decode::SourceDecoder;
+use crate::decode::{SourceDecoder, SourceError};
 use crate::node::{Node, StartError};
 use crate::source::{self, FollowError, Follower};
 
@@ -32,13 +32,13 @@ pub enum RunError {
     /// The configuration does not fit.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The rules file cannot be read.
-    #[error("cannot read rules {path}")]
-    Rules {
+    /// A certificate's file cannot be read, or does not hold now.
+    #[error("the certificate in {path} cannot be used: {why}")]
+    Certificate {
         /// The file.
         path: PathBuf,
-        /// What the machine said.
-        source: std::io::Error,
+        /// What is wrong.
+        why: String,
     },
     /// The rules do not compile.
     #[error(transparent)]
@@ -108,26 +108,22 @@ pub(super) struct Parts {
 
 /// Makes everything ready, in the order in which mistakes are cheapest to find.
 pub(super) async fn start(config: &Loaded<AgentConfig>, _clock: &Clock) -> Result<Parts, RunError> {
-    check(config)?;
+    let Prepared { program, identity, hub: hub_name } = prepare(config)?;
     let agent = &config.value;
-    let program = compile(agent)?;
-    let identity = identity(agent)?;
     let hub = HubAddress {
         address: agent.hub.address.get_ref().clone(),
         id: SpiffeId {
             fleet: identity.id().fleet.clone(),
             region: agent.region.clone(),
-            role: Role::Hub(agent.hub.name.clone()),
+            role: Role::Hub(hub_name.to_string()),
         },
     };
     let options = OpenOptions::new(entropy()?);
     let store = DiskStore::open(&agent.data_dir, options)
         .map_err(|source| open_error(&agent.data_dir, source))?;
     let reader = store.reader();
-    let hub_identity = headland_replication::Identity::Hub {
-        region: agent.region.clone(),
-        name: HubName::new(&agent.hub.name)?,
-    };
+    let hub_identity =
+        headland_replication::Identity::Hub { region: agent.region.clone(), name: hub_name };
     let log = (&reader, &store);
     let mut node = Node::new(agent, hub_identity, program, store.incarnation(), log, entropy()?)
         .map_err(Box::new)?;
@@ -144,29 +140,36 @@ pub(super) async fn start(config: &Loaded<AgentConfig>, _clock: &Clock) -> Resul
     Ok(Parts { store, reader, node, followers, endpoint, hub, traces })
 }
 
-/// Checks what can be checked without starting: rules, tables of sources, certificate.
-///
-/// # Errors
-/// [`RunError`] for the first thing that does not fit.
-pub fn check(config: &Loaded<AgentConfig>) -> Result<(), RunError> {
+/// What the files of a configuration hold.
+pub(super) struct Prepared {
+    pub(super) program: Program,
+    pub(super) identity: Identity,
+    pub(super) hub: HubName,
+}
+
+/// Reads the files of a configuration and checks that they fit it: rules, tables of sources,
+/// certificate.
+pub(super) fn prepare(config: &Loaded<AgentConfig>) -> Result<Prepared, RunError> {
     let agent = &config.value;
-    let program = compile(agent)?;
+    let program = compile(config)?;
     for source in &agent.sources {
-        SourceDecoder::new(source, &program, 0.0)
-            .map_err(|error| config.error_at(&source.table, error.to_string()))?;
+        match SourceDecoder::new(source, &program, 0.0) {
+            Ok(_) => {}
+            Err(SourceError::SharedTopic(error)) => return Err(error.into()),
+            Err(error) => return Err(config.error_at(&source.table, error.to_string()).into()),
+        }
     }
-    identity(agent).map(drop)
+    let role = Role::Agent(agent.name.to_string());
+    let identity = Identity::configured(&agent.tls, &agent.region, role)?;
+    Ok(Prepared { program, identity, hub: HubName::new(&agent.hub.name)? })
 }
 
-fn compile(agent: &AgentConfig) -> Result<Program, RunError> {
-    let path = &agent.rules.file;
-    let sql = std::fs::read_to_string(path)
-        .map_err(|source| RunError::Rules { path: path.clone(), source })?;
-    Ok(Program::compile(&path.display().to_string(), &sql)?)
-}
-
-fn identity(agent: &AgentConfig) -> Result<Identity, RunError> {
-    Ok(Identity::configured(&agent.tls, &agent.region, Role::Agent(agent.name.to_string()))?)
+fn compile(config: &Loaded<AgentConfig>) -> Result<Program, RunError> {
+    let file = &config.value.rules.file;
+    let path = file.get_ref().display();
+    let sql = std::fs::read_to_string(file.get_ref())
+        .map_err(|error| config.error_at(file, format!("cannot read rules {path}: {error}")))?;
+    Ok(Program::compile(&path.to_string(), &sql)?)
 }
 
 fn open_error(path: &Path, source: OpenError) -> RunError {
@@ -190,11 +193,11 @@ fn followers(agent: &AgentConfig, node: &mut Node) -> Result<Vec<Follower>, RunE
     for (index, source) in agent.sources.iter().enumerate() {
         let position = node.source_position(index).unwrap_or_default();
         if node.wants_first_line(index)
-            && let Some(line) = source::first_line(&source.path.resolved)?
+            && let Some(line) = source::first_line(&source.path.get_ref().resolved)?
         {
             node.on_first_line(index, &line);
         }
-        followers.push(Follower::new(&source.path.resolved, position));
+        followers.push(Follower::new(&source.path.get_ref().resolved, position));
     }
     Ok(followers)
 }

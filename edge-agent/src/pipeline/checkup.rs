@@ -1,0 +1,94 @@
+//! What can be checked of a configuration without starting, said line by line.
+
+use std::path::Path;
+
+use headland_detection::{Program, Rule, Table};
+use headland_event::EventTime;
+use headland_platform::config::Loaded;
+use headland_platform::tls::SpiffeId;
+use x509_parser::pem::Pem;
+
+use super::start::{Prepared, RunError, prepare};
+use crate::config::{AgentConfig, SourceConfig};
+
+/// Checks a configuration with its rules and certificate files; returns what was found, a line per
+/// thing.
+///
+/// Nothing is bound, dialled or written.
+///
+/// # Errors
+/// [`RunError`] for the first thing that does not fit.
+pub fn check(config: &Loaded<AgentConfig>, now: EventTime) -> Result<Vec<String>, RunError> {
+    let Prepared { program, identity, hub } = prepare(config)?;
+    let agent = &config.value;
+    let there = if agent.data_dir.is_dir() { "exists" } else { "will be made" };
+    let rules = agent.rules.file.get_ref().display();
+    let (tables, count) = (program.tables().len(), program.rules().len());
+    let mut lines = vec![
+        format!("agent {} of region {}", agent.name, agent.region),
+        format!("hub {hub}: dialled at {}", agent.hub.address.get_ref()),
+        format!("data_dir {}: {there}", agent.data_dir.display()),
+        format!("api socket {}", agent.api.socket.display()),
+        format!("rules {rules}: tables to read {tables}, rules {count}"),
+    ];
+    lines.extend(program.tables().iter().map(table_line));
+    lines.extend(program.rules().iter().map(|rule| rule_line(&program, rule)));
+    lines.extend(agent.sources.iter().map(source_line));
+    lines.extend(agent.telemetry.iter().map(|telemetry| {
+        format!("traces to {}, {} of all", telemetry.otlp_endpoint, telemetry.trace_ratio)
+    }));
+    let tls = &agent.tls;
+    lines.push(certificate_line("certificate", &tls.certificate_file, Some(identity.id()), now)?);
+    lines.push(format!("key {}: fits the certificate", tls.key_file.display()));
+    lines.push(certificate_line("authority", &tls.ca_file, None, now)?);
+    Ok(lines)
+}
+
+fn table_line(table: &Table) -> String {
+    let columns = table.schema().columns().len();
+    let format = table.format();
+    format!("table {}: topic {}, {format}, {columns} columns", table.name(), table.topic())
+}
+
+fn rule_line(program: &Program, rule: &Rule) -> String {
+    let source = program.table(rule.source()).name();
+    format!("rule {}: reads {source}, writes to {}", rule.name(), rule.topic())
+}
+
+fn source_line(source: &SourceConfig) -> String {
+    let SourceConfig { table, path, lane } = source;
+    let path = &path.get_ref().resolved;
+    let there = if path.exists() { "exists" } else { "is awaited" };
+    format!("source {}: table {}, lane {lane}, {there}", path.display(), table.get_ref())
+}
+
+/// Whose the first certificate of a file is, and until when it holds.
+fn certificate_line(
+    what: &str,
+    path: &Path,
+    id: Option<&SpiffeId>,
+    now: EventTime,
+) -> Result<String, RunError> {
+    let unusable = |why: String| RunError::Certificate { path: path.to_owned(), why };
+    let text = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    let pem = Pem::iter_from_buffer(&text)
+        .next()
+        .ok_or_else(|| unusable("it holds no PEM".to_owned()))?
+        .map_err(|error| unusable(error.to_string()))?;
+    let certificate = pem.parse_x509().map_err(|error| unusable(error.to_string()))?;
+    let (from, until) = (certificate.validity().not_before, certificate.validity().not_after);
+    let seconds = now.millis().div_euclid(1_000);
+    let shown = |at: i64| jiff::Timestamp::from_second(at).unwrap_or_default().to_string();
+    if seconds > until.timestamp() {
+        return Err(unusable(format!("it expired at {}", shown(until.timestamp()))));
+    }
+    if seconds < from.timestamp() {
+        return Err(unusable(format!("it holds from {} on", shown(from.timestamp()))));
+    }
+    let whose = id.map_or_else(|| certificate.subject().to_string(), ToString::to_string);
+    let expires = shown(until.timestamp());
+    Ok(format!("{what} {}: of {whose}, expires {expires}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

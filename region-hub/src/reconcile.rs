@@ -3,7 +3,7 @@
 //! Commits are read in the order of the journal, and what they derive is committed together with
 //! how far that is. One commit may derive more than a commit holds (every pair of concurrent
 //! writes is a conflict), so deriving goes in steps of bounded size, each committed with its
-//! [`Progress`]. After a restart the journal is read again from its start; steps that are written
+//! `Progress`. After a restart the journal is read again from its start; steps that are written
 //! are not written a second time.
 
 use std::collections::VecDeque;

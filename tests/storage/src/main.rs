@@ -44,7 +44,7 @@ Usage: storage-proof COMMAND --directory D [--name value …]
   idle       what an idle store writes                 --settle-seconds 35 --watch-seconds 10
   kill       kill -9 at random moments under load      --kills 200 --seed 1
   powercut   power cuts on an image in memory (root)   --cuts 100 --seed 1 --memory /dev/shm
-  schedules  all that a crash leaves, in memory        --schedules 10000 --step 4 --seed 1
+  schedules  all that a crash leaves, in memory        --schedules 10000 --step 4 --subsets 4096
   full       a disk without room, a limit on files (root)
 
   write, fill, open-once, full-limited                 processes that those start

@@ -12,8 +12,8 @@ use crate::check::{self, Failures, Known};
 use crate::load::{Load, Volume};
 use crate::report::Report;
 
-/// Changes of which every subset is tried; of more, as many subsets at random.
-const CHANGES_LIMIT: usize = 12;
+/// Subsets tried at the end of each prefix: all of up to 12 changes, of more as many at random.
+const SUBSETS: u64 = 1 << 12;
 /// Events of a random schedule.
 const EVENTS: u64 = 40;
 /// Groups of commits that the trace appends, `SEAL` between some of them.
@@ -25,12 +25,13 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
     // Every command may be told a directory; this one writes to none.
     arguments.take("directory", String::new())?;
     let step: u64 = arguments.take("step", 4)?;
+    let subsets: u64 = arguments.take("subsets", SUBSETS)?;
     let schedules: u64 = arguments.take("schedules", 10_000)?;
     let seed: u64 = arguments.take("seed", 1)?;
     arguments.finish()?;
     ensure!(step > 0, "--step is how many bytes further the next prefix goes, at least 1");
     let mut failures = Failures::default();
-    let subsets = every_prefix(seed, step, &mut failures)?;
+    let subsets = every_prefix(seed, (step, subsets), &mut failures)?;
     let barriers = every_failed_barrier(seed, &mut failures)?;
     let mut crashes = 0;
     for schedule in 0..schedules {
@@ -131,7 +132,7 @@ struct Subsets {
 }
 
 /// Ends the trace after every `step` bytes, and leaves every subset of what was not durable.
-fn every_prefix(seed: u64, step: u64, failures: &mut Failures) -> Result<Subsets> {
+fn every_prefix(seed: u64, (step, limit): (u64, u64), failures: &mut Failures) -> Result<Subsets> {
     let mut random = SeededRandom::new(seed);
     let mut subsets = Subsets::default();
     let mut budget = 0;
@@ -143,8 +144,10 @@ fn every_prefix(seed: u64, step: u64, failures: &mut Failures) -> Result<Subsets
         let changes = disk.unsynced();
         subsets.prefixes += 1;
         subsets.changes_most = subsets.changes_most.max(changes);
-        for subset in 0..1_u64 << changes.min(CHANGES_LIMIT) {
-            let kept = if changes > CHANGES_LIMIT { random.next_u64() } else { subset };
+        let all = u32::try_from(changes).ok().and_then(|changes| 1_u64.checked_shl(changes));
+        let all = all.unwrap_or(u64::MAX);
+        for subset in 0..all.min(limit) {
+            let kept = if all > limit { random.next_u64() } else { subset };
             let fork = disk.fork();
             // Beyond 64 changes the pattern repeats, which is still one of the subsets.
             fork.crash_keeping(|number| kept >> (number % 64) & 1 == 1);

@@ -63,10 +63,12 @@ impl Gathering {
     }
 
     /// Goes on at the first entry of a file, over offsets before it that were cleaned away.
+    ///
+    /// Only when all before those was met: an entry that is missing before them is lost, not clean.
     pub(crate) fn cross(&mut self, before: Before, base: Offset) {
         match before {
-            Before::Cleaned if self.next < base => self.skip_to(base),
-            Before::Cleaned | Before::Nothing | Before::Lost => {}
+            Before::Cleaned { from } if from <= self.next && self.next < base => self.skip_to(base),
+            Before::Cleaned { .. } | Before::Nothing | Before::Lost => {}
         }
     }
 
@@ -151,6 +153,19 @@ mod tests {
         gathering.begin(Offset::new(5));
 
         assert_eq!(gathering.offer(entry(10, 1)), missing(5, 10));
+    }
+
+    #[test]
+    fn cleaned_offsets_are_crossed_and_a_lost_entry_before_them_is_not() {
+        let cross = |ends_at: usize| {
+            let mut gathering = gathering(0);
+            assert_eq!(gathering.offer(entry(0, ends_at)), Offered::On);
+            gathering.cross(Before::Cleaned { from: Offset::new(5) }, Offset::new(9));
+            gathering.offer(entry(9, 1))
+        };
+
+        assert_eq!(cross(5), Offered::On);
+        assert_eq!(cross(4), missing(4, 9));
     }
 
     #[test]

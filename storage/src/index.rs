@@ -54,7 +54,10 @@ pub(crate) enum Before {
     /// No offsets.
     Nothing,
     /// Offsets that were cleaned away.
-    Cleaned,
+    Cleaned {
+        /// The first of them: where the entries in the files before end.
+        from: Offset,
+    },
     /// Offsets that were lost, some of them at least.
     Lost,
 }
@@ -558,7 +561,7 @@ impl<F: Clone> Index<F> {
             .lost
             .iter()
             .any(|hole| hole.partition == *partition && hole.from < until && from < hole.until);
-        if is_lost { Before::Lost } else { Before::Cleaned }
+        if is_lost { Before::Lost } else { Before::Cleaned { from } }
     }
 
     /// The files that hold entries of a partition, the first one where what is sought is.

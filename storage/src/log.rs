@@ -151,6 +151,17 @@ pub struct QuarantinedCommits {
     pub lost: LostParts,
 }
 
+impl QuarantinedCommits {
+    /// Whether the changes of state that are left are all there were.
+    #[must_use]
+    pub const fn is_state_whole(&self) -> bool {
+        match self.lost {
+            LostParts::Counted { entries: _, changes } => changes == 0,
+            LostParts::Unknown => false,
+        }
+    }
+}
+
 /// What damage took from commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

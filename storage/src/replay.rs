@@ -1,18 +1,18 @@
 //! Replays commits in order, whole, and names those that lost a part.
 
-use headland_event::{ByteCount, CommitNumber};
+use headland_event::{ByteCount, CommitNumber, Entry, TopicPartition};
 
 use crate::body::{self, Part, Wanted};
-use crate::commit::{Commit, StoredCommit};
+use crate::commit::{StateChange, StoredCommit};
 use crate::cursor::{Cursor, Frame, NextCommit, Step};
 use crate::fault::Fault;
-use crate::frame::{FrameHeader, FrameKind};
+use crate::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use crate::group::byte_count;
 use crate::index::{CommitStretch, FileKind, Source};
 use crate::log::{LostParts, QuarantinedCommits, ReadError};
 use crate::lookup::Shared;
 use crate::medium::{MediumError, MediumFile};
-use crate::salvage::{FoundPart, Piece, Salvage};
+use crate::salvage::{FoundPart, Gap, Piece, Salvage};
 
 /// Commits gathered up to a limit.
 #[derive(Debug)]
@@ -78,17 +78,31 @@ impl Gathered {
                 Ended::Astray(astray) => astray,
                 ended @ (Ended::Whole | Ended::Full) => return Ok(ended),
             };
-            if !self.commits.is_empty() {
-                return Ok(Ended::Astray(astray));
-            }
-            let (left, resume) = salvage(source, astray, until).map_err(ReadError::Medium)?;
-            if left.until > self.next {
-                return Err(ReadError::QuarantinedCommits(Box::new(left)));
-            }
-            // The walk began at a point before the first commit wanted, and so did the damage.
+            let Salvaged { left, resume, health } =
+                salvage(source, astray, until).map_err(ReadError::Medium)?;
             debug_assert!(resume > astray.position, "a walk past damage goes on");
             place = Place { commit: left.until, position: resume };
+            // The walk began at a point before the first commit wanted, and so may the damage.
+            if left.until > self.next {
+                match health {
+                    Health::Damaged if !self.commits.is_empty() => {
+                        return Ok(Ended::Astray(astray));
+                    }
+                    Health::Damaged => return Err(ReadError::QuarantinedCommits(Box::new(left))),
+                    Health::Whole => self.push(left.from, left.entries, left.state),
+                }
+            }
         }
+    }
+
+    fn push(
+        &mut self,
+        number: CommitNumber,
+        entries: Vec<(TopicPartition, Entry)>,
+        state: Vec<StateChange>,
+    ) {
+        self.commits.push(StoredCommit { number, entries, state });
+        self.next = number.after(1);
     }
 
     fn walk<F: MediumFile>(
@@ -130,44 +144,55 @@ impl Gathered {
         }
         let (body, buffer_len) = (frame.body.clone(), frame.buffer_len);
         let body = body::read_from(&frame.header, body, buffer_len, Wanted::Every)?;
-        let Commit { entries, state } = body;
-        self.commits.push(StoredCommit { number, entries, state });
         self.left = self.left.saturating_sub(size);
-        self.next = number.after(1);
+        self.push(number, body.entries, body.state);
         Ok(true)
     }
 }
 
+/// Whether commits that were found past damage are all there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    /// Only the header of the frame is damaged, and its number is known from its neighbours.
+    Whole,
+    Damaged,
+}
+
+/// What is left of commits, none when only frames without commits were damaged.
+struct Salvaged {
+    left: QuarantinedCommits,
+    /// Position at which the next frame should be.
+    resume: u64,
+    health: Health,
+}
+
 /// What is left of the commits from the one at `place` on, whose frame is not valid; up to the
-/// next commit whose frame has a valid header, or to `until`. With it the position to go on at.
+/// next commit whose frame has a valid header, or to `until`.
 fn salvage<F: MediumFile>(
     source: &Source<F>,
     place: Place,
     until: CommitNumber,
-) -> Result<(QuarantinedCommits, u64), MediumError> {
+) -> Result<Salvaged, MediumError> {
     let Place { commit: from, position } = place;
     let mut walk = Salvage::new(source.file.clone(), source.nonce, position, source.end);
     let mut own: Option<FrameHeader> = None;
-    let mut resume = source.end;
-    let mut left = QuarantinedCommits {
-        file: source.name.to_string(),
-        from,
-        until,
-        entries: Vec::new(),
-        state: Vec::new(),
-        lost: LostParts::Unknown,
-    };
+    let mut gaps = Vec::new();
+    let (entries, state, file) = (Vec::new(), Vec::new(), source.name.to_string());
+    let lost = LostParts::Unknown;
+    let left = QuarantinedCommits { file, from, until, entries, state, lost };
+    let mut salvaged = Salvaged { left, resume: source.end, health: Health::Damaged };
+    let Salvaged { left, resume, health } = &mut salvaged;
     while let Some(piece) = walk.step()? {
-        if own.as_ref().is_some_and(|header| body_end(header) <= piece.position()) {
-            resume = piece.position();
+        if own.as_ref().is_some_and(|header| header.end() <= piece.position()) {
+            *resume = piece.position();
             break;
         }
         match piece {
-            Piece::Lost(_) => {}
+            Piece::Lost(gap) => gaps.push(gap),
             Piece::Frame(header) => match header.kind {
                 FrameKind::Commit if is_own(source.kind, &header, place) => own = Some(header),
                 FrameKind::Commit => {
-                    (left.until, resume) = (header.commit, header.position);
+                    (left.until, *resume) = (header.commit, header.position);
                     break;
                 }
                 FrameKind::Seal | FrameKind::Chain => {}
@@ -178,25 +203,25 @@ fn salvage<F: MediumFile>(
             Piece::Part(FoundPart { part: Part::Change(change), .. }) => left.state.push(change),
         }
     }
-    if let Some(header) = own {
-        (left.from, left.until) = (header.commit, header.commit.after(1));
-        left.lost = lost_of(&header, &left);
+    let header_gap = Gap { from: position, until: position + byte_count(FRAME_HEADER_LEN).get() };
+    match own {
+        Some(header) => {
+            (left.from, left.until) = (header.commit, header.commit.after(1));
+            left.lost = lost_of(&header, left);
+        }
+        None if gaps == [header_gap] && left.until == from.after(1) => *health = Health::Whole,
+        None => {}
     }
-    debug_assert!(left.from < left.until, "a replay goes on");
-    Ok((left, resume))
+    Ok(salvaged)
 }
 
 /// Whether a valid header is that of the commit expected at a place. In a file that cleaning wrote
 /// that is the next one there, whatever its number.
 fn is_own(kind: FileKind, header: &FrameHeader, place: Place) -> bool {
     match kind {
-        FileKind::Journal => header.commit == place.commit,
+        FileKind::Journal => (header.commit, header.position) == (place.commit, place.position),
         FileKind::Cold => header.position == place.position,
     }
-}
-
-fn body_end(header: &FrameHeader) -> u64 {
-    header.position + byte_count(header.frame_len()).get()
 }
 
 fn lost_of(header: &FrameHeader, left: &QuarantinedCommits) -> LostParts {

@@ -3,10 +3,13 @@
 use bytes::Bytes;
 use headland_event::{ByteCount, CommitNumber, Incarnation};
 
-use crate::commit::{Appended, Commit, Priority, StateChange, StateOwner};
+use crate::commit::{Appended, Commit, Priority, StateChange, StateOwner, StoredCommit};
 use crate::fault::OpenError;
 use crate::journal::{Journal, JournalOptions};
-use crate::log::{AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore};
+use crate::log::{
+    AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore, QuarantinedCommits,
+    ReadError,
+};
 use crate::medium::Medium;
 use crate::reader::JournalReader;
 use crate::recovery::OpenReport;
@@ -166,7 +169,7 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         let mut next = self.cache.mark().after(1);
         let mut count = 0;
         while next <= self.reader.last_commit() {
-            let commits = self.reader.replay(next, REPLAY_BYTES).map_err(StateError::Replay)?;
+            let commits = self.replay_state(next)?;
             let Some(last) = commits.last().map(|commit| commit.number) else { break };
             for commit in &commits {
                 debug_assert!(commit.number >= next, "replay goes on; cleaning leaves gaps");
@@ -185,6 +188,18 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         self.health = CacheHealth::Current;
         self.patience = Patience::default();
         Ok(count)
+    }
+
+    /// Commits with all their changes of state; entries may be missing among what is damaged.
+    fn replay_state(&self, next: CommitNumber) -> Result<Vec<StoredCommit>, StateError> {
+        match self.reader.replay(next, REPLAY_BYTES) {
+            Ok(commits) => Ok(commits),
+            Err(ReadError::QuarantinedCommits(left)) if left.is_state_whole() => {
+                let QuarantinedCommits { from, entries, state, .. } = *left;
+                Ok(vec![StoredCommit { number: from, entries, state }])
+            }
+            Err(error) => Err(StateError::Replay(error)),
+        }
     }
 
     fn apply_commit(

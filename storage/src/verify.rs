@@ -150,7 +150,12 @@ pub fn verify<M: Medium>(medium: &M) -> Result<VerifyReport, MediumError> {
             verifier.damaged(name, 0, Damaged::Small(fault));
         }
     }
-    let Some(newest) = files::newest(medium, &names)? else {
+    let mut headers = Vec::new();
+    let newest = files::newest(medium, &names, &mut headers)?;
+    for (name, fault) in headers {
+        verifier.damaged(&name, 0, Damaged::FileHeader(fault));
+    }
+    let Some(newest) = newest else {
         verifier.report.leftovers = journal_files(&names, &[]);
         return Ok(verifier.report);
     };

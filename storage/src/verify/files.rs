@@ -13,6 +13,7 @@ use crate::group::byte_count;
 use crate::index::FileKind;
 use crate::medium::{Medium, MediumError, MediumFile};
 use crate::salvage::{Piece, Salvage};
+use crate::tail;
 
 /// A file of the journal.
 pub(super) struct Found<F> {
@@ -53,16 +54,25 @@ pub(super) struct Newest<F> {
     chain: Option<Chain>,
 }
 
-/// The newest file whose header is valid; the ones above it were never finished, or are damaged
-/// so that opening refuses them.
+/// The newest file whose header is valid. Files above it were never finished, unless a frame in
+/// them says that they were: those are `damaged`, and opening refuses them.
 pub(super) fn newest<M: Medium>(
     medium: &M,
     names: &[String],
+    damaged: &mut Vec<(String, Fault)>,
 ) -> Result<Option<Newest<M::File>>, MediumError> {
     for name in names.iter().rev() {
         let Some((FileKind::Journal, _)) = chain::parse_name(name) else { continue };
         let Found { file, size, header } = Found::open(medium, name)?;
-        let Ok(header) = header else { continue };
+        let header = match header {
+            Ok(header) => header,
+            Err(fault) => {
+                if tail::is_damage(&fault, 0, tail::examine(&file, None, 0, size)?) {
+                    damaged.push((name.clone(), fault));
+                }
+                continue;
+            }
+        };
         let mut newest = Newest {
             name: name.clone(),
             file,

@@ -7,6 +7,7 @@ use clap::Parser;
 use headland_platform::clock::Clock;
 use headland_platform::task::{self, Token};
 use headland_platform::telemetry::log_to_stderr;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Detects on the device and sends to its region's hub.
 #[derive(Debug, Parser)]
@@ -55,11 +56,28 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let token = Token::new();
-    let signals = task::spawn_until_done("signals", task::cancel_on_signal(token.clone()));
+    let signals = task::spawn_until_done("signals", stop_on_signal(token.clone()));
     edge_agent::run(config, token).await?;
     if let Some(result) = signals.join().await {
         result?;
     }
+    Ok(())
+}
+
+/// Cancels `token` on SIGTERM or SIGINT, and says which of them.
+///
+/// # Errors
+/// When the process may not listen to signals.
+async fn stop_on_signal(token: Token) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = token.cancelled() => return Ok(()),
+    };
+    tracing::info!("{name}: writing what was read, then closing link and log");
+    token.cancel();
     Ok(())
 }
 

@@ -70,14 +70,11 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
             }
         }
         tokio::select! {
-            () = token.cancelled() => {
-                let kept = stages.node.status().unacknowledged_records;
-                tracing::info!(kept, "stopping: writing what was read; the hub gets what is kept later");
-                break Ok(());
-            }
+            () = token.cancelled() => break Ok(()),
             result = inputs.next(&mut stages) => if let Err(error) = result { break Err(error) },
         }
     };
+    let kept_records = stages.node.status().unacknowledged_records;
     token.cancel();
     for source in sources {
         source.join().await;
@@ -85,6 +82,7 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
     api.join().await;
     let closing = task::spawn_blocking("close", || start::close(stages.writer));
     closing.join().await.transpose()?;
+    tracing::info!(kept_records, "closed: what the hub does not have yet is kept for it");
     result
 }
 

@@ -5,8 +5,9 @@
 //! the writer goes on. What the format promises after a crash is in `docs/specs/store.md`.
 //!
 //! The crate does *not* know what a record means, who sends it, or what time it is; it starts no
-//! thread and no task. It does not yet clean old data, quarantine damage, or keep directories of
-//! closed files: opening reads the whole journal once.
+//! thread and no task. What is damaged it names ([`ReadError::Quarantined`], [`verify`]) and reads
+//! past; it does not refill it. A damaged newest file, or a damaged change of state that has to be
+//! replayed, still keeps a store from opening.
 //!
 //! Main types: [`LogStore`] and [`LogReader`] are the contract, [`Commit`] what goes in,
 //! [`StateStore`] what state is read by. [`MemoryStore`] implements them over a [`MemoryDisk`]

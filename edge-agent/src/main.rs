@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use headland_platform::clock::Clock;
-use headland_platform::task::{self, Token};
-use headland_platform::telemetry::log_to_stderr;
-use tokio::signal::unix::{SignalKind, signal};
+use headland_platform::process::{self, Lifetime};
+use headland_platform::task;
 
 /// Detects on the device and sends to its region's hub.
 #[derive(Debug, Parser)]
@@ -37,17 +36,15 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(error.as_ref());
+            eprintln!("{}", process::last_word("headland-agent", error.as_ref()));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    log_to_stderr(&arguments.log)?;
-    if arguments.exit_with_parent {
-        task::end_with_parent()?;
-    }
+    let lifetime = if arguments.exit_with_parent { Lifetime::OfParent } else { Lifetime::Own };
+    process::begin(&arguments.log, lifetime)?;
     let config = edge_agent::config::load(&arguments.config)?;
     if arguments.check {
         for line in edge_agent::check(&config, Clock::start().wall())? {
@@ -55,38 +52,6 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         }
         return Ok(());
     }
-    let token = Token::new();
-    let signals = task::spawn_until_done("signals", stop_on_signal(token.clone()));
-    edge_agent::run(config, token).await?;
-    if let Some(result) = signals.join().await {
-        result?;
-    }
+    process::run_until_signal(|token| edge_agent::run(config, token)).await?;
     Ok(())
-}
-
-/// Cancels `token` on SIGTERM or SIGINT, and says which of them.
-///
-/// # Errors
-/// When the process may not listen to signals.
-async fn stop_on_signal(token: Token) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        () = token.cancelled() => return Ok(()),
-    };
-    tracing::info!("{name}: writing what was read, then closing link and log");
-    token.cancel();
-    Ok(())
-}
-
-/// Prints an error with its causes, one line each.
-fn tell(error: &dyn std::error::Error) {
-    eprintln!("headland-agent: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        eprintln!("  caused by: {cause}");
-        source = cause.source();
-    }
 }

@@ -20,6 +20,8 @@
 pub mod clock;
 /// Named tasks, tied to the process's shutdown.
 pub mod task;
+/// What every process of ours does around its own work: logs, signals, the last word.
+pub mod process;
 /// Configuration files, with errors that point at what is wrong.
 pub mod config;
 /// TLS identities, the private authority, and the one crypto provider.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::panic::resume_unwind;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 pub use tokio_util::sync::CancellationToken as Token;
 
@@ -101,7 +102,7 @@ pub fn end_with_parent() -> std::io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(signal)?)
 }
 
-/// Cancels `token` on Ctrl-C or SIGTERM.
+/// Cancels `token` on SIGINT (Ctrl-C) or SIGTERM, and logs which.
 ///
 /// # Errors
 /// When the process may not listen to signals.
@@ -109,12 +110,14 @@ pub fn end_with_parent() -> std::io::Result<()> {
 /// # Cancel safety
 /// Safe: nothing is taken from the signals before one arrives.
 pub async fn cancel_on_signal(token: Token) -> std::io::Result<()> {
-    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result?,
-        _ = term.recv() => {}
-        () = token.cancelled() => {}
-    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let name = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = token.cancelled() => return Ok(()),
+    };
+    tracing::info!(signal = name, "stopping: what is queued is written, then links and log close");
     token.cancel();
     Ok(())
 }

@@ -117,7 +117,7 @@ pub async fn cancel_on_signal(token: Token) -> std::io::Result<()> {
         _ = interrupt.recv() => "SIGINT",
         () = token.cancelled() => return Ok(()),
     };
-    tracing::info!(signal = name, "stopping: what is queued is written, then links and log close");
+    tracing::info!("{name}: writing what is queued, then closing links and log");
     token.cancel();
     Ok(())
 }

@@ -5,13 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use headland_platform::clock::Clock;
-use headland_platform::config::Loaded;
-use headland_platform::task::{self, Token};
-use headland_platform::telemetry::log_to_stderr;
-use region_hub::config::HubConfig;
+use headland_platform::process::{self, Lifetime};
+use headland_platform::task;
 use region_hub::pki::PkiCommand;
 use region_hub::store::StoreCommand;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// A multi-region replicated edge detection platform.
 #[derive(Debug, Parser)]
@@ -53,7 +50,7 @@ fn main() -> ExitCode {
     match dispatch(Arguments::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            tell(error.as_ref());
+            eprintln!("{}", process::last_word("headland", error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -62,10 +59,8 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match command {
         Command::Hub { config, log, check, exit_with_parent } => {
-            log_to_stderr(&log)?;
-            if exit_with_parent {
-                task::end_with_parent()?;
-            }
+            let lifetime = if exit_with_parent { Lifetime::OfParent } else { Lifetime::Own };
+            process::begin(&log, lifetime)?;
             let config = region_hub::config::load(&config)?;
             if check {
                 for line in region_hub::check(&config, Clock::start().wall())? {
@@ -74,7 +69,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 return Ok(ExitCode::SUCCESS);
             }
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(run_hub(config))?;
+            runtime.block_on(process::run_until_signal(|token| region_hub::run(config, token)))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Pki(command) => {
@@ -87,40 +82,5 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             Ok(outcome.exit_code())
         }
         Command::Quickstart(options) => Ok(region_hub::quickstart::run(&options)?.exit_code()),
-    }
-}
-
-async fn run_hub(config: Loaded<HubConfig>) -> Result<(), Box<dyn std::error::Error>> {
-    let token = Token::new();
-    let signals = task::spawn_until_done("signals", stop_on_signal(token.clone()));
-    region_hub::run(config, token).await?;
-    signals.join().await.transpose()?;
-    Ok(())
-}
-
-/// Cancels `token` on SIGTERM or SIGINT, and says which of them.
-///
-/// # Errors
-/// When the process may not listen to signals.
-async fn stop_on_signal(token: Token) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        () = token.cancelled() => return Ok(()),
-    };
-    tracing::info!("{name}: writing what is queued, then closing links and log");
-    token.cancel();
-    Ok(())
-}
-
-/// Prints an error with its causes, one line each.
-fn tell(error: &dyn std::error::Error) {
-    eprintln!("headland: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        eprintln!("  caused by: {cause}");
-        source = cause.source();
     }
 }

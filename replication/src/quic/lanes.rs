@@ -180,7 +180,7 @@ impl LaneDriver {
     ///
     /// # Errors
     /// [`DriverError`]: why it ended, unless it ended here and in good order. When the peer broke
-    /// the layout, the connection was closed with [`CloseCode::Protocol`].
+    /// the layout, the connection was closed with [`super::CloseCode::Protocol`].
     ///
     /// # Cancel safety
     /// Frames may be cut in the middle: close the connection.

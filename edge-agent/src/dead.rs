@@ -24,7 +24,7 @@ pub fn topic_of(topic: &TopicName) -> Result<TopicName, NameError> {
     TopicName::new(&format!("{topic}.dead"))
 }
 
-/// The dead letter of `bytes`: the first 4 KiB, why, and when they are more their length and SHA-256.
+/// The dead letter of `bytes`: the first 4 KiB and why; of more also their length and SHA-256.
 #[must_use]
 pub fn letter(time: EventTime, bytes: &Bytes, reason: &str) -> Record {
     let kept = bytes.slice(..bytes.len().min(KEPT_BYTES));

@@ -106,7 +106,7 @@ impl Follower {
         let path = self.path.display();
         match change {
             Change::Rotated => {
-                tracing::info!(%path, "a followed file was rotated; read to its end, next one begun");
+                tracing::info!(%path, "a followed file was rotated; its successor is begun");
             }
             Change::Truncated => {
                 tracing::info!(%path, "a followed file was truncated; read again from its start");

@@ -18,7 +18,7 @@ const SHARE_AT_1: f64 = 0.7;
 const SHARE_FROM_100: f64 = 0.8;
 /// Most processor time of a record in appends of 1,000 encoded before.
 const CPU_MICROS_PER_RECORD: f64 = 0.4;
-/// Most bytes written for a byte of records in appends of 100 and more.
+/// Most bytes written for a byte of records in batches of 100 and more.
 const WRITTEN_PER_BYTE: f64 = 1.1;
 
 /// What records are appended to.
@@ -163,7 +163,7 @@ fn row(shape: Shape, samples: &[(Kind, Samples); 4]) -> (Value, bool) {
     let written = of(store).map_or(0.0, |samples| median(&samples.written_per_byte));
     let is_met = share >= least
         && (shape.records < 1_000 || cpu <= CPU_MICROS_PER_RECORD)
-        && (shape.records < 100 || written <= WRITTEN_PER_BYTE);
+        && (shape.batches().iter().any(|batch| *batch < 100) || written <= WRITTEN_PER_BYTE);
     let mut row = json!({
         "records_an_append": shape.records,
         "partitions": match shape.spread { Spread::One => 1, Spread::Eight | Spread::Turns => 8 },

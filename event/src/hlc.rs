@@ -69,6 +69,12 @@ impl HlcClock {
         Self { last: Hlc::new(EventTime::MIN, 0) }
     }
 
+    /// The latest timestamp given or seen.
+    #[must_use]
+    pub const fn last(&self) -> Hlc {
+        self.last
+    }
+
     /// A timestamp for a local event at wall time `now`, later than every one before it.
     pub fn tick(&mut self, now: EventTime) -> Hlc {
         let fresh = Hlc::new(now, 0);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use headland_event::{
-    Actor, AgentName, Batch, BatchError, EventClock, EventTime, HlcClock, Incarnation, Offset,
+    Actor, AgentName, Batch, BatchError, EventClock, EventTime, Hlc, HlcClock, Incarnation, Offset,
     OffsetDelta, Record, RegionId, Stamp, TopicName, TopicPartition, VectorClock, Verdict,
     VerdictAt,
 };
@@ -150,6 +150,24 @@ impl Ingest {
         if *origin_topic == self.inventory {
             self.heads.advance(&stamp.actor, stamp.offset.after(batch.span()));
         }
+    }
+
+    /// The latest timestamp of the hub's hybrid clock.
+    #[must_use]
+    pub const fn hlc(&self) -> Hlc {
+        self.hlc.last()
+    }
+
+    /// What the journal holds of inventory.
+    #[cfg(test)]
+    pub(crate) const fn heads(&self) -> &VectorClock {
+        &self.heads
+    }
+
+    /// Goes on from a snapshot: what the journal held up to it, instead of observing all of it.
+    pub fn take_up(&mut self, hlc: Hlc, heads: VectorClock) {
+        self.hlc.observe(hlc);
+        self.heads = heads;
     }
 
     /// Raises a topic's promised watermark; says whether it rose.

@@ -19,7 +19,9 @@ use headland_replication::{
     CloseReason, Dialled, Identity, Lag, Link, LinkConfig, LinkOutput, Peering, Refusal,
     RefusalCode,
 };
-use headland_storage::{Commit, Composed, Composer, LogReader, StateStore, StoredCommit, Ticket};
+use headland_storage::{
+    Commit, Composed, Composer, LogReader, Snapshot, StateStore, StoredCommit, Ticket,
+};
 
 /// What would have to change for those who are not admitted.
 mod admission;
@@ -35,12 +37,15 @@ mod links;
 mod reach;
 /// Restoring a hub from its journal.
 mod recovery;
+/// Snapshots of what a hub derives from its journal.
+mod snapshot;
 /// What the hub says about itself.
 mod status;
 #[cfg(test)]
 mod tests;
 
 pub use recovery::{RecoveryError, owner};
+pub use snapshot::TakeUpError;
 pub use status::{AgentStatus, LinkState, LinkStatus, Status};
 
 use crate::config::HubConfig;
@@ -51,6 +56,7 @@ use crate::session::{Forwarding, Peer, Session, SessionId};
 use crate::spans::{Export, Spans};
 use crate::topics::{TopicError, Topics};
 use reach::Reach;
+use snapshot::Snapshots;
 
 /// Bytes composed into one commit before it is handed out; groups and commits are bounded by the
 /// log, this keeps a commit well below and its latency small.
@@ -98,6 +104,8 @@ pub enum Output {
     },
     /// Export a span.
     Trace(Span),
+    /// Save a snapshot of [`Node::snapshot_owner`], for [`Node::take_up`] at the next start.
+    Snapshot(Snapshot),
 }
 
 /// A commit that is on its way to the disk.
@@ -143,6 +151,7 @@ pub struct Node {
     /// When it is noted next which peers this hub holds everything of.
     watch_at: Monotonic,
     inventory: Inventory,
+    snapshots: Snapshots,
     spans: Spans,
     peerings: BTreeMap<Identity, Peering<SessionId>>,
     sessions: BTreeMap<SessionId, Session>,
@@ -183,8 +192,8 @@ pub enum StartError {
 }
 
 impl Node {
-    /// A hub that takes up where its log ends; feed it every commit by [`Self::on_replayed`] before
-    /// anything else.
+    /// A hub that takes up where its log ends; before anything else offer it its snapshots by
+    /// [`Self::take_up`], then feed it every commit from there on by [`Self::on_replayed`].
     ///
     /// # Errors
     /// [`StartError`] when configuration and log do not fit.
@@ -225,6 +234,7 @@ impl Node {
             promise_at: now.monotonic,
             watch_at: now.monotonic,
             inventory: Inventory::new(config, random.next_u64()),
+            snapshots: Snapshots::new(now.monotonic),
             spans: Spans::new(config.region.clone(), ratio.map_or(Export::Off, Export::share)),
             grants,
             peerings,
@@ -378,7 +388,9 @@ impl Node {
         for span in self.spans.of(&self.topics, &entries, now) {
             self.outputs.push_back(Output::Trace(span));
         }
+        self.hand_out_snapshot(ticket);
         self.reconcile(number, &entries, now);
+        self.snapshot(now, (ticket, number), &entries);
         for session in self.session_ids() {
             self.drain(now, session);
         }

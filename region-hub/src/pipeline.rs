@@ -35,7 +35,8 @@ const INPUTS_AT_ONCE: usize = 256;
 /// Cancel the token instead: what is queued is then written and the log closed.
 pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError> {
     let clock = Clock::start();
-    let Parts { store, reader, node, endpoint, peers, traces } = start::start(&config, &clock)?;
+    let Parts { store, reader, node, snapshots, endpoint, peers, traces } =
+        start::start(&config, &clock)?;
     let (reports_tx, reports) = mpsc::unbounded_channel();
     let report = move |report| drop(reports_tx.send(report));
     let writer =
@@ -53,6 +54,7 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
     let api = api::serve(&config.value.api.socket, sources, &token)?;
     let mut stages = Stages::new(node, clock, reader, writer, connections, peers)
         .with_traces(traces)
+        .with_snapshots(snapshots)
         .with_commits(commits_tx);
     let mut inputs = Inputs { reports, links, questions };
     tracing::info!(

@@ -3,8 +3,8 @@
 //! Commits are read in the order of the journal, and what they derive is committed together with
 //! how far that is. One commit may derive more than a commit holds (every pair of concurrent
 //! writes is a conflict), so deriving goes in steps of bounded size, each committed with its
-//! `Progress`. After a restart the journal is read again from its start; steps that are written
-//! are not written a second time.
+//! `Progress`. After a restart the journal is read again from the latest snapshot on; steps that
+//! are written are not written a second time.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use headland_event::codec::CodecError;
 use headland_event::{
     Batch, CommitNumber, Entry, Now, OffsetDelta, Record, Stamp, TopicName, TopicPartition,
 };
-use headland_reconcile::{Config, Input, Locality, Reconciler};
+use headland_reconcile::{Config, Input, Locality, Reconciler, RestoreError};
 use headland_storage::StateOwner;
 
 use crate::config::HubConfig;
@@ -35,12 +35,16 @@ const STEP_BYTES_TARGET: usize = 1 << 20;
 /// The inventory of all regions, as this hub's journal tells it.
 #[derive(Debug)]
 pub struct Inventory {
+    config: Config,
+    seed: u64,
     reconciler: Reconciler,
     topic: TopicName,
     /// Everything before it is written.
     written: Progress,
     /// The step that comes next.
     next: Progress,
+    /// Whether the last step took all that the reconciler had derived.
+    is_drained: bool,
     reading: Reading,
     /// Commits with inventory that are not read yet. They share their bytes with the batches that
     /// were committed; as long as steps keep up with commits, this is empty.
@@ -92,11 +96,16 @@ impl Inventory {
     pub fn new(config: &HubConfig, seed: u64) -> Self {
         let region = config.region.clone();
         let restock_below = config.reconcile.restock_below;
+        let topic = config.reconcile.topic.clone();
+        let config = Config { region, restock_below };
         Self {
-            reconciler: Reconciler::new(Config { region, restock_below }, seed),
-            topic: config.reconcile.topic.clone(),
+            reconciler: Reconciler::new(config.clone(), seed),
+            config,
+            seed,
+            topic,
             written: Progress::default(),
             next: Progress::default(),
+            is_drained: true,
             reading: Reading::default(),
             waiting: VecDeque::new(),
         }
@@ -157,9 +166,11 @@ impl Inventory {
                 }
                 derived.push(&output, &self.reading.cause);
                 if derived.bytes() >= STEP_BYTES_TARGET {
+                    self.is_drained = false;
                     return Some(self.step(derived, self.next, topics));
                 }
             }
+            self.is_drained = true;
             if self.read_record(now) {
                 continue;
             }
@@ -200,6 +211,35 @@ impl Inventory {
         true
     }
 
+    /// The topic that is reconciled, and the units below which a shelf runs low: what a snapshot's
+    /// state depends on beside the journal.
+    #[must_use]
+    pub const fn configuration(&self) -> (&TopicName, i64) {
+        (&self.topic, self.config.restock_below)
+    }
+
+    /// Whether a snapshot that was made so would be made so now.
+    #[must_use]
+    pub fn is_configured_as(&self, topic: &TopicName, restock_below: i64) -> bool {
+        self.configuration() == (topic, restock_below)
+    }
+
+    /// Whether every commit so far is reconciled whole and what it derived was taken.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.reading.is_over() && self.is_drained
+    }
+
+    /// Goes on behind commit `at` from the reconciler's snapshot there, before anything is read.
+    ///
+    /// # Errors
+    /// [`RestoreError`] when it is none; nothing changes.
+    pub fn take_up(&mut self, at: CommitNumber, state: &[u8]) -> Result<(), RestoreError> {
+        self.reconciler = Reconciler::restore(self.config.clone(), self.seed, state)?;
+        self.next = Progress::at_start_of(at.after(1));
+        Ok(())
+    }
+
     /// What is reconciled so far.
     #[must_use]
     pub const fn reconciler(&self) -> &Reconciler {
@@ -208,6 +248,10 @@ impl Inventory {
 }
 
 impl Reading {
+    fn is_over(&self) -> bool {
+        self.batches.is_empty() && self.records.is_empty()
+    }
+
     /// The next record, with its batch and its place there.
     fn next(&mut self) -> Option<(&Stamped, OffsetDelta, Record)> {
         while self.records.is_empty() {

@@ -10,5 +10,7 @@ mod intake;
 mod peers;
 /// What a hub takes up from its log.
 mod recovery;
+/// A restart from a snapshot.
+mod snapshot;
 /// Agents and hubs at the other end of a link.
 mod remote;

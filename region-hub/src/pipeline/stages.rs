@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use headland_event::Now;
 use headland_platform::clock::Clock;
+use headland_platform::task;
 use headland_platform::telemetry::{TraceSink, with_causes};
 use headland_replication::quic::{Farewell, LaneEvent, LaneSender};
-use headland_storage::{CommitWriter, DiskFile, DiskStore, JournalReader, LogReader, Report};
+use headland_storage::{
+    CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader, LogReader, Report, Snapshot,
+    SnapshotStore,
+};
 use tokio::sync::watch;
 
 use super::start::RunError;
@@ -27,6 +31,7 @@ pub(super) struct Stages {
     senders: BTreeMap<SessionId, LaneSender>,
     traces: Option<TraceSink>,
     commits: Option<watch::Sender<u64>>,
+    snapshots: Option<SnapshotStore<DiskMedium>>,
 }
 
 impl Stages {
@@ -38,8 +43,24 @@ impl Stages {
         connections: Connections,
         peers: Vec<Option<PeerAddress>>,
     ) -> Self {
-        let (senders, traces, commits) = (BTreeMap::new(), None, None);
-        Self { node, clock, reader, writer, connections, peers, senders, traces, commits }
+        let (senders, traces, commits, snapshots) = (BTreeMap::new(), None, None, None);
+        Self {
+            node,
+            clock,
+            reader,
+            writer,
+            connections,
+            peers,
+            senders,
+            traces,
+            commits,
+            snapshots,
+        }
+    }
+
+    pub(super) fn with_snapshots(mut self, snapshots: SnapshotStore<DiskMedium>) -> Self {
+        self.snapshots = Some(snapshots);
+        self
     }
 
     pub(super) fn with_traces(mut self, traces: Option<TraceSink>) -> Self {
@@ -99,12 +120,25 @@ impl Stages {
                     sender.close(Farewell::from(&reason));
                 }
             }
+            Output::Snapshot(snapshot) => self.save(snapshot),
             Output::Trace(span) => {
                 if let Some(traces) = &self.traces {
                     traces.export(span);
                 }
             }
         }
+    }
+
+    /// Saves a snapshot on a thread of its own: it may take as long as the disk likes.
+    fn save(&self, Snapshot { at, state }: Snapshot) {
+        let Some(snapshots) = self.snapshots.clone() else { return };
+        let saving = task::spawn_blocking("snapshot", move || {
+            if let Err(error) = snapshots.save(&Node::snapshot_owner(), at, &state) {
+                // The ones before it are still there; a restart replays more.
+                tracing::warn!(%at, error = with_causes(&error), "a snapshot was not saved");
+            }
+        });
+        drop(saving);
     }
 
     pub(super) fn on_report(&mut self, report: Report) -> Result<(), RunError> {

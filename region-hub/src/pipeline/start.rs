@@ -10,8 +10,9 @@ use headland_platform::telemetry::{TraceSink, TraceSinkError};
 use headland_platform::tls::{ConfiguredError, Identity, Role, SpiffeId};
 use headland_replication::quic::{BindError, Endpoint, ResetKey, TlsConfigs, Windows};
 use headland_storage::{
-    AppendError, CloseError, CommitWriter, DiskFile, DiskStore, JournalReader, LogReader, LogStore,
-    NotDurable, OpenError, OpenOptions, ReadError,
+    AppendError, CloseError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader,
+    LogReader, LogStore, NotDurable, OpenError, OpenOptions, ReadError, SnapshotError,
+    SnapshotStore,
 };
 
 use crate::config::HubConfig;
@@ -56,6 +57,9 @@ pub enum RunError {
     /// The log cannot be read.
     #[error("cannot read the log")]
     Read(#[from] ReadError),
+    /// Its snapshots cannot be read.
+    #[error("cannot read the snapshots")]
+    Snapshots(#[from] SnapshotError),
     /// The node does not fit its log.
     #[error("cannot start")]
     Start(#[from] Box<StartError>),
@@ -87,6 +91,7 @@ pub(super) struct Parts {
     pub(super) store: DiskStore,
     pub(super) reader: JournalReader<DiskFile>,
     pub(super) node: Node,
+    pub(super) snapshots: SnapshotStore<DiskMedium>,
     pub(super) endpoint: Endpoint,
     pub(super) peers: Vec<Option<PeerAddress>>,
     pub(super) traces: Option<TraceSink>,
@@ -112,7 +117,11 @@ pub(super) fn start(config: &Loaded<HubConfig>, clock: &Clock) -> Result<Parts, 
     let log = (&reader, &store);
     let mut node = Node::new(hub, identity.id(), store.incarnation(), log, entropy()?, now)
         .map_err(Box::new)?;
-    replay(&mut node, &reader)?;
+    let snapshots = store.snapshots();
+    let owner = Node::snapshot_owner();
+    let latest = [snapshots.latest(&owner)?, snapshots.older(&owner)?];
+    let from = node.take_up(latest.into_iter().flatten());
+    replay(&mut node, &reader, from)?;
     let peers = hub.peers.iter().map(|peer| {
         let role = Role::Hub(peer.name.to_string());
         let fleet = identity.id().fleet.clone();
@@ -125,7 +134,7 @@ pub(super) fn start(config: &Loaded<HubConfig>, clock: &Clock) -> Result<Parts, 
         let (sink, _exporter) = TraceSink::start(&telemetry.otlp_endpoint, "headland")?;
         Ok::<_, TraceSinkError>(sink)
     });
-    Ok(Parts { store, reader, node, endpoint, peers, traces: traces.transpose()? })
+    Ok(Parts { store, reader, node, snapshots, endpoint, peers, traces: traces.transpose()? })
 }
 
 pub(super) fn identity(hub: &HubConfig) -> Result<Identity, RunError> {
@@ -136,8 +145,13 @@ fn open_error(path: &Path, source: OpenError) -> RunError {
     RunError::Open { path: path.to_owned(), source: Box::new(source) }
 }
 
-fn replay(node: &mut Node, reader: &JournalReader<DiskFile>) -> Result<(), RunError> {
-    let mut next = CommitNumber::new(1);
+/// Feeds the node what the log holds from a commit on.
+fn replay(
+    node: &mut Node,
+    reader: &JournalReader<DiskFile>,
+    from: CommitNumber,
+) -> Result<(), RunError> {
+    let mut next = from;
     while next <= reader.last_commit() {
         for commit in reader.replay(next, REPLAY_BYTES)? {
             next = commit.number.after(1);

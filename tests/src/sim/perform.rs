@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headland_event::{Monotonic, Now, Random};
-use headland_storage::{Composed, LogReader, LogStore};
+use headland_storage::{Composed, LogReader, LogStore, Snapshot};
 
 use super::agenda::{Event, Life};
 use super::check::Check;
@@ -30,7 +30,11 @@ impl World {
         let mut node =
             region_hub::Node::new(&config, &spiffe_id(id), store.incarnation(), log, seed, now)
                 .expect("a hub starts on its own log");
-        commits.into_iter().for_each(|commit| node.on_replayed(commit));
+        let (snapshots, owner) = (store.snapshots(), region_hub::Node::snapshot_owner());
+        let latest = [snapshots.latest(&owner), snapshots.older(&owner)];
+        let from = node.take_up(latest.into_iter().filter_map(|found| found.unwrap()));
+        let rest = commits.into_iter().filter(|commit| commit.number >= from);
+        rest.for_each(|commit| node.on_replayed(commit));
         self.hubs[hub].running = Some(Running::new(node, store));
         self.drain_hub(hub);
         self.arm(id);
@@ -132,6 +136,10 @@ impl World {
                     self.agenda.after(delay, Event::Dialled { from: id, to, index, life });
                 }
                 Output::Close { session, reason: _ } => self.close(id, session),
+                Output::Snapshot(Snapshot { at, state }) => {
+                    let owner = region_hub::Node::snapshot_owner();
+                    running.store.snapshots().save(&owner, at, &state).unwrap();
+                }
                 Output::Trace(_) => {}
             }
         }

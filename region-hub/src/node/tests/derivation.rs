@@ -28,7 +28,7 @@ fn writes(region: &str, count: usize) -> Vec<Record> {
 }
 
 /// Both regions write the same attribute `count` times without having seen each other.
-fn write_concurrently(hub: &mut Hub, count: usize) {
+pub(super) fn write_concurrently(hub: &mut Hub, count: usize) {
     let mut agent = Remote::agent(hub, 1);
     let mut us = Remote::hub(hub, 2, "us");
     let ours = agent.offer(hub, "inventory.events");
@@ -37,7 +37,7 @@ fn write_concurrently(hub: &mut Hub, count: usize) {
     us.mirror(hub, theirs, &writes("us", count));
 }
 
-fn assert_each_pair_once(hub: &Hub, count: usize) {
+pub(super) fn assert_each_pair_once(hub: &Hub, count: usize) {
     let keys = hub.keys("inventory.conflicts");
     let distinct: BTreeSet<&String> = keys.iter().collect();
     assert_eq!((keys.len(), distinct.len()), (count * count, count * count));

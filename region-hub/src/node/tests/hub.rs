@@ -11,7 +11,9 @@ use headland_event::{
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::CloseReason;
-use headland_storage::{LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions, Survival};
+use headland_storage::{
+    LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions, Snapshot, Survival,
+};
 
 use super::remote::{Remote, partition};
 use crate::config::HubConfig;
@@ -61,6 +63,8 @@ pub(super) struct Hub {
     pub(super) closed: Vec<(SessionId, CloseReason)>,
     pub(super) dialled: Vec<PeerIndex>,
     pub(super) spans: Vec<Span>,
+    /// Commits that were replayed at the start.
+    pub(super) replayed: u64,
 }
 
 impl Hub {
@@ -84,11 +88,15 @@ impl Hub {
         let id = SpiffeId { fleet: "test".to_owned(), region: config.region.clone(), role };
         let log = (&reader, &store);
         let mut node = Node::new(&config, &id, store.incarnation(), log, 7, now)?;
-        let mut next = CommitNumber::new(1);
+        let (snapshots, owner) = (store.snapshots(), Node::snapshot_owner());
+        let latest = [snapshots.latest(&owner), snapshots.older(&owner)];
+        let mut next = node.take_up(latest.into_iter().filter_map(|found| found.unwrap()));
+        let mut replayed = 0;
         while next <= reader.last_commit() {
             for commit in reader.replay(next, READ_BYTES).unwrap() {
                 next = commit.number.after(1);
                 node.on_replayed(commit);
+                replayed += 1;
             }
         }
         let (closed, dialled, spans) = (Vec::new(), Vec::new(), Vec::new());
@@ -106,6 +114,7 @@ impl Hub {
             closed,
             dialled,
             spans,
+            replayed,
         })
     }
 
@@ -191,6 +200,11 @@ impl Hub {
             Output::Close { session, reason } => {
                 self.closed.push((session, reason));
                 self.node.on_disconnected(self.now, session);
+            }
+            Output::Snapshot(Snapshot { at, state }) => {
+                if !self.is_dead() {
+                    self.store.snapshots().save(&Node::snapshot_owner(), at, &state).unwrap();
+                }
             }
             Output::Trace(span) => self.spans.push(span),
         }

@@ -1,0 +1,171 @@
+//! Snapshots of what a hub derives from its journal, so that a restart replays the end of it only.
+//!
+//! ```text
+//! v1:  1 version u8 │ inventory topic u8 length + name │ restock below i64
+//!      │ hybrid clock { wall i64, logical u32 } │ reconciler, in its own layout
+//! ```
+//! A snapshot at a commit says what was reconciled up to it. Restoring it derives nothing again, so
+//! it is handed out only when all that was derived is durable. The hub's causal past is the
+//! reconciler's: both are the ends of inventory in the journal. One that was made under another
+//! configuration is not taken up, because a replay would derive something else.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::{
+    ByteCount, CommitNumber, Entry, EventTime, Hlc, Monotonic, Now, TopicName, TopicPartition,
+};
+use headland_reconcile::RestoreError;
+use headland_storage::{Snapshot, StateOwner, Ticket};
+
+use super::recovery::owner;
+use super::{Node, Output};
+use crate::reconcile::Inventory;
+
+const VERSION: u8 = 1;
+
+/// Least time between snapshots: a restart replays at least what came since.
+const SNAPSHOT_AFTER: Duration = Duration::from_secs(10);
+
+/// Bytes of batches between snapshots for each byte of the last one: what snapshots add to what is
+/// written stays below a quarter, and a restart replays at most some four times what it loads.
+const BYTES_FOR_EACH: u64 = 4;
+
+/// Why a snapshot was not taken up; the journal is replayed instead.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TakeUpError {
+    /// Not of a known layout.
+    #[error("a snapshot is not of a known layout")]
+    Layout(#[from] CodecError),
+    /// Made under another configuration.
+    #[error("a snapshot is of another configuration")]
+    Configuration,
+    /// The reconciler does not know itself in it.
+    #[error("the reconciler cannot be restored")]
+    Reconciler(#[from] RestoreError),
+}
+
+/// When the next snapshot is due, and the one that waits for what was derived before it.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    due_at: Monotonic,
+    /// Bytes of batches that became durable since the last one, and those that are to.
+    bytes: u64,
+    bytes_wanted: u64,
+    waiting: Option<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    at: CommitNumber,
+    state: Bytes,
+    /// The commit with the last of what was derived.
+    needs: Ticket,
+}
+
+impl Snapshots {
+    pub(super) fn new(now: Monotonic) -> Self {
+        let due_at = now.after(SNAPSHOT_AFTER);
+        Self { due_at, bytes: 0, bytes_wanted: 1, waiting: None }
+    }
+}
+
+impl Node {
+    /// Whose state the snapshots of a hub are.
+    #[must_use]
+    pub fn snapshot_owner() -> StateOwner {
+        owner(Inventory::OWNER)
+    }
+
+    /// Takes up the first snapshot that fits, before anything is replayed; returns the first
+    /// commit to replay.
+    pub fn take_up(&mut self, snapshots: impl IntoIterator<Item = Snapshot>) -> CommitNumber {
+        for Snapshot { at, state } in snapshots {
+            match self.try_take_up(at, state) {
+                Ok(()) => return at.after(1),
+                Err(error) => {
+                    tracing::warn!(%at, %error, "a snapshot is not used; the journal is replayed");
+                }
+            }
+        }
+        CommitNumber::new(1)
+    }
+
+    fn try_take_up(&mut self, at: CommitNumber, state: Bytes) -> Result<(), TakeUpError> {
+        let mut reader = Reader::new(state);
+        let found = reader.u8("snapshot version")?;
+        if found != VERSION {
+            let (field, found, expected) = ("snapshot version", i64::from(found), "1");
+            return Err(CodecError::Value { field, at: 0, found, expected }.into());
+        }
+        let topic: TopicName = reader.name("inventory topic")?;
+        let restock_below = reader.i64("restock below")?;
+        if !self.inventory.is_configured_as(&topic, restock_below) {
+            return Err(TakeUpError::Configuration);
+        }
+        let wall = EventTime::from_millis(reader.i64("wall clock")?);
+        let hlc = Hlc::new(wall, reader.u32("logical clock")?);
+        let rest = reader.take("reconciler", reader.remaining())?;
+        self.inventory.take_up(at, &rest)?;
+        self.ingest.take_up(hlc, self.inventory.reconciler().applied().clone());
+        self.durable = self.composer.ends().map(|(at, end)| (at.clone(), end)).collect();
+        Ok(())
+    }
+
+    /// Hands out the snapshot that waits, when what was derived before it is durable.
+    pub(super) fn hand_out_snapshot(&mut self, durable: Ticket) {
+        let ready = self.snapshots.waiting.take_if(|waiting| waiting.needs <= durable);
+        if let Some(Waiting { at, state, needs: _ }) = ready {
+            self.outputs.push_back(Output::Snapshot(Snapshot { at, state }));
+        }
+    }
+
+    /// Makes a snapshot at a commit that was reconciled whole, when one is due.
+    pub(super) fn snapshot(
+        &mut self,
+        now: Now,
+        (ticket, number): (Ticket, CommitNumber),
+        entries: &[(TopicPartition, Entry)],
+    ) {
+        let bytes = entries.iter().map(|(_, entry)| bytes_of(entry).get()).sum::<u64>();
+        self.snapshots.bytes = self.snapshots.bytes.saturating_add(bytes);
+        let Snapshots { due_at, bytes, bytes_wanted, waiting } = &self.snapshots;
+        let is_due = *due_at <= now.monotonic && bytes >= bytes_wanted && waiting.is_none();
+        if !is_due || !self.inventory.is_idle() {
+            return;
+        }
+        let state = self.encode_snapshot();
+        let needs = if self.composer.pending_bytes() > 0 {
+            self.composer.next_ticket()
+        } else {
+            self.in_flight.back().map_or(ticket, |last| last.ticket)
+        };
+        let wanted = u64::try_from(state.len()).unwrap_or(u64::MAX).saturating_mul(BYTES_FOR_EACH);
+        self.snapshots = Snapshots {
+            due_at: now.monotonic.after(SNAPSHOT_AFTER),
+            bytes: 0,
+            bytes_wanted: wanted,
+            waiting: Some(Waiting { at: number, state, needs }),
+        };
+        self.hand_out_snapshot(ticket);
+    }
+
+    fn encode_snapshot(&self) -> Bytes {
+        let (topic, restock_below) = self.inventory.configuration();
+        let hlc = self.ingest.hlc();
+        let mut writer = Writer::new();
+        writer.u8(VERSION);
+        writer.name(topic.as_str());
+        writer.i64(restock_below);
+        writer.i64(hlc.wall().millis());
+        writer.u32(hlc.logical());
+        writer.raw(&self.inventory.reconciler().snapshot());
+        writer.finish()
+    }
+}
+
+fn bytes_of(entry: &Entry) -> ByteCount {
+    ByteCount::new(u64::try_from(entry.batch.as_bytes().len()).unwrap_or(u64::MAX))
+}

@@ -124,6 +124,9 @@ pub(crate) struct Segment<F> {
     /// Number of its last commit; before `base` when it holds none.
     pub(crate) last: CommitNumber,
     pub(crate) shares: BTreeMap<PartitionId, Share>,
+    /// Whether some of it could not be read. Then it gets no directory, so that every opening
+    /// sees what is missing and nothing passes for cleaned that is lost.
+    pub(crate) is_damaged: bool,
     points: Points<CommitPoint>,
 }
 
@@ -133,7 +136,7 @@ impl<F: Clone> Segment<F> {
         debug_assert!(base > CommitNumber::new(0), "commits are numbered from 1");
         let last = CommitNumber::new(base.get() - 1);
         let (shares, points) = (BTreeMap::new(), Points::Held(Vec::new()));
-        Self { source, number, base, last, shares, points }
+        Self { source, number, base, last, shares, is_damaged: false, points }
     }
 
     pub(crate) fn has_commits(&self) -> bool {
@@ -160,7 +163,8 @@ impl<F: Clone> Segment<F> {
         }
     }
 
-    fn add(&mut self, span: &Span) {
+    /// Adds an entry behind the others.
+    pub(crate) fn add(&mut self, span: &Span) {
         let Span { partition, base, end, time, place } = *span;
         let share = self.shares.entry(partition).or_insert_with(|| Share {
             base,
@@ -201,8 +205,8 @@ impl<F: Clone> Segment<F> {
     }
 
     /// Whether points are in memory that could stand in a directory.
-    pub(crate) const fn holds_points(&self) -> bool {
-        matches!(self.points, Points::Held(_))
+    pub(crate) const fn wants_directory(&self) -> bool {
+        matches!(self.points, Points::Held(_)) && !self.is_damaged
     }
 
     /// The file as the chain names it.
@@ -241,6 +245,8 @@ pub(crate) struct Index<F> {
     closed: BTreeMap<CommitNumber, Arc<Segment<F>>>,
     open: Option<Segment<F>>,
     lost: Vec<Hole>,
+    /// Files of which some could not be read.
+    damaged: Vec<CommitNumber>,
     last: CommitNumber,
 }
 
@@ -252,6 +258,7 @@ impl<F: Clone> Index<F> {
             closed: BTreeMap::new(),
             open: None,
             lost: Vec::new(),
+            damaged: Vec::new(),
             last: CommitNumber::new(0),
         }
     }
@@ -260,10 +267,13 @@ impl<F: Clone> Index<F> {
         self.last
     }
 
+    /// Offset of a partition's first record that is kept, or lost and not cleaned.
     pub(crate) fn start(&self, partition: &TopicPartition) -> Offset {
         let files = self.partition(partition).map(|found| &found.files);
         let first = files.and_then(|files| files.keys().next());
-        first.copied().unwrap_or_else(|| self.end(partition))
+        let first = first.copied().unwrap_or_else(|| self.end(partition));
+        let lost = self.lost.iter().filter(|hole| hole.partition == *partition);
+        lost.map(|hole| hole.from).fold(first, Offset::min)
     }
 
     pub(crate) fn end(&self, partition: &TopicPartition) -> Offset {
@@ -370,8 +380,19 @@ impl<F: Clone> Index<F> {
                 let (found, expected) = (share.base.get(), partition.end.get());
                 return Err(Fault::Mismatch { field: "base offset", found, expected });
             }
+            let last = partition.files.last_key_value().map(|(_, key)| *key);
+            let since = last.unwrap_or_default();
+            let is_lost = segment.is_damaged || self.damaged.iter().any(|key| since <= *key);
+            if is_lost && partition.end < share.base {
+                let (from, until, cause) = (partition.end, share.base, HoleCause::Lost);
+                let partition = partition.name.clone();
+                self.lost.push(Hole { partition, from, until, cause });
+            }
             partition.end = share.end;
             partition.files.insert(share.base, segment.base);
+        }
+        if segment.is_damaged {
+            self.damaged.push(segment.base);
         }
         self.last = segment.last;
         Ok(())
@@ -418,8 +439,8 @@ impl<F: Clone> Index<F> {
             partition.end = partition.end.max(hole.until);
         }
         match hole.cause {
-            HoleCause::Lost => self.lost.push(hole),
-            HoleCause::Cleaned => {}
+            HoleCause::Lost if !self.lost.contains(&hole) => self.lost.push(hole),
+            HoleCause::Lost | HoleCause::Cleaned => {}
         }
     }
 
@@ -637,7 +658,8 @@ impl<F: Clone> Index<F> {
             let ShareSummary { partition, base, end, time, bytes, points } = share;
             (self.intern(&partition), Share { base, end, time, bytes, points })
         });
-        Segment { source, number, base, last, shares: shares.collect(), points }
+        let (shares, is_damaged) = (shares.collect(), false);
+        Segment { source, number, base, last, shares, is_damaged, points }
     }
 
     /// Lets go of the points of a closed file that stand in its directory now.

@@ -91,8 +91,9 @@ impl<M: Medium> Journal<M> {
         options: JournalOptions,
     ) -> Result<(Self, OpenReport), OpenError> {
         let JournalOptions { nonce, file_bytes, reserve_bytes } = options;
-        let Recovery { index, in_doubt, chain, next_file, incarnation, mut report } =
-            recover(&mut medium)?;
+        let recovery = recover(&mut medium)?;
+        let Recovery { index, in_doubt, chain, next_file, incarnation, .. } = recovery;
+        let mut report = recovery.report;
         let incarnation = identity::open(&mut medium, nonce, incarnation)?;
         let reserve = Reserve::open(&mut medium, reserve_bytes)?;
         let mut journal = Self {
@@ -108,6 +109,12 @@ impl<M: Medium> Journal<M> {
             reserve,
         };
         report.in_doubt = in_doubt.len();
+        let chain = if recovery.is_journal_cut {
+            journal.begin_life()?;
+            chain.unsettled()
+        } else {
+            chain
+        };
         let leftovers = journal.settle(in_doubt, chain)?;
         for name in leftovers {
             // Tried again by the next open; until then it costs room on the disk and nothing else.
@@ -278,7 +285,7 @@ impl<M: Medium> Journal<M> {
     /// Nothing waits until a directory is durable: without it the next open reads the file.
     fn write_directories(&self) {
         let without: Vec<CommitNumber> =
-            self.shared.read().closed().filter(|s| s.holds_points()).map(|s| s.base).collect();
+            self.shared.read().closed().filter(|s| s.wants_directory()).map(|s| s.base).collect();
         for base in without {
             let index = self.shared.read();
             let Some(segment) = index.closed_at(base) else { continue };

@@ -88,11 +88,11 @@ impl<F: MediumFile> Shared<F> {
         let plan = self.read().plan(partition, seek, count);
         let mut stretches = Vec::new();
         for (nth, planned) in plan.into_iter().enumerate() {
-            let Planned { source, base, first, points, last: _ } = planned;
+            let Planned { source, base, last, first, points } = planned;
             let page = match points {
                 Points::Held(points) => Arc::from(points),
                 Points::Paged(at) => page(&self.0.entry_pages, &source, at, || {
-                    let (scratch, segment) = scan::alone(source.clone(), base)?;
+                    let (scratch, segment) = scan::alone(source.clone(), (base, last))?;
                     Ok(segment.into_entry_points(scratch.id(partition)))
                 })?,
             };
@@ -135,7 +135,7 @@ impl<F: MediumFile> Shared<F> {
             Points::Held(points) => points.first().copied(),
             Points::Paged(at) => {
                 let points = page(&self.0.commit_pages, &source, at, || {
-                    Ok(scan::alone(source.clone(), base)?.1.into_commit_points())
+                    Ok(scan::alone(source.clone(), (base, last))?.1.into_commit_points())
                 })?;
                 points::commit_from(&points, commit)
             }

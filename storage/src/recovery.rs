@@ -9,16 +9,20 @@
 //! write whose barrier failed. It is kept, but the caller writes it anew, because a page cache may
 //! show bytes that the disk never got.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headland_event::{ByteCount, CommitNumber, Incarnation};
+use headland_event::{ByteCount, CommitNumber, Incarnation, Offset, TopicPartition};
 
-use crate::chain::{self, Chain, Member};
+use crate::chain::{self, Chain, Hole, HoleCause, Member};
 use crate::cursor::{Cursor, NextCommit, Step};
 use crate::fault::{Corruption, Fault, OpenError};
-use crate::frame::{FILE_HEADER_LEN, FIRST_FRAME_AT, FileHeader, FileVersion, Link};
+use crate::frame::{FILE_HEADER_LEN, FIRST_FRAME_AT, FileHeader, FileVersion, FrameHeader, Link};
+use crate::group::byte_count;
 use crate::index::{FileKind, Index, Segment, Source};
 use crate::medium::{Medium, MediumError, MediumFile};
+use crate::salvage::{Piece, Salvage};
+use crate::scan::damaged::Loss;
 use crate::scan::{self, Content, PlacedCommit, ScanError};
 use crate::summary::Summary;
 use crate::tail::{self, Tail, TailKept};
@@ -43,6 +47,8 @@ pub struct OpenReport {
     pub void_files: Vec<String>,
     /// Closed files that were read whole, because their directory was missing or damaged.
     pub scanned_files: Vec<String>,
+    /// Files of which some could not be read. What is lost of them is quarantined: reads name it.
+    pub damaged_files: Vec<String>,
     /// Commits replayed to bring the state cache up to date.
     pub replayed: usize,
 }
@@ -60,6 +66,8 @@ pub(crate) struct Recovery<F> {
     pub(crate) next_file: u64,
     /// The life that wrote the last file.
     pub(crate) incarnation: Option<Incarnation>,
+    /// Whether the end of the newest file is lost, so that a new life has to begin.
+    pub(crate) is_journal_cut: bool,
     pub(crate) report: OpenReport,
 }
 
@@ -74,6 +82,18 @@ pub(crate) enum ChainFound {
     Durable { leftovers: Vec<String> },
 }
 
+impl ChainFound {
+    /// As if the chain were in doubt: another one has to be written before anything else.
+    pub(crate) fn unsettled(self) -> Self {
+        match self {
+            Self::Links => Self::InDoubt { leftovers: Vec::new() },
+            Self::InDoubt { leftovers } | Self::Durable { leftovers } => {
+                Self::InDoubt { leftovers }
+            }
+        }
+    }
+}
+
 /// A journal file whose header was read.
 #[derive(Debug)]
 struct Found<F> {
@@ -84,13 +104,37 @@ struct Found<F> {
     header: Result<FileHeader, Fault>,
 }
 
-/// The newest file whose header and first group are whole.
+/// The newest file whose header and first group are whole, or were and are damaged.
 struct Newest<F> {
     number: u64,
     name: Arc<str>,
     file: F,
     size: u64,
-    header: FileHeader,
+    version: FileVersion,
+    nonce: u64,
+    base: CommitNumber,
+    /// The predecessor, in version 1.
+    previous: Link,
+    /// The life that wrote it, unless the header is damaged.
+    incarnation: Option<Incarnation>,
+}
+
+impl<F> Newest<F> {
+    fn new(found: Found<F>, header: &FileHeader) -> Self {
+        let Found { number, name, file, size, header: _ } = found;
+        let FileHeader { version, nonce, base, incarnation, previous, .. } = *header;
+        let (name, incarnation) = (Arc::from(name), Some(incarnation));
+        Self { number, name, file, size, version, nonce, base, previous, incarnation }
+    }
+
+    /// What the frames of a file tell whose header is damaged.
+    fn without_header(found: Found<F>, first: &FrameHeader) -> Self {
+        let Found { number, name, file, size, header: _ } = found;
+        let (version, previous) = (FileVersion::Two, Link::NONE);
+        let (nonce, base, incarnation) = (first.nonce, first.commit, None);
+        let name = Arc::from(name);
+        Self { number, name, file, size, version, nonce, base, previous, incarnation }
+    }
 }
 
 /// Finds the files of the journal, reads the newest, and cuts off what was not finished.
@@ -114,15 +158,16 @@ pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, Op
         chain: ChainFound::Links,
         next_file: highest.saturating_add(1),
         incarnation: None,
+        is_journal_cut: false,
         report: OpenReport::default(),
     };
     let Some(newest) = find_newest(medium, &names, &mut recovery.report)? else {
         return Ok(recovery);
     };
-    recovery.incarnation = Some(newest.header.incarnation);
+    recovery.incarnation = newest.incarnation;
     let scan = recovery.scan_newest(medium, &newest)?;
-    let NewestScan { segment, in_doubt, chain, is_chain_durable } = scan;
-    let Chain { files, holes } = match (newest.header.version, chain) {
+    let NewestScan { segment, in_doubt, chain, is_chain_durable, loss } = scan;
+    let Chain { files, holes } = match (newest.version, chain) {
         (FileVersion::One, _) => follow_links(medium, &names, &newest, &mut recovery.report)?,
         (FileVersion::Two, Some(chain)) => {
             let leftovers = leftovers(&names, newest.number, &chain.files);
@@ -145,9 +190,13 @@ pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, Op
     for hole in holes {
         recovery.index.keep_hole(hole);
     }
+    if segment.is_damaged {
+        recovery.report.damaged_files.push(newest.name.to_string());
+    }
     let pushed = recovery.index.push(segment);
     pushed.map_err(|fault| damaged(&newest.name, FIRST_FRAME_AT, fault))?;
     recovery.in_doubt = in_doubt;
+    recovery.skip_lost(loss);
     recovery.report.files = recovery.index.closed().count() + 1;
     Ok(recovery)
 }
@@ -198,33 +247,55 @@ fn find_newest<M: Medium>(
             FileKind::Journal => {}
         }
         let found = open_found(medium, *number, name)?;
-        let unfinished = unfinished_opening(&found)?;
-        let Found { number, file, size, header, .. } = &found;
-        match (unfinished, header) {
-            (None, Ok(header)) => {
-                let (number, name, header) = (*number, Arc::from(&**name), header.clone());
-                return Ok(Some(Newest { number, name, file: file.clone(), size: *size, header }));
-            }
-            (Some((at, fault)), _) => set_aside(medium, (&found, at, fault), report)?,
-            (None, Err(fault)) => set_aside(medium, (&found, 0, fault.clone()), report)?,
+        let Some((at, fault)) = unfinished_opening(&found)? else {
+            let header = found.header.clone().map_err(|fault| damaged(name, 0, fault))?;
+            return Ok(Some(Newest::new(found, &header)));
+        };
+        if fault.is_version() {
+            return Err(damaged(name, at, fault));
+        }
+        let remains = tail::examine(&found.file, None, at, found.size)?;
+        if !tail::is_damage(at, &remains) {
+            set_aside(medium, &found, remains.end, report)?;
+            continue;
+        }
+        let proof = remains.proof.map_or(0, |header| header.nonce);
+        return match found.header.clone() {
+            Ok(header) => Ok(Some(Newest::new(found, &header))),
+            Err(fault) => match first_frame(&found, proof)? {
+                Some(first) => Ok(Some(Newest::without_header(found, &first))),
+                None => Err(damaged(name, at, fault)),
+            },
+        };
+    }
+    Ok(None)
+}
+
+/// The first valid frame of a file.
+fn first_frame<F: MediumFile>(
+    found: &Found<F>,
+    nonce: u64,
+) -> Result<Option<FrameHeader>, MediumError> {
+    let mut walk = Salvage::new(found.file.clone(), nonce, FIRST_FRAME_AT, found.size);
+    while let Some(piece) = walk.step()? {
+        match piece {
+            Piece::Frame(header) => return Ok(Some(header)),
+            Piece::Part(_) | Piece::Lost(_) => {}
         }
     }
     Ok(None)
 }
 
-/// Takes away a file whose header or first group is invalid at a position.
+/// Takes away a file whose header or first group was never finished.
 fn set_aside<M: Medium>(
     medium: &mut M,
-    (found, at, fault): (&Found<M::File>, u64, Fault),
+    found: &Found<M::File>,
+    end: u64,
     report: &mut OpenReport,
 ) -> Result<(), OpenError> {
-    let Found { name, file, size, .. } = found;
-    let remains = tail::examine(file, None, at, *size)?;
-    if tail::is_damage(&fault, at, remains) {
-        return Err(damaged(name, at, fault));
-    }
-    let is_gone = if remains.end > 0 {
-        let tail = tail::keep_aside(medium, name, file, (0, remains.end))?;
+    let Found { name, file, .. } = found;
+    let is_gone = if end > 0 {
+        let tail = tail::keep_aside(medium, name, file, (0, end))?;
         let is_aside = matches!(tail.kept, TailKept::Aside(_));
         report.tails.push(tail);
         is_aside
@@ -276,9 +347,9 @@ fn follow_links<M: Medium>(
     newest: &Newest<M::File>,
     report: &mut OpenReport,
 ) -> Result<Chain, OpenError> {
-    let mut wanted = newest.header.previous;
+    let mut wanted = newest.previous;
     let mut named_by = newest.name.to_string();
-    let mut next_base = newest.header.base;
+    let mut next_base = newest.base;
     let mut chain = Chain::default();
     for (kind, number, name) in names.iter().rev().filter(|(_, number, _)| *number < newest.number)
     {
@@ -324,6 +395,8 @@ struct NewestScan<F> {
     in_doubt: Vec<PlacedCommit>,
     chain: Option<Chain>,
     is_chain_durable: bool,
+    /// What was lost, if it is damaged.
+    loss: Option<Loss>,
 }
 
 impl<F: MediumFile> Recovery<F> {
@@ -344,6 +417,9 @@ impl<F: MediumFile> Recovery<F> {
             Err(error) => return Err(error.into()),
         };
         let size = file.size()?.get();
+        if size < FIRST_FRAME_AT {
+            return Err(OpenError::Missing { file: named_by.to_owned() });
+        }
         let source = Source { file, name: Arc::from(&*name), nonce, kind, end };
         let found = Summary::load(&source.file, nonce, (end, size))?;
         let found = found.ok().filter(|summary| (summary.base, summary.last) == (base, last));
@@ -351,76 +427,76 @@ impl<F: MediumFile> Recovery<F> {
             self.index.segment_of(source, number, summary)
         } else {
             self.report.scanned_files.push(name.clone());
-            scan::closed(&mut self.index, source, number, base)?
+            scan::closed(&mut self.index, source, number, (base, last))?
         };
-        if segment.last != last {
-            let (found, expected) = (segment.last.get(), last.get());
-            let fault = Fault::Mismatch { field: "last commit", found, expected };
-            return Err(damaged(&name, end, fault));
+        if segment.is_damaged {
+            self.report.damaged_files.push(name.clone());
         }
         self.index.adopt(segment).map_err(|fault| damaged(&name, FIRST_FRAME_AT, fault))
     }
 
-    /// Reads the newest file as far as it is valid, and tells damage from an unfinished write.
+    /// Reads the newest file up to an unfinished write, and what is left behind damage.
     fn scan_newest<M: Medium<File = F>>(
         &mut self,
         medium: &mut M,
         newest: &Newest<F>,
     ) -> Result<NewestScan<F>, OpenError> {
-        let Newest { number, name, file, size, header } = newest;
-        let (nonce, kind, base) = (header.nonce, FileKind::Journal, header.base);
-        let (file, end) = (file.clone(), FIRST_FRAME_AT);
-        let source = Source { file: file.clone(), name: Arc::clone(name), nonce, kind, end };
-        let segment = Segment::new(source, *number, base);
-        let (in_doubt, chain, is_chain_durable) = (Vec::new(), None, true);
-        let mut scan = NewestScan { segment, in_doubt, chain, is_chain_durable };
-        let mut durable = FIRST_FRAME_AT;
-        let mut chain_at = 0;
-        let mut cursor = Cursor::new(file, nonce, NextCommit::Exactly(base), FIRST_FRAME_AT, *size);
-        let stop = loop {
-            let at = cursor.position();
-            let fault = match cursor.step()? {
-                Step::End => break None,
-                Step::Invalid(fault) => fault,
-                Step::Frame(frame) => {
-                    durable = durable.max(frame.header.durable);
-                    scan.confirm(&mut self.index, name, durable)?;
-                    match scan::read_content(&frame) {
-                        Ok(Content::Commit(commit)) => scan.in_doubt.push(commit),
-                        Ok(Content::Seal) => {}
-                        Ok(Content::Chain(chain)) => {
-                            (scan.chain, chain_at) = (Some(chain), at);
-                        }
-                        Err(fault) => break Some((at, fault)),
-                    }
-                    continue;
-                }
-            };
-            break Some((at, fault));
+        let Newest { number, name, file, size, nonce, base, .. } = newest;
+        let (kind, end) = (FileKind::Journal, FIRST_FRAME_AT);
+        let source =
+            Source { file: file.clone(), name: Arc::clone(name), nonce: *nonce, kind, end };
+        let mut scan = NewestScan {
+            segment: Segment::new(source, *number, *base),
+            in_doubt: Vec::new(),
+            chain: None,
+            is_chain_durable: true,
+            loss: None,
         };
-        scan.is_chain_durable = chain_at < durable;
-        scan.segment.extend(durable);
-        if let Some((at, fault)) = stop {
-            self.cut(medium, newest, at, fault)?;
+        let mut walk = NewestWalk {
+            cursor: Cursor::new(
+                file.clone(),
+                *nonce,
+                NextCommit::Exactly(*base),
+                FIRST_FRAME_AT,
+                *size,
+            ),
+            durable: FIRST_FRAME_AT,
+            chain_at: 0,
+        };
+        while let Some((at, fault)) = scan.walk(&mut self.index, &mut walk)? {
+            if fault.is_version() {
+                return Err(damaged(name, at, fault));
+            }
+            let remains = tail::examine(file, Some(*nonce), at, *size)?;
+            match remains.proof {
+                Some(proof) if proof.durable > at => {
+                    walk.durable = proof.durable;
+                    scan.pass_damage(&mut self.index, &mut walk, at, &proof)?;
+                    let next = NextCommit::AtLeast(scan.segment.last.after(1));
+                    walk.cursor = Cursor::new(file.clone(), *nonce, next, proof.durable, *size);
+                }
+                Some(_) | None => {
+                    self.cut(medium, newest, at, remains.end)?;
+                    break;
+                }
+            }
         }
+        scan.is_chain_durable = walk.chain_at < walk.durable;
+        scan.segment.extend(walk.durable.max(scan.segment.source.end));
         Ok(scan)
     }
 
-    /// Cuts the newest file where it stops being valid, unless that is damage.
+    /// Cuts the newest file at the start of an unfinished write that ends at `end`.
     fn cut<M: Medium<File = F>>(
         &mut self,
         medium: &mut M,
         newest: &Newest<F>,
         at: u64,
-        fault: Fault,
+        end: u64,
     ) -> Result<(), OpenError> {
-        let Newest { name, file, size, header, .. } = newest;
-        let remains = tail::examine(file, Some(header.nonce), at, *size)?;
-        if tail::is_damage(&fault, at, remains) {
-            return Err(damaged(name, at, fault));
-        }
-        if remains.end > at {
-            let tail = tail::keep_aside(medium, name, file, (at, remains.end))?;
+        let Newest { name, file, .. } = newest;
+        if end > at {
+            let tail = tail::keep_aside(medium, name, file, (at, end))?;
             let is_aside = matches!(tail.kept, TailKept::Aside(_));
             self.report.tails.push(tail);
             if !is_aside {
@@ -431,17 +507,117 @@ impl<F: MediumFile> Recovery<F> {
         file.sync()?;
         Ok(())
     }
+
+    /// Keeps offsets from being given again that lost entries at the end of the newest file had.
+    fn skip_lost(&mut self, loss: Option<Loss>) {
+        let mut ends: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
+        for (partition, entry) in self.in_doubt.iter().flat_map(|held| &held.commit.entries) {
+            let end = ends.get(partition).copied();
+            let end = end.unwrap_or_else(|| self.index.end(partition));
+            if loss.is_some() && end < entry.base {
+                self.index.keep_hole(lost_hole(partition.clone(), end, entry.base));
+            }
+            ends.insert(partition.clone(), entry.end());
+        }
+        let Some(Loss { records_max, intact, .. }) = loss else { return };
+        self.is_journal_cut = records_max > 0;
+        let partitions = self.index.partitions().into_iter();
+        for partition in partitions.filter(|_| records_max > 0) {
+            let is_known = self.index.id(&partition).is_some_and(|id| intact.contains(&id));
+            if !is_known && !ends.contains_key(&partition) {
+                let end = self.index.end(&partition);
+                self.index.keep_hole(lost_hole(partition, end, end.after(records_max)));
+            }
+        }
+    }
+}
+
+fn lost_hole(partition: TopicPartition, from: Offset, until: Offset) -> Hole {
+    Hole { partition, from, until, cause: HoleCause::Lost }
+}
+
+/// Where a walk over the newest file is, and what it has learned.
+struct NewestWalk<F> {
+    cursor: Cursor<F>,
+    /// Highest position known durable.
+    durable: u64,
+    /// Position of the newest chain frame.
+    chain_at: u64,
 }
 
 impl<F: MediumFile> NewestScan<F> {
+    /// Reads frames up to the end, or to the first that is not valid.
+    fn walk(
+        &mut self,
+        index: &mut Index<F>,
+        walk: &mut NewestWalk<F>,
+    ) -> Result<Option<(u64, Fault)>, MediumError> {
+        loop {
+            let at = walk.cursor.position();
+            let frame = match walk.cursor.step()? {
+                Step::End => return Ok(None),
+                Step::Invalid(fault) => return Ok(Some((at, fault))),
+                Step::Frame(frame) => frame,
+            };
+            if at == walk.durable && self.segment.is_damaged {
+                // What stood before is lost, and this frame knows how many commits that were.
+                self.set_last_before(frame.header.commit);
+            }
+            walk.durable = walk.durable.max(frame.header.durable);
+            if let Err(fault) = self.confirm(index, walk.durable) {
+                return Ok(Some(fault));
+            }
+            match scan::read_content(&frame) {
+                Ok(Content::Commit(commit)) => self.in_doubt.push(commit),
+                Ok(Content::Seal) => {}
+                Ok(Content::Chain(chain)) => (self.chain, walk.chain_at) = (Some(chain), at),
+                Err(fault) => return Ok(Some((at, fault))),
+            }
+        }
+    }
+
     /// Accepts what stands below a position that a later frame names durable.
-    fn confirm(&mut self, index: &mut Index<F>, name: &str, durable: u64) -> Result<(), OpenError> {
+    fn confirm(&mut self, index: &mut Index<F>, durable: u64) -> Result<(), (u64, Fault)> {
         let known = self.in_doubt.iter().take_while(|held| held.frame < durable).count();
         for commit in self.in_doubt.drain(..known) {
             scan::accept(index, &mut self.segment, &commit)
-                .map_err(|fault| damaged(name, commit.frame, fault))?;
+                .map_err(|fault| (commit.frame, fault))?;
         }
         Ok(())
+    }
+
+    /// Takes in what is left between the first invalid byte and the end of what was durable.
+    fn pass_damage(
+        &mut self,
+        index: &mut Index<F>,
+        walk: &mut NewestWalk<F>,
+        at: u64,
+        proof: &FrameHeader,
+    ) -> Result<(), OpenError> {
+        self.segment.is_damaged = true;
+        self.confirm(index, at)
+            .map_err(|(at, fault)| damaged(&self.segment.source.name, at, fault))?;
+        self.in_doubt.clear();
+        let loss = scan::damaged::take_in(index, &mut self.segment, at..proof.durable)?;
+        for header in &loss.chains {
+            let mut body = vec![0; header.length];
+            let from = ByteCount::new(header.end()).get() - byte_count(header.length).get();
+            self.segment.source.file.read_at(ByteCount::new(from), &mut body)?;
+            if let Ok(chain) = Chain::decode(body.into()) {
+                (self.chain, walk.chain_at) = (Some(chain), header.position);
+            }
+        }
+        if proof.position > proof.durable {
+            self.set_last_before(proof.commit);
+        }
+        self.loss = Some(loss);
+        Ok(())
+    }
+
+    /// Notes that every commit before one stood in this file, whether it can be read or not.
+    fn set_last_before(&mut self, commit: CommitNumber) {
+        let last = CommitNumber::new(commit.get().saturating_sub(1));
+        self.segment.last = self.segment.last.max(last);
     }
 }
 

@@ -76,6 +76,10 @@ impl Gathered {
         loop {
             let astray = match self.walk(source, place).map_err(ReadError::Medium)? {
                 Ended::Astray(astray) => astray,
+                // The file is known to have held more commits than are left of it.
+                Ended::Whole if self.next < until => {
+                    Place { commit: self.next, position: source.end }
+                }
                 ended @ (Ended::Whole | Ended::Full) => return Ok(ended),
             };
             let Salvaged { left, resume, health } =

@@ -13,6 +13,9 @@ use crate::medium::{MediumError, MediumFile};
 use crate::offsets::spans_of;
 use crate::points::EntryPlace;
 
+/// Takes in what is left of damaged bytes.
+pub(crate) mod damaged;
+
 /// A file that could not be read whole.
 #[derive(Debug)]
 pub(crate) enum ScanError {
@@ -62,49 +65,56 @@ pub(crate) fn read_content(frame: &Frame) -> Result<Content, Fault> {
     })
 }
 
-/// Reads a closed file up to its end: all of it must be valid.
+/// Reads a closed file up to its end, as far as it is valid, and what is left behind damage.
+///
+/// `last` is the number of its last commit, which may be lost.
 pub(crate) fn closed<F: MediumFile>(
     index: &mut Index<F>,
     source: Source<F>,
     number: u64,
-    base: CommitNumber,
+    (base, last): (CommitNumber, CommitNumber),
 ) -> Result<Segment<F>, ScanError> {
     let Source { file, name, nonce, kind, end } = source.clone();
-    let damaged = |position, source| {
-        let (file, position) = (name.to_string(), ByteCount::new(position));
-        ScanError::Damaged(Corruption { file, position, source })
-    };
     let size = file.size()?.get();
-    if size < end {
-        return Err(damaged(size, Fault::Short { needed: end, left: size }));
-    }
     let mut segment = Segment::new(Source { end: FIRST_FRAME_AT, ..source }, number, base);
-    let mut cursor = Cursor::new(file, nonce, NextCommit::of(kind, base), FIRST_FRAME_AT, end);
-    loop {
+    let mut cursor =
+        Cursor::new(file, nonce, NextCommit::of(kind, base), FIRST_FRAME_AT, end.min(size));
+    let stop = loop {
         let at = cursor.position();
-        let frame = match cursor.step()? {
-            Step::Frame(frame) => frame,
-            Step::End => break,
-            Step::Invalid(fault) => return Err(damaged(at, fault)),
+        let content = match cursor.step()? {
+            Step::Frame(frame) => read_content(&frame),
+            Step::End => break None,
+            Step::Invalid(fault) => Err(fault),
         };
-        match read_content(&frame).map_err(|fault| damaged(at, fault))? {
-            Content::Commit(commit) => {
-                accept(index, &mut segment, &commit).map_err(|fault| damaged(at, fault))?;
-            }
-            Content::Seal | Content::Chain(_) => {}
+        let taken = content.and_then(|content| match content {
+            Content::Commit(commit) => accept(index, &mut segment, &commit),
+            Content::Seal | Content::Chain(_) => Ok(()),
+        });
+        if let Err(fault) = taken {
+            break Some((at, fault));
         }
+    };
+    if let Some((position, source)) = stop {
+        let (file, position) = (name.to_string(), ByteCount::new(position));
+        if source.is_version() {
+            return Err(ScanError::Damaged(Corruption { file, position, source }));
+        }
+        segment.is_damaged = true;
+        damaged::take_in(index, &mut segment, position.get()..end.min(size))?;
     }
-    segment.extend(end);
+    segment.is_damaged |= segment.last != last || size < end;
+    segment.last = segment.last.max(last);
+    segment.extend(segment.source.end.max(end.min(size)));
     Ok(segment)
 }
 
 /// Reads a closed file for itself, with an index of its own that knows its partitions.
 pub(crate) fn alone<F: MediumFile>(
     source: Source<F>,
-    base: CommitNumber,
+    commits: (CommitNumber, CommitNumber),
 ) -> Result<(Index<F>, Segment<F>), ScanError> {
     let mut index = Index::new();
-    let segment = closed(&mut index, source, 0, base)?;
+    let segment = closed(&mut index, source, 0, commits)?;
     Ok((index, segment))
 }
 

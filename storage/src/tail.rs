@@ -5,7 +5,7 @@ use headland_event::ByteCount;
 use headland_event::limits::{COMMIT_BYTES_LIMIT, GROUP_BYTES_LIMIT};
 
 use crate::chain::JOURNAL_SUFFIX;
-use crate::fault::{Fault, OpenError};
+use crate::fault::OpenError;
 use crate::frame::{FRAME_HEADER_LEN, FRAME_MAGIC, FrameHeader};
 use crate::group::byte_count;
 use crate::medium::{Medium, MediumError, MediumFile};
@@ -41,12 +41,19 @@ pub enum TailKept {
 }
 
 /// What stands behind a position of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Remains {
-    /// Largest durable position that a valid frame there names.
-    pub(crate) durable: u64,
+    /// The valid frame there that names the largest durable position.
+    pub(crate) proof: Option<FrameHeader>,
     /// Position after the last byte that is not zero.
     pub(crate) end: u64,
+}
+
+impl Remains {
+    /// Largest durable position that a valid frame names.
+    pub(crate) fn durable(&self) -> u64 {
+        self.proof.as_ref().map_or(0, |header| header.durable)
+    }
 }
 
 /// Looks at everything in `from..size` for frames, of the file with `nonce` if it is known.
@@ -58,7 +65,7 @@ pub(crate) fn examine<F: MediumFile>(
     from: u64,
     size: u64,
 ) -> Result<Remains, MediumError> {
-    let mut remains = Remains { durable: 0, end: from };
+    let mut remains = Remains { proof: None, end: from };
     let mut at = from;
     while at < size {
         let left = ByteCount::new(size - at).as_len();
@@ -70,15 +77,23 @@ pub(crate) fn examine<F: MediumFile>(
         if ZEROS.get(..own.len()) != Some(&*own) {
             let last = own.iter().rposition(|byte| *byte != 0).map_or(0, |index| index + 1);
             remains.end = at + byte_count(last).get();
-            remains.durable = remains.durable.max(largest_durable(&chunk, own.len(), nonce, at));
+            let found = best_proof(&chunk, own.len(), nonce, at);
+            if found.as_ref().is_some_and(|found| found.durable > remains.durable()) {
+                remains.proof = found;
+            }
         }
         at += byte_count(own.len()).get();
     }
     Ok(remains)
 }
 
-fn largest_durable(chunk: &Bytes, starts: usize, nonce: Option<u64>, chunk_at: u64) -> u64 {
-    let mut durable = 0;
+fn best_proof(
+    chunk: &Bytes,
+    starts: usize,
+    nonce: Option<u64>,
+    chunk_at: u64,
+) -> Option<FrameHeader> {
+    let mut best: Option<FrameHeader> = None;
     for (index, window) in chunk.windows(FRAME_HEADER_LEN).take(starts).enumerate() {
         if !window.starts_with(&FRAME_MAGIC) {
             continue;
@@ -87,11 +102,12 @@ fn largest_durable(chunk: &Bytes, starts: usize, nonce: Option<u64>, chunk_at: u
         let bytes = chunk.slice(index..index + FRAME_HEADER_LEN);
         if let Ok(header) = FrameHeader::decode(bytes, position)
             && nonce.is_none_or(|nonce| nonce == header.nonce)
+            && best.as_ref().is_none_or(|best| best.durable < header.durable)
         {
-            durable = header.durable.max(durable);
+            best = Some(header);
         }
     }
-    durable
+    best
 }
 
 /// Copies `position..end` of a journal file into a file beside it.
@@ -122,9 +138,9 @@ pub(crate) fn keep_aside<M: Medium>(
     }
 }
 
-/// The fault that a frame further on proves: bytes at `position` were durable and are not valid.
-pub(crate) fn is_damage(fault: &Fault, position: u64, remains: Remains) -> bool {
-    fault.is_version() || remains.durable > position
+/// Whether a frame further on proves that bytes at `position` were durable.
+pub(crate) fn is_damage(position: u64, remains: &Remains) -> bool {
+    remains.durable() > position
 }
 
 #[cfg(test)]
@@ -162,7 +178,8 @@ mod tests {
             let at = byte_count(position).get();
             let content = [&vec![0; position], &*seal(7, at), &[0; 100]].concat();
 
-            assert_eq!(remains(&content, Some(7), 0), Remains { durable: at, end: at + 56 });
+            let found = remains(&content, Some(7), 0);
+            assert_eq!((found.durable(), found.end), (at, at + 56));
         }
     }
 
@@ -171,13 +188,13 @@ mod tests {
         let foreign = [&[1; 10], &*seal(8, 10)].concat();
         let moved = [&[1; 10], &*seal(7, 11)].concat();
 
-        assert_eq!(remains(&foreign, Some(7), 0), Remains { durable: 0, end: 66 });
-        assert_eq!(remains(&moved, Some(7), 0), Remains { durable: 0, end: 66 });
-        assert_eq!(remains(&foreign, None, 0).durable, 10);
+        assert_eq!(remains(&foreign, Some(7), 0), Remains { proof: None, end: 66 });
+        assert_eq!(remains(&moved, Some(7), 0), Remains { proof: None, end: 66 });
+        assert_eq!(remains(&foreign, None, 0).durable(), 10);
     }
 
     #[test]
     fn nothing_but_zeros_is_no_tail() {
-        assert_eq!(remains(&vec![0; 200_000], None, 100), Remains { durable: 0, end: 100 });
+        assert_eq!(remains(&vec![0; 200_000], None, 100), Remains { proof: None, end: 100 });
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn newest<M: Medium>(
         let header = match header {
             Ok(header) => header,
             Err(fault) => {
-                if tail::is_damage(&fault, 0, tail::examine(&file, None, 0, size)?) {
+                if fault.is_version() || tail::is_damage(0, &tail::examine(&file, None, 0, size)?) {
                     damaged.push((name.clone(), fault));
                 }
                 continue;

@@ -261,6 +261,25 @@ fn a_crash_at_any_byte_of_cleaning_leaves_each_step_done_or_not_done() {
     }
 }
 
+#[test]
+fn a_closed_file_cut_short_loses_what_was_cut_and_nothing_else() {
+    let disk = MemoryDisk::new(1);
+    let (mut journal, _) = open(&disk, 1).unwrap();
+    append(&mut journal, 1..=20);
+    let file = journal.closed_files().remove(1);
+    drop(journal);
+    let content = disk.content(&file.source.name).unwrap();
+    disk.set_content(&file.source.name, &content[..content.len() / 2]);
+
+    let (journal, report) = open(&disk, 2).unwrap();
+
+    let lost = journal.reader().read(&partition(0), Offset::new(file.last.get() - 1), LIMIT);
+    assert_eq!(report.damaged_files, [file.source.name.to_string()]);
+    let Err(ReadError::Quarantined { until, .. }) = lost else { panic!("{lost:?}") };
+    assert_eq!(until.get(), file.last.get());
+    assert!(offsets(&journal, 0, until.get()).into_iter().eq(until.get()..20));
+}
+
 /// Files that belong to the journal: the closed ones and the newest.
 fn files_of(journal: &Journal<MemoryMedium>) -> usize {
     let current = journal.current.iter().count();

@@ -236,7 +236,7 @@ impl Inventory {
     /// [`RestoreError`] when it is none; nothing changes.
     pub fn take_up(&mut self, at: CommitNumber, state: &[u8]) -> Result<(), RestoreError> {
         self.reconciler = Reconciler::restore(self.config.clone(), self.seed, state)?;
-        self.next = Progress::at_start_of(at.after(1));
+        self.next = Progress::at_start_of(at);
         Ok(())
     }
 

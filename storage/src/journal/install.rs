@@ -137,11 +137,16 @@ impl<M: Medium> Journal<M> {
 
     /// Makes the chain of another index durable, in the current file if it has room.
     fn write_chain(&mut self, next: &Index<M::File>) -> Result<(), AppendError> {
-        let chain = next.chain();
+        let mut chain = next.chain();
+        if let Some(current) = &self.current {
+            // The file that holds a chain is not among those that it names.
+            chain.files.retain(|file| file.nonce != current.nonce);
+        }
         let size = ByteCount::new(chain.len());
         let Some(current) = self.current.as_mut().filter(|current| current.fits(size)) else {
             self.clear_group();
-            return self.make_durable_in_new_file(Priority::Normal, chain, &[]);
+            // It makes room, so it may use what is kept for alerts.
+            return self.make_durable_in_new_file(Priority::Alerts, next.chain(), &[]);
         };
         let place = ChainPlace {
             nonce: current.nonce,

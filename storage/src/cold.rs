@@ -4,7 +4,6 @@
 //! of commits with their own numbers and their entries' own offsets, and a directory. Commits and
 //! entries may be missing. It is written as a whole and made durable before anything names it, so
 //! nothing in it is ever in doubt.
-#![cfg_attr(not(test), expect(dead_code, reason = "cleaning calls it"))]
 
 use std::sync::Arc;
 
@@ -101,6 +100,11 @@ impl<F: MediumFile> ColdWriter<F> {
             self.flush().map_err(AppendError::Medium)?;
         }
         Ok(())
+    }
+
+    /// Name of the file.
+    pub(crate) fn name(&self) -> Arc<str> {
+        Arc::clone(&self.segment.source.name)
     }
 
     /// Bytes written so far, and to be written.

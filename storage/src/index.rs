@@ -16,6 +16,11 @@ use crate::fault::Fault;
 use crate::points::{self, CommitPoint, EntryPlace, EntryPoint, Points, Seek};
 use crate::summary::{PointCodec, ShareSummary, Summary};
 
+/// Where partitions start.
+mod starts;
+
+pub(crate) use starts::HeldBytes;
+
 /// A partition's place in the index; kept as long as the index lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PartitionId(u32);
@@ -219,6 +224,8 @@ impl<F: Clone> Segment<F> {
 #[derive(Debug, Clone)]
 struct Partition {
     name: TopicPartition,
+    /// Offset before which everything may be cleaned away; there may be entries before it yet.
+    start: Offset,
     end: Offset,
     /// The files that hold entries of it: first offset there, key of the file.
     files: BTreeMap<Offset, CommitNumber>,
@@ -267,15 +274,6 @@ impl<F: Clone> Index<F> {
         self.last
     }
 
-    /// Offset of a partition's first record that is kept, or lost and not cleaned.
-    pub(crate) fn start(&self, partition: &TopicPartition) -> Offset {
-        let files = self.partition(partition).map(|found| &found.files);
-        let first = files.and_then(|files| files.keys().next());
-        let first = first.copied().unwrap_or_else(|| self.end(partition));
-        let lost = self.lost.iter().filter(|hole| hole.partition == *partition);
-        lost.map(|hole| hole.from).fold(first, Offset::min)
-    }
-
     pub(crate) fn end(&self, partition: &TopicPartition) -> Offset {
         self.partition(partition).map_or(Offset::new(0), |found| found.end)
     }
@@ -315,8 +313,8 @@ impl<F: Clone> Index<F> {
         }
         #[expect(clippy::expect_used, reason = "every id stands for a name held in memory")]
         let id = u32::try_from(self.partitions.len()).expect("fewer than 2^32 partitions");
-        let (end, files) = (Offset::new(0), BTreeMap::new());
-        self.partitions.push(Partition { name: partition.clone(), end, files });
+        let (start, end, files) = (Offset::new(0), Offset::new(0), BTreeMap::new());
+        self.partitions.push(Partition { name: partition.clone(), start, end, files });
         self.ids.insert(partition.clone(), PartitionId(id));
         PartitionId(id)
     }

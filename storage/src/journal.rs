@@ -29,7 +29,7 @@ use crate::scan::PlacedCommit;
 use crate::summary::Directory;
 
 /// Puts cold files in the place of closed ones.
-mod install;
+pub(crate) mod install;
 
 /// What the journal needs to know to start.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +128,16 @@ impl<M: Medium> Journal<M> {
 
     pub(crate) const fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+
+    /// The index and what is paged in of it.
+    pub(crate) const fn shared(&self) -> &Shared<M::File> {
+        &self.shared
+    }
+
+    /// Size of a file.
+    pub(crate) const fn file_bytes(&self) -> ByteCount {
+        self.file_bytes
     }
 
     pub(crate) fn reader(&self) -> JournalReader<M::File> {

@@ -7,7 +7,8 @@
 //! The crate does *not* know what a record means, who sends it, or what time it is; it starts no
 //! thread and no task. What is damaged it names ([`ReadError::Quarantined`], [`verify`]) and reads
 //! past; it does not refill it. A damaged newest file, or a damaged change of state that has to be
-//! replayed, still keeps a store from opening.
+//! replayed, still keeps a store from opening. What no longer counts is taken away by [`Cleaning`],
+//! when it is asked to.
 //!
 //! Main types: [`LogStore`] and [`LogReader`] are the contract, [`Commit`] what goes in,
 //! [`StateStore`] what state is read by. [`MemoryStore`] implements them over a [`MemoryDisk`]
@@ -57,6 +58,8 @@ mod state;
 mod snapshot;
 /// A store: the journal, and the cache of the state that its commits left.
 mod store;
+/// Takes away what no longer counts.
+mod cleaning;
 /// The writer of the journal.
 mod journal;
 /// Offsets of a group that is not durable yet.
@@ -126,6 +129,10 @@ mod disk;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 
+pub use cleaning::{
+    CleanError, CleanPolicy, CleanReport, Cleaning, Dropped, Receivers, Retention, ShedBy,
+    TopicPattern, TopicRule, Trim,
+};
 pub use commit::{
     Appended, Commit, Priority, StateChange, StateOwner, StateOwnerError, StoredCommit,
 };

@@ -249,12 +249,18 @@ pub trait LogReader: Clone + Send + Sync {
     fn end(&self, partition: &TopicPartition) -> Offset;
 
     /// Offset of the first record kept of a partition, 0 for an unknown one.
+    ///
+    /// It never goes back, not over a restart either. What was before it is gone or may go any
+    /// time; records that a receiver did not have by then are named by the store as dropped.
     fn start(&self, partition: &TopicPartition) -> Offset;
 
     /// Every partition that holds records, in order.
     fn partitions(&self) -> Vec<TopicPartition>;
 
     /// Reads whole entries of a partition in offset order; the first may begin before `from`.
+    ///
+    /// Where offsets were cleaned away, before the start or by compaction, the next live entry
+    /// comes: its base is greater than `from`.
     ///
     /// At least one entry when there is one at or after `from`, whatever `limit` says; then as
     /// many as fit `limit` bytes of batches, or fewer. Every byte returned was checked, and no
@@ -288,6 +294,11 @@ pub trait LogReader: Clone + Send + Sync {
     ) -> Result<Option<Offset>, ReadError>;
 
     /// Reads whole commits in commit order, the first one numbered `from`.
+    ///
+    /// Where commits were cleaned away the next one comes, and of one that was cleaned in part
+    /// what still counts: the newest change of each key, and entries at or after the start of
+    /// their partitions. So a replay from the first commit ends at the state there is now, and
+    /// not at each state that there was on the way. None when nothing is left from there on.
     ///
     /// At least one commit when there is one, then as many as fit `limit` bytes of the journal.
     ///

@@ -37,6 +37,10 @@ impl<F: MediumFile> JournalReader<F> {
     pub(crate) const fn new(shared: Shared<F>) -> Self {
         Self { shared }
     }
+
+    pub(crate) const fn shared(&self) -> &Shared<F> {
+        &self.shared
+    }
 }
 
 impl<F: MediumFile> LogReader for JournalReader<F> {
@@ -107,7 +111,7 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
             let Some(last) = entries.last() else { break };
             next = last.end();
             if let Some(found) = entries.iter().find_map(|entry| offset_in(entry, time)) {
-                return Ok(Some(found));
+                return Ok(Some(found.max(self.start(partition))));
             }
         }
         Ok(None)

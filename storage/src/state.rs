@@ -163,6 +163,7 @@ pub trait StateCache: StateStore {
 pub struct MemoryState {
     values: BTreeMap<StateOwner, BTreeMap<Bytes, Newest>>,
     reached: CommitNumber,
+    mark: CommitNumber,
 }
 
 /// What the newest change of a key left.
@@ -207,8 +208,10 @@ impl StateStore for MemoryState {
 }
 
 impl StateCache for MemoryState {
+    /// After a crash nothing is left at all, and the whole journal is replayed: so cleaning may
+    /// rely on a mark as it may on that of a cache that survives.
     fn mark(&self) -> CommitNumber {
-        CommitNumber::new(0)
+        self.mark
     }
 
     fn reached(&self) -> CommitNumber {
@@ -243,13 +246,14 @@ impl StateCache for MemoryState {
         Ok(())
     }
 
-    fn set_mark(&mut self, _commit: CommitNumber) -> Result<(), StateError> {
+    fn set_mark(&mut self, commit: CommitNumber) -> Result<(), StateError> {
+        self.mark = commit;
         Ok(())
     }
 
     fn clear(&mut self) -> Result<(), StateError> {
         self.values.clear();
-        self.reached = CommitNumber::default();
+        (self.reached, self.mark) = (CommitNumber::default(), CommitNumber::default());
         Ok(())
     }
 }

@@ -1,8 +1,11 @@
 //! A store: the journal, and the cache of the state that its commits left.
 
 use bytes::Bytes;
-use headland_event::{ByteCount, CommitNumber, Incarnation};
+use headland_event::{ByteCount, CommitNumber, EventTime, Incarnation, TopicPartition};
 
+use crate::cleaning::{
+    self, CleanError, CleanPolicy, CleanReport, Cleaner, Cleaning, Dropped, Moves, Workplace,
+};
 use crate::commit::{Appended, Commit, Priority, StateChange, StateOwner, StoredCommit};
 use crate::fault::OpenError;
 use crate::journal::{Journal, JournalOptions};
@@ -97,6 +100,7 @@ pub struct Store<M: Medium, C> {
     patience: Patience,
     unmarked: u64,
     snapshots: SnapshotStore<M>,
+    cleaner: Cleaner<M::File>,
     report: OpenReport,
 }
 
@@ -125,10 +129,11 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         }
         let health = CacheHealth::Broken;
         let patience = Patience::default();
-        let unmarked = 0;
+        let (unmarked, cleaner) = (0, Cleaner::default());
         let mut store =
-            Self { journal, reader, cache, health, patience, unmarked, snapshots, report };
+            Self { journal, reader, cache, health, patience, unmarked, snapshots, cleaner, report };
         store.report.replayed = store.catch_up().map_err(OpenError::State)?;
+        store.restore_starts().map_err(OpenError::State)?;
         Ok(store)
     }
 
@@ -159,6 +164,26 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         let marked = self.mark_state();
         self.journal.close().map_err(CloseError::Journal)?;
         marked.map_err(CloseError::State)
+    }
+
+    /// What was shed of a partition: records that went before every linked receiver had them.
+    ///
+    /// By stream, and of each stream in order. Receivers accept it as a named hole.
+    ///
+    /// # Errors
+    /// [`StateError`] when the cache fails.
+    pub fn dropped(&self, partition: &TopicPartition) -> Result<Vec<Dropped>, StateError> {
+        cleaning::dropped(self, partition)
+    }
+
+    /// Lets partitions start where cleaning last made them start.
+    fn restore_starts(&self) -> Result<(), StateError> {
+        let known = cleaning::known(self)?;
+        let mut index = self.journal.shared().write();
+        for (partition, start) in known {
+            index.raise_start(&partition, start);
+        }
+        Ok(())
     }
 
     /// Applies what the cache has not seen yet; returns how many commits that were.
@@ -272,6 +297,7 @@ impl<M: Medium, C: StateCache> LogStore for Store<M, C> {
 
     fn append_as(&mut self, priority: Priority, group: &[Commit]) -> Result<Appended, AppendError> {
         let (appended, size) = self.journal.append(priority, group)?;
+        self.cleaner.on_appended(size);
         self.apply(appended.first, group, size);
         Ok(appended)
     }
@@ -286,6 +312,38 @@ impl<M: Medium, C: StateCache> LogStore for Store<M, C> {
 
     fn reader(&self) -> Self::Reader {
         self.reader.clone()
+    }
+}
+
+impl<M: Medium, C: StateCache> Cleaning for Store<M, C> {
+    fn clean(
+        &mut self,
+        policy: &CleanPolicy,
+        now: EventTime,
+        budget: ByteCount,
+    ) -> Result<CleanReport, CleanError> {
+        let moves = cleaning::moves(&self.reader, self, (policy, now), budget.get())?;
+        let Moves { starts, dropped, commit, read, is_partial } = moves;
+        let mut report = CleanReport { dropped, ..CleanReport::default() };
+        report.read = ByteCount::new(read);
+        if !starts.is_empty() {
+            // It makes room, so it may use what is kept for alerts.
+            self.append_as(Priority::Alerts, &[commit]).map_err(CleanError::Start)?;
+            let mut index = self.journal.shared().write();
+            for (partition, start) in starts {
+                index.raise_start(&partition, start);
+                report.moved.push(partition);
+            }
+        }
+        self.cache().map_err(CleanError::State)?;
+        let marked = self.cache.mark();
+        let until = self.snapshots.oldest_needed().map_or(marked, |needed| needed.min(marked));
+        let Self { journal, cache, cleaner, .. } = self;
+        let live_percent = policy.live_percent;
+        let mut place = Workplace { journal, cache, until, live_percent };
+        cleaner.work(&mut place, budget.get().saturating_sub(read), &mut report)?;
+        report.is_done &= !is_partial;
+        Ok(report)
     }
 }
 

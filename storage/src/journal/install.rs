@@ -14,7 +14,6 @@
 //! - Nothing goes that the state cache, a snapshot, or a receiver within its retention still has
 //!   to replay.
 //! - Between looking at a file and installing its replacement nobody else installs one.
-#![cfg_attr(not(test), expect(dead_code, reason = "cleaning calls it"))]
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -98,6 +97,12 @@ impl<M: Medium> Journal<M> {
         let file = self.medium.create(&file_name(FileKind::Cold, number), room)?;
         let incarnation = self.incarnation;
         Ok(ColdWriter::new(file, ColdName { number, nonce, base, incarnation }))
+    }
+
+    /// Removes a cold file that will not be installed.
+    pub(crate) fn discard_cold(&mut self, name: &str) {
+        // Tried again by the next open; until then it costs room on the disk and nothing else.
+        drop(self.medium.remove(name));
     }
 
     /// Makes replacements part of the journal, then removes the files that were replaced.

@@ -7,7 +7,7 @@
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 
-use headland_event::{ByteCount, CommitNumber, Monotonic};
+use headland_event::{ByteCount, CommitNumber, EventTime, Monotonic};
 
 /// Commits that wait for the disk, and which of them to try next.
 mod queue;
@@ -17,9 +17,14 @@ mod upkeep;
 use queue::{Attempt, CommitQueue};
 use upkeep::{Duty, Upkeep};
 
+use crate::cleaning::{CleanError, CleanPolicy, CleanReport, Cleaning};
 use crate::composer::{Composed, Ticket};
 use crate::log::{AppendError, LogStore};
 use crate::state::{StateError, StateMarks};
+
+/// Bytes read and written by a step of cleaning: what a group that arrives meanwhile waits for,
+/// some milliseconds.
+const CLEAN_BYTES: ByteCount = ByteCount::mebibytes(4);
 
 /// What became of commits.
 #[derive(Debug)]
@@ -41,6 +46,8 @@ pub enum Report {
     Resumed,
     /// The log could not be sealed or its state marked, which is tried again. Nothing is lost.
     Neglected(UpkeepError),
+    /// A step of cleaning moved starts of partitions, or removed files.
+    Cleaned(CleanReport),
     /// Nothing will get durable any more.
     Failed(AppendError),
 }
@@ -55,6 +62,9 @@ pub enum UpkeepError {
     /// Its state could not be marked, so a restart replays more.
     #[error("the state mark could not be set")]
     Mark(#[source] StateError),
+    /// What no longer counts could not be taken away, so the journal grows.
+    #[error("the log could not be cleaned")]
+    Clean(#[source] CleanError),
 }
 
 /// Commits that were composed and given up; a later start does not find them.
@@ -97,11 +107,11 @@ impl std::fmt::Display for NotDurableCause {
 /// The node bounds how many are on their way, so the queue needs no bound of its own.
 #[derive(Debug)]
 pub struct CommitWriter<S> {
-    commits: Sender<Composed>,
+    work: Sender<Order>,
     thread: JoinHandle<(S, Option<NotDurable>)>,
 }
 
-impl<S: LogStore + StateMarks + Send + 'static> CommitWriter<S> {
+impl<S: LogStore + StateMarks + Cleaning + Send + 'static> CommitWriter<S> {
     /// Starts the thread; `report` is called there with what became of each commit, in order.
     ///
     /// `clock` gives the current moment; it times attempts, seals and marks.
@@ -113,16 +123,25 @@ impl<S: LogStore + StateMarks + Send + 'static> CommitWriter<S> {
         clock: impl Fn() -> Monotonic + Send + 'static,
         report: impl FnMut(Report) + Send + 'static,
     ) -> Result<Self, std::io::Error> {
-        let (commits, queue) = mpsc::channel();
+        let (work, queue) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || Committer::new(store, report).run(&queue, clock))?;
-        Ok(Self { commits, thread })
+        Ok(Self { work, thread })
     }
 
     /// Queues a commit. After a failure that was reported it is only counted.
     pub fn commit(&self, composed: Composed) {
-        drop(self.commits.send(composed));
+        drop(self.work.send(Order::Commit(composed)));
+    }
+
+    /// Asks for what `policy` lets go to be taken away, in steps between groups. `now` is on the
+    /// clock of event times.
+    ///
+    /// Commits go first. The newest request counts; ask again when receivers have acknowledged
+    /// more or time has passed, about every ten seconds. Steps that did anything are reported.
+    pub fn clean(&self, policy: CleanPolicy, now: EventTime) {
+        drop(self.work.send(Order::Clean(policy, now)));
     }
 
     /// Waits until what is queued is written, and hands the store back.
@@ -136,11 +155,17 @@ impl<S: LogStore + StateMarks + Send + 'static> CommitWriter<S> {
     /// # Panics
     /// With the thread's own panic.
     pub fn close(self) -> (S, Result<(), NotDurable>) {
-        drop(self.commits);
+        drop(self.work);
         let joined = self.thread.join();
         let (store, lost) = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (store, lost.map_or(Ok(()), Err))
     }
+}
+
+/// What the thread is asked to do.
+enum Order {
+    Commit(Composed),
+    Clean(CleanPolicy, EventTime),
 }
 
 /// The thread's work.
@@ -149,43 +174,57 @@ struct Committer<S, R> {
     report: R,
     queue: CommitQueue,
     upkeep: Upkeep,
+    /// What to clean by; the newest that was handed in.
+    policy: (CleanPolicy, EventTime),
 }
 
-impl<S: LogStore + StateMarks, R: FnMut(Report)> Committer<S, R> {
+impl<S: LogStore + StateMarks + Cleaning, R: FnMut(Report)> Committer<S, R> {
     fn new(store: S, report: R) -> Self {
-        Self { store, report, queue: CommitQueue::new(), upkeep: Upkeep::default() }
+        let (queue, upkeep) = (CommitQueue::new(), Upkeep::default());
+        Self { store, report, queue, upkeep, policy: Default::default() }
     }
 
     /// Works until the senders are gone and nothing waits any more.
     fn run(
         mut self,
-        commits: &Receiver<Composed>,
+        orders: &Receiver<Order>,
         clock: impl Fn() -> Monotonic,
     ) -> (S, Option<NotDurable>) {
         loop {
-            let is_open = self.take_in(commits);
+            let is_open = self.take_in(orders, &clock);
             if self.work(&clock) {
                 continue;
             }
             if !is_open && self.queue.is_empty() {
                 break;
             }
-            self.wait(commits, &clock, is_open);
+            self.wait(orders, &clock, is_open);
         }
         let lost = self.queue.not_durable().filter(|lost| lost.commits > 0).cloned();
         (self.store, lost)
     }
 
     /// Takes in what has arrived; returns whether more can come.
-    fn take_in(&mut self, commits: &Receiver<Composed>) -> bool {
+    fn take_in(&mut self, orders: &Receiver<Order>, clock: impl Fn() -> Monotonic) -> bool {
         loop {
-            match commits.try_recv() {
-                Ok(composed) => self.queue.push(composed),
+            match orders.try_recv() {
+                Ok(order) => self.on_order(order, &clock),
                 Err(TryRecvError::Empty) => return true,
                 Err(TryRecvError::Disconnected) => {
                     self.queue.on_close();
+                    self.upkeep.on_close();
                     return false;
                 }
+            }
+        }
+    }
+
+    fn on_order(&mut self, order: Order, clock: impl Fn() -> Monotonic) {
+        match order {
+            Order::Commit(composed) => self.queue.push(composed),
+            Order::Clean(policy, now) => {
+                self.policy = (policy, now);
+                self.upkeep.on_cleaning_wanted(clock());
             }
         }
     }
@@ -201,12 +240,29 @@ impl<S: LogStore + StateMarks, R: FnMut(Report)> Committer<S, R> {
         let done = match duty {
             Duty::Seal => self.store.seal().map_err(UpkeepError::Seal),
             Duty::Mark => self.store.mark_state().map_err(UpkeepError::Mark),
+            Duty::Clean => self.clean(&clock).map_err(UpkeepError::Clean),
         };
         if let Err(error) = done {
             self.upkeep.on_failed(clock(), duty);
             (self.report)(Report::Neglected(error));
         }
         true
+    }
+
+    /// Cleans for a step, and says so when that did anything.
+    fn clean(&mut self, clock: impl Fn() -> Monotonic) -> Result<(), CleanError> {
+        let (policy, now) = &self.policy;
+        let report = self.store.clean(policy, *now, CLEAN_BYTES)?;
+        if !report.moved.is_empty() {
+            self.upkeep.on_appended(clock());
+        }
+        if !report.is_done {
+            self.upkeep.on_cleaned_in_part(clock());
+        }
+        if !report.moved.is_empty() || report.files_removed > 0 {
+            (self.report)(Report::Cleaned(report));
+        }
+        Ok(())
     }
 
     fn attempt(&mut self, attempt: Attempt, clock: impl Fn() -> Monotonic) {
@@ -230,19 +286,19 @@ impl<S: LogStore + StateMarks, R: FnMut(Report)> Committer<S, R> {
     }
 
     /// Waits for the next commit or until something is due.
-    fn wait(&mut self, commits: &Receiver<Composed>, clock: impl Fn() -> Monotonic, is_open: bool) {
+    fn wait(&mut self, orders: &Receiver<Order>, clock: impl Fn() -> Monotonic, is_open: bool) {
         let due = self.queue.poll_timeout().into_iter().chain(self.upkeep.poll_timeout()).min();
         let left = due.map(|due| due.since(clock()));
         let received = match left {
-            Some(left) if is_open => commits.recv_timeout(left),
-            None if is_open => commits.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(left) if is_open => orders.recv_timeout(left),
+            None if is_open => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
             left => {
                 thread::sleep(left.unwrap_or_default());
                 return;
             }
         };
-        if let Ok(composed) = received {
-            self.queue.push(composed);
+        if let Ok(order) = received {
+            self.on_order(order, clock);
         }
     }
 }

@@ -159,6 +159,13 @@ impl Stages {
                     "the log was not tidied up; tried again"
                 );
             }
+            Report::Cleaned(report) => {
+                for dropped in &report.dropped {
+                    tracing::warn!(?dropped, "records were shed before every receiver had them");
+                }
+                let (removed, written) = (report.files_removed, report.files_written);
+                tracing::debug!(removed, written, "the log was cleaned");
+            }
             Report::Failed(error) => return Err(RunError::Journal(Box::new(error))),
         }
         Ok(())

@@ -8,6 +8,7 @@ use headland_event::{
 };
 
 use super::*;
+use crate::cleaning::Retention;
 use crate::composer::Composer;
 use crate::log::LogReader;
 use crate::memory::{MemoryDisk, MemoryStore};
@@ -47,7 +48,7 @@ fn composed(store: &MemoryStore, topics: &[&str], bytes: usize) -> Vec<Composed>
 /// Runs the thread's work here over commits that all wait already.
 fn run(store: MemoryStore, commits: Vec<Composed>) -> (Vec<Report>, Option<NotDurable>) {
     let (sender, queue) = mpsc::channel();
-    commits.into_iter().for_each(|composed| sender.send(composed).unwrap());
+    commits.into_iter().for_each(|composed| sender.send(Order::Commit(composed)).unwrap());
     drop(sender);
     let mut reports = Vec::new();
     let (_, lost) = Committer::new(store, |report| reports.push(report)).run(&queue, stepping());
@@ -57,7 +58,11 @@ fn run(store: MemoryStore, commits: Vec<Composed>) -> (Vec<Report>, Option<NotDu
 fn durable(reports: &[Report]) -> Vec<u64> {
     let number = |report: &Report| match report {
         Report::Durable { number, .. } => Some(number.get()),
-        Report::Stalled(_) | Report::Resumed | Report::Neglected(_) | Report::Failed(_) => None,
+        Report::Stalled(_)
+        | Report::Resumed
+        | Report::Neglected(_)
+        | Report::Cleaned(_)
+        | Report::Failed(_) => None,
     };
     reports.iter().filter_map(number).collect()
 }
@@ -100,7 +105,7 @@ fn an_alert_gets_through_a_full_disk_and_telemetry_goes_on_when_there_is_room() 
     let commits = composed(&store, &["air", "alerts", "air"], 1_000);
     disk.set_capacity(Some(disk.used()));
     let (sender, queue) = mpsc::channel();
-    commits.into_iter().for_each(|composed| sender.send(composed).unwrap());
+    commits.into_iter().for_each(|composed| sender.send(Order::Commit(composed)).unwrap());
     let mut sender = Some(sender);
     let mut reports = Vec::new();
 
@@ -128,11 +133,11 @@ fn an_idle_writer_seals_once_and_writes_nothing_more() {
     let store = open(&disk);
     let commits = composed(&store, &["air"], 1);
     let (sender, queue) = mpsc::channel();
-    commits.into_iter().for_each(|composed| sender.send(composed).unwrap());
+    commits.into_iter().for_each(|composed| sender.send(Order::Commit(composed)).unwrap());
     let mut committer = Committer::new(store, drop);
     let clock = stepping();
 
-    committer.take_in(&queue);
+    committer.take_in(&queue, &clock);
     let mut barriers = Vec::new();
     for _ in 0..2_000 {
         committer.work(&clock);
@@ -154,4 +159,35 @@ fn a_closed_writer_hands_the_store_back() {
     let (store, lost) = writer.close();
 
     assert_eq!((store.last_commit().get(), lost), (3, Ok(())));
+}
+
+#[test]
+fn what_a_policy_lets_go_is_taken_away_between_groups_once() {
+    let disk = MemoryDisk::new(1);
+    let mut store = open(&disk);
+    let air = partition("air");
+    for composed in composed(&store, &["air"; 30], 400) {
+        store.append(&[composed.commit]).unwrap();
+    }
+    store.mark_state().unwrap();
+    let reader = store.reader();
+    let (sender, orders) = mpsc::channel();
+    let mut policy = CleanPolicy::default();
+    policy.trim(air.clone(), reader.end(&air), Retention::NOTHING);
+    let mut reports = Vec::new();
+    let mut committer = Committer::new(store, |report| reports.push(report));
+    let clock = stepping();
+
+    sender.send(Order::Clean(policy, EventTime::default())).unwrap();
+    assert!(committer.take_in(&orders, &clock));
+    while committer.work(&clock) {}
+
+    assert_eq!(reader.start(&air), reader.end(&air));
+    let removed = |report: &Report| match report {
+        Report::Cleaned(report) => report.files_removed,
+        other => panic!("{other:?}"),
+    };
+    assert!(reports.iter().map(removed).sum::<usize>() > 2, "{reports:?}");
+    let idle = reader.last_commit();
+    assert_eq!(idle.get(), 31);
 }

@@ -10,6 +10,13 @@ const SEAL_AFTER: Duration = Duration::from_secs(1);
 /// Time between state marks while anything is written: what a restart has to replay at most.
 const MARK_AFTER: Duration = Duration::from_secs(30);
 
+/// Pause between two steps of cleaning: with its budget it keeps cleaning to 40 MiB/s at most, so
+/// that it never takes the disk from those who append.
+const CLEAN_EVERY: Duration = Duration::from_millis(100);
+
+/// Time after which cleaning that failed is tried again.
+const CLEAN_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Duty {
@@ -17,6 +24,8 @@ pub(super) enum Duty {
     Seal,
     /// Make the state durable as of the last commit.
     Mark,
+    /// Take away what no longer counts, for a step.
+    Clean,
 }
 
 /// The due times; an idle log has none left, so that it writes nothing.
@@ -24,6 +33,7 @@ pub(super) enum Duty {
 pub(super) struct Upkeep {
     seal_at: Option<Monotonic>,
     mark_at: Option<Monotonic>,
+    clean_at: Option<Monotonic>,
 }
 
 impl Upkeep {
@@ -35,11 +45,29 @@ impl Upkeep {
         }
     }
 
+    /// Cleaning was asked for.
+    pub(super) fn on_cleaning_wanted(&mut self, now: Monotonic) {
+        if self.clean_at.is_none() {
+            self.clean_at = Some(now);
+        }
+    }
+
+    /// A step of cleaning left more to do.
+    pub(super) fn on_cleaned_in_part(&mut self, now: Monotonic) {
+        self.clean_at = Some(now.after(CLEAN_EVERY));
+    }
+
+    /// Nothing more will be asked for: what is not clean stays so until the next start.
+    pub(super) fn on_close(&mut self) {
+        self.clean_at = None;
+    }
+
     /// A duty could not be done; it is due again after its own time.
     pub(super) fn on_failed(&mut self, now: Monotonic, duty: Duty) {
         match duty {
             Duty::Seal => self.seal_at = Some(now.after(SEAL_AFTER)),
             Duty::Mark => self.mark_at = Some(now.after(MARK_AFTER)),
+            Duty::Clean => self.clean_at = Some(now.after(CLEAN_AGAIN_AFTER)),
         }
     }
 
@@ -47,14 +75,16 @@ impl Upkeep {
     pub(super) fn poll_duty(&mut self, now: Monotonic) -> Option<Duty> {
         if self.seal_at.take_if(|at| *at <= now).is_some() {
             Some(Duty::Seal)
+        } else if self.mark_at.take_if(|at| *at <= now).is_some() {
+            Some(Duty::Mark)
         } else {
-            self.mark_at.take_if(|at| *at <= now).map(|_| Duty::Mark)
+            self.clean_at.take_if(|at| *at <= now).map(|_| Duty::Clean)
         }
     }
 
     /// When the next duty is due, `None` when there is none.
     pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
-        self.seal_at.into_iter().chain(self.mark_at).min()
+        self.seal_at.into_iter().chain(self.mark_at).chain(self.clean_at).min()
     }
 }
 
@@ -91,6 +121,22 @@ mod tests {
         }
 
         assert_eq!(done, [(at(30), Duty::Mark), (at(60), Duty::Mark), (at(90), Duty::Mark)]);
+    }
+
+    #[test]
+    fn cleaning_goes_on_at_its_pace_until_nothing_is_left() {
+        let mut upkeep = Upkeep::default();
+        upkeep.on_cleaning_wanted(at(5));
+        upkeep.on_cleaning_wanted(at(6));
+
+        let first = upkeep.poll_duty(at(6));
+        upkeep.on_cleaned_in_part(at(6));
+        let second = upkeep.poll_timeout();
+        let done = upkeep.poll_duty(Monotonic::from_millis(6_100));
+
+        assert_eq!((first, done), (Some(Duty::Clean), Some(Duty::Clean)));
+        assert_eq!(second, Some(Monotonic::from_millis(6_100)));
+        assert_eq!(upkeep.poll_timeout(), None);
     }
 
     #[test]

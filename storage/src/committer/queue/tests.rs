@@ -86,6 +86,7 @@ const fn name(report: &Report) -> &'static str {
         Report::Stalled(_) => "stalled",
         Report::Resumed => "resumed",
         Report::Neglected(_) => "neglected",
+        Report::Cleaned(_) => "cleaned",
         Report::Failed(_) => "failed",
     }
 }

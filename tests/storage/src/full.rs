@@ -16,10 +16,10 @@ use crate::load::{Ends, Load, Volume};
 use crate::powercut::Mount;
 use crate::report::Report;
 
-/// Attempts to append what was refused, while there is no more room than before.
-const ATTEMPTS: u64 = 20;
-/// Alerts that have to get through while the disk is full.
-const ALERTS: u64 = 20;
+/// Alerts that have to get through while the disk is full: more than the file at hand has room for.
+const ALERTS: u64 = 400;
+/// Alerts between two attempts to append what was refused.
+const ALERTS_PER_ATTEMPT: u64 = 20;
 /// Commits appended once there is room again.
 const AFTERWARDS: u64 = 50;
 /// Room for a few files and the reserve.
@@ -47,12 +47,33 @@ fn on_small_disk(point: &Path) -> Result<(bool, Value)> {
     let mount = Mount::in_memory(DISK_MEBIBYTES, point)?;
     let ballast = point.join("ballast");
     std::fs::write(&ballast, vec![7; BALLAST_BYTES]).context("cannot take room")?;
-    let no_limit = || Ok(());
+    let rest = point.join("rest");
     let mut drill = Drill::start(point.join("data"))?;
-    drill.run(no_limit, || std::fs::remove_file(&ballast).context("cannot make room"))?;
-    let found = drill.finish()?;
+    drill.append_until_refused()?;
+    // What was refused was larger than what is left, and what failed attempts took comes free a
+    // little later; both are taken, so that nothing fits but what the reserve gives.
+    fill(&rest)?;
+    drill.append_alerts()?;
+    for taken in [&ballast, &rest] {
+        std::fs::remove_file(taken).context("cannot make room")?;
+    }
+    drill.append_afterwards()?;
+    let is_reserve_used = drill.counts.is_reserve_used;
+    let (is_green, result) = drill.finish()?;
     mount.end()?;
-    Ok(found)
+    Ok((is_green && is_reserve_used, result))
+}
+
+/// Writes a file until there is no room.
+fn fill(path: &Path) -> Result<()> {
+    let mut file = std::fs::File::create(path).context("cannot take the rest of the room")?;
+    loop {
+        match std::io::Write::write(&mut file, &[7; 4_096]) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return Ok(()),
+            Err(error) => return Err(error).context("cannot take the rest of the room"),
+        }
+    }
 }
 
 /// Starts this program again with `SIGXFSZ` ignored, so that a write beyond the limit is an error.
@@ -77,7 +98,14 @@ pub(crate) fn limited(mut arguments: Arguments) -> Result<ExitCode> {
         setrlimit(Resource::Fsize, limits).context("cannot set the limit")
     };
     let mut drill = Drill::start(directory.clone())?;
-    drill.run(|| limit(Some(LIMIT_BYTES)), || limit(before.current))?;
+    for _ in 0..10 {
+        drill.append().context("there is no limit at the start")?;
+    }
+    limit(Some(LIMIT_BYTES))?;
+    drill.append_until_refused()?;
+    drill.append_alerts()?;
+    limit(before.current)?;
+    drill.append_afterwards()?;
     let (is_green, result) = drill.finish()?;
     std::fs::remove_dir_all(&directory).context("cannot remove the store")?;
     Report { is_green, result }.print()
@@ -109,6 +137,7 @@ struct Counts {
     acknowledged_while_full: u64,
     alerts: u64,
     alerts_refused: u64,
+    is_reserve_used: bool,
     afterwards: u64,
     lost: usize,
     partial: usize,
@@ -131,28 +160,28 @@ impl Drill {
         })
     }
 
-    /// Appends until there is no room, then alerts, then as before once there is room again.
-    fn run(
-        &mut self,
-        limit: impl FnOnce() -> Result<()>,
-        make_room: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
-        for _ in 0..10 {
-            self.append().context("there is room at the start")?;
-        }
-        limit()?;
+    fn append_until_refused(&mut self) -> Result<()> {
         while self.append().is_ok() {
             ensure!(self.acknowledged.len() < 100_000, "the disk does not get full");
         }
         self.counts.before = self.acknowledged.len();
+        Ok(())
+    }
+
+    /// Appends alerts, and between them tries again what was refused.
+    fn append_alerts(&mut self) -> Result<()> {
         for number in 0..ALERTS {
             self.append_alert(number)?;
-            for _ in 0..ATTEMPTS / ALERTS {
+            if number % ALERTS_PER_ATTEMPT == 0 {
                 self.counts.attempts += 1;
                 self.counts.acknowledged_while_full += u64::from(self.append().is_ok());
             }
         }
-        make_room()?;
+        self.counts.is_reserve_used = !self.directory.join("reserve").exists();
+        Ok(())
+    }
+
+    fn append_afterwards(&mut self) -> Result<()> {
         for _ in 0..AFTERWARDS {
             self.append().context("there is room again")?;
             self.counts.afterwards += 1;
@@ -215,6 +244,7 @@ impl Drill {
             acknowledged_while_full,
             alerts,
             alerts_refused,
+            is_reserve_used,
             afterwards,
             lost,
             partial,
@@ -225,6 +255,7 @@ impl Drill {
             "acknowledged_while_full": acknowledged_while_full,
             "alerts_accepted": alerts,
             "alerts_refused": alerts_refused,
+            "reserve_was_used": is_reserve_used,
             "commits_once_there_was_room": afterwards,
             "acknowledged_lost": lost,
             "never_acknowledged_visible": partial,

@@ -84,7 +84,7 @@ impl Group {
         Ok(found)
     }
 
-    /// Forgets the commits; keeps the memory of a usual group and gives back that of a single large commit.
+    /// Forgets the commits; keeps the memory of a usual group, gives back that of one large commit.
     pub(crate) fn clear(&mut self) {
         if self.size() > GROUP_BYTES_LIMIT {
             self.writer = Writer::new();

@@ -221,7 +221,8 @@ impl<M: Medium> SnapshotStore<M> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept<M>> {
-        // Each change is one call after the medium's, so a panic elsewhere leaves nothing half done.
+        // Each change is one call after the medium's, so a panic elsewhere leaves nothing half
+        // done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -45,7 +45,7 @@ const SOAKS: [Soak; 7] = [
     },
     Soak {
         name: "storage-speed",
-        what: "the journal beside a bare file, reads, opening, idleness; --directory D on that disk",
+        what: "journal and bare file, reads, opening, idleness; --directory D: on that disk",
         run: storage::speed,
     },
     Soak {

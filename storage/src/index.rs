@@ -9,16 +9,19 @@ use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use headland_event::{ByteCount, CommitNumber, EventTime, Offset, TopicPartition};
+use headland_event::{CommitNumber, Offset, TopicPartition};
 
-use crate::chain::{Chain, Hole, HoleCause, Member};
+use crate::chain::{Chain, Hole, HoleCause};
 use crate::fault::Fault;
 use crate::points::{self, CommitPoint, EntryPlace, EntryPoint, Points, Seek};
 use crate::summary::{PointCodec, ShareSummary, Summary};
 
+/// One file of the journal.
+mod segment;
 /// Where partitions start.
 mod starts;
 
+pub(crate) use segment::{Segment, Share, Span};
 pub(crate) use starts::HeldBytes;
 
 /// A partition's place in the index; kept as long as the index lives.
@@ -92,133 +95,6 @@ pub(crate) struct CommitStretch<F> {
     pub(crate) frame: u64,
     /// Number of the last commit in the file.
     pub(crate) last: CommitNumber,
-}
-
-/// One entry of a committed frame, as the index needs it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Span {
-    pub(crate) partition: PartitionId,
-    pub(crate) base: Offset,
-    pub(crate) end: Offset,
-    /// Largest event time of a record.
-    pub(crate) time: EventTime,
-    pub(crate) place: EntryPlace,
-}
-
-/// What a file holds of a partition.
-#[derive(Debug, Clone)]
-pub(crate) struct Share {
-    /// First offset.
-    pub(crate) base: Offset,
-    /// Offset after the last record.
-    pub(crate) end: Offset,
-    /// Largest event time of a record.
-    pub(crate) time: EventTime,
-    /// Bytes of its entries' parts.
-    pub(crate) bytes: ByteCount,
-    points: Points<EntryPoint>,
-}
-
-/// One file of the journal.
-#[derive(Debug, Clone)]
-pub(crate) struct Segment<F> {
-    pub(crate) source: Source<F>,
-    pub(crate) number: u64,
-    /// Number of the first commit that may be in it: the key of the file in the index.
-    pub(crate) base: CommitNumber,
-    /// Number of its last commit; before `base` when it holds none.
-    pub(crate) last: CommitNumber,
-    pub(crate) shares: BTreeMap<PartitionId, Share>,
-    /// Whether some of it could not be read. Then it gets no directory, so that every opening
-    /// sees what is missing and nothing passes for cleaned that is lost.
-    pub(crate) is_damaged: bool,
-    points: Points<CommitPoint>,
-}
-
-impl<F: Clone> Segment<F> {
-    /// A file without commits, of which the first will be number `base` or a later one.
-    pub(crate) fn new(source: Source<F>, number: u64, base: CommitNumber) -> Self {
-        debug_assert!(base > CommitNumber::new(0), "commits are numbered from 1");
-        let last = CommitNumber::new(base.get() - 1);
-        let (shares, points) = (BTreeMap::new(), Points::Held(Vec::new()));
-        Self { source, number, base, last, shares, is_damaged: false, points }
-    }
-
-    pub(crate) fn has_commits(&self) -> bool {
-        self.last >= self.base
-    }
-
-    /// Adds a commit behind the others, which stands at `frame..end`.
-    pub(crate) fn commit(
-        &mut self,
-        number: CommitNumber,
-        (frame, end): (u64, u64),
-        spans: impl IntoIterator<Item = Span>,
-    ) {
-        debug_assert!(self.source.end <= frame && frame < end, "frames follow each other");
-        debug_assert!(self.last < number, "commit numbers grow");
-        self.source.end = end;
-        self.last = number;
-        if let Points::Held(points) = &mut self.points {
-            points::add_commit(points, number, frame);
-        }
-        for span in spans {
-            debug_assert!(frame < span.place.part, "an entry stands behind its frame's header");
-            self.add(&span);
-        }
-    }
-
-    /// Adds an entry behind the others.
-    pub(crate) fn add(&mut self, span: &Span) {
-        let Span { partition, base, end, time, place } = *span;
-        let share = self.shares.entry(partition).or_insert_with(|| Share {
-            base,
-            end: base,
-            time,
-            bytes: ByteCount::new(0),
-            points: Points::Held(Vec::new()),
-        });
-        debug_assert!(share.end <= base && base < end, "entries of a partition follow each other");
-        share.end = end;
-        share.time = share.time.max(time);
-        share.bytes = ByteCount::new(share.bytes.get() + u64::from(place.length));
-        if let Points::Held(points) = &mut share.points {
-            points::add_entry(points, base, time, place);
-        }
-    }
-
-    /// Moves the end past a frame that holds no commit.
-    pub(crate) fn extend(&mut self, end: u64) {
-        debug_assert!(self.source.end <= end, "a file's end only grows");
-        self.source.end = end;
-    }
-
-    /// The held points of a partition.
-    pub(crate) fn into_entry_points(mut self, id: Option<PartitionId>) -> Vec<EntryPoint> {
-        match id.and_then(|id| self.shares.remove(&id)).map(|share| share.points) {
-            Some(Points::Held(points)) => points,
-            Some(Points::Paged(_)) | None => Vec::new(),
-        }
-    }
-
-    /// The held points of the commits.
-    pub(crate) fn into_commit_points(self) -> Vec<CommitPoint> {
-        match self.points {
-            Points::Held(points) => points,
-            Points::Paged(_) => Vec::new(),
-        }
-    }
-
-    /// Whether points are in memory that could stand in a directory.
-    pub(crate) const fn wants_directory(&self) -> bool {
-        matches!(self.points, Points::Held(_)) && !self.is_damaged
-    }
-
-    /// The file as the chain names it.
-    pub(crate) const fn member(&self) -> Member {
-        let Self { source: Source { nonce, kind, end, .. }, number, base, last, .. } = self;
-        Member { number: *number, nonce: *nonce, kind: *kind, base: *base, last: *last, end: *end }
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -673,7 +549,7 @@ impl<F: Clone> Index<F> {
 
 #[cfg(test)]
 mod tests {
-    use headland_event::{PartitionIndex, TopicName};
+    use headland_event::{EventTime, PartitionIndex, TopicName};
 
     use super::*;
     use crate::frame::FIRST_FRAME_AT;

@@ -2,8 +2,8 @@
 //!
 //! The newest file says what the journal is made of: in a chain frame, or, in version 1, by naming
 //! its predecessor, which names its own. Below the end that is named for a closed file everything
-//! was durable, so damage there is an error and never cut; from there on everything is void but
-//! the file's directory, which spares reading the rest. In the newest file each frame names the
+//! was durable, so damage there is never cut; from there on everything is void but the file's
+//! directory, which spares reading the rest. In the newest file each frame names the
 //! position known durable when it was written; that is the same promise. What is valid above the
 //! highest such position is *in doubt*: it may have been acknowledged, or not, or come from a
 //! write whose barrier failed. It is kept, but the caller writes it anew, because a page cache may
@@ -18,14 +18,18 @@ use crate::chain::{self, Chain, Hole, HoleCause, Member};
 use crate::cursor::{Cursor, NextCommit, Step};
 use crate::fault::{Corruption, Fault, OpenError};
 use crate::frame::{FILE_HEADER_LEN, FIRST_FRAME_AT, FileHeader, FileVersion, FrameHeader, Link};
-use crate::group::byte_count;
-use crate::index::{FileKind, Index, Segment, Source};
+use crate::index::{FileKind, Index, Source};
 use crate::medium::{Medium, MediumError, MediumFile};
 use crate::salvage::{Piece, Salvage};
 use crate::scan::damaged::Loss;
-use crate::scan::{self, Content, PlacedCommit, ScanError};
+use crate::scan::{self, PlacedCommit, ScanError};
 use crate::summary::Summary;
 use crate::tail::{self, Tail, TailKept};
+
+/// Reads the newest file.
+mod newest;
+
+use newest::NewestScan;
 
 /// What opening a data directory found and did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -389,16 +393,6 @@ fn leftovers(names: &[(FileKind, u64, String)], newest: u64, chain: &[Member]) -
     left.map(|(_, _, name)| name.clone()).collect()
 }
 
-/// What the newest file holds.
-struct NewestScan<F> {
-    segment: Segment<F>,
-    in_doubt: Vec<PlacedCommit>,
-    chain: Option<Chain>,
-    is_chain_durable: bool,
-    /// What was lost, if it is damaged.
-    loss: Option<Loss>,
-}
-
 impl<F: MediumFile> Recovery<F> {
     /// Takes in a closed file: its directory, or else all of it.
     fn adopt<M: Medium<File = F>>(
@@ -435,79 +429,6 @@ impl<F: MediumFile> Recovery<F> {
         self.index.adopt(segment).map_err(|fault| damaged(&name, FIRST_FRAME_AT, fault))
     }
 
-    /// Reads the newest file up to an unfinished write, and what is left behind damage.
-    fn scan_newest<M: Medium<File = F>>(
-        &mut self,
-        medium: &mut M,
-        newest: &Newest<F>,
-    ) -> Result<NewestScan<F>, OpenError> {
-        let Newest { number, name, file, size, nonce, base, .. } = newest;
-        let (kind, end) = (FileKind::Journal, FIRST_FRAME_AT);
-        let source =
-            Source { file: file.clone(), name: Arc::clone(name), nonce: *nonce, kind, end };
-        let mut scan = NewestScan {
-            segment: Segment::new(source, *number, *base),
-            in_doubt: Vec::new(),
-            chain: None,
-            is_chain_durable: true,
-            loss: None,
-        };
-        let mut walk = NewestWalk {
-            cursor: Cursor::new(
-                file.clone(),
-                *nonce,
-                NextCommit::Exactly(*base),
-                FIRST_FRAME_AT,
-                *size,
-            ),
-            durable: FIRST_FRAME_AT,
-            chain_at: 0,
-        };
-        while let Some((at, fault)) = scan.walk(&mut self.index, &mut walk)? {
-            if fault.is_version() {
-                return Err(damaged(name, at, fault));
-            }
-            let remains = tail::examine(file, Some(*nonce), at, *size)?;
-            match remains.proof {
-                Some(proof) if proof.durable > at => {
-                    walk.durable = proof.durable;
-                    scan.pass_damage(&mut self.index, &mut walk, at, &proof)?;
-                    let next = NextCommit::AtLeast(scan.segment.last.after(1));
-                    walk.cursor = Cursor::new(file.clone(), *nonce, next, proof.durable, *size);
-                }
-                Some(_) | None => {
-                    self.cut(medium, newest, at, remains.end)?;
-                    break;
-                }
-            }
-        }
-        scan.is_chain_durable = walk.chain_at < walk.durable;
-        scan.segment.extend(walk.durable.max(scan.segment.source.end));
-        Ok(scan)
-    }
-
-    /// Cuts the newest file at the start of an unfinished write that ends at `end`.
-    fn cut<M: Medium<File = F>>(
-        &mut self,
-        medium: &mut M,
-        newest: &Newest<F>,
-        at: u64,
-        end: u64,
-    ) -> Result<(), OpenError> {
-        let Newest { name, file, .. } = newest;
-        if end > at {
-            let tail = tail::keep_aside(medium, name, file, (at, end))?;
-            let is_aside = matches!(tail.kept, TailKept::Aside(_));
-            self.report.tails.push(tail);
-            if !is_aside {
-                return Ok(());
-            }
-        }
-        file.truncate(ByteCount::new(at))?;
-        file.sync()?;
-        Ok(())
-    }
-
     /// Keeps offsets from being given again that lost entries at the end of the newest file had.
     fn skip_lost(&mut self, loss: Option<Loss>) {
         let mut ends: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
@@ -520,11 +441,12 @@ impl<F: MediumFile> Recovery<F> {
             ends.insert(partition.clone(), entry.end());
         }
         let Some(Loss { records_max, intact, .. }) = loss else { return };
+        // Also when every known partition is intact: what is lost may be all of an unknown one,
+        // whose offsets would be given again, and its dots must not be.
         self.is_journal_cut = records_max > 0;
-        let partitions = self.index.partitions().into_iter();
-        for partition in partitions.filter(|_| records_max > 0) {
+        for partition in self.index.partitions() {
             let is_known = self.index.id(&partition).is_some_and(|id| intact.contains(&id));
-            if !is_known && !ends.contains_key(&partition) {
+            if records_max > 0 && !is_known && !ends.contains_key(&partition) {
                 let end = self.index.end(&partition);
                 self.index.keep_hole(lost_hole(partition, end, end.after(records_max)));
             }
@@ -534,91 +456,6 @@ impl<F: MediumFile> Recovery<F> {
 
 fn lost_hole(partition: TopicPartition, from: Offset, until: Offset) -> Hole {
     Hole { partition, from, until, cause: HoleCause::Lost }
-}
-
-/// Where a walk over the newest file is, and what it has learned.
-struct NewestWalk<F> {
-    cursor: Cursor<F>,
-    /// Highest position known durable.
-    durable: u64,
-    /// Position of the newest chain frame.
-    chain_at: u64,
-}
-
-impl<F: MediumFile> NewestScan<F> {
-    /// Reads frames up to the end, or to the first that is not valid.
-    fn walk(
-        &mut self,
-        index: &mut Index<F>,
-        walk: &mut NewestWalk<F>,
-    ) -> Result<Option<(u64, Fault)>, MediumError> {
-        loop {
-            let at = walk.cursor.position();
-            let frame = match walk.cursor.step()? {
-                Step::End => return Ok(None),
-                Step::Invalid(fault) => return Ok(Some((at, fault))),
-                Step::Frame(frame) => frame,
-            };
-            if at == walk.durable && self.segment.is_damaged {
-                // What stood before is lost, and this frame knows how many commits that were.
-                self.set_last_before(frame.header.commit);
-            }
-            walk.durable = walk.durable.max(frame.header.durable);
-            if let Err(fault) = self.confirm(index, walk.durable) {
-                return Ok(Some(fault));
-            }
-            match scan::read_content(&frame) {
-                Ok(Content::Commit(commit)) => self.in_doubt.push(commit),
-                Ok(Content::Seal) => {}
-                Ok(Content::Chain(chain)) => (self.chain, walk.chain_at) = (Some(chain), at),
-                Err(fault) => return Ok(Some((at, fault))),
-            }
-        }
-    }
-
-    /// Accepts what stands below a position that a later frame names durable.
-    fn confirm(&mut self, index: &mut Index<F>, durable: u64) -> Result<(), (u64, Fault)> {
-        let known = self.in_doubt.iter().take_while(|held| held.frame < durable).count();
-        for commit in self.in_doubt.drain(..known) {
-            scan::accept(index, &mut self.segment, &commit)
-                .map_err(|fault| (commit.frame, fault))?;
-        }
-        Ok(())
-    }
-
-    /// Takes in what is left between the first invalid byte and the end of what was durable.
-    fn pass_damage(
-        &mut self,
-        index: &mut Index<F>,
-        walk: &mut NewestWalk<F>,
-        at: u64,
-        proof: &FrameHeader,
-    ) -> Result<(), OpenError> {
-        self.segment.is_damaged = true;
-        self.confirm(index, at)
-            .map_err(|(at, fault)| damaged(&self.segment.source.name, at, fault))?;
-        self.in_doubt.clear();
-        let loss = scan::damaged::take_in(index, &mut self.segment, at..proof.durable)?;
-        for header in &loss.chains {
-            let mut body = vec![0; header.length];
-            let from = ByteCount::new(header.end()).get() - byte_count(header.length).get();
-            self.segment.source.file.read_at(ByteCount::new(from), &mut body)?;
-            if let Ok(chain) = Chain::decode(body.into()) {
-                (self.chain, walk.chain_at) = (Some(chain), header.position);
-            }
-        }
-        if proof.position > proof.durable {
-            self.set_last_before(proof.commit);
-        }
-        self.loss = Some(loss);
-        Ok(())
-    }
-
-    /// Notes that every commit before one stood in this file, whether it can be read or not.
-    fn set_last_before(&mut self, commit: CommitNumber) {
-        let last = CommitNumber::new(commit.get().saturating_sub(1));
-        self.segment.last = self.segment.last.max(last);
-    }
 }
 
 fn damaged(file: &str, position: u64, source: Fault) -> OpenError {

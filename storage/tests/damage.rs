@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicPartition};
 use headland_storage::{
-    Commit, Fault, LogReader, LogStore, LostParts, MemoryDisk, MemoryStore, OpenError,
+    Commit, Fault, LogReader, LogStore, LostParts, MemoryDisk, MemoryStore, OpenError, OpenOptions,
     QuarantinedCommits, ReadError, Survival,
 };
 
@@ -77,6 +77,52 @@ fn a_flipped_bit_anywhere_costs_no_more_than_the_entry_that_it_is_in() {
         }
         assert!(lost > 100, "a flipped bit in an entry costs it: {lost}");
     }
+}
+
+#[test]
+fn damage_before_the_last_group_of_the_newest_file_leaves_what_stands_behind_it() {
+    let write = || {
+        let (disk, mut model) = (MemoryDisk::new(1), Model::default());
+        let (file_bytes, reserve_bytes) = (ByteCount::new(8_000), ByteCount::new(0));
+        let options = OpenOptions { file_bytes, reserve_bytes, ..OpenOptions::new(1) };
+        let mut store = MemoryStore::open(&disk, options).unwrap();
+        let mut last = 0;
+        for (salt, count) in (1..).zip([2, 1, 3, 2]) {
+            let group = model.group(count, salt);
+            last = disk.content("0000000001.journal").map_or(0, |bytes| bytes.len());
+            store.append(&group).unwrap();
+            model.commits.extend(group);
+        }
+        disk.crash(Survival::Everything);
+        (disk, model, last)
+    };
+    let (_, model, last) = write();
+    let mut lost = 0;
+    for at in 0..last {
+        let disk = write().0;
+        flip(&disk, "0000000001.journal", at, u8::try_from(at % 8).unwrap());
+
+        let store = match open(&disk, 2) {
+            Ok(store) => store,
+            Err(OpenError::State(_)) => continue,
+            Err(error) => panic!("{at}: {error:?}"),
+        };
+
+        let missing = check_but_lost(&store, &model);
+        assert!(missing <= 1, "{missing} entries, {at}");
+        assert_eq!(store.reader().last_commit(), CommitNumber::new(8), "{at}");
+        // What is lost may be all of a partition that nobody else names: its dots are not reused.
+        assert!(missing == 0 || store.incarnation().counter() == 2, "{at}");
+        // Both partitions have entries in the last group: no offsets have to be given up.
+        for index in 0..2 {
+            let at = partition(index);
+            let held = model.commits.iter().flat_map(|commit| &commit.entries);
+            let end = held.filter(|(held, _)| *held == at).map(|(_, entry)| entry.end()).max();
+            assert_eq!(Some(store.reader().end(&at)), end);
+        }
+        lost += missing;
+    }
+    assert!(lost > 500, "a flipped bit in an entry costs it: {lost}");
 }
 
 #[test]

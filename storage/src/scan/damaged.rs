@@ -33,6 +33,17 @@ pub(crate) struct Loss {
     pub(crate) chains: Vec<FrameHeader>,
 }
 
+impl Loss {
+    /// What was lost here and in a range behind it.
+    pub(crate) fn then(mut self, later: Self) -> Self {
+        let Self { records_max, mut intact, chains } = later;
+        if records_max == 0 {
+            intact.append(&mut self.intact);
+        }
+        Self { records_max: self.records_max.saturating_add(records_max), intact, chains }
+    }
+}
+
 /// Adds the commits and entries to a segment that are valid in a range of its file's positions.
 ///
 /// Commits whose frames are lost leave gaps in the numbers.

@@ -47,25 +47,32 @@ impl Data {
             incarnation: reader.incarnation("incarnation")?,
             sequence: Sequence::new(reader.u64("sequence")?),
         };
-        let stamp = match read_presence(reader, "stamped")? {
+        let presence = read_presence(reader, "stamped")?;
+        let stamp_at = reader.position();
+        let stamp = match presence {
             Presence::Absent => None,
             Presence::Present => Some(Stamp::read(reader)?),
         };
         let batch = Batch::decode(reader.bytes("batch", FRAME_BYTES_LIMIT.as_len())?)?;
         let entry = Entry { base, dot, stamp, batch };
-        check_room(&entry)?;
+        check_room(&entry, stamp_at)?;
         Ok(Self { channel, epoch, entry })
     }
 }
 
 /// Refuses an entry whose end would leave 64 bits: everyone adds to these numbers unchecked.
-fn check_room(entry: &Entry) -> Result<(), CodecError> {
-    let Entry { base, dot, stamp: _, batch } = entry;
+fn check_room(entry: &Entry, stamp_at: usize) -> Result<(), CodecError> {
+    let Entry { base, dot, stamp, batch } = entry;
     let first = base.get().max(dot.sequence.get());
-    if first.checked_add(batch.span()).is_some() {
-        return Ok(());
+    let stamped = stamp.as_ref().map_or(0, |stamp| stamp.offset.get());
+    let numbers =
+        [("base offset or sequence", BASE_AT, first), ("stamp offset", stamp_at, stamped)];
+    for (field, at, first) in numbers {
+        if first.checked_add(batch.span()).is_none() {
+            let found = i64::try_from(first).unwrap_or(i64::MAX);
+            let expected = "an entry that ends within 64 bits";
+            return Err(CodecError::Value { field, at, found, expected });
+        }
     }
-    let found = i64::try_from(first).unwrap_or(i64::MAX);
-    let expected = "an entry that ends within 64 bits";
-    Err(CodecError::Value { field: "base offset or sequence", at: BASE_AT, found, expected })
+    Ok(())
 }

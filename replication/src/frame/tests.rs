@@ -61,7 +61,7 @@ fn announces() -> impl Strategy<Value = Announce> {
 }
 
 fn stamps() -> impl Strategy<Value = Stamp> {
-    (regions(), incarnations(), any::<u32>(), 1..u64::MAX, any::<i64>(), any::<u32>()).prop_map(
+    (regions(), incarnations(), any::<u32>(), 1..u64::MAX / 2, any::<i64>(), any::<u32>()).prop_map(
         |(region, incarnation, partition, offset, wall, index)| {
             let partition = PartitionIndex::new(partition);
             let actor = Actor { region, incarnation, partition };
@@ -275,6 +275,27 @@ fn an_entry_that_would_end_beyond_64_bits_is_refused() {
     let refused = Frame::decode(Frame::Data(data).encode().unwrap()).unwrap_err();
 
     assert_eq!(value_error(refused), ("base offset or sequence", i64::MAX));
+}
+
+#[test]
+fn a_stamp_that_would_end_beyond_64_bits_is_refused_and_one_at_the_end_is_not() {
+    let stamped = |offset| {
+        let partition = PartitionIndex::new(0);
+        let incarnation = Incarnation::new(1, 1);
+        let actor = Actor { region: RegionId::new("us").unwrap(), incarnation, partition };
+        let (hlc, context) = (Hlc::new(EventTime::from_millis(0), 0), VectorClock::new());
+        let offset = Offset::new(offset);
+        let stamp = Some(Stamp { actor, offset, hlc, context, verdicts: Vec::new() });
+        let dot = Dot { stream: StreamId::new([0; 16]), incarnation, sequence: Sequence::new(1) };
+        let batch = Batch::encode(&[Record::new(EventTime::from_millis(0), "k", "v")]).unwrap();
+        let entry = Entry { base: Offset::new(0), dot, stamp, batch };
+        Frame::Data(Data { channel: ChannelId::new(0), epoch: ChannelEpoch::new(1), entry })
+    };
+    let last = stamped(u64::MAX - 1);
+
+    assert_eq!(Frame::decode(last.encode().unwrap()), Ok(last));
+    let refused = Frame::decode(stamped(u64::MAX).encode().unwrap()).unwrap_err();
+    assert_eq!(value_error(refused), ("stamp offset", i64::MAX));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use headland_event::limits::CLOCK_ENTRIES_LIMIT;
 use headland_event::{
     Actor, AgentName, Batch, BatchError, EventClock, EventTime, Hlc, HlcClock, Incarnation, Offset,
     OffsetDelta, Record, RegionId, Stamp, TopicName, TopicPartition, VectorClock, Verdict,
@@ -12,6 +13,35 @@ use headland_event::{
 };
 
 use crate::config::{AgentConfig, DevicePattern};
+use crate::topics::PARTITIONS_LIMIT;
+
+/// Most actors of other regions in the hub's causal past; an entry of one more is refused.
+///
+/// Incarnation and partition are the peer's word, and a clock beyond [`CLOCK_ENTRIES_LIMIT`] can
+/// not be written: what is left is for the hub's own partitions, whose number is bounded alike.
+pub const FOREIGN_ACTORS_LIMIT: usize = CLOCK_ENTRIES_LIMIT - PARTITIONS_LIMIT as usize;
+
+/// Why another region's batch cannot be taken note of.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MirrorError {
+    /// Its end in the log of its origin is no 64-bit number.
+    #[error("its stamp is at {offset} and would end {span} records later, beyond 64 bits")]
+    Overflow {
+        /// Where the stamp says that it begins.
+        offset: Offset,
+        /// How many offsets it takes.
+        span: u64,
+    },
+    /// Its actor is new, and as many as fit are known.
+    #[error("its actor {actor} is new, and {limit} of other regions are known already")]
+    TooManyActors {
+        /// The new one.
+        actor: Actor,
+        /// Most that are taken.
+        limit: usize,
+    },
+}
 
 /// What an agent may publish, from its certificate's name and the hub's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +170,34 @@ impl Ingest {
         let is_inventory = partition.topic == self.inventory;
         let context = if is_inventory { self.heads.clone() } else { VectorClock::new() };
         Stamp { actor, offset, hlc: self.hlc.tick(now), context, verdicts }
+    }
+
+    /// Checks another region's batch before it is composed and [observed](Self::observe).
+    ///
+    /// Cost: O(actors known) for the first batch of an actor.
+    ///
+    /// # Errors
+    /// [`MirrorError`] when its numbers or its actor do not fit.
+    pub fn check_mirrored(
+        &self,
+        origin_topic: &TopicName,
+        stamp: &Stamp,
+        batch: &Batch,
+    ) -> Result<(), MirrorError> {
+        let (offset, span) = (stamp.offset, batch.span());
+        if offset.get().checked_add(span).is_none() {
+            return Err(MirrorError::Overflow { offset, span });
+        }
+        let is_known = self.heads.end(&stamp.actor) > Offset::new(0);
+        if *origin_topic != self.inventory || is_known {
+            return Ok(());
+        }
+        let foreign = self.heads.iter().filter(|(actor, _)| actor.region != self.region).count();
+        if foreign >= FOREIGN_ACTORS_LIMIT {
+            let (actor, limit) = (stamp.actor.clone(), FOREIGN_ACTORS_LIMIT);
+            return Err(MirrorError::TooManyActors { actor, limit });
+        }
+        Ok(())
     }
 
     /// Takes note of a batch in the journal, from here or from another region.

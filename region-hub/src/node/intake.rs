@@ -10,11 +10,19 @@ use headland_replication::{LinkOutput, Refusal, RefusalCode};
 
 use super::recovery::owner;
 use super::{Node, Output};
-use crate::ingest::Grant;
+use crate::ingest::{Grant, MirrorError};
 use crate::promises::AgentPromise;
 use crate::records::{Whole, absent_record, dead_record, promise_record, promises_topic};
 use crate::session::{Peer, SessionId};
 use crate::topics::{Mirror, dead_topic};
+
+/// What is refused when an entry is not taken.
+enum Rejected {
+    /// Its channel; the link's others flow on.
+    Entry(Refusal),
+    /// The whole link: the numbers of this peer cannot be trusted.
+    Peer(Refusal),
+}
 
 impl Node {
     /// Does what a link asks for until it asks for nothing more.
@@ -142,15 +150,12 @@ impl Node {
         let accepted = match &known.peer {
             Peer::Agent(grant) => {
                 let grant = grant.clone();
-                self.ingest_entry(now, &grant, &receiving.local, entry)
+                self.ingest_entry(now, &grant, &receiving.local, entry).map_err(Rejected::Entry)
             }
             Peer::Hub(_) => self.mirror_entry(&receiving.local, &receiving.origin_topic, entry),
         };
-        if let Err(refusal) = accepted {
-            tracing::error!(%session, %channel, %refusal, "refused an entry");
-            if let Some(known) = self.sessions.get_mut(&session) {
-                known.link.refuse(channel, refusal);
-            }
+        if let Err(rejected) = accepted {
+            self.reject(session, channel, rejected);
             return;
         }
         self.positions.insert(receiving.position_key.clone(), next);
@@ -159,6 +164,21 @@ impl Node {
         self.stored.push((session, channel, next));
         self.advance_promises(session);
         self.cut_commit();
+    }
+
+    fn reject(&mut self, session: SessionId, channel: ChannelId, rejected: Rejected) {
+        let Some(known) = self.sessions.get_mut(&session) else { return };
+        match rejected {
+            Rejected::Entry(refusal) => {
+                tracing::error!(%session, %channel, %refusal, "refused an entry");
+                known.link.refuse(channel, refusal);
+            }
+            Rejected::Peer(refusal) => {
+                let peer = &known.identity;
+                tracing::error!(%session, %peer, %channel, %refusal, "refused a peer's numbers");
+                known.link.refuse_peer(refusal);
+            }
+        }
     }
 
     /// Stamps a batch of an agent and composes it, with what it may not publish in a dead letter.
@@ -213,17 +233,29 @@ impl Node {
         local: &TopicPartition,
         origin_topic: &TopicName,
         entry: Entry,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Rejected> {
+        let unfit = |why: &str| Err(Rejected::Entry(broken(local, &entry, why)));
         let Some(stamp) = &entry.stamp else {
-            return Err(broken(local, &entry, "a hub sent a batch without a stamp"));
+            return unfit("a hub sent a batch without a stamp");
         };
         let topic = self.topics.get(&local.topic);
         if topic.is_none_or(|topic| topic.origin != stamp.actor.region) {
-            let why = format!("its stamp is of region {}", stamp.actor.region);
-            return Err(broken(local, &entry, &why));
+            return unfit(&format!("its stamp is of region {}", stamp.actor.region));
+        }
+        if stamp.actor.partition != local.partition {
+            return unfit(&format!("its stamp is of partition {}", stamp.actor.partition));
         }
         if let Err(error) = entry.batch.records() {
-            return Err(broken(local, &entry, &error.to_string()));
+            return unfit(&error.to_string());
+        }
+        if let Err(error) = self.ingest.check_mirrored(origin_topic, stamp, &entry.batch) {
+            let text = refused_text(local, &entry, &error.to_string());
+            let code = match error {
+                MirrorError::Overflow { .. } => RefusalCode::BadFrame,
+                // Until an operator acts, every attempt ends alike.
+                MirrorError::TooManyActors { .. } => RefusalCode::NotAuthorised,
+            };
+            return Err(Rejected::Peer(Refusal::new(code, text)));
         }
         self.ingest.observe(origin_topic, stamp, &entry.batch);
         self.composer.copied(local, entry.dot, entry.stamp, entry.batch);
@@ -325,7 +357,10 @@ fn key_text(record: &Record) -> String {
 }
 
 fn broken(local: &TopicPartition, entry: &Entry, why: &str) -> Refusal {
+    Refusal::new(RefusalCode::BadFrame, refused_text(local, entry, why))
+}
+
+fn refused_text(local: &TopicPartition, entry: &Entry, why: &str) -> String {
     let Entry { base, dot, .. } = entry;
-    let text = format!("an entry for {local} at {base} (dot {dot}) cannot be stored: {why}");
-    Refusal::new(RefusalCode::BadFrame, text)
+    format!("an entry for {local} at {base} (dot {dot}) cannot be stored: {why}")
 }

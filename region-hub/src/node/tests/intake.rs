@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use headland_event::{EventTime, TopicName, Verdict};
+use headland_event::{
+    Batch, EventTime, Incarnation, Offset, PartitionIndex, Stamp, TopicName, Verdict,
+};
 use headland_replication::frame::{ChannelEnd, ChannelPromise};
-use headland_replication::{LinkOutput, RefusalCode};
+use headland_replication::{CloseReason, LinkOutput, RefusalCode};
 
 use super::hub::{CONFIG, Hub, START};
 use super::remote::{Remote, at, record, stamp};
+use crate::ingest::FOREIGN_ACTORS_LIMIT;
 
 const EVENTS: &str = "inventory.events";
 
@@ -39,6 +42,13 @@ fn acknowledged(remote: &Remote) -> Vec<u64> {
 fn ended(remote: &Remote) -> Option<(RefusalCode, String)> {
     remote.said.iter().find_map(|said| match said {
         LinkOutput::OfferRefused { refusal, .. } => Some((refusal.code(), refusal.to_string())),
+        _ => None,
+    })
+}
+
+fn closed_with(hub: &Hub) -> Option<RefusalCode> {
+    hub.closed.iter().find_map(|(_, reason)| match reason {
+        CloseReason::RefusedHere(refusal) => Some(refusal.code()),
         _ => None,
     })
 }
@@ -163,6 +173,72 @@ fn a_stamp_of_a_foreign_region_is_refused_and_nothing_of_it_is_stored() {
 }
 
 #[test]
+fn a_stamp_of_another_partition_is_refused_and_nothing_of_it_is_stored() {
+    let mut hub = Hub::new();
+    let mut us = Remote::hub(&mut hub, 1, "us");
+    let channel = us.offer(&mut hub, EVENTS);
+
+    let mut forged = stamp("us", us.end(channel));
+    forged.actor.partition = PartitionIndex::new(1);
+    us.publish_stamped(&mut hub, channel, &[record("us-1-till", &sale(1))], Some(forged));
+
+    let (code, text) = ended(&us).unwrap();
+    assert_eq!(code, RefusalCode::BadFrame);
+    assert!(text.contains("its stamp is of partition 1"), "{text}");
+    assert_eq!(hub.texts("us.inventory.events"), [""; 0]);
+}
+
+#[test]
+fn a_stamp_at_the_last_offset_closes_the_link_and_the_hub_goes_on() {
+    let mut hub = Hub::new();
+    let mut us = Remote::hub(&mut hub, 1, "us");
+    let channel = us.offer(&mut hub, EVENTS);
+
+    let forged = stamp("us", Offset::new(u64::MAX));
+    us.publish_stamped(&mut hub, channel, &[record("us-1-till", &sale(1))], Some(forged));
+
+    assert_eq!(closed_with(&hub), Some(RefusalCode::BadFrame));
+    assert_eq!(hub.texts("us.inventory.events"), [""; 0]);
+}
+
+/// A stamp of another life of the hub in us.
+fn stamp_of_life(life: usize, offset: Offset) -> Stamp {
+    let mut stamp = stamp("us", offset);
+    stamp.actor.incarnation = Incarnation::new(2, u64::try_from(life).unwrap());
+    stamp
+}
+
+#[test]
+fn an_actor_beyond_the_limit_closes_the_link_and_the_hub_still_writes() {
+    let mut hub = Hub::new();
+    let batch = Batch::encode(&[record("us-1-till", &sale(1))]).unwrap();
+    let topic = TopicName::new(EVENTS).unwrap();
+    for life in 2..=FOREIGN_ACTORS_LIMIT {
+        hub.node.ingest.observe(&topic, &stamp_of_life(life, Offset::new(0)), &batch);
+    }
+    let mut us = Remote::hub(&mut hub, 1, "us");
+    let channel = us.offer(&mut hub, EVENTS);
+
+    for (life, id) in [(1, 1), (2, 2)] {
+        let stamp = stamp_of_life(life, us.end(channel));
+        us.publish_stamped(&mut hub, channel, &[record("us-1-till", &sale(id))], Some(stamp));
+    }
+    let before = (hub.texts("us.inventory.events").len(), closed_with(&hub));
+    let stamp = stamp_of_life(FOREIGN_ACTORS_LIMIT + 1, us.end(channel));
+    us.publish_stamped(&mut hub, channel, &[record("us-1-till", &sale(3))], Some(stamp));
+    let mut agent = Remote::agent(&mut hub, 2);
+    let ours = agent.offer(&mut hub, EVENTS);
+    agent.publish(&mut hub, ours, &[record("eu-1-till", &sale(4))]);
+    agent.publish(&mut hub, ours, &[record("eu-1-till", &sale(5))]);
+
+    assert_eq!(before, (2, None));
+    assert_eq!(closed_with(&hub), Some(RefusalCode::NotAuthorised));
+    assert_eq!(hub.texts("us.inventory.events").len(), 2);
+    assert_eq!(hub.texts(EVENTS).len(), 2);
+    assert_eq!(hub.node.ingest.heads().len(), FOREIGN_ACTORS_LIMIT + 1);
+}
+
+#[test]
 fn a_mirrored_batch_without_a_stamp_is_refused() {
     let mut hub = Hub::new();
     let mut us = Remote::hub(&mut hub, 1, "us");
@@ -185,7 +261,7 @@ fn a_mirrored_batch_keeps_its_stamp_and_its_dot() {
 
     let entries = hub.entries("us.inventory.events");
     assert_eq!(entries.len(), 1);
-    assert_eq!(entries[0].stamp, Some(stamp("us", headland_event::Offset::new(0))));
+    assert_eq!(entries[0].stamp, Some(stamp("us", Offset::new(0))));
     assert_eq!(entries[0].dot, us.dot(channel, 0));
 }
 

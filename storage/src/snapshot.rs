@@ -125,27 +125,37 @@ struct Kept<M> {
     owners: BTreeMap<StateOwner, BTreeMap<Slot, CommitNumber>>,
 }
 
+/// Snapshots of commits that the journal lost: the evidence that it did.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    /// The highest of the commits; `None` when there are none.
+    pub(crate) commit: Option<CommitNumber>,
+    names: Vec<String>,
+}
+
 impl<M: Medium> SnapshotStore<M> {
-    /// Finds what is whole; what is not, and what names a commit after `last`, is removed.
+    /// Finds what is whole, and removes what is not.
     ///
-    /// Returns the highest such commit too: the journal lost it. Cost: reads every snapshot once.
+    /// What names a commit after `last` is returned, and stays until [`Self::begin_life`]. Cost:
+    /// reads every snapshot once.
     pub(crate) fn open(
         medium: M,
         incarnation: Incarnation,
         last: CommitNumber,
-    ) -> Result<(Self, Option<CommitNumber>), MediumError> {
+    ) -> Result<(Self, Ahead), MediumError> {
         let mut kept = Kept { medium, incarnation, owners: BTreeMap::new() };
-        let mut ahead = None;
+        let mut ahead = Ahead::default();
         for name in kept.medium.list()? {
             let Some((owner, slot)) = parse_name(&name) else { continue };
             match kept.read(&owner, slot)? {
                 Some(snapshot) if snapshot.at <= last => {
                     kept.owners.entry(owner).or_default().insert(slot, snapshot.at);
                 }
-                found => {
-                    ahead = ahead.max(found.map(|snapshot| snapshot.at));
-                    kept.medium.remove(&name)?;
+                Some(snapshot) => {
+                    ahead.commit = ahead.commit.max(Some(snapshot.at));
+                    ahead.names.push(name);
                 }
+                None => kept.medium.remove(&name)?,
             }
         }
         Ok((Self(Arc::new(Mutex::new(kept))), ahead))
@@ -216,8 +226,23 @@ impl<M: Medium> SnapshotStore<M> {
         kept.owners.keys().map(older).min()
     }
 
-    pub(crate) fn begin_life(&self, incarnation: Incarnation) {
-        self.lock().incarnation = incarnation;
+    /// Goes on in a new life, which is durable: only now the evidence for it may go.
+    ///
+    /// It goes durably, before a commit gets the number of one that was lost.
+    pub(crate) fn begin_life(
+        &self,
+        incarnation: Incarnation,
+        ahead: Ahead,
+    ) -> Result<(), MediumError> {
+        let mut kept = self.lock();
+        kept.incarnation = incarnation;
+        if ahead.names.is_empty() {
+            return Ok(());
+        }
+        for name in ahead.names {
+            kept.medium.remove(&name)?;
+        }
+        kept.medium.sync_names()
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept<M>> {

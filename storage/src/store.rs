@@ -66,8 +66,8 @@ enum CacheHealth {
     Broken,
 }
 
-/// How many groups to let pass before a cache that could not be rebuilt is tried again: each
-/// attempt reads the journal, so they double from one on.
+/// How many groups or marks to let pass before a cache that could not be rebuilt is tried again:
+/// each attempt reads the journal, so they double from one on.
 #[derive(Debug, Clone, Copy, Default)]
 struct Patience {
     left: u32,
@@ -80,7 +80,7 @@ impl Patience {
         self.next = self.next.saturating_mul(2).clamp(1, REBUILD_GROUPS_MAX);
     }
 
-    /// Lets a group pass; returns whether it is time for an attempt.
+    /// Lets a group or a mark pass; returns whether it is time for an attempt.
     const fn is_over(&mut self) -> bool {
         let is_over = self.left == 0;
         self.left = self.left.saturating_sub(1);
@@ -118,11 +118,11 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         let last = reader.last_commit();
         let (snapshots, ahead) = SnapshotStore::open(medium, journal.incarnation(), last)?;
         let mut cache = open_cache(journal.incarnation()).map_err(OpenError::State)?;
-        let reached = ahead.unwrap_or_default().max(cache.reached());
+        let reached = ahead.commit.unwrap_or_default().max(cache.reached());
         if reached > last {
             report.lost = Some(reached);
             journal.begin_life()?;
-            snapshots.begin_life(journal.incarnation());
+            snapshots.begin_life(journal.incarnation(), ahead)?;
             drop(cache);
             // A cache belongs to one life, so this one starts empty.
             cache = open_cache(journal.incarnation()).map_err(OpenError::State)?;
@@ -243,10 +243,10 @@ impl<M: Medium, C: StateCache> Store<M, C> {
                     self.apply_commit(first.after(index), &commit.state)
                 });
                 if applied.is_err() {
-                    self.try_rebuild();
+                    drop(self.try_rebuild());
                 }
             }
-            CacheHealth::Broken if self.patience.is_over() => self.try_rebuild(),
+            CacheHealth::Broken if self.patience.is_over() => drop(self.try_rebuild()),
             CacheHealth::Broken => {}
         }
         self.unmarked = self.unmarked.saturating_add(size.get());
@@ -257,11 +257,11 @@ impl<M: Medium, C: StateCache> Store<M, C> {
     }
 
     /// Rebuilds the cache; when that fails reads say so until a later attempt succeeds.
-    fn try_rebuild(&mut self) {
-        if self.rebuild_state().is_err() {
+    fn try_rebuild(&mut self) -> Result<(), StateError> {
+        self.rebuild_state().inspect_err(|_| {
             self.health = CacheHealth::Broken;
             self.patience.on_failed();
-        }
+        })
     }
 
     fn cache(&self) -> Result<&C, StateError> {
@@ -366,7 +366,9 @@ impl<M: Medium, C: StateCache> StateMarks for Store<M, C> {
     fn mark_state(&mut self) -> Result<(), StateError> {
         match self.health {
             CacheHealth::Current => {}
-            CacheHealth::Broken => self.rebuild_state()?,
+            // It counts as a group, so that a log that became idle gets to an attempt too.
+            CacheHealth::Broken if self.patience.is_over() => self.try_rebuild()?,
+            CacheHealth::Broken => return Err(StateError::Behind),
         }
         let last = self.reader.last_commit();
         if self.cache.mark() < last {

@@ -79,7 +79,7 @@ fn a_damaged_latest_snapshot_falls_back_to_the_older_one_whichever_bit_it_is() {
 }
 
 #[test]
-fn a_snapshot_after_the_end_of_the_journal_is_removed_and_tells_what_was_lost() {
+fn a_snapshot_after_the_end_of_the_journal_stays_until_a_new_life_has_begun() {
     let disk = MemoryDisk::new(1);
     let stock = owner("stock");
     open(&disk, 9).save(&stock, at(4), b"").unwrap();
@@ -87,8 +87,11 @@ fn a_snapshot_after_the_end_of_the_journal_is_removed_and_tells_what_was_lost() 
 
     let (store, ahead) = SnapshotStore::open(disk.attach(), LIFE, at(5)).unwrap();
 
-    assert_eq!(ahead, Some(at(6)));
+    assert_eq!(ahead.commit, Some(at(6)));
     assert_eq!(commits(&store, &stock), [Some(4), None]);
+    assert_eq!(disk.names(), ["stock.0.snapshot", "stock.1.snapshot"]);
+    store.begin_life(Incarnation::new(2, 8), ahead).unwrap();
+    disk.crash(Survival::Nothing);
     assert_eq!(disk.names(), ["stock.0.snapshot"]);
 }
 

@@ -2,7 +2,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::*;
-use crate::memory::{MemoryDisk, MemoryMedium};
+use crate::memory::{MemoryDisk, MemoryMedium, MemoryStore, Survival};
 use crate::state::MemoryState;
 
 /// A cache that fails while it is told to, counts attempts to rebuild it, and shows its mark.
@@ -160,4 +160,50 @@ fn a_cache_ahead_of_the_journal_is_thrown_away_and_a_new_life_begins() {
     assert_eq!(store.get(&owner(), b"ghost").unwrap(), None);
     assert_eq!(store.report().lost, Some(CommitNumber::new(9)));
     assert_eq!(store.incarnation().counter(), before.counter() + 1);
+}
+
+#[test]
+fn a_broken_cache_is_not_rebuilt_by_every_mark() {
+    let (mut store, Flaky { fails, clears, .. }) = open();
+    fails.set(true);
+    store.append(&[set("a", "1")]).unwrap();
+
+    let mut attempts = Vec::new();
+    for mark in 0..32 {
+        let before = clears.get();
+        let refused = store.mark_state().unwrap_err();
+        let is_attempt = clears.get() > before;
+        assert_eq!(matches!(refused, StateError::Behind), !is_attempt, "mark {mark}: {refused}");
+        attempts.extend(is_attempt.then_some(mark));
+    }
+
+    assert_eq!(attempts, [0, 2, 5, 10, 19]);
+}
+
+#[test]
+fn a_crash_before_the_new_life_is_durable_leaves_the_evidence_for_it() {
+    let disk = MemoryDisk::new(1);
+    let options = OpenOptions { reserve_bytes: ByteCount::new(0), ..OpenOptions::new(1) };
+    let mut store = MemoryStore::open(&disk, options).unwrap();
+    let before = store.incarnation();
+    store.append(&[set("a", "1")]).unwrap();
+    store.snapshots().save(&owner(), CommitNumber::new(9), b"").unwrap();
+    store.close().unwrap();
+    let mut torn = 0;
+
+    for spent in 0.. {
+        let fork = disk.fork();
+        fork.cut_power_after(ByteCount::new(spent));
+        let is_open = MemoryStore::open(&fork, options).is_ok();
+        fork.crash(Survival::Everything);
+        let store = MemoryStore::open(&fork, options).unwrap();
+        assert!(store.incarnation().counter() > before.counter(), "cut after {spent}");
+        assert_eq!(store.snapshots().latest(&owner()).unwrap(), None);
+        if is_open {
+            break;
+        }
+        torn += 1;
+    }
+
+    assert!(torn > 0);
 }

@@ -467,7 +467,7 @@ fn a_store_on_disk_is_the_same_after_cleaning_a_restart_and_the_loss_of_its_cach
 
 #[derive(Debug, Clone)]
 enum Act {
-    Append { partition: u32, records: u64, key: u64, value: Option<u8> },
+    Append { partition: u32, records: u64, changes: Vec<(u64, Option<u8>)> },
     Clean { to: [u64; 2], bytes: Option<u64>, budget: u64 },
     Mark,
     Reopen,
@@ -476,10 +476,12 @@ enum Act {
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let value = proptest::option::of(any::<u8>());
+    let change = (0..6_u64, proptest::option::of(any::<u8>()));
+    // Few keys: a commit often changes one several times.
+    let changes = proptest::collection::vec(change, 1..5);
     prop_oneof![
-        12 => (0..2_u32, 1..5_u64, 0..6_u64, value).prop_map(|(partition, records, key, value)| {
-            Act::Append { partition, records, key, value }
+        12 => (0..2_u32, 1..5_u64, changes).prop_map(|(partition, records, changes)| {
+            Act::Append { partition, records, changes }
         }),
         4 => (any::<[u64; 2]>(), proptest::option::of(0..20_000_u64), 500..40_000_u64).prop_map(
             |(to, bytes, budget)| Act::Clean { to, bytes, budget }
@@ -512,9 +514,12 @@ proptest! {
         let mut store = open(&disk, 1);
         for (n, act) in (2..).zip(acts) {
             match act {
-                Act::Append { partition: index, records, key, value } => {
+                Act::Append { partition: index, records, changes } => {
                     let mut commit = one(&model, index, (records, 100), n);
-                    commit.state = vec![set(key, value.map(|value| value.to_string()))];
+                    let change = |(key, value): (u64, Option<u8>)| {
+                        set(key, value.map(|value| value.to_string()))
+                    };
+                    commit.state = changes.into_iter().map(change).collect();
                     append(&mut store, &mut model, commit);
                 }
                 Act::Clean { to, bytes, budget } => {

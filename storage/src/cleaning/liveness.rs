@@ -1,9 +1,11 @@
 //! What of a commit still counts.
 //!
 //! An entry is live unless all of it lies before its partition's start. A change of state is live
-//! when it is the newest one of its key. A deletion that is the newest has to stay as long as an
+//! when it is the newest one of its key: the last one in the newest commit that changes it. A deletion that is the newest has to stay as long as an
 //! older value of the key is in any file: it may go with the oldest file of the journal, whose own
 //! older values go with it.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use headland_event::{CommitNumber, Entry, Offset, TopicPartition};
@@ -68,7 +70,7 @@ impl<C: StateCache, S: Fn(&TopicPartition) -> Offset> Judge<'_, C, S> {
                 left.entries.push((partition, entry));
             }
         }
-        for change in state {
+        for change in last_of_each_key(state) {
             if self.is_change_live(&change, number, deletions, live)? {
                 live.state += change_len(&change);
                 left.state.push(change);
@@ -111,6 +113,18 @@ impl Live {
         self.forgotten.push(Forgotten { owner, key, commit });
         true
     }
+}
+
+/// The last change of each key, in the order of the commit.
+///
+/// The cache knows only which commit changed a key last. An earlier change in that commit must not
+/// outlive the last one: a value would come back once the deletion behind it is gone.
+fn last_of_each_key(state: Vec<StateChange>) -> Vec<StateChange> {
+    let mut seen = BTreeSet::new();
+    let is_last = |change: &StateChange| seen.insert((change.owner.clone(), change.key.clone()));
+    let mut last: Vec<_> = state.into_iter().rev().filter(is_last).collect();
+    last.reverse();
+    last
 }
 
 /// Bytes of the part that holds a change.
@@ -197,6 +211,23 @@ mod tests {
         let mut writer = headland_event::codec::Writer::new();
         body::write(&mut writer, &left);
         assert_eq!((live.entries, live.state), (0, byte_count(writer.len()).get()));
+    }
+
+    #[test]
+    fn of_several_changes_of_a_key_in_a_commit_only_the_last_is_live() {
+        let state = || {
+            let a = [change("a", Some("1")), change("a", None)];
+            let b = [change("b", None), change("b", Some("2"))];
+            Commit { entries: vec![], state: [a, b].concat() }
+        };
+
+        let (stay, _) = left(state(), &[], Deletions::Stay);
+        let (go, live) = left(state(), &[], Deletions::Go);
+
+        assert_eq!(stay.state, [change("a", None), change("b", Some("2"))]);
+        assert_eq!(go.state, [change("b", Some("2"))]);
+        let (owner, key, commit) = (owner(), Bytes::from("a"), CommitNumber::new(2));
+        assert_eq!(live.forgotten, [Forgotten { owner, key, commit }]);
     }
 
     #[test]

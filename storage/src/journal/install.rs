@@ -1,8 +1,8 @@
 //! Puts cold files in the place of closed ones, or drops these.
 //!
 //! The order is what makes it safe: the cold file and its name are durable, then the chain that
-//! names it, and only then anything is removed that the chain no longer names. A crash in between
-//! leaves files that no chain names, which the next open removes.
+//! names it and a seal behind that, and only then anything is removed that the chain no longer
+//! names. A crash in between leaves files that no chain names, which the next open removes.
 //!
 //! # What the cleaner keeps
 //! The journal cannot check these, and a reader relies on them:
@@ -107,12 +107,13 @@ impl<M: Medium> Journal<M> {
 
     /// Makes replacements part of the journal, then removes the files that were replaced.
     ///
-    /// Cost: one barrier for the names and one for the chain, whatever the number of replacements.
+    /// Cost: one barrier for the names, one for the chain and one for its seal, whatever the number
+    /// of replacements.
     /// Readers that are reading a replaced file read it to its end.
     ///
     /// # Errors
-    /// [`AppendError`] when the chain is not certain to be durable. Then the journal goes on as
-    /// before; the cold files have to stay where they are, because a crash may still bring the
+    /// [`AppendError`] when the chain and its seal are not certain to be durable. Then the journal
+    /// goes on as before; the cold files have to stay where they are, because a crash may still bring the
     /// chain back that names them. The next open removes them if not.
     ///
     /// # Panics
@@ -130,6 +131,9 @@ impl<M: Medium> Journal<M> {
             replacement.apply(&mut next);
         }
         self.write_chain(&next)?;
+        // Without it damage to the chain would pass for an unfinished write, and what the chain
+        // before names is about to be removed.
+        self.seal()?;
         let mut index = self.shared.write();
         let replaced: Vec<_> = replacements.iter().flat_map(|r| r.apply(&mut index)).collect();
         drop(index);

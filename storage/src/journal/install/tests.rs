@@ -8,6 +8,7 @@ use headland_event::{
 use super::*;
 use crate::commit::{Commit, StateChange, StateOwner, StoredCommit};
 use crate::fault::OpenError;
+use crate::frame::FIRST_FRAME_AT;
 use crate::journal::JournalOptions;
 use crate::log::{LogReader, ReadError};
 use crate::memory::{MemoryDisk, MemoryFile, MemoryMedium, Survival};
@@ -206,12 +207,13 @@ fn a_reader_in_a_replaced_file_reads_it_to_its_end() {
 
 #[test]
 fn an_install_whose_barrier_failed_changes_nothing_and_can_be_tried_again() {
-    for survival in [Survival::Nothing, Survival::Everything, Survival::Seeded] {
+    let survivals = [Survival::Nothing, Survival::Everything, Survival::Seeded];
+    for (survival, nth) in survivals.into_iter().flat_map(|s| [(s, 2), (s, 3)]) {
         let disk = MemoryDisk::new(5);
         let (mut journal, _) = open(&disk, 1).unwrap();
         append(&mut journal, 1..=20);
-        // The first barrier is the cold file's, the second the chain's.
-        disk.fail_sync(2);
+        // The first barrier is the cold file's, the second the chain's, the third its seal's.
+        disk.fail_sync(nth);
 
         let refused = clean(&mut journal, 3).unwrap_err();
         let whole = stored(&journal);
@@ -224,6 +226,29 @@ fn an_install_whose_barrier_failed_changes_nothing_and_can_be_tried_again() {
         let (journal, _) = open(&disk, 2).unwrap();
         assert_eq!(stored(&journal), expected(21, to));
         assert_eq!(names(&disk).iter().filter(|name| name.ends_with(".cold")).count(), 1);
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_either_copy_of_a_chain_that_opens_a_file_leaves_the_other_to_count() {
+    let disk = MemoryDisk::new(1);
+    let (mut journal, _) = open(&disk, 1).unwrap();
+    append(&mut journal, 1..=20);
+    let before = journal.current.as_ref().unwrap().nonce;
+    let to = clean(&mut journal, 2).unwrap();
+    let current = journal.current.as_ref().unwrap();
+    assert_ne!(current.nonce, before, "the chain opens a file");
+    let (name, end) = (current.name.to_string(), current.end - SEAL_LEN);
+    drop(journal);
+    disk.crash(Survival::Nothing);
+
+    for at in FIRST_FRAME_AT..end {
+        let damaged = disk.fork();
+        damaged.flip_bit(&name, ByteCount::new(at), u8::try_from(at % 8).unwrap());
+
+        let (journal, _) = open(&damaged, 2).unwrap_or_else(|error| panic!("{at}: {error}"));
+
+        assert_eq!(stored(&journal), expected(20, to), "{at}");
     }
 }
 

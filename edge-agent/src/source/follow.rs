@@ -171,7 +171,8 @@ impl Follow {
     pub(super) fn on_opened(&mut self, now: Monotonic, opened: Option<Opened>) {
         match (self.state, opened) {
             (State::Searching, Some(found)) if self.is_read(&found) => {
-                self.begin(&found, State::Finishing(found.file));
+                // Whether it has a successor that holds bytes is seen when it is read.
+                self.begin(&found);
             }
             (State::Searching, _) => {
                 self.state = State::Comparing;
@@ -190,16 +191,16 @@ impl Follow {
                 if !self.is_read(&found) {
                     self.start_over(Change::Exchanged);
                 }
-                self.begin(&found, State::Reading(found.file));
+                self.begin(&found);
             }
         }
     }
 
     /// Starts to read a file that was opened, at the position.
-    fn begin(&mut self, found: &Opened, state: State) {
+    fn begin(&mut self, found: &Opened) {
         let is_start = self.position.bytes == 0;
         self.text = if is_start { Text::default() } else { Text::behind(&found.head, &found.tail) };
-        self.state = state;
+        self.state = State::Reading(found.file);
         self.go_on();
     }
 

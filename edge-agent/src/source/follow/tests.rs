@@ -265,6 +265,28 @@ fn a_restart_finds_the_rest_of_a_file_that_was_renamed_meanwhile() {
 }
 
 #[test]
+fn a_restart_reads_a_renamed_file_until_its_successor_holds_bytes() {
+    let mut bench = Bench::new();
+    bench.folder.append("one\n");
+    bench.look();
+
+    bench.folder.append("tw");
+    bench.folder.rename();
+    bench.folder.append("");
+    bench.restart();
+    bench.look();
+    let before = bench.lines.clone();
+    bench.folder.files.get_mut(&1).unwrap().extend_from_slice(b"o\nthree\n");
+    bench.look();
+    bench.folder.append("four\n");
+    bench.look();
+
+    assert_eq!(before, ["one"]);
+    assert_eq!(bench.lines, ["one", "two", "three", "four"]);
+    assert_eq!(bench.changes, [Change::Rotated]);
+}
+
+#[test]
 fn a_restart_does_not_go_on_in_the_middle_of_another_file() {
     let mut bench = Bench::new();
     bench.folder.append("one\n");

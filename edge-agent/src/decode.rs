@@ -97,8 +97,8 @@ enum Layout {
     Unknown,
     /// So; JSON has no columns.
     Known(Decoder, Option<Columns>),
-    /// The file's header does not fit: without another one its lines mean nothing.
-    Refused,
+    /// The file's header, this one, does not fit: without another one its lines mean nothing.
+    Refused(Bytes),
 }
 
 /// Decodes one source.
@@ -214,23 +214,33 @@ impl SourceDecoder {
     #[must_use]
     pub const fn wants_first_line(&self) -> bool {
         match self.layout {
-            Layout::Unknown | Layout::Refused => true,
-            Layout::Known(..) => false,
+            Layout::Unknown => true,
+            // Its own header was read; the file at the path may be another one by now.
+            Layout::Known(..) | Layout::Refused(_) => false,
         }
     }
 
     /// Which column stands where in the file at hand; `None` as long as that is not known, and for
     /// a format without columns.
     #[must_use]
-    pub const fn columns(&self) -> Option<&Columns> {
+    pub fn columns(&self) -> Option<Columns> {
         match &self.layout {
-            Layout::Known(_, Some(columns)) => Some(columns),
-            Layout::Known(_, None) | Layout::Unknown | Layout::Refused => None,
+            Layout::Known(_, columns) => columns.clone(),
+            Layout::Refused(header) => Some(Columns::Refused(header.clone())),
+            Layout::Unknown => None,
         }
     }
 
-    /// Goes on in a file whose columns an earlier run learned.
+    /// Goes on in a file whose columns an earlier run learned, or whose header it refused.
     pub fn on_columns(&mut self, columns: Columns) {
+        if let Columns::Refused(header) = columns {
+            // The rules may have been mended since.
+            self.layout = match Decoder::new(&self.table, Some(&*header)) {
+                Ok(decoder) => Layout::Known(decoder, Some(Columns::Named(header))),
+                Err(_) => Layout::Refused(header),
+            };
+            return;
+        }
         // A header that lacks a column the rules have by now is looked at again, and told.
         if let Ok(decoder) = Decoder::new(&self.table, columns.header().map(|header| &**header)) {
             self.layout = Layout::Known(decoder, Some(columns));
@@ -243,7 +253,7 @@ impl SourceDecoder {
     pub fn may_be_header(&self, line: &Line) -> bool {
         match self.table.format() {
             Format::Json => false,
-            Format::Csv => line.number == 1 || self.wants_first_line(),
+            Format::Csv => line.number == 1 || !matches!(self.layout, Layout::Known(..)),
         }
     }
 
@@ -257,14 +267,14 @@ impl SourceDecoder {
         let is_header = self.names_a_column(line);
         match (&self.layout, is_header) {
             (Layout::Known(..), false) => return Ok(FirstLine::Data),
-            (Layout::Refused, false) if line.number > 1 => {
+            (Layout::Refused(_), false) if line.number > 1 => {
                 return Err(Box::new(self.dead(
                     line,
                     "the columns of the file are not known",
                     now,
                 )));
             }
-            (Layout::Known(..) | Layout::Refused | Layout::Unknown, _) => {}
+            (Layout::Known(..) | Layout::Refused(_) | Layout::Unknown, _) => {}
         }
         match Decoder::new(&self.table, is_header.then_some(&*line.bytes)) {
             Ok(decoder) if is_header => {
@@ -277,7 +287,7 @@ impl SourceDecoder {
                 Ok(FirstLine::Data)
             }
             Err(error) => {
-                self.layout = Layout::Refused;
+                self.layout = Layout::Refused(line.bytes.clone());
                 Err(Box::new(self.dead(line, &with_causes(&error), now)))
             }
         }

@@ -5,6 +5,8 @@ use headland_event::codec::{CodecError, Reader, Writer};
 
 const VERSION: u8 = 1;
 
+const KINDS: &str = "0 without, 1 with or 2 with an unfit header";
+
 /// What says which column stands where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Columns {
@@ -12,24 +14,31 @@ pub enum Columns {
     Declared,
     /// The file's first line.
     Named(Bytes),
+    /// Nothing: this header does not fit the table, and the file's lines mean nothing.
+    Refused(Bytes),
 }
 
 impl Columns {
-    /// The header, `None` when the file has none.
+    /// The header that fits, `None` when the file has none.
     #[must_use]
     pub const fn header(&self) -> Option<&Bytes> {
         match self {
-            Self::Declared => None,
+            Self::Declared | Self::Refused(_) => None,
             Self::Named(header) => Some(header),
         }
     }
 
-    /// `version u8 │ 0 declared, 1 named u8 │ header`.
+    /// `version u8 │ 0 declared, 1 named, 2 refused u8 │ header`.
     pub(crate) fn encode(&self) -> Bytes {
         let mut writer = Writer::new();
         writer.u8(VERSION);
-        writer.u8(u8::from(self.header().is_some()));
-        writer.raw(self.header().map_or(&[], |header| header));
+        let (kind, header) = match self {
+            Self::Declared => (0, &[][..]),
+            Self::Named(header) => (1, &**header),
+            Self::Refused(header) => (2, &**header),
+        };
+        writer.u8(kind);
+        writer.raw(header);
         writer.finish()
     }
 
@@ -41,7 +50,8 @@ impl Columns {
         match (version, kind) {
             (VERSION, 0) if header.is_empty() => Ok(Self::Declared),
             (VERSION, 1) => Ok(Self::Named(header)),
-            (VERSION, found) => Err(unfit("columns", 1, found, "0 without or 1 with a header")),
+            (VERSION, 2) => Ok(Self::Refused(header)),
+            (VERSION, found) => Err(unfit("columns", 1, found, KINDS)),
             (found, _) => Err(unfit("columns version", 0, found, "1")),
         }
     }
@@ -57,7 +67,10 @@ mod tests {
 
     #[test]
     fn decode_of_encode_is_the_same_columns() {
-        for columns in [Columns::Declared, Columns::Named(Bytes::from_static(b"station,time"))] {
+        let header = Bytes::from_static(b"station,time");
+        for columns in
+            [Columns::Declared, Columns::Named(header.clone()), Columns::Refused(header)]
+        {
             assert_eq!(Columns::decode(columns.encode()).unwrap(), columns);
         }
     }
@@ -67,7 +80,7 @@ mod tests {
         let of = |bytes: &'static [u8]| Columns::decode(Bytes::from_static(bytes)).unwrap_err();
 
         assert_eq!(of(&[2, 0]), unfit("columns version", 0, 2, "1"));
-        assert_eq!(of(&[1, 0, 9]), unfit("columns", 1, 0, "0 without or 1 with a header"));
-        assert_eq!(of(&[1, 2]), unfit("columns", 1, 2, "0 without or 1 with a header"));
+        assert_eq!(of(&[1, 0, 9]), unfit("columns", 1, 0, KINDS));
+        assert_eq!(of(&[1, 3]), unfit("columns", 1, 3, KINDS));
     }
 }

@@ -136,10 +136,10 @@ impl Node {
         let Some(source) = source.filter(|source| source.decoder.may_be_header(line)) else {
             return false;
         };
-        let before = source.decoder.columns().cloned();
+        let before = source.decoder.columns();
         let first = source.decoder.on_first_line(line, now.wall);
         if let Some(columns) = source.decoder.columns().filter(|now| before.as_ref() != Some(now)) {
-            self.outbox.set_columns(&source.path, columns);
+            self.outbox.set_columns(&source.path, &columns);
         }
         match first {
             Ok(FirstLine::Header) => true,

@@ -312,6 +312,27 @@ fn lines_behind_a_header_that_does_not_fit_are_dead_letters_until_one_fits() {
     assert_eq!(bench.node.status().dead_letters, 2);
 }
 
+#[test]
+fn lines_behind_a_header_that_does_not_fit_are_dead_letters_after_a_restart_too() {
+    let mut bench = Bench::new();
+    bench.header();
+    bench.feed(&[MORNING[0]]);
+    bench.feed(&[("station,time,pm52", 1), ("Dongsi,2013-03-01 00:00:00,7", 2)]);
+
+    let mut bench = bench.restarted();
+    let wants_first_line = bench.node.wants_first_line(0);
+    // The path may hold the next file already: its header is not that of this one.
+    bench.node.on_first_line(0, &line("pm25,station,time", 1));
+    bench.feed(&[MORNING[1]]);
+    let dead = bench.records("air.readings.dead").len();
+    bench.feed(&[("station,time,pm25", 1), LATER]);
+
+    assert!(!wants_first_line);
+    assert_eq!(dead, 3);
+    assert_eq!(bench.records("air.readings.dead").len(), 3);
+    assert_eq!(bench.records("air.readings").len(), 2);
+}
+
 const TWIN: &str = "
 CREATE TABLE twin (station STRING, `time` TIMESTAMP(3), pm25 DOUBLE,
   WATERMARK FOR `time` AS `time` - INTERVAL '2' HOUR)

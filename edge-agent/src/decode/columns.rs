@@ -68,8 +68,7 @@ mod tests {
     #[test]
     fn decode_of_encode_is_the_same_columns() {
         let header = Bytes::from_static(b"station,time");
-        for columns in
-            [Columns::Declared, Columns::Named(header.clone()), Columns::Refused(header)]
+        for columns in [Columns::Declared, Columns::Named(header.clone()), Columns::Refused(header)]
         {
             assert_eq!(Columns::decode(columns.encode()).unwrap(), columns);
         }

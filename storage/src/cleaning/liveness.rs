@@ -1,9 +1,9 @@
 //! What of a commit still counts.
 //!
 //! An entry is live unless all of it lies before its partition's start. A change of state is live
-//! when it is the newest one of its key: the last one in the newest commit that changes it. A deletion that is the newest has to stay as long as an
-//! older value of the key is in any file: it may go with the oldest file of the journal, whose own
-//! older values go with it.
+//! when it is the newest one of its key: the last one in the newest commit that changes it. A
+//! deletion that is the newest has to stay as long as an older value of the key is in any file: it
+//! may go with the oldest file of the journal, whose own older values go with it.
 
 use std::collections::BTreeSet;
 

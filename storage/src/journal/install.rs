@@ -113,8 +113,8 @@ impl<M: Medium> Journal<M> {
     ///
     /// # Errors
     /// [`AppendError`] when the chain and its seal are not certain to be durable. Then the journal
-    /// goes on as before; the cold files have to stay where they are, because a crash may still bring the
-    /// chain back that names them. The next open removes them if not.
+    /// goes on as before; the cold files have to stay where they are, because a crash may still
+    /// bring the chain back that names them. The next open removes them if not.
     ///
     /// # Panics
     /// When replacements contradict the journal or each other: writing that would lose data.

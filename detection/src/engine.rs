@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use headland_event::{EventTime, Offset};
 
 use crate::expression::{EvaluationError, Expression};
-use crate::output::{FailedWindow, LateRow, Output, Refusal, RefusedRow, RuleCounts, RuleResult};
+use crate::output::{
+    Change, FailedWindow, LateRow, Output, Refusal, RefusedRow, RuleCounts, RuleResult,
+};
 use crate::plan::{FilterPlan, JoinedKeys, KeyLabel, Operator, Rule, TumblePlan, WindowLabel};
 use crate::program::Program;
 use crate::table::TableId;
@@ -430,6 +432,7 @@ fn result(
     };
     let names = rule.schema().columns().iter().map(|column| column.name().clone());
     RuleResult {
+        change: Change::Insert,
         rule: rule.name().clone(),
         topic: rule.topic().clone(),
         severity: rule.severity(),

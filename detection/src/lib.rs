@@ -54,6 +54,9 @@ mod table;
 mod expression;
 /// Aggregates.
 mod aggregate;
+/// What a query computes: a tree of typed relational operators.
+#[expect(dead_code, reason = "the front end makes relations in the next commits")]
+mod relation;
 /// Compiled rules: typed operators over column indexes.
 mod plan;
 /// From INSERT INTO … SELECT to a rule.
@@ -74,7 +77,9 @@ mod snapshot;
 pub use decode::{DecodeError, Decoder, HeaderError};
 pub use engine::{Engine, WINDOW_LIMIT};
 pub use expression::EvaluationError;
-pub use output::{FailedWindow, LateRow, Output, Refusal, RefusedRow, RuleCounts, RuleResult};
+pub use output::{
+    Change, FailedWindow, LateRow, Output, Refusal, RefusedRow, RuleCounts, RuleResult,
+};
 pub use plan::Rule;
 pub use program::Program;
 pub use snapshot::RestoreError;

@@ -1,5 +1,6 @@
 //! What comes out of the engine.
 
+use std::fmt;
 use std::sync::Arc;
 
 use headland_event::{EventTime, Offset, Severity, TopicName};
@@ -23,9 +24,36 @@ pub enum Output {
     Failed(FailedWindow),
 }
 
+/// What a result does to the results before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A row that was not there: `+I`.
+    Insert,
+    /// Takes back what an update replaces; carries the old row: `-U`.
+    UpdateBefore,
+    /// The row that replaces it: `+U`.
+    UpdateAfter,
+    /// Takes a row back for good; carries the old row: `-D`.
+    Delete,
+}
+
+/// The change as Flink writes it.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Insert => "+I",
+            Self::UpdateBefore => "-U",
+            Self::UpdateAfter => "+U",
+            Self::Delete => "-D",
+        })
+    }
+}
+
 /// A result of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleResult {
+    /// What it does to the rule's results before it.
+    pub change: Change,
     /// The rule: the name of its target table.
     pub rule: Arc<str>,
     /// The topic it goes to.

@@ -108,6 +108,7 @@ pub fn alerts_topic() -> TopicName {
 
 fn alert_record(result: RuleResult, trace: Option<TraceParent>, now: EventTime) -> Record {
     let RuleResult {
+        change: _,
         rule,
         topic: _,
         severity,

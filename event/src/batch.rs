@@ -78,6 +78,11 @@ impl Batch {
         builder::encode(codec, records)
     }
 
+    /// Encodes one record at delta 0 of a batch that takes `span` offsets.
+    pub(crate) fn spanning(record: &Record, span: u64) -> Result<Self, BatchError> {
+        builder::encode_spanning(record, span)
+    }
+
     /// Encodes records into batches within their limits, in order, by halving what does not fit.
     ///
     /// A record that fits no batch is an error in its place and takes no other with it.

@@ -35,6 +35,8 @@ pub mod trace;
 pub mod record;
 /// Kafka's RecordBatch v2.
 pub mod batch;
+/// Named holes: what stands in the place of records that were shed.
+pub mod hole;
 /// Hybrid logical clocks.
 pub mod hlc;
 /// Vector clocks over hub incarnations.
@@ -53,6 +55,7 @@ pub use batch::{Batch, BatchError, Codec};
 pub use clock::{Actor, VectorClock};
 pub use entry::{Entry, Stamp, VerdictAt};
 pub use hlc::{Hlc, HlcClock};
+pub use hole::{DropPolicy, Hole};
 pub use id::{
     AgentName, ChannelEpoch, ChannelId, CommitNumber, Dot, HubName, Incarnation, NameError, Offset,
     OffsetDelta, PartitionIndex, RegionId, Sequence, StreamId, TopicName, TopicPartition,

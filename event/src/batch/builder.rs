@@ -36,6 +36,23 @@ pub(super) fn encode(codec: Codec, records: &[Record]) -> Result<Batch, BatchErr
     builder.close(codec, OffsetDelta::new(u32::try_from(found - 1).unwrap_or(u32::MAX)))
 }
 
+/// Encodes one record at the base of as many offsets as are asked for.
+pub(super) fn encode_spanning(record: &Record, span: u64) -> Result<Batch, BatchError> {
+    let (found, limit) = (usize::try_from(span).unwrap_or(usize::MAX), BATCH_RECORDS_LIMIT);
+    if found > limit {
+        return Err(BatchError::TooManyRecords { found, limit });
+    }
+    let last_delta = found.checked_sub(1).ok_or(BatchError::Empty)?;
+    let first = OffsetDelta::new(0);
+    check_record(first, record)?;
+    let body = body_len(first, record, 0);
+    let records_bytes = varint_len(wide(body)) + body;
+    check_contents(Codec::None, records_bytes)?;
+    let mut builder = Builder::new(record.time, records_bytes);
+    builder.push(first, record);
+    builder.close(Codec::None, OffsetDelta::new(u32::try_from(last_delta).unwrap_or(u32::MAX)))
+}
+
 /// Encodes what is left of a batch, offset deltas and last delta unchanged.
 ///
 /// # Source

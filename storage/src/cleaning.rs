@@ -36,7 +36,7 @@ mod pass;
 mod cleaner;
 
 pub(crate) use cleaner::{Cleaner, Workplace};
-pub use policy::{CleanPolicy, Receivers, Retention, TopicPattern, TopicRule, Trim};
+pub use policy::{CleanPolicy, Receivers, Retention, Shed, TopicPattern, TopicRule, Trim};
 pub use record::{Dropped, ShedBy};
 pub(crate) use starts::{Moves, dropped, known, moves};
 

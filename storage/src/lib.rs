@@ -130,7 +130,7 @@ mod disk;
 pub mod conformance;
 
 pub use cleaning::{
-    CleanError, CleanPolicy, CleanReport, Cleaning, Dropped, Receivers, Retention, ShedBy,
+    CleanError, CleanPolicy, CleanReport, Cleaning, Dropped, Receivers, Retention, Shed, ShedBy,
     TopicPattern, TopicRule, Trim,
 };
 pub use commit::{

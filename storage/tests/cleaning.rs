@@ -15,8 +15,8 @@ use headland_event::{
 };
 use headland_storage::{
     CleanPolicy, CleanReport, Cleaning, Commit, Dropped, LogReader, LogStore, MemoryDisk,
-    MemoryStore, OpenOptions, Retention, ShedBy, StateChange, StateMarks, StateOwner, StateStore,
-    Survival, TopicPattern, TopicRule,
+    MemoryStore, OpenOptions, Retention, Shed, ShedBy, StateChange, StateMarks, StateOwner,
+    StateStore, Survival, TopicPattern, TopicRule,
 };
 use proptest::prelude::*;
 
@@ -254,6 +254,26 @@ fn what_retention_takes_from_a_linked_receiver_is_named_by_its_dots() {
     drop(store);
     disk.crash(Survival::Nothing);
     assert_eq!(open(&disk, 2).dropped(&partition(0)).unwrap(), [expected]);
+}
+
+#[test]
+fn what_the_caller_gives_up_goes_up_to_that_entry_and_what_nobody_has_of_it_is_named() {
+    let (disk, mut model) = (MemoryDisk::new(1), Model::default());
+    let mut store = open(&disk, 1);
+    fill(&mut store, &mut model, 0, 40);
+    let mut policy = CleanPolicy::default();
+    policy.hold(partition(0), Offset::new(6));
+    policy.shed(partition(0), Shed { to: Offset::new(16), by: ShedBy::Time });
+
+    let report = clean(&mut store, &policy, 0);
+    let again = clean(&mut store, &policy, 0);
+
+    let [dropped] = <[Dropped; 1]>::try_from(report.dropped).unwrap();
+    let range = (dropped.first.get(), dropped.last.get(), dropped.count, dropped.policy);
+    assert_eq!(store.reader().start(&partition(0)), Offset::new(16));
+    assert_eq!(range, (7, 16, 10, ShedBy::Time));
+    assert_eq!(again.moved, []);
+    model.check(&store);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use headland_event::{ByteCount, Offset, TopicName, TopicPartition};
 
+use crate::cleaning::record::ShedBy;
+
 /// Live share of a file, in percent, below which what is left of it is written anew.
 ///
 /// At 50 a byte is written again at most as often as its file loses half, so that all copies of an
@@ -43,6 +45,11 @@ impl CleanPolicy {
     /// has everything before it.
     pub fn hold(&mut self, partition: TopicPartition, offset: Offset) {
         self.receivers.entry(partition).or_default().hold = Some(offset);
+    }
+
+    /// Gives up everything before `shed.to`, whoever does not have it yet.
+    pub fn shed(&mut self, partition: TopicPartition, shed: Shed) {
+        self.receivers.entry(partition).or_default().shed = Some(shed);
     }
 
     /// Says that everything before `to` was acknowledged, and how much of it to keep all the same.
@@ -108,6 +115,18 @@ pub struct Receivers {
     pub hold: Option<Offset>,
     /// What was acknowledged and may go before retention takes it.
     pub trim: Option<Trim>,
+    /// What goes before retention takes it, acknowledged or not.
+    pub shed: Option<Shed>,
+}
+
+/// Records that the caller has decided to give up, for what only it knows: how much it keeps of
+/// all partitions together, and since when by its own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shed {
+    /// All before this offset, the base of an entry.
+    pub to: Offset,
+    /// Why, for those who do not have them.
+    pub by: ShedBy,
 }
 
 /// Records that were acknowledged.

@@ -5,7 +5,7 @@
 
 use headland_event::{ByteCount, EventTime, Offset, TopicPartition};
 
-use crate::cleaning::policy::{CleanPolicy, Receivers, Retention, Trim};
+use crate::cleaning::policy::{CleanPolicy, Receivers, Retention, Shed, Trim};
 use crate::cleaning::record::ShedBy;
 use crate::index::HeldBytes;
 use crate::log::ReadError;
@@ -31,13 +31,17 @@ pub(super) fn cut<F: MediumFile>(
     policy: &CleanPolicy,
     now: EventTime,
 ) -> Result<Option<Cut>, ReadError> {
-    let Receivers { hold, trim } = policy.receivers.get(partition).copied().unwrap_or_default();
+    let receivers = policy.receivers.get(partition).copied().unwrap_or_default();
+    let Receivers { hold, trim, shed } = receivers;
     let (start, end) = {
         let index = shared.read();
         (index.start(partition), index.end(partition))
     };
     let limits = Limits { shared, partition, end, now };
-    let (retained, by) = limits.start(policy.retention(&partition.topic))?;
+    let (retained, by) = match (limits.start(policy.retention(&partition.topic))?, shed) {
+        ((retained, _), Some(Shed { to, by })) if to > retained => (to.min(end), by),
+        (retained, Some(_) | None) => retained,
+    };
     let acknowledged = match trim {
         Some(Trim { to, keep }) => to.min(hold.unwrap_or(to)).min(limits.start(keep)?.0),
         None => Offset::new(0),

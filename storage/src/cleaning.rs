@@ -38,7 +38,8 @@ mod cleaner;
 pub(crate) use cleaner::{Cleaner, Workplace};
 pub use policy::{CleanPolicy, Receivers, Retention, Shed, TopicPattern, TopicRule, Trim};
 pub use record::{Dropped, ShedBy};
-pub(crate) use starts::{Moves, dropped, known, moves};
+pub use starts::dropped;
+pub(crate) use starts::{Moves, known, moves};
 
 use crate::log::{AppendError, ReadError};
 use crate::medium::MediumError;

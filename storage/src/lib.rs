@@ -131,7 +131,7 @@ pub mod conformance;
 
 pub use cleaning::{
     CleanError, CleanPolicy, CleanReport, Cleaning, Dropped, Receivers, Retention, Shed, ShedBy,
-    TopicPattern, TopicRule, Trim,
+    TopicPattern, TopicRule, Trim, dropped,
 };
 pub use commit::{
     Appended, Commit, Priority, StateChange, StateOwner, StateOwnerError, StoredCommit,
@@ -152,7 +152,7 @@ pub use medium::{Medium, MediumError, MediumFile, Operation};
 pub use memory::{MemoryDisk, MemoryFile, MemoryMedium, MemoryStore, Survival};
 pub use reader::JournalReader;
 pub use recovery::OpenReport;
-pub use snapshot::{Snapshot, SnapshotError, SnapshotStore};
+pub use snapshot::{Snapshot, SnapshotError, SnapshotPace, SnapshotStore};
 pub use state::{MemoryState, StateCache, StateError, StateMarks, StateStore};
 pub use store::{CloseError, OpenOptions, Store};
 pub use tail::{Tail, TailKept};

@@ -18,6 +18,11 @@ use bytes::Bytes;
 use headland_event::codec::{Reader, Writer};
 use headland_event::{ByteCount, CommitNumber, Incarnation};
 
+/// When the next one is due.
+mod pace;
+
+pub use pace::SnapshotPace;
+
 use crate::commit::StateOwner;
 use crate::fault::Fault;
 use crate::frame::check_crc;
@@ -218,12 +223,13 @@ impl<M: Medium> SnapshotStore<M> {
     }
 
     /// The commit after which cleaning has to leave everything alone: some owner's older snapshot
-    /// goes on from there. 0 while an owner has only one; `None` when none has any.
+    /// goes on from there. 0 while an owner has only one, or one of `operators` none; `None` when
+    /// nobody has any.
     #[must_use]
-    pub fn oldest_needed(&self) -> Option<CommitNumber> {
+    pub fn oldest_needed(&self, operators: &[StateOwner]) -> Option<CommitNumber> {
         let kept = self.lock();
         let older = |owner| kept.slots(owner).get(1).map_or_else(Default::default, |(_, at)| *at);
-        kept.owners.keys().map(older).min()
+        kept.owners.keys().chain(operators).map(older).min()
     }
 
     /// Goes on in a new life, which is durable: only now the evidence for it may go.

@@ -337,7 +337,8 @@ impl<M: Medium, C: StateCache> Cleaning for Store<M, C> {
         }
         self.cache().map_err(CleanError::State)?;
         let marked = self.cache.mark();
-        let until = self.snapshots.oldest_needed().map_or(marked, |needed| needed.min(marked));
+        let until = self.snapshots.oldest_needed(&policy.operators);
+        let until = until.map_or(marked, |needed| needed.min(marked));
         let Self { journal, cache, cleaner, .. } = self;
         let live_percent = policy.live_percent;
         let mut place = Workplace { journal, cache, until, live_percent };

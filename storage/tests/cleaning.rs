@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headland_event::{
-    Batch, ByteCount, Dot, Entry, EventTime, Incarnation, Offset, PartitionIndex, Record, Sequence,
-    StreamId, TopicName, TopicPartition,
+    Batch, ByteCount, CommitNumber, Dot, Entry, EventTime, Incarnation, Offset, PartitionIndex,
+    Record, Sequence, StreamId, TopicName, TopicPartition,
 };
 use headland_storage::{
     CleanPolicy, CleanReport, Cleaning, Commit, Dropped, LogReader, LogStore, MemoryDisk,
@@ -352,6 +352,26 @@ fn files_after_the_state_mark_are_left_alone() {
 
     assert_eq!((report.files_removed, report.files_written), (0, 0));
     assert!(clean(&mut store, &keep(0), 0).files_removed > 5);
+}
+
+#[test]
+fn no_file_goes_while_an_operator_that_is_named_has_fewer_than_two_snapshots() {
+    let (disk, mut model) = (MemoryDisk::new(1), Model::default());
+    let mut store = open(&disk, 1);
+    fill(&mut store, &mut model, 0, 60);
+    let policy = CleanPolicy { operators: vec![owner()], ..keep(500) };
+    let snapshots = store.snapshots();
+
+    let removed = [0, 40, 50].map(|at| {
+        if at > 0 {
+            snapshots.save(&owner(), CommitNumber::new(at), b"state").unwrap();
+        }
+        clean(&mut store, &policy, 0).files_removed
+    });
+
+    assert_eq!((removed[0], removed[1]), (0, 0));
+    assert!(removed[2] > 0, "{removed:?}");
+    model.check(&store);
 }
 
 #[test]

@@ -9,28 +9,19 @@
 //! reconciler's: both are the ends of inventory in the journal. One that was made under another
 //! configuration is not taken up, because a replay would derive something else.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{
     ByteCount, CommitNumber, Entry, EventTime, Hlc, Monotonic, Now, TopicName, TopicPartition,
 };
 use headland_reconcile::RestoreError;
-use headland_storage::{Snapshot, StateOwner, Ticket};
+use headland_storage::{Snapshot, SnapshotPace, StateOwner, Ticket};
 
 use super::recovery::owner;
 use super::{Node, Output};
 use crate::reconcile::Inventory;
 
 const VERSION: u8 = 1;
-
-/// Least time between snapshots: a restart replays at least what came since.
-const SNAPSHOT_AFTER: Duration = Duration::from_secs(10);
-
-/// Bytes of batches between snapshots for each byte of the last one: what snapshots add to what is
-/// written stays below a quarter, and a restart replays at most some four times what it loads.
-const BYTES_FOR_EACH: u64 = 4;
 
 /// Why a snapshot was not taken up; the journal is replayed instead.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +41,7 @@ pub enum TakeUpError {
 /// When the next snapshot is due, and the one that waits for what was derived before it.
 #[derive(Debug)]
 pub(super) struct Snapshots {
-    due_at: Monotonic,
-    /// Bytes of batches that became durable since the last one, and those that are to.
-    bytes: u64,
-    bytes_wanted: u64,
+    pace: SnapshotPace,
     waiting: Option<Waiting>,
 }
 
@@ -67,8 +55,7 @@ struct Waiting {
 
 impl Snapshots {
     pub(super) fn new(now: Monotonic) -> Self {
-        let due_at = now.after(SNAPSHOT_AFTER);
-        Self { due_at, bytes: 0, bytes_wanted: 1, waiting: None }
+        Self { pace: SnapshotPace::new(now), waiting: None }
     }
 }
 
@@ -129,10 +116,9 @@ impl Node {
         (ticket, number): (Ticket, CommitNumber),
         entries: &[(TopicPartition, Entry)],
     ) {
-        let bytes = entries.iter().map(|(_, entry)| bytes_of(entry).get()).sum::<u64>();
-        self.snapshots.bytes = self.snapshots.bytes.saturating_add(bytes);
-        let Snapshots { due_at, bytes, bytes_wanted, waiting } = &self.snapshots;
-        let is_due = *due_at <= now.monotonic && bytes >= bytes_wanted && waiting.is_none();
+        let Snapshots { pace, waiting } = &mut self.snapshots;
+        entries.iter().for_each(|(_, entry)| pace.on_written(bytes_of(entry)));
+        let is_due = pace.is_due(now.monotonic) && waiting.is_none();
         if !is_due || !self.inventory.is_idle() {
             return;
         }
@@ -142,13 +128,9 @@ impl Node {
         } else {
             self.in_flight.back().map_or(ticket, |last| last.ticket)
         };
-        let wanted = u64::try_from(state.len()).unwrap_or(u64::MAX).saturating_mul(BYTES_FOR_EACH);
-        self.snapshots = Snapshots {
-            due_at: now.monotonic.after(SNAPSHOT_AFTER),
-            bytes: 0,
-            bytes_wanted: wanted,
-            waiting: Some(Waiting { at: number, state, needs }),
-        };
+        let size = ByteCount::new(u64::try_from(state.len()).unwrap_or(u64::MAX));
+        self.snapshots.pace.on_taken(now.monotonic, size);
+        self.snapshots.waiting = Some(Waiting { at: number, state, needs });
         self.hand_out_snapshot(ticket);
     }
 

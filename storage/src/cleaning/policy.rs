@@ -6,6 +6,7 @@ use std::time::Duration;
 use headland_event::{ByteCount, Offset, TopicName, TopicPartition};
 
 use crate::cleaning::record::ShedBy;
+use crate::commit::StateOwner;
 
 /// Live share of a file, in percent, below which what is left of it is written anew.
 ///
@@ -20,6 +21,9 @@ pub struct CleanPolicy {
     pub topics: Vec<TopicRule>,
     /// How far the receivers of single partitions are.
     pub receivers: BTreeMap<TopicPartition, Receivers>,
+    /// Operators that start again from snapshots: while one of them has fewer than two, no file is
+    /// removed, because it would replay them. Those that have any need not be named.
+    pub operators: Vec<StateOwner>,
     /// Live share of a closed file, in percent, below which the rest is copied and the file
     /// removed. Default 50. Too small keeps dead bytes on the disk, too large writes more: at 50
     /// at most one byte for each byte appended. At most 100.
@@ -29,7 +33,8 @@ pub struct CleanPolicy {
 impl Default for CleanPolicy {
     /// Keeps every record; superseded changes of state go.
     fn default() -> Self {
-        Self { topics: Vec::new(), receivers: BTreeMap::new(), live_percent: LIVE_PERCENT }
+        let (topics, receivers, operators) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { topics, receivers, operators, live_percent: LIVE_PERCENT }
     }
 }
 

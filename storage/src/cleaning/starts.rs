@@ -77,8 +77,11 @@ pub(crate) fn known(state: &impl StateStore) -> Result<Vec<(TopicPartition, Offs
         .collect()
 }
 
-/// What was shed of a partition.
-pub(crate) fn dropped(
+/// What was shed of a partition, by the state of its log: see [`crate::Store::dropped`].
+///
+/// # Errors
+/// [`StateError`] when the state cannot be read.
+pub fn dropped(
     state: &impl StateStore,
     partition: &TopicPartition,
 ) -> Result<Vec<Dropped>, StateError> {

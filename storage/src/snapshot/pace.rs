@@ -1,0 +1,78 @@
+//! When an operator's next snapshot is due.
+
+use std::time::Duration;
+
+use headland_event::{ByteCount, Monotonic};
+
+/// Least time between snapshots: a restart replays at least what came since.
+const SNAPSHOT_AFTER: Duration = Duration::from_secs(10);
+
+/// Bytes of batches between snapshots for each byte of the last one: what snapshots add to what is
+/// written stays below a quarter, and a restart replays at most some four times what it loads.
+const BYTES_FOR_EACH: u64 = 4;
+
+/// Paces snapshots by time and by what was written since the last one.
+#[derive(Debug, Clone, Copy)]
+pub struct SnapshotPace {
+    due_at: Monotonic,
+    /// Bytes of batches since the last one, and those that are wanted before the next.
+    bytes: u64,
+    bytes_wanted: u64,
+}
+
+impl SnapshotPace {
+    /// The first snapshot is due ten seconds after `now`, once anything was written.
+    #[must_use]
+    pub fn new(now: Monotonic) -> Self {
+        Self { due_at: now.after(SNAPSHOT_AFTER), bytes: 0, bytes_wanted: 1 }
+    }
+
+    /// The first snapshot is due as soon as anything was written.
+    #[must_use]
+    pub const fn due() -> Self {
+        Self { due_at: Monotonic::from_nanos(0), bytes: 0, bytes_wanted: 1 }
+    }
+
+    /// Batches of so many bytes were written.
+    pub const fn on_written(&mut self, bytes: ByteCount) {
+        self.bytes = self.bytes.saturating_add(bytes.get());
+    }
+
+    /// Whether a snapshot is due.
+    #[must_use]
+    pub fn is_due(&self, now: Monotonic) -> bool {
+        self.due_at <= now && self.bytes >= self.bytes_wanted
+    }
+
+    /// A snapshot of so many bytes was taken.
+    pub fn on_taken(&mut self, now: Monotonic, size: ByteCount) {
+        let bytes_wanted = size.get().saturating_mul(BYTES_FOR_EACH);
+        *self = Self { due_at: now.after(SNAPSHOT_AFTER), bytes: 0, bytes_wanted };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Monotonic {
+        Monotonic::from_millis(millis)
+    }
+
+    #[test]
+    fn a_snapshot_waits_for_ten_seconds_and_for_four_times_its_bytes() {
+        let mut pace = SnapshotPace::due();
+        assert!(!pace.is_due(at(0)));
+        pace.on_written(ByteCount::new(1));
+        assert!(pace.is_due(at(0)));
+
+        pace.on_taken(at(5_000), ByteCount::new(100));
+        pace.on_written(ByteCount::new(399));
+        let few = pace.is_due(at(20_000));
+        pace.on_written(ByteCount::new(1));
+
+        assert!(!few);
+        assert!(!pace.is_due(at(14_999)));
+        assert!(pace.is_due(at(15_000)));
+    }
+}

@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: the areas beyond `check`, each timed against a limit that is only reported.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,8 +17,8 @@ const AREA_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let packages = workspace.packages()?;
     let mut outcomes = vec![build(workspace)?];
-    for package in packages.iter().filter(|package| has_integration_tests(workspace, package)) {
-        outcomes.push(integration(workspace, package)?);
+    for package in &packages {
+        outcomes.extend(integration(workspace, package)?);
     }
     outcomes.push(step::run_kept(
         "doc tests",
@@ -42,19 +43,36 @@ fn build(workspace: &Workspace) -> Result<Outcome> {
     step::run("build of all tests", &mut cargo)
 }
 
-fn has_integration_tests(workspace: &Workspace, package: &Package) -> bool {
-    let folder = workspace.root().join(&package.folder).join("tests");
-    folder.read_dir().is_ok_and(|mut entries| {
-        entries.any(|entry| {
-            entry.is_ok_and(|entry| entry.path().extension().is_some_and(|name| name == "rs"))
-        })
-    })
+/// The integration tests of a package, or nothing if it has none.
+///
+/// They are named out of the whole workspace: `--package` would choose features for that package
+/// alone, and so build all of its dependencies once more.
+fn integration(workspace: &Workspace, package: &Package) -> Result<Option<Outcome>> {
+    let tests = integration_tests(&workspace.root().join(&package.folder).join("tests"))?;
+    if tests.is_empty() {
+        return Ok(None);
+    }
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--workspace", "--no-fail-fast", "--locked"]);
+    for test in &tests {
+        cargo.args(["--test", test]);
+    }
+    step::run_kept(&format!("integration {}", package.name), &mut cargo).map(Some)
 }
 
-fn integration(workspace: &Workspace, package: &Package) -> Result<Outcome> {
-    let mut cargo = workspace.cargo();
-    cargo.args(["test", "--package", &package.name, "--test", "*", "--locked"]);
-    step::run_kept(&format!("integration {}", package.name), &mut cargo)
+/// The names of the tests in a folder, sorted.
+fn integration_tests(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    // A package without such a folder has no integration tests.
+    let Ok(entries) = folder.read_dir() else { return Ok(names) };
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Each way of building a package that the default build does not show: without its default
@@ -131,6 +149,17 @@ mod tests {
     #[test]
     fn a_package_without_features_has_nothing_more_to_build() {
         assert_eq!(features("[package]\nname = \"x\"\n").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_folder_names_its_tests_and_one_that_is_not_there_has_none() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+
+        let tests = integration_tests(&here.join("../storage/tests")).unwrap();
+
+        assert!(tests.contains(&"damage".to_owned()), "{tests:?}");
+        assert!(tests.is_sorted());
+        assert_eq!(integration_tests(&here.join("no such folder")).unwrap(), Vec::<String>::new());
     }
 
     #[test]

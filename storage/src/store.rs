@@ -34,8 +34,9 @@ pub struct OpenOptions {
     /// 64 random bits, fresh for every open: told apart by them are a new incarnation, when there
     /// is none yet, and the files this life writes.
     pub nonce: u64,
-    /// Size of a journal file. Default 64 MiB, on small flash 4 MiB, on a hub 256 MiB. Too small
-    /// costs a barrier for the directory more often, too large wastes what is allocated ahead.
+    /// Size of a journal file. Default 64 MiB, on small flash 4 MiB, on a hub 120 MiB. Too small
+    /// costs a barrier for the directory more often, too large wastes what is allocated ahead; from
+    /// 128 MiB on ext4 needs more extents than an inode holds, which slows every barrier.
     pub file_bytes: ByteCount,
     /// Room kept for alerts on a full disk. Default 4 MiB; 0 keeps none.
     pub reserve_bytes: ByteCount,

@@ -38,6 +38,11 @@ impl Written {
         Ok(Self { calls: field(&table, "wchar:")?, pages: field(&table, "write_bytes:")? })
     }
 
+    /// Both together.
+    pub(crate) const fn plus(self, other: Self) -> Self {
+        Self { calls: self.calls + other.calls, pages: self.pages + other.pages }
+    }
+
     /// What was written since an earlier look.
     pub(crate) const fn since(self, earlier: Self) -> Self {
         Self {

@@ -16,6 +16,8 @@ use crate::report::Report;
 /// Least share of the bare file's rate, by records of an append.
 const SHARE_AT_1: f64 = 0.7;
 const SHARE_FROM_100: f64 = 0.8;
+/// How long one kind appends before it is the next one's turn.
+const TURN: Duration = Duration::from_millis(20);
 /// Most processor time of a record in appends of 1,000 encoded before.
 const CPU_MICROS_PER_RECORD: f64 = 0.4;
 /// Most bytes written for a byte of records in batches of 100 and more.
@@ -62,13 +64,23 @@ impl Kind {
     }
 }
 
-/// Medians over the rounds of one kind and shape.
+/// What the rounds of one kind and shape gave.
 #[derive(Debug, Default)]
 struct Samples {
     records_per_second: Vec<f64>,
     cpu_micros_per_record: Vec<f64>,
     written_per_byte: Vec<f64>,
     pages_per_byte: Vec<f64>,
+}
+
+/// One kind in one round, and what its turns amount to.
+struct Runner {
+    subject: Box<dyn Subject>,
+    appends: u64,
+    bytes: u64,
+    took: Duration,
+    cpu: Duration,
+    written: Written,
 }
 
 /// Measures every shape and compares.
@@ -92,6 +104,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
         "barrier": "one fdatasync an append",
         "rounds": rounds,
         "millis_each": each.as_millis(),
+        "millis_a_turn": TURN.as_millis(),
         "appends": rows,
         "resident_bytes": now,
         "resident_peak_bytes": peak,
@@ -99,7 +112,8 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
     Ok(Report { is_green, result })
 }
 
-/// Measures all kinds in turns; each round starts with another of them.
+/// Measures all kinds in short turns, so that what else the machine does strikes all of them;
+/// each round starts with another of them.
 fn sample(
     directory: &Path,
     shape: Shape,
@@ -109,31 +123,53 @@ fn sample(
     let mut all = Kind::ALL.map(|kind| (kind, Samples::default()));
     for round in 0..rounds {
         all.rotate_left(round % 2 + 1);
-        for (kind, samples) in &mut all {
-            samples.add(shape, kind.create(directory, shape)?, each)?;
+        let mut runners = Vec::new();
+        for (kind, _) in &all {
+            runners.push(Runner::start(kind.create(directory, shape)?)?);
+        }
+        while runners.iter().any(|runner| runner.took < each) {
+            for runner in &mut runners {
+                runner.turn()?;
+            }
+        }
+        for ((_, samples), runner) in all.iter_mut().zip(runners) {
+            samples.add(shape, &runner)?;
+            runner.subject.finish()?;
         }
     }
     Ok(all)
 }
 
-impl Samples {
-    fn add(&mut self, shape: Shape, mut subject: Box<dyn Subject>, each: Duration) -> Result<()> {
+impl Runner {
+    fn start(mut subject: Box<dyn Subject>) -> Result<Self> {
         // The first append pays for the file; a journal goes on for hours after it.
         subject.append(0)?;
+        let (took, cpu, written) = (Duration::ZERO, Duration::ZERO, Written::default());
+        Ok(Self { subject, appends: 0, bytes: 0, took, cpu, written })
+    }
+
+    fn turn(&mut self) -> Result<()> {
         let (written, cpu, start) = (Written::by_this()?, gauge::cpu(), gauge::now());
-        let (mut appends, mut bytes) = (0, 0);
-        while gauge::now() - start < each {
-            appends += 1;
-            bytes += subject.append(appends)?;
+        while gauge::now() - start < TURN {
+            self.appends += 1;
+            self.bytes += self.subject.append(self.appends)?;
         }
-        let (took, cpu) = (gauge::now() - start, gauge::cpu() - cpu);
-        let written = Written::by_this()?.since(written);
+        self.took += gauge::now() - start;
+        self.cpu += gauge::cpu() - cpu;
+        self.written = self.written.plus(Written::by_this()?.since(written));
+        Ok(())
+    }
+}
+
+impl Samples {
+    fn add(&mut self, shape: Shape, runner: &Runner) -> Result<()> {
+        let Runner { subject: _, appends, bytes, took, cpu, written } = runner;
         let records = float(appends * u64::try_from(shape.records)?);
         self.records_per_second.push(records / took.as_secs_f64());
         self.cpu_micros_per_record.push(cpu.as_secs_f64() * 1e6 / records);
-        self.written_per_byte.push(float(written.calls) / float(bytes));
-        self.pages_per_byte.push(float(written.pages) / float(bytes));
-        subject.finish()
+        self.written_per_byte.push(float(written.calls) / float(*bytes));
+        self.pages_per_byte.push(float(written.pages) / float(*bytes));
+        Ok(())
     }
 
     fn report(&self) -> Value {

@@ -10,11 +10,12 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use super::append::Subject;
 use super::batches::{RECORD_LEN, Shape, noise};
+use super::store::HUB_FILE_BYTES;
 
 /// Different batches, so that neither side lives in a processor's cache alone.
 const BATCHES: usize = 16;
 /// What is allocated at once, as large as a hub's journal file.
-const ALLOCATED: u64 = 256 << 20;
+const ALLOCATED: u64 = HUB_FILE_BYTES.get();
 
 /// Whether room is allocated before it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,10 @@ pub(super) struct BareFile {
 
 impl BareFile {
     pub(super) fn create(directory: &Path, shape: Shape, growth: Growth) -> Result<Self> {
-        let path = directory.join("bare");
+        let path = directory.join(match growth {
+            Growth::Written => "bare",
+            Growth::Allocated => "bare-allocated",
+        });
         let options = OpenOptions::new().create(true).truncate(true).write(true).clone();
         let file = options.open(&path).context("cannot create a file")?;
         let mut random = SeededRandom::new(1);

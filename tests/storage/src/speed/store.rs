@@ -15,10 +15,13 @@ use super::batches::{RECORD_LEN, Shape, encoded, records};
 /// Different appends, as many as the bare file has.
 const APPENDS: usize = 16;
 
+/// Size of a hub's journal files.
+pub(super) const HUB_FILE_BYTES: ByteCount = ByteCount::mebibytes(120);
+
 /// How a hub opens its store.
 pub(super) const fn hub_options() -> OpenOptions {
     OpenOptions {
-        file_bytes: ByteCount::mebibytes(256),
+        file_bytes: HUB_FILE_BYTES,
         cache_bytes: ByteCount::mebibytes(16),
         ..OpenOptions::new(1)
     }
@@ -103,7 +106,10 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn create(directory: &Path, shape: Shape, encoding: Encoding) -> Result<Self> {
-        let directory = directory.join("store");
+        let directory = directory.join(match encoding {
+            Encoding::Before => "store",
+            Encoding::Within => "store-and-encoding",
+        });
         let store = Some(DiskStore::open(&directory, hub_options())?);
         let commits = Commits::new(shape, encoding)?;
         Ok(Self { store, directory, records: shape.records, commits })

@@ -16,7 +16,7 @@
 //! let slow = PathProfile { delay: Duration::from_millis(40), ..PathProfile::default() };
 //! let mut wan = Shaper::new(Profile { to_target: slow, from_target: slow }, 7);
 //! let ping = Datagram { client: "127.0.0.1:9".parse().unwrap(), bytes: b"ping".to_vec() };
-//! wan.on_datagram(Duration::ZERO, Direction::ToTarget, ping.clone());
+//! wan.on_packet(Duration::ZERO, Direction::ToTarget, ping.clone());
 //!
 //! assert_eq!(wan.poll_output(Duration::from_millis(39)), None);
 //! assert_eq!(wan.poll_output(Duration::from_millis(40)), Some((Direction::ToTarget, ping)));
@@ -24,8 +24,10 @@
 
 /// Chances, rates, sizes and durations as profiles write them.
 pub mod quantity;
-/// What a path does to datagrams, readable from TOML.
+/// What a path does to packets, readable from TOML.
 pub mod profile;
+/// What chance does to a packet: loss, bursts, duplication, reordering, jitter.
+mod fate;
 /// One direction: delay, jitter, loss, duplication, rate and its bounded queue.
 pub mod path;
 /// Both directions, and cuts.
@@ -35,8 +37,8 @@ mod flow;
 /// The tokio driver: a UDP relay that needs no privilege.
 pub mod relay;
 
-pub use path::{Datagram, Path, PathCounters};
-pub use profile::{PathProfile, Profile};
-pub use quantity::{Chance, QuantityError, QueueSize, Rate};
+pub use path::{Admission, Datagram, Packet, Path, PathCounters};
+pub use profile::{Bursts, PathProfile, Profile};
+pub use quantity::{Chance, Mtu, QuantityError, QueueSize, Rate};
 pub use relay::{BindError, Relay, RelayError, RelayHandle};
-pub use shaper::{Counters, Cut, Direction, Shaper};
+pub use shaper::{Counters, Cut, Direction, Shaper, Validity};

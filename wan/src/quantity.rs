@@ -4,7 +4,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error};
 use thiserror::Error;
 
 /// A quantity could not be read.
@@ -107,33 +108,78 @@ impl FromStr for Rate {
     }
 }
 
-/// How many bytes a queue holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct QueueSize(u64);
+/// How much waits for a rate before more is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueSize {
+    /// So many bytes, as a router's memory.
+    Bytes(u64),
+    /// What leaves within this time, as a queue that is sized in delay.
+    Time(Duration),
+}
 
 impl QueueSize {
     /// So many bytes.
     #[must_use]
     pub const fn bytes(bytes: u64) -> Self {
-        Self(bytes)
+        Self::Bytes(bytes)
     }
 
-    /// The number of bytes as a length in memory, the largest one where it does not fit.
+    /// The longest that a packet waits, itself included, when it leaves at `rate`.
     #[must_use]
-    pub fn as_len(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
+    pub fn wait_max(self, rate: Rate) -> Duration {
+        match self {
+            Self::Bytes(bytes) => rate.time_for(usize::try_from(bytes).unwrap_or(usize::MAX)),
+            Self::Time(time) => time,
+        }
     }
 }
 
 impl FromStr for QueueSize {
     type Err = QuantityError;
 
+    /// Reads a size, `"256KiB"`, or a time, `"80ms"`.
     fn from_str(text: &str) -> Result<Self, QuantityError> {
+        // Durations first: their units do not end in `B`, while the size's shortest unit is `B`.
         let units = [("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
-        scaled(text, &units).map(Self).ok_or_else(|| QuantityError {
-            what: "size",
+        let size = || scaled(text, &units).map(Self::Bytes);
+        duration(text).ok().map(Self::Time).or_else(size).ok_or_else(|| QuantityError {
+            what: "size or time of a queue",
             text: text.into(),
             example: "256KiB",
+        })
+    }
+}
+
+/// The largest packet that a path carries, in bytes with its IP header: 576 to 65,535.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "u16")]
+pub struct Mtu(u16);
+
+impl Mtu {
+    /// What every IPv4 host accepts (RFC 1122 §3.3.3); less is no path that IP runs over.
+    pub const LEAST: Self = Self(576);
+
+    /// So many bytes; `None` below [`Self::LEAST`].
+    #[must_use]
+    pub fn new(bytes: u16) -> Option<Self> {
+        (bytes >= Self::LEAST.0).then_some(Self(bytes))
+    }
+
+    /// The number of bytes.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl TryFrom<u16> for Mtu {
+    type Error = QuantityError;
+
+    fn try_from(bytes: u16) -> Result<Self, QuantityError> {
+        Self::new(bytes).ok_or_else(|| QuantityError {
+            what: "largest packet of 576 to 65535 bytes",
+            text: bytes.to_string(),
+            example: "1400",
         })
     }
 }
@@ -163,6 +209,24 @@ pub(crate) fn deserialize_duration<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {
     duration(&String::deserialize(deserializer)?).map_err(Error::custom)
+}
+
+/// Reads a duration where a patch may leave it out.
+pub(crate) fn deserialize_some_duration<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    deserialize_duration(deserializer).map(Some)
+}
+
+/// Reads a rate, or `"unlimited"` to lift one, where a patch may leave it out.
+pub(crate) fn deserialize_rate_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<Rate>>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == "unlimited" {
+        return Ok(Some(None));
+    }
+    text.parse().map(|rate| Some(Some(rate))).map_err(Error::custom)
 }
 
 macro_rules! deserialize_from_text {
@@ -226,9 +290,26 @@ mod tests {
     #[test]
     fn sizes_and_durations_are_read_with_their_units() {
         assert_eq!("256KiB".parse(), Ok(QueueSize::bytes(262_144)));
+        assert_eq!("80ms".parse(), Ok(QueueSize::Time(Duration::from_millis(80))));
         assert_eq!(duration("40ms"), Ok(Duration::from_millis(40)));
         assert_eq!(duration("2s"), Ok(Duration::from_secs(2)));
         assert_eq!(duration("150us"), Ok(Duration::from_micros(150)));
         assert!(duration("2h").is_err());
+    }
+
+    #[test]
+    fn a_queue_in_bytes_waits_as_long_as_they_take_and_one_in_time_that_time() {
+        let rate: Rate = "8Mbit".parse().unwrap();
+
+        assert_eq!(QueueSize::bytes(5_000).wait_max(rate), Duration::from_millis(5));
+        let time = Duration::from_millis(7);
+        assert_eq!(QueueSize::Time(time).wait_max(rate), time);
+    }
+
+    #[test]
+    fn a_path_that_no_ip_host_accepts_is_refused() {
+        assert_eq!(Mtu::new(575), None);
+        assert_eq!(Mtu::new(576), Some(Mtu::LEAST));
+        assert!(Mtu::try_from(68).unwrap_err().to_string().contains("576 to 65535"));
     }
 }

@@ -79,7 +79,7 @@ pub struct Relay {
 /// Controls a [`Relay`] while it runs; clones control the same one.
 #[derive(Debug, Clone)]
 pub struct RelayHandle {
-    shaper: Arc<Mutex<Shaper>>,
+    shaper: Arc<Mutex<Shaper<Datagram>>>,
     stop: Arc<Notify>,
 }
 
@@ -106,7 +106,7 @@ impl RelayHandle {
     }
 
     /// The lock is never held across an await, and a panic in the shaper leaves plain data.
-    fn lock(&self) -> MutexGuard<'_, Shaper> {
+    fn lock(&self) -> MutexGuard<'_, Shaper<Datagram>> {
         self.shaper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -217,7 +217,7 @@ impl Relay {
                     connect(self.target).map_err(|source| self.upstream_failure(client, source))?;
                 self.flows.insert(client, now, upstream);
             }
-            self.handle.lock().on_datagram(now, direction, datagram);
+            self.handle.lock().on_packet(now, direction, datagram);
         }
         Ok(())
     }

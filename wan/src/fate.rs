@@ -150,7 +150,9 @@ mod tests {
         let whole = losses(lossy, 9);
         let mut fates = Fates::new(9);
 
-        (0..50).for_each(|_| drop(fates.draw(&PathProfile::default())));
+        for _ in 0..50 {
+            fates.draw(&PathProfile::default());
+        }
         let later: Vec<bool> = (50..COUNT).map(|_| fates.draw(&lossy).is_lost).collect();
 
         assert_eq!(later, whole[50..]);

@@ -32,11 +32,31 @@ mod fate;
 pub mod path;
 /// Both directions, and cuts.
 pub mod shaper;
+/// Profiles of known networks, by name.
+pub mod catalogue;
+/// What can change while a network runs.
+pub mod change;
+/// Counters as JSON.
+pub mod report;
+/// The control socket: how a running network is changed and asked.
+pub mod control;
 /// The clients of a relay and their sockets, bounded in number.
 mod flow;
 /// The tokio driver: a UDP relay that needs no privilege.
 pub mod relay;
+/// What is read of an IP packet.
+mod packet;
+/// Network namespaces without names.
+pub mod namespace;
+/// The driver between two namespaces: TUN devices, real-time priority.
+pub mod net;
+/// System calls without a safe form.
+mod sys;
 
+pub use change::{AddressChange, Change, PathPatch};
+pub use control::{ControlSocket, Controlled};
+pub use namespace::Namespace;
+pub use net::{Net, NetHandle};
 pub use path::{Admission, Datagram, Packet, Path, PathCounters};
 pub use profile::{Bursts, PathProfile, Profile};
 pub use quantity::{Chance, Mtu, QuantityError, QueueSize, Rate};

@@ -41,6 +41,14 @@ pub enum AddressChange {
 #[serde(try_from = "String")]
 pub struct NamedProfile(Profile);
 
+impl NamedProfile {
+    /// The profile that the name stood for.
+    #[must_use]
+    pub const fn profile(self) -> Profile {
+        self.0
+    }
+}
+
 impl TryFrom<String> for NamedProfile {
     type Error = crate::catalogue::ProfileError;
 

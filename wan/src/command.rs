@@ -10,6 +10,8 @@ pub(crate) mod up;
 pub(crate) mod exec;
 /// `tell`: a line to a control socket.
 pub(crate) mod tell;
+/// `probe`: measurements of the emulator from outside.
+pub(crate) mod probe;
 /// `profiles`: the names there are.
 pub(crate) mod profiles;
 

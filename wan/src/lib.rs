@@ -36,6 +36,8 @@ pub mod shaper;
 pub mod catalogue;
 /// What can change while a network runs.
 pub mod change;
+/// A timed list of changes, read from TOML.
+pub mod scenario;
 /// Counters as JSON.
 pub mod report;
 /// The control socket: how a running network is changed and asked.
@@ -44,8 +46,12 @@ pub mod control;
 mod flow;
 /// The tokio driver: a UDP relay that needs no privilege.
 pub mod relay;
-/// What is read of an IP packet.
+/// What is read and written of an IP packet.
 mod packet;
+/// The address under which the target's side sees the clients' side.
+mod translation;
+/// What a router says when a packet does not fit.
+mod icmp;
 /// Network namespaces without names.
 pub mod namespace;
 /// The driver between two namespaces: TUN devices, real-time priority.
@@ -61,4 +67,5 @@ pub use path::{Admission, Datagram, Packet, Path, PathCounters};
 pub use profile::{Bursts, PathProfile, Profile};
 pub use quantity::{Chance, Mtu, QuantityError, QueueSize, Rate};
 pub use relay::{BindError, Relay, RelayError, RelayHandle};
+pub use scenario::{Scenario, ScenarioError};
 pub use shaper::{Counters, Cut, Direction, Shaper, Validity};

@@ -9,7 +9,7 @@ mod clock;
 /// What each subcommand does.
 mod command;
 
-use command::{exec, profiles, run, tell, up};
+use command::{exec, probe, profiles, run, tell, up};
 
 /// Emulates a WAN in user space: delay, jitter, loss, rate, cuts, the same for the same seed.
 #[derive(Debug, Parser)]
@@ -28,6 +28,8 @@ enum Command {
     Net(NetCommand),
     /// Change or ask a running network: a JSON line, see the README of infra/wan.
     Tell(tell::Options),
+    /// Measure an emulated network with plain sockets; one JSON object (needs root).
+    Probe(probe::Options),
     /// List the profiles that have names.
     Profiles,
 }
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Net(NetCommand::Up(options)) => up::up(&options),
         Command::Net(NetCommand::Exec(options)) => exec::exec(&options),
         Command::Tell(options) => tell::tell(&options),
+        Command::Probe(options) => probe::probe(&options),
         Command::Profiles => profiles::list(),
     };
     outcome.unwrap_or_else(|error| {

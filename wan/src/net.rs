@@ -17,14 +17,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::change::Change;
+use crate::change::{AddressChange, Change};
 use crate::control::{Controlled, Side, Sides};
+use crate::icmp;
 use crate::namespace::Namespace;
 use crate::packet;
+use crate::path::Admission;
 use crate::profile::Profile;
 use crate::report::report;
 use crate::shaper::{Counters, Direction, Shaper};
 use crate::sys;
+use crate::translation::{Translated, Translation};
 use device::Device;
 pub use device::{Addresses, DEVICE, DEVICE_MTU};
 
@@ -90,14 +93,27 @@ pub struct NetHandle {
 
 #[derive(Debug)]
 struct Shared {
-    shaper: Mutex<Shaper<Vec<u8>>>,
+    state: Mutex<State>,
     namespaces: [Namespace; 2],
     stop: AtomicBool,
 }
 
+/// What a change changes.
+#[derive(Debug)]
+struct State {
+    shaper: Shaper<Vec<u8>>,
+    /// The addresses of side `a`.
+    translation: Translation,
+}
+
 impl Controlled for NetHandle {
     fn apply(&self, change: &Change) {
-        self.lock().apply(change);
+        let mut state = self.lock();
+        state.shaper.apply(change);
+        match change.address {
+            Some(AddressChange::New) => state.translation.change(),
+            None => {}
+        }
     }
 
     fn report(&self) -> Value {
@@ -122,7 +138,13 @@ impl NetHandle {
     /// What became of the packets so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.lock().counters()
+        self.lock().shaper.counters()
+    }
+
+    /// What shapes the packets that are sent now.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.lock().shaper.profile()
     }
 
     /// The namespaces of side `a` and side `b`, usable while the network runs and after.
@@ -131,9 +153,9 @@ impl NetHandle {
         &self.shared.namespaces
     }
 
-    /// A panic in the shaper leaves plain data.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Shaper<Vec<u8>>> {
-        self.shared.shaper.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A panic while it is held leaves plain data.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,7 +173,10 @@ impl Net {
         let device = failed("make the device of side b");
         let device_b = Device::create(&b, SIDE_B).map_err(device)?;
         let shared = Shared {
-            shaper: Mutex::new(Shaper::new(profile, seed)),
+            state: Mutex::new(State {
+                shaper: Shaper::new(profile, seed),
+                translation: Translation::new([SIDE_A.ipv4.into(), SIDE_A.ipv6.into()]),
+            }),
             namespaces: [a, b],
             stop: AtomicBool::new(false),
         };
@@ -201,7 +226,7 @@ impl Net {
 
     /// Sleeps until something was sent or is due, and under load until `next_turn` first.
     fn wait(&self, now: Duration, next_turn: Duration) -> Result<(), NetError> {
-        let due = self.handle.lock().poll_timeout();
+        let due = self.handle.lock().shaper.poll_timeout();
         let due_in = due.map_or(NAP_MAX, |due| due.saturating_sub(now).min(NAP_MAX));
         let pause = next_turn.saturating_sub(now);
         if !pause.is_zero() {
@@ -223,31 +248,50 @@ impl Net {
                 let received = device.receive(buffer).map_err(failed("read a device"))?;
                 let Some(bytes) = received.and_then(|length| buffer.get(..length)) else { break };
                 count += 1;
-                self.shape(direction, bytes.to_vec(), clock());
+                self.shape(direction, device, bytes.to_vec(), clock());
             }
         }
         Ok(count)
     }
 
-    /// Hands a packet to the shaper.
-    fn shape(&self, direction: Direction, packet: Vec<u8>, now: Duration) {
+    /// Hands a packet to the shaper, and tells its sender when it was too big.
+    fn shape(&self, direction: Direction, from: &Device, mut packet: Vec<u8>, now: Duration) {
         if !packet::is_for_one_host(&packet) {
             return;
         }
-        self.handle.lock().on_packet(now, direction, packet);
+        let mut state = self.handle.lock();
+        let told = state.shaper.mtu(direction).filter(|mtu| packet.len() > usize::from(mtu.get()));
+        let told = told.and_then(|mtu| icmp::too_big(&packet, mtu));
+        match direction {
+            Direction::ToTarget => state.translation.outwards(&mut packet),
+            Direction::FromTarget => {}
+        }
+        let admission = state.shaper.on_packet(now, direction, packet);
+        drop(state);
+        match (admission, told) {
+            (Admission::TooBig { .. }, Some(message)) => {
+                // A message that the kernel does not take is lost, as any message may be.
+                drop(from.send(&message));
+            }
+            (Admission::TooBig { .. } | Admission::Taken | Admission::Dropped, _) => {}
+        }
     }
 
     /// Writes all that is due.
     fn write_due<C: Fn() -> Duration>(&self, clock: &C) {
         loop {
-            let output = self.handle.lock().poll_output(clock());
-            let Some((direction, packet)) = output else { return };
-            let device = match direction {
-                Direction::ToTarget => &self.b,
-                Direction::FromTarget => &self.a,
+            let mut state = self.handle.lock();
+            let Some((direction, mut packet)) = state.shaper.poll_output(clock()) else { return };
+            let (device, translated) = match direction {
+                Direction::ToTarget => (&self.b, Translated::Kept),
+                Direction::FromTarget => (&self.a, state.translation.inwards(&mut packet)),
             };
-            if device.send(&packet).is_err() {
-                self.handle.lock().on_own_drops(direction, 1);
+            match translated {
+                Translated::Kept if device.send(&packet).is_err() => {
+                    state.shaper.on_own_drops(direction, 1);
+                }
+                Translated::Kept => {}
+                Translated::Forgotten => state.shaper.on_forgotten(direction),
             }
         }
     }
@@ -256,7 +300,7 @@ impl Net {
     fn count_drops(&mut self) -> Result<(), NetError> {
         let to_target = self.a.drops().map_err(failed("count the drops"))?;
         let from_target = self.b.drops().map_err(failed("count the drops"))?;
-        let mut shaper = self.handle.lock();
+        let shaper = &mut self.handle.lock().shaper;
         shaper.on_own_drops(Direction::ToTarget, to_target);
         shaper.on_own_drops(Direction::FromTarget, from_target);
         Ok(())

@@ -86,6 +86,8 @@ pub struct PathCounters {
     pub duplicated: u64,
     /// Packets held back so that others overtake them.
     pub reordered: u64,
+    /// Packets among the forwarded whose receiver's address was no longer anybody's.
+    pub forgotten: u64,
     /// Packets the emulator itself lost: no memory, or the driver could not keep up.
     pub own_drops: u64,
     /// Packets taken out more than [`LATE`] after they were due.
@@ -181,6 +183,12 @@ impl<P: Packet> Path<P> {
     /// Counts packets that the driver lost before they reached the path.
     pub fn on_own_drops(&mut self, count: u64) {
         self.counters.own_drops = self.counters.own_drops.saturating_add(count);
+    }
+
+    /// Counts a packet that came out but had no receiver any more, its address being changed.
+    pub fn on_forgotten(&mut self) {
+        self.counters.forgotten += 1;
+        debug_assert!(self.counters.forgotten <= self.counters.forwarded, "it came out before");
     }
 
     /// The next packet that is due at `now`, in order of due time.

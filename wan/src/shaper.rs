@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::path::{Admission, LATE, Packet, Path, PathCounters};
 use crate::profile::Profile;
+use crate::quantity::Mtu;
 
 /// Which way a datagram goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,6 +131,20 @@ impl<P: Packet> Shaper<P> {
     /// Takes a packet that was sent at `now`, time since the start.
     pub fn on_packet(&mut self, now: Duration, direction: Direction, packet: P) -> Admission {
         self.path_mut(direction).on_packet(now, packet)
+    }
+
+    /// The largest packet that a direction carries now, when its profile says one.
+    #[must_use]
+    pub const fn mtu(&self, direction: Direction) -> Option<Mtu> {
+        match direction {
+            Direction::ToTarget => self.to_target.profile().mtu,
+            Direction::FromTarget => self.from_target.profile().mtu,
+        }
+    }
+
+    /// Counts a packet that came out but had no receiver any more, its address being changed.
+    pub fn on_forgotten(&mut self, direction: Direction) {
+        self.path_mut(direction).on_forgotten();
     }
 
     /// Counts packets that the driver lost before they reached a path.

@@ -4,12 +4,14 @@ use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use clap::Args;
 use headland_wan::net::{NetError, Priority};
-use headland_wan::{ControlSocket, Controlled, Net, NetHandle, Profile, control};
+use headland_wan::{ControlSocket, Controlled, Net, NetHandle, Profile, Scenario, control};
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 use crate::clock::Clock;
@@ -18,11 +20,14 @@ use crate::clock::Clock;
 #[derive(Debug, Args)]
 pub(crate) struct NetOptions {
     /// The network: a name of `headland-wan profiles`, or a TOML file.
-    #[arg(long)]
-    pub(crate) profile: String,
+    #[arg(long, required_unless_present = "scenario")]
+    pub(crate) profile: Option<String>,
     /// The seed that decides what is lost.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// A timed list of changes, which also may name the profile.
+    #[arg(long)]
+    pub(crate) scenario: Option<PathBuf>,
     /// Where to put the control socket.
     #[arg(long)]
     pub(crate) control: Option<PathBuf>,
@@ -35,50 +40,92 @@ pub(crate) struct NetOptions {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) handle: NetHandle,
-    mover: JoinHandle<Result<(), NetError>>,
+    mover: JoinHandle<Result<Duration, NetError>>,
+    /// Dropping the sender ends the scenario.
+    scenario: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
     report: Option<PathBuf>,
 }
 
 impl Session {
-    /// Makes the network and lets its packets move.
+    /// Makes the network and lets its packets move and its scenario begin.
     pub(crate) fn start(options: &NetOptions) -> Result<Self, Box<dyn Error>> {
-        Self::of(profile(&options.profile)?, options.seed, options.report.clone())
-    }
-
-    /// The same for a profile that is known already.
-    pub(crate) fn of(
-        profile: Profile,
-        seed: u64,
-        report: Option<PathBuf>,
-    ) -> Result<Self, Box<dyn Error>> {
-        let net = Net::create(profile, seed)?;
+        let scenario = options.scenario.as_deref().map(scenario).transpose()?;
+        let named = options.profile.as_deref().map(profile).transpose()?;
+        let of_scenario = scenario.as_ref().and_then(Scenario::profile);
+        let profile = named.or(of_scenario);
+        let profile =
+            profile.ok_or("the scenario names no profile, and --profile was not given")?;
+        let net = Net::create(profile, options.seed)?;
         let handle = net.handle();
         let (tell, told) = mpsc::channel();
         let mover = thread::Builder::new().name("mover".into()).spawn(move || {
             if tell.send(Net::claim_priority()).is_err() {
-                return Ok(());
+                return Ok(Duration::ZERO);
             }
             let clock = Clock::start();
-            net.run(|| clock.now()).map(drop)
+            net.run(|| clock.now())?;
+            Ok(processor_time())
         })?;
         let priority = told.recv()?;
         if priority == Priority::Plain {
             eprintln!("headland-wan: no real-time priority; expect up to 20 ms more under load");
         }
-        Ok(Self { handle, mover, report })
+        let scenario = scenario.map(|scenario| play(scenario, handle.clone())).transpose()?;
+        Ok(Self { handle, mover, scenario, report: options.report.clone() })
     }
 
     /// Ends the network and reports; returns whether the run was valid.
     pub(crate) fn finish(self) -> Result<Value, Box<dyn Error>> {
         self.handle.stop();
-        self.mover.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let report = self.handle.report();
+        let mover = self.mover.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let processor_time = mover?;
+        if let Some((stop, player)) = self.scenario {
+            drop(stop);
+            player.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+        let mut report = self.handle.report();
+        if let Some(report) = report.as_object_mut() {
+            let micros = u64::try_from(processor_time.as_micros())?;
+            report.insert("processor_time_us".into(), micros.into());
+        }
         match self.report {
             Some(path) => fs::write(path, format!("{report}\n"))?,
             None => eprintln!("headland-wan: {report}"),
         }
         Ok(report)
     }
+}
+
+/// Applies a scenario's changes when they are due, on a thread of its own.
+fn play(
+    mut scenario: Scenario,
+    handle: NetHandle,
+) -> io::Result<(mpsc::Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = mpsc::channel::<()>();
+    let clock = Clock::start();
+    let player = thread::Builder::new().name("scenario".into()).spawn(move || {
+        while let Some(due) = scenario.poll_timeout() {
+            match stopped.recv_timeout(due.saturating_sub(clock.now())) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+            while let Some(change) = scenario.poll_output(clock.now()) {
+                handle.apply(&change);
+            }
+        }
+    })?;
+    Ok((stop, player))
+}
+
+/// What the calling thread has used of a core so far.
+fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+fn scenario(path: &Path) -> Result<Scenario, Box<dyn Error>> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    Ok(Scenario::parse(&text)?)
 }
 
 /// Whether a report is of a run that means something.

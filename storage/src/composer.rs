@@ -76,16 +76,12 @@ impl Composer {
     ///
     /// # Errors
     /// [`ComposerError`] when the state cannot be read.
-    ///
-    /// # Panics
-    /// Never: the owner's name is a literal that fits.
     pub fn new(
         incarnation: Incarnation,
         log: &impl LogReader,
         state: &impl StateStore,
     ) -> Result<Self, ComposerError> {
-        #[expect(clippy::expect_used, reason = "a literal that fits the rule for owners")]
-        let streams_owner = StateOwner::new("streams").expect("a literal owner fits");
+        let streams_owner = streams_owner();
         let ends: BTreeMap<_, _> = log
             .partitions()
             .into_iter()
@@ -189,6 +185,12 @@ impl Composer {
     }
 }
 
+/// Whose state the streams born here are.
+pub(crate) fn streams_owner() -> StateOwner {
+    #[expect(clippy::expect_used, reason = "a literal that fits the rule for owners")]
+    StateOwner::new("streams").expect("a literal owner fits")
+}
+
 fn random_stream(random: &mut dyn Random) -> StreamId {
     let mut id = [0_u8; 16];
     for (half, word) in id.chunks_mut(8).zip([random.next_u64(), random.next_u64()]) {
@@ -267,8 +269,8 @@ mod tests {
             &self,
             _: headland_event::CommitNumber,
             _: headland_event::ByteCount,
-        ) -> Result<Vec<crate::StoredCommit>, crate::ReadError> {
-            Ok(Vec::new())
+        ) -> Result<crate::Replayed, crate::ReadError> {
+            Ok(crate::Replayed::default())
         }
 
         fn last_commit(&self) -> headland_event::CommitNumber {

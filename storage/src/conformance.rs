@@ -13,7 +13,7 @@ use headland_event::{
 };
 
 use crate::commit::{Commit, StateChange, StateOwner, StoredCommit};
-use crate::log::{AppendError, LogReader, LogStore};
+use crate::log::{AppendError, LogReader, LogStore, Replayed};
 use crate::state::StateStore;
 
 /// What a check returns: an error is one that the contract does not allow.
@@ -114,7 +114,7 @@ fn a_read_stops_at_its_limit_after_one_entry_at_least<B: Backend>(backend: &mut 
     assert_eq!(count(0)?, 1);
     assert_eq!(count(2 * size - 1)?, 1);
     assert_eq!(count(2 * size)?, 2);
-    assert_eq!(reader.replay(CommitNumber::new(1), ByteCount::new(0))?.len(), 1);
+    assert_eq!(reader.replay(CommitNumber::new(1), ByteCount::new(0))?.commits.len(), 1);
     Ok(())
 }
 
@@ -153,17 +153,20 @@ fn commits_are_replayed_in_order_and_whole<B: Backend>(backend: &mut B) -> Check
 
     let appended = store.append(&group)?;
 
-    let replayed = store.reader().replay(CommitNumber::new(0), READ_LIMIT)?;
+    let Replayed { commits, next } = store.reader().replay(CommitNumber::new(0), READ_LIMIT)?;
     let expected: Vec<StoredCommit> = (1..)
         .map(CommitNumber::new)
         .zip(group)
         .map(|(number, Commit { entries, state })| StoredCommit { number, entries, state })
         .collect();
-    assert_eq!(replayed, expected);
+    assert_eq!((commits, next), (expected, CommitNumber::new(4)));
     assert_eq!((appended.first, appended.last), (CommitNumber::new(1), CommitNumber::new(3)));
     let rest = store.reader().replay(CommitNumber::new(3), READ_LIMIT)?;
-    assert_eq!(rest.len(), 1);
-    assert_eq!(store.reader().replay(CommitNumber::new(4), READ_LIMIT)?, []);
+    assert_eq!(rest.commits.len(), 1);
+    for from in [4, 9].map(CommitNumber::new) {
+        let none = Replayed { commits: Vec::new(), next: from };
+        assert_eq!(store.reader().replay(from, READ_LIMIT)?, none);
+    }
     Ok(())
 }
 

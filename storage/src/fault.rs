@@ -116,8 +116,8 @@ pub enum OpenError {
         /// The file that names it.
         file: String,
     },
-    /// The node's identity is damaged; guessing one could reuse another's.
-    #[error("the identity in {file} is damaged")]
+    /// The node's identity was written by a later build.
+    #[error("the identity in {file} cannot be read")]
     Identity {
         /// Name of the identity file.
         file: String,

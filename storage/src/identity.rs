@@ -5,7 +5,8 @@
 //!                         │ incarnation { counter u32, nonce u64 } │ crc u32 of all before
 //! ```
 //! The file is only ever replaced as a whole. When it is missing beside a journal, somebody copied
-//! or repaired the directory, so the node starts a new life: the old one's dots are never reused.
+//! or repaired the directory; when it is damaged, nobody knows what it said. Either way the node
+//! starts a new life: the old one's dots are never reused.
 
 use bytes::Bytes;
 use headland_event::Incarnation;
@@ -21,18 +22,36 @@ pub(crate) const IDENTITY_NAME: &str = "identity";
 const MAGIC: [u8; 8] = *b"HLDNODE\n";
 const IDENTITY_VERSION: u16 = 1;
 
+/// How the life was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// As it was left, or there was nothing yet.
+    Sound,
+    /// The file was damaged, so that nobody knows any more which life this was.
+    Damaged,
+}
+
 /// Reads the identity, or makes one with `nonce`; `written` is the life that the journal names.
+///
+/// A damaged one is taken for a missing one: nothing is guessed, because a new life reuses nothing
+/// of any old one.
 pub(crate) fn open<M: Medium>(
     medium: &mut M,
     nonce: u64,
     written: Option<Incarnation>,
-) -> Result<Incarnation, OpenError> {
+) -> Result<(Incarnation, Found), OpenError> {
+    let mut found = Found::Sound;
     if let Some(content) = medium.load(IDENTITY_NAME)? {
-        return decode(content)
-            .map_err(|source| OpenError::Identity { file: IDENTITY_NAME.to_owned(), source });
+        match decode(content) {
+            Ok(incarnation) => return Ok((incarnation, found)),
+            Err(source) if source.is_version() => {
+                return Err(OpenError::Identity { file: IDENTITY_NAME.to_owned(), source });
+            }
+            Err(_) => found = Found::Damaged,
+        }
     }
     let none = Incarnation::new(0, 0);
-    Ok(renew(medium, nonce, written.unwrap_or(none))?)
+    Ok((renew(medium, nonce, written.unwrap_or(none))?, found))
 }
 
 /// Starts the life after `old`: some of what was said in it is not known here any more.
@@ -41,9 +60,22 @@ pub(crate) fn renew<M: Medium>(
     nonce: u64,
     old: Incarnation,
 ) -> Result<Incarnation, MediumError> {
-    let incarnation = Incarnation::new(old.counter().saturating_add(1), nonce);
-    medium.replace(IDENTITY_NAME, &encode(incarnation))?;
+    let incarnation = after(old, nonce);
+    write(medium, incarnation)?;
     Ok(incarnation)
+}
+
+/// The life after `old` that `nonce` tells from any other.
+pub(crate) const fn after(old: Incarnation, nonce: u64) -> Incarnation {
+    Incarnation::new(old.counter().saturating_add(1), nonce)
+}
+
+/// Makes a life durable as the one that the directory is in.
+pub(crate) fn write<M: Medium>(
+    medium: &mut M,
+    incarnation: Incarnation,
+) -> Result<(), MediumError> {
+    medium.replace(IDENTITY_NAME, &encode(incarnation))
 }
 
 fn encode(incarnation: Incarnation) -> Bytes {

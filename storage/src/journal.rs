@@ -11,7 +11,6 @@ use headland_event::{ByteCount, CommitNumber, Incarnation, Random, SeededRandom}
 
 use crate::chain::{Chain, ChainPlace, Member, file_name};
 use crate::commit::{Appended, Commit, Priority};
-use crate::fault::OpenError;
 use crate::frame::{
     FIRST_FRAME_AT, FileHeader, FileVersion, FrameHeader, FrameKind, Link, SEAL_LEN,
 };
@@ -21,13 +20,13 @@ use crate::index::{FileKind, Segment, Source};
 use crate::log::AppendError;
 use crate::lookup::Shared;
 use crate::medium::{Medium, MediumError, MediumFile};
-use crate::offsets::{DraftOffsets, span_of, spans_of};
+use crate::offsets::{DraftOffsets, span_of};
 use crate::reader::JournalReader;
-use crate::recovery::{ChainFound, OpenReport, Recovery, recover};
 use crate::reserve::Reserve;
-use crate::scan::PlacedCommit;
 use crate::summary::Directory;
 
+/// Takes up what is there.
+pub(crate) mod opening;
 /// Puts cold files in the place of closed ones.
 pub(crate) mod install;
 
@@ -85,47 +84,6 @@ pub(crate) struct Journal<M: Medium> {
 }
 
 impl<M: Medium> Journal<M> {
-    /// Recovers what is there and makes what is in doubt durable.
-    pub(crate) fn open(
-        mut medium: M,
-        options: JournalOptions,
-    ) -> Result<(Self, OpenReport), OpenError> {
-        let JournalOptions { nonce, file_bytes, reserve_bytes } = options;
-        let recovery = recover(&mut medium)?;
-        let Recovery { index, in_doubt, chain, next_file, incarnation, .. } = recovery;
-        let mut report = recovery.report;
-        let incarnation = identity::open(&mut medium, nonce, incarnation)?;
-        let reserve = Reserve::open(&mut medium, reserve_bytes)?;
-        let mut journal = Self {
-            medium,
-            file_bytes,
-            incarnation,
-            random: SeededRandom::new(nonce),
-            shared: Shared::new(index),
-            group: Group::default(),
-            offsets: DraftOffsets::default(),
-            current: None,
-            next_file,
-            reserve,
-        };
-        report.in_doubt = in_doubt.len();
-        let chain = if recovery.is_journal_cut {
-            journal.begin_life()?;
-            chain.unsettled()
-        } else {
-            chain
-        };
-        let leftovers = journal.settle(in_doubt, chain)?;
-        for name in leftovers {
-            // Tried again by the next open; until then it costs room on the disk and nothing else.
-            drop(journal.medium.remove(&name));
-            report.void_files.push(name);
-        }
-        journal.write_directories();
-        report.last_commit = journal.last();
-        Ok((journal, report))
-    }
-
     pub(crate) const fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
@@ -148,10 +106,15 @@ impl<M: Medium> Journal<M> {
         self.shared.read().last()
     }
 
-    /// Starts a new life: the journal ends before what is known to have been acknowledged.
-    pub(crate) fn begin_life(&mut self) -> Result<(), MediumError> {
-        let nonce = self.random.next_u64();
-        self.incarnation = identity::renew(&mut self.medium, nonce, self.incarnation)?;
+    /// The life after this one: nothing is written yet.
+    pub(crate) fn next_life(&mut self) -> Incarnation {
+        identity::after(self.incarnation, self.random.next_u64())
+    }
+
+    /// Goes on in another life, which is durable when this returns.
+    pub(crate) fn begin_life(&mut self, life: Incarnation) -> Result<(), MediumError> {
+        identity::write(&mut self.medium, life)?;
+        self.incarnation = life;
         Ok(())
     }
 
@@ -360,60 +323,6 @@ impl<M: Medium> Journal<M> {
         } else {
             drop(file.truncate(ByteCount::new(end)));
         }
-    }
-
-    /// Writes what recovery found in doubt to a new file, so that it is durable whatever happened.
-    ///
-    /// Returns the files that may be removed: those that a durable chain does not name.
-    fn settle(
-        &mut self,
-        in_doubt: Vec<PlacedCommit>,
-        chain: ChainFound,
-    ) -> Result<Vec<String>, OpenError> {
-        let (leftovers, is_chain_durable) = match chain {
-            ChainFound::Links => (Vec::new(), true),
-            ChainFound::InDoubt { leftovers } => (leftovers, false),
-            ChainFound::Durable { leftovers } => (leftovers, true),
-        };
-        let is_settled = is_chain_durable && in_doubt.is_empty();
-        let is_rewritten = !is_settled && self.rewrite(&in_doubt)?;
-        Ok(if is_chain_durable || is_rewritten { leftovers } else { Vec::new() })
-    }
-
-    /// Writes commits to a new file; `false` when there is no room for a second copy.
-    fn rewrite(&mut self, in_doubt: &[PlacedCommit]) -> Result<bool, OpenError> {
-        let commits: Vec<Commit> = in_doubt.iter().map(|held| held.commit.clone()).collect();
-        let written = if commits.is_empty() {
-            self.clear_group();
-            let chain = self.shared.read().chain();
-            self.make_durable_in_new_file(Priority::Alerts, chain, &[])
-        } else {
-            self.append(Priority::Alerts, &commits).map(|_| ())
-        };
-        match written {
-            Ok(()) => Ok(true),
-            Err(AppendError::Medium(error)) => Err(OpenError::Medium(error)),
-            Err(AppendError::Full { .. }) => self.keep_in_place(in_doubt).map(|()| false),
-            Err(
-                error @ (AppendError::Empty
-                | AppendError::OffsetGap { .. }
-                | AppendError::CommitTooLarge { .. }
-                | AppendError::GroupTooLarge { .. }),
-            ) => Err(OpenError::InDoubt(error)),
-        }
-    }
-
-    /// Keeps what is in doubt where it was found, behind another barrier.
-    fn keep_in_place(&mut self, in_doubt: &[PlacedCommit]) -> Result<(), OpenError> {
-        let mut index = self.shared.write();
-        if let Some(file) = index.last_file() {
-            file.sync()?;
-        }
-        for PlacedCommit { frame, end, commit, places, .. } in in_doubt {
-            let spans = spans_of(&mut index, commit, places);
-            index.commit((*frame, *end), spans);
-        }
-        Ok(())
     }
 
     /// Records that everything acknowledged is durable.

@@ -6,9 +6,9 @@
 //!
 //! The crate does *not* know what a record means, who sends it, or what time it is; it starts no
 //! thread and no task. What is damaged it names ([`ReadError::Quarantined`], [`verify`]) and reads
-//! past; it does not refill it. A damaged newest file, or a damaged change of state that has to be
-//! replayed, still keeps a store from opening. What no longer counts is taken away by [`Cleaning`],
-//! when it is asked to.
+//! past; it does not refill it. Of a damaged change of state that has to be replayed it names the
+//! commit, and owners of state stop until they accept the loss ([`LostState`]). What no longer
+//! counts is taken away by [`Cleaning`], when it is asked to.
 //!
 //! Main types: [`LogStore`] and [`LogReader`] are the contract, [`Commit`] what goes in,
 //! [`StateStore`] what state is read by. [`MemoryStore`] implements them over a [`MemoryDisk`]
@@ -54,6 +54,8 @@ mod composer;
 mod log;
 /// State, and what it may be cached in.
 mod state;
+/// Changes of state that are lost for good.
+mod loss;
 /// Snapshots of operators' state.
 mod snapshot;
 /// A store: the journal, and the cache of the state that its commits left.
@@ -146,8 +148,9 @@ pub use disk::{
 pub use fault::{Corruption, Fault, OpenError};
 pub use log::{
     AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore, LostParts,
-    QuarantinedCommits, ReadError,
+    QuarantinedCommits, ReadError, Replayed,
 };
+pub use loss::LostState;
 pub use medium::{Medium, MediumError, MediumFile, Operation};
 pub use memory::{MemoryDisk, MemoryFile, MemoryMedium, MemoryStore, Survival};
 pub use reader::JournalReader;

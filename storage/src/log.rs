@@ -126,6 +126,17 @@ pub enum ReadError {
     QuarantinedCommits(Box<QuarantinedCommits>),
 }
 
+/// Commits that were replayed, and how far that got.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Replayed {
+    /// The commits, in order; their numbers grow and have gaps where commits were cleaned away.
+    pub commits: Vec<StoredCommit>,
+    /// Number with which a replay goes on: greater than the one asked for, unless that is behind
+    /// the last commit already. Behind the last commit when nothing is left, even where the last
+    /// ones were cleaned away.
+    pub next: CommitNumber,
+}
+
 /// Commits that lost some of what they held, with all that is left.
 ///
 /// It is an error and not a shorter list of commits, so that nobody skips over a loss without
@@ -301,11 +312,13 @@ pub trait LogReader: Clone + Send + Sync {
     /// not at each state that there was on the way. None when nothing is left from there on.
     ///
     /// At least one commit when there is one, then as many as fit `limit` bytes of the journal.
+    /// A loop goes on from [`Replayed::next`] for as long as that is at most
+    /// [`Self::last_commit`]; it ends, whatever was cleaned away.
     ///
     /// # Errors
     /// [`ReadError::QuarantinedCommits`] when the first commit has a damaged part; commits before
     /// it were returned by an earlier call. Others when the medium fails.
-    fn replay(&self, from: CommitNumber, limit: ByteCount) -> Result<Vec<StoredCommit>, ReadError>;
+    fn replay(&self, from: CommitNumber, limit: ByteCount) -> Result<Replayed, ReadError>;
 
     /// Number of the last commit, 0 in an empty log.
     fn last_commit(&self) -> CommitNumber;

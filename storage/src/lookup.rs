@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use headland_event::{CommitNumber, TopicPartition};
 
+use crate::frame::FIRST_FRAME_AT;
 use crate::index::{Before, CommitStretch, Index, Planned, Source, Stretch};
 use crate::log::ReadError;
 use crate::medium::MediumFile;
@@ -140,7 +141,11 @@ impl<F: MediumFile> Shared<F> {
                 points::commit_from(&points, commit)
             }
         };
-        Ok(point.map(|CommitPoint { commit, frame }| CommitStretch { source, commit, frame, last }))
+        // The header of the first frame may be damaged, and then there is no point of it.
+        let start = CommitPoint { commit: base, frame: FIRST_FRAME_AT };
+        let point = point.filter(|point| point.commit <= commit).unwrap_or(start);
+        let CommitPoint { commit, frame } = point;
+        Ok(Some(CommitStretch { source, commit, frame, last }))
     }
 }
 

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use headland_event::{ByteCount, CommitNumber, Entry, EventTime, Offset, TopicPartition};
 
-use crate::commit::StoredCommit;
 use crate::gather::Gathering;
 use crate::index::Index;
-use crate::log::{LogReader, ReadError};
+use crate::log::{LogReader, ReadError, Replayed};
 use crate::lookup::Shared;
 use crate::medium::MediumFile;
 use crate::points::Seek;
@@ -117,7 +116,7 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
         Ok(None)
     }
 
-    fn replay(&self, from: CommitNumber, limit: ByteCount) -> Result<Vec<StoredCommit>, ReadError> {
+    fn replay(&self, from: CommitNumber, limit: ByteCount) -> Result<Replayed, ReadError> {
         replay::replay(&self.shared, from, self.last_commit(), limit)
     }
 

@@ -19,6 +19,7 @@ use crate::cursor::{Cursor, NextCommit, Step};
 use crate::fault::{Corruption, Fault, OpenError};
 use crate::frame::{FILE_HEADER_LEN, FIRST_FRAME_AT, FileHeader, FileVersion, FrameHeader, Link};
 use crate::index::{FileKind, Index, Source};
+use crate::loss::LostState;
 use crate::medium::{Medium, MediumError, MediumFile};
 use crate::salvage::{Piece, Salvage};
 use crate::scan::damaged::Loss;
@@ -52,9 +53,13 @@ pub struct OpenReport {
     /// Closed files that were read whole, because their directory was missing or damaged.
     pub scanned_files: Vec<String>,
     /// Files of which some could not be read. What is lost of them is quarantined: reads name it.
+    /// A damaged identity is among them; the node is in a new life then.
     pub damaged_files: Vec<String>,
     /// Commits replayed to bring the state cache up to date.
     pub replayed: usize,
+    /// Changes of state that were lost for good, found now or earlier. Reads of the state of
+    /// owners that may be meant fail until these accept the loss.
+    pub lost_state: Vec<LostState>,
 }
 
 /// The journal as found.

@@ -9,7 +9,7 @@ use crate::fault::Fault;
 use crate::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use crate::group::byte_count;
 use crate::index::{CommitStretch, FileKind, Source};
-use crate::log::{LostParts, QuarantinedCommits, ReadError};
+use crate::log::{LostParts, QuarantinedCommits, ReadError, Replayed};
 use crate::lookup::Shared;
 use crate::medium::{MediumError, MediumFile};
 use crate::salvage::{FoundPart, Gap, Piece, Salvage};
@@ -46,22 +46,31 @@ pub(crate) fn replay<F: MediumFile>(
     from: CommitNumber,
     last: CommitNumber,
     limit: ByteCount,
-) -> Result<Vec<StoredCommit>, ReadError> {
+) -> Result<Replayed, ReadError> {
     let next = from.max(CommitNumber::new(1));
+    let behind = last.after(1).max(next);
     let mut gathered = Gathered { commits: Vec::new(), next, last, left: limit.get() };
+    let mut is_over = true;
     while gathered.next <= last {
         let Some(stretch) = shared.commits_from(gathered.next)? else { break };
         let before = gathered.next;
         match gathered.file(&stretch)? {
             Ended::Whole => {}
-            Ended::Full | Ended::Astray(_) => break,
+            Ended::Full | Ended::Astray(_) => {
+                is_over = false;
+                break;
+            }
         }
         debug_assert!(gathered.next > before, "the file of a commit holds it, or a later one");
         if gathered.next == before {
             break;
         }
     }
-    Ok(gathered.commits)
+    let Gathered { commits, next, .. } = gathered;
+    // Where nothing was found all is cleaned up to the last commit: so a caller always goes on.
+    let next = if is_over || commits.is_empty() { behind } else { next };
+    debug_assert!(next > from || from > last, "a replay goes on");
+    Ok(Replayed { commits, next })
 }
 
 impl Gathered {
@@ -84,7 +93,7 @@ impl Gathered {
             };
             let Salvaged { left, resume, health } =
                 salvage(source, astray, until).map_err(ReadError::Medium)?;
-            debug_assert!(resume > astray.position, "a walk past damage goes on");
+            debug_assert!(resume >= astray.position, "a walk past damage goes on");
             place = Place { commit: left.until, position: resume };
             // The walk began at a point before the first commit wanted, and so may the damage.
             if left.until > self.next {

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use headland_event::{ByteCount, CommitNumber};
+use headland_event::{ByteCount, CommitNumber, Incarnation};
 
 use crate::commit::{StateChange, StateOwner};
 use crate::group::byte_count;
-use crate::log::ReadError;
+use crate::log::{AppendError, ReadError};
 
 /// Bytes of keys and values that a scan of a prefix fetches at once.
 const SCAN_BYTES: ByteCount = ByteCount::mebibytes(1);
@@ -35,6 +35,22 @@ pub enum StateError {
     /// The cache failed earlier and could not be rebuilt yet.
     #[error("the state cache is behind the journal")]
     Behind,
+    /// Changes of state are lost for good, and the owner has not accepted that: what is left may
+    /// be outdated. It rederives its state, or stops; see [`crate::Store::accept_loss`].
+    #[error("changes of state in commits {from} to {until} are lost, maybe of {owner}",
+        until = until.get() - 1)]
+    Lost {
+        /// Whose state was asked for.
+        owner: StateOwner,
+        /// Number of the first commit that lost changes.
+        from: CommitNumber,
+        /// Number after the last one.
+        until: CommitNumber,
+    },
+    /// Changes of state are lost, and the journal could not be made to say so: a restart would find
+    /// out again.
+    #[error("the loss of changes of state could not be recorded")]
+    Unrecorded(#[source] Box<AppendError>),
     /// The journal could not be replayed into the cache.
     #[error("the journal could not be replayed into the state cache")]
     Replay(#[source] ReadError),
@@ -46,6 +62,8 @@ impl StateError {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Corrupt { .. } | Self::Cache { .. } | Self::Behind => true,
+            Self::Lost { .. } => false,
+            Self::Unrecorded(error) => error.is_retryable(),
             Self::Replay(error) => error.is_retryable(),
         }
     }
@@ -150,6 +168,24 @@ pub trait StateCache: StateStore {
     /// # Errors
     /// [`StateError`] when that is not certain; the mark stays where it was.
     fn set_mark(&mut self, commit: CommitNumber) -> Result<(), StateError>;
+
+    /// Says that a life of the directory begins, in which the cache stays what it is.
+    ///
+    /// Until [`Self::begin_life`] it is the cache of both lives, whatever happens in between.
+    ///
+    /// # Errors
+    /// [`StateError`] when that is not certain.
+    fn announce_life(&mut self, _life: Incarnation) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    /// Belongs to a life that has begun, and to no other.
+    ///
+    /// # Errors
+    /// [`StateError`] when that is not certain.
+    fn begin_life(&mut self, _life: Incarnation) -> Result<(), StateError> {
+        Ok(())
+    }
 
     /// Throws everything away; the mark goes back to 0.
     ///

@@ -6,27 +6,29 @@ use headland_event::{ByteCount, CommitNumber, EventTime, Incarnation, TopicParti
 use crate::cleaning::{
     self, CleanError, CleanPolicy, CleanReport, Cleaner, Cleaning, Dropped, Moves, Workplace,
 };
-use crate::commit::{Appended, Commit, Priority, StateChange, StateOwner, StoredCommit};
+use crate::commit::{Appended, Commit, Priority, StateOwner};
 use crate::fault::OpenError;
+use crate::journal::opening::Opening;
 use crate::journal::{Journal, JournalOptions};
-use crate::log::{
-    AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore, QuarantinedCommits,
-    ReadError,
-};
+use crate::log::{AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore};
+use crate::loss::Losses;
 use crate::medium::Medium;
 use crate::reader::JournalReader;
 use crate::recovery::OpenReport;
 use crate::snapshot::SnapshotStore;
 use crate::state::{StateCache, StateError, StateMarks, StateStore};
 
-/// Bytes of the journal replayed into the state cache at once.
-const REPLAY_BYTES: ByteCount = ByteCount::mebibytes(4);
 /// Bytes of the journal after which the state mark moves by itself: what a restart replays.
 const MARK_BYTES: u64 = 64 << 20;
 
 /// Most groups between attempts to rebuild a state cache that fails: at least one an hour on a node
 /// that writes three groups a second.
 const REBUILD_GROUPS_MAX: u32 = 10_000;
+
+/// Replays the journal into the cache, and keeps what that finds lost.
+mod catch_up;
+
+use catch_up::OnLoss;
 
 /// How to open a data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,13 +102,18 @@ pub struct Store<M: Medium, C> {
     health: CacheHealth,
     patience: Patience,
     unmarked: u64,
+    losses: Losses,
     snapshots: SnapshotStore<M>,
     cleaner: Cleaner<M::File>,
     report: OpenReport,
 }
 
 impl<M: Medium, C: StateCache> Store<M, C> {
-    /// Opens the journal, then brings the cache up to date with it.
+    /// Finds the journal, compares the cache with it, and brings the cache up to date.
+    ///
+    /// The cache is opened under the life that wrote it, and goes on in a new one: a cache that
+    /// was thrown away could not be rebuilt from a journal of which changes of state are damaged.
+    /// Only a cache of commits that the journal has lost is worth nothing.
     pub(crate) fn start(
         medium: M,
         options: OpenOptions,
@@ -114,26 +121,44 @@ impl<M: Medium, C: StateCache> Store<M, C> {
     ) -> Result<Self, OpenError> {
         let OpenOptions { nonce, file_bytes, reserve_bytes, cache_bytes: _ } = options;
         let options = JournalOptions { nonce, file_bytes, reserve_bytes };
-        let (mut journal, mut report) = Journal::open(medium.clone(), options)?;
-        let reader = journal.reader();
-        let last = reader.last_commit();
-        let (snapshots, ahead) = SnapshotStore::open(medium, journal.incarnation(), last)?;
-        let mut cache = open_cache(journal.incarnation()).map_err(OpenError::State)?;
+        let mut opening = Opening::find(medium.clone(), options)?;
+        let last = opening.last();
+        let (snapshots, ahead) = SnapshotStore::open(medium, opening.incarnation(), last)?;
+        let mut cache = open_cache(opening.incarnation()).map_err(OpenError::State)?;
         let reached = ahead.commit.unwrap_or_default().max(cache.reached());
         if reached > last {
-            report.lost = Some(reached);
-            journal.begin_life()?;
-            snapshots.begin_life(journal.incarnation(), ahead)?;
-            drop(cache);
-            // A cache belongs to one life, so this one starts empty.
-            cache = open_cache(journal.incarnation()).map_err(OpenError::State)?;
+            opening.report.lost = Some(reached);
         }
-        let health = CacheHealth::Broken;
-        let patience = Patience::default();
-        let (unmarked, cleaner) = (0, Cleaner::default());
-        let mut store =
-            Self { journal, reader, cache, health, patience, unmarked, snapshots, cleaner, report };
-        store.report.replayed = store.catch_up().map_err(OpenError::State)?;
+        if reached > last || opening.is_cut() {
+            let life = opening.next_life();
+            if cache.reached() <= last {
+                cache.announce_life(life).map_err(OpenError::State)?;
+                opening.begin_life(life)?;
+                cache.begin_life(life).map_err(OpenError::State)?;
+            } else {
+                // What it is ahead by is the evidence for the new life, so that has to be durable.
+                opening.begin_life(life)?;
+                drop(cache);
+                cache = open_cache(life).map_err(OpenError::State)?;
+            }
+            snapshots.begin_life(life, ahead)?;
+        }
+        let (journal, report) = opening.settle()?;
+        let reader = journal.reader();
+        let mut store = Self {
+            journal,
+            reader,
+            cache,
+            health: CacheHealth::Broken,
+            patience: Patience::default(),
+            unmarked: 0,
+            losses: Losses::default(),
+            snapshots,
+            cleaner: Cleaner::default(),
+            report,
+        };
+        store.report.replayed = store.catch_up(OnLoss::Note).map_err(OpenError::State)?;
+        store.begin_without_what_is_lost()?;
         store.restore_starts().map_err(OpenError::State)?;
         Ok(store)
     }
@@ -153,7 +178,7 @@ impl<M: Medium, C: StateCache> Store<M, C> {
     pub fn rebuild_state(&mut self) -> Result<(), StateError> {
         self.health = CacheHealth::Broken;
         self.cache.clear()?;
-        self.catch_up()?;
+        self.catch_up(OnLoss::Refuse)?;
         Ok(())
     }
 
@@ -179,61 +204,12 @@ impl<M: Medium, C: StateCache> Store<M, C> {
 
     /// Lets partitions start where cleaning last made them start.
     fn restore_starts(&self) -> Result<(), StateError> {
-        let known = cleaning::known(self)?;
+        let known = cleaning::known(&self.cache)?;
         let mut index = self.journal.shared().write();
         for (partition, start) in known {
             index.raise_start(&partition, start);
         }
         Ok(())
-    }
-
-    /// Applies what the cache has not seen yet; returns how many commits that were.
-    fn catch_up(&mut self) -> Result<usize, StateError> {
-        if self.cache.reached() > self.reader.last_commit() {
-            self.cache.clear()?;
-        }
-        let mut next = self.cache.mark().after(1);
-        let mut count = 0;
-        while next <= self.reader.last_commit() {
-            let commits = self.replay_state(next)?;
-            let Some(last) = commits.last().map(|commit| commit.number) else { break };
-            for commit in &commits {
-                debug_assert!(commit.number >= next, "replay goes on; cleaning leaves gaps");
-                self.apply_commit(commit.number, &commit.state)?;
-                next = commit.number.after(1);
-            }
-            count += commits.len();
-            debug_assert!(next == last.after(1), "every commit was applied");
-            self.unmarked = self.unmarked.saturating_add(REPLAY_BYTES.get());
-            if self.unmarked >= MARK_BYTES {
-                // A rebuild that is interrupted goes on from here.
-                self.cache.set_mark(last)?;
-                self.unmarked = 0;
-            }
-        }
-        self.health = CacheHealth::Current;
-        self.patience = Patience::default();
-        Ok(count)
-    }
-
-    /// Commits with all their changes of state; entries may be missing among what is damaged.
-    fn replay_state(&self, next: CommitNumber) -> Result<Vec<StoredCommit>, StateError> {
-        match self.reader.replay(next, REPLAY_BYTES) {
-            Ok(commits) => Ok(commits),
-            Err(ReadError::QuarantinedCommits(left)) if left.is_state_whole() => {
-                let QuarantinedCommits { from, entries, state, .. } = *left;
-                Ok(vec![StoredCommit { number: from, entries, state }])
-            }
-            Err(error) => Err(StateError::Replay(error)),
-        }
-    }
-
-    fn apply_commit(
-        &mut self,
-        number: CommitNumber,
-        changes: &[StateChange],
-    ) -> Result<(), StateError> {
-        if changes.is_empty() { Ok(()) } else { self.cache.apply(number, changes) }
     }
 
     /// Brings a durable group into the cache. The group is committed whatever happens here.
@@ -323,7 +299,8 @@ impl<M: Medium, C: StateCache> Cleaning for Store<M, C> {
         now: EventTime,
         budget: ByteCount,
     ) -> Result<CleanReport, CleanError> {
-        let moves = cleaning::moves(&self.reader, self, (policy, now), budget.get())?;
+        let state = self.cache().map_err(CleanError::State)?;
+        let moves = cleaning::moves(&self.reader, state, (policy, now), budget.get())?;
         let Moves { starts, dropped, commit, read, is_partial } = moves;
         let mut report = CleanReport { dropped, ..CleanReport::default() };
         report.read = ByteCount::new(read);
@@ -351,7 +328,9 @@ impl<M: Medium, C: StateCache> Cleaning for Store<M, C> {
 
 impl<M: Medium, C: StateCache> StateStore for Store<M, C> {
     fn get(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        self.cache()?.get(owner, key)
+        let cache = self.cache()?;
+        self.check_certain(owner, || cache.newest(owner, key))?;
+        cache.get(owner, key)
     }
 
     fn scan_from(
@@ -360,7 +339,9 @@ impl<M: Medium, C: StateCache> StateStore for Store<M, C> {
         from: &[u8],
         limit: ByteCount,
     ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        self.cache()?.scan_from(owner, from, limit)
+        let cache = self.cache()?;
+        self.check_certain(owner, || Ok(None))?;
+        cache.scan_from(owner, from, limit)
     }
 }
 
@@ -372,6 +353,8 @@ impl<M: Medium, C: StateCache> StateMarks for Store<M, C> {
             CacheHealth::Broken if self.patience.is_over() => self.try_rebuild()?,
             CacheHealth::Broken => return Err(StateError::Behind),
         }
+        // Behind a mark nobody looks for losses again.
+        self.record_losses()?;
         let last = self.reader.last_commit();
         if self.cache.mark() < last {
             self.cache.set_mark(last)?;

@@ -9,11 +9,11 @@ use std::ops::Range;
 
 use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicPartition};
 use headland_storage::{
-    Commit, Fault, LogReader, LogStore, LostParts, MemoryDisk, MemoryStore, OpenError, OpenOptions,
-    QuarantinedCommits, ReadError, Survival,
+    Commit, LogReader, LogStore, LostParts, MemoryDisk, MemoryStore, OpenError, OpenOptions,
+    QuarantinedCommits, ReadError, StateError, StateStore, Survival,
 };
 
-use fixture::{Model, open, partition};
+use fixture::{Model, open, owner, partition};
 
 /// A closed store of several files, and what it holds.
 fn written() -> (MemoryDisk, Model) {
@@ -53,6 +53,25 @@ fn check_but_lost(store: &MemoryStore, model: &Model) -> usize {
     missing
 }
 
+/// Checks that every value read is the newest one, unless a loss was accepted, and then that of
+/// one change at most.
+fn check_state_but_lost(store: &MemoryStore, model: &Model) {
+    let lost = store.lost_state();
+    assert!(lost.len() <= 1, "{lost:?}");
+    let newest = model.newest();
+    for (key, value) in &newest {
+        match store.get(&owner(), key) {
+            Ok(found) => assert_eq!(found, *value),
+            Err(StateError::Lost { .. }) if !lost.is_empty() => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    if lost.is_empty() {
+        let set = newest.into_iter().filter_map(|(key, value)| Some((key, value?)));
+        assert!(store.scan(&owner(), b"").unwrap().into_iter().eq(set));
+    }
+}
+
 #[test]
 fn a_flipped_bit_anywhere_costs_no_more_than_the_entry_that_it_is_in() {
     let (disk, model) = written();
@@ -64,13 +83,9 @@ fn a_flipped_bit_anywhere_costs_no_more_than_the_entry_that_it_is_in() {
             let disk = written().0;
             flip(&disk, name, at, u8::try_from(at % 8).unwrap());
 
-            let store = match open(&disk, 2) {
-                Ok(store) => store,
-                // A change of state is lost: it must not pass for the one before it.
-                Err(OpenError::State(_)) => continue,
-                Err(error) => panic!("{name} at {at}: {error:?}"),
-            };
+            let store = open(&disk, 2).unwrap_or_else(|error| panic!("{name} at {at}: {error:?}"));
 
+            check_state_but_lost(&store, &model);
             let missing = check_but_lost(&store, &model);
             assert!(missing <= 1, "{missing} entries, {name} at {at}");
             lost += missing;
@@ -102,15 +117,13 @@ fn damage_before_the_last_group_of_the_newest_file_leaves_what_stands_behind_it(
         let disk = write().0;
         flip(&disk, "0000000001.journal", at, u8::try_from(at % 8).unwrap());
 
-        let store = match open(&disk, 2) {
-            Ok(store) => store,
-            Err(OpenError::State(_)) => continue,
-            Err(error) => panic!("{at}: {error:?}"),
-        };
+        let store = open(&disk, 2).unwrap_or_else(|error| panic!("{at}: {error:?}"));
 
+        check_state_but_lost(&store, &model);
         let missing = check_but_lost(&store, &model);
         assert!(missing <= 1, "{missing} entries, {at}");
-        assert_eq!(store.reader().last_commit(), CommitNumber::new(8), "{at}");
+        let records = u64::try_from(store.lost_state().len()).unwrap();
+        assert_eq!(store.reader().last_commit(), CommitNumber::new(8 + records), "{at}");
         // What is lost may be all of a partition that nobody else names: its dots are not reused.
         assert!(missing == 0 || store.incarnation().counter() == 2, "{at}");
         // Both partitions have entries in the last group: no offsets have to be given up.
@@ -230,23 +243,35 @@ fn damaged_points_of_a_directory_are_made_again_from_the_file() {
 }
 
 #[test]
-fn a_damaged_identity_is_refused_and_a_missing_one_is_a_new_life() {
+fn a_damaged_identity_is_a_new_life_as_a_missing_one_is() {
     let (disk, model) = written();
-    flip(&disk, "identity", 13, 0);
-    let refused = open(&disk, 2).unwrap_err();
-    flip(&disk, "identity", 13, 0);
     let first = open(&disk, 3).unwrap().incarnation();
+    flip(&disk, "identity", 13, 0);
 
+    let damaged = open(&disk, 4).unwrap();
+    model.check(&damaged);
+    let damaged = damaged.incarnation();
     disk.remove("identity");
-    let store = open(&disk, 4).unwrap();
+    let missing = open(&disk, 5).unwrap();
 
-    assert!(
-        matches!(&refused, OpenError::Identity { source: Fault::Checksum { .. }, .. }),
-        "{refused}"
-    );
     assert_eq!((first.counter(), first.nonce()), (1, 1));
-    assert_eq!((store.incarnation().counter(), store.incarnation().nonce()), (2, 4));
-    model.check(&store);
+    assert_eq!((damaged.counter(), damaged.nonce()), (2, 4));
+    assert_eq!(missing.incarnation().nonce(), 5);
+    model.check(&missing);
+}
+
+#[test]
+fn an_identity_of_a_later_build_is_refused() {
+    let (disk, _) = written();
+    let mut content = disk.content("identity").unwrap()[..24].to_vec();
+    content[9] = 2;
+    content.extend(crc32c::crc32c(&content).to_be_bytes());
+    disk.set_content("identity", &content);
+
+    let refused = open(&disk, 2).unwrap_err();
+
+    let OpenError::Identity { source, .. } = &refused else { panic!("{refused}") };
+    assert!(source.is_version() && !refused.is_retryable(), "{source}");
 }
 
 /// All that a reader gets of a partition by going on behind what is quarantined.
@@ -274,9 +299,9 @@ fn replay_all(reader: &impl LogReader) -> (Vec<Commit>, Vec<QuarantinedCommits>)
     let (mut next, mut commits, mut lost) = (CommitNumber::new(1), Vec::new(), Vec::new());
     while next <= reader.last_commit() {
         match reader.replay(next, ByteCount::mebibytes(1)) {
-            Ok(read) => {
-                next = read.last().unwrap().number.after(1);
-                let read = read.into_iter();
+            Ok(replayed) => {
+                next = replayed.next;
+                let read = replayed.commits.into_iter();
                 commits.extend(read.map(|c| Commit { entries: c.entries, state: c.state }));
             }
             Err(ReadError::QuarantinedCommits(left)) => {

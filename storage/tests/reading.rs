@@ -106,7 +106,7 @@ fn a_replay_from_any_commit_begins_with_that_commit() {
     let reader = store.reader();
 
     for number in (1..=404).map(CommitNumber::new) {
-        let replayed = reader.replay(number, ByteCount::new(100_000)).unwrap();
+        let replayed = reader.replay(number, ByteCount::new(100_000)).unwrap().commits;
         let numbers = replayed.iter().map(|commit| commit.number.get());
         assert!(numbers.eq((number.get()..).take(replayed.len())));
         assert!(!replayed.is_empty());

@@ -102,7 +102,7 @@ impl Bench {
         let store = MemoryStore::open(&disk, OpenOptions::new(7)).unwrap();
         let mut node = setup.node(&store).unwrap();
         let first = headland_event::CommitNumber::new(1);
-        for commit in store.reader().replay(first, ByteCount::mebibytes(64)).unwrap() {
+        for commit in store.reader().replay(first, ByteCount::mebibytes(64)).unwrap().commits {
             node.on_replayed(&commit);
         }
         let now = Now { wall: NOW, ..Now::default() };

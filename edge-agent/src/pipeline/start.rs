@@ -178,13 +178,14 @@ fn open_error(path: &Path, source: OpenError) -> RunError {
 
 fn replay(node: &mut Node, reader: &JournalReader<DiskFile>) -> Result<(), RunError> {
     let mut next = CommitNumber::new(1);
-    loop {
-        let commits = reader.replay(next, REPLAY_BYTES)?;
-        // The last commits may have been cleaned away, so only an empty answer is the end.
-        let Some(last) = commits.last() else { return Ok(()) };
-        next = last.number.after(1);
-        commits.iter().for_each(|commit| node.on_replayed(commit));
+    while next <= reader.last_commit() {
+        let replayed = reader.replay(next, REPLAY_BYTES)?;
+        next = replayed.next;
+        for commit in replayed.commits {
+            node.on_replayed(&commit);
+        }
     }
+    Ok(())
 }
 
 /// Followers that go on where the log says; a file that was begun gives its first line again.

@@ -152,13 +152,14 @@ fn replay(
     from: CommitNumber,
 ) -> Result<(), RunError> {
     let mut next = from;
-    loop {
-        let commits = reader.replay(next, REPLAY_BYTES)?;
-        // The last commits may have been cleaned away, so only an empty answer is the end.
-        let Some(last) = commits.last() else { return Ok(()) };
-        next = last.number.after(1);
-        commits.into_iter().for_each(|commit| node.on_replayed(commit));
+    while next <= reader.last_commit() {
+        let replayed = reader.replay(next, REPLAY_BYTES)?;
+        next = replayed.next;
+        for commit in replayed.commits {
+            node.on_replayed(commit);
+        }
     }
+    Ok(())
 }
 
 /// Writes what is queued and closes the log; what found no room is said after that.

@@ -227,9 +227,7 @@ fn read_back(
     let reader = JournalReader::new(Shared::new(recovery.index));
     let mut next = CommitNumber::new(1);
     while next <= reader.last_commit() {
-        let commits = reader.replay(next, CHECK_BYTES).map_err(BackupError::Read)?;
-        let Some(last) = commits.last() else { break };
-        next = last.number.after(1);
+        next = reader.replay(next, CHECK_BYTES).map_err(BackupError::Read)?.next;
     }
     // What recovery holds in doubt it has read already; here nothing vouches for the last group.
     let last = reader.last_commit().after(in_doubt);

@@ -20,7 +20,7 @@ use headland_event::{ByteCount, CommitNumber, Incarnation};
 
 use super::contained::Database;
 use super::directory::replace;
-use super::marker::{self, MARKER_NAME};
+use super::marker::{self, Lives, MARKER_NAME};
 use super::row::{Row, TOTALS_KEY, Totals, stored_key};
 use crate::commit::{StateChange, StateOwner};
 use crate::group::byte_count;
@@ -110,6 +110,14 @@ impl SledState {
         self.database
             .as_ref()
             .ok_or_else(|| StateError::Cache { reason: "it is not open".to_owned() })
+    }
+
+    /// Vouches for what was made durable. Before the first mark nothing was, and nothing vouches.
+    fn write_marker(&self, lives: Lives, commit: CommitNumber) -> Result<(), StateError> {
+        if commit == CommitNumber::default() {
+            return Ok(());
+        }
+        replace(&self.data, MARKER_NAME, &marker::encode(lives, commit)).map_err(failed)
     }
 
     fn row(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<Row>, StateError> {
@@ -231,10 +239,18 @@ impl StateCache for SledState {
         })?;
         self.totals = totals;
         sync_files(&self.directory()).map_err(failed)?;
-        let marker = marker::encode(self.incarnation, commit);
-        replace(&self.data, MARKER_NAME, &marker).map_err(failed)?;
+        self.write_marker(Lives::only(self.incarnation), commit)?;
         self.mark = commit;
         Ok(())
+    }
+
+    fn announce_life(&mut self, life: Incarnation) -> Result<(), StateError> {
+        self.write_marker(Lives { now: self.incarnation, next: life }, self.mark)
+    }
+
+    fn begin_life(&mut self, life: Incarnation) -> Result<(), StateError> {
+        self.incarnation = life;
+        self.write_marker(Lives::only(life), self.mark)
     }
 
     fn clear(&mut self) -> Result<(), StateError> {

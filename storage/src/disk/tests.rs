@@ -276,6 +276,65 @@ fn a_journal_that_was_put_back_starts_a_new_life_and_says_so() {
     assert_eq!(get(&store, "a").as_deref(), Some(&b"1"[..]));
 }
 
+/// Replaces the first of some bytes in a file by others.
+fn damage(path: &Path, what: &[u8]) {
+    let mut content = std::fs::read(path).unwrap();
+    let at = content.windows(what.len()).position(|bytes| bytes == what).unwrap();
+    content[at] ^= 1;
+    std::fs::write(path, content).unwrap();
+}
+
+/// An entry of the partition `air/0`, at offset 0.
+fn entry(value: &'static str) -> Commit {
+    use headland_event::{
+        Batch, Dot, Entry, EventTime, Incarnation, Offset, PartitionIndex, Record, Sequence,
+        StreamId, TopicName, TopicPartition,
+    };
+    let partition = TopicPartition::new(TopicName::new("air").unwrap(), PartitionIndex::new(0));
+    let (stream, incarnation) = (StreamId::new([7; 16]), Incarnation::new(1, 1));
+    let dot = Dot { stream, incarnation, sequence: Sequence::new(1) };
+    let batch = Batch::encode(&[Record::new(EventTime::from_millis(0), "k", value)]).unwrap();
+    let entry = Entry { base: Offset::new(0), dot, stamp: None, batch };
+    Commit { entries: vec![(partition, entry)], state: Vec::new() }
+}
+
+#[test]
+fn an_intact_cache_goes_on_in_the_new_life_that_a_damaged_newest_file_begins() {
+    let mut directory = Directory::new();
+    let mut store = directory.open().unwrap();
+    store.append(&[set("a", "precious"), entry("telemetry")]).unwrap();
+    let before = store.incarnation();
+    store.close().unwrap();
+    let journal = directory.path().join("0000000001.journal");
+    damage(&journal, b"precious");
+    damage(&journal, b"telemetry");
+
+    let store = directory.open().unwrap();
+
+    assert_eq!(store.incarnation().counter(), before.counter() + 1);
+    assert_eq!(get(&store, "a").as_deref(), Some(&b"precious"[..]));
+    assert_eq!(store.lost_state(), []);
+    drop(store);
+    let store = directory.open().unwrap();
+    assert_eq!(get(&store, "a").as_deref(), Some(&b"precious"[..]));
+}
+
+#[test]
+fn a_damaged_identity_begins_a_new_life_and_loses_nothing() {
+    let mut directory = Directory::new();
+    let mut store = directory.open().unwrap();
+    store.append(&[set("a", "1")]).unwrap();
+    let before = store.incarnation();
+    store.close().unwrap();
+    std::fs::write(directory.path().join("identity"), b"nonsense").unwrap();
+
+    let store = directory.open().unwrap();
+
+    assert_eq!(store.incarnation().counter(), before.counter() + 1);
+    assert_eq!(store.report().damaged_files, ["identity"]);
+    assert_eq!(get(&store, "a").as_deref(), Some(&b"1"[..]));
+}
+
 /// Set in the process that the test below starts.
 const LIMITED: &str = "HEADLAND_TEST_LIMITED_FILES";
 

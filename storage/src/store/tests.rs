@@ -2,6 +2,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::*;
+use crate::commit::StateChange;
 use crate::memory::{MemoryDisk, MemoryMedium, MemoryStore, Survival};
 use crate::state::MemoryState;
 

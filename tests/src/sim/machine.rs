@@ -153,13 +153,11 @@ impl<N> Machine<N> {
 pub(super) fn commits_of(store: &MemoryStore) -> Vec<StoredCommit> {
     let reader = store.reader();
     let mut commits: Vec<StoredCommit> = Vec::new();
-    loop {
-        let next =
-            headland_event::CommitNumber::new(commits.last().map_or(0, |c| c.number.get()) + 1);
+    let mut next = headland_event::CommitNumber::new(1);
+    while next <= reader.last_commit() {
         let more = reader.replay(next, REPLAY_BYTES).expect("a journal in memory can be read");
-        if more.is_empty() {
-            return commits;
-        }
-        commits.extend(more);
+        commits.extend(more.commits);
+        next = more.next;
     }
+    commits
 }

@@ -106,14 +106,14 @@ pub(crate) fn check(
     let mut failures = Failures::default();
     loop {
         let next = CommitNumber::new(left.last + 1);
-        let Ok(commits) = reader.replay(next, READ_BYTES) else {
+        let Ok(replayed) = reader.replay(next, READ_BYTES) else {
             failures.failures_to_open += 1;
             break;
         };
-        if commits.is_empty() {
+        if replayed.commits.is_empty() {
             break;
         }
-        for commit in commits {
+        for commit in replayed.commits {
             left.take(commit, load, known, &mut failures)?;
         }
     }

@@ -226,14 +226,12 @@ impl Drill {
         drop(self.store.take());
         let store = DiskStore::open(&self.directory, options(2))?;
         let mut found = Vec::new();
-        loop {
-            let next = CommitNumber::new(u64::try_from(found.len())? + 1);
-            let commits = store.reader().replay(next, ByteCount::mebibytes(4))?;
-            if commits.is_empty() {
-                break;
-            }
-            found
-                .extend(commits.into_iter().map(|c| Commit { entries: c.entries, state: c.state }));
+        let mut next = CommitNumber::new(1);
+        while next <= store.last_commit() {
+            let replayed = store.reader().replay(next, ByteCount::mebibytes(4))?;
+            let commits = replayed.commits.into_iter();
+            found.extend(commits.map(|c| Commit { entries: c.entries, state: c.state }));
+            next = replayed.next;
         }
         let same = self.acknowledged.iter().zip(&found).filter(|(a, b)| a == b).count();
         self.counts.lost = self.acknowledged.len() - same;

@@ -93,8 +93,9 @@ impl Hub {
         let mut next = node.take_up(latest.into_iter().filter_map(|found| found.unwrap()));
         let mut replayed = 0;
         while next <= reader.last_commit() {
-            for commit in reader.replay(next, READ_BYTES).unwrap() {
-                next = commit.number.after(1);
+            let more = reader.replay(next, READ_BYTES).unwrap();
+            next = more.next;
+            for commit in more.commits {
                 node.on_replayed(commit);
                 replayed += 1;
             }
@@ -220,7 +221,8 @@ impl Hub {
         let reader = self.store.reader();
         (1..=self.commits())
             .map(|number| {
-                let commits = reader.replay(CommitNumber::new(number), ByteCount::new(1)).unwrap();
+                let commits = reader.replay(CommitNumber::new(number), ByteCount::new(1));
+                let commits = commits.unwrap().commits;
                 commits[0].entries.iter().map(|(_, entry)| entry.batch.as_bytes().len()).sum()
             })
             .collect()

@@ -10,6 +10,7 @@ use crate::commit::{Commit, StateChange, StateOwner, StoredCommit};
 use crate::fault::OpenError;
 use crate::frame::FIRST_FRAME_AT;
 use crate::journal::JournalOptions;
+use crate::journal::opening::Opening;
 use crate::log::{LogReader, ReadError};
 use crate::memory::{MemoryDisk, MemoryFile, MemoryMedium, Survival};
 use crate::recovery::OpenReport;
@@ -22,7 +23,8 @@ fn partition(index: u32) -> TopicPartition {
 
 fn open(disk: &MemoryDisk, nonce: u64) -> Result<(Journal<MemoryMedium>, OpenReport), OpenError> {
     let (file_bytes, reserve_bytes) = (ByteCount::new(1_200), ByteCount::new(0));
-    Journal::open(disk.attach(), JournalOptions { nonce, file_bytes, reserve_bytes })
+    let options = JournalOptions { nonce, file_bytes, reserve_bytes };
+    Opening::find(disk.attach(), options)?.settle()
 }
 
 /// Commit `n`: a record of partition 0, one of partition 1 in every fourth, and a value.
@@ -62,7 +64,7 @@ fn cleaned(commit: StoredCommit) -> Option<(CommitNumber, Commit)> {
 
 fn stored(journal: &Journal<MemoryMedium>) -> BTreeMap<CommitNumber, Commit> {
     let replayed = journal.reader().replay(CommitNumber::new(1), LIMIT).unwrap();
-    let commits = replayed.into_iter();
+    let commits = replayed.commits.into_iter();
     commits.map(|c| (c.number, Commit { entries: c.entries, state: c.state })).collect()
 }
 
@@ -86,7 +88,7 @@ fn clean(journal: &mut Journal<MemoryMedium>, count: usize) -> Result<u64, Appen
     let mut writer =
         journal.begin_cold(first.base, ByteCount::new(4_000)).map_err(AppendError::Medium)?;
     let commits = match journal.reader().replay(first.base, LIMIT) {
-        Ok(commits) => commits,
+        Ok(replayed) => replayed.commits,
         Err(ReadError::Medium(error)) => return Err(AppendError::Medium(error)),
         Err(error) => panic!("{error}"),
     };

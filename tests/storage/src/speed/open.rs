@@ -138,7 +138,10 @@ pub(crate) fn once(mut arguments: Arguments) -> Result<Report> {
         let from = Offset::new(end / 16 * part);
         ensure!(!reader.read(&partition, from, limit)?.is_empty(), "nothing at {from:?}");
     }
-    ensure!(!reader.replay(CommitNumber::new(1), limit)?.is_empty(), "the first commit is gone");
+    ensure!(
+        !reader.replay(CommitNumber::new(1), limit)?.commits.is_empty(),
+        "the first commit is gone"
+    );
     let read = Resident::of_this()?;
     let report = store.report();
     let result = json!({

@@ -4,9 +4,9 @@
 //!
 //! | Line | Answer |
 //! | --- | --- |
-//! | a [`Change`], `{"cut":"both"}` | `{"ok":true}` after it took effect |
+//! | a [`crate::Change`], `{"cut":"both"}` | `{"ok":true}` after it took effect |
 //! | `"report"` | [`crate::report`] |
-//! | `"sides"` | where the namespaces are, see [`Sides`] |
+//! | `"sides"` | where the namespaces are, see [`crate::control::Sides`] |
 //! | `"stop"` | `{"ok":true}`, then the network ends |
 //!
 //! A line that cannot be read is answered with `{"error":"…"}`.

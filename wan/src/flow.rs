@@ -58,6 +58,11 @@ impl<S> FlowTable<S> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SocketAddr, &S)> {
         self.flows.iter().map(|(client, flow)| (*client, &flow.upstream))
     }
+
+    /// The same, to be replaced.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (SocketAddr, &mut S)> {
+        self.flows.iter_mut().map(|(client, flow)| (*client, &mut flow.upstream))
+    }
 }
 
 #[cfg(test)]

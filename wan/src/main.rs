@@ -9,7 +9,7 @@ mod clock;
 /// What each subcommand does.
 mod command;
 
-use command::{exec, probe, profiles, run, tell, up};
+use command::{exec, probe, profiles, relay, run, tell, up};
 
 /// Emulates a WAN in user space: delay, jitter, loss, rate, cuts, the same for the same seed.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ enum Command {
     /// Networks that other processes join.
     #[command(subcommand)]
     Net(NetCommand),
+    /// Stand between UDP clients and a server, without privilege.
+    Relay(relay::Options),
     /// Change or ask a running network: a JSON line, see the README of infra/wan.
     Tell(tell::Options),
     /// Measure an emulated network with plain sockets; one JSON object (needs root).
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(options),
         Command::Net(NetCommand::Up(options)) => up::up(&options),
         Command::Net(NetCommand::Exec(options)) => exec::exec(&options),
+        Command::Relay(options) => relay::relay(&options),
         Command::Tell(options) => tell::tell(&options),
         Command::Probe(options) => probe::probe(&options),
         Command::Profiles => profiles::list(),

@@ -53,6 +53,9 @@ const GRAIN: Duration = Duration::from_micros(50);
 /// How long the loop sleeps at most: what it takes to notice that it is to stop.
 const NAP_MAX: Duration = Duration::from_millis(50);
 
+/// How often the kernel is asked what it dropped.
+const COUNT_INTERVAL: Duration = Duration::from_millis(500);
+
 /// The network could not be made, or ended.
 #[derive(Debug, Error)]
 #[error("cannot {what} of the emulated network")]
@@ -210,13 +213,13 @@ impl Net {
         let mut next_turn = Duration::ZERO;
         let mut next_count = Duration::ZERO;
         while !self.handle.shared.stop.load(Ordering::Relaxed) {
-            let started = clock();
-            self.wait(started, next_turn)?;
-            next_turn = clock() + GRAIN;
-            let read = self.read(&mut buffer, &clock)?;
-            self.write_due(&clock);
-            if read == 0 && clock() >= next_count {
-                next_count = clock() + NAP_MAX;
+            self.wait(clock(), next_turn)?;
+            let woken = clock();
+            let moved = self.read(&mut buffer, &clock)? + self.write_due(&clock);
+            // A turn without work is the end of a pause: the next one waits for packets again.
+            next_turn = if moved > 0 { woken + GRAIN } else { Duration::ZERO };
+            if woken >= next_count {
+                next_count = woken + COUNT_INTERVAL;
                 self.count_drops()?;
             }
         }
@@ -277,11 +280,15 @@ impl Net {
         }
     }
 
-    /// Writes all that is due.
-    fn write_due<C: Fn() -> Duration>(&self, clock: &C) {
+    /// Writes all that is due, and says how many packets that was.
+    fn write_due<C: Fn() -> Duration>(&self, clock: &C) -> usize {
+        let mut count = 0;
         loop {
             let mut state = self.handle.lock();
-            let Some((direction, mut packet)) = state.shaper.poll_output(clock()) else { return };
+            let Some((direction, mut packet)) = state.shaper.poll_output(clock()) else {
+                return count;
+            };
+            count += 1;
             let (device, translated) = match direction {
                 Direction::ToTarget => (&self.b, Translated::Kept),
                 Direction::FromTarget => (&self.a, state.translation.inwards(&mut packet)),

@@ -11,15 +11,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
+use crate::change::{AddressChange, Change};
+use crate::control::{Controlled, Sides};
 use crate::flow::{FLOW_IDLE, FlowTable};
 use crate::path::Datagram;
 use crate::profile::Profile;
+use crate::report::report;
 use crate::shaper::{Counters, Cut, Direction, Shaper};
 
 /// Asked for as send and receive buffer of every socket, so that a burst is dropped by the
@@ -81,6 +85,29 @@ pub struct Relay {
 pub struct RelayHandle {
     shaper: Arc<Mutex<Shaper<Datagram>>>,
     stop: Arc<Notify>,
+    move_clients: Arc<Notify>,
+}
+
+impl Controlled for RelayHandle {
+    fn apply(&self, change: &Change) {
+        self.lock().apply(change);
+        match change.address {
+            Some(AddressChange::New) => self.move_clients.notify_one(),
+            None => {}
+        }
+    }
+
+    fn report(&self) -> Value {
+        report(&self.counters())
+    }
+
+    fn sides(&self) -> Option<Sides> {
+        None
+    }
+
+    fn stop(&self) {
+        self.stop.notify_one();
+    }
 }
 
 impl RelayHandle {
@@ -134,6 +161,7 @@ impl Relay {
             handle: RelayHandle {
                 shaper: Arc::new(Mutex::new(Shaper::new(profile, seed))),
                 stop: Arc::new(Notify::new()),
+                move_clients: Arc::new(Notify::new()),
             },
         })
     }
@@ -169,6 +197,7 @@ impl Relay {
             tokio::select! {
                 biased;
                 () = handle.stop.notified() => return Ok(handle.counters()),
+                () = handle.move_clients.notified() => self.move_clients()?,
                 read = poll_fn(|context| self.poll_receive(context)) => read?,
                 () = tokio::time::sleep(wait) => self.flows.expire(clock()),
             }
@@ -218,6 +247,19 @@ impl Relay {
                 self.flows.insert(client, now, upstream);
             }
             self.handle.lock().on_packet(now, direction, datagram);
+        }
+        Ok(())
+    }
+
+    /// Gives every client a new socket towards the target, and so a new port there. What the
+    /// target sends to the old one is lost, as when a NAT forgets.
+    fn move_clients(&mut self) -> Result<(), RelayError> {
+        for (client, upstream) in self.flows.iter_mut() {
+            *upstream = connect(self.target).map_err(|source| RelayError::Upstream {
+                client,
+                target: self.target,
+                source,
+            })?;
         }
         Ok(())
     }

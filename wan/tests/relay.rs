@@ -6,7 +6,9 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use headland_wan::{Cut, PathProfile, Profile, Relay, RelayHandle};
+use headland_wan::{
+    AddressChange, Change, Controlled, Cut, PathProfile, Profile, Relay, RelayHandle,
+};
 use tokio::net::UdpSocket;
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -99,6 +101,35 @@ async fn a_one_way_cut_lets_the_other_direction_through() {
         assert_eq!(handle.counters().from_target.forwarded, 0);
     })
     .await;
+}
+
+#[tokio::test]
+async fn after_a_change_of_address_the_target_answers_a_new_port() {
+    let server = UdpSocket::bind(ANY).await.unwrap();
+    let relay = Relay::bind(ANY, server.local_addr().unwrap(), Profile::default(), 7).unwrap();
+    let client = UdpSocket::bind(ANY).await.unwrap();
+    client.connect(relay.address()).await.unwrap();
+    let handle = relay.handle();
+    let scenario = async {
+        let mut buffer = [0; 16];
+        client.send(b"first").await.unwrap();
+        let (_, before) = server.recv_from(&mut buffer).await.unwrap();
+
+        handle.apply(&Change { address: Some(AddressChange::New), ..Change::default() });
+        // The relay moves its clients before it reads what is sent after the change.
+        client.send(b"second").await.unwrap();
+        let (length, after) = server.recv_from(&mut buffer).await.unwrap();
+        server.send_to(b"answer", after).await.unwrap();
+
+        assert_eq!(&buffer[..length], b"second");
+        assert_ne!(after, before);
+        assert_eq!(receive(&client).await, "answer");
+    };
+
+    tokio::select! {
+        () = scenario => {}
+        ended = relay.run(clock()) => panic!("the relay ended with {ended:?}"),
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ mod seeds;
 mod fresh_machine;
 /// What the storage engine promises, by `storage-proof`.
 mod storage;
+/// What the WAN emulator promises, by `headland-wan probe`.
+mod wan;
 
 use std::process::Command;
 
@@ -32,7 +34,7 @@ struct Measured {
     result: Value,
 }
 
-const SOAKS: [Soak; 7] = [
+const SOAKS: [Soak; 8] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -67,6 +69,11 @@ const SOAKS: [Soak; 7] = [
         name: "storage-schedules",
         what: "all that a crash leaves of a trace, and 10,000 random schedules, in memory",
         run: storage::schedules,
+    },
+    Soak {
+        name: "wan",
+        what: "round trips, losses, throughput of the WAN emulator (needs root); 3 minutes",
+        run: wan::run,
     },
 ];
 

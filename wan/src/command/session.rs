@@ -49,12 +49,7 @@ pub(crate) struct Session {
 impl Session {
     /// Makes the network and lets its packets move and its scenario begin.
     pub(crate) fn start(options: &NetOptions) -> Result<Self, Box<dyn Error>> {
-        let scenario = options.scenario.as_deref().map(scenario).transpose()?;
-        let named = options.profile.as_deref().map(profile).transpose()?;
-        let of_scenario = scenario.as_ref().and_then(Scenario::profile);
-        let profile = named.or(of_scenario);
-        let profile =
-            profile.ok_or("the scenario names no profile, and --profile was not given")?;
+        let (profile, scenario) = network(options.profile.as_deref(), options.scenario.as_deref())?;
         let net = Net::create(profile, options.seed)?;
         let handle = net.handle();
         let (tell, told) = mpsc::channel();
@@ -97,9 +92,9 @@ impl Session {
 }
 
 /// Applies a scenario's changes when they are due, on a thread of its own.
-fn play(
+pub(crate) fn play<H: Controlled + 'static>(
     mut scenario: Scenario,
-    handle: NetHandle,
+    handle: H,
 ) -> io::Result<(mpsc::Sender<()>, JoinHandle<()>)> {
     let (stop, stopped) = mpsc::channel::<()>();
     let clock = Clock::start();
@@ -120,6 +115,19 @@ fn play(
 /// What the calling thread has used of a core so far.
 fn processor_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+/// The network that is asked for, by itself or by the scenario that is played over it.
+pub(crate) fn network(
+    name: Option<&str>,
+    file: Option<&Path>,
+) -> Result<(Profile, Option<Scenario>), Box<dyn Error>> {
+    let scenario = file.map(scenario).transpose()?;
+    let named = name.map(profile).transpose()?;
+    let of_scenario = scenario.as_ref().and_then(Scenario::profile);
+    let profile = named.or(of_scenario);
+    let profile = profile.ok_or("the scenario names no profile, and --profile was not given")?;
+    Ok((profile, scenario))
 }
 
 fn scenario(path: &Path) -> Result<Scenario, Box<dyn Error>> {
@@ -164,7 +172,7 @@ impl Drop for ServedControl {
 }
 
 /// A profile by name, or from a file when the name looks like one.
-pub(crate) fn profile(name: &str) -> Result<Profile, Box<dyn Error>> {
+fn profile(name: &str) -> Result<Profile, Box<dyn Error>> {
     if !name.contains(['/', '.']) {
         return Ok(Profile::named(name)?);
     }

@@ -9,9 +9,10 @@ const SHELLS: [&str; 5] =
     ["platform/", "replication/src/quic", "storage/src/disk", "wan/src/relay", "tests/"];
 
 /// The modules of the binaries that run tasks, read sockets or wait.
-const BINARY_SHELLS: [(&str, &[&str]); 2] = [
+const BINARY_SHELLS: [(&str, &[&str]); 3] = [
     ("edge-agent/src/", &["main", "pipeline", "source", "connection", "api"]),
     ("region-hub/src/", &["main", "pipeline", "connections", "api", "quickstart"]),
+    ("wan/src/", &["command"]),
 ];
 
 /// Checks one file.

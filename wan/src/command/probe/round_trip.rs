@@ -53,6 +53,7 @@ pub(super) fn measure(session: &Session, options: &Options) -> Result<Value, Box
         "asked": options.count,
         "answered": answered,
         "promised_us": micros(promised),
+        "min_us": quantile(0),
         "mean_us": micros(mean),
         "mean_error_us": micros(mean.abs_diff(promised)),
         "p50_us": quantile(50),

@@ -6,6 +6,8 @@ mod seeds;
 mod fresh_machine;
 /// What the storage engine promises, by `storage-proof`.
 mod storage;
+/// Kafka's broker, fetched and run beside the store.
+mod broker;
 /// What the WAN emulator promises, by `headland-wan probe`.
 mod wan;
 
@@ -34,7 +36,7 @@ struct Measured {
     result: Value,
 }
 
-const SOAKS: [Soak; 8] = [
+const SOAKS: [Soak; 9] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -49,6 +51,11 @@ const SOAKS: [Soak; 8] = [
         name: "storage-speed",
         what: "journal and bare file, reads, opening, idleness; --directory D: on that disk",
         run: storage::speed,
+    },
+    Soak {
+        name: "storage-kafka",
+        what: "the store beside Kafka's broker: rates and CPU (needs mvn, java 17, the network)",
+        run: storage::kafka,
     },
     Soak {
         name: "storage-kill",

@@ -16,6 +16,22 @@ pub(crate) fn cpu() -> Duration {
     read(ClockId::ProcessCPUTime)
 }
 
+/// Processor time of another process so far, all threads that it has or had; in steps of 10 ms.
+pub(crate) fn cpu_of(process: u32) -> Result<Duration> {
+    let path = format!("/proc/{process}/stat");
+    let table = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    ticks(&table).map(|ticks| Duration::from_millis(ticks * 10)).context("a line of numbers")
+}
+
+/// User and system time in a line of `/proc/PID/stat`, in hundredths of a second.
+fn ticks(table: &str) -> Option<u64> {
+    // The name before stands in parentheses and may hold anything.
+    let (_, rest) = table.rsplit_once(") ")?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(user + system)
+}
+
 fn read(clock: ClockId) -> Duration {
     let time = clock_gettime(clock);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -105,6 +121,14 @@ mod tests {
             field(table, "write_bytes:").unwrap_err().to_string(),
             "write_bytes: is missing"
         );
+    }
+
+    #[test]
+    fn processor_time_is_found_behind_any_name() {
+        let line = "7 (a) b 5) S 1 2 3 4 5 6 7 8 9 10 30 12 0 0 20 0 1 0";
+
+        assert_eq!(ticks(line), Some(42));
+        assert_eq!(ticks("7 (a"), None);
     }
 
     #[test]

@@ -28,6 +28,8 @@ mod full;
 mod schedules;
 /// Rates side by side with a bare file.
 mod speed;
+/// The store beside Kafka's broker.
+mod beside;
 
 use std::process::ExitCode;
 
@@ -47,7 +49,9 @@ Usage: storage-proof COMMAND --directory D [--name value …]
   schedules  all that a crash leaves, in memory        --schedules 10000 --step 4 --subsets 4096
   full       a disk without room, a limit on files (root)
 
-  write, fill, open-once, full-limited                 processes that those start
+  kafka      beside a broker that runs                 --broker A --broker-process N
+
+  write, fill, open-once, full-limited, serve          processes that those start
 ";
 
 fn main() -> Result<ExitCode> {
@@ -64,8 +68,10 @@ fn main() -> Result<ExitCode> {
         "powercut" => powercut::run(arguments)?,
         "full" => full::run(arguments)?,
         "schedules" => schedules::run(arguments)?,
+        "kafka" => beside::run(arguments)?,
         "write" => return writer::write(arguments).map(|()| ExitCode::SUCCESS),
         "full-limited" => return full::limited(arguments),
+        "serve" => return beside::serve(arguments).map(|()| ExitCode::SUCCESS),
         "fill" => return speed::fill(arguments).map(|()| ExitCode::SUCCESS),
         unknown => bail!("no command `{unknown}`\n\n{COMMANDS}"),
     };

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::broker::Broker;
 use super::{Measured, load_average};
 use crate::step;
 use crate::workspace::Workspace;
@@ -41,22 +42,41 @@ pub(super) fn schedules(workspace: &Workspace, arguments: &[String]) -> Result<M
     prove(workspace, &["schedules"], arguments)
 }
 
+/// The store beside Kafka's broker, which is fetched and runs only as long as this does.
+pub(super) fn kafka(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    let (folder, rest) = folder(workspace, arguments)?;
+    let broker = Broker::start(&folder.join("kafka"))?;
+    let process = broker.process().to_string();
+    let own = ["--broker", &broker.address(), "--broker-process", &process].map(str::to_owned);
+    let mut measured = prove_in(workspace, &["kafka"], &folder, &[&own[..], rest].concat())?;
+    if let Some(conditions) = measured.conditions.as_object_mut() {
+        conditions.insert("broker".to_owned(), broker.conditions());
+    }
+    Ok(measured)
+}
+
 /// Builds the binary, runs some of its commands and takes over what each found.
 fn prove(workspace: &Workspace, commands: &[&str], arguments: &[String]) -> Result<Measured> {
+    let (folder, rest) = folder(workspace, arguments)?;
+    prove_in(workspace, commands, &folder, rest)
+}
+
+fn prove_in(
+    workspace: &Workspace,
+    commands: &[&str],
+    folder: &Path,
+    rest: &[String],
+) -> Result<Measured> {
     let binary = build(workspace)?;
-    let (directory, rest) = directory(workspace, arguments)?;
-    let folder = directory.join(BINARY);
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create {}", folder.display()))?;
     let conditions = json!({
         "load_average_at_the_start": load_average()?,
-        "file_system": file_system(&folder)?,
+        "file_system": file_system(folder)?,
     });
     let (mut is_green, mut results) = (true, serde_json::Map::new());
     for command in commands {
         eprintln!("==> {BINARY} {command}");
         let mut proof = Command::new(&binary);
-        proof.arg(command).arg("--directory").arg(&folder).args(rest);
+        proof.arg(command).arg("--directory").arg(folder).args(rest);
         let output = proof.stderr(Stdio::inherit()).output().context("cannot run the proof")?;
         let said = String::from_utf8_lossy(&output.stdout);
         let result: Value = serde_json::from_str(said.trim())
@@ -77,15 +97,16 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
     Ok(workspace.target_directory()?.join("release").join(BINARY))
 }
 
-/// Where to write, and the other arguments.
-fn directory<'a>(
-    workspace: &Workspace,
-    arguments: &'a [String],
-) -> Result<(PathBuf, &'a [String])> {
-    match arguments {
-        [option, value, rest @ ..] if option == "--directory" => Ok((PathBuf::from(value), rest)),
-        rest => Ok((workspace.target_directory()?, rest)),
-    }
+/// A folder to write in, and the other arguments.
+fn folder<'a>(workspace: &Workspace, arguments: &'a [String]) -> Result<(PathBuf, &'a [String])> {
+    let (directory, rest) = match arguments {
+        [option, value, rest @ ..] if option == "--directory" => (PathBuf::from(value), rest),
+        rest => (workspace.target_directory()?, rest),
+    };
+    let folder = directory.join(BINARY);
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok((folder, rest))
 }
 
 /// Type and options of the file system that a folder lies in.

@@ -183,7 +183,7 @@ impl Samples {
 }
 
 /// Three decimals: nothing here is known better.
-pub(super) fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 

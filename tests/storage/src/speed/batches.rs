@@ -9,7 +9,7 @@ const KEY_LEN: usize = 8;
 
 /// How the records of one commit are spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spread {
+pub(crate) enum Spread {
     /// All in one partition.
     One,
     /// Evenly over eight, each with a batch of its own.
@@ -20,9 +20,9 @@ pub(super) enum Spread {
 
 /// What one append holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub(super) records: usize,
-    pub(super) spread: Spread,
+pub(crate) struct Shape {
+    pub(crate) records: usize,
+    pub(crate) spread: Spread,
 }
 
 impl Shape {
@@ -37,7 +37,7 @@ impl Shape {
     ];
 
     /// Records of each batch of one append.
-    pub(super) fn batches(self) -> Vec<usize> {
+    pub(crate) fn batches(self) -> Vec<usize> {
         match self.spread {
             Spread::One | Spread::Turns => vec![self.records],
             Spread::Eight => {
@@ -48,7 +48,7 @@ impl Shape {
     }
 
     /// The partition of a batch: `index` counts the batches of append number `append`.
-    pub(super) const fn partition(self, append: usize, index: usize) -> usize {
+    pub(crate) const fn partition(self, append: usize, index: usize) -> usize {
         match self.spread {
             Spread::One => 0,
             Spread::Eight => index,
@@ -68,7 +68,7 @@ pub(super) fn records(count: usize, random: &mut SeededRandom) -> Vec<Record> {
 }
 
 /// One append's batches.
-pub(super) fn encoded(shape: Shape, random: &mut SeededRandom) -> Result<Vec<Batch>> {
+pub(crate) fn encoded(shape: Shape, random: &mut SeededRandom) -> Result<Vec<Batch>> {
     let encode = |count| Ok(Batch::encode(&records(count, random))?);
     shape.batches().into_iter().map(encode).collect()
 }

@@ -1,11 +1,11 @@
 //! Rates of the store side by side with a bare file: same disk, same barriers, in turns.
 
 /// Batches of records of 200 bytes.
-mod batches;
+pub(crate) mod batches;
 /// A file and one `fdatasync` a batch.
 mod bare;
 /// The store, through its public contract.
-mod store;
+pub(crate) mod store;
 /// Rounds, medians and bars.
 mod append;
 /// One partition among eight, read back.
@@ -15,7 +15,7 @@ mod open;
 /// What an idle store writes.
 mod idle;
 
-pub(crate) use append::run as append;
+pub(crate) use append::{rounded, run as append};
 pub(crate) use idle::run as idle;
 pub(crate) use open::{fill, once as open_once, run as open};
 pub(crate) use read::run as read;

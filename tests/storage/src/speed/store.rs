@@ -19,7 +19,7 @@ const APPENDS: usize = 16;
 pub(super) const HUB_FILE_BYTES: ByteCount = ByteCount::mebibytes(120);
 
 /// How a hub opens its store.
-pub(super) const fn hub_options() -> OpenOptions {
+pub(crate) const fn hub_options() -> OpenOptions {
     OpenOptions {
         file_bytes: HUB_FILE_BYTES,
         cache_bytes: ByteCount::mebibytes(16),
@@ -40,7 +40,7 @@ enum Content {
 }
 
 /// Partition `index` of those that commits go to.
-pub(super) fn partition(index: u32) -> Result<TopicPartition> {
+pub(crate) fn partition(index: u32) -> Result<TopicPartition> {
     let topic = TopicName::new("speed.events")?;
     Ok(TopicPartition::new(topic, PartitionIndex::new(index)))
 }

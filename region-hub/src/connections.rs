@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use headland_platform::task::{self, Token};
 use headland_platform::telemetry::with_causes;
 use headland_platform::tls::{SpiffeId, peer_id};
-use headland_replication::Dialled;
-use headland_replication::quic::{CloseCode, Connection, Endpoint, LaneEvent, LaneSender, Lanes};
+use headland_replication::quic::{
+    CloseCode, Connection, DriverError, Endpoint, LaneEvent, LaneSender, Lanes, Lost,
+};
+use headland_replication::{Dialled, Ended};
 use tokio::sync::mpsc::Sender;
 
 use crate::node::PeerIndex;
@@ -25,7 +27,7 @@ pub(crate) enum LinkInput {
     /// Something happened on a lane.
     Event(SessionId, LaneEvent),
     /// A connection is over.
-    Lost(SessionId, String),
+    Lost(SessionId, String, Ended),
     /// A peer could not be dialled.
     DialFailed(PeerIndex, String),
 }
@@ -134,10 +136,21 @@ impl Connections {
                 return;
             }
         }
-        let why = match moving.join().await.flatten() {
-            Some(Err(error)) => with_causes(&error),
-            Some(Ok(())) | None => "closed".to_owned(),
+        let (why, ended) = match moving.join().await.flatten() {
+            Some(Err(error)) => (with_causes(&error), ended(&error)),
+            Some(Ok(())) | None => ("closed".to_owned(), Ended::Lost),
         };
-        drop(self.inputs.send(LinkInput::Lost(session, why)).await);
+        drop(self.inputs.send(LinkInput::Lost(session, why, ended)).await);
     }
+}
+
+/// What the peer's transport says about dialling again; its last frame may not have arrived.
+fn ended(error: &DriverError) -> Ended {
+    let superseded = CloseCode::Superseded;
+    if let DriverError::Lost(Lost::ClosedByPeer { code, .. }) = error
+        && *code == superseded
+    {
+        return Ended::Superseded;
+    }
+    Ended::Lost
 }

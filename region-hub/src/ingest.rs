@@ -21,6 +21,10 @@ use crate::topics::PARTITIONS_LIMIT;
 /// not be written: what is left is for the hub's own partitions, whose number is bounded alike.
 pub const FOREIGN_ACTORS_LIMIT: usize = CLOCK_ENTRIES_LIMIT - PARTITIONS_LIMIT as usize;
 
+/// The latest clock that another hub's stamp may have: the end of the year 9999. A clock that is
+/// wrong by less is followed, and still leaves ours room to grow for good.
+const CLOCK_MAX: EventTime = EventTime::from_millis(253_402_300_799_999);
+
 /// Why another region's batch cannot be taken note of.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -32,6 +36,12 @@ pub enum MirrorError {
         offset: Offset,
         /// How many offsets it takes.
         span: u64,
+    },
+    /// Its clock is beyond every date: ours would follow it, and could not grow any more.
+    #[error("its clock is at {found}, beyond the year 9999")]
+    Clock {
+        /// The clock's wall part.
+        found: EventTime,
     },
     /// Its actor is new, and as many as fit are known.
     #[error("its actor {actor} is new, and {limit} of other regions are known already")]
@@ -154,6 +164,19 @@ impl Ingest {
         Ok((stamp, records))
     }
 
+    /// Stamps a hole that an agent names: nothing in it is late, or of a device.
+    pub fn stamp_hole(
+        &mut self,
+        partition: &TopicPartition,
+        offset: Offset,
+        batch: &Batch,
+        now: EventTime,
+    ) -> Stamp {
+        let stamp = self.stamp_born(partition, offset, Vec::new(), now);
+        self.observe(&partition.topic, &stamp, batch);
+        stamp
+    }
+
     /// Stamps a batch born at this hub.
     pub fn stamp_born(
         &mut self,
@@ -187,6 +210,10 @@ impl Ingest {
         let (offset, span) = (stamp.offset, batch.span());
         if offset.get().checked_add(span).is_none() {
             return Err(MirrorError::Overflow { offset, span });
+        }
+        let found = stamp.hlc.wall();
+        if found > CLOCK_MAX {
+            return Err(MirrorError::Clock { found });
         }
         let is_known = self.heads.end(&stamp.actor) > Offset::new(0);
         if *origin_topic != self.inventory || is_known {

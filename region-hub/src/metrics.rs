@@ -49,4 +49,9 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, now: Monotonic) {
         let help = "Durable records of a topic";
         metrics.set("headland_topic_records", help, &labels, whole(records));
     }
+    for (topic, policy, records) in node.dropped() {
+        let labels = [("topic", topic.as_str()), ("policy", policy.as_str())];
+        let help = "Records that senders had to shed, named in the topic in their place";
+        metrics.set("headland_topic_dropped_records", help, &labels, whole(records));
+    }
 }

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use headland_event::{
-    AgentName, ByteCount, ChannelId, CommitNumber, Entry, HubName, Incarnation, Lane, Monotonic,
-    NameError, Now, Offset, Random, SeededRandom, TopicPartition,
+    AgentName, ByteCount, ChannelId, CommitNumber, DropPolicy, Entry, Hole, HubName, Incarnation,
+    Lane, Monotonic, NameError, Now, Offset, Random, SeededRandom, TopicName, TopicPartition,
 };
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
@@ -157,6 +157,8 @@ pub struct Node {
     sessions: BTreeMap<SessionId, Session>,
     positions: BTreeMap<Bytes, Offset>,
     durable: BTreeMap<TopicPartition, Offset>,
+    /// Records that are gone, by the holes that became durable in this run.
+    dropped: BTreeMap<(TopicName, DropPolicy), u64>,
     stored: Vec<(SessionId, ChannelId, Offset)>,
     subscribed: Vec<(SessionId, ChannelId, Offset)>,
     /// Bytes of derived records in the commit being composed.
@@ -241,6 +243,7 @@ impl Node {
             sessions: BTreeMap::new(),
             positions: BTreeMap::new(),
             durable: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             stored: Vec::new(),
             subscribed: Vec::new(),
             derived_pending: 0,
@@ -385,6 +388,7 @@ impl Node {
             }
         }
         self.grow_heads(&entries);
+        self.count_holes(&entries);
         for span in self.spans.of(&self.topics, &entries, now) {
             self.outputs.push_back(Output::Trace(span));
         }
@@ -393,6 +397,17 @@ impl Node {
         self.snapshot(now, (ticket, number), &entries);
         for session in self.session_ids() {
             self.drain(now, session);
+        }
+    }
+
+    /// Counts the records that senders name as gone.
+    fn count_holes(&mut self, entries: &[(TopicPartition, Entry)]) {
+        for (partition, entry) in entries {
+            let Some(Hole { count, policy }) = Hole::of(&entry.batch) else { continue };
+            let (from, dot) = (entry.base, entry.dot);
+            tracing::warn!(%partition, %from, %dot, count, %policy, "records are gone for good");
+            let dropped = self.dropped.entry((partition.topic.clone(), policy)).or_default();
+            *dropped = dropped.saturating_add(count);
         }
     }
 

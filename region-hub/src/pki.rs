@@ -100,7 +100,9 @@ impl fmt::Display for Made {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { certificate, key, facts } = self;
         write!(f, "wrote {}\nwrote {}", certificate.display(), key.display())?;
-        let Some(CertificateFacts { names, not_before, not_after }) = facts else { return Ok(()) };
+        let Some(CertificateFacts { subject: _, names, not_before, not_after }) = facts else {
+            return Ok(());
+        };
         for name in names {
             write!(f, "\n  name         {name}")?;
         }
@@ -180,7 +182,7 @@ fn refuse_existing(files: &[PathBuf; 2], instead: &'static str) -> Result<(), Pk
 
 fn existing(path: &Path, instead: &'static str) -> PkiError {
     let certificate = std::fs::read_to_string(path.with_extension("pem")).ok();
-    let facts = certificate.and_then(|pem| CertificateFacts::from_pem(&pem));
+    let facts = certificate.and_then(|pem| CertificateFacts::from_pem(pem.as_bytes()).ok());
     let what = facts.map_or_else(String::new, |facts| {
         let whose = facts.names.first().map_or("an authority", String::as_str);
         format!(", of {whose}, valid until {}", Day(facts.not_after))
@@ -201,7 +203,11 @@ fn write_pair(
         drop(std::fs::remove_file(&key));
         return Err(error);
     }
-    Ok(Made { certificate, key, facts: CertificateFacts::from_pem(certificate_pem) })
+    Ok(Made {
+        certificate,
+        key,
+        facts: CertificateFacts::from_pem(certificate_pem.as_bytes()).ok(),
+    })
 }
 
 /// Writes a new file of mode 0600, whole and on disk or not at all. A link, unlike a renaming,

@@ -11,7 +11,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use headland_event::codec::CodecError;
 use headland_event::{
-    Batch, CommitNumber, Entry, Now, OffsetDelta, Record, Stamp, TopicName, TopicPartition,
+    Batch, CommitNumber, Entry, Hole, Now, OffsetDelta, Record, Stamp, TopicName, TopicPartition,
+    Verdict,
 };
 use headland_reconcile::{Config, Input, Locality, Reconciler, RestoreError};
 use headland_storage::StateOwner;
@@ -195,13 +196,18 @@ impl Inventory {
         self.next = Progress { record: self.reading.count, output: 0, ..self.next };
         let Some((stamped, delta, record)) = self.reading.next() else { return false };
         let value = record.value.clone().unwrap_or_default();
-        let Stamped { locality, stamp, batch: _ } = stamped;
+        let Stamped { locality, stamp, batch } = stamped;
+        let (delta, verdict) = match Hole::of(batch) {
+            // There is no event; what stands behind the hole happened after all of it.
+            Some(_) => (batch.last_delta(), Verdict::Forbidden),
+            None => (delta, stamp.verdict(delta)),
+        };
         self.reconciler.on_event(Input {
             actor: &stamp.actor,
             offset: stamp.offset.at(delta),
             hlc: stamp.hlc,
             context: &stamp.context,
-            verdict: stamp.verdict(delta),
+            verdict,
             locality: *locality,
             captured_at: captured_at(&record).unwrap_or(now.wall),
             detected_at: now.wall,

@@ -13,11 +13,17 @@ use sha2::{Digest, Sha256};
 /// Most bytes of a payload that a dead letter repeats.
 const DEAD_BYTES_LIMIT: usize = 4 << 10;
 
+/// Most bytes of a key that a dead letter repeats.
+const DEAD_KEY_BYTES_LIMIT: usize = 256;
+
+/// Longest trace header that a dead letter repeats: W3C's has 55 bytes, a later version may more.
+const TRACE_BYTES_LIMIT: usize = 128;
+
 /// Header with the wall clock, in milliseconds, when a record was captured.
 pub const CLOCK_HEADER: &str = "hl-clock";
 
 /// Header of a dead letter: why the record is there.
-const REASON_HEADER: &str = "hl-reason";
+pub const REASON_HEADER: &str = "hl-reason";
 
 /// Header of a dead letter: where the whole record stands in the topic it was meant for.
 const SOURCE_HEADER: &str = "hl-source-offset";
@@ -77,9 +83,9 @@ pub enum Whole {
 pub fn dead_record(record: &Record, reason: &str, whole: Whole) -> Record {
     let value = record.value.as_ref();
     let kept = value.map(|value| value.slice(..value.len().min(DEAD_BYTES_LIMIT)));
-    let mut dead =
-        Record { time: record.time, key: record.key.clone(), value: kept, headers: Vec::new() }
-            .with_header(REASON_HEADER, reason.to_owned());
+    let key = record.key.as_ref().map(|key| key.slice(..key.len().min(DEAD_KEY_BYTES_LIMIT)));
+    let mut dead = Record { time: record.time, key, value: kept, headers: Vec::new() }
+        .with_header(REASON_HEADER, reason.to_owned());
     if let Whole::At(offset) = whole {
         dead = dead.with_header(SOURCE_HEADER, offset.to_string());
     }
@@ -88,7 +94,7 @@ pub fn dead_record(record: &Record, reason: &str, whole: Whole) -> Record {
             .with_header(LENGTH_HEADER, value.len().to_string())
             .with_header(HASH_HEADER, hexadecimal(&Sha256::digest(value)));
     }
-    match record.header(TRACEPARENT_HEADER) {
+    match record.header(TRACEPARENT_HEADER).filter(|trace| trace.len() <= TRACE_BYTES_LIMIT) {
         Some(trace) => dead.with_header(TRACEPARENT_HEADER, trace.to_vec()),
         None => dead,
     }
@@ -123,6 +129,18 @@ mod tests {
 
         let text = r#"{"topic":"air","watermark":7,"ends":{"3":9}}"#;
         assert_eq!(record.value.as_deref(), Some(text.as_bytes()));
+    }
+
+    #[test]
+    fn a_dead_letter_is_small_whatever_its_records_key_and_trace_are() {
+        let record = Record::new(EventTime::default(), vec![b'k'; 1 << 19], "v")
+            .with_header(TRACEPARENT_HEADER, vec![b't'; 1 << 18]);
+
+        let dead = dead_record(&record, "not its device", Whole::Nowhere);
+
+        assert_eq!(dead.key.as_ref().map(Bytes::len), Some(DEAD_KEY_BYTES_LIMIT));
+        assert_eq!(dead.header(TRACEPARENT_HEADER), None);
+        assert!(dead.payload_len() < 1_024);
     }
 
     #[test]

@@ -14,6 +14,6 @@ mod facts;
 mod identity;
 
 pub use authority::{Authority, AuthorityError, Issued};
-pub use facts::CertificateFacts;
+pub use facts::{CertificateError, CertificateFacts, UnusableCertificate, certificate_line};
 pub use identity::{ALPN, ConfiguredError, Identity, IdentityError, WrongIdentity, peer_id};
 pub use spiffe::{Role, SpiffeId, SpiffeIdError};

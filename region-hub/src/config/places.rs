@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use headland_event::limits::LINKS_LIMIT;
 use headland_event::{AgentName, HubName, RegionId, TopicName};
 use headland_platform::config::{ConfigError, Loaded, Spanned};
 use serde::Deserialize;
@@ -90,6 +91,11 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
 fn check_peers(places: &Loaded<Places>) -> Result<(), ConfigError> {
     let Places { region: own, name: own_name, peers, .. } = &places.value;
     let mut regions = BTreeSet::new();
+    if let Some(PeerPlaces { region, .. }) = peers.get(LINKS_LIMIT) {
+        let found = peers.len();
+        let text = format!("{found} peers, a hub links to {LINKS_LIMIT} others at most");
+        return Err(places.error_at(region, text));
+    }
     for PeerPlaces { region, name, address } in peers {
         let peer = region.get_ref();
         if (peer, name) == (own, own_name) {
@@ -174,6 +180,16 @@ api = { socket = "s" }
             refusal(&of(PARTITIONS_LIMIT + 1)),
             "hub.toml:9:14: topic air has 1025 partitions, expected 1 to 1024"
         );
+    }
+
+    #[test]
+    fn a_hub_has_as_many_peers_as_it_may_have_links_and_no_more() {
+        let of = |count: usize| -> String {
+            (0..count).map(|n| format!("[[peer]]\nregion = \"r{n}\"\nname = \"h\"\n")).collect()
+        };
+
+        assert!(parse(Path::new("hub.toml"), format!("{HEAD}{}", of(32))).is_ok());
+        assert_eq!(refusal(&of(33)), "hub.toml:104:10: 33 peers, a hub links to 32 others at most");
     }
 
     #[test]

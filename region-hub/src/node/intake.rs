@@ -2,7 +2,7 @@
 
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
-    AgentName, Batch, ChannelId, Entry, Incarnation, Now, Offset, PartitionIndex, Record,
+    AgentName, Batch, ChannelId, Entry, Hole, Incarnation, Now, Offset, PartitionIndex, Record,
     TopicName, TopicPartition, Verdict,
 };
 use headland_replication::frame::{Announce, ChannelPromise};
@@ -12,7 +12,9 @@ use super::recovery::owner;
 use super::{Node, Output};
 use crate::ingest::{Grant, MirrorError};
 use crate::promises::AgentPromise;
-use crate::records::{Whole, absent_record, dead_record, promise_record, promises_topic};
+use crate::records::{
+    REASON_HEADER, Whole, absent_record, dead_record, promise_record, promises_topic,
+};
 use crate::session::{Peer, SessionId};
 use crate::topics::{Mirror, dead_topic};
 
@@ -70,6 +72,7 @@ impl Node {
             LinkOutput::Close(reason) => {
                 tracing::info!(%session, %reason, "closing");
                 self.on_over(now, session, reason.ended());
+                self.on_failed(session, &reason.to_string());
                 self.outputs.push_back(Output::Close { session, reason });
             }
         }
@@ -190,6 +193,12 @@ impl Node {
         entry: Entry,
     ) -> Result<(), Refusal> {
         let offset = self.composer.end(local);
+        if Hole::of(&entry.batch).is_some() {
+            // It is counted by its name once it is durable; there is no record to judge.
+            let stamp = self.ingest.stamp_hole(local, offset, &entry.batch, now.wall);
+            self.composer.copied(local, entry.dot, Some(stamp), entry.batch);
+            return Ok(());
+        }
         let (stamp, records) = self
             .ingest
             .stamp(local, offset, &entry.batch, grant, now.wall)
@@ -203,12 +212,15 @@ impl Node {
                     key_text(record),
                     grant.agent()
                 );
-                tracing::warn!(agent = %grant.agent(), topic = %local.topic, "{reason}");
                 dead_record(record, &reason, Whole::At(offset.at(*delta)))
             })
             .collect();
         self.composer.copied(local, entry.dot, Some(stamp), entry.batch);
-        if !forbidden.is_empty() {
+        if let Some(first) = forbidden.first() {
+            // One line for all: a device that is not granted sends as fast as any other.
+            let (agent, topic, records) = (grant.agent(), &local.topic, forbidden.len());
+            let first = first.header(REASON_HEADER).map(String::from_utf8_lossy);
+            tracing::warn!(%agent, %topic, records, first = first.as_deref(), "not published");
             self.bury(local, &forbidden, now);
         }
         Ok(())
@@ -251,7 +263,7 @@ impl Node {
         if let Err(error) = self.ingest.check_mirrored(origin_topic, stamp, &entry.batch) {
             let text = refused_text(local, &entry, &error.to_string());
             let code = match error {
-                MirrorError::Overflow { .. } => RefusalCode::BadFrame,
+                MirrorError::Overflow { .. } | MirrorError::Clock { .. } => RefusalCode::BadFrame,
                 // Until an operator acts, every attempt ends alike.
                 MirrorError::TooManyActors { .. } => RefusalCode::NotAuthorised,
             };

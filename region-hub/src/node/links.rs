@@ -53,6 +53,16 @@ impl Node {
         }
     }
 
+    /// A connection ended with this word, or could not be used: what an operator hears while the
+    /// peer is away.
+    pub fn on_failed(&mut self, session: SessionId, why: &str) {
+        let Some(known) = self.sessions.get(&session) else { return };
+        let peer = self.peers.iter_mut().find(|peer| peer.identity == known.identity);
+        if let Some(peer) = peer {
+            peer.reach.on_failed(why);
+        }
+    }
+
     /// A connection is about to be forgotten: keeps what is known of the peer, if it was in use.
     pub(super) fn on_down(&mut self, now: Now, session: SessionId) {
         let Some(known) = self.sessions.get(&session) else { return };

@@ -91,6 +91,13 @@ impl Node {
         self.settle(now, &identity);
     }
 
+    /// The transport of a connection ended, `why` by its own words.
+    pub fn on_lost(&mut self, now: Now, session: SessionId, ended: Ended, why: &str) {
+        self.on_over(now, session, ended);
+        self.on_failed(session, why);
+        self.on_disconnected(now, session);
+    }
+
     /// A connection ended.
     pub fn on_disconnected(&mut self, now: Now, session: SessionId) {
         self.on_over(now, session, Ended::Lost);

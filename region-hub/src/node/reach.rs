@@ -53,9 +53,11 @@ impl Reach {
         }
     }
 
-    /// An attempt failed.
+    /// An attempt failed, or a connection ended so; while another one is up, nobody asks.
     pub(super) fn on_failed(&mut self, why: &str) {
-        why.clone_into(&mut self.why);
+        if self.down_at.is_some() {
+            why.clone_into(&mut self.why);
+        }
     }
 
     /// The link is up.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headland_event::{
-    AgentName, EventTime, Incarnation, Monotonic, Offset, RegionId, TopicName, TopicPartition,
+    AgentName, DropPolicy, EventTime, Incarnation, Monotonic, Offset, RegionId, TopicName,
+    TopicPartition,
 };
 use headland_replication::Identity;
 use serde::Serialize;
@@ -137,7 +138,9 @@ impl Node {
     /// For how long this hub has not held all that each peer was known to have; zero while it does.
     pub fn link_lags(&self, now: Monotonic) -> impl Iterator<Item = (&RegionId, Duration)> {
         self.peers.iter().map(move |peer| {
-            let is_complete = self.kept(&peer.identity).is_some_and(|kept| behind(kept) == 0);
+            // A link that was just made knows of nothing yet, but what was missing still is.
+            let is_complete = peer.lag.behind_records() == 0
+                && self.kept(&peer.identity).is_some_and(|kept| behind(kept) == 0);
             let lag = if is_complete { Duration::ZERO } else { peer.reach.incomplete_for(now) };
             (peer.identity.region(), lag)
         })
@@ -160,6 +163,11 @@ impl Node {
             *records.entry(&partition.topic).or_default() += end.get();
         }
         records
+    }
+
+    /// Records that are gone, by topic and by why, as their senders name them; of this run.
+    pub fn dropped(&self) -> impl Iterator<Item = (&TopicName, DropPolicy, u64)> {
+        self.dropped.iter().map(|((topic, policy), count)| (topic, *policy, *count))
     }
 
     /// Reconciled inventory.

@@ -4,6 +4,8 @@
 mod derivation;
 /// A hub on a disk in memory.
 mod hub;
+/// Holes that peers name.
+mod holes;
 /// What peers deliver and promise.
 mod intake;
 /// Who may connect.

@@ -184,7 +184,7 @@ impl Stages {
             LinkInput::Event(session, LaneEvent::Written { lane, bytes }) => {
                 self.node.on_written(now, session, lane, bytes);
             }
-            LinkInput::Lost(session, why) => {
+            LinkInput::Lost(session, why, ended) => {
                 if self.node.is_connected(session) {
                     tracing::info!(%session, why, "a connection is over");
                 } else {
@@ -192,7 +192,7 @@ impl Stages {
                     tracing::debug!(%session, why, "a connection is over");
                 }
                 self.senders.remove(&session);
-                self.node.on_disconnected(now, session);
+                self.node.on_lost(now, session, ended, &why);
             }
             LinkInput::DialFailed(index, why) => {
                 let peer = self.node.peer(index).map(ToString::to_string);

@@ -7,7 +7,7 @@ use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
 use headland_platform::socket::SocketError;
 use headland_platform::telemetry::{TraceSink, TraceSinkError};
-use headland_platform::tls::{ConfiguredError, Identity, Role, SpiffeId};
+use headland_platform::tls::{ConfiguredError, Identity, Role, SpiffeId, UnusableCertificate};
 use headland_replication::quic::{BindError, Endpoint, ResetKey, TlsConfigs, Windows};
 use headland_storage::{
     AppendError, CloseError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader,
@@ -35,14 +35,9 @@ pub enum RunError {
     /// The certificate cannot be used, or is another node's.
     #[error(transparent)]
     Identity(#[from] ConfiguredError),
-    /// A certificate's file cannot be used.
-    #[error("the certificate in {path} cannot be used: {why}")]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        why: String,
-    },
+    /// A certificate's file cannot be read, or does not hold now.
+    #[error(transparent)]
+    Certificate(#[from] UnusableCertificate),
     /// The machine gives no random numbers.
     #[error(transparent)]
     Entropy(#[from] EntropyError),

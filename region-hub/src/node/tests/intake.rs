@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headland_event::{
-    Batch, EventTime, Incarnation, Offset, PartitionIndex, Stamp, TopicName, Verdict,
+    Batch, EventTime, Hlc, Incarnation, Offset, PartitionIndex, Stamp, TopicName, Verdict,
 };
 use headland_replication::frame::{ChannelEnd, ChannelPromise};
 use headland_replication::{CloseReason, LinkOutput, RefusalCode};
@@ -315,4 +315,18 @@ fn a_traced_record_has_a_span_for_each_thing_that_became_of_it() {
     names.sort_unstable();
     let expected = ["hub.alert", "hub.dead_letter", "hub.derive", "hub.ingest", "hub.ingest"];
     assert_eq!(names, expected);
+}
+
+#[test]
+fn a_clock_beyond_every_date_is_refused_so_that_ours_goes_on_growing() {
+    let mut hub = Hub::new();
+    let mut us = Remote::hub(&mut hub, 1, "us");
+    let channel = us.offer(&mut hub, EVENTS);
+    let end_of_time = Hlc::new(EventTime::from_millis(i64::MAX), u32::MAX);
+
+    let stamp = Stamp { hlc: end_of_time, ..stamp("us", Offset::new(0)) };
+    us.publish_stamped(&mut hub, channel, &[record("us-1-till", "{}")], Some(stamp));
+
+    assert_eq!(closed_with(&hub), Some(RefusalCode::BadFrame));
+    assert_eq!(hub.entries("us.inventory.events"), []);
 }

@@ -1,11 +1,14 @@
 //! Who may connect, and what becomes of connections.
 
+use std::time::Duration;
+
 use headland_replication::frame::Goodbye;
-use headland_replication::{CloseReason, RefusalCode};
+use headland_replication::{CloseReason, Refusal, RefusalCode};
 
 use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, record};
 use crate::node::LinkState;
+use crate::node::reach::Notice;
 use crate::session::SessionId;
 
 #[test]
@@ -123,4 +126,37 @@ fn the_age_of_what_is_missing_is_zero_while_nothing_is_and_rises_while_the_link_
     hub.advance(7_000);
 
     assert_eq!((up, lag(&hub)), (0, 7));
+}
+
+#[test]
+fn what_is_missing_goes_on_ageing_on_a_link_that_was_just_made_again() {
+    let mut hub = Hub::new();
+    let mut us = Remote::hub(&mut hub, 1, "us");
+    let channel = us.offer(&mut hub, "inventory.events");
+    hub.cut_power_after(0);
+    us.mirror(&mut hub, channel, &[record("us-1-till", "{}")]);
+    hub.advance(2_000);
+    hub.node.on_disconnected(hub.now, us.session);
+    hub.advance(1_000);
+
+    let again = Remote::hub(&mut hub, 2, "us");
+
+    let lag = hub.node.link_lags(hub.now.monotonic).next().unwrap().1.as_secs();
+    assert!(hub.node.is_connected(again.session));
+    assert_eq!(lag, 3);
+}
+
+#[test]
+fn the_word_of_a_peer_that_refuses_is_what_an_operator_hears() {
+    let mut hub = Hub::new();
+    let mut us = Remote::hub(&mut hub, 1, "us");
+
+    let text = "add [[peer]] region = \"eu\"";
+    us.link.refuse_peer(Refusal::new(RefusalCode::NotAuthorised, text));
+    hub.talk(&mut us);
+
+    let later = hub.now.monotonic.after(Duration::from_secs(10));
+    let notice = hub.node.peers[0].reach.on_timeout(later).unwrap();
+    let Notice::Away { why, .. } = notice else { panic!("{notice:?}") };
+    assert!(why.contains(text), "{why}");
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use headland_event::{
-    Actor, AgentName, Batch, ByteCount, ChannelId, Dot, Entry, EventTime, Hlc, HubName,
-    Incarnation, Lane, Monotonic, Offset, PartitionIndex, Record, RegionId, Sequence, Stamp,
-    StreamId, TopicName, TopicPartition, VectorClock,
+    Actor, AgentName, Batch, ByteCount, ChannelId, Dot, DropPolicy, Entry, EventTime, Hlc, Hole,
+    HubName, Incarnation, Lane, Monotonic, Offset, PartitionIndex, Record, RegionId, Sequence,
+    Stamp, StreamId, TopicName, TopicPartition, VectorClock,
 };
 use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::{Dialled, Identity, Link, LinkConfig, LinkOutput, Offer};
@@ -131,6 +131,23 @@ impl Remote {
         let dot = self.dot(channel, base.get());
         let batch = Batch::encode(records).unwrap();
         let entry = Entry { base, dot, stamp, batch };
+        self.logs.entry(channel).or_default().push(entry);
+        self.link.on_head(channel, self.end(channel));
+        hub.talk(self);
+    }
+
+    /// Names a hole in the log of a channel and lets it flow, with a stamp if a hub sends it.
+    pub(super) fn shed(
+        &mut self,
+        hub: &mut Hub,
+        channel: ChannelId,
+        span: u64,
+        stamp: Option<Stamp>,
+    ) {
+        let base = self.end(channel);
+        let hole = Hole { count: span, policy: DropPolicy::Bytes };
+        let batch = hole.to_batch(span, EventTime::default()).unwrap();
+        let entry = Entry { base, dot: self.dot(channel, base.get()), stamp, batch };
         self.logs.entry(channel).or_default().push(entry);
         self.link.on_head(channel, self.end(channel));
         hub.talk(self);

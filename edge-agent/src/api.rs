@@ -68,6 +68,26 @@ async fn scrape(State(shared): State<Shared>) -> Response {
             status.in_flight_records,
         );
         gauge(
+            "headland_agent_unacknowledged_bytes",
+            "Bytes in the outbox that the hub has not acknowledged",
+            status.unacknowledged_bytes,
+        );
+        gauge(
+            "headland_agent_kept_bytes",
+            "Bytes that the hub has acknowledged, kept to refill it",
+            status.kept_bytes,
+        );
+        for (policy, records) in
+            [("time", status.shed_by_age_records), ("bytes", status.shed_by_bytes_records)]
+        {
+            shared.metrics.set(
+                "headland_agent_shed_records",
+                "Records shed since the start that no hub has, by what the outbox had too much of",
+                &[("policy", policy)],
+                i64::try_from(records).unwrap_or(i64::MAX),
+            );
+        }
+        gauge(
             "headland_agent_dead_letters",
             "Dead letters written since the start",
             status.dead_letters,

@@ -9,6 +9,8 @@ use headland_platform::config::{
 };
 use serde::Deserialize;
 
+use crate::outbox::Limits;
+
 /// `agent.toml`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +35,9 @@ pub struct AgentConfig {
     /// How much the agent keeps while its hub is away.
     #[serde(default)]
     pub outbox: OutboxConfig,
+    /// Sizes of the journal.
+    #[serde(default)]
+    pub storage: StorageConfig,
     /// Traces; absent means none are exported.
     #[serde(default)]
     pub telemetry: Option<TelemetryConfig>,
@@ -98,10 +103,21 @@ impl SourceConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OutboxConfig {
-    /// Most unacknowledged bytes (default `"256MiB"`). When reached, sources are not read further,
-    /// so nothing is lost that the source keeps; too small stops detection in short outages, too
+    /// Most unacknowledged bytes (default `"256MiB"`). When they are reached, the oldest telemetry
+    /// is shed, then the oldest state, and the hub is told what is missing; alerts stay, and when
+    /// nothing else is left, sources are not read further. Too small sheds in short outages, too
     /// large fills the device.
     pub bytes_limit: SizeText,
+    /// Age beyond which unacknowledged records are shed, alerts excepted (default `"72h"`). It is
+    /// counted while the agent runs, whatever the device's clock says. Too short sheds what a
+    /// longer outage would have left room for, too long sends what nobody asks for any more.
+    pub age_limit: DurationText,
+    /// Bytes of acknowledged records that are kept to refill a hub that lost its disk (default
+    /// `"64MiB"`), as far as unacknowledged ones leave them room; at most `bytes_limit`. Too few
+    /// leave holes at such a hub, too many wear the device's flash for nothing.
+    pub keep_bytes: SizeText,
+    /// For how long they are kept (default `"1h"`), counted as `age_limit` is.
+    pub keep: DurationText,
     /// How often event-time promises are sent at most (default `"100ms"`). Shorter makes results
     /// final sooner and costs a small frame each time.
     pub promise_interval: DurationText,
@@ -111,8 +127,40 @@ impl Default for OutboxConfig {
     fn default() -> Self {
         Self {
             bytes_limit: SizeText::new(ByteCount::mebibytes(256)),
+            age_limit: DurationText::new(Duration::from_hours(72)),
+            keep_bytes: SizeText::new(ByteCount::mebibytes(64)),
+            keep: DurationText::new(Duration::from_hours(1)),
             promise_interval: DurationText::new(Duration::from_millis(100)),
         }
+    }
+}
+
+impl OutboxConfig {
+    /// What the outbox keeps.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        Limits {
+            bytes: self.bytes_limit.get(),
+            age: self.age_limit.get(),
+            kept_bytes: self.keep_bytes.get(),
+            kept_age: self.keep.get(),
+        }
+    }
+}
+
+/// `[storage]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageConfig {
+    /// Size of one journal file (default `"64MiB"`; on small flash `"4MiB"`). Files are freed as a
+    /// whole or copied, so the journal takes up to a few files more than the outbox keeps; smaller
+    /// ones cost a directory entry more often.
+    pub file_bytes: SizeText,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { file_bytes: SizeText::new(ByteCount::mebibytes(64)) }
     }
 }
 
@@ -231,7 +279,11 @@ socket = "eu-1.sock"
     fn defaults_are_the_documented_ones_and_paths_start_at_the_files_folder() {
         let config = read(EXAMPLE).unwrap().value;
 
-        assert_eq!(config.outbox.bytes_limit.get(), ByteCount::mebibytes(256));
+        let hours = Duration::from_hours;
+        let (bytes, kept_bytes) = (ByteCount::mebibytes(256), ByteCount::mebibytes(64));
+        let limits = Limits { bytes, age: hours(72), kept_bytes, kept_age: hours(1) };
+        assert_eq!(config.outbox.limits(), limits);
+        assert_eq!(config.storage.file_bytes.get(), kept_bytes);
         assert_eq!(config.sources[0].lane, Lane::Telemetry);
         assert!(config.rules.file.get_ref().is_absolute());
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use headland_detection::{
-    Engine, Output, Program, Refusal, RefusedRow, Row, Rule, RuleResult, TableId,
+    Engine, Output, Program, Refusal, RefusedRow, RestoreError, Row, Rule, RuleResult, TableId,
 };
 use headland_event::trace::TRACEPARENT_HEADER;
 use headland_event::{
@@ -20,10 +20,22 @@ pub enum Detected {
     Late(TableId),
 }
 
+impl Detected {
+    /// The alert and its topic, if it is one.
+    #[must_use]
+    pub fn into_alert(self) -> Option<(TopicName, Record)> {
+        match self {
+            Self::Alert(topic, record) => Some((topic, record)),
+            Self::Late(_) => None,
+        }
+    }
+}
+
 /// The agent's rules.
 #[derive(Debug)]
 pub struct Detect {
     engine: Engine,
+    seed: u64,
 }
 
 /// Where a row came from.
@@ -43,7 +55,22 @@ impl Detect {
     /// Runs a program's rules from the start.
     #[must_use]
     pub fn new(program: Program, seed: u64) -> Self {
-        Self { engine: Engine::new(program, seed) }
+        Self { engine: Engine::new(program, seed), seed }
+    }
+
+    /// The rules' state, as of the last row.
+    #[must_use]
+    pub fn snapshot(&self) -> Bytes {
+        self.engine.snapshot()
+    }
+
+    /// Goes on from a snapshot of the same rules.
+    ///
+    /// # Errors
+    /// [`RestoreError`] when it is of other rules, or none; nothing changes.
+    pub fn restore(&mut self, snapshot: Bytes) -> Result<(), RestoreError> {
+        self.engine = Engine::restore(self.engine.program().clone(), self.seed, snapshot)?;
+        Ok(())
     }
 
     /// Feeds a row to each table that sees it; returns what the rules make of it, in order.

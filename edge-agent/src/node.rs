@@ -5,20 +5,29 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use headland_detection::Program;
 use headland_event::{
-    ByteCount, ChannelId, Entry, EventTime, Incarnation, Lane, Monotonic, NameError, Now, Offset,
-    Random, SeededRandom, TopicName, TopicPartition,
+    ByteCount, ChannelId, CommitNumber, Entry, EventTime, Incarnation, Lane, Monotonic, NameError,
+    Now, Offset, Random, SeededRandom, TopicName, TopicPartition,
 };
 use headland_platform::telemetry::Span;
 use headland_replication::{
     CloseReason, Dialer, DialerConfig, DialerOutput, Identity, Link, LinkConfig, LinkOutput,
 };
-use headland_storage::{Composed, Composer, LogReader, StateStore, Ticket};
+use headland_storage::{CleanPolicy, Composed, Composer, LogReader, Snapshot, StateStore, Ticket};
 
 /// Lines to records, alerts and commits.
 mod capture;
+/// What rules raise, in commits of bounded size.
+mod results;
+/// Snapshots of what an agent derives from its journal.
+mod snapshot;
+/// How long the agent has run.
+mod uptime;
+/// When the log is cleaned, and by what.
+mod retention;
 /// What the agent says about itself.
 mod status;
 
+pub use snapshot::TakeUpError;
 pub use status::{SourceStatus, Status};
 
 use crate::config::AgentConfig;
@@ -28,6 +37,10 @@ use crate::detect::{Detect, alerts_topic};
 use crate::outbox::{Outbox, OutboxError, partition_of};
 use crate::uplink::{self, Uplink};
 use capture::Source;
+use results::Results;
+use retention::{Cleaning, Lanes};
+use snapshot::Snapshots;
+use uptime::Uptime;
 
 /// Commits on their way to the disk; more lines wait in their files.
 const IN_FLIGHT_LIMIT: usize = 4;
@@ -65,6 +78,10 @@ pub enum Output {
     Close(CloseReason),
     /// Export a span.
     Trace(Span),
+    /// Save a snapshot of [`Node::snapshot_owner`], for [`Node::take_up`] at the next start.
+    Snapshot(Snapshot),
+    /// Take away what the policy lets go; answer with [`Node::on_cleaned`] when partitions moved.
+    Clean(CleanPolicy),
 }
 
 /// Why an agent cannot start with its configuration and log.
@@ -110,8 +127,12 @@ pub struct Node {
     /// Records of earlier runs to rows, by topic.
     replayed: BTreeMap<TopicName, ReplayedRows>,
     outbox: Outbox,
+    lanes: Lanes,
+    results: Results,
+    snapshots: Snapshots,
+    cleaning: Cleaning,
+    uptime: Uptime,
     future_records: u64,
-    outbox_limit: ByteCount,
     uplink: Option<Uplink>,
     dialer: Dialer,
     /// The hub ends the connection for a newer one of the same identity.
@@ -127,8 +148,8 @@ pub struct Node {
 }
 
 impl Node {
-    /// An agent that takes up where its log ends; feed it every commit by [`Self::on_replayed`]
-    /// before anything else.
+    /// An agent that takes up where its log ends; before anything else offer it its snapshots by
+    /// [`Self::take_up`], then feed it every commit from there on by [`Self::on_replayed`].
     ///
     /// # Errors
     /// [`StartError`] when configuration, rules and log do not fit.
@@ -145,14 +166,23 @@ impl Node {
         let sources = config.sources.iter();
         let sources = sources
             .map(|source| Source::new(source, &program, ratio, state))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<Source>, _>>()?;
+        let lanes = Lanes::new(sources.iter().map(|it| (it.decoder.topic().clone(), it.lane)));
         let detect = Detect::new(program, random.next_u64());
         for topic in detect.topics() {
             dead::topic_of(topic)?;
         }
         let identity = Identity::Agent { region: config.region.clone(), name: config.name.clone() };
-        let mut outbox = Outbox::new(Composer::new(incarnation, log, state)?);
+        let composer = Composer::new(incarnation, log, state)?;
+        let mut outbox = Outbox::new(composer, config.outbox.limits());
         outbox.claim(state, &identity)?;
+        let mut cleaning = Cleaning::default();
+        for partition in log.partitions() {
+            let lane = lanes.of(&partition.topic);
+            outbox.ledger_mut().on_start((&partition, lane), log.start(&partition));
+            let dropped = headland_storage::dropped(state, &partition);
+            cleaning.dropped.extend(dropped.map_err(OutboxError::State)?);
+        }
         Ok(Self {
             identity,
             hub,
@@ -161,8 +191,12 @@ impl Node {
             detect,
             replayed: BTreeMap::new(),
             outbox,
+            lanes,
+            results: Results::new(Outbox::written_results(state)?),
+            snapshots: Snapshots::new(),
+            cleaning,
+            uptime: Uptime::default(),
             future_records: 0,
-            outbox_limit: config.outbox.bytes_limit.get(),
             uplink: None,
             dialer: Dialer::new(DialerConfig::default(), random.next_u64()),
             is_superseded: false,
@@ -176,28 +210,31 @@ impl Node {
         })
     }
 
-    /// Whether more lines can be taken: the disk keeps up and the outbox has room.
+    /// Whether more lines can be taken: the disk keeps up, what rules raised is written, and the
+    /// outbox has room.
     #[must_use]
     pub fn wants_lines(&self) -> bool {
-        self.in_flight.len() < IN_FLIGHT_LIMIT && self.outbox.unacked_bytes() < self.outbox_limit
+        let is_free = self.in_flight.len() < IN_FLIGHT_LIMIT && self.results.is_written();
+        is_free && !self.outbox.ledger().is_full()
     }
 
     /// A commit is durable.
     ///
     /// # Panics
     /// When commits are reported in another order than they were handed out.
-    pub fn on_committed(&mut self, now: Now, ticket: Ticket) {
+    pub fn on_committed(&mut self, now: Now, ticket: Ticket, number: CommitNumber) {
         let Some(front) = self.in_flight.pop_front() else { return };
         let InFlight { ticket: expected, ends, reached, spans } = front;
         assert_eq!(ticket, expected, "commits are acknowledged in the order they were composed");
         for (partition, end) in ends {
             self.outbox.on_durable(&partition, end);
-            let lane = self.lane(&partition.topic);
+            let lane = self.lanes.of(&partition.topic);
             if let Some(uplink) = &mut self.uplink {
                 uplink.on_head(&partition.topic, lane, end);
             }
         }
         self.reached.extend(reached);
+        self.hand_out_snapshot(ticket, number);
         self.outputs.extend(spans.into_iter().map(Output::Trace));
         self.promise(now);
         self.drain(now);
@@ -245,8 +282,10 @@ impl Node {
 
     /// The log's answer to [`Output::Read`].
     pub fn on_entries(&mut self, now: Now, channel: ChannelId, entries: Vec<Entry>) {
+        let partition = self.uplink.as_ref().and_then(|uplink| uplink.partition(channel));
+        let dropped = partition.map(|at| self.dropped_of(at)).unwrap_or_default();
         if let Some(uplink) = &mut self.uplink {
-            uplink.link.on_entries(channel, entries);
+            uplink.on_entries(channel, entries, &dropped);
             self.drain(now);
         }
     }
@@ -258,6 +297,7 @@ impl Node {
             uplink.link.on_timeout(now.monotonic);
         }
         self.promise(now);
+        self.clean(now);
         self.drain(now);
     }
 
@@ -267,7 +307,8 @@ impl Node {
         let link = self.uplink.as_ref().and_then(|uplink| uplink.link.poll_timeout());
         let is_ready = self.uplink.as_ref().is_some_and(Uplink::is_ready);
         let promise = is_ready.then_some(self.promise_at);
-        link.into_iter().chain(self.dialer.poll_timeout()).chain(promise).min()
+        let timers = link.into_iter().chain(self.dialer.poll_timeout()).chain(promise);
+        timers.chain(self.cleaning.due_at).min()
     }
 
     /// The next piece of work, `None` when there is none.
@@ -275,7 +316,10 @@ impl Node {
         if let Some(DialerOutput::Dial) = self.dialer.poll_output() {
             return Some(Output::Dial);
         }
-        self.outputs.pop_front()
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        self.take_results()
     }
 
     /// Sends promises that have risen, at most once per interval; they only name what is durable.
@@ -303,15 +347,16 @@ impl Node {
                 }
                 LinkOutput::PeerReady(_) => self.on_hub_ready(now),
                 LinkOutput::Read { channel, from, limit } => {
-                    let uplink = self.uplink.as_ref();
-                    if let Some(partition) = uplink.and_then(|u| u.partition(channel)).cloned() {
+                    let Some(uplink) = &mut self.uplink else { continue };
+                    uplink.on_read(channel, from);
+                    if let Some(partition) = uplink.partition(channel).cloned() {
                         self.outputs.push_back(Output::Read { channel, partition, from, limit });
                     }
                 }
                 LinkOutput::Acked { channel, next } => {
                     let uplink = self.uplink.as_ref();
                     if let Some(partition) = uplink.and_then(|u| u.partition(channel)) {
-                        self.outbox.on_acked(partition, next);
+                        self.outbox.ledger_mut().on_acked(partition, next);
                     }
                 }
                 LinkOutput::OfferRefused { channel, refusal } => {
@@ -350,19 +395,12 @@ impl Node {
         }
         topics.extend(self.outbox.durable().map(|(partition, _)| partition.topic.clone()));
         for topic in topics {
-            let (lane, head) = (self.lane(&topic), self.outbox.durable_end(&partition_of(&topic)));
+            let head = self.outbox.durable_end(&partition_of(&topic));
+            let lane = self.lanes.of(&topic);
             if let Some(uplink) = &mut self.uplink {
                 uplink.on_head(&topic, lane, head);
             }
         }
-    }
-
-    fn lane(&self, topic: &TopicName) -> Lane {
-        if *topic == alerts_topic() {
-            return Lane::Alerts;
-        }
-        let source = self.sources.iter().find(|source| source.decoder.topic() == topic);
-        source.map_or(Lane::Telemetry, |source| source.lane)
     }
 
     fn on_hub_ready(&mut self, now: Now) {

@@ -4,12 +4,13 @@
 //! read, so after a crash the next line is read exactly once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
-use headland_event::codec::CodecError;
+use headland_event::codec::{CodecError, Reader};
 use headland_event::limits::RECORD_BYTES_LIMIT;
 use headland_event::{
-    Batch, ByteCount, Offset, PartitionIndex, Random, Record, TopicName, TopicPartition,
+    Batch, ByteCount, Lane, Offset, PartitionIndex, Random, Record, TopicName, TopicPartition,
 };
 use headland_replication::Identity;
 use headland_storage::{Composed, Composer, StateError, StateOwner, StateStore};
@@ -19,7 +20,12 @@ use crate::decode::Columns;
 
 /// How far files were read.
 mod position;
+/// What is held, and what of it goes when there is too much.
+mod ledger;
+/// What is sent in the place of records that are gone.
+pub mod holes;
 
+pub use ledger::{Ledger, Limits};
 pub use position::FilePosition;
 
 /// Why the outbox could not be taken up.
@@ -44,16 +50,18 @@ pub enum OutboxError {
     },
 }
 
+/// Key of the state `results`: how many results of the last lines are written, u64.
+const WRITTEN: &[u8] = b"written";
+
 /// Composes the agent's commits and knows what the hub has of them.
 #[derive(Debug)]
 pub struct Outbox {
     composer: Composer,
     waiting: BTreeMap<TopicName, Vec<Record>>,
-    acked: BTreeMap<TopicPartition, Offset>,
+    waiting_bytes: usize,
     durable: BTreeMap<TopicPartition, Offset>,
-    unacked_bytes: u64,
     dead_letters: u64,
-    sizes: BTreeMap<TopicPartition, Vec<(Offset, u64)>>,
+    ledger: Ledger,
 }
 
 /// The one partition of an agent's topic.
@@ -62,7 +70,8 @@ pub fn partition_of(topic: &TopicName) -> TopicPartition {
     TopicPartition::new(topic.clone(), PartitionIndex::new(0))
 }
 
-fn owner(name: &'static str) -> StateOwner {
+/// An owner of state whose name is a literal.
+pub(crate) fn owner(name: &'static str) -> StateOwner {
     #[expect(clippy::expect_used, reason = "a literal that fits the rule for owners")]
     StateOwner::new(name).expect("a literal owner fits")
 }
@@ -70,16 +79,15 @@ fn owner(name: &'static str) -> StateOwner {
 impl Outbox {
     /// An outbox on top of what the composer knows of the log.
     #[must_use]
-    pub fn new(composer: Composer) -> Self {
+    pub fn new(composer: Composer, limits: Limits) -> Self {
         let durable = composer.ends().map(|(at, end)| (at.clone(), end)).collect();
         Self {
             composer,
             waiting: BTreeMap::new(),
-            acked: BTreeMap::new(),
+            waiting_bytes: 0,
             durable,
-            unacked_bytes: 0,
             dead_letters: 0,
-            sizes: BTreeMap::new(),
+            ledger: Ledger::new(limits),
         }
     }
 
@@ -106,6 +114,7 @@ impl Outbox {
     pub fn push(&mut self, topic: &TopicName, record: Record) {
         let (found, limit) = (record.payload_len(), RECORD_BYTES_LIMIT.as_len());
         if found <= limit {
+            self.waiting_bytes += found;
             self.waiting.entry(topic.clone()).or_default().push(record);
             return;
         }
@@ -130,6 +139,7 @@ impl Outbox {
             "a dead letter is small"
         );
         self.dead_letters += 1;
+        self.waiting_bytes += letter.payload_len();
         self.waiting.entry(dead_topic.clone()).or_default().push(letter);
     }
 
@@ -173,16 +183,48 @@ impl Outbox {
         self.composer.set(owner("columns"), key, Some(columns.encode()));
     }
 
-    /// Closes the commit: what was pushed, and how far a file was read.
+    /// Keeps how far a file was read, in the commit being composed.
+    pub fn set_position(&mut self, source: &str, position: FilePosition) {
+        let key = Bytes::copy_from_slice(source.as_bytes());
+        self.composer.set(owner("sources"), key, Some(position.encode()));
+    }
+
+    /// How many results of the last lines are written, by the state; `None` when all are.
+    ///
+    /// # Errors
+    /// [`OutboxError`] when the state cannot be read.
+    pub fn written_results(state: &impl StateStore) -> Result<Option<u64>, OutboxError> {
+        let Some(value) = state.get(&owner("results"), WRITTEN)? else { return Ok(None) };
+        let mut reader = Reader::new(value);
+        let written = reader.u64("written results")?;
+        reader.end()?;
+        Ok(Some(written))
+    }
+
+    /// Keeps how many results of the last lines are written, in the commit being composed; `None`
+    /// when all are.
+    pub fn set_written_results(&mut self, written: Option<u64>) {
+        let value = written.map(|written| Bytes::copy_from_slice(&written.to_be_bytes()));
+        self.composer.set(owner("results"), Bytes::from_static(WRITTEN), value);
+    }
+
+    /// Bytes that were pushed into the commit being composed.
+    #[must_use]
+    pub const fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Closes the commit with what was pushed and set, after the agent has run for `uptime`.
     ///
     /// # Panics
     /// Never: what fits no batch became a dead letter when it was pushed.
     pub fn finish(
         &mut self,
-        source: &str,
-        position: FilePosition,
+        lane: impl Fn(&TopicName) -> Lane,
+        uptime: Duration,
         random: &mut dyn Random,
     ) -> Option<Composed> {
+        self.waiting_bytes = 0;
         for (topic, records) in std::mem::take(&mut self.waiting) {
             let partition = partition_of(&topic);
             for batch in Batch::encode_all(&records) {
@@ -190,13 +232,10 @@ impl Outbox {
                 let batch = batch.expect("a record within its limit fits a batch");
                 let bytes = u64::try_from(batch.as_bytes().len()).unwrap_or(u64::MAX);
                 let end = self.composer.born(&partition, None, batch.clone(), random);
-                let end = end.after(batch.span());
-                self.sizes.entry(partition.clone()).or_default().push((end, bytes));
-                self.unacked_bytes = self.unacked_bytes.saturating_add(bytes);
+                let (end, bytes) = (end.after(batch.span()), ByteCount::new(bytes));
+                self.ledger.on_batch((&partition, lane(&topic)), end, bytes, uptime);
             }
         }
-        let key = Bytes::copy_from_slice(source.as_bytes());
-        self.composer.set(owner("sources"), key, Some(position.encode()));
         self.composer.take()
     }
 
@@ -205,14 +244,15 @@ impl Outbox {
         self.durable.insert(partition.clone(), end);
     }
 
-    /// The hub has everything of a partition before `next` on disk.
-    pub fn on_acked(&mut self, partition: &TopicPartition, next: Offset) {
-        self.acked.insert(partition.clone(), next);
-        if let Some(sizes) = self.sizes.get_mut(partition) {
-            let done = sizes.iter().take_while(|(end, _)| *end <= next).count();
-            let freed: u64 = sizes.drain(..done).map(|(_, bytes)| bytes).sum();
-            self.unacked_bytes = self.unacked_bytes.saturating_sub(freed);
-        }
+    /// What is held, and what of it is to go.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// As [`Self::ledger`], to tell it what happens.
+    pub const fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
     }
 
     /// Durable ends by partition.
@@ -231,13 +271,7 @@ impl Outbox {
     pub fn unacked_records(&self) -> u64 {
         self.durable
             .iter()
-            .map(|(at, end)| end.since(self.acked.get(at).copied().unwrap_or_default()))
+            .map(|(at, end)| end.get().saturating_sub(self.ledger.acked(at).get()))
             .sum()
-    }
-
-    /// Bytes written in this run that the hub has not acknowledged.
-    #[must_use]
-    pub const fn unacked_bytes(&self) -> ByteCount {
-        ByteCount::new(self.unacked_bytes)
     }
 }

@@ -39,7 +39,7 @@ type Lines = (SourceIndex, Result<Chunk, FollowError>);
 /// Cancel the token instead: what is queued is then written and the log closed.
 pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunError> {
     let clock = Clock::start();
-    let Parts { store, reader, node, followers, endpoint, hub, traces } =
+    let Parts { store, reader, node, snapshots, followers, endpoint, hub, traces } =
         start::start(&config, &clock).await?;
     let (lines_tx, lines) = mpsc::channel(followers.len().max(1));
     let sources: Vec<Task<_>> = followers
@@ -56,7 +56,8 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
     let (links_tx, links) = mpsc::channel(INPUTS_AT_ONCE);
     let (queries_tx, queries) = mpsc::channel(8);
     let api = api::serve(&config.value.api.socket, queries_tx, Metrics::new(), &token)?;
-    let mut stages = Stages { node, clock, reader, writer, sender: None, closing: None, traces };
+    let (sender, closing) = (None, None);
+    let mut stages = Stages { node, clock, reader, writer, sender, closing, snapshots, traces };
     let mut inputs = Inputs { lines, reports, links, queries };
     tracing::info!(agent = %config.value.name, region = %config.value.region, "ready");
     let result = loop {

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use headland_event::{ChannelId, EventTime, Lane, Offset, RegionId, TopicName, TopicPartition};
+use headland_event::{
+    ChannelId, Entry, EventTime, Lane, Offset, RegionId, TopicName, TopicPartition,
+};
 use headland_replication::frame::Goodbye;
 use headland_replication::frame::{ChannelEnd, ChannelPromise};
 use headland_replication::{CloseReason, Link, Offer};
+use headland_storage::Dropped;
 
-use crate::outbox::partition_of;
+use crate::outbox::{holes, partition_of};
 
 /// One connection to the hub.
 #[derive(Debug)]
@@ -16,14 +19,17 @@ pub struct Uplink {
     pub link: Link,
     region: RegionId,
     channels: BTreeMap<ChannelId, TopicPartition>,
+    /// Where the read of a channel that is open starts.
+    reads: BTreeMap<ChannelId, Offset>,
     is_ready: bool,
 }
 
 impl Uplink {
     /// A connection that was just made by an agent of `region`.
     #[must_use]
-    pub const fn new(link: Link, region: RegionId) -> Self {
-        Self { link, region, channels: BTreeMap::new(), is_ready: false }
+    pub fn new(link: Link, region: RegionId) -> Self {
+        let (channels, reads) = (BTreeMap::new(), BTreeMap::new());
+        Self { link, region, channels, reads, is_ready: false }
     }
 
     /// The hub has said hello.
@@ -41,6 +47,20 @@ impl Uplink {
     #[must_use]
     pub fn partition(&self, channel: ChannelId) -> Option<&TopicPartition> {
         self.channels.get(&channel)
+    }
+
+    /// A channel reads its partition from an offset on.
+    pub fn on_read(&mut self, channel: ChannelId, from: Offset) {
+        self.reads.insert(channel, from);
+    }
+
+    /// The log's answer to the read of a channel; holes stand for what it does not have any more.
+    pub fn on_entries(&mut self, channel: ChannelId, entries: Vec<Entry>, dropped: &[Dropped]) {
+        let entries = match self.reads.remove(&channel) {
+            Some(from) => holes::filled(from, entries, dropped),
+            None => entries,
+        };
+        self.link.on_entries(channel, entries);
     }
 
     /// Tells the hub that a topic has grown to `head`; offers it when that was not done yet.

@@ -1,7 +1,7 @@
 //! Lines of the sources to records, alerts and commits.
 
 use headland_detection::Program;
-use headland_event::{EventTime, Lane, Now, Random, Record, TraceParent};
+use headland_event::{ByteCount, EventTime, Lane, Now, Random, Record, TraceParent};
 use headland_platform::telemetry::Span;
 use headland_storage::{StateStore, StoredCommit};
 
@@ -46,12 +46,19 @@ impl Source {
 }
 
 impl Node {
-    /// Takes note of a commit found in the log at the start: rules see its records again, and what
-    /// they raise was written already.
+    /// Takes note of a commit found in the log at the start: rules see its records again. What they
+    /// raise was written already, but for the last of what the last lines raised.
     pub fn on_replayed(&mut self, commit: &StoredCommit) {
+        let (mut results, mut has_rows) = (Vec::new(), false);
         for (partition, entry) in &commit.entries {
+            let lane = self.lanes.of(&partition.topic);
+            let bytes = u64::try_from(entry.batch.as_bytes().len()).unwrap_or(u64::MAX);
+            let (end, uptime) = (entry.end(), self.uptime.last());
+            let ledger = self.outbox.ledger_mut();
+            ledger.on_batch((partition, lane), end, ByteCount::new(bytes), uptime);
             let found = self.sources.iter().find(|s| *s.decoder.topic() == partition.topic);
             let Some(source) = found else { continue };
+            has_rows = true;
             let topic = source.decoder.topic();
             let rows = self.replayed.entry(topic.clone());
             let rows: &mut ReplayedRows = rows.or_insert_with(|| source.decoder.replayed());
@@ -61,14 +68,19 @@ impl Node {
                 if let Some((row, time)) = rows.row(record) {
                     let captured_at = captured_at(record).unwrap_or(record.time);
                     let evidence = entry.base.at(*delta);
-                    let origin = Origin { evidence, captured_at, trace: None, time };
-                    // What it raises is in the same commit.
-                    drop(self.detect.on_row(source.decoder.tables(), &row, origin, captured_at));
+                    let trace = record.trace_parent();
+                    let origin = Origin { evidence, captured_at, trace, time };
+                    let tables = source.decoder.tables();
+                    let detected = self.detect.on_row(tables, &row, origin, captured_at);
+                    results.extend(detected.into_iter().filter_map(Detected::into_alert));
                 }
             }
             if let Some(watermark) = self.detect.watermark(source.decoder.tables()) {
                 self.reached.insert(topic.clone(), watermark);
             }
+        }
+        if has_rows {
+            self.results.on_replayed(results);
         }
     }
 
@@ -112,6 +124,8 @@ impl Node {
         lines: &[Line],
         position: FilePosition,
     ) {
+        self.results.on_lines();
+        let uptime = self.uptime.at(now.monotonic);
         let mut spans = Vec::new();
         for line in lines {
             if !self.is_header(now, index, line) {
@@ -122,7 +136,13 @@ impl Node {
         source.position = position;
         let watermark = self.detect.watermark(source.decoder.tables());
         let reached = watermark.map(|watermark| (source.decoder.topic().clone(), watermark));
-        if let Some(composed) = self.outbox.finish(&source.path, position, &mut self.random) {
+        self.outbox.set_position(&source.path, position);
+        self.results.note(&mut self.outbox);
+        let lanes = &self.lanes;
+        let composed = self.outbox.finish(|topic| lanes.of(topic), uptime, &mut self.random);
+        if let Some(composed) = composed {
+            self.snapshot(now, &composed);
+            self.on_composed(now);
             let ends = composed.commit.entries.iter();
             let ends = ends.map(|(at, entry)| (at.clone(), entry.end())).collect();
             self.in_flight.push_back(InFlight { ticket: composed.ticket, ends, reached, spans });
@@ -187,7 +207,7 @@ impl Node {
         match detected {
             Detected::Alert(topic, record) => {
                 self.trace_alert(now, &record, spans);
-                self.outbox.push(&topic, record);
+                self.results.push(&mut self.outbox, topic, record);
             }
             // The record itself is in its topic; the rule's own count says what it left out.
             Detected::Late(table) => tracing::debug!(?table, "a window was over for a row"),

@@ -34,6 +34,14 @@ pub struct Status {
     pub unacknowledged_records: u64,
     /// Of these, records that were sent.
     pub in_flight_records: u64,
+    /// Bytes of these records.
+    pub unacknowledged_bytes: u64,
+    /// Bytes of records that the hub has acknowledged and that are kept to refill it.
+    pub kept_bytes: u64,
+    /// Records shed since the start because they were older than the outbox keeps, and nobody has.
+    pub shed_by_age_records: u64,
+    /// Records shed since the start because there were more than the outbox keeps.
+    pub shed_by_bytes_records: u64,
     /// Dead letters written since the start.
     pub dead_letters: u64,
     /// Records since the start whose event time was too far ahead of the agent's clock.
@@ -69,6 +77,10 @@ impl Node {
             connected: uplink.is_some(),
             unacknowledged_records: self.outbox.unacked_records(),
             in_flight_records: uplink.map_or(0, crate::uplink::Uplink::in_flight_records),
+            unacknowledged_bytes: self.outbox.ledger().unacked_bytes().get(),
+            kept_bytes: self.outbox.ledger().kept_bytes().get(),
+            shed_by_age_records: self.cleaning.shed_records.0,
+            shed_by_bytes_records: self.cleaning.shed_records.1,
             dead_letters: self.outbox.dead_letters(),
             future_records: self.future_records,
             sources: sources.collect(),

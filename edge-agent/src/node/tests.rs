@@ -2,7 +2,7 @@
 
 use headland_event::{Alert, HubName, Record, RegionId};
 use headland_platform::config::Loaded;
-use headland_storage::{LogStore, MemoryDisk, MemoryStore, OpenOptions};
+use headland_storage::{Cleaning as _, LogStore, MemoryDisk, MemoryStore, OpenOptions, Survival};
 
 use super::*;
 use crate::decode::Line;
@@ -41,16 +41,29 @@ socket = "eu-1.sock"
 bytes_limit = "1KiB"
 "#;
 
+/// Crashes and restarts.
+mod restart;
+/// Hubs that are away for longer than there is room.
+mod outage;
+
 /// What an agent of a test is made of.
 #[derive(Debug, Clone)]
 struct Setup {
     config: String,
     rules: String,
+    start: Start,
+}
+
+/// What an agent starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Snapshot,
+    WholeJournal,
 }
 
 impl Setup {
     fn new() -> Self {
-        Self { config: CONFIG.to_owned(), rules: RULES.to_owned() }
+        Self { config: CONFIG.to_owned(), rules: RULES.to_owned(), start: Start::Snapshot }
     }
 
     /// A second file, `/in/other.csv`.
@@ -87,6 +100,8 @@ struct Bench {
     store: MemoryStore,
     node: Node,
     now: Now,
+    /// Commits that still become durable before the power fails; `None` means all.
+    commits_left: Option<usize>,
 }
 
 impl Bench {
@@ -101,17 +116,27 @@ impl Bench {
     fn on(disk: MemoryDisk, setup: Setup) -> Self {
         let store = MemoryStore::open(&disk, OpenOptions::new(7)).unwrap();
         let mut node = setup.node(&store).unwrap();
-        let first = headland_event::CommitNumber::new(1);
-        for commit in store.reader().replay(first, ByteCount::mebibytes(64)).unwrap().commits {
+        let from = match setup.start {
+            Start::WholeJournal => CommitNumber::new(1),
+            Start::Snapshot => {
+                let (snapshots, owner) = (store.snapshots(), Node::snapshot_owner());
+                let latest = [snapshots.latest(&owner), snapshots.older(&owner)];
+                node.take_up(latest.into_iter().filter_map(|found| found.unwrap()))
+            }
+        };
+        for commit in store.reader().replay(from, ByteCount::mebibytes(64)).unwrap().commits {
             node.on_replayed(&commit);
         }
         let now = Now { wall: NOW, ..Now::default() };
-        Self { setup, disk, store, node, now }
+        let mut bench = Self { setup, disk, store, node, now, commits_left: None };
+        bench.settle();
+        bench
     }
 
     fn restarted(self) -> Self {
         let Self { setup, disk, store, node, .. } = self;
         drop((store, node));
+        disk.crash(Survival::Nothing);
         Self::on(disk, setup)
     }
 
@@ -129,13 +154,48 @@ impl Bench {
         let last = lines.last().unwrap().number;
         let position = FilePosition { bytes: last * 10, lines: last, generation: None };
         self.node.on_lines(self.now, index, &lines, position);
+        self.settle();
+    }
+
+    /// Does what the agent asks for until it asks for nothing more, or the power fails.
+    fn settle(&mut self) {
         while let Some(output) = self.node.poll_output() {
-            if let Output::Commit(composed) = output {
-                let appended = self.store.append(&[composed.commit]).unwrap();
-                assert_eq!(appended.first, appended.last);
-                self.node.on_committed(self.now, composed.ticket);
+            match output {
+                Output::Commit(composed) => {
+                    if self.commits_left == Some(0) {
+                        return;
+                    }
+                    self.commits_left = self.commits_left.map(|left| left - 1);
+                    let appended = self.store.append(&[composed.commit]).unwrap();
+                    assert_eq!(appended.first, appended.last);
+                    self.node.on_committed(self.now, composed.ticket, appended.last);
+                }
+                Output::Snapshot(Snapshot { at, state }) => {
+                    self.store.snapshots().save(&Node::snapshot_owner(), at, &state).unwrap();
+                }
+                Output::Clean(policy) => {
+                    let budget = ByteCount::mebibytes(64);
+                    let report = self.store.clean(&policy, self.now.wall, budget).unwrap();
+                    let reader = self.store.reader();
+                    let starts = report.moved.into_iter().map(|partition| {
+                        let start = reader.start(&partition);
+                        (partition, start)
+                    });
+                    self.node.on_cleaned(starts, report.dropped);
+                }
+                Output::Send { .. }
+                | Output::Read { .. }
+                | Output::Dial
+                | Output::Close(_)
+                | Output::Trace(_) => {}
             }
         }
+    }
+
+    fn advance(&mut self, millis: u64) {
+        self.now.monotonic = Monotonic::from_nanos(self.now.monotonic.nanos() + millis * 1_000_000);
+        self.node.on_timeout(self.now);
+        self.settle();
     }
 
     fn records(&self, topic: &str) -> Vec<Record> {
@@ -251,7 +311,7 @@ fn a_full_outbox_takes_no_more_lines() {
     bench.feed(&MORNING);
     bench.feed(&[LATER; 8]);
 
-    assert!(bench.node.outbox.unacked_bytes() >= ByteCount::new(1_024));
+    assert!(bench.node.status().unacknowledged_bytes >= 1_024);
     assert!(!bench.node.wants_lines());
 }
 

@@ -1,12 +1,9 @@
 //! What can be checked of a configuration without starting, said line by line.
 
-use std::path::Path;
-
 use headland_detection::{Program, Rule, Table};
 use headland_event::EventTime;
 use headland_platform::config::Loaded;
-use headland_platform::tls::SpiffeId;
-use x509_parser::pem::Pem;
+use headland_platform::tls::certificate_line;
 
 use super::start::{Prepared, RunError, prepare};
 use crate::config::{AgentConfig, SourceConfig};
@@ -60,34 +57,6 @@ fn source_line(source: &SourceConfig) -> String {
     let path = &path.get_ref().resolved;
     let there = if path.exists() { "exists" } else { "is awaited" };
     format!("source {}: table {}, lane {lane}, {there}", path.display(), table.get_ref())
-}
-
-/// Whose the first certificate of a file is, and until when it holds.
-fn certificate_line(
-    what: &str,
-    path: &Path,
-    id: Option<&SpiffeId>,
-    now: EventTime,
-) -> Result<String, RunError> {
-    let unusable = |why: String| RunError::Certificate { path: path.to_owned(), why };
-    let text = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
-    let pem = Pem::iter_from_buffer(&text)
-        .next()
-        .ok_or_else(|| unusable("it holds no PEM".to_owned()))?
-        .map_err(|error| unusable(error.to_string()))?;
-    let certificate = pem.parse_x509().map_err(|error| unusable(error.to_string()))?;
-    let (from, until) = (certificate.validity().not_before, certificate.validity().not_after);
-    let seconds = now.millis().div_euclid(1_000);
-    let shown = |at: i64| jiff::Timestamp::from_second(at).unwrap_or_default().to_string();
-    if seconds > until.timestamp() {
-        return Err(unusable(format!("it expired at {}", shown(until.timestamp()))));
-    }
-    if seconds < from.timestamp() {
-        return Err(unusable(format!("it holds from {} on", shown(from.timestamp()))));
-    }
-    let whose = id.map_or_else(|| certificate.subject().to_string(), ToString::to_string);
-    let expires = shown(until.timestamp());
-    Ok(format!("{what} {}: of {whose}, expires {expires}", path.display()))
 }
 
 #[cfg(test)]

@@ -2,9 +2,13 @@
 
 use headland_event::Now;
 use headland_platform::clock::Clock;
+use headland_platform::task;
 use headland_platform::telemetry::{TraceSink, with_causes};
 use headland_replication::quic::{CloseCode, Farewell, LaneEvent, LaneSender};
-use headland_storage::{CommitWriter, DiskFile, DiskStore, JournalReader, LogReader, Report};
+use headland_storage::{
+    CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader, LogReader, Report, Snapshot,
+    SnapshotStore,
+};
 
 use super::start::RunError;
 use crate::connection::{self, Ending, LinkInput};
@@ -21,6 +25,7 @@ pub(super) struct Stages {
     pub(super) sender: Option<LaneSender>,
     /// Why the link is being closed, until it is.
     pub(super) closing: Option<String>,
+    pub(super) snapshots: SnapshotStore<DiskMedium>,
     pub(super) traces: Option<TraceSink>,
 }
 
@@ -57,13 +62,29 @@ impl Stages {
                     traces.export(span);
                 }
             }
+            Output::Snapshot(snapshot) => self.save(snapshot),
+            Output::Clean(policy) => self.writer.clean(policy, self.clock.wall()),
             Output::Dial => {}
         }
     }
 
+    /// Saves a snapshot on a thread of its own: it may take as long as the disk likes.
+    fn save(&self, Snapshot { at, state }: Snapshot) {
+        let snapshots = self.snapshots.clone();
+        let saving = task::spawn_blocking("snapshot", move || {
+            if let Err(error) = snapshots.save(&Node::snapshot_owner(), at, &state) {
+                // The ones before it are still there; a restart replays more.
+                tracing::warn!(%at, error = with_causes(&error), "a snapshot was not saved");
+            }
+        });
+        drop(saving);
+    }
+
     pub(super) fn on_report(&mut self, report: Report) -> Result<(), RunError> {
         match report {
-            Report::Durable { ticket, number: _ } => self.node.on_committed(self.now(), ticket),
+            Report::Durable { ticket, number } => {
+                self.node.on_committed(self.now(), ticket, number);
+            }
             Report::Stalled(error) => tracing::error!(%error, "commits wait for the disk"),
             Report::Resumed => tracing::info!("the disk takes commits again"),
             Report::Neglected(error) => {
@@ -73,11 +94,14 @@ impl Stages {
                 );
             }
             Report::Cleaned(report) => {
-                for dropped in &report.dropped {
-                    tracing::warn!(?dropped, "records were shed before every receiver had them");
-                }
                 let (removed, written) = (report.files_removed, report.files_written);
                 tracing::debug!(removed, written, "the log was cleaned");
+                let reader = &self.reader;
+                let starts = report.moved.into_iter().map(|partition| {
+                    let start = reader.start(&partition);
+                    (partition, start)
+                });
+                self.node.on_cleaned(starts, report.dropped);
             }
             Report::Failed(error) => return Err(RunError::Journal(Box::new(error))),
         }

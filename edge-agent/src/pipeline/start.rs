@@ -9,11 +9,12 @@ use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
 use headland_platform::socket::SocketError;
 use headland_platform::telemetry::{TraceSink, TraceSinkError};
-use headland_platform::tls::{ConfiguredError, Identity, Role, SpiffeId};
+use headland_platform::tls::{ConfiguredError, Identity, Role, SpiffeId, UnusableCertificate};
 use headland_replication::quic::{BindError, Endpoint, TlsConfigs, Windows};
 use headland_storage::{
-    AppendError, CloseError, CommitWriter, DiskFile, DiskStore, JournalReader, LogReader, LogStore,
-    NotDurable, OpenError, OpenOptions, ReadError,
+    AppendError, CloseError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader,
+    LogReader, LogStore, NotDurable, OpenError, OpenOptions, ReadError, SnapshotError,
+    SnapshotStore,
 };
 
 use crate::config::AgentConfig;
@@ -33,13 +34,8 @@ pub enum RunError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// A certificate's file cannot be read, or does not hold now.
-    #[error("the certificate in {path} cannot be used: {why}")]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
+    #[error(transparent)]
+    Certificate(#[from] UnusableCertificate),
     /// The rules do not compile.
     #[error(transparent)]
     Sql(#[from] SqlError),
@@ -63,6 +59,9 @@ pub enum RunError {
     /// The log cannot be read.
     #[error("cannot read the log")]
     Read(#[from] ReadError),
+    /// Its snapshots cannot be read.
+    #[error("cannot read the snapshots")]
+    Snapshots(#[from] SnapshotError),
     /// The node does not fit its log.
     #[error("cannot start")]
     Start(#[from] Box<StartError>),
@@ -100,6 +99,7 @@ pub(super) struct Parts {
     pub(super) store: DiskStore,
     pub(super) reader: JournalReader<DiskFile>,
     pub(super) node: Node,
+    pub(super) snapshots: SnapshotStore<DiskMedium>,
     pub(super) followers: Vec<Follower>,
     pub(super) endpoint: Endpoint,
     pub(super) hub: HubAddress,
@@ -118,7 +118,8 @@ pub(super) async fn start(config: &Loaded<AgentConfig>, _clock: &Clock) -> Resul
             role: Role::Hub(hub_name.to_string()),
         },
     };
-    let options = OpenOptions::new(entropy()?);
+    let mut options = OpenOptions::new(entropy()?);
+    options.file_bytes = agent.storage.file_bytes.get();
     let store = DiskStore::open(&agent.data_dir, options)
         .map_err(|source| open_error(&agent.data_dir, source))?;
     let reader = store.reader();
@@ -127,7 +128,10 @@ pub(super) async fn start(config: &Loaded<AgentConfig>, _clock: &Clock) -> Resul
     let log = (&reader, &store);
     let mut node = Node::new(agent, hub_identity, program, store.incarnation(), log, entropy()?)
         .map_err(Box::new)?;
-    replay(&mut node, &reader)?;
+    let (snapshots, owner) = (store.snapshots(), Node::snapshot_owner());
+    let latest = [snapshots.latest(&owner)?, snapshots.older(&owner)?];
+    let from = node.take_up(latest.into_iter().flatten());
+    replay(&mut node, &reader, from)?;
     let followers = followers(agent, &mut node)?;
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let tls = TlsConfigs { server: None, client: Some(identity.client().as_ref().clone()) };
@@ -137,7 +141,7 @@ pub(super) async fn start(config: &Loaded<AgentConfig>, _clock: &Clock) -> Resul
         Ok::<_, TraceSinkError>(sink)
     });
     let traces = traces.transpose()?;
-    Ok(Parts { store, reader, node, followers, endpoint, hub, traces })
+    Ok(Parts { store, reader, node, snapshots, followers, endpoint, hub, traces })
 }
 
 /// What the files of a configuration hold.
@@ -176,14 +180,17 @@ fn open_error(path: &Path, source: OpenError) -> RunError {
     RunError::Open { path: path.to_owned(), source: Box::new(source) }
 }
 
-fn replay(node: &mut Node, reader: &JournalReader<DiskFile>) -> Result<(), RunError> {
-    let mut next = CommitNumber::new(1);
+/// Feeds the node what the log holds from a commit on.
+fn replay(
+    node: &mut Node,
+    reader: &JournalReader<DiskFile>,
+    from: CommitNumber,
+) -> Result<(), RunError> {
+    let mut next = from;
     while next <= reader.last_commit() {
         let replayed = reader.replay(next, REPLAY_BYTES)?;
         next = replayed.next;
-        for commit in replayed.commits {
-            node.on_replayed(&commit);
-        }
+        replayed.commits.iter().for_each(|commit| node.on_replayed(commit));
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ source = []
 fn stages(folder: &std::path::Path) -> Stages {
     let clock = Clock::start();
     let store = DiskStore::open(folder, OpenOptions::new(1)).unwrap();
-    let reader = store.reader();
+    let (reader, snapshots) = (store.reader(), store.snapshots());
     let config: Loaded<AgentConfig> =
         headland_platform::config::parse("agent.toml".as_ref(), CONFIG.to_owned()).unwrap();
     let program = Program::compile("rules.sql", "").unwrap();
@@ -32,7 +32,7 @@ fn stages(folder: &std::path::Path) -> Stages {
     let log = (&reader, &store);
     let node = Node::new(&config.value, hub, program, store.incarnation(), log, 1).unwrap();
     let writer = CommitWriter::start(store, move || clock.monotonic(), |_| {}).unwrap();
-    Stages { node, clock, reader, writer, sender: None, closing: None, traces: None }
+    Stages { node, clock, reader, writer, sender: None, closing: None, snapshots, traces: None }
 }
 
 #[tokio::test]

@@ -6,12 +6,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use headland_event::{ByteCount, Monotonic};
 
 use super::Chunk;
 use super::generation::{FileId, Generation};
-use super::text::Text;
+use super::text::{Taken, Text};
 use crate::decode::Line;
 use crate::outbox::FilePosition;
 
@@ -256,7 +255,7 @@ impl Follow {
         } else {
             self.start_over(change);
         }
-        if let Some(bytes) = cut {
+        if let Some(Taken { bytes, length: _ }) = cut {
             let cut = Some(Line { bytes, number });
             let chunk = Chunk { lines: Vec::new(), cut, position: self.position };
             self.steps.push_back(Step::Take(chunk));
@@ -303,8 +302,8 @@ impl Follow {
 
     fn take_lines(&mut self) {
         let mut lines = Vec::new();
-        while let Some(bytes) = self.text.take_line() {
-            lines.push(self.line(&bytes));
+        while let Some(taken) = self.text.take_line() {
+            lines.push(self.line(&taken));
             if lines.len() == LINES_LIMIT {
                 self.take(std::mem::take(&mut lines));
             }
@@ -315,9 +314,8 @@ impl Follow {
     }
 
     /// Counts a line as taken.
-    fn line(&mut self, bytes: &Bytes) -> Line {
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.position.bytes = self.position.bytes.saturating_add(length);
+    fn line(&mut self, Taken { bytes, length }: &Taken) -> Line {
+        self.position.bytes = self.position.bytes.saturating_add(*length);
         self.position.lines += 1;
         let kept = super::trimmed(bytes).len();
         Line { bytes: bytes.slice(..kept), number: self.position.lines }

@@ -4,8 +4,18 @@ use bytes::{Bytes, BytesMut};
 
 use super::generation::{FINGERPRINT_BYTES, FileId, Generation};
 
-/// Longest line: a longer one is cut here and becomes dead letters.
+/// Bytes of a line that are kept: of a longer one the rest is passed over, up to its line break,
+/// and what is kept becomes its dead letter.
 const LINE_BYTES_LIMIT: usize = 4 << 20;
+
+/// A line that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Its bytes with its line break; of one that is too long the first ones, without.
+    pub(super) bytes: Bytes,
+    /// How many bytes of the file it is.
+    pub(super) length: u64,
+}
 
 /// What was read of a file and is no line yet, between the ends of what is.
 #[derive(Debug, Default)]
@@ -14,15 +24,18 @@ pub(super) struct Text {
     head: Vec<u8>,
     /// The last bytes of the lines that were taken.
     tail: Vec<u8>,
-    /// Bytes behind them.
+    /// Bytes behind them: of a line that is too long its beginning and the last bytes read.
     pending: BytesMut,
+    /// Bytes between these two.
+    skipped: u64,
 }
 
 impl Text {
     /// Goes on behind lines that begin and end so.
     pub(super) fn behind(head: &[u8], tail: &[u8]) -> Self {
         debug_assert_eq!(head.len(), tail.len(), "both ends are of the same bytes");
-        Self { head: head.to_vec(), tail: tail.to_vec(), pending: BytesMut::new() }
+        let (head, tail) = (head.to_vec(), tail.to_vec());
+        Self { head, tail, pending: BytesMut::new(), skipped: 0 }
     }
 
     /// Which generation of a path these bytes are, read from `file`.
@@ -32,7 +45,7 @@ impl Text {
 
     /// Bytes that are no line yet.
     pub(super) fn pending_bytes(&self) -> u64 {
-        u64::try_from(self.pending.len()).unwrap_or(u64::MAX)
+        length_of(&self.pending).saturating_add(self.skipped)
     }
 
     /// The last bytes that were read: the file still has them, or is another one by now.
@@ -49,30 +62,51 @@ impl Text {
     }
 
     /// The next line with its line break.
-    pub(super) fn take_line(&mut self) -> Option<Bytes> {
-        let end = match self.pending.iter().position(|byte| *byte == b'\n') {
-            Some(end) => end + 1,
-            None if self.pending.len() >= LINE_BYTES_LIMIT => self.pending.len(),
-            None => return None,
-        };
-        Some(self.take(end))
+    pub(super) fn take_line(&mut self) -> Option<Taken> {
+        let known = if self.skipped > 0 { LINE_BYTES_LIMIT } else { 0 };
+        let unseen = self.pending.iter().skip(known);
+        match unseen.into_iter().position(|byte| *byte == b'\n') {
+            Some(end) => Some(self.take(known + end + 1)),
+            None => {
+                self.skip();
+                None
+            }
+        }
     }
 
     /// What is left without a line break, `None` when nothing is.
-    pub(super) fn take_rest(&mut self) -> Option<Bytes> {
+    pub(super) fn take_rest(&mut self) -> Option<Taken> {
         (!self.pending.is_empty()).then(|| self.take(self.pending.len()))
     }
 
-    fn take(&mut self, end: usize) -> Bytes {
+    /// Passes over the middle of a line that is too long, but not over the last bytes read.
+    fn skip(&mut self) {
+        let beyond = self.pending.len().saturating_sub(LINE_BYTES_LIMIT + FINGERPRINT_BYTES);
+        if beyond == 0 {
+            return;
+        }
+        let last = self.pending.split_off(LINE_BYTES_LIMIT + beyond);
+        self.pending.truncate(LINE_BYTES_LIMIT);
+        self.pending.extend_from_slice(&last);
+        self.skipped = self.skipped.saturating_add(u64::try_from(beyond).unwrap_or(u64::MAX));
+        debug_assert_eq!(last.len(), FINGERPRINT_BYTES, "the last bytes read are kept");
+    }
+
+    fn take(&mut self, end: usize) -> Taken {
         let taken = self.pending.split_to(end).freeze();
+        let length = length_of(&taken).saturating_add(std::mem::take(&mut self.skipped));
         let missing = FINGERPRINT_BYTES.saturating_sub(self.head.len());
         self.head.extend(taken.iter().take(missing));
         let before = FINGERPRINT_BYTES.saturating_sub(taken.len());
         self.tail.drain(..self.tail.len().saturating_sub(before));
         self.tail.extend(taken.iter().skip(taken.len().saturating_sub(FINGERPRINT_BYTES)));
         debug_assert_eq!(self.head.len(), self.tail.len(), "both ends are of the same bytes");
-        taken
+        Taken { bytes: taken.slice(..taken.len().min(LINE_BYTES_LIMIT)), length }
     }
+}
+
+fn length_of(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -105,18 +139,40 @@ mod tests {
         assert_eq!(read.take_line(), None);
         assert_eq!(read.last_read(), b"one\ntw");
         assert_eq!(read.pending_bytes(), 2);
-        assert_eq!(read.take_rest().as_deref(), Some(&b"tw"[..]));
+        assert_eq!(read.take_rest().map(|taken| taken.bytes), Some(Bytes::from_static(b"tw")));
         assert_eq!(read.take_rest(), None);
     }
 
     #[test]
-    fn a_line_beyond_the_limit_is_cut_there() {
+    fn a_line_beyond_the_limit_is_one_line_whose_tail_is_passed_over() {
+        let mut read = Text::default();
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..6 {
+            read.push(&piece);
+            assert_eq!(read.take_line(), None);
+            assert!(read.pending.len() <= LINE_BYTES_LIMIT + FINGERPRINT_BYTES);
+        }
+        let waiting = read.pending_bytes();
+
+        read.push(b"tail\nnext\n");
+        let long = read.take_line().unwrap();
+        let next = read.take_line().unwrap();
+
+        assert_eq!(waiting, 6 << 20);
+        assert_eq!((long.bytes.len(), long.length), (LINE_BYTES_LIMIT, (6 << 20) + 5));
+        assert_eq!(next, Taken { bytes: Bytes::from_static(b"next\n"), length: 5 });
+        assert_eq!(read.last_read()[FINGERPRINT_BYTES - 10..], *b"tail\nnext\n");
+    }
+
+    #[test]
+    fn a_line_at_the_limit_is_whole() {
         let mut read = Text::default();
         read.push(&vec![b'x'; LINE_BYTES_LIMIT - 1]);
         assert_eq!(read.take_line(), None);
 
-        read.push(b"x");
+        read.push(b"\n");
 
-        assert_eq!(read.take_line().map(|line| line.len()), Some(LINE_BYTES_LIMIT));
+        let taken = read.take_line().unwrap();
+        assert_eq!((taken.bytes.len(), taken.length), (LINE_BYTES_LIMIT, 4 << 20));
     }
 }

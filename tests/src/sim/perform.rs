@@ -52,7 +52,11 @@ impl World {
         let mut node =
             edge_agent::Node::new(&config, hub, program(), store.incarnation(), log, seed)
                 .expect("an agent starts on its own log");
-        commits.iter().for_each(|commit| node.on_replayed(commit));
+        let (snapshots, owner) = (store.snapshots(), edge_agent::Node::snapshot_owner());
+        let latest = [snapshots.latest(&owner), snapshots.older(&owner)];
+        let from = node.take_up(latest.into_iter().filter_map(|found| found.unwrap()));
+        let rest = commits.iter().filter(|commit| commit.number >= from);
+        rest.for_each(|commit| node.on_replayed(commit));
         for (index, file) in self.inputs[agent].iter().enumerate() {
             let position = node.source_position(index).unwrap_or_default();
             if position.lines > 0 {
@@ -169,6 +173,12 @@ impl World {
                     let delay = self.delay(1, 40);
                     self.agenda.after(delay, Event::Dialled { from: id, to, index: 0, life });
                 }
+                Output::Snapshot(Snapshot { at, state }) => {
+                    let owner = edge_agent::Node::snapshot_owner();
+                    running.store.snapshots().save(&owner, at, &state).unwrap();
+                }
+                // Checks read whole journals, so here they keep everything.
+                Output::Clean(_) => {}
                 Output::Close(_) => uplink.into_iter().for_each(|session| self.close(id, session)),
                 Output::Trace(_) => {}
             }
@@ -294,8 +304,9 @@ impl World {
                 let durable = machine.append(&mut self.random);
                 self.committed_at = self.agenda.now();
                 self.feed_agent(agent, |node, now| {
-                    for (composed, _) in durable {
-                        node.on_committed(now, composed.ticket);
+                    for (composed, number) in durable {
+                        let number = headland_event::CommitNumber::new(number);
+                        node.on_committed(now, composed.ticket, number);
                     }
                 });
             }

@@ -1,6 +1,7 @@
 //! An agent's files in a folder of their own.
 
 use std::fs;
+use std::path::Path;
 
 use headland_platform::tls::Authority;
 

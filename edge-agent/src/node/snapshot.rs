@@ -1,0 +1,127 @@
+//! Snapshots of what an agent derives from its journal, so that a restart replays the end of it
+//! only.
+//!
+//! ```text
+//! v1:  1 version u8 │ outbox u32 length + bytes, in its own layout │ rules, in their own layout
+//! ```
+//! A snapshot at a commit says what rules and outbox hold with it. Rules run ahead of the disk, so
+//! it is taken when the commit is composed and handed out once that is durable; and only when all
+//! that the rules raised so far is in it, because restoring raises nothing again. One of other
+//! rules is not taken up for them, because a replay would derive something else.
+
+use bytes::Bytes;
+use headland_detection::RestoreError;
+use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::limits::COMMIT_BYTES_LIMIT;
+use headland_event::{ByteCount, CommitNumber, Now};
+use headland_storage::{Composed, Snapshot, SnapshotPace, StateOwner, Ticket};
+
+use super::{Node, Output};
+use crate::outbox::owner;
+
+const VERSION: u8 = 1;
+
+/// Why a snapshot was not taken up; the journal is replayed instead.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TakeUpError {
+    /// Not of a known layout.
+    #[error("a snapshot is not of a known layout")]
+    Layout(#[from] CodecError),
+    /// The rules do not know themselves in it.
+    #[error("the rules cannot be restored")]
+    Rules(#[from] RestoreError),
+}
+
+/// When the next snapshot is due, and the one that waits for its commit.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    pace: SnapshotPace,
+    waiting: Option<(Ticket, Bytes)>,
+}
+
+impl Snapshots {
+    pub(super) const fn new() -> Self {
+        // The first one soon: without any the log cannot be cleaned.
+        Self { pace: SnapshotPace::due(), waiting: None }
+    }
+}
+
+impl Node {
+    /// Whose state the snapshots of an agent are.
+    #[must_use]
+    pub fn snapshot_owner() -> StateOwner {
+        owner("detect")
+    }
+
+    /// Takes up the first snapshot that fits, before anything is replayed; returns the first
+    /// commit to replay.
+    pub fn take_up(&mut self, snapshots: impl IntoIterator<Item = Snapshot>) -> CommitNumber {
+        for Snapshot { at, state } in snapshots {
+            match self.try_take_up(state) {
+                Ok(()) => return at.after(1),
+                Err(error) => {
+                    tracing::warn!(
+                        %at, %error,
+                        "a snapshot is not used; what the journal still holds is replayed"
+                    );
+                }
+            }
+        }
+        CommitNumber::new(1)
+    }
+
+    fn try_take_up(&mut self, state: Bytes) -> Result<(), TakeUpError> {
+        let mut reader = Reader::new(state);
+        let found = reader.u8("snapshot version")?;
+        if found != VERSION {
+            let (field, found, expected) = ("snapshot version", i64::from(found), "1");
+            return Err(CodecError::Value { field, at: 0, found, expected }.into());
+        }
+        let outbox = reader.bytes("outbox", reader.remaining())?;
+        let rules = reader.take("rules", reader.remaining())?;
+        // What is held does not depend on the rules, and their error is the last that can happen.
+        let lanes = &self.lanes;
+        let uptime = self.outbox.ledger_mut().restore(outbox, |topic| lanes.of(topic))?;
+        self.uptime.restore(uptime);
+        self.detect.restore(rules)?;
+        for source in &self.sources {
+            let watermark = self.detect.watermark(source.decoder.tables());
+            let reached = watermark.map(|watermark| (source.decoder.topic().clone(), watermark));
+            self.reached.extend(reached);
+        }
+        Ok(())
+    }
+
+    /// Takes a snapshot as of a commit that was just composed, when one is due.
+    pub(super) fn snapshot(&mut self, now: Now, composed: &Composed) {
+        let batches = composed.commit.entries.iter();
+        let bytes = batches.map(|(_, entry)| entry.batch.as_bytes().len()).sum();
+        let Snapshots { pace, waiting } = &mut self.snapshots;
+        pace.on_written(size(bytes));
+        if !pace.is_due(now.monotonic) || waiting.is_some() || !self.results.is_written() {
+            return;
+        }
+        let outbox = self.outbox.ledger().encode(self.uptime.at(now.monotonic));
+        debug_assert!(outbox.len() < COMMIT_BYTES_LIMIT.as_len(), "blocks are few");
+        let mut writer = Writer::new();
+        writer.u8(VERSION);
+        writer.bytes(&outbox);
+        writer.raw(&self.detect.snapshot());
+        let state = writer.finish();
+        self.snapshots.pace.on_taken(now.monotonic, size(state.len()));
+        self.snapshots.waiting = Some((composed.ticket, state));
+    }
+
+    /// Hands the snapshot out that waits for a commit, which is durable.
+    pub(super) fn hand_out_snapshot(&mut self, durable: Ticket, at: CommitNumber) {
+        let ready = self.snapshots.waiting.take_if(|(ticket, _)| *ticket == durable);
+        if let Some((_, state)) = ready {
+            self.outputs.push_back(Output::Snapshot(Snapshot { at, state }));
+        }
+    }
+}
+
+fn size(bytes: usize) -> ByteCount {
+    ByteCount::new(u64::try_from(bytes).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,65 @@
+//! Hubs that are away for longer than there is room.
+
+use super::*;
+
+/// Lines of a station, a day apart.
+fn days(station: &str, count: u32) -> Vec<String> {
+    (0..count).map(|day| format!("{station},2013-03-{:02} 00:00:00,7", 1 + day)).collect()
+}
+
+fn feed_all(bench: &mut Bench, texts: &[String]) {
+    for (text, number) in texts.iter().zip(2..) {
+        bench.feed(&[(text, number)]);
+    }
+}
+
+#[test]
+fn a_full_outbox_sheds_its_oldest_readings_names_them_and_takes_lines_again() {
+    let mut bench = Bench::new();
+    bench.header();
+    feed_all(&mut bench, &days("Dongsi", 10));
+    let was_full = !bench.node.wants_lines();
+
+    bench.advance(0);
+
+    let status = bench.node.status();
+    let air = partition_of(&TopicName::new("air.readings").unwrap());
+    let start = bench.store.reader().start(&air);
+    let shed: u64 = bench.store.dropped(&air).unwrap().iter().map(|range| range.count).sum();
+    assert!(was_full && bench.node.wants_lines());
+    assert!(start > Offset::new(0));
+    assert_eq!((shed, status.shed_by_bytes_records), (start.get(), start.get()));
+    assert_eq!(status.unacknowledged_records, 10 - start.get());
+}
+
+#[test]
+fn a_restart_knows_what_was_shed_and_how_full_it_is() {
+    let mut bench = Bench::new();
+    bench.header();
+    feed_all(&mut bench, &days("Dongsi", 10));
+    bench.advance(0);
+    let before = bench.node.status();
+    let air = partition_of(&TopicName::new("air.readings").unwrap());
+    let dropped = bench.node.dropped_of(&air);
+
+    let bench = bench.restarted();
+
+    let after = bench.node.status();
+    assert_eq!(bench.node.dropped_of(&air), dropped);
+    assert_eq!(after.unacknowledged_bytes, before.unacknowledged_bytes);
+    assert_eq!(after.unacknowledged_records, before.unacknowledged_records);
+}
+
+#[test]
+fn an_idle_agent_asks_for_nothing_to_be_cleaned() {
+    let mut bench = Bench::new();
+    bench.header();
+    bench.feed(&MORNING);
+    bench.advance(10_000);
+
+    bench.now.monotonic = Monotonic::from_millis(60_000);
+    bench.node.on_timeout(bench.now);
+
+    let asked = std::iter::from_fn(|| bench.node.poll_output());
+    assert_eq!(asked.filter(|output| matches!(output, Output::Clean(_))).count(), 0);
+}

@@ -1,0 +1,159 @@
+//! Crashes and restarts: from a snapshot, from the whole journal, between two commits of one row.
+
+use headland_storage::StoredCommit;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Every commit of an agent's journal.
+fn commits(bench: &Bench) -> Vec<StoredCommit> {
+    let reader = bench.store.reader();
+    reader.replay(CommitNumber::new(1), ByteCount::mebibytes(64)).unwrap().commits
+}
+
+/// A line of air, so many minutes into a day, and how long after it the next one comes.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    station: u8,
+    minutes: u32,
+    pm25: u32,
+    pause_ms: u64,
+}
+
+fn reading() -> impl Strategy<Value = Reading> {
+    (0_u8..3, 0_u32..1_400, 0_u32..300, 0_u64..20_000)
+        .prop_map(|(station, minutes, pm25, pause_ms)| Reading { station, minutes, pm25, pause_ms })
+}
+
+fn feed(bench: &mut Bench, readings: &[Reading]) {
+    for (reading, number) in readings.iter().zip(2..) {
+        let Reading { station, minutes, pm25, pause_ms } = *reading;
+        let (hours, minutes) = (minutes / 60, minutes % 60);
+        let text = format!("s{station},2013-03-01 {hours:02}:{minutes:02}:00,{pm25}");
+        bench.feed(&[(&text, number)]);
+        bench.advance(pause_ms);
+    }
+}
+
+fn wide() -> Setup {
+    let mut setup = Setup::new().with_rules(TWIN);
+    setup.config = setup.config.replace("1KiB", "1MiB");
+    setup
+}
+
+proptest! {
+    #[test]
+    fn a_restart_from_a_snapshot_goes_on_as_one_from_the_whole_journal_byte_for_byte(
+        before in proptest::collection::vec(reading(), 0..30),
+        after in proptest::collection::vec(reading(), 0..10),
+    ) {
+        let [quick, whole] = [Start::Snapshot, Start::WholeJournal].map(|start| {
+            let mut bench = Bench::of(wide());
+            bench.header();
+            feed(&mut bench, &before);
+            bench.setup.start = start;
+            let mut bench = bench.restarted();
+            let state = bench.node.detect.snapshot();
+            let reached = bench.node.reached.clone();
+            feed(&mut bench, &after);
+            (state, reached, commits(&bench))
+        });
+
+        prop_assert_eq!(quick, whole);
+    }
+}
+
+#[test]
+fn a_restart_replays_only_what_came_after_the_snapshot() {
+    let mut bench = Bench::of(wide());
+    bench.header();
+    bench.feed(&MORNING);
+    bench.advance(10_000);
+    bench.feed(&[LATER]);
+
+    let owner = Node::snapshot_owner();
+    let latest = bench.store.snapshots().latest(&owner).unwrap().unwrap();
+    let mut node = bench.setup.node(&bench.store).unwrap();
+    let from = node.take_up([latest]);
+
+    assert!(from > CommitNumber::new(1));
+    let rest = bench.store.reader().replay(from, ByteCount::mebibytes(64)).unwrap();
+    rest.commits.iter().for_each(|commit| node.on_replayed(commit));
+    assert_eq!(node.detect.snapshot(), bench.node.detect.snapshot());
+}
+
+#[test]
+fn a_snapshot_of_other_rules_is_not_taken_up_and_the_journal_is_replayed() {
+    let mut bench = Bench::of(wide());
+    bench.header();
+    bench.feed(&MORNING);
+    bench.setup.rules = bench.setup.rules.replace("INTERVAL '3' HOURS", "INTERVAL '2' HOURS");
+
+    let mut bench = bench.restarted();
+    bench.feed(&[("Dongsi,2013-03-01 03:00:00,10", 4)]);
+
+    let windows = bench.alerts().into_iter().filter(|alert| alert.rule == "high");
+    assert_eq!(windows.map(|alert| alert.window).collect::<Vec<_>>(), ["1362103200000"]);
+}
+
+#[test]
+fn bytes_that_are_no_snapshot_are_passed_over() {
+    let mut bench = Bench::new();
+    let snapshots = [&[][..], &[9], &[1, 0, 0, 0, 1]]
+        .map(|state| Snapshot { at: CommitNumber::new(3), state: Bytes::copy_from_slice(state) });
+
+    assert_eq!(bench.node.take_up(snapshots), CommitNumber::new(1));
+}
+
+/// Stations with names so long that their alerts take some seven megabytes.
+const STATIONS: u32 = 2_400;
+
+fn crowd(bench: &mut Bench) {
+    for from in (0..STATIONS).step_by(800) {
+        let texts = (from..from + 800)
+            .map(|n| format!("{n:04}{},2013-03-01 00:00:00,150", "s".repeat(1_000)));
+        let texts: Vec<String> = texts.collect();
+        let lines: Vec<(&str, u64)> = texts.iter().map(String::as_str).zip(2..).collect();
+        bench.feed(&lines);
+    }
+}
+
+#[test]
+fn a_crash_between_any_two_commits_of_one_rows_alerts_leaves_each_alert_once() {
+    let mut setup = Setup::new();
+    setup.config = setup.config.replace("1KiB", "64MiB");
+    let mut commits_of_the_row = 0;
+    for durable in 0.. {
+        let mut bench = Bench::of(setup.clone());
+        bench.header();
+        crowd(&mut bench);
+        let before = bench.store.reader().last_commit();
+        bench.commits_left = Some(durable);
+        bench.feed(&[LATER]);
+        let is_cut = !bench.node.in_flight.is_empty();
+
+        let mut bench = bench.restarted();
+        if durable == 0 {
+            bench.feed(&[LATER]);
+        }
+
+        let mut keys: Vec<String> = bench.alerts().into_iter().map(|alert| alert.key).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!((keys.len(), bench.alerts().len()), (2_400, 2_400), "after {durable} commits");
+        assert_eq!(bench.records("air.readings").len(), 2_401);
+        assert!(bench.node.wants_lines());
+        let rest = bench.store.reader().replay(before.after(1), ByteCount::mebibytes(64)).unwrap();
+        let size = |commit: &StoredCommit| -> usize {
+            commit.entries.iter().map(|(_, entry)| entry.batch.as_bytes().len()).sum()
+        };
+        let rest = rest.commits;
+        assert!(rest.iter().all(|commit| size(commit) < 3 << 20), "commits are bounded");
+        commits_of_the_row = rest.len();
+        if !is_cut {
+            break;
+        }
+    }
+
+    assert!(commits_of_the_row >= 3, "{commits_of_the_row}");
+}

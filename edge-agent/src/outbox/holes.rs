@@ -1,0 +1,180 @@
+//! What is sent in the place of records that are gone from the log.
+
+use headland_event::{Dot, DropPolicy, Entry, Hole, Incarnation, Offset, Sequence};
+use headland_storage::{Dropped, ShedBy};
+
+/// Most holes that answer one read; a longer one goes on with the next.
+const HOLES_AT_ONCE: usize = 64;
+
+/// Entries from `from` on that a hub can take one after the other: where the log has none before
+/// `entries`, holes say which records are gone and why.
+///
+/// An agent's partition is one stream without gaps in each life, so that the dot of the first
+/// entry left says which dots stood before it.
+#[must_use]
+pub fn filled(from: Offset, entries: Vec<Entry>, dropped: &[Dropped]) -> Vec<Entry> {
+    let Some(first) = entries.first().filter(|first| first.base > from) else { return entries };
+    let mut next = Gone::new(from, first, dropped);
+    let mut filled = Vec::new();
+    while filled.len() < HOLES_AT_ONCE {
+        match next.take() {
+            Some(hole) => filled.push(hole),
+            None => {
+                filled.extend(entries);
+                break;
+            }
+        }
+    }
+    debug_assert!(
+        filled.iter().zip(filled.iter().skip(1)).all(|(hole, next)| hole.end() == next.base),
+        "holes leave no gap"
+    );
+    filled
+}
+
+/// Offsets that are gone, from the first that is asked for to the first entry left.
+struct Gone<'a> {
+    at: Offset,
+    until: &'a Entry,
+    dropped: &'a [Dropped],
+}
+
+impl<'a> Gone<'a> {
+    const fn new(at: Offset, until: &'a Entry, dropped: &'a [Dropped]) -> Self {
+        Self { at, until, dropped }
+    }
+
+    fn take(&mut self) -> Option<Entry> {
+        let left = self.until.base.get().checked_sub(self.at.get()).filter(|left| *left > 0)?;
+        let Dot { stream, incarnation, sequence } = self.until.dot;
+        // Records of this life before the first entry left.
+        let of_this_life = sequence.get().saturating_sub(1);
+        let (policy, span, sequence) = if left > of_this_life {
+            (DropPolicy::EarlierLife, left - of_this_life, Sequence::new(0))
+        } else {
+            let sequence = Sequence::new(sequence.get() - left);
+            let (policy, until) = self.why(incarnation, sequence);
+            (policy, left.min(until.get().saturating_sub(sequence.get())), sequence)
+        };
+        let count = span.clamp(1, Hole::SPAN_MAX);
+        let batch = Hole { count, policy }.to_batch(count, self.until.batch.base_time()).ok()?;
+        let entry =
+            Entry { base: self.at, dot: Dot { stream, incarnation, sequence }, stamp: None, batch };
+        self.at = entry.end();
+        Some(entry)
+    }
+
+    /// Why the record of a dot is gone, and up to which dot that holds.
+    fn why(&self, life: Incarnation, sequence: Sequence) -> (DropPolicy, Sequence) {
+        let of_life = self.dropped.iter().filter(|range| range.incarnation == life);
+        let mut until = Sequence::new(u64::MAX);
+        for Dropped { first, last, policy, .. } in of_life {
+            if *first <= sequence && sequence <= *last {
+                let policy = match policy {
+                    ShedBy::Time => DropPolicy::Time,
+                    ShedBy::Bytes => DropPolicy::Bytes,
+                };
+                return (policy, last.after(1));
+            }
+            if *first > sequence {
+                until = until.min(*first);
+            }
+        }
+        (DropPolicy::Acknowledged, until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headland_event::{
+        Batch, EventTime, PartitionIndex, Record, StreamId, TopicName, TopicPartition,
+    };
+
+    use super::*;
+
+    const LIFE: Incarnation = Incarnation::new(2, 7);
+
+    /// An entry of two records at an offset, the record with this sequence first.
+    fn entry(base: u64, sequence: u64) -> Entry {
+        let record = Record::new(EventTime::from_millis(9), "k", "v");
+        let dot = Dot {
+            stream: StreamId::new([1; 16]),
+            incarnation: LIFE,
+            sequence: Sequence::new(sequence),
+        };
+        let batch = Batch::encode(&[record.clone(), record]).unwrap();
+        Entry { base: Offset::new(base), dot, stamp: None, batch }
+    }
+
+    fn range(first: u64, last: u64, policy: ShedBy) -> Dropped {
+        let topic = TopicName::new("air").unwrap();
+        Dropped {
+            partition: TopicPartition::new(topic, PartitionIndex::new(0)),
+            stream: StreamId::new([1; 16]),
+            incarnation: LIFE,
+            first: Sequence::new(first),
+            last: Sequence::new(last),
+            count: last + 1 - first,
+            policy,
+        }
+    }
+
+    /// Base, end, first sequence and why, of each hole.
+    fn holes(entries: &[Entry]) -> Vec<(u64, u64, u64, DropPolicy)> {
+        let named = entries.iter().filter_map(|entry| Some((entry, Hole::of(&entry.batch)?)));
+        named
+            .map(|(entry, hole)| {
+                assert_eq!(hole.count, entry.batch.span());
+                let (base, end) = (entry.base.get(), entry.end().get());
+                (base, end, entry.dot.sequence.get(), hole.policy)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn entries_that_follow_what_was_asked_for_stay_as_they_are() {
+        let entries = vec![entry(5, 6), entry(7, 8)];
+
+        assert_eq!(filled(Offset::new(5), entries.clone(), &[]), entries);
+        assert_eq!(filled(Offset::new(5), Vec::new(), &[]), []);
+    }
+
+    #[test]
+    fn holes_name_each_range_that_was_shed_and_what_was_acknowledged_between() {
+        let dropped = [range(3, 4, ShedBy::Time), range(7, 9, ShedBy::Bytes)];
+
+        let entries = filled(Offset::new(0), vec![entry(10, 11)], &dropped);
+
+        let expected = [
+            (0, 2, 1, DropPolicy::Acknowledged),
+            (2, 4, 3, DropPolicy::Time),
+            (4, 6, 5, DropPolicy::Acknowledged),
+            (6, 9, 7, DropPolicy::Bytes),
+            (9, 10, 10, DropPolicy::Acknowledged),
+        ];
+        assert_eq!(holes(&entries), expected);
+        assert_eq!(entries.last(), Some(&entry(10, 11)));
+    }
+
+    #[test]
+    fn a_long_hole_is_several_and_goes_on_with_the_next_read() {
+        let span = 64 * Hole::SPAN_MAX;
+        let first = entry(span + 5, span + 6);
+
+        let begun = filled(Offset::new(0), vec![first.clone()], &[]);
+        let at = begun.last().unwrap().end();
+        let rest = filled(at, vec![first.clone()], &[]);
+
+        assert_eq!((begun.len(), at), (64, Offset::new(span)));
+        assert_eq!(holes(&rest), [(span, span + 5, span + 1, DropPolicy::Acknowledged)]);
+        assert_eq!(rest.last(), Some(&first));
+    }
+
+    #[test]
+    fn what_stood_there_before_this_life_has_no_dots_any_more() {
+        let entries = filled(Offset::new(1), vec![entry(9, 3)], &[range(1, 2, ShedBy::Bytes)]);
+
+        let expected = [(1, 7, 0, DropPolicy::EarlierLife), (7, 9, 1, DropPolicy::Bytes)];
+        assert_eq!(holes(&entries), expected);
+    }
+}

@@ -8,7 +8,7 @@ pub(crate) mod run;
 pub(crate) mod up;
 /// `net exec`: a command on one side.
 pub(crate) mod exec;
-/// `relay`: a network in front of a UDP server.
+/// `relay`: a network in front of a server.
 pub(crate) mod relay;
 /// `tell`: a line to a control socket.
 pub(crate) mod tell;

@@ -1,13 +1,15 @@
 //! A WAN in user space: delay, jitter, loss, rate, and cuts, the same for the same seed.
 //!
-//! The core is sans-IO. [`Path`] shapes one direction, [`Shaper`] two of them: datagrams and the
-//! time go in, datagrams come out when they are due, and counters say what became of the rest.
-//! [`relay`] drives a [`Shaper`] between real UDP sockets without any privilege.
+//! The core is sans-IO. [`Path`] shapes one direction, [`Shaper`] two of them: packets and the
+//! time go in, packets come out when they are due, and counters say what became of the rest and
+//! whether the emulator kept up. [`Net`] drives a [`Shaper`] between two network namespaces,
+//! [`Relay`] between UDP sockets without any privilege, [`StreamRelay`] does what it can for TCP.
+//! A [`Change`] changes any of them while it runs, told by a [`ControlSocket`] or a [`Scenario`].
 //!
-//! It does *not* know anything of Headland: it sees datagrams, not links, regions or records. It
-//! does not shape TCP, and it does not read a clock: the caller brings the time.
+//! It does *not* know anything of Headland: it sees packets, not links, regions or records. It
+//! does not fragment packets, and it does not read a clock: the caller brings the time.
 //!
-//! Main types: [`Profile`], [`Shaper`], [`Cut`], [`Relay`] and its [`RelayHandle`].
+//! Main types: [`Profile`], [`Shaper`], [`Cut`], [`Change`], [`Net`], [`Relay`].
 //!
 //! ```
 //! use std::time::Duration;
@@ -44,6 +46,8 @@ pub mod report;
 pub mod control;
 /// The clients of a relay and their sockets, bounded in number.
 mod flow;
+/// One direction of TCP connections through a relay.
+mod line;
 /// The tokio driver: a UDP relay that needs no privilege.
 pub mod relay;
 /// What is read and written of an IP packet.
@@ -66,6 +70,7 @@ pub use net::{Net, NetHandle};
 pub use path::{Admission, Datagram, Packet, Path, PathCounters};
 pub use profile::{Bursts, PathProfile, Profile};
 pub use quantity::{Chance, Mtu, QuantityError, QueueSize, Rate};
+pub use relay::stream::{StreamRelay, StreamRelayHandle};
 pub use relay::{BindError, Relay, RelayError, RelayHandle};
 pub use scenario::{Scenario, ScenarioError};
 pub use shaper::{Counters, Cut, Direction, Shaper, Validity};

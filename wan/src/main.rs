@@ -26,7 +26,7 @@ enum Command {
     /// Networks that other processes join.
     #[command(subcommand)]
     Net(NetCommand),
-    /// Stand between UDP clients and a server, without privilege.
+    /// Stand between clients and a server, without privilege.
     Relay(relay::Options),
     /// Change or ask a running network: a JSON line, see the README of infra/wan.
     Tell(tell::Options),

@@ -4,6 +4,9 @@
 //! target tells clients apart by address as if they came directly. Decisions are made in
 //! [`Shaper`] and the flow table; this file only moves datagrams and waits.
 
+/// The same for TCP, as far as a relay can.
+pub mod stream;
+
 use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -38,12 +38,18 @@ pub mod frame;
 pub mod route;
 /// When to dial again.
 pub mod dialer;
+/// How often a handshake that nobody answers is begun anew.
+pub mod attempts;
 /// Which of several connections between two nodes is kept.
 pub mod peering;
 /// The state machine of one connection.
 pub mod link;
 /// How far two nodes are apart, also while there is no link between them.
 pub mod lag;
+/// How much of a connection may be on its way through the network.
+pub mod congestion;
+/// How soon a connection notices that its path is back.
+pub mod probing;
 /// Frames over QUIC.
 #[cfg(feature = "quic")]
 pub mod quic;

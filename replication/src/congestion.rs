@@ -1,0 +1,344 @@
+//! How much of a connection may be on its way through the network.
+//!
+//! The window follows what the path has shown it can deliver, not what it loses: the largest
+//! delivery rate of the last rounds, times the shortest round trip, and a little more, so that a
+//! path that got faster is noticed.
+//!
+//! ```text
+//!   window = gain × rate × shortest round trip + QUEUE_SHARE × √(rate × shortest round trip)
+//!
+//!   Startup ──queue grows, or rate stands──▶ Settle ──one round──▶ Cruise ◀──two rounds──▶ Drain
+//! ```
+//! - **Startup** grows by half per round and ends at the first sign of a queue. What is in flight
+//!   by then is half as much again as the path holds; doubling filled a queue of 100 ms.
+//! - **Loss** below 15 % of a round changes nothing: on long paths it is weather. Above that the
+//!   path has become slower, and what it used to deliver is forgotten.
+//! - **A queue** that stands although this connection keeps its own short belongs to others. After
+//!   some rounds it competes with a larger gain, until a drain shows an empty path again.
+//! - **Drain** keeps the window below what the path holds for two rounds now and then, to see the
+//!   shortest round trip, and whether others are there.
+//! - The root in the window is a queue of its own for every connection: the slower of two
+//!   connections has more of it for its rate, and so they become equal.
+//!
+//! # Source
+//! Cardwell et al., "BBR: Congestion-Based Congestion Control", ACM Queue 14(5), 2016, for the
+//! model; Jin, Wei, Low, "FAST TCP", INFOCOM 2004, §III, for a fixed share of the queue; Arun and
+//! Balakrishnan, "Copa", NSDI 2018, §2.2, for telling an own queue from that of others.
+
+use std::time::Duration;
+
+use headland_event::{ByteCount, Monotonic};
+
+/// What a path delivers.
+mod rate;
+/// What one round trip showed.
+mod round;
+/// The shortest round trip, as it was lately.
+mod shortest;
+
+use rate::RateFilter;
+use round::{Round, RoundResult};
+use shortest::Shortest;
+
+/// Datagrams before anything is known (RFC 9002, §7.2 has 10; pacing spreads them).
+const INITIAL_DATAGRAMS: u64 = 32;
+/// Datagrams in flight at least: enough for the peer to see a loss by what follows it.
+const LEAST_DATAGRAMS: u64 = 4;
+/// Most bytes in flight, whatever the path shows: several times a hub's flow-control windows.
+const WINDOW_LIMIT: u64 = 64 << 20;
+
+/// Percent of what the path holds, alone on it: the rest is how a faster path is found.
+const GAIN_ALONE: u64 = 115;
+/// Percent against senders that fill the queue: as much as BBR allows itself.
+const GAIN_COMPETING: u64 = 200;
+/// Percent while the queue is too long.
+const GAIN_SHRINKING: u64 = 90;
+/// Percent while the queue is emptied to see the path without it.
+const GAIN_DRAINING: u64 = 75;
+/// Bytes of queue for each root of a byte that the path holds: 256 KiB at 400 Mbit/s and 80 ms.
+const QUEUE_SHARE: u64 = 128;
+
+/// Round trips count as this long at least: on a shorter path what the two machines take to answer
+/// outweighs the network, and a window made for the network alone would starve it.
+const SHORT_ROUND_TRIP: Duration = Duration::from_millis(10);
+
+/// Percent of a round's bytes lost from which on the path counts as slower.
+const LOSS_LIMIT: u64 = 15;
+/// Rounds with a long queue after which it counts as that of others.
+const CROWDED_ROUNDS: u32 = 4;
+/// Rounds without growth by a quarter after which startup is over.
+const FLAT_ROUNDS: u32 = 3;
+/// Rounds of a drain: one to send less, one to see the effect.
+const DRAIN_ROUNDS: u32 = 2;
+/// Time between drains alone: the shortest round trip is remembered for longer than that.
+const DRAIN_INTERVAL: Duration = Duration::from_secs(10);
+/// Time between drains while competing: how long it may go on against nobody.
+const DRAIN_INTERVAL_COMPETING: Duration = Duration::from_secs(3);
+
+/// What limited the sender lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// The window: what was delivered says what the path can.
+    Window,
+    /// There was nothing to send: what was delivered says nothing about the path.
+    Application,
+}
+
+/// What a loss was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Some datagrams.
+    Single,
+    /// Everything for several round trips: the path was gone, and may be another one.
+    Persistent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Startup,
+    Settle,
+    Cruise,
+    Drain { left: u32 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Company {
+    Alone,
+    Competing,
+}
+
+/// Decides how many bytes of one connection may be in flight.
+///
+/// Feed what was acknowledged and lost; read [`Self::window`].
+#[derive(Debug, Clone)]
+pub struct Congestion {
+    datagram: u64,
+    window: u64,
+    phase: Phase,
+    company: Company,
+    rate: RateFilter,
+    shortest: Shortest,
+    round: Round,
+    best_startup_rate: u64,
+    flat_rounds: u32,
+    crowded_rounds: u32,
+    drain_at: Monotonic,
+}
+
+impl Congestion {
+    /// A path of which nothing is known but the size of its datagrams.
+    #[must_use]
+    pub fn new(now: Monotonic, datagram: ByteCount) -> Self {
+        let datagram = datagram.get().max(1);
+        Self {
+            datagram,
+            window: INITIAL_DATAGRAMS * datagram,
+            phase: Phase::Startup,
+            company: Company::Alone,
+            rate: RateFilter::default(),
+            shortest: Shortest::default(),
+            round: Round::new(now),
+            best_startup_rate: 0,
+            flat_rounds: 0,
+            crowded_rounds: 0,
+            drain_at: now.after(DRAIN_INTERVAL),
+        }
+    }
+
+    /// Bytes that may be in flight before anything is known.
+    #[must_use]
+    pub const fn initial_window(&self) -> ByteCount {
+        ByteCount::new(INITIAL_DATAGRAMS * self.datagram)
+    }
+
+    /// Bytes that may be in flight.
+    #[must_use]
+    pub const fn window(&self) -> ByteCount {
+        ByteCount::new(self.window)
+    }
+
+    /// Bytes that the path holds without a queue, as far as is known: 0 before the first round.
+    #[must_use]
+    pub fn path_bytes(&self) -> ByteCount {
+        let shortest = self.shortest.get().unwrap_or_default().max(SHORT_ROUND_TRIP);
+        ByteCount::new(times(self.rate.max().unwrap_or(0), shortest))
+    }
+
+    /// The shortest round trip lately; `None` before the first.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.shortest.get()
+    }
+
+    /// The path carries datagrams of this size from now on.
+    pub fn on_datagram_size(&mut self, datagram: ByteCount) {
+        self.datagram = datagram.get().max(1);
+        self.window = self.bounded(self.window);
+    }
+
+    /// A datagram of `bytes`, sent at `sent_at`, has arrived.
+    pub fn on_acked(&mut self, now: Monotonic, sent_at: Monotonic, bytes: ByteCount) {
+        let round_trip = now.since(sent_at);
+        self.shortest.on_round_trip(now, round_trip);
+        self.round.on_acked(sent_at, round_trip, bytes.get());
+    }
+
+    /// The acknowledgement that came at `now` is taken in; `in_flight` bytes remain.
+    pub fn on_acks_end(&mut self, now: Monotonic, in_flight: ByteCount, limit: Limit) {
+        let acked = self.round.take_fresh();
+        self.round.on_limit(limit);
+        if self.phase == Phase::Startup {
+            // A sender that uses half of its window says nothing about a larger one.
+            if in_flight.get().saturating_add(acked) * 2 >= self.window {
+                self.window = self.bounded(self.window.saturating_add(acked / 2));
+            }
+            if self.round.lately().is_some_and(|lately| self.is_queueing(lately)) {
+                self.settle();
+            }
+        }
+        if let Some(result) = self.round.end(now) {
+            self.on_round(now, result);
+        }
+    }
+
+    /// Datagrams of `bytes` in all are lost; 0 when the path only marked them.
+    pub fn on_lost(&mut self, now: Monotonic, bytes: ByteCount, loss: Loss) {
+        match loss {
+            Loss::Single => self.round.on_lost(bytes.get()),
+            Loss::Persistent => {
+                // The same path most likely, so a part of what it held is tried at once; startup
+                // finds the rest, or that it is less now.
+                let window = self.path_bytes().get() / 4;
+                self.window = self.bounded(window.max(self.initial_window().get()));
+                self.enter_startup(now);
+            }
+        }
+    }
+
+    fn enter_startup(&mut self, now: Monotonic) {
+        self.phase = Phase::Startup;
+        self.company = Company::Alone;
+        self.rate.forget();
+        self.round = Round::new(now);
+        (self.best_startup_rate, self.flat_rounds, self.crowded_rounds) = (0, 0, 0);
+    }
+
+    /// Ends startup: the window becomes what was in flight without the queue that it built.
+    fn settle(&mut self) {
+        let (lately, shortest) = (self.round.lately(), self.shortest.get());
+        if let (Some(lately), Some(shortest)) = (lately, shortest) {
+            let kept = u128::from(self.window) * shortest.as_nanos() / lately.as_nanos().max(1);
+            self.window = self.bounded(u64::try_from(kept).unwrap_or(u64::MAX));
+        }
+        self.phase = Phase::Settle;
+    }
+
+    fn on_round(&mut self, now: Monotonic, result: RoundResult) {
+        debug_assert!(result.took > Duration::ZERO, "a round takes time");
+        let is_heavy = result.lost * 100 >= (result.lost + result.acked) * LOSS_LIMIT
+            && result.lost > LEAST_DATAGRAMS * self.datagram;
+        if is_heavy {
+            self.rate.forget();
+        }
+        self.rate.on_round(result.rate(), result.limit);
+        match self.phase {
+            Phase::Startup if is_heavy => self.settle(),
+            Phase::Startup => self.grow(result),
+            Phase::Settle => {
+                self.phase = Phase::Cruise;
+                self.drain_at = now.after(DRAIN_INTERVAL);
+                self.apply(GAIN_ALONE);
+            }
+            Phase::Cruise => self.cruise(now, result, is_heavy),
+            Phase::Drain { left } => self.drain(now, result, left),
+        }
+    }
+
+    fn grow(&mut self, result: RoundResult) {
+        if result.limit == Limit::Application {
+            return;
+        }
+        if result.rate() >= self.best_startup_rate + self.best_startup_rate / 4 {
+            self.best_startup_rate = result.rate();
+            self.flat_rounds = 0;
+        } else {
+            self.flat_rounds += 1;
+        }
+        if self.flat_rounds >= FLAT_ROUNDS {
+            self.settle();
+        }
+    }
+
+    fn cruise(&mut self, now: Monotonic, result: RoundResult, is_heavy: bool) {
+        let is_crowded = result.is_marked || self.is_long(result.shortest);
+        self.crowded_rounds = if is_crowded { self.crowded_rounds.saturating_add(1) } else { 0 };
+        if self.crowded_rounds >= CROWDED_ROUNDS && self.company == Company::Alone {
+            self.company = Company::Competing;
+            self.drain_at = now.after(DRAIN_INTERVAL_COMPETING);
+        }
+        if self.drain_at <= now {
+            self.phase = Phase::Drain { left: DRAIN_ROUNDS };
+            self.apply(GAIN_DRAINING);
+            return;
+        }
+        self.apply(match self.company {
+            _ if is_heavy => GAIN_SHRINKING,
+            Company::Competing => GAIN_COMPETING,
+            Company::Alone if is_crowded => GAIN_SHRINKING,
+            Company::Alone => GAIN_ALONE,
+        });
+    }
+
+    fn drain(&mut self, now: Monotonic, result: RoundResult, left: u32) {
+        if left > 1 {
+            self.phase = Phase::Drain { left: left - 1 };
+            return;
+        }
+        if !self.is_queueing(result.shortest) {
+            self.company = Company::Alone;
+            self.crowded_rounds = 0;
+        }
+        let (interval, gain) = match self.company {
+            Company::Alone => (DRAIN_INTERVAL, GAIN_ALONE),
+            Company::Competing => (DRAIN_INTERVAL_COMPETING, GAIN_COMPETING),
+        };
+        self.phase = Phase::Cruise;
+        self.drain_at = now.after(interval);
+        self.apply(gain);
+    }
+
+    /// Sets the window to `gain` percent of what the path holds, and a queue of its own.
+    fn apply(&mut self, gain: u64) {
+        if self.rate.max().is_none() {
+            return;
+        }
+        let held = self.path_bytes().get();
+        let queue = if gain > 100 { QUEUE_SHARE * held.isqrt() } else { 0 };
+        self.window = self.bounded(held.saturating_mul(gain) / 100 + queue);
+    }
+
+    /// Whether a round trip shows the beginning of a queue.
+    fn is_queueing(&self, round_trip: Duration) -> bool {
+        let Some(shortest) = self.shortest.get() else { return false };
+        round_trip > shortest + (shortest / 8).max(Duration::from_millis(8))
+    }
+
+    /// Whether a round trip shows a queue that is too long for one of our own.
+    fn is_long(&self, round_trip: Duration) -> bool {
+        let Some(shortest) = self.shortest.get() else { return false };
+        round_trip > shortest + shortest / 2 + Duration::from_millis(20)
+    }
+
+    fn bounded(&self, window: u64) -> u64 {
+        window.clamp(LEAST_DATAGRAMS * self.datagram, WINDOW_LIMIT)
+    }
+}
+
+/// Bytes that `rate` bytes per second make in `duration`.
+fn times(rate: u64, duration: Duration) -> u64 {
+    let bytes = u128::from(rate) * duration.as_nanos() / 1_000_000_000;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! Senders that share one drop-tail queue. Each paces a quarter faster than its window over its
+//! smoothed round trip, as quinn does.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use headland_event::{ByteCount, Monotonic, Random, SeededRandom};
+
+use crate::congestion::{Congestion, Limit, Loss};
+
+const DATAGRAM: u64 = 1_200;
+
+/// A path in one direction; acknowledgements are never lost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    /// Bytes per second.
+    pub(super) rate: u64,
+    pub(super) round_trip: Duration,
+    pub(super) queue: Duration,
+    pub(super) loss_percent: u64,
+}
+
+/// What became of a sender's bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Report {
+    pub(super) delivered: u64,
+    pub(super) lost: u64,
+    pub(super) longest_queue: Duration,
+}
+
+/// Who decides about a sender's window.
+pub(super) enum Controller {
+    Ours(Box<Congestion>),
+    Cubic(Cubic),
+}
+
+impl Controller {
+    pub(super) fn cubic(datagram: ByteCount) -> Self {
+        let window = 10 * datagram.get();
+        Self::Cubic(Cubic { window, most: 0, reduced: Monotonic::from_millis(0), is_slow: true })
+    }
+
+    fn window(&self) -> u64 {
+        match self {
+            Self::Ours(ours) => ours.window().get(),
+            Self::Cubic(cubic) => cubic.window,
+        }
+    }
+}
+
+/// Cubic without its refinements (RFC 9438, §4.1 and §4.6).
+pub(super) struct Cubic {
+    window: u64,
+    most: u64,
+    reduced: Monotonic,
+    is_slow: bool,
+}
+
+impl Cubic {
+    fn on_acked(&mut self, now: Monotonic, bytes: u64) {
+        if self.is_slow {
+            self.window += bytes;
+            return;
+        }
+        let most = self.most as f64 / DATAGRAM as f64;
+        let back = (most * 0.3 / 0.4).cbrt();
+        let target = 0.4 * (now.since(self.reduced).as_secs_f64() - back).powi(3) + most;
+        let target = Duration::from_secs_f64(target.clamp(2.0, 1e6)).as_millis();
+        let target = u64::try_from(target).unwrap() * DATAGRAM / 1_000;
+        let step = target.saturating_sub(self.window).min(self.window / 2);
+        self.window += (step * bytes / self.window).max(bytes * DATAGRAM / 10 / self.window);
+    }
+
+    fn on_lost(&mut self, now: Monotonic, sent_at: Monotonic) {
+        if sent_at > self.reduced {
+            (self.most, self.reduced, self.is_slow) = (self.window, now, false);
+            self.window = (self.window * 7 / 10).max(2 * DATAGRAM);
+        }
+    }
+}
+
+struct Sender {
+    controller: Controller,
+    in_flight: VecDeque<(u64, Monotonic)>,
+    next: u64,
+    smoothed: Duration,
+    send_at: Monotonic,
+    is_paced: bool,
+    report: Report,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Ack { sender: usize, number: u64 },
+    Pace { sender: usize },
+}
+
+/// The shared path.
+pub(super) struct Bottleneck {
+    way: Way,
+    now: Monotonic,
+    free_at: Monotonic,
+    random: SeededRandom,
+    senders: Vec<Sender>,
+    events: BinaryHeap<Reverse<(Monotonic, u64, Event)>>,
+    events_made: u64,
+}
+
+impl Bottleneck {
+    pub(super) fn new(way: Way, seed: u64) -> Self {
+        let now = Monotonic::from_millis(0);
+        Self {
+            way,
+            now,
+            free_at: now,
+            random: SeededRandom::new(seed),
+            senders: Vec::new(),
+            events: BinaryHeap::new(),
+            events_made: 0,
+        }
+    }
+
+    pub(super) fn join(&mut self, controller: Controller) {
+        self.senders.push(Sender {
+            controller,
+            in_flight: VecDeque::new(),
+            next: 0,
+            smoothed: Duration::from_millis(100),
+            send_at: self.now,
+            is_paced: false,
+            report: Report::default(),
+        });
+        self.fill(self.senders.len() - 1);
+    }
+
+    pub(super) fn set_rate(&mut self, rate: u64) {
+        self.way.rate = rate;
+    }
+
+    pub(super) fn reset_counts(&mut self) {
+        for sender in &mut self.senders {
+            sender.report = Report::default();
+        }
+    }
+
+    pub(super) fn report(&self, sender: usize) -> Report {
+        self.senders[sender].report
+    }
+
+    pub(super) fn ours(&self, sender: usize) -> &Congestion {
+        match &self.senders[sender].controller {
+            Controller::Ours(ours) => ours,
+            Controller::Cubic(_) => panic!("sender {sender} is not ours"),
+        }
+    }
+
+    /// Runs until `end` after the start.
+    pub(super) fn run(&mut self, end: Duration) {
+        let end = Monotonic::from_millis(0).after(end);
+        while let Some(Reverse((at, _, _))) = self.events.peek() {
+            if *at > end {
+                break;
+            }
+            let Reverse((at, _, event)) = self.events.pop().unwrap();
+            self.now = at;
+            match event {
+                Event::Ack { sender, number } => self.on_ack(sender, number),
+                Event::Pace { sender } => {
+                    self.senders[sender].is_paced = false;
+                    self.fill(sender);
+                }
+            }
+        }
+        self.now = end;
+    }
+
+    fn schedule(&mut self, at: Monotonic, event: Event) {
+        self.events_made += 1;
+        self.events.push(Reverse((at, self.events_made, event)));
+    }
+
+    fn fill(&mut self, index: usize) {
+        loop {
+            let sender = &mut self.senders[index];
+            let window = sender.controller.window();
+            let in_flight = sender.in_flight.len() as u64 * DATAGRAM;
+            if in_flight + DATAGRAM > window || sender.is_paced {
+                return;
+            }
+            if sender.send_at > self.now {
+                sender.is_paced = true;
+                let at = sender.send_at;
+                self.schedule(at, Event::Pace { sender: index });
+                return;
+            }
+            let pace = sender.smoothed.mul_f64(DATAGRAM as f64 / (window as f64 * 1.25));
+            sender.send_at = self.now.after(pace);
+            let number = sender.next;
+            sender.next += 1;
+            sender.in_flight.push_back((number, self.now));
+            self.transmit(index, number);
+        }
+    }
+
+    fn transmit(&mut self, sender: usize, number: u64) {
+        let start = self.free_at.max(self.now);
+        let waits = start.since(self.now);
+        let report = &mut self.senders[sender].report;
+        report.longest_queue = report.longest_queue.max(waits.min(self.way.queue));
+        if waits > self.way.queue || self.random.below(100) < self.way.loss_percent {
+            return;
+        }
+        self.free_at = start.after(Duration::from_nanos(DATAGRAM * 1_000_000_000 / self.way.rate));
+        let at = self.free_at.after(self.way.round_trip);
+        self.schedule(at, Event::Ack { sender, number });
+    }
+
+    fn on_ack(&mut self, index: usize, number: u64) {
+        let now = self.now;
+        let sender = &mut self.senders[index];
+        let bytes = ByteCount::new(DATAGRAM);
+        while let Some((lost, sent_at)) =
+            sender.in_flight.pop_front_if(|(first, _)| *first < number)
+        {
+            debug_assert!(lost < number, "a path does not reorder");
+            sender.report.lost += DATAGRAM;
+            match &mut sender.controller {
+                Controller::Ours(ours) => ours.on_lost(now, bytes, Loss::Single),
+                Controller::Cubic(cubic) => cubic.on_lost(now, sent_at),
+            }
+        }
+        let Some((_, sent_at)) = sender.in_flight.pop_front() else { return };
+        sender.report.delivered += DATAGRAM;
+        sender.smoothed = sender.smoothed * 7 / 8 + now.since(sent_at) / 8;
+        let in_flight = ByteCount::new(sender.in_flight.len() as u64 * DATAGRAM);
+        match &mut sender.controller {
+            Controller::Ours(ours) => {
+                ours.on_acked(now, sent_at, bytes);
+                ours.on_acks_end(now, in_flight, Limit::Window);
+            }
+            Controller::Cubic(cubic) => cubic.on_acked(now, DATAGRAM),
+        }
+        self.fill(index);
+    }
+}

@@ -13,6 +13,8 @@ use crate::peering::Ended;
 mod pair;
 /// Any schedule ends with exact copies.
 mod simulation;
+/// A thousand schedules by seed.
+mod schedules;
 
 use pair::{Host, Log, Pair, agent, config, entry, hub, region, source};
 

@@ -59,6 +59,8 @@ pub struct Dialer {
     random: SeededRandom,
     state: State,
     wait: Duration,
+    /// When the attempt that goes on was due; `None` for the first.
+    dialled_at: Option<Monotonic>,
     superseded: Option<Superseded>,
     outputs: VecDeque<DialerOutput>,
 }
@@ -72,6 +74,7 @@ impl Dialer {
             random: SeededRandom::new(seed),
             state: State::Dialling,
             wait: config.wait_min,
+            dialled_at: None,
             superseded: None,
             outputs: VecDeque::from([DialerOutput::Dial]),
         }
@@ -81,14 +84,23 @@ impl Dialer {
     pub fn on_ready(&mut self) {
         self.state = State::Connected;
         self.wait = self.config.wait_min;
+        self.dialled_at = None;
         // An attempt that was due is not needed any more.
         self.outputs.clear();
     }
 
     /// The attempt failed or the connection was lost; tells when to try again.
     ///
-    /// Half of each wait is drawn at random, so that the agents of a restarted hub spread out.
+    /// Half of each wait is drawn at random, so that the agents of a restarted hub spread out. An
+    /// attempt that nobody answered for longer than the longest wait has waited already: the next
+    /// follows at once, because while it waits a path that heals is not found.
     pub fn on_lost(&mut self, now: Monotonic) {
+        let tried = self.dialled_at.take().map(|dialled_at| now.since(dialled_at));
+        if self.state == State::Dialling && tried.is_some_and(|tried| tried > self.config.wait_max)
+        {
+            self.dial(now);
+            return;
+        }
         self.wait_about(now, self.wait);
         self.wait = self.wait.saturating_mul(2).min(self.config.wait_max);
         debug_assert!(self.wait <= self.config.wait_max.max(self.config.wait_min));
@@ -119,9 +131,14 @@ impl Dialer {
     /// Advances to `now`; call it no later than [`Self::poll_timeout`].
     pub fn on_timeout(&mut self, now: Monotonic) {
         if matches!(self.state, State::Waiting { until } if until <= now) {
-            self.state = State::Dialling;
-            self.outputs.push_back(DialerOutput::Dial);
+            self.dial(now);
         }
+    }
+
+    fn dial(&mut self, now: Monotonic) {
+        self.state = State::Dialling;
+        self.dialled_at = Some(now);
+        self.outputs.push_back(DialerOutput::Dial);
     }
 
     /// The next thing to do.
@@ -178,6 +195,20 @@ mod tests {
                 assert!(*wait >= full / 2 && *wait <= full, "{wait:?} of {full:?}");
             }
         }
+    }
+
+    #[test]
+    fn an_attempt_that_was_not_answered_for_long_is_followed_by_another_at_once() {
+        let mut dialer = Dialer::new(DialerConfig::default(), 3);
+        waits(&mut dialer, 2);
+        let begun = Monotonic::from_millis(9_000);
+        dialer.on_timeout(begun);
+        while dialer.poll_output().is_some() {}
+
+        dialer.on_lost(begun.after(Duration::from_secs(10)));
+
+        assert_eq!(dialer.poll_output(), Some(DialerOutput::Dial));
+        assert_eq!(dialer.poll_timeout(), None);
     }
 
     #[test]

@@ -47,7 +47,7 @@ mod refusal;
 mod keepalive;
 
 pub use announce::{Announce, HOPS_LIMIT, Offer};
-pub use data::Data;
+pub use data::{Data, channel_of_data};
 pub use hello::{Hello, Identity};
 pub use keepalive::{Echo, Goodbye, Keepalive};
 pub use progress::{Ack, ChannelEnd, ChannelPromise, Head, PROMISE_ENDS_LIMIT, Position};
@@ -55,6 +55,9 @@ pub use refusal::{REFUSAL_TEXT_LIMIT, Refusal, RefusalCode, Refuse, Scope};
 
 /// Version of the frames this build writes, and the only one it reads.
 pub const FRAME_VERSION: u8 = 1;
+
+/// The kind byte of [`Frame::Data`], by which a driver finds its channel.
+const DATA_KIND: u8 = 5;
 
 /// One frame of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,7 +171,7 @@ impl Frame {
             2 => Self::Announce(Announce::read(&mut reader)?),
             3 => Self::Position(Position::read(&mut reader)?),
             4 => Self::Refuse(Refuse::read(&mut reader)?),
-            5 => Self::Data(Data::read(&mut reader)?),
+            DATA_KIND => Self::Data(Data::read(&mut reader)?),
             6 => Self::Ack(Ack::read(&mut reader)?),
             7 => Self::Head(Head::read(&mut reader)?),
             8 => Self::Keepalive(Keepalive::read(&mut reader)?),
@@ -187,7 +190,7 @@ impl Frame {
             Self::Announce(_) => 2,
             Self::Position(_) => 3,
             Self::Refuse(_) => 4,
-            Self::Data(_) => 5,
+            Self::Data(_) => DATA_KIND,
             Self::Ack(_) => 6,
             Self::Head(_) => 7,
             Self::Keepalive(_) => 8,

@@ -1,11 +1,12 @@
 //! Frames over QUIC: sockets, streams and nothing else.
 //!
 //! ```text
-//! connection:  one unidirectional stream per lane and direction, opened by the sender
-//! stream:      lane u8 │ frame, frame, …
+//! connection:  one unidirectional stream per slot of a lane and direction, opened by the sender
+//! stream:      slot u8 │ frame, frame, …
 //! frame:       length u32 │ bytes of a frame, at most FRAME_BYTES_LIMIT
 //! ```
-//! Lane bytes are [`headland_event::Lane::code`]. A stream that breaks this closes the connection.
+//! A slot's byte is [`headland_event::Lane::code`] plus 16 times its number. A stream that breaks
+//! this closes the connection.
 //!
 //! Nothing here starts a task or decides anything: a connection is split into [`quic::Lanes`],
 //! whose
@@ -14,6 +15,8 @@
 
 /// How much is buffered, and how a path is probed.
 mod transport;
+/// What quinn may send, as the path allows.
+mod pace;
 /// The UDP socket under an endpoint.
 mod socket;
 /// How a node that starts again tells its peers that their connections are gone.
@@ -28,6 +31,10 @@ mod close;
 mod handshake;
 /// Why a connection is over.
 mod lost;
+/// A handful of futures side by side.
+mod future_set;
+/// Which stream a frame travels on.
+mod slot;
 /// Frames in and out of one connection.
 mod lanes;
 /// Frames on their way out.

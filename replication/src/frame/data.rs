@@ -4,7 +4,7 @@ use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::FRAME_BYTES_LIMIT;
 use headland_event::{Batch, ChannelEpoch, ChannelId, Dot, Entry, Offset, Sequence, Stamp};
 
-use super::{FrameError, Presence, read_presence};
+use super::{DATA_KIND, FrameError, Presence, read_presence};
 
 /// Where the base offset stands in a frame.
 const BASE_AT: usize = 14;
@@ -18,6 +18,17 @@ pub struct Data {
     pub epoch: ChannelEpoch,
     /// The entry; its base is the sender's offset.
     pub entry: Entry,
+}
+
+/// Where the channel stands in a data frame, after version and kind.
+const CHANNEL_AT: std::ops::Range<usize> = 2..6;
+
+/// The channel that an encoded frame carries data of; `None` for any other frame.
+#[must_use]
+pub fn channel_of_data(frame: &[u8]) -> Option<ChannelId> {
+    let [_, kind, ..] = frame else { return None };
+    let raw: [u8; 4] = frame.get(CHANNEL_AT)?.try_into().ok()?;
+    (*kind == DATA_KIND).then_some(ChannelId::new(u32::from_be_bytes(raw)))
 }
 
 impl Data {

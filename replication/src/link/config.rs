@@ -10,7 +10,8 @@ use crate::frame::{Hello, Identity};
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
     /// What this node says about itself. Its window bounds what the peer may have in flight
-    /// towards us; default 4 MiB, which is 80 ms at 400 Mbit/s. Smaller costs throughput on long
+    /// towards us until it is on our disk; default 16 MiB for a hub, which is 300 ms at 400 Mbit/s,
+    /// and 1 MiB for an agent. The smaller of both sides' counts. Smaller costs throughput on long
     /// paths, larger costs memory while the disk is slow.
     pub hello: Hello,
     /// Who the peer is, as its certificate says: a hello that differs is refused.
@@ -18,8 +19,10 @@ pub struct LinkConfig {
     /// Most bytes asked for by one [`super::LinkOutput::Read`], default 256 KiB. Smaller costs
     /// more reads, larger more memory per lane (two reads are staged).
     pub read_bytes: ByteCount,
-    /// Most bytes of a lane handed to the driver and not yet written, default 256 KiB. Smaller
-    /// starves a fast path, larger lets old bytes stand before new ones.
+    /// Most bytes of a lane handed to the driver and not yet written, default 4 MiB for a hub and
+    /// 256 KiB for an agent. A driver spreads a lane over several streams, each of which a lost
+    /// datagram can hold up: with less than a frame for each of them, one stalls all. They do not
+    /// stand before alerts, which have a stream of their own; larger costs memory.
     pub unsent_bytes_limit: ByteCount,
     /// Most channels in each direction, default 8,192: 1,024 topics of 8 partitions. Each costs
     /// about 500 bytes.
@@ -35,12 +38,16 @@ impl LinkConfig {
     /// The defaults for a link from `local`, in its life `incarnation`, to `peer`.
     #[must_use]
     pub const fn new(local: Identity, incarnation: Incarnation, peer: Identity) -> Self {
-        let hello = Hello { identity: local, incarnation, window: ByteCount::mebibytes(4) };
+        let (window, unsent_bytes_limit) = match local {
+            Identity::Hub { .. } => (ByteCount::mebibytes(16), ByteCount::mebibytes(4)),
+            Identity::Agent { .. } => (ByteCount::mebibytes(1), ByteCount::new(256 << 10)),
+        };
+        let hello = Hello { identity: local, incarnation, window };
         Self {
             hello,
             peer,
             read_bytes: ByteCount::new(256 << 10),
-            unsent_bytes_limit: ByteCount::new(256 << 10),
+            unsent_bytes_limit,
             channels_limit: 8_192,
             keepalive_interval: Duration::from_secs(1),
             silence_timeout: Duration::from_secs(5),

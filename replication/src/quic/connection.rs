@@ -2,21 +2,67 @@
 
 use std::net::SocketAddr;
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headland_event::{ByteCount, Lane, Monotonic};
 use rustls::pki_types::CertificateDer;
 
 use super::close::CloseCode;
 use super::lanes::Lanes;
 use super::lost::Lost;
+use super::pace::Gauge;
+use crate::probing::{ProbeOutput, Probing};
+
+/// What a probe may take of the network beyond the window: one datagram.
+const PROBE_BYTES: ByteCount = ByteCount::new(1_500);
 
 /// One established connection; clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Connection {
     inner: quinn::Connection,
+    gauge: Arc<Gauge>,
 }
 
 impl Connection {
-    pub(super) const fn new(inner: quinn::Connection) -> Self {
-        Self { inner }
+    pub(super) const fn new(inner: quinn::Connection, gauge: Arc<Gauge>) -> Self {
+        Self { inner, gauge }
+    }
+
+    pub(super) const fn quic(&self) -> &quinn::Connection {
+        &self.inner
+    }
+
+    /// Lets QUIC take of a lane what the path can carry now, and little more: what it holds of a
+    /// lane stands before everything that is written to the lane later.
+    pub(super) fn bound_unsent(&self, lane: Lane) {
+        self.inner.set_send_window(self.gauge.held_bytes_limit(lane));
+    }
+
+    /// Runs as long as the connection: probes the path when what was sent stays unanswered.
+    pub(super) async fn probe_when_silent(&self) {
+        // Time here is what was slept, so that no clock has to be read.
+        let mut now = Monotonic::from_millis(0);
+        let mut probing = Probing::new(now);
+        loop {
+            let (in_flight, acks) = (self.gauge.in_flight(), self.gauge.acknowledgements());
+            let pause = match probing.on_look(now, in_flight, acks, self.inner.rtt()) {
+                ProbeOutput::Rest => {
+                    self.gauge.wait_for_more().await;
+                    probing.on_written(now);
+                    continue;
+                }
+                ProbeOutput::Wait(pause) => pause,
+                ProbeOutput::Probe(pause) => {
+                    self.gauge.allow(PROBE_BYTES);
+                    // A peer that takes no datagrams is left to the transport's own probes.
+                    self.inner.send_datagram(Bytes::from_static(&[0])).ok();
+                    pause
+                }
+            };
+            tokio::time::sleep(pause).await;
+            now = now.after(pause);
+        }
     }
 
     /// The peer's certificate chain, its own first; empty when TLS asked for none.
@@ -37,7 +83,7 @@ impl Connection {
     /// second set of lanes is refused by the peer.
     #[must_use]
     pub fn lanes(&self) -> Lanes {
-        Lanes::new(self.inner.clone())
+        Lanes::new(self.clone())
     }
 
     /// Closes at once: what was not written is lost. In good order, drop the [`super::LaneSender`]

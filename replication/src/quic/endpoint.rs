@@ -2,17 +2,22 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use headland_event::Monotonic;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, ServerConfig, TokioRuntime};
 
 use super::close::CloseCode;
 use super::connection::Connection;
+use super::future_set::FutureSet;
 use super::lost::Lost;
+use super::pace::Gauge;
 use super::reset::ResetKey;
 use super::socket;
 use super::transport::{Windows, bound_incoming, transport};
+use crate::attempts::{AttemptOutput, Attempts, Heard};
 
 /// TLS for each direction, with certificates and ALPN set by the caller.
 #[derive(Debug, Clone, Default)]
@@ -97,6 +102,56 @@ impl ConnectError {
 pub struct Endpoint {
     inner: quinn::Endpoint,
     address: SocketAddr,
+    windows: Windows,
+    crypto: Arc<Mutex<Crypto>>,
+    handshakes: Arc<AtomicUsize>,
+}
+
+/// Handshakes of peers that go on, from which on a peer has to show first that it receives at the
+/// address it sends from (RFC 9000, §8.1.2). Fewer than a listener lets go on at once, so that
+/// handshakes that nobody means to finish cannot take all places; not 0, as it costs a round trip.
+const UNVALIDATED_HANDSHAKES: usize = 16;
+
+/// A handshake that goes on, as long as it is kept.
+#[derive(Debug)]
+struct Handshake {
+    count: Arc<AtomicUsize>,
+}
+
+impl Handshake {
+    fn begin(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self { count }
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What new connections are made with.
+#[derive(Debug, Clone, Default)]
+struct Crypto {
+    server: Option<ServerConfig>,
+    client: Option<ClientConfig>,
+}
+
+impl Crypto {
+    fn new(address: SocketAddr, tls: TlsConfigs) -> Result<Self, BindError> {
+        let TlsConfigs { server, client } = tls;
+        let server = server.map(QuicServerConfig::try_from).transpose();
+        let server = server.map_err(|error| unfit(address, &error))?.map(|crypto| {
+            let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+            bound_incoming(&mut config);
+            config
+        });
+        let client = client.map(QuicClientConfig::try_from).transpose();
+        let client = client.map_err(|error| unfit(address, &error))?;
+        let client = client.map(|crypto| ClientConfig::new(Arc::new(crypto)));
+        Ok(Self { server, client })
+    }
 }
 
 impl Endpoint {
@@ -131,30 +186,32 @@ impl Endpoint {
         windows: Windows,
         config: EndpointConfig,
     ) -> Result<Self, BindError> {
-        let TlsConfigs { server, client } = tls;
-        let transport = Arc::new(transport(windows));
-        let server = server.map(QuicServerConfig::try_from).transpose();
-        let server = server.map_err(|error| unfit(address, &error))?.map(|crypto| {
-            let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-            config.transport_config(transport.clone());
-            bound_incoming(&mut config);
-            config
-        });
-        let client = client.map(QuicClientConfig::try_from).transpose();
-        let client = client.map_err(|error| unfit(address, &error))?.map(|crypto| {
-            let mut config = ClientConfig::new(Arc::new(crypto));
-            config.transport_config(transport);
-            config
-        });
+        let crypto = Crypto::new(address, tls)?;
         let refused = |source| BindError::Address { address, source };
         let socket = socket::bind(address).map_err(refused)?;
         let runtime = Arc::new(TokioRuntime);
-        let mut inner = quinn::Endpoint::new(config, server, socket, runtime).map_err(refused)?;
-        if let Some(client) = client {
-            inner.set_default_client_config(client);
-        }
+        let server = crypto.server.clone();
+        let inner = quinn::Endpoint::new(config, server, socket, runtime).map_err(refused)?;
         let address = inner.local_addr().map_err(refused)?;
-        Ok(Self { inner, address })
+        let (crypto, handshakes) = (Arc::new(Mutex::new(crypto)), <_>::default());
+        Ok(Self { inner, address, windows, crypto, handshakes })
+    }
+
+    /// Uses other certificates or authorities for connections that are made from now on; those
+    /// that exist go on.
+    ///
+    /// # Errors
+    /// [`BindError::Tls`]; what was used before stays in use.
+    pub fn renew(&self, tls: TlsConfigs) -> Result<(), BindError> {
+        let crypto = Crypto::new(self.address, tls)?;
+        self.inner.set_server_config(crypto.server.clone());
+        *self.crypto.lock().unwrap_or_else(PoisonError::into_inner) = crypto;
+        Ok(())
+    }
+
+    /// The lock is never held across an await, and nothing panics while it is held.
+    fn crypto(&self) -> Crypto {
+        self.crypto.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The address it listens on, with the port taken.
@@ -163,15 +220,35 @@ impl Endpoint {
         self.address
     }
 
+    /// Handshakes of peers that were taken up and go on.
+    #[must_use]
+    pub fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
     /// The next peer that connects; `None` once the endpoint is closed.
+    ///
+    /// While 16 handshakes go on, others are taken up only from addresses that were validated; who
+    /// was not is asked to come again and shows thereby that it receives.
     ///
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn accept(&self) -> Option<Incoming> {
-        self.inner.accept().await.map(|inner| Incoming { inner })
+        loop {
+            let inner = self.inner.accept().await?;
+            if self.handshakes() >= UNVALIDATED_HANDSHAKES && inner.may_retry() {
+                // A peer that may be asked to come again can be, so this does not fail.
+                inner.retry().ok();
+                continue;
+            }
+            let handshake = Handshake::begin(Arc::clone(&self.handshakes));
+            let (server, windows) = (self.crypto().server, self.windows);
+            return Some(Incoming { inner, server, windows, handshake });
+        }
     }
 
-    /// Connects to `address`, whose certificate must be valid for `name`.
+    /// Connects to `address`, whose certificate must be valid for `name`. While nobody answers,
+    /// handshakes begin as [`Attempts`] says, until the first has been silent for 10 s.
     ///
     /// # Errors
     /// [`ConnectError`], which names the address.
@@ -183,10 +260,33 @@ impl Endpoint {
         address: SocketAddr,
         name: &str,
     ) -> Result<Connection, ConnectError> {
-        let connecting = self.inner.connect(address, name).map_err(|error| {
-            ConnectError::Unusable { address, name: name.to_owned(), text: error.to_string() }
-        })?;
-        establish(address, connecting).await
+        let unusable = |text| ConnectError::Unusable { address, name: name.to_owned(), text };
+        let Some(mut client) = self.crypto().client else {
+            return Err(unusable("this endpoint has no TLS settings to connect with".to_owned()));
+        };
+        let answered = AtomicBool::new(false);
+        let mut now = Monotonic::from_millis(0);
+        let mut attempts = Attempts::default();
+        let mut trying = FutureSet::new();
+        loop {
+            let is_answered = answered.load(Ordering::Relaxed);
+            let heard = if is_answered { Heard::Something } else { Heard::Nothing };
+            let output = attempts.on_look(now, heard);
+            if output == AttemptOutput::BeginInPlaceOfSecond {
+                trying.drop_second();
+            }
+            if output != AttemptOutput::Wait {
+                let gauge = Arc::new(Gauge::default());
+                client.transport_config(Arc::new(transport(self.windows, gauge.clone())));
+                let connecting = self.inner.connect_with(client.clone(), address, name);
+                let connecting = connecting.map_err(|error| unusable(error.to_string()))?;
+                trying.push(establish(address, connecting, gauge, &answered));
+            }
+            tokio::select! {
+                ended = trying.next() => return ended,
+                () = tokio::time::sleep(Attempts::pause()) => now = now.after(Attempts::pause()),
+            }
+        }
     }
 
     /// Closes every connection and accepts no more.
@@ -207,6 +307,9 @@ impl Endpoint {
 #[derive(Debug)]
 pub struct Incoming {
     inner: quinn::Incoming,
+    server: Option<ServerConfig>,
+    windows: Windows,
+    handshake: Handshake,
 }
 
 impl Incoming {
@@ -224,17 +327,32 @@ impl Incoming {
     /// # Cancel safety
     /// The peer is refused.
     pub async fn establish(self) -> Result<Connection, ConnectError> {
-        let address = self.inner.remote_address();
-        let connecting = self.inner.accept().map_err(|error| failed(address, error))?;
-        establish(address, connecting).await
+        let Self { inner, server, windows, handshake: _handshake } = self;
+        let address = inner.remote_address();
+        let gauge = Arc::new(Gauge::default());
+        let connecting = match server {
+            Some(mut server) => {
+                server.transport_config(Arc::new(transport(windows, gauge.clone())));
+                inner.accept_with(Arc::new(server))
+            }
+            None => inner.accept(),
+        };
+        let connecting = connecting.map_err(|error| failed(address, error))?;
+        establish(address, connecting, gauge, &AtomicBool::new(false)).await
     }
 }
 
+/// Completes a handshake, and notes when the peer has answered.
 async fn establish(
     address: SocketAddr,
-    connecting: quinn::Connecting,
+    mut connecting: quinn::Connecting,
+    gauge: Arc<Gauge>,
+    answered: &AtomicBool,
 ) -> Result<Connection, ConnectError> {
-    connecting.await.map(Connection::new).map_err(|error| failed(address, error))
+    connecting.handshake_data().await.map_err(|error| failed(address, error))?;
+    answered.store(true, Ordering::Relaxed);
+    let connection = connecting.await.map_err(|error| failed(address, error))?;
+    Ok(Connection::new(connection, gauge))
 }
 
 fn failed(address: SocketAddr, error: quinn::ConnectionError) -> ConnectError {

@@ -1,6 +1,6 @@
 //! Frames on their way in.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use headland_event::Lane;
@@ -11,27 +11,29 @@ use tokio::sync::mpsc::Sender;
 use super::close::CloseCode;
 use super::lanes::LaneEvent;
 use super::lost::{DriverError, Lost};
+use super::slot::Slot;
 
-/// Lanes for which the peer has opened its stream, one bit each.
+/// Slots of lanes for which the peer has opened its stream, one bit each.
 #[derive(Debug, Default)]
-pub(super) struct ClaimedLanes(AtomicU8);
+pub(super) struct ClaimedSlots(AtomicU64);
 
-impl ClaimedLanes {
-    fn claim(&self, lane: Lane) -> Result<(), DriverError> {
-        let bit = 1 << lane.code();
-        let before = self.0.fetch_or(bit, Ordering::Relaxed);
-        if before & bit == 0 { Ok(()) } else { Err(DriverError::LaneTwice { lane }) }
+impl ClaimedSlots {
+    fn claim(&self, slot: Slot) -> Result<(), DriverError> {
+        let before = self.0.fetch_or(slot.bit(), Ordering::Relaxed);
+        let is_free = before & slot.bit() == 0;
+        if is_free { Ok(()) } else { Err(DriverError::LaneTwice { lane: slot.lane }) }
     }
 }
 
-/// Accepts one of the peer's streams and reads its frames until it ends; one that breaks the
-/// layout closes the connection.
-pub(super) async fn read_lane(
+/// Reads the frames of one of the peer's streams until it ends; one that breaks the layout closes
+/// the connection.
+pub(super) async fn read_slot(
     connection: &Connection,
-    claimed: &ClaimedLanes,
+    stream: RecvStream,
+    claimed: &ClaimedSlots,
     events: &Sender<LaneEvent>,
 ) -> Result<(), DriverError> {
-    let ended = read_frames(connection, claimed, events).await;
+    let ended = read_frames(stream, claimed, events).await;
     match &ended {
         Ok(()) | Err(DriverError::Lost(_)) => {}
         Err(broken) => {
@@ -42,14 +44,14 @@ pub(super) async fn read_lane(
 }
 
 async fn read_frames(
-    connection: &Connection,
-    claimed: &ClaimedLanes,
+    mut stream: RecvStream,
+    claimed: &ClaimedSlots,
     events: &Sender<LaneEvent>,
 ) -> Result<(), DriverError> {
-    let mut stream = connection.accept_uni().await.map_err(Lost::from)?;
     let [code] = read_array(&mut stream).await?.ok_or_else(nothing)?;
-    let lane = Lane::from_code(code).ok_or(DriverError::UnknownLane { code })?;
-    claimed.claim(lane)?;
+    let slot = Slot::from_code(code).ok_or(DriverError::UnknownLane { code })?;
+    claimed.claim(slot)?;
+    let lane = slot.lane;
     while let Some(prefix) = read_array(&mut stream).await? {
         let frame = read_frame(&mut stream, lane, u32::from_be_bytes(prefix)).await?;
         // A caller that no longer listens is flushing its last frames: the peer's are dropped.

@@ -8,14 +8,17 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::watch;
 
-use super::close::Farewell;
-use super::lane_reader::{ClaimedLanes, read_lane};
+use super::close::{CloseCode, Farewell};
+use super::connection::Connection;
+use super::future_set::FutureSet;
+use super::lane_reader::{ClaimedSlots, read_slot};
 use super::lane_writer::{LaneEnd, write_lane};
 use super::lost::{DriverError, Lost};
+use super::slot::Slot;
 
 /// Most frames that wait on a lane: every channel's announcement and more answers than the link
 /// leaves unwritten. A link within its own bounds never gets there.
-const LANE_FRAMES_LIMIT: usize = 32_768;
+pub(super) const LANE_FRAMES_LIMIT: usize = 32_768;
 
 /// Most events that wait for the caller. Each may be a frame of 1.1 MiB, so this bounds memory;
 /// when it is reached, reading stops and QUIC's windows hold the peer back.
@@ -79,10 +82,10 @@ impl SendError {
 #[derive(Debug)]
 pub struct LaneSender {
     farewell: watch::Sender<Farewell>,
-    control: Sender<Bytes>,
-    alerts: Sender<Bytes>,
-    state: Sender<Bytes>,
-    telemetry: Sender<Bytes>,
+    control: Sender<(Slot, Bytes)>,
+    alerts: Sender<(Slot, Bytes)>,
+    state: Sender<(Slot, Bytes)>,
+    telemetry: Sender<(Slot, Bytes)>,
 }
 
 impl LaneSender {
@@ -102,7 +105,7 @@ impl LaneSender {
             Lane::State => &self.state,
             Lane::Telemetry => &self.telemetry,
         };
-        queue.try_send(frame).map_err(|error| match error {
+        queue.try_send((Slot::of(lane, &frame), frame)).map_err(|error| match error {
             TrySendError::Full(_) => SendError::Full { lane, limit: LANE_FRAMES_LIMIT },
             TrySendError::Closed(_) => SendError::Closed { lane },
         })
@@ -139,17 +142,17 @@ pub struct Lanes {
 /// Moves frames between a connection's streams and its two ends.
 #[derive(Debug)]
 pub struct LaneDriver {
-    connection: quinn::Connection,
+    connection: Connection,
     events: Sender<LaneEvent>,
     farewell: watch::Receiver<Farewell>,
-    control: Receiver<Bytes>,
-    alerts: Receiver<Bytes>,
-    state: Receiver<Bytes>,
-    telemetry: Receiver<Bytes>,
+    control: Receiver<(Slot, Bytes)>,
+    alerts: Receiver<(Slot, Bytes)>,
+    state: Receiver<(Slot, Bytes)>,
+    telemetry: Receiver<(Slot, Bytes)>,
 }
 
 impl Lanes {
-    pub(super) fn new(connection: quinn::Connection) -> Self {
+    pub(super) fn new(connection: Connection) -> Self {
         let (events_out, events) = mpsc::channel(EVENTS_LIMIT);
         let events_in = LaneEvents { events };
         let (control_tx, control) = mpsc::channel(LANE_FRAMES_LIMIT);
@@ -188,11 +191,14 @@ impl LaneDriver {
         let Self { connection, events, farewell, control, alerts, state, telemetry } = self;
         let mut open = farewell.clone();
         let writing = async {
+            // In this order: what an acknowledgement makes room for goes to control and alerts
+            // before bulk can take it.
             let ends = tokio::join!(
-                write_lane(&connection, Lane::Control, control, &events),
-                write_lane(&connection, Lane::Alerts, alerts, &events),
-                write_lane(&connection, Lane::State, state, &events),
-                write_lane(&connection, Lane::Telemetry, telemetry, &events),
+                biased;
+                write_lane(&connection, control, &events),
+                write_lane(&connection, alerts, &events),
+                write_lane(&connection, state, &events),
+                write_lane(&connection, telemetry, &events),
             );
             if ends != (LaneEnd::Flushed, LaneEnd::Flushed, LaneEnd::Flushed, LaneEnd::Flushed) {
                 // The connection is lost: the readers say why, once they have read what came.
@@ -201,39 +207,62 @@ impl LaneDriver {
         };
         let lingering = async {
             while open.changed().await.is_ok() {}
-            tokio::time::sleep(LINGER).await;
+            let pause = linger(&open.borrow());
+            tokio::time::sleep(pause).await;
         };
         tokio::select! {
             lost = read_lanes(&connection, &events) => return lost,
             () = writing => {}
             () = lingering => {}
+            () = connection.probe_when_silent() => {}
         }
         let Farewell { code, text } = &*farewell.borrow();
-        connection.close(code.varint(), text.as_bytes());
+        connection.close(*code, text);
         Ok(())
     }
 }
 
-/// Reads all lanes to their ends. One that fails does not keep the others from reading what the
-/// transport already has: the peer's last word may be there.
+/// How long the peer may take over the last frames. One that has been silent gets no time: whoever
+/// dials again waits for this connection's end.
+const fn linger(farewell: &Farewell) -> Duration {
+    match farewell.code {
+        CloseCode::Silent => Duration::ZERO,
+        CloseCode::Done
+        | CloseCode::Protocol
+        | CloseCode::Identity
+        | CloseCode::ShuttingDown
+        | CloseCode::Superseded
+        | CloseCode::Reconfigured
+        | CloseCode::Refused(_)
+        | CloseCode::Unknown(_) => LINGER,
+    }
+}
+
+/// Reads every stream that the peer opens to its end. One that fails does not keep the others from
+/// reading what the transport already has: the peer's last word may be there.
 async fn read_lanes(
-    connection: &quinn::Connection,
+    connection: &Connection,
     events: &Sender<LaneEvent>,
 ) -> Result<(), DriverError> {
-    let claimed = ClaimedLanes::default();
-    let (first, second, third, fourth) = tokio::join!(
-        read_lane(connection, &claimed, events),
-        read_lane(connection, &claimed, events),
-        read_lane(connection, &claimed, events),
-        read_lane(connection, &claimed, events),
-    );
-    let errors: Vec<DriverError> =
-        [first, second, third, fourth].into_iter().filter_map(Result::err).collect();
-    let is_loss = |error: &DriverError| matches!(error, DriverError::Lost(_));
-    let cause = errors.iter().find(|error| !is_loss(error)).or_else(|| errors.first());
-    match cause {
-        Some(cause) => Err(cause.clone()),
-        // Every lane ended in good order, so the peer is about to close.
-        None => Err(Lost::from(connection.closed().await).into()),
+    let claimed = ClaimedSlots::default();
+    let mut reading = FutureSet::new();
+    let mut errors: Vec<DriverError> = Vec::new();
+    let mut lost: Option<Lost> = None;
+    while lost.is_none() || !reading.is_empty() {
+        tokio::select! {
+            biased;
+            ended = reading.next(), if !reading.is_empty() => errors.extend(Result::err(ended)),
+            stream = connection.quic().accept_uni(), if lost.is_none() => match stream {
+                Ok(stream) => {
+                    reading.push(read_slot(connection.quic(), stream, &claimed, events));
+                }
+                Err(error) => lost = Some(Lost::from(error)),
+            },
+        }
     }
+    let is_loss = |error: &DriverError| matches!(error, DriverError::Lost(_));
+    let cause = errors.into_iter().find(|error| !is_loss(error));
+    Err(cause
+        .or_else(|| lost.map(DriverError::Lost))
+        .unwrap_or(DriverError::Lost(Lost::ClosedHere)))
 }

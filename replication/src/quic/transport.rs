@@ -1,9 +1,13 @@
 //! How much is buffered, and how a path is probed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headland_event::ByteCount;
 use quinn::{IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
+
+use super::pace::{Gauge, Pacing};
+use super::slot::STREAMS;
 
 /// Largest stream window: quinn-proto kills a connection whose receive buffer has more than 1,024
 /// gaps, and a stream with a 16 MiB window had as many within 1.1 s at 400 Mbit/s and 80 ms.
@@ -15,8 +19,8 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Silence after which QUIC gives up: twice the link's own, which normally comes first.
 const IDLE_TIMEOUT_MS: u32 = 10_000;
 
-/// Lanes, each one stream per direction.
-const STREAMS: u32 = 4;
+/// Bytes kept of the peer's datagrams, which are probes: nobody reads them, the oldest go.
+const DATAGRAM_BYTES: usize = 64;
 
 /// Handshakes that wait to be taken up; further peers are refused until there is room. quinn takes
 /// 65,536, for each of which anybody without a certificate could make it keep packets.
@@ -63,13 +67,15 @@ pub(super) fn bound_incoming(server: &mut ServerConfig) {
         .incoming_buffer_size_total(ALL_INCOMING_BYTES_LIMIT);
 }
 
-/// quinn's settings for a link.
-pub(super) fn transport(windows: Windows) -> TransportConfig {
+/// quinn's settings for one connection, whose controller keeps `gauge`.
+pub(super) fn transport(windows: Windows, gauge: Arc<Gauge>) -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_uni_streams(VarInt::from_u32(STREAMS))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(DATAGRAM_BYTES))
+        .datagram_send_buffer_size(DATAGRAM_BYTES)
+        .congestion_controller_factory(Arc::new(Pacing::new(gauge)))
         .stream_receive_window(varint(windows.stream.min(STREAM_WINDOW_MAX)))
         .receive_window(varint(windows.connection))
         .send_window(windows.send.get())

@@ -10,6 +10,8 @@ mod storage;
 mod broker;
 /// What the WAN emulator promises, by `headland-wan probe`.
 mod wan;
+/// What links cost and how fast they are, by `links-proof`.
+mod links;
 
 use std::process::Command;
 
@@ -36,7 +38,7 @@ struct Measured {
     result: Value,
 }
 
-const SOAKS: [Soak; 9] = [
+const SOAKS: [Soak; 12] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -81,6 +83,21 @@ const SOAKS: [Soak; 9] = [
         name: "wan",
         what: "round trips, losses, throughput of the WAN emulator (needs root); 3 minutes",
         run: wan::run,
+    },
+    Soak {
+        name: "links-loopback",
+        what: "processor time and latency of a link between two durable ends",
+        run: links::loopback,
+    },
+    Soak {
+        name: "links-wan",
+        what: "links and kernel flows over 400 Mbit/s and 80 ms, loss 0 to 3 % (needs root)",
+        run: links::wan,
+    },
+    Soak {
+        name: "links-fair",
+        what: "two links, and a link and a kernel flow, on one bottleneck (needs root)",
+        run: links::fair,
     },
 ];
 

@@ -1,0 +1,73 @@
+//! Records that carry the moment they were made.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use headland_event::{
+    Batch, EventTime, PartitionIndex, Random, Record, SeededRandom, TopicName, TopicPartition,
+};
+
+/// Partitions of the topic, as a hub's topic has.
+pub(crate) const PARTITIONS: u32 = 8;
+
+/// Partition `index` of the topic that is sent.
+pub(crate) fn partition(index: u32) -> Result<TopicPartition> {
+    let topic = TopicName::new("proof.events").context("a valid name")?;
+    Ok(TopicPartition::new(topic, PartitionIndex::new(index)))
+}
+
+/// Makes batches of records that do not compress.
+#[derive(Debug)]
+pub(crate) struct Load {
+    record_bytes: usize,
+    random: SeededRandom,
+}
+
+impl Load {
+    pub(crate) fn new(record_bytes: usize) -> Self {
+        Self { record_bytes, random: SeededRandom::new(1) }
+    }
+
+    /// A batch of `count` records made at `now`.
+    pub(crate) fn batch(&mut self, count: u64, now: Duration) -> Result<Batch> {
+        let nanos = u64::try_from(now.as_nanos())?;
+        let records: Vec<Record> = (0..count)
+            .map(|_| {
+                let mut value = Vec::with_capacity(self.record_bytes + 8);
+                value.extend_from_slice(&nanos.to_be_bytes());
+                while value.len() < self.record_bytes {
+                    value.extend_from_slice(&self.random.next_u64().to_be_bytes());
+                }
+                value.truncate(self.record_bytes);
+                Record::new(EventTime::from_millis(0), "", value)
+            })
+            .collect();
+        Ok(Batch::encode(&records)?)
+    }
+}
+
+/// When each record of a batch was made.
+pub(crate) fn made_at(batch: &Batch) -> Result<Vec<Duration>> {
+    let moments = batch.records()?.into_iter().map(|record| {
+        let value = record.value.context("every record has a value")?;
+        let nanos = value.first_chunk().context("every value begins with a moment")?;
+        Ok(Duration::from_nanos(u64::from_be_bytes(*nanos)))
+    });
+    moments.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_as_long_as_asked_and_knows_when_it_was_made() {
+        let now = Duration::from_nanos(123_456_789);
+
+        let batch = Load::new(200).batch(3, now).unwrap();
+
+        assert_eq!(made_at(&batch).unwrap(), [now; 3]);
+        let records = batch.records().unwrap();
+        assert!(records.iter().all(|record| record.value.as_ref().unwrap().len() == 200));
+    }
+}

@@ -1,0 +1,71 @@
+//! `links-proof COMMAND --directory D …`: what a link costs and how fast it is, between two
+//! processes whose journals are on disk, with mutual TLS, over loopback or an emulated network.
+//!
+//! `cargo xtask soak` builds it for release and runs its scenarios. What it writes goes below the
+//! directory it is given, and is taken away again.
+
+/// The command line.
+#[path = "../../storage/src/arguments.rs"]
+mod arguments;
+/// What a proof ends with.
+#[path = "../../storage/src/report.rs"]
+mod report;
+/// What the machine says about time and processor.
+mod gauge;
+/// What is sent how fast over which network.
+mod scenario;
+/// Records that carry the moment they were made.
+mod load;
+/// Latencies and their quantiles.
+mod latency;
+/// Who may speak to whom.
+mod fleet;
+/// One end of a link: its journal, its connection, its state machine.
+mod end;
+/// The process that sends.
+mod source;
+/// The process that receives.
+mod sink;
+/// Kernel TCP flows beside a link.
+mod flow;
+/// How many bytes arrived in each second.
+mod timeline;
+/// The network between the processes.
+mod network;
+/// The processes of a measurement.
+mod children;
+/// A scenario from start to report.
+mod measure;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use arguments::Arguments;
+
+const COMMANDS: &str = "\
+Usage: links-proof COMMAND --directory D --scenario FILE
+
+  measure    one scenario: the load, the ends and the network between them (which needs root)
+
+  source, sink, flow-source, flow-sink      processes that it starts
+";
+
+fn main() -> Result<ExitCode> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = arguments.split_first() else { bail!("{COMMANDS}") };
+    let arguments = Arguments::parse(rest)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    match command.as_str() {
+        "measure" => return measure::run(arguments)?.print(),
+        "source" => runtime.block_on(source::run(arguments))?,
+        "sink" => runtime.block_on(sink::run(arguments))?,
+        "flow-source" => flow::send(arguments)?,
+        "flow-sink" => flow::receive(arguments)?,
+        unknown => bail!("no command `{unknown}`\n\n{COMMANDS}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

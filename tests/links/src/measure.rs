@@ -1,0 +1,138 @@
+//! A scenario from start to report.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::arguments::Arguments;
+use crate::children::Process;
+use crate::fleet;
+use crate::gauge::float;
+use crate::network::{Network, Place};
+use crate::report::Report;
+use crate::scenario::Scenario;
+use crate::timeline::Timeline;
+
+/// What both ends of a link or a flow have said at their ends.
+struct Said {
+    name: String,
+    sent: Value,
+    stored: Value,
+}
+
+/// Runs one scenario and reports what it took.
+pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
+    let directory = arguments.take_path("directory")?;
+    let path = arguments.take_path("scenario")?;
+    arguments.finish()?;
+    let scenario = Scenario::read(&path)?;
+    std::fs::create_dir_all(&directory).context("cannot create the directory")?;
+    let scratch = tempfile::tempdir_in(&directory).context("cannot create a directory")?;
+    let network = Network::start(scenario.network.as_ref(), scenario.seed, scratch.path())?;
+    let mut links = Vec::new();
+    for number in 0..scenario.links {
+        let folder = scratch.path().join(format!("link-{number}"));
+        links.push(Pair::link(&network, &path, folder)?);
+    }
+    let flows: Vec<Pair> = scenario
+        .flows
+        .iter()
+        .map(|congestion| Pair::flow(&network, congestion, scenario.flow_seconds))
+        .collect::<Result<_>>()?;
+    let pairs = links.into_iter().chain(flows);
+    let said = pairs.map(Pair::end).collect::<Result<Vec<_>>>()?;
+    let report = network.stop()?;
+    Ok(conclude(&scenario, &said, report.as_ref()))
+}
+
+/// Two processes, one of which sends to the other.
+struct Pair {
+    name: String,
+    from: Process,
+    to: Process,
+}
+
+impl Pair {
+    fn link(network: &Network, scenario: &Path, folder: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&folder).context("cannot create a directory")?;
+        fleet::issue(&folder)?;
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        let scenario = scenario.to_str().context("the scenario's name is text")?;
+        let folder = folder.to_str().context("the directory's name is text")?;
+        let options = [("scenario", scenario), ("directory", folder)];
+        let mut to = Process::start("sink", network, Place::B, &options)?;
+        let target = target(network, &to.hear()?)?;
+        let options = [("scenario", scenario), ("directory", folder), ("target", &target)];
+        let from = Process::start("source", network, Place::A, &options)?;
+        Ok(Self { name: name.unwrap_or_default(), from, to })
+    }
+
+    fn flow(network: &Network, congestion: &str, seconds: u64) -> Result<Self> {
+        let mut to = Process::start("flow-sink", network, Place::B, &[])?;
+        let (target, seconds) = (target(network, &to.hear()?)?, seconds.to_string());
+        let options =
+            [("target", target.as_str()), ("congestion", congestion), ("seconds", &seconds)];
+        let from = Process::start("flow-source", network, Place::A, &options)?;
+        Ok(Self { name: congestion.to_owned(), from, to })
+    }
+
+    fn end(mut self) -> Result<Said> {
+        let sent = self.from.hear()?;
+        Ok(Said { name: self.name, sent, stored: self.to.end()? })
+    }
+}
+
+/// Where side a reaches what listens on side b.
+fn target(network: &Network, said: &Value) -> Result<String> {
+    let address = said.get("address").and_then(Value::as_str);
+    let port = address.and_then(|address| address.rsplit(':').next());
+    let port = port.with_context(|| format!("there is no address in {said}"))?;
+    Ok(format!("{}:{port}", network.target()))
+}
+
+fn conclude(scenario: &Scenario, said: &[Said], network: Option<&Value>) -> Report {
+    let number = |said: &Value, name: &str| said.get(name).and_then(Value::as_f64).unwrap_or(0.0);
+    let records = float(scenario.records);
+    let bytes = records * float(u64::try_from(scenario.record_bytes).unwrap_or(0));
+    let lines: Vec<Timeline> =
+        said.iter().map(|said| Timeline::from_json(said.stored.get("timeline"))).collect();
+    let rates: Vec<f64> = lines.iter().map(|line| line.rate_beside(&lines)).collect();
+    let all: f64 = rates.iter().sum();
+    let mut is_green =
+        network.is_none_or(|report| report.get("is_valid") == Some(&Value::Bool(true)));
+    let mut results = Vec::new();
+    for (Said { name, sent, stored }, rate) in said.iter().zip(rates) {
+        let share = if all > 0.0 { rate / all * 100.0 } else { 0.0 };
+        is_green &= said.len() == 1 || share >= scenario.least_share_percent;
+        let mut result = json!({
+            "name": name,
+            "steady_megabytes_per_second": rate,
+            "share_percent": share,
+        });
+        if let (Some(of_link), true) = (result.as_object_mut(), name.starts_with("link-")) {
+            let is_complete = number(stored, "records").to_bits() == records.to_bits();
+            is_green &= is_complete;
+            let seconds = number(sent, "seconds");
+            let cpu = number(sent, "cpu_seconds") + number(stored, "cpu_seconds");
+            of_link.extend([
+                ("is_complete".to_owned(), json!(is_complete)),
+                ("seconds".to_owned(), json!(seconds)),
+                ("goodput_megabytes_per_second".to_owned(), json!(bytes / seconds / 1e6)),
+                ("cpu_seconds_per_million_records".to_owned(), json!(cpu / records * 1e6)),
+                ("cpu_seconds_source".to_owned(), json!(number(sent, "cpu_seconds"))),
+                ("cpu_seconds_sink".to_owned(), json!(number(stored, "cpu_seconds"))),
+                ("latency".to_owned(), stored.get("latency").cloned().unwrap_or_default()),
+            ]);
+        }
+        results.push(result);
+    }
+    let result = json!({
+        "records": scenario.records,
+        "record_bytes": scenario.record_bytes,
+        "records_per_second": scenario.records_per_second,
+        "ends": results,
+        "network": network,
+    });
+    Report { is_green, result }
+}

@@ -1,0 +1,101 @@
+//! The network between the ends: `headland-wan`, with a namespace for each side.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// Where a process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Side a, where links and flows come from.
+    A,
+    /// Side b, where they go.
+    B,
+}
+
+/// An emulated network, or none.
+pub(crate) struct Network {
+    wan: Option<Wan>,
+}
+
+struct Wan {
+    binary: PathBuf,
+    control: PathBuf,
+    report: PathBuf,
+    child: Child,
+}
+
+impl Network {
+    /// Starts a network by a profile, with its socket and report below `directory`.
+    pub(crate) fn start(
+        profile: Option<&toml::Table>,
+        seed: u64,
+        directory: &Path,
+    ) -> Result<Self> {
+        let Some(profile) = profile else { return Ok(Self { wan: None }) };
+        let file = directory.join("profile.toml");
+        std::fs::write(&file, profile.to_string()).context("cannot write the profile")?;
+        let (control, report) = (directory.join("wan.sock"), directory.join("wan.json"));
+        let binary = std::env::current_exe()?.with_file_name("headland-wan");
+        let mut child = Command::new(&binary)
+            .args(["net", "up", "--seed", &seed.to_string(), "--profile"])
+            .arg(&file)
+            .arg("--control")
+            .arg(&control)
+            .arg("--report")
+            .arg(&report)
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let mut ready = String::new();
+        let said = child.stdout.take().context("its output is a pipe")?;
+        BufReader::new(said).read_line(&mut ready).context("cannot hear the network")?;
+        ensure!(!ready.is_empty(), "the network did not start; it needs root");
+        Ok(Self { wan: Some(Wan { binary, control, report, child }) })
+    }
+
+    /// A command that runs `program` at a place.
+    pub(crate) fn command(&self, place: Place, program: &Path) -> Command {
+        let Some(wan) = &self.wan else { return Command::new(program) };
+        let mut command = Command::new(&wan.binary);
+        command.args(["net", "exec", "--control"]).arg(&wan.control);
+        command.arg(match place {
+            Place::A => "a",
+            Place::B => "b",
+        });
+        command.arg("--").arg(program);
+        command
+    }
+
+    /// The address under which side a reaches side b.
+    pub(crate) const fn target(&self) -> &'static str {
+        match self.wan {
+            None => "127.0.0.1",
+            Some(_) => "10.77.2.1",
+        }
+    }
+
+    /// Stops the network; what it reports, and whether it kept up with what it had to carry.
+    pub(crate) fn stop(mut self) -> Result<Option<Value>> {
+        let Some(wan) = &mut self.wan else { return Ok(None) };
+        let mut tell = Command::new(&wan.binary);
+        tell.args(["tell", "--control"]).arg(&wan.control).arg("\"stop\"");
+        tell.stdout(Stdio::null()).status().context("cannot stop the network")?;
+        wan.child.wait().context("cannot wait for the network")?;
+        let report = std::fs::read_to_string(&wan.report).context("the network has no report")?;
+        Ok(Some(serde_json::from_str(&report).context("cannot understand its report")?))
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if let Some(wan) = &mut self.wan {
+            // It has ended already unless the measurement failed.
+            wan.child.kill().ok();
+            wan.child.wait().ok();
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What links cost and how fast they are: `links-proof` built for release, with its scenarios.
+//!
+//! It runs below the target folder; what it writes is taken away again.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use super::{Measured, load_average};
+use crate::step;
+use crate::workspace::Workspace;
+
+const PACKAGE: &str = "headland-links-proof";
+const BINARY: &str = "links-proof";
+/// Makes the network; its binary is expected beside the proof's.
+const NETWORK: &str = "headland-wan";
+const SCENARIOS: &str = "tests/links/scenarios";
+
+/// Two processes on one machine without a network between them.
+pub(super) fn loopback(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    measure(workspace, "loopback-", arguments)
+}
+
+/// Two processes with an emulated network between them.
+pub(super) fn wan(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    measure(workspace, "wan-", arguments)
+}
+
+/// Two that share one bottleneck: links, and kernel flows.
+pub(super) fn fair(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    measure(workspace, "fair-", arguments)
+}
+
+/// Runs every scenario whose name begins so, or those that `--only` names the beginning of.
+fn measure(workspace: &Workspace, prefix: &str, arguments: &[String]) -> Result<Measured> {
+    let prefix = super::option(arguments, "--only")?.unwrap_or(prefix);
+    let scenarios = scenarios(&workspace.root().join(SCENARIOS), prefix)?;
+    ensure!(!scenarios.is_empty(), "no scenario in {SCENARIOS} begins with {prefix}");
+    let binary = build(workspace)?;
+    let folder = workspace.target_directory()?.join(BINARY);
+    let conditions = json!({ "load_average_at_the_start": load_average()? });
+    let (mut is_green, mut results) = (true, serde_json::Map::new());
+    for (name, scenario) in scenarios {
+        eprintln!("==> {name}");
+        let mut proof = Command::new(&binary);
+        proof.arg("measure").arg("--directory").arg(&folder).arg("--scenario").arg(&scenario);
+        let output = proof.stderr(Stdio::inherit()).output().context("cannot run the proof")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let result: Value = serde_json::from_str(said.trim())
+            .with_context(|| format!("{name} ended with {}", output.status))?;
+        is_green &= output.status.success();
+        results.insert(name, result);
+    }
+    Ok(Measured { is_green, conditions, result: results.into() })
+}
+
+/// Names and files of the scenarios that begin with `prefix`, in order.
+fn scenarios(folder: &Path, prefix: &str) -> Result<Vec<(String, PathBuf)>> {
+    let files =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut found = Vec::new();
+    for file in files {
+        let path = file.context("cannot read a scenario's name")?.path();
+        let name = path.file_stem().and_then(|name| name.to_str()).map(str::to_owned);
+        found.extend(name.filter(|name| name.starts_with(prefix)).map(|name| (name, path)));
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn build(workspace: &Workspace) -> Result<PathBuf> {
+    let mut cargo = workspace.cargo();
+    cargo.args(["build", "--release", "--locked", "--package", PACKAGE, "--package", NETWORK]);
+    let outcome = step::run("build of the proof (release)", &mut cargo)?;
+    if !outcome.is_success {
+        bail!("the build failed; the messages above say where");
+    }
+    Ok(workspace.target_directory()?.join("release").join(BINARY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenarios_are_found_by_the_beginning_of_their_name_in_order() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(SCENARIOS);
+
+        let found = scenarios(&folder, "loopback-rate-").unwrap();
+
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["loopback-rate-1000", "loopback-rate-5000"]);
+    }
+}

@@ -14,7 +14,9 @@
 //! - **Loss** below 15 % of a round changes nothing: on long paths it is weather. Above that the
 //!   path has become slower, and what it used to deliver is forgotten.
 //! - **A queue** that stands although this connection keeps its own short belongs to others. After
-//!   some rounds it competes with a larger gain, until a drain shows an empty path again.
+//!   some rounds it competes as they do, by growing until a loss, from the share that it had before
+//!   the queue; until a drain shows an empty path again. A fixed multiple of what the path holds,
+//!   as BBR has it, was left 10 % by a kernel's cubic with a queue of 100 ms.
 //! - **Drain** keeps the window below what the path holds for two rounds now and then, to see the
 //!   shortest round trip, and whether others are there.
 //! - The root in the window is a queue of its own for every connection: the slower of two
@@ -49,8 +51,11 @@ const WINDOW_LIMIT: u64 = 64 << 20;
 
 /// Percent of what the path holds, alone on it: the rest is how a faster path is found.
 const GAIN_ALONE: u64 = 115;
-/// Percent against senders that fill the queue: as much as BBR allows itself.
-const GAIN_COMPETING: u64 = 200;
+/// Percent of the window kept after a loss against senders that fill the queue; cubic keeps 70.
+const KEPT_COMPETING: u64 = 75;
+/// Of the root of the window in datagrams, this part is added per round meanwhile: half as much
+/// again as cubic adds between two losses, over windows of 400 KiB to 10 MiB.
+const STEP_COMPETING: u64 = 3;
 /// Percent while the queue is too long.
 const GAIN_SHRINKING: u64 = 90;
 /// Percent while the queue is emptied to see the path without it.
@@ -73,7 +78,7 @@ const DRAIN_ROUNDS: u32 = 2;
 /// Time between drains alone: the shortest round trip is remembered for longer than that.
 const DRAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// Time between drains while competing: how long it may go on against nobody.
-const DRAIN_INTERVAL_COMPETING: Duration = Duration::from_secs(3);
+const DRAIN_INTERVAL_COMPETING: Duration = Duration::from_secs(5);
 
 /// What limited the sender lately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +109,10 @@ enum Phase {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Company {
     Alone,
-    Competing,
+    /// With the window that it has reached.
+    Competing {
+        window: u64,
+    },
 }
 
 /// Decides how many bytes of one connection may be in flight.
@@ -272,21 +280,38 @@ impl Congestion {
     fn cruise(&mut self, now: Monotonic, result: RoundResult, is_heavy: bool) {
         let is_crowded = result.is_marked || self.is_long(result.shortest);
         self.crowded_rounds = if is_crowded { self.crowded_rounds.saturating_add(1) } else { 0 };
-        if self.crowded_rounds >= CROWDED_ROUNDS && self.company == Company::Alone {
-            self.company = Company::Competing;
-            self.drain_at = now.after(DRAIN_INTERVAL_COMPETING);
-        }
+        self.company = match self.company {
+            Company::Alone if self.crowded_rounds >= CROWDED_ROUNDS => {
+                self.drain_at = now.after(DRAIN_INTERVAL_COMPETING);
+                let before = times(self.rate.max().unwrap_or(0), result.shortest);
+                Company::Competing { window: self.bounded(before) }
+            }
+            Company::Alone => Company::Alone,
+            Company::Competing { window } => {
+                Company::Competing { window: self.competed(window, result, is_crowded) }
+            }
+        };
         if self.drain_at <= now {
             self.phase = Phase::Drain { left: DRAIN_ROUNDS };
             self.apply(GAIN_DRAINING);
             return;
         }
-        self.apply(match self.company {
-            _ if is_heavy => GAIN_SHRINKING,
-            Company::Competing => GAIN_COMPETING,
-            Company::Alone if is_crowded => GAIN_SHRINKING,
-            Company::Alone => GAIN_ALONE,
-        });
+        match self.company {
+            Company::Competing { window } => self.window = window,
+            Company::Alone if is_heavy || is_crowded => self.apply(GAIN_SHRINKING),
+            Company::Alone => self.apply(GAIN_ALONE),
+        }
+    }
+
+    /// The next window against senders that fill the queue: loss without a queue is weather.
+    fn competed(&self, window: u64, result: RoundResult, is_crowded: bool) -> u64 {
+        let next = if is_crowded && (result.lost > 0 || result.is_marked) {
+            window / 100 * KEPT_COMPETING
+        } else {
+            let step = (window / self.datagram).isqrt() / STEP_COMPETING;
+            window.saturating_add(step.max(1) * self.datagram)
+        };
+        self.bounded(next)
     }
 
     fn drain(&mut self, now: Monotonic, result: RoundResult, left: u32) {
@@ -298,13 +323,17 @@ impl Congestion {
             self.company = Company::Alone;
             self.crowded_rounds = 0;
         }
-        let (interval, gain) = match self.company {
-            Company::Alone => (DRAIN_INTERVAL, GAIN_ALONE),
-            Company::Competing => (DRAIN_INTERVAL_COMPETING, GAIN_COMPETING),
-        };
         self.phase = Phase::Cruise;
-        self.drain_at = now.after(interval);
-        self.apply(gain);
+        match self.company {
+            Company::Alone => {
+                self.drain_at = now.after(DRAIN_INTERVAL);
+                self.apply(GAIN_ALONE);
+            }
+            Company::Competing { window } => {
+                self.drain_at = now.after(DRAIN_INTERVAL_COMPETING);
+                self.window = window;
+            }
+        }
     }
 
     /// Sets the window to `gain` percent of what the path holds, and a queue of its own.

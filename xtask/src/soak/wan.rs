@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Measured, load_average, option};
-use crate::step;
+use crate::step::{self, Stopwatch};
 use crate::workspace::Workspace;
 
 const BINARY: &str = "headland-wan";
@@ -29,6 +29,9 @@ const THROUGHPUT_MBIT_MIN: u64 = 500;
 /// How often a measurement is taken again because the emulator could not keep up.
 const ATTEMPTS_MAX: usize = 5;
 
+/// The unit of `/proc/stat`.
+const TICK_MS: u64 = 10;
+
 /// A path with nothing but what the text says, the same both ways.
 fn both_ways(text: &str) -> String {
     format!("[to_target]\n{text}\n[from_target]\n{text}\n")
@@ -41,7 +44,7 @@ pub(super) fn run(workspace: &Workspace, arguments: &[String]) -> Result<Measure
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let probe =
         Probe { binary: build(workspace)?, folder, attempts: attempts.unwrap_or(ATTEMPTS_MAX) };
-    let load_at_the_start = load_average()?;
+    let (load_at_the_start, stolen, watch) = (load_average()?, stolen()?, Stopwatch::start());
     let mut results = Vec::new();
     for millis in [80, 160] {
         results.push(round_trip(&probe, millis)?);
@@ -54,9 +57,14 @@ pub(super) fn run(workspace: &Workspace, arguments: &[String]) -> Result<Measure
         let what = ["tcp", "--congestion-control", control];
         results.push(throughput(&probe, &what, "goodput_mbit_per_second")?);
     }
+    let stolen = self::stolen()?.saturating_sub(stolen);
     Ok(Measured {
         is_green: results.iter().all(is_green),
-        conditions: json!({"load_average_at_the_start": load_at_the_start}),
+        conditions: json!({
+            "load_average_at_the_start": load_at_the_start,
+            // What a hypervisor takes makes every thread late, whatever its priority.
+            "stolen_ms_per_second": stolen * TICK_MS / watch.elapsed().as_secs().max(1),
+        }),
         result: json!({
             "bars": {
                 "round_trip_error_us_max": ROUND_TRIP_ERROR_US_MAX,
@@ -66,6 +74,15 @@ pub(super) fn run(workspace: &Workspace, arguments: &[String]) -> Result<Measure
             "measurements": results,
         }),
     })
+}
+
+/// Ticks that the hypervisor gave to others while this machine had work, all cores together.
+fn stolen() -> Result<u64> {
+    let table = fs::read_to_string("/proc/stat").context("cannot read the processors' times")?;
+    let line = table.lines().next().unwrap_or_default();
+    // "cpu", then user, nice, system, idle, iowait, irq, softirq, steal.
+    let field = line.split_whitespace().nth(8).context("no stolen time in /proc/stat")?;
+    field.parse().context("the stolen time is no number")
 }
 
 fn is_green(result: &Value) -> bool {

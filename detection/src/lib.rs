@@ -9,11 +9,12 @@
 //! It does *not* read files or clocks, and does not know what an offset, a region or a device is:
 //! an offset handed in is handed out as evidence.
 //!
-//! What it takes: `CREATE TABLE … WATERMARK FOR … WITH (…)`, and `INSERT INTO … SELECT` that
-//! filters a table or aggregates it over `TUMBLE` windows. Anything else is refused with file,
-//! line, column, and what would fit. Where it differs from Flink: a number with a decimal point is
-//! a DOUBLE, since there is no DECIMAL; a row for which an integer is divided by zero is refused
-//! instead of failing the job.
+//! What it takes: `CREATE TABLE` with columns, computed columns, `WATERMARK FOR`, a primary key and
+//! options, `CREATE VIEW`, and `INSERT INTO … SELECT` (or `CREATE TABLE … AS SELECT`) over filters,
+//! windows, groups, OVER, joins, Top-N, deduplication and UNION ALL, with Flink's types. Anything
+//! else is refused with file, line, column, and what would fit. Where it differs from Flink: times
+//! have milliseconds; a row for which an expression has no value is refused instead of failing the
+//! job; late rows are told and counted.
 //!
 //! ```
 //! use headland_detection::{Decoder, Engine, Output, Program};
@@ -42,6 +43,8 @@
 
 /// From SQL text to statements, with the place of every mistake.
 mod sql;
+/// Exact decimal numbers.
+mod decimal;
 /// Values, rows and schemas.
 mod value;
 /// Timestamps as text.
@@ -52,10 +55,8 @@ mod value_codec;
 mod table;
 /// Scalar expressions.
 mod expression;
-/// Aggregates.
-mod aggregate;
 /// What a query computes: a tree of typed relational operators.
-#[expect(dead_code, reason = "the front end makes relations in the next commits")]
+#[expect(dead_code, reason = "MATCH_RECOGNIZE is named before it runs")]
 mod relation;
 /// Compiled rules: typed operators over column indexes.
 mod plan;
@@ -65,8 +66,8 @@ mod query;
 mod program;
 /// From a line of a topic to a row of its table.
 mod decode;
-/// Open windows of a rule.
-mod window;
+/// Relational operators as they run.
+mod operator;
 /// What comes out of the engine.
 mod output;
 /// The engine: rows in, results out.
@@ -74,11 +75,13 @@ mod engine;
 /// The engine's state as bytes.
 mod snapshot;
 
+pub use decimal::Decimal;
 pub use decode::{DecodeError, Decoder, HeaderError};
-pub use engine::{Engine, WINDOW_LIMIT};
+pub use engine::{Engine, OnLimit, RuleSettings, WINDOW_LIMIT};
 pub use expression::EvaluationError;
 pub use output::{
-    Change, FailedWindow, LateRow, Output, Refusal, RefusedRow, RuleCounts, RuleResult,
+    Change, FailedWindow, LateRow, LookupId, LookupRequest, Output, Refusal, RefusedRow,
+    RuleCounts, RuleResult,
 };
 pub use plan::Rule;
 pub use program::Program;

@@ -22,6 +22,8 @@ pub enum Output {
     Refused(RefusedRow),
     /// A rule could not compute the result of a group.
     Failed(FailedWindow),
+    /// A rule wants a key looked up; answer with [`Engine::on_lookup`](crate::Engine::on_lookup).
+    Lookup(LookupRequest),
 }
 
 /// What a result does to the results before it.
@@ -87,9 +89,10 @@ pub struct LateRow {
     pub row: Row,
     /// Its event time.
     pub event_time: EventTime,
-    /// The end of the window it would have gone to.
-    pub window_end: EventTime,
-    /// The watermark before the row, at or past the last millisecond of that window.
+    /// The end of the last window it would have gone to; none for a rule without windows, such as
+    /// OVER.
+    pub window_end: Option<EventTime>,
+    /// The watermark of the table before the row.
     pub watermark: EventTime,
     /// Where the row stands.
     pub evidence: Offset,
@@ -115,7 +118,7 @@ pub struct RefusedRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The row would open a group beyond the bound on open groups.
+    /// The row would open a group, session or partition beyond the bound on them.
     #[error("the rule has {limit} groups open, its limit")]
     WindowLimit {
         /// The bound.
@@ -130,26 +133,74 @@ pub enum Refusal {
     /// The row has no event time, so that no window holds it.
     #[error("the row has no event time")]
     NoEventTime,
+    /// The rule keeps as much as it may.
+    #[error("the rule keeps {limit} bytes, its limit")]
+    MemoryLimit {
+        /// The bound, in bytes.
+        limit: usize,
+    },
+    /// The row would make the rule look at or make more rows than it may for one.
+    #[error("the row takes more than {limit} rows to look at, the rule's limit")]
+    WorkLimit {
+        /// The bound.
+        limit: usize,
+    },
+    /// The rule has stopped at a limit.
+    #[error("the rule has stopped at a limit")]
+    Stopped,
 }
 
-/// A group of a closed window whose result could not be computed.
+impl Refusal {
+    /// Whether the rule's limits are the reason.
+    pub(crate) const fn is_limit(&self) -> bool {
+        match self {
+            Self::WindowLimit { .. } | Self::MemoryLimit { .. } | Self::WorkLimit { .. } => true,
+            Self::Evaluation(_) | Self::Future | Self::NoEventTime | Self::Stopped => false,
+        }
+    }
+}
+
+/// A key that a rule wants looked up in a table: whoever drives the engine finds the rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookupRequest {
+    /// The rule.
+    pub rule: Arc<str>,
+    /// Names the request within the rule.
+    pub id: LookupId,
+    /// The key's values, in the order of the join's conditions.
+    pub key: Vec<Value>,
+    /// When the row was captured that asks.
+    pub arrived_at: EventTime,
+    /// Where that row stands.
+    pub evidence: Offset,
+}
+
+/// Names a [`LookupRequest`] within its rule; the same after a restart from a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LookupId {
+    pub(crate) stage: usize,
+    pub(crate) number: u64,
+}
+
+/// A result of an operator that a later one could not take, such as a group of a closed window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedWindow {
     /// The rule.
     pub rule: Arc<str>,
-    /// The group's keys, joined.
+    /// The group's keys, joined; empty when it is of no window.
     pub key: String,
-    /// The window's end.
-    pub window_end: EventTime,
-    /// Why HAVING or SELECT has no value.
-    pub error: EvaluationError,
-    /// Where the row stands that closed the window.
+    /// The window's end; none when it is of no window.
+    pub window_end: Option<EventTime>,
+    /// Why it could not be taken.
+    pub error: Refusal,
+    /// Where the row stands that brought it about.
     pub evidence: Offset,
 }
 
 /// What became of the rows and groups of a rule since its engine was new.
 ///
-/// `rows` = `filtered` + `accepted` + `late` + `refused`.
+/// `rows` = `filtered` + `accepted` + `late` + `refused`; a row that the rule reads in two places,
+/// such as a join of a table with itself, counts twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RuleCounts {
     /// Rows of the rule's source.

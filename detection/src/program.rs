@@ -8,7 +8,7 @@ use headland_event::TopicName;
 use crate::plan::Rule;
 use crate::query;
 use crate::sql::error::{Fault, Hint, SqlError, SqlErrorReason};
-use crate::sql::statement::{self, CreateTable, Insert, Statement};
+use crate::sql::statement::{self, CreateTable, CreateView, Insert, Statement};
 use crate::table::{Table, TableId};
 
 /// A compiled rule file. A clone shares everything.
@@ -101,15 +101,33 @@ impl Program {
 }
 
 fn compile(sql: &str) -> Result<(Vec<Table>, Vec<Rule>), Fault> {
-    let mut declared = Vec::new();
-    let mut inserts = Vec::new();
+    let (mut declared, mut views, mut inserts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut derived: Vec<(String, usize)> = Vec::new();
     for statement in statement::parse(sql)? {
         match statement {
-            Statement::CreateTable(table) => declared.push(table),
+            Statement::CreateTable(mut table) => {
+                // CREATE TABLE … AS is a declaration and a rule.
+                if let Some(query) = table.query.take() {
+                    let target = table.name.clone();
+                    derived.push((target.value.clone(), inserts.len()));
+                    inserts.push(Insert { target, columns: Vec::new(), query });
+                }
+                declared.push(table);
+            }
+            Statement::CreateView(view) => views.push(view),
             Statement::Insert(insert) => inserts.push(insert),
         }
     }
-    let catalog = Catalog::new(&declared, &inserts)?;
+    let is_derived =
+        |table: &CreateTable| derived.iter().any(|(name, _)| *name == table.name.value);
+    let mut catalog = Catalog::new(&declared, views, &inserts, is_derived)?;
+    for (name, insert) in &derived {
+        let table = declared.iter_mut().find(|table| table.name.value == *name);
+        if let (Some(table), Some(insert)) = (table, inserts.get(*insert)) {
+            table.columns = query::columns(insert, &catalog)?;
+            catalog.targets.insert(name.clone(), Table::compile(table)?);
+        }
+    }
     let mut rules = Vec::with_capacity(inserts.len());
     for insert in &inserts {
         let target = catalog.target(insert)?;
@@ -118,25 +136,36 @@ fn compile(sql: &str) -> Result<(Vec<Table>, Vec<Rule>), Fault> {
     Ok((catalog.sources, rules))
 }
 
-/// The tables of a file while its queries are compiled.
+/// The tables and views of a file while its queries are compiled.
 #[derive(Debug)]
 pub(crate) struct Catalog {
     sources: Vec<Table>,
     targets: BTreeMap<String, Table>,
+    views: Vec<CreateView>,
 }
 
 impl Catalog {
-    fn new(declared: &[CreateTable], inserts: &[Insert]) -> Result<Self, Fault> {
+    fn new(
+        declared: &[CreateTable],
+        views: Vec<CreateView>,
+        inserts: &[Insert],
+        is_derived: impl Fn(&CreateTable) -> bool,
+    ) -> Result<Self, Fault> {
         let target_names = target_lines(inserts)?;
+        let tables = declared.iter().map(|table| ("table", &table.name));
+        let named = tables.chain(views.iter().map(|view| ("view", &view.name)));
         let mut lines: BTreeMap<&str, u64> = BTreeMap::new();
-        let mut catalog = Self { sources: Vec::new(), targets: BTreeMap::new() };
-        for table in declared {
-            let (name, start) = (table.name.value.as_str(), table.name.span.start);
-            if let Some(first_line) = lines.insert(name, start.line) {
-                let (what, name) = ("table", name.to_owned());
+        for (what, name) in named {
+            let start = name.span.start;
+            if let Some(first_line) = lines.insert(name.value.as_str(), start.line) {
+                let name = name.value.clone();
                 let reason = SqlErrorReason::Duplicate { what, name, first_line };
                 return Err(Fault::new(start, reason));
             }
+        }
+        let mut catalog = Self { sources: Vec::new(), targets: BTreeMap::new(), views };
+        for table in declared.iter().filter(|table| !is_derived(table)) {
+            let name = table.name.value.as_str();
             let compiled = Table::compile(table)?;
             if target_names.contains_key(name) {
                 catalog.targets.insert(name.to_owned(), compiled);
@@ -154,9 +183,24 @@ impl Catalog {
         Some((TableId::new(index), table))
     }
 
+    /// The source table of an id.
+    pub(crate) fn table(&self, id: TableId) -> Option<&Table> {
+        self.sources.get(id.index())
+    }
+
+    /// The view called `name`.
+    pub(crate) fn view(&self, name: &str) -> Option<&CreateView> {
+        self.views.iter().find(|view| view.name.value == name)
+    }
+
     /// The names of all source tables.
     pub(crate) fn source_names(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().map(|table| &**table.name())
+    }
+
+    /// The names of all source tables and views.
+    pub(crate) fn readable_names(&self) -> impl Iterator<Item = &str> {
+        self.source_names().chain(self.views.iter().map(|view| view.name.value.as_str()))
     }
 
     /// Whether a rule inserts into the table called `name`.
@@ -178,7 +222,7 @@ impl Catalog {
 /// The names rules insert into: a rule is named by its target, so that no two may share one.
 fn target_lines(inserts: &[Insert]) -> Result<BTreeMap<&str, u64>, Fault> {
     let mut lines = BTreeMap::new();
-    for Insert { target, query: _ } in inserts {
+    for Insert { target, columns: _, query: _ } in inserts {
         let start = target.span.start;
         if let Some(first_line) = lines.insert(target.value.as_str(), start.line) {
             let (what, name) = ("the target of a rule,", target.value.clone());

@@ -447,9 +447,20 @@ pub(crate) struct Sink {
     pub(crate) width: usize,
     /// The columns whose values, joined, are the key of a result; empty when nothing names it.
     pub(crate) key: Vec<usize>,
-    /// The column that names the window of a result: text as it is, a time in milliseconds. None
-    /// is the offset of the evidence.
-    pub(crate) window: Option<usize>,
+    pub(crate) window: WindowName,
     /// The column that is the event time of a result; none is its arrival.
     pub(crate) event_time: Option<usize>,
+}
+
+/// What names the window of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WindowName {
+    /// A column, as it is shown.
+    Column(usize),
+    /// The column of a window's end, in milliseconds.
+    End(usize),
+    /// The offset of the evidence: every result stands alone.
+    Evidence,
+    /// Nothing, the empty text: all results of a key are revisions of one.
+    Whole,
 }

@@ -1,34 +1,52 @@
 //! The engine's state as bytes.
 //!
 //! ```text
-//! version    u8    1
+//! version    u8    2
 //! tables     u32   then per table: name (u32, UTF-8), 0 | 1 and watermark i64 ms
 //! rules      u32   then per rule:
 //!   name     u32, UTF-8
 //!   shape    u32, UTF-8     what the state below looks like
-//!   counts   8 × u64        rows, filtered, accepted, late, refused, results, suppressed, failed
-//!   groups   u32            then per group, by (end, keys):
-//!     end    i64 ms
-//!     keys   one value per key of the rule
-//!     state  one accumulator per aggregate of the rule
+//!   stopped  u8    0 | 1
+//!   counts   8 × u64        rows, filtered, accepted, late, refused, results, suppressed,
+//!                           failed
+//!   marks    i64 ms each    per operator, the root first: the watermark of each input, its own
+//!   state    per operator, as its module says: numbers, then keyed entries in the order of keys
 //! ```
 //!
 //! Equal states give equal bytes. A restored engine goes on as the one that was saved. A table or
 //! rule the program has and the snapshot has not starts empty; the other way round is refused,
 //! since state would vanish.
+//!
+//! A snapshot may be taken in steps while rows go on: it shows the state at its beginning, however
+//! long it takes ([`Engine::begin_snapshot`]).
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use headland_event::EventTime;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::RECORD_BYTES_LIMIT;
 
-use crate::engine::{Engine, RuleState};
+use crate::engine::Engine;
+use crate::engine::rule_state::RuleState;
+use crate::operator::keyed::Progress;
 use crate::output::RuleCounts;
-use crate::plan::{Operator, Rule, TumblePlan};
 use crate::program::Program;
-use crate::value_codec;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// Entries written at a time by [`Engine::snapshot`]: as many as fit a cache.
+const ENTRIES_PER_STEP: usize = 4_096;
+
+/// A snapshot under way.
+#[derive(Debug)]
+pub(crate) struct SnapshotCursor {
+    /// What stands in front of each rule that is not begun, the first of which begins now.
+    headers: VecDeque<Writer>,
+    /// The rule and the operator that are being written.
+    rule: usize,
+    stage: usize,
+}
 
 /// A snapshot that an engine could not be restored from. Trying again gives the same error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,30 +89,78 @@ impl Engine {
     /// The state of every rule and watermark; O(groups × log groups), one buffer.
     ///
     /// # Panics
-    /// When outputs are not drained: they are no part of the state, and would be lost with it.
+    /// When outputs are not drained: they are no part of the state, and would be lost with it. And
+    /// while another snapshot is under way.
     #[must_use]
-    pub fn snapshot(&self) -> Bytes {
+    pub fn snapshot(&mut self) -> Bytes {
+        self.begin_snapshot();
+        let mut all = Writer::new();
+        while let Some(part) = self.poll_snapshot(ENTRIES_PER_STEP) {
+            all.raw(&part);
+        }
+        all.finish()
+    }
+
+    /// Begins a snapshot of the state as it stands; its bytes come from
+    /// [`poll_snapshot`](Self::poll_snapshot), and rows may be fed in between.
+    ///
+    /// Copies every key, about 15 ms for a million of them, and from now until the end of the
+    /// snapshot the old value of each entry that changes before it is written.
+    ///
+    /// # Panics
+    /// When outputs are not drained: they are no part of the state, and would be lost with it. And
+    /// while another snapshot is under way.
+    pub fn begin_snapshot(&mut self) {
         assert!(self.outputs.is_empty(), "outputs are drained before a snapshot");
-        let mut writer = Writer::new();
-        writer.u8(VERSION);
-        writer.length(self.watermarks.len());
+        assert!(self.snapshot.is_none(), "one snapshot at a time");
+        let mut header = Writer::new();
+        header.u8(VERSION);
+        header.length(self.watermarks.len());
         for (table, watermark) in self.program.tables().iter().zip(&self.watermarks) {
-            writer.bytes(table.name().as_bytes());
-            match watermark {
-                None => writer.u8(0),
-                Some(watermark) => {
-                    writer.u8(1);
-                    writer.i64(watermark.millis());
-                }
+            header.bytes(table.name().as_bytes());
+            header.u8(u8::from(watermark.is_some()));
+            if let Some(watermark) = watermark {
+                header.i64(watermark.millis());
             }
         }
-        writer.length(self.states.len());
-        for (rule, state) in self.program.rules().iter().zip(&self.states) {
-            writer.bytes(rule.name().as_bytes());
-            writer.bytes(rule.shape().as_bytes());
-            state.write(&mut writer);
+        header.length(self.states.len());
+        let mut headers = VecDeque::with_capacity(self.states.len() + 1);
+        for (rule, state) in self.program.rules().iter().zip(&mut self.states) {
+            header.bytes(rule.name().as_bytes());
+            header.bytes(state.dataflow.shape().as_bytes());
+            state.begin_cut(&mut header);
+            headers.push_back(std::mem::take(&mut header));
         }
-        writer.finish()
+        headers.push_back(header);
+        self.snapshot = Some(SnapshotCursor { headers, rule: 0, stage: 0 });
+    }
+
+    /// The next part of the snapshot under way, of about `entries` entries of keyed state; none
+    /// when it is whole. All parts in order are the snapshot. About 0.3 µs an entry, and up to
+    /// 10 ms for a step that sorts.
+    #[must_use]
+    pub fn poll_snapshot(&mut self, entries: usize) -> Option<Bytes> {
+        let cursor = self.snapshot.as_mut()?;
+        let mut writer = Writer::new();
+        if cursor.stage == 0
+            && let Some(header) = cursor.headers.front_mut()
+        {
+            writer.raw(header.as_slice());
+            header.clear();
+        }
+        let Some(state) = self.states.get_mut(cursor.rule) else {
+            self.snapshot = None;
+            return (!writer.is_empty()).then(|| writer.finish());
+        };
+        match state.dataflow.poll_cut(cursor.stage, entries.max(1), &mut writer) {
+            Some(Progress::More) => {}
+            Some(Progress::Done) => cursor.stage += 1,
+            None => {
+                cursor.headers.pop_front();
+                (cursor.rule, cursor.stage) = (cursor.rule + 1, 0);
+            }
+        }
+        Some(writer.finish())
     }
 
     /// An engine that goes on where [`snapshot`](Self::snapshot) was taken.
@@ -119,14 +185,14 @@ impl Engine {
         for _ in 0..count(&mut reader, "rules")? {
             let (name, found) = (name(&mut reader, "rule")?, name_of_shape(&mut reader)?);
             let mut rules = engine.program.rules().iter().zip(&mut engine.states);
-            let Some((rule, state)) = rules.find(|(rule, _)| **rule.name() == *name) else {
+            let Some((_, state)) = rules.find(|(rule, _)| **rule.name() == *name) else {
                 return Err(RestoreError::UnknownRule { name });
             };
-            let expected = rule.shape();
+            let expected = state.dataflow.shape();
             if found != expected {
                 return Err(RestoreError::Changed { name, found, expected });
             }
-            state.read(rule, &mut reader)?;
+            state.read(&mut reader)?;
         }
         reader.end()?;
         Ok(engine)
@@ -159,22 +225,26 @@ fn watermark(reader: &mut Reader) -> Result<Option<EventTime>, CodecError> {
 }
 
 impl RuleState {
-    fn write(&self, writer: &mut Writer) {
-        let Self { counts, windows } = self;
+    fn begin_cut(&mut self, writer: &mut Writer) {
+        writer.u8(u8::from(self.is_stopped));
         let RuleCounts { rows, filtered, accepted, late, refused, results, suppressed, failed } =
-            *counts;
+            self.counts;
         for count in [rows, filtered, accepted, late, refused, results, suppressed, failed] {
             writer.u64(count);
         }
-        writer.length(windows.len());
-        for (end, keys, accumulators) in windows.sorted() {
-            writer.i64(end.millis());
-            keys.iter().for_each(|key| value_codec::write(key, writer));
-            accumulators.iter().for_each(|accumulator| accumulator.write(writer));
-        }
+        self.dataflow.begin_cut(writer);
     }
 
-    fn read(&mut self, rule: &Rule, reader: &mut Reader) -> Result<(), CodecError> {
+    fn read(&mut self, reader: &mut Reader) -> Result<(), CodecError> {
+        let at = reader.position();
+        self.is_stopped = match reader.u8("stopped")? {
+            0 => false,
+            1 => true,
+            found => {
+                let (field, found) = ("stopped", i64::from(found));
+                return Err(CodecError::Value { field, at, found, expected: "0 or 1" });
+            }
+        };
         self.counts = RuleCounts {
             rows: reader.u64("rows")?,
             filtered: reader.u64("filtered")?,
@@ -185,31 +255,6 @@ impl RuleState {
             suppressed: reader.u64("suppressed")?,
             failed: reader.u64("failed")?,
         };
-        let at = reader.position();
-        let groups = count(reader, "groups")?;
-        match rule.operator() {
-            Operator::Tumble(plan) => (0..groups).try_for_each(|_| self.read_group(plan, reader)),
-            Operator::Filter(_) if groups == 0 => Ok(()),
-            Operator::Filter(_) => Err(CodecError::Value {
-                field: "groups",
-                at,
-                found: i64::try_from(groups).unwrap_or(i64::MAX),
-                expected: "none for a rule without windows",
-            }),
-        }
-    }
-
-    fn read_group(&mut self, plan: &TumblePlan, reader: &mut Reader) -> Result<(), CodecError> {
-        let at = reader.position();
-        let end = EventTime::from_millis(reader.i64("end")?);
-        let keys = plan.keys.iter().map(|_| value_codec::read(reader)).collect::<Result<_, _>>()?;
-        let accumulators = plan.aggregates.iter().map(|aggregate| aggregate.read(reader));
-        let accumulators = accumulators.collect::<Result<_, _>>()?;
-        if self.windows.insert(end, keys, accumulators) {
-            Ok(())
-        } else {
-            let (field, found) = ("group", end.millis());
-            Err(CodecError::Value { field, at, found, expected: "each group once" })
-        }
+        self.dataflow.read(reader)
     }
 }

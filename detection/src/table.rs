@@ -7,8 +7,9 @@ use std::time::Duration;
 use headland_event::{EventTime, Severity, TopicName};
 use sqlparser::ast::Ident;
 
+use crate::expression::{Columns, Compiler, Expression, Named};
 use crate::sql::error::{Fault, Hint, Position, SqlErrorReason};
-use crate::sql::statement::{CreateTable, TableOption, Watermark};
+use crate::sql::statement::{ColumnKind, CreateTable, DeclaredColumn, TableOption, Watermark};
 use crate::value::{Column, DataType, Row, Schema};
 
 /// Keys that WITH takes.
@@ -68,6 +69,9 @@ pub struct Table {
     severity: Severity,
     alert_key: Option<usize>,
     alert_window: Option<usize>,
+    primary_key: Vec<usize>,
+    /// Per column: the expression of a computed one, over the whole row.
+    computed: Vec<(usize, Expression)>,
 }
 
 impl Table {
@@ -132,11 +136,7 @@ impl Table {
         use crate::value::Value;
         match row.values().get(self.event_time?.index)? {
             Value::Timestamp(time) => Some(*time),
-            Value::Null
-            | Value::Boolean(_)
-            | Value::Integer(_)
-            | Value::Double(_)
-            | Value::Text(_) => None,
+            _ => None,
         }
     }
 
@@ -168,9 +168,27 @@ impl Table {
         self.alert_window
     }
 
+    /// Where the columns of PRIMARY KEY stand; empty without one.
+    pub(crate) fn primary_key(&self) -> &[usize] {
+        &self.primary_key
+    }
+
+    /// The columns that a line holds.
+    pub(crate) fn physical(&self) -> Vec<Column> {
+        let columns = self.schema.columns().iter().enumerate();
+        let is_physical =
+            |index: usize| self.computed.iter().all(|(computed, _)| *computed != index);
+        columns.filter(|(index, _)| is_physical(*index)).map(|(_, column)| column.clone()).collect()
+    }
+
+    /// Computed columns by index, with their expressions over the whole row.
+    pub(crate) fn computed(&self) -> &[(usize, Expression)] {
+        &self.computed
+    }
+
     /// Checks a declaration by itself.
     pub(crate) fn compile(declared: &CreateTable) -> Result<Self, Fault> {
-        let schema = schema(declared)?;
+        let (schema, computed) = schema(declared)?;
         let event_time = declared
             .watermark
             .as_ref()
@@ -188,29 +206,83 @@ impl Table {
             severity: options.severity()?,
             alert_key: options.column("alert.key")?,
             alert_window: options.column("alert.window")?,
+            primary_key: primary_key(declared, &schema)?,
+            computed,
             schema,
         })
     }
 }
 
-fn schema(declared: &CreateTable) -> Result<Schema, Fault> {
-    let mut columns = Vec::with_capacity(declared.columns.len());
-    for (index, (name, data_type)) in declared.columns.iter().enumerate() {
-        let earlier = declared.columns.iter().take(index).find(|(n, _)| n.value == name.value);
-        if let Some((first, _)) = earlier {
-            let first_line = first.span.start.line;
+/// The columns, and the expressions of the computed ones, which see the columns of the line.
+fn schema(declared: &CreateTable) -> Result<(Schema, Vec<(usize, Expression)>), Fault> {
+    for (index, column) in declared.columns.iter().enumerate() {
+        let name = &column.name;
+        let mut earlier = declared.columns.iter().take(index);
+        if let Some(first) = earlier.find(|earlier| earlier.name.value == name.value) {
+            let first_line = first.name.span.start.line;
             let name_text = name.value.clone();
             let reason = SqlErrorReason::Duplicate { what: "column", name: name_text, first_line };
             return Err(Fault::new(name.span.start, reason));
         }
-        columns.push(Column::new(&name.value, *data_type));
     }
-    if columns.is_empty() {
+    if declared.columns.is_empty() {
         let subject = format!("table {}", declared.name);
         let reason = SqlErrorReason::Missing { subject, missing: "a column".to_owned() };
         return Err(Fault::new(declared.name.span.start, reason));
     }
-    Ok(Schema::new(columns))
+    let mut scope = LineColumns {
+        table: &declared.name.value,
+        columns: Columns::default(),
+        places: Vec::new(),
+    };
+    for (index, column) in declared.columns.iter().enumerate() {
+        if let ColumnKind::Physical(data_type) = &column.kind {
+            scope.add(index, &column.name, data_type);
+        }
+    }
+    let (mut columns, mut computed) = (Vec::new(), Vec::new());
+    for (index, DeclaredColumn { name, kind }) in declared.columns.iter().enumerate() {
+        let data_type = match kind {
+            ColumnKind::Physical(data_type) => data_type.clone(),
+            ColumnKind::Computed(sql) => {
+                let typed = Compiler::new(&mut scope.columns, name.span.start).compile(sql)?;
+                computed.push((index, typed.expression.over(&scope.places)));
+                typed.data_type.unwrap_or(DataType::String)
+            }
+        };
+        columns.push(Column::new(&name.value, data_type));
+    }
+    Ok((Schema::new(columns), computed))
+}
+
+/// The columns that a line holds, with their places in the whole row as qualifier-free names.
+struct LineColumns<'a> {
+    table: &'a str,
+    columns: Columns,
+    /// Per column of the line its column in the whole row.
+    places: Vec<Expression>,
+}
+
+impl LineColumns<'_> {
+    fn add(&mut self, index: usize, name: &Ident, data_type: &DataType) {
+        // Columns stand in the order of the line; `places` leads back to the whole row.
+        self.columns.0.push(Named {
+            qualifier: Some(Arc::from(self.table)),
+            name: Arc::from(name.value.as_str()),
+            data_type: data_type.clone(),
+        });
+        self.places.push(Expression::Column(index));
+    }
+}
+
+fn primary_key(declared: &CreateTable, schema: &Schema) -> Result<Vec<usize>, Fault> {
+    let columns = declared.primary_key.iter().map(|name| {
+        schema.index_of(&name.value).ok_or_else(|| {
+            let reason = unknown_column(&name.value, &declared.name, schema);
+            Fault::new(name.span.start, reason)
+        })
+    });
+    columns.collect()
 }
 
 fn event_time(
@@ -225,7 +297,7 @@ fn event_time(
         .ok_or_else(|| Fault::new(at, unknown_column(&column.value, &declared.name, schema)))?;
     let data_type = schema.columns().get(index).map(Column::data_type);
     match data_type {
-        Some(DataType::Timestamp) => Ok(EventTimeColumn { index, delay: *delay }),
+        Some(found) if found.is_timestamp() => Ok(EventTimeColumn { index, delay: *delay }),
         Some(other) => {
             let subject = format!("event-time column {column}");
             let reason = SqlErrorReason::mismatch(subject, other, DataType::Timestamp);

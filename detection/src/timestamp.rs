@@ -4,7 +4,7 @@ use std::fmt;
 
 use headland_event::EventTime;
 use jiff::Timestamp;
-use jiff::civil::DateTime;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
 /// What [`parse`] takes, for error messages.
@@ -25,6 +25,66 @@ pub(crate) fn parse(text: &str) -> Option<EventTime> {
     };
     let millis = timestamp.as_nanosecond().div_euclid(1_000_000);
     i64::try_from(millis).ok().map(EventTime::from_millis)
+}
+
+/// Parses what [`parse`] takes, a date alone, and a time without seconds.
+pub(crate) fn parse_lenient(text: &str) -> Option<EventTime> {
+    let text = text.trim();
+    if let Some(time) = parse(text) {
+        return Some(time);
+    }
+    if let Some(days) = parse_date(text) {
+        return Some(EventTime::from_millis(i64::from(days) * 24 * 3_600 * 1_000));
+    }
+    parse(&format!("{text}:00"))
+}
+
+/// A time as Flink casts it to text: `YYYY-MM-DD HH:MM:SS.fff`.
+pub(crate) fn plain(time: EventTime) -> String {
+    match Timestamp::from_millisecond(time.millis()) {
+        Ok(timestamp) => timestamp.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string(),
+        Err(_) => time.to_string(),
+    }
+}
+
+/// Writes a date as `YYYY-MM-DD`, or the plain number of days for one no calendar of ours reaches.
+pub(crate) fn write_date(days: i32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match date(days) {
+        Some(date) => write!(f, "{date}"),
+        None => write!(f, "{days}"),
+    }
+}
+
+/// The date a number of days after 1970-01-01; none beyond the calendar.
+pub(crate) fn date(days: i32) -> Option<Date> {
+    Date::constant(1970, 1, 1).checked_add(jiff::Span::new().try_days(days).ok()?).ok()
+}
+
+/// Days from 1970-01-01 to a date.
+pub(crate) fn days(date: Date) -> i32 {
+    let span = date.duration_since(Date::constant(1970, 1, 1));
+    // The calendar has fewer than eight million days.
+    i32::try_from(span.as_hours().div_euclid(24)).unwrap_or(i32::MAX)
+}
+
+/// Writes a time of day as `HH:MM:SS[.fff]`.
+pub(crate) fn write_time(millis: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (seconds, below) = (millis / 1_000, millis % 1_000);
+    write!(f, "{:02}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60)?;
+    if below == 0 { Ok(()) } else { write!(f, ".{below:03}") }
+}
+
+/// Parses `YYYY-MM-DD`.
+pub(crate) fn parse_date(text: &str) -> Option<i32> {
+    text.parse::<Date>().ok().map(days)
+}
+
+/// Parses `HH:MM:SS[.fff]`.
+pub(crate) fn parse_time(text: &str) -> Option<u32> {
+    let time = text.parse::<jiff::civil::Time>().ok()?;
+    let seconds = (i32::from(time.hour()) * 60 + i32::from(time.minute())) * 60;
+    let millis = (seconds + i32::from(time.second())) * 1_000 + i32::from(time.millisecond());
+    u32::try_from(millis).ok()
 }
 
 /// Writes RFC 3339 in UTC, or plain milliseconds for a time no calendar of ours reaches.

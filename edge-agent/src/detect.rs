@@ -60,7 +60,7 @@ impl Detect {
 
     /// The rules' state, as of the last row.
     #[must_use]
-    pub fn snapshot(&self) -> Bytes {
+    pub fn snapshot(&mut self) -> Bytes {
         self.engine.snapshot()
     }
 
@@ -106,6 +106,16 @@ impl Detect {
                     tracing::error!(?refused, "a rule did not take a row");
                 }
                 Output::Failed(failed) => tracing::error!(?failed, "a window has no result"),
+                // An agent has no tables of its own to look in: the row goes on without a partner.
+                Output::Lookup(lookup) => {
+                    self.engine.on_lookup(
+                        &lookup.rule,
+                        lookup.id,
+                        Vec::new(),
+                        lookup.evidence,
+                        lookup.arrived_at,
+                    );
+                }
             }
         }
         detected

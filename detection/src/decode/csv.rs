@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::decode::decoder::{DecodeError, HeaderError, expected, shown};
+use crate::decode::decoder::{DecodeError, HeaderError, expected, parse_text, shown};
 use crate::sql::error::Hint;
 use crate::table::Table;
-use crate::timestamp;
-use crate::value::{Column, DataType, Value};
+use crate::value::{Column, Value};
 
 /// Decodes lines of comma-separated values.
 ///
@@ -22,7 +21,7 @@ pub(crate) struct CsvDecoder {
 
 impl CsvDecoder {
     pub(crate) fn new(table: &Table, header: Option<&[u8]>) -> Result<Self, HeaderError> {
-        let columns: Arc<[Column]> = Arc::from(table.schema().columns());
+        let columns: Arc<[Column]> = Arc::from(table.physical());
         let fields = match header {
             Some(header) => fields_of(table, header)?,
             None => (0..columns.len()).map(Some).collect(),
@@ -58,7 +57,8 @@ fn fields_of(table: &Table, header: &[u8]) -> Result<Arc<[Option<usize>]>, Heade
     let names = Fields::new(header)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(HeaderError::Line)?;
-    for column in table.schema().columns() {
+    let columns = table.physical();
+    for column in &columns {
         let mut named = names.iter().filter(|field| field.text == **column.name());
         let (first, second) = (named.next(), named.next());
         let column = Arc::clone(column.name());
@@ -70,7 +70,8 @@ fn fields_of(table: &Table, header: &[u8]) -> Result<Arc<[Option<usize>]>, Heade
             return Err(HeaderError::Repeats { column });
         }
     }
-    Ok(names.iter().map(|field| table.schema().index_of(&field.text)).collect())
+    let index_of = |name: &str| columns.iter().position(|column| **column.name() == *name);
+    Ok(names.iter().map(|field| index_of(&field.text)).collect())
 }
 
 /// One field of a line.
@@ -88,19 +89,7 @@ impl Field<'_> {
         if !self.is_quoted && matches!(text, "" | "NA") {
             return Ok(Value::Null);
         }
-        let value = match column.data_type() {
-            DataType::String => Some(Value::text(text)),
-            DataType::Int => text.parse::<i32>().ok().map(|n| Value::Integer(i64::from(n))),
-            DataType::BigInt => text.parse().ok().map(Value::Integer),
-            // Rust also reads `inf` and `nan`, which are no numbers of a measurement.
-            DataType::Double => {
-                text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Double)
-            }
-            DataType::Boolean if text.eq_ignore_ascii_case("true") => Some(Value::Boolean(true)),
-            DataType::Boolean if text.eq_ignore_ascii_case("false") => Some(Value::Boolean(false)),
-            DataType::Boolean => None,
-            DataType::Timestamp => timestamp::parse(text).map(Value::Timestamp),
-        };
+        let value = parse_text(text, column.data_type());
         debug_assert!(value.as_ref().is_none_or(|value| value.fits(column.data_type())));
         value.ok_or_else(|| DecodeError::Column {
             column: Arc::clone(column.name()),

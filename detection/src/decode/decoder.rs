@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::decimal::Decimal;
 use crate::decode::csv::CsvDecoder;
 use crate::decode::json::JsonDecoder;
+use crate::expression::{EvaluationError, Expression};
 use crate::sql::error::Hint;
 use crate::table::{Format, Table};
+use crate::timestamp;
 use crate::value::{DataType, Row, Value};
 
 /// Decodes the lines of one table.
@@ -14,6 +17,9 @@ use crate::value::{DataType, Row, Value};
 #[derive(Debug, Clone)]
 pub struct Decoder {
     format: FormatDecoder,
+    /// How many columns the row has, and the computed ones among them.
+    width: usize,
+    computed: Vec<(usize, Expression)>,
     /// The event-time column, by index and name.
     event_time: Option<(usize, Arc<str>)>,
 }
@@ -81,6 +87,9 @@ pub enum DecodeError {
         /// The event-time column.
         column: Arc<str>,
     },
+    /// A computed column has no value for the line.
+    #[error("a computed column has no value")]
+    Computed(#[source] EvaluationError),
     /// A CSV line has more or fewer fields than its header.
     #[error("found {found} fields, expected {expected}")]
     FieldCount {
@@ -108,7 +117,8 @@ impl Decoder {
             let column = table.schema().columns().get(index)?;
             Some((index, Arc::clone(column.name())))
         });
-        Ok(Self { format, event_time })
+        let width = table.schema().columns().len();
+        Ok(Self { format, width, computed: table.computed().to_vec(), event_time })
     }
 
     /// The row that a line holds, without its line break. A field that is absent is NULL; a field
@@ -123,6 +133,7 @@ impl Decoder {
             FormatDecoder::Json(json) => json.decode(line)?,
             FormatDecoder::Csv(csv) => csv.decode(line)?,
         };
+        let values = if self.computed.is_empty() { values } else { self.complete(values)? };
         if let Some((index, column)) = &self.event_time
             && values.get(*index).is_none_or(Value::is_null)
         {
@@ -132,16 +143,97 @@ impl Decoder {
     }
 }
 
-/// What a column of a type takes, for errors.
-pub(crate) fn expected(data_type: DataType) -> String {
-    match data_type {
-        DataType::Timestamp => format!("TIMESTAMP(3) as {}", crate::timestamp::EXPECTED),
-        DataType::Boolean
-        | DataType::Int
-        | DataType::BigInt
-        | DataType::Double
-        | DataType::String => data_type.to_string(),
+impl Decoder {
+    /// The whole row: the line's columns in their places, and the computed ones.
+    fn complete(&self, line: Vec<Value>) -> Result<Vec<Value>, DecodeError> {
+        let mut row = vec![Value::Null; self.width];
+        let mut line = line.into_iter();
+        for (index, place) in row.iter_mut().enumerate() {
+            if self.computed.iter().all(|(computed, _)| *computed != index)
+                && let Some(value) = line.next()
+            {
+                *place = value;
+            }
+        }
+        debug_assert!(line.next().is_none(), "every column of the line has its place");
+        for (index, expression) in &self.computed {
+            let value = expression.evaluate(&row).map_err(DecodeError::Computed)?.into_owned();
+            if let Some(place) = row.get_mut(*index) {
+                *place = value;
+            }
+        }
+        Ok(row)
     }
+}
+
+/// What a column of a type takes, for errors.
+pub(crate) fn expected(data_type: &DataType) -> String {
+    if data_type.is_timestamp() {
+        format!("{data_type} as {}", timestamp::EXPECTED)
+    } else {
+        data_type.to_string()
+    }
+}
+
+/// The value that text stands for in a column of a type; none when it is no such text. Nested types
+/// have no text of their own.
+pub(crate) fn parse_text(text: &str, data_type: &DataType) -> Option<Value> {
+    Some(match data_type {
+        DataType::String => Value::text(text),
+        DataType::TinyInt => Value::Integer(i64::from(text.parse::<i8>().ok()?)),
+        DataType::SmallInt => Value::Integer(i64::from(text.parse::<i16>().ok()?)),
+        DataType::Int => Value::Integer(i64::from(text.parse::<i32>().ok()?)),
+        DataType::BigInt => Value::Integer(text.parse().ok()?),
+        // Words such as "inf" parse as a number too, and are none in a table.
+        DataType::Float => {
+            Value::Float(text.parse().ok().filter(|number: &f32| number.is_finite())?)
+        }
+        DataType::Double => {
+            Value::Double(text.parse().ok().filter(|number: &f64| number.is_finite())?)
+        }
+        DataType::Decimal { precision, scale } => {
+            Value::Decimal(Decimal::parse(text)?.rounded(*precision, *scale)?)
+        }
+        DataType::Boolean if text.eq_ignore_ascii_case("true") => Value::Boolean(true),
+        DataType::Boolean if text.eq_ignore_ascii_case("false") => Value::Boolean(false),
+        DataType::Boolean => return None,
+        DataType::Timestamp | DataType::TimestampLtz => Value::Timestamp(timestamp::parse(text)?),
+        DataType::Date => Value::Date(timestamp::parse_date(text)?),
+        DataType::Time => Value::Time(timestamp::parse_time(text)?),
+        DataType::Bytes => Value::Bytes(base64(text)?),
+        DataType::MonthInterval
+        | DataType::DayInterval
+        | DataType::Array(_)
+        | DataType::Map(_)
+        | DataType::Row(_) => return None,
+    })
+}
+
+/// Bytes written in base64 by RFC 4648 with padding, as Flink's JSON and CSV formats hold BYTES.
+pub(crate) fn base64(text: &str) -> Option<Arc<[u8]>> {
+    let digits = text.trim_end_matches('=');
+    let padding = text.len() - digits.len();
+    if !text.len().is_multiple_of(4) || padding > 2 {
+        return None;
+    }
+    let (mut bytes, mut bits, mut held) = (Vec::with_capacity(text.len() / 4 * 3), 0_u32, 0_u8);
+    for digit in digits.bytes() {
+        let value = match digit {
+            b'A'..=b'Z' => digit - b'A',
+            b'a'..=b'z' => digit - b'a' + 26,
+            b'0'..=b'9' => digit - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6) | u32::from(value);
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push(u8::try_from((bits >> held) & 0xFF).ok()?);
+        }
+    }
+    Some(Arc::from(bytes))
 }
 
 /// A value of a line quoted in an error, cut when it is long.

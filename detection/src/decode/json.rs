@@ -1,14 +1,16 @@
 //! One JSON object per line, read without an intermediate tree.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::decode::decoder::{DecodeError, expected, shown};
+use crate::decimal::Decimal;
+use crate::decode::decoder::{DecodeError, expected, parse_text, shown};
+use crate::decode::json_fast;
 use crate::table::Table;
-use crate::timestamp;
-use crate::value::{Column, DataType, Value, widened};
+use crate::value::{Column, DataType, Value, narrowed, widened};
 
 /// Decodes JSON objects. A key that appears twice counts as it stands last.
 #[derive(Debug, Clone)]
@@ -18,11 +20,21 @@ pub(crate) struct JsonDecoder {
 
 impl JsonDecoder {
     pub(crate) fn new(table: &Table) -> Self {
-        Self { columns: Arc::from(table.schema().columns()) }
+        Self { columns: Arc::from(table.physical()) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_columns(columns: &[Column]) -> Self {
+        Self { columns: Arc::from(columns) }
     }
 
     /// The values of a line in the order of the schema.
     pub(crate) fn decode(&self, line: &[u8]) -> Result<Vec<Value>, DecodeError> {
+        json_fast::decode(&self.columns, line).map_or_else(|| self.decode_slowly(line), Ok)
+    }
+
+    /// The same for a line that may be anything, and the mistake in it.
+    pub(crate) fn decode_slowly(&self, line: &[u8]) -> Result<Vec<Value>, DecodeError> {
         let mut values = vec![Value::Null; self.columns.len()];
         let mut misfit = None;
         let mut json = serde_json::Deserializer::from_slice(line);
@@ -85,7 +97,9 @@ impl<'de> Visitor<'de> for ObjectSeed<'_> {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            *value = map.next_value_seed(ValueSeed { column, misfit: &mut *self.misfit })?;
+            let data_type = column.data_type();
+            *value =
+                map.next_value_seed(ValueSeed { column, data_type, misfit: &mut *self.misfit })?;
         }
         Ok(())
     }
@@ -116,9 +130,10 @@ impl Visitor<'_> for KeySeed<'_> {
     }
 }
 
-/// Reads the value of one column.
+/// Reads the value of one column, or a part of it: then `data_type` is the part's.
 struct ValueSeed<'a> {
     column: &'a Column,
+    data_type: &'a DataType,
     misfit: &'a mut Option<Misfit>,
 }
 
@@ -129,11 +144,7 @@ impl ValueSeed<'_> {
     }
 
     fn keep<E: serde::de::Error>(self, value: Value, found: impl fmt::Display) -> Result<Value, E> {
-        if value.fits(self.column.data_type()) {
-            Ok(value)
-        } else {
-            Err(self.refuse(found.to_string()))
-        }
+        if value.fits(self.data_type) { Ok(value) } else { Err(self.refuse(found.to_string())) }
     }
 }
 
@@ -149,7 +160,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.column.data_type())
+        write!(f, "{}", self.data_type)
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
@@ -161,13 +172,13 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 
     fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Value, E> {
-        let value = match self.column.data_type() {
+        let value = match self.data_type {
             DataType::Double => Value::Double(widened(number)),
-            DataType::Boolean
-            | DataType::Int
-            | DataType::BigInt
-            | DataType::String
-            | DataType::Timestamp => Value::Integer(number),
+            DataType::Float => Value::Float(narrowed(widened(number))),
+            DataType::Decimal { precision, scale } => Decimal::from_integer(number)
+                .rounded(*precision, *scale)
+                .map_or(Value::Integer(number), Value::Decimal),
+            _ => Value::Integer(number),
         };
         self.keep(value, number)
     }
@@ -184,24 +195,60 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {
-        self.keep(Value::Double(number), number)
+        let value = match self.data_type {
+            DataType::Float => Value::Float(narrowed(number)),
+            DataType::Decimal { precision, scale } => Decimal::from_f64(number, *precision, *scale)
+                .map_or(Value::Double(number), Value::Decimal),
+            _ => Value::Double(number),
+        };
+        self.keep(value, number)
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
-        let value = match self.column.data_type() {
-            DataType::Timestamp => timestamp::parse(text).map(Value::Timestamp),
-            DataType::String => Some(Value::text(text)),
-            DataType::Boolean | DataType::Int | DataType::BigInt | DataType::Double => None,
-        };
+        // A number in quotes is a mistake of the device, not a number.
+        let is_text = !(self.data_type.is_numeric() || *self.data_type == DataType::Boolean)
+            || matches!(self.data_type, DataType::Decimal { .. });
+        let value = if is_text { parse_text(text, self.data_type) } else { None };
         value.ok_or_else(|| self.refuse(shown(text)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, _seq: A) -> Result<Value, A::Error> {
-        Err(self.refuse("an array".to_owned()))
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let DataType::Array(element) = self.data_type else {
+            return Err(self.refuse("an array".to_owned()));
+        };
+        let mut values = Vec::new();
+        while let Some(value) = seq.next_element_seed(ValueSeed {
+            column: self.column,
+            data_type: element,
+            misfit: &mut *self.misfit,
+        })? {
+            values.push(value);
+        }
+        Ok(Value::Array(Arc::from(values)))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, _map: A) -> Result<Value, A::Error> {
-        Err(self.refuse("an object".to_owned()))
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        match self.data_type {
+            DataType::Row(columns) => {
+                let mut values = vec![Value::Null; columns.len()];
+                let fields = ObjectSeed { columns, values: &mut values, misfit: self.misfit };
+                fields.visit_map(map)?;
+                Ok(Value::Array(Arc::from(values)))
+            }
+            DataType::Map(entry) if entry.0 == DataType::String => {
+                let mut entries = BTreeMap::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    let value = map.next_value_seed(ValueSeed {
+                        column: self.column,
+                        data_type: &entry.1,
+                        misfit: &mut *self.misfit,
+                    })?;
+                    entries.insert(Value::text(&key), value);
+                }
+                Ok(Value::Map(entries.into_iter().collect()))
+            }
+            _ => Err(self.refuse("an object".to_owned())),
+        }
     }
 }
 

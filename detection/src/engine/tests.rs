@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::output::{LateRow, Refusal, RuleResult};
 use crate::snapshot::RestoreError;
+use crate::value::Value;
 
 const TABLE: &str = "
     CREATE TABLE t (k STRING, v BIGINT, d DOUBLE, ts TIMESTAMP(3),
@@ -54,8 +56,11 @@ fn told(outputs: &[Output]) -> Vec<String> {
         Output::Late(late) => format!("late {}", late.evidence),
         Output::Refused(refused) => format!("refused {}: {}", refused.evidence, refused.reason),
         Output::Failed(failed) => {
-            format!("failed {} {}: {}", failed.key, failed.window_end, failed.error)
+            let end = failed.window_end.unwrap();
+            let Refusal::Evaluation(error) = failed.error else { panic!("{failed:?}") };
+            format!("failed {} {end}: {error}", failed.key)
         }
+        Output::Lookup(lookup) => format!("lookup {:?}", lookup.key),
     });
     told.collect()
 }
@@ -96,7 +101,7 @@ fn a_late_row_says_what_it_was_late_for() {
         rule: "counts".into(),
         row: row("b", Some(2), 9_000),
         event_time: EventTime::from_millis(9_000),
-        window_end: EventTime::from_millis(10_000),
+        window_end: Some(EventTime::from_millis(10_000)),
         watermark: EventTime::from_millis(10_000),
         evidence: Offset::new(1),
     };
@@ -254,6 +259,39 @@ fn the_end_of_time_closes_the_last_window_and_overflows_nothing() {
 }
 
 #[test]
+fn a_hostile_rule_stops_at_its_limit_while_others_go_on() {
+    let other = COUNTS.replace("counts", "others");
+    let stop = RuleSettings { keys_limit: 1, on_limit: OnLimit::StopRule, ..Default::default() };
+    let mut engine = engine(&format!("{COUNTS}{other}")).with_settings("counts", stop);
+    let rows = [("a", Some(1), 1), ("b", Some(1), 2), ("a", Some(1), 3), ("b", Some(1), 20_000)];
+
+    let outputs = run(&mut engine, &rows);
+
+    assert_eq!(
+        told(&outputs),
+        [
+            "refused 1: the rule has 1 groups open, its limit",
+            "refused 2: the rule has stopped at a limit",
+            "refused 3: the rule has stopped at a limit",
+            "a 10000: a 2 2 1 NULL 1",
+            "b 10000: b 1 1 1 NULL 1",
+        ]
+    );
+    assert_eq!(engine.counts("counts").unwrap().refused, 3);
+}
+
+fn changed_text(now: i64, before: i64) -> String {
+    let shape = |size| {
+        format!(
+            "panes TUMBLE {size} ms, 1 keys, Count() BIGINT Append, Sum(BIGINT) BIGINT Append, \
+             Average(BIGINT) BIGINT Append, Average(DOUBLE) DOUBLE Append, Min(BIGINT) BIGINT \
+             Append"
+        )
+    };
+    format!("rule \"counts\" now keeps {}, the snapshot holds {}", shape(now), shape(before))
+}
+
+#[test]
 fn a_snapshot_is_refused_by_rules_that_keep_other_state() {
     let snapshot = engine(COUNTS).snapshot();
     let other = COUNTS.replace("'10' SECOND", "'20' SECOND");
@@ -263,12 +301,7 @@ fn a_snapshot_is_refused_by_rules_that_keep_other_state() {
     let removed = Engine::restore(program(""), 1, snapshot.clone()).unwrap_err();
     let version = Engine::restore(program(""), 1, bytes::Bytes::from_static(&[9])).unwrap_err();
 
-    assert_eq!(
-        changed.to_string(),
-        "rule \"counts\" now keeps TUMBLE 20000 ms, keys (STRING), aggregates (COUNT BIGINT, SUM \
-         BIGINT, AVG BIGINT, AVG DOUBLE, MIN BIGINT), the snapshot holds TUMBLE 10000 ms, keys \
-         (STRING), aggregates (COUNT BIGINT, SUM BIGINT, AVG BIGINT, AVG DOUBLE, MIN BIGINT)"
-    );
+    assert_eq!(changed.to_string(), changed_text(20_000, 10_000));
     assert_eq!(removed, RestoreError::UnknownRule { name: "counts".to_owned() });
     assert_eq!(version, RestoreError::Version { found: 9 });
     let mut longer = snapshot.to_vec();

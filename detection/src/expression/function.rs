@@ -1,81 +1,209 @@
-//! Scalar functions.
+//! Scalar functions: their names, what they take and what they give.
 
 use std::borrow::Cow;
 
-use crate::expression::tree::{EvaluationError, Expression, wrapped};
-use crate::value::Value;
+use crate::expression::tree::{EvaluationError, Expression};
+use crate::expression::{collection, json, moment, number, text};
+use crate::value::{DataType, Value};
 
-/// A scalar function; types of arguments were checked by the compiler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ScalarFunction {
-    /// ABS of an INT, which wraps at 32 bits.
-    AbsInt,
-    /// ABS of a BIGINT or DOUBLE.
-    Abs,
-    /// The first argument that is not NULL.
-    Coalesce,
-    Upper,
-    Lower,
-    /// Text end to end; NULL when any argument is. Also `||`.
-    Concat,
+/// A scalar function. Arguments are cast by the compiler to what it takes.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub(crate) name: &'static str,
+    pub(crate) parameters: &'static [Parameter],
+    /// How many parameters at the end may be absent.
+    pub(crate) optional: usize,
+    /// Whether the last parameter takes any number of arguments.
+    pub(crate) last: Last,
+    pub(crate) result: Outcome,
+    pub(crate) nulls: NullArguments,
+    pub(crate) body: Body,
 }
 
-impl ScalarFunction {
-    /// Names the compiler knows.
-    pub(crate) const NAMES: [&str; 5] = ["ABS", "COALESCE", "UPPER", "LOWER", "CONCAT"];
+/// What a function does with its arguments.
+type Body = fn(&[Value]) -> Result<Value, EvaluationError>;
 
-    pub(crate) fn evaluate<'a>(
-        self,
-        arguments: &'a [Expression],
-        row: &'a [Value],
-    ) -> Result<Cow<'a, Value>, EvaluationError> {
-        match self {
-            Self::AbsInt | Self::Abs => unary(arguments, row, |value| match value {
-                Value::Integer(number) if self == Self::AbsInt => {
-                    Value::Integer(wrapped(number.wrapping_abs()))
+/// What an argument must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parameter {
+    Text,
+    /// Any whole number.
+    Whole,
+    /// Any number, as DOUBLE.
+    Double,
+    /// TIMESTAMP, TIMESTAMP_LTZ or DATE, as TIMESTAMP.
+    Moment,
+    Bytes,
+    Array,
+    Map,
+    Any,
+}
+
+/// How often the last parameter may be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Last {
+    Once,
+    Repeated,
+}
+
+/// The type of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Text,
+    Boolean,
+    Int,
+    BigInt,
+    Double,
+    Timestamp,
+    TimestampLtz,
+    Date,
+    Bytes,
+    TextArray,
+    TextMap,
+    /// The type of the first argument.
+    First,
+    /// The type of the first argument's elements.
+    Element,
+    /// An ARRAY of the first argument's keys or values.
+    Keys,
+    Values,
+}
+
+/// What NULL among the arguments does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NullArguments {
+    /// The result is NULL.
+    Win,
+    /// The function sees them.
+    AreSeen,
+}
+
+impl PartialEq for Function {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Function {}
+
+impl Outcome {
+    /// The type of the result for a first argument of type `first`.
+    pub(crate) fn data_type(self, first: Option<&DataType>) -> Option<DataType> {
+        Some(match self {
+            Self::Text => DataType::String,
+            Self::Boolean => DataType::Boolean,
+            Self::Int => DataType::Int,
+            Self::BigInt => DataType::BigInt,
+            Self::Double => DataType::Double,
+            Self::Timestamp => DataType::Timestamp,
+            Self::TimestampLtz => DataType::TimestampLtz,
+            Self::Date => DataType::Date,
+            Self::Bytes => DataType::Bytes,
+            Self::TextArray => DataType::Array(DataType::String.into()),
+            Self::TextMap => DataType::Map((DataType::String, DataType::String).into()),
+            Self::First => return first.cloned(),
+            Self::Element => match first? {
+                DataType::Array(element) => DataType::clone(element),
+                DataType::Map(entry) => entry.1.clone(),
+                _ => return None,
+            },
+            Self::Keys | Self::Values => match first? {
+                DataType::Map(entry) if self == Self::Keys => {
+                    DataType::Array(entry.0.clone().into())
                 }
-                Value::Integer(number) => Value::Integer(number.wrapping_abs()),
-                Value::Double(number) => Value::Double(number.abs()),
-                _ => Value::Null,
-            }),
-            Self::Upper => unary(arguments, row, |value| cased(value, str::to_uppercase)),
-            Self::Lower => unary(arguments, row, |value| cased(value, str::to_lowercase)),
-            Self::Coalesce => {
-                for argument in arguments {
-                    let value = argument.evaluate(row)?;
-                    if !value.is_null() {
-                        return Ok(value);
-                    }
-                }
-                Ok(Cow::Owned(Value::Null))
+                DataType::Map(entry) => DataType::Array(entry.1.clone().into()),
+                _ => return None,
+            },
+        })
+    }
+}
+
+/// Most arguments that are kept without allocating.
+const INLINE_ARGUMENTS: usize = 4;
+
+impl Function {
+    /// The function called `name` in upper case.
+    pub(crate) fn by_name(name: &str) -> Option<&'static Self> {
+        Self::all().find(|function| function.name == name)
+    }
+
+    /// Every function of the tables.
+    pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
+        [
+            text::FUNCTIONS,
+            number::FUNCTIONS,
+            moment::FUNCTIONS,
+            json::FUNCTIONS,
+            collection::FUNCTIONS,
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// The value for a row.
+    pub(crate) fn call(
+        &self,
+        arguments: &[Expression],
+        row: &[Value],
+    ) -> Result<Value, EvaluationError> {
+        debug_assert!(
+            arguments.len() + self.optional >= self.parameters.len(),
+            "the compiler counted the arguments"
+        );
+        let mut inline = [const { Value::Null }; INLINE_ARGUMENTS];
+        if let Some(values) = inline.get_mut(..arguments.len()) {
+            for (value, argument) in values.iter_mut().zip(arguments) {
+                *value = argument.evaluate(row)?.into_owned();
             }
-            Self::Concat => {
-                let mut joined = String::new();
-                for argument in arguments {
-                    let value = argument.evaluate(row)?;
-                    let Value::Text(text) = &*value else { return Ok(Cow::Owned(Value::Null)) };
-                    joined.push_str(text);
-                }
-                Ok(Cow::Owned(Value::text(&joined)))
-            }
+            return self.apply(values);
+        }
+        let values = arguments.iter().map(|argument| argument.evaluate(row).map(Cow::into_owned));
+        self.apply(&values.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    fn apply(&self, values: &[Value]) -> Result<Value, EvaluationError> {
+        match self.nulls {
+            NullArguments::Win if values.iter().any(Value::is_null) => Ok(Value::Null),
+            NullArguments::Win | NullArguments::AreSeen => (self.body)(values),
         }
     }
 }
 
-fn unary<'a>(
-    arguments: &'a [Expression],
-    row: &'a [Value],
-    function: impl FnOnce(&Value) -> Value,
-) -> Result<Cow<'a, Value>, EvaluationError> {
-    debug_assert_eq!(arguments.len(), 1, "the compiler counted the arguments");
-    let value = arguments.first().map(|argument| argument.evaluate(row)).transpose()?;
-    Ok(Cow::Owned(value.map_or(Value::Null, |value| function(&value))))
+/// A function of the given parameters.
+pub(super) const fn function(
+    name: &'static str,
+    parameters: &'static [Parameter],
+    result: Outcome,
+    body: Body,
+) -> Function {
+    Function {
+        name,
+        parameters,
+        optional: 0,
+        last: Last::Once,
+        result,
+        nulls: NullArguments::Win,
+        body,
+    }
 }
 
-fn cased(value: &Value, change: impl FnOnce(&str) -> String) -> Value {
-    match value {
-        Value::Text(text) => Value::text(&change(text)),
-        _ => Value::Null,
+impl Function {
+    /// With that many parameters at the end that may be absent.
+    pub(super) const fn optional(mut self, count: usize) -> Self {
+        self.optional = count;
+        self
+    }
+
+    /// With a last parameter that takes any number of arguments.
+    pub(super) const fn repeated(mut self) -> Self {
+        self.last = Last::Repeated;
+        self
+    }
+
+    /// With a body that sees NULLs.
+    pub(super) const fn seeing_nulls(mut self) -> Self {
+        self.nulls = NullArguments::AreSeen;
+        self
     }
 }
 
@@ -83,39 +211,51 @@ fn cased(value: &Value, change: impl FnOnce(&str) -> String) -> Value {
 mod tests {
     use super::*;
 
-    fn call(function: ScalarFunction, arguments: &[Value]) -> Value {
-        let arguments: Vec<_> = arguments.iter().cloned().map(Expression::Constant).collect();
-        function.evaluate(&arguments, &[]).unwrap().into_owned()
+    #[test]
+    fn every_name_is_given_once_in_upper_case() {
+        let mut names: Vec<_> = Function::all().map(|function| function.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+
+        assert_eq!(names.len(), count);
+        assert!(names.iter().all(|name| *name == name.to_uppercase()));
     }
 
     #[test]
-    fn concat_with_a_null_is_null() {
-        let (a, b) = (Value::text("a"), Value::text("b"));
-
-        assert_eq!(call(ScalarFunction::Concat, &[a.clone(), b]), Value::text("ab"));
-        assert_eq!(call(ScalarFunction::Concat, &[a, Value::Null]), Value::Null);
-    }
-
-    #[test]
-    fn coalesce_is_the_first_value_that_is_not_null() {
-        let arguments = [Value::Null, Value::Integer(2), Value::Integer(3)];
-
-        assert_eq!(call(ScalarFunction::Coalesce, &arguments), Value::Integer(2));
-        assert_eq!(call(ScalarFunction::Coalesce, &[Value::Null]), Value::Null);
-    }
-
-    #[test]
-    fn abs_of_the_smallest_int_wraps_to_itself_and_of_the_same_bigint_does_not() {
-        let smallest = [Value::Integer(i64::from(i32::MIN))];
-
-        assert_eq!(call(ScalarFunction::AbsInt, &smallest), smallest[0]);
-        assert_eq!(call(ScalarFunction::Abs, &smallest), Value::Integer(1 << 31));
-    }
-
-    #[test]
-    fn upper_and_lower_change_case_and_keep_null() {
-        assert_eq!(call(ScalarFunction::Upper, &[Value::text("äb")]), Value::text("ÄB"));
-        assert_eq!(call(ScalarFunction::Lower, &[Value::text("ÄB")]), Value::text("äb"));
-        assert_eq!(call(ScalarFunction::Lower, &[Value::Null]), Value::Null);
+    fn no_function_panics_over_values_its_parameters_admit() {
+        let samples = |parameter: Parameter| match parameter {
+            Parameter::Text | Parameter::Any => {
+                vec![Value::text(""), Value::text("äb, c"), Value::text("{\"a\":[1]}")]
+            }
+            Parameter::Whole => [i64::MIN, -1, 0, 1, 3, i64::MAX].map(Value::Integer).to_vec(),
+            Parameter::Double => [f64::NAN, -1.5, 0.0, 1e300].map(Value::Double).to_vec(),
+            Parameter::Moment => {
+                let times = [i64::MIN, -1, 0, i64::MAX].map(headland_event::EventTime::from_millis);
+                times.map(Value::Timestamp).to_vec()
+            }
+            Parameter::Bytes => vec![Value::Bytes([0, 255].into())],
+            Parameter::Array => vec![Value::Array([Value::Null].into())],
+            Parameter::Map => vec![Value::Map([(Value::text("a"), Value::Null)].into())],
+        };
+        for function in Function::all() {
+            let mut calls: Vec<Vec<Value>> = vec![Vec::new()];
+            for parameter in function.parameters {
+                let given = samples(*parameter);
+                calls = calls
+                    .iter()
+                    .flat_map(|call| {
+                        given.iter().map(|value| {
+                            let mut call = call.clone();
+                            call.push(value.clone());
+                            call
+                        })
+                    })
+                    .collect();
+            }
+            for call in calls {
+                drop(function.apply(&call));
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use sqlparser::ast::{TimezoneInfo, TypedString, Value as Literal, ValueWithSpan};
 
+use crate::decimal::Decimal;
 use crate::expression::compile::boolean;
 use crate::expression::source_text::quoted;
 use crate::expression::tree::Expression;
@@ -20,7 +21,7 @@ pub(super) fn compile(literal: &ValueWithSpan, sign: &str) -> Result<Typed, Faul
             Ok(Typed::new(Expression::Constant(Value::text(text)), DataType::String))
         }
         Literal::Number(digits, _) => number(&format!("{sign}{digits}")).ok_or_else(|| {
-            let expected = "a number within 64 bits";
+            let expected = "a number of at most 38 digits";
             let reason = SqlErrorReason::mismatch("the literal", digits, expected);
             Fault::new(literal.span.start, reason)
         }),
@@ -32,33 +33,56 @@ pub(super) fn compile(literal: &ValueWithSpan, sign: &str) -> Result<Typed, Faul
     }
 }
 
-/// Compiles `TIMESTAMP '…'`.
-pub(super) fn timestamp(literal: &TypedString) -> Result<Typed, Fault> {
+/// Compiles `TIMESTAMP '…'`, `DATE '…'` and `TIME '…'`.
+pub(super) fn typed_text(literal: &TypedString) -> Result<Typed, Fault> {
     use sqlparser::ast::DataType as Parsed;
-    let time = match (&literal.data_type, &literal.value.value) {
-        (Parsed::Timestamp(None, TimezoneInfo::None), Literal::SingleQuotedString(text)) => {
-            timestamp::parse(text)
-        }
-        _ => None,
+    let Literal::SingleQuotedString(text) = &literal.value.value else {
+        return Err(refused(literal, "TIMESTAMP", timestamp::EXPECTED));
     };
-    let time = time.ok_or_else(|| {
-        let expected = format!("TIMESTAMP '{}'", timestamp::EXPECTED);
-        let reason = SqlErrorReason::mismatch("the literal", quoted(literal), expected);
-        Fault::new(literal.value.span.start, reason)
-    })?;
-    Ok(Typed::new(Expression::Constant(Value::Timestamp(time)), DataType::Timestamp))
+    let (value, data_type) = match &literal.data_type {
+        Parsed::Timestamp(_, TimezoneInfo::None) => {
+            (timestamp::parse(text).map(Value::Timestamp), DataType::Timestamp)
+        }
+        Parsed::Date => (timestamp::parse_date(text).map(Value::Date), DataType::Date),
+        Parsed::Time(_, TimezoneInfo::None) => {
+            (timestamp::parse_time(text).map(Value::Time), DataType::Time)
+        }
+        _ => return Err(refused(literal, "TIMESTAMP", timestamp::EXPECTED)),
+    };
+    let expected = match data_type {
+        DataType::Date => "YYYY-MM-DD",
+        DataType::Time => "HH:MM:SS[.fff]",
+        _ => timestamp::EXPECTED,
+    };
+    let word = data_type.to_string();
+    let word = word.split('(').next().unwrap_or_default();
+    let value = value.ok_or_else(|| refused(literal, word, expected))?;
+    Ok(Typed::new(Expression::Constant(value), data_type))
 }
 
-/// INT where 32 bits hold it, else BIGINT; with a point or exponent a DOUBLE, since there is no
-/// DECIMAL here.
+fn refused(literal: &TypedString, word: &str, expected: &str) -> Fault {
+    let expected = format!("{word} '{expected}'");
+    let reason = SqlErrorReason::mismatch("the literal", quoted(literal), expected);
+    Fault::new(literal.value.span.start, reason)
+}
+
+/// INT where 32 bits hold it, else BIGINT, else DECIMAL; with a point a DECIMAL of its digits, with
+/// an exponent a DOUBLE.
 fn number(text: &str) -> Option<Typed> {
-    if text.contains(['.', 'e', 'E']) {
+    if text.contains(['e', 'E']) {
         let number = text.parse::<f64>().ok().filter(|number| number.is_finite())?;
         return Some(Typed::new(Expression::Constant(Value::Double(number)), DataType::Double));
     }
-    let number = text.parse::<i64>().ok()?;
-    let data_type = if i32::try_from(number).is_ok() { DataType::Int } else { DataType::BigInt };
-    Some(Typed::new(Expression::Constant(Value::Integer(number)), data_type))
+    if let Ok(number) = text.parse::<i64>() {
+        let is_int = i32::try_from(number).is_ok();
+        let data_type = if is_int { DataType::Int } else { DataType::BigInt };
+        return Some(Typed::new(Expression::Constant(Value::Integer(number)), data_type));
+    }
+    let number = Decimal::parse(text)?;
+    let digits = number.unscaled().unsigned_abs().to_string().len();
+    let precision = u8::try_from(digits).ok()?.max(number.scale()).max(1);
+    let data_type = DataType::Decimal { precision, scale: number.scale() };
+    Some(Typed::new(Expression::Constant(Value::Decimal(number)), data_type))
 }
 
 #[cfg(test)]
@@ -74,16 +98,21 @@ mod tests {
         assert_eq!(number("2147483647"), integer(2_147_483_647, DataType::Int));
         assert_eq!(number("2147483648"), integer(2_147_483_648, DataType::BigInt));
         assert_eq!(number("-9223372036854775808"), integer(i64::MIN, DataType::BigInt));
-        assert_eq!(number("9223372036854775808"), None);
+        assert_eq!(
+            number("9223372036854775808").and_then(|typed| typed.data_type),
+            Some(DataType::Decimal { precision: 19, scale: 0 })
+        );
     }
 
     #[test]
-    fn a_number_with_a_point_or_an_exponent_is_a_double() {
-        let double =
-            |number| Typed::new(Expression::Constant(Value::Double(number)), DataType::Double);
+    fn a_number_with_a_point_is_a_decimal_of_its_digits_and_with_an_exponent_a_double() {
+        let decimal = number("1.50").unwrap();
 
-        assert_eq!(number("1.5"), Some(double(1.5)));
-        assert_eq!(number("1e2"), Some(double(100.0)));
+        assert_eq!(decimal.data_type, Some(DataType::Decimal { precision: 3, scale: 2 }));
+        assert_eq!(
+            number("1e2"),
+            Some(Typed::new(Expression::Constant(Value::Double(100.0)), DataType::Double))
+        );
         assert_eq!(number("1e999"), None);
     }
 }

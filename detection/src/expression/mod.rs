@@ -8,19 +8,39 @@ pub(crate) mod scope;
 pub(crate) mod typed;
 /// Literals.
 mod literal;
+/// Names and types of aggregates.
+pub(crate) mod aggregate;
 /// Calls of scalar functions.
 pub(crate) mod call;
+/// Operators over numbers and times: which type they give.
+pub(crate) mod arithmetic;
 /// From parsed SQL to typed trees.
 pub(crate) mod compile;
+/// CAST and TRY_CAST.
+pub(crate) mod cast;
 /// LIKE patterns.
 pub(crate) mod pattern;
-/// Scalar functions.
+/// Regular expressions.
+pub(crate) mod regex;
+/// Scalar functions: their names, what they take and what they give.
 pub(crate) mod function;
+/// Functions of text.
+mod text;
+/// Functions of numbers.
+mod number;
+/// Functions of numbers whose type follows their argument's.
+mod numeric;
+/// Functions of time, on UTC.
+pub(crate) mod moment;
+/// JSON functions.
+mod json;
+/// Functions of arrays and maps.
+mod collection;
 /// The tree and its evaluation.
 pub(crate) mod tree;
 
 pub(crate) use compile::Compiler;
-pub(crate) use scope::{Scope, TableScope};
+pub(crate) use scope::{Columns, Named, Scope};
 pub use tree::EvaluationError;
 pub(crate) use tree::Expression;
 pub(crate) use typed::Typed;

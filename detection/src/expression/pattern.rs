@@ -16,14 +16,22 @@ enum Piece {
 pub(crate) struct LikePattern(Box<[Piece]>);
 
 impl LikePattern {
-    /// Compiles a pattern; nothing in it can be wrong.
-    pub(crate) fn new(pattern: &str) -> Self {
-        let piece = |letter| match letter {
-            '%' => Piece::Any,
-            '_' => Piece::One,
-            letter => Piece::Literal(letter),
-        };
-        Self(pattern.chars().map(piece).collect())
+    /// Compiles a pattern; nothing in it can be wrong. What follows the escape character stands
+    /// for itself.
+    pub(crate) fn with_escape(pattern: &str, escape: Option<char>) -> Self {
+        let mut pieces = Vec::new();
+        let mut letters = pattern.chars();
+        while let Some(letter) = letters.next() {
+            pieces.push(match letter {
+                letter if Some(letter) == escape => {
+                    Piece::Literal(letters.next().unwrap_or(letter))
+                }
+                '%' => Piece::Any,
+                '_' => Piece::One,
+                letter => Piece::Literal(letter),
+            });
+        }
+        Self(pieces.into_boxed_slice())
     }
 
     /// Whether the whole of `text` fits; O(text × pattern) at worst, no allocation.
@@ -68,6 +76,10 @@ mod tests {
 
     use super::*;
 
+    fn like(pattern: &str) -> LikePattern {
+        LikePattern::with_escape(pattern, None)
+    }
+
     /// The definition, exponential and plain.
     fn fits(pattern: &[char], text: &[char]) -> bool {
         match (pattern, text) {
@@ -81,7 +93,7 @@ mod tests {
 
     #[test]
     fn percent_takes_any_text_and_underscore_one_character() {
-        let pattern = LikePattern::new("eu-_%-till");
+        let pattern = like("eu-_%-till");
 
         assert!(pattern.matches("eu-1-till"));
         assert!(pattern.matches("eu-12-till"));
@@ -96,7 +108,7 @@ mod tests {
             let pieces: Vec<char> = pattern.chars().collect();
             let letters: Vec<char> = text.chars().collect();
 
-            let matched = LikePattern::new(&pattern).matches(&text);
+            let matched = like(&pattern).matches(&text);
 
             prop_assert_eq!(matched, fits(&pieces, &letters));
         }

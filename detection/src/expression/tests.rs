@@ -1,11 +1,11 @@
 //! Values and types of expressions as they are written in SQL.
 
-use super::scope::TableScope;
 use super::*;
+use crate::decimal::Decimal;
 use crate::sql::statement::{Statement, parse};
 use crate::value::{Column, DataType, Schema, Value};
 use headland_event::EventTime;
-use sqlparser::ast::{Ident, SelectItem, SetExpr};
+use sqlparser::ast::{SelectItem, SetExpr};
 use sqlparser::tokenizer::Location;
 
 fn schema() -> Schema {
@@ -38,10 +38,13 @@ fn evaluated(sql: &str) -> (Option<DataType>, Value) {
     let Some(Statement::Insert(insert)) = parse(&statement).unwrap().pop() else { panic!() };
     let SetExpr::Select(select) = *insert.query.body else { panic!() };
     let [SelectItem::UnnamedExpr(parsed)] = select.projection.as_slice() else { panic!("{sql}") };
-    let mut scope = TableScope { table: Ident::new("t"), schema: &schema() };
+    let mut scope = Columns::of_schema("t", &schema());
     let typed = Compiler::new(&mut scope, Location::new(1, 1)).compile(parsed).unwrap();
     let value = typed.expression.evaluate(&row()).unwrap().into_owned();
-    assert!(typed.data_type.is_none_or(|data_type| value.fits(data_type)), "{sql} is {value:?}");
+    assert!(
+        typed.data_type.as_ref().is_none_or(|data_type| value.fits(data_type)),
+        "{sql} is {value:?}"
+    );
     (typed.data_type, value)
 }
 
@@ -63,7 +66,14 @@ fn arithmetic_binds_as_in_sql_and_takes_the_wider_type() {
     assert_eq!(evaluated("i + 2 * 3"), (Some(DataType::Int), Value::Integer(13)));
     assert_eq!(evaluated("(i + 2) * b"), (Some(DataType::BigInt), Value::Integer(-27)));
     assert_eq!(evaluated("i / 2"), (Some(DataType::Int), Value::Integer(3)));
-    assert_eq!(evaluated("i / 2.0"), (Some(DataType::Double), Value::Double(3.5)));
+    assert_eq!(evaluated("d / 2.0"), (Some(DataType::Double), Value::Double(1.25)));
+    assert_eq!(
+        evaluated("i / 2.0"),
+        (
+            Some(DataType::Decimal { precision: 17, scale: 6 }),
+            Value::Decimal(Decimal::parse("3.500000").unwrap())
+        )
+    );
     assert_eq!(evaluated("b % 2"), (Some(DataType::BigInt), Value::Integer(-1)));
     assert_eq!(evaluated("-d - i"), (Some(DataType::Double), Value::Double(-9.5)));
     assert_eq!(evaluated("2147483647 + 1").1, Value::Integer(-2_147_483_648));
@@ -137,7 +147,11 @@ fn case_has_the_widest_type_of_its_values() {
 
     assert_eq!(evaluated(searched), (Some(DataType::BigInt), Value::Integer(-3)));
     assert_eq!(evaluated(simple), (Some(DataType::String), Value::text("seven")));
-    assert_eq!(evaluated("CASE WHEN yes THEN 1 ELSE 2.5 END").1, Value::Double(1.0));
+    assert_eq!(evaluated("CASE WHEN yes THEN 1 ELSE 2.5E0 END").1, Value::Double(1.0));
+    assert_eq!(
+        evaluated("CASE WHEN yes THEN 1 ELSE 2.5 END").0,
+        Some(DataType::Decimal { precision: 11, scale: 1 })
+    );
     assert_eq!(value("CASE WHEN NOT yes THEN 1 END"), Value::Null);
 }
 
@@ -160,4 +174,52 @@ fn timestamps_compare_with_literals() {
 fn a_column_may_be_qualified_by_its_table() {
     assert_eq!(value("t.i"), Value::Integer(7));
     assert_eq!(value("`t`.`s`"), Value::text("Dongsi"));
+}
+
+#[test]
+fn fields_items_and_keys_are_reached_by_name_index_and_key() {
+    assert_eq!(value("ARRAY[i, 2][1]"), Value::Integer(7));
+    assert_eq!(value("ARRAY[i, 2][3]"), Value::Null);
+    assert_eq!(value("CARDINALITY(ARRAY[1, 2])"), Value::Integer(2));
+}
+
+#[test]
+fn a_time_moves_by_intervals_and_is_cut_to_units() {
+    let moved = "ts + INTERVAL '1' DAY - INTERVAL '1' MONTH = TIMESTAMP '2010-11-02 08:26:00'";
+
+    assert_eq!(truth(moved), Some(true));
+    assert_eq!(truth("FLOOR(ts TO HOUR) = TIMESTAMP '2010-12-01 08:00:00'"), Some(true));
+    assert_eq!(truth("TIMESTAMPADD(HOUR, i, ts) > ts"), Some(true));
+    assert_eq!(value("TIMESTAMPDIFF(MINUTE, ts, ts + INTERVAL '90' SECOND)"), Value::Integer(1));
+    assert_eq!(value("EXTRACT(YEAR FROM ts)"), Value::Integer(2010));
+    assert_eq!(truth("ts > '2010-12-01 08:25:59'"), Some(true));
+}
+
+#[test]
+fn what_cannot_be_cast_refuses_the_row_and_try_cast_gives_null() {
+    assert_eq!(evaluated("CAST('12' AS BIGINT)"), (Some(DataType::BigInt), Value::Integer(12)));
+    assert_eq!(evaluated("TRY_CAST(s AS INT)"), (Some(DataType::Int), Value::Null));
+    assert_eq!(value("CAST(d AS STRING)"), Value::text("2.5"));
+    assert_eq!(value("CAST('abc' AS VARCHAR(2))"), Value::text("ab"));
+}
+
+#[test]
+fn regular_expressions_are_constant_and_linear() {
+    assert_eq!(value("REGEXP_EXTRACT(s, '(D.)(n)', 2)"), Value::text("n"));
+    assert_eq!(value("REGEXP_REPLACE(s, '[aeiou]', '-')"), Value::text("D-ngs-"));
+    assert_eq!(truth("s SIMILAR TO 'D%(si|so)'"), Some(true));
+    assert_eq!(truth("s LIKE '!%%' ESCAPE '!'"), Some(false));
+}
+
+#[test]
+fn numbers_are_rounded_in_their_type() {
+    assert_eq!(evaluated("ROUND(d)"), (Some(DataType::Double), Value::Double(3.0)));
+    assert_eq!(value("ROUND(1.255, 2)").to_string(), "1.26");
+    assert_eq!(value("TRUNCATE(12.99, 1)").to_string(), "12.9");
+    assert_eq!(value("FLOOR(-1.5)").to_string(), "-2");
+    assert_eq!(evaluated("MOD(i, 4)"), (Some(DataType::Int), Value::Integer(3)));
+    assert_eq!(value("GREATEST(i, b, 9)"), Value::Integer(9));
+    assert_eq!(value("LEAST(i, nothing)"), Value::Null);
+    assert_eq!(value("NULLIF(i, 7)"), Value::Null);
+    assert_eq!(value("IF(yes, 'a', 'b')"), Value::text("a"));
 }

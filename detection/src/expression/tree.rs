@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use crate::expression::function::ScalarFunction;
+use crate::expression::cast::{self, Cast, OnFailure};
+use crate::expression::function::Function;
 use crate::expression::pattern::LikePattern;
-use crate::value::{Value, widened};
+use crate::expression::regex::{Regex, RegexCall};
+use crate::value::{DataType, Value};
 
 /// A row for which an expression has no value; Flink fails the whole job here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -14,17 +16,46 @@ pub enum EvaluationError {
     /// An integer was divided by zero.
     #[error("an integer is divided by zero")]
     DivisionByZero,
+    /// A text or number has no value in the type it is cast to; `TRY_CAST` gives NULL instead.
+    #[error("a value cannot be cast to its type")]
+    Cast,
+    /// An argument of a function is out of its range.
+    #[error("an argument of a function is out of its range")]
+    Argument,
 }
 
 /// The width arithmetic is done in; the compiler has widened both sides to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Width {
+    /// 8 bits, wrapping.
+    TinyInt,
+    /// 16 bits, wrapping.
+    SmallInt,
     /// 32 bits, wrapping.
     Int,
     /// 64 bits, wrapping.
     BigInt,
-    /// IEEE 754.
+    /// IEEE 754, 32 bits.
+    Float,
+    /// IEEE 754, 64 bits.
     Double,
+    /// Exact; the result has this type, and is NULL when it does not fit.
+    Decimal { precision: u8, scale: u8 },
+}
+
+impl Width {
+    /// The type of the result.
+    pub(crate) const fn data_type(self) -> DataType {
+        match self {
+            Self::TinyInt => DataType::TinyInt,
+            Self::SmallInt => DataType::SmallInt,
+            Self::Int => DataType::Int,
+            Self::BigInt => DataType::BigInt,
+            Self::Float => DataType::Float,
+            Self::Double => DataType::Double,
+            Self::Decimal { precision, scale } => DataType::Decimal { precision, scale },
+        }
+    }
 }
 
 /// Arithmetic operators.
@@ -49,6 +80,18 @@ pub(crate) enum Comparison {
 }
 
 impl Comparison {
+    /// The comparison with its sides exchanged.
+    pub(crate) const fn mirrored(self) -> Self {
+        match self {
+            Self::Equal => Self::Equal,
+            Self::NotEqual => Self::NotEqual,
+            Self::Less => Self::Greater,
+            Self::LessOrEqual => Self::GreaterOrEqual,
+            Self::Greater => Self::Less,
+            Self::GreaterOrEqual => Self::LessOrEqual,
+        }
+    }
+
     const fn holds(self, order: Ordering) -> bool {
         match self {
             Self::Equal => order.is_eq(),
@@ -66,7 +109,8 @@ impl Comparison {
 pub(crate) enum Expression {
     Column(usize),
     Constant(Value),
-    Widen(Box<Self>),
+    /// A change of type, also one that SQL does by itself.
+    Cast(Box<Cast>),
     Not(Box<Self>),
     /// At least two operands.
     And(Vec<Self>),
@@ -84,7 +128,18 @@ pub(crate) enum Expression {
         branches: Vec<(Self, Self)>,
         otherwise: Box<Self>,
     },
-    Function(ScalarFunction, Vec<Self>),
+    /// Of several values the first that is not NULL.
+    Coalesce(Vec<Self>),
+    /// `IS NOT DISTINCT FROM`: equality for which NULL equals NULL.
+    Same(Box<[Self; 2]>),
+    /// A call; arguments are cast to what the function takes.
+    Call(&'static Function, Vec<Self>),
+    /// A call with a regular expression that is constant, compiled once.
+    Match(RegexCall, Regex, Vec<Self>),
+    /// ARRAY[…] or ROW(…).
+    Collect(Vec<Self>),
+    /// A field of a ROW, by index.
+    Field(Box<Self>, usize),
 }
 
 type Evaluated<'a> = Result<Cow<'a, Value>, EvaluationError>;
@@ -97,6 +152,86 @@ const fn boolean<'a>(value: Option<bool>) -> Cow<'a, Value> {
 }
 
 impl Expression {
+    /// A change of type; a constant is changed at once.
+    pub(crate) fn cast(input: Self, from: DataType, to: DataType) -> Self {
+        if let Self::Constant(value) = &input
+            && let Some(value) = cast::cast(value, &from, &to)
+        {
+            return Self::Constant(value);
+        }
+        Self::Cast(Box::new(Cast { input, from, to, on_failure: OnFailure::Refuse }))
+    }
+
+    /// The constant it is, if it is one.
+    pub(crate) const fn constant(&self) -> Option<&Value> {
+        match self {
+            Self::Constant(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The expression with every column `index` replaced by `columns[index]`.
+    pub(crate) fn over(&self, columns: &[Self]) -> Self {
+        self.map_columns(&mut |index| columns.get(index).cloned().unwrap_or(Self::Column(index)))
+    }
+
+    /// The columns it reads, in the order of their appearance.
+    pub(crate) fn columns(&self) -> Vec<usize> {
+        let mut columns = Vec::new();
+        self.map_columns(&mut |index| {
+            columns.push(index);
+            Self::Column(index)
+        });
+        columns
+    }
+
+    fn map_columns(&self, map: &mut impl FnMut(usize) -> Self) -> Self {
+        let mut all =
+            |list: &[Self]| -> Vec<Self> { list.iter().map(|one| one.map_columns(map)).collect() };
+        match self {
+            Self::Constant(value) => Self::Constant(value.clone()),
+            Self::And(list) => Self::And(all(list)),
+            Self::Or(list) => Self::Or(all(list)),
+            Self::Coalesce(list) => Self::Coalesce(all(list)),
+            Self::Collect(list) => Self::Collect(all(list)),
+            Self::Call(function, list) => Self::Call(function, all(list)),
+            Self::Match(call, regex, list) => Self::Match(*call, regex.clone(), all(list)),
+            Self::Column(index) => map(*index),
+            Self::Cast(cast) => Self::Cast(Box::new(Cast {
+                input: cast.input.map_columns(map),
+                from: cast.from.clone(),
+                to: cast.to.clone(),
+                on_failure: cast.on_failure,
+            })),
+            Self::Not(inner) => Self::Not(Box::new(inner.map_columns(map))),
+            Self::IsNull(inner) => Self::IsNull(Box::new(inner.map_columns(map))),
+            Self::Is(inner, truth) => Self::Is(Box::new(inner.map_columns(map)), *truth),
+            Self::Negate(width, inner) => Self::Negate(*width, Box::new(inner.map_columns(map))),
+            Self::Like(inner, pattern) => {
+                Self::Like(Box::new(inner.map_columns(map)), pattern.clone())
+            }
+            Self::Field(inner, index) => Self::Field(Box::new(inner.map_columns(map)), *index),
+            Self::Compare(comparison, sides) => {
+                Self::Compare(*comparison, Box::new(both(sides, map)))
+            }
+            Self::Same(sides) => Self::Same(Box::new(both(sides, map))),
+            Self::Arithmetic(operator, width, sides) => {
+                Self::Arithmetic(*operator, *width, Box::new(both(sides, map)))
+            }
+            Self::In(needle, list) => {
+                let list = list.iter().map(|one| one.map_columns(map)).collect();
+                Self::In(Box::new(needle.map_columns(map)), list)
+            }
+            Self::Case { branches, otherwise } => {
+                let branches = branches
+                    .iter()
+                    .map(|(when, then)| (when.map_columns(map), then.map_columns(map)))
+                    .collect();
+                Self::Case { branches, otherwise: Box::new(otherwise.map_columns(map)) }
+            }
+        }
+    }
+
     /// The value for a row; a column or constant is lent, so that filters allocate nothing.
     pub(crate) fn evaluate<'a>(&'a self, row: &'a [Value]) -> Evaluated<'a> {
         Ok(match self {
@@ -105,10 +240,7 @@ impl Expression {
                 row.get(*index).map_or(Cow::Owned(Value::Null), Cow::Borrowed)
             }
             Self::Constant(value) => Cow::Borrowed(value),
-            Self::Widen(inner) => match &*inner.evaluate(row)? {
-                Value::Integer(number) => Cow::Owned(Value::Double(widened(*number))),
-                other => Cow::Owned(other.clone()),
-            },
+            Self::Cast(cast) => Cow::Owned(cast.evaluate(row)?),
             Self::Not(inner) => boolean(inner.truth(row)?.map(|value| !value)),
             Self::And(operands) => boolean(connect(operands, row, false)?),
             Self::Or(operands) => boolean(connect(operands, row, true)?),
@@ -124,15 +256,7 @@ impl Expression {
                 let (left, right) = (left.evaluate(row)?, right.evaluate(row)?);
                 Cow::Owned(calculate(*operator, *width, &left, &right)?)
             }
-            Self::Negate(width, inner) => {
-                let zero = match width {
-                    Width::Int | Width::BigInt => Value::Integer(0),
-                    // -0.0 - x keeps the sign of a zero, which 0.0 - x does not.
-                    Width::Double => Value::Double(-0.0),
-                };
-                let inner = inner.evaluate(row)?;
-                Cow::Owned(calculate(Operator::Subtract, *width, &zero, &inner)?)
-            }
+            Self::Negate(width, inner) => Cow::Owned(negated(*width, &*inner.evaluate(row)?)),
             Self::In(needle, list) => boolean(contains(&*needle.evaluate(row)?, list, row)?),
             Self::Like(inner, pattern) => match &*inner.evaluate(row)? {
                 Value::Text(text) => boolean(Some(pattern.matches(text))),
@@ -146,7 +270,33 @@ impl Expression {
                 }
                 return otherwise.evaluate(row);
             }
-            Self::Function(function, arguments) => return function.evaluate(arguments, row),
+            Self::Coalesce(values) => {
+                for value in values {
+                    let value = value.evaluate(row)?;
+                    if !value.is_null() {
+                        return Ok(value);
+                    }
+                }
+                Cow::Owned(Value::Null)
+            }
+            Self::Same(sides) => {
+                let [left, right] = &**sides;
+                boolean(Some(left.evaluate(row)? == right.evaluate(row)?))
+            }
+            Self::Call(function, arguments) => Cow::Owned(function.call(arguments, row)?),
+            Self::Match(call, regex, arguments) => {
+                Cow::Owned(call.evaluate(regex, arguments, row)?)
+            }
+            Self::Collect(values) => {
+                let values = values.iter().map(|value| value.evaluate(row).map(Cow::into_owned));
+                Cow::Owned(Value::Array(values.collect::<Result<_, _>>()?))
+            }
+            Self::Field(inner, index) => match &*inner.evaluate(row)? {
+                Value::Array(values) => {
+                    Cow::Owned(values.get(*index).cloned().unwrap_or(Value::Null))
+                }
+                _ => Cow::Owned(Value::Null),
+            },
         })
     }
 
@@ -162,6 +312,11 @@ impl Expression {
             _ => None,
         })
     }
+}
+
+fn both(sides: &[Expression; 2], map: &mut impl FnMut(usize) -> Expression) -> [Expression; 2] {
+    let [left, right] = sides;
+    [left.map_columns(map), right.map_columns(map)]
 }
 
 /// AND (`decisive` false) and OR (`decisive` true) over three truth values: one decisive operand
@@ -205,9 +360,22 @@ fn compare(comparison: Comparison, left: &Value, right: &Value) -> Option<bool> 
     let order = match (left, right) {
         (Value::Null, _) | (_, Value::Null) => return None,
         (Value::Double(left), Value::Double(right)) => left.partial_cmp(right),
+        (Value::Float(left), Value::Float(right)) => left.partial_cmp(right),
         (left, right) => Some(left.cmp(right)),
     };
     Some(order.map_or(comparison == Comparison::NotEqual, |order| comparison.holds(order)))
+}
+
+fn negated(width: Width, value: &Value) -> Value {
+    match value {
+        Value::Integer(number) => {
+            Value::Integer(wrapped_to(number.wrapping_neg(), &width.data_type()))
+        }
+        Value::Double(number) => Value::Double(-number),
+        Value::Float(number) => Value::Float(-number),
+        Value::Decimal(number) => Value::Decimal(number.negated()),
+        _ => Value::Null,
+    }
 }
 
 fn calculate(
@@ -220,7 +388,11 @@ fn calculate(
         (Value::Integer(left), Value::Integer(right)) => {
             debug_assert!(width != Width::Double, "the compiler widens both sides alike");
             let wide = integer(operator, *left, *right)?;
-            Ok(Value::Integer(if width == Width::Int { wrapped(wide) } else { wide }))
+            Ok(Value::Integer(match width {
+                Width::BigInt => wide,
+                Width::Int => wrapped(wide),
+                other => wrapped_to(wide, &other.data_type()),
+            }))
         }
         (Value::Double(left), Value::Double(right)) => Ok(Value::Double(match operator {
             Operator::Add => left + right,
@@ -229,6 +401,33 @@ fn calculate(
             Operator::Divide => left / right,
             Operator::Remainder => left % right,
         })),
+        (Value::Float(left), Value::Float(right)) => Ok(Value::Float(match operator {
+            Operator::Add => left + right,
+            Operator::Subtract => left - right,
+            Operator::Multiply => left * right,
+            Operator::Divide => left / right,
+            Operator::Remainder => left % right,
+        })),
+        (Value::Decimal(left), Value::Decimal(right)) => {
+            let Width::Decimal { precision, scale } = width else {
+                debug_assert!(false, "the compiler widens both sides alike");
+                return Ok(Value::Null);
+            };
+            let is_division = matches!(operator, Operator::Divide | Operator::Remainder);
+            if is_division && right.is_zero() {
+                return Err(EvaluationError::DivisionByZero);
+            }
+            let result = match operator {
+                Operator::Add => left.plus(*right, precision, scale),
+                Operator::Subtract => left.minus(*right, precision, scale),
+                Operator::Multiply => left.times(*right, precision, scale),
+                Operator::Divide => left.divided(*right, precision, scale),
+                Operator::Remainder => {
+                    left.remainder(*right).and_then(|rest| rest.rounded(precision, scale))
+                }
+            };
+            Ok(result.map_or(Value::Null, Value::Decimal))
+        }
         _ => Ok(Value::Null),
     }
 }
@@ -250,6 +449,16 @@ fn integer(operator: Operator, left: i64, right: i64) -> Result<i64, EvaluationE
 /// The low 32 bits with their sign, which is what 32-bit arithmetic would have left.
 pub(crate) const fn wrapped(wide: i64) -> i64 {
     (wide << 32) >> 32
+}
+
+/// The low bits of a whole number with their sign, as many as its type has.
+pub(crate) const fn wrapped_to(wide: i64, data_type: &DataType) -> i64 {
+    match data_type {
+        DataType::TinyInt => (wide << 56) >> 56,
+        DataType::SmallInt => (wide << 48) >> 48,
+        DataType::Int => wrapped(wide),
+        _ => wide,
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,28 @@
 //! From INSERT INTO … SELECT to a rule.
 
-/// What FROM names: a table, alone or in windows.
-pub(crate) mod source;
+/// Relations with the names their columns have in SQL.
+mod bound;
+/// What FROM names.
+mod source;
+/// Joins and what bounds their state.
+mod join;
+/// Windowing functions.
+mod window;
+/// Conditions of WHERE and ON, one by one.
+mod conjunct;
+/// Ranks: Top-N and deduplication.
+mod rank;
+/// OVER.
+mod over;
 /// GROUP BY and what may stand behind it.
-pub(crate) mod grouping;
-/// The clauses of SELECT and the rule they make.
-pub(crate) mod select;
+mod grouping;
+/// Calls of aggregates.
+mod aggregate;
+/// The clauses of SELECT.
+mod select;
+/// Queries: SELECT, UNION ALL, WITH.
+mod body;
+/// What a rule does with its rows.
+mod sink;
 
-pub(crate) use select::compile;
+pub(crate) use sink::{columns, compile};

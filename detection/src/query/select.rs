@@ -1,202 +1,342 @@
-//! The clauses of SELECT and the rule they make.
+//! The clauses of SELECT.
 
 use std::sync::Arc;
 
 use sqlparser::ast::{
-    Expr, GroupByExpr, Ident, Query, Select, SelectFlavor, SelectItem, SetExpr, Spanned,
-    WildcardAdditionalOptions,
+    Distinct, Expr, GroupByExpr, Ident, Select, SelectFlavor, SelectItem,
+    SelectItemQualifiedWildcardKind, Spanned, WildcardAdditionalOptions,
 };
 use sqlparser::tokenizer::Location;
 
 use crate::expression::source_text::{place, quoted};
-use crate::expression::typed::type_name;
-use crate::expression::{Compiler, Expression, Scope, TableScope, Typed};
-use crate::plan::{FilterPlan, KeyLabel, Operator, Rule, TumblePlan, WindowLabel};
-use crate::program::Catalog;
+use crate::expression::{Columns, Compiler, Expression, Scope, Typed};
+use crate::query::bound::{Bound, HIDDEN, data_type, field, filter, project, window_row_type};
 use crate::query::grouping::GroupScope;
-use crate::query::source::{self, Source};
+use crate::query::over::{OverScope, Overed};
+use crate::query::rank::{self, Ranked};
+use crate::query::source::{self, Environment};
+use crate::relation::{
+    Changes, Field, GroupAggregate, Key, Operator, Relation, WindowAggregate, Windowing,
+};
 use crate::sql::error::{Fault, SqlErrorReason};
-use crate::sql::statement::Insert;
-use crate::table::Table;
 
-const QUERIES: &str = "SELECT … FROM … [WHERE …] [GROUP BY …] [HAVING …]";
+const QUERIES: &str = "SELECT … FROM … [WHERE …] [GROUP BY …] [HAVING …] [WINDOW …]";
 
-/// Compiles `INSERT INTO target query`.
-pub(crate) fn compile(insert: &Insert, target: &Table, catalog: &Catalog) -> Result<Rule, Fault> {
-    let at = insert.target.span.start;
-    let select = plain_select(&insert.query, at)?;
+/// A column of SELECT: its name, type and expression.
+type Item = (Field, Expression);
+
+/// Compiles one SELECT.
+pub(super) fn compile<'a>(
+    select: &'a Select,
+    environment: &Environment<'a>,
+) -> Result<Bound, Fault> {
     let at = select.select_token.0.span.start;
     if let Some(clause) = other_clause(select) {
         return Err(Fault::new(at, SqlErrorReason::unsupported(clause, QUERIES)));
     }
-    let source = source::compile(&select.from, catalog, at)?;
-    let query = QueryCompiler { select, source, target, at };
-    let operator = query.operator()?;
-    let (group_key, window) = match &operator {
-        Operator::Tumble(_) => (KeyLabel::Group, WindowLabel::End),
-        Operator::Filter(_) => (
-            query.source.table.key_index().map_or(KeyLabel::None, KeyLabel::Source),
-            WindowLabel::Evidence,
-        ),
-    };
-    let key = target.alert_key().or_else(|| target.key_index());
-    Ok(Rule {
-        name: Arc::clone(target.name()),
-        source: query.source.id,
-        topic: target.topic().clone(),
-        severity: target.severity(),
-        schema: target.schema().clone(),
-        operator,
-        key: key.map_or(group_key, KeyLabel::Result),
-        window: target.alert_window().map_or(window, WindowLabel::Result),
-    })
+    let bound = source::compile(&select.from, environment, at)?;
+    let mut scope = bound.scope();
+    let predicate = condition("WHERE", select.selection.as_ref(), &mut scope, at)?;
+    let bound = rank::filter(bound, predicate)?;
+    let query = SelectCompiler { select, at, scope: bound.scope() };
+    let bound = if query.is_grouped() { query.grouped(bound)? } else { query.plain(bound)? };
+    match &select.distinct {
+        None | Some(Distinct::All) => Ok(bound),
+        Some(Distinct::Distinct) => Ok(distinct(bound)),
+        Some(Distinct::On(_)) => {
+            Err(Fault::new(at, SqlErrorReason::unsupported("DISTINCT ON", "SELECT DISTINCT")))
+        }
+    }
 }
 
-struct QueryCompiler<'a> {
-    select: &'a Select,
-    source: Source<'a>,
-    target: &'a Table,
+fn condition(
+    clause: &str,
+    condition: Option<&Expr>,
+    scope: &mut impl Scope,
     at: Location,
+) -> Result<Option<Expression>, Fault> {
+    let subject = format!("the condition of {clause}");
+    condition.map(|sql| Compiler::new(scope, at).condition(&subject, sql)).transpose()
 }
 
-impl QueryCompiler<'_> {
-    fn operator(&self) -> Result<Operator, Fault> {
-        let mut rows =
-            TableScope { table: self.source.name.clone(), schema: self.source.table.schema() };
-        let predicate = self.condition("WHERE", self.select.selection.as_ref(), &mut rows)?;
-        let Some(size) = self.source.window else {
-            self.refuse_groups()?;
-            let projection = self.projection(&mut rows)?;
-            return Ok(Operator::Filter(FilterPlan { predicate, projection }));
+struct SelectCompiler<'a> {
+    select: &'a Select,
+    at: Location,
+    /// What `*` stands for, and names mean before GROUP BY.
+    scope: Columns,
+}
+
+impl SelectCompiler<'_> {
+    /// Whether rows are grouped: by GROUP BY, by HAVING, or by an aggregate in SELECT.
+    fn is_grouped(&self) -> bool {
+        let has_keys = match &self.select.group_by {
+            GroupByExpr::All(_) => true,
+            GroupByExpr::Expressions(keys, modifiers) => !keys.is_empty() || !modifiers.is_empty(),
         };
-        let mut groups = GroupScope::compile(self.select, rows, self.at)?;
-        let projection = self.projection(&mut groups)?;
-        let having = self.condition("HAVING", self.select.having.as_ref(), &mut groups)?;
-        let (keys, aggregates) = groups.finish();
-        Ok(Operator::Tumble(TumblePlan { size, predicate, keys, aggregates, having, projection }))
+        let is_aggregate = |sql: &Expr| {
+            let compiled = Compiler::new(&mut PlainScope(self.scope.clone()), self.at).compile(sql);
+            compiled.is_err_and(|fault| fault.is_misplaced_aggregate())
+        };
+        has_keys
+            || self.select.having.is_some()
+            || self.select.projection.iter().any(|item| match item {
+                SelectItem::UnnamedExpr(sql) | SelectItem::ExprWithAlias { expr: sql, .. } => {
+                    is_aggregate(sql)
+                }
+                _ => false,
+            })
     }
 
-    fn condition(
-        &self,
-        clause: &str,
-        condition: Option<&Expr>,
-        scope: &mut impl Scope,
-    ) -> Result<Option<Expression>, Fault> {
-        let subject = format!("the condition of {clause}");
-        condition
-            .map(|condition| Compiler::new(scope, self.at).condition(&subject, condition))
-            .transpose()
+    fn grouped(&self, bound: Bound) -> Result<Bound, Fault> {
+        let mut groups =
+            GroupScope::compile(self.select, self.scope.clone(), bound.relation, self.at)?;
+        let items = self.items(&mut groups)?;
+        let having = condition("HAVING", self.select.having.as_ref(), &mut groups, self.at)?;
+        let relation = groups.finish()?;
+        let relation = match having {
+            Some(having) => filter(relation, having),
+            None => relation,
+        };
+        Ok(self.projected(relation, items))
     }
 
-    fn refuse_groups(&self) -> Result<(), Fault> {
-        let at = match &self.select.group_by {
-            GroupByExpr::All(_) => self.at,
-            GroupByExpr::Expressions(keys, modifiers) => {
-                match keys.first().or(self.select.having.as_ref()) {
-                    Some(first) => place(first, self.at),
-                    None if modifiers.is_empty() => return Ok(()),
-                    None => self.at,
+    fn plain(&self, bound: Bound) -> Result<Bound, Fault> {
+        let input = bound.relation;
+        let mut over = OverScope::new(self.scope.clone(), &input, self.select, self.at);
+        let items = self.items(&mut over)?;
+        match over.finish()? {
+            Overed::Plain => Ok(self.projected(input, items)),
+            Overed::Over(relation) => Ok(self.projected(*relation, items)),
+            Overed::Ranked { partition, order, kind, relation } => {
+                let rank = Expression::Column(input.columns.len());
+                let column = items.iter().position(|(_, expression)| *expression == rank);
+                let unbounded = relation.as_ref().err().cloned();
+                // Stands in until a bound comes; refused when none does.
+                let plain = match relation {
+                    Ok(relation) => *relation,
+                    Err(_) => padded(input.clone()),
+                };
+                let mut bound = self.projected(plain, items.clone());
+                match (column, unbounded) {
+                    (Some(column), unbounded) => {
+                        let ranked =
+                            Ranked { input, partition, order, kind, items, column, unbounded };
+                        bound.ranked = Some(Box::new(ranked));
+                        Ok(bound)
+                    }
+                    (None, Some(fault)) => Err(fault),
+                    (None, None) => Ok(bound),
                 }
             }
-        };
-        let supported = "GROUP BY over FROM TABLE(TUMBLE(…))";
-        let reason = SqlErrorReason::unsupported("GROUP BY or HAVING without windows", supported);
-        Err(Fault::new(at, reason))
+        }
     }
 
-    /// Compiles the items of SELECT and fits them to the columns of the target, by position.
-    fn projection(&self, scope: &mut impl Scope) -> Result<Vec<Expression>, Fault> {
-        let mut items = Vec::new();
+    /// The columns of SELECT over a relation; a whole window brings its start and end along.
+    fn projected(&self, relation: Relation, mut items: Vec<Item>) -> Bound {
+        let whole = relation.window.and_then(|window| {
+            let columns = vec![Expression::Column(window.start), Expression::Column(window.end)];
+            let row = Expression::Collect(columns);
+            items.iter().position(|(field, expression)| {
+                *expression == row && field.data_type == window_row_type()
+            })
+        });
+        if let (Some(_), Some(window)) = (whole, relation.window) {
+            for column in [window.start, window.end] {
+                let is_there =
+                    items.iter().any(|(_, expression)| *expression == Expression::Column(column));
+                if let (false, Some(hidden)) = (is_there, relation.columns.get(column)) {
+                    let hidden = field(HIDDEN, hidden.data_type.clone());
+                    items.push((hidden, Expression::Column(column)));
+                }
+            }
+        }
+        let mut bound = Bound::named(project(relation, items), None);
+        bound.window_row = whole;
+        bound
+    }
+
+    fn items(&self, scope: &mut impl Scope) -> Result<Vec<Item>, Fault> {
+        let mut items: Vec<Item> = Vec::new();
         for item in &self.select.projection {
             match item {
-                SelectItem::UnnamedExpr(sql) | SelectItem::ExprWithAlias { expr: sql, .. } => {
+                SelectItem::UnnamedExpr(sql) => {
                     let typed = Compiler::new(scope, self.at).compile(sql)?;
-                    items.push((place(sql, self.at), typed));
+                    let name = name_of(sql)
+                        .map_or_else(|| format!("EXPR${}", items.len()), |name| name.value.clone());
+                    items.push(named(&name, typed));
                 }
-                SelectItem::Wildcard(options)
-                    if *options == WildcardAdditionalOptions::default() =>
-                {
-                    for column in self.source.table.schema().columns() {
-                        let at = options.wildcard_token.0.span;
-                        let name = Ident::with_span(at, &**column.name());
-                        items.push((at.start, scope.column(&name)?));
-                    }
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    let typed = Compiler::new(scope, self.at).compile(expr)?;
+                    items.push(named(&alias.value, typed));
+                }
+                SelectItem::Wildcard(options) if is_plain(options) => {
+                    self.wildcard(None, options, scope, &mut items)?;
+                }
+                SelectItem::QualifiedWildcard(
+                    SelectItemQualifiedWildcardKind::ObjectName(name),
+                    options,
+                ) if is_plain(options) => {
+                    let table = name.to_string();
+                    self.wildcard(Some(&table), options, scope, &mut items)?;
                 }
                 other => {
                     let at = other.span().start;
-                    let supported = "expressions with or without an alias, and *";
+                    let supported = "expressions with or without an alias, *, and table.*";
                     let reason = SqlErrorReason::unsupported(quoted(other), supported);
                     return Err(Fault::new(at, reason));
                 }
             }
         }
-        self.fit(items)
+        Ok(items)
     }
 
-    fn fit(&self, items: Vec<(Location, Typed)>) -> Result<Vec<Expression>, Fault> {
-        let columns = self.target.schema().columns();
-        let name = self.target.name();
-        if items.len() != columns.len() {
-            let subject = format!("the number of columns inserted into table {name}");
-            let at = items.get(columns.len()).map_or(self.at, |(at, _)| *at);
-            let reason = SqlErrorReason::mismatch(subject, items.len(), columns.len());
-            return Err(Fault::new(at, reason));
+    fn wildcard(
+        &self,
+        table: Option<&str>,
+        options: &WildcardAdditionalOptions,
+        scope: &mut impl Scope,
+        items: &mut Vec<Item>,
+    ) -> Result<(), Fault> {
+        let span = options.wildcard_token.0.span;
+        for column in &self.scope.0 {
+            if column.name.is_empty() || table.is_some() && column.qualifier.as_deref() != table {
+                continue;
+            }
+            let qualifier = column.qualifier.as_deref().map(|name| Ident::with_span(span, name));
+            let name = Ident::with_span(span, &*column.name);
+            let typed = scope.column(qualifier.as_ref(), &name)?;
+            items.push(named(&column.name, typed));
         }
-        let fitted = items.into_iter().zip(columns).map(|((at, typed), column)| {
-            typed.widen_to(column.data_type()).map_err(|typed| {
-                let subject = format!("the value for column {} of table {name}", column.name());
-                let found = type_name(typed.data_type);
-                Fault::new(at, SqlErrorReason::mismatch(subject, found, column.data_type()))
-            })
-        });
-        fitted.collect()
+        if items.is_empty() {
+            let hint = crate::sql::error::Hint::new(
+                table.unwrap_or_default(),
+                self.scope.tables().into_iter(),
+            );
+            let name = table.unwrap_or_default().to_owned();
+            return Err(Fault::new(span.start, SqlErrorReason::UnknownTable { name, hint }));
+        }
+        Ok(())
     }
 }
 
-/// The SELECT of a query that is nothing else. Destructured, so that a clause `sqlparser` learns
-/// breaks the build instead of passing unseen.
-fn plain_select(query: &Query, at: Location) -> Result<&Select, Fault> {
-    let Query {
-        with,
-        body,
-        order_by,
-        limit_clause,
-        fetch,
-        locks,
-        for_clause,
-        settings,
-        format_clause,
-        pipe_operators,
-    } = query;
-    let clause = [
-        (with.is_some(), "WITH before a query"),
-        (order_by.is_some(), "ORDER BY"),
-        (limit_clause.is_some() || fetch.is_some(), "LIMIT"),
-        (!locks.is_empty() || for_clause.is_some(), "FOR after a query"),
-        (settings.is_some() || format_clause.is_some(), "SETTINGS or FORMAT"),
-        (!pipe_operators.is_empty(), "|>"),
-    ]
-    .into_iter()
-    .find_map(|(is_there, name)| is_there.then_some(name));
-    if let Some(clause) = clause {
-        return Err(Fault::new(at, SqlErrorReason::unsupported(clause, QUERIES)));
+/// Columns before GROUP BY, among which OVER is not looked into.
+struct PlainScope(Columns);
+
+impl Scope for PlainScope {
+    fn whole(&mut self, sql: &Expr) -> Result<Option<Typed>, Fault> {
+        let is_over = matches!(sql, Expr::Function(function) if function.over.is_some());
+        Ok(is_over.then(|| Typed {
+            expression: Expression::Constant(crate::value::Value::Null),
+            data_type: None,
+        }))
     }
-    match &**body {
-        SetExpr::Select(select) => Ok(select),
-        other => {
-            let start = other.span().start;
-            let at = if start.line == 0 { at } else { start };
-            Err(Fault::new(at, SqlErrorReason::unsupported(quoted(other), QUERIES)))
-        }
+
+    fn column(&mut self, qualifier: Option<&Ident>, name: &Ident) -> Result<Typed, Fault> {
+        self.0.column(qualifier, name)
     }
 }
 
-/// The first clause of a SELECT that rules do not have.
+fn is_plain(options: &WildcardAdditionalOptions) -> bool {
+    *options == WildcardAdditionalOptions::default()
+}
+
+fn named(name: &str, typed: Typed) -> Item {
+    let data_type = data_type(&typed);
+    (Field { name: Arc::from(name), data_type }, typed.expression)
+}
+
+/// The name that a column of SELECT has by itself.
+fn name_of(sql: &Expr) -> Option<&Ident> {
+    match sql {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        Expr::Nested(inner) => name_of(inner),
+        _ => None,
+    }
+}
+
+/// The rows with a column behind them where a rank will stand.
+fn padded(input: Relation) -> Relation {
+    let mut items: Vec<Item> = input
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(index, column)| (column.clone(), Expression::Column(index)))
+        .collect();
+    let null = Expression::Constant(crate::value::Value::Null);
+    items.push((field(HIDDEN, crate::value::DataType::BigInt), null));
+    project(input, items)
+}
+
+/// SELECT DISTINCT: a group per row; within windows when their columns are there.
+fn distinct(bound: Bound) -> Bound {
+    let input = bound.relation.clone();
+    let all: Vec<usize> = (0..input.columns.len()).collect();
+    let key = |column: &usize| {
+        let data_type = input.columns.get(*column).map(|field| field.data_type.clone());
+        let data_type = data_type.unwrap_or(crate::value::DataType::String);
+        Key { expression: Expression::Column(*column), data_type }
+    };
+    if let (Some(window), Changes::Append) = (input.window, input.changes) {
+        let rest: Vec<usize> = all
+            .iter()
+            .copied()
+            .filter(|column| *column != window.start && *column != window.end)
+            .collect();
+        let keys: Vec<Key> = rest.iter().map(key).collect();
+        let mut columns: Vec<Field> =
+            rest.iter().filter_map(|column| input.columns.get(*column).cloned()).collect();
+        let names = crate::query::window::COLUMNS;
+        columns.extend(names.map(|name| field(name, crate::value::DataType::Timestamp)));
+        let start = rest.len();
+        let place = |column: usize| match rest.iter().position(|known| *known == column) {
+            Some(index) => index,
+            None if column == window.start => start,
+            None => start + 1,
+        };
+        let items = all
+            .iter()
+            .zip(&input.columns)
+            .map(|(column, field)| (field.clone(), Expression::Column(place(*column))))
+            .collect();
+        let aggregated = Relation {
+            columns,
+            event_time: Some(start + 2),
+            window: Some(crate::relation::WindowColumns { start, end: start + 1 }),
+            changes: Changes::Append,
+            upsert_key: Some((0..start + 2).collect()),
+            operator: Operator::WindowAggregate(Box::new(WindowAggregate {
+                input,
+                windowing: Windowing::Attached(window),
+                keys,
+                aggregates: Vec::new(),
+            })),
+        };
+        return bound.over(project(aggregated, items));
+    }
+    let keys = all.iter().map(key).collect();
+    let relation = Relation {
+        columns: input.columns.clone(),
+        event_time: None,
+        window: None,
+        changes: input.changes,
+        upsert_key: Some(all),
+        operator: Operator::GroupAggregate(Box::new(GroupAggregate {
+            input,
+            keys,
+            aggregates: Vec::new(),
+        })),
+    };
+    bound.over(relation)
+}
+
+/// The first clause of a SELECT that rules do not have. Destructured, so that a clause `sqlparser`
+/// learns breaks the build instead of passing unseen.
 fn other_clause(select: &Select) -> Option<&'static str> {
     let Select {
         select_token: _,
         optimizer_hints,
-        distinct,
+        distinct: _,
         select_modifiers,
         top,
         top_before_distinct: _,
@@ -213,15 +353,13 @@ fn other_clause(select: &Select) -> Option<&'static str> {
         distribute_by,
         sort_by,
         having: _,
-        named_window,
+        named_window: _,
         qualify,
         window_before_qualify: _,
         value_table_mode,
         flavor,
     } = select;
     [
-        (distinct.is_some(), "SELECT DISTINCT"),
-        (!named_window.is_empty(), "WINDOW"),
         (qualify.is_some(), "QUALIFY"),
         (top.is_some(), "TOP"),
         (into.is_some(), "INTO"),
@@ -238,4 +376,17 @@ fn other_clause(select: &Select) -> Option<&'static str> {
     ]
     .into_iter()
     .find_map(|(is_there, name)| is_there.then_some(name))
+}
+
+/// The place of an item, for errors about it.
+pub(super) fn item_place(item: &SelectItem, at: Location) -> Location {
+    match item {
+        SelectItem::UnnamedExpr(sql) | SelectItem::ExprWithAlias { expr: sql, .. } => {
+            place(sql, at)
+        }
+        other => {
+            let start = other.span().start;
+            if start.line == 0 { at } else { start }
+        }
+    }
 }

@@ -1,66 +1,219 @@
-//! What FROM names: a table, alone or in windows.
+//! What FROM names: tables, views, queries, windows and joins of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sqlparser::ast::{
-    Expr, Function, Ident, ObjectName, ObjectNamePart, Spanned, TableAlias, TableFactor,
+    Expr, Ident, ObjectName, ObjectNamePart, Query, Spanned, TableAlias, TableFactor, TableVersion,
     TableWithJoins,
 };
 use sqlparser::tokenizer::Location;
 
-use crate::expression::call::{arguments, function_name, plain_argument};
-use crate::expression::source_text::{place, quoted};
-use crate::plan::WindowSize;
+use crate::expression::source_text::quoted;
 use crate::program::Catalog;
+use crate::query::bound::{Bound, field};
+use crate::query::{body, join, window};
+use crate::relation::{Changes, Field, Operator, Relation};
 use crate::sql::error::{Fault, Hint, SqlErrorReason};
-use crate::sql::interval;
-use crate::table::{Table, TableId, unknown_column};
+use crate::sql::statement::CreateView;
+use crate::table::{Table, TableId};
 
-const SOURCES: &str =
-    "FROM table and FROM TABLE(TUMBLE(TABLE table, DESCRIPTOR(column), INTERVAL 'n' UNIT))";
+/// What FROM takes, for error messages.
+pub(super) const SOURCES: &str = "FROM with tables, views, (queries), TABLE(TUMBLE | HOP | \
+                                  CUMULATE | SESSION(…)) and joins of them";
 
-/// What a query reads.
+/// Deepest nesting of views and queries: compiling recurses.
+const DEPTH_LIMIT: usize = 24;
+
+/// What names of tables mean.
+#[derive(Debug, Clone)]
+pub(super) struct Environment<'a> {
+    pub(super) catalog: &'a Catalog,
+    /// Queries of WITH by name, each with the environment before it.
+    ctes: BTreeMap<String, Arc<Cte<'a>>>,
+    depth: usize,
+}
+
 #[derive(Debug)]
-pub(crate) struct Source<'a> {
-    pub(crate) id: TableId,
-    pub(crate) table: &'a Table,
-    /// What qualifies its columns: the alias, else the name.
-    pub(crate) name: Ident,
-    /// The size of its tumbling windows.
-    pub(crate) window: Option<WindowSize>,
+struct Cte<'a> {
+    columns: &'a [Ident],
+    query: &'a Query,
+    environment: Environment<'a>,
+}
+
+impl<'a> Environment<'a> {
+    pub(super) const fn new(catalog: &'a Catalog) -> Self {
+        Self { catalog, ctes: BTreeMap::new(), depth: 0 }
+    }
+
+    /// The environment of a query inside this one.
+    pub(super) fn deeper(&self, at: Location) -> Result<Self, Fault> {
+        if self.depth == DEPTH_LIMIT {
+            let (what, limit) = ("the nesting of queries and views", DEPTH_LIMIT);
+            return Err(Fault::new(at, SqlErrorReason::TooLong { what, limit }));
+        }
+        Ok(Self { depth: self.depth + 1, ..self.clone() })
+    }
+
+    /// Adds `name AS (query)` of WITH.
+    pub(super) fn add_cte(&mut self, name: &'a Ident, columns: &'a [Ident], query: &'a Query) {
+        let cte = Cte { columns, query, environment: self.clone() };
+        self.ctes.insert(name.value.clone(), Arc::new(cte));
+    }
+
+    /// The relation a name means.
+    pub(super) fn lookup(&self, name: &Ident) -> Result<Bound, Fault> {
+        let at = name.span.start;
+        if let Some(cte) = self.ctes.get(&name.value) {
+            let inner = cte.environment.deeper(at)?;
+            let bound =
+                body::query(cte.query, &Environment { depth: self.depth + 1, ..inner }, at)?;
+            return rename_columns(bound, cte.columns, name)
+                .map(|bound| bound.renamed(&name.value));
+        }
+        if let Some(CreateView { name: _, columns, query }) = self.catalog.view(&name.value) {
+            // A view sees the file's tables and views, and no WITH of the query that names it.
+            let inner = Environment { depth: self.depth, ..Environment::new(self.catalog) };
+            let bound = body::query(query, &inner.deeper(at)?, at)?;
+            return rename_columns(bound, columns, name).map(|bound| bound.renamed(&name.value));
+        }
+        let (id, table) = self.table(name)?;
+        Ok(Bound::named(scan(id, table), Some(&name.value)))
+    }
+
+    fn table(&self, name: &Ident) -> Result<(TableId, &'a Table), Fault> {
+        self.catalog.source(&name.value).ok_or_else(|| {
+            let text = name.value.clone();
+            let reason = if self.catalog.is_target(&text) {
+                let what = format!("reading table {text}, which a rule inserts into,");
+                SqlErrorReason::unsupported(what, "tables that no rule inserts into, and views")
+            } else {
+                let known =
+                    self.catalog.readable_names().chain(self.ctes.keys().map(String::as_str));
+                SqlErrorReason::UnknownTable { hint: Hint::new(&text, known), name: text }
+            };
+            Fault::new(name.span.start, reason)
+        })
+    }
+}
+
+/// The rows of a table.
+fn scan(id: TableId, table: &Table) -> Relation {
+    let columns = table.schema().columns().iter();
+    let columns = columns.map(|column| field(column.name(), column.data_type().clone()));
+    let key = table.primary_key();
+    Relation {
+        operator: Operator::Scan(id),
+        columns: columns.collect::<Vec<Field>>(),
+        event_time: table.event_time_index(),
+        window: None,
+        changes: Changes::Append,
+        upsert_key: (!key.is_empty()).then(|| key.to_vec()),
+    }
+}
+
+fn rename_columns(mut bound: Bound, names: &[Ident], at: &Ident) -> Result<Bound, Fault> {
+    if names.is_empty() {
+        return Ok(bound);
+    }
+    let visible = bound.relation.columns.iter().filter(|field| !field.name.is_empty()).count();
+    if names.len() != visible {
+        let subject = format!("the number of columns of {at}");
+        let reason = SqlErrorReason::mismatch(subject, names.len(), visible);
+        return Err(Fault::new(at.span.start, reason));
+    }
+    for (field, name) in bound.relation.columns.iter_mut().zip(names) {
+        field.name = Arc::from(name.value.as_str());
+    }
+    Ok(bound)
 }
 
 /// Compiles FROM; `at` is the place of the query.
-pub(crate) fn compile<'a>(
-    from: &[TableWithJoins],
-    catalog: &'a Catalog,
+pub(super) fn compile<'a>(
+    from: &'a [TableWithJoins],
+    environment: &Environment<'a>,
     at: Location,
-) -> Result<Source<'a>, Fault> {
+) -> Result<Bound, Fault> {
     let [TableWithJoins { relation, joins }] = from else {
         let what = if from.is_empty() { "a query without FROM" } else { "a list of tables" };
         return Err(Fault::new(at, SqlErrorReason::unsupported(what, SOURCES)));
     };
-    if let Some(join) = joins.first() {
-        let join_at = join.relation.span().start;
-        return Err(Fault::new(join_at, SqlErrorReason::unsupported("a join", SOURCES)));
+    let mut bound = factor(relation, environment, at)?;
+    for one in joins {
+        bound = join::compile(bound, one, environment, at)?;
     }
-    match relation {
+    Ok(bound)
+}
+
+/// What a table of FROM is read as.
+#[derive(Debug)]
+pub(super) struct Versioned<'a> {
+    pub(super) bound: Bound,
+    /// `FOR SYSTEM_TIME AS OF expression`.
+    pub(super) as_of: Option<&'a Expr>,
+}
+
+/// Compiles one table of FROM.
+pub(super) fn factor<'a>(
+    factor: &'a TableFactor,
+    environment: &Environment<'a>,
+    at: Location,
+) -> Result<Bound, Fault> {
+    let Versioned { bound, as_of } = versioned(factor, environment, at)?;
+    match as_of {
+        None => Ok(bound),
+        Some(sql) => {
+            let supported = "FOR SYSTEM_TIME AS OF on the right side of a join";
+            let reason = SqlErrorReason::unsupported("FOR SYSTEM_TIME AS OF here", supported);
+            Err(Fault::new(crate::expression::source_text::place(sql, at), reason))
+        }
+    }
+}
+
+/// Compiles one table of FROM with its version.
+pub(super) fn versioned<'a>(
+    factor: &'a TableFactor,
+    environment: &Environment<'a>,
+    at: Location,
+) -> Result<Versioned<'a>, Fault> {
+    let plain = |bound| Versioned { bound, as_of: None };
+    match factor {
         TableFactor::Table {
             name,
             alias,
             args: None,
             with_hints,
-            version: None,
+            version,
             with_ordinality: false,
             partitions,
             json_path: None,
             sample: None,
             index_hints,
         } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => {
-            let name = single_name(name, at)?;
-            let (id, table) = lookup(name, catalog)?;
-            Ok(Source { id, table, name: aliased(name, alias.as_ref())?, window: None })
+            let as_of = match version {
+                None => None,
+                Some(TableVersion::ForSystemTimeAsOf(as_of)) => Some(as_of),
+                Some(other) => {
+                    let supported = "FOR SYSTEM_TIME AS OF";
+                    let reason = SqlErrorReason::unsupported(quoted(other), supported);
+                    return Err(Fault::new(at, reason));
+                }
+            };
+            let bound = environment.lookup(single_name(name, at)?)?;
+            Ok(Versioned { bound: aliased(bound, alias.as_ref())?, as_of })
+        }
+        TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
+            let start = subquery.span().start;
+            let at = if start.line == 0 { at } else { start };
+            let bound = body::query(subquery, &environment.deeper(at)?, at)?;
+            aliased(unnamed(bound), alias.as_ref()).map(plain)
         }
         TableFactor::TableFunction { expr: Expr::Function(function), alias } => {
-            windowed(function, alias.as_ref(), catalog, at)
+            aliased(window::table_function(function, environment, at)?, alias.as_ref()).map(plain)
+        }
+        TableFactor::NestedJoin { table_with_joins, alias } => {
+            let bound = compile(std::slice::from_ref(&**table_with_joins), environment, at)?;
+            aliased(bound, alias.as_ref()).map(plain)
         }
         other => {
             let start = other.span().start;
@@ -70,98 +223,10 @@ pub(crate) fn compile<'a>(
     }
 }
 
-fn windowed<'a>(
-    function: &Function,
-    alias: Option<&TableAlias>,
-    catalog: &'a Catalog,
-    at: Location,
-) -> Result<Source<'a>, Fault> {
-    let span = function.name.span().start;
-    let at = if span.line == 0 { at } else { span };
-    let name = function_name(function);
-    if name != "TUMBLE" {
-        let known = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
-        let reason = if known.contains(&name.as_str()) {
-            SqlErrorReason::unsupported(format!("the windowing function {name}"), "TUMBLE")
-        } else {
-            let hint = Hint::new(&name, known.into_iter());
-            SqlErrorReason::UnknownFunction { name, hint }
-        };
-        return Err(Fault::new(at, reason));
-    }
-    let given: Vec<Option<&Expr>> = arguments(function, at)?.iter().map(plain_argument).collect();
-    let [Some(table_argument), Some(descriptor), Some(size)] = given.as_slice() else {
-        let expected = "TABLE table, DESCRIPTOR(column), INTERVAL 'n' UNIT, by position";
-        let found = quoted(function);
-        let reason = SqlErrorReason::mismatch("the list of arguments of TUMBLE", found, expected);
-        return Err(Fault::new(at, reason));
-    };
-    let table_name = table_name(table_argument, at)?;
-    let (id, table) = lookup(table_name, catalog)?;
-    check_descriptor(descriptor, table_name, table, at)?;
-    let size_at = place(size, at);
-    let subject = "the size of a window";
-    let duration = interval::duration(size, subject, size_at)?;
-    let window = WindowSize::new(duration).ok_or_else(|| {
-        let reason = SqlErrorReason::mismatch(subject, quoted(size), "1 millisecond or more");
-        Fault::new(size_at, reason)
-    })?;
-    Ok(Source { id, table, name: aliased(table_name, alias)?, window: Some(window) })
-}
-
-/// The name in `TABLE name`, which the dialect reads as a prefixed expression.
-fn table_name(argument: &Expr, at: Location) -> Result<&Ident, Fault> {
-    let Expr::Prefixed { value, .. } = argument else {
-        let expected = "TABLE and its name";
-        let subject = "the first argument of TUMBLE";
-        let reason = SqlErrorReason::mismatch(subject, quoted(argument), expected);
-        return Err(Fault::new(place(argument, at), reason));
-    };
-    match &**value {
-        Expr::Identifier(name) => Ok(name),
-        other => {
-            let supported = "TABLE and its name; keys stand in GROUP BY";
-            let reason = SqlErrorReason::unsupported("PARTITION BY in TUMBLE", supported);
-            Err(Fault::new(place(other, at), reason))
-        }
-    }
-}
-
-/// Checks that `DESCRIPTOR(column)` names the column of event time.
-fn check_descriptor(
-    descriptor: &Expr,
-    table_name: &Ident,
-    table: &Table,
-    at: Location,
-) -> Result<(), Fault> {
-    let descriptor_at = place(descriptor, at);
-    let column = match descriptor {
-        Expr::Function(function) if function_name(function) == "DESCRIPTOR" => {
-            match arguments(function, descriptor_at)? {
-                [argument] => plain_argument(argument),
-                _ => None,
-            }
-        }
-        _ => None,
-    };
-    let Some(Expr::Identifier(column)) = column else {
-        let (subject, found) = ("the second argument of TUMBLE", quoted(descriptor));
-        let reason = SqlErrorReason::mismatch(subject, found, "DESCRIPTOR(column)");
-        return Err(Fault::new(descriptor_at, reason));
-    };
-    let at = column.span.start;
-    let Some(index) = table.schema().index_of(&column.value) else {
-        return Err(Fault::new(at, unknown_column(&column.value, table_name, table.schema())));
-    };
-    if table.event_time_index() == Some(index) {
-        return Ok(());
-    }
-    let expected = match table.event_time_index().and_then(|i| table.schema().columns().get(i)) {
-        Some(event_time) => format!("the event-time column {}", event_time.name()),
-        None => format!("a column with a WATERMARK, which table {table_name} does not declare"),
-    };
-    let subject = "the column of DESCRIPTOR";
-    Err(Fault::new(at, SqlErrorReason::mismatch(subject, format!("{column}"), expected)))
+/// A query in parentheses hides the names of its tables.
+fn unnamed(mut bound: Bound) -> Bound {
+    bound.qualifiers.iter_mut().for_each(|qualifier| *qualifier = None);
+    bound
 }
 
 /// The identifier of a name of one part.
@@ -172,26 +237,15 @@ fn single_name(name: &ObjectName, at: Location) -> Result<&Ident, Fault> {
     }
 }
 
-fn lookup<'a>(name: &Ident, catalog: &'a Catalog) -> Result<(TableId, &'a Table), Fault> {
-    catalog.source(&name.value).ok_or_else(|| {
-        let text = name.value.clone();
-        let reason = if catalog.is_target(&text) {
-            let what = format!("reading table {text}, which a rule inserts into,");
-            SqlErrorReason::unsupported(what, "tables that no rule inserts into")
-        } else {
-            let hint = Hint::new(&text, catalog.source_names());
-            SqlErrorReason::UnknownTable { name: text, hint }
-        };
-        Fault::new(name.span.start, reason)
-    })
-}
-
-fn aliased(name: &Ident, alias: Option<&TableAlias>) -> Result<Ident, Fault> {
-    let Some(alias) = alias else { return Ok(name.clone()) };
-    if alias.columns.is_empty() && alias.at.is_none() {
-        return Ok(alias.name.clone());
+fn aliased(bound: Bound, alias: Option<&TableAlias>) -> Result<Bound, Fault> {
+    let Some(alias) = alias else { return Ok(bound) };
+    let is_plain =
+        alias.at.is_none() && alias.columns.iter().all(|column| column.data_type.is_none());
+    if !is_plain {
+        let supported = "an alias with names of columns";
+        let reason = SqlErrorReason::unsupported("an alias with types", supported);
+        return Err(Fault::new(alias.name.span.start, reason));
     }
-    let supported = "an alias of the table alone";
-    let reason = SqlErrorReason::unsupported("an alias with columns", supported);
-    Err(Fault::new(alias.name.span.start, reason))
+    let names: Vec<Ident> = alias.columns.iter().map(|column| column.name.clone()).collect();
+    rename_columns(bound.renamed(&alias.name.value), &names, &alias.name)
 }

@@ -37,6 +37,11 @@ impl Dialect for FlinkDialect {
         true
     }
 
+    /// `FOR SYSTEM_TIME AS OF`.
+    fn supports_table_versioning(&self) -> bool {
+        true
+    }
+
     /// Reads `TABLE name [PARTITION BY column, …]`, the first argument of a windowing function.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         let [first, second] = parser.peek_tokens_ref();
@@ -54,10 +59,22 @@ impl Dialect for FlinkDialect {
 fn table_argument(parser: &mut Parser<'_>, prefix: Ident) -> Result<Expr, ParserError> {
     let name = Expr::Identifier(parser.parse_identifier()?);
     let value = if parser.parse_keywords(&[Keyword::PARTITION, Keyword::BY]) {
-        // One column only: in the list of arguments a comma would be ambiguous without lookahead.
-        Expr::Tuple(vec![name, Expr::Identifier(parser.parse_identifier()?)])
+        let mut parts = vec![name, Expr::Identifier(parser.parse_identifier()?)];
+        while is_column_next(parser) {
+            parser.next_token();
+            parts.push(Expr::Identifier(parser.parse_identifier()?));
+        }
+        Expr::Tuple(parts)
     } else {
         name
     };
     Ok(Expr::Prefixed { prefix, value: Box::new(value) })
+}
+
+/// Whether a comma and a column follow, and not the next argument, which is a call.
+fn is_column_next(parser: &Parser<'_>) -> bool {
+    let [comma, word, behind] = parser.peek_tokens_ref();
+    comma.token == Token::Comma
+        && matches!(word.token, Token::Word(_))
+        && behind.token != Token::LParen
 }

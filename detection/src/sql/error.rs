@@ -79,6 +79,14 @@ pub enum SqlErrorReason {
         /// What would fit.
         hint: Hint,
     },
+    /// A window that WINDOW does not declare.
+    #[error("unknown window {name:?}{hint}")]
+    UnknownWindow {
+        /// The name as written.
+        name: String,
+        /// What would fit.
+        hint: Hint,
+    },
     /// A key in WITH that means nothing.
     #[error("unknown option {name:?} of table {table}{hint}")]
     UnknownOption {
@@ -152,6 +160,14 @@ pub enum SqlErrorReason {
         /// The rule.
         rule: String,
     },
+    /// A column that several tables have.
+    #[error("column {name:?} is in each of {tables}; put the name of one and a dot before it")]
+    Ambiguous {
+        /// The name as written.
+        name: String,
+        /// The tables.
+        tables: String,
+    },
     /// A column outside an aggregate that groups do not share.
     #[error("column {name:?} is neither in GROUP BY nor inside an aggregate")]
     NotGrouped {
@@ -159,7 +175,7 @@ pub enum SqlErrorReason {
         name: String,
     },
     /// An aggregate where there is no group.
-    #[error("aggregate {name} can stand only in SELECT or HAVING of a query with windows")]
+    #[error("aggregate {name} can stand only in SELECT or HAVING")]
     MisplacedAggregate {
         /// The aggregate.
         name: String,
@@ -217,11 +233,15 @@ impl Hint {
     }
 }
 
+/// Most known names that an error lists.
+const SHOWN_LIMIT: usize = 40;
+
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.nearest {
             Some(nearest) => write!(f, ", did you mean {nearest:?}?"),
             None if self.known.is_empty() => f.write_str(", none is known"),
+            None if self.known.len() > SHOWN_LIMIT => Ok(()),
             None => write!(f, ", known are {}", self.known.join(", ")),
         }
     }
@@ -237,6 +257,11 @@ pub(crate) struct Fault {
 impl Fault {
     pub(crate) fn new(at: impl Into<Position>, reason: SqlErrorReason) -> Self {
         Self { position: at.into(), reason: Box::new(reason) }
+    }
+
+    /// Whether an aggregate stands where there is no group.
+    pub(crate) fn is_misplaced_aggregate(&self) -> bool {
+        matches!(*self.reason, SqlErrorReason::MisplacedAggregate { .. })
     }
 
     pub(crate) fn within(self, file: &str) -> SqlError {

@@ -8,5 +8,7 @@ pub(crate) mod spelling;
 pub(crate) mod dialect;
 /// Interval literals.
 pub(crate) mod interval;
+/// Types as they are written.
+pub(crate) mod data_type;
 /// The statements of a rule file.
 pub(crate) mod statement;

@@ -48,8 +48,9 @@ fn table_line(table: &Table) -> String {
 }
 
 fn rule_line(program: &Program, rule: &Rule) -> String {
-    let source = program.table(rule.source()).name();
-    format!("rule {}: reads {source}, writes to {}", rule.name(), rule.topic())
+    let sources: Vec<&str> =
+        rule.sources().iter().map(|table| &**program.table(*table).name()).collect();
+    format!("rule {}: reads {}, writes to {}", rule.name(), sources.join(", "), rule.topic())
 }
 
 fn source_line(source: &SourceConfig) -> String {

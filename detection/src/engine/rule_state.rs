@@ -1,0 +1,243 @@
+//! One rule as it runs: its operators, its counts, and what becomes of what leaves them.
+
+use std::collections::VecDeque;
+
+use headland_event::{EventTime, Offset};
+
+use crate::engine::dataflow::{Dataflow, Effect, Effects, Failure, Outcome};
+use crate::engine::settings::{OnLimit, RuleSettings};
+use crate::operator::arriving::Changed;
+use crate::output::{
+    FailedWindow, LateRow, LookupId, LookupRequest, Output, Refusal, RefusedRow, RuleCounts,
+    RuleResult,
+};
+use crate::plan::{JoinedKeys, Rule};
+use crate::relation::{Sink, WindowName};
+use crate::table::TableId;
+use crate::value::{Row, Value};
+
+/// One rule as it runs.
+#[derive(Debug)]
+pub(crate) struct RuleState {
+    pub(crate) sink: Sink,
+    pub(crate) counts: RuleCounts,
+    pub(crate) dataflow: Dataflow,
+    pub(crate) settings: RuleSettings,
+    /// Whether a limit has stopped the rule.
+    pub(crate) is_stopped: bool,
+    seed: u64,
+    effects: Effects,
+}
+
+/// Where an input stands and when it was captured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival {
+    pub(crate) evidence: Offset,
+    pub(crate) captured_at: EventTime,
+}
+
+/// Whether event time may be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timeliness {
+    Credible,
+    /// Further ahead than a clock may be wrong.
+    Future,
+}
+
+/// One row as the rules see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) table: TableId,
+    pub(crate) row: &'a Row,
+    pub(crate) event_time: Option<EventTime>,
+    pub(crate) timeliness: Timeliness,
+    pub(crate) watermark: Option<EventTime>,
+    pub(crate) arrival: Arrival,
+}
+
+impl RuleState {
+    pub(crate) fn new(sink: Sink, settings: RuleSettings, seed: u64) -> Self {
+        let lateness = settings.lateness_millis();
+        let dataflow = Dataflow::new(&sink.relation, lateness, seed, settings.operator_limits());
+        let (counts, effects) = (RuleCounts::default(), Effects::default());
+        Self { sink, counts, dataflow, settings, is_stopped: false, seed, effects }
+    }
+
+    /// Starts over with other settings; what the rule has kept is gone.
+    pub(crate) fn with_settings(self, settings: RuleSettings) -> Self {
+        Self::new(self.sink, settings, self.seed)
+    }
+
+    pub(crate) fn on_row(
+        &mut self,
+        rule: &Rule,
+        input: &Input<'_>,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        for entry in 0..self.dataflow.entries(input.table) {
+            self.counts.rows += 1;
+            match self.enter(entry, input) {
+                Ok(Outcome::Filtered) => self.counts.filtered += 1,
+                Ok(Outcome::Taken) => self.counts.accepted += 1,
+                Ok(Outcome::Late(window_end)) => {
+                    self.counts.late += 1;
+                    outputs.push_back(Output::Late(late(rule, input, window_end)));
+                }
+                Err(reason) => {
+                    self.counts.refused += 1;
+                    self.stop_at(&reason);
+                    outputs.push_back(Output::Refused(RefusedRow {
+                        table: input.table,
+                        rule: rule.name().clone(),
+                        row: input.row.clone(),
+                        reason,
+                        evidence: input.arrival.evidence,
+                    }));
+                }
+            }
+            self.give_out(rule, input.arrival, outputs);
+        }
+    }
+
+    fn enter(&mut self, entry: usize, input: &Input<'_>) -> Result<Outcome, Refusal> {
+        if self.is_stopped {
+            return Err(Refusal::Stopped);
+        }
+        if input.timeliness == Timeliness::Future && self.dataflow.is_timed() {
+            return Err(Refusal::Future);
+        }
+        self.dataflow.on_row(input.table, entry, input.row.values(), &mut self.effects)
+    }
+
+    pub(crate) fn on_watermark(
+        &mut self,
+        rule: &Rule,
+        table: TableId,
+        watermark: EventTime,
+        arrival: Arrival,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        if !self.is_stopped {
+            self.dataflow.on_watermark(table, watermark.millis(), &mut self.effects);
+            self.give_out(rule, arrival, outputs);
+        }
+    }
+
+    pub(crate) fn on_lookup(
+        &mut self,
+        rule: &Rule,
+        id: LookupId,
+        found: Vec<Vec<Value>>,
+        arrival: Arrival,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        if !self.is_stopped {
+            self.dataflow.on_lookup(id.stage, id.number, found, &mut self.effects);
+            self.give_out(rule, arrival, outputs);
+        }
+    }
+
+    /// Ends the rule when it has met a limit and is to stop there; its state goes.
+    fn stop_at(&mut self, reason: &Refusal) {
+        if reason.is_limit() && self.settings.on_limit == OnLimit::StopRule {
+            self.is_stopped = true;
+            let limits = self.settings.operator_limits();
+            self.dataflow = Dataflow::new(&self.sink.relation, 0, self.seed, limits);
+        }
+    }
+
+    /// Makes outputs of what an input brought about.
+    fn give_out(&mut self, rule: &Rule, arrival: Arrival, outputs: &mut VecDeque<Output>) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.counts.suppressed += effects.suppressed;
+        for effect in effects.list.drain(..) {
+            outputs.push_back(match effect {
+                Effect::Row(changed) => {
+                    self.counts.results += 1;
+                    Output::Result(result(rule, &self.sink, changed, arrival))
+                }
+                Effect::Failure(failure) => {
+                    self.counts.failed += 1;
+                    self.stop_at(&failure.reason);
+                    Output::Failed(failed(rule, failure, arrival))
+                }
+                Effect::Lookup(lookup) => Output::Lookup(LookupRequest {
+                    rule: rule.name().clone(),
+                    id: LookupId { stage: lookup.stage, number: lookup.number },
+                    key: lookup.key,
+                    arrived_at: arrival.captured_at,
+                    evidence: arrival.evidence,
+                }),
+            });
+        }
+        effects.suppressed = 0;
+        self.effects = effects;
+    }
+}
+
+fn failed(rule: &Rule, failure: Failure, arrival: Arrival) -> FailedWindow {
+    let Failure { reason, keys, window_end } = failure;
+    FailedWindow {
+        rule: rule.name().clone(),
+        key: JoinedKeys(&keys).to_string(),
+        window_end,
+        error: reason,
+        evidence: arrival.evidence,
+    }
+}
+
+fn late(rule: &Rule, input: &Input<'_>, window_end: Option<EventTime>) -> LateRow {
+    LateRow {
+        table: input.table,
+        rule: rule.name().clone(),
+        row: input.row.clone(),
+        event_time: input.event_time.unwrap_or(EventTime::MIN),
+        window_end,
+        watermark: input.watermark.unwrap_or(EventTime::MIN),
+        evidence: input.arrival.evidence,
+    }
+}
+
+fn result(rule: &Rule, sink: &Sink, changed: Changed, arrival: Arrival) -> RuleResult {
+    let Changed { change, row: mut values } = changed;
+    debug_assert!(values.len() >= sink.width, "a value per column");
+    let key = match sink.key.as_slice() {
+        [] => String::new(),
+        [column] => values.get(*column).map(ToString::to_string).unwrap_or_default(),
+        columns => {
+            let keys: Vec<Value> =
+                columns.iter().filter_map(|column| values.get(*column).cloned()).collect();
+            JoinedKeys(&keys).to_string()
+        }
+    };
+    let window = match sink.window {
+        WindowName::Column(column) => {
+            values.get(column).map(ToString::to_string).unwrap_or_default()
+        }
+        WindowName::End(column) => match values.get(column) {
+            Some(Value::Timestamp(time)) => time.millis().to_string(),
+            other => other.map(ToString::to_string).unwrap_or_default(),
+        },
+        WindowName::Evidence => arrival.evidence.to_string(),
+        WindowName::Whole => String::new(),
+    };
+    let event_time = match sink.event_time.and_then(|column| values.get(column)) {
+        Some(Value::Timestamp(time)) => *time,
+        // A table without event time counts by arrival.
+        _ => arrival.captured_at,
+    };
+    values.truncate(sink.width);
+    let names = rule.schema().columns().iter().map(|column| column.name().clone());
+    RuleResult {
+        change,
+        rule: rule.name().clone(),
+        topic: rule.topic().clone(),
+        severity: rule.severity(),
+        key,
+        window,
+        event_time,
+        captured_at: arrival.captured_at,
+        evidence: arrival.evidence,
+        columns: names.zip(values).collect(),
+    }
+}

@@ -1,0 +1,59 @@
+//! What a rule may keep and do, and what happens at its limits.
+
+use std::time::Duration;
+
+use headland_event::ByteCount;
+
+use crate::operator::arriving::Limits;
+
+/// Most keys a rule keeps: groups, sessions and partitions over all its windows.
+pub const WINDOW_LIMIT: usize = 1_000_000;
+
+/// How a rule runs besides what its SQL says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleSettings {
+    /// For how long behind the watermark a row still goes into a window that has fired, which then
+    /// gives its result again: `-U` with the old values, `+U` with the new ones. Default 0. Longer
+    /// keeps that many more panes.
+    pub allowed_lateness: Duration,
+    /// Most keys; default [`WINDOW_LIMIT`]. Too few refuses rows, too many exhausts memory.
+    pub keys_limit: usize,
+    /// Most memory of the rule's largest operator, about; default 256 MiB.
+    pub memory_limit: ByteCount,
+    /// Most rows looked at or made for one row, which bounds the time it takes whatever the
+    /// machine; default 100,000, about 20 ms.
+    pub work_limit: usize,
+    /// What happens at a limit; default [`OnLimit::RefuseRow`].
+    pub on_limit: OnLimit,
+}
+
+/// What happens when a rule meets a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLimit {
+    /// The row that met it is refused and counted; the rule goes on with what it keeps.
+    RefuseRow,
+    /// The rule stops and lets go of its state; its rows are refused and counted from then on.
+    StopRule,
+}
+
+impl Default for RuleSettings {
+    fn default() -> Self {
+        Self {
+            allowed_lateness: Duration::ZERO,
+            keys_limit: WINDOW_LIMIT,
+            memory_limit: ByteCount::mebibytes(256),
+            work_limit: 100_000,
+            on_limit: OnLimit::RefuseRow,
+        }
+    }
+}
+
+impl RuleSettings {
+    pub(crate) fn operator_limits(&self) -> Limits {
+        Limits { keys: self.keys_limit, bytes: self.memory_limit.as_len(), work: self.work_limit }
+    }
+
+    pub(crate) fn lateness_millis(&self) -> i64 {
+        i64::try_from(self.allowed_lateness.as_millis()).unwrap_or(i64::MAX)
+    }
+}

@@ -1,0 +1,420 @@
+//! OVER windows by event time: each row with aggregates over the rows up to it.
+//!
+//! Rows wait until the watermark reaches them and then come out in the order of time.
+//!
+//! # Source
+//! Flink's `RowTimeRangeBoundedPrecedingFunction` and `RowTimeRowsBoundedPrecedingFunction`: a row
+//! at or before the last time that fired for its key is dropped, whatever the watermark.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use headland_event::codec::{CodecError, Reader, Writer};
+
+use crate::expression::Expression;
+use crate::operator::accumulator::{Call, value_bytes};
+use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Operate};
+use crate::operator::cut::Header;
+use crate::operator::group_key::GroupKey;
+use crate::operator::group_state::Accumulators;
+use crate::operator::keyed::{Keyed, Progress, State};
+use crate::operator::pane_aggregate::encode_keys;
+use crate::operator::timers::Timers;
+use crate::output::{Change, Refusal};
+use crate::relation::{Changes, Frame, OverCall};
+use crate::value::Value;
+use crate::value_codec;
+
+/// Aggregates over the rows of a partition up to each row.
+#[derive(Debug)]
+pub(crate) struct Over {
+    column: usize,
+    partition: Vec<Expression>,
+    frame: Frame,
+    functions: Vec<Function>,
+    /// The calls among the functions that are aggregates, in order.
+    calls: Vec<Call>,
+    seed: u64,
+    partitions: Keyed<Partition>,
+    timers: Timers,
+    header: Header,
+    key: Vec<u8>,
+}
+
+/// One column that OVER appends.
+#[derive(Debug, Clone)]
+enum Function {
+    /// The next of the aggregates.
+    Aggregate,
+    RowNumber,
+    Rank,
+    DenseRank,
+    /// The value `offset` rows back: what each row contributes is the value, then the default.
+    Lag {
+        value: Expression,
+        offset: usize,
+        default: Expression,
+    },
+}
+
+/// What is kept of a partition.
+#[derive(Debug, Clone, Default)]
+struct Partition {
+    /// Rows that wait, by time, each with what it contributes, in the order of arrival.
+    waiting: BTreeMap<i64, Vec<Waiting>>,
+    /// What rows within reach of the frame contribute, oldest first.
+    frame: VecDeque<(i64, Box<[Value]>)>,
+    /// Aggregates over the frame; none before the first row.
+    state: Option<Accumulators>,
+    /// The values LAG looks back at, newest first.
+    past: VecDeque<Box<[Value]>>,
+    /// The last time that fired.
+    fired: Option<i64>,
+    rows: u64,
+    rank: u64,
+    dense_rank: u64,
+    bytes: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Waiting {
+    row: Box<[Value]>,
+    contributions: Box<[Value]>,
+    /// Value and default of every LAG.
+    lags: Box<[Value]>,
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        let Self { row, contributions, lags } = self;
+        let parts = [row, contributions, lags].into_iter();
+        size_of::<Self>() + parts.map(|values| values_bytes(values)).sum::<usize>()
+    }
+}
+
+/// Memory of values, about.
+pub(crate) fn values_bytes(values: &[Value]) -> usize {
+    size_of_val(values) + values.iter().map(value_bytes).sum::<usize>()
+}
+
+impl Over {
+    pub(crate) fn new(
+        column: usize,
+        partition: Vec<Expression>,
+        frame: Frame,
+        calls: &[OverCall],
+        seed: u64,
+    ) -> Self {
+        // Rows leave the frame again, so that extremes must remember what was below them.
+        let changes = match frame {
+            Frame::Rows(None) | Frame::Range(None) => Changes::Append,
+            Frame::Rows(Some(_)) | Frame::Range(Some(_)) => Changes::Retract,
+        };
+        let aggregates = calls.iter().filter_map(|call| match call {
+            OverCall::Aggregate(call) => Some(Call::new(call, changes)),
+            OverCall::RowNumber | OverCall::Rank | OverCall::DenseRank | OverCall::Lag { .. } => {
+                None
+            }
+        });
+        let functions = calls.iter().map(|call| match call {
+            OverCall::Aggregate(_) => Function::Aggregate,
+            OverCall::RowNumber => Function::RowNumber,
+            OverCall::Rank => Function::Rank,
+            OverCall::DenseRank => Function::DenseRank,
+            OverCall::Lag { value, offset, default, data_type: _ } => Function::Lag {
+                value: value.clone(),
+                offset: usize::try_from(*offset).unwrap_or(usize::MAX),
+                default: default.clone(),
+            },
+        });
+        Self {
+            column,
+            partition,
+            frame,
+            calls: aggregates.collect(),
+            functions: functions.collect(),
+            seed,
+            partitions: Keyed::new(seed),
+            timers: Timers::default(),
+            header: Header::default(),
+            key: Vec::new(),
+        }
+    }
+
+    fn waiting(&self, row: &[Value]) -> Result<Waiting, Refusal> {
+        let contributions = self.calls.iter().map(|call| call.contribution(row));
+        let contributions = contributions.collect::<Result<_, _>>().map_err(Refusal::Evaluation)?;
+        let mut lags = Vec::new();
+        for function in &self.functions {
+            if let Function::Lag { value, offset: _, default } = function {
+                for expression in [value, default] {
+                    let value = expression.evaluate(row).map_err(Refusal::Evaluation)?;
+                    lags.push(value.into_owned());
+                }
+            }
+        }
+        Ok(Waiting { row: Box::from(row), contributions, lags: lags.into_boxed_slice() })
+    }
+
+    /// How far back LAG looks.
+    fn reach(&self) -> usize {
+        let reach = self.functions.iter().map(|function| match function {
+            Function::Lag { offset, .. } => *offset,
+            Function::Aggregate | Function::RowNumber | Function::Rank | Function::DenseRank => 0,
+        });
+        reach.max().unwrap_or(0)
+    }
+}
+
+impl Partition {
+    /// Fires the rows of one time.
+    fn fire(&mut self, over: &OverView<'_>, time: i64, rows: Vec<Waiting>, out: &mut Emitted) {
+        let mut state = self.state.take().unwrap_or_else(|| Accumulators::start(over.calls));
+        self.rank = self.rows + 1;
+        self.dense_rank += 1;
+        if let Frame::Range(reach) = over.frame {
+            // Rows of equal time see each other, so that all come before the first result.
+            for waiting in &rows {
+                state.add(over.calls, &waiting.contributions);
+            }
+            if let Some(reach) = reach {
+                let contributions = rows.iter().map(|row| (time, row.contributions.clone()));
+                self.frame.extend(contributions);
+                self.expire(over, &mut state, |(at, _), _| *at < time.saturating_sub(reach));
+            }
+        }
+        for waiting in rows {
+            self.bytes = self.bytes.saturating_sub(waiting.bytes());
+            self.rows += 1;
+            if let Frame::Rows(reach) = over.frame {
+                state.add(over.calls, &waiting.contributions);
+                if let Some(reach) = reach {
+                    self.frame.push_back((time, waiting.contributions.clone()));
+                    let reach = usize::try_from(reach).unwrap_or(usize::MAX).saturating_add(1);
+                    self.expire(over, &mut state, |_, len| len > reach);
+                }
+            }
+            out.rows.push(self.result(over, &state, waiting));
+        }
+        self.state = Some(state);
+        self.fired = Some(time);
+    }
+
+    /// Takes rows out of the frame while the oldest is beyond it.
+    fn expire(
+        &mut self,
+        over: &OverView<'_>,
+        state: &mut Accumulators,
+        is_beyond: impl Fn(&(i64, Box<[Value]>), usize) -> bool,
+    ) {
+        while let Some(oldest) = self.frame.front()
+            && is_beyond(oldest, self.frame.len())
+        {
+            let Some((_, contributions)) = self.frame.pop_front() else { return };
+            state.retract(over.calls, &contributions);
+        }
+    }
+
+    fn result(&mut self, over: &OverView<'_>, state: &Accumulators, waiting: Waiting) -> Changed {
+        let Waiting { row, contributions: _, lags } = waiting;
+        let mut row = row.into_vec();
+        let mut aggregates = state.results(over.calls);
+        let mut lag = 0;
+        for function in over.functions {
+            row.push(match function {
+                Function::Aggregate => aggregates.next().unwrap_or(Value::Null),
+                Function::RowNumber => number(self.rows),
+                Function::Rank => number(self.rank),
+                Function::DenseRank => number(self.dense_rank),
+                Function::Lag { offset, .. } => {
+                    let past = offset.checked_sub(1).map(|back| self.past.get(back));
+                    let found = match past {
+                        None => lags.get(lag * 2),
+                        Some(None) => lags.get(lag * 2 + 1),
+                        Some(Some(values)) => values.get(lag),
+                    };
+                    lag += 1;
+                    found.cloned().unwrap_or(Value::Null)
+                }
+            });
+        }
+        drop(aggregates);
+        if over.reach > 0 {
+            self.past.push_front(lags.iter().step_by(2).cloned().collect());
+            self.past.truncate(over.reach);
+        }
+        Changed::insert(row)
+    }
+}
+
+fn number(count: u64) -> Value {
+    Value::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// What a partition needs of its operator.
+struct OverView<'a> {
+    calls: &'a [Call],
+    functions: &'a [Function],
+    frame: Frame,
+    reach: usize,
+}
+
+impl State for Partition {
+    type Shape = Vec<Call>;
+
+    fn write(&self, writer: &mut Writer) {
+        let Self { waiting, frame, state, past, fired, rows, rank, dense_rank, bytes: _ } = self;
+        writer.length(waiting.len());
+        for (time, rows) in waiting {
+            writer.i64(*time);
+            writer.length(rows.len());
+            for Waiting { row, contributions, lags } in rows {
+                [row, contributions, lags].into_iter().for_each(|v| write_values(v, writer));
+            }
+        }
+        writer.length(frame.len());
+        for (time, contributions) in frame {
+            writer.i64(*time);
+            write_values(contributions, writer);
+        }
+        writer.u8(u8::from(state.is_some()));
+        if let Some(state) = state {
+            state.write(writer);
+        }
+        writer.length(past.len());
+        past.iter().for_each(|values| write_values(values, writer));
+        writer.u8(u8::from(fired.is_some()));
+        writer.i64(fired.unwrap_or_default());
+        [rows, rank, dense_rank].into_iter().for_each(|count| writer.u64(*count));
+    }
+
+    fn read(calls: &Vec<Call>, reader: &mut Reader) -> Result<Self, CodecError> {
+        let mut partition = Self::default();
+        for _ in 0..reader.length("waiting", reader.remaining() / 12)? {
+            let time = reader.i64("time")?;
+            let mut rows = Vec::new();
+            for _ in 0..reader.length("rows", reader.remaining() / 12)? {
+                let (row, contributions) = (read_values(reader)?, read_values(reader)?);
+                let waiting = Waiting { row, contributions, lags: read_values(reader)? };
+                partition.bytes += waiting.bytes();
+                rows.push(waiting);
+            }
+            partition.waiting.insert(time, rows);
+        }
+        for _ in 0..reader.length("frame", reader.remaining() / 12)? {
+            let time = reader.i64("time")?;
+            partition.frame.push_back((time, read_values(reader)?));
+        }
+        if reader.u8("state")? != 0 {
+            partition.state = Some(Accumulators::read(calls, reader)?);
+        }
+        for _ in 0..reader.length("past", reader.remaining() / 4)? {
+            partition.past.push_back(read_values(reader)?);
+        }
+        let is_fired = reader.u8("fired")? != 0;
+        let fired = reader.i64("fired")?;
+        partition.fired = is_fired.then_some(fired);
+        partition.rows = reader.u64("rows")?;
+        partition.rank = reader.u64("rank")?;
+        partition.dense_rank = reader.u64("dense rank")?;
+        Ok(partition)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let frame = self.frame.front().map_or(0, |(_, values)| 32 + values_bytes(values));
+        let past = self.past.front().map_or(0, |values| 16 + values_bytes(values));
+        self.bytes + frame * self.frame.len() + past * self.past.len()
+    }
+}
+
+/// Writes values behind their number.
+pub(crate) fn write_values(values: &[Value], writer: &mut Writer) {
+    writer.length(values.len());
+    values.iter().for_each(|value| value_codec::write(value, writer));
+}
+
+/// Reads what [`write_values`] wrote.
+pub(crate) fn read_values(reader: &mut Reader) -> Result<Box<[Value]>, CodecError> {
+    let values = reader.length("values", reader.remaining())?;
+    (0..values).map(|_| value_codec::read(reader)).collect()
+}
+
+impl Operate for Over {
+    fn on_row(&mut self, arriving: &Arriving<'_>, _out: &mut Emitted) -> Result<Fate, Refusal> {
+        debug_assert_eq!(arriving.change, Change::Insert, "the front end refuses OVER updates");
+        let time = arriving.time(self.column)?;
+        self.key.clear();
+        encode_keys(&self.partition, arriving.row, &mut self.key)?;
+        let known = self.partitions.get(&self.key);
+        if known.is_some_and(|partition| partition.fired.is_some_and(|fired| time <= fired)) {
+            return Ok(Fate::Late(None));
+        }
+        let waiting = self.waiting(arriving.row)?;
+        match known {
+            Some(_) => arriving.limits.admit_bytes(self.kept().bytes)?,
+            None => {
+                arriving.limits.admit_key(self.partitions.len(), self.kept().bytes)?;
+                self.partitions.insert(GroupKey::new(&self.key), Partition::default());
+            }
+        }
+        let is_first = self.partitions.update(&self.key, |partition| {
+            partition.bytes += waiting.bytes();
+            let is_first =
+                partition.waiting.first_key_value().is_none_or(|(first, _)| time < *first);
+            partition.waiting.entry(time).or_default().push(waiting);
+            is_first
+        });
+        if is_first == Some(true) {
+            self.timers.set(time, GroupKey::new(&self.key));
+        }
+        Ok(Fate::Taken)
+    }
+
+    fn on_watermark(&mut self, watermark: i64, out: &mut Emitted) {
+        let view = OverView {
+            calls: &self.calls,
+            functions: &self.functions,
+            frame: self.frame,
+            reach: self.reach(),
+        };
+        while let Some((time, key)) = self.timers.pop_due(watermark) {
+            let next = self.partitions.update(key.as_bytes(), |partition| {
+                if let Some(rows) = partition.waiting.remove(&time) {
+                    partition.fire(&view, time, rows, out);
+                }
+                partition.waiting.first_key_value().map(|(time, _)| *time)
+            });
+            if let Some(Some(next)) = next {
+                self.timers.set(next, key);
+            }
+        }
+    }
+
+    fn kept(&self) -> Kept {
+        let bytes = self.partitions.bytes() + self.timers.bytes();
+        Kept { keys: self.partitions.len(), bytes }
+    }
+
+    fn shape(&self) -> String {
+        let calls = self.calls.iter().map(Call::shape).collect::<Vec<_>>().join(", ");
+        let functions = self.functions.len();
+        format!("over {:?}, {} keys, {functions}: {calls}", self.frame, self.partition.len())
+    }
+
+    fn begin_cut(&mut self) {
+        self.header.begin(&mut self.partitions, |_| {});
+    }
+
+    fn poll_cut(&mut self, budget: usize, writer: &mut Writer) -> Progress {
+        self.header.poll(&mut self.partitions, budget, writer)
+    }
+
+    fn read(&mut self, reader: &mut Reader) -> Result<(), CodecError> {
+        self.partitions = Keyed::read(self.seed, &self.calls, reader)?;
+        for (key, partition) in self.partitions.iter() {
+            if let Some((time, _)) = partition.waiting.first_key_value() {
+                self.timers.set(*time, key.clone());
+            }
+        }
+        Ok(())
+    }
+}

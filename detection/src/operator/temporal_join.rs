@@ -1,0 +1,219 @@
+//! Temporal join: each left row with the right side's version at its time.
+//!
+//! A left row waits until the watermark of both sides has reached it, since until then its version
+//! may still come.
+//!
+//! # Source
+//! Flink's `TemporalRowTimeJoinOperator`: a late left row is joined with what versions are left.
+
+use std::collections::BTreeMap;
+
+use headland_event::codec::{CodecError, Reader, Writer};
+
+use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Operate};
+use crate::operator::cut::Header;
+use crate::operator::group_key::GroupKey;
+use crate::operator::keyed::{Keyed, Progress, State};
+use crate::operator::over::{read_values, values_bytes, write_values};
+use crate::operator::pairing::{Pairing, Side};
+use crate::operator::row_list::{KeptRow, RowList};
+use crate::operator::timers::Timers;
+use crate::output::Refusal;
+
+/// Each left row with the right side's version at its time.
+#[derive(Debug)]
+pub(crate) struct TemporalJoin {
+    pairing: Pairing,
+    left_time: usize,
+    right_time: usize,
+    seed: u64,
+    keys: Keyed<Versions>,
+    timers: Timers,
+    progress: i64,
+    header: Header,
+    key: Vec<u8>,
+}
+
+/// The left rows that wait and the versions of the right side, by time; none is a deletion.
+#[derive(Debug, Clone, Default)]
+struct Versions {
+    waiting: RowList,
+    versions: BTreeMap<i64, Option<KeptRow>>,
+    /// The earliest version that came behind the watermark since the key was last looked at.
+    late: Option<i64>,
+    bytes: usize,
+}
+
+impl Versions {
+    fn put(&mut self, time: i64, row: Option<KeptRow>) {
+        let bytes = |row: &Option<KeptRow>| 48 + row.as_ref().map_or(0, |row| values_bytes(row));
+        self.bytes += bytes(&row);
+        if let Some(old) = self.versions.insert(time, row) {
+            self.bytes = self.bytes.saturating_sub(bytes(&old));
+        }
+    }
+
+    /// Forgets versions that a later one at or before the watermark has replaced.
+    fn forget(&mut self, watermark: i64) {
+        let Some(current) = self.versions.range(..=watermark).next_back().map(|(time, _)| *time)
+        else {
+            return;
+        };
+        let kept = self.versions.split_off(&current);
+        self.versions.clear();
+        self.bytes = 0;
+        for (time, row) in kept {
+            self.put(time, row);
+        }
+    }
+}
+
+impl State for Versions {
+    type Shape = ();
+
+    fn write(&self, writer: &mut Writer) {
+        let Self { waiting, versions, late, bytes: _ } = self;
+        waiting.write(writer);
+        writer.u8(u8::from(late.is_some()));
+        writer.i64(late.unwrap_or_default());
+        writer.length(versions.len());
+        for (time, row) in versions {
+            writer.i64(*time);
+            writer.u8(u8::from(row.is_some()));
+            write_values(row.as_deref().unwrap_or_default(), writer);
+        }
+    }
+
+    fn read(_shape: &(), reader: &mut Reader) -> Result<Self, CodecError> {
+        let waiting = RowList::read(&(), reader)?;
+        let is_late = reader.u8("late")? != 0;
+        let late = reader.i64("late")?;
+        let late = is_late.then_some(late);
+        let mut versions = Self { waiting, late, ..Self::default() };
+        for _ in 0..reader.length("versions", reader.remaining() / 13)? {
+            let time = reader.i64("time")?;
+            let is_there = reader.u8("version")? != 0;
+            let row = read_values(reader)?;
+            versions.put(time, is_there.then_some(row));
+        }
+        Ok(versions)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.waiting.heap_bytes() + self.bytes
+    }
+}
+
+impl TemporalJoin {
+    pub(crate) fn new(pairing: Pairing, left_time: usize, right_time: usize, seed: u64) -> Self {
+        Self {
+            pairing,
+            left_time,
+            right_time,
+            seed,
+            keys: Keyed::new(seed),
+            timers: Timers::default(),
+            progress: i64::MIN,
+            header: Header::default(),
+            key: Vec::new(),
+        }
+    }
+}
+
+impl Operate for TemporalJoin {
+    fn on_row(&mut self, arriving: &Arriving<'_>, out: &mut Emitted) -> Result<Fate, Refusal> {
+        let side = Side::of(arriving.port);
+        let time = arriving.time(match side {
+            Side::Left => self.left_time,
+            Side::Right => self.right_time,
+        })?;
+        self.key.clear();
+        if !self.pairing.encode_key(side, arriving.row, &mut self.key)? {
+            out.rows.extend(self.pairing.alone(side, arriving.row).map(Changed::insert));
+            return Ok(Fate::Taken);
+        }
+        match self.keys.get(&self.key) {
+            Some(_) => arriving.limits.admit_bytes(self.keys.bytes())?,
+            None => {
+                arriving.limits.admit_key(self.keys.len(), self.keys.bytes())?;
+                self.keys.insert(GroupKey::new(&self.key), Versions::default());
+            }
+        }
+        let progress = self.progress;
+        self.keys.update(&self.key, |versions| match side {
+            Side::Left => versions.waiting.push(time, Box::from(arriving.row)),
+            Side::Right => {
+                if time <= progress {
+                    versions.late = Some(versions.late.map_or(time, |late| late.min(time)));
+                }
+                let row = arriving.is_added().then(|| Box::from(arriving.row));
+                versions.put(time, row);
+            }
+        });
+        // A version is looked at when the watermark reaches it, to forget the one before.
+        self.timers.set(time, GroupKey::new(&self.key));
+        Ok(Fate::Taken)
+    }
+
+    fn on_watermark(&mut self, watermark: i64, out: &mut Emitted) {
+        self.progress = watermark;
+        while let Some((_, key)) = self.timers.pop_due(watermark) {
+            let joined = self.keys.update(key.as_bytes(), |versions| {
+                let mut due = versions.waiting.take_up_to(watermark);
+                due.sort_by_key(|(time, _)| *time);
+                let joined = due.into_iter().map(|(time, row)| {
+                    let version = versions.versions.range(..=time).next_back();
+                    (row, version.and_then(|(_, version)| version.clone()))
+                });
+                let joined: Vec<_> = joined.collect();
+                versions.forget(watermark);
+                versions.late = None;
+                joined
+            });
+            for (row, version) in joined.unwrap_or_default() {
+                let pair = match &version {
+                    Some(version) => self.pairing.pair(Side::Left, &row, version),
+                    None => Ok(None),
+                };
+                match pair {
+                    Ok(Some(pair)) => out.rows.push(Changed::insert(pair)),
+                    Ok(None) => {
+                        let alone = self.pairing.alone(Side::Left, &row);
+                        out.rows.extend(alone.map(Changed::insert));
+                    }
+                    Err(refusal) => out.failures.push(refusal),
+                }
+            }
+        }
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { keys: self.keys.len(), bytes: self.keys.bytes() + self.timers.bytes() }
+    }
+
+    fn shape(&self) -> String {
+        format!("temporal join, {}", self.pairing.shape())
+    }
+
+    fn begin_cut(&mut self) {
+        let progress = self.progress;
+        self.header.begin(&mut self.keys, |writer| writer.i64(progress));
+    }
+
+    fn poll_cut(&mut self, budget: usize, writer: &mut Writer) -> Progress {
+        self.header.poll(&mut self.keys, budget, writer)
+    }
+
+    fn read(&mut self, reader: &mut Reader) -> Result<(), CodecError> {
+        self.progress = reader.i64("progress")?;
+        self.keys = Keyed::read(self.seed, &(), reader)?;
+        for (key, versions) in self.keys.iter() {
+            let waiting = versions.waiting.iter().map(|(time, _)| *time);
+            let coming = versions.versions.keys().copied().filter(|time| *time > self.progress);
+            for time in waiting.chain(coming).chain(versions.late) {
+                self.timers.set(time, key.clone());
+            }
+        }
+        Ok(())
+    }
+}

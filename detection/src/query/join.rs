@@ -1,0 +1,268 @@
+//! Joins and what bounds their state.
+
+use sqlparser::ast::{Expr, Join as ParsedJoin, JoinConstraint, JoinOperator, ObjectNamePart};
+use sqlparser::tokenizer::Location;
+
+use crate::expression::source_text::{place, quoted};
+use crate::expression::tree::Comparison;
+use crate::expression::{Columns, Compiler, Expression};
+use crate::query::bound::{Bound, changes};
+use crate::query::conjunct::{Bounds, join, split};
+use crate::query::source::{Environment, Versioned, versioned};
+use crate::relation::{Changes, Join, JoinKind, JoinMethod, Operator, Relation, WindowColumns};
+use crate::sql::error::{Fault, SqlErrorReason};
+
+const JOINS: &str = "[INNER | LEFT | RIGHT | FULL] JOIN … ON left.key = right.key [AND …]";
+
+/// Compiles one join of FROM onto what stands before it.
+pub(super) fn compile<'a>(
+    left: Bound,
+    parsed: &'a ParsedJoin,
+    environment: &Environment<'a>,
+    at: Location,
+) -> Result<Bound, Fault> {
+    let Versioned { bound: right, as_of } = versioned(&parsed.relation, environment, at)?;
+    let (kind, constraint) = kind(&parsed.join_operator, at)?;
+    let mut qualifiers = left.qualifiers.clone();
+    qualifiers.extend(right.qualifiers.clone());
+    let mut columns = left.relation.columns.clone();
+    columns.extend(right.relation.columns.clone());
+    let names = left.scope().0.into_iter().chain(right.scope().0).collect();
+    let mut sides =
+        Sides { width: left.relation.columns.len(), keys: Vec::new(), rest: Vec::new() };
+    sides.conditions(constraint, Columns(names), &left, &right, at)?;
+    if kind == JoinKind::Semi || kind == JoinKind::Anti {
+        qualifiers.truncate(sides.width);
+        columns.truncate(sides.width);
+    }
+    let window_row = left.window_row;
+    let method = sides.method(&left, &right, as_of, at)?;
+    if sides.keys.is_empty() && !matches!(method, JoinMethod::Window { .. }) {
+        let subject = "the condition of a join".to_owned();
+        let missing = "an equality between columns of both sides: without one every row meets \
+                       every other";
+        let reason = SqlErrorReason::Missing { subject, missing: missing.to_owned() };
+        return Err(Fault::new(at, reason));
+    }
+    let relation = joined(left.relation, right.relation, kind, sides, method, columns);
+    Ok(Bound { relation, qualifiers, ranked: None, window_row })
+}
+
+fn joined(
+    left: Relation,
+    right: Relation,
+    kind: JoinKind,
+    sides: Sides,
+    method: JoinMethod,
+    columns: Vec<crate::relation::Field>,
+) -> Relation {
+    let is_bounded = !matches!(method, JoinMethod::Regular);
+    let all = match (&method, kind) {
+        // Rows without a partner are taken back once one comes.
+        (JoinMethod::Regular, kind) if kind != JoinKind::Inner && kind != JoinKind::Semi => {
+            Changes::Retract
+        }
+        _ => changes(&left, &right),
+    };
+    // The other side only brings versions, whose changes are not the rows'.
+    let is_versioned = matches!(method, JoinMethod::Temporal { .. } | JoinMethod::Lookup { .. });
+    Relation {
+        event_time: if is_bounded { left.event_time } else { None },
+        window: match &method {
+            JoinMethod::Window { left, .. } => Some(*left),
+            _ => None,
+        },
+        changes: if is_versioned { left.changes } else { all },
+        upsert_key: if is_versioned { left.upsert_key.clone() } else { None },
+        columns,
+        operator: Operator::Join(Box::new(Join {
+            left,
+            right,
+            kind,
+            keys: sides.keys,
+            condition: join(sides.rest),
+            method,
+        })),
+    }
+}
+
+fn kind(operator: &JoinOperator, at: Location) -> Result<(JoinKind, &JoinConstraint), Fault> {
+    Ok(match operator {
+        JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => {
+            (JoinKind::Inner, constraint)
+        }
+        JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => {
+            (JoinKind::Left, constraint)
+        }
+        JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => {
+            (JoinKind::Right, constraint)
+        }
+        JoinOperator::FullOuter(constraint) => (JoinKind::Full, constraint),
+        JoinOperator::Semi(constraint) | JoinOperator::LeftSemi(constraint) => {
+            (JoinKind::Semi, constraint)
+        }
+        JoinOperator::Anti(constraint) | JoinOperator::LeftAnti(constraint) => {
+            (JoinKind::Anti, constraint)
+        }
+        _ => return Err(Fault::new(at, SqlErrorReason::unsupported("this kind of join", JOINS))),
+    })
+}
+
+/// The conditions of a join, taken apart.
+struct Sides {
+    /// How many columns the left side has.
+    width: usize,
+    keys: Vec<(Expression, Expression)>,
+    rest: Vec<Expression>,
+}
+
+impl Sides {
+    fn conditions(
+        &mut self,
+        constraint: &JoinConstraint,
+        mut scope: Columns,
+        left: &Bound,
+        right: &Bound,
+        at: Location,
+    ) -> Result<(), Fault> {
+        match constraint {
+            JoinConstraint::On(sql) => {
+                let mut compiler = Compiler::new(&mut scope, at);
+                let condition = compiler.condition("the condition of ON", sql)?;
+                for condition in split(condition) {
+                    self.add(condition);
+                }
+                Ok(())
+            }
+            JoinConstraint::Using(names) => {
+                for name in names {
+                    let [ObjectNamePart::Identifier(name)] = name.0.as_slice() else {
+                        let reason = SqlErrorReason::unsupported(quoted(name), "a column's name");
+                        return Err(Fault::new(at, reason));
+                    };
+                    let (left, right) =
+                        (left.scope().find(None, name)?, right.scope().find(None, name)?);
+                    self.keys.push((Expression::Column(left), Expression::Column(right)));
+                }
+                Ok(())
+            }
+            JoinConstraint::Natural | JoinConstraint::None => {
+                Err(Fault::new(at, SqlErrorReason::unsupported("a join without ON", JOINS)))
+            }
+        }
+    }
+
+    /// An equality of one side with the other is a pair of keys.
+    fn add(&mut self, condition: Expression) {
+        let Expression::Compare(Comparison::Equal, pair) = &condition else {
+            self.rest.push(condition);
+            return;
+        };
+        let [first, second] = &**pair;
+        let is_left = |one: &Expression| {
+            let columns = one.columns();
+            !columns.is_empty() && columns.iter().all(|column| *column < self.width)
+        };
+        let is_right = |one: &Expression| {
+            let columns = one.columns();
+            !columns.is_empty() && columns.iter().all(|column| *column >= self.width)
+        };
+        let width = self.width;
+        let moved = |one: &Expression| {
+            let columns = one.columns().into_iter().max().map_or(0, |column| column + 1);
+            let places =
+                (0..columns).map(|column| Expression::Column(column.saturating_sub(width)));
+            one.over(&places.collect::<Vec<_>>())
+        };
+        if is_left(first) && is_right(second) {
+            self.keys.push((first.clone(), moved(second)));
+        } else if is_right(first) && is_left(second) {
+            self.keys.push((second.clone(), moved(first)));
+        } else {
+            self.rest.push(condition);
+        }
+    }
+
+    /// What bounds the state; conditions that it stands for are taken out.
+    fn method(
+        &mut self,
+        left: &Bound,
+        right: &Bound,
+        as_of: Option<&Expr>,
+        at: Location,
+    ) -> Result<JoinMethod, Fault> {
+        if let Some(as_of) = as_of {
+            return versions(left, right, as_of, at);
+        }
+        if let Some(method) = self.window(left, right) {
+            return Ok(method);
+        }
+        Ok(self.interval(&left.relation, &right.relation).unwrap_or(JoinMethod::Regular))
+    }
+
+    /// Both sides' windows are equal: start with start and end with end, or whole windows.
+    fn window(&mut self, left: &Bound, right: &Bound) -> Option<JoinMethod> {
+        let windows = (left.relation.window?, right.relation.window?);
+        let (left_window, right_window): (WindowColumns, WindowColumns) = windows;
+        let pair =
+            |left: usize, right: usize| (Expression::Column(left), Expression::Column(right));
+        let starts = pair(left_window.start, right_window.start);
+        let ends = pair(left_window.end, right_window.end);
+        let rows = left.window_row.zip(right.window_row).map(|(left, right)| pair(left, right));
+        let has = |wanted: &(Expression, Expression)| self.keys.contains(wanted);
+        let is_whole = rows.as_ref().is_some_and(has);
+        if !(is_whole || has(&starts) && has(&ends)) {
+            return None;
+        }
+        self.keys.retain(|key| *key != starts && *key != ends && Some(key) != rows.as_ref());
+        Some(JoinMethod::Window { left: left_window, right: right_window })
+    }
+
+    /// Event times of both sides are bounded by each other on both ends.
+    fn interval(&mut self, left: &Relation, right: &Relation) -> Option<JoinMethod> {
+        let (left_time, right_time) = (left.event_time?, right.event_time?);
+        let of = |condition: &Expression| Bounds::of(condition, left_time, self.width + right_time);
+        let mut bounds = self.rest.iter().filter_map(of).fold(Bounds::default(), Bounds::and);
+        let key = (Expression::Column(left_time), Expression::Column(right_time));
+        let is_equal = self.keys.contains(&key);
+        if is_equal {
+            bounds = bounds.and(Bounds { lower: Some(0), upper: Some(0) });
+        }
+        let (lower, upper) = (bounds.lower?, bounds.upper?);
+        let width = self.width;
+        self.rest
+            .retain(|condition| Bounds::of(condition, left_time, width + right_time).is_none());
+        self.keys.retain(|pair| *pair != key);
+        Some(JoinMethod::Interval { left_time, right_time, lower, upper })
+    }
+}
+
+/// `FOR SYSTEM_TIME AS OF left.time`: versions by event time, or a table that is looked up.
+fn versions(left: &Bound, right: &Bound, as_of: &Expr, at: Location) -> Result<JoinMethod, Fault> {
+    let at = place(as_of, at);
+    let typed = Compiler::new(&mut left.scope(), at).compile(as_of)?;
+    let left_time = match (&typed.expression, left.relation.event_time) {
+        (Expression::Column(column), Some(time)) if *column == time => time,
+        _ => {
+            let expected = "the event-time column of the left side";
+            let subject = "the time of FOR SYSTEM_TIME AS OF";
+            let reason = SqlErrorReason::mismatch(subject, quoted(as_of), expected);
+            return Err(Fault::new(at, reason));
+        }
+    };
+    if right.relation.upsert_key.is_none() {
+        let subject = "the right side of FOR SYSTEM_TIME AS OF".to_owned();
+        let missing = "a PRIMARY KEY (…) NOT ENFORCED, by which its versions replace each other";
+        let reason = SqlErrorReason::Missing { subject, missing: missing.to_owned() };
+        return Err(Fault::new(at, reason));
+    }
+    match (right.relation.event_time, &right.relation.operator) {
+        (Some(right_time), _) => Ok(JoinMethod::Temporal { left_time, right_time }),
+        (None, Operator::Scan(table)) => Ok(JoinMethod::Lookup { table: *table }),
+        (None, _) => {
+            let subject = "the right side of FOR SYSTEM_TIME AS OF".to_owned();
+            let missing = "a WATERMARK, or to be a table itself".to_owned();
+            Err(Fault::new(at, SqlErrorReason::Missing { subject, missing }))
+        }
+    }
+}

@@ -12,6 +12,8 @@ mod broker;
 mod wan;
 /// What links cost and how fast they are, by `links-proof`.
 mod links;
+/// What detection promises of speed and size, by `detection-proof`.
+mod detection;
 
 use std::process::Command;
 
@@ -38,7 +40,7 @@ struct Measured {
     result: Value,
 }
 
-const SOAKS: [Soak; 12] = [
+const SOAKS: [Soak; 13] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -98,6 +100,11 @@ const SOAKS: [Soak; 12] = [
         name: "links-fair",
         what: "two links, and a link and a kernel flow, on one bottleneck (needs root)",
         run: links::fair,
+    },
+    Soak {
+        name: "detection-speed",
+        what: "processor time and memory of rules, a million keys and their snapshot",
+        run: detection::speed,
     },
 ];
 

@@ -232,11 +232,19 @@ impl<S: LogStore + StateMarks + Cleaning, R: FnMut(Report)> Committer<S, R> {
     /// Does one thing that is due; returns whether there was any.
     fn work(&mut self, clock: impl Fn() -> Monotonic) -> bool {
         let now = clock();
-        if let Some(attempt) = self.queue.poll_attempt(now) {
+        if let Some(duty) = self.upkeep.poll_overdue(now) {
+            self.keep_up(duty, clock);
+        } else if let Some(attempt) = self.queue.poll_attempt(now) {
             self.attempt(attempt, clock);
-            return true;
+        } else if let Some(duty) = self.upkeep.poll_duty(now) {
+            self.keep_up(duty, clock);
+        } else {
+            return false;
         }
-        let Some(duty) = self.upkeep.poll_duty(now) else { return false };
+        true
+    }
+
+    fn keep_up(&mut self, duty: Duty, clock: impl Fn() -> Monotonic) {
         let done = match duty {
             Duty::Seal => self.store.seal().map_err(UpkeepError::Seal),
             Duty::Mark => self.store.mark_state().map_err(UpkeepError::Mark),
@@ -246,7 +254,6 @@ impl<S: LogStore + StateMarks + Cleaning, R: FnMut(Report)> Committer<S, R> {
             self.upkeep.on_failed(clock(), duty);
             (self.report)(Report::Neglected(error));
         }
-        true
     }
 
     /// Cleans for a step, and says so when that did anything.

@@ -14,6 +14,10 @@ const MARK_AFTER: Duration = Duration::from_secs(30);
 /// that it never takes the disk from those who append.
 const CLEAN_EVERY: Duration = Duration::from_millis(100);
 
+/// Time after which a step of cleaning no longer waits until no commit does. With its budget it
+/// then takes 4 MiB/s of the disk, which is less than a disk that is this busy is given to write.
+const CLEAN_LATE: Duration = Duration::from_secs(1);
+
 /// Time after which cleaning that failed is tried again.
 const CLEAN_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
@@ -71,6 +75,12 @@ impl Upkeep {
         }
     }
 
+    /// Takes a step of cleaning that has been due for so long that it goes before commits: the
+    /// disk would fill up under a load that never ends.
+    pub(super) fn poll_overdue(&mut self, now: Monotonic) -> Option<Duty> {
+        self.clean_at.take_if(|at| at.after(CLEAN_LATE) <= now).map(|_| Duty::Clean)
+    }
+
     /// Takes the duty that is due; it counts as done unless [`Self::on_failed`] says otherwise.
     pub(super) fn poll_duty(&mut self, now: Monotonic) -> Option<Duty> {
         if self.seal_at.take_if(|at| *at <= now).is_some() {
@@ -94,6 +104,16 @@ mod tests {
 
     fn at(seconds: u64) -> Monotonic {
         Monotonic::from_millis(seconds * 1_000)
+    }
+
+    #[test]
+    fn cleaning_goes_before_commits_once_it_has_waited_for_a_second() {
+        let mut upkeep = Upkeep::default();
+        upkeep.on_cleaning_wanted(at(10));
+
+        assert_eq!(upkeep.poll_overdue(Monotonic::from_nanos(at(11).nanos() - 1)), None);
+        assert_eq!(upkeep.poll_overdue(at(11)), Some(Duty::Clean));
+        assert_eq!(upkeep.poll_overdue(at(20)), None);
     }
 
     #[test]

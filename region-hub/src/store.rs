@@ -88,10 +88,14 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Verified(report) => write_verified(f, report),
-            Self::Saved(BackupReport { last_commit, files, bytes, .. }) => {
-                write!(f, "saved {files} files, {bytes}, up to commit {last_commit}; read back")
+            Self::Saved(BackupReport { last_commit, files, bytes, damaged, .. }) => {
+                write!(f, "saved {files} files, {bytes}, up to commit {last_commit}; read back")?;
+                match damaged {
+                    0 => Ok(()),
+                    places => write!(f, "\n{places} places are damaged, here as there: verify it"),
+                }
             }
-            Self::Restored(BackupReport { last_commit, files, bytes, incarnation }) => write!(
+            Self::Restored(BackupReport { last_commit, files, bytes, incarnation, .. }) => write!(
                 f,
                 "restored {files} files, {bytes}, up to commit {last_commit}\n\
                  the node starts as incarnation {incarnation}: what it did after the backup is \

@@ -138,6 +138,19 @@ pub(crate) struct Ahead {
     names: Vec<String>,
 }
 
+impl Ahead {
+    /// Removes the snapshots, durably.
+    pub(crate) fn remove<M: Medium>(self, medium: &mut M) -> Result<(), MediumError> {
+        if self.names.is_empty() {
+            return Ok(());
+        }
+        for name in self.names {
+            medium.remove(&name)?;
+        }
+        medium.sync_names()
+    }
+}
+
 impl<M: Medium> SnapshotStore<M> {
     /// Finds what is whole, and removes what is not.
     ///
@@ -242,13 +255,7 @@ impl<M: Medium> SnapshotStore<M> {
     ) -> Result<(), MediumError> {
         let mut kept = self.lock();
         kept.incarnation = incarnation;
-        if ahead.names.is_empty() {
-            return Ok(());
-        }
-        for name in ahead.names {
-            kept.medium.remove(&name)?;
-        }
-        kept.medium.sync_names()
+        ahead.remove(&mut kept.medium)
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept<M>> {

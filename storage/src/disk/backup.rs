@@ -2,8 +2,9 @@
 //!
 //! A journal's files are only ever appended to, and its newest says below which position it is
 //! durable, so a copy needs no lock and does not hold the node up: of the newest file everything
-//! that is known durable, of the others everything. What cleaning takes away meanwhile makes the
-//! copy incomplete, which reading it back finds; then it is made again.
+//! that is known durable, of the others everything. The closed files go first, which takes long;
+//! then the snapshots, and then what the journal has become meanwhile. What cleaning takes away in
+//! that moment makes the copy incomplete, which reading it back finds; then it is made again.
 //!
 //! A backup has no `identity`: what is restored from it, or opened in its place, is another life,
 //! because the old one may have gone on. The file `backup` is written last, and says what belongs
@@ -62,6 +63,9 @@ pub struct BackupReport {
     pub bytes: ByteCount,
     /// The life that was saved, or the new one that was restored.
     pub incarnation: Incarnation,
+    /// Places at which commits are damaged, in the original as in the backup; of a restored one
+    /// 0, because nobody looked.
+    pub damaged: usize,
 }
 
 /// A backup that could not be made or restored.
@@ -103,7 +107,7 @@ pub enum BackupError {
     /// The copy does not open: the original is damaged.
     #[error("the copy cannot be opened")]
     Open(#[source] OpenError),
-    /// The copy cannot be read back: the original is damaged.
+    /// The copy cannot be read back.
     #[error("the copy cannot be read back")]
     Read(#[source] ReadError),
     /// A file system failed.
@@ -192,47 +196,102 @@ const fn is_transient(error: &BackupError) -> bool {
 }
 
 fn copy_once(data: &Path, target: &Path, is_last: bool) -> Result<BackupReport, BackupError> {
-    let names = list(data)?;
     let incarnation = identity_of(data)?;
-    let newest = names.iter().filter(|name| is_journal(name)).max();
-    let Some(newest) = newest.cloned() else {
-        return Err(BackupError::NoJournal { directory: shown(data) });
-    };
+    let (closed, _) = journal_files(data)?;
     let mut medium = DiskMedium::open(target).map_err(BackupError::Open)?;
-    let end = acknowledged_end(&data.join(&newest), is_last)?;
-    let mut parts = vec![copy(&data.join(&newest), &target.join(&newest), end)?];
-    for name in names.iter().filter(|name| **name != newest) {
-        if chain::parse_name(name).is_some() || is_snapshot(name) {
+    let mut parts = Vec::new();
+    for name in &closed {
+        parts.push(copy(&data.join(name), &target.join(name), u64::MAX)?);
+    }
+    // The bulk took its time. What follows takes little, so the snapshots go with this end of the
+    // journal: they are of commits that are durable already, and cleaning keeps what is behind
+    // them.
+    let had_snapshots = copy_snapshots(data, target, &mut parts)?;
+    let (closed, newest) = journal_files(data)?;
+    for name in &closed {
+        if !parts.iter().any(|part| part.name == *name) {
             parts.push(copy(&data.join(name), &target.join(name), u64::MAX)?);
         }
     }
-    let last_commit = read_back(&mut medium, incarnation)?;
+    for part in parts.extract_if(.., |part| is_stale(&part.name, &closed)) {
+        let path = target.join(part.name);
+        std::fs::remove_file(&path).map_err(failed(Operation::Name, &path))?;
+    }
+    let end = acknowledged_end(&data.join(&newest), is_last)?;
+    parts.push(copy(&data.join(&newest), &target.join(&newest), end)?);
+    let (last_commit, damaged) = read_back(&mut medium, incarnation, is_last)?;
     let kept = list(target)?;
     parts.retain(|part| kept.contains(&part.name));
+    if had_snapshots && !is_last && !parts.iter().any(|part| is_snapshot(&part.name)) {
+        return Err(without_snapshots(data).into());
+    }
     for part in &mut parts {
         *part = examine(&target.join(&part.name))?;
     }
     let manifest = Manifest { incarnation, last_commit, parts };
     manifest.write(&mut medium)?;
-    Ok(manifest.report())
+    Ok(BackupReport { damaged, ..manifest.report() })
+}
+
+/// The journal's files but the newest, and that one.
+fn journal_files(data: &Path) -> Result<(Vec<String>, String), BackupError> {
+    let mut names = list(data)?;
+    names.retain(|name| chain::parse_name(name).is_some());
+    let newest = names.iter().filter(|name| is_journal(name)).max().cloned();
+    let newest = newest.ok_or_else(|| BackupError::NoJournal { directory: shown(data) })?;
+    names.retain(|name| *name != newest);
+    Ok((names, newest))
+}
+
+/// Whether a file of the journal that was copied was cleaned away since.
+fn is_stale(name: &str, closed: &[String]) -> bool {
+    chain::parse_name(name).is_some() && !closed.iter().any(|closed| closed == name)
+}
+
+/// Copies the snapshots; says whether there are any.
+fn copy_snapshots(data: &Path, target: &Path, parts: &mut Vec<Part>) -> Result<bool, MediumError> {
+    let mut names = list(data)?;
+    names.retain(|name| is_snapshot(name));
+    for name in &names {
+        parts.push(copy(&data.join(name), &target.join(name), u64::MAX)?);
+    }
+    Ok(!names.is_empty())
+}
+
+/// The newest group, of which all snapshots were, was not known durable yet.
+fn without_snapshots(data: &Path) -> MediumError {
+    let source = io::Error::other("every snapshot is newer than what was known durable");
+    MediumError::Io { operation: Operation::Read, name: shown(data), source }
 }
 
 /// Opens a copy and reads every commit of it; takes away what is no part of it.
+///
+/// Returns the last commit, and at how many places commits are damaged, of which `is_last` allows
+/// any number: then the original is damaged there too.
 fn read_back(
     medium: &mut DiskMedium,
     incarnation: Incarnation,
-) -> Result<CommitNumber, BackupError> {
+    is_last: bool,
+) -> Result<(CommitNumber, usize), BackupError> {
     let recovery = recover(medium).map_err(BackupError::Open)?;
     let in_doubt = u64::try_from(recovery.in_doubt.len()).unwrap_or(u64::MAX);
     let reader = JournalReader::new(Shared::new(recovery.index));
-    let mut next = CommitNumber::new(1);
+    let (mut next, mut damaged) = (CommitNumber::new(1), 0);
     while next <= reader.last_commit() {
-        next = reader.replay(next, CHECK_BYTES).map_err(BackupError::Read)?.next;
+        next = match reader.replay(next, CHECK_BYTES) {
+            Ok(replayed) => replayed.next,
+            Err(ReadError::QuarantinedCommits(left)) if is_last => {
+                damaged += 1;
+                left.until
+            }
+            Err(error) => return Err(BackupError::Read(error)),
+        };
     }
     // What recovery holds in doubt it has read already; here nothing vouches for the last group.
     let last = reader.last_commit().after(in_doubt);
-    SnapshotStore::open(medium.clone(), incarnation, last)?;
-    Ok(last)
+    let (_, ahead) = SnapshotStore::open(medium.clone(), incarnation, last)?;
+    ahead.remove(medium)?;
+    Ok((last, damaged))
 }
 
 /// Position below which the newest file of a journal is known durable.
@@ -266,7 +325,7 @@ fn acknowledged_end(path: &Path, is_last: bool) -> Result<u64, BackupError> {
 }
 
 /// Copies the first `limit` bytes of a file and makes them durable.
-fn copy(from: &Path, to: &Path, limit: u64) -> Result<Part, BackupError> {
+fn copy(from: &Path, to: &Path, limit: u64) -> Result<Part, MediumError> {
     let mut source = File::open(from).map_err(failed(Operation::Open, from))?.take(limit);
     let mut target = File::create_new(to).map_err(failed(Operation::Create, to))?;
     let part = digest(from, &mut source, |bytes| {

@@ -40,6 +40,7 @@ impl Manifest {
             files: parts.len(),
             bytes: ByteCount::new(parts.iter().map(|part| part.length).sum()),
             incarnation: *incarnation,
+            damaged: 0,
         }
     }
 

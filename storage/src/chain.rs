@@ -112,7 +112,8 @@ pub(crate) struct ChainPlace {
 }
 
 impl Chain {
-    fn body(&self) -> Bytes {
+    /// The body of a chain frame.
+    pub(crate) fn body(&self) -> Bytes {
         let Self { files, holes } = self;
         let mut writer = Writer::new();
         body::write_part(&mut writer, |writer| {

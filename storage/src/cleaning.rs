@@ -37,8 +37,8 @@ mod cleaner;
 
 pub(crate) use cleaner::{Cleaner, Workplace};
 pub use policy::{CleanPolicy, Receivers, Retention, Shed, TopicPattern, TopicRule, Trim};
-pub(crate) use record::owner;
 pub use record::{Dropped, ShedBy};
+pub(crate) use record::{owner, start_of};
 pub use starts::dropped;
 pub(crate) use starts::{Moves, known, moves};
 

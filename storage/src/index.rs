@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use headland_event::{CommitNumber, Offset, TopicPartition};
 
-use crate::chain::{Chain, Hole, HoleCause};
+use crate::chain::{Chain, Hole, HoleCause, Member};
 use crate::fault::Fault;
 use crate::points::{self, CommitPoint, EntryPlace, EntryPoint, Points, Seek};
 use crate::summary::{PointCodec, ShareSummary, Summary};
@@ -130,6 +130,8 @@ pub(crate) struct Index<F> {
     lost: Vec<Hole>,
     /// Files of which some could not be read.
     damaged: Vec<CommitNumber>,
+    /// Most records that a partition can have lost which no file tells of any more.
+    lost_records: u64,
     last: CommitNumber,
 }
 
@@ -142,6 +144,7 @@ impl<F: Clone> Index<F> {
             open: None,
             lost: Vec::new(),
             damaged: Vec::new(),
+            lost_records: 0,
             last: CommitNumber::new(0),
         }
     }
@@ -212,6 +215,22 @@ impl<F: Clone> Index<F> {
     /// The newest file.
     pub(crate) fn last_file(&self) -> Option<&F> {
         self.open.as_ref().map(|segment| &segment.source.file)
+    }
+
+    /// The newest file, as a chain would name it.
+    pub(crate) fn newest(&self) -> Option<Member> {
+        self.open.as_ref().map(Segment::member)
+    }
+
+    /// Notes that partitions may have lost so many records of which no file tells any more.
+    pub(crate) const fn note_lost(&mut self, records: u64) {
+        self.lost_records = self.lost_records.saturating_add(records);
+    }
+
+    /// Whether entries of a partition stand in a file behind the one called `key`.
+    pub(crate) fn is_held_behind(&self, id: PartitionId, key: CommitNumber) -> bool {
+        let files = self.partitions.get(id.as_index()).map(|partition| &partition.files);
+        files.is_some_and(|files| files.last_key_value().is_some_and(|(_, held)| *held > key))
     }
 
     /// Name of the newest file if it holds no commit: a chain written later does not name it.

@@ -24,6 +24,7 @@ use crate::offsets::{DraftOffsets, span_of};
 use crate::reader::JournalReader;
 use crate::reserve::Reserve;
 use crate::summary::Directory;
+use crate::witness::Witness;
 
 /// Takes up what is there.
 pub(crate) mod opening;
@@ -81,6 +82,8 @@ pub(crate) struct Journal<M: Medium> {
     current: Option<Current<M::File>>,
     next_file: u64,
     reserve: Reserve,
+    /// Nonce and end of the file that the witness tells of.
+    vouched: (u64, u64),
 }
 
 impl<M: Medium> Journal<M> {
@@ -356,13 +359,35 @@ impl<M: Medium> Journal<M> {
         Ok(())
     }
 
+    /// Says beside the journal what it is and how far it is durable, if that has changed.
+    ///
+    /// # Errors
+    /// [`MediumError`]; the witness before is as good as it was.
+    pub(crate) fn vouch(&mut self) -> Result<(), MediumError> {
+        let index = self.shared.read();
+        let Some(Member { number, nonce, base, end, .. }) = index.newest() else { return Ok(()) };
+        if self.vouched == (nonce, end) {
+            return Ok(());
+        }
+        let (incarnation, next, mut chain) =
+            (self.incarnation, index.last().after(1), index.chain());
+        drop(index);
+        chain.files.retain(|file| file.nonce != nonce);
+        let witness = Witness { number, nonce, base, incarnation, end, next, chain };
+        witness.save(&mut self.medium)?;
+        self.vouched = (nonce, end);
+        Ok(())
+    }
+
     /// Seals the journal and frees what was allocated ahead.
     pub(crate) fn close(mut self) -> Result<(), AppendError> {
         self.seal()?;
-        if let Some(Current { file, end, .. }) = self.current {
-            let cut = file.truncate(ByteCount::new(end)).and_then(|()| file.sync());
+        if let Some(Current { file, end, .. }) = &self.current {
+            let cut = file.truncate(ByteCount::new(*end)).and_then(|()| file.sync());
             cut.map_err(AppendError::Medium)?;
         }
+        // Without it damage to the seal would pass for an unfinished write, and nothing else.
+        drop(self.vouch());
         Ok(())
     }
 }

@@ -110,6 +110,8 @@ mod cold;
 mod scan;
 /// Finds out, from the files alone, what was acknowledged.
 mod recovery;
+/// What the newest file was when it was last known whole.
+mod witness;
 /// What follows the last valid frame of a file.
 mod tail;
 /// Which life of which data directory this is.

@@ -42,27 +42,15 @@ impl<F: MediumFile> JournalReader<F> {
     }
 }
 
-impl<F: MediumFile> LogReader for JournalReader<F> {
-    fn end(&self, partition: &TopicPartition) -> Offset {
-        self.shared.read().end(partition)
-    }
-
-    fn start(&self, partition: &TopicPartition) -> Offset {
-        self.shared.read().start(partition)
-    }
-
-    fn partitions(&self) -> Vec<TopicPartition> {
-        self.shared.read().partitions()
-    }
-
-    fn read(
+impl<F: MediumFile> JournalReader<F> {
+    /// Reads within what the index knew of a partition a moment ago.
+    fn read_within(
         &self,
+        bounds: &Bounds,
         partition: &TopicPartition,
         from: Offset,
         limit: ByteCount,
     ) -> Result<Vec<Entry>, ReadError> {
-        // What was committed before the look-up below is in what it finds.
-        let bounds = Bounds::of(&self.shared.read(), partition);
         let from = from.max(bounds.start);
         if from >= bounds.held_end {
             return bounds.behind_the_last_entry(partition, from);
@@ -92,6 +80,39 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
         }
         let known = Known { until, lost: &bounds.lost };
         quarantine::gather(&stretches, &target, Gathering::new(from, limit), known)
+    }
+}
+
+impl<F: MediumFile> LogReader for JournalReader<F> {
+    fn end(&self, partition: &TopicPartition) -> Offset {
+        self.shared.read().end(partition)
+    }
+
+    fn start(&self, partition: &TopicPartition) -> Offset {
+        self.shared.read().start(partition)
+    }
+
+    fn partitions(&self) -> Vec<TopicPartition> {
+        self.shared.read().partitions()
+    }
+
+    fn read(
+        &self,
+        partition: &TopicPartition,
+        from: Offset,
+        limit: ByteCount,
+    ) -> Result<Vec<Entry>, ReadError> {
+        loop {
+            // What was committed before the look-up below is in what it finds.
+            let bounds = Bounds::of(&self.shared.read(), partition);
+            let read = self.read_within(&bounds, partition, from, limit);
+            // What was cleaned away since is neither there nor lost: then the start has moved.
+            let is_outdated = matches!(&read, Err(ReadError::Quarantined { .. }))
+                && bounds.start < self.start(partition);
+            if !is_outdated {
+                return read;
+            }
+        }
     }
 
     fn offset_at(

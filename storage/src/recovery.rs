@@ -9,12 +9,11 @@
 //! write whose barrier failed. It is kept, but the caller writes it anew, because a page cache may
 //! show bytes that the disk never got.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headland_event::{ByteCount, CommitNumber, Incarnation, Offset, TopicPartition};
+use headland_event::{ByteCount, CommitNumber, Incarnation};
 
-use crate::chain::{self, Chain, Hole, HoleCause, Member};
+use crate::chain::{self, Chain, Member};
 use crate::cursor::{Cursor, NextCommit, Step};
 use crate::fault::{Corruption, Fault, OpenError};
 use crate::frame::{FILE_HEADER_LEN, FIRST_FRAME_AT, FileHeader, FileVersion, FrameHeader, Link};
@@ -26,9 +25,14 @@ use crate::scan::damaged::Loss;
 use crate::scan::{self, PlacedCommit, ScanError};
 use crate::summary::Summary;
 use crate::tail::{self, Tail, TailKept};
+use crate::witness::Witness;
 
+/// Finds out from the files before the newest what that does not tell.
+mod before;
 /// Reads the newest file.
 mod newest;
+/// Keeps what lost entries had from being given again.
+mod lost;
 
 use newest::NewestScan;
 
@@ -75,8 +79,12 @@ pub(crate) struct Recovery<F> {
     pub(crate) next_file: u64,
     /// The life that wrote the last file.
     pub(crate) incarnation: Option<Incarnation>,
-    /// Whether the end of the newest file is lost, so that a new life has to begin.
+    /// Whether the end of a partition is lost, so that a new life has to begin.
     pub(crate) is_journal_cut: bool,
+    /// The last life of which entries can be lost altogether: if it goes on, another has to begin.
+    pub(crate) lossy_life: Option<Incarnation>,
+    /// The last commit that was durable when somebody last looked; 0 when nobody did.
+    pub(crate) witnessed: CommitNumber,
     pub(crate) report: OpenReport,
 }
 
@@ -126,14 +134,47 @@ struct Newest<F> {
     previous: Link,
     /// The life that wrote it, unless the header is damaged.
     incarnation: Option<Incarnation>,
+    /// Whether the header is damaged, so that `previous` tells nothing.
+    is_header_lost: bool,
 }
 
 impl<F> Newest<F> {
     fn new(found: Found<F>, header: &FileHeader) -> Self {
         let Found { number, name, file, size, header: _ } = found;
         let FileHeader { version, nonce, base, incarnation, previous, .. } = *header;
-        let (name, incarnation) = (Arc::from(name), Some(incarnation));
-        Self { number, name, file, size, version, nonce, base, previous, incarnation }
+        let (name, incarnation, is_header_lost) = (Arc::from(name), Some(incarnation), false);
+        Self {
+            number,
+            name,
+            file,
+            size,
+            version,
+            nonce,
+            base,
+            previous,
+            incarnation,
+            is_header_lost,
+        }
+    }
+
+    /// What the witness tells of a file whose header is damaged.
+    fn of_witness(found: Found<F>, witness: &Witness) -> Self {
+        let Found { number, name, file, size, header: _ } = found;
+        let (version, previous) = (FileVersion::Two, Link::NONE);
+        let Witness { nonce, base, incarnation, .. } = *witness;
+        let (name, incarnation, is_header_lost) = (Arc::from(name), Some(incarnation), true);
+        Self {
+            number,
+            name,
+            file,
+            size,
+            version,
+            nonce,
+            base,
+            previous,
+            incarnation,
+            is_header_lost,
+        }
     }
 
     /// What the frames of a file tell whose header is damaged.
@@ -141,8 +182,19 @@ impl<F> Newest<F> {
         let Found { number, name, file, size, header: _ } = found;
         let (version, previous) = (FileVersion::Two, Link::NONE);
         let (nonce, base, incarnation) = (first.nonce, first.commit, None);
-        let name = Arc::from(name);
-        Self { number, name, file, size, version, nonce, base, previous, incarnation }
+        let (name, is_header_lost) = (Arc::from(name), true);
+        Self {
+            number,
+            name,
+            file,
+            size,
+            version,
+            nonce,
+            base,
+            previous,
+            incarnation,
+            is_header_lost,
+        }
     }
 }
 
@@ -168,33 +220,34 @@ pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, Op
         next_file: highest.saturating_add(1),
         incarnation: None,
         is_journal_cut: false,
+        lossy_life: None,
+        witnessed: CommitNumber::default(),
         report: OpenReport::default(),
     };
-    let Some(newest) = find_newest(medium, &names, &mut recovery.report)? else {
+    let witness = Witness::load(medium)?;
+    recovery.witnessed = witness.as_ref().map(Witness::last).unwrap_or_default();
+    let newest = find_newest(medium, &names, witness.as_ref(), &mut recovery.report)?;
+    let Some(newest) = newest else {
         return Ok(recovery);
     };
+    let witness = witness.filter(|witness| witness.nonce == newest.nonce);
     recovery.incarnation = newest.incarnation;
-    let scan = recovery.scan_newest(medium, &newest)?;
-    let NewestScan { segment, in_doubt, chain, is_chain_durable, loss } = scan;
-    let Chain { files, holes } = match (newest.version, chain) {
-        (FileVersion::One, _) => follow_links(medium, &names, &newest, &mut recovery.report)?,
-        (FileVersion::Two, Some(chain)) => {
-            let leftovers = leftovers(&names, newest.number, &chain.files);
-            recovery.chain = if is_chain_durable {
-                ChainFound::Durable { leftovers }
-            } else {
-                ChainFound::InDoubt { leftovers }
-            };
-            chain
-        }
-        (FileVersion::Two, None) => {
-            let fault = Fault::Mismatch { field: "chain frames", found: 0, expected: 1 };
-            return Err(damaged(&newest.name, FIRST_FRAME_AT, fault));
-        }
+    let scan = recovery.scan_newest(medium, &newest, witness.as_ref())?;
+    let NewestScan { segment, in_doubt, chain, chain_at, is_chain_durable, loss } = scan;
+    let found = match witness {
+        // A chain that stood before the witness is the one in it, or an older one.
+        Some(witness) if chain_at < witness.end => Some(witness.chain),
+        Some(_) => chain,
+        None if chain.is_none() => before::chain(medium, &names, &newest)?,
+        None => chain,
     };
-    for member in files {
+    let chain = recovery.take_chain(medium, &names, &newest, (found, is_chain_durable))?;
+    let Chain { files, holes } = chain;
+    let mut losses = Vec::new();
+    for member in &files {
         recovery.next_file = recovery.next_file.max(member.number.saturating_add(1));
-        recovery.adopt(medium, &newest.name, member)?;
+        let loss = recovery.adopt(medium, &newest.name, *member)?;
+        losses.extend(loss.map(|loss| (*member, loss)));
     }
     for hole in holes {
         recovery.index.keep_hole(hole);
@@ -206,6 +259,10 @@ pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, Op
     pushed.map_err(|fault| damaged(&newest.name, FIRST_FRAME_AT, fault))?;
     recovery.in_doubt = in_doubt;
     recovery.skip_lost(loss);
+    for (member, loss) in losses {
+        let life = || before::life_of(medium, &files, &member, newest.incarnation);
+        recovery.skip_lost_of_closed(member, &loss, life)?;
+    }
     recovery.report.files = recovery.index.closed().count() + 1;
     Ok(recovery)
 }
@@ -248,6 +305,7 @@ fn read_header<F: MediumFile>(
 fn find_newest<M: Medium>(
     medium: &mut M,
     names: &[(FileKind, u64, String)],
+    witness: Option<&Witness>,
     report: &mut OpenReport,
 ) -> Result<Option<Newest<M::File>>, OpenError> {
     for (kind, number, name) in names.iter().rev() {
@@ -262,6 +320,16 @@ fn find_newest<M: Medium>(
         };
         if fault.is_version() {
             return Err(damaged(name, at, fault));
+        }
+        let header = found.header.as_ref().ok();
+        let is_ours = |witness: &&Witness| {
+            witness.number == *number && header.is_none_or(|header| header.nonce == witness.nonce)
+        };
+        if let Some(witness) = witness.filter(is_ours) {
+            return Ok(Some(match found.header.clone() {
+                Ok(header) => Newest::new(found, &header),
+                Err(_) => Newest::of_witness(found, witness),
+            }));
         }
         let remains = tail::examine(&found.file, None, at, found.size)?;
         if !tail::is_damage(at, &remains) {
@@ -399,13 +467,13 @@ fn leftovers(names: &[(FileKind, u64, String)], newest: u64, chain: &[Member]) -
 }
 
 impl<F: MediumFile> Recovery<F> {
-    /// Takes in a closed file: its directory, or else all of it.
+    /// Takes in a closed file: its directory, or else all of it; says what is lost of it.
     fn adopt<M: Medium<File = F>>(
         &mut self,
         medium: &M,
         named_by: &str,
         member: Member,
-    ) -> Result<(), OpenError> {
+    ) -> Result<Option<Loss>, OpenError> {
         let Member { number, nonce, kind, base, last, end } = member;
         let name = chain::file_name(kind, number);
         let file = match medium.open(&name) {
@@ -416,14 +484,11 @@ impl<F: MediumFile> Recovery<F> {
             Err(error) => return Err(error.into()),
         };
         let size = file.size()?.get();
-        if size < FIRST_FRAME_AT {
-            return Err(OpenError::Missing { file: named_by.to_owned() });
-        }
         let source = Source { file, name: Arc::from(&*name), nonce, kind, end };
         let found = Summary::load(&source.file, nonce, (end, size))?;
         let found = found.ok().filter(|summary| (summary.base, summary.last) == (base, last));
-        let segment = if let Some(summary) = found {
-            self.index.segment_of(source, number, summary)
+        let (segment, loss) = if let Some(summary) = found {
+            (self.index.segment_of(source, number, summary), Loss::default())
         } else {
             self.report.scanned_files.push(name.clone());
             scan::closed(&mut self.index, source, number, (base, last))?
@@ -431,36 +496,35 @@ impl<F: MediumFile> Recovery<F> {
         if segment.is_damaged {
             self.report.damaged_files.push(name.clone());
         }
-        self.index.adopt(segment).map_err(|fault| damaged(&name, FIRST_FRAME_AT, fault))
+        self.index.adopt(segment).map_err(|fault| damaged(&name, FIRST_FRAME_AT, fault))?;
+        Ok(Some(loss).filter(|loss| loss.records_max > 0))
     }
 
-    /// Keeps offsets from being given again that lost entries at the end of the newest file had.
-    fn skip_lost(&mut self, loss: Option<Loss>) {
-        let mut ends: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
-        for (partition, entry) in self.in_doubt.iter().flat_map(|held| &held.commit.entries) {
-            let end = ends.get(partition).copied();
-            let end = end.unwrap_or_else(|| self.index.end(partition));
-            if loss.is_some() && end < entry.base {
-                self.index.keep_hole(lost_hole(partition.clone(), end, entry.base));
+    /// What the journal is made of, by the chain that was found or by headers that name others.
+    fn take_chain<M: Medium<File = F>>(
+        &mut self,
+        medium: &M,
+        names: &[(FileKind, u64, String)],
+        newest: &Newest<F>,
+        (chain, is_durable): (Option<Chain>, bool),
+    ) -> Result<Chain, OpenError> {
+        match (newest.version, chain) {
+            (FileVersion::One, _) => follow_links(medium, names, newest, &mut self.report),
+            (FileVersion::Two, Some(chain)) => {
+                let leftovers = leftovers(names, newest.number, &chain.files);
+                self.chain = if is_durable {
+                    ChainFound::Durable { leftovers }
+                } else {
+                    ChainFound::InDoubt { leftovers }
+                };
+                Ok(chain)
             }
-            ends.insert(partition.clone(), entry.end());
-        }
-        let Some(Loss { records_max, intact, .. }) = loss else { return };
-        // Also when every known partition is intact: what is lost may be all of an unknown one,
-        // whose offsets would be given again, and its dots must not be.
-        self.is_journal_cut = records_max > 0;
-        for partition in self.index.partitions() {
-            let is_known = self.index.id(&partition).is_some_and(|id| intact.contains(&id));
-            if records_max > 0 && !is_known && !ends.contains_key(&partition) {
-                let end = self.index.end(&partition);
-                self.index.keep_hole(lost_hole(partition, end, end.after(records_max)));
+            (FileVersion::Two, None) => {
+                let fault = Fault::Mismatch { field: "chain frames", found: 0, expected: 1 };
+                Err(damaged(&newest.name, FIRST_FRAME_AT, fault))
             }
         }
     }
-}
-
-fn lost_hole(partition: TopicPartition, from: Offset, until: Offset) -> Hole {
-    Hole { partition, from, until, cause: HoleCause::Lost }
 }
 
 fn damaged(file: &str, position: u64, source: Fault) -> OpenError {

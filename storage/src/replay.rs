@@ -95,8 +95,9 @@ impl Gathered {
                 salvage(source, astray, until).map_err(ReadError::Medium)?;
             debug_assert!(resume >= astray.position, "a walk past damage goes on");
             place = Place { commit: left.until, position: resume };
-            // The walk began at a point before the first commit wanted, and so may the damage.
-            if left.until > self.next {
+            // The walk began at a point before the first commit wanted, and so may the damage; and
+            // a chain that is lost before the first commit of a file takes none with it.
+            if left.until > self.next.max(left.from) {
                 match health {
                     Health::Damaged if !self.commits.is_empty() => {
                         return Ok(Ended::Astray(astray));

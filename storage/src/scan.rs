@@ -16,6 +16,8 @@ use crate::points::EntryPlace;
 /// Takes in what is left of damaged bytes.
 pub(crate) mod damaged;
 
+use damaged::Loss;
+
 /// A file that could not be read whole.
 #[derive(Debug)]
 pub(crate) enum ScanError {
@@ -67,13 +69,13 @@ pub(crate) fn read_content(frame: &Frame) -> Result<Content, Fault> {
 
 /// Reads a closed file up to its end, as far as it is valid, and what is left behind damage.
 ///
-/// `last` is the number of its last commit, which may be lost.
+/// `last` is the number of its last commit, which may be lost. Also says what was lost.
 pub(crate) fn closed<F: MediumFile>(
     index: &mut Index<F>,
     source: Source<F>,
     number: u64,
     (base, last): (CommitNumber, CommitNumber),
-) -> Result<Segment<F>, ScanError> {
+) -> Result<(Segment<F>, Loss), ScanError> {
     let Source { file, name, nonce, kind, end } = source.clone();
     let size = file.size()?.get();
     let mut segment = Segment::new(Source { end: FIRST_FRAME_AT, ..source }, number, base);
@@ -94,18 +96,23 @@ pub(crate) fn closed<F: MediumFile>(
             break Some((at, fault));
         }
     };
+    let mut loss = Loss::default();
+    let stop = match stop {
+        None if size < end => Some((cursor.position(), Fault::Short { needed: end, left: size })),
+        stop => stop,
+    };
     if let Some((position, source)) = stop {
-        let (file, position) = (name.to_string(), ByteCount::new(position));
         if source.is_version() {
+            let (file, position) = (name.to_string(), ByteCount::new(position));
             return Err(ScanError::Damaged(Corruption { file, position, source }));
         }
         segment.is_damaged = true;
-        damaged::take_in(index, &mut segment, position.get()..end.min(size))?;
+        loss = damaged::take_in_up_to(index, &mut segment, position..end, size)?;
     }
-    segment.is_damaged |= segment.last != last || size < end;
+    segment.is_damaged |= segment.last != last;
     segment.last = segment.last.max(last);
     segment.extend(segment.source.end.max(end.min(size)));
-    Ok(segment)
+    Ok((segment, loss))
 }
 
 /// Reads a closed file for itself, with an index of its own that knows its partitions.
@@ -114,7 +121,7 @@ pub(crate) fn alone<F: MediumFile>(
     commits: (CommitNumber, CommitNumber),
 ) -> Result<(Index<F>, Segment<F>), ScanError> {
     let mut index = Index::new();
-    let segment = closed(&mut index, source, 0, commits)?;
+    let (segment, _) = closed(&mut index, source, 0, commits)?;
     Ok((index, segment))
 }
 

@@ -122,10 +122,11 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         let OpenOptions { nonce, file_bytes, reserve_bytes, cache_bytes: _ } = options;
         let options = JournalOptions { nonce, file_bytes, reserve_bytes };
         let mut opening = Opening::find(medium.clone(), options)?;
-        let last = opening.last();
+        let (last, found) = (opening.last(), opening.incarnation());
         let (snapshots, ahead) = SnapshotStore::open(medium, opening.incarnation(), last)?;
         let mut cache = open_cache(opening.incarnation()).map_err(OpenError::State)?;
-        let reached = ahead.commit.unwrap_or_default().max(cache.reached());
+        let beside = ahead.commit.unwrap_or_default().max(opening.witnessed());
+        let reached = beside.max(cache.reached());
         if reached > last {
             opening.report.lost = Some(reached);
         }
@@ -158,7 +159,7 @@ impl<M: Medium, C: StateCache> Store<M, C> {
             report,
         };
         store.report.replayed = store.catch_up(OnLoss::Note).map_err(OpenError::State)?;
-        store.begin_without_what_is_lost()?;
+        store.begin_without_what_is_lost(found)?;
         store.restore_starts().map_err(OpenError::State)?;
         Ok(store)
     }
@@ -360,6 +361,8 @@ impl<M: Medium, C: StateCache> StateMarks for Store<M, C> {
             self.cache.set_mark(last)?;
         }
         self.unmarked = 0;
+        // Without it damage to the end of the journal is harder to tell, and nothing is lost.
+        drop(self.journal.vouch());
         Ok(())
     }
 }

@@ -11,12 +11,14 @@ use headland_event::{ByteCount, Entry, Offset, TopicPartition};
 
 use crate::body::Part;
 use crate::chain::{self, Chain, HoleCause, Member};
+use crate::cleaning;
 use crate::fault::Fault;
 use crate::frame::{FIRST_FRAME_AT, FrameKind, check_crc};
 use crate::identity::IDENTITY_NAME;
 use crate::index::FileKind;
 use crate::medium::{Medium, MediumError, MediumFile};
 use crate::salvage::{Gap, Piece, Salvage};
+use crate::witness::WITNESS_NAME;
 
 /// Finds out which files the journal is made of.
 mod files;
@@ -28,7 +30,7 @@ use files::{Found, Newest};
 
 /// Whether a file ends in a CRC over all before it.
 fn is_small(name: &str) -> bool {
-    name == IDENTITY_NAME || name == "state.mark" || name.ends_with(".snapshot")
+    [IDENTITY_NAME, WITNESS_NAME, "state.mark"].contains(&name) || name.ends_with(".snapshot")
 }
 
 /// What was read, and what of it is not what was written.
@@ -165,6 +167,7 @@ pub fn verify<M: Medium>(medium: &M) -> Result<VerifyReport, MediumError> {
     }
     verifier.newest(&newest)?;
     verifier.expect_holes(&chain, &newest.name);
+    verifier.forgive_cleaned();
     let mut members: Vec<String> =
         chain.files.iter().map(|member| chain::file_name(member.kind, member.number)).collect();
     members.push(newest.name.clone());
@@ -183,6 +186,8 @@ struct Verifier {
     report: VerifyReport,
     /// End of each partition behind what was read.
     ends: BTreeMap<TopicPartition, Offset>,
+    /// Start of each partition that cleaning has moved.
+    starts: BTreeMap<TopicPartition, Offset>,
 }
 
 impl Verifier {
@@ -211,8 +216,9 @@ impl Verifier {
         }
         let readable = end.min(found.size);
         let held = self.walk(&found.file, (&name, kind), nonce, readable)?;
-        // A file without a directory is one of version 1, or was closed by a crash.
-        if found.size > end {
+        // A file without a directory is one of version 1, or was closed by a crash, which may
+        // leave its room and whatever was not acknowledged in it.
+        if found.size > end && directory::is_there(&found.file, (end, found.size))? {
             match directory::check(&found.file, nonce, (end, found.size), &held)? {
                 Ok(ends) => self.expect_ends(&name, readable, &ends),
                 Err(fault) => self.damaged(&name, end, Damaged::Directory(fault)),
@@ -222,7 +228,10 @@ impl Verifier {
     }
 
     fn newest<F: MediumFile>(&mut self, newest: &Newest<F>) -> Result<(), MediumError> {
-        let Newest { name, file, nonce, end, size, .. } = newest;
+        let Newest { name, file, nonce, end, size, vouched, .. } = newest;
+        if size < vouched {
+            self.damaged(name, *size, Damaged::File);
+        }
         self.walk(file, (name, FileKind::Journal), *nonce, *end)?;
         if crate::tail::examine(file, Some(*nonce), *end, *size)?.end > *end {
             let position = ByteCount::new(*end);
@@ -269,7 +278,10 @@ impl Verifier {
                     self.damaged(name, from, Damaged::Parts { until });
                 }
                 Piece::Part(found) => match found.part {
-                    Part::Change(_) => verified.changes += 1,
+                    Part::Change(change) => {
+                        verified.changes += 1;
+                        self.starts.extend(cleaning::start_of(change));
+                    }
                     Part::Entry(partition, entry) => {
                         verified.entries += 1;
                         verified.records += entry.batch.span();
@@ -333,5 +345,25 @@ impl Verifier {
                 }
             }
         }
+    }
+
+    /// Forgets offsets that are missing before their partition's start: they were cleaned away,
+    /// files between others and all.
+    fn forgive_cleaned(&mut self) {
+        let starts = &self.starts;
+        self.report.damage.retain_mut(|damage| match &mut damage.what {
+            Damaged::Offsets { partition, from, until } => {
+                let start = starts.get(partition).copied().unwrap_or_default();
+                *from = start.max(*from);
+                *from < *until
+            }
+            Damaged::File
+            | Damaged::FileHeader(_)
+            | Damaged::Chain(_)
+            | Damaged::Directory(_)
+            | Damaged::Parts { .. }
+            | Damaged::Records { .. }
+            | Damaged::Small(_) => true,
+        });
     }
 }

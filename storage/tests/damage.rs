@@ -174,22 +174,60 @@ fn offsets_lost_at_the_end_are_never_given_again_and_a_new_life_begins_once() {
     assert_eq!(entries.last(), Some(&next[0].entries[0].1));
 }
 
-#[test]
-fn a_journal_whose_chain_is_damaged_twice_is_refused_and_left_as_it_was() {
-    let (disk, _) = written();
-    let name = journals(&disk).pop().unwrap();
+/// Damages both frames of the newest file's chain; returns the file's name.
+fn damage_chain(disk: &MemoryDisk) -> String {
+    let name = journals(disk).pop().unwrap();
     let content = disk.content(&name).unwrap();
-    let chain = usize::try_from(u32::from_be_bytes(content[84..88].try_into().unwrap())).unwrap();
-    flip(&disk, &name, 76 + 60, 0);
-    flip(&disk, &name, 76 + 56 + chain + 60, 0);
+    let length = content.get(84..88).unwrap().try_into().unwrap();
+    let chain = usize::try_from(u32::from_be_bytes(length)).unwrap();
+    flip(disk, &name, 76 + 60, 0);
+    flip(disk, &name, 76 + 56 + chain + 60, 0);
+    name
+}
+
+#[test]
+fn a_chain_that_is_damaged_twice_is_read_from_the_witness_or_the_file_before() {
+    for with_witness in [true, false] {
+        let (disk, model) = written();
+        damage_chain(&disk);
+        if !with_witness {
+            disk.remove("witness");
+        }
+
+        let store = open(&disk, 2).unwrap();
+
+        assert_eq!(store.report().files, journals(&disk).len());
+        assert_eq!((check_but_lost(&store, &model), store.lost_state()), (0, Vec::new()));
+    }
+}
+
+#[test]
+fn a_journal_of_which_nothing_says_what_it_is_made_of_is_refused_and_left_as_it_was() {
+    let (disk, _) = written();
+    let name = damage_chain(&disk);
+    flip(&disk, &name, 30, 0);
+    disk.remove("witness");
     let before: Vec<_> = journals(&disk).iter().map(|name| disk.content(name)).collect();
 
-    let refused = open(&disk, 2).unwrap_err();
+    let refused = open(&disk, 2).map(drop).unwrap_err();
 
     let after: Vec<_> = journals(&disk).iter().map(|name| disk.content(name)).collect();
     assert_eq!(after, before);
     let OpenError::Corrupt(corruption) = refused else { panic!("{refused}") };
     assert_eq!(corruption.file, name);
+}
+
+#[test]
+fn an_empty_file_in_the_place_of_a_missing_one_gives_up_what_was_in_it() {
+    let (disk, model) = written();
+    let names = journals(&disk);
+    disk.set_content(&names[1], b"");
+
+    let store = open(&disk, 2).unwrap();
+
+    assert_eq!(store.report().damaged_files, [&*names[1]]);
+    assert_eq!(check_but_lost(&store, &model), 1);
+    assert_eq!(store.incarnation().counter(), 2);
 }
 
 #[test]

@@ -90,6 +90,13 @@ pub(crate) fn start_change(partition: &TopicPartition, start: Offset) -> StateCh
     StateChange { owner, key, value: Some(value.finish()) }
 }
 
+/// The start that a change sets, `None` for any other change.
+pub(crate) fn start_of(change: StateChange) -> Option<(TopicPartition, Offset)> {
+    let StateChange { owner, key, value } = change;
+    let is_start = owner.as_str() == OWNER && key.first() == Some(&KEY_START);
+    value.filter(|_| is_start).and_then(|value| read_start(key, value).ok())
+}
+
 /// Reads a partition's start.
 pub(crate) fn read_start(key: Bytes, value: Bytes) -> Result<(TopicPartition, Offset), CodecError> {
     let mut key = Reader::new(key);

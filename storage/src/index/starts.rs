@@ -2,6 +2,7 @@
 
 use headland_event::{ByteCount, Offset, TopicPartition};
 
+use crate::chain::{Hole, HoleCause};
 use crate::index::Index;
 use crate::points::Seek;
 
@@ -29,10 +30,22 @@ impl<F: Clone> Index<F> {
     /// whatever is left of them, so the partition ends there at the least.
     pub(crate) fn raise_start(&mut self, partition: &TopicPartition, start: Offset) {
         let id = self.intern(partition);
+        if self.end_of(id) == Offset::new(0) && self.lost_records > 0 {
+            // Nothing but its start is known of it: what it held since is lost.
+            let (from, until) = (start, start.after(self.lost_records));
+            let (partition, cause) = (partition.clone(), HoleCause::Lost);
+            self.keep_hole(Hole { partition, from, until, cause });
+        }
+        let mut end = start;
         if let Some(partition) = self.partitions.get_mut(id.as_index()) {
             partition.start = partition.start.max(start);
             partition.end = partition.end.max(start);
+            end = partition.end;
         }
+        // What lies before the start was cleaned, whether or not it was lost before. What was lost
+        // at the end says that the partition ends there, as long as the damaged file is there.
+        let is_kept = |hole: &Hole| start < hole.until || hole.until == end;
+        self.lost.retain(|hole| hole.partition != *partition || is_kept(hole));
     }
 
     /// What the files hold of a partition, in order.

@@ -137,6 +137,9 @@ impl<M: Medium> Journal<M> {
         let mut index = self.shared.write();
         let replaced: Vec<_> = replacements.iter().flat_map(|r| r.apply(&mut index)).collect();
         drop(index);
+        // Should both frames of the chain be damaged one day, the one before is of no use from
+        // here on. Without room for it the journal is as safe as its two frames are.
+        drop(self.vouch());
         for file in replaced {
             // Tried again by the next open; until then it costs room on the disk and nothing else.
             drop(self.medium.remove(&file.source.name));

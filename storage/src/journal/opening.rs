@@ -18,6 +18,7 @@ use crate::offsets::{DraftOffsets, spans_of};
 use crate::recovery::{ChainFound, OpenReport, Recovery, recover};
 use crate::reserve::Reserve;
 use crate::scan::PlacedCommit;
+use crate::witness::WITNESS_NAME;
 
 /// A journal that was found and is not settled yet.
 pub(crate) struct Opening<M: Medium> {
@@ -25,6 +26,7 @@ pub(crate) struct Opening<M: Medium> {
     in_doubt: Vec<PlacedCommit>,
     chain: ChainFound,
     is_cut: bool,
+    witnessed: CommitNumber,
     pub(crate) report: OpenReport,
 }
 
@@ -33,8 +35,8 @@ impl<M: Medium> Opening<M> {
     pub(crate) fn find(mut medium: M, options: JournalOptions) -> Result<Self, OpenError> {
         let JournalOptions { nonce, file_bytes, reserve_bytes } = options;
         let recovery = recover(&mut medium)?;
-        let Recovery { index, in_doubt, chain, next_file, incarnation, is_journal_cut, .. } =
-            recovery;
+        let Recovery { index, in_doubt, chain, next_file, incarnation, .. } = recovery;
+        let Recovery { is_journal_cut, lossy_life, witnessed, .. } = recovery;
         let mut report = recovery.report;
         report.in_doubt = in_doubt.len();
         let (incarnation, found) = identity::open(&mut medium, nonce, incarnation)?;
@@ -54,8 +56,11 @@ impl<M: Medium> Opening<M> {
             current: None,
             next_file,
             reserve,
+            vouched: (0, 0),
         };
-        Ok(Self { journal, in_doubt, chain, is_cut: is_journal_cut, report })
+        // What is lost of an earlier life can be given no dots again.
+        let is_cut = is_journal_cut || lossy_life.is_some_and(|life| life >= incarnation);
+        Ok(Self { journal, in_doubt, chain, is_cut, witnessed, report })
     }
 
     /// The life that the journal is in.
@@ -74,6 +79,11 @@ impl<M: Medium> Opening<M> {
         self.in_doubt.last().map_or(durable, |held| held.number.max(durable))
     }
 
+    /// The last commit known to have been durable, by what stands beside the journal.
+    pub(crate) const fn witnessed(&self) -> CommitNumber {
+        self.witnessed
+    }
+
     /// The life after this one: nothing is written yet.
     pub(crate) fn next_life(&mut self) -> Incarnation {
         self.journal.next_life()
@@ -81,14 +91,21 @@ impl<M: Medium> Opening<M> {
 
     /// Goes on in another life, which is durable when this returns.
     pub(crate) fn begin_life(&mut self, life: Incarnation) -> Result<(), OpenError> {
-        Ok(self.journal.begin_life(life)?)
+        self.journal.begin_life(life)?;
+        // It is evidence for the life that has begun, and for no other.
+        match self.journal.medium.remove(WITNESS_NAME) {
+            Err(error) if !error.is_missing() => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Makes durable what is in doubt, and removes what is no part of the journal.
     pub(crate) fn settle(self) -> Result<(Journal<M>, OpenReport), OpenError> {
-        let Self { mut journal, in_doubt, chain, is_cut, mut report } = self;
+        let Self { mut journal, in_doubt, chain, is_cut, witnessed: _, mut report } = self;
         let chain = if is_cut { chain.unsettled() } else { chain };
-        for name in journal.settle(in_doubt, chain)? {
+        let leftovers = journal.settle(in_doubt, chain)?;
+        drop(journal.vouch());
+        for name in leftovers {
             // Tried again by the next open; until then it costs room on the disk and nothing else.
             drop(journal.medium.remove(&name));
             report.void_files.push(name);

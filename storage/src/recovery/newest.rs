@@ -8,19 +8,22 @@ use super::{Newest, Recovery, damaged};
 use crate::chain::Chain;
 use crate::cursor::{Cursor, NextCommit, Step};
 use crate::fault::{Fault, OpenError};
-use crate::frame::{FIRST_FRAME_AT, FrameHeader};
+use crate::frame::{FIRST_FRAME_AT, FrameHeader, FrameKind};
 use crate::group::byte_count;
 use crate::index::{FileKind, Index, Segment, Source};
 use crate::medium::{Medium, MediumError, MediumFile};
 use crate::scan::damaged::Loss;
 use crate::scan::{self, Content, PlacedCommit};
 use crate::tail::{self, TailKept};
+use crate::witness::Witness;
 
 /// What the newest file holds.
 pub(super) struct NewestScan<F> {
     pub(super) segment: Segment<F>,
     pub(super) in_doubt: Vec<PlacedCommit>,
     pub(super) chain: Option<Chain>,
+    /// Position of the chain.
+    pub(super) chain_at: u64,
     pub(super) is_chain_durable: bool,
     /// What was lost, if it is damaged.
     pub(super) loss: Option<Loss>,
@@ -32,7 +35,9 @@ impl<F: MediumFile> Recovery<F> {
         &mut self,
         medium: &mut M,
         newest: &Newest<F>,
+        witness: Option<&Witness>,
     ) -> Result<NewestScan<F>, OpenError> {
+        let vouched = witness.map_or(FIRST_FRAME_AT, |witness| witness.end.max(FIRST_FRAME_AT));
         let Newest { number, name, file, size, nonce, base, .. } = newest;
         let (kind, end) = (FileKind::Journal, FIRST_FRAME_AT);
         let source =
@@ -41,6 +46,7 @@ impl<F: MediumFile> Recovery<F> {
             segment: Segment::new(source, *number, *base),
             in_doubt: Vec::new(),
             chain: None,
+            chain_at: 0,
             is_chain_durable: true,
             loss: None,
         };
@@ -52,18 +58,26 @@ impl<F: MediumFile> Recovery<F> {
                 FIRST_FRAME_AT,
                 *size,
             ),
-            durable: FIRST_FRAME_AT,
-            chain_at: 0,
+            durable: vouched,
         };
-        while let Some((at, fault)) = scan.walk(&mut self.index, &mut walk)? {
+        loop {
+            let (at, fault) = match scan.walk(&mut self.index, &mut walk)? {
+                Some(stop) => stop,
+                None if walk.cursor.position() < vouched => {
+                    let left = walk.cursor.position();
+                    (left, Fault::Short { needed: vouched, left })
+                }
+                None => break,
+            };
             if fault.is_version() {
                 return Err(damaged(name, at, fault));
             }
             let remains = tail::examine(file, Some(*nonce), at, *size)?;
-            match remains.proof {
+            let proofs = remains.proof.into_iter().chain(witness.map(Witness::seal));
+            match proofs.max_by_key(|proof| proof.durable) {
                 Some(proof) if proof.durable > at => {
                     walk.durable = proof.durable;
-                    scan.pass_damage(&mut self.index, &mut walk, at, &proof)?;
+                    scan.pass_damage(&mut self.index, at, &proof, *size)?;
                     let next = NextCommit::AtLeast(scan.segment.last.after(1));
                     walk.cursor = Cursor::new(file.clone(), *nonce, next, proof.durable, *size);
                 }
@@ -73,8 +87,11 @@ impl<F: MediumFile> Recovery<F> {
                 }
             }
         }
-        scan.is_chain_durable = walk.chain_at < walk.durable;
-        scan.segment.extend(walk.durable.max(scan.segment.source.end));
+        scan.confirm(&mut self.index, walk.durable)
+            .map_err(|(at, fault)| damaged(name, at, fault))?;
+        scan.is_chain_durable = scan.chain_at < walk.durable;
+        // What the file was cut short of is lost, and not a part of it any more.
+        scan.segment.extend(walk.durable.min(*size).max(scan.segment.source.end));
         Ok(scan)
     }
 
@@ -106,8 +123,6 @@ struct NewestWalk<F> {
     cursor: Cursor<F>,
     /// Highest position known durable.
     durable: u64,
-    /// Position of the newest chain frame.
-    chain_at: u64,
 }
 
 impl<F: MediumFile> NewestScan<F> {
@@ -135,7 +150,7 @@ impl<F: MediumFile> NewestScan<F> {
             match scan::read_content(&frame) {
                 Ok(Content::Commit(commit)) => self.in_doubt.push(commit),
                 Ok(Content::Seal) => {}
-                Ok(Content::Chain(chain)) => (self.chain, walk.chain_at) = (Some(chain), at),
+                Ok(Content::Chain(chain)) => (self.chain, self.chain_at) = (Some(chain), at),
                 Err(fault) => return Ok(Some((at, fault))),
             }
         }
@@ -159,24 +174,24 @@ impl<F: MediumFile> NewestScan<F> {
     fn pass_damage(
         &mut self,
         index: &mut Index<F>,
-        walk: &mut NewestWalk<F>,
         at: u64,
         proof: &FrameHeader,
+        size: u64,
     ) -> Result<(), OpenError> {
         self.segment.is_damaged = true;
         self.confirm(index, at)
             .map_err(|(at, fault)| damaged(&self.segment.source.name, at, fault))?;
         self.in_doubt.clear();
-        let loss = scan::damaged::take_in(index, &mut self.segment, at..proof.durable)?;
-        for header in &loss.chains {
+        let loss = scan::damaged::take_in_up_to(index, &mut self.segment, at..proof.durable, size)?;
+        for header in loss.chains.iter().filter(|header| header.end() <= size) {
             let mut body = vec![0; header.length];
             let from = ByteCount::new(header.end()).get() - byte_count(header.length).get();
             self.segment.source.file.read_at(ByteCount::new(from), &mut body)?;
             if let Ok(chain) = Chain::decode(body.into()) {
-                (self.chain, walk.chain_at) = (Some(chain), header.position);
+                (self.chain, self.chain_at) = (Some(chain), header.position);
             }
         }
-        if proof.position > proof.durable {
+        if proof.position > proof.durable || proof.kind == FrameKind::Seal {
             self.set_last_before(proof.commit);
         }
         self.loss = Some(match self.loss.take() {

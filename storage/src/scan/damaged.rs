@@ -34,14 +34,34 @@ pub(crate) struct Loss {
 }
 
 impl Loss {
+    /// What so many bytes can have held.
+    const fn of_bytes(lost: u64) -> Self {
+        let records_max = lost.div_ceil(ENTRY_BYTES_MIN).saturating_mul(BATCH_RECORDS_LIMIT as u64);
+        Self { records_max, intact: BTreeSet::new(), chains: Vec::new() }
+    }
+
     /// What was lost here and in a range behind it.
     pub(crate) fn then(mut self, later: Self) -> Self {
-        let Self { records_max, mut intact, chains } = later;
+        let Self { records_max, mut intact, mut chains } = later;
         if records_max == 0 {
             intact.append(&mut self.intact);
         }
+        chains.extend(self.chains);
         Self { records_max: self.records_max.saturating_add(records_max), intact, chains }
     }
+}
+
+/// As [`take_in`], of a file that may be shorter than the range: what it was cut short of is lost.
+pub(crate) fn take_in_up_to<F: MediumFile>(
+    index: &mut Index<F>,
+    segment: &mut Segment<F>,
+    range: Range<u64>,
+    size: u64,
+) -> Result<Loss, MediumError> {
+    let end = range.end.min(size).max(range.start);
+    let loss = take_in(index, segment, range.start..end)?;
+    let missing = range.end.saturating_sub(end);
+    Ok(if missing == 0 { loss } else { loss.then(Loss::of_bytes(missing)) })
 }
 
 /// Adds the commits and entries to a segment that are valid in a range of its file's positions.
@@ -107,6 +127,8 @@ struct Taking<'a, F> {
 
 impl<F: MediumFile> Taking<'_, F> {
     fn enter_frame(&mut self, header: &FrameHeader) {
+        // What was lost between frames has no end of its own.
+        self.leave_frame();
         let (position, end) = (header.position, header.end().min(self.until));
         match header.kind {
             FrameKind::Commit => {

@@ -1,6 +1,6 @@
 //! Replays the journal into the cache, and keeps what that finds lost.
 
-use headland_event::{ByteCount, CommitNumber};
+use headland_event::{ByteCount, CommitNumber, Incarnation};
 
 use super::{CacheHealth, MARK_BYTES, Patience, Store};
 use crate::commit::{Commit, Priority, StateChange, StateOwner, StoredCommit};
@@ -114,17 +114,23 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         if changes.is_empty() { Ok(()) } else { self.cache.apply(number, changes) }
     }
 
-    /// Begins a new life when changes of state turned out to be lost, and records them.
+    /// Begins a new life when changes of state turned out to be lost, unless that has happened
+    /// since the journal was `found`, and records them.
     ///
     /// What was said in the old life may have been said on the strength of what is lost.
-    pub(super) fn begin_without_what_is_lost(&mut self) -> Result<(), OpenError> {
+    pub(super) fn begin_without_what_is_lost(
+        &mut self,
+        found: Incarnation,
+    ) -> Result<(), OpenError> {
         self.losses.take_up(&self.cache).map_err(OpenError::State)?;
-        if self.losses.has_found() {
+        if self.losses.has_found() && self.journal.incarnation() == found {
             let life = self.journal.next_life();
             self.cache.announce_life(life).map_err(OpenError::State)?;
             self.journal.begin_life(life)?;
             self.cache.begin_life(life).map_err(OpenError::State)?;
             self.snapshots.begin_life(life, crate::snapshot::Ahead::default())?;
+        }
+        if self.losses.has_found() {
             // Without room for a commit the loss is found again by the next open: nothing marks
             // the state before it is recorded.
             drop(self.record_losses());

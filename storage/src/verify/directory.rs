@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use headland_event::{CommitNumber, Entry, EventTime, Offset, TopicPartition};
+use headland_event::{ByteCount, CommitNumber, Entry, EventTime, Offset, TopicPartition};
 
 use crate::fault::Fault;
+use crate::frame::FRAME_MAGIC;
 use crate::medium::{MediumError, MediumFile};
 use crate::points::{CommitPoint, EntryPoint, Points};
 use crate::summary::{self, PointCodec, Summary};
@@ -28,6 +29,17 @@ impl Held {
             self.shares.entry(partition).or_insert((entry.base, end, time));
         (*held_end, *held_time) = (end, time.max(*held_time));
     }
+}
+
+/// Whether a directory was begun at a file's end: else nothing stands there, or frames that were
+/// given up.
+pub(super) fn is_there<F: MediumFile>(
+    file: &F,
+    (end, size): (u64, u64),
+) -> Result<bool, MediumError> {
+    let mut first = vec![0; FRAME_MAGIC.len().min(ByteCount::new(size - end).as_len())];
+    file.read_at(ByteCount::new(end), &mut first)?;
+    Ok(first.iter().any(|byte| *byte != 0) && first != FRAME_MAGIC)
 }
 
 /// Checks a directory; returns the ends of the partitions it names.

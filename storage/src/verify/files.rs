@@ -7,13 +7,14 @@ use crate::chain::{self, Chain, Member};
 use crate::fault::Fault;
 use crate::frame::{
     FILE_HEADER_LEN, FIRST_FRAME_AT, FRAME_HEADER_LEN, FileHeader, FileVersion, FrameHeader,
-    FrameKind,
+    FrameKind, Link,
 };
 use crate::group::byte_count;
 use crate::index::FileKind;
 use crate::medium::{Medium, MediumError, MediumFile};
 use crate::salvage::{Piece, Salvage};
 use crate::tail;
+use crate::witness::Witness;
 
 /// A file of the journal.
 pub(super) struct Found<F> {
@@ -50,6 +51,8 @@ pub(super) struct Newest<F> {
     /// Position after the last frame that counts: damage before it is damage, bytes behind it may
     /// be an unfinished write.
     pub(super) end: u64,
+    /// Position up to which the witness says that it was durable.
+    pub(super) vouched: u64,
     header: FileHeader,
     chain: Option<Chain>,
 }
@@ -61,12 +64,18 @@ pub(super) fn newest<M: Medium>(
     names: &[String],
     damaged: &mut Vec<(String, Fault)>,
 ) -> Result<Option<Newest<M::File>>, MediumError> {
+    let witness = Witness::load(medium)?;
     for name in names.iter().rev() {
-        let Some((FileKind::Journal, _)) = chain::parse_name(name) else { continue };
+        let Some((FileKind::Journal, number)) = chain::parse_name(name) else { continue };
         let Found { file, size, header } = Found::open(medium, name)?;
-        let header = match header {
-            Ok(header) => header,
-            Err(fault) => {
+        let witness = witness.as_ref().filter(|witness| witness.number == number);
+        let header = match (header, witness) {
+            (Ok(header), _) => header,
+            (Err(fault), Some(witness)) => {
+                damaged.push((name.clone(), fault));
+                header_of(witness)
+            }
+            (Err(fault), None) => {
                 if fault.is_version() || tail::is_damage(0, &tail::examine(&file, None, 0, size)?) {
                     damaged.push((name.clone(), fault));
                 }
@@ -79,22 +88,39 @@ pub(super) fn newest<M: Medium>(
             nonce: header.nonce,
             size,
             end: size,
+            vouched: FIRST_FRAME_AT,
             header,
             chain: None,
         };
+        let vouched = witness.filter(|witness| witness.nonce == newest.nonce);
+        newest.vouched = vouched.map_or(FIRST_FRAME_AT, |witness| witness.end);
         newest.read_frames()?;
-        if newest.end >= newest.header.opening_end {
+        if vouched.is_some() || newest.end >= newest.header.opening_end {
             return Ok(Some(newest));
         }
     }
     Ok(None)
 }
 
+/// What the witness says in the place of a header.
+const fn header_of(witness: &Witness) -> FileHeader {
+    FileHeader {
+        version: FileVersion::Two,
+        number: witness.number,
+        nonce: witness.nonce,
+        base: witness.base,
+        incarnation: witness.incarnation,
+        previous: Link::NONE,
+        opening_end: FIRST_FRAME_AT,
+    }
+}
+
 impl<F: MediumFile> Newest<F> {
     /// Finds the end and the newest chain that stands before it.
     fn read_frames(&mut self) -> Result<(), MediumError> {
-        let mut walk = Salvage::new(self.file.clone(), self.nonce, FIRST_FRAME_AT, self.size);
-        let (mut durable, mut gaps, mut chains) = (FIRST_FRAME_AT, Vec::new(), Vec::new());
+        let from = FIRST_FRAME_AT.min(self.size);
+        let mut walk = Salvage::new(self.file.clone(), self.nonce, from, self.size);
+        let (mut durable, mut gaps, mut chains) = (self.vouched, Vec::new(), Vec::new());
         while let Some(piece) = walk.step()? {
             match piece {
                 Piece::Part(_) => {}
@@ -140,6 +166,9 @@ pub(super) fn chain<M: Medium>(
 ) -> Result<Chain, MediumError> {
     if let Some(chain) = &newest.chain {
         return Ok(chain.clone());
+    }
+    if let Some(witness) = Witness::load(medium)?.filter(|witness| witness.nonce == newest.nonce) {
+        return Ok(witness.chain);
     }
     match newest.header.version {
         FileVersion::One => links(medium, names, &newest.header),

@@ -1,0 +1,74 @@
+//! Keeps offsets and dots that lost entries had from being given again.
+
+use std::collections::BTreeMap;
+
+use headland_event::{Incarnation, Offset, TopicPartition};
+
+use super::Recovery;
+use crate::chain::{Hole, HoleCause, Member};
+use crate::fault::OpenError;
+use crate::medium::MediumFile;
+use crate::scan::damaged::Loss;
+
+impl<F: MediumFile> Recovery<F> {
+    /// Keeps offsets from being given again that lost entries at the end of the newest file had.
+    pub(super) fn skip_lost(&mut self, loss: Option<Loss>) {
+        let mut ends: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
+        for (partition, entry) in self.in_doubt.iter().flat_map(|held| &held.commit.entries) {
+            let end = ends.get(partition).copied();
+            let end = end.unwrap_or_else(|| self.index.end(partition));
+            if loss.is_some() && end < entry.base {
+                self.index.keep_hole(lost_hole(partition.clone(), end, entry.base));
+            }
+            ends.insert(partition.clone(), entry.end());
+        }
+        let Some(Loss { records_max, intact, .. }) = loss else { return };
+        // Also when every known partition is intact: what is lost may be all of an unknown one,
+        // whose offsets would be given again, and its dots must not be.
+        self.is_journal_cut = records_max > 0;
+        self.index.note_lost(records_max);
+        for partition in self.index.partitions() {
+            let is_known = self.index.id(&partition).is_some_and(|id| intact.contains(&id));
+            if records_max > 0 && !is_known && !ends.contains_key(&partition) {
+                let end = self.index.end(&partition);
+                self.index.keep_hole(lost_hole(partition, end, end.after(records_max)));
+            }
+        }
+    }
+
+    /// Keeps offsets from being given again that lost entries of a closed file had whose directory
+    /// is lost as well.
+    ///
+    /// Every opening finds such a loss again. It is settled once the chain names the offsets, and
+    /// once a later life than that of the file goes on.
+    pub(super) fn skip_lost_of_closed(
+        &mut self,
+        member: Member,
+        loss: &Loss,
+        life: impl FnOnce() -> Result<Option<Incarnation>, OpenError>,
+    ) -> Result<(), OpenError> {
+        let in_doubt = self.in_doubt.iter().flat_map(|held| &held.commit.entries);
+        let in_doubt: Vec<_> = in_doubt.map(|(partition, _)| partition.clone()).collect();
+        for partition in self.index.partitions() {
+            let Some(id) = self.index.id(&partition) else { continue };
+            let end = self.index.end(&partition);
+            let is_known = loss.intact.contains(&id)
+                || self.index.is_held_behind(id, member.base)
+                || in_doubt.contains(&partition)
+                || self.index.lost(&partition).iter().any(|lost| lost.end == end);
+            if !is_known {
+                self.index.keep_hole(lost_hole(partition, end, end.after(loss.records_max)));
+                self.is_journal_cut = true;
+            }
+        }
+        self.index.note_lost(loss.records_max);
+        let life = life()?;
+        self.is_journal_cut |= life.is_none();
+        self.lossy_life = self.lossy_life.max(life);
+        Ok(())
+    }
+}
+
+fn lost_hole(partition: TopicPartition, from: Offset, until: Offset) -> Hole {
+    Hole { partition, from, until, cause: HoleCause::Lost }
+}

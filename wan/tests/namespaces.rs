@@ -116,6 +116,14 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    /// A test that fails half-way leaves no network behind; one that has ended is no failure.
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
 #[test]
 fn a_round_trip_takes_the_delays_of_both_ways_and_never_less() {
     if !is_allowed("a_round_trip_takes_the_delays_of_both_ways_and_never_less") {

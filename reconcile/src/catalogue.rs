@@ -1,184 +1,360 @@
 //! Every sku with its shelves and attributes.
+//!
+//! Shelves and attributes stand in two flat maps under small keys, and each names the next one of
+//! its sku: a million of them cost little beside what they hold, and finding one is one look-up
+//! for the sku, one for the location, one for the shelf.
 
-use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use headland_event::{KeyMap, keymap};
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::Account;
 use crate::name::{AttributeName, AttributeValue, Location, Sku};
 use crate::register::Register;
 use crate::shelf::Shelf;
 
-/// What is known of one sku, as JSON for the API: maps ordered by name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ProductView {
-    /// The sku.
-    pub sku: Sku,
-    /// Units in stock by location.
-    pub units: BTreeMap<Location, i64>,
-    /// What is written about it, by attribute.
-    pub attributes: BTreeMap<AttributeName, AttributeValue>,
+/// What is known of one sku.
+mod view;
+
+pub use view::{AttributeView, ProductView};
+
+/// Where a shelf is. Nothing is ever removed, so it stays true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShelfIndex(NonZeroU32);
+
+/// Where an attribute is. Nothing is ever removed, so it stays true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AttributeIndex(NonZeroU32);
+
+/// A sku by order of first mention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct SkuIndex(u32);
+
+/// An account that is stock, by number: a location by order of first mention, or one of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct AccountIndex(u32);
+
+impl AccountIndex {
+    const IN_TRANSIT: Self = Self(u32::MAX);
+    const RESERVED: Self = Self(u32::MAX - 1);
+}
+
+/// Which sku a shelf holds in which account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct ShelfKey {
+    sku: SkuIndex,
+    account: AccountIndex,
+}
+
+/// Which attribute of which sku.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct AttributeKey {
+    sku: SkuIndex,
+    name: AttributeName,
+}
+
+/// A shelf, and the next one of its sku.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Stored<T> {
+    pub(crate) held: T,
+    next: Option<NonZeroU32>,
 }
 
 /// One attribute of one sku.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Attribute {
     pub(crate) writes: Register<AttributeValue>,
-    /// The value last reported, `None` when there is nothing to report.
-    pub(crate) shown: Option<AttributeValue>,
+    /// The values last reported, none when there is nothing to report.
+    pub(crate) shown: Vec<AttributeValue>,
 }
 
-impl Attribute {
-    /// Whether it shows what holds.
-    pub(crate) fn is_consistent(&self) -> bool {
-        self.shown.as_ref() == self.writes.winner().map(|write| &write.value)
-    }
-}
-
-/// Where a shelf or an attribute is. Nothing is ever removed, so it stays true.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Place {
-    product: usize,
-    entry: usize,
-}
-
-/// What is kept of one sku, in order of first mention.
-#[derive(Debug, Clone)]
+/// Where the shelves and attributes of one sku begin.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Product {
-    pub(crate) shelves: KeyMap<Location, Shelf>,
-    pub(crate) attributes: KeyMap<AttributeName, Attribute>,
+    first_shelf: Option<NonZeroU32>,
+    first_attribute: Option<NonZeroU32>,
+}
+
+/// A shelf with its name.
+#[derive(Debug)]
+pub(crate) struct Named<'a, T> {
+    pub(crate) sku: &'a Sku,
+    pub(crate) name: T,
 }
 
 /// Every product by sku, in order of first mention.
 #[derive(Debug, Clone)]
 pub(crate) struct Catalogue {
-    products: KeyMap<Sku, Product>,
-    seed: u64,
+    pub(crate) products: KeyMap<Sku, Product>,
+    pub(crate) locations: KeyMap<Location, ()>,
+    pub(crate) shelves: KeyMap<ShelfKey, Stored<Shelf>>,
+    pub(crate) attributes: KeyMap<AttributeKey, Stored<Attribute>>,
 }
 
 impl Catalogue {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { products: keymap::key_map(seed), seed }
-    }
-
-    /// The place of a shelf, made when it is new.
-    pub(crate) fn shelf_place(&mut self, sku: &Sku, location: &Location) -> Place {
-        let (product, at) = self.product(sku);
-        let entry = match at.shelves.get_index_of(location) {
-            Some(entry) => entry,
-            None => at.shelves.insert_full(location.clone(), Shelf::default()).0,
-        };
-        Place { product, entry }
-    }
-
-    /// The place of an attribute, made when it is new.
-    pub(crate) fn attribute_place(&mut self, sku: &Sku, name: &AttributeName) -> Place {
-        let (product, at) = self.product(sku);
-        let entry = match at.attributes.get_index_of(name) {
-            Some(entry) => entry,
-            None => at.attributes.insert_full(name.clone(), Attribute::default()).0,
-        };
-        Place { product, entry }
-    }
-
-    /// The product of a sku with its index, made when it is new.
-    pub(crate) fn product(&mut self, sku: &Sku) -> (usize, &mut Product) {
-        let seed = self.seed;
-        let entry = self.products.entry(sku.clone());
-        let index = entry.index();
-        let product = entry.or_insert_with(|| Product {
+        Self {
+            products: keymap::key_map(seed),
+            locations: keymap::key_map(seed),
             shelves: keymap::key_map(seed),
             attributes: keymap::key_map(seed),
-        });
-        (index, product)
+        }
     }
 
-    /// The shelf at a place, with its name.
+    /// The shelf of an account, made when it is new; `None` for an account that is no stock. O(1).
+    pub(crate) fn shelf_index(&mut self, sku: &Sku, account: &Account) -> Option<ShelfIndex> {
+        let account = match account {
+            Account::Location(location) => {
+                AccountIndex(number(match self.locations.get_index_of(location) {
+                    Some(index) => index,
+                    None => self.locations.insert_full(location.clone(), ()).0,
+                }))
+            }
+            Account::InTransit => AccountIndex::IN_TRANSIT,
+            Account::Reserved => AccountIndex::RESERVED,
+            Account::Customer | Account::Supplier | Account::Adjustment => return None,
+        };
+        let (sku, product) = product(&mut self.products, sku);
+        let key = ShelfKey { sku, account };
+        Some(ShelfIndex(match self.shelves.get_index_of(&key) {
+            Some(index) => link(index),
+            None => {
+                let stored = Stored { held: Shelf::default(), next: product.first_shelf };
+                let index = link(self.shelves.insert_full(key, stored).0);
+                product.first_shelf = Some(index);
+                index
+            }
+        }))
+    }
+
+    /// The attribute of a sku, made when it is new. O(1).
+    pub(crate) fn attribute_index(&mut self, sku: &Sku, name: &AttributeName) -> AttributeIndex {
+        let (sku, product) = product(&mut self.products, sku);
+        let key = AttributeKey { sku, name: name.clone() };
+        AttributeIndex(match self.attributes.get_index_of(&key) {
+            Some(index) => link(index),
+            None => {
+                let stored = Stored { held: Attribute::default(), next: product.first_attribute };
+                let index = link(self.attributes.insert_full(key, stored).0);
+                product.first_attribute = Some(index);
+                index
+            }
+        })
+    }
+
+    /// The shelf at an index, with its name.
     ///
     /// # Panics
-    /// When the place was made by another catalogue; [`Self::has_shelf`] tells.
-    pub(crate) fn shelf_at(&mut self, at: Place) -> (&Sku, &Location, &mut Shelf) {
-        let found = self.products.get_index_mut(at.product).and_then(|(sku, product)| {
-            let (location, shelf) = product.shelves.get_index_mut(at.entry)?;
-            Some((sku, location, shelf))
+    /// When another catalogue made the index; [`Self::has_shelf`] tells.
+    pub(crate) fn shelf_at(&mut self, at: ShelfIndex) -> (Named<'_, Account>, &mut Shelf) {
+        let Self { products, locations, shelves, attributes: _ } = self;
+        let found = shelves.get_index_mut(position(at.0)).and_then(|(key, stored)| {
+            let name = Named { sku: sku_of(products, key.sku)?, name: account(locations, *key)? };
+            Some((name, &mut stored.held))
         });
-        #[expect(clippy::expect_used, reason = "a place stays true: nothing is ever removed")]
-        found.expect("a place of this catalogue leads to a shelf")
+        #[expect(clippy::expect_used, reason = "an index stays true: nothing is ever removed")]
+        found.expect("an index of this catalogue leads to a shelf")
     }
 
-    /// The attribute at a place, with its name.
+    /// The shelf at an index, without its name.
     ///
     /// # Panics
-    /// When the place was made by another catalogue; [`Self::has_attribute`] tells.
-    pub(crate) fn attribute_at(&mut self, at: Place) -> (&Sku, &AttributeName, &mut Attribute) {
-        let found = self.products.get_index_mut(at.product).and_then(|(sku, product)| {
-            let (name, attribute) = product.attributes.get_index_mut(at.entry)?;
-            Some((sku, name, attribute))
+    /// When another catalogue made the index; [`Self::has_shelf`] tells.
+    pub(crate) fn shelf_mut(&mut self, at: ShelfIndex) -> &mut Shelf {
+        let found = self.shelves.get_index_mut(position(at.0));
+        #[expect(clippy::expect_used, reason = "an index stays true: nothing is ever removed")]
+        let (_, stored) = found.expect("an index of this catalogue leads to a shelf");
+        &mut stored.held
+    }
+
+    /// The attribute at an index, with its name.
+    ///
+    /// # Panics
+    /// When another catalogue made the index; [`Self::has_attribute`] tells.
+    pub(crate) fn attribute_at(
+        &mut self,
+        at: AttributeIndex,
+    ) -> (Named<'_, &AttributeName>, &mut Attribute) {
+        let Self { products, attributes, .. } = self;
+        let found = attributes.get_index_mut(position(at.0)).and_then(|(key, stored)| {
+            let name = Named { sku: sku_of(products, key.sku)?, name: &key.name };
+            Some((name, &mut stored.held))
         });
-        #[expect(clippy::expect_used, reason = "a place stays true: nothing is ever removed")]
-        found.expect("a place of this catalogue leads to an attribute")
+        #[expect(clippy::expect_used, reason = "an index stays true: nothing is ever removed")]
+        found.expect("an index of this catalogue leads to an attribute")
     }
 
-    /// Whether a place leads to a shelf.
-    pub(crate) fn has_shelf(&self, at: Place) -> bool {
-        self.products.get_index(at.product).is_some_and(|(_, of)| at.entry < of.shelves.len())
+    /// Whether an index leads to a shelf.
+    pub(crate) fn has_shelf(&self, at: ShelfIndex) -> bool {
+        position(at.0) < self.shelves.len()
     }
 
-    /// Whether a place leads to an attribute.
-    pub(crate) fn has_attribute(&self, at: Place) -> bool {
-        self.products.get_index(at.product).is_some_and(|(_, of)| at.entry < of.attributes.len())
+    /// Whether an index leads to an attribute.
+    pub(crate) fn has_attribute(&self, at: AttributeIndex) -> bool {
+        position(at.0) < self.attributes.len()
     }
 
-    pub(crate) fn get(&self, sku: &Sku) -> Option<&Product> {
-        self.products.get(sku)
+    /// The shelf of a location.
+    pub(crate) fn find(&self, sku: &Sku, location: &Location) -> Option<&Shelf> {
+        let sku = SkuIndex(number(self.products.get_index_of(sku)?));
+        let account = AccountIndex(number(self.locations.get_index_of(location)?));
+        self.shelves.get(&ShelfKey { sku, account }).map(|stored| &stored.held)
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Sku, &Product)> {
-        self.products.iter()
+    /// An attribute of a sku.
+    pub(crate) fn find_attribute(&self, sku: &Sku, name: &AttributeName) -> Option<&Attribute> {
+        let sku = SkuIndex(number(self.products.get_index_of(sku)?));
+        let key = AttributeKey { sku, name: name.clone() };
+        self.attributes.get(&key).map(|stored| &stored.held)
     }
 
-    /// What holds of one sku; `None` when nothing does.
+    /// Every sku, in order of first mention.
+    pub(crate) fn skus(&self) -> impl ExactSizeIterator<Item = &Sku> {
+        self.products.keys()
+    }
+
+    /// Every shelf with its name.
+    pub(crate) fn shelves(&self) -> impl Iterator<Item = (Named<'_, Account>, &Shelf)> {
+        self.shelves.iter().filter_map(|(key, stored)| {
+            let sku = sku_of(&self.products, key.sku)?;
+            Some((Named { sku, name: account(&self.locations, *key)? }, &stored.held))
+        })
+    }
+
+    /// Every attribute with its name.
+    pub(crate) fn attributes(
+        &self,
+    ) -> impl Iterator<Item = (Named<'_, &AttributeName>, &Attribute)> {
+        self.attributes.iter().filter_map(|(key, stored)| {
+            let sku = sku_of(&self.products, key.sku)?;
+            Some((Named { sku, name: &key.name }, &stored.held))
+        })
+    }
+
+    /// What holds of one sku; `None` when nothing does. O(its shelves and attributes).
     pub(crate) fn view(&self, sku: &Sku) -> Option<ProductView> {
         let product = self.products.get(sku)?;
-        let units: BTreeMap<Location, i64> = product
-            .shelves
-            .iter()
-            .filter_map(|(location, shelf)| Some((location.clone(), shelf.shown?)))
-            .collect();
-        let attributes: BTreeMap<AttributeName, AttributeValue> = product
-            .attributes
-            .iter()
-            .filter_map(|(name, attribute)| Some((name.clone(), attribute.shown.clone()?)))
-            .collect();
-        let is_known = !units.is_empty() || !attributes.is_empty();
-        is_known.then(|| ProductView { sku: sku.clone(), units, attributes })
+        let mut view = ProductView::of(sku.clone());
+        let mut next = product.first_shelf;
+        while let Some((key, stored)) = next.and_then(|at| self.shelves.get_index(position(at))) {
+            if let (Some(account), Some(units)) =
+                (account(&self.locations, *key), stored.held.shown)
+            {
+                view.add_units(account, units);
+            }
+            next = stored.next;
+        }
+        let mut next = product.first_attribute;
+        while let Some((key, stored)) = next.and_then(|at| self.attributes.get_index(position(at)))
+        {
+            view.add_attribute(&key.name, &stored.held.shown);
+            next = stored.next;
+        }
+        view.is_known().then_some(view)
     }
+}
+
+fn product<'a>(products: &'a mut KeyMap<Sku, Product>, sku: &Sku) -> (SkuIndex, &'a mut Product) {
+    let index = match products.get_index_of(sku) {
+        Some(index) => index,
+        None => products.insert_full(sku.clone(), Product::default()).0,
+    };
+    #[expect(clippy::expect_used, reason = "the line above found or made it")]
+    let (_, product) = products.get_index_mut(index).expect("an index that was just found");
+    (SkuIndex(number(index)), product)
+}
+
+fn sku_of(products: &KeyMap<Sku, Product>, at: SkuIndex) -> Option<&Sku> {
+    products.get_index(usize::try_from(at.0).ok()?).map(|(sku, _)| sku)
+}
+
+fn account(locations: &KeyMap<Location, ()>, key: ShelfKey) -> Option<Account> {
+    match key.account {
+        AccountIndex::IN_TRANSIT => Some(Account::InTransit),
+        AccountIndex::RESERVED => Some(Account::Reserved),
+        AccountIndex(at) => {
+            let (location, ()) = locations.get_index(usize::try_from(at).ok()?)?;
+            Some(Account::Location(location.clone()))
+        }
+    }
+}
+
+/// An index as 32 bits: a hub runs out of memory long before.
+#[expect(clippy::expect_used, reason = "four thousand million keys do not fit in memory")]
+fn number(index: usize) -> u32 {
+    u32::try_from(index).expect("fewer than 2^32 keys are kept")
+}
+
+/// An index as a link, which is one more so that none is 0.
+fn link(index: usize) -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(number(index))
+}
+
+fn position(link: NonZeroU32) -> usize {
+    usize::try_from(link.get() - 1).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+
+    fn at(location: &str) -> Account {
+        Account::Location(Location::new(location).unwrap())
+    }
 
     #[test]
     fn a_place_stays_true_when_other_skus_and_locations_come() {
         let mut catalogue = Catalogue::new(3);
-        let (sku, location) = (Sku::new("b").unwrap(), Location::new("y").unwrap());
+        let sku = Sku::new("b").unwrap();
 
-        let place = catalogue.shelf_place(&sku, &location);
-        catalogue.shelf_place(&sku, &Location::new("x").unwrap());
-        catalogue.attribute_place(&Sku::new("a").unwrap(), &AttributeName::new("p").unwrap());
+        let index = catalogue.shelf_index(&sku, &at("y")).unwrap();
+        catalogue.shelf_index(&sku, &at("x"));
+        catalogue.attribute_index(&Sku::new("a").unwrap(), &AttributeName::new("p").unwrap());
 
-        assert_eq!(catalogue.shelf_place(&sku, &location), place);
-        let (found, at, _) = catalogue.shelf_at(place);
-        assert_eq!((found, at), (&sku, &location));
+        assert_eq!(catalogue.shelf_index(&sku, &at("y")), Some(index));
+        let (named, _) = catalogue.shelf_at(index);
+        assert_eq!((named.sku, named.name), (&sku, at("y")));
+    }
+
+    #[test]
+    fn customers_have_no_shelf_and_a_location_called_reserved_is_not_the_reserved_stock() {
+        let mut catalogue = Catalogue::new(3);
+        let sku = Sku::new("b").unwrap();
+
+        let reserved = catalogue.shelf_index(&sku, &Account::Reserved).unwrap();
+
+        assert_ne!(catalogue.shelf_index(&sku, &at("reserved")), Some(reserved));
+        assert_eq!(catalogue.shelf_index(&sku, &Account::Customer), None);
+        assert_eq!(catalogue.shelf_at(reserved).0.name, Account::Reserved);
     }
 
     #[test]
     fn a_sku_of_which_nothing_holds_has_no_view() {
         let mut catalogue = Catalogue::new(3);
         let sku = Sku::new("a").unwrap();
-        catalogue.shelf_place(&sku, &Location::new("x").unwrap());
+        catalogue.shelf_index(&sku, &at("x"));
 
         assert_eq!(catalogue.view(&sku), None);
+    }
+
+    #[test]
+    fn a_view_has_every_shelf_and_attribute_of_its_sku_alone() {
+        let mut catalogue = Catalogue::new(3);
+        let (a, b) = (Sku::new("a").unwrap(), Sku::new("b").unwrap());
+        for (sku, account, units) in
+            [(&a, at("x"), 1), (&b, at("x"), 2), (&a, at("y"), 3), (&a, Account::InTransit, 4)]
+        {
+            let index = catalogue.shelf_index(sku, &account).unwrap();
+            catalogue.shelf_mut(index).shown = Some(units);
+        }
+
+        let view = catalogue.view(&a).unwrap();
+
+        let locations = ["x", "y"].map(|name| Location::new(name).unwrap());
+        assert_eq!(view.units, BTreeMap::from_iter(locations.into_iter().zip([1, 3])));
+        assert_eq!((view.in_transit, view.reserved), (Some(4), None));
     }
 }

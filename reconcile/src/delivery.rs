@@ -3,41 +3,90 @@
 //! A device that hears no acknowledgement sends again, perhaps to another hub, so several copies
 //! of one delivery may stand in several logs. The smallest position counts, whichever copy came
 //! first and even where a careless producer reused an id for other content: then the others say
-//! nothing. Every id is remembered for good; a horizon behind which ids are forgotten is a later
-//! issue.
+//! nothing. Every id is remembered for good, as the first half of its SHA-256: a device may send
+//! again after any time, so neither a clock nor what hubs have seen tells when an id is done with.
 
 use headland_event::{KeyMap, keymap};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::catalogue::Place;
+use crate::actor::{Actors, Spot};
+use crate::catalogue::{AttributeIndex, ShelfIndex};
 use crate::name::DeliveryId;
-use crate::position::Position;
+use crate::review::ReviewIndex;
 
 /// What a copy does to the state when it counts, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Effect {
-    /// Nothing: it is in the side output for late events.
+    /// It is in the side output for late events.
     Late,
-    /// Moves stock on a shelf.
-    Posting { shelf: Place, delta: i64 },
+    /// Moves stock.
+    Movement(Shift),
     /// Counts a shelf.
-    Stocktake { shelf: Place },
+    Stocktake { shelf: ShelfIndex },
     /// Sets an attribute.
-    Attribute { attribute: Place },
+    Attribute { attribute: AttributeIndex },
+    /// Decides about a late event.
+    Decision { review: ReviewIndex },
+}
+
+/// Units that a movement puts on one shelf, and takes from another one if that is stock too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shift {
+    pub(crate) shelf: ShelfIndex,
+    pub(crate) from: Option<ShelfIndex>,
+    /// Within the limit of units, so in 32 bits: millions of these are kept.
+    delta: i32,
+}
+
+impl Shift {
+    /// A shift of a checked number of units.
+    ///
+    /// # Panics
+    /// Beyond [`crate::event::UNITS_LIMIT`].
+    pub(crate) fn new(shelf: ShelfIndex, from: Option<ShelfIndex>, delta: i64) -> Self {
+        #[expect(clippy::expect_used, reason = "parsing bounds the units of a movement")]
+        let delta = i32::try_from(delta).expect("a movement keeps to the limit of units");
+        Self { shelf, from, delta }
+    }
+
+    pub(crate) fn delta(self) -> i64 {
+        i64::from(self.delta)
+    }
+
+    /// The same shift of another number of units, in the same direction.
+    pub(crate) fn amended(self, units: i64) -> Self {
+        Self::new(self.shelf, self.from, units * self.delta().signum())
+    }
+
+    /// The shelves it changes, and by how much.
+    pub(crate) fn parts(self) -> impl Iterator<Item = (ShelfIndex, i64)> {
+        let delta = self.delta();
+        std::iter::once((self.shelf, delta)).chain(self.from.map(|from| (from, -delta)))
+    }
 }
 
 /// One copy of a delivery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DeliveryCopy {
-    pub(crate) position: Position,
+    pub(crate) at: Spot,
     pub(crate) effect: Effect,
 }
 
-/// One delivery: the copy that counts and the places of those that do not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Delivery {
-    pub(crate) kept: DeliveryCopy,
-    pub(crate) dropped: Vec<Position>,
+/// A delivery id in 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct DeliveryDigest([u64; 2]);
+
+impl DeliveryDigest {
+    fn of(id: &DeliveryId) -> Self {
+        let digest: [u8; 32] = Sha256::digest(id.as_str()).into();
+        let (chunks, _) = digest.as_chunks::<8>();
+        let mut halves = [0; 2];
+        for (half, chunk) in halves.iter_mut().zip(chunks) {
+            *half = u64::from_be_bytes(*chunk);
+        }
+        Self(halves)
+    }
 }
 
 /// What became of a copy that arrived.
@@ -46,72 +95,121 @@ pub(crate) struct Delivery {
 pub(crate) enum Arrival {
     /// It is the first of its delivery.
     First,
-    /// A smaller one counts already.
-    Dropped,
+    /// A smaller one, named here, counts already.
+    Dropped(Spot),
     /// It is smaller than this one, which counted so far.
     Replaced(DeliveryCopy),
 }
 
-/// Every delivery by its id, in order of first arrival.
+/// Every delivery, in order of first arrival.
 #[derive(Debug, Clone)]
 pub(crate) struct Deliveries {
-    by_id: KeyMap<DeliveryId, Delivery>,
+    kept: KeyMap<DeliveryDigest, DeliveryCopy>,
+    /// Copies that do not count, of the few deliveries that have some.
+    dropped: KeyMap<DeliveryId, Vec<Spot>>,
 }
 
 impl Deliveries {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { by_id: keymap::key_map(seed) }
+        Self { kept: keymap::key_map(seed), dropped: keymap::key_map(seed) }
     }
 
     /// Takes note of a copy whose position was not seen before. O(1).
-    pub(crate) fn arrive(&mut self, id: &DeliveryId, copy: DeliveryCopy) -> Arrival {
-        let Some(delivery) = self.by_id.get_mut(id) else {
-            self.by_id.insert(id.clone(), Delivery { kept: copy, dropped: Vec::new() });
+    pub(crate) fn arrive(
+        &mut self,
+        id: &DeliveryId,
+        copy: DeliveryCopy,
+        actors: &Actors,
+    ) -> Arrival {
+        let count = self.kept.len();
+        let entry = self.kept.entry(DeliveryDigest::of(id));
+        let is_first = entry.index() == count;
+        let kept = entry.or_insert(copy);
+        if is_first {
             return Arrival::First;
-        };
-        debug_assert_ne!(delivery.kept.position, copy.position, "a position arrived twice");
-        if delivery.kept.position < copy.position {
-            delivery.dropped.push(copy.position);
-            return Arrival::Dropped;
         }
-        let replaced = std::mem::replace(&mut delivery.kept, copy);
-        delivery.dropped.push(replaced.position.clone());
+        debug_assert_ne!(kept.at, copy.at, "a position arrived twice");
+        if actors.compare(kept.at, copy.at).is_lt() {
+            let kept = kept.at;
+            self.drop_copy(id, copy.at);
+            return Arrival::Dropped(kept);
+        }
+        let replaced = std::mem::replace(kept, copy);
+        self.drop_copy(id, replaced.at);
         Arrival::Replaced(replaced)
     }
 
-    pub(crate) fn get(&self, id: &DeliveryId) -> Option<&Delivery> {
-        self.by_id.get(id)
+    fn drop_copy(&mut self, id: &DeliveryId, at: Spot) {
+        match self.dropped.get_mut(id) {
+            Some(dropped) => dropped.push(at),
+            None => {
+                self.dropped.insert(id.clone(), vec![at]);
+            }
+        }
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&DeliveryId, &Delivery)> {
-        self.by_id.iter()
+    /// The copy that counts.
+    pub(crate) fn kept(&self, id: &DeliveryId) -> Option<&DeliveryCopy> {
+        self.kept.get(&DeliveryDigest::of(id))
     }
 
-    pub(crate) fn insert(&mut self, id: DeliveryId, delivery: Delivery) {
-        self.by_id.insert(id, delivery);
+    /// The copies that do not count.
+    pub(crate) fn dropped(&self, id: &DeliveryId) -> &[Spot] {
+        self.dropped.get(id).map_or(&[], |dropped| dropped)
+    }
+
+    /// How many deliveries are known.
+    pub(crate) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Every copy that counts.
+    pub(crate) fn iter_kept(
+        &self,
+    ) -> impl ExactSizeIterator<Item = (&DeliveryDigest, &DeliveryCopy)> {
+        self.kept.iter()
+    }
+
+    /// Every delivery with copies that do not count.
+    pub(crate) fn iter_dropped(&self) -> impl ExactSizeIterator<Item = (&DeliveryId, &Vec<Spot>)> {
+        self.dropped.iter()
+    }
+
+    /// Fills what [`Self::new`] made from what both iterators gave.
+    pub(crate) fn fill(
+        &mut self,
+        kept: Vec<(DeliveryDigest, DeliveryCopy)>,
+        dropped: Vec<(DeliveryId, Vec<Spot>)>,
+    ) {
+        self.kept.extend(kept);
+        self.dropped.extend(dropped);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::position::tests::position;
-
-    fn copy(offset: u64) -> DeliveryCopy {
-        DeliveryCopy { position: position("eu", 0, offset), effect: Effect::Late }
-    }
+    use crate::actor::tests::spot;
 
     #[test]
     fn the_smallest_position_is_kept_whichever_came_first() {
         let id = DeliveryId::new("a").unwrap();
-        let mut deliveries = Deliveries::new(1);
+        let (mut actors, mut deliveries) = (Actors::new(1), Deliveries::new(1));
+        let [three, five, seven] = [3, 5, 7].map(|offset| DeliveryCopy {
+            at: spot(&mut actors, "eu", offset),
+            effect: Effect::Late,
+        });
 
-        assert_eq!(deliveries.arrive(&id, copy(5)), Arrival::First);
-        assert_eq!(deliveries.arrive(&id, copy(7)), Arrival::Dropped);
-        assert_eq!(deliveries.arrive(&id, copy(3)), Arrival::Replaced(copy(5)));
+        assert_eq!(deliveries.arrive(&id, five, &actors), Arrival::First);
+        assert_eq!(deliveries.arrive(&id, seven, &actors), Arrival::Dropped(five.at));
+        assert_eq!(deliveries.arrive(&id, three, &actors), Arrival::Replaced(five));
 
-        let delivery = deliveries.get(&id).unwrap();
-        assert_eq!(delivery.kept, copy(3));
-        assert_eq!(delivery.dropped, [copy(7).position, copy(5).position]);
+        assert_eq!(deliveries.kept(&id), Some(&three));
+        assert_eq!(deliveries.dropped(&id), [seven.at, five.at]);
+    }
+
+    #[test]
+    fn a_delivery_is_remembered_in_48_bytes() {
+        assert_eq!(size_of::<(DeliveryDigest, DeliveryCopy)>(), 48);
     }
 }

@@ -3,7 +3,8 @@
 //! The canonical state is a sorted list of rows, each behind its length as 32 bits:
 //! ```text
 //! 's' sku, location, units i64                 'a' sku, attribute, value
-//! 'c' id of the pair, winner, loser            'l' delivery id, position kept
+//! 't' sku, `in-transit` or `reserved`, units   'c' id of the pair, winner, loser
+//! 'l' delivery id, position kept               'v' delivery id of the late event, decision
 //! 'd' delivery id, position kept, position dropped
 //! ```
 //! with every text behind its length as 32 bits, numbers big-endian, and a position as region,
@@ -21,7 +22,8 @@
 use headland_event::codec::Writer;
 use sha2::{Digest, Sha256};
 
-use crate::name::{AttributeName, AttributeValue, DeliveryId, Location, Sku};
+use crate::ledger::Account;
+use crate::name::{AttributeName, AttributeValue, DeliveryId, Sku};
 use crate::position::Position;
 
 const FINGERPRINT_VERSION: u8 = 1;
@@ -29,14 +31,16 @@ const FINGERPRINT_VERSION: u8 = 1;
 /// One row of the canonical state.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Row<'a> {
-    /// Units on a shelf.
-    Stock { sku: &'a Sku, location: &'a Location, units: i64 },
+    /// Units in an account that is stock.
+    Stock { sku: &'a Sku, account: &'a Account, units: i64 },
     /// The value of an attribute.
     Attribute { sku: &'a Sku, name: &'a AttributeName, value: &'a AttributeValue },
     /// A pair of concurrent writes.
     Conflict { id: &'a str, winner: &'a Position, loser: &'a Position },
     /// A delivery that came late.
     Late { id: &'a DeliveryId, kept: &'a Position },
+    /// A decision about a late event.
+    Decision { late: &'a DeliveryId, decision: &'a Position },
     /// A copy that does not count.
     Duplicate { id: &'a DeliveryId, kept: &'a Position, dropped: &'a Position },
 }
@@ -46,10 +50,14 @@ impl Row<'_> {
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         let mut writer = Writer::new();
         match self {
-            Self::Stock { sku, location, units } => {
-                writer.u8(b's');
+            Self::Stock { sku, account, units } => {
+                let (kind, name) = match account {
+                    Account::Location(location) => (b's', location.as_str()),
+                    other => (b't', other.name()),
+                };
+                writer.u8(kind);
                 writer.bytes(sku.as_str().as_bytes());
-                writer.bytes(location.as_str().as_bytes());
+                writer.bytes(name.as_bytes());
                 writer.i64(units);
             }
             Self::Attribute { sku, name, value } => {
@@ -68,6 +76,11 @@ impl Row<'_> {
                 writer.u8(b'l');
                 writer.bytes(id.as_str().as_bytes());
                 write_position(&mut writer, kept);
+            }
+            Self::Decision { late, decision } => {
+                writer.u8(b'v');
+                writer.bytes(late.as_str().as_bytes());
+                write_position(&mut writer, decision);
             }
             Self::Duplicate { id, kept, dropped } => {
                 writer.u8(b'd');
@@ -172,6 +185,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::name::Location;
 
     fn sum_of(skus: &[String]) -> RowSum {
         let mut sum = RowSum::default();
@@ -181,16 +195,28 @@ mod tests {
         sum
     }
 
+    fn at(location: &str) -> Account {
+        Account::Location(Location::new(location).unwrap())
+    }
+
+    #[test]
+    fn stock_in_an_account_is_told_from_a_location_of_that_name() {
+        let sku = Sku::new("a").unwrap();
+        let row = |account: &Account| Row::Stock { sku: &sku, account, units: 1 }.to_bytes();
+
+        assert_ne!(row(&Account::Reserved), row(&at("reserved")));
+    }
+
     fn with_row(name: &str, act: impl FnOnce(Row<'_>)) {
-        let (sku, location) = (Sku::new(name).unwrap(), Location::new("x").unwrap());
-        act(Row::Stock { sku: &sku, location: &location, units: -1 });
+        let (sku, account) = (Sku::new(name).unwrap(), at("x"));
+        act(Row::Stock { sku: &sku, account: &account, units: -1 });
     }
 
     #[test]
     fn parts_that_only_concatenate_alike_are_different_rows() {
         let row = |sku: &str, location: &str| {
-            let (sku, location) = (Sku::new(sku).unwrap(), Location::new(location).unwrap());
-            Row::Stock { sku: &sku, location: &location, units: 1 }.to_bytes()
+            let (sku, account) = (Sku::new(sku).unwrap(), at(location));
+            Row::Stock { sku: &sku, account: &account, units: 1 }.to_bytes()
         };
 
         assert_ne!(row("ab", "c"), row("a", "bc"));

@@ -8,8 +8,7 @@
 //! came first. Whatever does not count goes to exactly one side output.
 //!
 //! It does *not* know a network, a journal, SQL or tokio; it reads no clock and has no timer, so
-//! there is no `poll_timeout`. Escrow, review of late events and schemas are not here yet, and
-//! histories are not yet cut at causal stability.
+//! there is no `poll_timeout`.
 //!
 //! Main types: [`InventoryEvent`], [`Reconciler`] with [`Input`] and [`Output`], [`Cells`].
 //!
@@ -21,7 +20,7 @@
 //! use headland_reconcile::{Config, Input, Locality, Location, Output, Reconciler, Sku};
 //!
 //! let region = RegionId::new("eu").unwrap();
-//! let mut reconciler = Reconciler::new(Config { region: region.clone(), restock_below: 0 }, 7);
+//! let mut reconciler = Reconciler::new(Config::new(region.clone(), 0), 7);
 //! let now = EventTime::from_millis(1_291_190_760_000);
 //! reconciler.on_event(Input {
 //!     actor: &Actor {
@@ -42,6 +41,8 @@
 //!     ),
 //! });
 //!
+//! let Some(Output::Posting(moved)) = reconciler.poll_output() else { panic!("no postings") };
+//! assert_eq!(moved.postings.map(|posting| posting.units), [6, -6]);
 //! assert!(matches!(reconciler.poll_output(), Some(Output::Stock(stock)) if stock.units == 6));
 //! let (sku, location) = (Sku::new("85123A").unwrap(), Location::new("eu-1").unwrap());
 //! assert_eq!(reconciler.stock(&sku, &location), Some(6));
@@ -49,17 +50,25 @@
 
 /// Names that occur in inventory events, as checked types.
 pub mod name;
+/// Accounts, and movements between them as postings that sum to 0.
+pub mod ledger;
 /// Inventory events, parsed once from JSON.
 pub mod event;
 /// Where a copy of an event stands in its hub's log.
 pub mod position;
+/// Actors by number.
+mod actor;
 /// Deliveries: which copy of each counts.
 pub mod delivery;
 /// Counters per actor that remember what they were at any cut.
 pub mod cell;
+/// The cells of one shelf, small as long as one log writes to it.
+mod tally;
 /// Writes of one key under causality.
 pub mod register;
-/// Stock of one sku at one location.
+/// Late events under review, and what was decided about them.
+pub mod review;
+/// Stock of one sku in one account.
 pub mod shelf;
 /// Every sku with its shelves and attributes.
 pub mod catalogue;
@@ -71,15 +80,26 @@ pub mod output;
 pub mod reconciler;
 /// The core's state as bytes.
 pub mod snapshot;
+/// Rights to sell, so that no unit is sold twice.
+pub mod escrow;
+/// Which lives take part, and what all of them have seen.
+pub mod membership;
 
-pub use catalogue::ProductView;
+pub use catalogue::{AttributeView, ProductView};
 pub use cell::Cells;
-pub use event::{EventBody, InventoryEvent, PostingKind, RejectReason};
-pub use name::{AttributeName, AttributeValue, DeliveryId, DeviceName, Location, Sku, TextError};
+pub use escrow::{Answer, Escrow, EscrowConfig, EscrowOutput, EscrowRecord, Holder};
+pub use event::{Decision, Effective, EventBody, InventoryEvent, RejectReason, Ruling};
+pub use ledger::{Account, Movement, MovementKind, Posting};
+pub use membership::{Acceptance, MemberChange, MemberReport, MemberStanding, Membership};
+pub use name::{
+    AttributeName, AttributeValue, DeliveryId, DeviceName, Location, ReasonText, RequestId,
+    Reviewer, Sku, TextError, UnitName,
+};
 pub use output::{
-    AttributeRecord, ConflictRecord, ConflictSide, ConflictSubject, ConflictValue, DerivedTopic,
-    DuplicateRecord, LateRecord, Output, RejectedRecord, Retraction, StockRecord,
+    AttributeRecord, ConflictRecord, ConflictSide, ConflictSubject, ConflictValue, DecisionRecord,
+    DerivedTopic, Disputed, DuplicateRecord, LateRecord, Output, PostingRecord, RejectedRecord,
+    Retraction, ReviewRecord, StockRecord,
 };
 pub use position::Position;
-pub use reconciler::{Config, Input, Locality, Reconciler};
+pub use reconciler::{Config, Input, KnownSkus, Locality, Reconciler};
 pub use snapshot::RestoreError;

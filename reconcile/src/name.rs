@@ -133,6 +133,34 @@ text!(
     0..=4_096,
     []
 );
+text!(
+    /// Who decides about late events. 1 to 256 bytes.
+    Reviewer,
+    "reviewer",
+    1..=256,
+    []
+);
+text!(
+    /// Why a reviewer decided so. 1 to 1,024 bytes.
+    ReasonText,
+    "reason",
+    1..=1_024,
+    []
+);
+text!(
+    /// What a customer calls a reservation: asking again repeats it. 1 to 128 bytes.
+    RequestId,
+    "request",
+    1..=128,
+    []
+);
+text!(
+    /// What a quantity counts, for example `each` or `case`. 1 to 32 bytes.
+    UnitName,
+    "unit",
+    1..=32,
+    []
+);
 
 #[cfg(test)]
 mod tests {

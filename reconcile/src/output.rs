@@ -12,12 +12,14 @@
 
 use std::fmt;
 
-use headland_event::{Alert, Hlc, VectorClock};
+use headland_event::{Alert, EventTime, Hlc, RegionId, VectorClock};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::event::RejectReason;
-use crate::name::{AttributeName, AttributeValue, DeliveryId, Location, Sku};
+use crate::catalogue::AttributeView;
+use crate::event::{Decision, Effective, RejectReason, Ruling};
+use crate::ledger::{Account, MovementKind, Posting};
+use crate::name::{AttributeName, AttributeValue, DeliveryId, Location, ReasonText, Reviewer, Sku};
 use crate::position::Position;
 use crate::register::Write;
 
@@ -29,6 +31,10 @@ pub const REJECTED_BYTES_LIMIT: usize = 4_096;
 pub enum Output {
     /// A shelf holds another number of units.
     Stock(StockRecord),
+    /// More of a sku was taken from a location than ever came there.
+    Oversold(StockRecord),
+    /// Units of an event that counts moved between accounts.
+    Posting(PostingRecord),
     /// An attribute has another value.
     Attribute(AttributeRecord),
     /// Two writes were concurrent.
@@ -48,8 +54,12 @@ pub enum Output {
 /// A topic the reconciler writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DerivedTopic {
-    /// Units by `sku|location`, attributes by `sku#attribute`.
+    /// Units by `sku|location` and `sku~account`, attributes by `sku#attribute`.
     Stock,
+    /// Shelves with less than nothing on them.
+    Oversold,
+    /// Movements that count, each with postings that sum to 0.
+    Postings,
     /// Pairs of concurrent writes.
     Conflicts,
     /// Events that came late.
@@ -68,6 +78,8 @@ impl DerivedTopic {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Stock => "inventory.stock",
+            Self::Oversold => "inventory.oversold",
+            Self::Postings => "inventory.postings",
             Self::Conflicts => "inventory.conflicts",
             Self::Late => "inventory.late",
             Self::Duplicates => "inventory.duplicates",
@@ -83,15 +95,31 @@ impl fmt::Display for DerivedTopic {
     }
 }
 
-/// Units of one sku at one location.
+/// Units of one sku in one account that is stock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StockRecord {
     /// The sku.
     pub sku: Sku,
-    /// Where.
-    pub location: Location,
+    /// Where: `"location":"…"`, or `"account":"in-transit"` and `"account":"reserved"`.
+    #[serde(flatten, serialize_with = "as_place")]
+    pub account: Account,
     /// Units in stock; below 0 when more was sold than ever came.
     pub units: i64,
+}
+
+/// A movement that counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PostingRecord {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// What moved.
+    pub kind: MovementKind,
+    /// Of which sku.
+    pub sku: Sku,
+    /// When, in milliseconds: event time, or for a late event carried forward the decision's.
+    pub time: EventTime,
+    /// Between which accounts; units sum to 0.
+    pub postings: [Posting; 2],
 }
 
 /// The value of one attribute of one sku.
@@ -101,8 +129,8 @@ pub struct AttributeRecord {
     pub sku: Sku,
     /// Which attribute.
     pub attribute: AttributeName,
-    /// Its value.
-    pub value: AttributeValue,
+    /// Its value, or all of them where concurrent ones are kept.
+    pub value: AttributeView,
 }
 
 /// Two writes of one key of which neither writer had seen the other.
@@ -137,6 +165,11 @@ pub enum ConflictSubject {
         /// The location.
         location: Location,
     },
+    /// What becomes of a late event.
+    Review {
+        /// Its delivery id.
+        late: DeliveryId,
+    },
 }
 
 /// One of two concurrent writes.
@@ -165,6 +198,8 @@ pub enum ConflictValue {
     Text(AttributeValue),
     /// Units counted.
     Units(i64),
+    /// What was decided about a late event.
+    Decision(DecisionRecord),
 }
 
 impl From<AttributeValue> for ConflictValue {
@@ -176,6 +211,45 @@ impl From<AttributeValue> for ConflictValue {
 impl From<i64> for ConflictValue {
     fn from(units: i64) -> Self {
         Self::Units(units)
+    }
+}
+
+impl From<Decision> for ConflictValue {
+    fn from(decision: Decision) -> Self {
+        Self::Decision(DecisionRecord::from(&decision))
+    }
+}
+
+/// A decision about a late event, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DecisionRecord {
+    /// `approved`, `rejected` or `amended`.
+    pub status: &'static str,
+    /// `restate` or `carry`; absent of a rejection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective: Option<&'static str>,
+    /// Units it counts with; only of an amendment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub units: Option<i64>,
+    /// Who decided.
+    pub reviewer: Reviewer,
+    /// Why.
+    pub reason: ReasonText,
+}
+
+impl From<&Decision> for DecisionRecord {
+    fn from(decision: &Decision) -> Self {
+        let Decision { ruling, time: _, reviewer, reason } = decision;
+        let name = |effective| match effective {
+            Effective::Restate => "restate",
+            Effective::Carry => "carry",
+        };
+        let (status, effective, units) = match *ruling {
+            Ruling::Approve(effective) => ("approved", Some(name(effective)), None),
+            Ruling::Reject => ("rejected", None, None),
+            Ruling::Amend { units, effective } => ("amended", Some(name(effective)), Some(units)),
+        };
+        Self { status, effective, units, reviewer: reviewer.clone(), reason: reason.clone() }
     }
 }
 
@@ -207,7 +281,42 @@ pub struct LateRecord {
     /// The event, byte for byte as received.
     pub event: Box<RawValue>,
     /// The region whose hub took it in.
-    pub region: headland_event::RegionId,
+    pub region: RegionId,
+    /// What was decided about it; absent as long as nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub review: Option<ReviewRecord>,
+}
+
+impl LateRecord {
+    /// Whether it waits for a decision: nobody has decided, or reviewers disagree.
+    #[must_use]
+    pub const fn is_pending(&self) -> bool {
+        match &self.review {
+            None | Some(ReviewRecord::Disputed { .. }) => true,
+            Some(ReviewRecord::Decided(_)) => false,
+        }
+    }
+}
+
+/// What the decisions about a late event come to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum ReviewRecord {
+    /// They agree, or one has overruled the others.
+    Decided(DecisionRecord),
+    /// They do not: the pairs are in `inventory.conflicts`.
+    Disputed {
+        /// Always `disputed`.
+        status: Disputed,
+    },
+}
+
+/// The word for a late event whose reviewers disagree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Disputed {
+    /// It does not count until somebody who has seen both decisions decides again.
+    Disputed,
 }
 
 /// A copy of a delivery that does not count.
@@ -258,6 +367,8 @@ impl Output {
     pub const fn topic(&self) -> DerivedTopic {
         match self {
             Self::Stock(_) | Self::Attribute(_) => DerivedTopic::Stock,
+            Self::Oversold(_) => DerivedTopic::Oversold,
+            Self::Posting(_) => DerivedTopic::Postings,
             Self::Conflict(_) => DerivedTopic::Conflicts,
             Self::Late(_) => DerivedTopic::Late,
             Self::Duplicate(_) => DerivedTopic::Duplicates,
@@ -271,7 +382,8 @@ impl Output {
     #[must_use]
     pub fn key(&self) -> String {
         match self {
-            Self::Stock(record) => stock_key(&record.sku, &record.location),
+            Self::Stock(record) | Self::Oversold(record) => stock_key(&record.sku, &record.account),
+            Self::Posting(record) => record.id.to_string(),
             Self::Attribute(record) => attribute_key(&record.sku, &record.attribute),
             Self::Conflict(record) => record.id.clone(),
             Self::Late(record) => record.id.to_string(),
@@ -289,7 +401,8 @@ impl Output {
     #[must_use]
     pub fn value(&self) -> Option<Vec<u8>> {
         Some(match self {
-            Self::Stock(record) => json(record),
+            Self::Stock(record) | Self::Oversold(record) => json(record),
+            Self::Posting(record) => json(record),
             Self::Attribute(record) => json(record),
             Self::Conflict(record) => json(record),
             Self::Late(record) => json(record),
@@ -301,9 +414,13 @@ impl Output {
     }
 }
 
-/// The key of a shelf's record; unambiguous because no sku contains `|` or `#`.
-pub(crate) fn stock_key(sku: &Sku, location: &Location) -> String {
-    format!("{sku}|{location}")
+/// The key of a shelf's record; unambiguous because no sku contains `|` or `#`, and of skus that
+/// end alike behind a `~` none has both.
+pub(crate) fn stock_key(sku: &Sku, account: &Account) -> String {
+    match account {
+        Account::Location(location) => format!("{sku}|{location}"),
+        other => format!("{sku}~{}", other.name()),
+    }
 }
 
 /// The key of an attribute's record.
@@ -320,116 +437,15 @@ fn as_text<S: Serializer>(value: &impl fmt::Display, to: S) -> Result<S::Ok, S::
     to.collect_str(value)
 }
 
+fn as_place<S: Serializer>(account: &Account, to: S) -> Result<S::Ok, S::Error> {
+    let is_location = matches!(account, Account::Location(_));
+    let field = if is_location { "location" } else { "account" };
+    to.collect_map([(field, account.name())])
+}
+
 fn as_ends<S: Serializer>(clock: &VectorClock, to: S) -> Result<S::Ok, S::Error> {
     to.collect_map(clock.iter().map(|(actor, end)| (actor.to_string(), end)))
 }
 
 #[cfg(test)]
-mod tests {
-    use headland_event::{EventTime, Incarnation, Offset};
-
-    use super::*;
-    use crate::position::tests::{actor, position};
-
-    fn text(output: &Output) -> (&'static str, String, Option<String>) {
-        let value = output.value().map(|value| String::from_utf8(value).unwrap());
-        (output.topic().name(), output.key(), value)
-    }
-
-    fn written(
-        topic: &'static str,
-        key: &str,
-        value: &str,
-    ) -> (&'static str, String, Option<String>) {
-        (topic, key.to_owned(), Some(value.to_owned()))
-    }
-
-    #[test]
-    fn stock_and_attributes_share_a_topic_under_keys_that_differ() {
-        let (sku, location) = (Sku::new("85123A").unwrap(), Location::new("eu-1").unwrap());
-        let stock = Output::Stock(StockRecord { sku: sku.clone(), location, units: -2 });
-        let attribute = Output::Attribute(AttributeRecord {
-            sku,
-            attribute: AttributeName::new("price").unwrap(),
-            value: AttributeValue::new("2.55").unwrap(),
-        });
-
-        let json = r#"{"sku":"85123A","location":"eu-1","units":-2}"#;
-        assert_eq!(text(&stock), written("inventory.stock", "85123A|eu-1", json));
-        let json = r#"{"sku":"85123A","attribute":"price","value":"2.55"}"#;
-        assert_eq!(text(&attribute), written("inventory.stock", "85123A#price", json));
-    }
-
-    #[test]
-    fn a_conflict_names_both_writes_with_clock_and_context() {
-        let subject = ConflictSubject::Stocktake {
-            sku: Sku::new("s").unwrap(),
-            location: Location::new("l").unwrap(),
-        };
-        let write = |id: &str, region: &str, wall| {
-            let mut context = VectorClock::new();
-            context.advance(&actor(region, 0), Offset::new(4));
-            Write {
-                id: DeliveryId::new(id).unwrap(),
-                position: position(region, 0, 4),
-                hlc: Hlc::new(EventTime::from_millis(wall), 2),
-                context,
-                value: wall,
-            }
-        };
-
-        let (eu, us) = (write("a", "eu", 5), write("b", "us", 6));
-        let record = ConflictRecord::between(subject.clone(), &eu, &us);
-
-        assert_eq!(record, ConflictRecord::between(subject, &us, &eu));
-        let json = concat!(
-            r#"{"id":"b~a","kind":"stocktake","sku":"s","location":"l","#,
-            r#""winner":{"id":"b","value":6,"hlc":"6.2","context":{"us@1-0000000000000009/0":4}},"#,
-            r#""loser":{"id":"a","value":5,"hlc":"5.2","context":{"eu@1-0000000000000009/0":4}}}"#
-        );
-        let output = Output::Conflict(Box::new(record));
-        assert_eq!(text(&output), written("inventory.conflicts", "b~a", json));
-    }
-
-    #[test]
-    fn late_duplicate_and_rejected_records_have_the_agreed_json() {
-        let id = DeliveryId::new("a/1").unwrap();
-        let event = RawValue::from_string(r#"{"id" : "a/1"}"#.to_owned()).unwrap();
-        let late =
-            Output::Late(LateRecord { id: id.clone(), event, region: actor("eu", 0).region });
-        let (kept, dropped) = (position("eu", 3, 7), position("us", 0, 9));
-        let duplicate = Output::Duplicate(DuplicateRecord { id, kept, dropped });
-        let at = position("eu", 1, 2);
-        let rejected = Output::Rejected(RejectedRecord::new(RejectReason::Future, b"{\xff", at));
-
-        let json = r#"{"id":"a/1","event":{"id" : "a/1"},"region":"eu"}"#;
-        assert_eq!(text(&late), written("inventory.late", "a/1", json));
-        let json = r#"{"id":"a/1","kept":"eu/3/7","dropped":"us/0/9"}"#;
-        assert_eq!(text(&duplicate), written("inventory.duplicates", "a/1@us/0/9", json));
-        let json = "{\"reason\":\"future\",\"value\":\"{\u{fffd}\"}";
-        assert_eq!(
-            text(&rejected),
-            written("inventory.rejected", "eu@1-0000000000000009/1/2", json)
-        );
-    }
-
-    #[test]
-    fn two_lives_of_a_hub_reject_under_keys_that_differ() {
-        let keys = [1, 2].map(|life| {
-            let mut at = position("eu", 1, 2);
-            at.actor.incarnation = Incarnation::new(life, 9);
-            Output::Rejected(RejectedRecord::new(RejectReason::Future, b"{}", at)).key()
-        });
-
-        assert_eq!(keys, ["eu@1-0000000000000009/1/2", "eu@2-0000000000000009/1/2"]);
-    }
-
-    #[test]
-    fn a_rejected_record_repeats_at_most_its_limit() {
-        let at = position("eu", 1, 2);
-
-        let record = RejectedRecord::new(RejectReason::Future, &[b'x'; 5_000], at);
-
-        assert_eq!(record.value.len(), REJECTED_BYTES_LIMIT);
-    }
-}
+mod tests;

@@ -1,30 +1,34 @@
 //! The core: events in, derived records out.
 //!
 //! What is kept is a function of the set of events. Each part keeps that by itself: cells are
-//! joined per actor, registers compare every pair of writes, deliveries keep the smallest copy.
-//! When a copy that counted is replaced by a smaller one, its effect is taken back by name and the
-//! new one's is made, and whatever the derived topics show differently is written again or
-//! retracted (see [`crate::output`]).
+//! joined per actor, registers compare every pair of writes, deliveries keep the smallest copy,
+//! reviews ask which decisions nobody overruled. When a copy that counted is replaced by a smaller
+//! one, its effect is taken back by name and the new one's is made, and whatever the derived
+//! topics show differently is written again or retracted (see [`crate::output`]).
 //!
 //! Rejected and forbidden records claim no delivery id: were it otherwise, a device could silence
 //! another one by sending its ids first.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use headland_event::{Actor, EventTime, Hlc, Offset, RegionId, VectorClock, Verdict};
 
+use crate::actor::{Actors, Spot};
 use crate::catalogue::{Catalogue, ProductView};
 use crate::delivery::{Arrival, Deliveries, DeliveryCopy, Effect};
 use crate::event::{EventBody, InventoryEvent, RejectReason};
-use crate::fingerprint::{self, Row, RowSum};
-use crate::name::{AttributeName, AttributeValue, Location, Sku};
-use crate::output::{
-    ConflictRecord, ConflictSubject, ConflictValue, DerivedTopic, Output, RejectedRecord,
-};
+use crate::fingerprint::{self, RowSum};
+use crate::name::{AttributeName, AttributeValue, DeliveryId, Location, Sku, UnitName};
+use crate::output::{Output, RejectedRecord};
 use crate::position::Position;
-use crate::register::{Register, Write};
+use crate::register::Write;
+use crate::review::Reviews;
 
+/// What a copy does when it counts, and how that is undone.
+mod effect;
+/// Pairs of writes of which neither writer had seen the other.
+mod conflict;
 /// What changed, as derived records.
 mod report;
 /// Warnings that a shelf runs low.
@@ -33,8 +37,13 @@ mod restock;
 mod canonical;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod review_tests;
 
 /// What a reconciler has to know of its hub.
+///
+/// All but the region and the threshold changes what counts, so every hub of a fleet has to have
+/// it alike: hubs that differ there end with different states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The hub's region.
@@ -42,6 +51,43 @@ pub struct Config {
     /// Units below which a shelf of this region runs low. Too small warns too late; too large
     /// warns of every slow seller.
     pub restock_below: i64,
+    /// The skus there are.
+    pub skus: KnownSkus,
+    /// Attributes of which concurrent values are all kept; of others the last writer wins.
+    pub multi_value: BTreeSet<AttributeName>,
+}
+
+/// The skus that events may be about.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum KnownSkus {
+    /// Any, in any unit.
+    #[default]
+    Any,
+    /// These, each counted in one unit; events that name no unit mean this one.
+    Listed(BTreeMap<Sku, UnitName>),
+}
+
+impl Config {
+    /// A hub that accepts every sku, where of concurrent values the last writer wins.
+    #[must_use]
+    pub const fn new(region: RegionId, restock_below: i64) -> Self {
+        Self { region, restock_below, skus: KnownSkus::Any, multi_value: BTreeSet::new() }
+    }
+
+    fn check(&self, event: &InventoryEvent) -> Result<(), RejectReason> {
+        let KnownSkus::Listed(listed) = &self.skus else { return Ok(()) };
+        let Some(expected) = listed.get(&event.sku) else {
+            return Err(RejectReason::UnknownSku { found: event.sku.clone() });
+        };
+        match &event.unit {
+            Some(found) if found != expected => Err(RejectReason::UnitMismatch {
+                sku: event.sku.clone(),
+                found: found.clone(),
+                expected: expected.clone(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// Whether this hub is the one that took an event in from its device.
@@ -81,8 +127,10 @@ pub struct Input<'a> {
 pub struct Reconciler {
     pub(crate) config: Config,
     pub(crate) applied: VectorClock,
+    pub(crate) actors: Actors,
     pub(crate) catalogue: Catalogue,
     pub(crate) deliveries: Deliveries,
+    pub(crate) reviews: Reviews,
     pub(crate) sum: RowSum,
     pub(crate) outputs: VecDeque<Output>,
 }
@@ -94,8 +142,10 @@ impl Reconciler {
         Self {
             config,
             applied: VectorClock::new(),
+            actors: Actors::new(seed),
             catalogue: Catalogue::new(seed),
             deliveries: Deliveries::new(seed),
+            reviews: Reviews::new(seed),
             sum: RowSum::default(),
             outputs: VecDeque::new(),
         }
@@ -104,7 +154,7 @@ impl Reconciler {
     /// Applies one record. Records of one actor come by rising offset, actors in any order.
     ///
     /// An offset at or before one applied is a replay and changes nothing. O(log actors) for a
-    /// posting, plus O(writes of the same key) for a stocktake or an attribute.
+    /// movement, plus O(writes of the same key) for a stocktake, an attribute or a decision.
     pub fn on_event(&mut self, input: Input<'_>) {
         debug_assert!(
             input.locality == Locality::Remote || input.actor.region == self.config.region,
@@ -116,13 +166,18 @@ impl Reconciler {
             return;
         }
         self.applied.advance(input.actor, input.offset.after(1));
-        let event = match (input.verdict, InventoryEvent::parse(input.value)) {
-            (Verdict::Forbidden, _) => return,
-            (_, Err(reason)) => return self.reject(&input, reason),
-            (Verdict::Future, Ok(_)) => return self.reject(&input, RejectReason::Future),
-            (Verdict::OnTime | Verdict::Late, Ok(event)) => event,
-        };
-        self.deliver(&input, &event);
+        if input.verdict == Verdict::Forbidden {
+            return;
+        }
+        let parsed = InventoryEvent::parse(input.value)
+            .and_then(|event| self.config.check(&event).map(|()| event));
+        match (input.verdict, parsed) {
+            (_, Err(reason)) => self.reject(&input, reason),
+            (Verdict::Future | Verdict::Forbidden, Ok(_)) => {
+                self.reject(&input, RejectReason::Future);
+            }
+            (Verdict::OnTime | Verdict::Late, Ok(event)) => self.deliver(&input, &event),
+        }
     }
 
     /// The next thing to write, if there is any.
@@ -134,13 +189,14 @@ impl Reconciler {
     /// Units of a sku at a location; `None` when nothing that counts mentions them. O(1).
     #[must_use]
     pub fn stock(&self, sku: &Sku, location: &Location) -> Option<i64> {
-        self.catalogue.get(sku)?.shelves.get(location)?.shown
+        self.catalogue.find(sku, location)?.shown
     }
 
-    /// The value of a sku's attribute; `None` when nothing that counts sets it. O(1).
+    /// The value of a sku's attribute, the first of several; `None` when nothing that counts sets
+    /// it. O(1).
     #[must_use]
     pub fn attribute(&self, sku: &Sku, name: &AttributeName) -> Option<&AttributeValue> {
-        self.catalogue.get(sku)?.attributes.get(name)?.shown.as_ref()
+        self.catalogue.find_attribute(sku, name)?.shown.first()
     }
 
     /// All that holds of one sku; `None` when nothing does. O(its locations and attributes).
@@ -152,13 +208,32 @@ impl Reconciler {
     /// Every sku ever mentioned, in order of first mention.
     #[must_use]
     pub fn skus(&self) -> impl ExactSizeIterator<Item = &Sku> {
-        self.catalogue.iter().map(|(sku, _)| sku)
+        self.catalogue.skus()
     }
 
     /// The end of what was applied of each actor's log.
     #[must_use]
     pub const fn applied(&self) -> &VectorClock {
         &self.applied
+    }
+
+    /// A late event, decided or not; `None` when no late event of that delivery counts as its copy.
+    /// O(bytes of the event).
+    #[must_use]
+    pub fn late_event(&self, id: &DeliveryId) -> Option<InventoryEvent> {
+        let late = self.reviews.get(id)?.late.as_ref()?;
+        InventoryEvent::parse(late.value.as_bytes()).ok()
+    }
+
+    /// How many decisions about a late event are known. O(1).
+    #[must_use]
+    pub fn decisions(&self, late: &DeliveryId) -> usize {
+        self.reviews.get(late).map_or(0, |review| review.decisions.writes().count())
+    }
+
+    /// Late events as they stand in `inventory.late`, in order of first mention. O(late events).
+    pub fn late_events(&self) -> impl Iterator<Item = crate::output::LateRecord> {
+        self.reviews.iter().filter_map(|(id, review)| report::late_record(id, review, &self.actors))
     }
 
     /// 32 bytes that are equal at hubs that hold the same events. O(1): kept along the way, as
@@ -174,35 +249,54 @@ impl Reconciler {
         fingerprint::canonical(self.rows())
     }
 
+    /// Forgets what only a cut before `stable` could ask for, where `stable` is what every hub
+    /// whose events still count has applied. O(state); no derived record changes.
+    ///
+    /// Whoever calls it answers for that: an event whose context does not cover `stable` may not
+    /// come any more.
+    pub fn compact(&mut self, stable: &VectorClock) {
+        debug_assert!(self.applied.covers(stable), "stable is more than was applied here");
+        let Self { actors, catalogue, .. } = self;
+        for stored in catalogue.shelves.values_mut() {
+            stored.held.compact(|actor| stable.end(actors.get(actor)), actors);
+        }
+    }
+
+    /// Marks kept of postings: what [`Self::compact`] makes smaller. O(shelves).
+    #[must_use]
+    pub fn marks(&self) -> usize {
+        self.catalogue.shelves.values().map(|stored| stored.held.marks()).sum()
+    }
+
+    /// Deliveries known.
+    #[must_use]
+    pub fn deliveries(&self) -> usize {
+        self.deliveries.len()
+    }
+
     fn reject(&mut self, input: &Input<'_>, reason: RejectReason) {
         let record = RejectedRecord::new(reason, input.value, position_of(input));
         self.outputs.push_back(Output::Rejected(record));
     }
 
     fn deliver(&mut self, input: &Input<'_>, event: &InventoryEvent) {
-        let position = position_of(input);
-        let effect = self.place(event, input.verdict, &position);
-        let copy = DeliveryCopy { position: position.clone(), effect };
-        match self.deliveries.arrive(&event.id, copy) {
+        let at = Spot { actor: self.actors.index_of(input.actor), offset: input.offset };
+        let effect = self.place(event, input.verdict, at);
+        let copy = DeliveryCopy { at, effect };
+        match self.deliveries.arrive(&event.id, copy, &self.actors) {
             Arrival::First => {
-                let conflicts = self.make(input, event, effect);
+                let conflicts = self.make(input, event, copy);
                 self.report_conflicts(&[], conflicts);
             }
-            Arrival::Dropped => {
-                if let Effect::Posting { shelf, delta } = effect {
-                    self.catalogue.shelf_at(shelf).2.withdraw(position.clone(), delta);
-                }
-                self.report_dropped(event, position);
-                return;
+            Arrival::Dropped(kept) => {
+                self.withdraw(copy);
+                return self.report_dropped(&event.id, kept, at);
             }
             Arrival::Replaced(old) => {
-                let gone = self.take_back(event, &old);
-                let conflicts = self.make(input, event, effect);
-                self.report_replaced(event, &old.position);
+                let gone = self.take_back(&event.id, old);
+                let conflicts = self.make(input, event, copy);
+                self.report_replaced(&event.id, at, old.at);
                 self.report_conflicts(&gone, conflicts);
-                if old.effect == Effect::Late && effect != Effect::Late {
-                    self.retract(DerivedTopic::Late, event.id.to_string());
-                }
                 self.settle(old.effect);
             }
         }
@@ -210,92 +304,25 @@ impl Reconciler {
         self.warn(input, event, effect);
     }
 
-    /// Finds where a copy belongs, and adds a posting made on time to its cell.
-    fn place(&mut self, event: &InventoryEvent, verdict: Verdict, position: &Position) -> Effect {
+    /// Finds where a copy belongs, and adds a movement made on time to its cells.
+    fn place(&mut self, event: &InventoryEvent, verdict: Verdict, at: Spot) -> Effect {
         match &event.body {
-            EventBody::Posting { .. } if verdict == Verdict::Late => Effect::Late,
-            EventBody::Posting { location, delta, .. } => {
-                let shelf = self.catalogue.shelf_place(&event.sku, location);
-                self.catalogue.shelf_at(shelf).2.post(position, *delta);
-                Effect::Posting { shelf, delta: *delta }
+            EventBody::Movement(_) if verdict == Verdict::Late => Effect::Late,
+            EventBody::Movement(movement) => {
+                let shift = self.shift(&event.sku, movement);
+                for (shelf, delta) in shift.parts() {
+                    self.catalogue.shelf_mut(shelf).post(at, delta, &self.actors);
+                }
+                Effect::Movement(shift)
             }
             EventBody::Stocktake { location, .. } => {
-                Effect::Stocktake { shelf: self.catalogue.shelf_place(&event.sku, location) }
+                Effect::Stocktake { shelf: self.shelf_of(&event.sku, location) }
             }
             EventBody::Attribute { name, .. } => {
-                Effect::Attribute { attribute: self.catalogue.attribute_place(&event.sku, name) }
+                Effect::Attribute { attribute: self.catalogue.attribute_index(&event.sku, name) }
             }
-        }
-    }
-
-    /// Makes a copy count, and returns the conflicts it is in.
-    fn make(
-        &mut self,
-        input: &Input<'_>,
-        event: &InventoryEvent,
-        effect: Effect,
-    ) -> Vec<ConflictRecord> {
-        match (effect, &event.body) {
-            (Effect::Stocktake { shelf }, EventBody::Stocktake { count, .. }) => {
-                let (sku, location, shelf) = self.catalogue.shelf_at(shelf);
-                let write = write_of(input, event, *count);
-                let conflicts = conflicts_of(shelf.stocktakes(), &write, || {
-                    ConflictSubject::Stocktake { sku: sku.clone(), location: location.clone() }
-                });
-                shelf.count(write);
-                conflicts
-            }
-            (Effect::Attribute { attribute }, EventBody::Attribute { value, .. }) => {
-                let (sku, name, attribute) = self.catalogue.attribute_at(attribute);
-                let write = write_of(input, event, value.clone());
-                let conflicts = conflicts_of(&attribute.writes, &write, || {
-                    ConflictSubject::Attribute { sku: sku.clone(), attribute: name.clone() }
-                });
-                attribute.writes.insert(write);
-                conflicts
-            }
-            (Effect::Late, _) => {
-                self.report_late(input, event);
-                Vec::new()
-            }
-            // A posting is in its cell since `place`, whichever copy counts.
-            (Effect::Posting { .. } | Effect::Stocktake { .. } | Effect::Attribute { .. }, _) => {
-                Vec::new()
-            }
-        }
-    }
-
-    /// Undoes what a copy did that counted so far, and returns the conflicts it was in.
-    fn take_back(&mut self, event: &InventoryEvent, old: &DeliveryCopy) -> Vec<ConflictRecord> {
-        let DeliveryCopy { position, effect } = old;
-        match *effect {
-            Effect::Late => {
-                self.sum.remove(Row::Late { id: &event.id, kept: position });
-                Vec::new()
-            }
-            Effect::Posting { shelf, delta } => {
-                self.catalogue.shelf_at(shelf).2.withdraw(position.clone(), delta);
-                Vec::new()
-            }
-            Effect::Stocktake { shelf } => {
-                let (sku, location, shelf) = self.catalogue.shelf_at(shelf);
-                let write = shelf.uncount(position);
-                write.map_or_else(Vec::new, |write| {
-                    conflicts_of(shelf.stocktakes(), &write, || ConflictSubject::Stocktake {
-                        sku: sku.clone(),
-                        location: location.clone(),
-                    })
-                })
-            }
-            Effect::Attribute { attribute } => {
-                let (sku, name, attribute) = self.catalogue.attribute_at(attribute);
-                let write = attribute.writes.remove(position);
-                write.map_or_else(Vec::new, |write| {
-                    conflicts_of(&attribute.writes, &write, || ConflictSubject::Attribute {
-                        sku: sku.clone(),
-                        attribute: name.clone(),
-                    })
-                })
+            EventBody::Decision { late, .. } => {
+                Effect::Decision { review: self.reviews.index_of(late) }
             }
         }
     }
@@ -313,15 +340,4 @@ fn write_of<V>(input: &Input<'_>, event: &InventoryEvent, value: V) -> Write<V> 
         context: input.context.clone(),
         value,
     }
-}
-
-fn conflicts_of<V: Clone + Into<ConflictValue>>(
-    register: &Register<V>,
-    write: &Write<V>,
-    subject: impl Fn() -> ConflictSubject,
-) -> Vec<ConflictRecord> {
-    register
-        .concurrent(write)
-        .map(|other| ConflictRecord::between(subject(), write, other))
-        .collect()
 }

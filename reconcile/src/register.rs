@@ -10,8 +10,9 @@
 //! writes, but each concurrent pair has to be reported whenever its second half arrives. And a
 //! write cannot be taken back when a smaller copy of its delivery turns up.
 //!
-//! Every write of a key is kept, and a new one is compared with each: O(writes of the key).
-//! Dropping those below causal stability is a later issue.
+//! Every write of a key is kept, and a new one is compared with each: O(writes of the key). One
+//! that everybody has seen overwritten is kept too: when the delivery that overwrote it turns out
+//! to have a smaller copy that says something else, the older write holds again.
 
 use headland_event::{Actor, Hlc, Offset, VectorClock};
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,19 @@ impl<V> Register<V> {
     /// The write that holds, if there is one. O(1).
     pub(crate) fn winner(&self) -> Option<&Write<V>> {
         self.winner.and_then(|at| self.writes.get(at)).map(|kept| &kept.write)
+    }
+
+    /// The writes that no other one happened after, in no order that means anything; should every
+    /// write have a successor, which no honest hub brings about, the winner alone.
+    pub(crate) fn maximal(&self) -> impl Iterator<Item = &Write<V>> {
+        let has_maximal = self.writes.iter().any(|kept| kept.successors == 0);
+        self.writes
+            .iter()
+            .enumerate()
+            .filter(move |(at, kept)| {
+                kept.successors == 0 || (!has_maximal && self.winner == Some(*at))
+            })
+            .map(|(_, kept)| &kept.write)
     }
 
     /// Every write, in no order that means anything.
@@ -233,6 +247,12 @@ mod tests {
 
             prop_assert_eq!(removed.as_ref(), Some(&writes[gone]));
             prop_assert_eq!(all.winner(), without.winner());
+            let positions = |register: &Register<i64>| {
+                let maximal = register.maximal().map(|write| write.position.clone());
+                maximal.collect::<std::collections::BTreeSet<_>>()
+            };
+            prop_assert_eq!(positions(&all), positions(&without));
+            prop_assert!(all.winner().is_none_or(|of| positions(&all).contains(&of.position)));
         }
     }
 }

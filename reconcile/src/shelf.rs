@@ -1,37 +1,46 @@
-//! Stock of one sku at one location.
+//! Stock of one sku in one account: at a location, in transit, or reserved.
 //!
 //! units = count of the current stocktake + postings that did not happen before it. Without a
 //! stocktake that is every posting. Each posting made on time is in its actor's cell, whichever
-//! copy of its delivery counts, so that a cell depends on nothing but its actor's log; copies that
-//! do not count are subtracted by name.
+//! copy of its delivery counts, so that a cell depends on nothing but its actor's log. What is not
+//! so is named beside the cells: copies that do not count are taken out, late events that were
+//! approved are put in.
 
+use headland_event::Offset;
 use serde::{Deserialize, Serialize};
 
-use crate::cell::Cells;
+use crate::actor::{ActorIndex, Actors, Spot};
 use crate::position::Position;
 use crate::register::{Register, Write};
+use crate::tally::Tally;
 
-/// Everything known of one (sku, location).
+/// Everything known of one (sku, account).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Shelf {
-    cells: Cells,
-    /// Postings in the cells.
-    posted: usize,
-    withdrawn: Vec<Withdrawal>,
-    /// Sum of what was withdrawn.
-    withdrawn_delta: i64,
+    tally: Tally,
+    /// Postings that count: those in the cells, less withdrawn, and those put in.
+    counting: u32,
+    pub(crate) shortage: Shortage,
+    /// Units last reported, `None` when there is nothing to report.
+    pub(crate) shown: Option<i64>,
+    /// What most shelves have none of.
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct More {
+    exceptions: Vec<Exception>,
+    /// Sum of the exceptions.
+    exceptional: i64,
     stocktakes: Register<i64>,
     /// Sum of the postings that count and happened before the current stocktake.
     counted_before: i64,
-    /// Units last reported, `None` when there is nothing to report.
-    pub(crate) shown: Option<i64>,
-    pub(crate) shortage: Shortage,
 }
 
-/// A posting in the cells whose copy does not count.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Withdrawal {
-    position: Position,
+/// Units beside the cells, as if posted at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Exception {
+    at: Spot,
     delta: i64,
 }
 
@@ -40,7 +49,7 @@ struct Withdrawal {
 pub(crate) struct Shortage {
     pub(crate) state: ShortageState,
     /// Episodes so far, the current one included.
-    pub(crate) episodes: u64,
+    pub(crate) episodes: u32,
 }
 
 /// Whether an episode of shortage is going on.
@@ -55,150 +64,127 @@ pub(crate) enum ShortageState {
 
 impl Shelf {
     /// Adds a posting made on time, whether or not its copy counts. O(log actors).
-    pub(crate) fn post(&mut self, position: &Position, delta: i64) {
-        self.cells.post(&position.actor, position.offset, delta);
-        self.posted += 1;
-        self.counted_before += self.if_counted_before(position, delta);
+    pub(crate) fn post(&mut self, at: Spot, delta: i64, actors: &Actors) {
+        self.tally.post(at, delta);
+        self.counting += 1;
+        if let Some(more) = &mut self.more {
+            more.counted_before += more.if_counted_before(at, delta, actors);
+        }
     }
 
     /// Makes a posting that was added before count no longer. O(log actors).
-    pub(crate) fn withdraw(&mut self, position: Position, delta: i64) {
-        self.counted_before -= self.if_counted_before(&position, delta);
-        self.withdrawn_delta += delta;
-        self.withdrawn.push(Withdrawal { position, delta });
-        debug_assert!(self.withdrawn.len() <= self.posted, "more withdrawn than posted");
+    pub(crate) fn withdraw(&mut self, at: Spot, delta: i64, actors: &Actors) {
+        debug_assert!(self.counting > 0, "more withdrawn than posted");
+        self.counting -= 1;
+        self.more.get_or_insert_default().put(Exception { at, delta: -delta }, actors);
+    }
+
+    /// Counts units as if they had been posted at a place: an approved late event.
+    pub(crate) fn put_in(&mut self, at: Spot, delta: i64, actors: &Actors) {
+        self.counting += 1;
+        self.more.get_or_insert_default().put(Exception { at, delta }, actors);
+    }
+
+    /// Takes back what [`Self::put_in`] did. O(exceptions).
+    pub(crate) fn take_out(&mut self, at: Spot, delta: i64, actors: &Actors) {
+        debug_assert!(self.counting > 0, "more taken out than put in");
+        self.counting -= 1;
+        let Some(more) = &mut self.more else { return };
+        more.take(Exception { at, delta }, actors);
     }
 
     /// Every stocktake of the shelf.
-    pub(crate) const fn stocktakes(&self) -> &Register<i64> {
-        &self.stocktakes
+    pub(crate) fn stocktakes(&self) -> Option<&Register<i64>> {
+        self.more.as_ref().map(|more| &more.stocktakes)
     }
 
-    /// Adds a stocktake. O(stocktakes + withdrawals + actors × log postings).
-    pub(crate) fn count(&mut self, stocktake: Write<i64>) {
-        self.stocktakes.insert(stocktake);
-        self.counted_before = self.sum_before();
+    /// Adds a stocktake. O(stocktakes + exceptions + actors × log postings).
+    pub(crate) fn count(&mut self, stocktake: Write<i64>, actors: &Actors) {
+        let more = self.more.get_or_insert_default();
+        more.stocktakes.insert(stocktake);
+        more.counted_before = more.sum_before(&self.tally, actors);
     }
 
     /// Takes a stocktake back, as if it had never been made. Costs what [`Self::count`] does.
-    pub(crate) fn uncount(&mut self, position: &Position) -> Option<Write<i64>> {
-        let stocktake = self.stocktakes.remove(position);
-        self.counted_before = self.sum_before();
+    pub(crate) fn uncount(&mut self, at: &Position, actors: &Actors) -> Option<Write<i64>> {
+        let more = self.more.as_mut()?;
+        let stocktake = more.stocktakes.remove(at);
+        more.counted_before = more.sum_before(&self.tally, actors);
         stocktake
     }
 
     /// Units in stock; `None` when nothing that counts was ever said about the shelf. O(actors).
     pub(crate) fn units(&self) -> Option<i64> {
-        let moved = self.cells.total() - self.withdrawn_delta;
-        match self.stocktakes.winner() {
-            Some(stocktake) => Some(stocktake.value + moved - self.counted_before),
-            None if self.posted == self.withdrawn.len() => None,
-            None => Some(moved),
+        let total = self.tally.total();
+        let Some(more) = &self.more else { return (self.counting > 0).then_some(total) };
+        let moved = total + more.exceptional;
+        match more.stocktakes.winner() {
+            Some(stocktake) => Some(stocktake.value + moved - more.counted_before),
+            None => (self.counting > 0).then_some(moved),
         }
     }
 
-    /// Whether what is kept along the way is what it is derived from. O(shelf).
-    pub(crate) fn is_consistent(&self) -> bool {
-        let withdrawn: i64 = self.withdrawn.iter().map(|gone| gone.delta).sum();
-        self.withdrawn.len() <= self.posted
-            && self.withdrawn_delta == withdrawn
-            && self.counted_before == self.sum_before()
-            && self.shown == self.units()
+    /// Forgets what no cut can ask for any more, once everybody has seen what is before `stable`:
+    /// later stocktakes' cuts cover it, and those of earlier ones are kept.
+    pub(crate) fn compact(&mut self, stable: impl Fn(ActorIndex) -> Offset, actors: &Actors) {
+        let more = self.more.as_ref();
+        self.tally.compact(stable, |actor| {
+            let stocktakes = more.into_iter().flat_map(|more| more.stocktakes.writes());
+            stocktakes.map(|stocktake| stocktake.end(actors.get(actor))).collect()
+        });
     }
 
-    fn if_counted_before(&self, position: &Position, delta: i64) -> i64 {
-        let is_before = self.stocktakes.winner().is_some_and(|winner| winner.is_after(position));
+    /// Marks kept of postings.
+    pub(crate) fn marks(&self) -> usize {
+        self.tally.marks()
+    }
+
+    /// Whether what is kept along the way is what it is derived from. O(shelf).
+    pub(crate) fn is_consistent(&self, actors: &Actors) -> bool {
+        let is_summed = self.more.as_ref().is_none_or(|more| {
+            let exceptional: i64 = more.exceptions.iter().map(|of| of.delta).sum();
+            more.exceptional == exceptional
+                && more.counted_before == more.sum_before(&self.tally, actors)
+        });
+        is_summed && self.shown == self.units()
+    }
+}
+
+impl More {
+    fn put(&mut self, exception: Exception, actors: &Actors) {
+        let Exception { at, delta } = exception;
+        self.counted_before += self.if_counted_before(at, delta, actors);
+        self.exceptional += delta;
+        self.exceptions.push(exception);
+    }
+
+    fn take(&mut self, exception: Exception, actors: &Actors) {
+        let Some(index) = self.exceptions.iter().position(|of| *of == exception) else {
+            debug_assert!(false, "{exception:?} was never put in");
+            return;
+        };
+        self.exceptions.swap_remove(index);
+        self.exceptional -= exception.delta;
+        self.counted_before -= self.if_counted_before(exception.at, exception.delta, actors);
+    }
+
+    fn if_counted_before(&self, at: Spot, delta: i64, actors: &Actors) -> i64 {
+        let is_before =
+            self.stocktakes.winner().is_some_and(|winner| winner.is_after(&actors.position(at)));
         if is_before { delta } else { 0 }
     }
 
-    fn sum_before(&self) -> i64 {
+    fn sum_before(&self, tally: &Tally, actors: &Actors) -> i64 {
         let Some(stocktake) = self.stocktakes.winner() else { return 0 };
-        let withdrawn: i64 = self
-            .withdrawn
+        let exceptional: i64 = self
+            .exceptions
             .iter()
-            .filter(|gone| stocktake.is_after(&gone.position))
-            .map(|gone| gone.delta)
+            .filter(|of| stocktake.is_after(&actors.position(of.at)))
+            .map(|of| of.delta)
             .sum();
-        self.cells.total_at(|actor| stocktake.end(actor)) - withdrawn
+        tally.total_at(|actor| stocktake.end(actors.get(actor))) + exceptional
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use headland_event::{EventTime, Hlc, Offset, VectorClock};
-
-    use super::*;
-    use crate::name::DeliveryId;
-    use crate::position::tests::{actor, position};
-
-    fn stocktake(at: Position, seen: &[(&str, u64)], value: i64) -> Write<i64> {
-        let mut context = VectorClock::new();
-        for (region, end) in seen {
-            context.advance(&actor(region, 0), Offset::new(*end));
-        }
-        let hlc = Hlc::new(EventTime::from_millis(1), 0);
-        Write { id: DeliveryId::new("count").unwrap(), position: at, hlc, context, value }
-    }
-
-    #[test]
-    fn postings_a_stocktake_knew_of_are_in_its_count_and_others_are_added() {
-        let mut shelf = Shelf::default();
-        shelf.post(&position("eu", 0, 0), 50);
-        shelf.post(&position("us", 0, 0), -3);
-        shelf.post(&position("us", 0, 1), -4);
-        shelf.count(stocktake(position("eu", 0, 1), &[("us", 1)], 40));
-
-        shelf.post(&position("eu", 0, 2), -5);
-
-        assert_eq!(shelf.units(), Some(40 - 4 - 5));
-    }
-
-    #[test]
-    fn a_posting_that_arrives_after_the_stocktake_that_knew_of_it_changes_nothing() {
-        let mut shelf = Shelf::default();
-        shelf.count(stocktake(position("eu", 0, 1), &[("us", 1)], 40));
-
-        shelf.post(&position("us", 0, 0), -3);
-
-        assert_eq!(shelf.units(), Some(40));
-    }
-
-    #[test]
-    fn a_withdrawn_posting_leaves_the_units_and_the_cut() {
-        let mut shelf = Shelf::default();
-        shelf.post(&position("eu", 0, 0), 50);
-        shelf.post(&position("us", 0, 0), -3);
-        shelf.withdraw(position("us", 0, 0), -3);
-        assert_eq!(shelf.units(), Some(50));
-
-        shelf.count(stocktake(position("eu", 0, 1), &[("us", 1)], 40));
-
-        assert_eq!(shelf.units(), Some(40));
-    }
-
-    #[test]
-    fn a_stocktake_taken_back_leaves_the_one_before_it() {
-        let mut shelf = Shelf::default();
-        shelf.post(&position("us", 0, 0), -3);
-        shelf.count(stocktake(position("eu", 0, 1), &[], 40));
-        shelf.count(stocktake(position("eu", 0, 2), &[("us", 1)], 10));
-        assert_eq!(shelf.units(), Some(10));
-
-        let gone = shelf.uncount(&position("eu", 0, 2));
-
-        assert_eq!(gone.map(|stocktake| stocktake.value), Some(10));
-        assert_eq!(shelf.units(), Some(37));
-    }
-
-    #[test]
-    fn a_shelf_whose_only_posting_was_withdrawn_is_unknown_again() {
-        let mut shelf = Shelf::default();
-        assert_eq!(shelf.units(), None);
-        shelf.post(&position("eu", 0, 0), 5);
-        assert_eq!(shelf.units(), Some(5));
-
-        shelf.withdraw(position("eu", 0, 0), 5);
-
-        assert_eq!(shelf.units(), None);
-    }
-}
+mod tests;

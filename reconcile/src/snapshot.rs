@@ -1,33 +1,36 @@
 //! The core's state as bytes.
 //!
 //! ```text
-//! snapshot v1:  1 version u8 │ SHA-256 of the rest [32] │ postcard of { applied, products,
-//!               deliveries }
+//! snapshot v2:  2 version u8 │ SHA-256 of the rest [32] │ postcard of { applied, actors, skus,
+//!               locations, shelves, attributes, deliveries kept, deliveries dropped, reviews }
 //! ```
-//! Products and deliveries stand in order of first mention, because deliveries name places in
-//! that order. Bytes are decoded only when their hash fits, and the state is then checked against
-//! itself: whoever goes on from damaged bytes would tell other regions something nobody said. On
+//! Each part stands in order of first mention, because the others name its members by that order.
+//! Version 1 had no reviews; it is not read, its events are. Bytes are decoded only when their hash
+//! fits, and the state is then checked against itself: whoever goes on from damaged bytes would
+//! tell other regions something nobody said. On
 //! an error the caller takes the older snapshot and replays from there.
 
-use headland_event::VectorClock;
+use headland_event::{Actor, VectorClock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::catalogue::Attribute;
-use crate::delivery::Delivery;
+use crate::actor::Spot;
+use crate::catalogue::{Attribute, AttributeKey, Catalogue, Product, ShelfKey, Stored};
+use crate::delivery::{DeliveryCopy, DeliveryDigest};
 use crate::fingerprint::RowSum;
-use crate::name::{AttributeName, DeliveryId, Location, Sku};
+use crate::name::{DeliveryId, Location, Sku};
 use crate::reconciler::{Config, Reconciler};
+use crate::review::Review;
 use crate::shelf::Shelf;
 
-const SNAPSHOT_VERSION: u8 = 1;
+const SNAPSHOT_VERSION: u8 = 2;
 
 /// Why bytes are no snapshot to go on from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
     /// Written in another format.
-    #[error("snapshot version {found:?} cannot be read, expected 1")]
+    #[error("snapshot version {found:?} cannot be read, expected 2")]
     Version {
         /// The first byte, if there is one.
         found: Option<u8>,
@@ -55,29 +58,27 @@ pub enum RestoreError {
 #[derive(Serialize)]
 struct Written<'a> {
     applied: &'a VectorClock,
-    products: Vec<WrittenProduct<'a>>,
-    deliveries: Vec<(&'a DeliveryId, &'a Delivery)>,
-}
-
-#[derive(Serialize)]
-struct WrittenProduct<'a> {
-    sku: &'a Sku,
-    shelves: Vec<(&'a Location, &'a Shelf)>,
-    attributes: Vec<(&'a AttributeName, &'a Attribute)>,
+    actors: Vec<&'a Actor>,
+    products: Vec<(&'a Sku, &'a Product)>,
+    locations: Vec<&'a Location>,
+    shelves: Vec<(&'a ShelfKey, &'a Stored<Shelf>)>,
+    attributes: Vec<(&'a AttributeKey, &'a Stored<Attribute>)>,
+    kept: Vec<(&'a DeliveryDigest, &'a DeliveryCopy)>,
+    dropped: Vec<(&'a DeliveryId, &'a Vec<Spot>)>,
+    reviews: Vec<(&'a DeliveryId, &'a Review)>,
 }
 
 #[derive(Deserialize)]
 struct Read {
     applied: VectorClock,
-    products: Vec<ReadProduct>,
-    deliveries: Vec<(DeliveryId, Delivery)>,
-}
-
-#[derive(Deserialize)]
-struct ReadProduct {
-    sku: Sku,
-    shelves: Vec<(Location, Shelf)>,
-    attributes: Vec<(AttributeName, Attribute)>,
+    actors: Vec<Actor>,
+    products: Vec<(Sku, Product)>,
+    locations: Vec<Location>,
+    shelves: Vec<(ShelfKey, Stored<Shelf>)>,
+    attributes: Vec<(AttributeKey, Stored<Attribute>)>,
+    kept: Vec<(DeliveryDigest, DeliveryCopy)>,
+    dropped: Vec<(DeliveryId, Vec<Spot>)>,
+    reviews: Vec<(DeliveryId, Review)>,
 }
 
 impl Reconciler {
@@ -89,16 +90,18 @@ impl Reconciler {
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
         assert!(self.outputs.is_empty(), "{} outputs would be lost", self.outputs.len());
-        let Self { config: _, applied, catalogue, deliveries, sum: _, outputs: _ } = self;
-        let products = catalogue.iter().map(|(sku, product)| WrittenProduct {
-            sku,
-            shelves: product.shelves.iter().collect(),
-            attributes: product.attributes.iter().collect(),
-        });
+        let Self { applied, actors, catalogue, deliveries, reviews, .. } = self;
+        let Catalogue { products, locations, shelves, attributes } = catalogue;
         let written = Written {
             applied,
-            products: products.collect(),
-            deliveries: deliveries.iter().collect(),
+            actors: actors.iter().collect(),
+            products: products.iter().collect(),
+            locations: locations.keys().collect(),
+            shelves: shelves.iter().collect(),
+            attributes: attributes.iter().collect(),
+            kept: deliveries.iter_kept().collect(),
+            dropped: deliveries.iter_dropped().collect(),
+            reviews: reviews.iter().collect(),
         };
         #[expect(clippy::expect_used, reason = "plain data whose lengths are known, into memory")]
         let body = postcard::to_stdvec(&written).expect("plain data always has an encoding");
@@ -129,15 +132,16 @@ impl Reconciler {
     }
 
     fn fill(&mut self, read: Read) {
-        let Read { applied, products, deliveries } = read;
+        let Read { applied, actors, products, locations, .. } = read;
         self.applied = applied;
-        for ReadProduct { sku, shelves, attributes } in products {
-            let (_, product) = self.catalogue.product(&sku);
-            product.shelves.extend(shelves);
-            product.attributes.extend(attributes);
+        for actor in &actors {
+            self.actors.index_of(actor);
         }
-        for (id, delivery) in deliveries {
-            self.deliveries.insert(id, delivery);
-        }
+        self.catalogue.products.extend(products);
+        self.catalogue.locations.extend(locations.into_iter().map(|location| (location, ())));
+        self.catalogue.shelves.extend(read.shelves);
+        self.catalogue.attributes.extend(read.attributes);
+        self.deliveries.fill(read.kept, read.dropped);
+        self.reviews.fill(read.reviews);
     }
 }

@@ -32,7 +32,7 @@ struct Hub {
 }
 
 fn config() -> Config {
-    Config { region: RegionId::new("eu").unwrap(), restock_below: 20 }
+    Config::new(RegionId::new("eu").unwrap(), 20)
 }
 
 fn actor((region, (counter, nonce), partition): &oracle::Actor) -> Actor {
@@ -108,12 +108,19 @@ impl Hub {
     }
 }
 
+/// Schedules of each law: 200 in a build, more when the environment says so.
+#[expect(clippy::disallowed_methods, reason = "a test has no configuration file")]
+fn cases() -> u32 {
+    let asked = std::env::var("HEADLAND_RECONCILE_CASES").ok();
+    asked.and_then(|cases| cases.parse().ok()).unwrap_or(200)
+}
+
 fn turns() -> impl Strategy<Value = Vec<usize>> {
     vec(0..1_000_usize, 1..80)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn any_order_of_arrival_gives_the_same_state_and_the_same_tables(
@@ -146,7 +153,8 @@ proptest! {
                 shown.insert(format!("{sku}|{location}"), *units);
             }
         }
-        let shelves = hub.tables.iter().filter(|(_, value)| value["units"].is_i64());
+        let stock = hub.tables.iter().filter(|((topic, _), _)| topic == "inventory.stock");
+        let shelves = stock.filter(|(_, value)| value["location"].is_string());
         let told = shelves.map(|((_, key), value)| (key.clone(), value["units"].as_i64().unwrap()));
         prop_assert_eq!(shown, told.collect::<BTreeMap<_, _>>());
     }
@@ -201,13 +209,59 @@ proptest! {
     }
 
     #[test]
+    fn the_postings_of_every_movement_that_counts_sum_to_zero(
+        history in histories(60), turns in turns(),
+    ) {
+        let hub = Hub::after(&history, &history.interleaved(&turns));
+
+        for ((topic, key), value) in &hub.tables {
+            if topic == DerivedTopic::Postings.name() {
+                let units = value["postings"].as_array().unwrap().iter();
+                let sum: i64 = units.map(|posting| posting["units"].as_i64().unwrap()).sum();
+                prop_assert_eq!(sum, 0, "{}", key);
+            }
+        }
+    }
+
+    #[test]
+    fn compacting_at_what_all_hubs_hold_changes_nothing_that_comes_later(
+        history in histories_of_one_life(60), turns in turns(), cut in 0..60_usize,
+    ) {
+        let order = history.interleaved(&turns);
+        let cut = cut.min(order.len());
+        let later: Vec<&Record> = order[cut..].iter().map(|at| &history.records[*at]).collect();
+        let mut hub = Hub::after(&history, &order[..cut]);
+        // Stable is what every event that is still to come was written after.
+        let mut stable = VectorClock::new();
+        for (seen, end) in hub.reconciler.applied().clone().iter() {
+            let known = |record: &&Record| {
+                let context = record.context.iter().find(|(of, _)| actor(of) == *seen);
+                let context = context.map_or(0, |(_, end)| *end);
+                if actor(&record.actor) == *seen { context.max(record.offset) } else { context }
+            };
+            let least = later.iter().map(known).min().unwrap_or_else(|| end.get());
+            stable.advance(seen, Offset::new(least.min(end.get())));
+        }
+
+        hub.reconciler.compact(&stable);
+        for record in later {
+            hub.feed(record);
+        }
+
+        let whole = Hub::after(&history, &order);
+        prop_assert_eq!(hub.reconciler.canonical_state(), whole.reconciler.canonical_state());
+        prop_assert_eq!(hub.tables, whole.tables);
+    }
+
+    #[test]
     fn a_causal_successor_is_never_beaten_whatever_the_clocks(
         history in histories_without_copies(60), turns in turns(),
     ) {
         let hub = Hub::after(&history, &history.interleaved(&turns));
 
         for sku in hub.reconciler.skus() {
-            for (name, value) in hub.reconciler.product(sku).iter().flat_map(|of| &of.attributes) {
+            for name in hub.reconciler.product(sku).iter().flat_map(|of| of.attributes.keys()) {
+                let value = hub.reconciler.attribute(sku, name).unwrap();
                 let last = last_values(&history, sku.as_str(), name.as_str());
                 prop_assert!(last.contains(value.as_str()), "{} was overwritten", value);
             }

@@ -13,7 +13,7 @@ use headland_event::{Lane, Now, Offset, PartitionIndex, RegionId, TopicName, Top
 use headland_platform::socket::{SocketError, bind_private};
 use headland_platform::task::{self, Task, Token};
 use headland_platform::telemetry::Metrics;
-use headland_reconcile::{Location, Sku};
+use headland_reconcile::{AttributeView, Location, Sku};
 use headland_storage::{DiskFile, JournalReader, LogReader};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -217,7 +217,11 @@ struct StockQuery {
 struct StockJson {
     sku: String,
     units: BTreeMap<String, i64>,
-    attributes: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_transit: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reserved: Option<i64>,
+    attributes: BTreeMap<String, AttributeView>,
 }
 
 async fn stock(
@@ -237,7 +241,9 @@ async fn stock(
     Ok(Json(StockJson {
         sku,
         units: units.map(|(at, units)| (at.to_string(), units)).collect(),
-        attributes: attributes.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        in_transit: product.in_transit,
+        reserved: product.reserved,
+        attributes: attributes.map(|(name, value)| (name.to_string(), value)).collect(),
     }))
 }
 

@@ -98,7 +98,7 @@ impl Inventory {
         let region = config.region.clone();
         let restock_below = config.reconcile.restock_below;
         let topic = config.reconcile.topic.clone();
-        let config = Config { region, restock_below };
+        let config = Config::new(region, restock_below);
         Self {
             reconciler: Reconciler::new(config.clone(), seed),
             config,

@@ -20,6 +20,10 @@ const VERSION: u8 = 1;
 /// Most partitions of one topic; each costs an index on every hub that mirrors it.
 pub const PARTITIONS_LIMIT: u32 = 1_024;
 
+/// What a hub derives from inventory, each in `inventory.<name>`.
+const DERIVED: [&str; 7] =
+    ["stock", "oversold", "postings", "conflicts", "late", "duplicates", "rejected"];
+
 /// The topic of a topic's dead letters.
 ///
 /// # Errors
@@ -175,7 +179,7 @@ impl Topics {
         topics.add_local("alerts", Lane::Alerts, 8, Replication::Offered)?;
         topics.add_local("alerts.dead", Lane::Telemetry, 8, Replication::Offered)?;
         topics.add_local("_promises", Lane::State, 1, Replication::Offered)?;
-        for derived in ["stock", "conflicts", "late", "duplicates", "rejected"] {
+        for derived in DERIVED {
             let name = format!("inventory.{derived}");
             topics.add_local(&name, Lane::State, 1, Replication::Kept)?;
             let dead = format!("{name}.dead");

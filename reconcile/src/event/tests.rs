@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::ledger::MovementKind;
+use crate::name::TextError;
 
 const SALE: &str = r#"{"id":"eu-1/000123","kind":"sale","device":"eu-1-till","sku":"85123A",
     "location":"eu-1","quantity":6,"time":"2010-12-01T08:26:00Z"}"#;
@@ -17,8 +19,10 @@ fn with(field: &str, json: &str) -> Result<InventoryEvent, RejectReason> {
 
 fn delta(event: InventoryEvent) -> i64 {
     match event.body {
-        EventBody::Posting { delta, .. } => delta,
-        EventBody::Stocktake { .. } | EventBody::Attribute { .. } => panic!("not a posting"),
+        EventBody::Movement(movement) => movement.postings()[0].units,
+        EventBody::Stocktake { .. } | EventBody::Attribute { .. } | EventBody::Decision { .. } => {
+            panic!("not a movement")
+        }
     }
 }
 
@@ -32,11 +36,11 @@ fn a_sale_lowers_stock_by_its_quantity() {
     assert_eq!(event.clock, None);
     assert_eq!(
         event.body,
-        EventBody::Posting {
-            location: Location::new("eu-1").unwrap(),
-            kind: PostingKind::Sale,
-            delta: -6,
-        }
+        EventBody::Movement(Movement::new(
+            MovementKind::Sale,
+            Some(Location::new("eu-1").unwrap()),
+            6,
+        ))
     );
 }
 

@@ -1,42 +1,52 @@
 //! Every row of the canonical state, recomputed from what the rows are derived from.
 
-use super::report::conflict_row;
-use super::{Reconciler, conflicts_of};
+use super::Reconciler;
+use super::conflict::{self, Contested, conflicts_of};
+use super::report::{conflict_row, values_of};
 use crate::delivery::Effect;
 use crate::fingerprint::{Row, RowSum};
-use crate::output::{ConflictSubject, ConflictValue};
+use crate::output::ConflictSubject;
 use crate::register::Register;
 
 impl Reconciler {
     /// The rows in no order. O(state), and per key quadratic in its writes.
     pub(crate) fn rows(&self) -> Vec<Vec<u8>> {
         let mut rows = Vec::new();
-        for (sku, product) in self.catalogue.iter() {
-            for (location, shelf) in &product.shelves {
-                rows.extend(
-                    shelf.units().map(|units| Row::Stock { sku, location, units }.to_bytes()),
-                );
-                conflict_rows(&mut rows, shelf.stocktakes(), || ConflictSubject::Stocktake {
-                    sku: sku.clone(),
-                    location: location.clone(),
-                });
+        for (named, shelf) in self.catalogue.shelves() {
+            if let Some(units) = shelf.units() {
+                let row = Row::Stock { sku: named.sku, account: &named.name, units };
+                rows.push(row.to_bytes());
             }
-            for (name, attribute) in &product.attributes {
-                let value = attribute.writes.winner().map(|write| &write.value);
-                rows.extend(value.map(|value| Row::Attribute { sku, name, value }.to_bytes()));
-                conflict_rows(&mut rows, &attribute.writes, || ConflictSubject::Attribute {
-                    sku: sku.clone(),
-                    attribute: name.clone(),
-                });
+            if let (Some(stocktakes), Some(subject)) =
+                (shelf.stocktakes(), conflict::of_shelf(&named))
+            {
+                conflict_rows(&mut rows, stocktakes, &subject);
             }
         }
-        for (id, delivery) in self.deliveries.iter() {
-            let kept = &delivery.kept.position;
-            if delivery.kept.effect == Effect::Late {
-                rows.push(Row::Late { id, kept }.to_bytes());
+        for (named, attribute) in self.catalogue.attributes() {
+            let is_multi_value = self.config.multi_value.contains(named.name);
+            for value in values_of(&attribute.writes, is_multi_value) {
+                let row = Row::Attribute { sku: named.sku, name: named.name, value: &value };
+                rows.push(row.to_bytes());
             }
-            let dropped = delivery.dropped.iter();
-            rows.extend(dropped.map(|dropped| Row::Duplicate { id, kept, dropped }.to_bytes()));
+            conflict_rows(&mut rows, &attribute.writes, &conflict::of_attribute(&named));
+        }
+        for (id, review) in self.reviews.iter() {
+            if let Some(late) = &review.late {
+                rows.push(Row::Late { id, kept: &self.actors.position(late.at) }.to_bytes());
+            }
+            for write in review.decisions.writes() {
+                rows.push(Row::Decision { late: id, decision: &write.position }.to_bytes());
+            }
+            conflict_rows(&mut rows, &review.decisions, &conflict::of_review(id));
+        }
+        for (id, dropped) in self.deliveries.iter_dropped() {
+            let Some(kept) = self.deliveries.kept(id) else { continue };
+            let kept = self.actors.position(kept.at);
+            for dropped in dropped {
+                let dropped = self.actors.position(*dropped);
+                rows.push(Row::Duplicate { id, kept: &kept, dropped: &dropped }.to_bytes());
+            }
         }
         rows
     }
@@ -45,27 +55,47 @@ impl Reconciler {
     ///
     /// # Errors
     /// The first thing found wrong, in words.
-    pub(crate) fn audit(&self) -> Result<(), &'static str> {
-        for (_, delivery) in self.deliveries.iter() {
-            let leads_somewhere = match delivery.kept.effect {
+    pub(crate) fn audit(&mut self) -> Result<(), &'static str> {
+        let Self { actors, catalogue, deliveries, reviews, .. } = self;
+        for (_, copy) in deliveries.iter_kept() {
+            let leads_somewhere = match copy.effect {
                 Effect::Late => true,
-                Effect::Posting { shelf, .. } | Effect::Stocktake { shelf } => {
-                    self.catalogue.has_shelf(shelf)
+                Effect::Movement(shift) => {
+                    shift.parts().all(|(shelf, _)| catalogue.has_shelf(shelf))
                 }
-                Effect::Attribute { attribute } => self.catalogue.has_attribute(attribute),
+                Effect::Stocktake { shelf } => catalogue.has_shelf(shelf),
+                Effect::Attribute { attribute } => catalogue.has_attribute(attribute),
+                Effect::Decision { review } => reviews.has(review),
             };
-            if !leads_somewhere {
-                return Err("a delivery names a shelf or an attribute that is not there");
+            if !leads_somewhere || !actors.has(copy.at.actor) {
+                return Err("a delivery names a log, shelf, attribute or review that is not there");
             }
-            if delivery.dropped.iter().any(|dropped| *dropped <= delivery.kept.position) {
+        }
+        for (id, dropped) in deliveries.iter_dropped() {
+            let Some(kept) = deliveries.kept(id) else {
+                return Err("copies were dropped of a delivery that is not there");
+            };
+            if dropped.iter().any(|at| !actors.has(at.actor)) {
+                return Err("a dropped copy names a log that is not there");
+            }
+            if dropped.iter().any(|dropped| actors.compare(*dropped, kept.at).is_le()) {
                 return Err("a dropped copy is not larger than the one kept");
             }
         }
-        for (_, product) in self.catalogue.iter() {
-            if !product.shelves.values().all(|shelf| shelf.is_consistent()) {
-                return Err("a shelf's sums differ from its postings");
-            }
-            if !product.attributes.values().all(|attribute| attribute.is_consistent()) {
+        if !catalogue.shelves().all(|(_, shelf)| shelf.is_consistent(actors)) {
+            return Err("a shelf's sums differ from its postings");
+        }
+        let due = reviews.iter().all(|(_, review)| review.due(actors) == review.applied);
+        if !due {
+            return Err("a late event does to stock what nobody decided");
+        }
+        self.audit_rows()
+    }
+
+    fn audit_rows(&self) -> Result<(), &'static str> {
+        for (named, attribute) in self.catalogue.attributes() {
+            let is_multi_value = self.config.multi_value.contains(named.name);
+            if attribute.shown != values_of(&attribute.writes, is_multi_value) {
                 return Err("an attribute shows a value that does not hold");
             }
         }
@@ -76,13 +106,13 @@ impl Reconciler {
     }
 }
 
-fn conflict_rows<V: Clone + Into<ConflictValue>>(
+fn conflict_rows<V: Contested>(
     rows: &mut Vec<Vec<u8>>,
     register: &Register<V>,
-    subject: impl Fn() -> ConflictSubject,
+    subject: &ConflictSubject,
 ) {
     for write in register.writes() {
-        let won = conflicts_of(register, write, &subject)
+        let won = conflicts_of(register, write, subject)
             .into_iter()
             .filter(|record| record.winner.position == write.position);
         rows.extend(won.map(|record| conflict_row(&record).to_bytes()));

@@ -1,62 +1,91 @@
 //! What changed, as derived records, with the sum of rows kept in step.
 
-use super::{Input, Reconciler, position_of};
+use headland_event::EventTime;
+
+use super::Reconciler;
+use crate::actor::{Actors, Spot};
+use crate::catalogue::{AttributeIndex, AttributeView, ShelfIndex};
 use crate::delivery::Effect;
-use crate::event::InventoryEvent;
+use crate::event::{Effective, EventBody, InventoryEvent, Ruling};
 use crate::fingerprint::Row;
+use crate::ledger::{Account, Movement};
+use crate::name::{AttributeValue, DeliveryId, Sku};
 use crate::output::{
-    AttributeRecord, ConflictRecord, DerivedTopic, DuplicateRecord, LateRecord, Output, Retraction,
-    StockRecord, attribute_key, stock_key,
+    AttributeRecord, ConflictRecord, DecisionRecord, DerivedTopic, Disputed, DuplicateRecord,
+    LateRecord, Output, PostingRecord, Retraction, ReviewRecord, StockRecord, attribute_key,
+    stock_key,
 };
-use crate::position::Position;
+use crate::review::{Outcome, Review};
 
 impl Reconciler {
-    /// Reports what a copy's shelf or attribute holds now, if that is not what was reported last.
+    /// Reports what a copy's shelves or attribute hold now, if that is not what was reported last.
     pub(super) fn settle(&mut self, effect: Effect) {
         match effect {
-            Effect::Late => {}
-            Effect::Posting { shelf: at, .. } | Effect::Stocktake { shelf: at } => {
-                let restock_below = self.config.restock_below;
-                let (sku, location, shelf) = self.catalogue.shelf_at(at);
-                let (before, now) = (shelf.shown, shelf.units());
-                if before == now {
-                    return;
+            Effect::Late | Effect::Decision { .. } => {}
+            Effect::Movement(shift) => {
+                self.settle_shelf(shift.shelf);
+                if let Some(from) = shift.from {
+                    self.settle_shelf(from);
                 }
-                shelf.shown = now;
-                shelf.shortage.recover(now, restock_below);
-                let row = |units| Row::Stock { sku, location, units };
-                if let Some(units) = before {
-                    self.sum.remove(row(units));
-                }
-                let Some(units) = now else {
-                    let key = stock_key(sku, location);
-                    return self.retract(DerivedTopic::Stock, key);
-                };
-                self.sum.add(row(units));
-                let (sku, location) = (sku.clone(), location.clone());
-                self.outputs.push_back(Output::Stock(StockRecord { sku, location, units }));
             }
-            Effect::Attribute { attribute: at } => {
-                let (sku, name, attribute) = self.catalogue.attribute_at(at);
-                let now = attribute.writes.winner().map(|write| &write.value);
-                if attribute.shown.as_ref() == now {
-                    return;
-                }
-                let now = now.cloned();
-                if let Some(value) = &attribute.shown {
-                    self.sum.remove(Row::Attribute { sku, name, value });
-                }
-                attribute.shown.clone_from(&now);
-                let Some(value) = now else {
-                    let key = attribute_key(sku, name);
-                    return self.retract(DerivedTopic::Stock, key);
-                };
-                self.sum.add(Row::Attribute { sku, name, value: &value });
-                let (sku, attribute) = (sku.clone(), name.clone());
-                let record = AttributeRecord { sku, attribute, value };
-                self.outputs.push_back(Output::Attribute(record));
-            }
+            Effect::Stocktake { shelf } => self.settle_shelf(shelf),
+            Effect::Attribute { attribute } => self.settle_attribute(attribute),
         }
+    }
+
+    fn settle_shelf(&mut self, at: ShelfIndex) {
+        let restock_below = self.config.restock_below;
+        let (named, shelf) = self.catalogue.shelf_at(at);
+        let (before, now) = (shelf.shown, shelf.units());
+        if before == now {
+            return;
+        }
+        shelf.shown = now;
+        shelf.shortage.recover(now, restock_below);
+        let (sku, account) = (named.sku.clone(), named.name);
+        let row = |units| Row::Stock { sku: &sku, account: &account, units };
+        if let Some(units) = before {
+            self.sum.remove(row(units));
+        }
+        if let Some(units) = now {
+            self.sum.add(row(units));
+        }
+        let is_location = matches!(account, Account::Location(_));
+        let is_oversold = |units: Option<i64>| is_location && units.is_some_and(|units| units < 0);
+        if is_oversold(before) && !is_oversold(now) {
+            self.retract(DerivedTopic::Oversold, stock_key(&sku, &account));
+        }
+        let Some(units) = now else {
+            return self.retract(DerivedTopic::Stock, stock_key(&sku, &account));
+        };
+        let record = StockRecord { sku, account, units };
+        if is_oversold(now) {
+            self.outputs.push_back(Output::Oversold(record.clone()));
+        }
+        self.outputs.push_back(Output::Stock(record));
+    }
+
+    fn settle_attribute(&mut self, at: AttributeIndex) {
+        let (named, attribute) = self.catalogue.attribute_at(at);
+        let now = values_of(&attribute.writes, self.config.multi_value.contains(named.name));
+        if attribute.shown == now {
+            return;
+        }
+        let (sku, name) = (named.sku, named.name);
+        for value in &attribute.shown {
+            self.sum.remove(Row::Attribute { sku, name, value });
+        }
+        for value in &now {
+            self.sum.add(Row::Attribute { sku, name, value });
+        }
+        let view = AttributeView::of(&now);
+        attribute.shown = now;
+        let Some(value) = view else {
+            let key = attribute_key(sku, name);
+            return self.retract(DerivedTopic::Stock, key);
+        };
+        let record = AttributeRecord { sku: sku.clone(), attribute: name.clone(), value };
+        self.outputs.push_back(Output::Attribute(record));
     }
 
     /// Reports the conflicts of a copy that counts now, and takes back those of the copy that
@@ -74,40 +103,75 @@ impl Reconciler {
         }
     }
 
-    /// Reports a late event that counts as its delivery's copy.
-    pub(super) fn report_late(&mut self, input: &Input<'_>, event: &InventoryEvent) {
-        #[expect(clippy::expect_used, reason = "the value was parsed into an event before")]
-        let value = serde_json::from_slice(input.value).expect("an event's value is JSON");
-        self.sum.add(Row::Late { id: &event.id, kept: &position_of(input) });
-        let (id, region) = (event.id.clone(), input.actor.region.clone());
-        self.outputs.push_back(Output::Late(LateRecord { id, event: value, region }));
+    /// Reports where a movement that counts took units from and to.
+    pub(super) fn report_postings(
+        &mut self,
+        id: &DeliveryId,
+        sku: &Sku,
+        time: EventTime,
+        movement: &Movement,
+    ) {
+        let postings = movement.postings();
+        debug_assert_eq!(postings.iter().map(|of| of.units).sum::<i64>(), 0, "{id} leaks units");
+        self.outputs.push_back(Output::Posting(PostingRecord {
+            id: id.clone(),
+            kind: movement.kind(),
+            sku: sku.clone(),
+            time,
+            postings,
+        }));
+    }
+
+    /// Reports a late event with what was decided, and its postings when it counts.
+    pub(super) fn report_review(&mut self, id: &DeliveryId) {
+        let Some(review) = self.reviews.get(id) else { return };
+        let Some(record) = late_record(id, review, &self.actors) else { return };
+        let posted = match (review.outcome(), self.late_event(id)) {
+            (Outcome::Settled(decision), Some(InventoryEvent { sku, time, body, .. })) => {
+                let EventBody::Movement(movement) = body else { return };
+                let at = |effective| match effective {
+                    Effective::Restate => time,
+                    Effective::Carry => decision.value.time,
+                };
+                match decision.value.ruling {
+                    Ruling::Reject => None,
+                    Ruling::Approve(effective) => Some((sku, at(effective), movement)),
+                    Ruling::Amend { units, effective } => {
+                        Some((sku, at(effective), movement.amended(units)))
+                    }
+                }
+            }
+            (Outcome::Open | Outcome::Disputed | Outcome::Settled(_), _) => None,
+        };
+        self.outputs.push_back(Output::Late(record));
+        if let Some((sku, time, movement)) = posted {
+            self.report_postings(id, &sku, time, &movement);
+        }
     }
 
     /// Reports a copy that came after the one that counts.
-    pub(super) fn report_dropped(&mut self, event: &InventoryEvent, dropped: Position) {
-        let Some(delivery) = self.deliveries.get(&event.id) else { return };
-        let (id, kept) = (event.id.clone(), delivery.kept.position.clone());
-        self.sum.add(Row::Duplicate { id: &id, kept: &kept, dropped: &dropped });
-        self.outputs.push_back(Output::Duplicate(DuplicateRecord { id, kept, dropped }));
+    pub(super) fn report_dropped(&mut self, id: &DeliveryId, kept: Spot, dropped: Spot) {
+        let (kept, dropped) = (self.actors.position(kept), self.actors.position(dropped));
+        self.sum.add(Row::Duplicate { id, kept: &kept, dropped: &dropped });
+        let record = DuplicateRecord { id: id.clone(), kept, dropped };
+        self.outputs.push_back(Output::Duplicate(record));
     }
 
     /// Reports the copy that counted until now as dropped, and again every copy dropped before,
     /// because their records name the copy kept.
-    pub(super) fn report_replaced(&mut self, event: &InventoryEvent, replaced: &Position) {
-        let id = &event.id;
-        let Some(delivery) = self.deliveries.get(id) else { return };
-        let kept = &delivery.kept.position;
-        debug_assert!(kept < replaced, "{kept} replaced a smaller copy at {replaced}");
-        for dropped in &delivery.dropped {
-            if dropped != replaced {
-                self.sum.remove(Row::Duplicate { id, kept: replaced, dropped });
+    pub(super) fn report_replaced(&mut self, id: &DeliveryId, kept: Spot, replaced: Spot) {
+        debug_assert!(self.actors.compare(kept, replaced).is_lt(), "{id}: a larger copy counts");
+        let Self { actors, deliveries, sum, outputs, .. } = self;
+        let (kept, old) = (actors.position(kept), actors.position(replaced));
+        for dropped in deliveries.dropped(id) {
+            let is_older = *dropped != replaced;
+            let dropped = actors.position(*dropped);
+            if is_older {
+                sum.remove(Row::Duplicate { id, kept: &old, dropped: &dropped });
             }
-            self.sum.add(Row::Duplicate { id, kept, dropped });
-            self.outputs.push_back(Output::Duplicate(DuplicateRecord {
-                id: id.clone(),
-                kept: kept.clone(),
-                dropped: dropped.clone(),
-            }));
+            sum.add(Row::Duplicate { id, kept: &kept, dropped: &dropped });
+            let record = DuplicateRecord { id: id.clone(), kept: kept.clone(), dropped };
+            outputs.push_back(Output::Duplicate(record));
         }
     }
 
@@ -115,6 +179,35 @@ impl Reconciler {
     pub(super) fn retract(&mut self, topic: DerivedTopic, key: String) {
         self.outputs.push_back(Output::Retracted(Retraction { topic, key }));
     }
+}
+
+/// The record of a late event that has come.
+pub(super) fn late_record(id: &DeliveryId, review: &Review, actors: &Actors) -> Option<LateRecord> {
+    let late = review.late.as_ref()?;
+    #[expect(clippy::expect_used, reason = "the value was parsed into an event before")]
+    let event = serde_json::from_str(&late.value).expect("an event's value is JSON");
+    let review = match review.outcome() {
+        Outcome::Open => None,
+        Outcome::Disputed => Some(ReviewRecord::Disputed { status: Disputed::Disputed }),
+        Outcome::Settled(write) => Some(ReviewRecord::Decided(DecisionRecord::from(&write.value))),
+    };
+    let region = actors.get(late.at.actor).region.clone();
+    Some(LateRecord { id: id.clone(), event, region, review })
+}
+
+/// What an attribute holds: the winner's value, or every value that nobody overwrote, in order.
+pub(super) fn values_of(
+    writes: &crate::register::Register<AttributeValue>,
+    is_multi_value: bool,
+) -> Vec<AttributeValue> {
+    if !is_multi_value {
+        return writes.winner().map(|write| write.value.clone()).into_iter().collect();
+    }
+    let mut values: Vec<AttributeValue> =
+        writes.maximal().map(|write| write.value.clone()).collect();
+    values.sort_unstable();
+    values.dedup();
+    values
 }
 
 /// The row of a conflict.

@@ -12,6 +12,7 @@ use headland_event::{Alert, AlertId, AlertState, Severity};
 use super::{Input, Locality, Reconciler};
 use crate::delivery::Effect;
 use crate::event::InventoryEvent;
+use crate::ledger::Account;
 use crate::output::{Output, stock_key};
 use crate::shelf::{Shortage, ShortageState};
 
@@ -30,12 +31,13 @@ impl Shortage {
 impl Reconciler {
     /// Warns when a posting that counts began an episode. Called after its shelf was settled.
     pub(super) fn warn(&mut self, input: &Input<'_>, event: &InventoryEvent, effect: Effect) {
-        let Effect::Posting { shelf, delta } = effect else { return };
+        let Effect::Movement(shift) = effect else { return };
         let threshold = self.config.restock_below;
-        let (sku, location, shelf) = self.catalogue.shelf_at(shelf);
+        let (named, shelf) = self.catalogue.shelf_at(shift.shelf);
         debug_assert_eq!(shelf.shown, shelf.units(), "warned before the shelf was settled");
         let Some(units) = shelf.shown.filter(|units| *units < threshold) else { return };
-        if delta >= 0
+        let Account::Location(location) = &named.name else { return };
+        if shift.delta() >= 0
             || input.locality == Locality::Remote
             || shelf.shortage.state == ShortageState::Reported
         {
@@ -43,10 +45,11 @@ impl Reconciler {
         }
         shelf.shortage.state = ShortageState::Reported;
         shelf.shortage.episodes += 1;
-        let (key, window) = (stock_key(sku, location), shelf.shortage.episodes.to_string());
+        let (key, window) =
+            (stock_key(named.sku, &named.name), shelf.shortage.episodes.to_string());
         let values = BTreeMap::from([
             ("location".to_owned(), location.to_string()),
-            ("sku".to_owned(), sku.to_string()),
+            ("sku".to_owned(), named.sku.to_string()),
             ("threshold".to_owned(), threshold.to_string()),
             ("units".to_owned(), units.to_string()),
         ]);

@@ -13,7 +13,22 @@ use serde_json::json;
 use crate::oracle::{Actor, Record};
 
 pub(crate) const REGIONS: [&str; 3] = ["ap", "eu", "us"];
-const KINDS: [&str; 6] = ["sale", "return", "restock", "adjustment", "stocktake", "attribute"];
+const KINDS: [&str; 14] = [
+    "sale",
+    "return",
+    "restock",
+    "adjustment",
+    "transfer-out",
+    "transfer-in",
+    "reserve",
+    "commit",
+    "release",
+    "stocktake",
+    "attribute",
+    "approve",
+    "reject",
+    "amend",
+];
 const PARTITIONS: u32 = 2;
 const DAY_MS: i64 = 86_400_000;
 
@@ -57,7 +72,7 @@ fn drafts() -> impl Strategy<Value = Draft> {
 
 fn steps() -> impl Strategy<Value = Step> {
     let verdict = prop_oneof![
-        12 => Just("on-time"), 2 => Just("late"), 1 => Just("future"), 1 => Just("forbidden"),
+        10 => Just("on-time"), 4 => Just("late"), 1 => Just("future"), 1 => Just("forbidden"),
     ];
     prop_oneof![
         20 => (0..3_usize, 0..PARTITIONS, vec((verdict, drafts()), 1..4))
@@ -180,6 +195,18 @@ impl Draft {
             "attribute" => {
                 event["attribute"] = location.into();
                 event["value"] = (self.amount % 4).to_string().into();
+            }
+            "approve" | "reject" | "amend" => {
+                let late = if self.location == 0 {
+                    format!("s{}", self.amount % 12)
+                } else {
+                    format!("e{}", self.amount)
+                };
+                event["late"] = late.into();
+                event["reviewer"] = format!("reviewer-{}", self.amount % 3).into();
+                event["reason"] = "counted again".into();
+                event["quantity"] = (1 + self.amount % 2).into();
+                event["effective"] = ["restate", "carry"][usize::from(self.sku)].into();
             }
             "stocktake" => {
                 event["location"] = location.into();

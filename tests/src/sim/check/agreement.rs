@@ -13,8 +13,10 @@ use crate::sim::oracle::{self, Tables};
 use crate::sim::topology::REGIONS;
 
 /// Topics that every hub derives for itself.
-const DERIVED: [DerivedTopic; 5] = [
+const DERIVED: [DerivedTopic; 7] = [
     DerivedTopic::Stock,
+    DerivedTopic::Oversold,
+    DerivedTopic::Postings,
     DerivedTopic::Conflicts,
     DerivedTopic::Late,
     DerivedTopic::Duplicates,
@@ -75,7 +77,7 @@ fn same(found: &Tables, expected: &Tables, what: &str) -> Result<(), String> {
 /// The state after the events of one region, then of the next one, and so on.
 fn state_in_order(log: &Log, regions: [usize; 3]) -> Vec<u8> {
     let region = RegionId::new(REGIONS[0]).unwrap();
-    let mut reconciler = Reconciler::new(Config { region, restock_below: 20 }, 99);
+    let mut reconciler = Reconciler::new(Config::new(region, 20), 99);
     for region in regions {
         for (partition, entries) in log {
             if region_of_inventory(partition.topic.as_str()) != Some(region) {

@@ -1,0 +1,323 @@
+//! Which lives of hubs take part, and what all of them have seen.
+//!
+//! A life (see [`Holder`]) joins, may drain, and ends sealed or excluded. Each change is a record
+//! that any hub may write; what a life is follows from the set of them, because standings only
+//! rise and ends only grow, so that hubs that were cut off from each other agree once they have
+//! exchanged the records. A life that ended never comes back: a region that was excluded returns as
+//! a new life, after it has caught up, and hands in what it still holds under its delivery ids.
+//!
+//! Every hub now and then reports what it has applied. A report takes effect at a receiver once
+//! that has applied the reporter's own records up to the report: every later record of that life
+//! was then written by somebody who knew at least as much. The meet of the reports in effect is
+//! *causally stable*: no record that is still to come can be concurrent with what it includes, and
+//! [`crate::Reconciler::compact`] may forget what only such a record could ask for. No clock takes
+//! part in it; a life that is silent holds it back until somebody excludes it.
+//!
+//! # Source
+//! Baquero, Almeida, Shoker, "Making Operation-based CRDTs Operation-based", 2014 (causal
+//! stability).
+
+use std::collections::BTreeMap;
+
+use headland_event::{Actor, Offset, VectorClock};
+use serde::{Deserialize, Serialize};
+
+use crate::escrow::Holder;
+
+/// How far a life has got, in the order in which that can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberStanding {
+    /// It takes events in.
+    Active,
+    /// It takes nothing new in and hands over what it has.
+    Draining,
+    /// It said where its logs end, and will write no more.
+    Sealed,
+    /// Others decided where its logs end; what it wrote beyond does not count.
+    Excluded,
+}
+
+/// A change of one life's part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberChange {
+    /// The life.
+    pub life: Holder,
+    /// What it is from now on; a lower one than before changes nothing.
+    pub standing: MemberStanding,
+    /// Where its logs end, when it is sealed or excluded.
+    pub ends: VectorClock,
+}
+
+/// What a life says that it has applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberReport {
+    /// The life.
+    pub life: Holder,
+    /// The ends of everything it has applied, its own logs included.
+    pub applied: VectorClock,
+}
+
+/// Whether a record counts, by the life that wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It does.
+    Counts,
+    /// Its life's logs end before it: it belongs with what diverged, and is handed in again by the
+    /// region's next life.
+    BeyondEnd,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Member {
+    standing: MemberStanding,
+    ends: VectorClock,
+    /// The latest report in effect.
+    seen: Option<VectorClock>,
+    /// Reports whose records have not all come, by what each says of its own logs.
+    waiting: Option<VectorClock>,
+}
+
+/// Every life that ever took part.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Membership {
+    members: BTreeMap<Holder, Member>,
+}
+
+impl Membership {
+    /// Nobody takes part.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { members: BTreeMap::new() }
+    }
+
+    /// Takes note of a change; changes come in any order, and again.
+    pub fn on_change(&mut self, change: &MemberChange) {
+        let MemberChange { life, standing, ends } = change;
+        let member = self.members.entry(life.clone()).or_insert_with(|| Member {
+            standing: *standing,
+            ends: VectorClock::new(),
+            seen: None,
+            waiting: None,
+        });
+        member.standing = member.standing.max(*standing);
+        member.ends.merge(ends);
+    }
+
+    /// Takes note of a report. Of reports that wait for their records the latest is kept, so that a
+    /// receiver that lags behind holds one of each life.
+    pub fn on_report(&mut self, report: MemberReport, applied: &VectorClock) {
+        let MemberReport { life, applied: seen } = report;
+        let Some(member) = self.members.get_mut(&life) else { return };
+        match &mut member.waiting {
+            Some(waiting) => waiting.merge(&seen),
+            None => member.waiting = Some(seen),
+        }
+        self.on_applied(applied);
+    }
+
+    /// Takes note of what this hub has applied: reports may take effect.
+    pub fn on_applied(&mut self, applied: &VectorClock) {
+        for (life, member) in &mut self.members {
+            let is_heard = |seen: &VectorClock| {
+                let mut own = seen.iter().filter(|(actor, _)| is_of(actor, life));
+                own.all(|(actor, end)| applied.end(actor) >= end)
+            };
+            if let Some(waiting) = member.waiting.take_if(|waiting| is_heard(waiting)) {
+                member.seen.get_or_insert_default().merge(&waiting);
+            }
+        }
+    }
+
+    /// Whether a record counts. O(log lives + log actors).
+    #[must_use]
+    pub fn acceptance(&self, actor: &Actor, offset: Offset) -> Acceptance {
+        let life = Holder { region: actor.region.clone(), incarnation: actor.incarnation };
+        let Some(member) = self.members.get(&life) else { return Acceptance::Counts };
+        let has_ended = match member.standing {
+            MemberStanding::Active | MemberStanding::Draining => false,
+            MemberStanding::Sealed | MemberStanding::Excluded => true,
+        };
+        if has_ended && !member.ends.includes(actor, offset) {
+            Acceptance::BeyondEnd
+        } else {
+            Acceptance::Counts
+        }
+    }
+
+    /// What a life is; `None` of one that never joined.
+    #[must_use]
+    pub fn standing(&self, life: &Holder) -> Option<MemberStanding> {
+        self.members.get(life).map(|member| member.standing)
+    }
+
+    /// What every record that is still to come was written after: what each life that goes on has
+    /// reported, as far as it was applied here. Empty while a life has reported nothing, or while
+    /// records of one that ended are missing. O(lives × actors).
+    #[must_use]
+    pub fn stable(&self, applied: &VectorClock) -> VectorClock {
+        let mut stable: Option<VectorClock> = None;
+        for member in self.members.values() {
+            match member.standing {
+                MemberStanding::Active | MemberStanding::Draining => {
+                    let Some(seen) = &member.seen else { return VectorClock::new() };
+                    stable = Some(stable.map_or_else(|| seen.clone(), |of| meet(&of, seen)));
+                }
+                MemberStanding::Sealed | MemberStanding::Excluded => {
+                    if !applied.covers(&member.ends) {
+                        return VectorClock::new();
+                    }
+                }
+            }
+        }
+        let stable = stable.map(|stable| meet(&stable, applied)).unwrap_or_default();
+        debug_assert!(applied.covers(&stable), "stable beyond what was applied");
+        stable
+    }
+}
+
+fn is_of(actor: &Actor, life: &Holder) -> bool {
+    actor.region == life.region && actor.incarnation == life.incarnation
+}
+
+/// What both clocks include.
+fn meet(one: &VectorClock, other: &VectorClock) -> VectorClock {
+    let mut both = VectorClock::new();
+    for (actor, end) in one.iter() {
+        both.advance(actor, end.min(other.end(actor)));
+    }
+    both
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::position::tests::actor;
+
+    fn life(region: &str) -> Holder {
+        let Actor { region, incarnation, .. } = actor(region, 0);
+        Holder { region, incarnation }
+    }
+
+    fn clock(ends: &[(&str, u64)]) -> VectorClock {
+        let mut clock = VectorClock::new();
+        for (region, end) in ends {
+            clock.advance(&actor(region, 0), Offset::new(*end));
+        }
+        clock
+    }
+
+    fn change(region: &str, standing: MemberStanding, ends: &[(&str, u64)]) -> MemberChange {
+        MemberChange { life: life(region), standing, ends: clock(ends) }
+    }
+
+    fn members(regions: &[&str]) -> Membership {
+        let mut membership = Membership::new();
+        for region in regions {
+            membership.on_change(&change(region, MemberStanding::Active, &[]));
+        }
+        membership
+    }
+
+    fn report(region: &str, ends: &[(&str, u64)]) -> MemberReport {
+        MemberReport { life: life(region), applied: clock(ends) }
+    }
+
+    #[test]
+    fn stable_is_what_every_member_has_seen() {
+        let mut membership = members(&["eu", "us"]);
+        let applied = clock(&[("eu", 9), ("us", 9)]);
+        membership.on_report(report("eu", &[("eu", 8), ("us", 3)]), &applied);
+        assert_eq!(membership.stable(&applied), VectorClock::new(), "us has reported nothing");
+
+        membership.on_report(report("us", &[("eu", 5), ("us", 7)]), &applied);
+
+        assert_eq!(membership.stable(&applied), clock(&[("eu", 5), ("us", 3)]));
+    }
+
+    #[test]
+    fn a_report_takes_effect_when_the_reporters_records_have_come() {
+        let mut membership = members(&["eu", "us"]);
+        let early = clock(&[("eu", 9), ("us", 6)]);
+        membership.on_report(report("eu", &[("eu", 9), ("us", 6)]), &early);
+        membership.on_report(report("us", &[("eu", 9), ("us", 7)]), &early);
+        assert_eq!(membership.stable(&early), VectorClock::new());
+
+        let applied = clock(&[("eu", 9), ("us", 7)]);
+        membership.on_applied(&applied);
+
+        assert_eq!(membership.stable(&applied), clock(&[("eu", 9), ("us", 6)]));
+    }
+
+    #[test]
+    fn a_silent_member_holds_stability_back_until_it_is_excluded() {
+        let mut membership = members(&["eu", "us"]);
+        let applied = clock(&[("eu", 9), ("us", 4)]);
+        membership.on_report(report("eu", &[("eu", 9), ("us", 4)]), &applied);
+        assert_eq!(membership.stable(&applied), VectorClock::new());
+
+        membership.on_change(&change("us", MemberStanding::Excluded, &[("us", 4)]));
+
+        assert_eq!(membership.stable(&applied), clock(&[("eu", 9), ("us", 4)]));
+    }
+
+    #[test]
+    fn nothing_is_stable_while_records_of_a_life_that_ended_are_missing() {
+        let mut membership = members(&["eu", "us"]);
+        membership.on_change(&change("us", MemberStanding::Sealed, &[("us", 5)]));
+        let applied = clock(&[("eu", 9), ("us", 4)]);
+        membership.on_report(report("eu", &[("eu", 9), ("us", 4)]), &applied);
+
+        assert_eq!(membership.stable(&applied), VectorClock::new());
+    }
+
+    #[test]
+    fn what_an_excluded_life_wrote_beyond_its_end_does_not_count() {
+        let mut membership = members(&["eu", "us"]);
+        let at = |offset| (actor("us", 0), Offset::new(offset));
+        let acceptance =
+            |of: &Membership, (actor, offset): (Actor, Offset)| of.acceptance(&actor, offset);
+        assert_eq!(acceptance(&membership, at(9)), Acceptance::Counts);
+
+        membership.on_change(&change("us", MemberStanding::Excluded, &[("us", 5)]));
+
+        assert_eq!(acceptance(&membership, at(4)), Acceptance::Counts);
+        assert_eq!(acceptance(&membership, at(5)), Acceptance::BeyondEnd);
+        let mut next = at(0);
+        next.0.incarnation = headland_event::Incarnation::new(2, 1);
+        assert_eq!(acceptance(&membership, next), Acceptance::Counts, "the next life counts");
+    }
+
+    #[test]
+    fn a_life_that_ended_does_not_become_active_again() {
+        let mut membership = members(&["us"]);
+        membership.on_change(&change("us", MemberStanding::Excluded, &[("us", 5)]));
+
+        membership.on_change(&change("us", MemberStanding::Active, &[]));
+
+        assert_eq!(membership.standing(&life("us")), Some(MemberStanding::Excluded));
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_changes_ends_the_same(
+            drawn in vec((0..2_usize, 0..4_usize, 0..9_u64), 1..10), turn in 0..10_usize,
+        ) {
+            use MemberStanding::{Active, Draining, Excluded, Sealed};
+            let changes: Vec<_> = drawn.iter().map(|(region, standing, end)| {
+                let region = ["eu", "us"][*region];
+                change(region, [Active, Draining, Sealed, Excluded][*standing], &[(region, *end)])
+            }).collect();
+            let (mut forth, mut turned) = (Membership::new(), Membership::new());
+
+            changes.iter().for_each(|change| forth.on_change(change));
+            let (early, late) = changes.split_at(turn % changes.len());
+            late.iter().chain(early).chain(late).for_each(|change| turned.on_change(change));
+
+            prop_assert_eq!(forth, turned);
+        }
+    }
+}

@@ -14,6 +14,8 @@ mod wan;
 mod links;
 /// What detection promises of speed and size, by `detection-proof`.
 mod detection;
+/// What reconciliation promises, by `reconcile-proof`.
+mod reconcile;
 
 use std::process::Command;
 
@@ -40,7 +42,7 @@ struct Measured {
     result: Value,
 }
 
-const SOAKS: [Soak; 13] = [
+const SOAKS: [Soak; 17] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -105,6 +107,26 @@ const SOAKS: [Soak; 13] = [
         name: "detection-speed",
         what: "processor time and memory of rules, a million keys and their snapshot",
         run: detection::speed,
+    },
+    Soak {
+        name: "reconcile-speed",
+        what: "events per second, bytes per key; --directory D: durable commits on that disk",
+        run: reconcile::speed,
+    },
+    Soak {
+        name: "reconcile-laws",
+        what: "10,000 schedules of each law, or --cases N",
+        run: reconcile::laws,
+    },
+    Soak {
+        name: "retail",
+        what: "the whole recorded retail stream at several hubs: --data FOLDER",
+        run: reconcile::retail,
+    },
+    Soak {
+        name: "escrow",
+        what: "10,000 schedules of regions that sell the same stock, or --runs N",
+        run: reconcile::escrow,
     },
 ];
 

@@ -1,0 +1,117 @@
+//! One hub: an escrow over a log that survives crashes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use headland_event::{Incarnation, Monotonic, Offset, RegionId};
+use headland_reconcile::escrow::{
+    Answer, Escrow, EscrowConfig, EscrowOutput, EscrowRecord, Holder, Standing,
+};
+use headland_reconcile::name::RequestId;
+
+/// Every holder's log as one journal has it.
+pub(super) type Logs = BTreeMap<Holder, Vec<EscrowRecord>>;
+
+/// One hub of one life.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// Which region's customers it serves.
+    pub(super) region: usize,
+    pub(super) holder: Holder,
+    pub(super) escrow: Escrow,
+    /// What is durable here, the own log included.
+    pub(super) logs: Logs,
+    /// Handed out by the escrow and not durable: what a crash loses.
+    waiting: VecDeque<EscrowRecord>,
+    /// What a restore brings back.
+    pub(super) backup: Option<Logs>,
+}
+
+/// An answer that a customer got.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) request: RequestId,
+    pub(super) answer: Answer,
+}
+
+fn config(holder: Holder, standing: Standing) -> EscrowConfig {
+    EscrowConfig { holder, standing, floor: 3, ask_again: Duration::from_millis(50) }
+}
+
+impl Node {
+    pub(super) fn new(region: usize, life: u32, standing: Standing, logs: Logs) -> Self {
+        let name = format!("r{region}");
+        #[expect(clippy::expect_used, reason = "a letter and a digit are a region's name")]
+        let of = RegionId::new(&name).expect("a letter and a digit");
+        let holder = Holder { region: of, incarnation: Incarnation::new(life, u64::from(life)) };
+        let mut node = Self {
+            region,
+            escrow: Escrow::new(config(holder.clone(), standing), 1),
+            holder,
+            logs,
+            waiting: VecDeque::new(),
+            backup: None,
+        };
+        node.replay();
+        node
+    }
+
+    /// Loses what is not durable and starts again from what is.
+    pub(super) fn crash(&mut self) {
+        self.waiting.clear();
+        self.escrow = Escrow::new(config(self.holder.clone(), Standing::Settled), 1);
+        self.replay();
+    }
+
+    fn replay(&mut self) {
+        for (holder, log) in &self.logs {
+            for (offset, record) in (0..).zip(log) {
+                self.escrow.replay(holder, Offset::new(offset), record);
+            }
+        }
+    }
+
+    /// Takes the answers that need nothing more; records wait for [`Self::commit`].
+    pub(super) fn drain(&mut self) -> Vec<Told> {
+        let mut told = Vec::new();
+        while let Some(output) = self.escrow.poll_output() {
+            match output {
+                EscrowOutput::Commit(record) => self.waiting.push_back(record),
+                EscrowOutput::Answer { request, answer } => told.push(Told { request, answer }),
+                EscrowOutput::Short { .. } => {}
+            }
+        }
+        told
+    }
+
+    /// Makes everything that waits durable; answers come with it.
+    pub(super) fn commit(&mut self, now: Monotonic) -> Vec<Told> {
+        let mut told = self.drain();
+        while let Some(record) = self.waiting.pop_front() {
+            let log = self.logs.entry(self.holder.clone()).or_default();
+            let offset = Offset::default().after(u64::try_from(log.len()).unwrap_or(u64::MAX));
+            log.push(record.clone());
+            self.escrow.on_record(now, &self.holder, offset, &record);
+            told.extend(self.drain());
+        }
+        told
+    }
+
+    /// Mirrors up to `count` more records of each log that another hub has.
+    pub(super) fn mirror(&mut self, now: Monotonic, from: &Logs, count: usize) {
+        for (holder, log) in from {
+            if *holder == self.holder {
+                continue;
+            }
+            let ours = self.logs.entry(holder.clone()).or_default();
+            let start = ours.len();
+            let fresh: Vec<EscrowRecord> = log.iter().skip(start).take(count).cloned().collect();
+            ours.extend(fresh.iter().cloned());
+            for (index, record) in fresh.iter().enumerate() {
+                let offset = u64::try_from(start + index).unwrap_or(u64::MAX);
+                self.escrow.on_record(now, holder, Offset::new(offset), record);
+            }
+        }
+        self.escrow.on_peer_met();
+    }
+}

@@ -1,0 +1,283 @@
+//! The regions, their logs and the network between them.
+
+use std::collections::BTreeSet;
+
+use headland_event::{Monotonic, Random, SeededRandom};
+use headland_reconcile::Sku;
+use headland_reconcile::escrow::{Act, Answer, Closing, EscrowRecord, Holder, Standing};
+use headland_reconcile::name::RequestId;
+
+use super::node::{Logs, Node, Told};
+use super::rivals::{CentralLock, Hope};
+use super::{Outcome, Tally};
+
+const REGIONS: usize = 3;
+/// Most hubs at one time, clones included.
+const NODES_LIMIT: usize = 5;
+
+/// Everything there is in one run.
+#[derive(Debug)]
+pub(super) struct World {
+    nodes: Vec<Node>,
+    /// Pairs of regions that cannot hear each other, the smaller one first.
+    cuts: BTreeSet<(usize, usize)>,
+    now: Monotonic,
+    sku: Sku,
+    /// Lives so far: each new one gets the next number.
+    lives: u32,
+    requests: u64,
+    open: Vec<(Holder, RequestId)>,
+    /// Records of all holders, each counted once, however many hubs have it.
+    counted: std::collections::BTreeMap<Holder, usize>,
+    created: i64,
+    spent: i64,
+    central: CentralLock,
+    hope: Hope,
+    escrow: Tally,
+    faults: [u64; 4],
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let nodes = (0..REGIONS).zip(1..);
+        #[expect(clippy::expect_used, reason = "one letter is a sku")]
+        let sku = Sku::new("s").expect("one letter");
+        let mut world = Self {
+            nodes: nodes
+                .map(|(region, life)| Node::new(region, life, Standing::Settled, Logs::new()))
+                .collect(),
+            cuts: BTreeSet::new(),
+            now: Monotonic::from_millis(1),
+            sku,
+            lives: 3,
+            requests: 0,
+            open: Vec::new(),
+            counted: std::collections::BTreeMap::new(),
+            created: 0,
+            spent: 0,
+            central: CentralLock::default(),
+            hope: Hope::new(REGIONS),
+            escrow: Tally::default(),
+            faults: [0; 4],
+        };
+        let mut random = SeededRandom::new(!seed);
+        for _ in 0..3 {
+            world.restock(&mut random);
+        }
+        world
+    }
+
+    /// A customer asks some hub for one to three units; sometimes the hub crashes before it could
+    /// answer, and the customer asks again.
+    pub(super) fn customer(&mut self, random: &mut SeededRandom) {
+        let (at, units) = (self.any_node(random), 1 + small(random.below(3)));
+        self.requests += 1;
+        let Ok(request) = RequestId::new(&format!("c{}", self.requests)) else { return };
+        let existing = self.created - self.spent;
+        let (now, sku) = (self.now, self.sku.clone());
+        let Some(node) = self.nodes.get_mut(at) else { return };
+        let region = node.region;
+        node.escrow.on_reserve(now, &request, &sku, units);
+        let mut told = node.drain();
+        if random.below(30) == 0 {
+            node.crash();
+            self.faults[1] += 1;
+            node.escrow.on_reserve(now, &request, &sku, units);
+        }
+        told.extend(node.commit(now));
+        let holder = node.holder.clone();
+        self.escrow.asked += 1;
+        let answers = told.into_iter().filter(|of| of.request == request);
+        match answers.map(|Told { answer, .. }| answer).last() {
+            Some(Answer::Granted) => {
+                self.escrow.granted += 1;
+                self.open.push((holder, request));
+            }
+            Some(Answer::NotHere { .. } | Answer::UnknownYet) if units <= existing => {
+                self.escrow.refused_in_vain += 1;
+            }
+            Some(Answer::NotHere { .. } | Answer::UnknownYet) | None => {}
+        }
+        self.central.customer(units, !self.is_cut(0, region));
+        self.hope.customer(region, units);
+    }
+
+    /// One hub hears another one, if it can.
+    pub(super) fn exchange(&mut self, random: &mut SeededRandom) {
+        let (to, from) = (self.any_node(random), self.any_node(random));
+        self.now = self.now.after(std::time::Duration::from_millis(random.below(20)));
+        let (Some(reader), Some(writer)) = (self.nodes.get(to), self.nodes.get(from)) else {
+            return;
+        };
+        let (reader, writer) = (reader.region, writer.region);
+        if to == from || self.is_cut(reader, writer) {
+            return;
+        }
+        let count = usize::try_from(1 + random.below(20)).unwrap_or(1);
+        let logs = self.nodes.get(from).map(|node| node.logs.clone()).unwrap_or_default();
+        if let Some(node) = self.nodes.get_mut(to) {
+            node.mirror(self.now, &logs, count);
+            let _told = node.commit(self.now);
+        }
+        self.hope.exchange(reader, writer);
+    }
+
+    /// A reservation is sold or released, where it was made.
+    pub(super) fn close(&mut self, random: &mut SeededRandom) {
+        if self.open.is_empty() {
+            return;
+        }
+        let at = random.below(u64::try_from(self.open.len()).unwrap_or(1));
+        let (holder, request) = self.open.swap_remove(usize::try_from(at).unwrap_or(0));
+        // Rivals never take units back, so that what they refuse is not the customer's doing.
+        let outcome = if random.below(4) == 0 { Closing::Released } else { Closing::Sold };
+        let (now, sku) = (self.now, self.sku.clone());
+        if let Some(node) = self.nodes.iter_mut().find(|node| node.holder == holder) {
+            node.escrow.on_close(&request, &sku, outcome);
+            let _told = node.commit(now);
+        }
+    }
+
+    /// Units are put up for sale at some hub.
+    pub(super) fn restock(&mut self, random: &mut SeededRandom) {
+        let (at, units) = (self.any_node(random), 5 + small(random.below(20)));
+        let (now, sku) = (self.now, self.sku.clone());
+        let Some(node) = self.nodes.get_mut(at) else { return };
+        let region = node.region;
+        node.escrow.on_create(&sku, units);
+        let _told = node.commit(now);
+        self.central.restock(units);
+        self.hope.restock(region, units);
+    }
+
+    pub(super) fn cut_or_heal(&mut self, random: &mut SeededRandom) {
+        let pairs = [(0, 1), (0, 2), (1, 2)];
+        let Some(pair) = pairs.get(usize::try_from(random.below(3)).unwrap_or(0)) else { return };
+        if self.cuts.insert(*pair) {
+            self.faults[0] += 1;
+        } else {
+            self.cuts.remove(pair);
+        }
+    }
+
+    pub(super) fn crash(&mut self, random: &mut SeededRandom) {
+        let at = self.any_node(random);
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.crash();
+            self.faults[1] += 1;
+        }
+    }
+
+    pub(super) fn back_up(&mut self, random: &mut SeededRandom) {
+        let at = self.any_node(random);
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.backup = Some(node.logs.clone());
+        }
+    }
+
+    /// A hub loses its disk and comes up from its backup, as another life.
+    pub(super) fn restore(&mut self, random: &mut SeededRandom) {
+        let at = self.any_node(random);
+        let life = self.next_life();
+        if let Some(node) = self.nodes.get_mut(at)
+            && let Some(backup) = node.backup.take()
+        {
+            *node = Node::new(node.region, life, Standing::Alone, backup);
+            self.faults[2] += 1;
+        }
+    }
+
+    /// A copy of a hub's directory starts beside it, as another life.
+    pub(super) fn clone_one(&mut self, random: &mut SeededRandom) {
+        let at = self.any_node(random);
+        let life = self.next_life();
+        if self.nodes.len() < NODES_LIMIT
+            && let Some(node) = self.nodes.get(at)
+        {
+            let clone = Node::new(node.region, life, Standing::Alone, node.logs.clone());
+            self.nodes.push(clone);
+            self.faults[3] += 1;
+        }
+    }
+
+    /// Counts what became durable, and what was promised beyond it.
+    ///
+    /// # Panics
+    /// When a holder has fewer rights than none.
+    pub(super) fn check(&mut self) {
+        for node in &self.nodes {
+            assert!(node.escrow.available(&self.sku) >= 0, "{} owes rights", node.holder);
+        }
+        for node in &self.nodes {
+            for (holder, log) in &node.logs {
+                let counted = self.counted.entry(holder.clone()).or_default();
+                for record in log.iter().skip(*counted) {
+                    self.created += units_created(record);
+                    self.spent += units_spent(record, log);
+                }
+                *counted = log.len().max(*counted);
+            }
+        }
+        let beyond = (self.spent - self.created).max(0).unsigned_abs();
+        self.escrow.oversold = self.escrow.oversold.max(beyond);
+    }
+
+    pub(super) const fn outcome(&self) -> Outcome {
+        Outcome {
+            escrow: self.escrow,
+            central: self.central.tally,
+            nothing: self.hope.tally,
+            faults: self.faults,
+        }
+    }
+
+    fn any_node(&self, random: &mut SeededRandom) -> usize {
+        let count = u64::try_from(self.nodes.len()).unwrap_or(1);
+        usize::try_from(random.below(count)).unwrap_or(0)
+    }
+
+    const fn next_life(&mut self) -> u32 {
+        self.lives += 1;
+        self.lives
+    }
+
+    fn is_cut(&self, one: usize, other: usize) -> bool {
+        self.cuts.contains(&(one.min(other), one.max(other)))
+    }
+}
+
+const fn units_created(record: &EscrowRecord) -> i64 {
+    match &record.act {
+        Act::Create { units } => *units,
+        Act::Spend { .. }
+        | Act::Close { .. }
+        | Act::Ask { .. }
+        | Act::Give { .. }
+        | Act::Recall { .. }
+        | Act::Destroy { .. } => 0,
+    }
+}
+
+/// Units promised; a release takes its promise back.
+fn units_spent(record: &EscrowRecord, log: &[EscrowRecord]) -> i64 {
+    match &record.act {
+        Act::Spend { units, .. } => *units,
+        Act::Close { request, outcome: Closing::Released } => {
+            let promised = log.iter().find_map(|record| match &record.act {
+                Act::Spend { request: of, units } if of == request => Some(*units),
+                _ => None,
+            });
+            -promised.unwrap_or(0)
+        }
+        Act::Close { outcome: Closing::Sold, .. }
+        | Act::Create { .. }
+        | Act::Ask { .. }
+        | Act::Give { .. }
+        | Act::Recall { .. }
+        | Act::Destroy { .. } => 0,
+    }
+}
+
+fn small(units: u64) -> i64 {
+    i64::try_from(units).unwrap_or(0)
+}

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use headland_event::{Actor, KeyMap, Offset, keymap};
+use headland_event::{Actor, KeyMap, Offset, VectorClock, keymap};
 use serde::{Deserialize, Serialize};
 
 use crate::position::Position;
@@ -28,12 +28,15 @@ pub(crate) struct Spot {
 /// Every actor that was ever mentioned. Nothing is removed, so an index stays true.
 #[derive(Debug, Clone)]
 pub(crate) struct Actors {
-    known: KeyMap<Actor, ()>,
+    /// Each with the end of what was applied of its log.
+    known: KeyMap<Actor, Offset>,
+    /// The one asked for last: records come in batches of one.
+    latest: Option<ActorIndex>,
 }
 
 impl Actors {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { known: keymap::key_map(seed) }
+        Self { known: keymap::key_map(seed), latest: None }
     }
 
     /// The index of an actor, made when it is new. O(1).
@@ -41,12 +44,35 @@ impl Actors {
     /// # Panics
     /// Beyond 2^32 actors, which no clock could name.
     pub(crate) fn index_of(&mut self, actor: &Actor) -> ActorIndex {
+        if let Some(latest) = self.latest.filter(|latest| self.get(*latest) == actor) {
+            return latest;
+        }
         let index = match self.known.get_index_of(actor) {
             Some(index) => index,
-            None => self.known.insert_full(actor.clone(), ()).0,
+            None => self.known.insert_full(actor.clone(), Offset::default()).0,
         };
         #[expect(clippy::expect_used, reason = "clocks bound the number of actors")]
-        ActorIndex(u32::try_from(index).expect("a node knows fewer than 2^32 actors"))
+        let index = ActorIndex(u32::try_from(index).expect("a node knows fewer than 2^32 actors"));
+        self.latest = Some(index);
+        index
+    }
+
+    /// Raises the end of what was applied of an actor's log to behind `offset`; says whether it
+    /// rose.
+    pub(crate) fn advance(&mut self, index: ActorIndex, offset: Offset) -> bool {
+        let found = usize::try_from(index.0).ok().and_then(|at| self.known.get_index_mut(at));
+        let Some((_, end)) = found.filter(|(_, end)| offset >= **end) else { return false };
+        *end = offset.after(1);
+        true
+    }
+
+    /// The end of what was applied of each actor's log. O(actors).
+    pub(crate) fn applied(&self) -> VectorClock {
+        let mut applied = VectorClock::new();
+        for (actor, end) in &self.known {
+            applied.advance(actor, *end);
+        }
+        applied
     }
 
     /// The actor of an index.
@@ -79,9 +105,14 @@ impl Actors {
         by_actor.then(one.offset.cmp(&other.offset))
     }
 
-    /// Every actor in order of first mention.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Actor> {
-        self.known.keys()
+    /// Every actor in order of first mention, with the end of what was applied of its log.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&Actor, &Offset)> {
+        self.known.iter()
+    }
+
+    /// Fills what [`Self::new`] made from what [`Self::iter`] gave.
+    pub(crate) fn fill(&mut self, actors: Vec<(Actor, Offset)>) {
+        self.known.extend(actors);
     }
 }
 
@@ -108,5 +139,17 @@ pub(crate) mod tests {
             }
         }
         assert_eq!(actors.iter().len(), 2);
+    }
+
+    #[test]
+    fn what_was_applied_only_grows() {
+        let mut actors = Actors::new(1);
+        let at = spot(&mut actors, "eu", 7);
+
+        assert!(actors.advance(at.actor, at.offset));
+        assert!(!actors.advance(at.actor, at.offset));
+        assert!(!actors.advance(at.actor, Offset::new(3)));
+
+        assert_eq!(actors.applied().end(&actor("eu", 0)), Offset::new(8));
     }
 }

@@ -48,57 +48,66 @@ pub(crate) enum Row<'a> {
 impl Row<'_> {
     /// The row's bytes in the layout above.
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        let mut writer = Writer::new();
+        let mut bytes = Vec::new();
+        self.visit(|part| bytes.extend_from_slice(part));
+        bytes
+    }
+
+    /// The row's bytes, part by part: most rows are only hashed, and need no buffer.
+    fn visit(self, mut put: impl FnMut(&[u8])) {
         match self {
             Self::Stock { sku, account, units } => {
-                let (kind, name) = match account {
-                    Account::Location(location) => (b's', location.as_str()),
-                    other => (b't', other.name()),
-                };
-                writer.u8(kind);
-                writer.bytes(sku.as_str().as_bytes());
-                writer.bytes(name.as_bytes());
-                writer.i64(units);
+                let kind = if matches!(account, Account::Location(_)) { b"s" } else { b"t" };
+                put(kind);
+                put_text(&mut put, sku.as_str());
+                put_text(&mut put, account.name());
+                put(&units.to_be_bytes());
             }
             Self::Attribute { sku, name, value } => {
-                writer.u8(b'a');
-                writer.bytes(sku.as_str().as_bytes());
-                writer.bytes(name.as_str().as_bytes());
-                writer.bytes(value.as_str().as_bytes());
+                put(b"a");
+                put_text(&mut put, sku.as_str());
+                put_text(&mut put, name.as_str());
+                put_text(&mut put, value.as_str());
             }
             Self::Conflict { id, winner, loser } => {
-                writer.u8(b'c');
-                writer.bytes(id.as_bytes());
-                write_position(&mut writer, winner);
-                write_position(&mut writer, loser);
+                put(b"c");
+                put_text(&mut put, id);
+                put_position(&mut put, winner);
+                put_position(&mut put, loser);
             }
             Self::Late { id, kept } => {
-                writer.u8(b'l');
-                writer.bytes(id.as_str().as_bytes());
-                write_position(&mut writer, kept);
+                put(b"l");
+                put_text(&mut put, id.as_str());
+                put_position(&mut put, kept);
             }
             Self::Decision { late, decision } => {
-                writer.u8(b'v');
-                writer.bytes(late.as_str().as_bytes());
-                write_position(&mut writer, decision);
+                put(b"v");
+                put_text(&mut put, late.as_str());
+                put_position(&mut put, decision);
             }
             Self::Duplicate { id, kept, dropped } => {
-                writer.u8(b'd');
-                writer.bytes(id.as_str().as_bytes());
-                write_position(&mut writer, kept);
-                write_position(&mut writer, dropped);
+                put(b"d");
+                put_text(&mut put, id.as_str());
+                put_position(&mut put, kept);
+                put_position(&mut put, dropped);
             }
         }
-        writer.finish().to_vec()
     }
 }
 
-fn write_position(writer: &mut Writer, position: &Position) {
+/// A text behind its length. Every text of a row is far shorter than 2^32 bytes.
+fn put_text(put: &mut impl FnMut(&[u8]), text: &str) {
+    put(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+    put(text.as_bytes());
+}
+
+fn put_position(put: &mut impl FnMut(&[u8]), position: &Position) {
     let Position { actor, offset } = position;
-    writer.bytes(actor.region.as_str().as_bytes());
-    writer.incarnation(actor.incarnation);
-    writer.u32(actor.partition.get());
-    writer.u64(offset.get());
+    put_text(put, actor.region.as_str());
+    put(&actor.incarnation.counter().to_be_bytes());
+    put(&actor.incarnation.nonce().to_be_bytes());
+    put(&actor.partition.get().to_be_bytes());
+    put(&offset.get().to_be_bytes());
 }
 
 /// The canonical state's bytes from its rows in any order.
@@ -124,13 +133,13 @@ impl RowSum {
     pub(crate) fn over(rows: &[Vec<u8>]) -> Self {
         let mut sum = Self::default();
         for row in rows {
-            sum.add_bytes(row);
+            sum.add_hash(limbs(Sha256::digest(row).into()));
         }
         sum
     }
 
     pub(crate) fn add(&mut self, row: Row<'_>) {
-        self.add_bytes(&row.to_bytes());
+        self.add_hash(hash(row));
     }
 
     /// Takes back a row that was added.
@@ -138,7 +147,7 @@ impl RowSum {
         assert!(self.rows > 0, "a row was taken from an empty state: {row:?}");
         self.rows -= 1;
         let mut borrow = false;
-        for (limb, part) in self.limbs.iter_mut().zip(hash(&row.to_bytes())) {
+        for (limb, part) in self.limbs.iter_mut().zip(hash(row)) {
             let (less, first) = limb.overflowing_sub(part);
             let (less, second) = less.overflowing_sub(u64::from(borrow));
             (*limb, borrow) = (less, first || second);
@@ -157,10 +166,10 @@ impl RowSum {
         hasher.finalize().into()
     }
 
-    fn add_bytes(&mut self, row: &[u8]) {
+    fn add_hash(&mut self, hash: [u64; 4]) {
         self.rows += 1;
         let mut carry = false;
-        for (limb, part) in self.limbs.iter_mut().zip(hash(row)) {
+        for (limb, part) in self.limbs.iter_mut().zip(hash) {
             let (more, first) = limb.overflowing_add(part);
             let (more, second) = more.overflowing_add(u64::from(carry));
             (*limb, carry) = (more, first || second);
@@ -168,9 +177,14 @@ impl RowSum {
     }
 }
 
+fn hash(row: Row<'_>) -> [u64; 4] {
+    let mut hasher = Sha256::new();
+    row.visit(|part| hasher.update(part));
+    limbs(hasher.finalize().into())
+}
+
 /// SHA-256 as four limbs.
-fn hash(row: &[u8]) -> [u64; 4] {
-    let digest: [u8; 32] = Sha256::digest(row).into();
+fn limbs(digest: [u8; 32]) -> [u64; 4] {
     let mut limbs = [0; 4];
     let (chunks, _) = digest.as_chunks::<8>();
     for (limb, chunk) in limbs.iter_mut().zip(chunks) {

@@ -126,7 +126,6 @@ pub struct Input<'a> {
 #[derive(Debug, Clone)]
 pub struct Reconciler {
     pub(crate) config: Config,
-    pub(crate) applied: VectorClock,
     pub(crate) actors: Actors,
     pub(crate) catalogue: Catalogue,
     pub(crate) deliveries: Deliveries,
@@ -141,7 +140,6 @@ impl Reconciler {
     pub fn new(config: Config, seed: u64) -> Self {
         Self {
             config,
-            applied: VectorClock::new(),
             actors: Actors::new(seed),
             catalogue: Catalogue::new(seed),
             deliveries: Deliveries::new(seed),
@@ -162,11 +160,8 @@ impl Reconciler {
             input.actor.region,
             self.config.region
         );
-        if self.applied.includes(input.actor, input.offset) {
-            return;
-        }
-        self.applied.advance(input.actor, input.offset.after(1));
-        if input.verdict == Verdict::Forbidden {
+        let actor = self.actors.index_of(input.actor);
+        if !self.actors.advance(actor, input.offset) || input.verdict == Verdict::Forbidden {
             return;
         }
         let parsed = InventoryEvent::parse(input.value)
@@ -176,7 +171,9 @@ impl Reconciler {
             (Verdict::Future | Verdict::Forbidden, Ok(_)) => {
                 self.reject(&input, RejectReason::Future);
             }
-            (Verdict::OnTime | Verdict::Late, Ok(event)) => self.deliver(&input, &event),
+            (Verdict::OnTime | Verdict::Late, Ok(event)) => {
+                self.deliver(&input, Spot { actor, offset: input.offset }, &event);
+            }
         }
     }
 
@@ -211,10 +208,10 @@ impl Reconciler {
         self.catalogue.skus()
     }
 
-    /// The end of what was applied of each actor's log.
+    /// The end of what was applied of each actor's log. O(actors).
     #[must_use]
-    pub const fn applied(&self) -> &VectorClock {
-        &self.applied
+    pub fn applied(&self) -> VectorClock {
+        self.actors.applied()
     }
 
     /// A late event, decided or not; `None` when no late event of that delivery counts as its copy.
@@ -255,7 +252,7 @@ impl Reconciler {
     /// Whoever calls it answers for that: an event whose context does not cover `stable` may not
     /// come any more.
     pub fn compact(&mut self, stable: &VectorClock) {
-        debug_assert!(self.applied.covers(stable), "stable is more than was applied here");
+        debug_assert!(self.applied().covers(stable), "stable is more than was applied here");
         let Self { actors, catalogue, .. } = self;
         for stored in catalogue.shelves.values_mut() {
             stored.held.compact(|actor| stable.end(actors.get(actor)), actors);
@@ -279,8 +276,7 @@ impl Reconciler {
         self.outputs.push_back(Output::Rejected(record));
     }
 
-    fn deliver(&mut self, input: &Input<'_>, event: &InventoryEvent) {
-        let at = Spot { actor: self.actors.index_of(input.actor), offset: input.offset };
+    fn deliver(&mut self, input: &Input<'_>, at: Spot, event: &InventoryEvent) {
         let effect = self.place(event, input.verdict, at);
         let copy = DeliveryCopy { at, effect };
         match self.deliveries.arrive(&event.id, copy, &self.actors) {

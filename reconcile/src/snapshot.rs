@@ -1,8 +1,9 @@
 //! The core's state as bytes.
 //!
 //! ```text
-//! snapshot v2:  2 version u8 │ SHA-256 of the rest [32] │ postcard of { applied, actors, skus,
-//!               locations, shelves, attributes, deliveries kept, deliveries dropped, reviews }
+//! snapshot v2:  2 version u8 │ SHA-256 of the rest [32] │ postcard of { actors with what was
+//!               applied of each, skus, locations, shelves, attributes, deliveries kept,
+//!               deliveries dropped, reviews }
 //! ```
 //! Each part stands in order of first mention, because the others name its members by that order.
 //! Version 1 had no reviews; it is not read, its events are. Bytes are decoded only when their hash
@@ -10,7 +11,7 @@
 //! tell other regions something nobody said. On
 //! an error the caller takes the older snapshot and replays from there.
 
-use headland_event::{Actor, VectorClock};
+use headland_event::{Actor, Offset};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -57,8 +58,7 @@ pub enum RestoreError {
 
 #[derive(Serialize)]
 struct Written<'a> {
-    applied: &'a VectorClock,
-    actors: Vec<&'a Actor>,
+    actors: Vec<(&'a Actor, &'a Offset)>,
     products: Vec<(&'a Sku, &'a Product)>,
     locations: Vec<&'a Location>,
     shelves: Vec<(&'a ShelfKey, &'a Stored<Shelf>)>,
@@ -70,8 +70,7 @@ struct Written<'a> {
 
 #[derive(Deserialize)]
 struct Read {
-    applied: VectorClock,
-    actors: Vec<Actor>,
+    actors: Vec<(Actor, Offset)>,
     products: Vec<(Sku, Product)>,
     locations: Vec<Location>,
     shelves: Vec<(ShelfKey, Stored<Shelf>)>,
@@ -90,10 +89,9 @@ impl Reconciler {
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
         assert!(self.outputs.is_empty(), "{} outputs would be lost", self.outputs.len());
-        let Self { applied, actors, catalogue, deliveries, reviews, .. } = self;
+        let Self { actors, catalogue, deliveries, reviews, .. } = self;
         let Catalogue { products, locations, shelves, attributes } = catalogue;
         let written = Written {
-            applied,
             actors: actors.iter().collect(),
             products: products.iter().collect(),
             locations: locations.keys().collect(),
@@ -109,7 +107,7 @@ impl Reconciler {
         [&[SNAPSHOT_VERSION][..], &checksum, &body].concat()
     }
 
-    /// The reconciler that wrote these bytes, to go on from `applied`. O(state).
+    /// The reconciler that wrote these bytes, to go on from what it had applied. O(state).
     ///
     /// # Errors
     /// [`RestoreError`] when the bytes are of another version, damaged, or inconsistent.
@@ -132,11 +130,8 @@ impl Reconciler {
     }
 
     fn fill(&mut self, read: Read) {
-        let Read { applied, actors, products, locations, .. } = read;
-        self.applied = applied;
-        for actor in &actors {
-            self.actors.index_of(actor);
-        }
+        let Read { actors, products, locations, .. } = read;
+        self.actors.fill(actors);
         self.catalogue.products.extend(products);
         self.catalogue.locations.extend(locations.into_iter().map(|location| (location, ())));
         self.catalogue.shelves.extend(read.shelves);

@@ -233,7 +233,7 @@ proptest! {
         let mut hub = Hub::after(&history, &order[..cut]);
         // Stable is what every event that is still to come was written after.
         let mut stable = VectorClock::new();
-        for (seen, end) in hub.reconciler.applied().clone().iter() {
+        for (seen, end) in hub.reconciler.applied().iter() {
             let known = |record: &&Record| {
                 let context = record.context.iter().find(|(of, _)| actor(of) == *seen);
                 let context = context.map_or(0, |(_, end)| *end);

@@ -152,6 +152,20 @@ fn deep_nesting_in_an_ignored_field_is_refused_without_a_panic() {
 
 proptest! {
     #[test]
+    fn a_time_in_the_usual_shape_is_what_the_full_parser_reads(
+        text in "(19[67]|20[0-9])[0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]Z",
+    ) {
+        let full = text.parse::<jiff::Timestamp>().map(|time| time.as_millisecond());
+
+        if let Some(time) = fields::plain_utc(&text) {
+            prop_assert_eq!(full.unwrap(), time.millis());
+        } else {
+            // What only the full parser takes is a leap second.
+            prop_assert!(full.is_err() || text.ends_with(":60Z"));
+        }
+    }
+
+    #[test]
     fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(InventoryEvent::parse(&bytes).is_err());
     }

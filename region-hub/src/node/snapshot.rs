@@ -96,7 +96,7 @@ impl Node {
         let hlc = Hlc::new(wall, reader.u32("logical clock")?);
         let rest = reader.take("reconciler", reader.remaining())?;
         self.inventory.take_up(at, &rest)?;
-        self.ingest.take_up(hlc, self.inventory.reconciler().applied().clone());
+        self.ingest.take_up(hlc, self.inventory.reconciler().applied());
         self.durable = self.composer.ends().map(|(at, end)| (at.clone(), end)).collect();
         Ok(())
     }

@@ -177,7 +177,7 @@ impl Hub {
     }
 
     fn write(&mut self, now: EventTime, verdict: Verdict, value: Bytes) {
-        let context = self.reconciler.applied().clone();
+        let context = self.reconciler.applied();
         let stamped = Stamped { hlc: self.hlc.tick(now), context, verdict, value };
         let offset = Offset::new(u64::try_from(self.log.len()).unwrap_or(u64::MAX));
         let actor = self.actor.clone();

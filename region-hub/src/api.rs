@@ -20,6 +20,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Records as JSON.
 mod record;
+/// Late events and decisions about them.
+mod review;
 
 use record::{RecordJson, read_records};
 
@@ -32,8 +34,8 @@ const RECORDS_LIMIT: usize = 10_000;
 /// Longest wait for a record.
 const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
-/// Asks the node something; it answers between two inputs.
-pub(crate) type Question = Box<dyn FnOnce(&Node, Now) + Send>;
+/// Asks the node something, or to write something; it answers between two inputs.
+pub(crate) type Question = Box<dyn FnOnce(&mut Node, Now) + Send>;
 
 #[derive(Clone)]
 struct Shared {
@@ -72,6 +74,7 @@ pub(crate) fn serve(
         .route("/v1/topics/{topic}", get(topic))
         .route("/v1/topics/{topic}/{partition}/records", get(records))
         .route("/v1/stock", get(stock))
+        .route("/v1/review", get(review::list).post(review::decide))
         .route("/metrics", get(scrape))
         .with_state(Shared { questions, reader, commits, metrics });
     Ok(task::spawn("api", token, async move {
@@ -94,7 +97,7 @@ impl IntoResponse for Failure {
 
 async fn ask<T: Send + 'static>(
     shared: &Shared,
-    question: impl FnOnce(&Node, Now) -> T + Send + 'static,
+    question: impl FnOnce(&mut Node, Now) -> T + Send + 'static,
 ) -> Result<T, Failure> {
     let (answer, answered) = oneshot::channel();
     let stopping = || Failure(StatusCode::SERVICE_UNAVAILABLE, "the hub is stopping".to_owned());
@@ -222,6 +225,8 @@ struct StockJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     reserved: Option<i64>,
     attributes: BTreeMap<String, AttributeView>,
+    /// The cut that the answer reflects: of each log of inventory, up to where it was applied.
+    reflects: BTreeMap<String, Offset>,
 }
 
 async fn stock(
@@ -232,7 +237,11 @@ async fn stock(
     let known = Sku::new(&sku).map_err(|error| unfit(error.to_string()))?;
     let only = location.as_deref().map(Location::new).transpose();
     let only = only.map_err(|error| unfit(error.to_string()))?;
-    let product = ask(&shared, move |node, _| node.inventory().product(&known)).await?;
+    let (product, applied) = ask(&shared, move |node, _| {
+        let inventory = node.inventory();
+        (inventory.product(&known), inventory.applied())
+    })
+    .await?;
     let product = product
         .ok_or_else(|| Failure(StatusCode::NOT_FOUND, format!("nothing is known of sku {sku}")))?;
     let units = product.units.into_iter();
@@ -244,6 +253,7 @@ async fn stock(
         in_transit: product.in_transit,
         reserved: product.reserved,
         attributes: attributes.map(|(name, value)| (name.to_string(), value)).collect(),
+        reflects: applied.iter().map(|(actor, end)| (actor.to_string(), end)).collect(),
     }))
 }
 

@@ -43,6 +43,10 @@ pub mod pipeline;
 mod metrics;
 /// The hub's own HTTP interface.
 mod api;
+/// Asking a node over its Unix socket.
+mod client;
+/// What operators decide about late events.
+pub mod review;
 /// A fleet's private authority and the certificates it signs.
 pub mod pki;
 /// What operators do with a node's data directory.

@@ -1,5 +1,6 @@
 //! `headland`: a region's hub, and what its operators need around it.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use headland_platform::clock::Clock;
 use headland_platform::process::{self, Lifetime};
 use headland_platform::task;
 use region_hub::pki::PkiCommand;
+use region_hub::review::ReviewCommand;
 use region_hub::store::StoreCommand;
 
 /// A multi-region replicated edge detection platform.
@@ -38,6 +40,9 @@ enum Command {
     /// Make a fleet's authority and the certificates of its nodes.
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Look at late events and decide whether they count.
+    #[command(subcommand)]
+    Review(ReviewCommand),
     /// Verify, back up and restore a node's data directory.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -74,6 +79,11 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         Command::Pki(command) => {
             eprintln!("{}", region_hub::pki::run(&command)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Review(command) => {
+            let lines = region_hub::review::run(&command)?;
+            std::io::stdout().write_all(lines.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Store(command) => {

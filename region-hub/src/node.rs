@@ -31,6 +31,8 @@ mod peerings;
 mod intake;
 /// What durable commits derive, composed step by step.
 mod derivation;
+/// Decisions about late events, made at this hub.
+mod review;
 /// Links to configured hubs: up, down, and what is said of it.
 mod links;
 /// Whether a configured hub is reached.
@@ -45,6 +47,7 @@ mod status;
 mod tests;
 
 pub use recovery::{RecoveryError, owner};
+pub use review::{ReviewError, ReviewKind, ReviewRequest, Reviewed};
 pub use snapshot::TakeUpError;
 pub use status::{AgentStatus, LinkState, LinkStatus, Status};
 

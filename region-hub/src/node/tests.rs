@@ -10,6 +10,8 @@ mod holes;
 mod intake;
 /// Who may connect.
 mod peers;
+/// Decisions about late events.
+mod review;
 /// What a hub takes up from its log.
 mod recovery;
 /// A restart from a snapshot.

@@ -202,8 +202,9 @@ impl Stages {
         }
     }
 
-    pub(super) fn on_question(&self, question: Question) {
-        question(&self.node, self.now());
+    pub(super) fn on_question(&mut self, question: Question) {
+        let now = self.now();
+        question(&mut self.node, now);
     }
 
     pub(super) fn on_timeout(&mut self) {

@@ -4,24 +4,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::Request;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::net::UnixStream;
 
 use super::error::QuickstartError;
+use crate::client;
 
 /// A node that does not answer within this time counts as not answering. Above the wait of a
 /// long poll.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// A hub's or an agent's API. Each request has a connection of its own: on a Unix socket that
-/// costs less than to notice that a kept one died with its hub.
+/// A hub's or an agent's API.
 #[derive(Debug, Clone)]
 pub(super) struct Api {
     node: String,
@@ -140,36 +134,10 @@ impl Api {
             path: path.to_owned(),
             found,
         };
-        let answer = tokio::time::timeout(ANSWER_LIMIT, self.fetch(path));
+        let answer = tokio::time::timeout(ANSWER_LIMIT, client::get(&self.socket, path));
         let answer = answer.await.map_err(|_| failed("nothing in time".to_owned()))?;
         let body = answer.map_err(|error| failed(error.to_string()))?;
         serde_json::from_slice(&body)
             .map_err(|error| failed(format!("{error}: {}", String::from_utf8_lossy(&body))))
-    }
-
-    async fn fetch(&self, path: &str) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
-        let stream = UnixStream::connect(&self.socket).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::get(path).header("host", "localhost").body(Empty::<Bytes>::new())?;
-        let exchange = async {
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let body = response.into_body().collect().await?.to_bytes();
-            if status.is_success() {
-                Ok(body)
-            } else {
-                Err(format!("{status}: {}", String::from_utf8_lossy(&body)).into())
-            }
-        };
-        tokio::pin!(exchange);
-        tokio::select! {
-            biased;
-            answer = &mut exchange => answer,
-            // The connection may end before its last answer has been looked at.
-            ended = connection => match ended {
-                Ok(()) => exchange.await,
-                Err(error) => Err(error.into()),
-            },
-        }
     }
 }

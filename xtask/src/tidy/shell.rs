@@ -11,7 +11,7 @@ const SHELLS: [&str; 5] =
 /// The modules of the binaries that run tasks, read sockets or wait.
 const BINARY_SHELLS: [(&str, &[&str]); 3] = [
     ("edge-agent/src/", &["main", "pipeline", "source", "connection", "api"]),
-    ("region-hub/src/", &["main", "pipeline", "connections", "api", "quickstart"]),
+    ("region-hub/src/", &["main", "pipeline", "connections", "api", "client", "quickstart"]),
     ("wan/src/", &["command"]),
 ];
 

@@ -1,0 +1,76 @@
+//! Late events and decisions about them.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use headland_reconcile::LateRecord;
+use headland_storage::LogReader;
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, RECORDS_LIMIT, Shared, WAIT_LIMIT, ask, wait_for};
+use crate::node::{ReviewError, ReviewRequest};
+
+/// Which late events are asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    /// Only this delivery.
+    #[serde(default)]
+    late: Option<String>,
+    /// Only those that nobody has decided, or that reviewers disagree on.
+    #[serde(default)]
+    pending: Option<bool>,
+}
+
+/// A decision that is durable.
+#[derive(Serialize)]
+pub(super) struct DecidedJson {
+    /// Its own delivery id.
+    id: String,
+}
+
+/// Late events in order of arrival, at most 10,000.
+pub(super) async fn list(
+    State(shared): State<Shared>,
+    Query(ListQuery { late, pending }): Query<ListQuery>,
+) -> Result<Json<Vec<LateRecord>>, Failure> {
+    let asked = late.clone();
+    let records: Vec<LateRecord> = ask(&shared, move |node, _| {
+        let records = node.inventory().late_events();
+        let is_wanted = |record: &LateRecord| {
+            asked.as_ref().is_none_or(|asked| record.id.as_str() == asked)
+                && pending.is_none_or(|pending| pending == record.is_pending())
+        };
+        records.filter(is_wanted).take(RECORDS_LIMIT).collect()
+    })
+    .await?;
+    match late {
+        Some(late) if records.is_empty() => {
+            let text = format!("no late event {late:?} is known here");
+            Err(Failure(StatusCode::NOT_FOUND, text))
+        }
+        Some(_) | None => Ok(Json(records)),
+    }
+}
+
+/// Takes a decision; it is answered when it is durable.
+pub(super) async fn decide(
+    State(shared): State<Shared>,
+    Json(request): Json<ReviewRequest>,
+) -> Result<Json<DecidedJson>, Failure> {
+    let reviewed = ask(&shared, move |node, now| node.on_review(now, &request)).await?;
+    let reviewed = reviewed.map_err(|error| {
+        let code = match error {
+            ReviewError::NotLate { .. } => StatusCode::NOT_FOUND,
+            ReviewError::Unfit(_) | ReviewError::Batch(_) => StatusCode::BAD_REQUEST,
+            ReviewError::NoInventory => StatusCode::CONFLICT,
+        };
+        Failure(code, error.to_string())
+    })?;
+    wait_for(&shared, &reviewed.at, reviewed.offset, WAIT_LIMIT).await;
+    if shared.reader.end(&reviewed.at) <= reviewed.offset {
+        let text = "the decision is not durable yet; ask for the late event again".to_owned();
+        return Err(Failure(StatusCode::GATEWAY_TIMEOUT, text));
+    }
+    Ok(Json(DecidedJson { id: reviewed.id.to_string() }))
+}

@@ -8,6 +8,7 @@ use headland_event::{AgentName, ByteCount, HubName, Lane, RegionId, TopicName};
 use headland_platform::config::{
     self, ApiConfig, ConfigError, DurationText, Loaded, SizeText, Spanned, TlsConfig,
 };
+use headland_storage::Retention;
 use serde::Deserialize;
 
 /// What a configuration says twice or cannot mean.
@@ -127,6 +128,30 @@ pub struct TopicConfig {
     /// How many partitions it has (default 8, at most 1,024); it can only grow.
     #[serde(default = "eight")]
     pub partitions: u32,
+    /// How much of it is kept, here and of its copies from other regions (default all):
+    /// `{ time = "168h", bytes = "10GiB" }`.
+    #[serde(default)]
+    pub retention: RetentionConfig,
+}
+
+/// `retention` of a topic: what passes either limit goes, oldest first, in whole blocks.
+///
+/// A hub that is linked and does not have it by then is told what is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// Age by event time (default any). Shorter than an outage of a peer leaves holes there.
+    #[serde(default)]
+    pub time: Option<DurationText>,
+    /// Bytes of each partition (default any); up to a journal file's share more are kept.
+    #[serde(default)]
+    pub bytes: Option<SizeText>,
+}
+
+impl From<RetentionConfig> for Retention {
+    fn from(RetentionConfig { time, bytes }: RetentionConfig) -> Self {
+        Self { time: time.map(DurationText::get), bytes: bytes.map(SizeText::get) }
+    }
 }
 
 /// `[[peer]]`: a hub of another region.

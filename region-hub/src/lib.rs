@@ -23,6 +23,8 @@ pub mod config;
 mod connections;
 /// One connection to an agent or to another region's hub.
 pub mod session;
+/// What is sent in the place of records that are gone.
+mod holes;
 /// What the hub says, once, about a batch that an agent publishes.
 pub mod ingest;
 /// How far the region's event time has come.

@@ -20,7 +20,7 @@ use headland_replication::{
     RefusalCode,
 };
 use headland_storage::{
-    Commit, Composed, Composer, LogReader, Snapshot, StateStore, StoredCommit, Ticket,
+    CleanPolicy, Commit, Composed, Composer, LogReader, Snapshot, StateStore, StoredCommit, Ticket,
 };
 
 /// What would have to change for those who are not admitted.
@@ -33,10 +33,14 @@ mod intake;
 mod derivation;
 /// Decisions about late events, made at this hub.
 mod review;
+/// What waits while the disk is full.
+mod fullness;
 /// Links to configured hubs: up, down, and what is said of it.
 mod links;
 /// Whether a configured hub is reached.
 mod reach;
+/// When the log is cleaned, and by what.
+mod retention;
 /// Restoring a hub from its journal.
 mod recovery;
 /// Snapshots of what a hub derives from its journal.
@@ -58,7 +62,9 @@ use crate::reconcile::Inventory;
 use crate::session::{Forwarding, Peer, Session, SessionId};
 use crate::spans::{Export, Spans};
 use crate::topics::{TopicError, Topics};
+use fullness::Fullness;
 use reach::Reach;
+use retention::Keeping;
 use snapshot::Snapshots;
 
 /// Bytes composed into one commit before it is handed out; groups and commits are bounded by the
@@ -109,6 +115,8 @@ pub enum Output {
     Trace(Span),
     /// Save a snapshot of [`Node::snapshot_owner`], for [`Node::take_up`] at the next start.
     Snapshot(Snapshot),
+    /// Take away what the policy lets go; answer with [`Node::on_cleaned`] when anything was shed.
+    Clean(CleanPolicy),
 }
 
 /// A commit that is on its way to the disk.
@@ -154,6 +162,8 @@ pub struct Node {
     /// When it is noted next which peers this hub holds everything of.
     watch_at: Monotonic,
     inventory: Inventory,
+    fullness: Fullness,
+    keeping: Keeping,
     snapshots: Snapshots,
     spans: Spans,
     peerings: BTreeMap<Identity, Peering<SessionId>>,
@@ -239,6 +249,8 @@ impl Node {
             promise_at: now.monotonic,
             watch_at: now.monotonic,
             inventory: Inventory::new(config, random.next_u64()),
+            fullness: Fullness::new(),
+            keeping: Keeping::new(&config.topics, now.monotonic),
             snapshots: Snapshots::new(now.monotonic),
             spans: Spans::new(config.region.clone(), ratio.map_or(Export::Off, Export::share)),
             grants,
@@ -357,7 +369,8 @@ impl Node {
         entries: Vec<Entry>,
     ) {
         if let Some(known) = self.sessions.get_mut(&session) {
-            known.link.on_entries(channel, entries);
+            let why = known.sending(channel).map(|partition| self.keeping.why(partition));
+            known.on_entries(channel, entries, why.unwrap_or(DropPolicy::Acknowledged));
             self.drain(now, session);
         }
     }
@@ -392,11 +405,13 @@ impl Node {
         }
         self.grow_heads(&entries);
         self.count_holes(&entries);
+        self.keeping.on_written();
         for span in self.spans.of(&self.topics, &entries, now) {
             self.outputs.push_back(Output::Trace(span));
         }
         self.hand_out_snapshot(ticket);
         self.reconcile(number, &entries, now);
+        self.release(now);
         self.snapshot(now, (ticket, number), &entries);
         for session in self.session_ids() {
             self.drain(now, session);
@@ -441,8 +456,12 @@ impl Node {
             self.drain(now, session);
         }
         self.watch_peers(now);
-        self.name_absent(now);
-        self.promise(now);
+        if !self.fullness.is_full() {
+            self.name_absent(now);
+            self.promise(now);
+            self.release(now);
+        }
+        self.clean(now);
     }
 
     /// When [`Self::on_timeout`] wants to be called.

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use headland_event::codec::CodecError;
 use headland_event::{
-    Batch, CommitNumber, Entry, Hole, Now, OffsetDelta, Record, Stamp, TopicName, TopicPartition,
-    Verdict,
+    Batch, ByteCount, CommitNumber, Entry, Hole, Now, OffsetDelta, Record, Stamp, TopicName,
+    TopicPartition, Verdict,
 };
 use headland_reconcile::{Config, Input, Locality, Reconciler, RestoreError};
 use headland_storage::StateOwner;
@@ -50,6 +50,7 @@ pub struct Inventory {
     /// Commits with inventory that are not read yet. They share their bytes with the batches that
     /// were committed; as long as steps keep up with commits, this is empty.
     waiting: VecDeque<(CommitNumber, VecDeque<Stamped>)>,
+    waiting_bytes: u64,
 }
 
 /// The commit that is being read.
@@ -109,6 +110,7 @@ impl Inventory {
             is_drained: true,
             reading: Reading::default(),
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
         }
     }
 
@@ -147,6 +149,7 @@ impl Inventory {
         if !batches.is_empty() {
             let last = self.waiting.back().map_or(self.next.commit, |(last, _)| *last);
             debug_assert!(last < number, "commits come in their order");
+            self.waiting_bytes += bytes_of(&batches);
             self.waiting.push_back((number, batches));
         }
     }
@@ -180,6 +183,7 @@ impl Inventory {
                 return Some(self.step(derived, through, topics));
             }
             let (number, batches) = self.waiting.pop_front()?;
+            self.waiting_bytes -= bytes_of(&batches);
             self.next = Progress::at_start_of(number);
             self.reading = Reading { batches, ..Reading::default() };
         }
@@ -217,6 +221,12 @@ impl Inventory {
         true
     }
 
+    /// Bytes of commits with inventory that are not read yet.
+    #[must_use]
+    pub const fn waiting_bytes(&self) -> ByteCount {
+        ByteCount::new(self.waiting_bytes)
+    }
+
     /// The topic that is reconciled, and the units below which a shelf runs low: what a snapshot's
     /// state depends on beside the journal.
     #[must_use]
@@ -251,6 +261,11 @@ impl Inventory {
     pub const fn reconciler(&self) -> &Reconciler {
         &self.reconciler
     }
+}
+
+fn bytes_of(batches: &VecDeque<Stamped>) -> u64 {
+    let length = |stamped: &Stamped| stamped.batch.as_bytes().len();
+    u64::try_from(batches.iter().map(length).sum::<usize>()).unwrap_or(u64::MAX)
 }
 
 impl Reading {

@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use headland_event::{
-    ChannelId, Incarnation, Monotonic, Offset, PartitionIndex, RegionId, TopicName, TopicPartition,
+    ChannelId, DropPolicy, Entry, Incarnation, Monotonic, Offset, PartitionIndex, RegionId,
+    TopicName, TopicPartition,
 };
 use headland_replication::{Identity, Link, LinkConfig, Offer, Refusal, RefusalCode, route};
 
+use crate::holes;
 use crate::ingest::Grant;
 use crate::topics::{Replication, Topic, Topics};
 
@@ -86,6 +88,8 @@ pub struct Session {
     incarnation: Option<Incarnation>,
     receiving: BTreeMap<ChannelId, Receiving>,
     sending: BTreeMap<ChannelId, TopicPartition>,
+    /// Where the read of a channel that is open starts.
+    reads: BTreeMap<ChannelId, Offset>,
     offered: BTreeMap<TopicPartition, ChannelId>,
 }
 
@@ -103,6 +107,7 @@ impl Session {
             incarnation: None,
             receiving: BTreeMap::new(),
             sending: BTreeMap::new(),
+            reads: BTreeMap::new(),
             offered: BTreeMap::new(),
         }
     }
@@ -162,6 +167,20 @@ impl Session {
     #[must_use]
     pub fn sending(&self, channel: ChannelId) -> Option<&TopicPartition> {
         self.sending.get(&channel)
+    }
+
+    /// A channel of ours reads its partition from an offset on.
+    pub fn on_read(&mut self, channel: ChannelId, from: Offset) {
+        self.reads.insert(channel, from);
+    }
+
+    /// The log's answer to the read of a channel; holes stand for what it does not have any more.
+    pub fn on_entries(&mut self, channel: ChannelId, entries: Vec<Entry>, why: DropPolicy) {
+        let entries = match self.reads.remove(&channel) {
+            Some(from) => holes::filled(from, entries, why),
+            None => entries,
+        };
+        self.link.on_entries(channel, entries);
     }
 
     /// Partitions offered to the peer, with our channels.
@@ -264,7 +283,7 @@ mod tests {
     use headland_event::{AgentName, HubName, Lane};
 
     use super::*;
-    use crate::config::{AgentConfig, TopicConfig};
+    use crate::config::{AgentConfig, RetentionConfig, TopicConfig};
 
     fn topic(name: &str) -> TopicName {
         TopicName::new(name).unwrap()
@@ -279,7 +298,12 @@ mod tests {
     }
 
     fn topics() -> Topics {
-        let declared = TopicConfig { name: topic("air"), lane: Lane::Telemetry, partitions: 8 };
+        let declared = TopicConfig {
+            name: topic("air"),
+            lane: Lane::Telemetry,
+            partitions: 8,
+            retention: RetentionConfig::default(),
+        };
         Topics::new(&region("eu"), &[declared]).unwrap()
     }
 

@@ -169,7 +169,7 @@ impl Topics {
     /// [`TopicError`] when a declared topic has no or too many partitions, or there are too many.
     pub fn new(region: &RegionId, declared: &[TopicConfig]) -> Result<Self, TopicError> {
         let mut topics = Self { region: region.clone(), topics: BTreeMap::new() };
-        for TopicConfig { name, lane, partitions } in declared {
+        for TopicConfig { name, lane, partitions, retention: _ } in declared {
             topics.add_local(name.as_str(), *lane, *partitions, Replication::Offered)?;
             let dead = dead_topic(name)?;
             topics.add_local(dead.as_str(), Lane::Telemetry, *partitions, Replication::Offered)?;
@@ -272,6 +272,7 @@ mod tests {
     use headland_event::{Offset, PartitionIndex, TopicPartition, mirrored_name};
 
     use super::*;
+    use crate::config::RetentionConfig;
 
     fn region(name: &str) -> RegionId {
         RegionId::new(name).unwrap()
@@ -282,6 +283,7 @@ mod tests {
             name: TopicName::new("inventory.events").unwrap(),
             lane: Lane::State,
             partitions: 2,
+            retention: RetentionConfig::default(),
         };
         Topics::new(&region("eu"), &[events]).unwrap()
     }

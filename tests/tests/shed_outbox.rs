@@ -244,7 +244,11 @@ impl Pair {
                 }
             }
             Output::Close { reason, .. } => panic!("the hub closes: {reason}"),
-            Output::Read { .. } | Output::Dial(_) | Output::Trace(_) | Output::Snapshot(_) => {}
+            Output::Read { .. }
+            | Output::Dial(_)
+            | Output::Trace(_)
+            | Output::Snapshot(_)
+            | Output::Clean(_) => {}
         }
     }
 

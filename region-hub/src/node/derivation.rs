@@ -19,8 +19,13 @@ impl Node {
         now: Now,
     ) {
         self.inventory.on_commit(&self.topics, number, entries);
+        self.derive(now);
+    }
+
+    /// Derives as much as may be on its way to the disk; none of it while that is full.
+    pub(super) fn derive(&mut self, now: Now) {
         // Whatever is left waits for a step on its way to the disk, whose report comes here again.
-        while self.derived_bytes() < DERIVED_BYTES_LIMIT {
+        while !self.fullness.is_full() && self.derived_bytes() < DERIVED_BYTES_LIMIT {
             let Some(step) = self.inventory.poll_step(&self.topics, now) else { return };
             self.write_step(step, now);
         }

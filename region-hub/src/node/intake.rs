@@ -48,8 +48,9 @@ impl Node {
             }
             LinkOutput::Announced(announce) => self.on_announced(session, &announce),
             LinkOutput::Read { channel, from, limit } => {
-                let known = self.sessions.get(&session);
-                if let Some(partition) = known.and_then(|known| known.sending(channel)).cloned() {
+                let Some(known) = self.sessions.get_mut(&session) else { return };
+                known.on_read(channel, from);
+                if let Some(partition) = known.sending(channel).cloned() {
                     self.outputs.push_back(Output::Read {
                         session,
                         channel,
@@ -63,7 +64,7 @@ impl Node {
                 self.on_delivered(now, session, channel, entry);
             }
             LinkOutput::Promised(promise) => self.on_promised(now, session, promise),
-            LinkOutput::Acked { .. } => {}
+            LinkOutput::Acked { channel, next } => self.on_acked(session, channel, next),
             LinkOutput::OfferRefused { channel, refusal }
             | LinkOutput::Ended { channel, refusal } => {
                 let peer = self.sessions.get(&session).map(|known| known.identity.to_string());
@@ -140,9 +141,18 @@ impl Node {
         }
     }
 
-    fn on_delivered(&mut self, now: Now, session: SessionId, channel: ChannelId, entry: Entry) {
+    pub(super) fn on_delivered(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        channel: ChannelId,
+        entry: Entry,
+    ) {
+        let known = self.sessions.get(&session);
+        let receiving = known.and_then(|known| known.receiving(channel)).cloned();
+        let Some(receiving) = receiving else { return };
+        let Some(entry) = self.hold(session, channel, &receiving.local, entry) else { return };
         let Some(known) = self.sessions.get(&session) else { return };
-        let Some(receiving) = known.receiving(channel).cloned() else { return };
         let position = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
         if entry.base != position {
             // Only a superseded connection can be behind; the one after it has the data.

@@ -101,6 +101,7 @@ impl Node {
     /// A connection ended.
     pub fn on_disconnected(&mut self, now: Now, session: SessionId) {
         self.on_over(now, session, Ended::Lost);
+        self.forget_held(session);
         let Some(old) = self.sessions.remove(&session) else { return };
         tracing::info!(peer = %old.identity, %session, "disconnected");
     }

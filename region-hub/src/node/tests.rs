@@ -4,6 +4,8 @@
 mod derivation;
 /// A hub on a disk in memory.
 mod hub;
+/// What waits while the disk is full.
+mod fullness;
 /// Holes that peers name.
 mod holes;
 /// What peers deliver and promise.
@@ -14,6 +16,8 @@ mod peers;
 mod review;
 /// What a hub takes up from its log.
 mod recovery;
+/// What retention takes away.
+mod retention;
 /// A restart from a snapshot.
 mod snapshot;
 /// Agents and hubs at the other end of a link.

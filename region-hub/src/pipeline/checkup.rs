@@ -5,7 +5,7 @@ use headland_platform::config::Loaded;
 use headland_platform::tls::certificate_line;
 
 use super::start::{RunError, identity};
-use crate::config::{AgentConfig, HubConfig, PeerConfig, TopicConfig};
+use crate::config::{AgentConfig, HubConfig, PeerConfig, RetentionConfig, TopicConfig};
 
 /// Checks a configuration with its certificate files; returns what was found, a line per thing.
 ///
@@ -37,8 +37,10 @@ pub fn check(config: &Loaded<HubConfig>, now: EventTime) -> Result<Vec<String>, 
 }
 
 fn topic_line(topic: &TopicConfig) -> String {
-    let TopicConfig { name, lane, partitions } = topic;
-    format!("topic {name}: lane {lane}, {partitions} partitions")
+    let TopicConfig { name, lane, partitions, retention: RetentionConfig { time, bytes } } = topic;
+    let time = time.map(|time| format!(", kept for {time}")).unwrap_or_default();
+    let bytes = bytes.map(|bytes| format!(", {} of each kept", bytes.get())).unwrap_or_default();
+    format!("topic {name}: lane {lane}, {partitions} partitions{time}{bytes}")
 }
 
 fn peer_line(peer: &PeerConfig) -> String {

@@ -9,8 +9,8 @@ use headland_platform::task;
 use headland_platform::telemetry::{TraceSink, with_causes};
 use headland_replication::quic::{Farewell, LaneEvent, LaneSender};
 use headland_storage::{
-    CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader, LogReader, Report, Snapshot,
-    SnapshotStore,
+    AppendError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader, LogReader, Report,
+    Snapshot, SnapshotStore,
 };
 use tokio::sync::watch;
 
@@ -121,6 +121,7 @@ impl Stages {
                 }
             }
             Output::Snapshot(snapshot) => self.save(snapshot),
+            Output::Clean(policy) => self.writer.clean(policy, self.clock.wall()),
             Output::Trace(span) => {
                 if let Some(traces) = &self.traces {
                     traces.export(span);
@@ -151,8 +152,14 @@ impl Stages {
             }
             Report::Stalled(error) => {
                 tracing::error!(error = with_causes(&error), "commits wait for the disk");
+                if let AppendError::Full { .. } = error {
+                    self.node.on_full();
+                }
             }
-            Report::Resumed => tracing::info!("the disk takes commits again"),
+            Report::Resumed => {
+                tracing::info!("the disk takes commits again");
+                self.node.on_resumed(self.now());
+            }
             Report::Neglected(error) => {
                 tracing::warn!(
                     error = with_causes(&error),
@@ -160,9 +167,7 @@ impl Stages {
                 );
             }
             Report::Cleaned(report) => {
-                for dropped in &report.dropped {
-                    tracing::warn!(?dropped, "records were shed before every receiver had them");
-                }
+                self.node.on_cleaned(report.dropped);
                 let (removed, written) = (report.files_removed, report.files_written);
                 tracing::debug!(removed, written, "the log was cleaned");
             }

@@ -12,7 +12,7 @@ use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::CloseReason;
 use headland_storage::{
-    LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions, Snapshot, Survival,
+    Cleaning, LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions, Snapshot, Survival,
 };
 
 use super::remote::{Remote, partition};
@@ -82,7 +82,9 @@ impl Hub {
         let path = Path::new("hub.toml");
         let loaded = headland_platform::config::parse(path, text.to_owned()).unwrap();
         let config: HubConfig = loaded.value;
-        let store = MemoryStore::open(disk, OpenOptions::new(7)).unwrap();
+        let mut options = OpenOptions::new(7);
+        options.file_bytes = options.file_bytes.min(config.storage.file_bytes.get());
+        let store = MemoryStore::open(disk, options).unwrap();
         let reader = store.reader();
         let role = Role::Hub(config.name.to_string());
         let id = SpiffeId { fleet: "test".to_owned(), region: config.region.clone(), role };
@@ -207,8 +209,18 @@ impl Hub {
                     self.store.snapshots().save(&Node::snapshot_owner(), at, &state).unwrap();
                 }
             }
+            Output::Clean(policy) => {
+                let budget = ByteCount::mebibytes(64);
+                let report = self.store.clean(&policy, self.now.wall, budget).unwrap();
+                self.node.on_cleaned(report.dropped);
+            }
             Output::Trace(span) => self.spans.push(span),
         }
+    }
+
+    /// Where partition 0 of a topic starts.
+    pub(super) fn start_of(&self, topic: &str) -> Offset {
+        self.store.reader().start(&partition(topic))
     }
 
     /// How many commits are durable.

@@ -1,0 +1,93 @@
+//! What a hub does while it can take no more: alerts flow, all else waits where it is.
+//!
+//! The log keeps a reserve for alerts, and writes everything that stands before one from it. So
+//! while the disk is full nothing but alerts is composed; deriving and promising wait too. And
+//! inventory that comes faster than it is reconciled would pile up in memory. In both cases what
+//! links deliver is held here, unacknowledged, which takes up their windows and so stops the
+//! senders, who have it still. The windows bound what is held.
+
+use std::collections::VecDeque;
+
+use headland_event::{ByteCount, ChannelId, Entry, Lane, Now, TopicPartition};
+
+use super::Node;
+use crate::session::SessionId;
+
+/// Inventory that may wait to be reconciled: seconds of work, and little beside a hub's memory.
+const BEHIND_LIMIT: ByteCount = ByteCount::mebibytes(64);
+
+/// Whether the disk takes commits, and what was delivered while nothing more could be taken.
+#[derive(Debug)]
+pub(super) struct Fullness {
+    is_full: bool,
+    pub(super) behind_limit: ByteCount,
+    held: VecDeque<(SessionId, ChannelId, Entry)>,
+}
+
+impl Fullness {
+    pub(super) const fn new() -> Self {
+        Self { is_full: false, behind_limit: BEHIND_LIMIT, held: VecDeque::new() }
+    }
+
+    /// Whether nothing but alerts may be composed.
+    pub(super) const fn is_full(&self) -> bool {
+        self.is_full
+    }
+}
+
+impl Node {
+    /// The disk has room for nothing but alerts.
+    pub const fn on_full(&mut self) {
+        self.fullness.is_full = true;
+    }
+
+    /// The disk has room again.
+    pub fn on_resumed(&mut self, now: Now) {
+        self.fullness.is_full = false;
+        self.release(now);
+        self.derive(now);
+    }
+
+    /// Takes what was held, as far as that is possible by now.
+    pub(super) fn release(&mut self, now: Now) {
+        if self.fullness.is_full || self.fullness.held.is_empty() || self.is_behind() {
+            return;
+        }
+        for (session, channel, entry) in std::mem::take(&mut self.fullness.held) {
+            self.on_delivered(now, session, channel, entry);
+        }
+    }
+
+    /// Holds an entry that cannot be taken now; hands back any other.
+    pub(super) fn hold(
+        &mut self,
+        session: SessionId,
+        channel: ChannelId,
+        local: &TopicPartition,
+        entry: Entry,
+    ) -> Option<Entry> {
+        let topic = self.topics.get(&local.topic);
+        let is_alert = topic.is_some_and(|topic| topic.lane == Lane::Alerts);
+        let is_inventory =
+            topic.is_some_and(|topic| topic.origin_name == *self.inventory.configuration().0);
+        let held = &self.fullness.held;
+        // What follows something that is held would be out of order.
+        let follows = held.iter().any(|(of, on, _)| (*of, *on) == (session, channel));
+        let waits = self.fullness.is_full && !is_alert || is_inventory && self.is_behind();
+        if !waits && !follows {
+            return Some(entry);
+        }
+        self.fullness.held.push_back((session, channel, entry));
+        None
+    }
+
+    /// Whether as much inventory waits to be reconciled as may.
+    fn is_behind(&self) -> bool {
+        self.inventory.waiting_bytes() >= self.fullness.behind_limit
+    }
+
+    /// Forgets what a connection delivered that is over: its next one delivers it again.
+    pub(super) fn forget_held(&mut self, session: SessionId) {
+        self.fullness.held.retain(|(of, _, _)| *of != session);
+    }
+}

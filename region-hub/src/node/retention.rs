@@ -1,0 +1,121 @@
+//! When the log is cleaned, and by what.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headland_event::{DropPolicy, Monotonic, Now, Offset, TopicName, TopicPartition};
+use headland_replication::Identity;
+use headland_storage::{CleanPolicy, Dropped, Retention, ShedBy, TopicPattern, TopicRule};
+
+use super::{Node, Output};
+use crate::config::TopicConfig;
+use crate::session::SessionId;
+
+/// How often the log is cleaned while anything is written.
+const CLEAN_EVERY: Duration = Duration::from_secs(10);
+
+/// What is kept, and who has what of it.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    /// By the topic's name where it was born.
+    retentions: BTreeMap<TopicName, Retention>,
+    due_at: Monotonic,
+    /// Whether anything was written since the log was cleaned last.
+    is_dirty: bool,
+    /// How far peers have what they were sent, in this run.
+    acked: BTreeMap<(Identity, TopicPartition), Offset>,
+    /// Why records of a partition were shed last.
+    shed: BTreeMap<TopicPartition, DropPolicy>,
+}
+
+impl Keeping {
+    pub(super) fn new(topics: &[TopicConfig], now: Monotonic) -> Self {
+        let retentions = topics.iter().map(|topic| (topic.name.clone(), topic.retention.into()));
+        Self {
+            retentions: retentions.collect(),
+            due_at: now.after(CLEAN_EVERY),
+            is_dirty: false,
+            acked: BTreeMap::new(),
+            shed: BTreeMap::new(),
+        }
+    }
+
+    /// Something was written.
+    pub(super) const fn on_written(&mut self) {
+        self.is_dirty = true;
+    }
+
+    /// Why records of a partition are gone, as far as that is known.
+    pub(super) fn why(&self, partition: &TopicPartition) -> DropPolicy {
+        self.shed.get(partition).copied().unwrap_or(DropPolicy::Acknowledged)
+    }
+}
+
+impl Node {
+    /// A peer has everything of a channel before `next` on disk.
+    pub(super) fn on_acked(
+        &mut self,
+        session: SessionId,
+        channel: headland_event::ChannelId,
+        next: Offset,
+    ) {
+        let Some(known) = self.sessions.get(&session) else { return };
+        if let Some(partition) = known.sending(channel) {
+            self.keeping.acked.insert((known.identity.clone(), partition.clone()), next);
+        }
+    }
+
+    /// Asks for the log to be cleaned, when that is due.
+    pub(super) fn clean(&mut self, now: Now) {
+        if now.monotonic < self.keeping.due_at || !std::mem::take(&mut self.keeping.is_dirty) {
+            return;
+        }
+        self.keeping.due_at = now.monotonic.after(CLEAN_EVERY);
+        let policy = self.clean_policy();
+        self.outputs.push_back(Output::Clean(policy));
+    }
+
+    /// What the log may let go: what retention says of topics and their copies.
+    fn clean_policy(&self) -> CleanPolicy {
+        let operators = vec![Self::snapshot_owner()];
+        let mut policy = CleanPolicy { operators, ..CleanPolicy::default() };
+        for topic in self.topics.iter() {
+            if let Some(retention) = self.keeping.retentions.get(&topic.origin_name) {
+                let pattern = TopicPattern::Exactly(topic.name.clone());
+                policy.topics.push(TopicRule { pattern, retention: *retention });
+            }
+        }
+        for partition in self.durable.keys() {
+            if let Some(hold) = self.slowest(partition) {
+                policy.hold(partition.clone(), hold);
+            }
+        }
+        policy
+    }
+
+    /// How far the slowest hub is that a partition is sent to; `None` when it is sent to none.
+    fn slowest(&self, partition: &TopicPartition) -> Option<Offset> {
+        let topic = self.topics.get(&partition.topic)?;
+        let receivers = self.peers.iter().filter(|peer| {
+            let region = peer.identity.region();
+            peer.forwarding.offers(topic, region)
+        });
+        let acked = receivers.map(|peer| {
+            let key = (peer.identity.clone(), partition.clone());
+            self.keeping.acked.get(&key).copied().unwrap_or_default()
+        });
+        acked.min()
+    }
+
+    /// The log was cleaned; what a linked hub did not have is named.
+    pub fn on_cleaned(&mut self, dropped: Vec<Dropped>) {
+        for Dropped { partition, count: records, policy, .. } in dropped {
+            let policy = match policy {
+                ShedBy::Time => DropPolicy::Time,
+                ShedBy::Bytes => DropPolicy::Bytes,
+            };
+            tracing::warn!(%partition, records, %policy, "shed records that a linked hub lacks");
+            self.keeping.shed.insert(partition, policy);
+        }
+    }
+}

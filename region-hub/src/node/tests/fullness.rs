@@ -1,0 +1,74 @@
+//! A disk that is full: alerts flow, all else waits at whoever sent it.
+
+use headland_event::ByteCount;
+use headland_replication::LinkOutput;
+
+use super::hub::Hub;
+use super::remote::{Remote, record};
+
+const EVENTS: &str = "inventory.events";
+
+fn acknowledged(remote: &Remote) -> u64 {
+    let acked = remote.said.iter().filter_map(|said| match said {
+        LinkOutput::Acked { next, .. } => Some(next.get()),
+        _ => None,
+    });
+    acked.sum()
+}
+
+#[test]
+fn while_the_disk_is_full_alerts_are_stored_and_events_wait_unacknowledged() {
+    let mut hub = Hub::new();
+    let mut agent = Remote::agent(&mut hub, 1);
+    let events = agent.offer(&mut hub, EVENTS);
+    let alerts = agent.offer(&mut hub, "alerts");
+
+    hub.node.on_full();
+    agent.publish(&mut hub, events, &[record("eu-1-till", "{}")]);
+    agent.publish(&mut hub, alerts, &[record("sku", "{}")]);
+    hub.advance(1_000);
+    hub.talk(&mut agent);
+    let full = (hub.records(EVENTS).len(), acknowledged(&agent));
+    hub.node.on_resumed(hub.now);
+    hub.talk(&mut agent);
+
+    assert_eq!(full, (0, 1), "the alert alone");
+    assert_eq!((hub.records(EVENTS).len(), acknowledged(&agent)), (1, 2));
+    assert_eq!(hub.records("inventory.rejected").len(), 1);
+}
+
+#[test]
+fn what_was_held_of_a_connection_that_ended_comes_once_from_the_next() {
+    let mut hub = Hub::new();
+    let mut agent = Remote::agent(&mut hub, 1);
+    let events = agent.offer(&mut hub, EVENTS);
+    hub.node.on_full();
+    agent.publish(&mut hub, events, &[record("eu-1-till", "{}")]);
+
+    hub.node.on_disconnected(hub.now, agent.session);
+    let mut next = Remote::agent(&mut hub, 2);
+    next.take_log_of(agent);
+    next.offer(&mut hub, EVENTS);
+    hub.node.on_resumed(hub.now);
+    hub.talk(&mut next);
+
+    assert_eq!(hub.records(EVENTS).len(), 1);
+}
+
+#[test]
+fn inventory_waits_while_as_much_as_may_is_not_reconciled_and_keeps_its_order() {
+    let mut hub = Hub::new();
+    let mut agent = Remote::agent(&mut hub, 1);
+    let events = agent.offer(&mut hub, EVENTS);
+
+    hub.node.fullness.behind_limit = ByteCount::new(0);
+    agent.publish(&mut hub, events, &[record("eu-1-till", "1")]);
+    let behind = hub.records(EVENTS).len();
+    hub.node.fullness.behind_limit = ByteCount::new(1);
+    agent.publish(&mut hub, events, &[record("eu-1-till", "2")]);
+    hub.advance(1_000);
+    hub.talk(&mut agent);
+
+    assert_eq!(behind, 0);
+    assert_eq!(hub.texts(EVENTS), ["1", "2"]);
+}

@@ -1,7 +1,7 @@
 //! Types of `crdts` that are not used here, each with a case in which it goes wrong. When one of
 //! these fails after an update of the library, the type may be looked at again.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
 use crdts::{CmRDT, CvRDT, LWWReg, MVReg, Map, PNCounter};
 use headland_event::{Random, SeededRandom};

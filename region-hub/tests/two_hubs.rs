@@ -110,7 +110,7 @@ impl World {
             }
             Output::Close { session, .. } => self.after(1, 1 - side, Event::Lost { session }),
             Output::Read { .. } | Output::Trace(_) => panic!("there is nothing to read or trace"),
-            Output::Snapshot(_) => {}
+            Output::Snapshot(_) | Output::Clean(_) => {}
         }
     }
 

@@ -299,9 +299,18 @@ impl<M: Medium> Journal<M> {
         Ok(())
     }
 
-    /// A nonce for a file; 0 means that there is none.
+    /// A nonce that no other file has; 0 means that there is none.
+    ///
+    /// Files are told apart by it, so a seed that is used again must not give two files the same:
+    /// one of them would pass for the other, and be removed.
     fn next_nonce(&mut self) -> u64 {
-        self.random.next_u64().max(1)
+        let chain = self.shared.read().chain();
+        loop {
+            let nonce = self.random.next_u64();
+            if nonce != 0 && chain.files.iter().all(|file| file.nonce != nonce) {
+                return nonce;
+            }
+        }
     }
 
     /// Creates a file as large as configured, or smaller when the disk is nearly full.

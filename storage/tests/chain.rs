@@ -56,6 +56,25 @@ fn nothing_is_removed_while_the_chain_is_in_doubt_and_there_is_no_room_for_anoth
 }
 
 #[test]
+fn files_are_told_apart_although_a_seed_was_used_again() {
+    let disk = MemoryDisk::new(1);
+    let mut model = Model::default();
+    for salt in 1..4 {
+        let mut store = open(&disk, 7).unwrap();
+        let group = model.group(2, salt);
+        store.append(&group).unwrap();
+        model.commits.extend(group);
+        drop(store);
+        disk.crash(Survival::Nothing);
+    }
+
+    let store = open(&disk, 7).unwrap();
+
+    assert_eq!(store.report().void_files, [""; 0]);
+    model.check(&store);
+}
+
+#[test]
 fn directories_lost_in_a_crash_are_made_again_by_the_next_open() {
     let disk = MemoryDisk::new(1);
     let mut model = Model::default();

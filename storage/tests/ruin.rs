@@ -178,7 +178,12 @@ impl History {
             }
             let last = entries.last_key_value().map(|(_, entry)| entry.end()).unwrap_or_default();
             let is_unknown = !reader.partitions().contains(at);
-            assert!(is_unknown || reader.end(at) >= last, "{at} ends early: {:#?}", self.trail);
+            assert!(
+                is_unknown || reader.end(at) >= last,
+                "{at} ends early {} {last}: {:#?}",
+                reader.end(at),
+                self.trail
+            );
         }
         // A partition that lost all it had is unknown, and begins again in the new life.
         let known = reader.partitions();

@@ -1,6 +1,7 @@
 //! Keeps offsets and dots that lost entries had from being given again.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use headland_event::{Incarnation, Offset, TopicPartition};
 
@@ -49,20 +50,27 @@ impl<F: MediumFile> Recovery<F> {
     ) -> Result<(), OpenError> {
         let in_doubt = self.in_doubt.iter().flat_map(|held| &held.commit.entries);
         let in_doubt: Vec<_> = in_doubt.map(|(partition, _)| partition.clone()).collect();
+        let life = life()?;
+        // A hole at the end can be that of an earlier loss, behind which the file was written.
+        let is_settled = life.is_some_and(|life| self.incarnation.is_some_and(|now| life < now));
         for partition in self.index.partitions() {
             let Some(id) = self.index.id(&partition) else { continue };
             let end = self.index.end(&partition);
+            // Smaller ones were gaps before entries that are lost by now.
+            let gives_up = |lost: &Range<Offset>| {
+                lost.end == end && lost.end.since(lost.start) >= loss.records_max
+            };
+            let is_named = || self.index.lost(&partition).iter().any(gives_up);
             let is_known = loss.intact.contains(&id)
                 || self.index.is_held_behind(id, member.base)
                 || in_doubt.contains(&partition)
-                || self.index.lost(&partition).iter().any(|lost| lost.end == end);
+                || (is_settled && is_named());
             if !is_known {
                 self.index.keep_hole(lost_hole(partition, end, end.after(loss.records_max)));
                 self.is_journal_cut = true;
             }
         }
         self.index.note_lost(loss.records_max);
-        let life = life()?;
         self.is_journal_cut |= life.is_none();
         self.lossy_life = self.lossy_life.max(life);
         Ok(())

@@ -1,15 +1,17 @@
 //! What a store has to show after it was killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicPartition};
 use headland_storage::{
-    Commit, LogReader, LogStore, ReadError, StateChange, StateStore, StoredCommit,
+    Commit, LogReader, LogStore, Medium, ReadError, Replayed, StateCache, StateOwner, StateStore,
+    Store, StoredCommit,
 };
 use serde_json::{Value, json};
 
+use crate::cleaned::{Newest, may_start};
 use crate::load::{Ends, Load};
 
 /// Bytes replayed or read at once.
@@ -26,6 +28,8 @@ pub(crate) struct Failures {
     pub(crate) never_written: u64,
     /// Partitions that show something else than the commits do.
     pub(crate) reads_differ: u64,
+    /// Partitions that lost what nothing let go.
+    pub(crate) wrongly_cleaned: u64,
     /// States that are not what the commits leave.
     pub(crate) states_differ: u64,
     /// Stores that did not open, or could not be read.
@@ -45,6 +49,7 @@ impl Failures {
             partial_visible,
             never_written,
             reads_differ,
+            wrongly_cleaned,
             states_differ,
             failures_to_open,
         } = other;
@@ -52,6 +57,7 @@ impl Failures {
         self.partial_visible += partial_visible;
         self.never_written += never_written;
         self.reads_differ += reads_differ;
+        self.wrongly_cleaned += wrongly_cleaned;
         self.states_differ += states_differ;
         self.failures_to_open += failures_to_open;
     }
@@ -63,6 +69,7 @@ impl Failures {
             partial_visible,
             never_written,
             reads_differ,
+            wrongly_cleaned,
             states_differ,
             failures_to_open,
         } = self;
@@ -71,6 +78,7 @@ impl Failures {
             "partial_visible": partial_visible,
             "never_written": never_written,
             "reads_differ": reads_differ,
+            "wrongly_cleaned": wrongly_cleaned,
             "states_differ": states_differ,
             "failures_to_open": failures_to_open,
         })
@@ -86,80 +94,135 @@ pub(crate) struct Known {
     pub(crate) in_flight: u64,
 }
 
-/// What the commits of a log leave.
-#[derive(Debug, Default)]
-struct Left {
-    last: u64,
-    ends: Ends,
-    entries: BTreeMap<TopicPartition, Vec<Entry>>,
-    state: BTreeMap<Bytes, Bytes>,
+/// Numbers of the commits by which cleaning moved starts: they are none of the load's.
+pub(crate) type Cleanings = BTreeSet<u64>;
+
+/// What was found besides failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Found {
+    /// The last commit.
+    pub(crate) last: u64,
+    /// Records before the starts of their partitions.
+    pub(crate) cleaned: u64,
 }
 
-/// Compares everything that the store shows with the load; returns the last commit as well.
-pub(crate) fn check(
-    store: &(impl LogStore + StateStore),
+/// All that a load has written up to a commit, cleaned or not.
+#[derive(Debug, Default)]
+struct Written {
+    last: u64,
+    commits: BTreeMap<u64, Commit>,
+    entries: BTreeMap<TopicPartition, Vec<(u64, Entry)>>,
+    newest: Newest,
+}
+
+/// Compares everything that the store shows with the load, less what it lets go.
+///
+/// Commits behind the last acknowledged one that only move starts are added to `cleanings`.
+pub(crate) fn check<M: Medium, C: StateCache>(
+    store: &Store<M, C>,
     load: &Load,
     known: Known,
-) -> Result<(u64, Failures)> {
+    cleanings: &mut Cleanings,
+) -> Result<(Found, Failures)> {
     let reader = store.reader();
-    let mut left = Left::default();
     let mut failures = Failures::default();
-    loop {
-        let next = CommitNumber::new(left.last + 1);
-        let Ok(replayed) = reader.replay(next, READ_BYTES) else {
-            failures.failures_to_open += 1;
-            break;
-        };
-        if replayed.commits.is_empty() {
-            break;
-        }
-        for commit in replayed.commits {
-            left.take(commit, load, known, &mut failures)?;
-        }
-    }
-    failures.acknowledged_lost += known.acknowledged.saturating_sub(left.last);
-    failures.never_written += left.last.saturating_sub(known.acknowledged + known.in_flight);
-    for (partition, entries) in &left.entries {
-        let shows = read(&reader, partition);
-        failures.reads_differ += u64::from(!shows.is_ok_and(|shows| shows == *entries));
-        failures.reads_differ +=
-            u64::from(Some(&reader.end(partition)) != left.ends.get(partition));
-    }
-    let state: Option<BTreeMap<Bytes, Bytes>> =
-        store.scan(load.owner(), b"").ok().map(|pairs| pairs.into_iter().collect());
-    failures.states_differ += u64::from(state.as_ref() != Some(&left.state));
-    Ok((left.last, failures))
-}
-
-impl Left {
-    fn take(
-        &mut self,
-        commit: StoredCommit,
-        load: &Load,
-        known: Known,
-        failures: &mut Failures,
-    ) -> Result<()> {
-        let StoredCommit { number, entries, state } = commit;
-        self.last += 1;
-        let found = Commit { entries, state };
-        if number.get() != self.last || found != load.commit(self.last, &mut self.ends)? {
-            if self.last <= known.acknowledged {
+    let Ok(commits) = replay(&reader) else {
+        return Ok((Found::default(), Failures { failures_to_open: 1, ..failures }));
+    };
+    let log = StateOwner::new("log").context("a valid name")?;
+    let of_log = |commit: &&Commit| {
+        commit.entries.is_empty() && commit.state.iter().all(|change| change.owner == log)
+    };
+    let behind = commits.range(known.acknowledged + 1..);
+    cleanings.extend(behind.filter(|(_, commit)| of_log(commit)).map(|(number, _)| number));
+    let last = reader.last_commit().get();
+    failures.acknowledged_lost += known.acknowledged.saturating_sub(last);
+    failures.never_written += last.saturating_sub(known.acknowledged + known.in_flight);
+    let written = Written::by(load, last, cleanings)?;
+    for (number, expected) in &written.commits {
+        if !written.is_as_expected(*number, expected, commits.get(number), &reader) {
+            if *number <= known.acknowledged {
                 failures.acknowledged_lost += 1;
             } else {
                 failures.partial_visible += 1;
             }
         }
-        for (partition, entry) in found.entries {
-            self.entries.entry(partition).or_default().push(entry);
-        }
-        for StateChange { owner: _, key, value } in found.state {
-            match value {
-                Some(value) => self.state.insert(key, value),
-                None => self.state.remove(&key),
-            };
-        }
-        Ok(())
     }
+    let mut found = Found { last, cleaned: 0 };
+    for (partition, entries) in &written.entries {
+        let start = reader.start(partition);
+        found.cleaned += start.get();
+        let kept = entries.iter().map(|(_, entry)| entry).filter(|entry| entry.end() > start);
+        let shows = read(&reader, partition);
+        failures.reads_differ += u64::from(!shows.is_ok_and(|shows| kept.eq(&shows)));
+        let end = entries.last().map(|(_, entry)| entry.end());
+        failures.reads_differ += u64::from(Some(reader.end(partition)) != end);
+        let dropped = store.dropped(partition).unwrap_or_default();
+        let is_right = may_start(load, (partition, start), (entries, last), &dropped);
+        failures.wrongly_cleaned += u64::from(!is_right);
+    }
+    let state: Option<BTreeMap<Bytes, Bytes>> =
+        store.scan(load.owner(), b"").ok().map(|pairs| pairs.into_iter().collect());
+    failures.states_differ += u64::from(state != Some(written.newest.state()));
+    Ok((found, failures))
+}
+
+/// Every commit that is left, by its number.
+fn replay(reader: &impl LogReader) -> Result<BTreeMap<u64, Commit>, ReadError> {
+    let mut found = BTreeMap::new();
+    let mut next = CommitNumber::new(1);
+    while next <= reader.last_commit() {
+        let Replayed { commits, next: on } = reader.replay(next, READ_BYTES)?;
+        next = on;
+        found.extend(commits.into_iter().map(|commit| {
+            let StoredCommit { number, entries, state } = commit;
+            (number.get(), Commit { entries, state })
+        }));
+    }
+    Ok(found)
+}
+
+impl Written {
+    fn by(load: &Load, last: u64, cleanings: &Cleanings) -> Result<Self> {
+        let (mut written, mut ends) = (Self { last, ..Self::default() }, Ends::new());
+        for number in (1..=last).filter(|number| !cleanings.contains(number)) {
+            let commit = load.commit(number, &mut ends)?;
+            written.newest.apply(number, &commit.state);
+            for (partition, entry) in &commit.entries {
+                let entries = written.entries.entry(partition.clone()).or_default();
+                entries.push((number, entry.clone()));
+            }
+            written.commits.insert(number, commit);
+        }
+        Ok(written)
+    }
+
+    /// Whether a commit is as it was written, but for what no longer counts.
+    fn is_as_expected(
+        &self,
+        number: u64,
+        expected: &Commit,
+        found: Option<&Commit>,
+        reader: &impl LogReader,
+    ) -> bool {
+        debug_assert!(number <= self.last, "only what was written is expected");
+        let none = Commit::default();
+        let found = found.unwrap_or(&none);
+        let may_go =
+            |(partition, entry): &(TopicPartition, Entry)| entry.end() <= reader.start(partition);
+        is_rest(&found.entries, &expected.entries, may_go)
+            && is_rest(&found.state, &expected.state, |change| {
+                !self.newest.must_stay(number, change)
+            })
+    }
+}
+
+/// Whether `found` is what is left of `expected`, in order, once some of what may go is gone.
+fn is_rest<T: PartialEq>(found: &[T], expected: &[T], may_go: impl Fn(&T) -> bool) -> bool {
+    let mut found = found.iter().peekable();
+    let is_there_or_gone =
+        expected.iter().all(|item| found.next_if_eq(&item).is_some() || may_go(item));
+    is_there_or_gone && found.next().is_none()
 }
 
 /// Every entry of a partition.
@@ -193,7 +256,9 @@ mod tests {
         change(&mut group);
         let mut store = DiskStore::open(directory.path(), options(1)).unwrap();
         store.append(&group).unwrap();
-        check(&store, &load, Known { acknowledged, in_flight: 4 }).unwrap()
+        let known = Known { acknowledged, in_flight: 4 };
+        let (found, failures) = check(&store, &load, known, &mut Cleanings::new()).unwrap();
+        (found.last, failures)
     }
 
     #[test]
@@ -229,7 +294,7 @@ mod tests {
         }
 
         let known = Known { acknowledged: 1, in_flight: 4 };
-        let (_, failures) = check(&store, &load, known).unwrap();
+        let (_, failures) = check(&store, &load, known, &mut Cleanings::new()).unwrap();
 
         assert_eq!(failures, Failures { never_written: 1, ..Failures::default() });
     }

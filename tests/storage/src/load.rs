@@ -10,6 +10,13 @@ use headland_event::{
 };
 use headland_storage::{Commit, LogReader, StateChange, StateOwner};
 
+/// Topics whose records go once they are old, when there are too many bytes of them, once they were
+/// acknowledged, and never.
+pub(crate) const AGED: &str = "proof.aged";
+pub(crate) const BOUNDED: &str = "proof.bounded";
+pub(crate) const OUTBOX: &str = "proof.outbox";
+pub(crate) const KEPT: &str = "proof.kept";
+
 /// Partitions that the load writes to.
 const PARTITIONS: u64 = 8;
 /// Keys of the state that the load changes, besides the one that every commit sets.
@@ -35,21 +42,24 @@ pub(crate) type Ends = BTreeMap<TopicPartition, Offset>;
 pub(crate) struct Load {
     seed: u64,
     volume: Volume,
-    topic: TopicName,
+    /// One for each way in which a log lets go of records; one may stand for all of them.
+    topics: [TopicName; 4],
     owner: StateOwner,
 }
 
 impl Load {
     pub(crate) fn new(seed: u64, volume: Volume) -> Result<Self> {
-        let topic = TopicName::new("proof.events").context("a valid name")?;
+        let [aged, bounded, outbox, kept] = [AGED, BOUNDED, OUTBOX, KEPT].map(TopicName::new);
+        let topics = [aged?, bounded?, outbox?, kept?];
         let owner = StateOwner::new("proof").context("a valid name")?;
-        Ok(Self { seed, volume, topic, owner })
+        Ok(Self { seed, volume, topics, owner })
     }
 
     /// Small commits of the topic of alerts.
     pub(crate) fn alerts(seed: u64) -> Result<Self> {
         let topic = TopicName::new("alerts").context("a valid name")?;
-        Ok(Self { topic, ..Self::new(seed, Volume::Small)? })
+        let topics = std::array::from_fn(|_| topic.clone());
+        Ok(Self { topics, ..Self::new(seed, Volume::Small)? })
     }
 
     /// The owner of all the state that the load changes.
@@ -57,10 +67,20 @@ impl Load {
         &self.owner
     }
 
+    /// How large its commits are.
+    pub(crate) const fn volume(&self) -> Volume {
+        self.volume
+    }
+
+    /// Every partition that it writes to.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = TopicPartition> + '_ {
+        (0..PARTITIONS).filter_map(|index| self.partition(index))
+    }
+
     /// Where a log ends that holds nothing but this load.
     pub(crate) fn ends(&self, reader: &impl LogReader) -> Ends {
-        let partitions = (0..PARTITIONS).map(|index| self.partition(index));
-        partitions.map(|partition| (partition.clone(), reader.end(&partition))).collect()
+        let end = |partition: TopicPartition| (partition.clone(), reader.end(&partition));
+        self.partitions().map(end).collect()
     }
 
     /// The commit with this number, and moves the ends past it.
@@ -74,7 +94,7 @@ impl Load {
         };
         let entries = (0..=random.below(entries_most))
             .map(|_| {
-                let partition = self.partition(random.below(PARTITIONS));
+                let partition = self.partition(random.below(PARTITIONS)).context("one of them")?;
                 let base = ends.entry(partition.clone()).or_default();
                 let entry = self.entry(*base, number, &mut random)?;
                 *base = entry.end();
@@ -96,7 +116,7 @@ impl Load {
     ) -> Result<Commit> {
         let mut commit = self.commit(number, ends)?;
         let mut random = SeededRandom::new(number);
-        let partition = self.partition(0);
+        let partition = self.partition(0).context("the first")?;
         let base = ends.entry(partition.clone()).or_default();
         let record = record(number, bytes, &mut random);
         let mut entry = self.entry(*base, number, &mut random)?;
@@ -106,9 +126,10 @@ impl Load {
         Ok(commit)
     }
 
-    fn partition(&self, index: u64) -> TopicPartition {
-        let index = PartitionIndex::new(u32::try_from(index).unwrap_or(u32::MAX));
-        TopicPartition::new(self.topic.clone(), index)
+    fn partition(&self, index: u64) -> Option<TopicPartition> {
+        let topic = self.topics.get(usize::try_from(index % 4).ok()?)?;
+        let index = PartitionIndex::new(u32::try_from(index).ok()?);
+        Some(TopicPartition::new(topic.clone(), index))
     }
 
     fn entry(&self, base: Offset, number: u64, random: &mut SeededRandom) -> Result<Entry> {
@@ -142,8 +163,13 @@ impl Load {
     }
 }
 
+/// When the records of a commit happened: a millisecond after those of the one before.
+pub(crate) fn time_of(number: u64) -> EventTime {
+    EventTime::from_millis(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
 fn record(number: u64, size: u64, random: &mut SeededRandom) -> Record {
-    let time = EventTime::from_millis(i64::try_from(number).unwrap_or(i64::MAX));
+    let time = time_of(number);
     let mut value = Vec::new();
     for _ in 0..size.div_ceil(8) {
         value.extend_from_slice(&random.next_u64().to_be_bytes());

@@ -12,6 +12,8 @@ mod report;
 mod gauge;
 /// Commits that are known from their number alone.
 mod load;
+/// What a load lets go of.
+mod cleaned;
 /// The process that is killed.
 mod writer;
 /// What a store has to show after it was killed.

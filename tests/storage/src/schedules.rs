@@ -3,13 +3,15 @@
 use anyhow::{Context, Result, ensure};
 use headland_event::{ByteCount, Random, SeededRandom};
 use headland_storage::{
-    AppendError, LogStore, MemoryDisk, MemoryStore, OpenError, OpenOptions, StateMarks, Survival,
+    AppendError, Cleaning, LogStore, MemoryDisk, MemoryStore, OpenError, OpenOptions, StateMarks,
+    Survival,
 };
 use serde_json::json;
 
 use crate::arguments::Arguments;
-use crate::check::{self, Failures, Known};
-use crate::load::{Load, Volume};
+use crate::check::{self, Cleanings, Failures, Known};
+use crate::cleaned;
+use crate::load::{Load, Volume, time_of};
 use crate::report::Report;
 
 /// Subsets tried at the end of each prefix: all of up to 12 changes, of more as many at random.
@@ -19,6 +21,8 @@ const EVENTS: u64 = 40;
 /// Groups of commits that the trace appends, `SEAL` between some of them.
 const GROUPS: [u64; 9] = [1, 3, 2, SEAL, 1, 12, SEAL, 3, 1];
 const SEAL: u64 = 0;
+/// More than cleaning ever reads or writes here.
+const PLENTY: ByteCount = ByteCount::mebibytes(1);
 
 /// Tries everything.
 pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
@@ -64,11 +68,13 @@ struct Writer {
     acknowledged: u64,
     /// Most commits of an append that failed since the last acknowledgement.
     in_flight: u64,
+    cleanings: Cleanings,
 }
 
 impl Writer {
     fn new(seed: u64) -> Result<Self> {
-        Ok(Self { load: Load::new(seed, Volume::Small)?, acknowledged: 0, in_flight: 0 })
+        let load = Load::new(seed, Volume::Small)?;
+        Ok(Self { load, acknowledged: 0, in_flight: 0, cleanings: Cleanings::new() })
     }
 
     fn append(&mut self, store: &mut MemoryStore, count: u64) -> Result<(), AppendError> {
@@ -90,6 +96,20 @@ impl Writer {
         }
     }
 
+    /// Cleans for a step of some bytes, and notes the commit of cleaning's own if there was one.
+    fn clean(&mut self, store: &mut MemoryStore, budget: ByteCount) -> Option<()> {
+        let policy = cleaned::policy(&self.load, &store.reader()).ok()?;
+        let cleaned = store.clean(&policy, time_of(self.acknowledged + 1), budget);
+        let last = store.last_commit().get();
+        if last > self.acknowledged {
+            (self.acknowledged, self.in_flight) = (last, 0);
+            self.cleanings.insert(last);
+        } else if cleaned.is_err() {
+            self.in_flight = self.in_flight.max(1);
+        }
+        cleaned.ok().map(drop)
+    }
+
     /// Opens what a crash left and counts what is wrong with it.
     fn check(&mut self, disk: &MemoryDisk, nonce: u64) -> Result<(Option<MemoryStore>, Failures)> {
         let Ok(store) = MemoryStore::open(disk, options(nonce)) else {
@@ -97,13 +117,14 @@ impl Writer {
         };
         let Self { acknowledged, in_flight, .. } = *self;
         let known = Known { acknowledged, in_flight };
-        let (last, failures) = check::check(&store, &self.load, known)?;
-        (self.acknowledged, self.in_flight) = (last, 0);
+        let (found, failures) = check::check(&store, &self.load, known, &mut self.cleanings)?;
+        (self.acknowledged, self.in_flight) = (found.last, 0);
+        self.cleanings.retain(|number| *number <= found.last);
         Ok((Some(store), failures))
     }
 }
 
-/// The trace: two lives, several files, seals, a state mark and a clean end.
+/// The trace: two lives, several files, seals, state marks, cleaning and a clean end.
 ///
 /// Whatever fails ends it, as a power cut does.
 fn trace(disk: &MemoryDisk, writer: &mut Writer) -> Option<()> {
@@ -115,11 +136,14 @@ fn trace(disk: &MemoryDisk, writer: &mut Writer) -> Option<()> {
         }
     }
     store.mark_state().ok()?;
+    writer.clean(&mut store, PLENTY)?;
     drop(store);
     let mut store = MemoryStore::open(disk, options(3)).ok()?;
     for count in GROUPS {
         writer.append(&mut store, count.max(1)).ok()?;
     }
+    store.mark_state().ok()?;
+    writer.clean(&mut store, PLENTY)?;
     store.close().ok()
 }
 
@@ -207,7 +231,8 @@ fn reopen(disk: &MemoryDisk, nonce: u64) -> Result<MemoryStore> {
     }
 }
 
-/// Appends, seals, marks, faults, crashes and clean ends in random order; returns its crashes.
+/// Appends, seals, marks, steps of cleaning, faults, crashes and clean ends in random order;
+/// returns how many crashes.
 fn random_schedule(seed: u64, failures: &mut Failures) -> Result<u64> {
     let mut random = SeededRandom::new(seed);
     let disk = MemoryDisk::new(seed);
@@ -215,7 +240,7 @@ fn random_schedule(seed: u64, failures: &mut Failures) -> Result<u64> {
     let mut store = MemoryStore::open(&disk, options(1)).context("an empty disk opens")?;
     let mut crashes = 0;
     for event in 0..1 + random.below(EVENTS) {
-        match random.below(18) {
+        match random.below(20) {
             0..8 => drop(writer.append(&mut store, 1 + random.below(4))),
             8 | 9 => drop(store.seal()),
             10 => drop(store.mark_state()),
@@ -223,8 +248,13 @@ fn random_schedule(seed: u64, failures: &mut Failures) -> Result<u64> {
             12 | 13 => disk.cut_power_after(ByteCount::new(random.below(3_000))),
             14 => disk.set_capacity(Some(disk.used())),
             15 => disk.set_capacity(None),
+            16 | 17 => {
+                // What a fault keeps from being cleaned is cleaned later.
+                let budget = ByteCount::new(random.below(8_000));
+                let _is_cleaned = writer.clean(&mut store, budget);
+            }
             ending => {
-                if ending == 16 {
+                if ending == 18 {
                     drop(store.close());
                 }
                 let kept = random.next_u64();

@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail};
 use headland_storage::DiskStore;
 use serde_json::json;
 
-use crate::check::{self, Failures, Known};
+use crate::check::{self, Cleanings, Failures, Known};
 use crate::gauge;
 use crate::load::{Load, Volume};
 use crate::report::Report;
-use crate::writer::{self, GROUP_LIMIT};
+use crate::writer::{self, GROUP_LIMIT, OF_CLEANING};
 
 /// How a checker leaves a store to the next writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(crate) struct Tally {
     in_doubt: usize,
     tails: usize,
     files_most: usize,
+    cleaned_most: u64,
+    cleanings_most: usize,
     failures: Failures,
 }
 
@@ -47,6 +49,8 @@ impl Tally {
             "commits_in_doubt_kept": self.in_doubt,
             "unfinished_writes_cut": self.tails,
             "journal_files_most": self.files_most,
+            "records_cleaned_most": self.cleaned_most,
+            "commits_of_cleaning_most": self.cleanings_most,
             "failures": self.failures.report(),
         });
         if let Some(object) = result.as_object_mut() {
@@ -64,13 +68,14 @@ pub(crate) struct Trial {
     seed: u64,
     life: u64,
     acknowledged: u64,
+    cleanings: Cleanings,
 }
 
 impl Trial {
     /// A trial in a directory that is empty or missing.
     pub(crate) fn new(directory: PathBuf, seed: u64) -> Result<Self> {
         let load = Load::new(seed, Volume::Mixed)?;
-        Ok(Self { directory, load, seed, life: 0, acknowledged: 0 })
+        Ok(Self { directory, load, seed, life: 0, acknowledged: 0, cleanings: Cleanings::new() })
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -115,7 +120,10 @@ impl Trial {
     }
 
     fn acknowledge(&mut self, number: u64) {
-        self.acknowledged = self.acknowledged.max(number);
+        if number & OF_CLEANING != 0 {
+            self.cleanings.insert(number ^ OF_CLEANING);
+        }
+        self.acknowledged = self.acknowledged.max(number & !OF_CLEANING);
     }
 
     /// Opens the store as the next life would, looks at everything, and counts it.
@@ -132,15 +140,18 @@ impl Trial {
             }
         };
         let known = Known { acknowledged: self.acknowledged, in_flight: GROUP_LIMIT };
-        let (last, failures) = check::check(&store, &self.load, known)?;
+        let (found, failures) = check::check(&store, &self.load, known, &mut self.cleanings)?;
         let report = store.report();
         tally.failures.add(failures);
-        tally.commits += last;
+        tally.commits += found.last;
+        tally.cleaned_most = tally.cleaned_most.max(found.cleaned);
+        tally.cleanings_most = tally.cleanings_most.max(self.cleanings.len());
         tally.in_doubt += report.in_doubt;
         tally.tails += report.tails.len();
         tally.files_most = tally.files_most.max(report.files);
         // What a store shows once it has opened is durable, acknowledged or not.
-        self.acknowledged = last;
+        self.acknowledged = found.last;
+        self.cleanings.retain(|number| *number <= found.last);
         match ending {
             Ending::Close => store.close()?,
             Ending::Drop => drop(store),

@@ -6,14 +6,19 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Sender;
 
 use anyhow::{Context, Result};
-use headland_event::{ByteCount, CommitNumber, Random, SeededRandom};
-use headland_storage::{DiskStore, LogReader, LogStore, OpenOptions, StateMarks};
+use headland_event::{ByteCount, Random, SeededRandom};
+use headland_storage::{Cleaning, DiskStore, LogReader, LogStore, OpenOptions, StateMarks};
 
 use crate::arguments::Arguments;
-use crate::load::{Load, Volume};
+use crate::cleaned;
+use crate::load::{Load, Volume, time_of};
 
 /// Most commits that the writer hands to one append.
 pub(crate) const GROUP_LIMIT: u64 = 4;
+/// Set in an acknowledgement of a commit by which cleaning moved starts.
+pub(crate) const OF_CLEANING: u64 = 1 << 63;
+/// Bytes that a step of cleaning reads and writes: less than a file, so that steps end within one.
+const CLEAN_BYTES: ByteCount = ByteCount::new(300 << 10);
 /// Size of a journal file: the writer starts several a second.
 const FILE_BYTES: ByteCount = ByteCount::new(512 << 10);
 
@@ -27,7 +32,8 @@ pub(crate) const fn options(nonce: u64) -> OpenOptions {
 }
 
 /// Writes until it is killed. After each append that returned, and after opening, it writes the
-/// number of the last commit to its standard output, eight bytes in big endian.
+/// number of the last commit to its standard output, eight bytes in big endian; the highest bit
+/// says that the commit is cleaning's own.
 pub(crate) fn write(mut arguments: Arguments) -> Result<()> {
     let directory = arguments.take_path("directory")?;
     let (seed, life) = (arguments.take("seed", 1)?, arguments.take("life", 1)?);
@@ -36,38 +42,50 @@ pub(crate) fn write(mut arguments: Arguments) -> Result<()> {
     let mut random = SeededRandom::new(life);
     loop {
         let store = DiskStore::open(&directory, options(random.next_u64() | 1))?;
-        acknowledge(store.reader().last_commit())?;
+        acknowledge(store.reader().last_commit().get())?;
         write_some(store, &load, &mut random)?;
     }
 }
 
-/// Writes some thousand groups, seals and marks now and then, and closes the store.
+/// Writes some thousand groups, seals, marks and cleans now and then, and closes the store.
 fn write_some(mut store: DiskStore, load: &Load, random: &mut SeededRandom) -> Result<()> {
     let reader = store.reader();
     let mut ends = load.ends(&reader);
-    let mut next = reader.last_commit().after(1);
     for _ in 0..random.below(4_000) {
         let count = 1 + random.below(GROUP_LIMIT);
+        let next = reader.last_commit().after(1);
         let group = (0..count)
             .map(|index| load.commit(next.after(index).get(), &mut ends))
             .collect::<Result<Vec<_>>>()?;
         let appended = store.append(&group)?;
-        acknowledge(appended.last)?;
-        next = appended.last.after(1);
+        acknowledge(appended.last.get())?;
         if random.below(50) == 0 {
             store.seal()?;
         }
         if random.below(200) == 0 {
             store.mark_state()?;
         }
+        if random.below(30) == 0 {
+            clean(&mut store, load)?;
+        }
     }
     store.close()?;
     Ok(())
 }
 
-fn acknowledge(last: CommitNumber) -> Result<()> {
+/// Cleans for a step, and acknowledges the commit of cleaning's own if there was one.
+fn clean(store: &mut DiskStore, load: &Load) -> Result<()> {
+    let reader = store.reader();
+    let before = reader.last_commit();
+    let policy = cleaned::policy(load, &reader)?;
+    store.clean(&policy, time_of(before.get() + 1), CLEAN_BYTES)?;
+    let last = reader.last_commit();
+    if last > before { acknowledge(last.get() | OF_CLEANING) } else { Ok(()) }
+}
+
+fn acknowledge(last: u64) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(&last.get().to_be_bytes()).context("nobody listens")?;
+    out.write_all(&last.to_be_bytes()).context("nobody listens")?;
     out.flush().context("nobody listens")
 }
 

@@ -397,3 +397,22 @@ fn equal_tables_on_one_topic_see_its_records_each() {
     assert_eq!(checked, Ok(()));
     assert_eq!(tables, ["plain", "again"].map(|name| program.table_id(name).unwrap()));
 }
+
+#[test]
+fn a_pattern_names_its_variables_and_is_ordered_by_event_time() {
+    let matched = |order: &str, skip: &str| {
+        format!(
+            "INSERT INTO seen SELECT first_station FROM air_readings MATCH_RECOGNIZE (ORDER BY \
+             {order} MEASURES FIRST(A.station) AS first_station AFTER MATCH SKIP TO LAST {skip} \
+             PATTERN (A B+) DEFINE B AS B.n > LAST(A.n, 0) AND SUM(B.n) < 100)"
+        )
+    };
+
+    assert_eq!(compiled(&matched("ts", "B")).rules().len(), 1);
+    assert!(
+        refusal(&matched("ts", "C")).ends_with("unknown variable \"C\" of PATTERN, known are A, B")
+    );
+    assert!(
+        refusal(&matched("n", "B")).ends_with("MATCH_RECOGNIZE lacks ORDER BY ts, the event time")
+    );
+}

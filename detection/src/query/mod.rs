@@ -16,6 +16,8 @@ mod rank;
 mod over;
 /// GROUP BY and what may stand behind it.
 mod grouping;
+/// MATCH_RECOGNIZE.
+mod pattern;
 /// Calls of aggregates.
 mod aggregate;
 /// The clauses of SELECT.

@@ -12,7 +12,7 @@ use sqlparser::tokenizer::Location;
 use crate::expression::source_text::quoted;
 use crate::program::Catalog;
 use crate::query::bound::{Bound, field};
-use crate::query::{body, join, window};
+use crate::query::{body, join, pattern, window};
 use crate::relation::{Changes, Field, Operator, Relation};
 use crate::sql::error::{Fault, Hint, SqlErrorReason};
 use crate::sql::statement::CreateView;
@@ -215,12 +215,46 @@ pub(super) fn versioned<'a>(
             let bound = compile(std::slice::from_ref(&**table_with_joins), environment, at)?;
             aliased(bound, alias.as_ref()).map(plain)
         }
+        TableFactor::MatchRecognize { .. } => matched(factor, environment, at).map(plain),
         other => {
             let start = other.span().start;
             let at = if start.line == 0 { at } else { start };
             Err(Fault::new(at, SqlErrorReason::unsupported(quoted(other), SOURCES)))
         }
     }
+}
+
+/// `table MATCH_RECOGNIZE (…)`.
+fn matched<'a>(
+    factor: &'a TableFactor,
+    environment: &Environment<'a>,
+    at: Location,
+) -> Result<Bound, Fault> {
+    let TableFactor::MatchRecognize {
+        table,
+        partition_by,
+        order_by,
+        measures,
+        rows_per_match,
+        after_match_skip,
+        pattern,
+        symbols,
+        alias,
+    } = factor
+    else {
+        return Err(Fault::new(at, SqlErrorReason::unsupported(quoted(factor), SOURCES)));
+    };
+    let input = self::factor(table, environment, at)?;
+    let clauses = pattern::Clauses {
+        partition_by,
+        order_by,
+        measures,
+        rows_per_match: rows_per_match.as_ref(),
+        skip: after_match_skip.as_ref(),
+        pattern,
+        symbols,
+    };
+    aliased(pattern::compile(input, &clauses, at)?, alias.as_ref())
 }
 
 /// A query in parentheses hides the names of its tables.

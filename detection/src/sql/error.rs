@@ -87,6 +87,14 @@ pub enum SqlErrorReason {
         /// What would fit.
         hint: Hint,
     },
+    /// A variable that PATTERN does not name.
+    #[error("unknown variable {name:?} of PATTERN{hint}")]
+    UnknownVariable {
+        /// The name as written.
+        name: String,
+        /// What would fit.
+        hint: Hint,
+    },
     /// A key in WITH that means nothing.
     #[error("unknown option {name:?} of table {table}{hint}")]
     UnknownOption {

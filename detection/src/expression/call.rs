@@ -320,6 +320,10 @@ impl<S: Scope> Compiler<'_, S> {
                 self.array(&plain)
             }
             Expr::Tuple(list) => self.row(&list.iter().collect::<Vec<_>>()),
+            Expr::Prefixed { prefix, value } if prefix.value == "MAP" => match &**value {
+                Expr::Tuple(list) => self.call("MAP", at, &list.iter().collect::<Vec<_>>()),
+                other => Err(self.unsupported(other)),
+            },
             Expr::IsJson { expr, kind, unique_keys: None, negated } => {
                 let name = match kind {
                     None | Some(JsonPredicateType::Value) => "IS_JSON",

@@ -15,16 +15,19 @@ pub(super) static FUNCTIONS: &[Function] = &[
     function("JSON_VALUE", &[Text, Text], Outcome::Text, value),
     function("JSON_QUERY", &[Text, Text], Outcome::Text, query),
     function("JSON_EXISTS", &[Text, Text], Outcome::Boolean, exists),
-    function("IS_JSON", &[Text], Outcome::Boolean, |a| is(a, |_| true)),
+    function("IS_JSON", &[Text], Outcome::Boolean, |a| is(a, |_| true)).seeing_nulls(),
     function("IS_JSON_OBJECT", &[Text], Outcome::Boolean, |a| {
         is(a, |json| matches!(json, Json::Object(_)))
-    }),
+    })
+    .seeing_nulls(),
     function("IS_JSON_ARRAY", &[Text], Outcome::Boolean, |a| {
         is(a, |json| matches!(json, Json::Array(_)))
-    }),
+    })
+    .seeing_nulls(),
     function("IS_JSON_SCALAR", &[Text], Outcome::Boolean, |a| {
         is(a, |json| !matches!(json, Json::Array(_) | Json::Object(_)))
-    }),
+    })
+    .seeing_nulls(),
     function("JSON_STRING", &[Any], Outcome::Text, |a| {
         Ok(a.first().map_or(Value::Null, |value| Value::text(&written(value).to_string())))
     }),
@@ -210,7 +213,8 @@ fn is(arguments: &[Value], kind: impl FnOnce(&Json) -> bool) -> Called {
         Some(Value::Text(text)) => {
             Value::Boolean(serde_json::from_str(text).is_ok_and(|json: Json| kind(&json)))
         }
-        _ => Value::Null,
+        // What is no text is no JSON, NULL included.
+        _ => Value::Boolean(false),
     })
 }
 

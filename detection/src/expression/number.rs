@@ -15,7 +15,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
     function("EXP", &[Double], Outcome::Double, |a| real(a, f64::exp)),
     function("LN", &[Double], Outcome::Double, |a| real(a, f64::ln)),
     function("LOG10", &[Double], Outcome::Double, |a| real(a, f64::log10)),
-    function("LOG2", &[Double], Outcome::Double, |a| real(a, f64::log2)),
+    function("LOG2", &[Double], Outcome::Double, |a| real(a, |x| x.ln() / std::f64::consts::LN_2)),
     function("LOG", &[Double, Double], Outcome::Double, logarithm).optional(1),
     function("POWER", &[Double, Double], Outcome::Double, |a| reals(a, f64::powf)),
     function("POW", &[Double, Double], Outcome::Double, |a| reals(a, f64::powf)),

@@ -180,6 +180,8 @@ fn a_column_may_be_qualified_by_its_table() {
 fn fields_items_and_keys_are_reached_by_name_index_and_key() {
     assert_eq!(value("ARRAY[i, 2][1]"), Value::Integer(7));
     assert_eq!(value("ARRAY[i, 2][3]"), Value::Null);
+    assert_eq!(value("MAP['a', i]['a']"), Value::Integer(7));
+    assert_eq!(value("MAP['a', i]['b']"), Value::Null);
     assert_eq!(value("CARDINALITY(ARRAY[1, 2])"), Value::Integer(2));
 }
 
@@ -222,4 +224,10 @@ fn numbers_are_rounded_in_their_type() {
     assert_eq!(value("LEAST(i, nothing)"), Value::Null);
     assert_eq!(value("NULLIF(i, 7)"), Value::Null);
     assert_eq!(value("IF(yes, 'a', 'b')"), Value::text("a"));
+}
+
+#[test]
+fn null_is_no_json() {
+    assert_eq!(truth("CAST(NULL AS STRING) IS JSON"), Some(false));
+    assert_eq!(truth("'[1]' IS JSON ARRAY"), Some(true));
 }

@@ -4,7 +4,8 @@
 //!
 //! # Source
 //! Flink's `RowTimeRangeBoundedPrecedingFunction` and `RowTimeRowsBoundedPrecedingFunction`: a row
-//! at or before the last time that fired for its key is dropped, whatever the watermark.
+//! at or before the last time that fired for its key is dropped, whatever the watermark. Flink's
+//! `AbstractRowTimeUnboundedPrecedingOver`: with an unbounded frame, a row at or before the watermark.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -36,6 +37,8 @@ pub(crate) struct Over {
     seed: u64,
     partitions: Keyed<Partition>,
     timers: Timers,
+    /// The watermark, which rows of an unbounded frame must be past.
+    progress: i64,
     header: Header,
     key: Vec<u8>,
 }
@@ -135,6 +138,7 @@ impl Over {
             seed,
             partitions: Keyed::new(seed),
             timers: Timers::default(),
+            progress: i64::MIN,
             header: Header::default(),
             key: Vec::new(),
         }
@@ -345,6 +349,10 @@ impl Operate for Over {
         self.key.clear();
         encode_keys(&self.partition, arriving.row, &mut self.key)?;
         let known = self.partitions.get(&self.key);
+        let is_unbounded = matches!(self.frame, Frame::Rows(None) | Frame::Range(None));
+        if is_unbounded && time <= self.progress {
+            return Ok(Fate::Late(None));
+        }
         if known.is_some_and(|partition| partition.fired.is_some_and(|fired| time <= fired)) {
             return Ok(Fate::Late(None));
         }
@@ -370,6 +378,7 @@ impl Operate for Over {
     }
 
     fn on_watermark(&mut self, watermark: i64, out: &mut Emitted) {
+        self.progress = watermark;
         let view = OverView {
             calls: &self.calls,
             functions: &self.functions,
@@ -401,7 +410,8 @@ impl Operate for Over {
     }
 
     fn begin_cut(&mut self) {
-        self.header.begin(&mut self.partitions, |_| {});
+        let progress = self.progress;
+        self.header.begin(&mut self.partitions, |writer| writer.i64(progress));
     }
 
     fn poll_cut(&mut self, budget: usize, writer: &mut Writer) -> Progress {
@@ -409,6 +419,7 @@ impl Operate for Over {
     }
 
     fn read(&mut self, reader: &mut Reader) -> Result<(), CodecError> {
+        self.progress = reader.i64("progress")?;
         self.partitions = Keyed::read(self.seed, &self.calls, reader)?;
         for (key, partition) in self.partitions.iter() {
             if let Some((time, _)) = partition.waiting.first_key_value() {

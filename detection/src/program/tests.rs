@@ -409,9 +409,7 @@ fn a_pattern_names_its_variables_and_is_ordered_by_event_time() {
     };
 
     assert_eq!(compiled(&matched("ts", "B")).rules().len(), 1);
-    assert!(
-        refusal(&matched("ts", "C")).ends_with("unknown variable \"C\" of PATTERN, known are A, B")
-    );
+    assert!(refusal(&matched("ts", "C")).contains("unknown variable \"C\" of PATTERN"));
     assert!(
         refusal(&matched("n", "B")).ends_with("MATCH_RECOGNIZE lacks ORDER BY ts, the event time")
     );

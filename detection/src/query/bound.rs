@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::expression::{Columns, Expression, Named, Typed};
-use crate::query::rank::Ranked;
+use crate::query::rank::{self, Ranked};
 use crate::relation::{Changes, Field, Operator, Relation, WindowColumns};
 use crate::value::DataType;
 
@@ -93,6 +93,8 @@ pub(super) fn filter(input: Relation, predicate: Expression) -> Relation {
 
 /// One expression per column; what still names event time, window and key is kept.
 pub(super) fn project(input: Relation, items: Vec<(Field, Expression)>) -> Relation {
+    let (input, items) = flattened(input, items);
+    let input = rank::without_unused_rank(input, &items);
     let (columns, expressions): (Vec<_>, Vec<_>) = items.into_iter().unzip();
     let place = |column: usize| {
         expressions.iter().position(|expression| *expression == Expression::Column(column))
@@ -112,6 +114,24 @@ pub(super) fn project(input: Relation, items: Vec<(Field, Expression)>) -> Relat
         upsert_key,
         columns,
         operator: Operator::Project { input: Box::new(input), expressions },
+    }
+}
+
+/// A projection that only picks columns is taken over, so that what nobody uses is seen.
+fn flattened(
+    input: Relation,
+    items: Vec<(Field, Expression)>,
+) -> (Relation, Vec<(Field, Expression)>) {
+    match input.operator {
+        Operator::Project { input: inner, expressions }
+            if expressions
+                .iter()
+                .all(|one| matches!(one, Expression::Column(_) | Expression::Constant(_))) =>
+        {
+            let items = items.into_iter().map(|(field, one)| (field, one.over(&expressions)));
+            (*inner, items.collect())
+        }
+        operator => (Relation { operator, ..input }, items),
     }
 }
 

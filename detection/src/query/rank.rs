@@ -157,6 +157,24 @@ fn bounded(ranked: Ranked, first: u64, last: u64) -> Result<Relation, Fault> {
     Ok(project(relation, items))
 }
 
+/// A Top-N gives no rank that nobody reads: as in Flink, fewer rows change then.
+pub(super) fn without_unused_rank(
+    mut relation: Relation,
+    items: &[(Field, Expression)],
+) -> Relation {
+    if let Operator::TopN(top) = &mut relation.operator
+        && top.rank_column == RankColumn::Appended
+    {
+        let rank = top.input.columns.len();
+        if !items.iter().any(|(_, expression)| expression.columns().contains(&rank)) {
+            top.rank_column = RankColumn::Left;
+            relation.columns.truncate(rank);
+            relation.upsert_key = None;
+        }
+    }
+    relation
+}
+
 fn deduplicated(
     input: Relation,
     keys: Vec<Key>,

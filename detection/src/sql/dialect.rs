@@ -4,7 +4,7 @@
 //! expression, which is enough for `TABLE t` inside a table function. `WATERMARK FOR` stands where
 //! there is no hook; [`crate::sql::statement`] reads CREATE TABLE itself instead.
 
-use sqlparser::ast::{Expr, Ident};
+use sqlparser::ast::{AccessExpr, Expr, Ident, Subscript};
 use sqlparser::dialect::Dialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
@@ -42,10 +42,17 @@ impl Dialect for FlinkDialect {
         true
     }
 
-    /// Reads `TABLE name [PARTITION BY column, …]`, the first argument of a windowing function.
+    /// Reads `TABLE name [PARTITION BY column, …]`, the first argument of a windowing function, and
+    /// `MAP[key, value, …]`.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
         let [first, second] = parser.peek_tokens_ref();
         let Token::Word(word) = &first.token else { return None };
+        if word.value.eq_ignore_ascii_case("MAP") && second.token == Token::LBracket {
+            let prefix = Ident::with_span(first.span, "MAP");
+            parser.next_token();
+            parser.next_token();
+            return Some(map_literal(parser, prefix));
+        }
         if word.keyword != Keyword::TABLE || !matches!(second.token, Token::Word(_)) {
             return None;
         }
@@ -53,6 +60,24 @@ impl Dialect for FlinkDialect {
         parser.next_token();
         Some(table_argument(parser, prefix))
     }
+}
+
+/// `MAP[key, value, …]` becomes `Prefixed(MAP, (key, value, …))`, with what is taken out of it by
+/// `[key]` behind.
+fn map_literal(parser: &mut Parser<'_>, prefix: Ident) -> Result<Expr, ParserError> {
+    let parts = parser.parse_comma_separated(Parser::parse_expr)?;
+    parser.expect_token(&Token::RBracket)?;
+    let root = Expr::Prefixed { prefix, value: Box::new(Expr::Tuple(parts)) };
+    let mut access_chain = Vec::new();
+    while parser.consume_token(&Token::LBracket) {
+        let index = parser.parse_expr()?;
+        parser.expect_token(&Token::RBracket)?;
+        access_chain.push(AccessExpr::Subscript(Subscript::Index { index }));
+    }
+    if access_chain.is_empty() {
+        return Ok(root);
+    }
+    Ok(Expr::CompoundFieldAccess { root: Box::new(root), access_chain })
 }
 
 /// The table becomes `Prefixed(TABLE, name)`, with PARTITION BY `Prefixed(TABLE, (name, columns))`.

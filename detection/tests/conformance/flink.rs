@@ -10,6 +10,9 @@ use crate::shown;
 pub(crate) const GIVEN: &[u8] =
     include_bytes!("../../../tests/fixtures/conformance/flink_sql/cases.json.zst");
 
+/// Cases of our own; `Generate.java` beside them makes them again.
+pub(crate) const OWN: &[u8] = include_bytes!("../../../tests/fixtures/flink/cases.json.zst");
+
 /// Cases that do not answer as Flink does, and why.
 pub(crate) const DEVIATIONS: &str =
     include_str!("../../../tests/fixtures/conformance/DEVIATIONS.md");

@@ -55,6 +55,14 @@ fn queries_answer_as_flink_does() {
 }
 
 #[test]
+fn our_own_queries_answer_as_flink_does() {
+    let verdicts = flink::run(flink::OWN);
+
+    assert!(verdicts.len() >= 150, "{} cases of our own", verdicts.len());
+    check("flink", flink::DEVIATIONS, 0.9, &verdicts);
+}
+
+#[test]
 fn queries_answer_as_arroyo_does() {
     let verdicts = arroyo::run();
 

@@ -4,8 +4,8 @@
 //!
 //! # Source
 //! Flink's `RowTimeRangeBoundedPrecedingFunction` and `RowTimeRowsBoundedPrecedingFunction`: a row
-//! at or before the last time that fired for its key is dropped, whatever the watermark. Flink's
-//! `AbstractRowTimeUnboundedPrecedingOver`: with an unbounded frame, a row at or before the watermark.
+//! at or before the last time that fired for its key is dropped, whatever the watermark. Of an
+//! unbounded frame `AbstractRowTimeUnboundedPrecedingOver`: a row at or before the watermark is.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -176,7 +176,7 @@ impl Node {
         let composer = Composer::new(incarnation, log, state)?;
         let mut outbox = Outbox::new(composer, config.outbox.limits());
         outbox.claim(state, &identity)?;
-        let mut cleaning = Cleaning::default();
+        let mut cleaning = Cleaning::due();
         for partition in log.partitions() {
             let lane = lanes.of(&partition.topic);
             outbox.ledger_mut().on_start((&partition, lane), log.start(&partition));

@@ -95,6 +95,8 @@ impl Hole {
         let (policy, count) = std::str::from_utf8(text).ok()?.split_once(' ')?;
         let policy = DropPolicy::ALL.into_iter().find(|known| known.as_str() == policy)?;
         let count = count.parse().ok().filter(|count| *count <= batch.span())?;
+        // What only begins as a hole would be refused by whoever decodes all of it.
+        batch.numbered_records().ok()?;
         Some(Self { count, policy })
     }
 }
@@ -116,6 +118,22 @@ mod tests {
             assert_eq!((decoded.len(), decoded.span(), decoded.max_time()), (1, span, TIME));
             assert_eq!(Hole::of(&decoded), Some(hole));
         }
+    }
+
+    #[test]
+    fn a_batch_that_breaks_behind_the_name_of_a_hole_is_none() {
+        let record = Record::default().with_header(DROPPED_HEADER, "bytes 1");
+        let record = record.with_header("zz", "behind");
+        let mut bytes = Batch::encode(&[record]).unwrap().as_bytes().to_vec();
+        let name = bytes.windows(2).position(|window| window == b"zz").unwrap();
+        bytes[name..name + 2].copy_from_slice(b"\xff\xff");
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+
+        let batch = Batch::decode(bytes.into()).unwrap();
+
+        assert!(batch.numbered_records().is_err());
+        assert_eq!(Hole::of(&batch), None);
     }
 
     #[test]

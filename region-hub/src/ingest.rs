@@ -12,6 +12,8 @@ use headland_event::{
     VerdictAt,
 };
 
+use headland_reconcile::{EventBody, InventoryEvent};
+
 use crate::config::{AgentConfig, DevicePattern};
 use crate::topics::PARTITIONS_LIMIT;
 
@@ -105,6 +107,19 @@ pub fn has_device_keys(topic: &TopicName) -> bool {
     topic.as_str() != "alerts" && !topic.as_str().ends_with(".dead")
 }
 
+/// Whether a record decides about a late event, which only an operator does, at a hub.
+///
+/// Cost: a look for the words; the event is parsed only where one of them, or a character in
+/// disguise, is found.
+#[must_use]
+pub fn is_decision(record: &Record) -> bool {
+    let Some(value) = record.value.as_deref() else { return false };
+    let holds = |word: &[u8]| value.windows(word.len()).any(|found| found == word);
+    let may_be = [b"approve".as_slice(), b"reject", b"amend", b"\\u"].into_iter().any(holds);
+    let event = may_be.then(|| InventoryEvent::parse(value));
+    matches!(event, Some(Ok(InventoryEvent { body: EventBody::Decision { .. }, .. })))
+}
+
 /// The hub's clocks, and the stamps it makes with them.
 #[derive(Debug)]
 pub struct Ingest {
@@ -146,11 +161,13 @@ impl Ingest {
     ) -> Result<(Stamp, Vec<(OffsetDelta, Record)>), BatchError> {
         let records = batch.numbered_records()?;
         let checks_devices = has_device_keys(&partition.topic);
+        let is_inventory = partition.topic == self.inventory;
         let clock = self.clocks.get(&partition.topic).copied().unwrap_or_default();
         let verdicts = records
             .iter()
             .map(|(delta, record)| {
-                let verdict = if checks_devices && !grant.covers_device(record) {
+                let is_of_device = !checks_devices || grant.covers_device(record);
+                let verdict = if !is_of_device || is_inventory && is_decision(record) {
                     Verdict::Forbidden
                 } else {
                     clock.verdict(record.time, now)
@@ -332,6 +349,32 @@ mod tests {
 
         assert_eq!(events, [Verdict::Forbidden, Verdict::OnTime]);
         assert_eq!(alerts, [Verdict::OnTime, Verdict::OnTime]);
+    }
+
+    #[test]
+    fn an_agent_may_not_decide_about_late_events_in_any_spelling() {
+        let decided = |kind: &str| {
+            format!(
+                r#"{{"id":"d","kind":"{kind}","device":"eu-1-till","sku":"85123A","late":"eu-1/7","#
+            ) + r#""reviewer":"alice","reason":"seen","time":"2010-12-01T08:06:00Z"}"#
+        };
+        let texts = ["approve", "\\u0061pprove", "reject"].map(decided);
+        let sale = texts[0].replace("approve", "sale").replace("seen", "approve");
+        let time = EventTime::from_millis(500);
+        let records = texts.into_iter().chain([sale]);
+        let records: Vec<Record> =
+            records.map(|text| Record::new(time, "eu-1-till", text)).collect();
+        let batch = Batch::encode(&records).unwrap();
+
+        let of = |name: &str| {
+            let stamped = ingest().stamp(&at(name), Offset::new(0), &batch, &grant(), NOW);
+            let (stamp, records) = stamped.unwrap();
+            records.iter().map(|(delta, _)| stamp.verdict(*delta)).collect::<Vec<_>>()
+        };
+
+        let (forbidden, on_time) = (Verdict::Forbidden, Verdict::OnTime);
+        assert_eq!(of("inventory.events"), [forbidden, forbidden, forbidden, on_time]);
+        assert_eq!(of("sensor.readings"), [on_time; 4]);
     }
 
     #[test]

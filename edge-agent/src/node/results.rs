@@ -100,6 +100,7 @@ impl Node {
         let ends = ends.map(|(at, entry)| (at.clone(), entry.end())).collect();
         let (ticket, spans) = (composed.ticket, Vec::new());
         self.in_flight.push_back(InFlight { ticket, ends, reached: None, spans });
+        self.on_results_composed();
         Some(Output::Commit(composed))
     }
 }

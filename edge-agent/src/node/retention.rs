@@ -33,7 +33,7 @@ impl Lanes {
 }
 
 /// When the log is cleaned next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cleaning {
     /// `None` while nothing is held that could go.
     pub(super) due_at: Option<Monotonic>,
@@ -45,7 +45,28 @@ pub(super) struct Cleaning {
     pub(super) shed_records: (u64, u64),
 }
 
+/// When cleaning is due at once.
+const AT_ONCE: Monotonic = Monotonic::from_nanos(0);
+
+impl Cleaning {
+    /// Due at the start: an outbox that was full in the last run takes no lines, so nothing that
+    /// is composed would ask for it.
+    pub(super) const fn due() -> Self {
+        Self { due_at: Some(AT_ONCE), is_dirty: false, dropped: Vec::new(), shed_records: (0, 0) }
+    }
+}
+
 impl Node {
+    /// Results were composed, which may fill the outbox as lines do.
+    pub(super) fn on_results_composed(&mut self) {
+        self.cleaning.is_dirty = true;
+        if self.outbox.ledger().is_full() {
+            self.cleaning.due_at = Some(AT_ONCE);
+        } else {
+            self.cleaning.due_at.get_or_insert(AT_ONCE);
+        }
+    }
+
     /// Something was composed: it will have to go one day, and when nothing more fits, now.
     pub(super) fn on_composed(&mut self, now: Now) {
         self.cleaning.is_dirty = true;

@@ -565,6 +565,7 @@ fn an_agent_that_another_one_replaced_waits_longer_each_time() {
     });
     let goodbye = Frame::Goodbye(Goodbye::Superseded);
     let mut waits = Vec::new();
+    bench.advance(0);
 
     for _ in 0..8 {
         bench.node.on_connected(bench.now);

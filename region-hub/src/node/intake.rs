@@ -10,7 +10,7 @@ use headland_replication::{LinkOutput, Refusal, RefusalCode};
 
 use super::recovery::owner;
 use super::{Node, Output};
-use crate::ingest::{Grant, MirrorError};
+use crate::ingest::{Grant, MirrorError, is_decision};
 use crate::promises::AgentPromise;
 use crate::records::{
     REASON_HEADER, Whole, absent_record, dead_record, promise_record, promises_topic,
@@ -217,11 +217,12 @@ impl Node {
             .iter()
             .filter(|(delta, _)| stamp.verdict(*delta) == Verdict::Forbidden)
             .map(|(delta, record)| {
-                let reason = format!(
-                    "device {} is not one that agent {} may publish for",
-                    key_text(record),
-                    grant.agent()
-                );
+                let (agent, device) = (grant.agent(), key_text(record));
+                let reason = if is_decision(record) {
+                    format!("agent {agent} may not decide about late events, only operators may")
+                } else {
+                    format!("device {device} is not one that agent {agent} may publish for")
+                };
                 dead_record(record, &reason, Whole::At(offset.at(*delta)))
             })
             .collect();

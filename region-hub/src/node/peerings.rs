@@ -78,6 +78,8 @@ impl Node {
     /// The peer's or our word that a connection is over, which its transport confirms later.
     pub(super) fn on_over(&mut self, now: Now, session: SessionId, ended: Ended) {
         self.on_down(now, session);
+        // The next connection delivers it again, and is the one that is told how far it got.
+        self.forget_held(session);
         let Some(known) = self.sessions.get(&session) else { return };
         let identity = known.identity.clone();
         let Some(peering) = self.peerings.get_mut(&identity) else { return };
@@ -101,7 +103,6 @@ impl Node {
     /// A connection ended.
     pub fn on_disconnected(&mut self, now: Now, session: SessionId) {
         self.on_over(now, session, Ended::Lost);
-        self.forget_held(session);
         let Some(old) = self.sessions.remove(&session) else { return };
         tracing::info!(peer = %old.identity, %session, "disconnected");
     }

@@ -51,6 +51,19 @@ fn a_restart_knows_what_was_shed_and_how_full_it_is() {
 }
 
 #[test]
+fn an_outbox_that_is_full_at_the_start_is_shed_and_lines_are_taken_again() {
+    let mut bench = Bench::new();
+    bench.header();
+    feed_all(&mut bench, &days("Dongsi", 10));
+
+    let mut bench = bench.restarted();
+    let was_full = !bench.node.wants_lines();
+    bench.advance(0);
+
+    assert!(was_full && bench.node.wants_lines());
+}
+
+#[test]
 fn an_idle_agent_asks_for_nothing_to_be_cleaned() {
     let mut bench = Bench::new();
     bench.header();

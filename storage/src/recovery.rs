@@ -225,6 +225,9 @@ pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, Op
         report: OpenReport::default(),
     };
     let witness = Witness::load(medium)?;
+    // A file that it speaks of may be gone: another one must not pass for that.
+    let spoken_of = witness.as_ref().map_or(0, |witness| witness.number);
+    recovery.next_file = recovery.next_file.max(spoken_of.saturating_add(1));
     recovery.witnessed = witness.as_ref().map(Witness::last).unwrap_or_default();
     let newest = find_newest(medium, &names, witness.as_ref(), &mut recovery.report)?;
     let Some(newest) = newest else {

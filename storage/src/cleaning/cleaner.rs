@@ -171,6 +171,8 @@ impl<F: MediumFile> Cleaner<F> {
         let (base, size) = (file.base, file.source.end - FIRST_FRAME_AT);
         let estimate = estimate(file, journal);
         let (entries, state) = match self.surveys.get(&file.source.nonce) {
+            // It is the evidence of what is missing, though all that is left may be superseded.
+            _ if file.is_damaged => (estimate, LiveState::Damaged),
             None => (estimate, LiveState::Unknown),
             Some(Survey::Damaged) => (estimate, LiveState::Damaged),
             Some(Survey::Done(found)) => {

@@ -54,6 +54,8 @@ pub(crate) struct ClosedFile<F> {
     pub(crate) last: CommitNumber,
     /// In the order in which partitions were first seen.
     pub(crate) shares: Vec<HeldShare>,
+    /// Whether something of it is lost, also where what is left reads well to its end.
+    pub(crate) is_damaged: bool,
 }
 
 /// Closed files that follow each other, and what takes their place.
@@ -193,7 +195,8 @@ fn closed_file<F: Clone>(index: &Index<F>, segment: &Segment<F>) -> ClosedFile<F
         })
     });
     let (source, base, last) = (segment.source.clone(), segment.base, segment.last);
-    ClosedFile { source, base, last, shares: shares.collect() }
+    let (shares, is_damaged) = (shares.collect(), segment.is_damaged);
+    ClosedFile { source, base, last, shares, is_damaged }
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use crate::offsets::{DraftOffsets, spans_of};
 use crate::recovery::{ChainFound, OpenReport, Recovery, recover};
 use crate::reserve::Reserve;
 use crate::scan::PlacedCommit;
-use crate::witness::WITNESS_NAME;
 
 /// A journal that was found and is not settled yet.
 pub(crate) struct Opening<M: Medium> {
@@ -91,12 +90,9 @@ impl<M: Medium> Opening<M> {
 
     /// Goes on in another life, which is durable when this returns.
     pub(crate) fn begin_life(&mut self, life: Incarnation) -> Result<(), OpenError> {
-        self.journal.begin_life(life)?;
-        // It is evidence for the life that has begun, and for no other.
-        match self.journal.medium.remove(WITNESS_NAME) {
-            Err(error) if !error.is_missing() => Err(error.into()),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        // The witness stays until [`Self::settle`] replaces it: an opening that fails in between
+        // would find what it proves no more, and take what is damaged for an unfinished write.
+        Ok(self.journal.begin_life(life)?)
     }
 
     /// Makes durable what is in doubt, and removes what is no part of the journal.

@@ -18,7 +18,8 @@ impl<F: MediumFile> Recovery<F> {
         for (partition, entry) in self.in_doubt.iter().flat_map(|held| &held.commit.entries) {
             let end = ends.get(partition).copied();
             let end = end.unwrap_or_else(|| self.index.end(partition));
-            if loss.is_some() && end < entry.base {
+            // Without damage offsets are dense, so a gap is what a closed file has lost.
+            if end < entry.base {
                 self.index.keep_hole(lost_hole(partition.clone(), end, entry.base));
             }
             ends.insert(partition.clone(), entry.end());

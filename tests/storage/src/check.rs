@@ -131,7 +131,8 @@ pub(crate) fn check<M: Medium, C: StateCache>(
     };
     let log = StateOwner::new("log").context("a valid name")?;
     let of_log = |commit: &&Commit| {
-        commit.entries.is_empty() && commit.state.iter().all(|change| change.owner == log)
+        let is_of_log = commit.state.iter().all(|change| change.owner == log);
+        commit.entries.is_empty() && !commit.state.is_empty() && is_of_log
     };
     let behind = commits.range(known.acknowledged + 1..);
     cleanings.extend(behind.filter(|(_, commit)| of_log(commit)).map(|(number, _)| number));

@@ -107,6 +107,7 @@ impl Expected {
                     *episode += 1;
                     self.records.push(format!("{region} alerts restock {key} {episode}"));
                 }
+                self.records.push(format!("inventory.postings {id} {key} {delta} of 0"));
                 self.postings.entry(key).or_default().push((id, delta));
             }
         }
@@ -146,7 +147,11 @@ impl Expected {
                 let postings = self.postings.get(key).into_iter().flatten();
                 let after = postings.filter(|p| !self.seen.contains(&(id.clone(), p.0.clone())));
                 let after: i64 = after.map(|(_, delta)| delta).sum();
-                value = (value.parse().unwrap_or(0) + after).to_string();
+                let units = value.parse().unwrap_or(0) + after;
+                value = units.to_string();
+                if units < 0 {
+                    self.records.push(format!("inventory.oversold {key} = {value}"));
+                }
             }
             self.records.push(format!("inventory.stock {key} = {value}"));
         }
@@ -156,7 +161,7 @@ impl Expected {
 
 /// What one hub holds; a topic that nothing is expected in gives records that nothing expects.
 fn read_hub(dump: &Path, hub: &str, regions: &BTreeSet<&str>) -> Vec<String> {
-    let (mut records, mut stock) = (Vec::new(), BTreeMap::new());
+    let (mut records, mut tables) = (Vec::new(), BTreeMap::new());
     for file in names(dump) {
         let topic = file.trim_end_matches(".jsonl");
         let mirrored = topic.split_once('.').filter(|(origin, _)| regions.contains(origin));
@@ -166,10 +171,16 @@ fn read_hub(dump: &Path, hub: &str, regions: &BTreeSet<&str>) -> Vec<String> {
             let value = json(&raw);
             let of = |name: &str| part(&value, name);
             records.push(match base {
-                "inventory.stock" => {
-                    stock.insert(key, of("units") + &of("value"));
+                "inventory.stock" | "inventory.oversold" => {
+                    let row = format!("{topic} {key}");
+                    if value.is_null() {
+                        tables.remove(&row);
+                    } else {
+                        tables.insert(row, of("units") + &of("value"));
+                    }
                     continue;
                 }
+                "inventory.postings" => format!("{topic} {}", moved(&value)),
                 "inventory.late" | "inventory.duplicates" => format!("{topic} {}", of("id")),
                 "inventory.conflicts" => format!("{topic} {} {}", of("kind"), of("id")),
                 "alerts" => {
@@ -179,8 +190,23 @@ fn read_hub(dump: &Path, hub: &str, regions: &BTreeSet<&str>) -> Vec<String> {
             });
         }
     }
-    records.extend(stock.iter().map(|(key, level)| format!("inventory.stock {key} = {level}")));
+    records.extend(tables.iter().map(|(row, level)| format!("{row} = {level}")));
     records
+}
+
+/// What a movement did to its location, and the sum over all its accounts.
+fn moved(movement: &Value) -> String {
+    let [id, sku] = ["id", "sku"].map(|field| part(movement, field));
+    let postings = movement.get("postings").and_then(Value::as_array).into_iter().flatten();
+    let (mut shelves, mut sum) = (Vec::new(), 0);
+    for posting in postings {
+        let units = posting.get("units").and_then(Value::as_i64).unwrap_or(0);
+        sum += units;
+        if let Some(at) = posting.pointer("/account/location") {
+            shelves.push(format!("{sku}|{} {units}", text(at)));
+        }
+    }
+    format!("{id} {} of {sum}", shelves.join(" "))
 }
 
 /// A run in which nothing went wrong or fired shows nothing.

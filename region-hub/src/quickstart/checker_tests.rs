@@ -1,5 +1,6 @@
 //! The checker against small runs written by hand: a good one, and good ones with one thing wrong.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -38,6 +39,7 @@ fn inventory(region: &str) -> Vec<String> {
         lines.push(event(&format!("{region}/r{n}"), "restock", &sku, region, units(200)));
         lines.push(event(&format!("{region}/s{n}"), "sale", &sku, region, units(181)));
     }
+    lines.push(event(&format!("{region}/more"), "sale", "S2", region, units(25)));
     lines.push(event(&format!("{region}/late"), "sale", "S0", region, units(1)));
     lines.push(event(&format!("{region}/twice"), "return", "S1", region, units(5)));
     lines.push(event(&format!("{region}/twice"), "return", "S1", region, units(5)));
@@ -104,11 +106,33 @@ fn stock() -> Vec<String> {
     lines.push(record("P#shelf", &shelf.to_string()));
     for region in ["eu", "us"] {
         for n in 0..BULK_SALES {
-            let back = if n == 1 { 5 } else { 0 };
-            lines.push(of(&format!("S{n}"), region, 19 + back));
+            let later = match n {
+                1 => 5,
+                2 => -25,
+                _ => 0,
+            };
+            lines.push(of(&format!("S{n}"), region, 19 + later));
         }
     }
     lines
+}
+
+/// The movements that count: neither the late sale nor the second copy.
+fn postings(region: &str) -> Vec<Value> {
+    let mut ids = BTreeSet::new();
+    let events = inventory(region).into_iter().filter_map(|line| serde_json::from_str(&line).ok());
+    let counts = events.filter(|event: &Value| {
+        let id = event["id"].as_str().unwrap().to_owned();
+        event.get("quantity").is_some() && !id.ends_with("late") && ids.insert(id)
+    });
+    let posting = |event: Value| {
+        let units = event["quantity"].as_i64().unwrap();
+        let delta = if event["kind"] == "sale" { -units } else { units };
+        let shelf = json!({"account": {"location": event["location"]}, "units": delta});
+        let other = json!({"account": "customer", "units": -delta});
+        json!({"id": event["id"], "sku": event["sku"], "postings": [shelf, other]})
+    };
+    counts.map(posting).collect()
 }
 
 impl Run {
@@ -140,7 +164,17 @@ impl Run {
                 json!({"id": "us/c~eu/c", "kind": "stocktake"}),
             ],
         );
+        derived("postings", &[postings("eu"), postings("us")].concat());
         self.write(&format!("dump/{hub}/inventory.stock.jsonl"), &stock());
+        let oversold = |region: &str, units| {
+            let value = json!({"sku": "S2", "location": region, "units": units});
+            record(&format!("S2|{region}"), &value.to_string())
+        };
+        let back = json!({"offset": 1, "key": "S9|eu", "value": null}).to_string();
+        let [eu, us] = ["eu", "us"].map(|region| [oversold(region, -2), oversold(region, -6)]);
+        let gone = oversold("eu", -1).replace("S2", "S9");
+        let lines = [eu.to_vec(), us.to_vec(), vec![gone, back]].concat();
+        self.write(&format!("dump/{hub}/inventory.oversold.jsonl"), &lines);
         for origin in ["eu", "us"] {
             let prefix = if origin == hub { String::new() } else { format!("{origin}.") };
             let raw = |lines: Vec<String>| -> Vec<String> {
@@ -177,9 +211,9 @@ impl Run {
 
 #[test]
 fn a_right_run_has_no_differences() {
-    let events = 2 * (60 + 6 + 5 * 30);
+    let events = 2 * (60 + 7 + 5 * 30);
     let alerts = 2 * (30 + 30 + 30);
-    let derived = 2 + 2 + 2 + 62;
+    let derived = 2 + 2 + 2 + 62 + 2 + 2 * (60 + 4);
 
     assert_eq!(check(Run::good().0.path()), Ok(events + alerts + derived));
 }
@@ -230,6 +264,41 @@ fn a_wrong_unit_is_found() {
         [
             "hub us has 0 times, not 1: inventory.stock S0|eu = 19",
             "hub us has 1 times, not 0: inventory.stock S0|eu = 20",
+        ]
+    );
+}
+
+#[test]
+fn a_shelf_below_nothing_that_is_not_reported_or_no_longer_true_is_found() {
+    let wrong = Run::spoilt("dump/us/inventory.oversold.jsonl", |lines| {
+        lines.remove(1);
+        lines.pop();
+    });
+
+    assert_eq!(
+        wrong,
+        [
+            "hub us has 0 times, not 1: inventory.oversold S2|eu = -6",
+            "hub us has 1 times, not 0: inventory.oversold S2|eu = -2",
+            "hub us has 1 times, not 0: inventory.oversold S9|eu = -1",
+        ]
+    );
+}
+
+#[test]
+fn postings_that_leak_units_and_those_of_an_event_that_does_not_count_are_found() {
+    let wrong = Run::spoilt("dump/eu/inventory.postings.jsonl", |lines| {
+        lines[1] = lines[1].replace("181", "180").replacen("-180", "-181", 1);
+        let late = lines[0].replace("r0", "late");
+        lines.push(late);
+    });
+
+    assert_eq!(
+        wrong,
+        [
+            "hub eu has 0 times, not 1: inventory.postings eu/s0 S0|eu -181 of 0",
+            "hub eu has 1 times, not 0: inventory.postings eu/late S0|eu 200 of 0",
+            "hub eu has 1 times, not 0: inventory.postings eu/s0 S0|eu -181 of -1",
         ]
     );
 }

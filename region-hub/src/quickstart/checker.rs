@@ -14,6 +14,9 @@ const BULK_UNITS: i64 = 100;
 const PM25_LIMIT: f64 = 120.0;
 const HOUR_MS: i64 = 3_600_000;
 const ALERTS_MIN: usize = 30;
+/// What a movement did to its shelf, and to where the units came from or went.
+const MOVED: [&str; 5] =
+    ["id", "sku", "postings/0/account/location", "postings/0/units", "postings/1/units"];
 
 /// How often each record occurs, written as `<region> <topic> <record>`, the region only where
 /// each has a topic of its own.
@@ -107,7 +110,7 @@ impl Expected {
                     *episode += 1;
                     self.records.push(format!("{region} alerts restock {key} {episode}"));
                 }
-                self.records.push(format!("inventory.postings {id} {key} {delta} of 0"));
+                self.records.push(format!("inventory.postings {id} {sku} {at} {delta} {}", -delta));
                 self.postings.entry(key).or_default().push((id, delta));
             }
         }
@@ -122,7 +125,7 @@ impl Expected {
             let [station, time, pm25, ..] = *line.split(',').collect::<Vec<_>>() else {
                 continue;
             };
-            let time = millis(time).unwrap_or(0);
+            let time = time.parse().map_or(0, |time: jiff::Timestamp| time.as_millisecond());
             latest = latest.max(time);
             if let Ok(pm25) = pm25.parse::<f64>() {
                 let end = (time.div_euclid(3 * HOUR_MS) + 1) * 3 * HOUR_MS;
@@ -147,9 +150,8 @@ impl Expected {
                 let postings = self.postings.get(key).into_iter().flatten();
                 let after = postings.filter(|p| !self.seen.contains(&(id.clone(), p.0.clone())));
                 let after: i64 = after.map(|(_, delta)| delta).sum();
-                let units = value.parse().unwrap_or(0) + after;
-                value = units.to_string();
-                if units < 0 {
+                value = (value.parse().unwrap_or(0) + after).to_string();
+                if value.starts_with('-') {
                     self.records.push(format!("inventory.oversold {key} = {value}"));
                 }
             }
@@ -172,15 +174,11 @@ fn read_hub(dump: &Path, hub: &str, regions: &BTreeSet<&str>) -> Vec<String> {
             let of = |name: &str| part(&value, name);
             records.push(match base {
                 "inventory.stock" | "inventory.oversold" => {
-                    let row = format!("{topic} {key}");
-                    if value.is_null() {
-                        tables.remove(&row);
-                    } else {
-                        tables.insert(row, of("units") + &of("value"));
-                    }
+                    let level = of("units") + &of("value");
+                    tables.insert(format!("{topic} {key}"), level);
                     continue;
                 }
-                "inventory.postings" => format!("{topic} {}", moved(&value)),
+                "inventory.postings" => format!("{topic} {}", MOVED.map(of).join(" ")),
                 "inventory.late" | "inventory.duplicates" => format!("{topic} {}", of("id")),
                 "inventory.conflicts" => format!("{topic} {} {}", of("kind"), of("id")),
                 "alerts" => {
@@ -190,23 +188,9 @@ fn read_hub(dump: &Path, hub: &str, regions: &BTreeSet<&str>) -> Vec<String> {
             });
         }
     }
+    tables.retain(|_, level| !level.is_empty()); // A tombstone has none.
     records.extend(tables.iter().map(|(row, level)| format!("{row} = {level}")));
     records
-}
-
-/// What a movement did to its location, and the sum over all its accounts.
-fn moved(movement: &Value) -> String {
-    let [id, sku] = ["id", "sku"].map(|field| part(movement, field));
-    let postings = movement.get("postings").and_then(Value::as_array).into_iter().flatten();
-    let (mut shelves, mut sum) = (Vec::new(), 0);
-    for posting in postings {
-        let units = posting.get("units").and_then(Value::as_i64).unwrap_or(0);
-        sum += units;
-        if let Some(at) = posting.pointer("/account/location") {
-            shelves.push(format!("{sku}|{} {units}", text(at)));
-        }
-    }
-    format!("{id} {} of {sum}", shelves.join(" "))
 }
 
 /// A run in which nothing went wrong or fired shows nothing.
@@ -228,18 +212,6 @@ fn count(records: Vec<String>) -> Bag {
     bag
 }
 
-/// `2013-03-01T05:00:00Z` in milliseconds, whole hours only (Hinnant, "days from civil").
-fn millis(text: &str) -> Option<i64> {
-    let numbers: Vec<i64> = text.split(['-', 'T', ':']).map_while(|n| n.parse().ok()).collect();
-    let [year, month, day, hour, ..] = *numbers else {
-        return None;
-    };
-    let year = year - i64::from(month < 3);
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    let days = year * 365 + leap_days + (153 * ((month + 9) % 12) + 2) / 5 + day - 719_469;
-    Some((days * 24 + hour) * HOUR_MS)
-}
-
 fn names(folder: &Path) -> Vec<String> {
     let found = fs::read_dir(folder).into_iter().flatten().flatten();
     found.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
@@ -258,5 +230,5 @@ fn text(value: &Value) -> String {
 }
 
 fn part(value: &Value, field: &str) -> String {
-    value.get(field).map(text).unwrap_or_default()
+    value.pointer(&format!("/{field}")).map(text).unwrap_or_default()
 }

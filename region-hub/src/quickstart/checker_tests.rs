@@ -296,9 +296,9 @@ fn postings_that_leak_units_and_those_of_an_event_that_does_not_count_are_found(
     assert_eq!(
         wrong,
         [
-            "hub eu has 0 times, not 1: inventory.postings eu/s0 S0|eu -181 of 0",
-            "hub eu has 1 times, not 0: inventory.postings eu/late S0|eu 200 of 0",
-            "hub eu has 1 times, not 0: inventory.postings eu/s0 S0|eu -181 of -1",
+            "hub eu has 0 times, not 1: inventory.postings eu/s0 S0 eu -181 181",
+            "hub eu has 1 times, not 0: inventory.postings eu/late S0 eu 200 -200",
+            "hub eu has 1 times, not 0: inventory.postings eu/s0 S0 eu -181 180",
         ]
     );
 }

@@ -4,6 +4,8 @@
 mod seeds;
 /// The README's commands on a bare Debian.
 mod fresh_machine;
+/// The binary that measures one area.
+mod proof;
 /// What the storage engine promises, by `storage-proof`.
 mod storage;
 /// Kafka's broker, fetched and run beside the store.

@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use headland_detection::{Engine, Program};
 use serde_json::{Value, json};
 
-use crate::gauge;
 use crate::lines::Lines;
 use crate::speed::{Bench, TUMBLE_RULE, megabytes, per_million, rounded};
+use headland_gauge::{self as gauge, Resident};
 
 const CHUNK: usize = 10_000;
 /// Digits of a key: enough for a million.
@@ -54,7 +54,7 @@ fn run(devices: u64, events: usize) -> Result<f64> {
 
 /// A snapshot of one window of `keys` keys, in steps between rows that change what it holds.
 pub(crate) fn snapshot(keys: usize) -> Result<Value> {
-    let before = gauge::resident()?;
+    let before = Resident::of_this()?.now;
     let mut bench = Bench::new(TUMBLE_RULE)?;
     let devices = u64::try_from(keys)?;
     let mut lines = Lines::new(devices, DIGITS);
@@ -65,7 +65,7 @@ pub(crate) fn snapshot(keys: usize) -> Result<Value> {
         lines.make(chunk)?;
         bench.feed(lines.iter())?;
     }
-    let state = gauge::resident()?.saturating_sub(before);
+    let state = Resident::of_this()?.now.saturating_sub(before);
     let per_key = megabytes(state) * 1e6 / per_key_count(keys);
     let taken = take(&mut bench, &mut lines)?;
     let overhead = per_key - VALUE_BYTES;

@@ -4,8 +4,6 @@
 //! `cargo xtask soak detection-speed` builds it for release and runs every command in a process of
 //! its own; the tests of this package run the same code at a size that fits a build.
 
-/// What the machine says.
-mod gauge;
 /// The input.
 mod lines;
 /// Processor time per event of one rule.
@@ -13,7 +11,7 @@ mod speed;
 /// What a million keys take, and their snapshot.
 mod keys;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 const COMMANDS: &str = "\
@@ -34,7 +32,10 @@ fn main() -> Result<()> {
         [events] => Some(events.parse().context("EVENTS is a number")?),
         _ => bail!("{COMMANDS}"),
     };
-    print(&run(command, events)?)
+    let report = run(command, events)?;
+    print(&report)?;
+    ensure!(report.get("is_green") == Some(&Value::Bool(true)), "{command} missed a bar");
+    Ok(())
 }
 
 fn run(command: &str, events: Option<usize>) -> Result<Value> {

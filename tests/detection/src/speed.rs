@@ -7,8 +7,8 @@ use headland_detection::{Decoder, Engine, Output, Program, TableId};
 use headland_event::{EventTime, Offset};
 use serde_json::{Value, json};
 
-use crate::gauge;
 use crate::lines::Lines;
+use headland_gauge::{self as gauge, Resident};
 
 /// Lines made at a time: few enough to stay small, enough for the clock to cost nothing.
 const CHUNK: usize = 10_000;
@@ -105,7 +105,7 @@ pub(crate) fn measure(case: &Case, events: usize) -> Result<Value> {
     }
     rounds.sort_by(f64::total_cmp);
     let median = rounds.get(ROUNDS / 2).copied().context("there are rounds")?;
-    let megabytes = megabytes(gauge::resident_peak()?);
+    let megabytes = megabytes(Resident::of_this()?.peak);
     let is_small = case.megabytes_bar.is_none_or(|bar| megabytes <= bar);
     Ok(json!({
         "is_green": median <= case.seconds_bar && is_small,

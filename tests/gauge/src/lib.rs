@@ -1,4 +1,14 @@
 //! What the machine says about time, processor, memory and bytes written; Linux only.
+//!
+//! The proofs of each area measure with it, so that their figures mean the same. It judges nothing
+//! and repeats nothing: rounds, medians over runs and bars are the proofs' own.
+//!
+//! ```
+//! let (cpu, start) = (headland_gauge::cpu(), headland_gauge::now());
+//! let sum: u64 = (0..1_000).sum();
+//! let (took, cpu) = (headland_gauge::now() - start, headland_gauge::cpu() - cpu);
+//! println!("{sum} after {took:?}, of which {cpu:?} on the processor");
+//! ```
 
 use std::fs;
 use std::time::Duration;
@@ -7,17 +17,22 @@ use anyhow::{Context, Result};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Time that never goes back, from some fixed moment on.
-pub(crate) fn now() -> Duration {
+#[must_use]
+pub fn now() -> Duration {
     read(ClockId::Monotonic)
 }
 
 /// Processor time of this process so far, all threads, user and system together.
-pub(crate) fn cpu() -> Duration {
+#[must_use]
+pub fn cpu() -> Duration {
     read(ClockId::ProcessCPUTime)
 }
 
 /// Processor time of another process so far, all threads that it has or had; in steps of 10 ms.
-pub(crate) fn cpu_of(process: u32) -> Result<Duration> {
+///
+/// # Errors
+/// When there is no such process.
+pub fn cpu_of(process: u32) -> Result<Duration> {
     let path = format!("/proc/{process}/stat");
     let table = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     ticks(&table).map(|ticks| Duration::from_millis(ticks * 10)).context("a line of numbers")
@@ -40,27 +55,32 @@ fn read(clock: ClockId) -> Duration {
 
 /// Bytes that a process has written so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Written {
+pub struct Written {
     /// Handed to `write` and its like, pipes included.
-    pub(crate) calls: u64,
+    pub calls: u64,
     /// Pages made dirty, each counted whole: what goes to the disk.
-    pub(crate) pages: u64,
+    pub pages: u64,
 }
 
 impl Written {
     /// What this process has written.
-    pub(crate) fn by_this() -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the kernel does not account for it.
+    pub fn by_this() -> Result<Self> {
         let table = fs::read_to_string("/proc/self/io").context("cannot read what was written")?;
         Ok(Self { calls: field(&table, "wchar:")?, pages: field(&table, "write_bytes:")? })
     }
 
     /// Both together.
-    pub(crate) const fn plus(self, other: Self) -> Self {
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
         Self { calls: self.calls + other.calls, pages: self.pages + other.pages }
     }
 
     /// What was written since an earlier look.
-    pub(crate) const fn since(self, earlier: Self) -> Self {
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
         Self {
             calls: self.calls.saturating_sub(earlier.calls),
             pages: self.pages.saturating_sub(earlier.pages),
@@ -70,16 +90,19 @@ impl Written {
 
 /// Resident memory of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Resident {
+pub struct Resident {
     /// Bytes now.
-    pub(crate) now: u64,
+    pub now: u64,
     /// Most bytes so far.
-    pub(crate) peak: u64,
+    pub peak: u64,
 }
 
 impl Resident {
     /// Asks the kernel.
-    pub(crate) fn of_this() -> Result<Self> {
+    ///
+    /// # Errors
+    /// When its table lacks them.
+    pub fn of_this() -> Result<Self> {
         let table = fs::read_to_string("/proc/self/status").context("cannot read the status")?;
         let kibibytes = |name| field(&table, name).map(|count| count * 1_024);
         Ok(Self { now: kibibytes("VmRSS:")?, peak: kibibytes("VmHWM:")? })
@@ -95,7 +118,8 @@ fn field(table: &str, name: &str) -> Result<u64> {
 }
 
 /// The middle of an odd number of values, the upper middle of an even one; 0 of none.
-pub(crate) fn median(values: &[f64]) -> f64 {
+#[must_use]
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
@@ -103,7 +127,8 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 
 /// A count as a factor of a ratio; exact below 2^53.
 #[expect(clippy::cast_precision_loss, reason = "counts of a measurement stay far below 2^53")]
-pub(crate) const fn float(count: u64) -> f64 {
+#[must_use]
+pub const fn float(count: u64) -> f64 {
     count as f64
 }
 

@@ -10,8 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::arguments::Arguments;
 use crate::children::say;
-use crate::gauge;
 use crate::timeline::Timeline;
+use headland_gauge as gauge;
 
 /// Bytes of one write and read.
 const CHUNK_BYTES: usize = 256 << 10;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::gauge::float;
+use headland_gauge::float;
 
 /// Every latency that was seen, in microseconds.
 #[derive(Debug, Default)]

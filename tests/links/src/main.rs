@@ -10,8 +10,6 @@ mod arguments;
 /// What a proof ends with.
 #[path = "../../storage/src/report.rs"]
 mod report;
-/// What the machine says about time and processor.
-mod gauge;
 /// What is sent how fast over which network.
 mod scenario;
 /// Records that carry the moment they were made.

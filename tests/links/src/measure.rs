@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use crate::arguments::Arguments;
 use crate::children::Process;
 use crate::fleet;
-use crate::gauge::float;
 use crate::network::{Network, Place};
 use crate::report::Report;
 use crate::scenario::Scenario;
 use crate::timeline::Timeline;
+use headland_gauge::float;
 
 /// What both ends of a link or a flow have said at their ends.
 struct Said {

@@ -13,11 +13,11 @@ use crate::arguments::Arguments;
 use crate::children::say;
 use crate::end::{End, Log, Written};
 use crate::fleet::{self, Side};
-use crate::gauge::{self, after};
 use crate::latency::Latencies;
 use crate::load::made_at;
 use crate::scenario::Scenario;
 use crate::timeline::Timeline;
+use headland_gauge as gauge;
 
 /// Says where it listens, takes in what one peer sends, and says what it stored and how late each
 /// record was when its standard input ends.
@@ -59,7 +59,7 @@ pub(crate) async fn run(mut arguments: Arguments) -> Result<()> {
                 end.on_durable(&written);
                 count.add(&written, &scenario)?;
             }
-            () = after(wait) => end.on_timeout(),
+            () = tokio::time::sleep(wait) => end.on_timeout(),
         }
     }
     let cpu_seconds = gauge::cpu().as_secs_f64();

@@ -14,9 +14,9 @@ use crate::arguments::Arguments;
 use crate::children::say;
 use crate::end::{End, Log};
 use crate::fleet::{self, Side};
-use crate::gauge::{self, after};
 use crate::load::{Load, PARTITIONS, partition};
 use crate::scenario::Scenario;
+use headland_gauge as gauge;
 
 /// Records of a batch when all are written before the link starts: what a busy producer makes.
 const BATCH_RECORDS: u64 = 500;
@@ -57,7 +57,7 @@ pub(crate) async fn run(mut arguments: Arguments) -> Result<()> {
             event = events.recv() => end.on_event(event.context("the connection is lost")?),
             written = end.log.durable() => end.on_durable(&written?),
             _ = ticks.tick(), if !feed.is_done() => feed.write_due(&mut end.log)?,
-            () = after(wait) => end.on_timeout(),
+            () = tokio::time::sleep(wait) => end.on_timeout(),
         }
     }
     let seconds = gauge::now().saturating_sub(started).as_secs_f64();

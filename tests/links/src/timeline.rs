@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::gauge::float;
+use headland_gauge::float;
 
 /// Seconds after the last of several has started that count for none of them.
 const SETTLING: u64 = 3;

@@ -11,8 +11,8 @@ use headland_event::{Random, SeededRandom};
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
-use crate::gauge::float;
 use crate::report::Report;
+use headland_gauge::float;
 
 /// The regions, their logs and the network between them.
 mod world;

@@ -11,8 +11,6 @@ mod arguments;
 /// What a proof ends with.
 #[path = "../../storage/src/report.rs"]
 mod report;
-/// What the machine says about time and memory.
-mod gauge;
 /// Escrow beside a central lock and no coordination.
 mod escrow;
 /// Events of the recorded retail stream at several hubs.

@@ -14,8 +14,8 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
-use crate::gauge;
 use crate::report::Report;
+use headland_gauge as gauge;
 
 /// The recorded files.
 mod source;

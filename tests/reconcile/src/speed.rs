@@ -21,8 +21,8 @@ use headland_storage::{Commit, DiskStore, LogStore, OpenOptions};
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
-use crate::gauge::{self, float};
 use crate::report::Report;
+use headland_gauge::{self as gauge, Resident, float};
 
 /// Events made at a time, and events of one durable commit.
 const CHUNK: u64 = 1_000;
@@ -104,15 +104,15 @@ impl Measured {
 }
 
 fn measure(keys: u64, events: u64) -> Result<Measured> {
-    let before = gauge::resident()?;
+    let before = Resident::of_this()?.now;
     let mut feed = Feed::new(keys)?;
     let make = feed.pass(events, Derived::Taken);
     feed.settle();
-    let bytes = gauge::resident()?.saturating_sub(before);
+    let bytes = Resident::of_this()?.now.saturating_sub(before);
     let hit = feed.pass(events, Derived::Taken);
     let write = feed.pass(events, Derived::Written);
     feed.settle();
-    let bytes_after = gauge::resident()?.saturating_sub(before);
+    let bytes_after = Resident::of_this()?.now.saturating_sub(before);
     let micros = |took: Duration| took.as_secs_f64() * 1e6 / float(events);
     Ok(Measured {
         keys,

@@ -8,8 +8,6 @@
 mod arguments;
 /// What a proof ends with.
 mod report;
-/// What the machine says about time, processor, memory and bytes written.
-mod gauge;
 /// Commits that are known from their number alone.
 mod load;
 /// What a load lets go of.

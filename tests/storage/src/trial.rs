@@ -10,10 +10,10 @@ use headland_storage::DiskStore;
 use serde_json::json;
 
 use crate::check::{self, Cleanings, Failures, Known};
-use crate::gauge;
 use crate::load::{Load, Volume};
 use crate::report::Report;
 use crate::writer::{self, GROUP_LIMIT, OF_CLEANING};
+use headland_gauge as gauge;
 
 /// How a checker leaves a store to the next writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

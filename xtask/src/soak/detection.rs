@@ -1,17 +1,14 @@
 //! What detection promises of speed and size: `detection-proof` built for release.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Measured, load_average};
-use crate::step;
+use super::Measured;
+use super::proof::Proof;
 use crate::workspace::Workspace;
-
-const PACKAGE: &str = "headland-detection-proof";
-const BINARY: &str = "detection-proof";
 
 /// Each in a process of its own, so that none has another's memory.
 const COMMANDS: [&str; 5] = ["filter", "tumble", "hop", "keys", "snapshot"];
@@ -21,32 +18,13 @@ pub(super) fn speed(workspace: &Workspace, arguments: &[String]) -> Result<Measu
     if let Some(unknown) = arguments.first() {
         bail!("detection-speed takes no arguments, found `{unknown}`");
     }
-    let binary = build(workspace)?;
-    let conditions = json!({ "load_average_at_the_start": load_average()? });
-    let (mut is_green, mut results) = (true, serde_json::Map::new());
+    let mut proof = Proof::build(workspace, "detection", &[])?;
     for command in COMMANDS {
-        eprintln!("==> {BINARY} {command}");
-        let mut proof = Command::new(&binary);
-        let output = proof.arg(command).stderr(Stdio::inherit()).output();
-        let output = output.context("cannot run the proof")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let result: Value = serde_json::from_str(said.trim())
-            .with_context(|| format!("{BINARY} {command} ended with {}", output.status))?;
-        is_green &= result.get("is_green") == Some(&Value::Bool(true));
-        results.insert(command.to_owned(), result);
+        proof.run(command, command, &[])?;
     }
-    results.insert("instructions".to_owned(), instructions(&binary)?);
-    Ok(Measured { is_green, conditions, result: results.into() })
-}
-
-fn build(workspace: &Workspace) -> Result<PathBuf> {
-    let mut cargo = workspace.cargo();
-    cargo.args(["build", "--release", "--locked", "--package", PACKAGE]);
-    let outcome = step::run("build of the proof (release)", &mut cargo)?;
-    if !outcome.is_success {
-        bail!("the build failed; the messages above say where");
-    }
-    Ok(workspace.target_directory()?.join("release").join(BINARY))
+    let instructions = instructions(proof.binary())?;
+    proof.keep("instructions", instructions);
+    Ok(proof.measured())
 }
 
 /// Instructions per event by `perf`, of a run less a run of no events, lines made included; says so

@@ -3,17 +3,14 @@
 //! It runs below the target folder; what it writes is taken away again.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
+use anyhow::{Context, Result, ensure};
 
-use super::{Measured, load_average};
-use crate::step;
+use super::Measured;
+use super::proof::Proof;
 use crate::workspace::Workspace;
 
-const PACKAGE: &str = "headland-links-proof";
-const BINARY: &str = "links-proof";
+const AREA: &str = "links";
 /// Makes the network; its binary is expected beside the proof's.
 const NETWORK: &str = "headland-wan";
 const SCENARIOS: &str = "tests/links/scenarios";
@@ -38,22 +35,15 @@ fn measure(workspace: &Workspace, prefix: &str, arguments: &[String]) -> Result<
     let prefix = super::option(arguments, "--only")?.unwrap_or(prefix);
     let scenarios = scenarios(&workspace.root().join(SCENARIOS), prefix)?;
     ensure!(!scenarios.is_empty(), "no scenario in {SCENARIOS} begins with {prefix}");
-    let binary = build(workspace)?;
-    let folder = workspace.target_directory()?.join(BINARY);
-    let conditions = json!({ "load_average_at_the_start": load_average()? });
-    let (mut is_green, mut results) = (true, serde_json::Map::new());
+    let mut proof = Proof::build(workspace, AREA, &[NETWORK])?;
+    let folder = workspace.target_directory()?.join("links-proof");
     for (name, scenario) in scenarios {
-        eprintln!("==> {name}");
-        let mut proof = Command::new(&binary);
-        proof.arg("measure").arg("--directory").arg(&folder).arg("--scenario").arg(&scenario);
-        let output = proof.stderr(Stdio::inherit()).output().context("cannot run the proof")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let result: Value = serde_json::from_str(said.trim())
-            .with_context(|| format!("{name} ended with {}", output.status))?;
-        is_green &= output.status.success();
-        results.insert(name, result);
+        let paths = [folder.as_path(), &scenario].map(|path| path.display().to_string());
+        let [folder, scenario] = paths;
+        let options = ["--directory", &folder, "--scenario", &scenario].map(str::to_owned);
+        proof.run(&name, "measure", &options)?;
     }
-    Ok(Measured { is_green, conditions, result: results.into() })
+    Ok(proof.measured())
 }
 
 /// Names and files of the scenarios that begin with `prefix`, in order.
@@ -68,16 +58,6 @@ fn scenarios(folder: &Path, prefix: &str) -> Result<Vec<(String, PathBuf)>> {
     }
     found.sort();
     Ok(found)
-}
-
-fn build(workspace: &Workspace) -> Result<PathBuf> {
-    let mut cargo = workspace.cargo();
-    cargo.args(["build", "--release", "--locked", "--package", PACKAGE, "--package", NETWORK]);
-    let outcome = step::run("build of the proof (release)", &mut cargo)?;
-    if !outcome.is_success {
-        bail!("the build failed; the messages above say where");
-    }
-    Ok(workspace.target_directory()?.join("release").join(BINARY))
 }
 
 #[cfg(test)]

@@ -2,23 +2,22 @@
 //! the crate over many schedules.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::{Measured, load_average, option};
+use super::proof::Proof;
+use super::{Measured, option};
 use crate::step;
 use crate::workspace::Workspace;
 
-const PACKAGE: &str = "headland-reconcile-proof";
-const BINARY: &str = "reconcile-proof";
+const AREA: &str = "reconcile";
 
 /// Events per second and bytes per key.
 pub(super) fn speed(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
     let directory = match option(arguments, "--directory")? {
         Some(directory) => PathBuf::from(directory),
-        None => workspace.target_directory()?.join(BINARY),
+        None => workspace.target_directory()?.join("reconcile-proof"),
     };
     let mut rest = vec!["--directory".to_owned()];
     rest.push(directory.to_str().context("the directory's name is no text")?.to_owned());
@@ -53,26 +52,11 @@ pub(super) fn laws(workspace: &Workspace, arguments: &[String]) -> Result<Measur
     })
 }
 
-/// Builds the binary, runs a command of it and takes over what it found.
-fn prove(workspace: &Workspace, command: &str, arguments: &[String]) -> Result<Measured> {
-    let binary = build(workspace)?;
-    let conditions = json!({"load_average_at_the_start": load_average()?});
-    eprintln!("==> {BINARY} {command}");
-    let mut proof = Command::new(&binary);
-    proof.arg(command).args(arguments);
-    let output = proof.stderr(Stdio::inherit()).output().context("cannot run the proof")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let result = serde_json::from_str(said.trim())
-        .with_context(|| format!("{BINARY} {command} ended with {}", output.status))?;
-    Ok(Measured { is_green: output.status.success(), conditions, result })
-}
-
-fn build(workspace: &Workspace) -> Result<PathBuf> {
-    let mut cargo = workspace.cargo();
-    cargo.args(["build", "--release", "--locked", "--package", PACKAGE]);
-    let outcome = step::run("build of the proof (release)", &mut cargo)?;
-    if !outcome.is_success {
-        bail!("the build failed; the messages above say where");
-    }
-    Ok(workspace.target_directory()?.join("release").join(BINARY))
+/// Runs one command, whose result stands for all.
+fn prove(workspace: &Workspace, command: &str, rest: &[String]) -> Result<Measured> {
+    let mut proof = Proof::build(workspace, AREA, &[])?;
+    proof.run(command, command, rest)?;
+    let mut measured = proof.measured();
+    measured.result = measured.result.get_mut(command).map(Value::take).unwrap_or_default();
+    Ok(measured)
 }

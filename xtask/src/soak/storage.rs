@@ -4,18 +4,18 @@
 //! again, except a journal that shows a failure.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use anyhow::{Context, Result};
+use serde_json::Value;
 
+use super::Measured;
 use super::broker::Broker;
-use super::{Measured, load_average};
+use super::proof::Proof;
 use crate::step;
 use crate::workspace::Workspace;
 
-const PACKAGE: &str = "headland-storage-proof";
-const BINARY: &str = "storage-proof";
+const AREA: &str = "storage";
 
 /// The journal side by side with a bare file, then reads, opening and idleness.
 pub(super) fn speed(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
@@ -67,34 +67,14 @@ fn prove_in(
     folder: &Path,
     rest: &[String],
 ) -> Result<Measured> {
-    let binary = build(workspace)?;
-    let conditions = json!({
-        "load_average_at_the_start": load_average()?,
-        "file_system": file_system(folder)?,
-    });
-    let (mut is_green, mut results) = (true, serde_json::Map::new());
+    let mut proof = Proof::build(workspace, AREA, &[])?;
+    proof.condition("file_system", Value::from(file_system(folder)?));
+    let directory = folder.to_str().context("the directory's name is no text")?;
+    let rest = [&["--directory", directory].map(str::to_owned)[..], rest].concat();
     for command in commands {
-        eprintln!("==> {BINARY} {command}");
-        let mut proof = Command::new(&binary);
-        proof.arg(command).arg("--directory").arg(folder).args(rest);
-        let output = proof.stderr(Stdio::inherit()).output().context("cannot run the proof")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let result: Value = serde_json::from_str(said.trim())
-            .with_context(|| format!("{BINARY} {command} ended with {}", output.status))?;
-        is_green &= output.status.success();
-        results.insert((*command).to_owned(), result);
+        proof.run(command, command, &rest)?;
     }
-    Ok(Measured { is_green, conditions, result: results.into() })
-}
-
-fn build(workspace: &Workspace) -> Result<PathBuf> {
-    let mut cargo = workspace.cargo();
-    cargo.args(["build", "--release", "--locked", "--package", PACKAGE]);
-    let outcome = step::run("build of the proof (release)", &mut cargo)?;
-    if !outcome.is_success {
-        bail!("the build failed; the messages above say where");
-    }
-    Ok(workspace.target_directory()?.join("release").join(BINARY))
+    Ok(proof.measured())
 }
 
 /// A folder to write in, and the other arguments.
@@ -103,7 +83,7 @@ fn folder<'a>(workspace: &Workspace, arguments: &'a [String]) -> Result<(PathBuf
         [option, value, rest @ ..] if option == "--directory" => (PathBuf::from(value), rest),
         rest => (workspace.target_directory()?, rest),
     };
-    let folder = directory.join(BINARY);
+    let folder = directory.join("storage-proof");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     Ok((folder, rest))

@@ -30,7 +30,7 @@ const fn allowed(
 }
 
 /// The dependency rule. `tests` may use everything and is not listed.
-const TABLE: [Allowed; 10] = [
+const TABLE: [Allowed; 11] = [
     allowed(EVENT, &[], &[]),
     allowed(PLATFORM, &[EVENT], &[]),
     allowed(STORAGE, &[EVENT], &[PLATFORM]),
@@ -41,6 +41,7 @@ const TABLE: [Allowed; 10] = [
     allowed("edge-agent", &[EVENT, PLATFORM, STORAGE, DETECTION, REPLICATION], &[]),
     // `wan` is there for the quickstart's cut (ADR 0004).
     allowed("region-hub", &[EVENT, PLATFORM, STORAGE, DETECTION, REPLICATION, RECONCILE, WAN], &[]),
+    allowed("headland-gauge", &[], &[]),
     allowed("xtask", &[], &[]),
 ];
 

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use headland_event::SeededRandom;
 
 use super::protocol;
-use crate::gauge;
 use crate::speed::batches::{Shape, encoded};
+use headland_gauge as gauge;
 
 /// Different requests of a producer, so that no side lives in a processor's cache alone.
 const REQUESTS: usize = 16;

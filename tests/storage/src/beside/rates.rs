@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::producer::{Connection, Producer};
 use crate::arguments::Arguments;
-use crate::gauge::{self, float, median};
 use crate::report::Report;
 use crate::speed::batches::{Shape, Spread};
 use crate::speed::rounded;
+use headland_gauge::{self as gauge, float, median};
 
 /// Topic that Kafka flushes after each batch, and one that it leaves to the system.
 const FLUSHED: &str = "proof.flushed";

@@ -14,8 +14,8 @@ use headland_storage::{CommitWriter, Composer, DiskStore, LogStore, Report, Tick
 
 use super::protocol;
 use crate::arguments::Arguments;
-use crate::gauge;
 use crate::speed::store::{hub_options, partition};
+use headland_gauge as gauge;
 
 /// Longest request that is read.
 const REQUEST_LIMIT: usize = 4 << 20;

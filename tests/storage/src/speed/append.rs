@@ -10,8 +10,8 @@ use super::bare::{BareFile, Growth};
 use super::batches::{Shape, Spread};
 use super::store::{Encoding, Journal};
 use crate::arguments::Arguments;
-use crate::gauge::{self, Resident, Written, float, median};
 use crate::report::Report;
+use headland_gauge::{self as gauge, Resident, Written, float, median};
 
 /// Least share of the bare file's rate, by records of an append.
 const SHARE_AT_1: f64 = 0.7;

@@ -11,8 +11,8 @@ use serde_json::json;
 use super::batches::{Shape, Spread, encoded};
 use super::store::{hub_options, partition};
 use crate::arguments::Arguments;
-use crate::gauge::{self, Written};
 use crate::report::Report;
+use headland_gauge::{self as gauge, Written};
 
 /// Appends before it gets quiet.
 const APPENDS: u64 = 100;

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use super::batches::{Shape, Spread};
 use super::store::{Commits, Encoding, hub_options, partition};
 use crate::arguments::Arguments;
-use crate::gauge::{self, Resident};
 use crate::report::Report;
+use headland_gauge::{self as gauge, Resident};
 
 const AFTER_A_KILL: Duration = Duration::from_secs(5);
 const AFTER_A_STOP: Duration = Duration::from_secs(1);

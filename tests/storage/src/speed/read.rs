@@ -11,8 +11,8 @@ use super::append::rounded;
 use super::batches::{Shape, Spread};
 use super::store::{Commits, Encoding, hub_options, partition};
 use crate::arguments::Arguments;
-use crate::gauge::{self, float, median};
 use crate::report::Report;
+use headland_gauge::{self as gauge, float, median};
 
 /// Least bytes of batches a second.
 const MEGABYTES_PER_SECOND: f64 = 500.0;

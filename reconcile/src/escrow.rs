@@ -15,6 +15,11 @@
 //! starts with no rights; what its former life held is out of reach, which may refuse a customer
 //! but never promises a unit twice. Until it has met a peer it says so ([`Answer::UnknownYet`]).
 //!
+//! When stock is missing, rights are recalled, and each holder answers a recall with one record: what
+//! it destroys of the rights it has, and what it cannot, because it has promised those units
+//! already. The latter is a debt: a promise that is released later pays it before anything is free
+//! to be promised again.
+//!
 //! The core is sans-IO: [`Escrow::on_record`] feeds what is durable, [`Escrow::poll_output`] drains
 //! what is to be made durable or answered.
 //!
@@ -23,128 +28,29 @@
 //! Consistent Cloud Databases for Enforcing Numeric Invariants" (bounded counters), 2015.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
 use std::time::Duration;
 
-use headland_event::{Incarnation, KeyMap, Monotonic, Offset, RegionId, keymap};
-use serde::{Deserialize, Serialize};
+use headland_event::{KeyMap, Monotonic, Offset, keymap};
+use serde::Serialize;
 
-use crate::event::UNITS_LIMIT;
 use crate::name::{RequestId, Sku};
 
+/// What holders write to their logs.
+mod record;
 /// Rights of one sku, as all holders' records tell.
 mod pool;
 #[cfg(test)]
 mod tests;
 
 use pool::Pool;
+pub use record::{
+    Act, AskNumber, Closing, EscrowRecord, EscrowRecordError, Holder, RecallId, Share, Units,
+    UnitsError,
+};
 
 /// Most reservations of one sku that may be open at one holder; beyond, asked ones are refused.
 /// Each is remembered until it is closed, so that asking again is answered alike.
 pub const OPEN_LIMIT: usize = 100_000;
-
-/// Who may hold rights: one life of one region's hub.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Holder {
-    /// The region.
-    pub region: RegionId,
-    /// The life.
-    pub incarnation: Incarnation,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}@{}", self.region, self.incarnation)
-    }
-}
-
-/// Number of a holder's request for rights of one sku, from 1 on. With holder and sku it names the
-/// request, so that it is answered once by each.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct AskNumber(u64);
-
-/// What a holder writes to its log about rights of one sku.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EscrowRecord {
-    /// The sku.
-    pub sku: Sku,
-    /// What happened.
-    #[serde(flatten)]
-    pub act: Act,
-}
-
-/// What happened to rights.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "act", rename_all = "lowercase")]
-pub enum Act {
-    /// Units were put up for sale.
-    Create {
-        /// How many.
-        units: i64,
-    },
-    /// Units were promised to a customer.
-    Spend {
-        /// The customer's request.
-        request: RequestId,
-        /// How many.
-        units: i64,
-    },
-    /// A promise was kept, or taken back.
-    Close {
-        /// The customer's request.
-        request: RequestId,
-        /// Which of the two.
-        outcome: Closing,
-    },
-    /// Rights are wanted.
-    Ask {
-        /// The number of the request.
-        number: AskNumber,
-        /// How many.
-        units: i64,
-    },
-    /// Rights were given away.
-    Give {
-        /// To whom.
-        to: Holder,
-        /// The number of the request that is answered.
-        number: AskNumber,
-        /// How many.
-        units: i64,
-    },
-    /// Stock is missing: holders are asked to destroy rights.
-    Recall {
-        /// Who is asked to destroy how many.
-        shares: Vec<Share>,
-    },
-    /// Rights were destroyed.
-    Destroy {
-        /// How many.
-        units: i64,
-    },
-}
-
-/// A holder's part of a recall.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Share {
-    /// The holder.
-    pub holder: Holder,
-    /// Units it is to destroy.
-    pub units: i64,
-}
-
-/// How a reservation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Closing {
-    /// The customer has the units.
-    Sold,
-    /// The customer does not want them; their rights are free again.
-    Released,
-}
 
 /// What a customer is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -162,6 +68,12 @@ pub enum Answer {
     /// This holder came up from a backup or a clone and has met no peer: it holds nothing and does
     /// not know what there is.
     UnknownYet,
+    /// The request was granted before, with another number of units: it is another reservation and
+    /// needs a name of its own.
+    OtherUnits {
+        /// Units that are promised under its name.
+        promised: Units,
+    },
 }
 
 /// Work for the caller.
@@ -172,18 +84,21 @@ pub enum EscrowOutput {
     Commit(EscrowRecord),
     /// The answer to a reservation.
     Answer {
-        /// The customer's request.
+        /// The sku.
+        sku: Sku,
+        /// The customer's request, which names one reservation of each sku.
         request: RequestId,
         /// What to say.
         answer: Answer,
     },
-    /// A recall asked for more than this holder could destroy: so many units were promised that are
-    /// not there.
+    /// A recall asked for more than there are rights here: so many units were promised that are not
+    /// there. It belongs in the commit of the record that came before it, so that a crash loses
+    /// both, or neither.
     Short {
         /// The sku.
         sku: Sku,
         /// Units missing.
-        units: i64,
+        units: Units,
     },
 }
 
@@ -205,7 +120,7 @@ pub struct EscrowConfig {
     pub standing: Standing,
     /// Units of each sku that a holder keeps when another one asks, and below which it asks itself.
     /// Too small refuses customers after each refill, too large hoards.
-    pub floor: i64,
+    pub floor: Units,
     /// How long an unanswered request for rights stands before the next one.
     pub ask_again: Duration,
 }
@@ -217,6 +132,9 @@ pub struct Escrow {
     pools: KeyMap<Sku, Pool>,
     /// How far each holder's log was fed.
     applied: BTreeMap<Holder, Offset>,
+    /// Units that recalls ask of this holder, less what its log says it did about each. Below 0
+    /// while its answer was fed before the recall.
+    owed: BTreeMap<(Sku, RecallId), i64>,
     /// Records handed out and not durable yet.
     pending: VecDeque<EscrowRecord>,
     outputs: VecDeque<EscrowOutput>,
@@ -230,22 +148,31 @@ impl Escrow {
             config,
             pools: keymap::key_map(seed),
             applied: BTreeMap::new(),
+            owed: BTreeMap::new(),
             pending: VecDeque::new(),
             outputs: VecDeque::new(),
         }
     }
 
     /// Takes note of a record that was in this node's journal when it started. It only says what
-    /// holds: whatever it called for was done in the life that wrote the journal, or is asked for
-    /// again.
+    /// holds: rights that others asked for are asked for again, and what recalls still ask of this
+    /// holder is done by [`Self::resume`], to be called after the last record.
     pub fn replay(&mut self, from: &Holder, at: Offset, record: &EscrowRecord) {
         if self.advances(from, at) {
-            let is_own = *from == self.config.holder;
-            let pool = self.pool(&record.sku);
-            pool.apply(from, &record.act);
-            if let (Act::Ask { number, .. }, true) = (&record.act, is_own) {
-                pool.note_ask(*number);
-            }
+            self.note(from, at, record);
+        }
+    }
+
+    /// Goes on with what the life before a crash had not made durable.
+    pub fn resume(&mut self) {
+        let open: Vec<_> = self
+            .owed
+            .iter()
+            .filter(|(_, units)| **units > 0)
+            .map(|((sku, recall), units)| (sku.clone(), recall.clone(), *units))
+            .collect();
+        for (sku, recall, units) in open {
+            self.destroy(&sku, recall, units);
         }
     }
 
@@ -262,16 +189,21 @@ impl Escrow {
         } else {
             self.on_peer_met();
         }
+        self.note(from, at, record);
         let EscrowRecord { sku, act } = record;
-        self.pool(sku).apply(from, act);
         match act {
             Act::Spend { request, .. } if is_own => {
-                let (request, answer) = (request.clone(), Answer::Granted);
-                self.outputs.push_back(EscrowOutput::Answer { request, answer });
+                self.answer(sku, request, Answer::Granted);
                 self.refill(now, sku, 0);
             }
-            Act::Ask { number, units } if !is_own => self.give(sku, from, *number, *units),
-            Act::Recall { shares } => self.destroy(sku, shares),
+            Act::Ask { number, units } if !is_own => self.give(sku, from, *number, units.get()),
+            Act::Recall { .. } => {
+                let recall = RecallId { by: from.clone(), at };
+                let owed = self.owed.get(&(sku.clone(), recall.clone())).copied().unwrap_or(0);
+                if owed > 0 {
+                    self.destroy(sku, recall, owed);
+                }
+            }
             Act::Create { .. }
             | Act::Spend { .. }
             | Act::Close { .. }
@@ -287,43 +219,42 @@ impl Escrow {
         self.config.standing = Standing::Settled;
     }
 
-    /// Puts units up for sale. More than [`UNITS_LIMIT`] or fewer than 1 changes nothing.
-    pub fn on_create(&mut self, sku: &Sku, units: i64) {
-        if (1..=UNITS_LIMIT).contains(&units) {
+    /// Puts units up for sale; none changes nothing.
+    pub fn on_create(&mut self, sku: &Sku, units: Units) {
+        if units.get() > 0 {
             self.propose(sku, Act::Create { units });
         }
     }
 
-    /// A customer asks for units. The same request is answered alike, once more.
+    /// A customer asks for units. The same request is answered alike, once more, while it is open.
     ///
-    /// Granted, the answer comes when the record is durable; else at once.
-    pub fn on_reserve(&mut self, now: Monotonic, request: &RequestId, sku: &Sku, units: i64) {
-        let is_under_way = self
-            .pending
-            .iter()
-            .any(|pending| matches!(&pending.act, Act::Spend { request: of, .. } if of == request));
-        if is_under_way {
+    /// Granted, the answer comes when the record is durable; else at once. A request for no units
+    /// is not here.
+    pub fn on_reserve(&mut self, now: Monotonic, request: &RequestId, sku: &Sku, units: Units) {
+        if self.is_under_way(sku, request, |act| matches!(act, Act::Spend { .. })) {
             return;
         }
+        let holder = &self.config.holder;
         let pool = self.pools.get(sku);
-        let is_open = pool.is_some_and(|pool| pool.is_open(request));
-        let has_room = pool.is_none_or(|pool| pool.open() < OPEN_LIMIT);
+        let promised = pool.and_then(|pool| pool.promised(request));
+        let has_room = pool.is_none_or(|pool| pool.open(holder) < OPEN_LIMIT);
         let here = self.available(sku);
-        let fits = (1..=here.min(UNITS_LIMIT)).contains(&units);
-        let answer = match self.config.standing {
-            _ if is_open => Answer::Granted,
-            Standing::Settled if fits && has_room => {
+        let fits = units.get() > 0 && units.get() <= here;
+        let answer = match (promised, self.config.standing) {
+            (Some(promised), _) if promised == units => Answer::Granted,
+            (Some(promised), _) => Answer::OtherUnits { promised },
+            (None, Standing::Settled) if fits && has_room => {
                 return self.propose(sku, Act::Spend { request: request.clone(), units });
             }
-            Standing::Alone => Answer::UnknownYet,
-            Standing::Settled => {
-                let elsewhere = pool.map_or(0, |pool| pool.elsewhere(&self.config.holder));
+            (None, Standing::Alone) => Answer::UnknownYet,
+            (None, Standing::Settled) => {
+                let elsewhere = pool.map_or(0, |pool| pool.elsewhere(holder));
                 Answer::NotHere { here, elsewhere }
             }
         };
-        self.outputs.push_back(EscrowOutput::Answer { request: request.clone(), answer });
+        self.answer(sku, request, answer);
         if matches!(answer, Answer::NotHere { .. }) {
-            self.refill(now, sku, units);
+            self.refill(now, sku, units.get());
         }
     }
 
@@ -331,28 +262,31 @@ impl Escrow {
     pub fn on_close(&mut self, request: &RequestId, sku: &Sku, outcome: Closing) {
         let holder = &self.config.holder;
         let is_open = self.pools.get(sku).is_some_and(|pool| pool.is_open_at(request, holder));
-        let is_under_way = self
-            .pending
-            .iter()
-            .any(|pending| matches!(&pending.act, Act::Close { request: of, .. } if of == request));
-        if is_open && !is_under_way {
+        let is_closing = self.is_under_way(sku, request, |act| matches!(act, Act::Close { .. }));
+        if is_open && !is_closing {
             self.propose(sku, Act::Close { request: request.clone(), outcome });
         }
     }
 
+    /// Whether a reservation of this holder is open: granted, durable, neither sold nor released.
+    #[must_use]
+    pub fn is_open(&self, request: &RequestId, sku: &Sku) -> bool {
+        let holder = &self.config.holder;
+        self.pools.get(sku).is_some_and(|pool| pool.is_open_at(request, holder))
+    }
+
     /// Stock is missing: so many units that were put up for sale are not there. Rights are recalled
-    /// from every holder, in proportion to what each is known to hold.
-    pub fn on_shortfall(&mut self, sku: &Sku, units: i64) {
-        let Some(pool) = self.pools.get(sku) else { return };
-        let shares = pool.shares(units);
-        let recalled: i64 = shares.iter().map(|share| share.units).sum();
-        if recalled < units {
-            let (sku, units) = (sku.clone(), units - recalled);
-            self.outputs.push_back(EscrowOutput::Short { sku, units });
+    /// from every holder, in proportion to what each is known to hold; what is beyond all rights is
+    /// owed by those who have promised units that are not handed over yet.
+    pub fn on_shortfall(&mut self, sku: &Sku, units: Units) {
+        if units.get() == 0 {
+            return;
         }
-        if !shares.is_empty() {
-            self.propose(sku, Act::Recall { shares });
-        }
+        let shares = self.pools.get(sku).map_or_else(Vec::new, |pool| pool.shares(units));
+        let recalled: i64 = shares.iter().map(|share| share.units.get()).sum();
+        let missing = units.less(recalled);
+        self.propose(sku, Act::Recall { shares, missing });
+        self.report_short(sku, missing);
     }
 
     /// The next piece of work, if there is any.
@@ -383,8 +317,48 @@ impl Escrow {
         is_new
     }
 
-    fn pool(&mut self, sku: &Sku) -> &mut Pool {
-        self.pools.entry(sku.clone()).or_default()
+    /// Applies a durable record: what it says, without what it calls for.
+    fn note(&mut self, from: &Holder, at: Offset, record: &EscrowRecord) {
+        let EscrowRecord { sku, act } = record;
+        let is_own = *from == self.config.holder;
+        let pool = self.pools.entry(sku.clone()).or_default();
+        pool.apply(from, act);
+        match act {
+            Act::Ask { number, .. } if is_own => pool.note_ask(*number),
+            Act::Recall { shares, .. } => {
+                let own = shares.iter().filter(|share| share.holder == self.config.holder);
+                let units: i64 = own.map(|share| share.units.get()).sum();
+                self.owe(sku, RecallId { by: from.clone(), at }, units);
+            }
+            Act::Destroy { recall, units, missing } if is_own => {
+                self.owe(sku, recall.clone(), -(units.get() + missing.get()));
+            }
+            Act::Create { .. }
+            | Act::Spend { .. }
+            | Act::Close { .. }
+            | Act::Ask { .. }
+            | Act::Give { .. }
+            | Act::Destroy { .. } => {}
+        }
+    }
+
+    fn owe(&mut self, sku: &Sku, recall: RecallId, units: i64) {
+        let key = (sku.clone(), recall);
+        let owed = self.owed.entry(key.clone()).or_insert(0);
+        *owed += units;
+        if *owed == 0 {
+            self.owed.remove(&key);
+        }
+    }
+
+    fn is_under_way(&self, sku: &Sku, request: &RequestId, is: impl Fn(&Act) -> bool) -> bool {
+        let of = |pending: &&EscrowRecord| pending.sku == *sku && is(&pending.act);
+        self.pending.iter().filter(of).any(|pending| pending.act.request() == Some(request))
+    }
+
+    fn answer(&mut self, sku: &Sku, request: &RequestId, answer: Answer) {
+        let (sku, request) = (sku.clone(), request.clone());
+        self.outputs.push_back(EscrowOutput::Answer { sku, request, answer });
     }
 
     fn propose(&mut self, sku: &Sku, act: Act) {
@@ -396,13 +370,13 @@ impl Escrow {
 
     /// Asks for rights when too few are left, unless a request for some stands.
     fn refill(&mut self, now: Monotonic, sku: &Sku, wanted: i64) {
-        let (floor, ask_again) = (self.config.floor, self.config.ask_again);
+        let (floor, ask_again) = (self.config.floor.get(), self.config.ask_again);
         let here = self.available(sku);
-        let short = wanted.clamp(0, UNITS_LIMIT).max(2 * floor) - here;
+        let short = Units::clamped(wanted.max(2 * floor) - here);
         let is_low = here < floor || here < wanted;
-        let holder = self.config.holder.clone();
-        let pool = self.pool(sku);
-        if !is_low || short <= 0 || pool.elsewhere(&holder) <= 0 {
+        let holder = &self.config.holder;
+        let Some(pool) = self.pools.get_mut(sku) else { return };
+        if !is_low || short.get() == 0 || pool.elsewhere(holder) <= 0 {
             return;
         }
         if let Some(number) = pool.next_ask(now, ask_again) {
@@ -413,36 +387,27 @@ impl Escrow {
     /// Answers a request for rights, once, with no more than half of what can be spared: the next
     /// one who asks may be nearer to customers.
     fn give(&mut self, sku: &Sku, to: &Holder, number: AskNumber, wanted: i64) {
-        let spare = self.available(sku) - self.config.floor;
-        let units = wanted.min(spare - spare / 2);
-        let holder = self.config.holder.clone();
-        if units > 0 && self.pool(sku).answers(&holder, to, number) {
+        let spare = self.available(sku) - self.config.floor.get();
+        let units = Units::clamped(wanted.min(spare - spare / 2));
+        let holder = &self.config.holder;
+        let Some(pool) = self.pools.get_mut(sku) else { return };
+        if units.get() > 0 && pool.answers(holder, to, number) {
             self.propose(sku, Act::Give { to: to.clone(), number, units });
         }
     }
 
-    fn destroy(&mut self, sku: &Sku, shares: &[Share]) {
-        let own = shares.iter().filter(|share| share.holder == self.config.holder);
-        let wanted: i64 = own.map(|share| share.units).sum();
-        let units = wanted.min(self.available(sku)).max(0);
-        if units > 0 {
-            self.propose(sku, Act::Destroy { units });
-        }
-        if units < wanted {
-            let (sku, units) = (sku.clone(), wanted - units);
-            self.outputs.push_back(EscrowOutput::Short { sku, units });
-        }
+    /// Answers a recall, in one record: what of it is destroyed, and what is not there any more.
+    fn destroy(&mut self, sku: &Sku, recall: RecallId, owed: i64) {
+        let owed = Units::clamped(owed);
+        let units = Units::clamped(owed.get().min(self.available(sku)));
+        let missing = owed.less(units.get());
+        self.propose(sku, Act::Destroy { recall, units, missing });
+        self.report_short(sku, missing);
     }
-}
 
-impl Act {
-    /// Rights that the holder has fewer of once this is durable.
-    const fn leaving(&self) -> i64 {
-        match self {
-            Self::Spend { units, .. } | Self::Give { units, .. } | Self::Destroy { units } => {
-                *units
-            }
-            Self::Create { .. } | Self::Close { .. } | Self::Ask { .. } | Self::Recall { .. } => 0,
+    fn report_short(&mut self, sku: &Sku, units: Units) {
+        if units.get() > 0 {
+            self.outputs.push_back(EscrowOutput::Short { sku: sku.clone(), units });
         }
     }
 }

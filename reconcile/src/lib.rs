@@ -87,7 +87,10 @@ pub mod membership;
 
 pub use catalogue::{AttributeView, ProductView};
 pub use cell::Cells;
-pub use escrow::{Answer, Escrow, EscrowConfig, EscrowOutput, EscrowRecord, Holder};
+pub use escrow::{
+    Answer, Escrow, EscrowConfig, EscrowOutput, EscrowRecord, EscrowRecordError, Holder, Units,
+    UnitsError,
+};
 pub use event::{Decision, Effective, EventBody, InventoryEvent, RejectReason, Ruling};
 pub use ledger::{Account, Movement, MovementKind, Posting};
 pub use membership::{Acceptance, MemberChange, MemberReport, MemberStanding, Membership};

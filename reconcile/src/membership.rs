@@ -6,6 +6,12 @@
 //! exchanged the records. A life that ended never comes back: a region that was excluded returns as
 //! a new life, after it has caught up, and hands in what it still holds under its delivery ids.
 //!
+//! When a life is excluded, hubs differ in how much of its logs they have applied, and what is
+//! applied stays. So the end of its logs is not one operator's word: every hub that has applied
+//! more says so ([`Membership::amendments`]), the largest end holds, and what stands behind the end
+//! known so far is held back, not thrown away. Once all hubs have heard each other the same
+//! records count everywhere, whichever came first, the exclusion or they.
+//!
 //! Every hub now and then reports what it has applied. A report takes effect at a receiver once
 //! that has applied the reporter's own records up to the report: every later record of that life
 //! was then written by somebody who knew at least as much. The meet of the reports in effect is
@@ -63,8 +69,8 @@ pub struct MemberReport {
 pub enum Acceptance {
     /// It does.
     Counts,
-    /// Its life's logs end before it: it belongs with what diverged, and is handed in again by the
-    /// region's next life.
+    /// Its life's logs end before it, as far as is known here. It is held back: it counts once a
+    /// member says that it has applied it, and else is handed in again by the region's next life.
     BeyondEnd,
 }
 
@@ -127,6 +133,30 @@ impl Membership {
                 member.seen.get_or_insert_default().merge(&waiting);
             }
         }
+    }
+
+    /// What hub `own` has to say about lives that ended, having applied more of their logs than
+    /// anybody has said: the same again until it is said. Of its own life it says nothing, the
+    /// others decide about that.
+    #[must_use]
+    pub fn amendments(&self, own: &Holder, applied: &VectorClock) -> Vec<MemberChange> {
+        let ended = self
+            .members
+            .iter()
+            .filter(|(life, member)| member.standing >= MemberStanding::Sealed && *life != own);
+        ended
+            .filter_map(|(life, member)| {
+                let mut ends = VectorClock::new();
+                for (actor, end) in applied.iter().filter(|(actor, _)| is_of(actor, life)) {
+                    if end > member.ends.end(actor) {
+                        ends.advance(actor, end);
+                    }
+                }
+                let is_more = ends.iter().next().is_some();
+                let standing = member.standing;
+                is_more.then(|| MemberChange { life: life.clone(), standing, ends })
+            })
+            .collect()
     }
 
     /// Whether a record counts. O(log lives + log actors).
@@ -292,6 +322,17 @@ mod tests {
     }
 
     #[test]
+    fn a_hub_does_not_move_the_end_of_its_own_life() {
+        let mut membership = members(&["eu", "us"]);
+        membership.on_change(&change("us", MemberStanding::Excluded, &[("us", 5)]));
+        let applied = clock(&[("us", 9)]);
+
+        assert_eq!(membership.amendments(&life("us"), &applied), []);
+        let expected = change("us", MemberStanding::Excluded, &[("us", 9)]);
+        assert_eq!(membership.amendments(&life("eu"), &applied), [expected]);
+    }
+
+    #[test]
     fn a_life_that_ended_does_not_become_active_again() {
         let mut membership = members(&["us"]);
         membership.on_change(&change("us", MemberStanding::Excluded, &[("us", 5)]));
@@ -302,6 +343,35 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn hubs_that_applied_different_parts_of_an_excluded_log_agree_on_what_counts(
+            drawn in vec((0..12_u64, proptest::option::of(0..12_u64)), 1..5), turn in 0..10_usize,
+        ) {
+            // Some operators exclude the same life, each with an end of its own.
+            let names = ["ap", "eu", "sa", "za"];
+            let mut said: Vec<MemberChange> = drawn.iter().filter_map(|(_, end)| *end)
+                .map(|end| change("us", MemberStanding::Excluded, &[("us", end)])).collect();
+            said.push(change("us", MemberStanding::Excluded, &[("us", 6)]));
+            let mut hubs = vec![Membership::new(); drawn.len()];
+            for (at, (hub, (applied, _))) in hubs.iter_mut().zip(&drawn).enumerate() {
+                let turned = turn + at;
+                let (late, early) = said.split_at(turned % said.len());
+                early.iter().chain(late).for_each(|change| hub.on_change(change));
+                said.extend(hub.amendments(&life(names[at]), &clock(&[("us", *applied)])));
+            }
+
+            for hub in &mut hubs {
+                said.iter().rev().for_each(|change| hub.on_change(change));
+            }
+
+            for ((hub, (applied, _)), name) in hubs.iter().zip(&drawn).zip(names) {
+                prop_assert_eq!(hub, &hubs[0]);
+                prop_assert_eq!(hub.amendments(&life(name), &clock(&[("us", *applied)])), []);
+                let counts = |offset| hub.acceptance(&actor("us", 0), Offset::new(offset));
+                prop_assert!((0..*applied).all(|offset| counts(offset) == Acceptance::Counts));
+            }
+        }
+
         #[test]
         fn any_order_of_changes_ends_the_same(
             drawn in vec((0..2_usize, 0..4_usize, 0..9_u64), 1..10), turn in 0..10_usize,

@@ -388,10 +388,7 @@ impl Output {
             Self::Conflict(record) => record.id.clone(),
             Self::Late(record) => record.id.to_string(),
             Self::Duplicate(record) => format!("{}@{}", record.id, record.dropped),
-            // With the incarnation: two lives of a hub may both reject at one offset.
-            Self::Rejected(record) => {
-                format!("{}/{}", record.position.actor, record.position.offset)
-            }
+            Self::Rejected(record) => record.position.to_string(),
             Self::Restock(alert) => alert.id.to_string(),
             Self::Retracted(retraction) => retraction.key.clone(),
         }

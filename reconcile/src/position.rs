@@ -18,10 +18,10 @@ pub struct Position {
 }
 
 impl fmt::Display for Position {
-    /// `<region>/<partition>/<offset>`; the incarnation is left out of what people read.
+    /// `<region>@<incarnation>/<partition>/<offset>`: two lives of a hub have the same offsets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { actor, offset } = self;
-        write!(f, "{}/{}/{offset}", actor.region, actor.partition)
+        write!(f, "{actor}/{offset}")
     }
 }
 
@@ -58,6 +58,6 @@ pub(crate) mod tests {
         ];
 
         assert!(sorted.is_sorted());
-        assert_eq!(position("eu", 1, 2).to_string(), "eu/1/2");
+        assert_eq!(position("eu", 1, 2).to_string(), "eu@1-0000000000000009/1/2");
     }
 }

@@ -210,7 +210,7 @@ mod tests {
             register.concurrent(&latest).map(|other| other.position.to_string()).collect();
         register.insert(latest);
 
-        assert_eq!(concurrent, ["ap/0/4"]);
+        assert_eq!(concurrent, ["ap@1-0000000000000009/0/4"]);
         assert_eq!(winner(&register), Some(1));
     }
 

@@ -5,15 +5,27 @@ use std::time::Duration;
 
 use headland_event::Monotonic;
 
-use super::{Act, AskNumber, Closing, Holder, Share};
+use super::{Act, AskNumber, Closing, Holder, Share, Units};
 use crate::name::RequestId;
+
+/// Open reservations of one holder.
+#[derive(Debug, Clone, Copy, Default)]
+struct Promises {
+    count: usize,
+    units: i64,
+}
 
 /// Rights of one sku by holder, and what is open.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pool {
     rights: BTreeMap<Holder, i64>,
-    /// Reservations that are neither sold nor released, with their units.
-    open: BTreeMap<RequestId, (Holder, i64)>,
+    /// Reservations that are neither sold nor released, by the holders that promised units: most
+    /// are one's, but a customer who turned from one region to another may have been granted twice.
+    open: BTreeMap<RequestId, Vec<(Holder, Units)>>,
+    /// Of each holder: how many of its reservations are open, and their units.
+    promises: BTreeMap<Holder, Promises>,
+    /// Units that each holder was asked to destroy when it had promised them already.
+    debts: BTreeMap<Holder, i64>,
     /// By who gave and who had asked: the latest request that was answered.
     answered: BTreeMap<(Holder, Holder), AskNumber>,
     /// The latest request of this holder, 0 before the first.
@@ -29,29 +41,56 @@ impl Pool {
     /// rights is behind; never to itself.
     pub(super) fn apply(&mut self, from: &Holder, act: &Act) {
         match act {
-            Act::Create { units } => self.change(from, *units),
-            Act::Spend { request, units } => {
-                self.change(from, -units);
-                self.open.insert(request.clone(), (from.clone(), *units));
-            }
-            Act::Close { request, outcome } => {
-                // Only who promised can end a promise, so that its log alone orders both.
-                if !self.is_open_at(request, from) {
-                    return;
-                }
-                let Some((_, units)) = self.open.remove(request) else { return };
-                match outcome {
-                    Closing::Sold => {}
-                    Closing::Released => self.change(from, units),
-                }
-            }
+            Act::Create { units } => self.change(from, units.get()),
+            Act::Spend { request, units } => self.open_one(from, request, *units),
+            Act::Close { request, outcome } => self.close_one(from, request, *outcome),
             Act::Ask { .. } | Act::Recall { .. } => {}
             Act::Give { to, number, units } => {
-                self.change(from, -units);
-                self.change(to, *units);
+                self.change(from, -units.get());
+                self.change(to, units.get());
                 self.note_answer(from, to, *number);
             }
-            Act::Destroy { units } => self.change(from, -units),
+            Act::Destroy { recall: _, units, missing } => {
+                self.change(from, -units.get());
+                if missing.get() > 0 {
+                    *self.debts.entry(from.clone()).or_insert(0) += missing.get();
+                }
+            }
+        }
+    }
+
+    fn open_one(&mut self, from: &Holder, request: &RequestId, units: Units) {
+        self.change(from, -units.get());
+        self.open.entry(request.clone()).or_default().push((from.clone(), units));
+        let promises = self.promises.entry(from.clone()).or_default();
+        promises.count += 1;
+        promises.units += units.get();
+    }
+
+    /// Only who promised can end a promise, so that its log alone orders both.
+    fn close_one(&mut self, from: &Holder, request: &RequestId, outcome: Closing) {
+        let Some(open) = self.open.get_mut(request) else { return };
+        let Some(index) = open.iter().position(|(holder, _)| holder == from) else { return };
+        let (_, units) = open.remove(index);
+        if open.is_empty() {
+            self.open.remove(request);
+        }
+        if let Some(promises) = self.promises.get_mut(from) {
+            promises.count -= 1;
+            promises.units -= units.get();
+        }
+        match outcome {
+            Closing::Sold => {}
+            Closing::Released => {
+                let debt = self.debts.get(from).copied().unwrap_or(0);
+                let paid = debt.min(units.get());
+                if paid == debt {
+                    self.debts.remove(from);
+                } else {
+                    self.debts.insert(from.clone(), debt - paid);
+                }
+                self.change(from, units.get() - paid);
+            }
         }
     }
 
@@ -68,16 +107,18 @@ impl Pool {
         self.holders().filter(|(of, _)| *of != holder).map(|(_, units)| units.max(0)).sum()
     }
 
-    pub(super) fn is_open(&self, request: &RequestId) -> bool {
-        self.open.contains_key(request)
+    /// Units that are promised under a request, by whichever holder is found first.
+    pub(super) fn promised(&self, request: &RequestId) -> Option<Units> {
+        self.open.get(request)?.first().map(|(_, units)| *units)
     }
 
     pub(super) fn is_open_at(&self, request: &RequestId, holder: &Holder) -> bool {
-        self.open.get(request).is_some_and(|(at, _)| at == holder)
+        self.open.get(request).is_some_and(|open| open.iter().any(|(at, _)| at == holder))
     }
 
-    pub(super) fn open(&self) -> usize {
-        self.open.len()
+    /// Open reservations of a holder.
+    pub(super) fn open(&self, holder: &Holder) -> usize {
+        self.promises.get(holder).map_or(0, |promises| promises.count)
     }
 
     /// The number of a request to make now; `None` while the last one still stands.
@@ -86,7 +127,7 @@ impl Pool {
             return None;
         }
         self.stands_until = Some(now.after(ask_again));
-        self.asked = AskNumber(self.asked.0 + 1);
+        self.asked = self.asked.next();
         Some(self.asked)
     }
 
@@ -105,26 +146,27 @@ impl Pool {
         is_new
     }
 
-    /// What each holder should destroy so that `units` are gone, as far as there are so many: in
-    /// proportion to what each holds, the first ones one more when it does not divide.
-    pub(super) fn shares(&self, units: i64) -> Vec<Share> {
+    /// What each holder should destroy so that `units` are gone: in proportion to what each holds,
+    /// and what is beyond all rights in proportion to what each has promised and does not owe yet.
+    pub(super) fn shares(&self, units: Units) -> Vec<Share> {
         let held: Vec<(&Holder, i64)> = self.holders().filter(|(_, units)| *units > 0).collect();
-        let mut left: i64 = held.iter().map(|(_, units)| units).sum();
-        let mut wanted = units.clamp(0, left);
-        let mut shares = Vec::new();
-        for (holder, has) in held {
-            let part = i128::from(wanted) * i128::from(has);
-            let part = part.div_euclid(i128::from(left))
-                + i128::from(part.rem_euclid(i128::from(left)) > 0);
-            let units = i64::try_from(part).unwrap_or(has).min(has).min(wanted);
-            left -= has;
-            wanted -= units;
-            if units > 0 {
-                shares.push(Share { holder: holder.clone(), units });
-            }
+        let mut shares = proportion(&held, units.get());
+        let beyond = units.less(shares.values().sum());
+        let debt = |holder: &Holder| self.debts.get(holder).copied().unwrap_or(0);
+        let promised: Vec<(&Holder, i64)> = self
+            .promises
+            .iter()
+            .map(|(holder, promises)| (holder, promises.units - debt(holder)))
+            .filter(|(_, units)| *units > 0)
+            .collect();
+        for (holder, units) in proportion(&promised, beyond.get()) {
+            *shares.entry(holder).or_insert(0) += units;
         }
-        debug_assert_eq!(wanted, 0, "a recall leaves out what there is");
-        shares
+        let share = |(holder, units): (&Holder, i64)| Share {
+            holder: holder.clone(),
+            units: Units::clamped(units),
+        };
+        shares.into_iter().map(share).collect()
     }
 
     fn note_answer(&mut self, from: &Holder, to: &Holder, number: AskNumber) {
@@ -135,4 +177,25 @@ impl Pool {
     fn change(&mut self, holder: &Holder, units: i64) {
         *self.rights.entry(holder.clone()).or_insert(0) += units;
     }
+}
+
+/// Shares of `wanted`, or of all there is, in proportion to what each has; the first ones have one
+/// more when it does not divide.
+fn proportion<'a>(has: &[(&'a Holder, i64)], wanted: i64) -> BTreeMap<&'a Holder, i64> {
+    let mut left: i64 = has.iter().map(|(_, units)| units).sum();
+    let mut wanted = wanted.clamp(0, left);
+    let mut shares = BTreeMap::new();
+    for (holder, has) in has {
+        let part = i128::from(wanted) * i128::from(*has);
+        let part =
+            part.div_euclid(i128::from(left)) + i128::from(part.rem_euclid(i128::from(left)) > 0);
+        let units = i64::try_from(part).unwrap_or(*has).min(*has).min(wanted);
+        left -= has;
+        wanted -= units;
+        if units > 0 {
+            shares.insert(*holder, units);
+        }
+    }
+    debug_assert_eq!(wanted, 0, "shares leave out what there is");
+    shares
 }

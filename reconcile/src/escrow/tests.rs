@@ -1,3 +1,5 @@
+use headland_event::{Incarnation, RegionId};
+
 use super::*;
 
 const LATER: Duration = Duration::from_secs(5);
@@ -13,6 +15,10 @@ fn sku() -> Sku {
 
 fn request(name: &str) -> RequestId {
     RequestId::new(name).unwrap()
+}
+
+fn units(units: i64) -> Units {
+    Units::new(units).unwrap()
 }
 
 fn at(millis: u64) -> Monotonic {
@@ -31,7 +37,8 @@ struct Hub {
 impl Hub {
     fn new(region: &str, life: u32, standing: Standing) -> Self {
         let holder = holder(region, life);
-        let config = EscrowConfig { holder: holder.clone(), standing, floor: 2, ask_again: LATER };
+        let config =
+            EscrowConfig { holder: holder.clone(), standing, floor: units(2), ask_again: LATER };
         let escrow = Escrow::new(config, 3);
         Self { escrow, holder, log: Vec::new(), answers: Vec::new(), short: 0 }
     }
@@ -45,8 +52,10 @@ impl Hub {
                     self.log.push(record.clone());
                     self.escrow.on_record(now, &self.holder, offset, &record);
                 }
-                EscrowOutput::Answer { request, answer } => self.answers.push((request, answer)),
-                EscrowOutput::Short { units, .. } => self.short += units,
+                EscrowOutput::Answer { sku: _, request, answer } => {
+                    self.answers.push((request, answer))
+                }
+                EscrowOutput::Short { units, .. } => self.short += units.get(),
             }
         }
     }
@@ -58,13 +67,36 @@ impl Hub {
         self.run(now);
     }
 
-    fn create(&mut self, units: i64) {
-        self.escrow.on_create(&sku(), units);
+    /// The same hub after a crash, from what is in its journal.
+    fn restarted(&self, peers: &[&Self]) -> Self {
+        let mut again = Self::new(self.holder.region.as_str(), 1, Standing::Settled);
+        for hub in peers.iter().copied().chain([self]) {
+            for (offset, record) in (0..).zip(&hub.log) {
+                again.escrow.replay(&hub.holder, Offset::new(offset), record);
+            }
+        }
+        again.log.clone_from(&self.log);
+        again.escrow.resume();
+        again
+    }
+
+    fn shortfall(&mut self, missing: i64) {
+        self.escrow.on_shortfall(&sku(), units(missing));
+        self.run(at(2));
+    }
+
+    fn close(&mut self, name: &str, outcome: Closing) {
+        self.escrow.on_close(&request(name), &sku(), outcome);
+        self.run(at(2));
+    }
+
+    fn create(&mut self, created: i64) {
+        self.escrow.on_create(&sku(), units(created));
         self.run(at(0));
     }
 
-    fn reserve(&mut self, now: Monotonic, name: &str, units: i64) -> Option<Answer> {
-        self.escrow.on_reserve(now, &request(name), &sku(), units);
+    fn reserve(&mut self, now: Monotonic, name: &str, wanted: i64) -> Option<Answer> {
+        self.escrow.on_reserve(now, &request(name), &sku(), units(wanted));
         self.run(now);
         self.answers.pop().map(|(_, answer)| answer)
     }
@@ -79,14 +111,15 @@ fn a_reservation_is_granted_only_once_its_record_is_durable() {
     let mut eu = Hub::new("eu", 1, Standing::Settled);
     eu.create(5);
 
-    eu.escrow.on_reserve(at(1), &request("a"), &sku(), 3);
+    eu.escrow.on_reserve(at(1), &request("a"), &sku(), units(3));
 
     assert_eq!(eu.available(), 2);
     let output = eu.escrow.poll_output();
     let Some(EscrowOutput::Commit(record)) = output else { panic!("no commit: {output:?}") };
     assert_eq!(eu.escrow.poll_output(), None, "no answer before the record is durable");
     eu.escrow.on_record(at(1), &eu.holder, Offset::new(1), &record);
-    let answer = EscrowOutput::Answer { request: request("a"), answer: Answer::Granted };
+    let (sku, request) = (sku(), request("a"));
+    let answer = EscrowOutput::Answer { sku, request, answer: Answer::Granted };
     assert_eq!(eu.escrow.poll_output(), Some(answer));
 }
 
@@ -184,13 +217,7 @@ fn a_restart_answers_no_request_of_its_journal_a_second_time() {
     let _refused = eu.reserve(at(1), "a", 4);
     us.hear(at(1), &eu);
 
-    let mut again = Hub::new("us", 1, Standing::Settled);
-    for (offset, record) in (0..).zip(&eu.log) {
-        again.escrow.replay(&eu.holder, Offset::new(offset), record);
-    }
-    for (offset, record) in (0..).zip(&us.log) {
-        again.escrow.replay(&us.holder, Offset::new(offset), record);
-    }
+    let mut again = us.restarted(&[&eu]);
     again.hear(at(2), &eu);
 
     assert_eq!(again.escrow.poll_output(), None);
@@ -206,8 +233,7 @@ fn a_shortfall_destroys_rights_in_proportion_and_names_what_was_promised_already
     eu.hear(at(1), &us);
     assert_eq!(us.reserve(at(1), "a", 3), Some(Answer::Granted));
 
-    eu.escrow.on_shortfall(&sku(), 6);
-    eu.run(at(2));
+    eu.shortfall(6);
     us.hear(at(2), &eu);
 
     assert_eq!((eu.available(), us.available()), (1, 0));
@@ -219,8 +245,7 @@ fn a_recall_of_more_than_there_is_says_how_much_is_missing() {
     let mut eu = Hub::new("eu", 1, Standing::Settled);
     eu.create(3);
 
-    eu.escrow.on_shortfall(&sku(), 5);
-    eu.run(at(1));
+    eu.shortfall(5);
 
     assert_eq!((eu.available(), eu.short), (0, 2));
 }
@@ -229,15 +254,112 @@ fn a_recall_of_more_than_there_is_says_how_much_is_missing() {
 fn a_record_survives_json() {
     let record = EscrowRecord {
         sku: sku(),
-        act: Act::Give { to: holder("eu", 1), number: AskNumber(3), units: 4 },
+        act: Act::Give {
+            to: holder("eu", 1),
+            number: AskNumber::default().next(),
+            units: units(4),
+        },
     };
 
-    let json = serde_json::to_string(&record).unwrap();
+    let json = String::from_utf8(record.to_json()).unwrap();
 
-    assert_eq!(serde_json::from_str::<EscrowRecord>(&json).unwrap(), record);
+    assert_eq!(EscrowRecord::parse(json.as_bytes()).unwrap(), record);
     let expected = concat!(
         r#"{"sku":"s","act":"give","to":{"region":"eu","incarnation":"#,
-        r#"{"counter":1,"nonce":9}},"number":3,"units":4}"#
+        r#"{"counter":1,"nonce":9}},"number":1,"units":4}"#
     );
     assert_eq!(json, expected);
+}
+
+#[test]
+fn a_recall_that_was_not_answered_before_a_crash_is_answered_after_it() {
+    let (mut eu, mut us) =
+        (Hub::new("eu", 1, Standing::Settled), Hub::new("us", 1, Standing::Settled));
+    us.create(6);
+    eu.hear(at(1), &us);
+    eu.shortfall(4);
+    for (offset, record) in (0..).zip(&eu.log) {
+        us.escrow.on_record(at(2), &eu.holder, Offset::new(offset), record);
+    }
+    let lost = us.escrow.poll_output();
+    assert!(matches!(lost, Some(EscrowOutput::Commit(_))), "{lost:?}");
+
+    let mut again = us.restarted(&[&eu]);
+    again.run(at(3));
+
+    assert_eq!(again.available(), 2);
+    let once_more = again.restarted(&[&eu]).escrow.poll_output();
+    assert_eq!(once_more, None, "a recall that was answered is not answered again");
+}
+
+#[test]
+fn what_is_owed_is_paid_by_a_promise_that_is_released() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    eu.create(5);
+    let _granted = (eu.reserve(at(1), "a", 3), eu.reserve(at(1), "b", 1));
+    eu.shortfall(3);
+    assert_eq!((eu.available(), eu.short), (0, 2));
+
+    eu.close("b", Closing::Released);
+    assert_eq!(eu.available(), 0, "one of the two units owed");
+    eu.close("a", Closing::Released);
+
+    assert_eq!(eu.available(), 2, "two of five are there, and none is promised");
+}
+
+#[test]
+fn a_request_names_one_reservation_of_each_sku() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    let other = Sku::new("t").unwrap();
+    eu.create(5);
+    eu.escrow.on_create(&other, units(5));
+    eu.run(at(1));
+
+    eu.escrow.on_reserve(at(1), &request("a"), &sku(), units(2));
+    eu.escrow.on_reserve(at(1), &request("a"), &other, units(3));
+    eu.run(at(1));
+
+    assert_eq!((eu.available(), eu.escrow.available(&other)), (3, 2));
+    assert_eq!(eu.answers.len(), 2);
+}
+
+#[test]
+fn a_reservation_stays_open_when_another_region_granted_one_of_the_same_name() {
+    let (mut eu, mut us) =
+        (Hub::new("eu", 1, Standing::Settled), Hub::new("us", 1, Standing::Settled));
+    eu.create(5);
+    us.create(5);
+    let _granted = (eu.reserve(at(1), "a", 2), us.reserve(at(1), "a", 3));
+    eu.hear(at(1), &us);
+
+    eu.close("a", Closing::Released);
+
+    assert_eq!(eu.available(), 5);
+    let promised = units(3);
+    assert_eq!(eu.reserve(at(2), "a", 2), Some(Answer::OtherUnits { promised }));
+}
+
+#[test]
+fn a_request_that_comes_again_with_other_units_is_not_granted() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    eu.create(9);
+    let _granted = eu.reserve(at(1), "a", 2);
+
+    let answer = eu.reserve(at(1), "a", 3);
+
+    assert_eq!(answer, Some(Answer::OtherUnits { promised: units(2) }));
+    assert_eq!(eu.available(), 7);
+}
+
+#[test]
+fn a_record_with_fewer_units_than_none_or_more_than_the_limit_is_refused() {
+    let of = |units: i64| format!(r#"{{"sku":"s","act":"create","units":{units}}}"#);
+
+    for found in [-1, 1_000_000_001] {
+        let error = EscrowRecord::parse(of(found).as_bytes()).unwrap_err();
+        let expected = format!("{found} units, expected 0 to 1000000000");
+        assert!(error.detail.starts_with(&expected), "{error}");
+    }
+    let act = Act::Create { units: units(1_000_000_000) };
+    assert_eq!(EscrowRecord::parse(of(1_000_000_000).as_bytes()).unwrap().act, act);
 }

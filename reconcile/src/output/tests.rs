@@ -80,8 +80,12 @@ fn late_duplicate_and_rejected_records_have_the_agreed_json() {
 
     let json = r#"{"id":"a/1","event":{"id" : "a/1"},"region":"eu"}"#;
     assert_eq!(text(&late), written("inventory.late", "a/1", json));
-    let json = r#"{"id":"a/1","kept":"eu/3/7","dropped":"us/0/9"}"#;
-    assert_eq!(text(&duplicate), written("inventory.duplicates", "a/1@us/0/9", json));
+    let json =
+        r#"{"id":"a/1","kept":"eu@1-0000000000000009/3/7","dropped":"us@1-0000000000000009/0/9"}"#;
+    assert_eq!(
+        text(&duplicate),
+        written("inventory.duplicates", "a/1@us@1-0000000000000009/0/9", json)
+    );
     let json = "{\"reason\":\"future\",\"value\":\"{\u{fffd}\"}";
     assert_eq!(text(&rejected), written("inventory.rejected", "eu@1-0000000000000009/1/2", json));
 }

@@ -138,7 +138,7 @@ fn a_decision_delivered_twice_changes_nothing() {
     hub.feed(at("eu", 1), &decided("r", "approve", "a", ""));
 
     assert_eq!((hub.stock(), before), (Some(-6), Some(-6)));
-    assert_eq!(hub.keys(DerivedTopic::Duplicates), ["r@eu/0/1"]);
+    assert_eq!(hub.keys(DerivedTopic::Duplicates), ["r@eu@1-0000000000000009/0/1"]);
 }
 
 #[test]

@@ -201,7 +201,7 @@ fn the_smaller_of_two_copies_counts_whichever_came_first() {
     let (forth, _) = in_both_orders(&copies);
 
     assert_eq!(forth.stock(), Some(6));
-    assert_eq!(forth.keys(DerivedTopic::Duplicates), ["a@us/0/1"]);
+    assert_eq!(forth.keys(DerivedTopic::Duplicates), ["a@us@1-0000000000000009/0/1"]);
 }
 
 #[test]
@@ -226,8 +226,14 @@ fn of_three_copies_both_losers_name_the_smallest_in_the_end() {
 
     assert_eq!(forth.stock(), Some(-1));
     let of = |key: &str| &forth.tables[&(DerivedTopic::Duplicates, key.to_owned())];
-    assert_eq!(of("a@us/0/0"), r#"{"id":"a","kept":"ap/0/0","dropped":"us/0/0"}"#);
-    assert_eq!(of("a@eu/0/0"), r#"{"id":"a","kept":"ap/0/0","dropped":"eu/0/0"}"#);
+    assert_eq!(
+        of("a@us@1-0000000000000009/0/0"),
+        r#"{"id":"a","kept":"ap@1-0000000000000009/0/0","dropped":"us@1-0000000000000009/0/0"}"#
+    );
+    assert_eq!(
+        of("a@eu@1-0000000000000009/0/0"),
+        r#"{"id":"a","kept":"ap@1-0000000000000009/0/0","dropped":"eu@1-0000000000000009/0/0"}"#
+    );
 }
 
 #[test]

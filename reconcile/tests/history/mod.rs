@@ -92,14 +92,6 @@ pub(crate) fn histories(length: usize) -> impl Strategy<Value = History> {
     (vec(steps(), 1..length), skews()).prop_map(|(steps, skews)| run(&steps, skews))
 }
 
-/// Histories in which no hub loses its disk, so that region, partition and offset name a record.
-pub(crate) fn histories_of_one_life(length: usize) -> impl Strategy<Value = History> {
-    (vec(steps(), 1..length), skews()).prop_map(|(mut steps, skews)| {
-        steps.retain(|step| !matches!(step, Step::Restart { .. }));
-        run(&steps, skews)
-    })
-}
-
 /// Histories in which nothing is delivered twice.
 pub(crate) fn histories_without_copies(length: usize) -> impl Strategy<Value = History> {
     (vec(steps(), 1..length), skews()).prop_map(|(mut steps, skews)| {

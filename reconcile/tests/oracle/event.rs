@@ -42,8 +42,7 @@ impl Event<'_> {
     }
 
     pub(super) fn place(&self) -> String {
-        let (region, _, partition) = &self.record.actor;
-        format!("{region}/{partition}/{}", self.record.offset)
+        format!("{}/{}", actor_text(&self.record.actor), self.record.offset)
     }
 
     /// The account that units enter or leave, by how many they change it, and the other account.
@@ -77,11 +76,8 @@ impl Event<'_> {
 
     pub(super) fn side(&self, value: &Value) -> Value {
         let ends = self.record.context.iter();
-        let context: BTreeMap<String, u64> = ends
-            .map(|((region, (counter, nonce), partition), end)| {
-                (format!("{region}@{counter}-{nonce:016x}/{partition}"), *end)
-            })
-            .collect();
+        let context: BTreeMap<String, u64> =
+            ends.map(|(actor, end)| (actor_text(actor), *end)).collect();
         let hlc = format!("{}.{}", self.record.hlc.0, self.record.hlc.1);
         json!({"id": self.text("id"), "value": value, "hlc": hlc, "context": context})
     }
@@ -92,4 +88,8 @@ impl Event<'_> {
         ruling["reason"] = json["reason"].clone();
         ruling
     }
+}
+
+fn actor_text((region, (counter, nonce), partition): &Actor) -> String {
+    format!("{region}@{counter}-{nonce:016x}/{partition}")
 }

@@ -136,7 +136,8 @@ pub(crate) fn schedule(seed: u64, faults: Faults) -> Outcome {
             0..450 => world.customer(&mut random),
             450..850 => world.exchange(&mut random),
             850..900 => world.close(&mut random),
-            900..930 => world.restock(&mut random),
+            900..928 => world.restock(&mut random),
+            928..930 => world.shortfall(&mut random),
             930..970 => world.cut_or_heal(&mut random),
             970..985 => world.crash(&mut random),
             985..990 => world.back_up(&mut random),
@@ -145,6 +146,8 @@ pub(crate) fn schedule(seed: u64, faults: Faults) -> Outcome {
         }
         world.check();
     }
+    world.settle();
+    world.check();
     world.outcome()
 }
 

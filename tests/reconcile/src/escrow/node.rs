@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headland_event::{Incarnation, Monotonic, Offset, RegionId};
 use headland_reconcile::escrow::{
-    Answer, Escrow, EscrowConfig, EscrowOutput, EscrowRecord, Holder, Standing,
+    Answer, Escrow, EscrowConfig, EscrowOutput, EscrowRecord, Holder, Standing, Units,
 };
 use headland_reconcile::name::RequestId;
 
@@ -27,6 +27,11 @@ pub(super) struct Node {
     pub(super) backup: Option<Logs>,
 }
 
+/// A number of units as the world draws it.
+pub(super) fn units(drawn: i64) -> Units {
+    Units::new(drawn).unwrap_or_default()
+}
+
 /// An answer that a customer got.
 #[derive(Debug)]
 pub(super) struct Told {
@@ -35,7 +40,7 @@ pub(super) struct Told {
 }
 
 fn config(holder: Holder, standing: Standing) -> EscrowConfig {
-    EscrowConfig { holder, standing, floor: 3, ask_again: Duration::from_millis(50) }
+    EscrowConfig { holder, standing, floor: units(3), ask_again: Duration::from_millis(50) }
 }
 
 impl Node {
@@ -69,6 +74,7 @@ impl Node {
                 self.escrow.replay(holder, Offset::new(offset), record);
             }
         }
+        self.escrow.resume();
     }
 
     /// Takes the answers that need nothing more; records wait for [`Self::commit`].
@@ -77,7 +83,9 @@ impl Node {
         while let Some(output) = self.escrow.poll_output() {
             match output {
                 EscrowOutput::Commit(record) => self.waiting.push_back(record),
-                EscrowOutput::Answer { request, answer } => told.push(Told { request, answer }),
+                EscrowOutput::Answer { sku: _, request, answer } => {
+                    told.push(Told { request, answer })
+                }
                 EscrowOutput::Short { .. } => {}
             }
         }

@@ -1,13 +1,13 @@
 //! The regions, their logs and the network between them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use headland_event::{Monotonic, Random, SeededRandom};
+use headland_event::{Monotonic, Offset, Random, SeededRandom};
 use headland_reconcile::Sku;
-use headland_reconcile::escrow::{Act, Answer, Closing, EscrowRecord, Holder, Standing};
+use headland_reconcile::escrow::{Act, Answer, Closing, EscrowRecord, Holder, RecallId, Standing};
 use headland_reconcile::name::RequestId;
 
-use super::node::{Logs, Node, Told};
+use super::node::{Logs, Node, Told, units as units_of};
 use super::rivals::{CentralLock, Hope};
 use super::{Outcome, Tally};
 
@@ -28,7 +28,7 @@ pub(super) struct World {
     requests: u64,
     open: Vec<(Holder, RequestId)>,
     /// Records of all holders, each counted once, however many hubs have it.
-    counted: std::collections::BTreeMap<Holder, usize>,
+    counted: BTreeMap<Holder, usize>,
     created: i64,
     spent: i64,
     central: CentralLock,
@@ -52,7 +52,7 @@ impl World {
             lives: 3,
             requests: 0,
             open: Vec::new(),
-            counted: std::collections::BTreeMap::new(),
+            counted: BTreeMap::new(),
             created: 0,
             spent: 0,
             central: CentralLock::default(),
@@ -77,12 +77,12 @@ impl World {
         let (now, sku) = (self.now, self.sku.clone());
         let Some(node) = self.nodes.get_mut(at) else { return };
         let region = node.region;
-        node.escrow.on_reserve(now, &request, &sku, units);
+        node.escrow.on_reserve(now, &request, &sku, units_of(units));
         let mut told = node.drain();
         if random.below(30) == 0 {
             node.crash();
             self.faults[1] += 1;
-            node.escrow.on_reserve(now, &request, &sku, units);
+            node.escrow.on_reserve(now, &request, &sku, units_of(units));
         }
         told.extend(node.commit(now));
         let holder = node.holder.clone();
@@ -96,7 +96,8 @@ impl World {
             Some(Answer::NotHere { .. } | Answer::UnknownYet) if units <= existing => {
                 self.escrow.refused_in_vain += 1;
             }
-            Some(Answer::NotHere { .. } | Answer::UnknownYet) | None => {}
+            Some(Answer::NotHere { .. } | Answer::UnknownYet | Answer::OtherUnits { .. })
+            | None => {}
         }
         self.central.customer(units, !self.is_cut(0, region));
         self.hope.customer(region, units);
@@ -144,10 +145,48 @@ impl World {
         let (now, sku) = (self.now, self.sku.clone());
         let Some(node) = self.nodes.get_mut(at) else { return };
         let region = node.region;
-        node.escrow.on_create(&sku, units);
+        node.escrow.on_create(&sku, units_of(units));
         let _told = node.commit(now);
         self.central.restock(units);
         self.hope.restock(region, units);
+    }
+
+    /// Some hub finds units missing; half the time it crashes before that is durable.
+    pub(super) fn shortfall(&mut self, random: &mut SeededRandom) {
+        let (at, units) = (self.any_node(random), units_of(1 + small(random.below(9))));
+        let (now, sku) = (self.now, self.sku.clone());
+        let Some(node) = self.nodes.get_mut(at) else { return };
+        node.escrow.on_shortfall(&sku, units);
+        let _told = node.drain();
+        if random.below(2) == 0 {
+            node.crash();
+        }
+        let _told = node.commit(now);
+    }
+
+    /// Everybody hears everybody, until nobody has anything to say.
+    ///
+    /// # Panics
+    /// When a recall was answered twice, by less or more than it asked for, or not at all by a hub
+    /// that is there.
+    pub(super) fn settle(&mut self) {
+        let count = self.nodes.len();
+        for pair in 0..3 * count * count {
+            let (to, from) = (pair % count, pair / count % count);
+            let logs = self.nodes.get(from).map(|node| node.logs.clone()).unwrap_or_default();
+            if let Some(node) = self.nodes.get_mut(to).filter(|_| to != from) {
+                node.mirror(self.now, &logs, usize::MAX);
+                let _told = node.commit(self.now);
+            }
+        }
+        let Some(node) = self.nodes.first() else { return };
+        let (asked, answered) = recalls(&node.logs);
+        for (key, units) in &answered {
+            assert_eq!(asked.get(key), Some(units), "{key:?} was answered otherwise than asked");
+        }
+        let is_here = |holder: &Holder| self.nodes.iter().any(|node| node.holder == *holder);
+        let open = asked.keys().find(|key| is_here(&key.1) && !answered.contains_key(*key));
+        assert_eq!(open, None, "a recall is lost");
     }
 
     pub(super) fn cut_or_heal(&mut self, random: &mut SeededRandom) {
@@ -246,9 +285,37 @@ impl World {
     }
 }
 
+/// Units by recall and holder.
+type Recalled = BTreeMap<(RecallId, Holder), i64>;
+
+/// What recalls asked of each holder, and what each said that it did.
+fn recalls(logs: &Logs) -> (Recalled, Recalled) {
+    let (mut asked, mut answered) = (Recalled::new(), Recalled::new());
+    for (holder, log) in logs {
+        for (at, record) in (0..).map(Offset::new).zip(log) {
+            match &record.act {
+                Act::Recall { shares, .. } => asked.extend(shares.iter().map(|share| {
+                    let recall = RecallId { by: holder.clone(), at };
+                    ((recall, share.holder.clone()), share.units.get())
+                })),
+                Act::Destroy { recall, units, missing } => {
+                    let key = (recall.clone(), holder.clone());
+                    *answered.entry(key).or_insert(0) += units.get() + missing.get();
+                }
+                Act::Create { .. }
+                | Act::Spend { .. }
+                | Act::Close { .. }
+                | Act::Ask { .. }
+                | Act::Give { .. } => {}
+            }
+        }
+    }
+    (asked, answered)
+}
+
 const fn units_created(record: &EscrowRecord) -> i64 {
     match &record.act {
-        Act::Create { units } => *units,
+        Act::Create { units } => units.get(),
         Act::Spend { .. }
         | Act::Close { .. }
         | Act::Ask { .. }
@@ -261,10 +328,10 @@ const fn units_created(record: &EscrowRecord) -> i64 {
 /// Units promised; a release takes its promise back.
 fn units_spent(record: &EscrowRecord, log: &[EscrowRecord]) -> i64 {
     match &record.act {
-        Act::Spend { units, .. } => *units,
+        Act::Spend { units, .. } => units.get(),
         Act::Close { request, outcome: Closing::Released } => {
             let promised = log.iter().find_map(|record| match &record.act {
-                Act::Spend { request: of, units } if of == request => Some(*units),
+                Act::Spend { request: of, units } if of == request => Some(units.get()),
                 _ => None,
             });
             -promised.unwrap_or(0)

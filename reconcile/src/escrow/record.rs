@@ -1,0 +1,263 @@
+//! What holders write to their logs about rights.
+//!
+//! ```text
+//! {"sku":"s","act":"create","units":5}
+//! {"sku":"s","act":"spend","request":"r1","units":2}
+//! {"sku":"s","act":"close","request":"r1","outcome":"sold"}
+//! {"sku":"s","act":"ask","number":1,"units":4}
+//! {"sku":"s","act":"give","to":{"region":"eu","incarnation":{…}},"number":1,"units":4}
+//! {"sku":"s","act":"recall","shares":[{"holder":{…},"units":3}],"missing":0}
+//! {"sku":"s","act":"destroy","recall":{"by":{…},"at":7},"units":2,"missing":1}
+//! ```
+
+use std::fmt;
+
+use headland_event::{Incarnation, Offset, RegionId};
+use serde::{Deserialize, Serialize};
+
+use crate::event::UNITS_LIMIT;
+use crate::name::{RequestId, Sku};
+
+/// Who may hold rights: one life of one region's hub.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Holder {
+    /// The region.
+    pub region: RegionId,
+    /// The life.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.region, self.incarnation)
+    }
+}
+
+/// Number of a holder's request for rights of one sku, from 1 on. With holder and sku it names the
+/// request, so that it is answered once by each.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct AskNumber(u64);
+
+impl AskNumber {
+    /// The number of the request after this one.
+    pub(super) const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// A recall, by where its record stands.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RecallId {
+    /// Who recalled.
+    pub by: Holder,
+    /// At which offset of its log.
+    pub at: Offset,
+}
+
+/// A number of units in a record, 0 to [`UNITS_LIMIT`]. Read so: a peer's record may not take rights
+/// away from others by giving fewer than none.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct Units(i64);
+
+/// A number that is no number of units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{found} units, expected 0 to {UNITS_LIMIT}")]
+pub struct UnitsError {
+    /// The number found.
+    pub found: i64,
+}
+
+impl Units {
+    /// Checks a number.
+    ///
+    /// # Errors
+    /// [`UnitsError`] outside 0 to [`UNITS_LIMIT`].
+    pub const fn new(units: i64) -> Result<Self, UnitsError> {
+        if 0 <= units && units <= UNITS_LIMIT {
+            Ok(Self(units))
+        } else {
+            Err(UnitsError { found: units })
+        }
+    }
+
+    /// The nearest number of units.
+    pub(super) fn clamped(units: i64) -> Self {
+        Self(units.clamp(0, UNITS_LIMIT))
+    }
+
+    /// So many fewer, at least none.
+    pub(super) fn less(self, units: i64) -> Self {
+        Self::clamped(self.0.saturating_sub(units))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for Units {
+    type Error = UnitsError;
+
+    fn try_from(units: i64) -> Result<Self, UnitsError> {
+        Self::new(units)
+    }
+}
+
+impl From<Units> for i64 {
+    fn from(units: Units) -> Self {
+        units.0
+    }
+}
+
+impl fmt::Display for Units {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a holder writes to its log about rights of one sku.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EscrowRecord {
+    /// The sku.
+    pub sku: Sku,
+    /// What happened.
+    #[serde(flatten)]
+    pub act: Act,
+}
+
+/// What happened to rights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "lowercase")]
+pub enum Act {
+    /// Units were put up for sale.
+    Create {
+        /// How many.
+        units: Units,
+    },
+    /// Units were promised to a customer.
+    Spend {
+        /// The customer's request.
+        request: RequestId,
+        /// How many.
+        units: Units,
+    },
+    /// A promise was kept, or taken back.
+    Close {
+        /// The customer's request.
+        request: RequestId,
+        /// Which of the two.
+        outcome: Closing,
+    },
+    /// Rights are wanted.
+    Ask {
+        /// The number of the request.
+        number: AskNumber,
+        /// How many.
+        units: Units,
+    },
+    /// Rights were given away.
+    Give {
+        /// To whom.
+        to: Holder,
+        /// The number of the request that is answered.
+        number: AskNumber,
+        /// How many.
+        units: Units,
+    },
+    /// Stock is missing: holders are asked to destroy rights.
+    Recall {
+        /// Who is asked to destroy how many.
+        shares: Vec<Share>,
+        /// Units beyond all rights and open promises: who has them is gone with them.
+        missing: Units,
+    },
+    /// A recall was answered.
+    Destroy {
+        /// The recall.
+        recall: RecallId,
+        /// Rights that were destroyed.
+        units: Units,
+        /// Units that are promised already; the holder owes them.
+        missing: Units,
+    },
+}
+
+/// A holder's part of a recall.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// The holder.
+    pub holder: Holder,
+    /// Units it is to destroy.
+    pub units: Units,
+}
+
+/// How a reservation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Closing {
+    /// The customer has the units.
+    Sold,
+    /// The customer does not want them; their rights are free again.
+    Released,
+}
+
+/// Bytes that are no record about rights.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no record about rights: {detail}")]
+pub struct EscrowRecordError {
+    /// What the parser met, and where.
+    pub detail: String,
+}
+
+impl EscrowRecord {
+    /// Reads a record's JSON, checking every name and number of units.
+    ///
+    /// # Errors
+    /// [`EscrowRecordError`] when it is none. No input makes it panic.
+    pub fn parse(json: &[u8]) -> Result<Self, EscrowRecordError> {
+        serde_json::from_slice(json)
+            .map_err(|error| EscrowRecordError { detail: error.to_string() })
+    }
+
+    /// The record as JSON.
+    ///
+    /// # Panics
+    /// Never: texts and numbers always have a JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        #[expect(clippy::expect_used, reason = "texts and numbers always have a JSON")]
+        serde_json::to_vec(self).expect("a record of texts and numbers has a JSON")
+    }
+}
+
+impl Act {
+    /// Rights that the holder has fewer of once this is durable.
+    pub(super) const fn leaving(&self) -> i64 {
+        match self {
+            Self::Spend { units, .. } | Self::Give { units, .. } | Self::Destroy { units, .. } => {
+                units.get()
+            }
+            Self::Create { .. } | Self::Close { .. } | Self::Ask { .. } | Self::Recall { .. } => 0,
+        }
+    }
+
+    /// The customer's request it is about, if it is about one.
+    pub(super) const fn request(&self) -> Option<&RequestId> {
+        match self {
+            Self::Spend { request, .. } | Self::Close { request, .. } => Some(request),
+            Self::Create { .. }
+            | Self::Ask { .. }
+            | Self::Give { .. }
+            | Self::Recall { .. }
+            | Self::Destroy { .. } => None,
+        }
+    }
+}

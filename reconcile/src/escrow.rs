@@ -15,8 +15,8 @@
 //! starts with no rights; what its former life held is out of reach, which may refuse a customer
 //! but never promises a unit twice. Until it has met a peer it says so ([`Answer::UnknownYet`]).
 //!
-//! When stock is missing, rights are recalled, and each holder answers a recall with one record: what
-//! it destroys of the rights it has, and what it cannot, because it has promised those units
+//! When stock is missing, rights are recalled, and each holder answers a recall with one record:
+//! what it destroys of the rights it has, and what it cannot, because it has promised those units
 //! already. The latter is a debt: a promise that is released later pays it before anything is free
 //! to be promised again.
 //!

@@ -57,8 +57,8 @@ pub struct RecallId {
     pub at: Offset,
 }
 
-/// A number of units in a record, 0 to [`UNITS_LIMIT`]. Read so: a peer's record may not take rights
-/// away from others by giving fewer than none.
+/// A number of units in a record, 0 to [`UNITS_LIMIT`]. Read so: a peer's record may not take
+/// rights away from others by giving fewer than none.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]

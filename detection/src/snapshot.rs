@@ -1,7 +1,7 @@
 //! The engine's state as bytes.
 //!
 //! ```text
-//! version    u8    2
+//! version    u8    3
 //! tables     u32   then per table: name (u32, UTF-8), 0 | 1 and watermark i64 ms
 //! rules      u32   then per rule:
 //!   name     u32, UTF-8
@@ -33,7 +33,7 @@ use crate::operator::keyed::Progress;
 use crate::output::RuleCounts;
 use crate::program::Program;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Entries written at a time by [`Engine::snapshot`]: as many as fit a cache.
 const ENTRIES_PER_STEP: usize = 4_096;

@@ -3,9 +3,11 @@
 use headland_event::EventTime;
 use headland_event::codec::{CodecError, Reader, Writer};
 
-use crate::engine::wiring;
+use crate::engine::wiring::{self, Times};
 use crate::expression::Expression;
-use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Limits, LookupRequest, Operate};
+use crate::operator::arriving::{
+    Arriving, Changed, Emitted, Fate, Intent, Limits, LookupRequest, Operate,
+};
 use crate::operator::keyed::Progress;
 use crate::output::{Change, Refusal};
 use crate::relation::{Relation, WindowColumns};
@@ -111,8 +113,8 @@ pub(crate) struct Failure {
 
 impl Dataflow {
     /// The operators of a relation that have seen nothing.
-    pub(crate) fn new(relation: &Relation, lateness: i64, seed: u64, limits: Limits) -> Self {
-        let (stages, scans) = wiring::wire(relation, lateness, seed);
+    pub(crate) fn new(relation: &Relation, times: Times, seed: u64, limits: Limits) -> Self {
+        let (stages, scans) = wiring::wire(relation, times, seed);
         debug_assert!(!stages.is_empty() && !scans.is_empty(), "a rule reads and has a root");
         Self { stages, scans, limits, is_timed: wiring::is_timed(relation) }
     }
@@ -141,7 +143,7 @@ impl Dataflow {
     ) -> Result<Outcome, Refusal> {
         let scan = self.scans.iter().filter(|scan| scan.table == table).nth(entry);
         let Some(scan) = scan.copied() else { return Ok(Outcome::Filtered) };
-        self.feed(scan.target, Change::Insert, row, effects)
+        self.feed(scan.target, self.limits, (Change::Insert, row), effects)
     }
 
     /// Moves the watermark of a table: every operator takes it once its inputs have sent theirs.
@@ -180,7 +182,7 @@ impl Dataflow {
             if stage.watermark.is_none_or(|before| before < watermark) {
                 stage.watermark = Some(watermark);
                 let mut out = std::mem::take(&mut stage.out);
-                stage.operator.on_watermark(watermark, &mut out);
+                stage.operator.on_watermark(watermark, &self.limits, &mut out);
                 if out.rows.is_empty() && out.failures.is_empty() {
                     stage.out = out;
                 } else {
@@ -201,8 +203,8 @@ impl Dataflow {
     fn feed(
         &mut self,
         target: Target,
-        change: Change,
-        row: &[Value],
+        limits: Limits,
+        (change, row): (Change, &[Value]),
         effects: &mut Effects,
     ) -> Result<Outcome, Refusal> {
         let Some(stage) = self.stages.get_mut(target.stage) else { return Ok(Outcome::Filtered) };
@@ -213,12 +215,13 @@ impl Dataflow {
                 }
             }
         }
-        let arriving = Arriving { port: target.port, change, row, limits: &self.limits };
+        let (port, intent) = (target.port, Intent::Take);
+        let arriving = Arriving { port, change, row, limits: &limits, intent };
         let mut out = std::mem::take(&mut stage.out);
         debug_assert!(out.rows.is_empty(), "what left a stage was passed on");
         let fate = stage.operator.on_row(&arriving, &mut out);
         match fate {
-            Ok(Fate::Passed) => self.pass(target.stage, out, effects),
+            Ok(Fate::Passed) => self.pass(target.stage, limits, out, effects),
             Ok(Fate::Taken) => {
                 self.derive(target.stage, out, effects);
                 Ok(Outcome::Taken)
@@ -238,10 +241,63 @@ impl Dataflow {
         }
     }
 
+    /// Whether a row that stands before a stage would be refused there; changes nothing.
+    fn attempt(
+        &mut self,
+        target: Target,
+        change: Change,
+        row: &[Value],
+        limits: &Limits,
+    ) -> Result<(), Refusal> {
+        let Some(stage) = self.stages.get_mut(target.stage) else { return Ok(()) };
+        if let Some(input) = stage.inputs.get(target.port) {
+            for guard in &input.guards {
+                if !guard.is_true(row).map_err(Refusal::Evaluation)? {
+                    return Ok(());
+                }
+            }
+        }
+        let arriving = Arriving { port: target.port, change, row, limits, intent: Intent::Try };
+        let mut out = Emitted::default();
+        let fate = stage.operator.on_row(&arriving, &mut out)?;
+        debug_assert!(fate == Fate::Passed || out.rows.is_empty(), "a trial has no effect");
+        let Some(parent) = stage.parent else { return Ok(()) };
+        let limits = limits.for_rows(out.rows.len());
+        let mut rows = out.rows.iter();
+        rows.try_for_each(|Changed { change, row }| self.attempt(parent, *change, row, &limits))
+    }
+
+    /// Tries the rows that one became, and feeds them if none is refused.
+    fn feed_all(
+        &mut self,
+        target: Target,
+        mut limits: Limits,
+        rows: &[Changed],
+        effects: &mut Effects,
+    ) -> Result<Outcome, Refusal> {
+        if rows.len() > 1 {
+            let room = limits.for_rows(rows.len());
+            for Changed { change, row } in rows {
+                self.attempt(target, *change, row, &room)?;
+            }
+            limits = limits.for_tried();
+        }
+        let mut outcome = Ok(Outcome::Filtered);
+        for Changed { change, row } in rows {
+            match (self.feed(target, limits, (*change, row), effects), outcome) {
+                (Ok(next), Ok(before)) => outcome = Ok(before.and(next)),
+                (Err(refusal), Ok(_)) | (_, Err(refusal)) => outcome = Err(refusal),
+            }
+        }
+        debug_assert!(rows.len() < 2 || outcome.is_ok(), "what was tried is taken");
+        outcome
+    }
+
     /// Passes on what a stage without state made of a row: what became of it says the next one.
     fn pass(
         &mut self,
         from: usize,
+        limits: Limits,
         mut out: Emitted,
         effects: &mut Effects,
     ) -> Result<Outcome, Refusal> {
@@ -251,13 +307,8 @@ impl Dataflow {
             self.give_back(from, out);
             return Ok(Outcome::Taken);
         };
-        let mut outcome = Ok(Outcome::Filtered);
-        for Changed { change, row } in out.rows.drain(..) {
-            match (self.feed(parent, change, &row, effects), outcome) {
-                (Ok(next), Ok(before)) => outcome = Ok(before.and(next)),
-                (Err(refusal), Ok(_)) | (_, Err(refusal)) => outcome = Err(refusal),
-            }
-        }
+        let outcome = self.feed_all(parent, limits, &out.rows, effects);
+        out.rows.clear();
         self.give_back(from, out);
         outcome
     }
@@ -278,7 +329,7 @@ impl Dataflow {
             return;
         };
         for Changed { change, row } in out.rows.drain(..) {
-            match self.feed(parent, change, &row, effects) {
+            match self.feed(parent, self.limits, (change, &row), effects) {
                 Ok(Outcome::Taken) => {}
                 Ok(Outcome::Filtered | Outcome::Late(_)) => effects.suppressed += 1,
                 Err(reason) => {

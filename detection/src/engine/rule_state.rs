@@ -57,8 +57,8 @@ pub(crate) struct Input<'a> {
 
 impl RuleState {
     pub(crate) fn new(sink: Sink, settings: RuleSettings, seed: u64) -> Self {
-        let lateness = settings.lateness_millis();
-        let dataflow = Dataflow::new(&sink.relation, lateness, seed, settings.operator_limits());
+        let (times, limits) = (settings.times(), settings.operator_limits());
+        let dataflow = Dataflow::new(&sink.relation, times, seed, limits);
         let (counts, effects) = (RuleCounts::default(), Effects::default());
         Self { sink, counts, dataflow, settings, is_stopped: false, seed, effects }
     }
@@ -141,8 +141,8 @@ impl RuleState {
     fn stop_at(&mut self, reason: &Refusal) {
         if reason.is_limit() && self.settings.on_limit == OnLimit::StopRule {
             self.is_stopped = true;
-            let limits = self.settings.operator_limits();
-            self.dataflow = Dataflow::new(&self.sink.relation, 0, self.seed, limits);
+            let (times, limits) = (self.settings.times(), self.settings.operator_limits());
+            self.dataflow = Dataflow::new(&self.sink.relation, times, self.seed, limits);
         }
     }
 

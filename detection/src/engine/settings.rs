@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use headland_event::ByteCount;
 
+use crate::engine::wiring::Times;
 use crate::operator::arriving::Limits;
 
 /// Most keys a rule keeps: groups, sessions and partitions over all its windows.
@@ -16,6 +17,10 @@ pub struct RuleSettings {
     /// gives its result again: `-U` with the old values, `+U` with the new ones. Default 0. Longer
     /// keeps that many more panes.
     pub allowed_lateness: Duration,
+    /// How long behind the watermark a key of OVER ROWS, of an unbounded OVER, of a temporal join
+    /// or of MATCH_RECOGNIZE is kept without a row; default none: for ever, as Flink keeps it
+    /// without `table.exec.state.ttl`. Too short forgets what a quiet key has counted.
+    pub state_retention: Option<Duration>,
     /// Most keys; default [`WINDOW_LIMIT`]. Too few refuses rows, too many exhausts memory.
     pub keys_limit: usize,
     /// Most memory of the rule's largest operator, about; default 256 MiB.
@@ -40,6 +45,7 @@ impl Default for RuleSettings {
     fn default() -> Self {
         Self {
             allowed_lateness: Duration::ZERO,
+            state_retention: None,
             keys_limit: WINDOW_LIMIT,
             memory_limit: ByteCount::mebibytes(256),
             work_limit: 100_000,
@@ -50,10 +56,17 @@ impl Default for RuleSettings {
 
 impl RuleSettings {
     pub(crate) fn operator_limits(&self) -> Limits {
-        Limits { keys: self.keys_limit, bytes: self.memory_limit.as_len(), work: self.work_limit }
+        Limits {
+            keys: self.keys_limit,
+            reserved: 0,
+            bytes: self.memory_limit.as_len(),
+            work: self.work_limit,
+        }
     }
 
-    pub(crate) fn lateness_millis(&self) -> i64 {
-        i64::try_from(self.allowed_lateness.as_millis()).unwrap_or(i64::MAX)
+    pub(crate) fn times(&self) -> Times {
+        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let retention = self.state_retention.map_or(i64::MAX, millis);
+        Times { lateness: millis(self.allowed_lateness), retention }
     }
 }

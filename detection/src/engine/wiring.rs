@@ -25,17 +25,26 @@ use crate::relation::{
 };
 
 /// The stages of a relation, the root first, and where tables enter.
-pub(super) fn wire(relation: &Relation, lateness: i64, seed: u64) -> (Vec<Stage>, Vec<Scan>) {
-    let mut builder = Builder { stages: Vec::new(), scans: Vec::new(), lateness, seed };
+pub(super) fn wire(relation: &Relation, times: Times, seed: u64) -> (Vec<Stage>, Vec<Scan>) {
+    let mut builder = Builder { stages: Vec::new(), scans: Vec::new(), times, seed };
     builder.add(relation, Vec::new(), None);
     (builder.stages, builder.scans)
+}
+
+/// For how long a rule keeps what event time has passed, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// How far behind the watermark a row still goes into a window that has fired.
+    pub(crate) lateness: i64,
+    /// How far behind the watermark a key is kept that no window bounds.
+    pub(crate) retention: i64,
 }
 
 /// Makes stages of a relation, the root first.
 struct Builder {
     stages: Vec<Stage>,
     scans: Vec<Scan>,
-    lateness: i64,
+    times: Times,
     seed: u64,
 }
 
@@ -108,7 +117,8 @@ impl Builder {
             }
             Operator::Over(plan) => {
                 let partition = expressions(&plan.partition);
-                let operator = Over::new(plan.time, partition, plan.frame, &plan.calls, seed);
+                let keys = (partition, self.times.retention);
+                let operator = Over::new(plan.time, keys, plan.frame, &plan.calls, seed);
                 (Box::new(operator), vec![&plan.input])
             }
             Operator::Deduplicate(plan) => {
@@ -118,8 +128,10 @@ impl Builder {
             Operator::TopN(plan) => {
                 (Box::new(Ranking::top_n(plan, plan.input.changes, seed)), vec![&plan.input])
             }
-            Operator::Join(plan) => join(plan, seed),
-            Operator::Match(plan) => (Box::new(Matching::new(plan, seed)), vec![&plan.input]),
+            Operator::Join(plan) => join(plan, self.times.retention, seed),
+            Operator::Match(plan) => {
+                (Box::new(Matching::new(plan, self.times.retention, seed)), vec![&plan.input])
+            }
         }
     }
 
@@ -136,7 +148,7 @@ impl Builder {
                 }
             },
         };
-        Box::new(PaneAggregate::new(assignment, keys, calls, self.lateness, self.seed))
+        Box::new(PaneAggregate::new(assignment, keys, calls, self.times.lateness, self.seed))
     }
 }
 
@@ -149,7 +161,7 @@ fn windowed(window: &Window, seed: u64) -> Box<dyn Operate> {
     }
 }
 
-fn join(plan: &Join, seed: u64) -> (Box<dyn Operate>, Vec<&Relation>) {
+fn join(plan: &Join, retention: i64, seed: u64) -> (Box<dyn Operate>, Vec<&Relation>) {
     let widths = (plan.left.columns.len(), plan.right.columns.len());
     let pairing = Pairing::new(plan.kind, plan.keys.clone(), plan.condition.clone(), widths);
     let both = vec![&plan.left, &plan.right];
@@ -163,7 +175,8 @@ fn join(plan: &Join, seed: u64) -> (Box<dyn Operate>, Vec<&Relation>) {
             (Box::new(WindowJoin::new(pairing, *left, *right, seed)), both)
         }
         JoinMethod::Temporal { left_time, right_time } => {
-            (Box::new(TemporalJoin::new(pairing, *left_time, *right_time, seed)), both)
+            let times = (*left_time, *right_time);
+            (Box::new(TemporalJoin::new(pairing, times, retention, seed)), both)
         }
         JoinMethod::Lookup { .. } => (Box::new(LookupJoin::new(pairing)), vec![&plan.left]),
     }

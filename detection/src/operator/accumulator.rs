@@ -4,7 +4,6 @@
 //! variant it is, is fixed by the call. All merge, so that panes make up windows.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headland_event::codec::{CodecError, Reader, Writer};
@@ -15,6 +14,7 @@ use crate::operator::exact_sum::ExactSum;
 use crate::operator::group_key::GroupKey;
 use crate::operator::moments::Moments;
 use crate::operator::sketch::{DistinctSketch, QuantileSketch, TopSketch};
+use crate::operator::tally::Tally;
 use crate::relation::{AggregateCall, AggregateKind, Changes};
 use crate::value::{DataType, Value, narrowed, widened};
 use crate::value_codec;
@@ -51,7 +51,7 @@ impl Call {
     pub(crate) fn start(&self) -> Accumulator {
         if self.call.is_distinct && self.call.function != AggregateKind::ApproximateDistinct {
             let inner = self.start_plain();
-            return Accumulator::Distinct(Box::new(Distinct { seen: BTreeMap::new(), inner }));
+            return Accumulator::Distinct(Box::new(Distinct { seen: Tally::default(), inner }));
         }
         self.start_plain()
     }
@@ -92,6 +92,29 @@ impl Call {
         }
     }
 
+    /// Whether the state of a group may take more memory with each row.
+    pub(crate) const fn may_grow(&self) -> bool {
+        if self.call.is_distinct {
+            return true;
+        }
+        match self.call.function {
+            AggregateKind::Count
+            | AggregateKind::Sum
+            | AggregateKind::Average
+            | AggregateKind::Spread(_) => false,
+            // A later text may be longer, and what may be taken back is kept whole.
+            AggregateKind::Min
+            | AggregateKind::Max
+            | AggregateKind::FirstValue
+            | AggregateKind::LastValue
+            | AggregateKind::ListAggregate
+            | AggregateKind::Collect
+            | AggregateKind::ApproximateDistinct
+            | AggregateKind::ApproximateQuantile(_)
+            | AggregateKind::ApproximateTop(_) => true,
+        }
+    }
+
     /// What a row contributes: NULL contributes nothing.
     pub(crate) fn contribution(&self, row: &[Value]) -> Result<Value, EvaluationError> {
         if let Some(filter) = &self.call.filter
@@ -128,9 +151,7 @@ impl Call {
         }
         match accumulator {
             Accumulator::Distinct(distinct) => {
-                let count = distinct.seen.entry(GroupKey::of([contribution])).or_insert(0);
-                *count += 1;
-                if *count == 1 {
+                if distinct.seen.shift(GroupKey::of([contribution]), 1) == 1 {
                     self.add(&mut distinct.inner, contribution);
                 }
             }
@@ -163,17 +184,12 @@ impl Call {
         match accumulator {
             Accumulator::Distinct(distinct) => {
                 let key = GroupKey::of([contribution]);
-                let Some(count) = distinct.seen.get_mut(&key) else { return };
-                *count -= 1;
-                if *count == 0 {
-                    distinct.seen.remove(&key);
+                if distinct.seen.count(&key) > 0 && distinct.seen.shift(key, -1) == 0 {
                     self.retract(&mut distinct.inner, contribution);
                 }
             }
             Accumulator::List(list) => {
-                if let Some(index) = list.iter().position(|value| value == contribution) {
-                    list.remove(index);
-                }
+                list.remove(contribution);
             }
             // What a sketch or an append-only choice has seen stays seen.
             Accumulator::Chosen(_) | Accumulator::DistinctSketch(_) | Accumulator::TopSketch(_) => {
@@ -204,18 +220,16 @@ impl Call {
             }
             (Accumulator::Ranked(ranked), Accumulator::Ranked(more)) => {
                 for (value, count) in more.iter() {
-                    *ranked.entry(value.clone()).or_insert(0) += count;
+                    ranked.shift(value.clone(), count);
                 }
             }
             (Accumulator::Moments(moments), Accumulator::Moments(more)) => moments.merge(more),
             (Accumulator::List(list), Accumulator::List(more)) => {
-                list.extend(more.iter().cloned());
+                more.values.iter().for_each(|value| list.push(value.clone()));
             }
             (Accumulator::Distinct(distinct), Accumulator::Distinct(more)) => {
-                for (key, count) in &more.seen {
-                    let known = distinct.seen.entry(key.clone()).or_insert(0);
-                    *known += count;
-                    if *known == *count
+                for (key, count) in more.seen.iter() {
+                    if distinct.seen.shift(key.clone(), count) == count
                         && let Some(value) = key.values().next()
                     {
                         self.add(&mut distinct.inner, &value);
@@ -264,14 +278,14 @@ impl Call {
             Accumulator::Chosen(value) => value.clone(),
             Accumulator::Ranked(ranked) => {
                 let is_min = function == AggregateKind::Min;
-                let end = if is_min { ranked.first_key_value() } else { ranked.last_key_value() };
-                end.map_or(Value::Null, |(value, _)| value.clone())
+                let end = if is_min { ranked.least() } else { ranked.greatest() };
+                end.cloned().unwrap_or(Value::Null)
             }
             Accumulator::Moments(moments) => match function {
                 AggregateKind::Spread(spread) => moments.spread(spread),
                 _ => Value::Null,
             },
-            Accumulator::List(list) => self.listed(list),
+            Accumulator::List(list) => self.listed(&list.values),
             Accumulator::Distinct(distinct) => self.result(&distinct.inner),
             Accumulator::DistinctSketch(sketch) => rounded(sketch.estimate()),
             Accumulator::QuantileSketch(sketch) => match function {
@@ -323,12 +337,7 @@ impl Call {
             }
             Accumulator::Exact(sum) => **sum = ExactSum::read(reader)?,
             Accumulator::Chosen(value) => *value = value_codec::read(reader)?,
-            Accumulator::Ranked(ranked) => {
-                for _ in 0..reader.length("values", reader.remaining())? {
-                    let value = value_codec::read(reader)?;
-                    ranked.insert(value, reader.i64("count")?);
-                }
-            }
+            Accumulator::Ranked(ranked) => **ranked = Tally::read(reader)?,
             Accumulator::Moments(moments) => **moments = Moments::read(reader)?,
             Accumulator::List(list) => {
                 for _ in 0..reader.length("values", reader.remaining())? {
@@ -336,10 +345,7 @@ impl Call {
                 }
             }
             Accumulator::Distinct(distinct) => {
-                for _ in 0..reader.length("values", reader.remaining() / 4)? {
-                    let key = GroupKey::read(reader)?;
-                    distinct.seen.insert(key, reader.i64("count")?);
-                }
+                distinct.seen = Tally::read(reader)?;
                 self.read_into(&mut distinct.inner, reader)?;
             }
             Accumulator::DistinctSketch(sketch) => **sketch = DistinctSketch::read(reader)?,
@@ -370,7 +376,6 @@ fn ranking(top: Vec<(Value, i64)>) -> Value {
 
 /// The state of one aggregate over one group.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::box_collection, reason = "an accumulator takes 24 bytes, and most are numbers")]
 pub(crate) enum Accumulator {
     /// Rows or values counted.
     Count(i64),
@@ -385,11 +390,11 @@ pub(crate) enum Accumulator {
     /// The least, greatest, first or last value so far.
     Chosen(Value),
     /// Every value with its count, where the least or greatest may be taken back.
-    Ranked(Box<BTreeMap<Value, i64>>),
+    Ranked(Box<Tally<Value>>),
     /// For spreads.
     Moments(Box<Moments>),
     /// Every value in the order of arrival.
-    List(Box<Vec<Value>>),
+    List(Box<Values>),
     /// Each value once.
     Distinct(Box<Distinct>),
     /// About how many distinct values.
@@ -403,8 +408,34 @@ pub(crate) enum Accumulator {
 /// How often each value was added, and the aggregate over each once.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Distinct {
-    seen: BTreeMap<GroupKey, i64>,
+    seen: Tally<GroupKey>,
     inner: Accumulator,
+}
+
+/// Values in the order of arrival, and what they take on the heap.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Values {
+    values: Vec<Value>,
+    bytes: usize,
+}
+
+impl Values {
+    fn push(&mut self, value: Value) {
+        self.bytes += value_bytes(&value);
+        self.values.push(value);
+    }
+
+    /// Takes out the first value that is equal.
+    fn remove(&mut self, value: &Value) {
+        if let Some(index) = self.values.iter().position(|other| other == value) {
+            self.bytes = self.bytes.saturating_sub(value_bytes(value));
+            self.values.remove(index);
+        }
+    }
+
+    const fn heap_bytes(&self) -> usize {
+        self.values.capacity() * size_of::<Value>() + self.bytes
+    }
 }
 
 /// Whether a value comes or goes.
@@ -441,11 +472,7 @@ impl Accumulator {
             }
             (Self::Exact(sum), Value::Decimal(number)) => sum.shift(*number, by),
             (Self::Ranked(ranked), value) => {
-                let count = ranked.entry(value.clone()).or_insert(0);
-                *count += by;
-                if *count == 0 {
-                    ranked.remove(value);
-                }
+                ranked.shift(value.clone(), by);
             }
             (Self::Moments(moments), Value::Double(number)) => moments.shift(*number, by),
             (Self::Moments(moments), Value::Integer(number)) => {
@@ -484,25 +511,15 @@ impl Accumulator {
             }
             Self::Exact(sum) => sum.write(writer),
             Self::Chosen(value) => value_codec::write(value, writer),
-            Self::Ranked(ranked) => {
-                writer.length(ranked.len());
-                for (value, count) in ranked.iter() {
-                    value_codec::write(value, writer);
-                    writer.i64(*count);
-                }
-            }
+            Self::Ranked(ranked) => ranked.write(writer),
             Self::Moments(moments) => moments.write(writer),
             Self::List(list) => {
-                writer.length(list.len());
-                list.iter().for_each(|value| value_codec::write(value, writer));
+                writer.length(list.values.len());
+                list.values.iter().for_each(|value| value_codec::write(value, writer));
             }
             Self::Distinct(distinct) => {
                 let Distinct { seen, inner } = &**distinct;
-                writer.length(seen.len());
-                for (key, count) in seen {
-                    key.write(writer);
-                    writer.i64(*count);
-                }
+                seen.write(writer);
                 inner.write(writer);
             }
             Self::DistinctSketch(sketch) => sketch.write(writer),
@@ -511,15 +528,19 @@ impl Accumulator {
         }
     }
 
+    /// Bytes on the heap, about; O(1).
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
             Self::Count(_) | Self::Integer { .. } | Self::Float { .. } | Self::Double { .. } => 0,
             Self::Exact(_) => size_of::<ExactSum>(),
             Self::Chosen(value) => value_bytes(value),
-            Self::Ranked(ranked) => ranked.len() * 48,
+            Self::Ranked(ranked) => size_of::<Tally<Value>>() + ranked.heap_bytes(),
             Self::Moments(_) => size_of::<Moments>(),
-            Self::List(list) => list.capacity() * size_of::<Value>() * 2,
-            Self::Distinct(distinct) => distinct.seen.len() * 48 + distinct.inner.heap_bytes(),
+            Self::List(list) => size_of::<Values>() + list.heap_bytes(),
+            Self::Distinct(distinct) => {
+                let Distinct { seen, inner } = &**distinct;
+                size_of::<Distinct>() + seen.heap_bytes() + inner.heap_bytes()
+            }
             Self::DistinctSketch(sketch) => sketch.heap_bytes(),
             Self::QuantileSketch(sketch) => sketch.heap_bytes(),
             Self::TopSketch(sketch) => sketch.heap_bytes(),

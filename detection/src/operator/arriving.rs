@@ -17,6 +17,16 @@ pub(crate) struct Arriving<'a> {
     pub(crate) change: Change,
     pub(crate) row: &'a [Value],
     pub(crate) limits: &'a Limits,
+    pub(crate) intent: Intent,
+}
+
+/// What an operator is to do with a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Intent {
+    Take,
+    /// Say whether it would be refused, and change nothing. A row that becomes several, one per
+    /// window, is tried with all of them before the first is taken.
+    Try,
 }
 
 impl Arriving<'_> {
@@ -25,6 +35,15 @@ impl Arriving<'_> {
         match self.change {
             Change::Insert | Change::UpdateAfter => true,
             Change::UpdateBefore | Change::Delete => false,
+        }
+    }
+
+    /// Whether the row only asks: who keeps something answers [`Fate::Taken`] before the first
+    /// change.
+    pub(crate) const fn is_trial(&self) -> bool {
+        match self.intent {
+            Intent::Try => true,
+            Intent::Take => false,
         }
     }
 
@@ -94,6 +113,8 @@ pub(crate) enum Fate {
 pub(crate) struct Limits {
     /// Keys, groups or sessions over all windows.
     pub(crate) keys: usize,
+    /// How many of them other rows may open that one row became.
+    pub(crate) reserved: usize,
     /// Memory, about.
     pub(crate) bytes: usize,
     /// Rows looked at or made for one input row.
@@ -101,9 +122,19 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// What is left for a row of `rows` when there is to be room for each of them to open a key.
+    pub(crate) const fn for_rows(self, rows: usize) -> Self {
+        Self { reserved: rows.saturating_sub(1), ..self }
+    }
+
+    /// For rows that were tried: only the work they cause is still bounded.
+    pub(crate) const fn for_tried(self) -> Self {
+        Self { keys: usize::MAX, reserved: 0, bytes: usize::MAX, ..self }
+    }
+
     /// Whether an operator of `keys` keys and `bytes` bytes may open another key.
     pub(crate) const fn admit_key(&self, keys: usize, bytes: usize) -> Result<(), Refusal> {
-        if keys >= self.keys {
+        if keys.saturating_add(self.reserved) >= self.keys {
             return Err(Refusal::WindowLimit { limit: self.keys });
         }
         self.admit_bytes(bytes)
@@ -140,14 +171,15 @@ pub(crate) struct Kept {
 
 /// A relational operator as it runs.
 ///
-/// A row is taken wholly or not at all. Rows come out as a function of what went in, in its order;
-/// those of one watermark sorted, never in the order of a hash map.
+/// A row is taken wholly or not at all, and one that is only tried changes nothing. Rows come out
+/// as a function of what went in, in its order; those of one watermark sorted, never in the order
+/// of a hash map.
 pub(crate) trait Operate: Debug + Send {
     /// Takes a row; what comes out at once is appended to `out`.
     fn on_row(&mut self, arriving: &Arriving<'_>, out: &mut Emitted) -> Result<Fate, Refusal>;
 
     /// Moves the watermark, which only grows, and appends what it closes.
-    fn on_watermark(&mut self, _watermark: i64, _out: &mut Emitted) {}
+    fn on_watermark(&mut self, _watermark: i64, _limits: &Limits, _out: &mut Emitted) {}
 
     /// Takes the rows found for a request of a lookup.
     fn on_lookup(&mut self, _number: u64, _found: Vec<Vec<Value>>, _out: &mut Emitted) {}

@@ -10,7 +10,7 @@ use crate::operator::accumulator::Call;
 use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Operate};
 use crate::operator::cut::Header;
 use crate::operator::group_key::GroupKey;
-use crate::operator::group_state::Accumulators;
+use crate::operator::group_state::{Accumulators, may_grow};
 use crate::operator::keyed::{Keyed, Progress, State};
 use crate::operator::pane_aggregate::{contributions, encode_keys, replaced};
 use crate::output::{Change, Refusal};
@@ -87,12 +87,21 @@ impl Operate for GroupAggregate {
                 return Ok(Fate::Taken);
             }
             arriving.limits.admit_key(self.groups.len(), self.groups.bytes())?;
+            if arriving.is_trial() {
+                return Ok(Fate::Taken);
+            }
             let mut state = Accumulators::start(calls);
             state.add(calls, contributions);
             out.rows.push(Changed::insert(self.row(&state)));
             self.groups.insert(GroupKey::new(&self.key), Group { rows: 1, state });
             return Ok(Fate::Taken);
         };
+        if arriving.is_added() && may_grow(calls) {
+            arriving.limits.admit_bytes(self.groups.bytes())?;
+        }
+        if arriving.is_trial() {
+            return Ok(Fate::Taken);
+        }
         let before = self.row(&group.state);
         if !arriving.is_added() && group.rows == 1 {
             self.groups.remove(&self.key);

@@ -72,6 +72,12 @@ impl Accumulators {
     }
 }
 
+/// Whether a group that is there may take more memory with each row, so that a limit of memory has
+/// to be asked also for groups that are open.
+pub(crate) fn may_grow(calls: &[Call]) -> bool {
+    calls.iter().any(Call::may_grow)
+}
+
 impl State for Accumulators {
     type Shape = Vec<Call>;
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use headland_event::codec::{CodecError, Reader, Writer};
 
-use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Operate};
+use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Limits, Operate};
 use crate::operator::cut::Header;
 use crate::operator::group_key::GroupKey;
 use crate::operator::keyed::{Keyed, Progress, State};
@@ -213,7 +213,9 @@ impl IntervalJoin {
         let mut pairs = Vec::new();
         let mut looked_at = 0;
         let Some(known) = self.keys.get(&self.key) else {
-            *self.expired(other) = expiry;
+            if !arriving.is_trial() {
+                *self.expired(other) = expiry;
+            }
             return Ok(false);
         };
         let rows = match other {
@@ -228,6 +230,9 @@ impl IntervalJoin {
                     pairs.push((*at, index, pair));
                 }
             }
+        }
+        if arriving.is_trial() {
+            return Ok(false);
         }
         *self.expired(other) = expiry;
         let is_paired = !pairs.is_empty();
@@ -260,9 +265,7 @@ impl IntervalJoin {
 
     /// Keeps a row until its last partner could have come.
     fn keep(&mut self, side: Side, time: i64, arriving: &Arriving<'_>, is_paired: bool) {
-        if self.keys.get(&self.key).is_none() {
-            self.keys.insert(GroupKey::new(&self.key), Sides::default());
-        }
+        self.keys.open(&self.key);
         let timer = self.timer_of(side, time);
         let is_set = self.keys.update(&self.key, |sides| {
             let rows = sides.of(side);
@@ -313,17 +316,19 @@ impl Operate for IntervalJoin {
         })?;
         self.key.clear();
         if !self.pairing.encode_key(side, arriving.row, &mut self.key)? {
-            self.emit_alone(side, &[Box::from(arriving.row)], out);
+            if !arriving.is_trial() {
+                self.emit_alone(side, &[Box::from(arriving.row)], out);
+            }
             return Ok(Fate::Taken);
         }
         let last = time.saturating_add(self.reach.of(side));
         if self.watermark < last {
-            match self.keys.get(&self.key) {
-                Some(_) => arriving.limits.admit_bytes(self.keys.bytes())?,
-                None => arriving.limits.admit_key(self.keys.len(), self.keys.bytes())?,
-            }
+            self.keys.admit(&self.key, arriving.limits)?;
         }
         let is_paired = self.join(side, time, arriving, out)?;
+        if arriving.is_trial() {
+            return Ok(Fate::Taken);
+        }
         if self.watermark < last {
             self.keep(side, time, arriving, is_paired);
         } else if !is_paired {
@@ -333,7 +338,7 @@ impl Operate for IntervalJoin {
         Ok(Fate::Taken)
     }
 
-    fn on_watermark(&mut self, watermark: i64, out: &mut Emitted) {
+    fn on_watermark(&mut self, watermark: i64, _limits: &Limits, out: &mut Emitted) {
         self.watermark = watermark;
         while let Some((timer, key)) = self.timers.pop_due(watermark) {
             self.let_go(Side::Right, timer, &key, out);

@@ -12,7 +12,9 @@ use headland_event::KeyMap;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::keymap::key_map;
 
+use crate::operator::arriving::Limits;
 use crate::operator::group_key::GroupKey;
+use crate::output::Refusal;
 
 /// Keys that are sorted at once: about 5 ms, which is the longest step of a snapshot behind its
 /// cut.
@@ -84,6 +86,22 @@ impl<V: State> Keyed<V> {
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<&V> {
         self.entries.get(key)
+    }
+
+    /// Whether limits let the operator keep more for a key: for one that is not there another key.
+    pub(crate) fn admit(&self, key: &[u8], limits: &Limits) -> Result<(), Refusal> {
+        match self.get(key) {
+            Some(_) => limits.admit_bytes(self.bytes()),
+            None => limits.admit_key(self.len(), self.bytes()),
+        }
+    }
+
+    /// Puts an empty entry in unless there is one; whether there was none.
+    pub(crate) fn open(&mut self, key: &[u8]) -> bool
+    where
+        V: Default,
+    {
+        self.get(key).is_none() && self.insert(GroupKey::new(key), V::default())
     }
 
     /// Changes an entry, if it is there.

@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 
 use headland_event::codec::{CodecError, Reader, Writer};
 
-use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, LookupRequest, Operate};
+use crate::operator::arriving::{
+    Arriving, Changed, Emitted, Fate, Kept, Limits, LookupRequest, Operate,
+};
 use crate::operator::keyed::Progress;
 use crate::operator::over::{read_values, values_bytes, write_values};
 use crate::operator::pairing::{Pairing, Side};
@@ -80,11 +82,17 @@ impl LookupJoin {
 impl Operate for LookupJoin {
     fn on_row(&mut self, arriving: &Arriving<'_>, out: &mut Emitted) -> Result<Fate, Refusal> {
         let key = self.pairing.left_key(arriving.row)?;
-        if key.iter().any(Value::is_null) {
+        let is_null = key.iter().any(Value::is_null);
+        if !is_null {
+            arriving.limits.admit_key(self.waiting.len(), self.bytes)?;
+        }
+        if arriving.is_trial() {
+            return Ok(Fate::Taken);
+        }
+        if is_null {
             self.emit(arriving.change, arriving.row, &[], out);
             return Ok(Fate::Taken);
         }
-        arriving.limits.admit_key(self.waiting.len(), self.bytes)?;
         let number = self.next;
         self.next += 1;
         self.bytes += values_bytes(arriving.row);
@@ -94,7 +102,7 @@ impl Operate for LookupJoin {
         Ok(Fate::Taken)
     }
 
-    fn on_watermark(&mut self, watermark: i64, _out: &mut Emitted) {
+    fn on_watermark(&mut self, watermark: i64, _limits: &Limits, _out: &mut Emitted) {
         if self.waiting.is_empty() {
             self.passed = watermark;
         } else if let Some(Waiting::Watermark(last)) = self.waiting.back_mut() {

@@ -8,14 +8,17 @@
 //! # Source
 //! ISO/IEC TR 19075-5 for what a match is; Flink's CEP for late rows, which are dropped.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use headland_event::codec::{CodecError, Reader, Writer};
 
 use crate::expression::{EvaluationError, Expression};
 use crate::operator::accumulator::Call;
-use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Operate};
+use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Limits, Operate};
 use crate::operator::cut::Header;
 use crate::operator::group_key::GroupKey;
-use crate::operator::keyed::{Keyed, Progress, State};
+use crate::operator::keyed::{Keyed, Progress};
 use crate::operator::pane_aggregate::encode_keys;
 use crate::operator::row_list::RowList;
 use crate::operator::timers::Timers;
@@ -26,6 +29,10 @@ use crate::value::Value;
 /// Beyond this a program is not built further: no limit of work lets it run.
 const STEPS_LIMIT: usize = 1 << 17;
 
+/// The work of looking at a row, in steps between rows: only rows weigh, unless a pattern takes
+/// very many steps without one.
+const ROW_WORK: usize = 16;
+
 /// Runs of rows that fit a pattern.
 #[derive(Debug)]
 pub(crate) struct Matching {
@@ -35,9 +42,10 @@ pub(crate) struct Matching {
     seed: u64,
     /// Rows from the first that may begin a match, by time.
     partitions: Keyed<RowList>,
+    /// For how long a key is kept behind its last row, in milliseconds.
+    retention: i64,
     timers: Timers,
     progress: i64,
-    work: usize,
     header: Header,
     key: Vec<u8>,
 }
@@ -49,8 +57,50 @@ enum Step {
     Row(usize),
     /// The first way, and if it fails the second.
     Either(usize, usize),
+    /// The same in front of a loop whose body may pass without a row.
+    Loop(usize, usize),
     Jump(usize),
     Done,
+}
+
+impl Step {
+    const fn work(self) -> usize {
+        match self {
+            Self::Row(_) => ROW_WORK,
+            Self::Either(..) | Self::Loop(..) | Self::Jump(_) | Self::Done => 1,
+        }
+    }
+}
+
+/// The variables of the rows of one try.
+#[derive(Debug, Default)]
+struct Bound {
+    variables: Vec<usize>,
+    /// Per row a number that no other way to bind the rows up to it has.
+    ids: Vec<usize>,
+    last_id: usize,
+}
+
+impl Bound {
+    const fn len(&self) -> usize {
+        self.variables.len()
+    }
+
+    fn push(&mut self, variable: usize) {
+        self.last_id += 1;
+        self.variables.push(variable);
+        self.ids.push(self.last_id);
+    }
+
+    fn truncate(&mut self, length: usize) {
+        self.variables.truncate(length);
+        self.ids.truncate(length);
+    }
+
+    /// Names what is bound; 0 is nothing.
+    fn id(&self) -> usize {
+        self.ids.last().copied().unwrap_or(0)
+    }
 }
 
 /// What a try from one row on ends with.
@@ -70,7 +120,7 @@ struct Binding<'a> {
 }
 
 impl Matching {
-    pub(crate) fn new(plan: &Match, seed: u64) -> Self {
+    pub(crate) fn new(plan: &Match, retention: i64, seed: u64) -> Self {
         let mut steps = Vec::new();
         compile(&plan.pattern, &mut steps);
         steps.push(Step::Done);
@@ -80,20 +130,38 @@ impl Matching {
             steps,
             seed,
             partitions: Keyed::new(seed),
+            retention,
             timers: Timers::default(),
             progress: i64::MIN,
-            work: usize::MAX,
             header: Header::default(),
             key: Vec::new(),
         }
     }
 
+    /// Asks to be called for a row at `time`: when the watermark has come to it, when what began
+    /// with it ends, and when it is too old to be kept.
+    fn set_timers(&mut self, time: i64, key: &GroupKey) {
+        let deadline = self.plan.within.map(|within| time.saturating_add(within));
+        let expiry = (self.retention < i64::MAX).then(|| time.saturating_add(self.retention));
+        for time in [Some(time), deadline, expiry].into_iter().flatten() {
+            if time > self.progress {
+                self.timers.set(time, key.clone());
+            }
+        }
+    }
+
     /// Finds what there is to find among the rows up to `time`; drops those that are done with.
-    fn search(&self, key: &GroupKey, rows: &mut RowList, time: i64, out: &mut Emitted) {
-        let ready = rows.iter().take_while(|(at, _)| *at <= time).count();
+    fn search(
+        &self,
+        key: &GroupKey,
+        rows: &mut RowList,
+        (time, limits): (i64, &Limits),
+        out: &mut Emitted,
+    ) {
+        let ready = rows.len_up_to(time);
         let mut start = 0;
         while start < ready {
-            let tried = match self.attempt(rows, start, ready, time) {
+            let tried = match self.attempt(rows, start..ready, time, limits) {
                 Ok(tried) => tried,
                 Err(refusal) => {
                     out.failures.push(refusal);
@@ -113,7 +181,7 @@ impl Matching {
                 Tried::Found(_) | Tried::Failed => start += 1,
             }
         }
-        (0..start).for_each(|_| drop(rows.remove(0)));
+        rows.drop_first(start);
     }
 
     /// By how many rows the search goes on behind a match; at least one.
@@ -130,33 +198,35 @@ impl Matching {
     fn attempt(
         &self,
         rows: &RowList,
-        start: usize,
-        ready: usize,
+        Range { start, end: ready }: Range<usize>,
         time: i64,
+        limits: &Limits,
     ) -> Result<Tried, Refusal> {
         let Some((first, _)) = rows.get(start) else { return Ok(Tried::Failed) };
         let deadline = self.plan.within.map_or(i64::MAX, |within| first.saturating_add(within));
         // No row can come any more that would be in time.
         let is_closed = time == i64::MAX || time >= deadline;
-        let mut variables: Vec<usize> = Vec::new();
+        let mut bound = Bound::default();
         let mut ways = vec![(0, 0)];
+        let mut visited = BTreeSet::new();
         let mut work = 0;
         while let Some((mut step, length)) = ways.pop() {
-            variables.truncate(length);
-            loop {
-                work += 1;
-                if work > self.work {
-                    return Err(Refusal::WorkLimit { limit: self.work });
-                }
-                match self.steps.get(step) {
-                    Some(Step::Done) => return Ok(Tried::Found(variables)),
-                    Some(Step::Jump(target)) => step = *target,
-                    Some(Step::Either(first, second)) => {
-                        ways.push((*second, variables.len()));
+            bound.truncate(length);
+            while let Some(next) = self.steps.get(step) {
+                work += next.work();
+                limits.admit_work(work / ROW_WORK)?;
+                match next {
+                    Step::Done => return Ok(Tried::Found(bound.variables)),
+                    Step::Jump(target) => step = *target,
+                    // Again in front of the loop with the rows of before: every way on from here
+                    // is tried already, or waits its turn.
+                    Step::Loop(..) if !visited.insert((step, bound.id())) => break,
+                    Step::Either(first, second) | Step::Loop(first, second) => {
+                        ways.push((*second, bound.len()));
                         step = *first;
                     }
-                    Some(Step::Row(variable)) => {
-                        let at = start + variables.len();
+                    Step::Row(variable) => {
+                        let at = start + bound.len();
                         if at >= ready {
                             if is_closed {
                                 break;
@@ -164,14 +234,13 @@ impl Matching {
                             return Ok(Tried::Open);
                         }
                         let is_in_time = rows.get(at).is_some_and(|(time, _)| *time < deadline);
-                        variables.push(*variable);
-                        let binding = Binding { rows, start, variables: &variables };
+                        bound.push(*variable);
+                        let binding = Binding { rows, start, variables: &bound.variables };
                         if !is_in_time || !self.holds(*variable, &binding)? {
                             break;
                         }
                         step += 1;
                     }
-                    None => break,
                 }
             }
         }
@@ -287,9 +356,27 @@ fn compile(pattern: &Pattern, steps: &mut Vec<Step>) {
                     compile(pattern, steps);
                     steps.push(Step::Jump(at));
                     let end = steps.len();
-                    set(steps, at, either(*greed, at + 1, end));
+                    let step = match either(*greed, at + 1, end) {
+                        Step::Either(first, second) if may_be_empty(pattern) => {
+                            Step::Loop(first, second)
+                        }
+                        step => step,
+                    };
+                    set(steps, at, step);
                 }
             }
+        }
+    }
+}
+
+/// Whether no row at all fits a pattern.
+fn may_be_empty(pattern: &Pattern) -> bool {
+    match pattern {
+        Pattern::Variable(_) => false,
+        Pattern::Sequence(parts) => parts.iter().all(may_be_empty),
+        Pattern::Alternatives(ways) => ways.iter().any(may_be_empty),
+        Pattern::Repeat { pattern, least, most: _, greed: _ } => {
+            *least == 0 || may_be_empty(pattern)
         }
     }
 }
@@ -311,37 +398,35 @@ impl Operate for Matching {
     fn on_row(&mut self, arriving: &Arriving<'_>, _out: &mut Emitted) -> Result<Fate, Refusal> {
         let time = arriving.time(self.plan.time)?;
         arriving.limits.admit_work(self.steps.len())?;
-        self.work = arriving.limits.work;
         if time <= self.progress {
             return Ok(Fate::Late(None));
         }
         self.key.clear();
         encode_keys(&self.partition, arriving.row, &mut self.key)?;
-        match self.partitions.get(&self.key) {
-            Some(_) => arriving.limits.admit_bytes(self.partitions.bytes())?,
-            None => {
-                arriving.limits.admit_key(self.partitions.len(), self.partitions.bytes())?;
-                self.partitions.insert(GroupKey::new(&self.key), RowList::default());
-            }
+        self.partitions.admit(&self.key, arriving.limits)?;
+        if arriving.is_trial() {
+            return Ok(Fate::Taken);
         }
+        self.partitions.open(&self.key);
         self.partitions.update(&self.key, |rows| {
-            let behind = rows.iter().rev().take_while(|(at, _)| *at > time).count();
-            rows.insert(rows.len() - behind, time, Box::from(arriving.row));
+            rows.insert_by_number(time, Box::from(arriving.row));
         });
-        self.timers.set(time, GroupKey::new(&self.key));
-        if let Some(within) = self.plan.within {
-            self.timers.set(time.saturating_add(within), GroupKey::new(&self.key));
-        }
+        self.set_timers(time, &GroupKey::new(&self.key));
         Ok(Fate::Taken)
     }
 
-    fn on_watermark(&mut self, watermark: i64, out: &mut Emitted) {
+    fn on_watermark(&mut self, watermark: i64, limits: &Limits, out: &mut Emitted) {
         self.progress = watermark;
         while let Some((time, key)) = self.timers.pop_due(watermark) {
             let rows = self.partitions.update(key.as_bytes(), std::mem::take);
             let Some(mut rows) = rows else { continue };
-            self.search(&key, &mut rows, time, out);
-            self.partitions.update(key.as_bytes(), |kept| *kept = rows);
+            self.search(&key, &mut rows, (time, limits), out);
+            let last = rows.last().map(|(last, _)| last.saturating_add(self.retention));
+            if last.is_some_and(|expiry| expiry > time) {
+                self.partitions.update(key.as_bytes(), |kept| *kept = rows);
+            } else {
+                self.partitions.remove(key.as_bytes());
+            }
         }
         if watermark == i64::MAX {
             // No row will come: what waits for more of them ends as it is.
@@ -349,7 +434,7 @@ impl Operate for Matching {
                 self.partitions.sorted().into_iter().map(|(key, _)| key.clone()).collect();
             for key in keys {
                 if let Some(mut rows) = self.partitions.remove(key.as_bytes()) {
-                    self.search(&key, &mut rows, i64::MAX, out);
+                    self.search(&key, &mut rows, (i64::MAX, limits), out);
                 }
             }
         }
@@ -377,16 +462,12 @@ impl Operate for Matching {
     fn read(&mut self, reader: &mut Reader) -> Result<(), CodecError> {
         self.progress = reader.i64("progress")?;
         self.partitions = Keyed::read(self.seed, &(), reader)?;
-        for (key, rows) in self.partitions.iter() {
-            debug_assert!(rows.heap_bytes() < usize::MAX, "a list knows its size");
-            for (time, _) in rows.iter() {
-                let deadline = self.plan.within.map(|within| time.saturating_add(within));
-                let times = std::iter::once(*time).chain(deadline);
-                for time in times.filter(|time| *time > self.progress) {
-                    self.timers.set(time, key.clone());
-                }
-            }
-        }
+        let waiting = self
+            .partitions
+            .iter()
+            .flat_map(|(key, rows)| rows.iter().map(move |(time, _)| (*time, key.clone())));
+        let waiting: Vec<_> = waiting.collect();
+        waiting.iter().for_each(|(time, key)| self.set_timers(*time, key));
         Ok(())
     }
 }

@@ -16,6 +16,8 @@ mod row_list;
 mod sketch;
 /// Variances and deviations.
 mod moments;
+/// How often each value was added.
+mod tally;
 /// Sums of DECIMAL.
 mod exact_sum;
 /// Aggregates.
@@ -28,6 +30,8 @@ pub(crate) mod calc;
 pub(crate) mod window;
 /// Aggregates per TUMBLE, HOP and CUMULATE window.
 pub(crate) mod pane_aggregate;
+/// Windows that grow and merge.
+mod sessions;
 /// Aggregates per session.
 pub(crate) mod session_aggregate;
 /// Rows of sessions.

@@ -4,8 +4,12 @@
 //!
 //! # Source
 //! Flink's `RowTimeRangeBoundedPrecedingFunction` and `RowTimeRowsBoundedPrecedingFunction`: a row
-//! at or before the last time that fired for its key is dropped, whatever the watermark. Of an
-//! unbounded frame `AbstractRowTimeUnboundedPrecedingOver`: a row at or before the watermark is.
+//! at or before the last time that fired for its key is dropped, whatever the watermark. Of a
+//! bounded RANGE also the clean-up timers fire, 1.5 times the frame behind a row: the last of them
+//! lets go of the key with all it knows, and those before it count as times that fired. Of an
+//! unbounded frame `AbstractRowTimeUnboundedPrecedingOver`: a row at or before the watermark is
+//! dropped. Keys of ROWS and of unbounded frames go by the rule's retention, as by Flink's
+//! `table.exec.state.ttl`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,7 +17,7 @@ use headland_event::codec::{CodecError, Reader, Writer};
 
 use crate::expression::Expression;
 use crate::operator::accumulator::{Call, value_bytes};
-use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Operate};
+use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Limits, Operate};
 use crate::operator::cut::Header;
 use crate::operator::group_key::GroupKey;
 use crate::operator::group_state::Accumulators;
@@ -36,6 +40,9 @@ pub(crate) struct Over {
     calls: Vec<Call>,
     seed: u64,
     partitions: Keyed<Partition>,
+    /// For how long a key is kept behind its last row, in milliseconds; of a bounded RANGE the
+    /// frame says.
+    retention: i64,
     timers: Timers,
     /// The watermark, which rows of an unbounded frame must be past.
     progress: i64,
@@ -72,6 +79,8 @@ struct Partition {
     past: VecDeque<Box<[Value]>>,
     /// The last time that fired.
     fired: Option<i64>,
+    /// The clean-up timers to come of a bounded RANGE, ascending: the last lets go of the key.
+    timers: VecDeque<i64>,
     rows: u64,
     rank: u64,
     dense_rank: u64,
@@ -94,6 +103,11 @@ impl Waiting {
     }
 }
 
+/// Memory of an entry of a frame or of what LAG looks back at, about.
+fn entry_bytes(values: &[Value]) -> usize {
+    size_of::<(i64, Box<[Value]>)>() + values_bytes(values)
+}
+
 /// Memory of values, about.
 pub(crate) fn values_bytes(values: &[Value]) -> usize {
     size_of_val(values) + values.iter().map(value_bytes).sum::<usize>()
@@ -102,7 +116,7 @@ pub(crate) fn values_bytes(values: &[Value]) -> usize {
 impl Over {
     pub(crate) fn new(
         column: usize,
-        partition: Vec<Expression>,
+        (partition, retention): (Vec<Expression>, i64),
         frame: Frame,
         calls: &[OverCall],
         seed: u64,
@@ -137,6 +151,7 @@ impl Over {
             functions: functions.collect(),
             seed,
             partitions: Keyed::new(seed),
+            retention,
             timers: Timers::default(),
             progress: i64::MIN,
             header: Header::default(),
@@ -181,8 +196,7 @@ impl Partition {
                 state.add(over.calls, &waiting.contributions);
             }
             if let Some(reach) = reach {
-                let contributions = rows.iter().map(|row| (time, row.contributions.clone()));
-                self.frame.extend(contributions);
+                rows.iter().for_each(|row| self.push(time, row.contributions.clone()));
                 self.expire(over, &mut state, |(at, _), _| *at < time.saturating_sub(reach));
             }
         }
@@ -192,7 +206,7 @@ impl Partition {
             if let Frame::Rows(reach) = over.frame {
                 state.add(over.calls, &waiting.contributions);
                 if let Some(reach) = reach {
-                    self.frame.push_back((time, waiting.contributions.clone()));
+                    self.push(time, waiting.contributions.clone());
                     let reach = usize::try_from(reach).unwrap_or(usize::MAX).saturating_add(1);
                     self.expire(over, &mut state, |_, len| len > reach);
                 }
@@ -201,6 +215,48 @@ impl Partition {
         }
         self.state = Some(state);
         self.fired = Some(time);
+    }
+
+    fn push(&mut self, time: i64, contributions: Box<[Value]>) {
+        self.bytes += entry_bytes(&contributions);
+        self.frame.push_back((time, contributions));
+    }
+
+    /// The clean-up timer that a row at `time` needs; none when the last one is far enough.
+    fn cleanup(&mut self, time: i64, reach: i64) -> Option<i64> {
+        let least = time.saturating_add(reach).saturating_add(1);
+        if self.timers.back().is_some_and(|last| *last >= least) {
+            return None;
+        }
+        let timer = least.saturating_add(reach / 2);
+        self.timers.push_back(timer);
+        Some(timer)
+    }
+
+    /// What the partition waits for when the watermark has come to `now`.
+    fn next(&self, frame: Frame, retention: i64, now: i64) -> Next {
+        if let Some((time, _)) = self.waiting.first_key_value() {
+            return Next::Timer(*time);
+        }
+        match (frame, self.fired) {
+            (Frame::Range(Some(_)), _) | (_, None) => Next::Rest,
+            (Frame::Range(None) | Frame::Rows(_), Some(fired)) => {
+                match fired.saturating_add(retention) {
+                    i64::MAX => Next::Rest,
+                    expiry if expiry <= now => Next::LetGo,
+                    expiry => Next::Timer(expiry),
+                }
+            }
+        }
+    }
+
+    /// Whether `time` is that of the last clean-up timer; forgets those that have come.
+    fn is_over(&mut self, time: i64) -> bool {
+        let is_over = self.timers.back().is_some_and(|last| *last <= time);
+        while self.timers.front().is_some_and(|first| *first <= time) {
+            self.timers.pop_front();
+        }
+        is_over
     }
 
     /// Takes rows out of the frame while the oldest is beyond it.
@@ -214,6 +270,7 @@ impl Partition {
             && is_beyond(oldest, self.frame.len())
         {
             let Some((_, contributions)) = self.frame.pop_front() else { return };
+            self.bytes = self.bytes.saturating_sub(entry_bytes(&contributions));
             state.retract(over.calls, &contributions);
         }
     }
@@ -243,11 +300,28 @@ impl Partition {
         }
         drop(aggregates);
         if over.reach > 0 {
-            self.past.push_front(lags.iter().step_by(2).cloned().collect());
-            self.past.truncate(over.reach);
+            let values: Box<[Value]> = lags.iter().step_by(2).cloned().collect();
+            self.bytes += entry_bytes(&values);
+            self.past.push_front(values);
+            if self.past.len() > over.reach
+                && let Some(oldest) = self.past.pop_back()
+            {
+                self.bytes = self.bytes.saturating_sub(entry_bytes(&oldest));
+            }
         }
         Changed::insert(row)
     }
+}
+
+/// What a partition waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// A time.
+    Timer(i64),
+    /// Rows, or clean-up timers that are set.
+    Rest,
+    /// Nothing: it is too old to be kept.
+    LetGo,
 }
 
 fn number(count: u64) -> Value {
@@ -266,7 +340,8 @@ impl State for Partition {
     type Shape = Vec<Call>;
 
     fn write(&self, writer: &mut Writer) {
-        let Self { waiting, frame, state, past, fired, rows, rank, dense_rank, bytes: _ } = self;
+        let Self { waiting, frame, state, past, fired, timers, rows, rank, dense_rank, bytes: _ } =
+            self;
         writer.length(waiting.len());
         for (time, rows) in waiting {
             writer.i64(*time);
@@ -288,6 +363,8 @@ impl State for Partition {
         past.iter().for_each(|values| write_values(values, writer));
         writer.u8(u8::from(fired.is_some()));
         writer.i64(fired.unwrap_or_default());
+        writer.length(timers.len());
+        timers.iter().for_each(|timer| writer.i64(*timer));
         [rows, rank, dense_rank].into_iter().for_each(|count| writer.u64(*count));
     }
 
@@ -306,17 +383,22 @@ impl State for Partition {
         }
         for _ in 0..reader.length("frame", reader.remaining() / 12)? {
             let time = reader.i64("time")?;
-            partition.frame.push_back((time, read_values(reader)?));
+            partition.push(time, read_values(reader)?);
         }
         if reader.u8("state")? != 0 {
             partition.state = Some(Accumulators::read(calls, reader)?);
         }
         for _ in 0..reader.length("past", reader.remaining() / 4)? {
-            partition.past.push_back(read_values(reader)?);
+            let values = read_values(reader)?;
+            partition.bytes += entry_bytes(&values);
+            partition.past.push_back(values);
         }
         let is_fired = reader.u8("fired")? != 0;
         let fired = reader.i64("fired")?;
         partition.fired = is_fired.then_some(fired);
+        for _ in 0..reader.length("timers", reader.remaining() / 8)? {
+            partition.timers.push_back(reader.i64("cleanup")?);
+        }
         partition.rows = reader.u64("rows")?;
         partition.rank = reader.u64("rank")?;
         partition.dense_rank = reader.u64("dense rank")?;
@@ -324,9 +406,8 @@ impl State for Partition {
     }
 
     fn heap_bytes(&self) -> usize {
-        let frame = self.frame.front().map_or(0, |(_, values)| 32 + values_bytes(values));
-        let past = self.past.front().map_or(0, |values| 16 + values_bytes(values));
-        self.bytes + frame * self.frame.len() + past * self.past.len()
+        let state = self.state.as_ref().map_or(0, State::heap_bytes);
+        self.bytes + state + self.timers.len() * size_of::<i64>()
     }
 }
 
@@ -357,14 +438,16 @@ impl Operate for Over {
             return Ok(Fate::Late(None));
         }
         let waiting = self.waiting(arriving.row)?;
-        match known {
-            Some(_) => arriving.limits.admit_bytes(self.kept().bytes)?,
-            None => {
-                arriving.limits.admit_key(self.partitions.len(), self.kept().bytes)?;
-                self.partitions.insert(GroupKey::new(&self.key), Partition::default());
-            }
+        self.partitions.admit(&self.key, arriving.limits)?;
+        if arriving.is_trial() {
+            return Ok(Fate::Taken);
         }
+        self.partitions.open(&self.key);
+        let mut cleanup = None;
         let is_first = self.partitions.update(&self.key, |partition| {
+            if let Frame::Range(Some(reach)) = self.frame {
+                cleanup = partition.cleanup(time, reach);
+            }
             partition.bytes += waiting.bytes();
             let is_first =
                 partition.waiting.first_key_value().is_none_or(|(first, _)| time < *first);
@@ -374,10 +457,13 @@ impl Operate for Over {
         if is_first == Some(true) {
             self.timers.set(time, GroupKey::new(&self.key));
         }
+        if let Some(cleanup) = cleanup {
+            self.timers.set(cleanup, GroupKey::new(&self.key));
+        }
         Ok(Fate::Taken)
     }
 
-    fn on_watermark(&mut self, watermark: i64, out: &mut Emitted) {
+    fn on_watermark(&mut self, watermark: i64, _limits: &Limits, out: &mut Emitted) {
         self.progress = watermark;
         let view = OverView {
             calls: &self.calls,
@@ -387,13 +473,20 @@ impl Operate for Over {
         };
         while let Some((time, key)) = self.timers.pop_due(watermark) {
             let next = self.partitions.update(key.as_bytes(), |partition| {
+                if partition.is_over(time) {
+                    return Next::LetGo;
+                }
                 if let Some(rows) = partition.waiting.remove(&time) {
                     partition.fire(&view, time, rows, out);
+                } else if let Frame::Range(Some(_)) = view.frame {
+                    partition.fired = Some(time);
                 }
-                partition.waiting.first_key_value().map(|(time, _)| *time)
+                partition.next(view.frame, self.retention, time)
             });
-            if let Some(Some(next)) = next {
-                self.timers.set(next, key);
+            match next {
+                Some(Next::Timer(next)) => self.timers.set(next, key),
+                Some(Next::LetGo) => drop(self.partitions.remove(key.as_bytes())),
+                Some(Next::Rest) | None => {}
             }
         }
     }
@@ -422,8 +515,11 @@ impl Operate for Over {
         self.progress = reader.i64("progress")?;
         self.partitions = Keyed::read(self.seed, &self.calls, reader)?;
         for (key, partition) in self.partitions.iter() {
-            if let Some((time, _)) = partition.waiting.first_key_value() {
-                self.timers.set(*time, key.clone());
+            if let Next::Timer(time) = partition.next(self.frame, self.retention, i64::MIN) {
+                self.timers.set(time, key.clone());
+            }
+            for timer in &partition.timers {
+                self.timers.set(*timer, key.clone());
             }
         }
         Ok(())

@@ -12,9 +12,11 @@ use headland_event::codec::{CodecError, Reader, Writer};
 
 use crate::expression::Expression;
 use crate::operator::accumulator::Call;
-use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Operate, timestamp};
+use crate::operator::arriving::{
+    Arriving, Changed, Emitted, Fate, Kept, Limits, Operate, timestamp,
+};
 use crate::operator::group_key::{self, GroupKey};
-use crate::operator::group_state::Accumulators;
+use crate::operator::group_state::{Accumulators, may_grow};
 use crate::operator::keyed::{Keyed, Progress};
 use crate::operator::window::Windows;
 use crate::output::{Change, Refusal};
@@ -36,6 +38,8 @@ pub(crate) struct PaneAggregate {
     assignment: Assignment,
     keys: Vec<Expression>,
     calls: Vec<Call>,
+    /// Whether a group that is there may take more memory.
+    may_grow: bool,
     lateness: i64,
     seed: u64,
     /// Per pane that has rows, by its end.
@@ -74,6 +78,7 @@ impl PaneAggregate {
         Self {
             assignment,
             keys,
+            may_grow: may_grow(&calls),
             calls,
             lateness,
             seed,
@@ -126,6 +131,16 @@ impl PaneAggregate {
         self.due = ends.min().map_or(i64::MAX, |end| end.saturating_sub(1));
     }
 
+    /// Whether the limits let the row in the buffers into a pane.
+    fn admit(&self, pane: i64, limits: &Limits) -> Result<(), Refusal> {
+        let is_known = self.panes.get(&pane).is_some_and(|groups| groups.get(&self.key).is_some());
+        match (is_known, self.may_grow) {
+            (true, false) => Ok(()),
+            (true, true) => limits.admit_bytes(self.kept().bytes),
+            (false, _) => limits.admit_key(self.groups, self.kept().bytes),
+        }
+    }
+
     /// Adds the row in the buffers to its pane.
     fn add(&mut self, pane: i64, arriving: &Arriving<'_>) -> Result<(), Refusal> {
         let (calls, contributions) = (&self.calls, &self.contributions);
@@ -136,6 +151,9 @@ impl PaneAggregate {
                 state.retract(calls, contributions);
             }
         };
+        if self.may_grow {
+            self.admit(pane, arriving.limits)?;
+        }
         if let Some(groups) = self.panes.get_mut(&pane)
             && groups.update(&self.key, change).is_some()
         {
@@ -287,6 +305,9 @@ impl Operate for PaneAggregate {
         }
         encode_keys(&self.keys, arriving.row, &mut self.key)?;
         contributions(&self.calls, arriving.row, &mut self.contributions)?;
+        if arriving.is_trial() {
+            return self.admit(pane, arriving.limits).map(|()| Fate::Taken);
+        }
         if self.lateness > 0 && pane.saturating_sub(1) <= self.progress {
             self.correct(pane, arriving, out)?;
         } else {
@@ -295,7 +316,7 @@ impl Operate for PaneAggregate {
         Ok(Fate::Taken)
     }
 
-    fn on_watermark(&mut self, watermark: i64, out: &mut Emitted) {
+    fn on_watermark(&mut self, watermark: i64, _limits: &Limits, out: &mut Emitted) {
         debug_assert!(watermark >= self.progress, "a watermark only grows");
         if watermark < self.due && self.lateness == 0 {
             self.progress = watermark;

@@ -10,7 +10,7 @@ use headland_event::EventTime;
 use headland_event::codec::{CodecError, Reader, Writer};
 
 use crate::expression::Expression;
-use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Operate, time_of};
+use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Limits, Operate, time_of};
 use crate::operator::cut::Header;
 use crate::operator::group_key::{self, GroupKey};
 use crate::operator::keyed::{Keyed, Progress};
@@ -275,12 +275,18 @@ impl Operate for Ranking {
                 return Ok(Fate::Taken);
             }
             arriving.limits.admit_key(self.partitions.len(), self.partitions.bytes())?;
+            if arriving.is_trial() {
+                return Ok(Fate::Taken);
+            }
             self.partitions.insert(GroupKey::new(&self.key), RowList::default());
             if let Some(end) = self.window.and_then(|window| time_of(arriving.row, window.end)) {
                 self.timers.set(end.saturating_sub(1), GroupKey::new(&self.key));
             }
         } else if self.bound() == usize::MAX {
             arriving.limits.admit_bytes(self.partitions.bytes())?;
+        }
+        if arriving.is_trial() {
+            return Ok(Fate::Taken);
         }
         if self.window.is_some() {
             self.change(arriving);
@@ -293,7 +299,7 @@ impl Operate for Ranking {
         Ok(Fate::Taken)
     }
 
-    fn on_watermark(&mut self, watermark: i64, out: &mut Emitted) {
+    fn on_watermark(&mut self, watermark: i64, _limits: &Limits, out: &mut Emitted) {
         self.progress = watermark;
         while let Some((_, key)) = self.timers.pop_due(watermark) {
             out.rows.extend(self.rows(key.as_bytes()).into_iter().map(Changed::insert));

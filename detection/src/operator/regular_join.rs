@@ -4,7 +4,6 @@ use headland_event::codec::{CodecError, Reader, Writer};
 
 use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Operate};
 use crate::operator::cut::Header;
-use crate::operator::group_key::GroupKey;
 use crate::operator::keyed::{Keyed, Progress};
 use crate::operator::pairing::{Pairing, Side};
 use crate::operator::row_list::KeptRow;
@@ -127,19 +126,22 @@ impl Operate for RegularJoin {
         let side = Side::of(arriving.port);
         self.key.clear();
         if !self.pairing.encode_key(side, arriving.row, &mut self.key)? {
+            if arriving.is_trial() {
+                return Ok(Fate::Taken);
+            }
             let alone = self.pairing.alone(side, arriving.row);
             out.rows.extend(alone.map(|row| Changed { change: arriving.change, row }));
             return Ok(Fate::Taken);
         }
         let partners = self.partners(side, arriving)?;
         if arriving.is_added() {
-            match self.keys.get(&self.key) {
-                Some(_) => arriving.limits.admit_bytes(self.keys.bytes())?,
-                None => {
-                    arriving.limits.admit_key(self.keys.len(), self.keys.bytes())?;
-                    self.keys.insert(GroupKey::new(&self.key), Sides::default());
-                }
-            }
+            self.keys.admit(&self.key, arriving.limits)?;
+        }
+        if arriving.is_trial() {
+            return Ok(Fate::Taken);
+        }
+        if arriving.is_added() {
+            self.keys.open(&self.key);
         }
         if !self.keep(side, arriving, partners.len()) {
             return Ok(Fate::Taken);

@@ -29,6 +29,10 @@ impl RowList {
         self.rows.get(index)
     }
 
+    pub(crate) fn last(&self) -> Option<&(i64, KeptRow)> {
+        self.rows.last()
+    }
+
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, (i64, KeptRow)> {
         self.rows.iter()
     }
@@ -42,6 +46,43 @@ impl RowList {
         debug_assert!(index <= self.rows.len(), "a place in the list or behind it");
         self.bytes += values_bytes(&row);
         self.rows.insert(index.min(self.rows.len()), (number, row));
+    }
+
+    /// Puts a row behind those whose number is no greater, in a list that is in order of numbers.
+    pub(crate) fn insert_by_number(&mut self, number: i64, row: KeptRow) {
+        // Rows come nearly in order, so that the last place is the likely one.
+        let is_last = self.rows.last().is_none_or(|(last, _)| *last <= number);
+        let place = if is_last {
+            self.rows.len()
+        } else {
+            self.rows.partition_point(|(other, _)| *other <= number)
+        };
+        self.insert(place, number, row);
+    }
+
+    /// Puts all rows of another list behind those of this one.
+    pub(crate) fn append(&mut self, later: Self) {
+        let Self { mut rows, bytes } = later;
+        self.rows.append(&mut rows);
+        self.bytes += bytes;
+    }
+
+    /// The rows, in order.
+    pub(crate) fn into_rows(self) -> Vec<(i64, KeptRow)> {
+        self.rows
+    }
+
+    /// Lets go of the first `count` rows; O(rows).
+    pub(crate) fn drop_first(&mut self, count: usize) {
+        let gone = self.rows.drain(..count.min(self.rows.len()));
+        let bytes: usize = gone.map(|(_, row)| values_bytes(&row)).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// How many rows from the first on have a number of at most `last`, in a list that is in order
+    /// of numbers.
+    pub(crate) fn len_up_to(&self, last: i64) -> usize {
+        self.rows.partition_point(|(number, _)| *number <= last)
     }
 
     pub(crate) fn push(&mut self, number: i64, row: KeptRow) {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use headland_event::codec::{CodecError, Reader, Writer};
 
-use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Operate};
+use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Limits, Operate};
 use crate::operator::cut::Header;
 use crate::operator::group_key::GroupKey;
 use crate::operator::keyed::{Keyed, Progress, State};
@@ -19,6 +19,7 @@ use crate::operator::pairing::{Pairing, Side};
 use crate::operator::row_list::{KeptRow, RowList};
 use crate::operator::timers::Timers;
 use crate::output::Refusal;
+use crate::value::Value;
 
 /// Each left row with the right side's version at its time.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct TemporalJoin {
     right_time: usize,
     seed: u64,
     keys: Keyed<Versions>,
+    /// For how long a key is kept behind its last version and row, in milliseconds.
+    retention: i64,
     timers: Timers,
     progress: i64,
     header: Header,
@@ -41,6 +44,8 @@ struct Versions {
     versions: BTreeMap<i64, Option<KeptRow>>,
     /// The earliest version that came behind the watermark since the key was last looked at.
     late: Option<i64>,
+    /// The latest time of a row of either side.
+    latest: Option<i64>,
     bytes: usize,
 }
 
@@ -72,10 +77,12 @@ impl State for Versions {
     type Shape = ();
 
     fn write(&self, writer: &mut Writer) {
-        let Self { waiting, versions, late, bytes: _ } = self;
+        let Self { waiting, versions, late, latest, bytes: _ } = self;
         waiting.write(writer);
-        writer.u8(u8::from(late.is_some()));
-        writer.i64(late.unwrap_or_default());
+        for time in [late, latest] {
+            writer.u8(u8::from(time.is_some()));
+            writer.i64(time.unwrap_or_default());
+        }
         writer.length(versions.len());
         for (time, row) in versions {
             writer.i64(*time);
@@ -86,10 +93,13 @@ impl State for Versions {
 
     fn read(_shape: &(), reader: &mut Reader) -> Result<Self, CodecError> {
         let waiting = RowList::read(&(), reader)?;
-        let is_late = reader.u8("late")? != 0;
-        let late = reader.i64("late")?;
-        let late = is_late.then_some(late);
-        let mut versions = Self { waiting, late, ..Self::default() };
+        let mut time = |field| {
+            let is_there = reader.u8(field)? != 0;
+            let time = reader.i64(field)?;
+            Ok::<_, CodecError>(is_there.then_some(time))
+        };
+        let (late, latest) = (time("late")?, time("latest")?);
+        let mut versions = Self { waiting, late, latest, ..Self::default() };
         for _ in 0..reader.length("versions", reader.remaining() / 13)? {
             let time = reader.i64("time")?;
             let is_there = reader.u8("version")? != 0;
@@ -105,17 +115,54 @@ impl State for Versions {
 }
 
 impl TemporalJoin {
-    pub(crate) fn new(pairing: Pairing, left_time: usize, right_time: usize, seed: u64) -> Self {
+    pub(crate) fn new(
+        pairing: Pairing,
+        (left_time, right_time): (usize, usize),
+        retention: i64,
+        seed: u64,
+    ) -> Self {
         Self {
             pairing,
             left_time,
             right_time,
             seed,
             keys: Keyed::new(seed),
+            retention,
             timers: Timers::default(),
             progress: i64::MIN,
             header: Header::default(),
             key: Vec::new(),
+        }
+    }
+}
+
+impl TemporalJoin {
+    fn emit(&self, row: &[Value], version: Option<&[Value]>, out: &mut Emitted) {
+        let pair = match version {
+            Some(version) => self.pairing.pair(Side::Left, row, version),
+            None => Ok(None),
+        };
+        match pair {
+            Ok(Some(pair)) => out.rows.push(Changed::insert(pair)),
+            Ok(None) => {
+                let alone = self.pairing.alone(Side::Left, row);
+                out.rows.extend(alone.map(Changed::insert));
+            }
+            Err(refusal) => out.failures.push(refusal),
+        }
+    }
+
+    /// Lets go of a key that has neither rows nor versions, or whose last row is too long ago.
+    fn release(&mut self, key: GroupKey, watermark: i64) {
+        let Some(versions) = self.keys.get(key.as_bytes()) else { return };
+        let latest = versions.latest.unwrap_or(watermark);
+        let expiry = latest.saturating_add(self.retention);
+        let is_bounded = self.retention < i64::MAX;
+        let is_over = is_bounded && expiry <= watermark;
+        if versions.waiting.is_empty() && (versions.versions.is_empty() || is_over) {
+            self.keys.remove(key.as_bytes());
+        } else if is_bounded && expiry > watermark {
+            self.timers.set(expiry, key);
         }
     }
 }
@@ -129,25 +176,28 @@ impl Operate for TemporalJoin {
         })?;
         self.key.clear();
         if !self.pairing.encode_key(side, arriving.row, &mut self.key)? {
-            out.rows.extend(self.pairing.alone(side, arriving.row).map(Changed::insert));
+            if !arriving.is_trial() {
+                out.rows.extend(self.pairing.alone(side, arriving.row).map(Changed::insert));
+            }
             return Ok(Fate::Taken);
         }
-        match self.keys.get(&self.key) {
-            Some(_) => arriving.limits.admit_bytes(self.keys.bytes())?,
-            None => {
-                arriving.limits.admit_key(self.keys.len(), self.keys.bytes())?;
-                self.keys.insert(GroupKey::new(&self.key), Versions::default());
-            }
+        self.keys.admit(&self.key, arriving.limits)?;
+        if arriving.is_trial() {
+            return Ok(Fate::Taken);
         }
+        self.keys.open(&self.key);
         let progress = self.progress;
-        self.keys.update(&self.key, |versions| match side {
-            Side::Left => versions.waiting.push(time, Box::from(arriving.row)),
-            Side::Right => {
-                if time <= progress {
-                    versions.late = Some(versions.late.map_or(time, |late| late.min(time)));
+        self.keys.update(&self.key, |versions| {
+            versions.latest = versions.latest.max(Some(time));
+            match side {
+                Side::Left => versions.waiting.push(time, Box::from(arriving.row)),
+                Side::Right => {
+                    if time <= progress {
+                        versions.late = Some(versions.late.map_or(time, |late| late.min(time)));
+                    }
+                    let row = arriving.is_added().then(|| Box::from(arriving.row));
+                    versions.put(time, row);
                 }
-                let row = arriving.is_added().then(|| Box::from(arriving.row));
-                versions.put(time, row);
             }
         });
         // A version is looked at when the watermark reaches it, to forget the one before.
@@ -155,7 +205,7 @@ impl Operate for TemporalJoin {
         Ok(Fate::Taken)
     }
 
-    fn on_watermark(&mut self, watermark: i64, out: &mut Emitted) {
+    fn on_watermark(&mut self, watermark: i64, _limits: &Limits, out: &mut Emitted) {
         self.progress = watermark;
         while let Some((_, key)) = self.timers.pop_due(watermark) {
             let joined = self.keys.update(key.as_bytes(), |versions| {
@@ -171,19 +221,9 @@ impl Operate for TemporalJoin {
                 joined
             });
             for (row, version) in joined.unwrap_or_default() {
-                let pair = match &version {
-                    Some(version) => self.pairing.pair(Side::Left, &row, version),
-                    None => Ok(None),
-                };
-                match pair {
-                    Ok(Some(pair)) => out.rows.push(Changed::insert(pair)),
-                    Ok(None) => {
-                        let alone = self.pairing.alone(Side::Left, &row);
-                        out.rows.extend(alone.map(Changed::insert));
-                    }
-                    Err(refusal) => out.failures.push(refusal),
-                }
+                self.emit(&row, version.as_deref(), out);
             }
+            self.release(key, watermark);
         }
     }
 
@@ -210,7 +250,9 @@ impl Operate for TemporalJoin {
         for (key, versions) in self.keys.iter() {
             let waiting = versions.waiting.iter().map(|(time, _)| *time);
             let coming = versions.versions.keys().copied().filter(|time| *time > self.progress);
-            for time in waiting.chain(coming).chain(versions.late) {
+            let expiry = versions.latest.filter(|_| self.retention < i64::MAX);
+            let expiry = expiry.map(|latest| latest.saturating_add(self.retention));
+            for time in waiting.chain(coming).chain(versions.late).chain(expiry) {
                 self.timers.set(time, key.clone());
             }
         }

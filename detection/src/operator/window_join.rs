@@ -3,7 +3,9 @@
 use headland_event::EventTime;
 use headland_event::codec::{CodecError, Reader, Writer};
 
-use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Operate, timestamp};
+use crate::operator::arriving::{
+    Arriving, Changed, Emitted, Fate, Kept, Limits, Operate, timestamp,
+};
 use crate::operator::cut::Header;
 use crate::operator::group_key::{self, GroupKey};
 use crate::operator::keyed::{Keyed, Progress, State};
@@ -24,8 +26,6 @@ pub(crate) struct WindowJoin {
     windows: Keyed<Sides>,
     timers: Timers,
     progress: i64,
-    /// Most pairs looked at for one window and key: what the rule may do for one row.
-    work: usize,
     header: Header,
     key: Vec<u8>,
 }
@@ -69,23 +69,20 @@ impl WindowJoin {
             windows: Keyed::new(seed),
             timers: Timers::default(),
             progress: i64::MIN,
-            work: usize::MAX,
             header: Header::default(),
             key: Vec::new(),
         }
     }
 
     /// Joins the rows of one window and key; stops at the limit of work.
-    fn join(&self, sides: &Sides, out: &mut Emitted) -> Result<(), Refusal> {
+    fn join(&self, sides: &Sides, limits: &Limits, out: &mut Emitted) -> Result<(), Refusal> {
         let mut right_paired = vec![false; sides.right.len()];
         let mut looked_at = 0_usize;
         for (_, left) in sides.left.iter() {
             let mut is_paired = false;
             for ((_, right), right_paired) in sides.right.iter().zip(&mut right_paired) {
                 looked_at += 1;
-                if looked_at > self.work {
-                    return Err(Refusal::WorkLimit { limit: self.work });
-                }
+                limits.admit_work(looked_at)?;
                 if let Some(pair) = self.pairing.pair(Side::Left, left, right)? {
                     is_paired = true;
                     *right_paired = true;
@@ -115,7 +112,6 @@ impl Operate for WindowJoin {
             Side::Left => self.left,
             Side::Right => self.right,
         };
-        self.work = arriving.limits.work;
         let (start, end) = (arriving.time(columns.start)?, arriving.time(columns.end)?);
         if end.saturating_sub(1) <= self.progress {
             return Ok(Fate::Late(Some(EventTime::from_millis(end))));
@@ -124,15 +120,18 @@ impl Operate for WindowJoin {
         group_key::encode(&timestamp(end), &mut self.key);
         group_key::encode(&timestamp(start), &mut self.key);
         if !self.pairing.encode_key(side, arriving.row, &mut self.key)? {
-            out.rows.extend(self.pairing.alone(side, arriving.row).map(Changed::insert));
+            if !arriving.is_trial() {
+                out.rows.extend(self.pairing.alone(side, arriving.row).map(Changed::insert));
+            }
             return Ok(Fate::Taken);
         }
-        if self.windows.get(&self.key).is_none() {
-            arriving.limits.admit_key(self.windows.len(), self.windows.bytes())?;
-            self.windows.insert(GroupKey::new(&self.key), Sides::default());
+        self.windows.admit(&self.key, arriving.limits)?;
+        if arriving.is_trial() {
+            return Ok(Fate::Taken);
+        }
+        if self.windows.open(&self.key) {
             self.timers.set(end.saturating_sub(1), GroupKey::new(&self.key));
         }
-        arriving.limits.admit_bytes(self.windows.bytes())?;
         self.windows.update(&self.key, |sides| {
             let rows = match side {
                 Side::Left => &mut sides.left,
@@ -147,11 +146,14 @@ impl Operate for WindowJoin {
         Ok(Fate::Taken)
     }
 
-    fn on_watermark(&mut self, watermark: i64, out: &mut Emitted) {
+    fn on_watermark(&mut self, watermark: i64, limits: &Limits, out: &mut Emitted) {
         self.progress = watermark;
         while let Some((_, key)) = self.timers.pop_due(watermark) {
             let Some(sides) = self.windows.remove(key.as_bytes()) else { continue };
-            if let Err(refusal) = self.join(&sides, out) {
+            let before = out.rows.len();
+            if let Err(refusal) = self.join(&sides, limits, out) {
+                // A window gives its result wholly or not at all.
+                out.rows.truncate(before);
                 out.failures.push(refusal);
             }
         }

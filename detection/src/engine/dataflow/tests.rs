@@ -10,12 +10,18 @@ use crate::expression::tree::Comparison;
 use crate::relation::*;
 use crate::value::DataType;
 
+/// What limits bound, and that a row is taken wholly or not at all.
+mod limits;
+/// What is let go of as the watermark passes.
+mod release;
+
 const LEFT: TableId = TableId::new(0);
 const RIGHT: TableId = TableId::new(1);
 const KEY: usize = 0;
 const VALUE: usize = 1;
 const TIME: usize = 2;
-const LIMITS: Limits = Limits { keys: 1_000, bytes: 1 << 24, work: 10_000 };
+const TIMES: Times = Times { lateness: 0, retention: i64::MAX };
+const LIMITS: Limits = Limits { keys: 1_000, reserved: 0, bytes: 1 << 24, work: 10_000 };
 
 /// Side, key, value and time of a row.
 type Row = (TableId, u8, i64, i64);
@@ -235,7 +241,7 @@ struct Run {
 
 impl Run {
     fn new(relation: &Relation) -> Self {
-        let dataflow = Dataflow::new(relation, 0, 7, LIMITS);
+        let dataflow = Dataflow::new(relation, TIMES, 7, LIMITS);
         Self { dataflow, latest: [i64::MIN; 2], said: Vec::new() }
     }
 
@@ -291,7 +297,7 @@ impl Run {
 
     fn restore(&mut self, relation: &Relation, snapshot: bytes::Bytes) {
         let mut reader = Reader::new(snapshot);
-        self.dataflow = Dataflow::new(relation, 0, 99, LIMITS);
+        self.dataflow = Dataflow::new(relation, TIMES, 99, LIMITS);
         self.dataflow.read(&mut reader).unwrap();
         reader.end().unwrap();
     }
@@ -564,7 +570,10 @@ fn a_row_that_touches_a_session_that_has_fired_starts_a_new_one() {
 #[test]
 fn a_row_within_the_allowed_lateness_takes_the_old_result_back() {
     let relation = windowed(WindowKind::Tumble { size: 10, offset: 0 });
-    let mut run = Run { dataflow: Dataflow::new(&relation, 10, 7, LIMITS), ..Run::new(&relation) };
+    let mut run = Run {
+        dataflow: Dataflow::new(&relation, Times { lateness: 10, ..TIMES }, 7, LIMITS),
+        ..Run::new(&relation)
+    };
     run.feed(&(LEFT, 0, 1, 3));
     run.feed(&(LEFT, 0, 2, 15));
 
@@ -589,7 +598,7 @@ fn a_row_within_the_allowed_lateness_takes_the_old_result_back() {
 fn a_cross_join_is_stopped_at_the_limit_of_work_and_takes_nothing() {
     let pairs = join(JoinKind::Inner, JoinMethod::Regular, scan(LEFT), scan(RIGHT));
     let limits = Limits { work: 3, ..LIMITS };
-    let mut run = Run { dataflow: Dataflow::new(&pairs, 0, 7, limits), ..Run::new(&pairs) };
+    let mut run = Run { dataflow: Dataflow::new(&pairs, TIMES, 7, limits), ..Run::new(&pairs) };
     for value in 0..4 {
         run.feed(&(LEFT, 0, value, value));
     }
@@ -613,7 +622,7 @@ fn a_window_of_more_panes_than_may_be_looked_at_is_refused() {
 #[test]
 fn rows_of_a_lookup_leave_in_the_order_they_came_and_hold_the_watermark() {
     let lookup = join(JoinKind::Left, JoinMethod::Lookup { table: RIGHT }, scan(LEFT), scan(RIGHT));
-    let mut dataflow = Dataflow::new(&lookup, 0, 7, LIMITS);
+    let mut dataflow = Dataflow::new(&lookup, TIMES, 7, LIMITS);
     let mut effects = Effects::default();
     for value in [1, 2] {
         dataflow.on_row(LEFT, 0, &values(&(LEFT, 0, value, value)), &mut effects).unwrap();

@@ -1,12 +1,15 @@
 //! DDSketch: quantiles within a relative error of 1 %.
 //!
-//! A value lies in the bucket ⌈log_γ |x|⌉ of its sign, γ = 1.01 / 0.99, so that the bucket's middle
-//! is within 1 % of every value in it. At most 2,048 buckets a sign: beyond that the least ones of
-//! that sign are put together, which spoils only quantiles that near to zero. Values of 40 orders
-//! of magnitude fit without.
+//! Each octave [2^e, 2^(e+1)) of the magnitude is cut into 50 buckets of equal width, so that the
+//! middle of a bucket is within 0.02 / 2.02 = 0.99 % of every value in it. A bucket is found with
+//! integers from the bits of a number, and its middle with one division, which IEEE 754 rounds
+//! alike everywhere: logarithms, which differ between platforms, would let regions disagree. At
+//! most 3,072 buckets a sign: beyond that the least ones of that sign are put together, which
+//! spoils only quantiles that near to zero. Values of 18 orders of magnitude fit without.
 //!
 //! # Source
-//! Masson, Rim, Lee: "DDSketch", VLDB 2019.
+//! Masson, Rim, Lee: "DDSketch", VLDB 2019; the mapping is the linearly interpolated one of its
+//! authors' implementation.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +17,12 @@ use headland_event::codec::{CodecError, Reader, Writer};
 
 use crate::value::widened;
 
-/// (1 + 0.01) / (1 - 0.01).
-const GAMMA: f64 = 1.01 / 0.99;
-const BUCKETS_LIMIT: usize = 2_048;
+/// Buckets in an octave: fewer would be wider than 1 % from their middle.
+const OCTAVE_BUCKETS: u64 = 50;
+const BUCKETS_LIMIT: usize = 3_072;
+/// The bits of a double behind its exponent.
+const MANTISSA_BITS: u32 = 52;
+const EXPONENT_BIAS: i64 = 1_023;
 
 /// Counts per bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -120,14 +126,26 @@ impl QuantileSketch {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "log_γ of a normal f64 is within ±36,000")]
+/// The bucket of a normal positive number: 50 times its octave, plus its place there.
 fn bucket(magnitude: f64) -> i32 {
-    (magnitude.ln() / GAMMA.ln()).ceil() as i32
+    debug_assert!(magnitude.is_normal() && magnitude > 0.0, "zeros are counted apart");
+    let bits = magnitude.to_bits();
+    let place = ((bits & ((1 << MANTISSA_BITS) - 1)) * OCTAVE_BUCKETS) >> MANTISSA_BITS;
+    let octave = (bits >> MANTISSA_BITS).cast_signed() - EXPONENT_BIAS;
+    let bucket = octave * OCTAVE_BUCKETS.cast_signed() + place.cast_signed();
+    i32::try_from(bucket).unwrap_or(i32::MAX)
 }
 
-/// The value that is equally far, relatively, from both ends of a bucket.
+/// The value that is equally far, relatively, from both ends of a bucket: with the ends `l` and `u`
+/// of a bucket, 2 l u / (l + u).
 fn middle(bucket: i32) -> f64 {
-    2.0 * GAMMA.powi(bucket) / (GAMMA + 1.0)
+    let buckets = OCTAVE_BUCKETS.cast_signed();
+    let bucket = i64::from(bucket);
+    let (octave, place) = (bucket.div_euclid(buckets), bucket.rem_euclid(buckets));
+    let (low, high) = (widened(buckets + place), widened(buckets + place + 1));
+    let within = 2.0 * low * high / ((low + high) * widened(buckets));
+    let exponent = octave.saturating_add(EXPONENT_BIAS).clamp(1, 2 * EXPONENT_BIAS);
+    within * f64::from_bits(exponent.cast_unsigned() << MANTISSA_BITS)
 }
 
 fn collapse(side: &mut BTreeMap<i32, i64>) {
@@ -158,12 +176,23 @@ mod tests {
 
     #[test]
     fn values_beyond_the_buckets_are_counted_with_the_least() {
-        let values: Vec<f64> = (0..3_000).map(|n| GAMMA.powi(n)).collect();
+        let values: Vec<f64> = (0..4_000).map(|n| 1.02_f64.powi(n)).collect();
 
         let sketch = of(&values);
 
         assert_eq!(sketch.positive.len(), BUCKETS_LIMIT);
-        assert!((sketch.quantile(1.0).unwrap() / values[2_999] - 1.0).abs() < 0.0101);
+        assert!((sketch.quantile(1.0).unwrap() / values[3_999] - 1.0).abs() < 0.0101);
+    }
+
+    #[test]
+    fn buckets_and_their_middles_are_the_same_bits_everywhere() {
+        let values = [f64::MIN_POSITIVE, 0.1, 1.0, 1.019, 1.02, 1.5, 3.0, 1e9, f64::MAX];
+
+        let buckets = values.map(bucket);
+
+        assert_eq!(buckets, [-51_100, -170, 0, 0, 1, 25, 75, 1_493, 51_199]);
+        assert_eq!(middle(0).to_bits(), 0x3ff0_288d_f0ca_c5b4);
+        assert_eq!(middle(-170).to_bits(), 0x3fb9_c24e_3b26_7ac1);
     }
 
     proptest! {

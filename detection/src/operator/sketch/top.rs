@@ -26,6 +26,8 @@ pub(crate) struct TopSketch {
     ranks: usize,
     counters: Box<[u32]>,
     candidates: BTreeMap<GroupKey, u32>,
+    /// Heap bytes of the candidates' keys.
+    key_bytes: usize,
 }
 
 impl TopSketch {
@@ -33,7 +35,7 @@ impl TopSketch {
     pub(crate) fn new(ranks: u32) -> Self {
         let counters = vec![0; WIDTH * DEPTH].into_boxed_slice();
         let ranks = usize::try_from(ranks).unwrap_or(usize::MAX);
-        Self { ranks, counters, candidates: BTreeMap::new() }
+        Self { ranks, counters, candidates: BTreeMap::new(), key_bytes: 0 }
     }
 
     /// Counts a value.
@@ -55,6 +57,7 @@ impl TopSketch {
             *mine = mine.saturating_add(*theirs);
         }
         let mine = std::mem::take(&mut self.candidates);
+        self.key_bytes = 0;
         for key in mine.into_keys().chain(other.candidates.keys().cloned()) {
             let estimate = self.estimate(&key);
             self.propose(key, estimate);
@@ -70,7 +73,7 @@ impl TopSketch {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.counters.len() * 4 + self.candidates.len() * 64
+        self.counters.len() * 4 + self.candidates.len() * 64 + self.key_bytes
     }
 
     fn estimate(&self, key: &GroupKey) -> u32 {
@@ -79,7 +82,7 @@ impl TopSketch {
     }
 
     fn propose(&mut self, key: GroupKey, estimate: u32) {
-        self.candidates.insert(key, estimate);
+        self.keep(key, estimate);
         if self.candidates.len() > self.ranks.saturating_mul(CANDIDATES_PER_RANK).max(16) {
             // The least count goes; of equal ones the greatest value.
             let least = self
@@ -88,13 +91,21 @@ impl TopSketch {
                 .min_by(|(left, low), (right, high)| low.cmp(high).then_with(|| right.cmp(left)));
             if let Some(least) = least.map(|(key, _)| key.clone()) {
                 self.candidates.remove(&least);
+                self.key_bytes = self.key_bytes.saturating_sub(least.heap_bytes());
             }
+        }
+    }
+
+    fn keep(&mut self, key: GroupKey, estimate: u32) {
+        let bytes = key.heap_bytes();
+        if self.candidates.insert(key, estimate).is_none() {
+            self.key_bytes += bytes;
         }
     }
 
     /// Writes the counters, then the candidates with their counts.
     pub(crate) fn write(&self, writer: &mut Writer) {
-        let Self { ranks: _, counters, candidates } = self;
+        let Self { ranks: _, counters, candidates, key_bytes: _ } = self;
         counters.iter().for_each(|counter| writer.u32(*counter));
         writer.length(candidates.len());
         for (key, count) in candidates {
@@ -111,7 +122,7 @@ impl TopSketch {
         }
         for _ in 0..reader.length("candidates", reader.remaining() / 8)? {
             let key = GroupKey::read(reader)?;
-            sketch.candidates.insert(key, reader.u32("count")?);
+            sketch.keep(key, reader.u32("count")?);
         }
         Ok(sketch)
     }
@@ -166,6 +177,20 @@ mod tests {
 
         let doubled: Vec<_> = alone.into_iter().map(|(value, count)| (value, 2 * count)).collect();
         assert_eq!(merged.top(), doubled);
+    }
+
+    #[test]
+    fn candidates_count_with_the_length_of_their_texts_and_those_that_fell_out_do_not() {
+        let mut sketch = TopSketch::new(1);
+        let empty = sketch.heap_bytes();
+        for value in 0..100 {
+            sketch.add(&Value::text(&format!("{value:0>1000}")));
+        }
+
+        let kept = sketch.heap_bytes() - empty;
+
+        // 16 candidates of 1,000 letters.
+        assert!((16_000..18_000).contains(&kept), "{kept}");
     }
 
     #[test]

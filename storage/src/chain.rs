@@ -91,6 +91,13 @@ pub(crate) struct Hole {
     pub(crate) cause: HoleCause,
 }
 
+impl Hole {
+    /// Whether cleaning left it at the end of a partition, which is at `end`.
+    pub(crate) fn is_cleaned_up_to(&self, partition: &TopicPartition, end: Offset) -> bool {
+        self.cause == HoleCause::Cleaned && self.until == end && self.partition == *partition
+    }
+}
+
 /// What the journal is made of, the file being written left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Chain {

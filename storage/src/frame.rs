@@ -197,6 +197,13 @@ impl FrameHeader {
         writer.finish()
     }
 
+    /// The seal at `position`, which says that all before it is durable; `commit` is the number of
+    /// the next commit.
+    pub(crate) const fn seal(nonce: u64, position: u64, commit: CommitNumber) -> Self {
+        let (kind, durable) = (FrameKind::Seal, position);
+        Self { kind, length: 0, entries: 0, changes: 0, commit, nonce, position, durable }
+    }
+
     /// Reads a header that stands at `position`, whatever file it belongs to.
     pub(crate) fn decode(bytes: Bytes, position: u64) -> Result<Self, Fault> {
         if !bytes.starts_with(&FRAME_MAGIC) {

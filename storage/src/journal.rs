@@ -11,9 +11,7 @@ use headland_event::{ByteCount, CommitNumber, Incarnation, Random, SeededRandom}
 
 use crate::chain::{Chain, ChainPlace, Member, file_name};
 use crate::commit::{Appended, Commit, Priority};
-use crate::frame::{
-    FIRST_FRAME_AT, FileHeader, FileVersion, FrameHeader, FrameKind, Link, SEAL_LEN,
-};
+use crate::frame::{FIRST_FRAME_AT, FileHeader, FileVersion, FrameHeader, Link, SEAL_LEN};
 use crate::group::{Group, Place, byte_count};
 use crate::identity;
 use crate::index::{FileKind, Segment, Source};
@@ -114,10 +112,14 @@ impl<M: Medium> Journal<M> {
         identity::after(self.incarnation, self.random.next_u64())
     }
 
-    /// Goes on in another life, which is durable when this returns.
+    /// Goes on in another life, which is durable when this returns, and in another file.
+    ///
+    /// The header of a file says which life wrote it. If that were an earlier one than that of a
+    /// commit in it, nobody would begin a new life when that commit is lost.
     pub(crate) fn begin_life(&mut self, life: Incarnation) -> Result<(), MediumError> {
         identity::write(&mut self.medium, life)?;
         self.incarnation = life;
+        self.current = None;
         Ok(())
     }
 
@@ -344,16 +346,7 @@ impl<M: Medium> Journal<M> {
         if current.end == current.sealed {
             return Ok(());
         }
-        let header = FrameHeader {
-            kind: FrameKind::Seal,
-            length: 0,
-            entries: 0,
-            changes: 0,
-            commit,
-            nonce: current.nonce,
-            position: current.end,
-            durable: current.end,
-        };
+        let header = FrameHeader::seal(current.nonce, current.end, commit);
         let written = current
             .file
             .write_at(ByteCount::new(current.end), &header.encode())

@@ -34,6 +34,7 @@ mod newest;
 /// Keeps what lost entries had from being given again.
 mod lost;
 
+use lost::LostOfClosed;
 use newest::NewestScan;
 
 /// What opening a data directory found and did.
@@ -252,8 +253,8 @@ pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, Op
         let loss = recovery.adopt(medium, &newest.name, *member)?;
         losses.extend(loss.map(|loss| (*member, loss)));
     }
-    for hole in holes {
-        recovery.index.keep_hole(hole);
+    for hole in &holes {
+        recovery.index.keep_hole(hole.clone());
     }
     if segment.is_damaged {
         recovery.report.damaged_files.push(newest.name.to_string());
@@ -263,8 +264,8 @@ pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, Op
     recovery.in_doubt = in_doubt;
     recovery.skip_lost(loss);
     for (member, loss) in losses {
-        let life = || before::life_of(medium, &files, &member, newest.incarnation);
-        recovery.skip_lost_of_closed(member, &loss, life)?;
+        let life = before::life_of(medium, &files, &member, newest.incarnation)?;
+        recovery.skip_lost_of_closed(LostOfClosed { member, loss, life }, &holes);
     }
     recovery.report.files = recovery.index.closed().count() + 1;
     Ok(recovery)

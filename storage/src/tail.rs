@@ -148,21 +148,10 @@ mod tests {
     use headland_event::CommitNumber;
 
     use super::*;
-    use crate::frame::FrameKind;
     use crate::memory::MemoryDisk;
 
     fn seal(nonce: u64, position: u64) -> Bytes {
-        let header = FrameHeader {
-            kind: FrameKind::Seal,
-            length: 0,
-            entries: 0,
-            changes: 0,
-            commit: CommitNumber::new(1),
-            nonce,
-            position,
-            durable: position,
-        };
-        header.encode()
+        FrameHeader::seal(nonce, position, CommitNumber::new(1)).encode()
     }
 
     fn remains(content: &[u8], nonce: Option<u64>, from: u64) -> Remains {

@@ -21,7 +21,7 @@ use headland_event::{CommitNumber, Incarnation};
 
 use crate::chain::Chain;
 use crate::fault::Fault;
-use crate::frame::{FrameHeader, FrameKind, check_crc};
+use crate::frame::{FrameHeader, check_crc};
 use crate::medium::{Medium, MediumError};
 
 /// Name of the witness's file.
@@ -68,16 +68,7 @@ impl Witness {
 
     /// The seal that it stands for.
     pub(crate) const fn seal(&self) -> FrameHeader {
-        FrameHeader {
-            kind: FrameKind::Seal,
-            length: 0,
-            entries: 0,
-            changes: 0,
-            commit: self.next,
-            nonce: self.nonce,
-            position: self.end,
-            durable: self.end,
-        }
+        FrameHeader::seal(self.nonce, self.end, self.next)
     }
 
     fn encode(&self) -> Bytes {
@@ -97,7 +88,8 @@ impl Witness {
         writer.finish()
     }
 
-    fn decode(content: Bytes) -> Result<Self, Fault> {
+    /// Reads the content of the witness's file.
+    pub(crate) fn decode(content: Bytes) -> Result<Self, Fault> {
         check_crc("witness", &content)?;
         let mut reader = Reader::new(content);
         if *reader.take("witness magic", MAGIC.len())? != MAGIC {

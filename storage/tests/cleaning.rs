@@ -467,6 +467,54 @@ fn a_damaged_file_is_left_as_it_is() {
     assert!(!disk.names().iter().any(|name| name == "0000000004.journal"));
 }
 
+#[test]
+fn a_file_that_was_cut_short_is_not_cleaned_although_what_is_left_of_it_reads_well() {
+    let (disk, mut model) = (MemoryDisk::new(1), Model::default());
+    let mut store = open(&disk, 1);
+    fill(&mut store, &mut model, 0, 60);
+    store.close().unwrap();
+    let short = "0000000003.journal";
+    let content = disk.content(short).unwrap();
+    let last_frame = content.windows(4).rposition(|bytes| bytes == b"HLDF").unwrap();
+    disk.set_content(short, content.get(..last_frame).unwrap());
+    let mut store = open(&disk, 2);
+    store.mark_state().unwrap();
+
+    let report = clean(&mut store, &keep(8_000), 0);
+
+    assert!(report.files_removed > 2, "{report:?}");
+    drop(store);
+    assert_eq!(open(&disk, 3).report().damaged_files, [short]);
+}
+
+#[test]
+fn the_end_of_a_partition_that_was_cleaned_away_whole_is_not_in_doubt_when_others_are_damaged() {
+    let (disk, mut model) = (MemoryDisk::new(1), Model::default());
+    let mut store = open(&disk, 1);
+    fill(&mut store, &mut model, 0, 20);
+    fill(&mut store, &mut model, 1, 40);
+    store.mark_state().unwrap();
+    let mut policy = CleanPolicy::default();
+    policy.trim(partition(0), Offset::new(40), Retention::NOTHING);
+    clean(&mut store, &policy, 0);
+    store.close().unwrap();
+    let name = disk.names().into_iter().filter(|name| name.ends_with(".journal")).nth(1).unwrap();
+    let content = disk.content(&name).unwrap();
+    let directory = content.windows(8).position(|bytes| bytes == b"HLDINDX\n").unwrap();
+    let entry = content.windows(3).position(|bytes| bytes == b"air").unwrap();
+    for at in [entry + 40, directory + 10] {
+        disk.flip_bit(&name, ByteCount::new(u64::try_from(at).unwrap()), 0);
+    }
+
+    let store = open(&disk, 2);
+
+    let reader = store.reader();
+    assert_eq!(store.report().damaged_files, [name]);
+    assert_eq!(reader.end(&partition(0)), Offset::new(40));
+    assert_eq!(reader.read(&partition(0), Offset::new(0), PLENTY).unwrap(), []);
+    assert_eq!(reader.end(&partition(1)), Offset::new(80));
+}
+
 #[cfg(feature = "disk")]
 #[test]
 fn a_store_on_disk_is_the_same_after_cleaning_a_restart_and_the_loss_of_its_cache() {

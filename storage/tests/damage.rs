@@ -312,6 +312,54 @@ fn an_identity_of_a_later_build_is_refused() {
     assert!(source.is_version() && !refused.is_retryable(), "{source}");
 }
 
+#[test]
+fn what_only_the_witness_proves_is_damage_still_when_the_opening_before_failed() {
+    let (disk, model) = written();
+    let name = journals(&disk).pop().unwrap();
+    let content = disk.content(&name).unwrap();
+    // Part of the last entry, and the seal behind it.
+    let entry = content.windows(3).rposition(|bytes| bytes == b"air").unwrap();
+    let seal = content.windows(4).rposition(|bytes| bytes == b"HLDF").unwrap();
+    assert!(entry < seal);
+    flip(&disk, &name, entry + 40, 0);
+    flip(&disk, &name, seal + 10, 0);
+    // The new life is durable by then, and the chain behind it is not.
+    disk.fail_sync(1);
+    let failed = open(&disk, 2).map(drop).unwrap_err();
+
+    let store = open(&disk, 3).unwrap();
+
+    assert!(failed.is_retryable(), "{failed}");
+    assert_eq!((&*store.report().damaged_files, &*store.report().tails), (&[name][..], &[][..]));
+    assert_eq!(check_but_lost(&store, &model), 1);
+    assert_eq!(store.reader().last_commit(), CommitNumber::new(7));
+}
+
+#[test]
+fn commits_in_doubt_are_kept_although_the_entries_before_them_are_lost_with_a_closed_file() {
+    let (disk, mut model) = (MemoryDisk::new(1), Model::default());
+    let mut store = open(&disk, 1).unwrap();
+    while journals(&disk).len() < 2 {
+        // Even salts go to the first partition.
+        let group = model.group(1, 2);
+        store.append(&group).unwrap();
+        model.commits.extend(group);
+    }
+    disk.crash(Survival::Everything);
+    let closed = journals(&disk).remove(0);
+    let content = disk.content(&closed).unwrap();
+    let directory = content.windows(8).position(|bytes| bytes == b"HLDINDX\n").unwrap();
+    let entry = content.windows(3).take(directory).rposition(|bytes| bytes == b"air").unwrap();
+    flip(&disk, &closed, entry + 40, 0);
+    flip(&disk, &closed, directory + 10, 0);
+
+    let store = open(&disk, 2).unwrap();
+
+    assert_eq!((store.report().in_doubt, check_but_lost(&store, &model)), (1, 1));
+    let (entries, _) = follow(&store.reader(), &partition(0));
+    assert_eq!(entries.last(), model.commits.last().map(|commit| &commit.entries[0].1));
+}
+
 /// All that a reader gets of a partition by going on behind what is quarantined.
 fn follow(reader: &impl LogReader, at: &TopicPartition) -> (Vec<Entry>, Vec<Range<u64>>) {
     let (mut next, mut entries, mut lost) = (Offset::new(0), Vec::new(), Vec::new());

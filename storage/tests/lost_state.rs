@@ -4,7 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use bytes::Bytes;
-use headland_event::{ByteCount, CommitNumber};
+use headland_event::{
+    Batch, ByteCount, CommitNumber, Dot, Entry, EventTime, Incarnation, Offset, PartitionIndex,
+    Record, Sequence, StreamId, TopicName, TopicPartition,
+};
 use headland_storage::{
     Commit, LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions, StateChange, StateError,
     StateOwner, StateStore, Survival,
@@ -111,4 +114,65 @@ fn a_loss_that_finds_no_room_to_be_recorded_is_found_again() {
 
     assert_eq!(store.lost_state().len(), 1);
     assert_eq!(store.reader().last_commit(), CommitNumber::new(4));
+}
+
+fn journal_with(disk: &MemoryDisk, text: &[u8]) -> (String, usize) {
+    let mut journals = disk.names().into_iter().filter(|name| name.ends_with(".journal"));
+    let found = journals.find_map(|name| {
+        let content = disk.content(&name).unwrap();
+        let at = content.windows(text.len()).position(|bytes| bytes == text)?;
+        Some((name, at))
+    });
+    found.unwrap()
+}
+
+fn flip(disk: &MemoryDisk, name: &str, at: usize) {
+    disk.flip_bit(name, ByteCount::new(u64::try_from(at).unwrap()), 0);
+}
+
+#[test]
+fn what_a_life_loses_that_began_while_a_journal_was_opened_is_followed_by_another_life() {
+    let small = |nonce| {
+        let file_bytes = ByteCount::new(2_000);
+        let reserve_bytes = ByteCount::new(0);
+        OpenOptions { file_bytes, reserve_bytes, ..OpenOptions::new(nonce) }
+    };
+    let disk = MemoryDisk::new(1);
+    let mut store = MemoryStore::open(&disk, small(1)).unwrap();
+    for commit in [set("a", "x", "first"), set("a", "x", "second"), set("b", "y", "third")] {
+        store.append(&[commit]).unwrap();
+    }
+    store.seal().unwrap();
+    // In doubt, so opening writes it anew, before it finds that a change is lost.
+    store.append(&[set("b", "y", "fourth")]).unwrap();
+    disk.crash(Survival::Everything);
+    let (name, at) = journal_with(&disk, b"second");
+    flip(&disk, &name, at);
+    let mut store = MemoryStore::open(&disk, small(2)).unwrap();
+    let in_doubt = store.report().in_doubt;
+    let life = store.incarnation();
+    let entry = Commit { entries: vec![entry(life)], state: Vec::new() };
+    store.append(&[entry]).unwrap();
+    while disk.names().iter().filter(|name| name.ends_with(".journal")).count() < 4 {
+        store.append(&[set("b", "y", "later")]).unwrap();
+    }
+    store.close().unwrap();
+    let (name, at) = journal_with(&disk, b"of the second life");
+    let content = disk.content(&name).unwrap();
+    let directory = content.windows(8).position(|bytes| bytes == b"HLDINDX\n").unwrap();
+    flip(&disk, &name, at);
+    flip(&disk, &name, directory + 10);
+
+    let store = MemoryStore::open(&disk, small(3)).unwrap();
+
+    assert_eq!((in_doubt, life.counter()), (1, 2));
+    assert_eq!(store.incarnation().counter(), 3, "dots of a life that lost entries are not reused");
+}
+
+fn entry(incarnation: Incarnation) -> (TopicPartition, Entry) {
+    let record = Record::new(EventTime::from_millis(0), "k", "of the second life");
+    let dot = Dot { stream: StreamId::new([9; 16]), incarnation, sequence: Sequence::new(1) };
+    let batch = Batch::encode(&[record]).unwrap();
+    let partition = TopicPartition::new(TopicName::new("air").unwrap(), PartitionIndex::new(0));
+    (partition, Entry { base: Offset::new(0), dot, stamp: None, batch })
 }

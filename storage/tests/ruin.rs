@@ -42,9 +42,9 @@ struct Model {
     entries: BTreeMap<TopicPartition, BTreeMap<Offset, Entry>>,
     state: BTreeMap<Bytes, Option<Bytes>>,
     written: u64,
-    /// The furthest that each partition was ever seen to start. The record of it can be lost, and
-    /// then the start falls back to what is kept.
-    starts: BTreeMap<TopicPartition, Offset>,
+    /// The furthest offset that cleaning was ever asked to move the start of a partition to: what
+    /// reaches it may go only because damage touched it, whatever the store says where it starts.
+    trimmed: BTreeMap<TopicPartition, Offset>,
     gone: BTreeSet<(TopicPartition, Offset)>,
     /// Keys that may show an older value, because a loss was accepted.
     outdated: BTreeSet<Bytes>,
@@ -103,6 +103,8 @@ impl History {
         let (start, end) = (store.reader().start(&at), store.reader().end(&at));
         let to = Offset::new(start.get() + self.below(end.since(start).min(30) + 1));
         policy.trim(at.clone(), to, Retention::NOTHING);
+        let trimmed = self.model.trimmed.entry(at.clone()).or_default();
+        *trimmed = to.max(*trimmed);
         store.mark_state().unwrap();
         let report = store.clean(&policy, EventTime::from_millis(0), ByteCount::mebibytes(1));
         match report {
@@ -146,9 +148,8 @@ impl History {
     ) {
         let reader = store.reader();
         for (at, entries) in &self.model.entries {
-            let start = self.model.starts.entry(at.clone()).or_default();
-            *start = reader.start(at).max(*start);
-            let (start, mut next) = (*start, Offset::new(0));
+            let trimmed = self.model.trimmed.get(at).copied().unwrap_or_default();
+            let mut next = Offset::new(0);
             let mut found = BTreeMap::new();
             while next < reader.end(at) {
                 match reader.read(at, next, ByteCount::new(600)) {
@@ -169,8 +170,8 @@ impl History {
             }
             for (base, entry) in entries {
                 let id = (at.clone(), *base);
-                if found.contains_key(base) || entry.end() <= start || self.model.gone.contains(&id)
-                {
+                let may_be_gone = entry.end() <= trimmed || self.model.gone.contains(&id);
+                if may_be_gone || found.contains_key(base) {
                     continue;
                 }
                 assert!(is_touched(at, entry), "{at} {base} went: {:#?}", self.trail);
@@ -188,7 +189,7 @@ impl History {
         // A partition that lost all it had is unknown, and begins again in the new life.
         let known = reader.partitions();
         self.model.entries.retain(|at, _| known.contains(at));
-        self.model.starts.retain(|at, _| known.contains(at));
+        self.model.trimmed.retain(|at, _| known.contains(at));
         self.model.gone.retain(|(at, _)| known.contains(at));
         self.check_state(store);
         self.check_commits(store);

@@ -17,6 +17,7 @@
 //!             │ crc u32 of all before
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -28,9 +29,9 @@ use headland_event::{ByteCount, CommitNumber, Incarnation};
 use super::directory::{DiskFile, DiskMedium, sync_directory};
 use super::manifest::{Manifest, Part, read_manifest};
 use crate::chain::{self};
-use crate::cursor::{Cursor, NextCommit, Step};
+use crate::cursor::{Cursor, Frame, NextCommit, Step};
 use crate::fault::{Fault, OpenError};
-use crate::frame::{FILE_HEADER_LEN, FIRST_FRAME_AT, FileHeader};
+use crate::frame::{FILE_HEADER_LEN, FIRST_FRAME_AT, FileHeader, FrameHeader, FrameKind};
 use crate::identity;
 use crate::index::FileKind;
 use crate::log::{LogReader, ReadError};
@@ -39,6 +40,8 @@ use crate::medium::{Medium, MediumError, MediumFile, Operation};
 use crate::reader::JournalReader;
 use crate::recovery::recover;
 use crate::snapshot::{SnapshotStore, is_snapshot};
+use crate::tail;
+use crate::witness::{WITNESS_NAME, Witness};
 
 /// Times a copy is made before what keeps it from being whole is reported.
 const ATTEMPTS: u32 = 5;
@@ -217,8 +220,11 @@ fn copy_once(data: &Path, target: &Path, is_last: bool) -> Result<BackupReport, 
         let path = target.join(part.name);
         std::fs::remove_file(&path).map_err(failed(Operation::Name, &path))?;
     }
-    let end = acknowledged_end(&data.join(&newest), is_last)?;
-    parts.push(copy(&data.join(&newest), &target.join(&newest), end)?);
+    let seal = acknowledged_end(&data.join(&newest), witness_of(data)?.as_ref(), is_last)?;
+    parts.push(copy(&data.join(&newest), &target.join(&newest), seal.position)?);
+    let sealed = medium.open(&newest)?;
+    sealed.write_at(ByteCount::new(seal.position), &seal.encode())?;
+    sealed.sync()?;
     let (last_commit, damaged) = read_back(&mut medium, incarnation, is_last)?;
     let kept = list(target)?;
     parts.retain(|part| kept.contains(&part.name));
@@ -274,7 +280,7 @@ fn read_back(
     is_last: bool,
 ) -> Result<(CommitNumber, usize), BackupError> {
     let recovery = recover(medium).map_err(BackupError::Open)?;
-    let in_doubt = u64::try_from(recovery.in_doubt.len()).unwrap_or(u64::MAX);
+    debug_assert!(recovery.in_doubt.is_empty(), "the copy ends with a seal");
     let reader = JournalReader::new(Shared::new(recovery.index));
     let (mut next, mut damaged) = (CommitNumber::new(1), 0);
     while next <= reader.last_commit() {
@@ -287,18 +293,23 @@ fn read_back(
             Err(error) => return Err(BackupError::Read(error)),
         };
     }
-    // What recovery holds in doubt it has read already; here nothing vouches for the last group.
-    let last = reader.last_commit().after(in_doubt);
+    let last = reader.last_commit();
     let (_, ahead) = SnapshotStore::open(medium.clone(), incarnation, last)?;
     ahead.remove(medium)?;
     Ok((last, damaged))
 }
 
-/// Position below which the newest file of a journal is known durable.
+/// The seal that ends the copy of a journal's newest file: behind all that is known durable.
 ///
-/// When nothing in it says so yet, its first group was just written and is in doubt; `is_last` then
-/// takes what is valid, as opening the directory would.
-fn acknowledged_end(path: &Path, is_last: bool) -> Result<u64, BackupError> {
+/// It stands in for what says so in the original and is not copied: without it damage to the end
+/// of the copy would pass for an unfinished write. When nothing is known durable yet, the first
+/// group was just written and is in doubt; `is_last` then takes what is valid, as opening the
+/// directory would.
+fn acknowledged_end(
+    path: &Path,
+    witness: Option<&Witness>,
+    is_last: bool,
+) -> Result<FrameHeader, BackupError> {
     let unfinished = || MediumError::Io {
         operation: Operation::Read,
         name: shown(path),
@@ -309,18 +320,81 @@ fn acknowledged_end(path: &Path, is_last: bool) -> Result<u64, BackupError> {
     let mut bytes = vec![0; FILE_HEADER_LEN];
     file.read_at(ByteCount::new(0), &mut bytes)?;
     let header = FileHeader::decode(bytes.into()).map_err(|_| unfinished())?;
-    let next = NextCommit::Exactly(header.base);
-    let mut cursor = Cursor::new(file, header.nonce, next, FIRST_FRAME_AT, size);
-    let mut durable = 0;
-    while let Step::Frame(frame) = cursor.step()? {
-        durable = durable.max(frame.header.durable);
-    }
-    if durable >= header.opening_end {
-        Ok(durable)
-    } else if is_last && cursor.position() >= header.opening_end {
-        Ok(cursor.position())
+    let witness = witness.filter(|witness| witness.nonce == header.nonce);
+    let mut walk = DurableWalk::new(&header, witness);
+    walk.run(&file, size)?;
+    let end = if walk.durable >= header.opening_end {
+        walk.durable
+    } else if is_last && walk.at >= header.opening_end {
+        walk.at
     } else {
-        Err(unfinished().into())
+        return Err(unfinished().into());
+    };
+    let commit = walk.next_at.get(&end).copied().ok_or_else(unfinished)?;
+    Ok(FrameHeader::seal(header.nonce, end, commit))
+}
+
+/// A walk over the frames of a file that its writer may be appending to.
+struct DurableWalk {
+    nonce: u64,
+    /// Where it is.
+    at: u64,
+    /// What it expects there.
+    next: NextCommit,
+    /// Highest position known durable.
+    durable: u64,
+    /// Number of the first commit behind a position, for each where a frame begins or ends.
+    next_at: BTreeMap<u64, CommitNumber>,
+}
+
+impl DurableWalk {
+    fn new(header: &FileHeader, witness: Option<&Witness>) -> Self {
+        let (at, next) = (FIRST_FRAME_AT, NextCommit::Exactly(header.base));
+        let mut next_at = BTreeMap::from([(at, header.base)]);
+        next_at.extend(witness.map(|witness| (witness.end, witness.next)));
+        let durable = witness.map_or(0, |witness| witness.end);
+        Self { nonce: header.nonce, at, next, durable, next_at }
+    }
+
+    /// Goes on to the first frame that was not finished, past damage.
+    fn run(&mut self, file: &DiskFile, size: u64) -> Result<(), MediumError> {
+        loop {
+            self.walk(Cursor::new(file.clone(), self.nonce, self.next, self.at, size))?;
+            // Without proof that more was durable this is the end, of which the writer may be
+            // writing more at the moment.
+            let proof = tail::examine(file, Some(self.nonce), self.at, size)?.proof;
+            self.durable = self.durable.max(proof.map_or(0, |proof| proof.durable));
+            if self.durable <= self.at {
+                return Ok(());
+            }
+            (self.at, self.next) = (self.durable, NextCommit::Any);
+        }
+    }
+
+    /// Reads valid frames that follow each other.
+    fn walk(&mut self, mut cursor: Cursor<DiskFile>) -> Result<(), MediumError> {
+        while let Step::Frame(Frame { header, .. }) = cursor.step()? {
+            let behind = match header.kind {
+                FrameKind::Commit => header.commit.after(1),
+                FrameKind::Seal | FrameKind::Chain => header.commit,
+            };
+            self.durable = self.durable.max(header.durable);
+            self.next_at.extend([(header.position, header.commit), (header.end(), behind)]);
+            // A file of tiny commits has millions of frames; those below are not asked for.
+            self.next_at = self.next_at.split_off(&self.durable.min(header.position));
+        }
+        self.at = cursor.position();
+        Ok(())
+    }
+}
+
+/// What the witness beside a journal says, when there is one that is whole.
+fn witness_of(data: &Path) -> Result<Option<Witness>, MediumError> {
+    let path = data.join(WITNESS_NAME);
+    match std::fs::read(&path) {
+        Ok(content) => Ok(Witness::decode(content.into()).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(Operation::Read, &path)(error)),
     }
 }
 

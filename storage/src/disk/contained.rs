@@ -5,13 +5,24 @@
 //! the database is not trusted again, not even to close itself, and is left behind.
 
 use std::cell::Cell;
+use std::fs::{File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use headland_event::ByteCount;
 
 use crate::state::StateError;
+
+/// Name of the file that sled keeps everything but large values in.
+pub(super) const DATABASE_NAME: &str = "db";
+
+/// How often to look whether sled has closed its file, and how long to wait in between: a second
+/// in all, and hardly ever more than once.
+const CLOSE_ATTEMPTS: u32 = 1_000;
+const CLOSE_PAUSE: Duration = Duration::from_millis(1);
 
 thread_local! {
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
@@ -68,6 +79,8 @@ impl From<Failure> for StateError {
 pub(super) struct Database {
     /// `None` only while it is dropped.
     sled: Option<sled::Db>,
+    /// The file that it locks as long as it is open.
+    file: PathBuf,
     has_panicked: AtomicBool,
 }
 
@@ -79,7 +92,8 @@ impl Database {
             .cache_capacity(cache_bytes.get())
             .flush_every_ms(None);
         let sled = Some(contain(|| config.open())?);
-        Ok(Self { sled, has_panicked: AtomicBool::new(false) })
+        let file = directory.join(DATABASE_NAME);
+        Ok(Self { sled, file, has_panicked: AtomicBool::new(false) })
     }
 
     /// Runs calls on the database, unless it panicked before.
@@ -95,6 +109,21 @@ impl Database {
             self.has_panicked.store(true, Ordering::Relaxed);
         }
         Ok(result?)
+    }
+
+    /// Waits until sled's own threads have let go of its file.
+    ///
+    /// They write in the background and keep it open a little longer than the database, which lets
+    /// the next opening fail, and the file system be busy, when the machine is. Its lock on the
+    /// file ends with the last of them.
+    fn wait_until_closed(&self) {
+        let Ok(file) = File::open(&self.file) else { return };
+        for _ in 0..CLOSE_ATTEMPTS {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => thread::sleep(CLOSE_PAUSE),
+                Ok(()) | Err(TryLockError::Error(_)) => return,
+            }
+        }
     }
 
     fn has_panicked(&self) -> bool {
@@ -115,6 +144,7 @@ impl Drop for Database {
                 drop(sled);
                 Ok(())
             }));
+            self.wait_until_closed();
         }
     }
 }
@@ -137,6 +167,25 @@ mod tests {
         );
         assert_eq!(after.unwrap_err().to_string(), "the state cache failed: it panicked before");
         assert!(!is_panic_contained());
+    }
+
+    #[test]
+    fn no_file_is_open_any_more_once_the_database_is_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        for round in 0_u64..40 {
+            let database = Database::open(directory.path(), ByteCount::mebibytes(1)).unwrap();
+            for key in 0_u64..200 {
+                let insert = |sled: &sled::Db| sled.insert(key.to_be_bytes(), vec![7; 3_000]);
+                database.run(insert).unwrap();
+            }
+
+            drop(database);
+
+            let open = std::fs::read_dir("/proc/self/fd").unwrap();
+            let open = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+            let left = open.filter(|path| path.starts_with(directory.path())).count();
+            assert_eq!(left, 0, "in round {round}");
+        }
     }
 
     #[test]

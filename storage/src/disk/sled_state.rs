@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use headland_event::{ByteCount, CommitNumber, Incarnation};
 
-use super::contained::Database;
+use super::contained::{DATABASE_NAME, Database};
 use super::directory::replace;
 use super::marker::{self, Lives, MARKER_NAME};
 use super::row::{Row, TOTALS_KEY, Totals, stored_key};
@@ -27,7 +27,6 @@ use crate::group::byte_count;
 use crate::state::{StateCache, StateError, StateStore};
 
 const DIRECTORY_NAME: &str = "state";
-const DATABASE_NAME: &str = "db";
 const BLOBS_NAME: &str = "blobs";
 
 /// The cache of state in a directory of its own inside the data directory.

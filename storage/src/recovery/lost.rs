@@ -7,7 +7,6 @@ use headland_event::{Incarnation, Offset, TopicPartition};
 
 use super::Recovery;
 use crate::chain::{Hole, HoleCause, Member};
-use crate::fault::OpenError;
 use crate::medium::MediumFile;
 use crate::scan::damaged::Loss;
 
@@ -43,15 +42,10 @@ impl<F: MediumFile> Recovery<F> {
     ///
     /// Every opening finds such a loss again. It is settled once the chain names the offsets, and
     /// once a later life than that of the file goes on.
-    pub(super) fn skip_lost_of_closed(
-        &mut self,
-        member: Member,
-        loss: &Loss,
-        life: impl FnOnce() -> Result<Option<Incarnation>, OpenError>,
-    ) -> Result<(), OpenError> {
+    pub(super) fn skip_lost_of_closed(&mut self, lost: LostOfClosed, holes: &[Hole]) {
+        let LostOfClosed { member, loss, life } = lost;
         let in_doubt = self.in_doubt.iter().flat_map(|held| &held.commit.entries);
         let in_doubt: Vec<_> = in_doubt.map(|(partition, _)| partition.clone()).collect();
-        let life = life()?;
         // A hole at the end can be that of an earlier loss, behind which the file was written.
         let is_settled = life.is_some_and(|life| self.incarnation.is_some_and(|now| life < now));
         for partition in self.index.partitions() {
@@ -62,9 +56,13 @@ impl<F: MediumFile> Recovery<F> {
                 lost.end == end && lost.end.since(lost.start) >= loss.records_max
             };
             let is_named = || self.index.lost(&partition).iter().any(gives_up);
+            // The chain was written behind the file, so the end that it names is no smaller than
+            // that of any entry in it.
+            let is_cleaned = || holes.iter().any(|hole| hole.is_cleaned_up_to(&partition, end));
             let is_known = loss.intact.contains(&id)
                 || self.index.is_held_behind(id, member.base)
                 || in_doubt.contains(&partition)
+                || is_cleaned()
                 || (is_settled && is_named());
             if !is_known {
                 self.index.keep_hole(lost_hole(partition, end, end.after(loss.records_max)));
@@ -74,8 +72,15 @@ impl<F: MediumFile> Recovery<F> {
         self.index.note_lost(loss.records_max);
         self.is_journal_cut |= life.is_none();
         self.lossy_life = self.lossy_life.max(life);
-        Ok(())
     }
+}
+
+/// What a closed file has lost.
+pub(super) struct LostOfClosed {
+    pub(super) member: Member,
+    pub(super) loss: Loss,
+    /// The life that wrote it, or a later one; `None` when nothing says so any more.
+    pub(super) life: Option<Incarnation>,
 }
 
 fn lost_hole(partition: TopicPartition, from: Offset, until: Offset) -> Hole {

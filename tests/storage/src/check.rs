@@ -30,7 +30,9 @@ pub(crate) struct Failures {
     pub(crate) reads_differ: u64,
     /// Partitions that lost what nothing let go.
     pub(crate) wrongly_cleaned: u64,
-    /// States that are not what the commits leave.
+    /// Partitions that start before where an acknowledged commit made them start.
+    pub(crate) starts_went_back: u64,
+    /// States that are not what the commits leave: in the cache, or in the log itself.
     pub(crate) states_differ: u64,
     /// Stores that did not open, or could not be read.
     pub(crate) failures_to_open: u64,
@@ -50,6 +52,7 @@ impl Failures {
             never_written,
             reads_differ,
             wrongly_cleaned,
+            starts_went_back,
             states_differ,
             failures_to_open,
         } = other;
@@ -58,6 +61,7 @@ impl Failures {
         self.never_written += never_written;
         self.reads_differ += reads_differ;
         self.wrongly_cleaned += wrongly_cleaned;
+        self.starts_went_back += starts_went_back;
         self.states_differ += states_differ;
         self.failures_to_open += failures_to_open;
     }
@@ -70,6 +74,7 @@ impl Failures {
             never_written,
             reads_differ,
             wrongly_cleaned,
+            starts_went_back,
             states_differ,
             failures_to_open,
         } = self;
@@ -79,6 +84,7 @@ impl Failures {
             "never_written": never_written,
             "reads_differ": reads_differ,
             "wrongly_cleaned": wrongly_cleaned,
+            "starts_went_back": starts_went_back,
             "states_differ": states_differ,
             "failures_to_open": failures_to_open,
         })
@@ -87,12 +93,17 @@ impl Failures {
 
 /// What is known about a load before its store is looked at.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Known {
+pub(crate) struct Known<'a> {
     /// The last commit that was acknowledged.
     pub(crate) acknowledged: u64,
     /// Most commits that can have been written since.
     pub(crate) in_flight: u64,
+    /// Where partitions were acknowledged to start; others at 0.
+    pub(crate) starts: &'a Starts,
 }
+
+/// Where partitions start.
+pub(crate) type Starts = BTreeMap<TopicPartition, Offset>;
 
 /// Numbers of the commits by which cleaning moved starts: they are none of the load's.
 pub(crate) type Cleanings = BTreeSet<u64>;
@@ -121,7 +132,7 @@ struct Written {
 pub(crate) fn check<M: Medium, C: StateCache>(
     store: &Store<M, C>,
     load: &Load,
-    known: Known,
+    known: Known<'_>,
     cleanings: &mut Cleanings,
 ) -> Result<(Found, Failures)> {
     let reader = store.reader();
@@ -153,6 +164,8 @@ pub(crate) fn check<M: Medium, C: StateCache>(
     for (partition, entries) in &written.entries {
         let start = reader.start(partition);
         found.cleaned += start.get();
+        let acknowledged = known.starts.get(partition).copied().unwrap_or_default();
+        failures.starts_went_back += u64::from(start < acknowledged);
         let kept = entries.iter().map(|(_, entry)| entry).filter(|entry| entry.end() > start);
         let shows = read(&reader, partition);
         failures.reads_differ += u64::from(!shows.is_ok_and(|shows| kept.eq(&shows)));
@@ -164,8 +177,21 @@ pub(crate) fn check<M: Medium, C: StateCache>(
     }
     let state: Option<BTreeMap<Bytes, Bytes>> =
         store.scan(load.owner(), b"").ok().map(|pairs| pairs.into_iter().collect());
-    failures.states_differ += u64::from(state != Some(written.newest.state()));
+    let expected = written.newest.state();
+    failures.states_differ += u64::from(state.as_ref() != Some(&expected));
+    // Whoever replays the log without its cache has to end at the same.
+    failures.states_differ += u64::from(state_of(load, &commits) != expected);
     Ok((found, failures))
+}
+
+/// The load's state as the commits that are left add up to it.
+fn state_of(load: &Load, commits: &BTreeMap<u64, Commit>) -> BTreeMap<Bytes, Bytes> {
+    let mut newest = Newest::default();
+    for (number, commit) in commits {
+        let changes = commit.state.iter().filter(|change| change.owner == *load.owner());
+        newest.apply(*number, changes);
+    }
+    newest.state()
 }
 
 /// Every commit that is left, by its number.
@@ -257,7 +283,7 @@ mod tests {
         change(&mut group);
         let mut store = DiskStore::open(directory.path(), options(1)).unwrap();
         store.append(&group).unwrap();
-        let known = Known { acknowledged, in_flight: 4 };
+        let known = Known { acknowledged, in_flight: 4, starts: &Starts::new() };
         let (found, failures) = check(&store, &load, known, &mut Cleanings::new()).unwrap();
         (found.last, failures)
     }
@@ -294,9 +320,38 @@ mod tests {
             store.append(&[load.commit(number, &mut ends).unwrap()]).unwrap();
         }
 
-        let known = Known { acknowledged: 1, in_flight: 4 };
+        let known = Known { acknowledged: 1, in_flight: 4, starts: &Starts::new() };
         let (_, failures) = check(&store, &load, known, &mut Cleanings::new()).unwrap();
 
         assert_eq!(failures, Failures { never_written: 1, ..Failures::default() });
+    }
+
+    #[test]
+    fn a_start_before_the_acknowledged_one_went_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = Load::new(1, Volume::Mixed).unwrap();
+        let mut ends = Ends::new();
+        let mut store = DiskStore::open(directory.path(), options(1)).unwrap();
+        store.append(&[load.commit(1, &mut ends).unwrap()]).unwrap();
+        let (partition, end) = ends.pop_first().unwrap();
+
+        let starts = Starts::from([(partition, end)]);
+        let known = Known { acknowledged: 1, in_flight: 4, starts: &starts };
+        let (_, failures) = check(&store, &load, known, &mut Cleanings::new()).unwrap();
+
+        assert_eq!(failures, Failures { starts_went_back: 1, ..Failures::default() });
+    }
+
+    #[test]
+    fn a_log_that_adds_up_to_another_state_differs_whatever_the_cache_says() {
+        let load = Load::new(1, Volume::Mixed).unwrap();
+        let mut ends = Ends::new();
+        let commits = (1..=3).map(|number| (number, load.commit(number, &mut ends).unwrap()));
+        let mut commits: BTreeMap<u64, Commit> = commits.collect();
+        let whole = state_of(&load, &commits);
+
+        commits.remove(&3);
+
+        assert_ne!(state_of(&load, &commits), whole);
     }
 }

@@ -97,7 +97,11 @@ pub(crate) struct Newest(BTreeMap<Bytes, (u64, Option<Bytes>)>);
 
 impl Newest {
     /// Takes in the changes of a commit, the next one in order.
-    pub(crate) fn apply(&mut self, number: u64, changes: &[StateChange]) {
+    pub(crate) fn apply<'a>(
+        &mut self,
+        number: u64,
+        changes: impl IntoIterator<Item = &'a StateChange>,
+    ) {
         for StateChange { owner: _, key, value } in changes {
             self.0.insert(key.clone(), (number, value.clone()));
         }

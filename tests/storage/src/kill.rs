@@ -13,7 +13,8 @@ use crate::trial::{Ending, Tally, Trial};
 /// Kills that one data directory goes through; then a fresh one keeps the checks short.
 const KILLS_PER_DIRECTORY: u64 = 10;
 /// Longest life of a writer. The shortest is nothing, so some kills strike while it opens.
-const LIFE_MICROS: u64 = 400_000;
+/// Most last long enough for hundreds of acknowledgements on a disk that is shared.
+const LIFE_MICROS: u64 = 3_000_000;
 
 /// Kills writers and checks what each left.
 pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {

@@ -18,7 +18,7 @@ pub(crate) const OUTBOX: &str = "proof.outbox";
 pub(crate) const KEPT: &str = "proof.kept";
 
 /// Partitions that the load writes to.
-const PARTITIONS: u64 = 8;
+pub(crate) const PARTITIONS: u64 = 8;
 /// Keys of the state that the load changes, besides the one that every commit sets.
 const KEYS: u64 = 200;
 /// Key of the state that every commit sets to its own number.

@@ -16,12 +16,16 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use crate::arguments::Arguments;
 use crate::report::Report;
 use crate::trial::{Ending, Tally, Trial};
+use headland_gauge as gauge;
 
 /// Cuts that one file system goes through before a fresh one is made.
 const CUTS_PER_IMAGE: u64 = 5;
-const LIFE_MICROS: u64 = 400_000;
+const LIFE_MICROS: u64 = 1_500_000;
 /// Room for five lives on a disk that is as fast as memory.
 const IMAGE_BYTES: u64 = 384 << 20;
+/// How long a mount may stay in use by others, and how long to wait between attempts.
+const RELEASE_LIMIT: Duration = Duration::from_secs(20);
+const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 /// A file system whose disk nobody writes to is quiet at the first try or the second.
 const COPIES_LIMIT: u32 = 50;
 
@@ -159,10 +163,37 @@ impl Mount {
 
     /// Unmounts and removes the mount point, and says when that fails.
     pub(crate) fn end(mut self) -> Result<()> {
+        let until = gauge::now() + RELEASE_LIMIT;
+        loop {
+            let Err(error) = run_tool(Command::new("umount").arg(&self.point)) else { break };
+            let holders = holders(&self.point)?;
+            // Nobody of ours: whoever looks around on this machine goes away again.
+            ensure!(gauge::now() < until, "{error:#}; it is held by {holders:?}");
+            eprintln!("{error:#}; it is held by {holders:?}");
+            std::thread::sleep(RELEASE_PAUSE);
+        }
         self.is_mounted = false;
-        run_tool(Command::new("umount").arg(&self.point))?;
         std::fs::remove_dir(&self.point).context("cannot remove a mount point")
     }
+}
+
+/// What keeps files below a directory open: processes by number and name, and which files.
+fn holders(point: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for process in std::fs::read_dir("/proc").context("cannot list processes")? {
+        let process = process?.path();
+        let links = std::fs::read_dir(process.join("fd")).into_iter().flatten();
+        let links = links.filter_map(|link| Some(link.ok()?.path()));
+        // A process that ends meanwhile holds nothing.
+        let links = links.chain([process.join("cwd"), process.join("root")]);
+        let held = links.filter_map(|link| std::fs::read_link(link).ok());
+        for path in held.filter(|path| path.starts_with(point)) {
+            let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+            let process = process.file_name().unwrap_or_default().to_string_lossy();
+            found.push(format!("{process} {}: {}", name.trim(), path.display()));
+        }
+    }
+    Ok(found)
 }
 
 impl Drop for Mount {

@@ -9,7 +9,7 @@ use headland_storage::{
 use serde_json::json;
 
 use crate::arguments::Arguments;
-use crate::check::{self, Cleanings, Failures, Known};
+use crate::check::{self, Cleanings, Failures, Known, Starts};
 use crate::cleaned;
 use crate::load::{Load, Volume, time_of};
 use crate::report::Report;
@@ -116,7 +116,7 @@ impl Writer {
             return Ok((None, Failures { failures_to_open: 1, ..Failures::default() }));
         };
         let Self { acknowledged, in_flight, .. } = *self;
-        let known = Known { acknowledged, in_flight };
+        let known = Known { acknowledged, in_flight, starts: &Starts::new() };
         let (found, failures) = check::check(&store, &self.load, known, &mut self.cleanings)?;
         (self.acknowledged, self.in_flight) = (found.last, 0);
         self.cleanings.retain(|number| *number <= found.last);

@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail};
 use headland_storage::DiskStore;
 use serde_json::json;
 
-use crate::check::{self, Cleanings, Failures, Known};
+use crate::check::{self, Cleanings, Failures, Known, Starts};
 use crate::load::{Load, Volume};
 use crate::report::Report;
-use crate::writer::{self, GROUP_LIMIT, OF_CLEANING};
+use crate::writer::{self, GROUP_LIMIT, Said};
 use headland_gauge as gauge;
 
 /// How a checker leaves a store to the next writer.
@@ -28,7 +28,8 @@ pub(crate) enum Ending {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     ends: u64,
-    acknowledgements: u64,
+    /// Of each life.
+    acknowledgements: Vec<u64>,
     commits: u64,
     in_doubt: usize,
     tails: usize,
@@ -41,10 +42,14 @@ pub(crate) struct Tally {
 impl Tally {
     /// The report; `ends` names what the ends were.
     pub(crate) fn report(&self, ends: &str, seed: u64) -> Report {
-        let Self { ends: count, acknowledgements, commits, .. } = self;
+        let Self { ends: count, commits, .. } = self;
+        let mut each = self.acknowledgements.clone();
+        each.sort_unstable();
         let mut result = json!({
             "seed": seed,
-            "acknowledgements": acknowledgements,
+            "acknowledgements": each.iter().sum::<u64>(),
+            "acknowledgements_a_life_median": each.get(each.len() / 2),
+            "acknowledgements_a_life_most": each.last(),
             "commits_checked": commits,
             "commits_in_doubt_kept": self.in_doubt,
             "unfinished_writes_cut": self.tails,
@@ -69,13 +74,15 @@ pub(crate) struct Trial {
     life: u64,
     acknowledged: u64,
     cleanings: Cleanings,
+    starts: Starts,
 }
 
 impl Trial {
     /// A trial in a directory that is empty or missing.
     pub(crate) fn new(directory: PathBuf, seed: u64) -> Result<Self> {
         let load = Load::new(seed, Volume::Mixed)?;
-        Ok(Self { directory, load, seed, life: 0, acknowledged: 0, cleanings: Cleanings::new() })
+        let (cleanings, starts) = (Cleanings::new(), Starts::new());
+        Ok(Self { directory, load, seed, life: 0, acknowledged: 0, cleanings, starts })
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -99,19 +106,19 @@ impl Trial {
             let lived = self.wait(until, &acknowledged).and_then(|()| end(&mut writer));
             // Whatever went wrong, no writer is left behind.
             let killed = writer.kill().and_then(|()| writer.wait());
-            acknowledged.iter().for_each(|number| self.acknowledge(number));
+            acknowledged.iter().for_each(|said| self.acknowledge(said));
             lived?;
             killed.context("cannot kill the writer")?;
             let Ok(count) = listener.join() else { bail!("the listener panicked") };
-            tally.acknowledgements += count;
+            tally.acknowledgements.push(count);
             Ok(())
         })
     }
 
-    fn wait(&mut self, until: Duration, acknowledged: &Receiver<u64>) -> Result<()> {
+    fn wait(&mut self, until: Duration, acknowledged: &Receiver<Said>) -> Result<()> {
         while let Some(left) = until.checked_sub(gauge::now()) {
             match acknowledged.recv_timeout(left) {
-                Ok(number) => self.acknowledge(number),
+                Ok(said) => self.acknowledge(said),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => bail!("the writer ended by itself"),
             }
@@ -119,11 +126,19 @@ impl Trial {
         Ok(())
     }
 
-    fn acknowledge(&mut self, number: u64) {
-        if number & OF_CLEANING != 0 {
-            self.cleanings.insert(number ^ OF_CLEANING);
-        }
-        self.acknowledged = self.acknowledged.max(number & !OF_CLEANING);
+    fn acknowledge(&mut self, said: Said) {
+        let commit = match said {
+            Said::Commit(commit) => commit,
+            Said::Cleaning { commit, starts } => {
+                self.cleanings.insert(commit);
+                for (partition, start) in self.load.partitions().zip(starts) {
+                    let known = self.starts.entry(partition).or_default();
+                    *known = start.max(*known);
+                }
+                commit
+            }
+        };
+        self.acknowledged = self.acknowledged.max(commit);
     }
 
     /// Opens the store as the next life would, looks at everything, and counts it.
@@ -139,7 +154,8 @@ impl Trial {
                 return Ok(failures);
             }
         };
-        let known = Known { acknowledged: self.acknowledged, in_flight: GROUP_LIMIT };
+        let (acknowledged, in_flight) = (self.acknowledged, GROUP_LIMIT);
+        let known = Known { acknowledged, in_flight, starts: &self.starts };
         let (found, failures) = check::check(&store, &self.load, known, &mut self.cleanings)?;
         let report = store.report();
         tally.failures.add(failures);

@@ -6,21 +6,35 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Sender;
 
 use anyhow::{Context, Result};
-use headland_event::{ByteCount, Random, SeededRandom};
+use headland_event::{ByteCount, Offset, Random, SeededRandom};
 use headland_storage::{Cleaning, DiskStore, LogReader, LogStore, OpenOptions, StateMarks};
 
 use crate::arguments::Arguments;
 use crate::cleaned;
-use crate::load::{Load, Volume, time_of};
+use crate::load::{Load, PARTITIONS, Volume, time_of};
 
 /// Most commits that the writer hands to one append.
 pub(crate) const GROUP_LIMIT: u64 = 4;
-/// Set in an acknowledgement of a commit by which cleaning moved starts.
-pub(crate) const OF_CLEANING: u64 = 1 << 63;
+/// Set in an acknowledgement of a commit by which cleaning moved starts; behind it these follow.
+const OF_CLEANING: u64 = 1 << 63;
 /// Bytes that a step of cleaning reads and writes: less than a file, so that steps end within one.
 const CLEAN_BYTES: ByteCount = ByteCount::new(300 << 10);
 /// Size of a journal file: the writer starts several a second.
 const FILE_BYTES: ByteCount = ByteCount::new(512 << 10);
+
+/// What a writer says is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// Everything up to the commit with this number.
+    Commit(u64),
+    /// As that, and this commit is cleaning's own: partitions start there at the least.
+    Cleaning {
+        /// Number of the commit.
+        commit: u64,
+        /// One for each partition of the load, in order.
+        starts: Vec<Offset>,
+    },
+}
 
 /// How the writer and its checker open the store.
 pub(crate) const fn options(nonce: u64) -> OpenOptions {
@@ -32,8 +46,8 @@ pub(crate) const fn options(nonce: u64) -> OpenOptions {
 }
 
 /// Writes until it is killed. After each append that returned, and after opening, it writes the
-/// number of the last commit to its standard output, eight bytes in big endian; the highest bit
-/// says that the commit is cleaning's own.
+/// number of the last commit to its standard output, eight bytes in big endian. The highest bit
+/// says that the commit is cleaning's own; then the start of each partition follows likewise.
 pub(crate) fn write(mut arguments: Arguments) -> Result<()> {
     let directory = arguments.take_path("directory")?;
     let (seed, life) = (arguments.take("seed", 1)?, arguments.take("life", 1)?);
@@ -80,12 +94,21 @@ fn clean(store: &mut DiskStore, load: &Load) -> Result<()> {
     let policy = cleaned::policy(load, &reader)?;
     store.clean(&policy, time_of(before.get() + 1), CLEAN_BYTES)?;
     let last = reader.last_commit();
-    if last > before { acknowledge(last.get() | OF_CLEANING) } else { Ok(()) }
+    if last == before {
+        return Ok(());
+    }
+    let starts = load.partitions().map(|partition| reader.start(&partition).get());
+    say(std::iter::once(last.get() | OF_CLEANING).chain(starts))
 }
 
 fn acknowledge(last: u64) -> Result<()> {
+    say([last])
+}
+
+fn say(numbers: impl IntoIterator<Item = u64>) -> Result<()> {
+    let bytes: Vec<u8> = numbers.into_iter().flat_map(u64::to_be_bytes).collect();
     let mut out = std::io::stdout().lock();
-    out.write_all(&last.to_be_bytes()).context("nobody listens")?;
+    out.write_all(&bytes).context("nobody listens")?;
     out.flush().context("nobody listens")
 }
 
@@ -103,16 +126,29 @@ pub(crate) fn start(directory: &Path, seed: u64, life: u64) -> Result<Child> {
 }
 
 /// Passes on each acknowledgement until the writer is gone; returns how many there were.
-pub(crate) fn listen(mut said: impl Read, acknowledged: &Sender<u64>) -> u64 {
-    let mut number = [0; 8];
+pub(crate) fn listen(mut said: impl Read, acknowledged: &Sender<Said>) -> u64 {
     let mut count = 0;
-    // A writer is killed in the middle of anything, so what ends early is no acknowledgement.
-    while said.read_exact(&mut number).is_ok()
-        && acknowledged.send(u64::from_be_bytes(number)).is_ok()
+    while let Some(said) = hear(&mut said)
+        && acknowledged.send(said).is_ok()
     {
         count += 1;
     }
     count
+}
+
+/// A writer is killed in the middle of anything, so what ends early is no acknowledgement.
+fn hear(said: &mut impl Read) -> Option<Said> {
+    let mut number = || -> Option<u64> {
+        let mut bytes = [0; 8];
+        said.read_exact(&mut bytes).ok()?;
+        Some(u64::from_be_bytes(bytes))
+    };
+    let commit = number()?;
+    if commit & OF_CLEANING == 0 {
+        return Some(Said::Commit(commit));
+    }
+    let starts = (0..PARTITIONS).map(|_| number().map(Offset::new)).collect::<Option<Vec<_>>>()?;
+    Some(Said::Cleaning { commit: commit ^ OF_CLEANING, starts })
 }
 
 #[cfg(test)]
@@ -121,14 +157,32 @@ mod tests {
 
     use super::*;
 
+    fn heard(said: &[u8]) -> Vec<Said> {
+        let (sender, heard) = mpsc::channel();
+        let count = listen(said, &sender);
+        drop(sender);
+        let heard: Vec<_> = heard.iter().collect();
+        assert_eq!(u64::try_from(heard.len()).unwrap(), count);
+        heard
+    }
+
     #[test]
     fn half_a_number_is_no_acknowledgement() {
         let said = [&5_u64.to_be_bytes()[..], &6_u64.to_be_bytes()[..7]].concat();
-        let (sender, heard) = mpsc::channel();
 
-        let count = listen(said.as_slice(), &sender);
-        drop(sender);
+        assert_eq!(heard(&said), [Said::Commit(5)]);
+    }
 
-        assert_eq!((count, heard.iter().collect::<Vec<_>>()), (1, vec![5]));
+    #[test]
+    fn a_cleaning_is_acknowledged_with_all_of_its_starts_or_not_at_all() {
+        let numbers = std::iter::once(7 | OF_CLEANING).chain(0..PARTITIONS);
+        let said: Vec<u8> = numbers.flat_map(u64::to_be_bytes).collect();
+
+        let whole = heard(&said);
+        let cut = heard(said.split_last().unwrap().1);
+
+        let starts = (0..PARTITIONS).map(Offset::new).collect();
+        assert_eq!(whole, [Said::Cleaning { commit: 7, starts }]);
+        assert_eq!(cut, []);
     }
 }

@@ -194,3 +194,56 @@ fn a_damaged_journal_is_saved_with_what_is_left_of_it_and_says_so() {
     let store = open(&restored, 9);
     assert_eq!((store.lost_state().len(), state(&store)), (1, 60));
 }
+
+/// Positions of the frame headers of a file that stand behind its opening.
+fn frames(content: &[u8]) -> Vec<usize> {
+    let magic = content.windows(4).enumerate().filter(|(_, window)| *window == b"HLDF");
+    magic.map(|(at, _)| at).skip(2).collect()
+}
+
+/// Backs up a closed journal of one file with 20 commits, a bit of it flipped where `damage` says
+/// so of its frames; returns what the backup says, and the last number in the restored state.
+fn saved_with_damage(damage: impl Fn(&[usize]) -> usize) -> (BackupReport, u64) {
+    let root = tempfile::tempdir().unwrap();
+    let [data, saved, restored] = ["data", "saved", "restored"].map(|name| root.path().join(name));
+    let mut store = open(&data, 1);
+    append(&mut store, 20);
+    store.close().unwrap();
+    let file = data.join("0000000001.journal");
+    let mut content = std::fs::read(&file).unwrap();
+    let at = damage(&frames(&content));
+    content[at] ^= 1;
+    std::fs::write(&file, content).unwrap();
+
+    let made = hastily(&data, &saved).unwrap();
+    restore(&saved, &restored, 5).unwrap();
+
+    let mut store = open(&restored, 9);
+    store.accept_loss(&owner()).unwrap();
+    (made, state(&store))
+}
+
+#[test]
+fn a_damaged_frame_header_in_the_middle_of_the_newest_file_does_not_end_the_backup() {
+    let (made, state) = saved_with_damage(|frames| frames[10] + 10);
+
+    // A header says nothing that its neighbours do not: what stands behind it is found again.
+    assert_eq!((made.last_commit.get(), made.damaged, state), (20, 0, 20));
+}
+
+#[test]
+fn damage_to_the_last_commit_of_the_newest_file_is_named_and_not_cut_off() {
+    // Behind the last commit stands the seal.
+    let header = saved_with_damage(|frames| frames[frames.len() - 2] + 10);
+    let body = saved_with_damage(|frames| frames[frames.len() - 2] + 100);
+
+    let found = [header, body].map(|(made, state)| (made.last_commit.get(), made.damaged, state));
+    assert_eq!(found, [(20, 0, 20), (20, 1, 19)]);
+}
+
+#[test]
+fn a_damaged_seal_at_the_end_costs_no_commit_of_the_backup() {
+    let (made, state) = saved_with_damage(|frames| frames[frames.len() - 1] + 10);
+
+    assert_eq!((made.last_commit.get(), state), (20, 20));
+}

@@ -10,12 +10,14 @@ use headland_event::{
 };
 use headland_platform::telemetry::Span;
 use headland_replication::{
-    CloseReason, Dialer, DialerConfig, DialerOutput, Identity, Link, LinkConfig, LinkOutput,
+    Audit, CloseReason, Dialer, DialerConfig, DialerOutput, Identity, Link, LinkConfig, LinkOutput,
 };
 use headland_storage::{CleanPolicy, Composed, Composer, LogReader, Snapshot, StateStore, Ticket};
 
 /// Lines to records, alerts and commits.
 mod capture;
+/// What the agent's streams come to, for the hubs that hold them.
+mod audit;
 /// What rules raise, in commits of bounded size.
 mod results;
 /// Snapshots of what an agent derives from its journal.
@@ -129,6 +131,7 @@ pub struct Node {
     outbox: Outbox,
     lanes: Lanes,
     results: Results,
+    audit: Audit,
     snapshots: Snapshots,
     cleaning: Cleaning,
     uptime: Uptime,
@@ -193,6 +196,7 @@ impl Node {
             outbox,
             lanes,
             results: Results::new(Outbox::written_results(state)?),
+            audit: Audit::new(incarnation, Monotonic::default()),
             snapshots: Snapshots::new(),
             cleaning,
             uptime: Uptime::default(),
@@ -297,6 +301,7 @@ impl Node {
             uplink.link.on_timeout(now.monotonic);
         }
         self.promise(now);
+        self.state(now);
         self.clean(now);
         self.drain(now);
     }
@@ -308,7 +313,8 @@ impl Node {
         let is_ready = self.uplink.as_ref().is_some_and(Uplink::is_ready);
         let promise = is_ready.then_some(self.promise_at);
         let timers = link.into_iter().chain(self.dialer.poll_timeout()).chain(promise);
-        timers.chain(self.cleaning.due_at).min()
+        let audit = self.audit.poll_timeout().filter(|_| self.can_state());
+        timers.chain(self.cleaning.due_at).chain(audit).min()
     }
 
     /// The next piece of work, `None` when there is none.

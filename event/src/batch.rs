@@ -218,6 +218,13 @@ impl Batch {
         self.head.codec
     }
 
+    /// CRC-32C of everything from the attributes on, as the header has it: the same wherever the
+    /// batch lies.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        head::checksum(&self.bytes)
+    }
+
     /// The encoded batch, base offset 0 unless it was decoded from bytes with another.
     #[must_use]
     pub const fn as_bytes(&self) -> &Bytes {

@@ -25,7 +25,7 @@ mod review;
 
 use record::{RecordJson, read_records};
 
-use crate::node::{Node, Status};
+use crate::node::{AuditStatus, Node, Status};
 use crate::topics::{Replication, Topic, Topics};
 
 /// Most records of one answer.
@@ -70,6 +70,7 @@ pub(crate) fn serve(
     let Sources { questions, reader, commits, metrics } = sources;
     let router = Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/audit", get(audit))
         .route("/v1/topics", get(topics))
         .route("/v1/topics/{topic}", get(topic))
         .route("/v1/topics/{topic}/{partition}/records", get(records))
@@ -108,6 +109,10 @@ async fn ask<T: Send + 'static>(
 
 async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Failure> {
     ask(&shared, |node, _| node.status()).await.map(Json)
+}
+
+async fn audit(State(shared): State<Shared>) -> Result<Json<AuditStatus>, Failure> {
+    ask(&shared, |node, _| node.audit_status()).await.map(Json)
 }
 
 #[derive(Serialize)]
@@ -275,7 +280,7 @@ mod tests {
 
         assert_eq!(code, StatusCode::NOT_FOUND);
         assert!(
-            text.starts_with("there is no topic alert; there are _promises, alerts, alerts.dead, "),
+            text.starts_with("there is no topic alert; there are _audit, _promises, alerts, "),
             "{text}"
         );
         assert_eq!(find(&topics, "alerts").unwrap().name.as_str(), "alerts");

@@ -1,7 +1,6 @@
 //! Asking a node over its Unix socket.
 
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +10,12 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
+/// A hub that does not answer within this time counts as not answering; above the hub's own wait
+/// for a decision to be durable.
+const ANSWER_LIMIT: Duration = Duration::from_secs(40);
+
 /// Why there is no answer, or none that helps.
-pub(crate) type ExchangeError = Box<dyn std::error::Error + Send + Sync>;
+pub type ExchangeError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Gets `path` of the node at `socket`, over a connection of its own: on a Unix socket that costs
 /// less than to notice that a kept one died with its node.
@@ -32,13 +35,55 @@ pub(crate) async fn post(socket: &Path, path: &str, json: Vec<u8>) -> Result<Byt
     exchange(socket, request.body(Full::new(Bytes::from(json)))).await
 }
 
-/// Waits for an exchange from outside a runtime; `None` when it takes longer than `limit`.
+/// Why a hub's answer cannot be shown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The machine gives no task.
+    #[error("cannot start")]
+    Start(#[source] std::io::Error),
+    /// Nobody answers at the socket.
+    #[error("no answer from the hub at {socket} within {} s", ANSWER_LIMIT.as_secs())]
+    Silent {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// The hub refuses, or cannot be reached.
+    #[error("the hub at {socket} does not do it")]
+    Refused {
+        /// The socket.
+        socket: PathBuf,
+        /// What it said.
+        #[source]
+        source: ExchangeError,
+    },
+    /// What came is no answer.
+    #[error("the hub at {socket} answered with something else")]
+    Answer {
+        /// The socket.
+        socket: PathBuf,
+        /// What the parser met.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// Waits for an exchange with the hub at `socket` from outside a runtime, and reads the answer.
 ///
 /// # Errors
-/// When the machine gives no runtime.
-pub(crate) fn wait<T>(limit: Duration, exchange: impl Future<Output = T>) -> io::Result<Option<T>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(async { tokio::time::timeout(limit, exchange).await.ok() }))
+/// [`AskError`] when the hub does not answer in time, refuses, or says something else.
+pub(crate) fn ask<T>(
+    socket: &Path,
+    exchange: impl Future<Output = Result<Bytes, ExchangeError>>,
+    read: impl FnOnce(&[u8]) -> Result<T, serde_json::Error>,
+) -> Result<T, AskError> {
+    let socket = || socket.to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(AskError::Start)?;
+    let limited = async { tokio::time::timeout(ANSWER_LIMIT, exchange).await };
+    let answer = runtime.block_on(limited).map_err(|_| AskError::Silent { socket: socket() })?;
+    let answer = answer.map_err(|source| AskError::Refused { socket: socket(), source })?;
+    read(&answer).map_err(|source| AskError::Answer { socket: socket(), source })
 }
 
 async fn exchange(

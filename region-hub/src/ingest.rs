@@ -15,6 +15,7 @@ use headland_event::{
 use headland_reconcile::{EventBody, InventoryEvent};
 
 use crate::config::{AgentConfig, DevicePattern};
+use crate::records::{alerts_topic, audit_topic};
 use crate::topics::PARTITIONS_LIMIT;
 
 /// Most actors of other regions in the hub's causal past; an entry of one more is refused.
@@ -83,10 +84,14 @@ impl Grant {
         &self.topics
     }
 
-    /// Whether the agent may publish to a topic; a topic's dead and late ones follow it.
+    /// Whether the agent may publish to a topic; a topic's dead and late ones follow it, and every
+    /// agent states what its own streams come to.
     #[must_use]
     pub fn covers(&self, topic: &TopicName) -> bool {
         let name = topic.as_str();
+        if *topic == audit_topic() {
+            return true;
+        }
         let base = name.strip_suffix(".dead").or_else(|| name.strip_suffix(".late"));
         self.topics.iter().any(|granted| granted == topic || Some(granted.as_str()) == base)
     }
@@ -100,11 +105,12 @@ impl Grant {
 
 /// Whether the keys of a topic's records are device ids that a grant must cover.
 ///
-/// Alerts are about skus and stations of a rule's choosing, and a line that could not be decoded
-/// has no device.
+/// Alerts are about skus and stations of a rule's choosing, a line that could not be decoded has
+/// no device, and what a stream comes to is about all of its devices.
 #[must_use]
 pub fn has_device_keys(topic: &TopicName) -> bool {
-    topic.as_str() != "alerts" && !topic.as_str().ends_with(".dead")
+    let is_about_devices = *topic != alerts_topic() && *topic != audit_topic();
+    is_about_devices && !topic.as_str().ends_with(".dead")
 }
 
 /// Whether a record decides about a late event, which only an operator does, at a hub.

@@ -46,7 +46,9 @@ mod metrics;
 /// The hub's own HTTP interface.
 mod api;
 /// Asking a node over its Unix socket.
-mod client;
+pub mod client;
+/// Whether a running hub's log holds what was written.
+pub mod audit;
 /// What operators decide about late events.
 pub mod review;
 /// A fleet's private authority and the certificates it signs.

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use headland_platform::clock::Clock;
 use headland_platform::process::{self, Lifetime};
 use headland_platform::task;
+use region_hub::audit::AuditOptions;
 use region_hub::pki::PkiCommand;
 use region_hub::review::ReviewCommand;
 use region_hub::store::StoreCommand;
@@ -43,6 +44,8 @@ enum Command {
     /// Look at late events and decide whether they count.
     #[command(subcommand)]
     Review(ReviewCommand),
+    /// Compare a running hub's log with what the writers of its streams state.
+    Audit(AuditOptions),
     /// Verify, back up and restore a node's data directory.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -85,6 +88,11 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             let lines = region_hub::review::run(&command)?;
             std::io::stdout().write_all(lines.as_bytes())?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Audit(options) => {
+            let audited = region_hub::audit::run(&options)?;
+            std::io::stdout().write_all(format!("{audited}\n").as_bytes())?;
+            Ok(audited.exit_code())
         }
         Command::Store(command) => {
             let outcome = region_hub::store::run(&command)?;

@@ -44,6 +44,11 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, now: Monotonic) {
         let help = "Promised event time, milliseconds since 1970";
         metrics.set("headland_watermark_milliseconds", help, &labels, watermark.millis());
     }
+    let audit = node.audit_status();
+    let help = "Statements of writers that the log agrees with, since the start";
+    metrics.set("headland_audit_agreed_statements", help, &[], whole(audit.agreed));
+    let help = "Ranges in which the log does not hold what was written, since the start";
+    metrics.set("headland_audit_faults", help, &[], whole(audit.faults));
     for (topic, records) in node.records() {
         let labels = [("topic", topic.as_str())];
         let help = "Durable records of a topic";

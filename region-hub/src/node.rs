@@ -16,7 +16,7 @@ use headland_event::{
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::{
-    CloseReason, Dialled, Identity, Lag, Link, LinkConfig, LinkOutput, Peering, Refusal,
+    Audit, CloseReason, Dialled, Identity, Lag, Link, LinkConfig, LinkOutput, Peering, Refusal,
     RefusalCode,
 };
 use headland_storage::{
@@ -37,6 +37,8 @@ mod review;
 mod fullness;
 /// Links to configured hubs: up, down, and what is said of it.
 mod links;
+/// Whether the log holds what was written.
+mod audit;
 /// Whether a configured hub is reached.
 mod reach;
 /// When the log is cleaned, and by what.
@@ -50,6 +52,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use audit::AuditStatus;
 pub use recovery::{RecoveryError, owner};
 pub use review::{ReviewError, ReviewKind, ReviewRequest, Reviewed};
 pub use snapshot::TakeUpError;
@@ -164,6 +167,8 @@ pub struct Node {
     inventory: Inventory,
     fullness: Fullness,
     keeping: Keeping,
+    audit: Audit,
+    last_faults: audit::LastFaults,
     snapshots: Snapshots,
     spans: Spans,
     peerings: BTreeMap<Identity, Peering<SessionId>>,
@@ -251,6 +256,8 @@ impl Node {
             inventory: Inventory::new(config, random.next_u64()),
             fullness: Fullness::new(),
             keeping: Keeping::new(&config.topics, now.monotonic),
+            audit: Audit::new(incarnation, now.monotonic),
+            last_faults: audit::LastFaults::default(),
             snapshots: Snapshots::new(now.monotonic),
             spans: Spans::new(config.region.clone(), ratio.map_or(Export::Off, Export::share)),
             grants,
@@ -279,6 +286,8 @@ impl Node {
         for (partition, entry) in &entries {
             self.observe(partition, entry);
         }
+        self.sum_up(&entries);
+        self.drop_faults();
         self.reconcile(number, &entries, self.started);
     }
 
@@ -405,6 +414,7 @@ impl Node {
         }
         self.grow_heads(&entries);
         self.count_holes(&entries);
+        self.sum_up(&entries);
         self.keeping.on_written();
         for span in self.spans.of(&self.topics, &entries, now) {
             self.outputs.push_back(Output::Trace(span));
@@ -412,6 +422,9 @@ impl Node {
         self.hand_out_snapshot(ticket);
         self.reconcile(number, &entries, now);
         self.release(now);
+        if !self.fullness.is_full() {
+            self.raise_faults(now);
+        }
         self.snapshot(now, (ticket, number), &entries);
         for session in self.session_ids() {
             self.drain(now, session);
@@ -459,6 +472,8 @@ impl Node {
         if !self.fullness.is_full() {
             self.name_absent(now);
             self.promise(now);
+            self.state(now);
+            self.raise_faults(now);
             self.release(now);
         }
         self.clean(now);
@@ -472,7 +487,8 @@ impl Node {
         let promise = (!self.sessions.is_empty()).then_some(self.promise_at);
         let notices = self.peers.iter().filter_map(|peer| peer.reach.poll_timeout());
         let timers = dialers.chain(links).chain(self.promises.poll_timeout());
-        timers.chain(promise).chain(notices).min()
+        let audit = self.audit.poll_timeout().filter(|_| !self.fullness.is_full());
+        timers.chain(promise).chain(notices).chain(audit).min()
     }
 
     /// The next piece of work, `None` when there is none.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use headland_event::trace::TRACEPARENT_HEADER;
 use headland_event::{
-    AgentName, EventTime, Now, Offset, PartitionIndex, Promise, Record, TopicName,
+    AgentName, EventTime, Now, Offset, PartitionIndex, Promise, Record, TopicName, TopicPartition,
 };
+use headland_replication::audit::Statement;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -42,6 +43,32 @@ const HASH_HEADER: &str = "hl-sha256";
 pub fn promises_topic() -> TopicName {
     #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
     TopicName::new("_promises").expect("a literal topic name fits")
+}
+
+/// The topic of what writers state about their streams.
+///
+/// # Panics
+/// Never: the name is a literal that fits.
+#[must_use]
+pub fn audit_topic() -> TopicName {
+    #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
+    TopicName::new("_audit").expect("a literal topic name fits")
+}
+
+/// The topic of alerts.
+///
+/// # Panics
+/// Never: the name is a literal that fits.
+#[must_use]
+pub fn alerts_topic() -> TopicName {
+    #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
+    TopicName::new("alerts").expect("a literal topic name fits")
+}
+
+/// The record of what a stream comes to, under the partition it was born in.
+#[must_use]
+pub fn statement_record(partition: &TopicPartition, statement: &Statement, now: Now) -> Record {
+    Record::new(now.wall, partition.to_string(), statement.encode())
 }
 
 /// The record of a region's promise, JSON under the topic's name.

@@ -1,16 +1,11 @@
 //! `headland review`: what operators decide about late events, over a running hub's socket.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::client::{self, ExchangeError};
+use crate::client::{self, AskError};
 use crate::node::{ReviewKind, ReviewRequest};
-
-/// A hub that does not answer within this time counts as not answering; above the hub's own wait
-/// for the decision to be durable.
-const ANSWER_LIMIT: Duration = Duration::from_secs(40);
 
 /// What to look at or decide.
 #[derive(Debug, Clone, Subcommand)]
@@ -86,39 +81,6 @@ pub enum EffectiveOption {
     Carry,
 }
 
-/// Why there is nothing to show.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReviewCommandError {
-    /// The machine gives no task.
-    #[error("cannot start")]
-    Start(#[source] std::io::Error),
-    /// Nobody answers at the socket.
-    #[error("no answer from the hub at {socket} within {} s", ANSWER_LIMIT.as_secs())]
-    Silent {
-        /// The socket.
-        socket: PathBuf,
-    },
-    /// The hub refuses, or cannot be reached.
-    #[error("the hub at {socket} does not do it")]
-    Refused {
-        /// The socket.
-        socket: PathBuf,
-        /// What it said.
-        #[source]
-        source: ExchangeError,
-    },
-    /// What came is no answer.
-    #[error("the hub at {socket} answered with something else")]
-    Answer {
-        /// The socket.
-        socket: PathBuf,
-        /// What the parser met.
-        #[source]
-        source: serde_json::Error,
-    },
-}
-
 /// What to send where.
 enum Asked {
     Get(String),
@@ -166,8 +128,8 @@ impl DecisionOptions {
 /// Asks the hub and returns what to print: JSON, one object a line.
 ///
 /// # Errors
-/// [`ReviewCommandError`] when the hub does not answer, or refuses.
-pub fn run(command: &ReviewCommand) -> Result<String, ReviewCommandError> {
+/// [`AskError`] when the hub does not answer, or refuses.
+pub fn run(command: &ReviewCommand) -> Result<String, AskError> {
     let (socket, asked) = command.asked();
     let exchange = async {
         match &asked {
@@ -177,11 +139,7 @@ pub fn run(command: &ReviewCommand) -> Result<String, ReviewCommandError> {
             }
         }
     };
-    let answer = client::wait(ANSWER_LIMIT, exchange).map_err(ReviewCommandError::Start)?;
-    let answer = answer.ok_or_else(|| ReviewCommandError::Silent { socket: socket.clone() })?;
-    let answer =
-        answer.map_err(|source| ReviewCommandError::Refused { socket: socket.clone(), source })?;
-    lines(&answer).map_err(|source| ReviewCommandError::Answer { socket: socket.clone(), source })
+    client::ask(socket, exchange, lines)
 }
 
 /// A JSON array as its elements, anything else as it is, one a line.

@@ -179,6 +179,7 @@ impl Topics {
         topics.add_local("alerts", Lane::Alerts, 8, Replication::Offered)?;
         topics.add_local("alerts.dead", Lane::Telemetry, 8, Replication::Offered)?;
         topics.add_local("_promises", Lane::State, 1, Replication::Offered)?;
+        topics.add_local("_audit", Lane::Telemetry, 8, Replication::Offered)?;
         for derived in DERIVED {
             let name = format!("inventory.{derived}");
             topics.add_local(&name, Lane::State, 1, Replication::Kept)?;

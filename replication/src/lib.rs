@@ -46,6 +46,8 @@ pub mod peering;
 pub mod link;
 /// How far two nodes are apart, also while there is no link between them.
 pub mod lag;
+/// Whether what one node wrote is what another holds.
+pub mod audit;
 /// How much of a connection may be on its way through the network.
 pub mod congestion;
 /// How soon a connection notices that its path is back.
@@ -54,6 +56,7 @@ pub mod probing;
 #[cfg(feature = "quic")]
 pub mod quic;
 
+pub use audit::Audit;
 pub use dialer::{Dialer, DialerConfig, DialerOutput};
 pub use frame::{Frame, FrameError, Identity, Offer, Refusal, RefusalCode};
 pub use lag::Lag;

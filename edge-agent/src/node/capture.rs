@@ -56,6 +56,7 @@ impl Node {
             let (end, uptime) = (entry.end(), self.uptime.last());
             let ledger = self.outbox.ledger_mut();
             ledger.on_batch((partition, lane), end, ByteCount::new(bytes), uptime);
+            self.sum_up_replayed(partition, entry);
             let found = self.sources.iter().find(|s| *s.decoder.topic() == partition.topic);
             let Some(source) = found else { continue };
             has_rows = true;
@@ -141,6 +142,7 @@ impl Node {
         let lanes = &self.lanes;
         let composed = self.outbox.finish(|topic| lanes.of(topic), uptime, &mut self.random);
         if let Some(composed) = composed {
+            self.sum_up(&composed);
             self.snapshot(now, &composed);
             self.on_composed(now);
             let ends = composed.commit.entries.iter();

@@ -96,6 +96,7 @@ impl Node {
         }
         let (lanes, uptime) = (&self.lanes, self.uptime.last());
         let composed = self.outbox.finish(|topic| lanes.of(topic), uptime, &mut self.random)?;
+        self.sum_up(&composed);
         let ends = composed.commit.entries.iter();
         let ends = ends.map(|(at, entry)| (at.clone(), entry.end())).collect();
         let (ticket, spans) = (composed.ticket, Vec::new());

@@ -2,7 +2,9 @@
 //! only.
 //!
 //! ```text
-//! v1:  1 version u8 │ outbox u32 length + bytes, in its own layout │ rules, in their own layout
+//! v2:  2 version u8 │ outbox u32 length + bytes, in its own layout │ audit, in its own layout
+//!      │ rules, in their own layout
+//! v1:  as v2 with version 1 and without audit
 //! ```
 //! A snapshot at a commit says what rules and outbox hold with it. Rules run ahead of the disk, so
 //! it is taken when the commit is composed and handed out once that is durable; and only when all
@@ -19,7 +21,9 @@ use headland_storage::{Composed, Snapshot, SnapshotPace, StateOwner, Ticket};
 use super::{Node, Output};
 use crate::outbox::owner;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The layout before there was an audit.
+const VERSION_1: u8 = 1;
 
 /// Why a snapshot was not taken up; the journal is replayed instead.
 #[derive(Debug, thiserror::Error)]
@@ -74,11 +78,14 @@ impl Node {
     fn try_take_up(&mut self, state: Bytes) -> Result<(), TakeUpError> {
         let mut reader = Reader::new(state);
         let found = reader.u8("snapshot version")?;
-        if found != VERSION {
-            let (field, found, expected) = ("snapshot version", i64::from(found), "1");
+        if found != VERSION && found != VERSION_1 {
+            let (field, found, expected) = ("snapshot version", i64::from(found), "1 or 2");
             return Err(CodecError::Value { field, at: 0, found, expected }.into());
         }
         let outbox = reader.bytes("outbox", reader.remaining())?;
+        if found == VERSION {
+            self.audit.take_up(&mut reader)?;
+        }
         let rules = reader.take("rules", reader.remaining())?;
         // What is held does not depend on the rules, and their error is the last that can happen.
         let lanes = &self.lanes;
@@ -107,6 +114,7 @@ impl Node {
         let mut writer = Writer::new();
         writer.u8(VERSION);
         writer.bytes(&outbox);
+        self.audit.write(&mut writer);
         writer.raw(&self.detect.snapshot());
         let state = writer.finish();
         self.snapshots.pace.on_taken(now.monotonic, size(state.len()));

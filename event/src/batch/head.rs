@@ -22,6 +22,12 @@ const MAGIC: i8 = 2;
 const CODEC_MASK: i16 = 0x07;
 const NO_PRODUCER: i64 = -1;
 
+/// The CRC field of a batch that was verified.
+pub(super) fn checksum(batch: &Bytes) -> u32 {
+    let field = batch.get(CRC_AT..CHECKED_FROM).and_then(|field| field.try_into().ok());
+    field.map_or(0, u32::from_be_bytes)
+}
+
 /// What a batch's header says about its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {

@@ -84,6 +84,15 @@ fn kept(batch: &Batch, keep: impl Fn(u32) -> bool) -> Option<Batch> {
 }
 
 #[test]
+fn the_checksum_is_the_headers_and_does_not_depend_on_the_base() {
+    let batch = Batch::encode(&[Record::new(EventTime::from_millis(1), "k", "v")]).unwrap();
+    let moved = Batch::decode(batch.rebased(Offset::new(7))).unwrap();
+
+    assert_eq!(batch.checksum(), crc32c::crc32c(&batch.as_bytes()[CHECKED_FROM..]));
+    assert_eq!(moved.checksum(), batch.checksum());
+}
+
+#[test]
 fn a_batch_without_records_is_refused() {
     assert_eq!(Batch::encode(&[]), Err(BatchError::Empty));
 

@@ -9,6 +9,7 @@ use headland_storage::{CleanPolicy, Dropped, Retention, ShedBy, TopicPattern, To
 
 use super::{Node, Output};
 use crate::config::TopicConfig;
+use crate::records::audit_topic;
 use crate::session::SessionId;
 
 /// How often the log is cleaned while anything is written.
@@ -31,6 +32,7 @@ pub(super) struct Keeping {
 impl Keeping {
     pub(super) fn new(topics: &[TopicConfig], now: Monotonic) -> Self {
         let retentions = topics.iter().map(|topic| (topic.name.clone(), topic.retention.into()));
+        let retentions = retentions.chain([(audit_topic(), super::audit::RETENTION)]);
         Self {
             retentions: retentions.collect(),
             due_at: now.after(CLEAN_EVERY),

@@ -1,8 +1,10 @@
 //! Snapshots of what a hub derives from its journal, so that a restart replays the end of it only.
 //!
 //! ```text
-//! v1:  1 version u8 │ inventory topic u8 length + name │ restock below i64
-//!      │ hybrid clock { wall i64, logical u32 } │ reconciler, in its own layout
+//! v2:  2 version u8 │ inventory topic u8 length + name │ restock below i64
+//!      │ hybrid clock { wall i64, logical u32 } │ audit, in its own layout
+//!      │ reconciler, in its own layout
+//! v1:  as v2 with version 1 and without audit
 //! ```
 //! A snapshot at a commit says what was reconciled up to it. Restoring it derives nothing again, so
 //! it is handed out only when all that was derived is durable. The hub's causal past is the
@@ -21,7 +23,9 @@ use super::recovery::owner;
 use super::{Node, Output};
 use crate::reconcile::Inventory;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The layout before there was an audit.
+const VERSION_1: u8 = 1;
 
 /// Why a snapshot was not taken up; the journal is replayed instead.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +87,8 @@ impl Node {
     fn try_take_up(&mut self, at: CommitNumber, state: Bytes) -> Result<(), TakeUpError> {
         let mut reader = Reader::new(state);
         let found = reader.u8("snapshot version")?;
-        if found != VERSION {
-            let (field, found, expected) = ("snapshot version", i64::from(found), "1");
+        if found != VERSION && found != VERSION_1 {
+            let (field, found, expected) = ("snapshot version", i64::from(found), "1 or 2");
             return Err(CodecError::Value { field, at: 0, found, expected }.into());
         }
         let topic: TopicName = reader.name("inventory topic")?;
@@ -94,6 +98,9 @@ impl Node {
         }
         let wall = EventTime::from_millis(reader.i64("wall clock")?);
         let hlc = Hlc::new(wall, reader.u32("logical clock")?);
+        if found == VERSION {
+            self.audit.take_up(&mut reader)?;
+        }
         let rest = reader.take("reconciler", reader.remaining())?;
         self.inventory.take_up(at, &rest)?;
         self.ingest.take_up(hlc, self.inventory.reconciler().applied());
@@ -143,6 +150,7 @@ impl Node {
         writer.i64(restock_below);
         writer.i64(hlc.wall().millis());
         writer.u32(hlc.logical());
+        self.audit.write(&mut writer);
         writer.raw(&self.inventory.reconciler().snapshot());
         writer.finish()
     }

@@ -1,5 +1,7 @@
 //! The hub's behaviour towards its log, its peers and time: in memory, without a clock.
 
+/// Whether the log holds what was written.
+mod audit;
 /// What is derived from a commit.
 mod derivation;
 /// A hub on a disk in memory.

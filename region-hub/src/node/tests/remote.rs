@@ -184,6 +184,11 @@ impl Remote {
         Dot { stream, incarnation: LIFE, sequence: Sequence::new(offset + 1) }
     }
 
+    /// The log of a channel.
+    pub(super) fn log(&self, channel: ChannelId) -> &[Entry] {
+        self.logs.get(&channel).map_or(&[], Vec::as_slice)
+    }
+
     /// Where the log of a channel ends.
     pub(super) fn end(&self, channel: ChannelId) -> Offset {
         let last = self.logs.get(&channel).and_then(|log| log.last());

@@ -1,0 +1,162 @@
+//! Whether the hub's log holds what was written to it and to those it mirrors.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use headland_event::{
+    Alert, AlertId, AlertState, Batch, Entry, Now, Offset, PartitionIndex, Record, Severity,
+    TopicPartition,
+};
+use headland_replication::audit::{Fault, Statement};
+use headland_storage::Retention;
+use serde::{Deserialize, Serialize};
+
+use super::Node;
+use crate::records::{alerts_topic, audit_topic, statement_record};
+use crate::topics::Replication;
+
+/// The rule whose alerts name what an audit found.
+const RULE: &str = "audit";
+
+/// How long statements are kept: they are of use until all have compared them, and an operator
+/// may want to look back over a weekend.
+pub(super) const RETENTION: Retention =
+    Retention { time: Some(std::time::Duration::from_secs(72 * 3_600)), bytes: None };
+
+/// Most faults that an answer names.
+const FAULTS_SHOWN: usize = 100;
+
+/// What the audit of a hub has done in this run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AuditStatus {
+    /// Streams that are summed up.
+    pub streams: usize,
+    /// Statements of writers that this log agrees with.
+    pub agreed: u64,
+    /// Statements that could not be compared; the next one of the same stream is.
+    pub unchecked: u64,
+    /// Ranges in which this log does not hold what was written.
+    pub faults: u64,
+    /// Batches of streams beyond the limit, which are not audited.
+    pub left_out: u64,
+    /// The last of these ranges, oldest first.
+    pub last_faults: Vec<String>,
+}
+
+/// The last faults, for whoever asks; each is an alert besides.
+#[derive(Debug, Default)]
+pub(super) struct LastFaults(VecDeque<String>);
+
+impl LastFaults {
+    fn push(&mut self, fault: &Fault) {
+        if self.0.len() >= FAULTS_SHOWN {
+            self.0.pop_front();
+        }
+        self.0.push_back(fault.to_string());
+    }
+}
+
+impl Node {
+    /// Sums up durable entries, and compares with what their writers state.
+    pub(super) fn sum_up(&mut self, entries: &[(TopicPartition, Entry)]) {
+        for (partition, entry) in entries {
+            let Some(topic) = self.topics.get(&partition.topic) else { continue };
+            if topic.origin_name == audit_topic() {
+                self.compare(entry);
+            } else if topic.replication == Replication::Offered {
+                // What is kept here has nobody to be compared with.
+                self.audit.on_entry(partition, entry);
+            }
+        }
+    }
+
+    fn compare(&mut self, entry: &Entry) {
+        // Batches in the log decode; what a later version states is not for this one.
+        for record in entry.batch.records().unwrap_or_default() {
+            if let Ok(statement) = Statement::decode(record.value.unwrap_or_default()) {
+                self.audit.on_statement(entry.dot.incarnation, statement);
+            }
+        }
+    }
+
+    /// Raises an alert for each range that differs.
+    pub(super) fn raise_faults(&mut self, now: Now) {
+        while let Some(fault) = self.audit.poll_fault() {
+            tracing::error!(%fault, "the log does not hold what was written");
+            self.last_faults.push(&fault);
+            // One small record of ours is always a batch.
+            if let Ok(batch) = Batch::encode(&[alert_record(&fault, self.identity.region(), now)]) {
+                let partition = TopicPartition::new(alerts_topic(), PartitionIndex::new(0));
+                self.born(&partition, batch, now);
+            }
+        }
+    }
+
+    /// Faults found again in what was written before this run were raised then.
+    pub(super) fn drop_faults(&mut self) {
+        while let Some(fault) = self.audit.poll_fault() {
+            tracing::warn!(%fault, "found again: the log does not hold what was written");
+            self.last_faults.push(&fault);
+        }
+    }
+
+    /// States what this hub's own streams come to, when that is due.
+    pub(super) fn state(&mut self, now: Now) {
+        let stated = self.audit.on_timeout(now.monotonic);
+        let records: Vec<Record> = stated
+            .iter()
+            .map(|(partition, statement)| statement_record(partition, statement, now))
+            .collect();
+        let partition = TopicPartition::new(audit_topic(), PartitionIndex::new(0));
+        for batch in Batch::encode_all(&records).into_iter().flatten() {
+            self.born(&partition, batch, now);
+        }
+    }
+
+    /// What the audit has done.
+    #[must_use]
+    pub fn audit_status(&self) -> AuditStatus {
+        let counts = self.audit.counts();
+        AuditStatus {
+            streams: self.audit.streams(),
+            agreed: counts.agreed,
+            unchecked: counts.unchecked,
+            faults: counts.faults,
+            left_out: counts.left_out,
+            last_faults: self.last_faults.0.iter().cloned().collect(),
+        }
+    }
+}
+
+fn alert_record(fault: &Fault, region: &headland_event::RegionId, now: Now) -> Record {
+    let Fault { partition, stream, incarnation, from, to, stated, found } = fault;
+    // The region is part of what it is about: each hub's log has faults of its own.
+    let key = format!("{region} {partition} {stream}/{incarnation}");
+    let window = to.to_string();
+    let values = BTreeMap::from([
+        ("fault".to_owned(), fault.to_string()),
+        ("region".to_owned(), region.to_string()),
+        ("partition".to_owned(), partition.to_string()),
+        ("stream".to_owned(), stream.to_string()),
+        ("from_sequence".to_owned(), from.to_string()),
+        ("to_sequence".to_owned(), to.to_string()),
+        ("stated_records".to_owned(), stated.records.to_string()),
+        ("found_records".to_owned(), found.records.to_string()),
+    ]);
+    let alert = Alert {
+        id: AlertId::derive(RULE, &key, &window),
+        rule: RULE.to_owned(),
+        key: key.clone(),
+        window,
+        state: AlertState::Firing,
+        severity: Severity::Critical,
+        revision: 1,
+        event_time: now.wall,
+        captured_at: now.wall,
+        detected_at: now.wall,
+        evidence: Offset::default(),
+        values,
+    };
+    #[expect(clippy::expect_used, reason = "text and numbers always have a JSON")]
+    let value = serde_json::to_vec(&alert).expect("an alert has a JSON");
+    Record::new(now.wall, key, value)
+}

@@ -1,0 +1,328 @@
+//! An audit against logs that lost, doubled or changed something.
+
+use headland_event::{
+    Batch, DropPolicy, EventTime, Hole, Offset, PartitionIndex, Record, TopicName,
+};
+use proptest::prelude::*;
+
+use super::*;
+
+const START: Monotonic = Monotonic::from_millis(0);
+const WRITER: Incarnation = Incarnation::new(1, 7);
+const READER: Incarnation = Incarnation::new(1, 8);
+const STREAM: StreamId = StreamId::new([3; 16]);
+
+fn partition() -> TopicPartition {
+    TopicPartition::new(TopicName::new("air").unwrap(), PartitionIndex::new(0))
+}
+
+fn entry_of(sequence: u64, values: &[String]) -> Entry {
+    let records: Vec<Record> = values
+        .iter()
+        .map(|value| Record::new(EventTime::from_millis(1), "k", value.clone()))
+        .collect();
+    let dot = Dot { stream: STREAM, incarnation: WRITER, sequence: Sequence::new(sequence) };
+    let base = Offset::new(sequence - 1);
+    Entry { base, dot, stamp: None, batch: Batch::encode(&records).unwrap() }
+}
+
+/// Batches of so many records each, the first at sequence 1.
+fn entries(sizes: &[usize]) -> Vec<Entry> {
+    let mut next = 1;
+    let mut batch = |size: &usize| {
+        let values: Vec<String> = (0..*size).map(|at| format!("{next}+{at}")).collect();
+        let entry = entry_of(next, &values);
+        next += entry.batch.span();
+        entry
+    };
+    sizes.iter().map(&mut batch).collect()
+}
+
+/// The writer and a node that holds its stream.
+struct Pair {
+    writer: Audit,
+    reader: Audit,
+    now: Monotonic,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self { writer: Audit::new(WRITER, START), reader: Audit::new(READER, START), now: START }
+    }
+
+    fn write(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            self.writer.on_entry(&partition(), entry);
+        }
+    }
+
+    fn read(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            self.reader.on_entry(&partition(), entry);
+        }
+    }
+
+    /// What the writer states after an interval.
+    fn stated(&mut self) -> Vec<Statement> {
+        self.now = self.now.after(INTERVAL);
+        let stated = self.writer.on_timeout(self.now);
+        stated.into_iter().map(|(_, statement)| statement).collect()
+    }
+
+    fn state(&mut self) {
+        for statement in self.stated() {
+            self.reader.on_statement(WRITER, statement);
+        }
+    }
+
+    fn faults(&mut self) -> Vec<Fault> {
+        std::iter::from_fn(|| self.reader.poll_fault()).collect()
+    }
+}
+
+#[test]
+fn equal_logs_agree() {
+    let mut pair = Pair::new();
+    let entries = entries(&[3, 1, 900, 200, 5]);
+
+    pair.write(&entries);
+    pair.read(&entries);
+    pair.state();
+    pair.state();
+
+    assert_eq!(pair.faults(), []);
+    assert_eq!(pair.reader.counts(), Counts { agreed: 1, ..Counts::default() });
+    assert_eq!(pair.writer.poll_timeout(), None);
+}
+
+#[test]
+fn a_batch_that_is_not_there_is_named_with_its_range_once() {
+    let mut pair = Pair::new();
+    let entries = entries(&[2, 3, 4, 5, 6]);
+    pair.write(&entries[..2]);
+    pair.read(&entries[..2]);
+    pair.state();
+
+    pair.write(&entries[2..4]);
+    pair.read(&entries[3..4]);
+    pair.state();
+    pair.write(&entries[4..]);
+    pair.read(&entries[4..]);
+    pair.state();
+
+    let faults = pair.faults();
+    let range = (faults[0].from, faults[0].to);
+    assert_eq!(faults.len(), 1);
+    assert_eq!(range, (Sequence::new(6), Sequence::new(15)));
+    assert_eq!(faults[0].kind(), FaultKind::Missing(4));
+    assert_eq!(pair.reader.counts().agreed, 2);
+}
+
+#[test]
+fn a_batch_that_is_there_twice_is_named() {
+    let mut pair = Pair::new();
+    let entries = entries(&[2, 3]);
+
+    pair.write(&entries);
+    pair.read(&[entries[0].clone(), entries[1].clone(), entries[1].clone()]);
+    pair.state();
+
+    assert_eq!(pair.faults()[0].kind(), FaultKind::Doubled(3));
+}
+
+#[test]
+fn another_record_in_the_place_of_one_is_named() {
+    let mut pair = Pair::new();
+    let entries = entries(&[1, 1]);
+
+    pair.write(&entries);
+    pair.read(&[entries[0].clone(), entry_of(2, &["other".to_owned()])]);
+    pair.state();
+
+    let faults = pair.faults();
+    assert_eq!(faults[0].kind(), FaultKind::Different);
+    let text = faults[0].to_string();
+    assert!(
+        text.starts_with("records are not those that were written in air/0: of 0303"),
+        "{text}"
+    );
+    assert!(text.ends_with("from 1 to before 3"), "{text}");
+}
+
+#[test]
+fn a_statement_waits_for_the_records_it_is_about() {
+    let mut pair = Pair::new();
+    let entries = entries(&[2, 3, 4]);
+    pair.write(&entries);
+    let stated = pair.stated();
+    pair.read(&entries[..1]);
+
+    pair.reader.on_statement(WRITER, stated[0]);
+    let before = pair.reader.counts();
+    pair.read(&entries[1..]);
+
+    assert_eq!(before.agreed, 0);
+    assert_eq!(pair.reader.counts().agreed, 1);
+}
+
+#[test]
+fn a_statement_about_a_fast_stream_is_compared_although_it_comes_late() {
+    let mut pair = Pair::new();
+    let sizes = [100; 300];
+    let entries = entries(&sizes);
+    pair.write(&entries[..150]);
+    let stated = pair.stated();
+    pair.read(&entries);
+
+    pair.reader.on_statement(WRITER, stated[0]);
+
+    assert_eq!(pair.reader.counts(), Counts { agreed: 1, ..Counts::default() });
+}
+
+#[test]
+fn what_a_log_says_itself_is_gone_is_no_fault() {
+    let mut pair = Pair::new();
+    let entries = entries(&[2, 3, 4]);
+    let hole = Hole { count: 3, policy: DropPolicy::Bytes };
+    let hole = hole.to_batch(3, EventTime::from_millis(1)).unwrap();
+    let gone = Entry { batch: hole, ..entries[1].clone() };
+    pair.write(&entries);
+    pair.read(&[entries[0].clone(), gone, entries[2].clone()]);
+
+    pair.state();
+
+    assert_eq!(pair.faults(), []);
+    assert_eq!(pair.reader.counts(), Counts { unchecked: 1, ..Counts::default() });
+}
+
+#[test]
+fn nobody_states_anything_about_what_somebody_else_writes() {
+    let mut pair = Pair::new();
+    let entries = entries(&[2]);
+    pair.write(&entries);
+    let mut stated = pair.stated();
+    pair.read(&entries);
+    stated[0].digest.sum ^= 1;
+
+    pair.reader.on_statement(Incarnation::new(1, 9), stated[0]);
+
+    assert_eq!((pair.reader.counts(), pair.faults()), (Counts::default(), Vec::new()));
+}
+
+#[test]
+fn both_go_on_from_their_snapshots() {
+    let mut pair = Pair::new();
+    let entries = entries(&[2, 3, 4, 5]);
+    pair.write(&entries[..2]);
+    pair.read(&entries[..2]);
+    pair.state();
+    pair.write(&entries[2..3]);
+    pair.read(&entries[2..3]);
+
+    for audit in [&mut pair.writer, &mut pair.reader] {
+        let mut writer = Writer::new();
+        audit.write(&mut writer);
+        let mut fresh = Audit::new(audit.born, pair.now);
+        fresh.take_up(&mut Reader::new(writer.finish())).unwrap();
+        *audit = fresh;
+    }
+    pair.write(&entries[3..]);
+    pair.state();
+
+    assert_eq!(pair.reader.counts(), Counts::default());
+    pair.read(&entries[3..]);
+    assert_eq!(pair.reader.counts(), Counts { agreed: 1, ..Counts::default() });
+}
+
+#[test]
+fn a_statement_survives_its_bytes() {
+    let mut pair = Pair::new();
+    pair.write(&entries(&[2]));
+
+    let stated = pair.stated()[0];
+
+    assert_eq!(Statement::decode(stated.encode()), Ok(stated));
+    assert!(Statement::decode(stated.encode().slice(1..)).is_err());
+}
+
+#[test]
+fn more_streams_than_the_limit_are_counted_as_left_out() {
+    let mut audit = Audit::new(READER, START);
+    let [entry] = &entries(&[1])[..] else { panic!("one batch") };
+    for raw in 0..=u128::try_from(STREAMS_LIMIT).unwrap() {
+        let dot = Dot { stream: StreamId::new(raw.to_be_bytes()), ..entry.dot };
+        audit.on_entry(&partition(), &Entry { dot, ..entry.clone() });
+    }
+
+    assert_eq!((audit.streams(), audit.counts().left_out), (STREAMS_LIMIT, 1));
+}
+
+/// What is done to one batch on its way.
+#[derive(Debug, Clone, Copy)]
+enum Planted {
+    Nothing,
+    Dropped,
+    Doubled,
+    Changed,
+}
+
+proptest! {
+    #[test]
+    fn a_planted_fault_is_named_and_nothing_else_whenever_statements_come(
+        sizes in prop::collection::vec(1_usize..300, 3..30),
+        pauses in prop::collection::vec((any::<bool>(), any::<bool>()), 30),
+        at in any::<prop::sample::Index>(),
+        planted in prop::sample::select(vec![
+            Planted::Nothing, Planted::Dropped, Planted::Doubled, Planted::Changed,
+        ]),
+    ) {
+        let mut pair = Pair::new();
+        let entries = entries(&sizes);
+        // The first batch and the last are whole: without the first the log begins in the middle
+        // of a life, and what ends a log is only late until something follows.
+        let at = 1 + at.index(sizes.len() - 2);
+        let mut statements = Vec::new();
+        for (index, (entry, (states, hears))) in entries.iter().zip(&pauses).enumerate() {
+            pair.write(std::slice::from_ref(entry));
+            if *states {
+                statements.extend(pair.stated());
+            }
+            let copies = match planted {
+                Planted::Dropped if index == at => Vec::new(),
+                Planted::Doubled if index == at => vec![entry.clone(), entry.clone()],
+                Planted::Changed if index == at => {
+                    let values: Vec<String> =
+                        (0..entry.batch.len()).map(|at| format!("x{at}")).collect();
+                    vec![entry_of(entry.dot.sequence.get(), &values)]
+                }
+                _ => vec![entry.clone()],
+            };
+            pair.read(&copies);
+            if *hears {
+                for statement in statements.drain(..) {
+                    pair.reader.on_statement(WRITER, statement);
+                }
+            }
+        }
+        statements.extend(pair.stated());
+        for statement in statements {
+            pair.reader.on_statement(WRITER, statement);
+        }
+        let faults = pair.faults();
+
+        let bad = entries[at].dot.sequence;
+        let is_named = |fault: &Fault| fault.from <= bad && bad < fault.to;
+        match planted {
+            Planted::Nothing => prop_assert_eq!(faults, []),
+            _ => {
+                let stated_all = pair.writer.poll_timeout().is_none();
+                prop_assert!(stated_all);
+                prop_assert!(faults.len() <= 1, "{:?}", faults);
+                // What was stated last may be a block that ends before the fault.
+                let reached = pair.reader.streams.values().next().map(|tally| tally.agreed_to());
+                let is_reached = reached.is_some_and(|reached| bad < reached);
+                prop_assert!(!is_reached || faults.iter().any(is_named), "{:?}", faults);
+            }
+        }
+    }
+}

@@ -14,7 +14,7 @@ use headland_tests::sim::{Check, Outcome, Planted, Schedule, run};
 const SCHEDULES: u64 = 200;
 
 /// Tests that share the schedules.
-const TESTS: usize = 6;
+const TESTS: usize = 7;
 
 /// Schedules, each of them run by the test that wants it first.
 static OUTCOMES: LazyLock<Vec<(u64, OnceLock<Outcome>)>> = LazyLock::new(|| {
@@ -110,6 +110,11 @@ fn when_everything_is_healed_all_work_gets_done() {
 }
 
 #[test]
+fn no_audit_finds_a_fault_where_none_is() {
+    all_schedules_pass(Check::AuditAgrees, "no_audit_finds_a_fault_where_none_is", 6);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_trace() {
     let [first, second, other] =
         [7, 7, 8].map(|seed| run(Schedule::draw(seed), Planted::Nothing).trace);
@@ -148,12 +153,10 @@ fn a_commit_reported_before_it_is_durable_is_found() {
 fn an_entry_forwarded_twice_is_found() {
     for outcome in planted(Planted::ForwardTwice) {
         assert!(outcome.is_planted, "seed {}", outcome.seed);
-        assert!(
-            outcome.failures.contains_key(&Check::EveryRecordCountsOnce),
-            "seed {}: {:?}",
-            outcome.seed,
-            outcome.failures
-        );
+        for check in [Check::EveryRecordCountsOnce, Check::AuditAgrees] {
+            let found = outcome.failures.contains_key(&check);
+            assert!(found, "seed {}, {check}: {:?}", outcome.seed, outcome.failures);
+        }
     }
 }
 
@@ -161,11 +164,9 @@ fn an_entry_forwarded_twice_is_found() {
 fn an_entry_acknowledged_and_dropped_is_found() {
     for outcome in planted(Planted::Swallow) {
         assert!(outcome.is_planted, "seed {}", outcome.seed);
-        assert!(
-            outcome.failures.contains_key(&Check::EveryRecordCountsOnce),
-            "seed {}: {:?}",
-            outcome.seed,
-            outcome.failures
-        );
+        for check in [Check::EveryRecordCountsOnce, Check::AuditAgrees] {
+            let found = outcome.failures.contains_key(&check);
+            assert!(found, "seed {}, {check}: {:?}", outcome.seed, outcome.failures);
+        }
     }
 }

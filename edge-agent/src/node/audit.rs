@@ -16,6 +16,12 @@ pub(super) fn audit_topic() -> TopicName {
 }
 
 impl Node {
+    /// Whether all that was written here so far is stated.
+    #[must_use]
+    pub fn is_stated(&self) -> bool {
+        self.audit.poll_timeout().is_none()
+    }
+
     /// Sums up a commit that was just composed; what is stated of it goes into a later one.
     pub(super) fn sum_up(&mut self, composed: &Composed) {
         for (partition, entry) in &composed.commit.entries {

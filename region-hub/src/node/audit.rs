@@ -56,6 +56,12 @@ impl LastFaults {
 }
 
 impl Node {
+    /// Whether all that was written here so far is stated.
+    #[must_use]
+    pub fn is_stated(&self) -> bool {
+        self.audit.poll_timeout().is_none()
+    }
+
     /// Sums up durable entries, and compares with what their writers state.
     pub(super) fn sum_up(&mut self, entries: &[(TopicPartition, Entry)]) {
         for (partition, entry) in entries {

@@ -58,6 +58,7 @@ pub(super) struct World {
     pub(super) uplinks: Vec<Option<region_hub::session::SessionId>>,
     pub(super) inputs: Vec<[InputFile; 2]>,
     pub(super) agent_hold: &'static str,
+    is_audited: bool,
     pub(super) witness: Witness,
     pub(super) tampering: Tampering,
     pub(super) random: SeededRandom,
@@ -96,7 +97,7 @@ pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
 
 impl World {
     fn new(schedule: Schedule, planted: Planted) -> Self {
-        let Schedule { seed, inputs, faults, agent_hold, mut random } = schedule;
+        let Schedule { seed, inputs, faults, agent_hold, is_audited, mut random } = schedule;
         let mut agenda = Agenda::default();
         let hubs: Vec<_> = REGIONS.iter().map(|_| Machine::new(random.next_u64())).collect();
         let agents: Vec<_> = (0..AGENTS).map(|_| Machine::new(random.next_u64())).collect();
@@ -127,6 +128,7 @@ impl World {
             uplinks: vec![None; AGENTS],
             inputs,
             agent_hold,
+            is_audited,
             witness: Witness::default(),
             tampering: Tampering::new(planted),
             random,
@@ -213,6 +215,9 @@ impl World {
                 let position = running.node.source_position(index).unwrap_or_default();
                 self.inputs[agent][index].is_read(position)
             });
+            if self.is_audited && !running.node.is_stated() {
+                left.push(format!("agent {agent} has not stated what it wrote"));
+            }
             if !is_read || !status.connected || status.unacknowledged_records > 0 {
                 left.push(format!("agent {agent}: read {is_read}, {status:?}"));
             }
@@ -222,6 +227,9 @@ impl World {
                 left.push(format!("hub {hub} is down or its disk busy"));
                 continue;
             };
+            if self.is_audited && !running.node.is_stated() {
+                left.push(format!("hub {hub} has not stated what it wrote"));
+            }
             let (_, peers) = running.node.connected();
             if peers + 1 < REGIONS.len() {
                 left.push(format!("hub {hub} has {peers} links to other hubs"));

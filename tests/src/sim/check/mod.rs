@@ -13,6 +13,8 @@ mod counting;
 mod agreement;
 /// Derived records and alerts are written once.
 mod derivation;
+/// What hubs hold is what was written.
+mod audit;
 /// Lateness is decided once, by promises that were made.
 mod lateness;
 
@@ -30,6 +32,8 @@ pub enum Check {
     DerivedOnce,
     /// One verdict per record, by a promise that was logged before it.
     LatenessOnce,
+    /// No hub's audit finds that its log is not what was written.
+    AuditAgrees,
     /// What a hub acknowledged is durable there, whatever crashes.
     AcknowledgedSurvives,
 }
@@ -42,6 +46,7 @@ impl fmt::Display for Check {
             Self::SameState => "same state",
             Self::DerivedOnce => "derived once",
             Self::LatenessOnce => "lateness once",
+            Self::AuditAgrees => "audit agrees",
             Self::AcknowledgedSurvives => "acknowledged survives",
         })
     }
@@ -57,6 +62,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<(Check, String)> {
         (Check::SameState, agreement::check(evidence)),
         (Check::DerivedOnce, derivation::check(evidence)),
         (Check::LatenessOnce, lateness::check(evidence)),
+        (Check::AuditAgrees, audit::check(evidence)),
     ];
     let failed = checks.into_iter().filter_map(|(check, found)| Some((check, found.err()?)));
     failed.collect()

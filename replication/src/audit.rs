@@ -37,7 +37,7 @@ pub use tally::{Fault, FaultKind};
 use tally::{Outcome, Tally};
 
 /// How long a stream grows before what it comes to is stated. Short enough that a fault is named
-/// within a minute, long enough that the statements of a quiet fleet stay far fewer than its records.
+/// within a minute, long enough that a quiet fleet states far less than it writes.
 pub const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Most streams that are audited; more are counted as left out. Each agent has a few.

@@ -98,9 +98,14 @@ impl Source {
 
 /// Whether all of a file is test code by where it lies.
 fn is_test_path(path: &str) -> bool {
+    // A proof in `tests/<area>/src` is a program: it measures, so it may wait.
+    let inner = match path.split('/').collect::<Vec<_>>()[..] {
+        ["tests", area, "src", ref rest @ ..] if area != "src" => rest.join("/"),
+        _ => path.to_owned(),
+    };
     let in_folder = ["tests", "benches", "fuzz"]
         .iter()
-        .any(|folder| path.split('/').rev().skip(1).any(|part| part == *folder));
+        .any(|folder| inner.split('/').rev().skip(1).any(|part| part == *folder));
     in_folder || path.ends_with("/tests.rs") || path.ends_with("_tests.rs")
 }
 
@@ -313,11 +318,13 @@ fn d() {}",
     }
 
     #[test]
-    fn files_of_tests_are_tests_as_a_whole() {
+    fn files_of_tests_are_tests_as_a_whole_and_proofs_are_programs() {
         for path in ["tests/src/sim.rs", "wan/tests/relay.rs", "wan/src/path/tests.rs"] {
             assert!(Source::parse(path, "fn a() {}").lines[0].is_test, "{path}");
         }
-        assert!(!Source::parse("wan/src/path.rs", "fn a() {}").lines[0].is_test);
+        for path in ["wan/src/path.rs", "tests/links/src/sink.rs"] {
+            assert!(!Source::parse(path, "fn a() {}").lines[0].is_test, "{path}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use headland_event::{EventTime, Offset};
 use crate::engine::rule_state::{Arrival, Input, RuleState, Timeliness};
 use crate::output::{LookupId, Output, RuleCounts};
 use crate::program::Program;
+use crate::settings::RuleSettings;
 use crate::snapshot::SnapshotCursor;
 use crate::table::TableId;
 use crate::value::Row;
@@ -17,10 +18,6 @@ mod wiring;
 pub(crate) mod dataflow;
 /// One rule as it runs.
 pub(crate) mod rule_state;
-/// What a rule may keep and do.
-mod settings;
-
-pub use settings::{OnLimit, RuleSettings, WINDOW_LIMIT};
 
 /// Runs the rules of a [`Program`] over rows.
 ///
@@ -38,20 +35,21 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine that has seen nothing; `seed` seeds the hashers of its keyed state.
+    /// An engine that has seen nothing, whose rules run by the settings in their WITH; `seed` seeds
+    /// the hashers of its keyed state.
     #[must_use]
     pub fn new(program: Program, seed: u64) -> Self {
         let states = program
             .rules()
             .iter()
-            .map(|rule| RuleState::new(rule.sink().clone(), RuleSettings::default(), seed));
+            .map(|rule| RuleState::new(rule.sink().clone(), *rule.settings(), seed));
         let states = states.collect();
         let watermarks = vec![None; program.tables().len()];
         Self { program, watermarks, states, outputs: VecDeque::new(), snapshot: None }
     }
 
-    /// Runs the rule called `name` by `settings` instead of the defaults. For a rule that has seen
-    /// rows it starts over; a name that no rule has changes nothing.
+    /// Runs the rule called `name` by `settings` instead of those in its WITH. For a rule that has
+    /// seen rows it starts over; a name that no rule has changes nothing.
     #[must_use]
     pub fn with_settings(mut self, name: &str, settings: RuleSettings) -> Self {
         let place = self.program.rules().iter().position(|rule| &**rule.name() == name);
@@ -66,7 +64,7 @@ impl Engine {
         self
     }
 
-    /// Keeps at most `limit` keys per rule instead of [`WINDOW_LIMIT`].
+    /// Keeps at most `limit` keys per rule instead of [`WINDOW_LIMIT`](crate::WINDOW_LIMIT).
     ///
     /// Too small refuses rows; too large lets a rule with a key of many values exhaust memory.
     #[must_use]

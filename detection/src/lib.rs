@@ -12,9 +12,10 @@
 //! What it takes: `CREATE TABLE` with columns, computed columns, `WATERMARK FOR`, a primary key and
 //! options, `CREATE VIEW`, and `INSERT INTO … SELECT` (or `CREATE TABLE … AS SELECT`) over filters,
 //! windows, groups, OVER, joins, Top-N, deduplication and UNION ALL, with Flink's types. Anything
-//! else is refused with file, line, column, and what would fit. Where it differs from Flink: times
-//! have milliseconds; a row for which an expression has no value is refused instead of failing the
-//! job; late rows are told and counted.
+//! else is refused with file, line, column, and what would fit. Options of a rule's target say how
+//! the rule runs ([`RuleSettings`]); [`Program::explain`] tells what it will do. Where it differs
+//! from Flink: times have milliseconds; a row for which an expression has no value is refused
+//! instead of failing the job; late rows are told and counted.
 //!
 //! ```
 //! use headland_detection::{Decoder, Engine, Output, Program};
@@ -64,6 +65,10 @@ mod plan;
 mod query;
 /// A compiled rule file.
 mod program;
+/// What a rule may keep and do.
+mod settings;
+/// What a rule will do, told before it runs.
+mod explain;
 /// From a line of a topic to a row of its table.
 mod decode;
 /// Relational operators as they run.
@@ -77,7 +82,7 @@ mod snapshot;
 
 pub use decimal::Decimal;
 pub use decode::{DecodeError, Decoder, HeaderError};
-pub use engine::{Engine, OnLimit, RuleSettings, WINDOW_LIMIT};
+pub use engine::Engine;
 pub use expression::EvaluationError;
 pub use output::{
     Change, FailedWindow, LateRow, LookupId, LookupRequest, Output, Refusal, RefusedRow,
@@ -85,6 +90,7 @@ pub use output::{
 };
 pub use plan::Rule;
 pub use program::Program;
+pub use settings::{OnLimit, RuleSettings, WINDOW_LIMIT};
 pub use snapshot::RestoreError;
 pub use sql::error::{Hint, Position, SqlError, SqlErrorReason};
 pub use table::{Format, Table, TableId};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use headland_event::{Severity, TopicName};
 
 use crate::relation::Sink;
+use crate::settings::RuleSettings;
 use crate::table::{Table, TableId};
 use crate::value::{Schema, Value};
 
@@ -17,6 +18,7 @@ pub struct Rule {
     topic: TopicName,
     severity: Severity,
     schema: Schema,
+    settings: RuleSettings,
     sink: Sink,
 }
 
@@ -30,6 +32,7 @@ impl Rule {
             topic: target.topic().clone(),
             severity: target.severity(),
             schema: target.schema().clone(),
+            settings: *target.settings(),
             sink,
         }
     }
@@ -62,6 +65,12 @@ impl Rule {
     #[must_use]
     pub const fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// How it runs besides what its query says: the options of its target.
+    #[must_use]
+    pub const fn settings(&self) -> &RuleSettings {
+        &self.settings
     }
 
     /// What it computes and how its results are named.

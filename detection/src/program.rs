@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use headland_event::TopicName;
 
+use crate::explain::Explanation;
 use crate::plan::Rule;
 use crate::query;
+use crate::settings::options;
 use crate::sql::error::{Fault, Hint, SqlError, SqlErrorReason};
 use crate::sql::statement::{self, CreateTable, CreateView, Insert, Statement};
 use crate::table::{Table, TableId};
@@ -93,6 +95,15 @@ impl Program {
         Ok(())
     }
 
+    /// What the rule called `name` will do, as text of several lines: its plan, whether its
+    /// results can be taken back (and why), what it keeps per key, and its limits. None when there
+    /// is no such rule.
+    #[must_use]
+    pub fn explain(&self, name: &str) -> Option<String> {
+        let rule = self.rules.iter().find(|rule| &**rule.name() == name)?;
+        Some(Explanation { program: self, rule }.to_string())
+    }
+
     /// The rules in the order of their INSERT statements.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
@@ -170,6 +181,7 @@ impl Catalog {
             if target_names.contains_key(name) {
                 catalog.targets.insert(name.to_owned(), compiled);
             } else {
+                options::refuse(&table.options)?;
                 catalog.sources.push(compiled);
             }
         }

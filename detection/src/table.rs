@@ -8,11 +8,13 @@ use headland_event::{EventTime, Severity, TopicName};
 use sqlparser::ast::Ident;
 
 use crate::expression::{Columns, Compiler, Expression, Named};
+use crate::settings::RuleSettings;
+use crate::settings::options::{self, ALLOWED_LATENESS, RULE_OPTIONS};
 use crate::sql::error::{Fault, Hint, Position, SqlErrorReason};
 use crate::sql::statement::{ColumnKind, CreateTable, DeclaredColumn, TableOption, Watermark};
 use crate::value::{Column, DataType, Row, Schema};
 
-/// Keys that WITH takes.
+/// Keys that WITH takes besides those of [`RULE_OPTIONS`].
 const OPTIONS: [&str; 6] = ["topic", "format", "key", "severity", "alert.key", "alert.window"];
 
 /// Names a source table within one [`Program`](crate::Program).
@@ -70,6 +72,8 @@ pub struct Table {
     alert_key: Option<usize>,
     alert_window: Option<usize>,
     primary_key: Vec<usize>,
+    settings: RuleSettings,
+    lateness_at: Option<Position>,
     /// Per column: the expression of a computed one, over the whole row.
     computed: Vec<(usize, Expression)>,
 }
@@ -173,6 +177,16 @@ impl Table {
         &self.primary_key
     }
 
+    /// How the rule runs that inserts into the table.
+    pub(crate) const fn settings(&self) -> &RuleSettings {
+        &self.settings
+    }
+
+    /// Where the option stands by which results may change behind their window.
+    pub(crate) const fn lateness_at(&self) -> Option<Position> {
+        self.lateness_at
+    }
+
     /// The columns that a line holds.
     pub(crate) fn physical(&self) -> Vec<Column> {
         let columns = self.schema.columns().iter().enumerate();
@@ -207,6 +221,8 @@ impl Table {
             alert_key: options.column("alert.key")?,
             alert_window: options.column("alert.window")?,
             primary_key: primary_key(declared, &schema)?,
+            settings: options::settings(&declared.options)?,
+            lateness_at: options.get(ALLOWED_LATENESS).map(|option| option.key_at.into()),
             computed,
             schema,
         })
@@ -334,10 +350,10 @@ impl Options<'_> {
             let reason = if let Some(first) = earlier {
                 let first_line = first.key_at.line;
                 SqlErrorReason::Duplicate { what: "option", name, first_line }
-            } else if OPTIONS.contains(&name.as_str()) {
+            } else if OPTIONS.iter().chain(&RULE_OPTIONS).any(|known| *known == name) {
                 continue;
             } else {
-                let hint = Hint::new(&name, OPTIONS.into_iter());
+                let hint = Hint::new(&name, OPTIONS.into_iter().chain(RULE_OPTIONS));
                 let table = self.declared.name.value.clone();
                 SqlErrorReason::UnknownOption { name, table, hint }
             };
@@ -429,7 +445,8 @@ mod tests {
         assert_eq!(
             compile("CREATE TABLE t (a INT) WITH ('topic' = 't', 'connector' = 'k')").unwrap_err(),
             "rules.sql:1:45: unknown option \"connector\" of table t, known are topic, format, \
-             key, severity, alert.key, alert.window"
+             key, severity, alert.key, alert.window, allowed-lateness, state-retention, \
+             limit.keys, limit.memory, limit.work, on-limit"
         );
     }
 

@@ -3,7 +3,7 @@
 use headland_event::EventTime;
 use headland_event::codec::{CodecError, Reader, Writer};
 
-use crate::engine::wiring::{self, Times};
+use crate::engine::wiring;
 use crate::expression::Expression;
 use crate::operator::arriving::{
     Arriving, Changed, Emitted, Fate, Intent, Limits, LookupRequest, Operate,
@@ -11,6 +11,7 @@ use crate::operator::arriving::{
 use crate::operator::keyed::Progress;
 use crate::output::{Change, Refusal};
 use crate::relation::{Relation, WindowColumns};
+use crate::settings::Times;
 use crate::table::TableId;
 use crate::value::Value;
 

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use headland_event::{EventTime, Offset};
 
 use crate::engine::dataflow::{Dataflow, Effect, Effects, Failure, Outcome};
-use crate::engine::settings::{OnLimit, RuleSettings};
 use crate::operator::arriving::Changed;
 use crate::output::{
     FailedWindow, LateRow, LookupId, LookupRequest, Output, Refusal, RefusedRow, RuleCounts,
@@ -13,6 +12,7 @@ use crate::output::{
 };
 use crate::plan::{JoinedKeys, Rule};
 use crate::relation::{Sink, WindowName};
+use crate::settings::{OnLimit, RuleSettings};
 use crate::table::TableId;
 use crate::value::{Row, Value};
 

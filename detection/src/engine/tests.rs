@@ -261,7 +261,8 @@ fn the_end_of_time_closes_the_last_window_and_overflows_nothing() {
 #[test]
 fn a_hostile_rule_stops_at_its_limit_while_others_go_on() {
     let other = COUNTS.replace("counts", "others");
-    let stop = RuleSettings { keys_limit: 1, on_limit: OnLimit::StopRule, ..Default::default() };
+    let stop =
+        RuleSettings { keys_limit: 1, on_limit: crate::OnLimit::StopRule, ..Default::default() };
     let mut engine = engine(&format!("{COUNTS}{other}")).with_settings("counts", stop);
     let rows = [("a", Some(1), 1), ("b", Some(1), 2), ("a", Some(1), 3), ("b", Some(1), 20_000)];
 

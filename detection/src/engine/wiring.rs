@@ -23,21 +23,13 @@ use crate::relation::{
     AggregateCall, Changes, Join, JoinMethod, Key, Operator, Relation, Window, WindowAggregate,
     Windowing,
 };
+use crate::settings::Times;
 
 /// The stages of a relation, the root first, and where tables enter.
 pub(super) fn wire(relation: &Relation, times: Times, seed: u64) -> (Vec<Stage>, Vec<Scan>) {
     let mut builder = Builder { stages: Vec::new(), scans: Vec::new(), times, seed };
     builder.add(relation, Vec::new(), None);
     (builder.stages, builder.scans)
-}
-
-/// For how long a rule keeps what event time has passed, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Times {
-    /// How far behind the watermark a row still goes into a window that has fired.
-    pub(crate) lateness: i64,
-    /// How far behind the watermark a key is kept that no window bounds.
-    pub(crate) retention: i64,
 }
 
 /// Makes stages of a relation, the root first.

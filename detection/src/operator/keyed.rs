@@ -23,6 +23,11 @@ const RUN_KEYS: usize = 1 << 16;
 /// What an entry takes besides its own bytes: the hash kept beside it and its place in the index.
 const INDEX_BYTES: usize = 8 + 18;
 
+/// Memory of one entry with a key that lies inline, about.
+pub(crate) fn entry_bytes<V: State>(state: &V) -> usize {
+    size_of::<(GroupKey, V)>() + INDEX_BYTES + state.heap_bytes()
+}
+
 /// What an operator keeps per key.
 pub(crate) trait State: Clone + Debug + Send {
     /// What reading needs to know besides the bytes.

@@ -12,6 +12,8 @@ use crate::value::DataType;
 
 /// What limits bound, and that a row is taken wholly or not at all.
 mod limits;
+/// Operators against batch computations.
+mod oracles;
 /// What is let go of as the watermark passes.
 mod release;
 

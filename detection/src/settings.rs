@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use headland_event::ByteCount;
 
-use crate::engine::wiring::Times;
 use crate::operator::arriving::Limits;
+
+/// Settings in WITH.
+pub(crate) mod options;
 
 /// Most keys a rule keeps: groups, sessions and partitions over all its windows.
 pub const WINDOW_LIMIT: usize = 1_000_000;
@@ -30,6 +32,15 @@ pub struct RuleSettings {
     pub work_limit: usize,
     /// What happens at a limit; default [`OnLimit::RefuseRow`].
     pub on_limit: OnLimit,
+}
+
+/// For how long a rule keeps what event time has passed, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// How far behind the watermark a row still goes into a window that has fired.
+    pub(crate) lateness: i64,
+    /// How far behind the watermark a key is kept that no window bounds.
+    pub(crate) retention: i64,
 }
 
 /// What happens when a rule meets a limit.

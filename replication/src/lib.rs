@@ -40,6 +40,8 @@ pub mod route;
 pub mod dialer;
 /// How often a handshake that nobody answers is begun anew.
 pub mod attempts;
+/// Which handshakes of peers go on, when more come than a node can carry.
+pub mod handshakes;
 /// Which of several connections between two nodes is kept.
 pub mod peering;
 /// The state machine of one connection.

@@ -21,6 +21,10 @@ mod pace;
 mod socket;
 /// How a node that starts again tells its peers that their connections are gone.
 mod reset;
+/// Places for handshakes of peers.
+mod places;
+/// What lies behind a peer that answers nothing.
+mod silence;
 /// Connecting and accepting.
 mod endpoint;
 /// One connection, before it is split into lanes.
@@ -49,4 +53,5 @@ pub use handshake::{HandshakeFault, Judge};
 pub use lanes::{LaneDriver, LaneEvent, LaneEvents, LaneSender, Lanes, SendError};
 pub use lost::{DriverError, Lost};
 pub use reset::ResetKey;
+pub use silence::Silence;
 pub use transport::Windows;

@@ -13,7 +13,7 @@ use headland_replication::RefusalCode;
 use headland_replication::quic::{
     BindError, CloseCode, ConnectError, Connection, DriverError, Endpoint, Farewell,
     HandshakeFault, Judge, LaneDriver, LaneEvent, LaneEvents, LaneSender, Lanes, Lost, ResetKey,
-    SendError, TlsConfigs, Windows,
+    SendError, Silence, TlsConfigs, Windows,
 };
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
@@ -494,4 +494,53 @@ async fn a_closed_endpoint_tells_its_peers() {
     let text = "stopping".to_owned();
     assert_eq!(lost, Lost::ClosedByPeer { code: CloseCode::Done, text });
     assert!(server.accept().await.is_none());
+}
+
+#[tokio::test]
+async fn new_connections_show_the_renewed_certificate_and_the_old_one_stays_open() {
+    let (old, new) = (Fleet::new(), Fleet::new());
+    let joined = join(&old).await;
+    let [server, _client] = &joined.endpoints;
+    let before = dial(&old);
+
+    server.renew(TlsConfigs { server: Some(new.server()), client: None }).unwrap();
+    let accept = async { server.accept().await.unwrap().establish().await };
+    let address = server.local_address();
+    let refused = patiently(async { tokio::join!(before.connect(address, "hub-1"), accept).0 });
+    let refused = refused.await;
+    let after = dial(&new);
+    let accept = async { server.accept().await.unwrap().establish().await.unwrap() };
+    let (renewed, _accepted) =
+        patiently(async { tokio::join!(after.connect(address, "hub-1"), accept) }).await;
+
+    assert!(refused.is_err());
+    let shown = renewed.unwrap().peer_certificates();
+    assert_eq!(shown, std::slice::from_ref(&new.hub.certificate));
+    let still = tokio::time::timeout(Duration::ZERO, joined.accepted.closed()).await;
+    assert!(still.is_err(), "{still:?}");
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_told_from_one_that_swallows_everything() {
+    let nobody = std::net::UdpSocket::bind(loopback()).unwrap().local_addr().unwrap();
+    let swallowing = std::net::UdpSocket::bind(loopback()).unwrap();
+    let fleet = Fleet::new();
+    let client = dial(&fleet);
+
+    let connecting = async {
+        tokio::join!(
+            client.connect(nobody, "hub-1"),
+            client.connect(swallowing.local_addr().unwrap(), "hub-1")
+        )
+    };
+    let (nobody, swallowed) = patiently(connecting).await;
+
+    let found = [nobody, swallowed].map(|result| match result.unwrap_err() {
+        ConnectError::NoAnswer { tried, silence, .. } => {
+            assert!(tried > 4, "{tried} handshakes");
+            silence
+        }
+        other => panic!("{other}"),
+    });
+    assert_eq!(found, [Silence::NobodyListens, Silence::Swallowed]);
 }

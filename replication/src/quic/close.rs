@@ -31,6 +31,8 @@ pub enum CloseCode {
     Reconfigured,
     /// Nothing was heard for too long.
     Silent,
+    /// The certificate was revoked, or its authority is believed no more.
+    Revoked,
     /// The link was refused.
     Refused(RefusalCode),
     /// A code this build does not know.
@@ -49,6 +51,7 @@ impl CloseCode {
             Self::Superseded => 4,
             Self::Reconfigured => 5,
             Self::Silent => 6,
+            Self::Revoked => 7,
             Self::Refused(code) => REFUSED + u64::from(code.code()),
             Self::Unknown(code) => code,
         }
@@ -65,6 +68,7 @@ impl CloseCode {
             4 => Self::Superseded,
             5 => Self::Reconfigured,
             6 => Self::Silent,
+            7 => Self::Revoked,
             other => {
                 let refusal = other.checked_sub(REFUSED).and_then(|code| u8::try_from(code).ok());
                 let refusal = refusal.and_then(RefusalCode::from_code);
@@ -83,7 +87,7 @@ impl CloseCode {
             | Self::Reconfigured
             | Self::Silent
             | Self::Unknown(_) => true,
-            Self::Identity | Self::Superseded => false,
+            Self::Identity | Self::Superseded | Self::Revoked => false,
             Self::Refused(code) => code.is_retryable(),
         }
     }
@@ -103,6 +107,7 @@ impl fmt::Display for CloseCode {
             Self::Superseded => f.write_str("superseded"),
             Self::Reconfigured => f.write_str("reconfigured"),
             Self::Silent => f.write_str("silent"),
+            Self::Revoked => f.write_str("certificate revoked"),
             Self::Refused(code) => write!(f, "refused, {code}"),
             Self::Unknown(code) => write!(f, "code {code}"),
         }
@@ -156,7 +161,8 @@ mod tests {
             CloseCode::Superseded,
             CloseCode::Reconfigured,
             CloseCode::Silent,
-            CloseCode::Unknown(7),
+            CloseCode::Revoked,
+            CloseCode::Unknown(8),
             CloseCode::Unknown(REFUSED),
             CloseCode::Unknown(REFUSED + 13),
             CloseCode::Unknown(u64::MAX),

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use headland_event::Monotonic;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -14,10 +15,13 @@ use super::connection::Connection;
 use super::future_set::FutureSet;
 use super::lost::Lost;
 use super::pace::Gauge;
+use super::places::{Place, Places};
 use super::reset::ResetKey;
+use super::silence::Silence;
 use super::socket;
 use super::transport::{Windows, bound_incoming, transport};
 use crate::attempts::{AttemptOutput, Attempts, Heard};
+use crate::handshakes::HANDSHAKE_PATIENCE;
 
 /// TLS for each direction, with certificates and ALPN set by the caller.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +88,29 @@ pub enum ConnectError {
         /// Why.
         source: Lost,
     },
+    /// Nothing at all was heard.
+    #[error(
+        "no answer from {address} over UDP to {tried} handshakes in {} s: {silence}",
+        waited.as_secs()
+    )]
+    NoAnswer {
+        /// The address.
+        address: SocketAddr,
+        /// Handshakes that were begun.
+        tried: usize,
+        /// For how long.
+        waited: Duration,
+        /// What lies behind it, as far as can be told from here.
+        silence: Silence,
+    },
+    /// A peer's handshake was given up: it took too long, or its place was needed.
+    #[error("the handshake of {address} was given up: {why}")]
+    GivenUp {
+        /// The address.
+        address: SocketAddr,
+        /// Which bound was reached.
+        why: &'static str,
+    },
 }
 
 impl ConnectError {
@@ -93,6 +120,7 @@ impl ConnectError {
         match self {
             Self::Unusable { .. } => false,
             Self::Handshake { source, .. } => source.is_retryable(),
+            Self::NoAnswer { .. } | Self::GivenUp { .. } => true,
         }
     }
 }
@@ -104,32 +132,13 @@ pub struct Endpoint {
     address: SocketAddr,
     windows: Windows,
     crypto: Arc<Mutex<Crypto>>,
-    handshakes: Arc<AtomicUsize>,
+    places: Places,
 }
 
 /// Handshakes of peers that go on, from which on a peer has to show first that it receives at the
-/// address it sends from (RFC 9000, §8.1.2). Fewer than a listener lets go on at once, so that
-/// handshakes that nobody means to finish cannot take all places; not 0, as it costs a round trip.
+/// address it sends from (RFC 9000, §8.1.2). Far fewer than there are places, so that nobody takes
+/// places in another's name; not 0, as it costs a round trip.
 const UNVALIDATED_HANDSHAKES: usize = 16;
-
-/// A handshake that goes on, as long as it is kept.
-#[derive(Debug)]
-struct Handshake {
-    count: Arc<AtomicUsize>,
-}
-
-impl Handshake {
-    fn begin(count: Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self { count }
-    }
-}
-
-impl Drop for Handshake {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// What new connections are made with.
 #[derive(Debug, Clone, Default)]
@@ -193,8 +202,8 @@ impl Endpoint {
         let server = crypto.server.clone();
         let inner = quinn::Endpoint::new(config, server, socket, runtime).map_err(refused)?;
         let address = inner.local_addr().map_err(refused)?;
-        let (crypto, handshakes) = (Arc::new(Mutex::new(crypto)), <_>::default());
-        Ok(Self { inner, address, windows, crypto, handshakes })
+        let (crypto, places) = (Arc::new(Mutex::new(crypto)), Places::default());
+        Ok(Self { inner, address, windows, crypto, places })
     }
 
     /// Uses other certificates or authorities for connections that are made from now on; those
@@ -223,13 +232,14 @@ impl Endpoint {
     /// Handshakes of peers that were taken up and go on.
     #[must_use]
     pub fn handshakes(&self) -> usize {
-        self.handshakes.load(Ordering::Relaxed)
+        self.places.taken()
     }
 
     /// The next peer that connects; `None` once the endpoint is closed.
     ///
     /// While 16 handshakes go on, others are taken up only from addresses that were validated; who
-    /// was not is asked to come again and shows thereby that it receives.
+    /// was not is asked to come again and shows thereby that it receives. How many go on at once,
+    /// and of one address, [`crate::handshakes`] bounds; who is too many is not answered.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -241,9 +251,12 @@ impl Endpoint {
                 inner.retry().ok();
                 continue;
             }
-            let handshake = Handshake::begin(Arc::clone(&self.handshakes));
+            let Some(place) = self.places.take(inner.remote_address().ip()) else {
+                inner.ignore();
+                continue;
+            };
             let (server, windows) = (self.crypto().server, self.windows);
-            return Some(Incoming { inner, server, windows, handshake });
+            return Some(Incoming { inner, server, windows, place });
         }
     }
 
@@ -266,9 +279,9 @@ impl Endpoint {
         };
         let answered = AtomicBool::new(false);
         let mut now = Monotonic::from_millis(0);
-        let mut attempts = Attempts::default();
+        let (mut attempts, mut tried) = (Attempts::default(), 0);
         let mut trying = FutureSet::new();
-        loop {
+        let ended = loop {
             let is_answered = answered.load(Ordering::Relaxed);
             let heard = if is_answered { Heard::Something } else { Heard::Nothing };
             let output = attempts.on_look(now, heard);
@@ -281,11 +294,23 @@ impl Endpoint {
                 let connecting = self.inner.connect_with(client.clone(), address, name);
                 let connecting = connecting.map_err(|error| unusable(error.to_string()))?;
                 trying.push(establish(address, connecting, gauge, &answered));
+                tried += 1;
             }
             tokio::select! {
-                ended = trying.next() => return ended,
+                ended = trying.next() => break ended,
                 () = tokio::time::sleep(Attempts::pause()) => now = now.after(Attempts::pause()),
             }
+        };
+        drop(trying);
+        match ended {
+            Err(ConnectError::Handshake { source: Lost::TimedOut, .. })
+                if !answered.load(Ordering::Relaxed) =>
+            {
+                let waited = now.since(Monotonic::from_millis(0));
+                let silence = Silence::of(address).await;
+                Err(ConnectError::NoAnswer { address, tried, waited, silence })
+            }
+            ended => ended,
         }
     }
 
@@ -309,7 +334,7 @@ pub struct Incoming {
     inner: quinn::Incoming,
     server: Option<ServerConfig>,
     windows: Windows,
-    handshake: Handshake,
+    place: Place,
 }
 
 impl Incoming {
@@ -319,15 +344,15 @@ impl Incoming {
         self.inner.remote_address()
     }
 
-    /// Completes the handshake.
+    /// Completes the handshake, within 5 s and as long as its place is not needed for another.
     ///
     /// # Errors
-    /// [`ConnectError::Handshake`], which names the address.
+    /// [`ConnectError::Handshake`] and [`ConnectError::GivenUp`], which name the address.
     ///
     /// # Cancel safety
     /// The peer is refused.
     pub async fn establish(self) -> Result<Connection, ConnectError> {
-        let Self { inner, server, windows, handshake: _handshake } = self;
+        let Self { inner, server, windows, mut place } = self;
         let address = inner.remote_address();
         let gauge = Arc::new(Gauge::default());
         let connecting = match server {
@@ -338,7 +363,13 @@ impl Incoming {
             None => inner.accept(),
         };
         let connecting = connecting.map_err(|error| failed(address, error))?;
-        establish(address, connecting, gauge, &AtomicBool::new(false)).await
+        let given_up = |why| Err(ConnectError::GivenUp { address, why });
+        let answered = AtomicBool::new(false);
+        tokio::select! {
+            established = establish(address, connecting, gauge, &answered) => established,
+            () = place.given_up() => given_up("its place was needed for another address"),
+            () = tokio::time::sleep(HANDSHAKE_PATIENCE) => given_up("it took too long"),
+        }
     }
 }
 

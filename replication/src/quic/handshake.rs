@@ -25,7 +25,9 @@ pub enum HandshakeFault {
     NotYetValid,
     /// There is no certificate.
     Missing,
-    /// The certificate is of another node, for another use, or revoked.
+    /// The certificate's authority has revoked it.
+    Revoked,
+    /// The certificate is of another node, or for another use.
     Unfit,
     /// There is no protocol that both speak.
     NoCommonProtocol,
@@ -44,8 +46,9 @@ impl HandshakeFault {
             // TLS has one alert for both; rustls tells them apart in its text, on both sides.
             45 if text.contains("not valid yet") => Self::NotYetValid,
             45 => Self::Expired,
+            44 => Self::Revoked,
             116 => Self::Missing,
-            42 | 43 | 44 | 46 | 49 => Self::Unfit,
+            42 | 43 | 46 | 49 => Self::Unfit,
             70 | 120 => Self::NoCommonProtocol,
             _ => return None,
         })
@@ -59,6 +62,7 @@ impl HandshakeFault {
             Self::UnknownAuthority
             | Self::Expired
             | Self::Missing
+            | Self::Revoked
             | Self::Unfit
             | Self::NoCommonProtocol => false,
         }
@@ -84,10 +88,11 @@ impl fmt::Display for Said {
             HandshakeFault::Expired => "has expired; issue a new one",
             HandshakeFault::NotYetValid => "is not valid yet; check both nodes' clocks",
             HandshakeFault::Missing => "is missing",
+            HandshakeFault::Revoked => "is revoked; issue a new one",
             HandshakeFault::Unfit => "is of another node or not for this use",
             HandshakeFault::NoCommonProtocol => {
                 return f
-                    .write_str("the peer speaks no protocol that this build does (headland/1)");
+                    .write_str("the peer speaks no protocol that this build does (headland/2)");
             }
         };
         match self.by {

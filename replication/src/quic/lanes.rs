@@ -222,11 +222,11 @@ impl LaneDriver {
     }
 }
 
-/// How long the peer may take over the last frames. One that has been silent gets no time: whoever
-/// dials again waits for this connection's end.
+/// How long the peer may take over the last frames. One that has been silent gets no time, as
+/// whoever dials again waits for this connection's end; nor one that is revoked.
 const fn linger(farewell: &Farewell) -> Duration {
     match farewell.code {
-        CloseCode::Silent => Duration::ZERO,
+        CloseCode::Silent | CloseCode::Revoked => Duration::ZERO,
         CloseCode::Done
         | CloseCode::Protocol
         | CloseCode::Identity

@@ -74,6 +74,15 @@ mod tests {
     }
 
     #[test]
+    fn the_first_bytes_of_streams_are_those_of_the_second_layout() {
+        let known = (0..=u8::MAX).filter(|code| Slot::from_code(*code).is_some());
+
+        let hex: String = known.map(|code| format!("{code:02x}")).collect();
+
+        assert_eq!(hex, include_str!("../../tests/fixtures/streams.v2.hex").trim());
+    }
+
+    #[test]
     fn control_and_alerts_have_one_stream_and_no_lane_a_ninth() {
         assert_eq!(Slot::from_code(0x10), None);
         assert_eq!(Slot::from_code(0x11), None);

@@ -7,7 +7,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-const ALPN: &[u8] = b"headland/1";
+const ALPN: &[u8] = b"headland/2";
 
 pub(crate) struct Node {
     pub(crate) certificate: CertificateDer<'static>,

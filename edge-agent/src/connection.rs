@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 
 use headland_event::Lane;
+use headland_platform::clock::Clock;
 use headland_platform::task::{self, Task, Token};
 use headland_platform::telemetry::with_causes;
-use headland_platform::tls::{SpiffeId, peer_id};
+use headland_platform::tls::{Identity, PeerEnd, SpiffeId, peer_id};
 use headland_replication::quic::{
-    CloseCode, ConnectError, Connection, DriverError, Endpoint, LaneEvent, LaneSender, Lanes, Lost,
+    BindError, CloseCode, ConnectError, Connection, DriverError, Endpoint, LaneEvent, LaneEvents,
+    LaneSender, Lanes, Lost, TlsConfigs,
 };
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 
 /// What happens on the way to the hub and back.
 #[derive(Debug)]
@@ -44,6 +47,26 @@ pub(crate) struct HubAddress {
     pub(crate) address: String,
     /// Who its certificate must name.
     pub(crate) id: SpiffeId,
+    /// Who this agent is and whom it trusts, as its files say now.
+    pub(crate) identity: watch::Receiver<Identity>,
+}
+
+/// TLS of an endpoint that only dials, as `identity`.
+pub(crate) fn tls_of(identity: &Identity) -> TlsConfigs {
+    TlsConfigs { server: None, client: Some(identity.client().as_ref().clone()) }
+}
+
+/// Hands each new identity to the endpoint: handshakes from then on are made with it, and a
+/// connection that exists stays.
+pub(crate) async fn renew(endpoint: Endpoint, mut identity: watch::Receiver<Identity>) {
+    while identity.changed().await.is_ok() {
+        let tls = tls_of(&identity.borrow_and_update());
+        let renewed: Result<(), BindError> = endpoint.renew(tls);
+        if let Err(error) = renewed {
+            let error = with_causes(&error);
+            tracing::error!(error, "the new certificate cannot be used; the old one stays");
+        }
+    }
 }
 
 /// Dials once and moves frames until the connection is over, in a task of its own.
@@ -58,7 +81,8 @@ pub(crate) fn dial(
         let lost = match connect(&endpoint, &hub).await {
             Ok(connection) => {
                 let address = connection.remote_address();
-                let Ending { why, code } = run(connection, &inputs, &drivers).await;
+                let identity = hub.identity.clone();
+                let Ending { why, code } = run(connection, identity, &inputs, &drivers).await;
                 Ending { why: format!("{address}: {why}"), code }
             }
             Err(error) => Ending::from(error),
@@ -88,16 +112,20 @@ async fn connect(endpoint: &Endpoint, hub: &HubAddress) -> Result<Connection, St
     Err(why)
 }
 
-async fn run(connection: Connection, inputs: &Sender<LinkInput>, token: &Token) -> Ending {
-    let Lanes { sender, mut events, driver } = connection.lanes();
+async fn run(
+    connection: Connection,
+    identity: watch::Receiver<Identity>,
+    inputs: &Sender<LinkInput>,
+    token: &Token,
+) -> Ending {
+    let Lanes { sender, events, driver } = connection.lanes();
     let moving = task::spawn("uplink lanes", token, driver.run());
     if inputs.send(LinkInput::Connected(sender)).await.is_err() {
         return Ending::from("the agent is stopping".to_owned());
     }
-    while let Some(event) = events.recv().await {
-        if inputs.send(LinkInput::Event(event)).await.is_err() {
-            break;
-        }
+    tokio::select! {
+        () = pass_on(events, inputs) => {}
+        () = review(&connection, identity) => {}
     }
     match moving.join().await.flatten() {
         Some(Err(error)) => {
@@ -109,6 +137,33 @@ async fn run(connection: Connection, inputs: &Sender<LinkInput>, token: &Token) 
             Ending { why: with_causes(&error), code }
         }
         Some(Ok(())) | None => Ending::from("closed".to_owned()),
+    }
+}
+
+async fn pass_on(mut events: LaneEvents, inputs: &Sender<LinkInput>) {
+    while let Some(event) = events.recv().await {
+        if inputs.send(LinkInput::Event(event)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Judges the hub again whenever certificate files have changed; ends once it has closed the
+/// connection.
+async fn review(connection: &Connection, mut identity: watch::Receiver<Identity>) {
+    let clock = Clock::start();
+    loop {
+        let chain = connection.peer_certificates();
+        let judged = identity.borrow_and_update().judge(&chain, PeerEnd::Server, clock.wall());
+        if let Err(distrust) = judged {
+            let why = distrust.to_string();
+            tracing::warn!(why, "the link to the hub was closed");
+            connection.close(CloseCode::Revoked, &why);
+            return;
+        }
+        if identity.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

@@ -40,7 +40,7 @@ type Lines = (SourceIndex, Result<Chunk, FollowError>);
 pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunError> {
     let clock = Clock::start();
     let Parts { store, reader, node, snapshots, followers, endpoint, hub, traces } =
-        start::start(&config, &clock).await?;
+        start::start(&config, &token).await?;
     let (lines_tx, lines) = mpsc::channel(followers.len().max(1));
     let sources: Vec<Task<_>> = followers
         .into_iter()
@@ -54,6 +54,8 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
     let writer =
         CommitWriter::start(store, move || clock.monotonic(), report).map_err(RunError::Thread)?;
     let (links_tx, links) = mpsc::channel(INPUTS_AT_ONCE);
+    let renewing = connection::renew(endpoint.clone(), hub.identity.clone());
+    drop(task::spawn("renewal", &token, renewing));
     let (queries_tx, queries) = mpsc::channel(8);
     let api = api::serve(&config.value.api.socket, queries_tx, Metrics::new(), &token)?;
     let (sender, closing) = (None, None);

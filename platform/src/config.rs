@@ -55,6 +55,12 @@ impl<T> Loaded<T> {
         self.path.parent().map_or_else(|| relative.to_owned(), |folder| folder.join(relative))
     }
 
+    /// The file it came from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// An error that points at a value of this file.
     #[must_use]
     pub fn error_at<S>(&self, value: &Spanned<S>, message: impl Into<String>) -> ConfigError {
@@ -62,7 +68,9 @@ impl<T> Loaded<T> {
     }
 }
 
-/// `[tls]`: PEM files; relative paths start at the configuration's folder.
+/// `[tls]`: PEM files; relative paths start at the configuration's folder. They are read again
+/// when they change: a new certificate is shown from the next connection on, and a link whose
+/// peer is believed no more is closed within seconds.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
@@ -72,12 +80,23 @@ pub struct TlsConfig {
     pub certificate_file: PathBuf,
     /// The node's private key; keep it at mode 0600.
     pub key_file: PathBuf,
+    /// Revocation lists, one for every authority in `ca_file`, made by `headland pki revoke`;
+    /// absent means that nothing is ever revoked (default).
+    #[serde(default)]
+    pub crl_file: Option<PathBuf>,
 }
 
 impl TlsConfig {
     /// The paths, to resolve them.
-    pub fn paths_mut(&mut self) -> [&mut PathBuf; 3] {
-        [&mut self.ca_file, &mut self.certificate_file, &mut self.key_file]
+    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let Self { ca_file, certificate_file, key_file, crl_file } = self;
+        [ca_file, certificate_file, key_file].into_iter().chain(crl_file)
+    }
+
+    /// The paths, to watch them.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        let Self { ca_file, certificate_file, key_file, crl_file } = self;
+        [ca_file, certificate_file, key_file].into_iter().chain(crl_file).map(PathBuf::as_path)
     }
 }
 

@@ -24,6 +24,8 @@ pub mod task;
 pub mod process;
 /// Configuration files, with errors that point at what is wrong.
 pub mod config;
+/// Whether files have changed since they were looked at.
+pub mod files;
 /// TLS identities, the private authority, and the one crypto provider.
 pub mod tls;
 /// Unix sockets that only their owner may open.

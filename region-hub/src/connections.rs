@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use headland_platform::clock::Clock;
 use headland_platform::task::{self, Token};
 use headland_platform::telemetry::with_causes;
-use headland_platform::tls::{SpiffeId, peer_id};
+use headland_platform::tls::{Identity, SpiffeId, peer_id};
 use headland_replication::quic::{
-    CloseCode, Connection, DriverError, Endpoint, LaneEvent, LaneSender, Lanes, Lost,
+    BindError, CloseCode, ConnectError, Connection, DriverError, Endpoint, LaneEvent, LaneEvents,
+    LaneSender, Lanes, Lost, TlsConfigs,
 };
 use headland_replication::{Dialled, Ended};
 use tokio::sync::mpsc::Sender;
@@ -16,8 +18,10 @@ use tokio::sync::mpsc::Sender;
 use crate::node::PeerIndex;
 use crate::session::SessionId;
 
-/// Handshakes under way at once; more wait in the socket, so that half-open ones cost no memory.
-const HANDSHAKES_LIMIT: usize = 256;
+/// Who may have a link at all, as files say now.
+pub(crate) mod admission;
+
+use admission::Admission;
 
 /// What happens on connections.
 #[derive(Debug)]
@@ -41,34 +45,63 @@ pub(crate) struct PeerAddress {
     pub(crate) id: SpiffeId,
 }
 
+/// TLS of an endpoint that accepts and dials as `identity`.
+pub(crate) fn tls_of(identity: &Identity) -> TlsConfigs {
+    TlsConfigs {
+        server: Some(identity.server().as_ref().clone()),
+        client: Some(identity.client().as_ref().clone()),
+    }
+}
+
 /// Makes connections and moves their frames, each in tasks of its own.
 #[derive(Debug, Clone)]
 pub(crate) struct Connections {
     endpoint: Endpoint,
+    admission: Admission,
+    clock: Clock,
     inputs: Sender<LinkInput>,
     token: Token,
     last: Arc<AtomicU64>,
 }
 
 impl Connections {
-    /// Starts accepting.
-    pub(crate) fn start(endpoint: Endpoint, inputs: Sender<LinkInput>, token: &Token) -> Self {
-        let connections = Self { endpoint, inputs, token: token.clone(), last: Arc::default() };
-        drop(task::spawn("accept", token, connections.clone().accept()));
+    /// Starts accepting, and showing whatever certificate the files hold.
+    pub(crate) fn start(
+        endpoint: Endpoint,
+        admission: Admission,
+        clock: Clock,
+        inputs: Sender<LinkInput>,
+        token: &Token,
+    ) -> Self {
+        let (token, last) = (token.clone(), Arc::default());
+        let connections = Self { endpoint, admission, clock, inputs, token, last };
+        drop(task::spawn("renewal", &connections.token, connections.clone().renew()));
+        drop(task::spawn("accept", &connections.token, connections.clone().accept()));
         connections
     }
 
+    /// Hands each new identity to the endpoint: handshakes from then on are made with it.
+    async fn renew(mut self) {
+        while self.admission.identity.changed().await.is_ok() {
+            let tls = tls_of(&self.admission.identity.borrow_and_update());
+            let renewed: Result<(), BindError> = self.endpoint.renew(tls);
+            if let Err(error) = renewed {
+                let error = with_causes(&error);
+                tracing::error!(error, "the new certificate cannot be used; the old one stays");
+            }
+        }
+    }
+
     async fn accept(self) {
-        let handshakes = Arc::new(tokio::sync::Semaphore::new(HANDSHAKES_LIMIT));
         while let Some(incoming) = self.endpoint.accept().await {
-            let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
             let connections = self.clone();
             drop(task::spawn("handshake", &self.token, async move {
                 let address = incoming.remote_address();
                 match incoming.establish().await {
-                    Ok(connection) => {
-                        drop(permit);
-                        connections.run(connection, Dialled::There).await;
+                    Ok(connection) => connections.run(connection, Dialled::There).await,
+                    // Whoever floods a hub with handshakes must not flood its log as well.
+                    Err(error @ ConnectError::GivenUp { .. }) => {
+                        tracing::debug!(%error, "a connection was not accepted");
                     }
                     Err(error) => {
                         let error = with_causes(&error);
@@ -125,22 +158,51 @@ impl Connections {
             return;
         };
         let session = SessionId::new(self.last.fetch_add(1, Ordering::Relaxed));
-        let Lanes { sender, mut events, driver } = connection.lanes();
+        let Lanes { sender, events, driver } = connection.lanes();
         let moving = task::spawn("lanes", &self.token, driver.run());
-        let connected = LinkInput::Connected(session, id, dialled, sender);
+        let connected = LinkInput::Connected(session, id.clone(), dialled, sender);
         if self.inputs.send(connected).await.is_err() {
             return;
         }
-        while let Some(event) = events.recv().await {
-            if self.inputs.send(LinkInput::Event(session, event)).await.is_err() {
-                return;
-            }
+        let admission = self.admission.clone();
+        let reviewed = review(admission, self.clock, connection, id, dialled);
+        tokio::select! {
+            passed_on = pass_on(events, session, &self.inputs) => if passed_on.is_none() { return },
+            // Reviewing ends only with the events, as it closes the connection first.
+            () = reviewed => return,
         }
         let (why, ended) = match moving.join().await.flatten() {
             Some(Err(error)) => (with_causes(&error), ended(&error)),
             Some(Ok(())) | None => ("closed".to_owned(), Ended::Lost),
         };
         drop(self.inputs.send(LinkInput::Lost(session, why, ended)).await);
+    }
+}
+
+/// Passes on what happens on a connection's lanes until it is over; `None` when the hub stops.
+async fn pass_on(
+    mut events: LaneEvents,
+    session: SessionId,
+    inputs: &Sender<LinkInput>,
+) -> Option<()> {
+    while let Some(event) = events.recv().await {
+        inputs.send(LinkInput::Event(session, event)).await.ok()?;
+    }
+    Some(())
+}
+
+/// Judges a connection again whenever what it was admitted by has changed.
+async fn review(
+    mut admission: Admission,
+    clock: Clock,
+    connection: Connection,
+    peer: SpiffeId,
+    dialled: Dialled,
+) {
+    loop {
+        // The first time at once: it may have changed between the handshake and now.
+        admission.review(&connection, &peer, dialled, clock.wall());
+        admission.changed().await;
     }
 }
 

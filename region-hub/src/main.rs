@@ -81,7 +81,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Pki(command) => {
-            eprintln!("{}", region_hub::pki::run(&command)?);
+            eprintln!("{}", region_hub::pki::run(&command, Clock::start().wall())?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Review(command) => {

@@ -35,14 +35,14 @@ const INPUTS_AT_ONCE: usize = 256;
 /// Cancel the token instead: what is queued is then written and the log closed.
 pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError> {
     let clock = Clock::start();
-    let Parts { store, reader, node, snapshots, endpoint, peers, traces } =
-        start::start(&config, &clock)?;
+    let Parts { store, reader, node, snapshots, endpoint, admission, peers, traces } =
+        start::start(&config, &clock, &token)?;
     let (reports_tx, reports) = mpsc::unbounded_channel();
     let report = move |report| drop(reports_tx.send(report));
     let writer =
         CommitWriter::start(store, move || clock.monotonic(), report).map_err(RunError::Thread)?;
     let (links_tx, links) = mpsc::channel(INPUTS_AT_ONCE);
-    let connections = Connections::start(endpoint.clone(), links_tx, &token);
+    let connections = Connections::start(endpoint.clone(), admission, clock, links_tx, &token);
     let (questions_tx, questions) = mpsc::channel(64);
     let (commits_tx, commits) = watch::channel(0);
     let sources = Sources {

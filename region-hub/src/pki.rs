@@ -19,6 +19,12 @@ pub enum PkiCommand {
     Hub(Node),
     /// Sign an agent's certificate: `<region>-<name>.pem` and `.key`.
     Agent(Node),
+    /// Revoke a certificate: adds it to the authority's list, ca.crl, which nodes with
+    /// `crl_file` read again within seconds.
+    Revoke(Revoked),
+    /// Write the authority's list, ca.crl, without adding to it: what nodes with `crl_file` need
+    /// before the first certificate is revoked.
+    Revocations(Place),
 }
 
 /// Which fleet, and where its files are.
@@ -44,6 +50,17 @@ pub struct Node {
     /// The node's name.
     #[arg(long)]
     pub name: String,
+}
+
+/// What to revoke.
+#[derive(Debug, Clone, Args)]
+pub struct Revoked {
+    /// The fleet and its folder.
+    #[command(flatten)]
+    pub place: Place,
+    /// The certificate's file; the key is not needed.
+    #[arg(long)]
+    pub certificate: PathBuf,
 }
 
 /// Why no certificate was made.
@@ -83,6 +100,32 @@ pub enum PkiError {
         /// What the machine said.
         source: io::Error,
     },
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Done {
+    /// A certificate was made.
+    Made(Made),
+    /// The list of revocations was written.
+    Listed {
+        /// Its file.
+        list: PathBuf,
+    },
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Made(made) => made.fmt(f),
+            Self::Listed { list } => write!(
+                f,
+                "wrote {}\n  copy it to where crl_file in [tls] of every node points: \
+                 links of what it revokes close within seconds",
+                list.display()
+            ),
+        }
+    }
 }
 
 /// What was made.
@@ -126,21 +169,44 @@ impl fmt::Display for Day {
 ///
 /// # Errors
 /// [`PkiError`]; a file that exists is never overwritten.
-pub fn run(command: &PkiCommand) -> Result<Made, PkiError> {
+pub fn run(command: &PkiCommand, now: EventTime) -> Result<Done, PkiError> {
     match command {
-        PkiCommand::Init(place) => init(place),
-        PkiCommand::Hub(node) => {
-            HubName::new(&node.name)?;
-            issue(node, Role::Hub(node.name.clone()))
+        PkiCommand::Init(place) => init(place).map(Done::Made),
+        PkiCommand::Hub(node) => hub(node).map(Done::Made),
+        PkiCommand::Agent(node) => agent(node).map(Done::Made),
+        PkiCommand::Revoke(Revoked { place, certificate }) => {
+            let revoked = read(certificate)?;
+            list(place, |authority, known| authority.revoke(known, &revoked, now))
         }
-        PkiCommand::Agent(node) => {
-            AgentName::new(&node.name)?;
-            issue(node, Role::Agent(node.name.clone()))
+        PkiCommand::Revocations(place) => {
+            list(place, |authority, known| authority.revocations(known, now))
         }
     }
 }
 
-fn init(Place { fleet, dir }: &Place) -> Result<Made, PkiError> {
+/// Signs a hub's certificate.
+///
+/// # Errors
+/// As [`run`].
+pub fn hub(node: &Node) -> Result<Made, PkiError> {
+    HubName::new(&node.name)?;
+    issue(node, Role::Hub(node.name.clone()))
+}
+
+/// Signs an agent's certificate.
+///
+/// # Errors
+/// As [`run`].
+pub fn agent(node: &Node) -> Result<Made, PkiError> {
+    AgentName::new(&node.name)?;
+    issue(node, Role::Agent(node.name.clone()))
+}
+
+/// Makes a fleet's authority.
+///
+/// # Errors
+/// As [`run`].
+pub fn init(Place { fleet, dir }: &Place) -> Result<Made, PkiError> {
     // A fleet is the host of a URI, which has the letters of a region.
     RegionId::new(fleet)?;
     let files = [dir.join("ca.pem"), dir.join("ca.key")];
@@ -158,14 +224,36 @@ fn issue(Node { place, region, name }: &Node, role: Role) -> Result<Made, PkiErr
         [dir.join(format!("{region}-{name}.pem")), dir.join(format!("{region}-{name}.key"))];
     let instead = "choose another --name, or move both files away to issue a new certificate";
     refuse_existing(&files, instead)?;
+    let authority = authority(place)?;
+    let issued =
+        authority.issue(&SpiffeId { fleet: fleet.clone(), region: region.clone(), role })?;
+    write_pair(files, &issued.certificate_pem, &issued.key_pem, instead)
+}
+
+fn authority(Place { fleet, dir }: &Place) -> Result<Authority, PkiError> {
     let (certificate, key) = (dir.join("ca.pem"), dir.join("ca.key"));
     if !certificate.exists() && !key.exists() {
         return Err(PkiError::NoAuthority { dir: dir.clone(), fleet: fleet.clone() });
     }
-    let authority = Authority::from_pem(fleet, &read(&certificate)?, &read(&key)?)?;
-    let issued =
-        authority.issue(&SpiffeId { fleet: fleet.clone(), region: region.clone(), role })?;
-    write_pair(files, &issued.certificate_pem, &issued.key_pem, instead)
+    Ok(Authority::from_pem(fleet, &read(&certificate)?, &read(&key)?)?)
+}
+
+/// Replaces the list by the one that `make` makes of it, whole or not at all: nodes may read it at
+/// any moment.
+fn list(
+    place: &Place,
+    make: impl FnOnce(&Authority, Option<&str>) -> Result<String, AuthorityError>,
+) -> Result<Done, PkiError> {
+    let list = place.dir.join("ca.crl");
+    let known = if list.exists() { Some(read(&list)?) } else { None };
+    let made = make(&authority(place)?, known.as_deref())?;
+    let failed = |source| PkiError::File { path: list.clone(), source };
+    let draft = list.with_added_extension("draft");
+    let mut file = File::create(&draft).map_err(failed)?;
+    let written = file.write_all(made.as_bytes()).and_then(|()| file.sync_all());
+    written.and_then(|()| std::fs::rename(&draft, &list)).map_err(failed)?;
+    sync_folder(&list).map_err(failed)?;
+    Ok(Done::Listed { list })
 }
 
 fn read(path: &Path) -> Result<String, PkiError> {
@@ -227,12 +315,14 @@ fn write_new(path: &Path, text: &str, instead: &'static str) -> Result<(), PkiEr
     match written {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(existing(path, instead)),
         Err(source) => Err(failed(source)),
-        Ok(()) => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = File::open(folder.unwrap_or_else(|| Path::new(".")));
-            folder.and_then(|folder| folder.sync_all()).map_err(failed)
-        }
+        Ok(()) => sync_folder(path).map_err(failed),
     }
+}
+
+/// Makes the name of a file durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
@@ -247,9 +337,9 @@ mod tests {
         Place { fleet: "shop".to_owned(), dir: dir.to_owned() }
     }
 
-    fn hub(dir: &Path) -> PkiCommand {
+    fn hub_1(dir: &Path) -> Node {
         let region = RegionId::new("eu").unwrap();
-        PkiCommand::Hub(Node { place: place(dir), region, name: "hub-1".to_owned() })
+        Node { place: place(dir), region, name: "hub-1".to_owned() }
     }
 
     /// Every file of a folder with its bytes.
@@ -265,8 +355,8 @@ mod tests {
     fn a_hub_of_a_new_fleet_can_use_its_files() {
         let folder = tempfile::tempdir().unwrap();
 
-        run(&PkiCommand::Init(place(folder.path()))).unwrap();
-        let made = run(&hub(folder.path())).unwrap();
+        init(&place(folder.path())).unwrap();
+        let made = hub(&hub_1(folder.path())).unwrap();
 
         let ca = folder.path().join("ca.pem");
         let identity = Identity::load(&ca, &made.certificate, &made.key).unwrap();
@@ -276,9 +366,9 @@ mod tests {
     #[test]
     fn what_was_made_is_shown_with_names_and_dates() {
         let folder = tempfile::tempdir().unwrap();
-        run(&PkiCommand::Init(place(folder.path()))).unwrap();
+        init(&place(folder.path())).unwrap();
 
-        let said = run(&hub(folder.path())).unwrap().to_string();
+        let said = hub(&hub_1(folder.path())).unwrap().to_string();
 
         let (pem, key) = (folder.path().join("eu-hub-1.pem"), folder.path().join("eu-hub-1.key"));
         let lines: Vec<&str> = said.lines().collect();
@@ -301,7 +391,7 @@ mod tests {
         // A run that was killed while it wrote.
         std::fs::write(folder.path().join("ca.key.draft"), "half a k").unwrap();
 
-        run(&PkiCommand::Init(place(folder.path()))).unwrap();
+        init(&place(folder.path())).unwrap();
 
         let files = files(folder.path());
         let names = files.iter().map(|(path, _)| path.file_name().unwrap().to_str().unwrap());
@@ -314,12 +404,12 @@ mod tests {
     #[test]
     fn what_exists_is_named_with_its_owner_and_left_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
-        run(&PkiCommand::Init(place(folder.path()))).unwrap();
-        run(&hub(folder.path())).unwrap();
+        init(&place(folder.path())).unwrap();
+        hub(&hub_1(folder.path())).unwrap();
         let before = files(folder.path());
 
-        let again = run(&hub(folder.path())).unwrap_err().to_string();
-        let authority = run(&PkiCommand::Init(place(folder.path()))).unwrap_err().to_string();
+        let again = hub(&hub_1(folder.path())).unwrap_err().to_string();
+        let authority = init(&place(folder.path())).unwrap_err().to_string();
 
         let pem = folder.path().join("eu-hub-1.pem");
         assert_eq!(
@@ -338,10 +428,10 @@ mod tests {
     #[test]
     fn a_key_without_its_certificate_is_not_overwritten_either() {
         let folder = tempfile::tempdir().unwrap();
-        run(&PkiCommand::Init(place(folder.path()))).unwrap();
+        init(&place(folder.path())).unwrap();
         std::fs::write(folder.path().join("eu-hub-1.key"), "precious").unwrap();
 
-        let error = run(&hub(folder.path())).unwrap_err();
+        let error = hub(&hub_1(folder.path())).unwrap_err();
 
         assert!(
             matches!(error, PkiError::Exists { ref path, .. } if path.ends_with("eu-hub-1.key"))
@@ -367,12 +457,57 @@ mod tests {
     fn without_an_authority_the_command_that_makes_one_is_named() {
         let folder = tempfile::tempdir().unwrap();
 
-        let error = run(&hub(folder.path())).unwrap_err();
+        let error = hub(&hub_1(folder.path())).unwrap_err();
 
         let dir = folder.path().display();
         assert_eq!(
             error.to_string(),
             format!("there is no authority in {dir}; make it with headland pki init --fleet shop")
         );
+    }
+
+    #[test]
+    fn the_list_grows_with_each_revocation_and_one_revoked_again_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        init(&place(folder.path())).unwrap();
+        let made = hub(&hub_1(folder.path())).unwrap();
+        let revoke = PkiCommand::Revoke(Revoked {
+            place: place(folder.path()),
+            certificate: made.certificate,
+        });
+        let lines = |done: Done| done.to_string().lines().next().unwrap_or_default().to_owned();
+        let sizes = [
+            PkiCommand::Revocations(place(folder.path())),
+            revoke.clone(),
+            revoke.clone(),
+            PkiCommand::Revocations(place(folder.path())),
+        ]
+        .map(|command| {
+            run(&command, EventTime::from_millis(1_800_000_000_000)).unwrap();
+            std::fs::read(folder.path().join("ca.crl")).unwrap().len()
+        });
+
+        let said = lines(run(&revoke, EventTime::default()).unwrap());
+
+        // An entry is about 50 characters; the length of a signature varies by a few.
+        assert!(sizes[1] - sizes[0] > 30, "{sizes:?}");
+        assert!(sizes[1].abs_diff(sizes[2]).max(sizes[2].abs_diff(sizes[3])) < 10, "{sizes:?}");
+        assert_eq!(said, format!("wrote {}", folder.path().join("ca.crl").display()));
+    }
+
+    #[test]
+    fn another_authoritys_certificate_is_not_revoked() {
+        let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mall = Place { fleet: "mall".to_owned(), dir: other.path().to_owned() };
+        init(&place(own.path())).unwrap();
+        init(&mall).unwrap();
+        let foreign = Node { place: mall, ..hub_1(other.path()) };
+        let certificate = hub(&foreign).unwrap().certificate;
+
+        let revoke = PkiCommand::Revoke(Revoked { place: place(own.path()), certificate });
+        let error = run(&revoke, EventTime::default()).unwrap_err().to_string();
+
+        assert!(error.contains("signed by CN=Headland mall"), "{error}");
+        assert!(!own.path().join("ca.crl").exists());
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use headland_platform::clock::Clock;
 use headland_platform::tls::Authority;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -105,6 +106,26 @@ impl Fleet {
         let issued = authority.issue(&format!("spiffe://shop/region/{id}").parse()?)?;
         self.write(&format!("{name}.pem"), &issued.certificate_pem)?;
         self.write(&format!("{name}.key"), &issued.key_pem)
+    }
+
+    /// Writes `ca.crl`, which nodes read again when they are configured to: it revokes nothing, or
+    /// also the certificate in `<name>.pem`.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    pub fn revoke(&self, name: Option<&str>) -> Result<()> {
+        let known = fs::read_to_string(self.path("ca.crl")).ok();
+        let now = Clock::start().wall();
+        let list = match name {
+            Some(name) => {
+                let certificate = fs::read_to_string(self.path(&format!("{name}.pem")))?;
+                self.authority.revoke(known.as_deref(), &certificate, now)?
+            }
+            None => self.authority.revocations(known.as_deref(), now)?,
+        };
+        // As `headland pki` does: whole or not at all.
+        self.write("ca.crl.draft", &list)?;
+        fs::rename(self.path("ca.crl.draft"), self.path("ca.crl")).context("no ca.crl")
     }
 
     /// A hub of a region with its certificate and configuration: one partition a topic, and no

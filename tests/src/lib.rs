@@ -27,6 +27,8 @@ pub mod fleet;
 pub mod lines;
 /// A peer with a valid certificate that says what no honest one would.
 pub mod forger;
+/// Handshakes that are begun and never finished.
+pub mod flood;
 /// An OTLP/HTTP receiver.
 pub mod collector;
 /// Whole regions in one thread.

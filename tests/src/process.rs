@@ -73,6 +73,14 @@ impl Process {
         bail!("the process did not say {text:?}; it said:\n{said}")
     }
 
+    /// Its number, to look at its memory.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn id(&self) -> Result<u32> {
+        self.child.id().context("the process had ended")
+    }
+
     /// All lines so far.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {

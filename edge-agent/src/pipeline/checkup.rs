@@ -38,6 +38,7 @@ pub fn check(config: &Loaded<AgentConfig>, now: EventTime) -> Result<Vec<String>
     lines.push(certificate_line("certificate", &tls.certificate_file, Some(identity.id()), now)?);
     lines.push(format!("key {}: fits the certificate", tls.key_file.display()));
     lines.push(certificate_line("authority", &tls.ca_file, None, now)?);
+    lines.extend(tls.crl_file.iter().map(|list| format!("revocations {}", list.display())));
     Ok(lines)
 }
 

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use headland_detection::{Program, SqlError};
 use headland_event::{ByteCount, CommitNumber, HubName, NameError};
-use headland_platform::clock::{Clock, EntropyError, entropy};
+use headland_platform::clock::{EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
 use headland_platform::socket::SocketError;
+use headland_platform::task::Token;
 use headland_platform::telemetry::{TraceSink, TraceSinkError};
-use headland_platform::tls::{ConfiguredError, Identity, Role, SpiffeId, UnusableCertificate};
-use headland_replication::quic::{BindError, Endpoint, TlsConfigs, Windows};
+use headland_platform::tls::{
+    ConfiguredError, Identity, Renewal, Role, SpiffeId, UnusableCertificate,
+};
+use headland_replication::quic::{BindError, Endpoint, Windows};
 use headland_storage::{
     AppendError, CloseError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader,
     LogReader, LogStore, NotDurable, OpenError, OpenOptions, ReadError, SnapshotError,
@@ -18,7 +21,7 @@ use headland_storage::{
 };
 
 use crate::config::AgentConfig;
-use crate::connection::HubAddress;
+use crate::connection::{HubAddress, tls_of};
 use crate::decode::{SourceDecoder, SourceError};
 use crate::node::{Node, StartError};
 use crate::source::{self, FollowError, Follower};
@@ -107,9 +110,12 @@ pub(super) struct Parts {
 }
 
 /// Makes everything ready, in the order in which mistakes are cheapest to find.
-pub(super) async fn start(config: &Loaded<AgentConfig>, _clock: &Clock) -> Result<Parts, RunError> {
-    let Prepared { program, identity, hub: hub_name } = prepare(config)?;
+pub(super) async fn start(config: &Loaded<AgentConfig>, token: &Token) -> Result<Parts, RunError> {
     let agent = &config.value;
+    let renewal = Renewal::begin(&agent.tls, &agent.region, role(agent));
+    let Prepared { program, identity: _, hub: hub_name } = prepare(config)?;
+    let (renewal, identity) = renewal?;
+    let endpoint_tls = tls_of(&identity);
     let hub = HubAddress {
         address: agent.hub.address.get_ref().clone(),
         id: SpiffeId {
@@ -117,6 +123,7 @@ pub(super) async fn start(config: &Loaded<AgentConfig>, _clock: &Clock) -> Resul
             region: agent.region.clone(),
             role: Role::Hub(hub_name.to_string()),
         },
+        identity: renewal.follow(identity, token),
     };
     let mut options = OpenOptions::new(entropy()?);
     options.file_bytes = agent.storage.file_bytes.get();
@@ -134,8 +141,7 @@ pub(super) async fn start(config: &Loaded<AgentConfig>, _clock: &Clock) -> Resul
     replay(&mut node, &reader, from)?;
     let followers = followers(agent, &mut node)?;
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let tls = TlsConfigs { server: None, client: Some(identity.client().as_ref().clone()) };
-    let endpoint = Endpoint::bind(any, tls, Windows::agent())?;
+    let endpoint = Endpoint::bind(any, endpoint_tls, Windows::agent())?;
     let traces = agent.telemetry.as_ref().map(|telemetry| {
         let (sink, _exporter) = TraceSink::start(&telemetry.otlp_endpoint, "headland-agent")?;
         Ok::<_, TraceSinkError>(sink)
@@ -163,9 +169,12 @@ pub(super) fn prepare(config: &Loaded<AgentConfig>) -> Result<Prepared, RunError
             Err(error) => return Err(config.error_at(&source.table, error.to_string()).into()),
         }
     }
-    let role = Role::Agent(agent.name.to_string());
-    let identity = Identity::configured(&agent.tls, &agent.region, role)?;
+    let identity = Identity::configured(&agent.tls, &agent.region, role(agent))?;
     Ok(Prepared { program, identity, hub: HubName::new(&agent.hub.name)? })
+}
+
+fn role(agent: &AgentConfig) -> Role {
+    Role::Agent(agent.name.to_string())
 }
 
 fn compile(config: &Loaded<AgentConfig>) -> Result<Program, RunError> {

@@ -1,9 +1,14 @@
 //! A fleet's private certificate authority.
 
+use headland_event::EventTime;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::spiffe::{Role, SpiffeId};
 
@@ -26,6 +31,14 @@ pub enum AuthorityError {
         id: SpiffeId,
         /// The fleet this authority signs for.
         fleet: String,
+    },
+    /// What should be revoked, or the list it should be added to, cannot be read.
+    #[error("cannot revoke {what}: {text}")]
+    Revoke {
+        /// The certificate or the list.
+        what: &'static str,
+        /// What is wrong with it.
+        text: String,
     },
 }
 
@@ -125,6 +138,82 @@ impl Authority {
         self.sign(id).map_err(|source| AuthorityError::Issue { subject: id.to_string(), source })
     }
 
+    /// The authority's revocation list, PEM, with what `known` revokes and nothing new.
+    ///
+    /// # Errors
+    /// As [`Self::revoke`].
+    pub fn revocations(
+        &self,
+        known: Option<&str>,
+        now: EventTime,
+    ) -> Result<String, AuthorityError> {
+        self.list(serials(known)?, now)
+    }
+
+    /// The authority's revocation list, with what `known` revokes and a certificate more, all PEM.
+    /// Revoking again changes nothing.
+    ///
+    /// # Errors
+    /// [`AuthorityError`] when the certificate or the known list cannot be read, or the
+    /// certificate is another authority's.
+    ///
+    /// # Source
+    /// RFC 5280, §5, "CRL and CRL Extensions Profile".
+    pub fn revoke(
+        &self,
+        known: Option<&str>,
+        certificate: &str,
+        now: EventTime,
+    ) -> Result<String, AuthorityError> {
+        let refused = |text: String| AuthorityError::Revoke { what: "the certificate", text };
+        let [der, own] = [certificate, &self.certificate_pem]
+            .map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()));
+        let (der, own) = (
+            der.map_err(|error| refused(error.to_string()))?,
+            own.map_err(|error| refused(error.to_string()))?,
+        );
+        let read = |der| X509Certificate::from_der(der).map_err(|error| refused(error.to_string()));
+        let ((_, parsed), (_, own)) = (read(&der)?, read(&own)?);
+        if parsed.issuer() != own.subject() {
+            let (found, expected) = (parsed.issuer(), own.subject());
+            return Err(refused(format!("it is signed by {found}, this authority is {expected}")));
+        }
+        let mut revoked = serials(known)?;
+        let serial = parsed.raw_serial().to_vec();
+        if !revoked.contains(&serial) {
+            revoked.push(serial);
+        }
+        self.list(revoked, now)
+    }
+
+    fn list(&self, serials: Vec<Vec<u8>>, now: EventTime) -> Result<String, AuthorityError> {
+        let subject = format!("revocations of {}", self.fleet);
+        let failed = |source| AuthorityError::Issue { subject: subject.clone(), source };
+        let time = jiff::Timestamp::from_millisecond(now.millis()).unwrap_or_default();
+        let day = time.to_zoned(jiff::tz::TimeZone::UTC).date();
+        // Month and day of a calendar fit in a byte and are positive.
+        let (month, day_of_month) = (day.month().unsigned_abs(), day.day().unsigned_abs());
+        let today = date_time_ymd(i32::from(day.year()), month, day_of_month);
+        let number = u64::try_from(serials.len()).unwrap_or(u64::MAX);
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(serial),
+            revocation_time: today,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: today,
+            // Nodes read the file again when it changes; a date on which all links end would only
+            // turn a forgotten errand into an outage.
+            next_update: date_time_ymd(4096, 1, 1),
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).and_then(|list| list.pem()).map_err(failed)
+    }
+
     fn sign(&self, id: &SpiffeId) -> Result<Issued, rcgen::Error> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec![id.server_name()])?;
@@ -140,6 +229,17 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Issued { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
+}
+
+/// Serial numbers that a list, PEM, revokes.
+fn serials(list: Option<&str>) -> Result<Vec<Vec<u8>>, AuthorityError> {
+    let refused = |text: String| AuthorityError::Revoke { what: "by the known list", text };
+    let Some(pem) = list else { return Ok(Vec::new()) };
+    let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes())
+        .map_err(|error| refused(error.to_string()))?;
+    let (_, parsed) =
+        CertificateRevocationList::from_der(&der).map_err(|error| refused(error.to_string()))?;
+    Ok(parsed.iter_revoked_certificates().map(|entry| entry.raw_serial().to_vec()).collect())
 }
 
 #[cfg(test)]

@@ -3,20 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use headland_event::RegionId;
+use headland_event::{EventTime, RegionId};
 use ring::hkdf::{HKDF_SHA256, Prk, Salt};
+use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::server::NoServerSessionStorage;
+use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::spiffe::{Role, SpiffeId};
+use super::trust::{Distrust, PeerEnd, Trust};
 use crate::config::TlsConfig;
 
 /// The protocol name both sides of a link agree on.
-pub const ALPN: &[u8] = b"headland/1";
+pub const ALPN: &[u8] = b"headland/2";
 
 /// A certificate, key or authority that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +54,20 @@ pub enum IdentityError {
         /// What rustls said.
         source: rustls::Error,
     },
-    /// The authority's certificates cannot verify clients.
+    /// An authority whose revocation list is not there.
+    #[error(
+        "{path} has no revocation list of {authority}, an authority in {ca}; \
+         make one with headland pki revocations"
+    )]
+    NoRevocationList {
+        /// The file of lists.
+        path: PathBuf,
+        /// The authorities' file.
+        ca: PathBuf,
+        /// The authority's name.
+        authority: String,
+    },
+    /// The authority's certificates or lists cannot verify peers.
     #[error("cannot verify peers by the authority in {path}")]
     Authority {
         /// The authority's file.
@@ -92,6 +107,7 @@ pub struct Identity {
     id: SpiffeId,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+    trust: Trust,
     secret: Prk,
 }
 
@@ -99,13 +115,17 @@ pub struct Identity {
 const DERIVATION_SALT: &[u8] = b"headland v1";
 
 impl Identity {
-    /// Reads certificate chain, private key and trusted authority, all PEM.
+    /// Reads certificate chain, private key and trusted authority, all PEM, and believes whatever
+    /// the authority has signed.
     ///
     /// # Errors
     /// [`IdentityError`] naming the file when one is absent, is not what was expected, or does
     /// not fit the others.
     pub fn load(ca: &Path, certificate: &Path, key: &Path) -> Result<Self, IdentityError> {
-        let roots = read_roots(ca)?;
+        Self::read(Trust::read(ca, None)?, certificate, key)
+    }
+
+    fn read(trust: Trust, certificate: &Path, key: &Path) -> Result<Self, IdentityError> {
         let chain = read_certificates("certificates", certificate)?;
         let id = chain
             .first()
@@ -117,9 +137,9 @@ impl Identity {
             source,
         })?;
         let secret = Salt::new(HKDF_SHA256, DERIVATION_SALT).extract(key.secret_der());
-        let server = server_config(ca, certificate, &roots, (chain.clone(), key.clone_key()))?;
-        let client = client_config(certificate, roots, (chain, key))?;
-        Ok(Self { id, server: Arc::new(server), client: Arc::new(client), secret })
+        let server = server_config(certificate, &trust, (chain.clone(), key.clone_key()))?;
+        let client = client_config(certificate, &trust, (chain, key))?;
+        Ok(Self { id, server: Arc::new(server), client: Arc::new(client), trust, secret })
     }
 
     /// Reads what a configuration names, and checks that it is the node the configuration is of.
@@ -131,7 +151,9 @@ impl Identity {
         region: &RegionId,
         role: Role,
     ) -> Result<Self, ConfiguredError> {
-        let identity = Self::load(&tls.ca_file, &tls.certificate_file, &tls.key_file)?;
+        let TlsConfig { ca_file, certificate_file, key_file, crl_file } = tls;
+        let trust = Trust::read(ca_file, crl_file.as_deref())?;
+        let identity = Self::read(trust, certificate_file, key_file)?;
         identity.require(region, role, &tls.certificate_file)?;
         Ok(identity)
     }
@@ -177,7 +199,24 @@ impl Identity {
         key
     }
 
-    /// TLS 1.3 for accepting peers: both sides show certificates.
+    /// Judges a peer again with which there is a link already, by the chain it has shown.
+    ///
+    /// A certificate that has expired meanwhile is no reason to end a link: its owner shows the
+    /// next one with its next link.
+    ///
+    /// # Errors
+    /// [`Distrust`]: the link must end.
+    pub fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        end: PeerEnd,
+        now: EventTime,
+    ) -> Result<(), Distrust> {
+        self.trust.judge(chain, end, now)
+    }
+
+    /// TLS 1.3 for accepting peers: both sides show certificates. No session is ever resumed,
+    /// because a resumed one would not look at the certificate again.
     #[must_use]
     pub fn server(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.server)
@@ -206,11 +245,11 @@ pub fn peer_id(certificate: &CertificateDer<'_>) -> Option<SpiffeId> {
     }
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn read_certificates(
+pub(super) fn read_certificates(
     what: &'static str,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
@@ -225,51 +264,40 @@ fn read_certificates(
     Ok(chain)
 }
 
-fn read_roots(ca: &Path) -> Result<Arc<RootCertStore>, IdentityError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in read_certificates("the authority's certificates", ca)? {
-        roots
-            .add(certificate)
-            .map_err(|source| IdentityError::Unusable { path: ca.to_owned(), source })?;
-    }
-    Ok(Arc::new(roots))
-}
-
 type ChainAndKey = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn server_config(
-    ca: &Path,
     certificate: &Path,
-    roots: &Arc<RootCertStore>,
+    trust: &Trust,
     (chain, key): ChainAndKey,
 ) -> Result<ServerConfig, IdentityError> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider())
-        .build()
-        .map_err(|source| IdentityError::Authority { path: ca.to_owned(), source })?;
     let unusable = |source| IdentityError::Unusable { path: certificate.to_owned(), source };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(trust.clients())
         .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     Ok(config)
 }
 
 fn client_config(
     certificate: &Path,
-    roots: Arc<RootCertStore>,
+    trust: &Trust,
     (chain, key): ChainAndKey,
 ) -> Result<ClientConfig, IdentityError> {
     let unusable = |source| IdentityError::Unusable { path: certificate.to_owned(), source };
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
-        .with_root_certificates(roots)
+        .with_webpki_verifier(trust.servers())
         .with_client_auth_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
+    config.resumption = Resumption::disabled();
     Ok(config)
 }
 

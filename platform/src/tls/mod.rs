@@ -10,10 +10,16 @@ mod spiffe;
 mod authority;
 /// What a certificate says, for a person.
 mod facts;
+/// Whom a node believes: authorities, and what they have revoked.
+mod trust;
 /// Identities read from files, and the configurations made of them.
 mod identity;
+/// Identities that follow their files.
+mod renewal;
 
 pub use authority::{Authority, AuthorityError, Issued};
 pub use facts::{CertificateError, CertificateFacts, UnusableCertificate, certificate_line};
 pub use identity::{ALPN, ConfiguredError, Identity, IdentityError, WrongIdentity, peer_id};
+pub use renewal::Renewal;
 pub use spiffe::{Role, SpiffeId, SpiffeIdError};
+pub use trust::{Distrust, PeerEnd};

@@ -33,6 +33,7 @@ pub fn check(config: &Loaded<HubConfig>, now: EventTime) -> Result<Vec<String>, 
     lines.push(certificate_line("certificate", &tls.certificate_file, Some(identity.id()), now)?);
     lines.push(format!("key {}: fits the certificate", tls.key_file.display()));
     lines.push(certificate_line("authority", &tls.ca_file, None, now)?);
+    lines.extend(tls.crl_file.iter().map(|list| format!("revocations {}", list.display())));
     Ok(lines)
 }
 
@@ -67,15 +68,14 @@ mod tests {
 
     use super::*;
     use crate::config::load;
-    use crate::pki::{Made, Node, PkiCommand, Place, run};
+    use crate::pki::{self, Made, Node, Place};
 
     /// A hub's configuration with certificates of their own, in `folder`.
     fn prepare(folder: &Path) -> Loaded<HubConfig> {
         let place = || Place { fleet: "shop".to_owned(), dir: folder.to_owned() };
         let region = headland_event::RegionId::new("eu").unwrap();
-        run(&PkiCommand::Init(place())).unwrap();
-        let files =
-            run(&PkiCommand::Hub(Node { place: place(), region, name: "hub-1".to_owned() }));
+        pki::init(&place()).unwrap();
+        let files = pki::hub(&Node { place: place(), region, name: "hub-1".to_owned() });
         let Made { certificate, key, facts: _ } = files.unwrap();
         let text = format!(
             r#"region = "eu"

@@ -6,9 +6,12 @@ use headland_event::{ByteCount, CommitNumber, Now};
 use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
 use headland_platform::socket::SocketError;
+use headland_platform::task::Token;
 use headland_platform::telemetry::{TraceSink, TraceSinkError};
-use headland_platform::tls::{ConfiguredError, Identity, Role, SpiffeId, UnusableCertificate};
-use headland_replication::quic::{BindError, Endpoint, ResetKey, TlsConfigs, Windows};
+use headland_platform::tls::{
+    ConfiguredError, Identity, Renewal, Role, SpiffeId, UnusableCertificate,
+};
+use headland_replication::quic::{BindError, Endpoint, ResetKey, Windows};
 use headland_storage::{
     AppendError, CloseError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader,
     LogReader, LogStore, NotDurable, OpenError, OpenOptions, ReadError, SnapshotError,
@@ -16,7 +19,8 @@ use headland_storage::{
 };
 
 use crate::config::HubConfig;
-use crate::connections::PeerAddress;
+use crate::connections::admission::{Admission, Admitted};
+use crate::connections::{PeerAddress, tls_of};
 use crate::node::{Node, StartError};
 
 /// Bytes of the journal replayed at once.
@@ -88,20 +92,22 @@ pub(super) struct Parts {
     pub(super) node: Node,
     pub(super) snapshots: SnapshotStore<DiskMedium>,
     pub(super) endpoint: Endpoint,
+    pub(super) admission: Admission,
     pub(super) peers: Vec<Option<PeerAddress>>,
     pub(super) traces: Option<TraceSink>,
 }
 
 /// Makes everything ready, in the order in which mistakes are cheapest to find.
-pub(super) fn start(config: &Loaded<HubConfig>, clock: &Clock) -> Result<Parts, RunError> {
+pub(super) fn start(
+    config: &Loaded<HubConfig>,
+    clock: &Clock,
+    token: &Token,
+) -> Result<Parts, RunError> {
     let hub = &config.value;
-    let identity = identity(hub)?;
-    let tls = TlsConfigs {
-        server: Some(identity.server().as_ref().clone()),
-        client: Some(identity.client().as_ref().clone()),
-    };
+    let (renewal, identity) = Renewal::begin(&hub.tls, &hub.region, role(hub))?;
     let reset_key = ResetKey::new(identity.derived_key("quic stateless reset"));
-    let endpoint = Endpoint::listen(hub.listen.address, tls, Windows::hub(), &reset_key)?;
+    let (address, tls) = (hub.listen.address, tls_of(&identity));
+    let endpoint = Endpoint::listen(address, tls, Windows::hub(), &reset_key)?;
     let mut options = OpenOptions::new(entropy()?);
     options.file_bytes = hub.storage.file_bytes.get();
     options.cache_bytes = CACHE_BYTES;
@@ -125,15 +131,24 @@ pub(super) fn start(config: &Loaded<HubConfig>, clock: &Clock) -> Result<Parts, 
         Some(PeerAddress { address, id })
     });
     let peers = peers.collect();
+    let admission = Admission {
+        admitted: Admitted::follow(config, identity.id(), token),
+        identity: renewal.follow(identity, token),
+    };
     let traces = hub.telemetry.as_ref().map(|telemetry| {
         let (sink, _exporter) = TraceSink::start(&telemetry.otlp_endpoint, "headland")?;
         Ok::<_, TraceSinkError>(sink)
     });
-    Ok(Parts { store, reader, node, snapshots, endpoint, peers, traces: traces.transpose()? })
+    let traces = traces.transpose()?;
+    Ok(Parts { store, reader, node, snapshots, endpoint, admission, peers, traces })
+}
+
+fn role(hub: &HubConfig) -> Role {
+    Role::Hub(hub.name.to_string())
 }
 
 pub(super) fn identity(hub: &HubConfig) -> Result<Identity, RunError> {
-    Ok(Identity::configured(&hub.tls, &hub.region, Role::Hub(hub.name.to_string()))?)
+    Ok(Identity::configured(&hub.tls, &hub.region, role(hub))?)
 }
 
 fn open_error(path: &Path, source: OpenError) -> RunError {

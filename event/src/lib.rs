@@ -51,7 +51,7 @@ pub mod topic;
 pub mod alert;
 
 pub use alert::{Alert, AlertId, AlertState, Severity};
-pub use batch::{Batch, BatchError, Codec};
+pub use batch::{Batch, BatchError, Codec, RecordRef};
 pub use clock::{Actor, VectorClock};
 pub use entry::{Entry, Stamp, VerdictAt};
 pub use hlc::{Hlc, HlcClock};

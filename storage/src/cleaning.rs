@@ -7,6 +7,10 @@
 //! offsets and commit numbers. Nothing is removed before that commit, and nothing before the copy
 //! and the chain that names it are durable: a crash at any moment leaves one file or the other.
 //!
+//! Of partitions that are compacted, a round of reading finds which records a later one of the same
+//! key took the place of. They count as dead where it is decided which files are copied, and are
+//! left out of the copy.
+//!
 //! What stays whatever a policy says: files with a commit after the state mark or after the oldest
 //! operator snapshot that may still be restored, which would have to replay it; the file that is
 //! being written; and files that are damaged.
@@ -26,6 +30,10 @@ mod retention;
 mod shed;
 /// Moves the starts of partitions.
 mod starts;
+/// Which records of a compacted partition a later one of the same key took the place of.
+mod compaction;
+/// Runs of records that are gone, as holes with a name.
+mod runs;
 /// What of a commit is live.
 mod liveness;
 /// Which files are cleaned next.
@@ -36,7 +44,10 @@ mod pass;
 mod cleaner;
 
 pub(crate) use cleaner::{Cleaner, Workplace};
-pub use policy::{CleanPolicy, Receivers, Retention, Shed, TopicPattern, TopicRule, Trim};
+pub use policy::{
+    CleanPolicy, Compaction, CompactionRule, Receivers, Retention, Shed, TopicPattern, TopicRule,
+    Trim,
+};
 pub use record::{Dropped, ShedBy};
 pub(crate) use record::{owner, start_of};
 pub use starts::dropped;

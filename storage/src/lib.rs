@@ -48,6 +48,8 @@
 
 /// What a caller hands in to be made durable together.
 mod commit;
+/// How the batches of each topic are compressed.
+mod codecs;
 /// Composes commits: gives records their offsets and dots, and keeps the order.
 mod composer;
 /// The contract of a node's log.
@@ -134,9 +136,10 @@ mod disk;
 pub mod conformance;
 
 pub use cleaning::{
-    CleanError, CleanPolicy, CleanReport, Cleaning, Dropped, Receivers, Retention, Shed, ShedBy,
-    TopicPattern, TopicRule, Trim, dropped,
+    CleanError, CleanPolicy, CleanReport, Cleaning, Compaction, CompactionRule, Dropped, Receivers,
+    Retention, Shed, ShedBy, TopicPattern, TopicRule, Trim, dropped,
 };
+pub use codecs::{CodecNotBuilt, TopicCodecs};
 pub use commit::{
     Appended, Commit, Priority, StateChange, StateOwner, StateOwnerError, StoredCommit,
 };

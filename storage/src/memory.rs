@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::iter::repeat;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -19,8 +18,10 @@ use crate::medium::{Medium, MediumError, MediumFile, Operation};
 use crate::state::MemoryState;
 use crate::store::{OpenOptions, Store};
 
-/// What a crash tears apart: a real disk writes whole sectors, in any order.
-const SECTOR_LEN: usize = 512;
+/// A file of which a part is not durable.
+mod content;
+
+use content::Content;
 
 /// A store on a [`MemoryDisk`].
 pub type MemoryStore = Store<MemoryMedium, MemoryState>;
@@ -65,26 +66,6 @@ struct Disk {
     syncs_until_failure: Option<u64>,
     /// Bytes and operations left until the power fails.
     power: Option<u64>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Content {
-    bytes: Vec<u8>,
-    durable: Vec<u8>,
-    /// Below it `bytes` and `durable` agree.
-    clean: usize,
-    /// Size with what is allocated and was never written.
-    size: u64,
-    has_lost_writes: bool,
-}
-
-/// A change of a file that is not durable.
-#[derive(Debug, Clone, Copy)]
-enum Unsynced {
-    /// The sector that starts here was written.
-    Sector(usize),
-    /// The file was cut.
-    Cut,
 }
 
 impl MemoryDisk {
@@ -278,13 +259,7 @@ impl Disk {
     }
 
     fn put(&mut self, name: &str, bytes: &[u8]) {
-        let content = Content {
-            bytes: bytes.to_vec(),
-            durable: bytes.to_vec(),
-            clean: bytes.len(),
-            size: byte_count(bytes.len()).get(),
-            has_lost_writes: false,
-        };
+        let content = Content::durable(bytes);
         let id = self.next_file;
         self.next_file += 1;
         self.files.insert(id, content);
@@ -302,109 +277,6 @@ impl Disk {
         let spent = wanted.min(*power);
         *power -= spent;
         spent
-    }
-}
-
-impl Content {
-    fn write(&mut self, start: usize, bytes: &[u8]) {
-        let end = start + bytes.len();
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
-        if let Some(target) = self.bytes.get_mut(start..end) {
-            target.copy_from_slice(bytes);
-        }
-        self.clean = self.clean.min(start);
-        self.size = self.size.max(byte_count(end).get());
-    }
-
-    fn sync(&mut self) {
-        if self.has_lost_writes {
-            return;
-        }
-        self.durable.truncate(self.clean);
-        self.durable.extend_from_slice(self.bytes.get(self.clean..).unwrap_or_default());
-        self.clean = self.bytes.len();
-    }
-
-    fn crash(&mut self, survival: Survival, random: &mut SeededRandom) {
-        let choice = match survival {
-            Survival::Nothing => 0,
-            Survival::Everything => 1,
-            Survival::Seeded => random.below(4),
-        };
-        let written = byte_count(self.bytes.len()).get();
-        match choice {
-            0 => self.bytes.clone_from(&self.durable),
-            1 => {}
-            2 => {
-                let clean = byte_count(self.clean).get();
-                let kept = clean + random.below(written - clean + 1);
-                self.bytes.truncate(ByteCount::new(kept).as_len());
-            }
-            _ => self.tear(random),
-        }
-        let allocated = if choice == 0 { 0 } else { self.size };
-        self.size = allocated.max(byte_count(self.bytes.len()).get());
-        self.durable.clone_from(&self.bytes);
-        self.clean = self.bytes.len();
-        self.has_lost_writes = false;
-    }
-
-    /// Every change since the last barrier: sectors written, and an end that was cut.
-    fn unsynced(&self) -> Vec<Unsynced> {
-        let end = self.bytes.len();
-        let sector = |side: &[u8], start: usize| {
-            let mut sector = [0; SECTOR_LEN];
-            // What stands behind a cut is the cut's business.
-            let left = side.get(start..side.len().min(end)).unwrap_or_default();
-            sector.iter_mut().zip(left).for_each(|(to, from)| *to = *from);
-            sector
-        };
-        let first = self.clean / SECTOR_LEN * SECTOR_LEN;
-        (first..end)
-            .step_by(SECTOR_LEN)
-            .filter(|start| sector(&self.bytes, *start) != sector(&self.durable, *start))
-            .map(Unsynced::Sector)
-            .chain((self.durable.len() > self.bytes.len()).then_some(Unsynced::Cut))
-            .collect()
-    }
-
-    /// Crashes; each change since the last barrier survives if it is kept.
-    fn keep(&mut self, is_kept: &mut impl FnMut() -> bool) {
-        for change in self.unsynced() {
-            if is_kept() {
-                continue;
-            }
-            match change {
-                Unsynced::Sector(start) => {
-                    let end = self.bytes.len().min(start + SECTOR_LEN);
-                    let durable = self.durable.iter().copied().skip(start).chain(repeat(0));
-                    let written = self.bytes.get_mut(start..end).unwrap_or_default();
-                    written.iter_mut().zip(durable).for_each(|(to, from)| *to = from);
-                }
-                Unsynced::Cut => {
-                    let cut = self.durable.get(self.bytes.len()..).unwrap_or_default();
-                    self.bytes.extend_from_slice(cut);
-                }
-            }
-        }
-        self.size = self.size.max(byte_count(self.bytes.len()).get());
-        self.durable.clone_from(&self.bytes);
-        self.clean = self.bytes.len();
-        self.has_lost_writes = false;
-    }
-
-    /// Takes each sector from either side, zeros where the durable side has none.
-    fn tear(&mut self, random: &mut SeededRandom) {
-        self.durable.resize(self.bytes.len(), 0);
-        let first = self.clean / SECTOR_LEN;
-        let sectors = self.bytes.chunks_mut(SECTOR_LEN).zip(self.durable.chunks(SECTOR_LEN));
-        for (written, durable) in sectors.skip(first) {
-            if random.below(2) == 0 {
-                written.copy_from_slice(durable);
-            }
-        }
     }
 }
 
@@ -606,6 +478,7 @@ impl MediumFile for MemoryFile {
 mod tests {
     use std::error::Error;
 
+    use super::content::SECTOR_LEN;
     use super::*;
     use crate::conformance::{self, Backend, Checked};
 

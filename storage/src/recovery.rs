@@ -141,49 +141,23 @@ struct Newest<F> {
 
 impl<F> Newest<F> {
     fn new(found: Found<F>, header: &FileHeader) -> Self {
-        let Found { number, name, file, size, header: _ } = found;
         let FileHeader { version, nonce, base, incarnation, previous, .. } = *header;
-        let (name, incarnation, is_header_lost) = (Arc::from(name), Some(incarnation), false);
-        Self {
-            number,
-            name,
-            file,
-            size,
-            version,
-            nonce,
-            base,
-            previous,
-            incarnation,
-            is_header_lost,
-        }
+        let (incarnation, is_header_lost) = (Some(incarnation), false);
+        let unknown = Self::without_header(found, nonce, base);
+        Self { version, previous, incarnation, is_header_lost, ..unknown }
     }
 
     /// What the witness tells of a file whose header is damaged.
     fn of_witness(found: Found<F>, witness: &Witness) -> Self {
-        let Found { number, name, file, size, header: _ } = found;
-        let (version, previous) = (FileVersion::Two, Link::NONE);
         let Witness { nonce, base, incarnation, .. } = *witness;
-        let (name, incarnation, is_header_lost) = (Arc::from(name), Some(incarnation), true);
-        Self {
-            number,
-            name,
-            file,
-            size,
-            version,
-            nonce,
-            base,
-            previous,
-            incarnation,
-            is_header_lost,
-        }
+        Self { incarnation: Some(incarnation), ..Self::without_header(found, nonce, base) }
     }
 
     /// What the frames of a file tell whose header is damaged.
-    fn without_header(found: Found<F>, first: &FrameHeader) -> Self {
+    fn without_header(found: Found<F>, nonce: u64, base: CommitNumber) -> Self {
         let Found { number, name, file, size, header: _ } = found;
-        let (version, previous) = (FileVersion::Two, Link::NONE);
-        let (nonce, base, incarnation) = (first.nonce, first.commit, None);
-        let (name, is_header_lost) = (Arc::from(name), true);
+        let (name, version, previous) = (Arc::from(name), FileVersion::Two, Link::NONE);
+        let (incarnation, is_header_lost) = (None, true);
         Self {
             number,
             name,
@@ -344,7 +318,9 @@ fn find_newest<M: Medium>(
         return match found.header.clone() {
             Ok(header) => Ok(Some(Newest::new(found, &header))),
             Err(fault) => match first_frame(&found, proof)? {
-                Some(first) => Ok(Some(Newest::without_header(found, &first))),
+                Some(FrameHeader { nonce, commit, .. }) => {
+                    Ok(Some(Newest::without_header(found, nonce, commit)))
+                }
                 None => Err(damaged(name, at, fault)),
             },
         };

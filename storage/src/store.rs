@@ -319,8 +319,7 @@ impl<M: Medium, C: StateCache> Cleaning for Store<M, C> {
         let until = self.snapshots.oldest_needed(&policy.operators);
         let until = until.map_or(marked, |needed| needed.min(marked));
         let Self { journal, cache, cleaner, .. } = self;
-        let live_percent = policy.live_percent;
-        let mut place = Workplace { journal, cache, until, live_percent };
+        let mut place = Workplace { journal, cache, until, policy, now };
         cleaner.work(&mut place, budget.get().saturating_sub(read), &mut report)?;
         report.is_done &= !is_partial;
         Ok(report)

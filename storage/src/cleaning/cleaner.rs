@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use headland_event::{ByteCount, CommitNumber, TopicPartition};
+use headland_event::{ByteCount, CommitNumber, EventTime, TopicPartition};
 
+use crate::cleaning::compaction::{Compactor, Ground};
 use crate::cleaning::liveness::{Deletions, Forgotten, Judge, Live};
 use crate::cleaning::pass::{Pass, Purpose, Stepped};
 use crate::cleaning::plan::{self, Candidate, LiveState, Thresholds, Work};
+use crate::cleaning::policy::CleanPolicy;
 use crate::cleaning::{CleanError, CleanReport};
 use crate::cold::{ColdFile, ColdWriter};
 use crate::frame::FIRST_FRAME_AT;
@@ -54,13 +56,15 @@ impl Found {
 pub(crate) struct Cleaner<F> {
     surveys: BTreeMap<u64, Survey>,
     pass: Option<Pass<F>>,
+    compactor: Compactor,
     /// Bytes appended since the store was opened.
     appended: u64,
 }
 
 impl<F> Default for Cleaner<F> {
     fn default() -> Self {
-        Self { surveys: BTreeMap::new(), pass: None, appended: 0 }
+        let (surveys, compactor) = (BTreeMap::new(), Compactor::default());
+        Self { surveys, pass: None, compactor, appended: 0 }
     }
 }
 
@@ -70,7 +74,19 @@ pub(crate) struct Workplace<'a, M: Medium, C> {
     pub(crate) cache: &'a mut C,
     /// Files with a later commit are left alone.
     pub(crate) until: CommitNumber,
-    pub(crate) live_percent: u8,
+    pub(crate) policy: &'a CleanPolicy,
+    /// On the clock of event times.
+    pub(crate) now: EventTime,
+}
+
+impl<M: Medium, C> Workplace<'_, M, C> {
+    /// The closed files that may be cleaned, and what the oldest of all is called.
+    fn files(&self) -> (Vec<ClosedFile<M::File>>, Option<CommitNumber>) {
+        let mut files = self.journal.closed_files();
+        let oldest = files.first().map(|file| file.base);
+        files.truncate(files.partition_point(|file| file.last <= self.until));
+        (files, oldest)
+    }
 }
 
 impl<F: MediumFile> Cleaner<F> {
@@ -93,14 +109,22 @@ impl<F: MediumFile> Cleaner<F> {
         let mut spent = 0;
         while spent < budget {
             let Some(pass) = &mut self.pass else {
-                if !self.begin(place, report)? {
+                if let Some(read) = self.compact(place)? {
+                    spent += read;
+                    report.read = ByteCount::new(report.read.get() + read);
+                } else if !self.begin(place, report)? {
+                    self.compactor.forget();
                     report.is_done = true;
                     return Ok(());
                 }
                 continue;
             };
             let start = |partition: &TopicPartition| shared.read().start(partition);
-            match pass.step(place.journal, &Judge { cache: &*place.cache, start }) {
+            let (compactor, ground) = (&self.compactor, (place.policy, place.now));
+            let compact = |partition: &TopicPartition, entry, base| {
+                compactor.left((partition, entry), ground, base)
+            };
+            match pass.step(place.journal, &Judge { cache: &*place.cache, start, compact }) {
                 Ok(Stepped::On { read, written }) => {
                     spent += read + written;
                     report.read = ByteCount::new(report.read.get() + read);
@@ -120,22 +144,34 @@ impl<F: MediumFile> Cleaner<F> {
         Ok(())
     }
 
+    /// Goes on finding out what compaction lets go; says how many bytes were read, `None` when it
+    /// is known.
+    fn compact<M: Medium<File = F>, C: StateCache>(
+        &mut self,
+        place: &Workplace<'_, M, C>,
+    ) -> Result<Option<u64>, CleanError> {
+        if place.policy.compactions.is_empty() {
+            return Ok(None);
+        }
+        let (policy, now, appended) = (place.policy, place.now, self.appended);
+        let files = &*place.files().0;
+        self.compactor.step(&place.journal.reader(), &Ground { policy, now, files, appended })
+    }
+
     /// Decides what comes next; `false` when nothing is due.
     fn begin<M: Medium<File = F>, C: StateCache>(
         &mut self,
         place: &mut Workplace<'_, M, C>,
         report: &mut CleanReport,
     ) -> Result<bool, CleanError> {
-        let mut files = place.journal.closed_files();
-        let oldest = files.first().map(|file| file.base);
-        let cleanable = files.partition_point(|file| file.last <= place.until);
-        self.surveys.retain(|nonce, _| files.iter().any(|file| file.source.nonce == *nonce));
-        files.truncate(cleanable);
+        let all = place.journal.closed_files();
+        self.surveys.retain(|nonce, _| all.iter().any(|file| file.source.nonce == *nonce));
+        let (mut files, oldest) = place.files();
         let total = files.iter().map(|file| file.source.end).sum();
         let candidates: Vec<Candidate> =
             files.iter().map(|file| self.candidate(file, total, place.journal)).collect();
         let thresholds = Thresholds {
-            live_percent: place.live_percent.min(100).into(),
+            live_percent: place.policy.live_percent.min(100).into(),
             file_bytes: place.journal.file_bytes().get(),
         };
         let Some(work) = plan::next(&candidates, thresholds) else { return Ok(false) };
@@ -169,7 +205,7 @@ impl<F: MediumFile> Cleaner<F> {
         journal: &Journal<M>,
     ) -> Candidate {
         let (base, size) = (file.base, file.source.end - FIRST_FRAME_AT);
-        let estimate = estimate(file, journal);
+        let estimate = self.estimate(file, journal);
         let (entries, state) = match self.surveys.get(&file.source.nonce) {
             // It is the evidence of what is missing, though all that is left may be superseded.
             _ if file.is_damaged => (estimate, LiveState::Damaged),
@@ -185,11 +221,19 @@ impl<F: MediumFile> Cleaner<F> {
         Candidate { base, size, entries, state }
     }
 
+    /// Bytes of entries in a file that are live, as far as that is known without reading it.
+    fn estimate<M: Medium<File = F>>(&self, file: &ClosedFile<F>, journal: &Journal<M>) -> u64 {
+        let kept = estimate(file, journal);
+        let live = kept.saturating_sub(self.compactor.dead_bytes(file.source.nonce));
+        // Where compaction leaves no record it leaves holes: such a file is not simply removed.
+        if kept == 0 { 0 } else { live.max(1) }
+    }
+
     /// Keeps what was found out about a file.
     fn remember<M: Medium<File = F>>(&mut self, journal: &Journal<M>, nonce: u64, live: Live) {
         let files = journal.closed_files();
         let Some(file) = files.iter().find(|file| file.source.nonce == nonce) else { return };
-        let (estimate, appended) = (estimate(file, journal), self.appended);
+        let (estimate, appended) = (self.estimate(file, journal), self.appended);
         let Live { entries, state, forgotten, .. } = live;
         let found = Found { entries, estimate, state, appended, forgotten };
         self.surveys.insert(nonce, Survey::Done(found));

@@ -5,12 +5,13 @@
 //! deletion that is the newest has to stay as long as an older value of the key is in any file: it
 //! may go with the oldest file of the journal, whose own older values go with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::{CommitNumber, Entry, Offset, TopicPartition};
 
 use crate::body::PART_HEADER_LEN;
+use crate::cleaning::runs;
 use crate::commit::{Commit, StateChange, StateOwner};
 use crate::group::byte_count;
 use crate::scan::PlacedCommit;
@@ -37,10 +38,13 @@ pub(super) struct Forgotten {
 }
 
 /// Decides what is live.
-pub(super) struct Judge<'a, C, S> {
+pub(super) struct Judge<'a, C, S, L> {
     pub(super) cache: &'a C,
     /// Where a partition starts.
     pub(super) start: S,
+    /// What compaction leaves of an entry that is live, in files that hold its partition from an
+    /// offset on: an entry over the same offsets.
+    pub(super) compact: L,
 }
 
 /// What is live of the commits looked at so far.
@@ -54,19 +58,34 @@ pub(super) struct Live {
     forgotten_bytes: u64,
 }
 
-impl<C: StateCache, S: Fn(&TopicPartition) -> Offset> Judge<'_, C, S> {
+impl<C, S, L> Judge<'_, C, S, L>
+where
+    C: StateCache,
+    S: Fn(&TopicPartition) -> Offset,
+    L: Fn(&TopicPartition, Entry, Offset) -> Entry,
+{
     /// What is left of a commit; nothing when it holds neither entries nor changes.
     pub(super) fn left(
         &self,
         placed: PlacedCommit,
-        deletions: Deletions,
+        (deletions, bases): (Deletions, &BTreeMap<TopicPartition, Offset>),
         live: &mut Live,
     ) -> Result<Commit, StateError> {
         let PlacedCommit { number, commit: Commit { entries, state }, places, .. } = placed;
         let mut left = Commit::default();
         for ((partition, entry), place) in entries.into_iter().zip(places) {
             if self.is_entry_live(&partition, &entry) {
-                live.entries += u64::from(place.length);
+                let before = byte_count(entry.batch.as_bytes().len()).get();
+                let base = bases.get(&partition).copied().unwrap_or(entry.base);
+                let entry = (self.compact)(&partition, entry, base);
+                let after = byte_count(entry.batch.as_bytes().len()).get();
+                live.entries += if after != before && runs::is_hole(&entry) {
+                    // Most holes become one with their neighbours. What the others take is counted
+                    // where they are written.
+                    1
+                } else {
+                    (u64::from(place.length) + after).saturating_sub(before)
+                };
                 left.entries.push((partition, entry));
             }
         }
@@ -182,9 +201,10 @@ mod tests {
         let mut cache = MemoryState::default();
         cache.apply(CommitNumber::new(2), &second.state).unwrap();
         cache.apply(CommitNumber::new(3), third).unwrap();
-        let judge = Judge { cache: &cache, start: |_: &TopicPartition| Offset::new(3) };
+        let start = |_: &TopicPartition| Offset::new(3);
+        let judge = Judge { cache: &cache, start, compact: |_: &TopicPartition, entry, _| entry };
         let mut live = Live::default();
-        let left = judge.left(placed(2, second), deletions, &mut live).unwrap();
+        let left = judge.left(placed(2, second), (deletions, &BTreeMap::new()), &mut live).unwrap();
         (left, live)
     }
 

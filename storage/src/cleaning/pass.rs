@@ -1,21 +1,26 @@
 //! One pass over closed files, in small steps: finds out what is live, or copies it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
-use headland_event::{ByteCount, CommitNumber, Offset, TopicPartition};
+use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicPartition};
 
 use crate::cleaning::CleanError;
 use crate::cleaning::liveness::{Deletions, Judge, Live};
+use crate::cleaning::runs::{self, Runs};
 use crate::cold::ColdWriter;
+use crate::commit::Commit;
 use crate::cursor::{Cursor, NextCommit, Step};
 use crate::frame::{FIRST_FRAME_AT, FRAME_HEADER_LEN};
 use crate::group::byte_count;
 use crate::journal::Journal;
-use crate::journal::install::ClosedFile;
+use crate::journal::install::{ClosedFile, HeldShare};
 use crate::medium::{Medium, MediumFile};
 use crate::scan::{self, Content};
 use crate::state::StateCache;
+
+/// What a part has around its batch, about.
+pub(super) const ENTRY_OVERHEAD: usize = 100;
 
 /// What a pass is for.
 #[derive(Debug)]
@@ -38,6 +43,11 @@ pub(super) struct Pass<F> {
     keys: RangeInclusive<CommitNumber>,
     nonce: u64,
     deletions: Deletions,
+    /// First offset of each partition in the files.
+    bases: BTreeMap<TopicPartition, Offset>,
+    runs: Runs,
+    /// The last commit of the copy, which takes in the holes at the end.
+    held: Option<(CommitNumber, Commit)>,
     pub(super) live: Live,
     pub(super) purpose: Purpose<F>,
 }
@@ -70,8 +80,13 @@ impl<F: MediumFile> Pass<F> {
     ) -> Option<Self> {
         let (first, last) = (files.first()?, files.last()?);
         let (keys, nonce) = (first.base..=last.base, first.source.nonce);
-        let (files, live) = (files.into(), Live::default());
-        Some(Self { files, cursor: None, keys, nonce, deletions, live, purpose })
+        let mut bases = BTreeMap::new();
+        for HeldShare { partition, base, .. } in files.iter().flat_map(|file| &file.shares) {
+            bases.entry(partition.clone()).or_insert(*base);
+        }
+        let (files, live, runs) = (files.into(), Live::default(), Runs::default());
+        let (cursor, held) = (None, None);
+        Some(Self { files, cursor, keys, nonce, deletions, bases, runs, held, live, purpose })
     }
 
     /// What the files are called in the index.
@@ -88,10 +103,18 @@ impl<F: MediumFile> Pass<F> {
     pub(super) fn step<M: Medium<File = F>, C: StateCache>(
         &mut self,
         journal: &mut Journal<M>,
-        judge: &Judge<'_, C, impl Fn(&TopicPartition) -> Offset>,
+        judge: &Judge<
+            '_,
+            C,
+            impl Fn(&TopicPartition) -> Offset,
+            impl Fn(&TopicPartition, Entry, Offset) -> Entry,
+        >,
     ) -> Result<Stepped, CleanError> {
         let Some(cursor) = &mut self.cursor else {
-            return Ok(self.open_next());
+            return match self.open_next() {
+                Stepped::Done => self.finish(journal),
+                stepped => Ok(stepped),
+            };
         };
         let frame = match cursor.step().map_err(CleanError::Medium)? {
             Step::Frame(frame) => frame,
@@ -108,27 +131,59 @@ impl<F: MediumFile> Pass<F> {
             Err(_) => return Ok(Stepped::Damaged { nonce: self.nonce }),
         };
         let number = placed.number;
-        let left = judge.left(placed, self.deletions, &mut self.live).map_err(CleanError::State)?;
-        if left.entries.is_empty() && left.state.is_empty() {
-            return Ok(Stepped::On { read, written: 0 });
+        let left = judge
+            .left(placed, (self.deletions, &self.bases), &mut self.live)
+            .map_err(CleanError::State)?;
+        if left != Commit::default() {
+            self.live.state += byte_count(FRAME_HEADER_LEN).get();
         }
-        self.live.state += byte_count(FRAME_HEADER_LEN).get();
-        let written = match &mut self.purpose {
+        let written = match self.purpose {
             Purpose::Survey => 0,
-            Purpose::Copy { room, writer } => {
-                let writer = match writer {
-                    Some(writer) => writer,
-                    None => {
-                        let begun = journal.begin_cold(*self.keys.start(), *room);
-                        writer.insert(Box::new(begun.map_err(CleanError::Medium)?))
-                    }
-                };
-                let before = writer.size().get();
-                writer.push(number, &left).map_err(CleanError::Copy)?;
-                writer.size().get() - before
+            Purpose::Copy { .. } => {
+                let left = self.runs.pass(left);
+                let over = self.held.replace((number, left));
+                over.map_or(Ok(0), |(number, left)| self.write(journal, number, &left))?
             }
         };
         Ok(Stepped::On { read, written })
+    }
+
+    /// Writes what was held back: the last commit, with the holes at the end.
+    fn finish<M: Medium<File = F>>(
+        &mut self,
+        journal: &mut Journal<M>,
+    ) -> Result<Stepped, CleanError> {
+        let Some((number, mut left)) = self.held.take() else { return Ok(Stepped::Done) };
+        left.entries.extend(self.runs.finish().entries);
+        let written = self.write(journal, number, &left)?;
+        Ok(Stepped::On { read: 0, written })
+    }
+
+    /// Adds what is left of a commit to the copy; says how many bytes that are.
+    fn write<M: Medium<File = F>>(
+        &mut self,
+        journal: &mut Journal<M>,
+        number: CommitNumber,
+        left: &Commit,
+    ) -> Result<u64, CleanError> {
+        let Purpose::Copy { room, writer } = &mut self.purpose else { return Ok(0) };
+        if *left == Commit::default() {
+            return Ok(0);
+        }
+        let writer = match writer {
+            Some(writer) => writer,
+            None => {
+                let begun = journal.begin_cold(*self.keys.start(), *room);
+                writer.insert(Box::new(begun.map_err(CleanError::Medium)?))
+            }
+        };
+        let before = writer.size().get();
+        writer.push(number, left).map_err(CleanError::Copy)?;
+        // They take room until they are part of a longer one, or go with their partition's start.
+        let holes = left.entries.iter().filter(|(_, entry)| runs::is_hole(entry));
+        let holes = holes.map(|(_, entry)| entry.batch.as_bytes().len() + ENTRY_OVERHEAD);
+        self.live.entries += byte_count(holes.sum()).get();
+        Ok(writer.size().get() - before)
     }
 
     fn open_next(&mut self) -> Stepped {

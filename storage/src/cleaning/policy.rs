@@ -19,6 +19,9 @@ const LIVE_PERCENT: u8 = 50;
 pub struct CleanPolicy {
     /// Rules for topics: the first one whose pattern fits a partition's topic counts for it.
     pub topics: Vec<TopicRule>,
+    /// Topics of which only the newest record of each key is kept, besides what their rule above
+    /// lets go: the first one whose pattern fits counts. Others keep every record.
+    pub compactions: Vec<CompactionRule>,
     /// How far the receivers of single partitions are.
     pub receivers: BTreeMap<TopicPartition, Receivers>,
     /// Operators that start again from snapshots: while one of them has fewer than two, no file is
@@ -33,8 +36,13 @@ pub struct CleanPolicy {
 impl Default for CleanPolicy {
     /// Keeps every record; superseded changes of state go.
     fn default() -> Self {
-        let (topics, receivers, operators) = (Vec::new(), BTreeMap::new(), Vec::new());
-        Self { topics, receivers, operators, live_percent: LIVE_PERCENT }
+        Self {
+            topics: Vec::new(),
+            compactions: Vec::new(),
+            receivers: BTreeMap::new(),
+            operators: Vec::new(),
+            live_percent: LIVE_PERCENT,
+        }
     }
 }
 
@@ -44,6 +52,13 @@ impl CleanPolicy {
     pub fn retention(&self, topic: &TopicName) -> Retention {
         let rule = self.topics.iter().find(|rule| rule.pattern.fits(topic));
         rule.map_or(Retention::FOREVER, |rule| rule.retention)
+    }
+
+    /// How a topic is compacted; `None` for one of no rule.
+    #[must_use]
+    pub fn compaction(&self, topic: &TopicName) -> Option<Compaction> {
+        let rule = self.compactions.iter().find(|rule| rule.pattern.fits(topic));
+        rule.map(|rule| rule.compaction)
     }
 
     /// Says that nothing within retention goes at or after `offset`: the slowest linked receiver
@@ -70,6 +85,30 @@ pub struct TopicRule {
     pub pattern: TopicPattern,
     /// What is kept of each of their partitions.
     pub retention: Retention,
+}
+
+/// How some topics are compacted by key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompactionRule {
+    /// Which topics.
+    pub pattern: TopicPattern,
+    /// What is kept of each of their partitions.
+    pub compaction: Compaction,
+}
+
+/// Compaction of a partition by key: a record goes once a later one has the same key.
+///
+/// Records without a key stay, and so do all that a linked receiver does not have yet. What goes
+/// leaves its offset: in a batch as a gap between offset deltas, and where a whole batch goes as a
+/// hole named [`headland_event::DropPolicy::Compacted`]. A file is written anew only when less
+/// than [`CleanPolicy::live_percent`] of it counts, so some superseded records stay for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compaction {
+    /// How long a tombstone, a record without a value, is kept at least, by its event time: as
+    /// long as the slowest reader may need from the start of the partition to its end. Then it
+    /// goes when its file is copied and nothing older of its key is in files before. Too short and
+    /// such a reader keeps a value that was deleted, too long costs room only.
+    pub tombstones: Duration,
 }
 
 /// Some topics.

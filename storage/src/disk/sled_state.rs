@@ -44,8 +44,8 @@ pub struct SledState {
 impl SledState {
     /// Opens the cache as of its marker, or starts an empty one.
     ///
-    /// Cost: reads every row once, about 0.4 s for 100,000 of 64 bytes. Memory, measured: 32 MiB
-    /// for those and a cache of 16 MiB, 82 MiB for 700,000 of 32 bytes.
+    /// Cost: reads every row once, so time and memory grow with the rows, memory beyond
+    /// `cache_bytes` too: sled keeps a table of all its pages.
     pub(crate) fn open(
         data: &Path,
         incarnation: Incarnation,

@@ -29,6 +29,8 @@ pub mod codec;
 pub mod random;
 /// The hash map whose order does not differ between runs.
 pub mod keymap;
+/// Keyed state that only grows, by the million.
+pub mod roster;
 /// W3C trace context.
 pub mod trace;
 /// Records and their headers.
@@ -64,6 +66,7 @@ pub use keymap::{KeyMap, KeySet};
 pub use progress::{EventClock, Promise, Verdict};
 pub use random::{Random, SeededRandom};
 pub use record::{Header, Record};
+pub use roster::Roster;
 pub use time::{ByteCount, EventTime, Monotonic, Now};
 pub use topic::{Lane, mirrored_name};
 pub use trace::TraceParent;

@@ -6,7 +6,8 @@
 
 use std::num::NonZeroU32;
 
-use headland_event::{KeyMap, keymap};
+use headland_event::roster::Found;
+use headland_event::{KeyMap, Roster, keymap};
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::Account;
@@ -86,18 +87,18 @@ pub(crate) struct Named<'a, T> {
 /// Every product by sku, in order of first mention.
 #[derive(Debug, Clone)]
 pub(crate) struct Catalogue {
-    pub(crate) products: KeyMap<Sku, Product>,
-    pub(crate) locations: KeyMap<Location, ()>,
-    pub(crate) shelves: KeyMap<ShelfKey, Stored<Shelf>>,
+    pub(crate) products: Roster<Sku, Product>,
+    pub(crate) locations: Roster<Location, ()>,
+    pub(crate) shelves: Roster<ShelfKey, Stored<Shelf>>,
     pub(crate) attributes: KeyMap<AttributeKey, Stored<Attribute>>,
 }
 
 impl Catalogue {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            products: keymap::key_map(seed),
-            locations: keymap::key_map(seed),
-            shelves: keymap::key_map(seed),
+            products: Roster::new(seed),
+            locations: Roster::new(seed),
+            shelves: Roster::new(seed),
             attributes: keymap::key_map(seed),
         }
     }
@@ -106,10 +107,8 @@ impl Catalogue {
     pub(crate) fn shelf_index(&mut self, sku: &Sku, account: &Account) -> Option<ShelfIndex> {
         let account = match account {
             Account::Location(location) => {
-                AccountIndex(number(match self.locations.get_index_of(location) {
-                    Some(index) => index,
-                    None => self.locations.insert_full(location.clone(), ()).0,
-                }))
+                let made = || (location.clone(), ());
+                AccountIndex(number(self.locations.find_or_insert(location, made).0))
             }
             Account::InTransit => AccountIndex::IN_TRANSIT,
             Account::Reserved => AccountIndex::RESERVED,
@@ -117,15 +116,15 @@ impl Catalogue {
         };
         let (sku, product) = product(&mut self.products, sku);
         let key = ShelfKey { sku, account };
-        Some(ShelfIndex(match self.shelves.get_index_of(&key) {
-            Some(index) => link(index),
-            None => {
-                let stored = Stored { held: Shelf::default(), next: product.first_shelf };
-                let index = link(self.shelves.insert_full(key, stored).0);
-                product.first_shelf = Some(index);
-                index
-            }
-        }))
+        let next = product.first_shelf;
+        let made = || (key, Stored { held: Shelf::default(), next });
+        let (index, found) = self.shelves.find_or_insert(&key, made);
+        let index = link(index);
+        match found {
+            Found::Before => {}
+            Found::Now => product.first_shelf = Some(index),
+        }
+        Some(ShelfIndex(index))
     }
 
     /// The attribute of a sku, made when it is new. O(1).
@@ -255,21 +254,18 @@ impl Catalogue {
     }
 }
 
-fn product<'a>(products: &'a mut KeyMap<Sku, Product>, sku: &Sku) -> (SkuIndex, &'a mut Product) {
-    let index = match products.get_index_of(sku) {
-        Some(index) => index,
-        None => products.insert_full(sku.clone(), Product::default()).0,
-    };
+fn product<'a>(products: &'a mut Roster<Sku, Product>, sku: &Sku) -> (SkuIndex, &'a mut Product) {
+    let (index, _) = products.find_or_insert(sku, || (sku.clone(), Product::default()));
     #[expect(clippy::expect_used, reason = "the line above found or made it")]
     let (_, product) = products.get_index_mut(index).expect("an index that was just found");
     (SkuIndex(number(index)), product)
 }
 
-fn sku_of(products: &KeyMap<Sku, Product>, at: SkuIndex) -> Option<&Sku> {
+fn sku_of(products: &Roster<Sku, Product>, at: SkuIndex) -> Option<&Sku> {
     products.get_index(usize::try_from(at.0).ok()?).map(|(sku, _)| sku)
 }
 
-fn account(locations: &KeyMap<Location, ()>, key: ShelfKey) -> Option<Account> {
+fn account(locations: &Roster<Location, ()>, key: ShelfKey) -> Option<Account> {
     match key.account {
         AccountIndex::IN_TRANSIT => Some(Account::InTransit),
         AccountIndex::RESERVED => Some(Account::Reserved),

@@ -6,7 +6,8 @@
 //! nothing. Every id is remembered for good, as the first half of its SHA-256: a device may send
 //! again after any time, so neither a clock nor what hubs have seen tells when an id is done with.
 
-use headland_event::{KeyMap, keymap};
+use headland_event::roster::Found;
+use headland_event::{KeyMap, Roster, keymap};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -104,14 +105,14 @@ pub(crate) enum Arrival {
 /// Every delivery, in order of first arrival.
 #[derive(Debug, Clone)]
 pub(crate) struct Deliveries {
-    kept: KeyMap<DeliveryDigest, DeliveryCopy>,
+    kept: Roster<DeliveryDigest, DeliveryCopy>,
     /// Copies that do not count, of the few deliveries that have some.
     dropped: KeyMap<DeliveryId, Vec<Spot>>,
 }
 
 impl Deliveries {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { kept: keymap::key_map(seed), dropped: keymap::key_map(seed) }
+        Self { kept: Roster::new(seed), dropped: keymap::key_map(seed) }
     }
 
     /// Takes note of a copy whose position was not seen before. O(1).
@@ -121,13 +122,12 @@ impl Deliveries {
         copy: DeliveryCopy,
         actors: &Actors,
     ) -> Arrival {
-        let count = self.kept.len();
-        let entry = self.kept.entry(DeliveryDigest::of(id));
-        let is_first = entry.index() == count;
-        let kept = entry.or_insert(copy);
-        if is_first {
-            return Arrival::First;
-        }
+        let digest = DeliveryDigest::of(id);
+        let (index, found) = self.kept.find_or_insert(&digest, || (digest, copy));
+        let kept = match (found, self.kept.get_index_mut(index)) {
+            (Found::Before, Some((_, kept))) => kept,
+            (Found::Now, _) | (Found::Before, None) => return Arrival::First,
+        };
         debug_assert_ne!(kept.at, copy.at, "a position arrived twice");
         if actors.compare(kept.at, copy.at).is_lt() {
             let kept = kept.at;

@@ -262,7 +262,7 @@ impl Reconciler {
     /// Marks kept of postings: what [`Self::compact`] makes smaller. O(shelves).
     #[must_use]
     pub fn marks(&self) -> usize {
-        self.catalogue.shelves.values().map(|stored| stored.held.marks()).sum()
+        self.catalogue.shelves.iter().map(|(_, stored)| stored.held.marks()).sum()
     }
 
     /// Deliveries known.

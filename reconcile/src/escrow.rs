@@ -118,9 +118,11 @@ pub struct EscrowConfig {
     pub holder: Holder,
     /// Whether it has to meet a peer first.
     pub standing: Standing,
-    /// Units of each sku that a holder keeps when another one asks, and below which it asks itself.
+    /// Units of a sku that a holder keeps when another one asks, and below which it asks itself.
     /// Too small refuses customers after each refill, too large hoards.
     pub floor: Units,
+    /// Floors of skus that have one of their own.
+    pub floors: BTreeMap<Sku, Units>,
     /// How long an unanswered request for rights stands before the next one.
     pub ask_again: Duration,
 }
@@ -309,6 +311,10 @@ impl Escrow {
         self.pools.get(sku).into_iter().flat_map(Pool::holders)
     }
 
+    fn floor(&self, sku: &Sku) -> i64 {
+        self.config.floors.get(sku).unwrap_or(&self.config.floor).get()
+    }
+
     fn advances(&mut self, from: &Holder, at: Offset) -> bool {
         let is_new = self.applied.get(from).is_none_or(|next| at >= *next);
         if is_new {
@@ -370,7 +376,7 @@ impl Escrow {
 
     /// Asks for rights when too few are left, unless a request for some stands.
     fn refill(&mut self, now: Monotonic, sku: &Sku, wanted: i64) {
-        let (floor, ask_again) = (self.config.floor.get(), self.config.ask_again);
+        let (floor, ask_again) = (self.floor(sku), self.config.ask_again);
         let here = self.available(sku);
         let short = Units::clamped(wanted.max(2 * floor) - here);
         let is_low = here < floor || here < wanted;
@@ -387,7 +393,7 @@ impl Escrow {
     /// Answers a request for rights, once, with no more than half of what can be spared: the next
     /// one who asks may be nearer to customers.
     fn give(&mut self, sku: &Sku, to: &Holder, number: AskNumber, wanted: i64) {
-        let spare = self.available(sku) - self.config.floor.get();
+        let spare = self.available(sku) - self.floor(sku);
         let units = Units::clamped(wanted.min(spare - spare / 2));
         let holder = &self.config.holder;
         let Some(pool) = self.pools.get_mut(sku) else { return };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use headland_event::{Lane, Now, Offset, PartitionIndex, RegionId, TopicName, TopicPartition};
 use headland_platform::socket::{SocketError, bind_private};
@@ -22,6 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 mod record;
 /// Late events and decisions about them.
 mod review;
+/// Reservations, and the rights they are made from.
+mod escrow;
 
 use record::{RecordJson, read_records};
 
@@ -76,6 +78,10 @@ pub(crate) fn serve(
         .route("/v1/topics/{topic}/{partition}/records", get(records))
         .route("/v1/stock", get(stock))
         .route("/v1/review", get(review::list).post(review::decide))
+        .route("/v1/reserve", post(escrow::reserve))
+        .route("/v1/reserve/close", post(escrow::close))
+        .route("/v1/rights", get(escrow::show).post(escrow::offer))
+        .route("/v1/rights/recall", post(escrow::recall))
         .route("/metrics", get(scrape))
         .with_state(Shared { questions, reader, commits, metrics });
     Ok(task::spawn("api", token, async move {

@@ -1,5 +1,6 @@
 //! The hub's configuration: one TOML file.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use headland_event::{AgentName, ByteCount, HubName, Lane, RegionId, TopicName};
 use headland_platform::config::{
     self, ApiConfig, ConfigError, DurationText, Loaded, SizeText, Spanned, TlsConfig,
 };
+use headland_reconcile::{Sku, Units};
 use headland_storage::Retention;
 use serde::Deserialize;
 
@@ -33,6 +35,9 @@ pub struct HubConfig {
     /// How regions' inventory is brought together.
     #[serde(default)]
     pub reconcile: ReconcileConfig,
+    /// Rights to sell: reservations without overselling (default none: this hub takes none).
+    #[serde(default)]
+    pub escrow: Option<RightsConfig>,
     /// How event time is promised.
     #[serde(default)]
     pub progress: ProgressConfig,
@@ -77,6 +82,29 @@ impl Default for ReconcileConfig {
         #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
         let topic = TopicName::new("inventory.events").expect("a literal topic name fits");
         Self { topic, restock_below: 20 }
+    }
+}
+
+/// `[escrow]`: rights to sell, so that regions cut off from each other sell no unit twice.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RightsConfig {
+    /// Units of a sku that this hub keeps when another one asks for rights, and below which it asks
+    /// itself (default 5). Too small refuses customers after each refill, too large hoards.
+    pub floor: Units,
+    /// Floors of skus that have one of their own, `"85123A" = 20` (default none).
+    pub floors: BTreeMap<Sku, Units>,
+    /// How long an unanswered request for rights stands before the next one (default 5 s). Shorter
+    /// asks again while an answer is on its way, longer leaves customers without after a cut.
+    pub ask_again: DurationText,
+}
+
+impl Default for RightsConfig {
+    fn default() -> Self {
+        #[expect(clippy::expect_used, reason = "a literal within the limit of units")]
+        let floor = Units::new(5).expect("five units are within the limit");
+        let ask_again = DurationText::new(Duration::from_secs(5));
+        Self { floor, floors: BTreeMap::new(), ask_again }
     }
 }
 

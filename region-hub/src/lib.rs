@@ -35,6 +35,8 @@ pub mod topics;
 pub mod records;
 /// Committed inventory of every region in, derived records out.
 pub mod reconcile;
+/// Rights to sell, as the journals of all regions tell of them.
+pub mod escrow;
 /// Spans of traced records.
 pub mod spans;
 /// The hub: everything it decides, without a socket, a file or a clock.
@@ -51,6 +53,8 @@ pub mod client;
 pub mod audit;
 /// What operators decide about late events.
 pub mod review;
+/// What operators and shops do with rights to sell.
+pub mod reserve;
 /// A fleet's private authority and the certificates it signs.
 pub mod pki;
 /// What operators do with a node's data directory.

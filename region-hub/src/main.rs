@@ -10,6 +10,7 @@ use headland_platform::process::{self, Lifetime};
 use headland_platform::task;
 use region_hub::audit::AuditOptions;
 use region_hub::pki::PkiCommand;
+use region_hub::reserve::ReserveCommand;
 use region_hub::review::ReviewCommand;
 use region_hub::store::StoreCommand;
 
@@ -46,6 +47,9 @@ enum Command {
     Review(ReviewCommand),
     /// Compare a running hub's log with what the writers of its streams state.
     Audit(AuditOptions),
+    /// Promise units to customers, so that no region sells one twice.
+    #[command(subcommand)]
+    Reserve(ReserveCommand),
     /// Verify, back up and restore a node's data directory.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -93,6 +97,11 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             let audited = region_hub::audit::run(&options)?;
             std::io::stdout().write_all(format!("{audited}\n").as_bytes())?;
             Ok(audited.exit_code())
+        }
+        Command::Reserve(command) => {
+            let lines = region_hub::reserve::run(&command)?;
+            std::io::stdout().write_all(lines.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Store(command) => {
             let outcome = region_hub::store::run(&command)?;

@@ -33,6 +33,8 @@ mod intake;
 mod derivation;
 /// Decisions about late events, made at this hub.
 mod review;
+/// Reservations, answered at this hub.
+mod escrow;
 /// What waits while the disk is full.
 mod fullness;
 /// Links to configured hubs: up, down, and what is said of it.
@@ -53,12 +55,14 @@ mod status;
 mod tests;
 
 pub use audit::AuditStatus;
+pub use escrow::EscrowError;
 pub use recovery::{RecoveryError, owner};
 pub use review::{ReviewError, ReviewKind, ReviewRequest, Reviewed};
 pub use snapshot::TakeUpError;
 pub use status::{AgentStatus, LinkState, LinkStatus, Status};
 
 use crate::config::HubConfig;
+use crate::escrow::Rights;
 use crate::ingest::{Grant, Ingest};
 use crate::promises::Promises;
 use crate::reconcile::Inventory;
@@ -165,6 +169,8 @@ pub struct Node {
     /// When it is noted next which peers this hub holds everything of.
     watch_at: Monotonic,
     inventory: Inventory,
+    /// Absent at a hub that takes no reservations.
+    rights: Option<Rights>,
     fullness: Fullness,
     keeping: Keeping,
     audit: Audit,
@@ -254,6 +260,7 @@ impl Node {
             promise_at: now.monotonic,
             watch_at: now.monotonic,
             inventory: Inventory::new(config, random.next_u64()),
+            rights: Self::rights(config, incarnation, state, random.next_u64())?,
             fullness: Fullness::new(),
             keeping: Keeping::new(&config.topics, now.monotonic),
             audit: Audit::new(incarnation, now.monotonic),
@@ -274,7 +281,11 @@ impl Node {
             random,
         };
         node.claim(&config.data_dir, state)?;
+        if node.rights.is_some() {
+            node.topics.add_escrow()?;
+        }
         node.restore(state)?;
+        node.recover_rights(log)?;
         // Without agents nothing else would make the shell ask for the first attempt.
         node.dial(now);
         Ok(node)
@@ -420,6 +431,7 @@ impl Node {
             self.outputs.push_back(Output::Trace(span));
         }
         self.hand_out_snapshot(ticket);
+        self.note_rights(now, &entries);
         self.reconcile(number, &entries, now);
         self.release(now);
         if !self.fullness.is_full() {
@@ -470,6 +482,7 @@ impl Node {
         }
         self.watch_peers(now);
         if !self.fullness.is_full() {
+            self.write_rights(now, None);
             self.name_absent(now);
             self.promise(now);
             self.state(now);

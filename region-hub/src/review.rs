@@ -143,7 +143,7 @@ pub fn run(command: &ReviewCommand) -> Result<String, AskError> {
 }
 
 /// A JSON array as its elements, anything else as it is, one a line.
-fn lines(answer: &[u8]) -> Result<String, serde_json::Error> {
+pub(crate) fn lines(answer: &[u8]) -> Result<String, serde_json::Error> {
     let value: serde_json::Value = serde_json::from_slice(answer)?;
     Ok(match value {
         serde_json::Value::Array(elements) => {
@@ -154,7 +154,7 @@ fn lines(answer: &[u8]) -> Result<String, serde_json::Error> {
 }
 
 /// A text as the value of a query (RFC 3986, section 2.1).
-fn percent_encoded(text: &str) -> String {
+pub(crate) fn percent_encoded(text: &str) -> String {
     use std::fmt::Write as _;
 
     let mut encoded = String::new();

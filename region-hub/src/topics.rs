@@ -189,6 +189,15 @@ impl Topics {
         Ok(topics)
     }
 
+    /// Adds the log of this hub's rights to sell.
+    ///
+    /// # Errors
+    /// [`TopicError`] when there are too many topics.
+    pub fn add_escrow(&mut self) -> Result<(), TopicError> {
+        let name = crate::escrow::escrow_topic();
+        self.add_local(name.as_str(), Lane::State, 1, Replication::Offered)
+    }
+
     fn add_local(
         &mut self,
         name: &str,

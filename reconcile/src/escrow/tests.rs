@@ -37,8 +37,13 @@ struct Hub {
 impl Hub {
     fn new(region: &str, life: u32, standing: Standing) -> Self {
         let holder = holder(region, life);
-        let config =
-            EscrowConfig { holder: holder.clone(), standing, floor: units(2), ask_again: LATER };
+        let config = EscrowConfig {
+            holder: holder.clone(),
+            standing,
+            floor: units(2),
+            floors: BTreeMap::from([(Sku::new("t").unwrap(), units(4))]),
+            ask_again: LATER,
+        };
         let escrow = Escrow::new(config, 3);
         Self { escrow, holder, log: Vec::new(), answers: Vec::new(), short: 0 }
     }
@@ -173,6 +178,22 @@ fn a_holder_keeps_its_floor_when_another_one_asks() {
     us.hear(at(1), &eu);
 
     assert_eq!(us.available(), 2);
+}
+
+#[test]
+fn a_sku_may_have_a_floor_of_its_own() {
+    let (mut eu, mut us) =
+        (Hub::new("eu", 1, Standing::Settled), Hub::new("us", 1, Standing::Settled));
+    let other = Sku::new("t").unwrap();
+    us.escrow.on_create(&other, units(5));
+    us.run(at(0));
+    eu.hear(at(1), &us);
+    eu.escrow.on_reserve(at(1), &request("a"), &other, units(3));
+    eu.run(at(1));
+
+    us.hear(at(1), &eu);
+
+    assert_eq!(us.escrow.available(&other), 4);
 }
 
 #[test]

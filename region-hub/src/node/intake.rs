@@ -82,13 +82,20 @@ impl Node {
     fn on_peer_ready(&mut self, now: Now, session: SessionId, life: Incarnation) {
         let Some(known) = self.sessions.get_mut(&session) else { return };
         known.on_ready(life);
-        if let Peer::Agent(grant) = &known.peer {
-            self.promises.on_connected(now.monotonic, grant.agent());
-        }
+        let is_hub = match &known.peer {
+            Peer::Agent(grant) => {
+                self.promises.on_connected(now.monotonic, grant.agent());
+                false
+            }
+            Peer::Hub(_) => true,
+        };
         for (partition, end) in &self.durable {
             if let Some(topic) = self.topics.get(&partition.topic) {
                 known.on_head(topic, partition, *end);
             }
+        }
+        if is_hub {
+            self.note_peer_met();
         }
         self.on_up(now, session);
     }

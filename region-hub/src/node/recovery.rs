@@ -26,6 +26,9 @@ pub enum RecoveryError {
         /// What is wrong with it.
         source: CodecError,
     },
+    /// A log that holds a part of the state cannot be read.
+    #[error("a log of rights cannot be read")]
+    Log(#[from] headland_storage::ReadError),
     /// A stored name does not fit.
     #[error("a stored name does not fit")]
     Name(#[from] NameError),

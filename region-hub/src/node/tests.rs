@@ -16,6 +16,8 @@ mod intake;
 mod peers;
 /// Decisions about late events.
 mod review;
+/// Reservations at hubs that are cut off from each other.
+mod escrow;
 /// What a hub takes up from its log.
 mod recovery;
 /// What retention takes away.

@@ -10,7 +10,7 @@ use headland_event::{
 };
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
-use headland_replication::CloseReason;
+use headland_replication::{CloseReason, Dialled};
 use headland_storage::{
     Cleaning, LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions, Snapshot, Survival,
 };
@@ -167,6 +167,35 @@ impl Hub {
                 remote.link.on_frame(self.now.monotonic, lane, frame);
             } else if let Some((lane, frame)) = remote.poll_frame() {
                 self.node.on_frame(self.now, remote.session, lane, frame);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Connects this hub with another region's.
+    pub(super) fn meet(&mut self, other: &mut Self, session: SessionId) {
+        let id = |hub: &Self| SpiffeId {
+            fleet: "test".to_owned(),
+            region: hub.config.region.clone(),
+            role: Role::Hub(hub.config.name.to_string()),
+        };
+        let (ours, theirs) = (id(self), id(other));
+        self.node.on_connected(self.now, session, &theirs, Dialled::Here);
+        other.node.on_connected(other.now, session, &ours, Dialled::There);
+    }
+
+    /// Does what two connected hubs ask for until neither asks for more.
+    pub(super) fn talk_to(&mut self, other: &mut Self, session: SessionId) {
+        loop {
+            if let Some(output) = self.node.poll_output() {
+                self.perform(output);
+            } else if let Some(output) = other.node.poll_output() {
+                other.perform(output);
+            } else if let Some((lane, frame)) = self.sent_to(session) {
+                other.node.on_frame(other.now, session, lane, frame);
+            } else if let Some((lane, frame)) = other.sent_to(session) {
+                self.node.on_frame(self.now, session, lane, frame);
             } else {
                 return;
             }

@@ -40,7 +40,13 @@ pub(super) struct Told {
 }
 
 fn config(holder: Holder, standing: Standing) -> EscrowConfig {
-    EscrowConfig { holder, standing, floor: units(3), ask_again: Duration::from_millis(50) }
+    EscrowConfig {
+        holder,
+        standing,
+        floor: units(3),
+        floors: BTreeMap::new(),
+        ask_again: Duration::from_millis(50),
+    }
 }
 
 impl Node {

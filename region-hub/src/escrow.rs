@@ -1,0 +1,217 @@
+//! Rights to sell, as this hub's journal and those of its peers tell of them.
+//!
+//! Every hub with `[escrow]` has the topic `inventory.escrow` with one partition, a log of what it
+//! does with rights, and mirrors those of other regions like any other topic. A hub's life is a
+//! holder. A reservation is granted by its record: once that is durable here the customer may be
+//! told, whoever else can be reached.
+
+use std::collections::BTreeMap;
+
+use headland_event::{
+    Entry, Hole, Incarnation, Monotonic, Offset, PartitionIndex, RegionId, TopicName,
+    TopicPartition,
+};
+use headland_reconcile::escrow::{Act, Answer, Closing, Standing};
+use headland_reconcile::{
+    Escrow, EscrowConfig, EscrowOutput, EscrowRecord, Holder, RequestId, Sku, Units,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::config::RightsConfig;
+
+/// A customer asks for units.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReserveRequest {
+    /// What the customer calls the reservation; the same again is the same reservation.
+    pub request: RequestId,
+    /// Of which sku.
+    pub sku: Sku,
+    /// How many.
+    pub units: Units,
+}
+
+/// A reservation ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseRequest {
+    /// The reservation.
+    pub request: RequestId,
+    /// Of which sku.
+    pub sku: Sku,
+    /// Sold or released.
+    pub outcome: Closing,
+}
+
+/// Units are put up for sale, or found missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitsRequest {
+    /// Of which sku.
+    pub sku: Sku,
+    /// How many.
+    pub units: Units,
+}
+
+/// What a hub knows of the rights of one sku.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RightsView {
+    /// The sku.
+    pub sku: Sku,
+    /// Units that can be promised here now.
+    pub here: i64,
+    /// Rights by holder, as far as is known here.
+    pub holders: BTreeMap<String, i64>,
+}
+
+/// The rights that this hub knows of.
+#[derive(Debug)]
+pub struct Rights {
+    escrow: Escrow,
+    holder: Holder,
+    /// Where the reservations that are not durable yet will stand.
+    under_way: BTreeMap<(Sku, RequestId), Offset>,
+}
+
+/// The topic of a hub's own records about rights.
+///
+/// # Panics
+/// Never: the name is a literal that fits.
+#[must_use]
+pub fn escrow_topic() -> TopicName {
+    #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
+    TopicName::new("inventory.escrow").expect("a literal topic name fits")
+}
+
+/// The partition that a hub's own records about rights go to.
+#[must_use]
+pub fn escrow_partition() -> TopicPartition {
+    TopicPartition::new(escrow_topic(), PartitionIndex::new(0))
+}
+
+impl Rights {
+    /// A hub that knows of none.
+    #[must_use]
+    pub fn new(
+        config: &RightsConfig,
+        region: RegionId,
+        incarnation: Incarnation,
+        standing: Standing,
+        seed: u64,
+    ) -> Self {
+        let holder = Holder { region, incarnation };
+        let RightsConfig { floor, floors, ask_again } = config.clone();
+        let ask_again = ask_again.get();
+        let config = EscrowConfig { holder: holder.clone(), standing, floor, floors, ask_again };
+        Self { escrow: Escrow::new(config, seed), holder, under_way: BTreeMap::new() }
+    }
+
+    /// Takes note of an entry that was in the log at the start.
+    pub fn replay(&mut self, entry: &Entry) {
+        for (from, at, record) in records(entry) {
+            self.escrow.replay(&from, at, &record);
+        }
+    }
+
+    /// Goes on after the last entry that was in the log at the start.
+    pub fn resume(&mut self) {
+        self.escrow.resume();
+    }
+
+    /// Takes note of a durable entry, this hub's own included.
+    pub fn on_entry(&mut self, now: Monotonic, entry: &Entry) {
+        for (from, at, record) in records(entry) {
+            if let (true, Act::Spend { request, .. }) = (from == self.holder, &record.act) {
+                self.under_way.remove(&(record.sku.clone(), request.clone()));
+            }
+            self.escrow.on_record(now, &from, at, &record);
+        }
+    }
+
+    /// Takes note of a peer.
+    pub fn on_peer_met(&mut self) {
+        self.escrow.on_peer_met();
+    }
+
+    /// A customer asks for units; an answer at once, if there is one.
+    pub fn on_reserve(&mut self, now: Monotonic, asked: &ReserveRequest) {
+        self.escrow.on_reserve(now, &asked.request, &asked.sku, asked.units);
+    }
+
+    /// A reservation made here ended; whether there is one.
+    pub fn on_close(&mut self, asked: &CloseRequest) -> bool {
+        let is_open = self.escrow.is_open(&asked.request, &asked.sku);
+        self.escrow.on_close(&asked.request, &asked.sku, asked.outcome);
+        is_open
+    }
+
+    /// Puts units up for sale.
+    pub fn on_create(&mut self, asked: &UnitsRequest) {
+        self.escrow.on_create(&asked.sku, asked.units);
+    }
+
+    /// Units are missing.
+    pub fn on_shortfall(&mut self, asked: &UnitsRequest) {
+        self.escrow.on_shortfall(&asked.sku, asked.units);
+    }
+
+    /// The next piece of work, if there is any.
+    pub fn poll_output(&mut self) -> Option<EscrowOutput> {
+        self.escrow.poll_output()
+    }
+
+    /// Takes note of where a record will stand.
+    pub fn on_composed(&mut self, at: Offset, record: &EscrowRecord) {
+        if let Act::Spend { request, .. } = &record.act {
+            self.under_way.insert((record.sku.clone(), request.clone()), at);
+        }
+    }
+
+    /// Where the reservation will stand that is being made durable.
+    #[must_use]
+    pub fn under_way(&self, asked: &ReserveRequest) -> Option<Offset> {
+        self.under_way.get(&(asked.sku.clone(), asked.request.clone())).copied()
+    }
+
+    /// What is known of a sku.
+    #[must_use]
+    pub fn view(&self, sku: &Sku) -> RightsView {
+        let holders = self.escrow.rights(sku);
+        RightsView {
+            sku: sku.clone(),
+            here: self.escrow.available(sku),
+            holders: holders.map(|(holder, units)| (holder.to_string(), units)).collect(),
+        }
+    }
+}
+
+/// What a reservation came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a reservation that is under way is granted once its record is durable"]
+pub enum Reserved {
+    /// It is answered.
+    Answered(Answer),
+    /// It is granted once this hub's log of rights reaches beyond the offset.
+    UnderWay(Offset),
+}
+
+/// The records of an entry, with who wrote each and where it stands in that holder's log.
+fn records(entry: &Entry) -> Vec<(Holder, Offset, EscrowRecord)> {
+    let Some(stamp) = entry.stamp.as_ref().filter(|_| Hole::of(&entry.batch).is_none()) else {
+        return Vec::new();
+    };
+    let actor = &stamp.actor;
+    let holder = Holder { region: actor.region.clone(), incarnation: actor.incarnation };
+    let decoded = entry.batch.numbered_records().unwrap_or_default();
+    let read = decoded.into_iter().filter_map(|(delta, record)| {
+        let at = stamp.offset.at(delta);
+        match EscrowRecord::parse(record.value.as_deref().unwrap_or_default()) {
+            Ok(record) => Some((holder.clone(), at, record)),
+            Err(error) => {
+                tracing::error!(%holder, %at, %error, "a record about rights does not count");
+                None
+            }
+        }
+    });
+    read.collect()
+}

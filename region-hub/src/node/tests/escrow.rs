@@ -1,0 +1,166 @@
+//! Reservations: durable before they are granted, and never more than there are, cut or not.
+
+use headland_event::TopicName;
+use headland_reconcile::escrow::{Answer, Closing};
+use headland_reconcile::{RequestId, Sku, Units};
+
+use super::hub::{CONFIG, Hub};
+use crate::escrow::{CloseRequest, ReserveRequest, Reserved, UnitsRequest};
+use crate::node::EscrowError;
+use crate::session::SessionId;
+
+const LINK: SessionId = SessionId::new(9);
+
+/// The configuration of the hub of `eu`.
+fn with_escrow() -> String {
+    format!("{CONFIG}\n[escrow]\nfloor = 1\n")
+}
+
+/// The configuration of the hub of `us`, whose peer is `eu`.
+fn of_us() -> String {
+    let turned = with_escrow().replace("region = \"us\"", "region = \"-\"");
+    turned
+        .replace("region = \"eu\"", "region = \"us\"")
+        .replace("region = \"-\"", "region = \"eu\"")
+}
+
+fn hubs() -> (Hub, Hub) {
+    (Hub::configured(&with_escrow()), Hub::configured(&of_us()))
+}
+
+fn sku() -> Sku {
+    Sku::new("85123A").unwrap()
+}
+
+fn units(units: i64) -> Units {
+    Units::new(units).unwrap()
+}
+
+fn of(wanted: i64) -> UnitsRequest {
+    UnitsRequest { sku: sku(), units: units(wanted) }
+}
+
+fn asked(name: &str, wanted: i64) -> ReserveRequest {
+    ReserveRequest { request: RequestId::new(name).unwrap(), sku: sku(), units: units(wanted) }
+}
+
+/// Asks, and lets the hub make durable what it wants to.
+fn reserve(hub: &mut Hub, name: &str, wanted: i64) -> Reserved {
+    let reserved = hub.node.on_reserve(hub.now, &asked(name, wanted)).unwrap();
+    hub.settle();
+    reserved
+}
+
+fn here(hub: &Hub) -> i64 {
+    hub.node.rights_of(&sku()).unwrap().here
+}
+
+/// Lets time pass and two hubs hear each other.
+fn hear(one: &mut Hub, other: &mut Hub) {
+    for _ in 0..4 {
+        one.advance(1_000);
+        other.advance(1_000);
+        one.talk_to(other, LINK);
+    }
+}
+
+/// How many customers a hub grants one unit each, of those named.
+fn sell(hub: &mut Hub, prefix: &str, customers: usize) -> usize {
+    let names = (0..customers).map(|number| format!("{prefix}{number}"));
+    names.filter(|name| matches!(reserve(hub, name, 1), Reserved::UnderWay(_))).count()
+}
+
+#[test]
+fn a_hub_without_rights_takes_no_reservation_and_names_the_section_to_add() {
+    let mut hub = Hub::new();
+
+    let error = hub.node.on_reserve(hub.now, &asked("a", 1)).unwrap_err();
+
+    assert_eq!(error, EscrowError::NotConfigured);
+    assert!(error.to_string().contains("[escrow]"), "{error}");
+}
+
+#[test]
+fn a_reservation_takes_one_commit_and_survives_a_crash() {
+    let mut hub = Hub::configured(&with_escrow());
+    hub.node.on_offered(hub.now, &of(5)).unwrap();
+    hub.settle();
+    let before = hub.commits();
+
+    let first = hub.node.on_reserve(hub.now, &asked("a", 2)).unwrap();
+    let repeated = hub.node.on_reserve(hub.now, &asked("a", 2)).unwrap();
+    hub.settle();
+
+    assert_eq!((hub.commits() - before, &first), (1, &repeated));
+    let Reserved::UnderWay(at) = first else { panic!("{first:?}") };
+    assert_eq!(hub.texts("inventory.escrow").len() as u64, at.get() + 1);
+    hub.restart(&with_escrow());
+    assert_eq!(here(&hub), 3);
+    assert_eq!(reserve(&mut hub, "a", 2), Reserved::Answered(Answer::Granted));
+    assert_eq!(here(&hub), 3);
+}
+
+#[test]
+fn a_reservation_that_was_not_durable_in_a_crash_was_not_made() {
+    let mut hub = Hub::configured(&with_escrow());
+    hub.node.on_offered(hub.now, &of(5)).unwrap();
+    hub.settle();
+
+    let _under_way = hub.node.on_reserve(hub.now, &asked("a", 2)).unwrap();
+    hub.restart(&with_escrow());
+
+    assert_eq!(here(&hub), 5);
+}
+
+#[test]
+fn what_is_released_is_free_again_and_what_is_not_open_is_refused() {
+    let mut hub = Hub::configured(&with_escrow());
+    hub.node.on_offered(hub.now, &of(5)).unwrap();
+    hub.settle();
+    let _granted = reserve(&mut hub, "a", 2);
+    let (request, outcome) = (RequestId::new("a").unwrap(), Closing::Released);
+    let close = CloseRequest { request, sku: sku(), outcome };
+
+    hub.node.on_reservation_closed(hub.now, &close).unwrap();
+    hub.settle();
+
+    assert_eq!(here(&hub), 5);
+    let error = hub.node.on_reservation_closed(hub.now, &close).unwrap_err();
+    assert_eq!(error.to_string(), "no reservation a of sku 85123A is open here");
+}
+
+#[test]
+fn rights_follow_customers_to_another_region_and_a_cut_sells_no_unit_twice() {
+    let (mut eu, mut us) = hubs();
+    eu.node.on_offered(eu.now, &of(10)).unwrap();
+    eu.meet(&mut us, LINK);
+    hear(&mut eu, &mut us);
+    let refused = reserve(&mut us, "first", 4);
+    assert_eq!(refused, Reserved::Answered(Answer::NotHere { here: 0, elsewhere: 10 }));
+    hear(&mut eu, &mut us);
+    assert_eq!((here(&eu), here(&us)), (6, 4));
+
+    eu.node.on_disconnected(eu.now, LINK);
+    us.node.on_disconnected(us.now, LINK);
+    let (sold_in_eu, sold_in_us) = (sell(&mut eu, "eu", 20), sell(&mut us, "us", 20));
+
+    assert_eq!((sold_in_eu, sold_in_us), (6, 4));
+    us.restart(&of_us());
+    assert_eq!(sell(&mut us, "again", 5), 0);
+}
+
+#[test]
+fn a_recall_reaches_another_region_and_names_what_was_promised_already() {
+    let (mut eu, mut us) = hubs();
+    us.node.on_offered(us.now, &of(4)).unwrap();
+    eu.meet(&mut us, LINK);
+    hear(&mut eu, &mut us);
+    assert_eq!(sell(&mut us, "us", 3), 3);
+
+    eu.node.on_missing(eu.now, &of(3)).unwrap();
+    hear(&mut eu, &mut us);
+
+    assert_eq!(here(&us), 0);
+    let alerts = TopicName::new("alerts").unwrap();
+    assert_eq!(us.node.records().get(&alerts), Some(&1), "two of three were promised already");
+}

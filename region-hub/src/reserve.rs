@@ -1,0 +1,165 @@
+//! `headland reserve`: units promised to customers, over a running hub's socket.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use headland_reconcile::escrow::Closing;
+use headland_reconcile::{RequestId, Sku, TextError, Units, UnitsError};
+use serde::Serialize;
+
+use crate::client::{self, AskError};
+use crate::escrow::{CloseRequest, ReserveRequest, UnitsRequest};
+use crate::review::{lines, percent_encoded};
+
+/// What to do with rights to sell.
+#[derive(Debug, Clone, Subcommand)]
+pub enum ReserveCommand {
+    /// Promise units to a customer: granted, not-here or unknown-yet.
+    Units {
+        /// Which sku at which hub.
+        #[command(flatten)]
+        target: TargetOptions,
+        /// What the customer calls the reservation; the same again is the same reservation.
+        #[arg(long, value_parser = request)]
+        request: RequestId,
+        /// How many.
+        #[arg(long, value_parser = units)]
+        units: Units,
+    },
+    /// End a reservation that was made at this hub.
+    Close {
+        /// Which sku at which hub.
+        #[command(flatten)]
+        target: TargetOptions,
+        /// What the customer calls the reservation.
+        #[arg(long, value_parser = request)]
+        request: RequestId,
+        /// How it ended.
+        #[arg(long, value_enum)]
+        outcome: OutcomeOption,
+    },
+    /// Put units up for sale.
+    Offer {
+        /// Which sku at which hub.
+        #[command(flatten)]
+        target: TargetOptions,
+        /// How many.
+        #[arg(long, value_parser = units)]
+        units: Units,
+    },
+    /// Say that units put up for sale are missing: rights are recalled in every region.
+    Recall {
+        /// Which sku at which hub.
+        #[command(flatten)]
+        target: TargetOptions,
+        /// How many.
+        #[arg(long, value_parser = units)]
+        units: Units,
+    },
+    /// Show who holds rights, as far as this hub knows.
+    Show {
+        /// Which sku at which hub.
+        #[command(flatten)]
+        target: TargetOptions,
+    },
+}
+
+/// Which sku at which hub.
+#[derive(Debug, Clone, Args)]
+pub struct TargetOptions {
+    /// The hub's socket, as `api.socket` in its configuration says.
+    #[arg(long)]
+    socket: PathBuf,
+    /// The sku.
+    #[arg(value_parser = sku)]
+    sku: Sku,
+}
+
+/// How a reservation ended.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum OutcomeOption {
+    /// The customer has the units.
+    Sold,
+    /// The customer does not want them.
+    Released,
+}
+
+/// What to send where.
+enum Asked {
+    Get(String),
+    Post(&'static str, serde_json::Value),
+}
+
+impl Asked {
+    fn post(path: &'static str, request: &impl Serialize) -> Self {
+        // Texts and numbers always have a JSON; null would be refused by the hub.
+        Self::Post(path, serde_json::to_value(request).unwrap_or_default())
+    }
+}
+
+impl ReserveCommand {
+    fn asked(&self) -> (&PathBuf, Asked) {
+        match self.clone() {
+            Self::Units { target: TargetOptions { sku, .. }, request, units } => {
+                let asked = ReserveRequest { request, sku, units };
+                (self.socket(), Asked::post("/v1/reserve", &asked))
+            }
+            Self::Close { target: TargetOptions { sku, .. }, request, outcome } => {
+                let outcome = match outcome {
+                    OutcomeOption::Sold => Closing::Sold,
+                    OutcomeOption::Released => Closing::Released,
+                };
+                let asked = CloseRequest { request, sku, outcome };
+                (self.socket(), Asked::post("/v1/reserve/close", &asked))
+            }
+            Self::Offer { target: TargetOptions { sku, .. }, units } => {
+                (self.socket(), Asked::post("/v1/rights", &UnitsRequest { sku, units }))
+            }
+            Self::Recall { target: TargetOptions { sku, .. }, units } => {
+                (self.socket(), Asked::post("/v1/rights/recall", &UnitsRequest { sku, units }))
+            }
+            Self::Show { target: TargetOptions { sku, .. } } => {
+                let path = format!("/v1/rights?sku={}", percent_encoded(sku.as_str()));
+                (self.socket(), Asked::Get(path))
+            }
+        }
+    }
+
+    const fn socket(&self) -> &PathBuf {
+        match self {
+            Self::Units { target, .. }
+            | Self::Close { target, .. }
+            | Self::Offer { target, .. }
+            | Self::Recall { target, .. }
+            | Self::Show { target } => &target.socket,
+        }
+    }
+}
+
+/// Asks the hub and returns what to print: JSON, one object a line.
+///
+/// # Errors
+/// [`AskError`] when the hub does not answer, or refuses.
+pub fn run(command: &ReserveCommand) -> Result<String, AskError> {
+    let (socket, asked) = command.asked();
+    let exchange = async {
+        match &asked {
+            Asked::Get(path) => client::get(socket, path).await,
+            Asked::Post(path, json) => client::post(socket, path, serde_json::to_vec(json)?).await,
+        }
+    };
+    client::ask(socket, exchange, lines)
+}
+
+fn sku(text: &str) -> Result<Sku, TextError> {
+    Sku::new(text)
+}
+
+fn request(text: &str) -> Result<RequestId, TextError> {
+    RequestId::new(text)
+}
+
+fn units(text: &str) -> Result<Units, Box<dyn std::error::Error + Send + Sync>> {
+    let number: i64 = text.parse()?;
+    Units::new(number).map_err(|error: UnitsError| error.into())
+}

@@ -2,14 +2,18 @@
 
 use bytes::Bytes;
 use headland_detection::{
-    Engine, Output, Program, Refusal, RefusedRow, RestoreError, Row, Rule, RuleResult, TableId,
+    Change, Engine, Output, Program, Refusal, RefusedRow, RestoreError, Row, Rule, RuleResult,
+    TableId,
 };
+use headland_event::codec::{Reader, Writer};
 use headland_event::trace::TRACEPARENT_HEADER;
-use headland_event::{
-    Alert, AlertId, AlertState, EventTime, Offset, Record, TopicName, TraceParent,
-};
+use headland_event::{Alert, AlertId, EventTime, Offset, Record, TopicName, TraceParent};
+
+/// How often an alert has changed.
+mod revisions;
 
 use crate::decode::TimeMark;
+use revisions::Revisions;
 
 /// What rules made of a row.
 #[derive(Debug)]
@@ -35,6 +39,7 @@ impl Detected {
 #[derive(Debug)]
 pub struct Detect {
     engine: Engine,
+    revisions: Revisions,
     seed: u64,
 }
 
@@ -55,13 +60,18 @@ impl Detect {
     /// Runs a program's rules from the start.
     #[must_use]
     pub fn new(program: Program, seed: u64) -> Self {
-        Self { engine: Engine::new(program, seed), seed }
+        let (engine, revisions) = (Engine::new(program, seed), Revisions::default());
+        Self { engine, revisions, seed }
     }
 
-    /// The rules' state, as of the last row.
+    /// The rules' state, as of the last row: how often alerts have changed, then the engine's in
+    /// its own layout.
     #[must_use]
     pub fn snapshot(&mut self) -> Bytes {
-        self.engine.snapshot()
+        let mut writer = Writer::new();
+        self.revisions.write(&mut writer);
+        writer.raw(&self.engine.snapshot());
+        writer.finish()
     }
 
     /// Goes on from a snapshot of the same rules.
@@ -69,7 +79,11 @@ impl Detect {
     /// # Errors
     /// [`RestoreError`] when it is of other rules, or none; nothing changes.
     pub fn restore(&mut self, snapshot: Bytes) -> Result<(), RestoreError> {
-        self.engine = Engine::restore(self.engine.program().clone(), self.seed, snapshot)?;
+        let mut reader = Reader::new(snapshot);
+        let revisions = Revisions::read(&mut reader)?;
+        let engine = reader.take("rules", reader.remaining())?;
+        self.engine = Engine::restore(self.engine.program().clone(), self.seed, engine)?;
+        self.revisions = revisions;
         Ok(())
     }
 
@@ -92,12 +106,11 @@ impl Detect {
                 }
             }
         }
-        let mut detected = Vec::new();
+        let (mut detected, mut results) = (Vec::new(), Vec::new());
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Result(result) => {
-                    let topic = result.topic.clone();
-                    detected.push(Detected::Alert(topic, alert_record(result, trace, now)));
+                    results.push(result);
                 }
                 Output::Late(late) => detected.push(Detected::Late(late.table)),
                 // The source counts them and says so once.
@@ -116,6 +129,16 @@ impl Detect {
                         lookup.arrived_at,
                     );
                 }
+            }
+        }
+        let mut results = results.into_iter().peekable();
+        while let Some(result) = results.next() {
+            let is_replaced = result.change == Change::UpdateBefore
+                && results.peek().is_some_and(|next| replaces(next, &result));
+            if !is_replaced {
+                let topic = result.topic.clone();
+                let record = alert_record(&mut self.revisions, result, trace, now);
+                detected.push(Detected::Alert(topic, record));
             }
         }
         detected
@@ -143,9 +166,20 @@ pub fn alerts_topic() -> TopicName {
     TopicName::new("alerts").expect("a literal topic name fits")
 }
 
-fn alert_record(result: RuleResult, trace: Option<TraceParent>, now: EventTime) -> Record {
+/// Whether a result is the new row of the update that an old one belongs to.
+fn replaces(new: &RuleResult, old: &RuleResult) -> bool {
+    let is_same = (&new.rule, &new.key, &new.window) == (&old.rule, &old.key, &old.window);
+    new.change == Change::UpdateAfter && is_same
+}
+
+fn alert_record(
+    revisions: &mut Revisions,
+    result: RuleResult,
+    trace: Option<TraceParent>,
+    now: EventTime,
+) -> Record {
     let RuleResult {
-        change: _,
+        change,
         rule,
         topic: _,
         severity,
@@ -157,14 +191,16 @@ fn alert_record(result: RuleResult, trace: Option<TraceParent>, now: EventTime) 
         columns,
     } = result;
     let values = columns.into_iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    let id = AlertId::derive(&rule, &key, &window);
+    let (state, revision) = revisions.on_change(id, change, &window);
     let alert = Alert {
-        id: AlertId::derive(&rule, &key, &window),
+        id,
         rule: rule.to_string(),
         key,
         window,
-        state: AlertState::Firing,
+        state,
         severity,
-        revision: 1,
+        revision,
         event_time,
         captured_at,
         detected_at: now,

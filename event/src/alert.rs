@@ -27,6 +27,18 @@ pub struct AlertIdError {
 }
 
 impl AlertId {
+    /// Wraps the 16 bytes of an id.
+    #[must_use]
+    pub const fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes of the id.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
     /// The id of the alert that `rule` raises for `key` in `window`.
     ///
     /// `window` is the window's end in milliseconds, or the number of the episode for a rule

@@ -4,7 +4,6 @@
 //! ```text
 //! v2:  2 version u8 │ outbox u32 length + bytes, in its own layout │ audit, in its own layout
 //!      │ rules, in their own layout
-//! v1:  as v2 with version 1 and without audit
 //! ```
 //! A snapshot at a commit says what rules and outbox hold with it. Rules run ahead of the disk, so
 //! it is taken when the commit is composed and handed out once that is durable; and only when all
@@ -22,8 +21,6 @@ use super::{Node, Output};
 use crate::outbox::owner;
 
 const VERSION: u8 = 2;
-/// The layout before there was an audit.
-const VERSION_1: u8 = 1;
 
 /// Why a snapshot was not taken up; the journal is replayed instead.
 #[derive(Debug, thiserror::Error)]
@@ -78,14 +75,12 @@ impl Node {
     fn try_take_up(&mut self, state: Bytes) -> Result<(), TakeUpError> {
         let mut reader = Reader::new(state);
         let found = reader.u8("snapshot version")?;
-        if found != VERSION && found != VERSION_1 {
-            let (field, found, expected) = ("snapshot version", i64::from(found), "1 or 2");
+        if found != VERSION {
+            let (field, found, expected) = ("snapshot version", i64::from(found), "2");
             return Err(CodecError::Value { field, at: 0, found, expected }.into());
         }
         let outbox = reader.bytes("outbox", reader.remaining())?;
-        if found == VERSION {
-            self.audit.take_up(&mut reader)?;
-        }
+        self.audit.take_up(&mut reader)?;
         let rules = reader.take("rules", reader.remaining())?;
         // What is held does not depend on the rules, and their error is the last that can happen.
         let lanes = &self.lanes;

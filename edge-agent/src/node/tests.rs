@@ -1,6 +1,6 @@
 //! An agent over a log in memory, without a hub.
 
-use headland_event::{Alert, HubName, Record, RegionId};
+use headland_event::{Alert, AlertState, HubName, Record, RegionId};
 use headland_platform::config::Loaded;
 use headland_storage::{Cleaning as _, LogStore, MemoryDisk, MemoryStore, OpenOptions, Survival};
 
@@ -248,6 +248,31 @@ fn a_window_that_closes_raises_one_alert_with_its_evidence() {
     assert_eq!(alert.window, "1362106800000");
     assert_eq!(alert.evidence, Offset::new(2));
     assert_eq!(alert.values.get("pm25").map(String::as_str), Some("150.0"));
+}
+
+#[test]
+fn a_result_that_changes_is_one_alert_with_revisions_also_after_a_restart() {
+    let mut bench = Bench::of(Setup::new().with_rules(
+        "CREATE TABLE lowest (station STRING, pm25 DOUBLE) WITH ('topic' = 'alerts');
+         INSERT INTO lowest SELECT station, MIN(pm25) AS pm25 FROM air
+         GROUP BY station HAVING MIN(pm25) > 20;",
+    ));
+    bench.header();
+
+    bench.feed(&[("Dongsi,2013-03-01 00:00:00,50", 2), ("Dongsi,2013-03-01 00:10:00,40", 3)]);
+    let mut bench = bench.restarted();
+    bench.node.on_first_line(0, &line("station,time,pm25", 1));
+    bench.feed(&[("Dongsi,2013-03-01 00:20:00,10", 4)]);
+
+    let said = bench.alerts().into_iter().map(|alert| {
+        (alert.state, alert.revision, alert.values.get("pm25").cloned().unwrap_or_default())
+    });
+    let said: Vec<_> = said.collect();
+    let firing = |revision, pm25: &str| (AlertState::Firing, revision, pm25.to_owned());
+    let over = (AlertState::Resolved, 3, "40.0".to_owned());
+    assert_eq!(said, [firing(1, "50.0"), firing(2, "40.0"), over]);
+    let ids: BTreeSet<_> = bench.alerts().into_iter().map(|alert| alert.id).collect();
+    assert_eq!(ids.len(), 1);
 }
 
 #[test]

@@ -44,6 +44,7 @@ Usage: storage-proof COMMAND --directory D [--name value …]
   read       one partition among eight                 --rounds 7 --mebibytes 1024
   open       opening after a kill and a clean stop     --mebibytes 10240
   idle       what an idle store writes                 --settle-seconds 35 --watch-seconds 10
+  wear       bytes on the disk for each byte, half cleaned --mebibytes 256
   kill       kill -9 at random moments under load      --kills 200 --seed 1
   powercut   power cuts on an image in memory (root)   --cuts 100 --seed 1 --memory /dev/shm
   schedules  all that a crash leaves, in memory        --schedules 10000 --step 4 --subsets 4096
@@ -64,6 +65,7 @@ fn main() -> Result<ExitCode> {
         "open" => speed::open(arguments)?,
         "open-once" => speed::open_once(arguments)?,
         "idle" => speed::idle(arguments)?,
+        "wear" => speed::wear(arguments)?,
         "kill" => kill::run(arguments)?,
         "powercut" => powercut::run(arguments)?,
         "full" => full::run(arguments)?,

@@ -19,7 +19,7 @@ const AREA: &str = "storage";
 
 /// The journal side by side with a bare file, then reads, opening and idleness.
 pub(super) fn speed(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
-    prove(workspace, &["append", "read", "open", "idle"], arguments)
+    prove(workspace, &["append", "read", "open", "idle", "wear"], arguments)
 }
 
 /// `kill -9` at random moments.

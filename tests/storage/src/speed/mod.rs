@@ -14,8 +14,11 @@ mod read;
 mod open;
 /// What an idle store writes.
 mod idle;
+/// What reaches the disk while half of it is cleaned away.
+mod wear;
 
 pub(crate) use append::{rounded, run as append};
 pub(crate) use idle::run as idle;
 pub(crate) use open::{fill, once as open_once, run as open};
 pub(crate) use read::run as read;
+pub(crate) use wear::run as wear;

@@ -176,7 +176,8 @@ impl Node {
             dead::topic_of(topic)?;
         }
         let identity = Identity::Agent { region: config.region.clone(), name: config.name.clone() };
-        let composer = Composer::new(incarnation, log, state)?;
+        let mut composer = Composer::new(incarnation, log, state)?;
+        composer.add_alerts(alerts_topic());
         let mut outbox = Outbox::new(composer, config.outbox.limits());
         outbox.claim(state, &identity)?;
         let mut cleaning = Cleaning::due();

@@ -4,15 +4,16 @@
 //! is durable, and can work ahead of the barrier. Streams born here keep their id and their next
 //! sequence number in the state `streams`, in the same commit as the records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{
-    Batch, Dot, Entry, Incarnation, Offset, Random, Sequence, Stamp, StreamId, TopicPartition,
+    Batch, Dot, Entry, Incarnation, Offset, Random, Sequence, Stamp, StreamId, TopicName,
+    TopicPartition,
 };
 
-use crate::commit::{Commit, StateChange, StateOwner};
+use crate::commit::{Commit, Priority, StateChange, StateOwner};
 use crate::log::LogReader;
 use crate::state::{StateError, StateStore};
 
@@ -38,6 +39,8 @@ pub struct Composed {
     pub ticket: Ticket,
     /// What is to be appended.
     pub commit: Commit,
+    /// Alerts', when one of its batches is of a topic of alerts.
+    pub priority: Priority,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +71,9 @@ pub struct Composer {
     streams: BTreeMap<TopicPartition, Stream>,
     pending: Commit,
     pending_bytes: usize,
+    priority: Priority,
+    /// Topics of alerts, whatever they are called here.
+    alerts: BTreeSet<TopicName>,
     last_ticket: Ticket,
 }
 
@@ -100,8 +106,15 @@ impl Composer {
             streams,
             pending: Commit::default(),
             pending_bytes: 0,
+            priority: Priority::default(),
+            alerts: BTreeSet::new(),
             last_ticket: Ticket::default(),
         })
+    }
+
+    /// From now on commits with batches of this topic may use the room that is kept for alerts.
+    pub fn add_alerts(&mut self, topic: TopicName) {
+        self.alerts.insert(topic);
     }
 
     /// Offset after the last record of a partition, counting what is composed but not durable.
@@ -152,6 +165,9 @@ impl Composer {
         self.pending_bytes += entry.batch.as_bytes().len();
         self.ends.insert(partition.clone(), entry.end());
         self.pending.entries.push((partition.clone(), entry));
+        if self.alerts.contains(&partition.topic) {
+            self.priority = Priority::Alerts;
+        }
         debug_assert!(self.end(partition) > base, "a batch holds at least one record");
         base
     }
@@ -181,7 +197,9 @@ impl Composer {
         }
         self.last_ticket = self.next_ticket();
         self.pending_bytes = 0;
-        Some(Composed { ticket: self.last_ticket, commit: std::mem::take(&mut self.pending) })
+        let (commit, priority) =
+            (std::mem::take(&mut self.pending), std::mem::take(&mut self.priority));
+        Some(Composed { ticket: self.last_ticket, commit, priority })
     }
 }
 
@@ -227,7 +245,7 @@ fn read_stream(value: Bytes) -> Result<Stream, CodecError> {
 
 #[cfg(test)]
 mod tests {
-    use headland_event::{EventTime, PartitionIndex, Record, SeededRandom, TopicName};
+    use headland_event::{EventTime, PartitionIndex, Record, SeededRandom};
 
     use super::*;
     use crate::state::{MemoryState, StateCache};
@@ -300,6 +318,25 @@ mod tests {
 
     fn composer(log: &Ends, state: &MemoryState, life: u32) -> Composer {
         Composer::new(Incarnation::new(life, 7), log, state).unwrap()
+    }
+
+    #[test]
+    fn a_commit_with_a_batch_of_alerts_has_their_priority_and_the_next_one_has_not() {
+        let mut composer = composer(&Ends::default(), &MemoryState::default(), 1);
+        let random = &mut SeededRandom::new(1);
+        let alerts = TopicName::new("eu.alerts").unwrap();
+        composer.add_alerts(alerts.clone());
+        let alerts = TopicPartition::new(alerts, PartitionIndex::new(3));
+        let mut take = |partitions: &[&TopicPartition]| {
+            for partition in partitions {
+                composer.born(partition, None, batch(1), random);
+            }
+            composer.take().unwrap().priority
+        };
+
+        assert_eq!(take(&[&partition()]), Priority::Normal);
+        assert_eq!(take(&[&partition(), &alerts, &partition()]), Priority::Alerts);
+        assert_eq!(take(&[&partition()]), Priority::Normal);
     }
 
     #[test]

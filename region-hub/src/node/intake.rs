@@ -2,8 +2,8 @@
 
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
-    AgentName, Batch, ChannelId, Entry, Hole, Incarnation, Now, Offset, PartitionIndex, Record,
-    TopicName, TopicPartition, Verdict,
+    AgentName, Batch, ChannelId, Entry, Hole, Incarnation, Lane, Now, Offset, PartitionIndex,
+    Record, TopicName, TopicPartition, Verdict,
 };
 use headland_replication::frame::{Announce, ChannelPromise};
 use headland_replication::{LinkOutput, Refusal, RefusalCode};
@@ -119,6 +119,9 @@ impl Node {
                 Ok(Mirror::Known) => {}
                 Ok(Mirror::Changed) => {
                     if let Some(topic) = self.topics.get(&receiving.local.topic) {
+                        if topic.lane == Lane::Alerts {
+                            self.composer.add_alerts(topic.name.clone());
+                        }
                         let key = topic.name.as_str().to_owned().into();
                         self.composer.set(owner("topics"), key, Some(topic.encode()));
                     }

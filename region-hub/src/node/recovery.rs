@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use headland_event::codec::CodecError;
-use headland_event::{Entry, EventTime, NameError, Offset, TopicName, TopicPartition};
+use headland_event::{Entry, EventTime, Lane, NameError, Offset, TopicName, TopicPartition};
 use headland_storage::{StateError, StateOwner, StateStore};
 
 use super::{Node, StartError};
@@ -76,6 +76,9 @@ impl Node {
             let topic = Topic::decode(value)
                 .map_err(|source| RecoveryError::Layout { owner: owner("topics"), source })?;
             self.topics.add(topic)?;
+        }
+        for topic in self.topics.iter().filter(|topic| topic.lane == Lane::Alerts) {
+            self.composer.add_alerts(topic.name.clone());
         }
         for (key, value) in state.scan(&owner("positions"), b"")? {
             self.positions.insert(key, Offset::new(number("positions", &value)?));

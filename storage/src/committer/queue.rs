@@ -60,7 +60,8 @@ enum Phase {
 /// Commits that are not durable yet, in order.
 #[derive(Debug)]
 pub(super) struct CommitQueue {
-    tickets: VecDeque<Ticket>,
+    /// Of each commit its ticket, and whether it may use what is kept for alerts.
+    tickets: VecDeque<(Ticket, Priority)>,
     commits: VecDeque<Commit>,
     /// Length of the shortest prefix that holds every alert of the queue.
     through_alerts: usize,
@@ -94,15 +95,15 @@ impl CommitQueue {
 
     /// Takes a commit in, behind all others.
     pub(super) fn push(&mut self, composed: Composed) {
-        let Composed { ticket, commit } = composed;
+        let Composed { ticket, commit, priority } = composed;
         if self.phase == Phase::Failed {
-            return self.count_lost(ticket, &commit);
+            return self.count_lost(ticket, priority);
         }
-        debug_assert!(self.tickets.back().is_none_or(|last| *last < ticket), "tickets rise");
-        if holds_alerts(&commit) {
+        debug_assert!(self.tickets.back().is_none_or(|(last, _)| *last < ticket), "tickets rise");
+        if priority == Priority::Alerts {
             self.through_alerts = self.commits.len() + 1;
         }
-        self.tickets.push_back(ticket);
+        self.tickets.push_back((ticket, priority));
         self.commits.push_back(commit);
     }
 
@@ -183,7 +184,7 @@ impl CommitQueue {
         self.through_alerts = self.through_alerts.saturating_sub(count);
         self.failures = 0;
         self.count_limit = usize::MAX;
-        for (index, ticket) in (0..).zip(self.tickets.drain(..count)) {
+        for (index, (ticket, _)) in (0..).zip(self.tickets.drain(..count)) {
             report(Report::Durable { ticket, number: appended.first.after(index) });
         }
         debug_assert!(self.tickets.len() == self.commits.len(), "each commit has its ticket");
@@ -250,19 +251,18 @@ impl CommitQueue {
     fn give_up(&mut self, cause: NotDurableCause) {
         self.phase = Phase::Failed;
         self.through_alerts = 0;
-        let tickets = std::mem::take(&mut self.tickets);
-        let commits = std::mem::take(&mut self.commits);
+        self.commits = VecDeque::new();
         self.lost = Some(NotDurable { first: None, commits: 0, alerts: 0, cause });
-        for (ticket, commit) in tickets.into_iter().zip(commits) {
-            self.count_lost(ticket, &commit);
+        for (ticket, priority) in std::mem::take(&mut self.tickets) {
+            self.count_lost(ticket, priority);
         }
     }
 
-    fn count_lost(&mut self, ticket: Ticket, commit: &Commit) {
+    fn count_lost(&mut self, ticket: Ticket, priority: Priority) {
         let Some(lost) = &mut self.lost else { return };
         lost.first = lost.first.or(Some(ticket));
         lost.commits += 1;
-        lost.alerts += usize::from(holds_alerts(commit));
+        lost.alerts += usize::from(priority == Priority::Alerts);
     }
 }
 
@@ -282,10 +282,6 @@ fn size(commit: &Commit) -> u64 {
         .iter()
         .map(|change| change.key.len() + change.value.as_ref().map_or(0, bytes::Bytes::len) + 32);
     byte_count(entries.chain(state).sum()).get()
-}
-
-fn holds_alerts(commit: &Commit) -> bool {
-    commit.entries.iter().any(|(partition, _)| partition.topic.as_str() == "alerts")
 }
 
 #[cfg(test)]

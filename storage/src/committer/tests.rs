@@ -36,6 +36,7 @@ fn composed(store: &MemoryStore, topics: &[&str], bytes: usize) -> Vec<Composed>
     let log = store.reader();
     let incarnation = Incarnation::new(1, 1);
     let mut composer = Composer::new(incarnation, &log, &MemoryState::default()).unwrap();
+    composer.add_alerts(partition("eu.alerts").topic);
     let compose = |topic: &&str| {
         let record = Record::new(EventTime::default(), "k", vec![7; bytes]);
         let batch = Batch::encode(&[record]).unwrap();
@@ -84,7 +85,7 @@ fn closing_on_a_full_disk_writes_alerts_and_names_what_it_gave_up() {
     let disk = MemoryDisk::new(1);
     let store = open(&disk);
     let reader = store.reader();
-    let commits = composed(&store, &["air", "alerts", "air", "air"], 1_000);
+    let commits = composed(&store, &["air", "eu.alerts", "air", "air"], 1_000);
     disk.set_capacity(Some(disk.used()));
     let third = commits[2].ticket;
 
@@ -94,7 +95,7 @@ fn closing_on_a_full_disk_writes_alerts_and_names_what_it_gave_up() {
     let lost = lost.unwrap();
     assert_eq!((lost.first, lost.commits, lost.alerts), (Some(third), 2, 0));
     assert!(matches!(lost.cause, NotDurableCause::Full { .. }), "{lost}");
-    assert_eq!(reader.end(&partition("alerts")).get(), 1);
+    assert_eq!(reader.end(&partition("eu.alerts")).get(), 1);
     assert_eq!(reader.end(&partition("air")).get(), 1);
 }
 
@@ -102,7 +103,7 @@ fn closing_on_a_full_disk_writes_alerts_and_names_what_it_gave_up() {
 fn an_alert_gets_through_a_full_disk_and_telemetry_goes_on_when_there_is_room() {
     let disk = MemoryDisk::new(1);
     let store = open(&disk);
-    let commits = composed(&store, &["air", "alerts", "air"], 1_000);
+    let commits = composed(&store, &["air", "eu.alerts", "air"], 1_000);
     disk.set_capacity(Some(disk.used()));
     let (sender, queue) = mpsc::channel();
     commits.into_iter().for_each(|composed| sender.send(Order::Commit(composed)).unwrap());

@@ -33,11 +33,17 @@ fn alerts() -> Commit {
     Commit { entries: vec![(partition, entry)], state: Vec::new() }
 }
 
+/// A commit as a composer hands it out; only alerts have batches here.
+fn composed(ticket: Ticket, commit: &Commit) -> Composed {
+    let priority = if commit.entries.is_empty() { Priority::Normal } else { Priority::Alerts };
+    Composed { ticket, commit: commit.clone(), priority }
+}
+
 /// A queue with commits of tickets 1, 2, 3, …
 fn queue(commits: &[Commit]) -> CommitQueue {
     let mut queue = CommitQueue::new();
     for (ticket, commit) in (1..).map(Ticket::of).zip(commits) {
-        queue.push(Composed { ticket, commit: commit.clone() });
+        queue.push(composed(ticket, commit));
     }
     queue
 }
@@ -121,7 +127,7 @@ fn an_alert_that_arrives_while_the_disk_is_full_is_tried_at_once() {
     refuse(&mut queue, NOW, full());
     let waits = queue.poll_attempt(NOW);
 
-    queue.push(Composed { ticket: Ticket::of(2), commit: alerts() });
+    queue.push(composed(Ticket::of(2), &alerts()));
 
     assert_eq!(waits, None);
     assert_eq!(queue.poll_attempt(NOW), append(Priority::Alerts, 2));
@@ -168,7 +174,7 @@ fn a_failing_medium_is_tried_five_times_in_intervals_and_then_the_log_has_failed
         assert_eq!(queue.poll_attempt(now), None);
         now = now.after(RETRY_AFTER);
     }
-    queue.push(Composed { ticket: Ticket::of(3), commit: alerts() });
+    queue.push(composed(Ticket::of(3), &alerts()));
 
     assert_eq!(reports, ["stalled", "stalled", "stalled", "stalled", "failed"]);
     assert_eq!(queue.poll_attempt(now), None);

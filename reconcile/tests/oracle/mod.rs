@@ -29,9 +29,10 @@ type Writes<'a> = BTreeMap<(&'static str, &'a str, &'a str), Vec<&'a Event<'a>>>
 /// Units that move, each with the event whose place decides which stocktakes knew of it.
 type Moves<'a> = BTreeMap<(&'a str, String), Vec<(&'a Event<'a>, i64)>>;
 
+/// A record that a planted fault forwards twice is equal to itself.
 fn put(tables: &mut Tables, topic: &str, key: String, value: Value) {
-    let old = tables.insert((format!("inventory.{topic}"), key), value);
-    assert!(old.is_none(), "two records of one key");
+    let old = tables.insert((format!("inventory.{topic}"), key), value.clone());
+    assert!(old.is_none_or(|old| old == value), "two different records of one key");
 }
 
 /// Every derived table but rejected records and alerts.

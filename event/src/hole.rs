@@ -31,11 +31,19 @@ pub enum DropPolicy {
     EarlierLife,
     /// A later record of the same key took their place, in a topic that is compacted by key.
     Compacted,
+    /// The sender's disk damaged them.
+    Damaged,
 }
 
 impl DropPolicy {
-    const ALL: [Self; 5] =
-        [Self::Time, Self::Bytes, Self::Acknowledged, Self::EarlierLife, Self::Compacted];
+    const ALL: [Self; 6] = [
+        Self::Time,
+        Self::Bytes,
+        Self::Acknowledged,
+        Self::EarlierLife,
+        Self::Compacted,
+        Self::Damaged,
+    ];
 
     /// The policy's name on the wire and in metrics.
     #[must_use]
@@ -46,6 +54,7 @@ impl DropPolicy {
             Self::Acknowledged => "acknowledged",
             Self::EarlierLife => "earlier-life",
             Self::Compacted => "compacted",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -113,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_hole_spans_its_offsets_and_reads_back_with_its_name() {
-        for (span, policy) in (1..).step_by(2_499).zip(DropPolicy::ALL) {
+        for (span, policy) in (1..).step_by(1_999).zip(DropPolicy::ALL) {
             let hole = Hole { count: span, policy };
 
             let batch = hole.to_batch(span, TIME).unwrap();

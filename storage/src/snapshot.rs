@@ -235,6 +235,17 @@ impl<M: Medium> SnapshotStore<M> {
         }
     }
 
+    /// Every snapshot of an owner that is whole, the newest first: a node takes up the first that
+    /// it understands.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when the medium fails.
+    pub fn newest_first(&self, owner: &StateOwner) -> Result<Vec<Snapshot>, SnapshotError> {
+        let kept = self.lock();
+        let read = kept.slots(owner).into_iter().map(|(slot, _)| kept.read(owner, slot));
+        Ok(read.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
     /// The commit after which cleaning has to leave everything alone: some owner's older snapshot
     /// goes on from there. 0 while an owner has only one, or one of `operators` none; `None` when
     /// nobody has any.

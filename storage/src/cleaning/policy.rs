@@ -134,8 +134,12 @@ impl TopicPattern {
 /// How much of a partition is kept: what passes either limit goes, oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Age by event time, of a block of about 64 KiB as a whole: it goes when its youngest record
-    /// is older. `None` keeps records of any age.
+    /// Age since an entry's ingest hub took it in, by its stamp, of a block of about 64 KiB as a
+    /// whole: it goes when its youngest entry is older. Of entries without a stamp it is that of
+    /// their event times. `None` keeps records of any age.
+    ///
+    /// # Source
+    /// Kafka's `retention.ms` with `message.timestamp.type=LogAppendTime`.
     pub time: Option<Duration>,
     /// Bytes of the partition in the journal. At least as many are kept, and up to those of one
     /// file's share more, because whole shares go. `None` keeps any number.

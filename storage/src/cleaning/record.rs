@@ -56,6 +56,15 @@ pub struct Dropped {
     pub policy: ShedBy,
 }
 
+impl Dropped {
+    /// Adds a range behind those of the same stream and incarnation, as the store keeps them: one
+    /// that follows the last for the same reason lengthens it, and of more than 8 the two oldest
+    /// become one, which keeps the count and loses the gap.
+    pub fn add_to(self, ranges: &mut Vec<Self>) {
+        add_range(ranges, self);
+    }
+}
+
 /// The owner of this state.
 pub(crate) fn owner() -> StateOwner {
     #[expect(clippy::expect_used, reason = "the name is a constant of three letters")]

@@ -97,6 +97,19 @@ async fn scrape(State(shared): State<Shared>) -> Response {
             "Records since the start with an event time too far ahead of the agent's clock",
             status.future_records,
         );
+        gauge(
+            "headland_log_damaged_commits",
+            "Damaged places of the log that the last start met; the rest is served",
+            u64::try_from(status.damaged_commits).unwrap_or(u64::MAX),
+        );
+        for (topic, records) in &status.lost_records {
+            shared.metrics.set(
+                "headland_log_lost_records",
+                "Records that damage took from the log, met since the start",
+                &[("topic", topic.as_str())],
+                i64::try_from(*records).unwrap_or(i64::MAX),
+            );
+        }
         gauge("headland_agent_connected", "1 while the hub is connected", status.connected.into());
     }
     shared.metrics.render().into_response()

@@ -12,7 +12,9 @@ use headland_platform::telemetry::Span;
 use headland_replication::{
     Audit, CloseReason, Dialer, DialerConfig, DialerOutput, Identity, Link, LinkConfig, LinkOutput,
 };
-use headland_storage::{CleanPolicy, Composed, Composer, LogReader, Snapshot, StateStore, Ticket};
+use headland_storage::{
+    CleanPolicy, Composed, Composer, LogReader, Missing, Snapshot, StateStore, Ticket,
+};
 
 /// Lines to records, alerts and commits.
 mod capture;
@@ -22,6 +24,8 @@ mod audit;
 mod results;
 /// Snapshots of what an agent derives from its journal.
 mod snapshot;
+/// Damage to the log.
+mod damage;
 /// How long the agent has run.
 mod uptime;
 /// When the log is cleaned, and by what.
@@ -63,7 +67,7 @@ pub enum Output {
         /// The frame.
         frame: Bytes,
     },
-    /// Read entries of the log; answer with [`Node::on_entries`].
+    /// Read entries of the log; answer with [`Node::on_entries`] or [`Node::on_damaged`].
     Read {
         /// The channel they are for.
         channel: ChannelId,
@@ -135,6 +139,10 @@ pub struct Node {
     snapshots: Snapshots,
     cleaning: Cleaning,
     uptime: Uptime,
+    /// Why no snapshot was taken up, when none was.
+    no_snapshot: String,
+    /// What damage took from the log.
+    missing: Missing,
     future_records: u64,
     uplink: Option<Uplink>,
     dialer: Dialer,
@@ -152,7 +160,8 @@ pub struct Node {
 
 impl Node {
     /// An agent that takes up where its log ends; before anything else offer it its snapshots by
-    /// [`Self::take_up`], then feed it every commit from there on by [`Self::on_replayed`].
+    /// [`Self::take_up`], then feed it every commit from there on by [`Self::on_replayed`], and end
+    /// that by [`Self::on_replay_ended`].
     ///
     /// # Errors
     /// [`StartError`] when configuration, rules and log do not fit.
@@ -185,7 +194,7 @@ impl Node {
             let lane = lanes.of(&partition.topic);
             outbox.ledger_mut().on_start((&partition, lane), log.start(&partition));
             let dropped = headland_storage::dropped(state, &partition);
-            cleaning.dropped.extend(dropped.map_err(OutboxError::State)?);
+            cleaning.take_up(dropped.map_err(OutboxError::State)?);
         }
         Ok(Self {
             identity,
@@ -201,6 +210,8 @@ impl Node {
             snapshots: Snapshots::new(),
             cleaning,
             uptime: Uptime::default(),
+            no_snapshot: String::new(),
+            missing: Missing::default(),
             future_records: 0,
             uplink: None,
             dialer: Dialer::new(DialerConfig::default(), random.next_u64()),

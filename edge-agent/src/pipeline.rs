@@ -40,7 +40,7 @@ type Lines = (SourceIndex, Result<Chunk, FollowError>);
 pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunError> {
     let clock = Clock::start();
     let Parts { store, reader, node, snapshots, followers, endpoint, hub, traces } =
-        start::start(&config, &token).await?;
+        start::start(&config, &clock, &token).await?;
     let (lines_tx, lines) = mpsc::channel(followers.len().max(1));
     let sources: Vec<Task<_>> = followers
         .into_iter()

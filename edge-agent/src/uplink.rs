@@ -1,9 +1,9 @@
 //! The link to the hub: which channel is which partition, and why it ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headland_event::{
-    ChannelId, Entry, EventTime, Lane, Offset, RegionId, TopicName, TopicPartition,
+    ChannelId, DropPolicy, Entry, EventTime, Lane, Offset, RegionId, TopicName, TopicPartition,
 };
 use headland_replication::frame::Goodbye;
 use headland_replication::frame::{ChannelEnd, ChannelPromise};
@@ -21,6 +21,8 @@ pub struct Uplink {
     channels: BTreeMap<ChannelId, TopicPartition>,
     /// Where the read of a channel that is open starts.
     reads: BTreeMap<ChannelId, Offset>,
+    /// Channels whose open read met damage.
+    damaged: BTreeSet<ChannelId>,
     is_ready: bool,
 }
 
@@ -28,8 +30,8 @@ impl Uplink {
     /// A connection that was just made by an agent of `region`.
     #[must_use]
     pub fn new(link: Link, region: RegionId) -> Self {
-        let (channels, reads) = (BTreeMap::new(), BTreeMap::new());
-        Self { link, region, channels, reads, is_ready: false }
+        let (channels, reads, damaged) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { link, region, channels, reads, damaged, is_ready: false }
     }
 
     /// The hub has said hello.
@@ -54,10 +56,19 @@ impl Uplink {
         self.reads.insert(channel, from);
     }
 
+    /// The read of a channel met damage; what it finds behind that comes as its answer.
+    pub fn on_damaged(&mut self, channel: ChannelId) {
+        self.damaged.insert(channel);
+    }
+
     /// The log's answer to the read of a channel; holes stand for what it does not have any more.
     pub fn on_entries(&mut self, channel: ChannelId, entries: Vec<Entry>, dropped: &[Dropped]) {
+        let otherwise = match self.damaged.remove(&channel) {
+            true => DropPolicy::Damaged,
+            false => DropPolicy::Acknowledged,
+        };
         let entries = match self.reads.remove(&channel) {
-            Some(from) => holes::filled(from, entries, dropped),
+            Some(from) => holes::filled(from, entries, dropped, otherwise),
             None => entries,
         };
         self.link.on_entries(channel, entries);

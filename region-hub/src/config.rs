@@ -156,7 +156,8 @@ pub struct TopicConfig {
     /// How many partitions it has (default 8, at most 1,024); it can only grow.
     #[serde(default = "eight")]
     pub partitions: u32,
-    /// How much of it is kept, here and of its copies from other regions (default all):
+    /// How much of it is kept, here and of its copies from other regions, and of its dead and late
+    /// topics (default all):
     /// `{ time = "168h", bytes = "10GiB" }`.
     #[serde(default)]
     pub retention: RetentionConfig,
@@ -168,7 +169,8 @@ pub struct TopicConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionConfig {
-    /// Age by event time (default any). Shorter than an outage of a peer leaves holes there.
+    /// Age since its ingest hub took it in, whatever time the event says (default any). Shorter
+    /// than an outage of a peer leaves holes there.
     #[serde(default)]
     pub time: Option<DurationText>,
     /// Bytes of each partition (default any); up to a journal file's share more are kept.

@@ -54,6 +54,18 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, now: Monotonic) {
         let help = "Durable records of a topic";
         metrics.set("headland_topic_records", help, &labels, whole(records));
     }
+    let damaged = node.missing().commits().len();
+    metrics.set(
+        "headland_log_damaged_commits",
+        "Damaged places of the log that the last start met; the rest is served",
+        &[],
+        i64::try_from(damaged).unwrap_or(i64::MAX),
+    );
+    for (topic, records) in node.missing().records() {
+        let labels = [("topic", topic.as_str())];
+        let help = "Records that damage took from the log, met since the start";
+        metrics.set("headland_log_lost_records", help, &labels, whole(records));
+    }
     for (topic, policy, records) in node.dropped() {
         let labels = [("topic", topic.as_str()), ("policy", policy.as_str())];
         let help = "Records that senders had to shed, named in the topic in their place";

@@ -5,7 +5,7 @@
 //! once the commit is durable it is acknowledged, offered to other hubs and reconciled, and what
 //! that derives goes into a later commit together with how far reconciling has come.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -20,7 +20,8 @@ use headland_replication::{
     RefusalCode,
 };
 use headland_storage::{
-    CleanPolicy, Commit, Composed, Composer, LogReader, Snapshot, StateStore, StoredCommit, Ticket,
+    CleanPolicy, Commit, Composed, Composer, LogReader, Missing, Snapshot, StateStore,
+    StoredCommit, Ticket,
 };
 
 /// What would have to change for those who are not admitted.
@@ -37,6 +38,8 @@ mod review;
 mod escrow;
 /// What waits while the disk is full.
 mod fullness;
+/// Damage to the log.
+mod damage;
 /// Links to configured hubs: up, down, and what is said of it.
 mod links;
 /// Whether the log holds what was written.
@@ -59,7 +62,7 @@ pub use escrow::EscrowError;
 pub use recovery::{RecoveryError, owner};
 pub use review::{ReviewError, ReviewKind, ReviewRequest, Reviewed};
 pub use snapshot::TakeUpError;
-pub use status::{AgentStatus, LinkState, LinkStatus, Status};
+pub use status::{AgentStatus, LinkState, LinkStatus, MissingStatus, Status};
 
 use crate::config::HubConfig;
 use crate::escrow::Rights;
@@ -96,7 +99,8 @@ pub enum Output {
         /// The frame.
         frame: Bytes,
     },
-    /// Read entries of the log; answer with [`Node::on_entries`] or [`Node::on_read_failed`].
+    /// Read entries of the log; answer with [`Node::on_entries`], [`Node::on_damaged`] or
+    /// [`Node::on_read_failed`].
     Read {
         /// The connection they are for.
         session: SessionId,
@@ -132,6 +136,8 @@ struct InFlight {
     ticket: Ticket,
     entries: Vec<(TopicPartition, Entry)>,
     stored: Vec<(SessionId, ChannelId, Offset)>,
+    /// Keys of positions that move with it.
+    moved: BTreeSet<Bytes>,
     /// Channels that go on from positions which are durable with this commit.
     subscribed: Vec<(SessionId, ChannelId, Offset)>,
     /// Bytes of derived records in it.
@@ -155,6 +161,7 @@ struct KnownPeer {
 pub struct Node {
     identity: Identity,
     fleet: String,
+    data_dir: PathBuf,
     incarnation: Incarnation,
     /// When this run began: the time of what is derived from commits of earlier ones.
     started: Now,
@@ -181,9 +188,14 @@ pub struct Node {
     sessions: BTreeMap<SessionId, Session>,
     positions: BTreeMap<Bytes, Offset>,
     durable: BTreeMap<TopicPartition, Offset>,
+    /// What damage took from the log.
+    missing: Missing,
+    /// Why no snapshot was taken up, when none was.
+    no_snapshot: String,
     /// Records that are gone, by the holes that became durable in this run.
     dropped: BTreeMap<(TopicName, DropPolicy), u64>,
     stored: Vec<(SessionId, ChannelId, Offset)>,
+    moved: BTreeSet<Bytes>,
     subscribed: Vec<(SessionId, ChannelId, Offset)>,
     /// Bytes of derived records in the commit being composed.
     derived_pending: usize,
@@ -215,11 +227,28 @@ pub enum StartError {
         /// Who was to go on with it.
         expected: Identity,
     },
+    /// Retention removed the beginning of what stock is made of, and no snapshot has it.
+    #[error(
+        "stock cannot be made from {data_dir}: {partition} begins at offset {found}, what was \
+         before went by retention, and no snapshot has it ({why}); start with the configuration \
+         that wrote it, or from a backup (headland store restore)"
+    )]
+    HistoryGone {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// The partition.
+        partition: TopicPartition,
+        /// The first offset that is left.
+        found: Offset,
+        /// Why no snapshot was taken up.
+        why: String,
+    },
 }
 
 impl Node {
     /// A hub that takes up where its log ends; before anything else offer it its snapshots by
-    /// [`Self::take_up`], then feed it every commit from there on by [`Self::on_replayed`].
+    /// [`Self::take_up`], then feed it every commit from there on by [`Self::on_replayed`], and end
+    /// that by [`Self::on_replay_ended`].
     ///
     /// # Errors
     /// [`StartError`] when configuration and log do not fit.
@@ -249,6 +278,7 @@ impl Node {
         let mut node = Self {
             identity,
             fleet: id.fleet.clone(),
+            data_dir: config.data_dir.clone(),
             incarnation,
             started: now,
             peers,
@@ -272,20 +302,25 @@ impl Node {
             sessions: BTreeMap::new(),
             positions: BTreeMap::new(),
             durable: BTreeMap::new(),
+            missing: Missing::default(),
+            no_snapshot: String::new(),
             dropped: BTreeMap::new(),
             stored: Vec::new(),
+            moved: BTreeSet::new(),
             subscribed: Vec::new(),
             derived_pending: 0,
             in_flight: VecDeque::new(),
             outputs: VecDeque::new(),
             random,
         };
-        node.claim(&config.data_dir, state)?;
+        node.claim(state)?;
         if node.rights.is_some() {
             node.topics.add_escrow()?;
         }
         node.restore(state)?;
         node.recover_rights(log)?;
+        // What is replayed may lack the last entries, and what is lost stays taken.
+        node.durable = node.composer.ends().map(|(at, end)| (at.clone(), end)).collect();
         // Without agents nothing else would make the shell ask for the first attempt.
         node.dial(now);
         Ok(node)
@@ -411,7 +446,8 @@ impl Node {
     /// When commits are reported in another order than they were handed out.
     pub fn on_committed(&mut self, now: Now, ticket: Ticket, number: CommitNumber) {
         let Some(front) = self.in_flight.pop_front() else { return };
-        let InFlight { ticket: expected, entries, stored, subscribed, derived_bytes: _ } = front;
+        let InFlight { ticket: expected, entries, stored, moved: _, subscribed, derived_bytes: _ } =
+            front;
         assert_eq!(ticket, expected, "commits are acknowledged in the order they were composed");
         for (session, channel, next) in stored {
             if let Some(known) = self.sessions.get_mut(&session) {
@@ -501,7 +537,7 @@ impl Node {
         let notices = self.peers.iter().filter_map(|peer| peer.reach.poll_timeout());
         let timers = dialers.chain(links).chain(self.promises.poll_timeout());
         let audit = self.audit.poll_timeout().filter(|_| !self.fullness.is_full());
-        timers.chain(promise).chain(notices).chain(audit).min()
+        timers.chain(promise).chain(notices).chain(audit).chain(self.clean_at()).min()
     }
 
     /// The next piece of work, `None` when there is none.
@@ -519,6 +555,7 @@ impl Node {
             ticket: composed.ticket,
             entries: entries.clone(),
             stored: std::mem::take(&mut self.stored),
+            moved: std::mem::take(&mut self.moved),
             subscribed: std::mem::take(&mut self.subscribed),
             derived_bytes: std::mem::take(&mut self.derived_pending),
         });

@@ -227,17 +227,10 @@ impl Inventory {
         ByteCount::new(self.waiting_bytes)
     }
 
-    /// The topic that is reconciled, and the units below which a shelf runs low: what a snapshot's
-    /// state depends on beside the journal.
+    /// The topic that is reconciled, and the units below which a shelf runs low.
     #[must_use]
     pub const fn configuration(&self) -> (&TopicName, i64) {
         (&self.topic, self.config.restock_below)
-    }
-
-    /// Whether a snapshot that was made so would be made so now.
-    #[must_use]
-    pub fn is_configured_as(&self, topic: &TopicName, restock_below: i64) -> bool {
-        self.configuration() == (topic, restock_below)
     }
 
     /// Whether every commit so far is reconciled whole and what it derived was taken.

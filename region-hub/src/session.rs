@@ -3,7 +3,7 @@
 //! The link moves entries; this is what the hub adds: who may publish what, which local partition
 //! an offered one belongs to, and which partitions are offered in turn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::{
@@ -90,6 +90,8 @@ pub struct Session {
     sending: BTreeMap<ChannelId, TopicPartition>,
     /// Where the read of a channel that is open starts.
     reads: BTreeMap<ChannelId, Offset>,
+    /// Channels whose open read met damage.
+    damaged: BTreeSet<ChannelId>,
     offered: BTreeMap<TopicPartition, ChannelId>,
 }
 
@@ -108,6 +110,7 @@ impl Session {
             receiving: BTreeMap::new(),
             sending: BTreeMap::new(),
             reads: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             offered: BTreeMap::new(),
         }
     }
@@ -174,8 +177,15 @@ impl Session {
         self.reads.insert(channel, from);
     }
 
-    /// The log's answer to the read of a channel; holes stand for what it does not have any more.
+    /// The read of a channel met damage; what it finds behind that comes as its answer.
+    pub fn on_damaged(&mut self, channel: ChannelId) {
+        self.damaged.insert(channel);
+    }
+
+    /// The log's answer to the read of a channel; holes stand for what it does not have any more,
+    /// which is damaged or else gone for the reason `why`.
     pub fn on_entries(&mut self, channel: ChannelId, entries: Vec<Entry>, why: DropPolicy) {
+        let why = if self.damaged.remove(&channel) { DropPolicy::Damaged } else { why };
         let entries = match self.reads.remove(&channel) {
             Some(from) => holes::filled(from, entries, why),
             None => entries,

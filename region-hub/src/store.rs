@@ -1,17 +1,31 @@
 //! `headland store`: what operators do with a node's data directory, a hub's or an agent's.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use headland_platform::clock::{EntropyError, entropy};
 use headland_storage::{
-    BackupError, BackupReport, Damage, Damaged, DiskMedium, MediumError, OpenError, VerifyReport,
+    AppendError, BackupError, BackupReport, CloseError, Damage, Damaged, DiskMedium, DiskStore,
+    LostState, MediumError, OpenError, OpenOptions, StateOwner, VerifyReport,
 };
 
 /// Exit code of a verification that found damage; 1 is a failure, 2 a wrong usage.
 const DAMAGED: u8 = 3;
+
+/// Owners of state in the data directories of hubs and agents.
+const OWNERS: [&str; 9] = [
+    "node",
+    "topics",
+    "positions",
+    "watermarks",
+    "inventory",
+    "escrow",
+    "sources",
+    "columns",
+    "results",
+];
 
 /// What to do with which data directory.
 #[derive(Debug, Clone, Subcommand)]
@@ -39,6 +53,19 @@ pub enum StoreCommand {
         /// The data directory to make: empty or not there.
         directory: PathBuf,
     },
+    /// Let a stopped node go on although damage took changes of its state.
+    ///
+    /// It starts from the values that are left, which may be older than what it last had: a hub
+    /// then takes records again that it has, which count once all the same, and an agent reads
+    /// lines of its files again. Restore a backup instead when that is worse than what is missing
+    /// from it. What is lost stays on record.
+    AcceptLoss {
+        /// The data directory.
+        directory: PathBuf,
+        /// Whose state, as the refused start named it; may be repeated. All, when none is named.
+        #[arg(long = "owner")]
+        owners: Vec<StateOwner>,
+    },
 }
 
 /// Why nothing could be done.
@@ -49,11 +76,17 @@ pub enum StoreCommandError {
     #[error("there is no directory {0}")]
     NoDirectory(PathBuf),
     /// It cannot be opened, or a node has it open.
-    #[error("cannot open the data directory; a running node has to be stopped to be verified")]
+    #[error("cannot open the data directory; a running node has to be stopped for that")]
     Open(#[source] OpenError),
     /// It cannot be read.
     #[error("cannot read the data directory")]
     Read(#[source] MediumError),
+    /// The decision could not be made durable; nothing has changed.
+    #[error("cannot record that the loss is accepted")]
+    Accept(#[from] AppendError),
+    /// The directory could not be closed; the decision is in it.
+    #[error("cannot close the data directory; what was decided is in it")]
+    Close(#[from] CloseError),
     /// No backup was made, or none restored.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -71,6 +104,8 @@ pub enum Outcome {
     Saved(BackupReport),
     /// A data directory was made.
     Restored(BackupReport),
+    /// What is lost, and accepted now.
+    Accepted(Vec<LostState>),
 }
 
 impl Outcome {
@@ -79,7 +114,9 @@ impl Outcome {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Verified(report) if !report.is_sound() => ExitCode::from(DAMAGED),
-            Self::Verified(_) | Self::Saved(_) | Self::Restored(_) => ExitCode::SUCCESS,
+            Self::Verified(_) | Self::Saved(_) | Self::Restored(_) | Self::Accepted(_) => {
+                ExitCode::SUCCESS
+            }
         }
     }
 }
@@ -101,8 +138,22 @@ impl fmt::Display for Outcome {
                  the node starts as incarnation {incarnation}: what it did after the backup is \
                  not known to it",
             ),
+            Self::Accepted(losses) => write_accepted(f, losses),
         }
     }
+}
+
+fn write_accepted(f: &mut fmt::Formatter<'_>, losses: &[LostState]) -> fmt::Result {
+    if losses.is_empty() {
+        return f.write_str("no changes of state are lost; nothing was accepted");
+    }
+    for LostState { from, until, accepted, .. } in losses {
+        let last = until.get().saturating_sub(1);
+        let owners: Vec<&str> = accepted.iter().map(StateOwner::as_str).collect();
+        writeln!(f, "lost: changes of state in commits {from} to {last}")?;
+        writeln!(f, "  accepted for: {}", owners.join(", "))?;
+    }
+    f.write_str("the node goes on with what is left")
 }
 
 fn write_verified(f: &mut fmt::Formatter<'_>, report: &VerifyReport) -> fmt::Result {
@@ -172,13 +223,36 @@ pub fn run(command: &StoreCommand) -> Result<Outcome, StoreCommandError> {
             let nonce = entropy()?;
             Ok(Outcome::Restored(headland_storage::restore(backup, directory, nonce)?))
         }
+        StoreCommand::AcceptLoss { directory, owners } => {
+            if !directory.is_dir() {
+                return Err(StoreCommandError::NoDirectory(directory.clone()));
+            }
+            let all = OWNERS.map(crate::node::owner);
+            let owners = if owners.is_empty() { &all } else { owners.as_slice() };
+            accept_loss(directory, owners).map(Outcome::Accepted)
+        }
     }
+}
+
+/// Accepts what is lost for each of the owners, and hands back all that is.
+fn accept_loss(
+    directory: &Path,
+    owners: &[StateOwner],
+) -> Result<Vec<LostState>, StoreCommandError> {
+    let options = OpenOptions::new(entropy()?);
+    let mut store = DiskStore::open(directory, options).map_err(StoreCommandError::Open)?;
+    for owner in owners {
+        store.accept_loss(owner)?;
+    }
+    let lost = store.lost_state();
+    store.close()?;
+    Ok(lost)
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use headland_storage::{Commit, DiskStore, LogStore, OpenOptions, StateChange};
+    use headland_storage::{Commit, LogStore, StateChange, StateStore};
 
     use super::*;
 
@@ -228,6 +302,43 @@ mod tests {
         assert!(said.contains(&format!("starts as incarnation {}", store.incarnation())), "{said}");
         assert_eq!(store.incarnation().counter(), 2);
         assert!(run(&again).unwrap_err().to_string().ends_with("is not empty"));
+    }
+
+    #[test]
+    fn state_that_damage_took_is_accepted_and_then_read_again() {
+        let (_root, directory) = data();
+        let file = directory.join("0000000001.journal");
+        let mut content = std::fs::read(&file).unwrap();
+        let at = content.windows(9).position(|found| found == b"positions").unwrap();
+        content[at] ^= 1;
+        std::fs::write(&file, content).unwrap();
+        // The cache has the value still; one that has to be rebuilt finds it gone.
+        std::fs::remove_dir_all(directory.join("state")).unwrap();
+        let positions = crate::node::owner("positions");
+        let read =
+            || DiskStore::open(&directory, OpenOptions::new(2)).unwrap().get(&positions, b"a");
+
+        let refused = read().unwrap_err();
+        let command = || StoreCommand::AcceptLoss { directory: directory.clone(), owners: vec![] };
+        let said = run(&command()).unwrap().to_string();
+        let left = read().unwrap();
+
+        assert_eq!(
+            refused.to_string(),
+            "changes of state in commits 1 to 1 are lost, maybe of positions"
+        );
+        assert_eq!(left, None);
+        assert!(said.starts_with("lost: changes of state in commits 1 to 1\n"), "{said}");
+        assert!(said.contains("positions") && said.contains("sources"), "{said}");
+    }
+
+    #[test]
+    fn where_nothing_is_lost_nothing_is_accepted() {
+        let (_root, directory) = data();
+
+        let said = run(&StoreCommand::AcceptLoss { directory, owners: Vec::new() }).unwrap();
+
+        assert_eq!(said.to_string(), "no changes of state are lost; nothing was accepted");
     }
 
     #[test]

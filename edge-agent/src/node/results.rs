@@ -94,6 +94,11 @@ impl Node {
         if self.in_flight.len() >= super::IN_FLIGHT_LIMIT || !self.results.step(&mut self.outbox) {
             return None;
         }
+        self.commit_waiting()
+    }
+
+    /// Closes a commit with what was pushed into the outbox that is no line's.
+    pub(super) fn commit_waiting(&mut self) -> Option<Output> {
         let (lanes, uptime) = (&self.lanes, self.uptime.last());
         let composed = self.outbox.finish(|topic| lanes.of(topic), uptime, &mut self.random)?;
         self.sum_up(&composed);

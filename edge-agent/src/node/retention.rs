@@ -1,8 +1,11 @@
 //! When the log is cleaned, and by what.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headland_event::{DropPolicy, Lane, Monotonic, Now, Offset, TopicName, TopicPartition};
+use headland_event::{
+    DropPolicy, Incarnation, Lane, Monotonic, Now, Offset, StreamId, TopicName, TopicPartition,
+};
 use headland_storage::{CleanPolicy, Dropped, ShedBy};
 
 use super::{Node, Output};
@@ -40,9 +43,31 @@ pub(super) struct Cleaning {
     /// Whether anything was written since it was cleaned last: state may have been superseded.
     is_dirty: bool,
     /// What was shed in earlier runs and this one.
-    pub(super) dropped: Vec<Dropped>,
+    shed: Shedding,
     /// Records shed in this run, by age and by bytes.
     pub(super) shed_records: (u64, u64),
+}
+
+/// Lives of which it is kept what each stream shed. A partition's records are of the newest ones
+/// only; holes of earlier ones have another name anyhow.
+const LIVES_MAX: usize = 4;
+
+/// What was shed, by partition and life.
+#[derive(Debug, Default)]
+struct Shedding(BTreeMap<TopicPartition, BTreeMap<(Incarnation, StreamId), Vec<Dropped>>>);
+
+impl Shedding {
+    fn add(&mut self, range: Dropped) {
+        let lives = self.0.entry(range.partition.clone()).or_default();
+        range.clone().add_to(lives.entry((range.incarnation, range.stream)).or_default());
+        while lives.len() > LIVES_MAX {
+            lives.pop_first();
+        }
+    }
+
+    fn of(&self, partition: &TopicPartition) -> Vec<Dropped> {
+        self.0.get(partition).into_iter().flat_map(BTreeMap::values).flatten().cloned().collect()
+    }
 }
 
 /// When cleaning is due at once.
@@ -51,8 +76,14 @@ const AT_ONCE: Monotonic = Monotonic::from_nanos(0);
 impl Cleaning {
     /// Due at the start: an outbox that was full in the last run takes no lines, so nothing that
     /// is composed would ask for it.
-    pub(super) const fn due() -> Self {
-        Self { due_at: Some(AT_ONCE), is_dirty: false, dropped: Vec::new(), shed_records: (0, 0) }
+    pub(super) fn due() -> Self {
+        let (due_at, shed) = (Some(AT_ONCE), Shedding::default());
+        Self { due_at, is_dirty: false, shed, shed_records: (0, 0) }
+    }
+
+    /// Takes note of what an earlier run shed, in order.
+    pub(super) fn take_up(&mut self, dropped: Vec<Dropped>) {
+        dropped.into_iter().for_each(|range| self.shed.add(range));
     }
 }
 
@@ -117,13 +148,46 @@ impl Node {
             };
             let (partition, records) = (&range.partition, range.count);
             tracing::warn!(%partition, records, %policy, "shed records that no hub has");
-            self.cleaning.dropped.push(range);
+            self.cleaning.shed.add(range);
         }
     }
 
     /// What was shed of a partition.
     pub(super) fn dropped_of(&self, partition: &TopicPartition) -> Vec<Dropped> {
-        let dropped = self.cleaning.dropped.iter();
-        dropped.filter(|range| range.partition == *partition).cloned().collect()
+        self.cleaning.shed.of(partition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headland_event::{PartitionIndex, Sequence};
+
+    use super::*;
+
+    fn range(life: u32, first: u64) -> Dropped {
+        let topic = TopicName::new("air").unwrap();
+        Dropped {
+            partition: TopicPartition::new(topic, PartitionIndex::new(0)),
+            stream: StreamId::new([1; 16]),
+            incarnation: Incarnation::new(life, 7),
+            first: Sequence::new(first),
+            last: Sequence::new(first),
+            count: 1,
+            policy: ShedBy::Bytes,
+        }
+    }
+
+    #[test]
+    fn what_was_shed_takes_no_more_room_however_often_that_happens() {
+        let mut shedding = Shedding::default();
+
+        for (life, n) in (1..=20).flat_map(|life| (0..100).map(move |n| (life, n))) {
+            shedding.add(range(life, 2 * n + 1));
+        }
+
+        let kept = shedding.of(&range(1, 1).partition);
+        assert_eq!(kept.len(), 8 * LIVES_MAX);
+        assert_eq!(kept.iter().map(|range| range.count).sum::<u64>(), 400);
+        assert!(kept.iter().all(|range| range.incarnation.counter() > 16), "the newest lives");
     }
 }

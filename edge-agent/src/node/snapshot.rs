@@ -15,6 +15,7 @@ use headland_detection::RestoreError;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::COMMIT_BYTES_LIMIT;
 use headland_event::{ByteCount, CommitNumber, Now};
+use headland_platform::telemetry::with_causes;
 use headland_storage::{Composed, Snapshot, SnapshotPace, StateOwner, Ticket};
 
 use super::{Node, Output};
@@ -58,17 +59,20 @@ impl Node {
     /// Takes up the first snapshot that fits, before anything is replayed; returns the first
     /// commit to replay.
     pub fn take_up(&mut self, snapshots: impl IntoIterator<Item = Snapshot>) -> CommitNumber {
+        let mut why = "there is none".to_owned();
         for Snapshot { at, state } in snapshots {
             match self.try_take_up(state) {
                 Ok(()) => return at.after(1),
                 Err(error) => {
+                    why = with_causes(&error);
                     tracing::warn!(
-                        %at, %error,
+                        %at, why,
                         "a snapshot is not used; what the journal still holds is replayed"
                     );
                 }
             }
         }
+        self.no_snapshot = why;
         CommitNumber::new(1)
     }
 

@@ -50,6 +50,10 @@ pub struct Status {
     pub sources: Vec<SourceStatus>,
     /// Event time by topic, milliseconds.
     pub watermarks: BTreeMap<TopicName, EventTime>,
+    /// Damaged places of the log that the start met.
+    pub damaged_commits: usize,
+    /// Records that damage took from the log by topic, as far as that was met since the start.
+    pub lost_records: BTreeMap<TopicName, u64>,
 }
 
 impl Node {
@@ -85,6 +89,8 @@ impl Node {
             future_records: self.future_records,
             sources: sources.collect(),
             watermarks: watermarks.collect(),
+            damaged_commits: self.missing.commits().len(),
+            lost_records: self.missing.records(),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use headland_event::{Alert, AlertState, HubName, Record, RegionId};
 use headland_platform::config::Loaded;
-use headland_storage::{Cleaning as _, LogStore, MemoryDisk, MemoryStore, OpenOptions, Survival};
+use headland_storage::{
+    Cleaning as _, LogStore, MemoryDisk, MemoryStore, OpenOptions, Survival, replay_past_damage,
+};
 
 use super::*;
 use crate::decode::Line;
@@ -119,15 +121,14 @@ impl Bench {
         let from = match setup.start {
             Start::WholeJournal => CommitNumber::new(1),
             Start::Snapshot => {
-                let (snapshots, owner) = (store.snapshots(), Node::snapshot_owner());
-                let latest = [snapshots.latest(&owner), snapshots.older(&owner)];
-                node.take_up(latest.into_iter().filter_map(|found| found.unwrap()))
+                let kept = store.snapshots().newest_first(&Node::snapshot_owner());
+                node.take_up(kept.unwrap())
             }
         };
-        for commit in store.reader().replay(from, ByteCount::mebibytes(64)).unwrap().commits {
-            node.on_replayed(&commit);
-        }
         let now = Now { wall: NOW, ..Now::default() };
+        let reader = store.reader();
+        let missing = replay_past_damage(&reader, from, |commit| node.on_replayed(&commit));
+        node.on_replay_ended(now, missing.unwrap());
         let mut bench = Self { setup, disk, store, node, now, commits_left: None };
         bench.settle();
         bench

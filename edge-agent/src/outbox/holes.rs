@@ -10,11 +10,17 @@ const HOLES_AT_ONCE: usize = 64;
 /// `entries`, holes say which records are gone and why.
 ///
 /// An agent's partition is one stream without gaps in each life, so that the dot of the first
-/// entry left says which dots stood before it.
+/// entry left says which dots stood before it. What was not `dropped` is gone for the reason
+/// `otherwise`.
 #[must_use]
-pub fn filled(from: Offset, entries: Vec<Entry>, dropped: &[Dropped]) -> Vec<Entry> {
+pub fn filled(
+    from: Offset,
+    entries: Vec<Entry>,
+    dropped: &[Dropped],
+    otherwise: DropPolicy,
+) -> Vec<Entry> {
     let Some(first) = entries.first().filter(|first| first.base > from) else { return entries };
-    let mut next = Gone::new(from, first, dropped);
+    let mut next = Gone { at: from, until: first, dropped, otherwise };
     let mut filled = Vec::new();
     while filled.len() < HOLES_AT_ONCE {
         match next.take() {
@@ -37,20 +43,26 @@ struct Gone<'a> {
     at: Offset,
     until: &'a Entry,
     dropped: &'a [Dropped],
+    /// Why all else is gone.
+    otherwise: DropPolicy,
 }
 
-impl<'a> Gone<'a> {
-    const fn new(at: Offset, until: &'a Entry, dropped: &'a [Dropped]) -> Self {
-        Self { at, until, dropped }
-    }
-
+impl Gone<'_> {
     fn take(&mut self) -> Option<Entry> {
         let left = self.until.base.get().checked_sub(self.at.get()).filter(|left| *left > 0)?;
         let Dot { stream, incarnation, sequence } = self.until.dot;
         // Records of this life before the first entry left.
         let of_this_life = sequence.get().saturating_sub(1);
         let (policy, span, sequence) = if left > of_this_life {
-            (DropPolicy::EarlierLife, left - of_this_life, Sequence::new(0))
+            let policy = match self.otherwise {
+                DropPolicy::Damaged => DropPolicy::Damaged,
+                DropPolicy::Time
+                | DropPolicy::Bytes
+                | DropPolicy::Acknowledged
+                | DropPolicy::Compacted
+                | DropPolicy::EarlierLife => DropPolicy::EarlierLife,
+            };
+            (policy, left - of_this_life, Sequence::new(0))
         } else {
             let sequence = Sequence::new(sequence.get() - left);
             let (policy, until) = self.why(incarnation, sequence);
@@ -80,7 +92,7 @@ impl<'a> Gone<'a> {
                 until = until.min(*first);
             }
         }
-        (DropPolicy::Acknowledged, until)
+        (self.otherwise, until)
     }
 }
 
@@ -104,6 +116,10 @@ mod tests {
         };
         let batch = Batch::encode(&[record.clone(), record]).unwrap();
         Entry { base: Offset::new(base), dot, stamp: None, batch }
+    }
+
+    fn filled(from: Offset, entries: Vec<Entry>, dropped: &[Dropped]) -> Vec<Entry> {
+        super::filled(from, entries, dropped, DropPolicy::Acknowledged)
     }
 
     fn range(first: u64, last: u64, policy: ShedBy) -> Dropped {
@@ -176,5 +192,22 @@ mod tests {
 
         let expected = [(1, 7, 0, DropPolicy::EarlierLife), (7, 9, 1, DropPolicy::Bytes)];
         assert_eq!(holes(&entries), expected);
+    }
+
+    #[test]
+    fn what_is_damaged_and_was_not_shed_is_named_as_damaged_with_its_dots() {
+        let dropped = [range(1, 2, ShedBy::Bytes)];
+
+        let entries =
+            super::filled(Offset::new(0), vec![entry(5, 6)], &dropped, DropPolicy::Damaged);
+
+        let named: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| {
+                let Hole { count, policy } = Hole::of(&entry.batch)?;
+                Some((entry.base.get(), count, entry.dot.sequence.get(), policy))
+            })
+            .collect();
+        assert_eq!(named, [(0, 2, 1, DropPolicy::Bytes), (2, 3, 3, DropPolicy::Damaged)]);
     }
 }

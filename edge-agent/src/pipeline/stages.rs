@@ -6,8 +6,8 @@ use headland_platform::task;
 use headland_platform::telemetry::{TraceSink, with_causes};
 use headland_replication::quic::{CloseCode, Farewell, LaneEvent, LaneSender};
 use headland_storage::{
-    CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader, LogReader, Report, Snapshot,
-    SnapshotStore,
+    CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader, LogReader, MissingOffsets,
+    ReadError, Report, Snapshot, SnapshotStore,
 };
 
 use super::start::RunError;
@@ -42,6 +42,10 @@ impl Stages {
             Output::Read { channel, partition, from, limit } => {
                 match self.reader.read(&partition, from, limit) {
                     Ok(entries) => self.node.on_entries(self.now(), channel, entries),
+                    Err(ReadError::Quarantined { partition, from, until }) => {
+                        let lost = MissingOffsets { partition, from, until };
+                        self.node.on_damaged(self.now(), channel, lost);
+                    }
                     Err(error) => {
                         let error = with_causes(&error);
                         tracing::error!(%partition, %from, error, "cannot read the log");

@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use headland_detection::{Program, SqlError};
-use headland_event::{ByteCount, CommitNumber, HubName, NameError};
-use headland_platform::clock::{EntropyError, entropy};
+use headland_event::{HubName, NameError, Now};
+use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
 use headland_platform::socket::SocketError;
 use headland_platform::task::Token;
@@ -16,8 +16,8 @@ use headland_platform::tls::{
 use headland_replication::quic::{BindError, Endpoint, Windows};
 use headland_storage::{
     AppendError, CloseError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader,
-    LogReader, LogStore, NotDurable, OpenError, OpenOptions, ReadError, SnapshotError,
-    SnapshotStore,
+    LogStore, NotDurable, OpenError, OpenOptions, ReadError, SnapshotError, SnapshotStore,
+    StateOwner, lost_state_owner, replay_past_damage,
 };
 
 use crate::config::AgentConfig;
@@ -25,9 +25,6 @@ use crate::connection::{HubAddress, tls_of};
 use crate::decode::{SourceDecoder, SourceError};
 use crate::node::{Node, StartError};
 use crate::source::{self, FollowError, Follower};
-
-/// Bytes of the journal replayed at once.
-const REPLAY_BYTES: ByteCount = ByteCount::mebibytes(4);
 
 /// Why an agent stopped.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +64,20 @@ pub enum RunError {
     Snapshots(#[from] SnapshotError),
     /// The node does not fit its log.
     #[error("cannot start")]
-    Start(#[from] Box<StartError>),
+    Start(#[source] Box<StartError>),
+    /// State is lost by damage, and nobody has decided to go on without it.
+    #[error(
+        "damage to {data_dir} took changes of state, maybe of {owner}; to go on with what is left \
+         of it run: headland store accept-loss {data_dir}"
+    )]
+    LostState {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// Whose state it may be.
+        owner: StateOwner,
+        /// What could not be read.
+        source: Box<StartError>,
+    },
     /// A source's first line cannot be read.
     #[error("cannot read a source")]
     Source(#[from] FollowError),
@@ -110,7 +120,11 @@ pub(super) struct Parts {
 }
 
 /// Makes everything ready, in the order in which mistakes are cheapest to find.
-pub(super) async fn start(config: &Loaded<AgentConfig>, token: &Token) -> Result<Parts, RunError> {
+pub(super) async fn start(
+    config: &Loaded<AgentConfig>,
+    clock: &Clock,
+    token: &Token,
+) -> Result<Parts, RunError> {
     let agent = &config.value;
     let renewal = Renewal::begin(&agent.tls, &agent.region, role(agent));
     let Prepared { program, identity: _, hub: hub_name } = prepare(config)?;
@@ -134,11 +148,12 @@ pub(super) async fn start(config: &Loaded<AgentConfig>, token: &Token) -> Result
         headland_replication::Identity::Hub { region: agent.region.clone(), name: hub_name };
     let log = (&reader, &store);
     let mut node = Node::new(agent, hub_identity, program, store.incarnation(), log, entropy()?)
-        .map_err(Box::new)?;
-    let (snapshots, owner) = (store.snapshots(), Node::snapshot_owner());
-    let latest = [snapshots.latest(&owner)?, snapshots.older(&owner)?];
-    let from = node.take_up(latest.into_iter().flatten());
-    replay(&mut node, &reader, from)?;
+        .map_err(|error| start_error(&agent.data_dir, error))?;
+    let snapshots = store.snapshots();
+    let from = node.take_up(snapshots.newest_first(&Node::snapshot_owner())?);
+    let missing = replay_past_damage(&reader, from, |commit| node.on_replayed(&commit))?;
+    let now = Now { monotonic: clock.monotonic(), wall: clock.wall() };
+    node.on_replay_ended(now, missing);
     let followers = followers(agent, &mut node)?;
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let endpoint = Endpoint::bind(any, endpoint_tls, Windows::agent())?;
@@ -189,19 +204,12 @@ fn open_error(path: &Path, source: OpenError) -> RunError {
     RunError::Open { path: path.to_owned(), source: Box::new(source) }
 }
 
-/// Feeds the node what the log holds from a commit on.
-fn replay(
-    node: &mut Node,
-    reader: &JournalReader<DiskFile>,
-    from: CommitNumber,
-) -> Result<(), RunError> {
-    let mut next = from;
-    while next <= reader.last_commit() {
-        let replayed = reader.replay(next, REPLAY_BYTES)?;
-        next = replayed.next;
-        replayed.commits.iter().for_each(|commit| node.on_replayed(commit));
+fn start_error(data_dir: &Path, source: StartError) -> RunError {
+    let source = Box::new(source);
+    match lost_state_owner(&*source).cloned() {
+        Some(owner) => RunError::LostState { data_dir: data_dir.to_owned(), owner, source },
+        None => RunError::Start(source),
     }
-    Ok(())
 }
 
 /// Followers that go on where the log says; a file that was begun gives its first line again.

@@ -135,16 +135,21 @@ impl Node {
             },
         }
         let next = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
+        let key = receiving.position_key.clone();
         known.receive(*channel, receiving);
-        self.subscribe(session, *channel, next);
+        self.subscribe((session, *channel), &key, next);
     }
 
     /// Takes a channel from `next` on, once that position is durable: the peer is told that all
     /// before it is. Until then nothing moves it, since the peer's former connection is gone.
-    fn subscribe(&mut self, session: SessionId, channel: ChannelId, next: Offset) {
-        if self.composer.pending_bytes() > 0 {
+    ///
+    /// Only commits with that very position are waited for: while the disk is full those of events
+    /// stand still, and alerts have to flow all the same.
+    fn subscribe(&mut self, (session, channel): (SessionId, ChannelId), key: &[u8], next: Offset) {
+        let mut in_flight = self.in_flight.iter_mut().rev();
+        if self.moved.contains(key) {
             self.subscribed.push((session, channel, next));
-        } else if let Some(last) = self.in_flight.back_mut() {
+        } else if let Some(last) = in_flight.find(|commit| commit.moved.contains(key)) {
             last.subscribed.push((session, channel, next));
         } else if let Some(known) = self.sessions.get_mut(&session) {
             known.link.subscribe(channel, next);
@@ -183,6 +188,7 @@ impl Node {
         }
         self.positions.insert(receiving.position_key.clone(), next);
         let value = next.get().to_be_bytes().to_vec();
+        self.moved.insert(receiving.position_key.clone());
         self.composer.set(owner("positions"), receiving.position_key, Some(value.into()));
         self.stored.push((session, channel, next));
         self.advance_promises(session);

@@ -1,7 +1,5 @@
 //! Restoring a hub from its journal.
 
-use std::path::Path;
-
 use bytes::Bytes;
 use headland_event::codec::CodecError;
 use headland_event::{Entry, EventTime, Lane, NameError, Offset, TopicName, TopicPartition};
@@ -50,11 +48,7 @@ pub fn owner(name: &'static str) -> StateOwner {
 impl Node {
     /// Checks that the log is of this node, and writes whose it is into the first commit of one
     /// that does not say: two nodes on one log would both go on with its offsets and sequences.
-    pub(super) fn claim(
-        &mut self,
-        data_dir: &Path,
-        state: &impl StateStore,
-    ) -> Result<(), StartError> {
+    pub(super) fn claim(&mut self, state: &impl StateStore) -> Result<(), StartError> {
         let key = Bytes::from_static(b"name");
         let found = state.get(&owner("node"), &key).map_err(RecoveryError::State)?;
         let expected = self.identity.to_string();
@@ -62,7 +56,7 @@ impl Node {
             Some(found) if found == expected.as_bytes() => {}
             Some(found) => {
                 let found = String::from_utf8_lossy(&found).into_owned();
-                let (data_dir, expected) = (data_dir.to_owned(), self.identity.clone());
+                let (data_dir, expected) = (self.data_dir.clone(), self.identity.clone());
                 return Err(StartError::OtherNode { data_dir, found, expected });
             }
             None => self.composer.set(owner("node"), key, Some(expected.into())),
@@ -99,7 +93,10 @@ impl Node {
 
     /// Takes note of an entry that was in the log before this run.
     pub(super) fn observe(&mut self, partition: &TopicPartition, entry: &Entry) {
-        self.durable.insert(partition.clone(), entry.end());
+        debug_assert!(
+            self.durable.get(partition).is_some_and(|end| entry.end() <= *end),
+            "what is replayed lies before the end of its partition"
+        );
         let Some(topic) = self.topics.get(&partition.topic) else { return };
         if let Some(stamp) = &entry.stamp {
             self.ingest.observe(&topic.origin_name, stamp, &entry.batch);

@@ -15,12 +15,19 @@ use crate::session::SessionId;
 /// How often the log is cleaned while anything is written.
 const CLEAN_EVERY: Duration = Duration::from_secs(10);
 
+/// How often it is looked for what grew too old while nothing is written: a day's retention does
+/// not need it to the second, and a hub at rest stays at rest.
+const AGE_EVERY: Duration = Duration::from_mins(5);
+
+/// What topics bring with them; it is kept for as long as they are.
+const COMPANIONS: [&str; 3] = [".dead", ".late", ".future"];
+
 /// What is kept, and who has what of it.
 #[derive(Debug)]
 pub(super) struct Keeping {
     /// By the topic's name where it was born.
     retentions: BTreeMap<TopicName, Retention>,
-    due_at: Monotonic,
+    cleaned_at: Monotonic,
     /// Whether anything was written since the log was cleaned last.
     is_dirty: bool,
     /// How far peers have what they were sent, in this run.
@@ -35,7 +42,7 @@ impl Keeping {
         let retentions = retentions.chain([(audit_topic(), super::audit::RETENTION)]);
         Self {
             retentions: retentions.collect(),
-            due_at: now.after(CLEAN_EVERY),
+            cleaned_at: now,
             is_dirty: false,
             acked: BTreeMap::new(),
             shed: BTreeMap::new(),
@@ -45,6 +52,15 @@ impl Keeping {
     /// Something was written.
     pub(super) const fn on_written(&mut self) {
         self.is_dirty = true;
+    }
+
+    /// The retention of a topic by its name where it was born: its own, or that of the topic it
+    /// came with.
+    fn retention(&self, topic: &TopicName) -> Option<Retention> {
+        let own = self.retentions.get(topic);
+        let base = COMPANIONS.iter().find_map(|companion| topic.as_str().strip_suffix(companion));
+        let of_base = || self.retentions.get(&TopicName::new(base?).ok()?);
+        own.or_else(of_base).copied()
     }
 
     /// Why records of a partition are gone, as far as that is known.
@@ -69,12 +85,24 @@ impl Node {
 
     /// Asks for the log to be cleaned, when that is due.
     pub(super) fn clean(&mut self, now: Now) {
-        if now.monotonic < self.keeping.due_at || !std::mem::take(&mut self.keeping.is_dirty) {
+        if self.clean_at().is_none_or(|due| now.monotonic < due) {
             return;
         }
-        self.keeping.due_at = now.monotonic.after(CLEAN_EVERY);
+        self.keeping.cleaned_at = now.monotonic;
+        self.keeping.is_dirty = false;
         let policy = self.clean_policy();
         self.outputs.push_back(Output::Clean(policy));
+    }
+
+    /// When the log is cleaned next; `None` while nothing can have become superfluous. A full disk
+    /// takes no commits, so what frees it must not wait for one.
+    pub(super) fn clean_at(&self) -> Option<Monotonic> {
+        let Keeping { cleaned_at, is_dirty, retentions, .. } = &self.keeping;
+        if *is_dirty || self.fullness.is_full() {
+            return Some(cleaned_at.after(CLEAN_EVERY));
+        }
+        let ages = retentions.values().any(|retention| retention.time.is_some());
+        ages.then(|| cleaned_at.after(AGE_EVERY))
     }
 
     /// What the log may let go: what retention says of topics and their copies.
@@ -82,9 +110,9 @@ impl Node {
         let operators = vec![Self::snapshot_owner()];
         let mut policy = CleanPolicy { operators, ..CleanPolicy::default() };
         for topic in self.topics.iter() {
-            if let Some(retention) = self.keeping.retentions.get(&topic.origin_name) {
+            if let Some(retention) = self.keeping.retention(&topic.origin_name) {
                 let pattern = TopicPattern::Exactly(topic.name.clone());
-                policy.topics.push(TopicRule { pattern, retention: *retention });
+                policy.topics.push(TopicRule { pattern, retention });
             }
         }
         for partition in self.durable.keys() {

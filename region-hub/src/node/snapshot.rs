@@ -8,14 +8,16 @@
 //! ```
 //! A snapshot at a commit says what was reconciled up to it. Restoring it derives nothing again, so
 //! it is handed out only when all that was derived is durable. The hub's causal past is the
-//! reconciler's: both are the ends of inventory in the journal. One that was made under another
-//! configuration is not taken up, because a replay would derive something else.
+//! reconciler's: both are the ends of inventory in the journal. One that was made of another topic
+//! is not taken up, because a replay would derive something else. The threshold of restock alerts
+//! says only when to warn from now on, so a snapshot with another one is as good.
 
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{
     ByteCount, CommitNumber, Entry, EventTime, Hlc, Monotonic, Now, TopicName, TopicPartition,
 };
+use headland_platform::telemetry::with_causes;
 use headland_reconcile::RestoreError;
 use headland_storage::{Snapshot, SnapshotPace, StateOwner, Ticket};
 
@@ -34,9 +36,14 @@ pub enum TakeUpError {
     /// Not of a known layout.
     #[error("a snapshot is not of a known layout")]
     Layout(#[from] CodecError),
-    /// Made under another configuration.
-    #[error("a snapshot is of another configuration")]
-    Configuration,
+    /// Made of another topic's events.
+    #[error("a snapshot is of [reconcile] topic = \"{found}\", configured is \"{expected}\"")]
+    Topic {
+        /// The topic it is of.
+        found: TopicName,
+        /// The one that is configured.
+        expected: TopicName,
+    },
     /// The reconciler does not know itself in it.
     #[error("the reconciler cannot be restored")]
     Reconciler(#[from] RestoreError),
@@ -73,14 +80,17 @@ impl Node {
     /// Takes up the first snapshot that fits, before anything is replayed; returns the first
     /// commit to replay.
     pub fn take_up(&mut self, snapshots: impl IntoIterator<Item = Snapshot>) -> CommitNumber {
+        let mut why = "there is none".to_owned();
         for Snapshot { at, state } in snapshots {
             match self.try_take_up(at, state) {
                 Ok(()) => return at.after(1),
                 Err(error) => {
-                    tracing::warn!(%at, %error, "a snapshot is not used; the journal is replayed");
+                    why = with_causes(&error);
+                    tracing::warn!(%at, why, "a snapshot is not used; the journal is replayed");
                 }
             }
         }
+        self.no_snapshot = why;
         CommitNumber::new(1)
     }
 
@@ -92,9 +102,10 @@ impl Node {
             return Err(CodecError::Value { field, at: 0, found, expected }.into());
         }
         let topic: TopicName = reader.name("inventory topic")?;
-        let restock_below = reader.i64("restock below")?;
-        if !self.inventory.is_configured_as(&topic, restock_below) {
-            return Err(TakeUpError::Configuration);
+        let _warned_below = reader.i64("restock below")?;
+        let (expected, _) = self.inventory.configuration();
+        if topic != *expected {
+            return Err(TakeUpError::Topic { found: topic, expected: expected.clone() });
         }
         let wall = EventTime::from_millis(reader.i64("wall clock")?);
         let hlc = Hlc::new(wall, reader.u32("logical clock")?);
@@ -104,7 +115,6 @@ impl Node {
         let rest = reader.take("reconciler", reader.remaining())?;
         self.inventory.take_up(at, &rest)?;
         self.ingest.take_up(hlc, self.inventory.reconciler().applied());
-        self.durable = self.composer.ends().map(|(at, end)| (at.clone(), end)).collect();
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use headland_event::{
     TopicPartition,
 };
 use headland_replication::Identity;
+use headland_storage::MissingOffsets;
 use serde::Serialize;
 
 use super::{KnownPeer, Node};
@@ -70,6 +71,19 @@ pub struct Status {
     pub links: Vec<LinkStatus>,
     /// Agents of this region.
     pub agents: Vec<AgentStatus>,
+    /// What damage took from the log, as far as that was met since the start.
+    pub missing: Vec<MissingStatus>,
+}
+
+/// Records of a partition that are damaged.
+#[derive(Debug, Clone, Serialize)]
+pub struct MissingStatus {
+    /// The partition.
+    pub partition: String,
+    /// Offset of the first one.
+    pub from: Offset,
+    /// Offset after the last one.
+    pub until: Offset,
 }
 
 fn as_text<S: serde::Serializer>(value: &Incarnation, to: S) -> Result<S::Ok, S::Error> {
@@ -103,6 +117,7 @@ impl Node {
                 .agents()
                 .map(|(name, connected)| AgentStatus { name: name.clone(), connected })
                 .collect(),
+            missing: self.missing.offsets().map(missing_status).collect(),
         }
     }
 
@@ -181,6 +196,11 @@ impl Node {
     pub const fn topics(&self) -> &crate::topics::Topics {
         &self.topics
     }
+}
+
+fn missing_status(lost: &MissingOffsets) -> MissingStatus {
+    let MissingOffsets { partition, from, until } = lost;
+    MissingStatus { partition: partition.to_string(), from: *from, until: *until }
 }
 
 /// Records here that the peer has not acknowledged.

@@ -8,6 +8,8 @@ mod derivation;
 mod hub;
 /// What waits while the disk is full.
 mod fullness;
+/// What damage takes from the log.
+mod damage;
 /// Holes that peers name.
 mod holes;
 /// What peers deliver and promise.

@@ -9,8 +9,8 @@ use headland_platform::task;
 use headland_platform::telemetry::{TraceSink, with_causes};
 use headland_replication::quic::{Farewell, LaneEvent, LaneSender};
 use headland_storage::{
-    AppendError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader, LogReader, Report,
-    Snapshot, SnapshotStore,
+    AppendError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader, LogReader,
+    MissingOffsets, ReadError, Report, Snapshot, SnapshotStore,
 };
 use tokio::sync::watch;
 
@@ -103,6 +103,10 @@ impl Stages {
             Output::Read { session, channel, partition, from, limit } => {
                 match self.reader.read(&partition, from, limit) {
                     Ok(entries) => self.node.on_entries(self.now(), session, channel, entries),
+                    Err(ReadError::Quarantined { partition, from, until }) => {
+                        let lost = MissingOffsets { partition, from, until };
+                        self.node.on_damaged(self.now(), (session, channel), lost);
+                    }
                     Err(error) => {
                         let error = with_causes(&error);
                         tracing::error!(%partition, %from, error, "cannot read the log");

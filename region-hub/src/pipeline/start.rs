@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use headland_event::{ByteCount, CommitNumber, Now};
+use headland_event::{ByteCount, Now};
 use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
 use headland_platform::socket::SocketError;
@@ -14,17 +14,14 @@ use headland_platform::tls::{
 use headland_replication::quic::{BindError, Endpoint, ResetKey, Windows};
 use headland_storage::{
     AppendError, CloseError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader,
-    LogReader, LogStore, NotDurable, OpenError, OpenOptions, ReadError, SnapshotError,
-    SnapshotStore,
+    LogStore, NotDurable, OpenError, OpenOptions, ReadError, SnapshotError, SnapshotStore,
+    StateOwner, lost_state_owner, replay_past_damage,
 };
 
 use crate::config::HubConfig;
 use crate::connections::admission::{Admission, Admitted};
 use crate::connections::{PeerAddress, tls_of};
 use crate::node::{Node, StartError};
-
-/// Bytes of the journal replayed at once.
-const REPLAY_BYTES: ByteCount = ByteCount::mebibytes(4);
 
 /// Memory of a hub's state cache.
 const CACHE_BYTES: ByteCount = ByteCount::mebibytes(16);
@@ -61,7 +58,20 @@ pub enum RunError {
     Snapshots(#[from] SnapshotError),
     /// The node does not fit its log.
     #[error("cannot start")]
-    Start(#[from] Box<StartError>),
+    Start(#[source] Box<StartError>),
+    /// State is lost by damage, and nobody has decided to go on without it.
+    #[error(
+        "damage to {data_dir} took changes of state, maybe of {owner}; to go on with what is left \
+         of it run: headland store accept-loss {data_dir}"
+    )]
+    LostState {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// Whose state it may be.
+        owner: StateOwner,
+        /// What could not be read.
+        source: Box<StartError>,
+    },
     /// No UDP socket.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -117,12 +127,11 @@ pub(super) fn start(
     let now = Now { monotonic: clock.monotonic(), wall: clock.wall() };
     let log = (&reader, &store);
     let mut node = Node::new(hub, identity.id(), store.incarnation(), log, entropy()?, now)
-        .map_err(Box::new)?;
+        .map_err(|error| start_error(&hub.data_dir, error))?;
     let snapshots = store.snapshots();
-    let owner = Node::snapshot_owner();
-    let latest = [snapshots.latest(&owner)?, snapshots.older(&owner)?];
-    let from = node.take_up(latest.into_iter().flatten());
-    replay(&mut node, &reader, from)?;
+    let from = node.take_up(snapshots.newest_first(&Node::snapshot_owner())?);
+    let missing = replay_past_damage(&reader, from, |commit| node.on_replayed(commit))?;
+    node.on_replay_ended(now, missing).map_err(|error| start_error(&hub.data_dir, error))?;
     let peers = hub.peers.iter().map(|peer| {
         let role = Role::Hub(peer.name.to_string());
         let fleet = identity.id().fleet.clone();
@@ -155,21 +164,12 @@ fn open_error(path: &Path, source: OpenError) -> RunError {
     RunError::Open { path: path.to_owned(), source: Box::new(source) }
 }
 
-/// Feeds the node what the log holds from a commit on.
-fn replay(
-    node: &mut Node,
-    reader: &JournalReader<DiskFile>,
-    from: CommitNumber,
-) -> Result<(), RunError> {
-    let mut next = from;
-    while next <= reader.last_commit() {
-        let replayed = reader.replay(next, REPLAY_BYTES)?;
-        next = replayed.next;
-        for commit in replayed.commits {
-            node.on_replayed(commit);
-        }
+fn start_error(data_dir: &Path, source: StartError) -> RunError {
+    let source = Box::new(source);
+    match lost_state_owner(&*source).cloned() {
+        Some(owner) => RunError::LostState { data_dir: data_dir.to_owned(), owner, source },
+        None => RunError::Start(source),
     }
-    Ok(())
 }
 
 /// Writes what is queued and closes the log; what found no room is said after that.

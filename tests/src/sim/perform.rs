@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headland_event::{Monotonic, Now, Random};
-use headland_storage::{Composed, LogReader, LogStore, Snapshot};
+use headland_storage::{Composed, LogReader, LogStore, Missing, Snapshot};
 
 use super::agenda::{Event, Life};
 use super::check::Check;
@@ -30,11 +30,11 @@ impl World {
         let mut node =
             region_hub::Node::new(&config, &spiffe_id(id), store.incarnation(), log, seed, now)
                 .expect("a hub starts on its own log");
-        let (snapshots, owner) = (store.snapshots(), region_hub::Node::snapshot_owner());
-        let latest = [snapshots.latest(&owner), snapshots.older(&owner)];
-        let from = node.take_up(latest.into_iter().filter_map(|found| found.unwrap()));
+        let kept = store.snapshots().newest_first(&region_hub::Node::snapshot_owner());
+        let from = node.take_up(kept.unwrap());
         let rest = commits.into_iter().filter(|commit| commit.number >= from);
         rest.for_each(|commit| node.on_replayed(commit));
+        node.on_replay_ended(now, Missing::default()).expect("nothing is missing");
         self.hubs[hub].running = Some(Running::new(node, store));
         self.drain_hub(hub);
         self.arm(id);
@@ -52,9 +52,8 @@ impl World {
         let mut node =
             edge_agent::Node::new(&config, hub, program(), store.incarnation(), log, seed)
                 .expect("an agent starts on its own log");
-        let (snapshots, owner) = (store.snapshots(), edge_agent::Node::snapshot_owner());
-        let latest = [snapshots.latest(&owner), snapshots.older(&owner)];
-        let from = node.take_up(latest.into_iter().filter_map(|found| found.unwrap()));
+        let kept = store.snapshots().newest_first(&edge_agent::Node::snapshot_owner());
+        let from = node.take_up(kept.unwrap());
         let rest = commits.iter().filter(|commit| commit.number >= from);
         rest.for_each(|commit| node.on_replayed(commit));
         for (index, file) in self.inputs[agent].iter().enumerate() {

@@ -157,3 +157,28 @@ fn a_crash_between_any_two_commits_of_one_rows_alerts_leaves_each_alert_once() {
 
     assert!(commits_of_the_row >= 3, "{commits_of_the_row}");
 }
+
+#[test]
+fn a_damaged_commit_is_passed_over_and_alerted_and_rules_go_on() {
+    let mut bench = Bench::new();
+    bench.setup.start = Start::WholeJournal;
+    bench.header();
+    bench.feed(&[("Dongsi,2013-03-01 00:00:00,151", 2)]);
+    bench.feed(&[("Dongsi,2013-03-01 01:00:00,152", 3)]);
+    let name = bench.disk.names().into_iter().find(|name| name.ends_with(".journal")).unwrap();
+    let content = bench.disk.content(&name).unwrap();
+    let at = content.windows(4).position(|found| found == b",151").unwrap();
+    bench.disk.flip_bit(&name, ByteCount::new(u64::try_from(at).unwrap()), 0);
+
+    let bench = bench.restarted();
+
+    let missing: Vec<String> = bench
+        .node
+        .missing()
+        .offsets()
+        .map(|lost| format!("{} {}..{}", lost.partition, lost.from, lost.until))
+        .collect();
+    assert_eq!(missing, ["air.readings/0 0..1"]);
+    let rules: Vec<String> = bench.alerts().into_iter().map(|alert| alert.rule).collect();
+    assert_eq!(rules, ["damaged_log", "damaged_log"], "of the commit and of the offsets");
+}

@@ -72,3 +72,23 @@ fn inventory_waits_while_as_much_as_may_is_not_reconciled_and_keeps_its_order() 
     assert_eq!(behind, 0);
     assert_eq!(hub.texts(EVENTS), ["1", "2"]);
 }
+
+#[test]
+fn while_the_disk_is_full_the_alerts_of_a_peer_that_comes_back_flow_again() {
+    let mut hub = Hub::new();
+    let mut agent = Remote::agent(&mut hub, 1);
+    let events = agent.offer(&mut hub, EVENTS);
+    hub.cut_power_after(0);
+    agent.publish(&mut hub, events, &[record("eu-1-till", "{}")]);
+    hub.node.on_full();
+
+    hub.node.on_disconnected(hub.now, agent.session);
+    let mut next = Remote::agent(&mut hub, 2);
+    next.offer(&mut hub, EVENTS);
+    let alerts = next.offer(&mut hub, "alerts");
+    next.publish(&mut hub, alerts, &[record("sku", "{}")]);
+
+    let on_their_way = hub.node.in_flight.iter().flat_map(|commit| &commit.entries);
+    let topics: Vec<&str> = on_their_way.map(|(at, _)| at.topic.as_str()).collect();
+    assert_eq!(topics, [EVENTS, "alerts"]);
+}

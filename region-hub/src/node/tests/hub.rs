@@ -5,14 +5,15 @@ use std::path::Path;
 
 use bytes::Bytes;
 use headland_event::{
-    ByteCount, CommitNumber, Entry, EventTime, Lane, Monotonic, Now, Offset, Record, RegionId,
-    Verdict,
+    Alert, ByteCount, CommitNumber, Entry, EventTime, Lane, Monotonic, Now, Offset, Record,
+    RegionId, Verdict,
 };
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::{CloseReason, Dialled};
 use headland_storage::{
-    Cleaning, LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions, Snapshot, Survival,
+    Cleaning, LogReader, LogStore, MemoryDisk, MemoryStore, MissingOffsets, OpenOptions, ReadError,
+    Snapshot, StateMarks, Survival, replay_past_damage,
 };
 
 use super::remote::{Remote, partition};
@@ -90,18 +91,13 @@ impl Hub {
         let id = SpiffeId { fleet: "test".to_owned(), region: config.region.clone(), role };
         let log = (&reader, &store);
         let mut node = Node::new(&config, &id, store.incarnation(), log, 7, now)?;
-        let (snapshots, owner) = (store.snapshots(), Node::snapshot_owner());
-        let latest = [snapshots.latest(&owner), snapshots.older(&owner)];
-        let mut next = node.take_up(latest.into_iter().filter_map(|found| found.unwrap()));
+        let from = node.take_up(store.snapshots().newest_first(&Node::snapshot_owner()).unwrap());
         let mut replayed = 0;
-        while next <= reader.last_commit() {
-            let more = reader.replay(next, READ_BYTES).unwrap();
-            next = more.next;
-            for commit in more.commits {
-                node.on_replayed(commit);
-                replayed += 1;
-            }
-        }
+        let missing = replay_past_damage(&reader, from, |commit| {
+            node.on_replayed(commit);
+            replayed += 1;
+        });
+        node.on_replay_ended(now, missing.unwrap())?;
         let (closed, dialled, spans) = (Vec::new(), Vec::new(), Vec::new());
         let (disk, commits_left, reads) = (disk.clone(), None, Reads::Answer);
         let sent = BTreeMap::new();
@@ -225,8 +221,14 @@ impl Hub {
                 if self.reads == Reads::Fail {
                     return self.node.on_read_failed(self.now, session);
                 }
-                let entries = self.store.reader().read(&partition, from, limit).unwrap();
-                self.node.on_entries(self.now, session, channel, entries);
+                match self.store.reader().read(&partition, from, limit) {
+                    Ok(entries) => self.node.on_entries(self.now, session, channel, entries),
+                    Err(ReadError::Quarantined { partition, from, until }) => {
+                        let lost = MissingOffsets { partition, from, until };
+                        self.node.on_damaged(self.now, (session, channel), lost);
+                    }
+                    Err(error) => panic!("{error}"),
+                }
             }
             Output::Dial(index) => self.dialled.push(index),
             Output::Close { session, reason } => {
@@ -240,6 +242,8 @@ impl Hub {
             }
             Output::Clean(policy) => {
                 let budget = ByteCount::mebibytes(64);
+                // What is cleaned lies before the mark, which the writer moves now and then.
+                self.store.mark_state().unwrap();
                 let report = self.store.clean(&policy, self.now.wall, budget).unwrap();
                 self.node.on_cleaned(report.dropped);
             }
@@ -283,6 +287,17 @@ impl Hub {
     /// Every record of a topic's partition 0.
     pub(super) fn records(&self, topic: &str) -> Vec<Record> {
         self.entries(topic).iter().flat_map(|entry| entry.batch.records().unwrap()).collect()
+    }
+
+    /// Alerts of the hub about itself, of every partition.
+    pub(super) fn alerts(&self) -> Vec<Alert> {
+        let reader = self.store.reader();
+        let partitions = reader.partitions().into_iter();
+        let partitions = partitions.filter(|at| at.topic.as_str() == "alerts");
+        let entries =
+            partitions.flat_map(|at| reader.read(&at, Offset::new(0), READ_BYTES).unwrap());
+        let records = entries.flat_map(|entry| entry.batch.records().unwrap());
+        records.map(|record| serde_json::from_slice(&record.value.unwrap()).unwrap()).collect()
     }
 
     /// Verdicts on the records of a topic's partition 0.

@@ -1,20 +1,28 @@
 //! What a topic's retention takes away, and what a linked hub learns of it.
 
-use headland_event::{DropPolicy, Hole};
+use std::time::Duration;
+
+use headland_event::{DropPolicy, EventTime, Hole, Offset, TopicName};
 use headland_replication::LinkOutput;
+use headland_storage::Survival;
 
 use super::hub::{CONFIG, Hub};
-use super::remote::{Remote, record};
+use super::remote::{Remote, at, record};
+use crate::node::Output;
 
 const EVENTS: &str = "inventory.events";
 
-/// A hub that keeps 64 KiB of inventory, in small files.
-fn short_of_room() -> Hub {
+/// A hub in small files that keeps of inventory what `retention` says.
+fn keeping(retention: &str) -> String {
     let partitions = "lane = \"state\"\npartitions = 1\n";
-    let kept = format!("{partitions}retention = {{ bytes = \"64KiB\" }}\n");
+    let kept = format!("{partitions}retention = {{ {retention} }}\n");
     let text = CONFIG.replace(partitions, &kept);
     let small = "api = { socket = \"none\" }\nstorage = { file_bytes = \"128KiB\" }";
-    Hub::configured(&text.replace("api = { socket = \"none\" }", small))
+    text.replace("api = { socket = \"none\" }", small)
+}
+
+fn short_of_room() -> Hub {
+    Hub::configured(&keeping("bytes = \"64KiB\""))
 }
 
 /// Publishes events of 8 KiB, a second apart.
@@ -60,4 +68,94 @@ fn a_topic_without_retention_keeps_everything() {
 
     assert_eq!(hub.start_of(EVENTS).get(), 0);
     assert_eq!(hub.records(EVENTS).len(), 40);
+}
+
+#[test]
+fn age_counts_from_when_the_hub_took_a_record_in_whatever_time_its_device_says() {
+    let mut hub = Hub::configured(&keeping("time = \"1h\""));
+    let mut agent = Remote::agent(&mut hub, 1);
+    let channel = agent.offer(&mut hub, EVENTS);
+    let value = "x".repeat(8 << 10);
+    let stale = EventTime::from_millis(1_000);
+
+    for _ in 0..40 {
+        agent.publish(&mut hub, channel, &[at("eu-1-till", stale, &value)]);
+        hub.advance(1_000);
+        hub.talk(&mut agent);
+    }
+    let young = hub.start_of(EVENTS);
+    hub.advance(3_600_000);
+    hub.settle();
+    hub.advance(3_600_000);
+    hub.settle();
+
+    assert_eq!(young, Offset::new(0), "it was taken in a minute ago");
+    assert!(hub.start_of(EVENTS) > Offset::new(0), "it is two hours old");
+}
+
+#[test]
+fn a_quiet_hub_looks_every_five_minutes_for_what_grew_too_old() {
+    let mut hub = Hub::configured(&keeping("time = \"1h\""));
+    hub.settle();
+    hub.advance(10_000);
+    hub.settle();
+
+    assert_eq!(hub.node.clean_at(), Some(hub.now.monotonic.after(Duration::from_mins(5))));
+}
+
+#[test]
+fn a_hub_with_a_full_disk_goes_on_cleaning_although_nothing_is_written() {
+    let mut hub = Hub::new();
+    hub.settle();
+    hub.advance(10_000);
+    hub.settle();
+
+    hub.node.on_full();
+
+    let due = hub.node.clean_at();
+    assert!(due.is_some() && hub.node.poll_timeout() <= due, "{due:?}");
+    hub.advance(10_000);
+    let outputs: Vec<Output> = std::iter::from_fn(|| hub.node.poll_output()).collect();
+    assert!(outputs.iter().any(|output| matches!(output, Output::Clean(_))), "{outputs:?}");
+}
+
+#[test]
+fn dead_and_late_topics_are_kept_for_as_long_as_the_topic_they_come_with() {
+    let mut hub = Hub::configured(&keeping("time = \"1h\""));
+    hub.settle();
+    hub.node.on_full();
+    hub.advance(10_000);
+
+    let policy = std::iter::from_fn(|| hub.node.poll_output()).find_map(|output| match output {
+        Output::Clean(policy) => Some(policy),
+        _ => None,
+    });
+    let policy = policy.unwrap();
+
+    let kept = |topic: &str| policy.retention(&TopicName::new(topic).unwrap()).time;
+    let hour = Some(Duration::from_hours(1));
+    assert_eq!([EVENTS, "inventory.events.dead", "inventory.events.late"].map(kept), [hour; 3]);
+    assert_eq!(["inventory.late", "alerts.dead"].map(kept), [None; 2]);
+}
+
+#[test]
+fn a_hub_whose_stock_cannot_be_made_any_more_does_not_start_and_says_what_would_fit() {
+    let mut hub = short_of_room();
+    publish(&mut hub, 80);
+    assert!(hub.start_of(EVENTS) > Offset::new(0));
+    let disk = hub.disk().clone();
+    let text = keeping("bytes = \"64KiB\"");
+
+    disk.crash(Survival::Nothing);
+    let as_it_was = Hub::start(&disk.fork(), &text, hub.now);
+    for name in disk.names().iter().filter(|name| name.ends_with(".snapshot")) {
+        disk.remove(name);
+    }
+    let refused = Hub::start(&disk, &text, hub.now).err();
+
+    assert!(as_it_was.is_ok());
+    let said = refused.unwrap().to_string();
+    assert!(said.starts_with("stock cannot be made from hubs/eu: inventory.events/0 begins at"));
+    assert!(said.contains("no snapshot has it (there is none)"), "{said}");
+    assert!(said.ends_with("or from a backup (headland store restore)"), "{said}");
 }

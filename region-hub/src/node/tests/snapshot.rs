@@ -77,11 +77,23 @@ fn a_crash_after_any_commit_leaves_each_conflict_once_whatever_was_saved() {
 }
 
 #[test]
-fn a_snapshot_of_another_configuration_is_not_taken_up() {
+fn a_snapshot_of_another_topic_is_not_taken_up() {
     let mut hub = due();
     write_concurrently(&mut hub, 2);
 
-    hub.restart(&format!("{CONFIG}\n[reconcile]\nrestock_below = 7\n"));
+    hub.restart(&format!("{CONFIG}\n[reconcile]\ntopic = \"other.events\"\n"));
 
     assert_eq!(hub.replayed, hub.commits());
+}
+
+#[test]
+fn a_snapshot_with_another_threshold_for_restock_alerts_is_taken_up() {
+    let mut hub = due();
+    write_concurrently(&mut hub, COUNT);
+    let (fingerprint, commits) = (hub.node.inventory.reconciler().fingerprint(), hub.commits());
+
+    hub.restart(&format!("{CONFIG}\n[reconcile]\nrestock_below = 7\n"));
+
+    assert!(hub.replayed < commits, "{} of {commits} were replayed", hub.replayed);
+    assert_eq!(hub.node.inventory.reconciler().fingerprint(), fingerprint);
 }

@@ -1,0 +1,98 @@
+//! Damage to the log: what is missing is named to operators and peers, and all else is served.
+
+use headland_event::{
+    Alert, Batch, ByteCount, ChannelId, Lane, Now, PartitionIndex, Record, TopicName,
+    TopicPartition,
+};
+use headland_storage::{Missing, MissingCommits, MissingOffsets};
+
+use super::{Node, Output, StartError};
+use crate::session::{SessionId, murmur2};
+
+/// The topic that says what is missing.
+const ALERTS: &str = "alerts";
+
+/// Bytes read at once behind damage; as the link's own reads it is small beside a lane's window.
+const READ_BYTES: ByteCount = ByteCount::new(256 << 10);
+
+impl Node {
+    /// The log was replayed, and `missing` is what it lacks by damage: that is said and alerted.
+    ///
+    /// # Errors
+    /// [`StartError::HistoryGone`] when no snapshot was taken up and retention has removed the
+    /// beginning of what stock is made of: what would be reconciled is not what there is.
+    pub fn on_replay_ended(&mut self, now: Now, missing: Missing) -> Result<(), StartError> {
+        self.check_beginnings(&missing)?;
+        for MissingCommits { file, from, until, lost } in missing.commits() {
+            tracing::error!(file, %from, %until, ?lost, "commits are damaged; the rest is served");
+        }
+        for lost in missing.offsets() {
+            say(lost);
+        }
+        let alerts = missing.alerts(&self.identity.to_string(), now.wall);
+        alerts.iter().for_each(|alert| self.raise(alert, now));
+        self.missing = missing;
+        Ok(())
+    }
+
+    fn check_beginnings(&self, missing: &Missing) -> Result<(), StartError> {
+        let inventory = self.inventory.configuration().0;
+        let gone = missing.beginnings().iter().find(|(partition, _)| {
+            let topic = self.topics.get(&partition.topic);
+            topic.is_some_and(|topic| topic.origin_name == *inventory)
+        });
+        let Some((partition, found)) = gone.cloned() else { return Ok(()) };
+        let (data_dir, why) = (self.data_dir.clone(), self.no_snapshot.clone());
+        Err(StartError::HistoryGone { data_dir, partition, found, why })
+    }
+
+    /// The log met damage where [`Output::Read`] was to go on: what lies there is given up, the
+    /// read goes on behind it, and the peer is told what is missing.
+    pub fn on_damaged(
+        &mut self,
+        now: Now,
+        (session, channel): (SessionId, ChannelId),
+        lost: MissingOffsets,
+    ) {
+        let MissingOffsets { partition, from: _, until } = lost.clone();
+        if self.missing.add(lost.clone()) {
+            say(&lost);
+            let alert = lost.alert(&self.identity.to_string(), now.wall);
+            self.raise(&alert, now);
+        }
+        let Some(known) = self.sessions.get_mut(&session) else { return };
+        known.on_damaged(channel);
+        let (from, limit) = (until, READ_BYTES);
+        self.outputs.push_back(Output::Read { session, channel, partition, from, limit });
+    }
+
+    /// What is known to be missing from the log by damage, in this run.
+    #[must_use]
+    pub const fn missing(&self) -> &Missing {
+        &self.missing
+    }
+
+    /// Composes an alert of the hub about itself.
+    fn raise(&mut self, alert: &Alert, now: Now) {
+        let Ok(topic) = TopicName::new(ALERTS) else { return };
+        let partitions = self.topics.get(&topic).map_or(1, |topic| topic.partitions);
+        debug_assert!(
+            self.topics.get(&topic).is_none_or(|topic| topic.lane == Lane::Alerts),
+            "alerts have their lane"
+        );
+        let index = (murmur2(alert.key.as_bytes()) & 0x7fff_ffff) % partitions.max(1);
+        let value = serde_json::to_vec(alert).unwrap_or_default();
+        let record = Record::new(now.wall, alert.key.clone(), value);
+        // One small record of ours is always a batch.
+        if let Ok(batch) = Batch::encode(&[record]) {
+            self.born(&TopicPartition::new(topic, PartitionIndex::new(index)), batch, now);
+            self.cut_commit();
+        }
+    }
+}
+
+fn say(lost: &MissingOffsets) {
+    let MissingOffsets { partition, from, until } = lost;
+    let records = until.since(*from);
+    tracing::error!(%partition, %from, %until, records, "records are damaged; the rest is served");
+}

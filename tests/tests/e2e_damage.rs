@@ -1,0 +1,139 @@
+//! Bits that flipped on the disk of a stopped node: it starts, serves all else, and names the rest.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use headland_tests::binaries;
+use headland_tests::fleet::{Fleet, Node, TOPICS};
+use headland_tests::lines::event;
+use headland_tests::process::Process;
+use serde_json::json;
+
+fn pair() -> Result<(Fleet, Node, Node)> {
+    let fleet = Fleet::new()?;
+    let hub = fleet.hub("eu")?;
+    hub.grant("eu-1", &TOPICS, &["eu-1-", "Dongsi"])?;
+    let agent = fleet.agent("eu-1", &hub)?;
+    Ok((fleet, hub, agent))
+}
+
+/// Flips a bit where a journal first holds `text`.
+fn damage(data: &Path, text: &str) -> Result<()> {
+    let mut files: Vec<_> = std::fs::read_dir(data)?.collect::<std::io::Result<_>>()?;
+    files.sort_by_key(std::fs::DirEntry::path);
+    let journals = files.into_iter().map(|file| file.path());
+    for file in journals.filter(|file| file.extension().is_some_and(|of| of == "journal")) {
+        let mut content = std::fs::read(&file)?;
+        let found = content.windows(text.len()).position(|found| found == text.as_bytes());
+        if let Some(byte) = found.and_then(|at| content.get_mut(at)) {
+            *byte ^= 1;
+            return Ok(std::fs::write(&file, content)?);
+        }
+    }
+    anyhow::bail!("{text} is in no journal of {}", data.display())
+}
+
+/// A restock of five units of a sku of its own.
+fn restock(n: u32) -> String {
+    event("eu-1", n, "restock", &format!("SKU-{n}"), 5)
+}
+
+#[tokio::test]
+async fn a_hub_whose_log_is_damaged_serves_the_rest_and_names_what_is_gone() -> Result<()> {
+    let (fleet, mut hub, mut agent) = pair()?;
+    hub.start().await?;
+    agent.start().await?;
+    for n in 1..=4 {
+        fleet.append("eu-1.jsonl", &[restock(n)])?;
+        hub.units_when(&format!("SKU-{n}"), "eu-1", 5).await?;
+    }
+    hub.stop().await?;
+    damage(&fleet.path("eu.data"), "eu-1/2\",\"kind")?;
+
+    hub.start().await?;
+    let told = hub.says("records are damaged").await?;
+    fleet.append("eu-1.jsonl", &[restock(5)])?;
+    hub.units_when("SKU-5", "eu-1", 5).await?;
+
+    assert!(told.contains("partition=inventory.events/0 from=1 until=2"), "{told}");
+    let status = hub.status().await?;
+    let missing = json!([{"partition": "inventory.events/0", "from": 1, "until": 2}]);
+    assert_eq!(status["missing"], missing);
+    let metrics = hub.api.get("/metrics").await?.body;
+    assert!(metrics.contains("headland_log_lost_records{topic=\"inventory.events\"} 1"));
+    let alerts = hub.records_when("alerts", 2).await?;
+    let alerts: Vec<&str> = alerts.iter().filter_map(|alert| alert["key"].as_str()).collect();
+    assert!(alerts.iter().any(|key| key.ends_with("|inventory.events/0")), "{alerts:?}");
+    let kept = hub.api.json("/v1/topics/inventory.events/0/records?from=2").await?;
+    assert_eq!(kept["records"].as_array().context("no records")?.len(), 3);
+    for (sku, units) in [("SKU-1", Some(5)), ("SKU-2", None), ("SKU-3", Some(5))] {
+        assert_eq!(hub.units(sku, "eu-1").await?, units, "{sku}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_whose_outbox_is_damaged_sends_the_rest_and_its_hub_learns_what_is_gone()
+-> Result<()> {
+    let (fleet, mut hub, mut agent) = pair()?;
+    agent.start().await?;
+    for n in 1..=4 {
+        fleet.append("eu-1.jsonl", &[restock(n)])?;
+        agent.status_when(|status| status["sources"][0]["lines"] == n).await?;
+    }
+    agent.stop().await?;
+    damage(&fleet.path("eu-1.data"), "eu-1/2\",\"kind")?;
+
+    agent.start().await?;
+    hub.start().await?;
+    for n in [1, 3, 4] {
+        hub.units_when(&format!("SKU-{n}"), "eu-1", 5).await?;
+    }
+
+    let told = agent.says("records are damaged").await?;
+    assert!(told.contains("partition=inventory.events/0 from=1 until=2"), "{told}");
+    let of_agent = agent.api.get("/metrics").await?.body;
+    assert!(of_agent.contains("headland_log_lost_records{topic=\"inventory.events\"} 1"));
+    let of_hub = hub.api.get("/metrics").await?.body;
+    let line = "headland_topic_dropped_records{topic=\"inventory.events\",policy=\"damaged\"} 1";
+    assert!(of_hub.contains(line), "{of_hub}");
+    assert_eq!(hub.units("SKU-2", "eu-1").await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_that_lost_state_says_which_command_decides_and_goes_on_after_it() -> Result<()> {
+    let (fleet, mut hub, mut agent) = pair()?;
+    hub.start().await?;
+    agent.start().await?;
+    fleet.append("eu-1.jsonl", &[restock(1)])?;
+    hub.units_when("SKU-1", "eu-1", 5).await?;
+    agent.status_when(|status| status["unacknowledged_records"] == 0).await?;
+    agent.stop().await?;
+    hub.stop().await?;
+    for (data, owner) in [("eu.data", "positions"), ("eu-1.data", "sources")] {
+        damage(&fleet.path(data), owner)?;
+        // The cache beside the journal holds it still; one that is made anew does not.
+        std::fs::remove_dir_all(fleet.path(data).join("state"))?;
+    }
+
+    let refused = [hub.launch()?.ended().await?, agent.launch()?.ended().await?];
+    let headland = &binaries::built()?.hub;
+    for data in ["eu.data", "eu-1.data"] {
+        let data = fleet.path(data);
+        let data = data.to_str().context("a path that is not UTF-8")?;
+        let accepted = Process::start(headland, &["store", "accept-loss", data])?.ended().await?;
+        assert!(accepted.status.success(), "{accepted:?}");
+    }
+    hub.start().await?;
+    agent.start().await?;
+    fleet.append("eu-1.jsonl", &[restock(2)])?;
+    hub.units_when("SKU-2", "eu-1", 5).await?;
+
+    for (ended, data) in refused.iter().zip(["eu.data", "eu-1.data"]) {
+        let command = format!("headland store accept-loss {}", fleet.path(data).display());
+        assert_eq!(ended.status.code(), Some(1));
+        assert!(ended.lines.iter().any(|line| line.contains(&command)), "{:?}", ended.lines);
+    }
+    hub.units_when("SKU-1", "eu-1", 5).await
+}

@@ -10,8 +10,8 @@ use headland_platform::tls::Identity;
 use headland_replication::quic::{Endpoint, TlsConfigs, Windows};
 use tokio::net::UdpSocket;
 
-/// Clients that dial side by side: each begins a handshake every 300 ms, so that a thousand begin in
-/// a second while the machine has time left for those who are watched.
+/// Clients that dial side by side: each begins a handshake every 300 ms, so that a thousand begin
+/// in a second while the machine has time left for those who are watched.
 const CLIENTS: usize = 300;
 
 /// Largest UDP datagram.

@@ -333,7 +333,6 @@ impl Node {
             self.observe(partition, entry);
         }
         self.sum_up(&entries);
-        self.drop_faults();
         self.reconcile(number, &entries, self.started);
     }
 

@@ -2,17 +2,17 @@
 //!
 //! Offsets and dots show that something is missing from a log, and checksums that a batch was
 //! damaged. Neither shows that a node counted a batch twice, left a record out when it wrote it
-//! again, or wrote another one in its place. So the node at which a stream is born states, each
-//! [`INTERVAL`], what the stream comes to up to a sequence: how many records, and a sum over its
-//! batches. Statements are records of the topic `_audit` and travel like all others; every node on
+//! again, or wrote another one in its place. So the node at which a stream is born states, every
+//! 30 s, what a range of the stream comes to: how many records, and a sum over its batches.
+//! Statements are records of the topic `_audit` and travel like all others; every node on
 //! the way sums up what its own log holds and compares as soon as it has come as far.
 //!
-//! A difference is a [`Fault`]: it names the range since the two last agreed. It is named once;
-//! from there on both are compared anew. Where a log says itself that records are gone, by a hole
-//! or by compaction, or begins in the middle of a life, nothing can be compared until the next
-//! statement.
+//! A difference is a `Fault`: it names the range. Each range begins where the one before ended, so
+//! a fault is named once. Where a log says itself that records are gone, by a hole or by
+//! compaction, where it begins in the middle of a life, or where its writer has begun to count
+//! anew, the range is not compared; the one after it is.
 //!
-//! Cost: a few dozen instructions for a batch, about 200 bytes for a stream and 24 for each 1,024
+//! Cost: a few dozen instructions for a batch, about 300 bytes for a stream and 24 for each 1,024
 //! records that were not compared yet.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -34,17 +34,21 @@ pub use digest::Digest;
 pub use statement::Statement;
 pub use tally::{Fault, FaultKind};
 
-use tally::{Outcome, Tally};
+use tally::{Outcome, Side, Tally};
 
 /// How long a stream grows before what it comes to is stated. Short enough that a fault is named
 /// within a minute, long enough that a quiet fleet states far less than it writes.
 pub const INTERVAL: Duration = Duration::from_secs(30);
 
-/// Most streams that are audited; more are counted as left out. Each agent has a few.
+/// Most streams that are audited, each in each partition; beyond it those go that were idle
+/// longest. Each agent has a few.
 pub const STREAMS_LIMIT: usize = 65_536;
 
 /// Most faults that wait to be taken; more are only counted.
 const FAULTS_LIMIT: usize = 1_024;
+
+/// Partitions that may hold the same stream: more routes than that from one writer are left out.
+const ROUTES_LIMIT: usize = 4;
 
 /// The bounds of all lives.
 const FIRST_LIFE: Incarnation = Incarnation::new(0, 0);
@@ -57,7 +61,10 @@ type Life = (StreamId, Incarnation);
 #[derive(Debug)]
 pub struct Audit {
     born: Incarnation,
-    streams: BTreeMap<Life, Tally>,
+    /// Of each life a tally for each partition that holds it.
+    streams: BTreeMap<Life, Vec<Tally>>,
+    tallies: usize,
+    entries: u64,
     faults: VecDeque<Fault>,
     counts: Counts,
     /// When what was born here was last stated, or this run began.
@@ -75,7 +82,7 @@ pub struct Counts {
     pub faults: u64,
     /// Statements that this log was too far past, or could not be compared with.
     pub unchecked: u64,
-    /// Batches of streams beyond [`STREAMS_LIMIT`].
+    /// Streams that were let go, and batches of more routes than are audited.
     pub left_out: u64,
 }
 
@@ -86,6 +93,8 @@ impl Audit {
         Self {
             born,
             streams: BTreeMap::new(),
+            tallies: 0,
+            entries: 0,
             faults: VecDeque::new(),
             counts: Counts { agreed: 0, faults: 0, unchecked: 0, left_out: 0 },
             stated_at: now,
@@ -98,37 +107,64 @@ impl Audit {
         let Dot { stream, incarnation, sequence } = entry.dot;
         let life = (stream, incarnation);
         if sequence.get() == 0 {
-            // A hole of which the streams are not known; what they lack will differ.
             return self.doubt(partition);
         }
-        if !self.streams.contains_key(&life) && !self.begin(life, partition, sequence) {
+        self.entries += 1;
+        let entries = self.entries;
+        let known = |tally: &&mut Tally| tally.partition() == partition;
+        if !self.streams.get_mut(&life).is_some_and(|of| of.iter_mut().any(|t| known(&t))) {
+            self.begin(life, partition, sequence);
+        }
+        let tallies = self.streams.get_mut(&life);
+        let Some(tally) = tallies.and_then(|of| of.iter_mut().find(known)) else {
             self.counts.left_out = self.counts.left_out.saturating_add(1);
             return;
-        }
-        let Some(tally) = self.streams.get_mut(&life) else { return };
-        let outcome = tally.on_entry(entry);
+        };
+        tally.touched = entries;
+        let outcomes = tally.on_entry(entry);
         self.is_ahead |= incarnation == self.born;
-        self.settle(life, outcome);
+        outcomes.into_iter().for_each(|outcome| self.settle(outcome));
     }
 
-    /// Begins to sum up a life of a stream; `false` when there are too many.
-    fn begin(&mut self, life: Life, partition: &TopicPartition, first: Sequence) -> bool {
+    /// Begins to sum up a life of a stream in a partition, unless others hold it already.
+    fn begin(&mut self, life: Life, partition: &TopicPartition, first: Sequence) {
         // A writer has one life at a time: nothing more comes of those before.
         let lives = (life.0, FIRST_LIFE)..=(life.0, LAST_LIFE);
-        let former = self.streams.range(lives).map(|(former, _)| *former).next();
-        former.and_then(|former| self.streams.remove(&former));
-        if self.streams.len() >= STREAMS_LIMIT {
-            return false;
+        let former: Vec<Life> = self.streams.range(lives).map(|(former, _)| *former).collect();
+        for former in former.into_iter().filter(|former| *former != life) {
+            self.tallies -= self.streams.remove(&former).map_or(0, |of| of.len());
         }
-        self.streams.insert(life, Tally::new(partition.clone(), first));
-        true
+        if self.tallies >= STREAMS_LIMIT {
+            self.let_go();
+        }
+        let side = if life.1 == self.born { Side::Writer } else { Side::Holder };
+        let of = self.streams.entry(life).or_default();
+        if of.len() < ROUTES_LIMIT {
+            of.push(Tally::new(partition.clone(), side, first));
+            self.tallies += 1;
+        }
+    }
+
+    /// Lets the sixteenth go that was idle longest: devices that are no more.
+    fn let_go(&mut self) {
+        let mut touched: Vec<u64> =
+            self.streams.values().flatten().map(|tally| tally.touched).collect();
+        let (_, oldest, _) = touched.select_nth_unstable(STREAMS_LIMIT / 16);
+        let oldest = *oldest;
+        self.streams.retain(|_, of| {
+            of.retain(|tally| tally.touched > oldest);
+            !of.is_empty()
+        });
+        let left = self.streams.values().map(Vec::len).sum();
+        let gone = u64::try_from(self.tallies.saturating_sub(left)).unwrap_or(u64::MAX);
+        self.counts.left_out = self.counts.left_out.saturating_add(gone);
+        self.tallies = left;
     }
 
     /// Records of unknown streams are gone from a partition.
     fn doubt(&mut self, partition: &TopicPartition) {
-        for tally in self.streams.values_mut().filter(|tally| tally.partition() == partition) {
-            tally.doubt();
-        }
+        let tallies = self.streams.values_mut().flatten();
+        tallies.filter(|tally| tally.partition() == partition).for_each(Tally::doubt);
     }
 
     /// The log holds a statement; `author` is the life in which it was written itself: nobody
@@ -138,28 +174,37 @@ impl Audit {
         if statement.incarnation != author {
             return;
         }
-        let outcome = match self.streams.get_mut(&life) {
-            // Found in this node's own log: it need not be stated again.
-            Some(tally) if author == self.born => return tally.on_stated(statement.to),
-            Some(tally) => tally.on_statement(statement),
-            None => Outcome::Unchecked,
+        let Some(tallies) = self.streams.get_mut(&life) else {
+            self.counts.unchecked = self.counts.unchecked.saturating_add(1);
+            return;
         };
-        self.settle(life, outcome);
+        if author == self.born {
+            // Found in this node's own log: it need not be stated again.
+            return tallies.iter_mut().for_each(|tally| tally.on_stated(statement.to));
+        }
+        let outcomes = tallies.iter_mut().filter_map(|tally| tally.on_statement(statement));
+        let outcomes: Vec<Outcome> = outcomes.collect();
+        outcomes.into_iter().for_each(|outcome| self.settle(outcome));
     }
 
-    fn settle(&mut self, (stream, incarnation): Life, outcome: Outcome) {
+    fn settle(&mut self, outcome: Outcome) {
         let Counts { agreed, faults, unchecked, left_out: _ } = &mut self.counts;
         match outcome {
-            Outcome::Nothing => {}
             Outcome::Agreed => *agreed = agreed.saturating_add(1),
             Outcome::Unchecked => *unchecked = unchecked.saturating_add(1),
-            Outcome::Differs(range) => {
+            Outcome::Differs(fault) => {
                 *faults = faults.saturating_add(1);
                 if self.faults.len() < FAULTS_LIMIT {
-                    self.faults.push_back(Fault { stream, incarnation, ..range });
+                    self.faults.push_back(fault);
                 }
             }
         }
+    }
+
+    /// Whether faults wait to be taken: they are in no snapshot.
+    #[must_use]
+    pub fn has_faults(&self) -> bool {
+        !self.faults.is_empty()
     }
 
     /// What is to be stated now; empty before [`Self::poll_timeout`].
@@ -167,15 +212,19 @@ impl Audit {
         if self.poll_timeout().is_none_or(|due| now < due) {
             return Vec::new();
         }
+        let (born, mut stated) = (self.born, Vec::new());
         (self.stated_at, self.is_ahead) = (now, false);
-        let born = self.born;
-        let own = self.streams.iter_mut().filter(|((_, life), _)| *life == born);
-        own.filter_map(|((stream, _), tally)| {
-            let (to, digest) = tally.state()?;
-            let statement = Statement { stream: *stream, incarnation: born, to, digest };
-            Some((tally.partition().clone(), statement))
-        })
-        .collect()
+        for ((stream, incarnation), tallies) in &mut self.streams {
+            for tally in tallies.iter_mut().filter(|_| *incarnation == born) {
+                if let Some((from, to, digest)) = tally.state() {
+                    let (stream, incarnation) = (*stream, born);
+                    let statement = Statement { stream, incarnation, from, to, digest };
+                    stated.push((tally.partition().clone(), statement));
+                }
+                self.is_ahead |= tally.is_ahead();
+            }
+        }
+        stated
     }
 
     /// When [`Self::on_timeout`] has something to state.
@@ -197,8 +246,8 @@ impl Audit {
 
     /// How many streams are audited.
     #[must_use]
-    pub fn streams(&self) -> usize {
-        self.streams.len()
+    pub const fn streams(&self) -> usize {
+        self.tallies
     }
 
     /// Appends what a snapshot needs: all sums as of the last entry. Statements that wait and ends
@@ -209,33 +258,38 @@ impl Audit {
     /// ```
     pub fn write(&self, writer: &mut Writer) {
         writer.u8(VERSION);
-        writer.length(self.streams.len());
-        for ((stream, incarnation), tally) in &self.streams {
-            writer.stream_id(*stream);
-            writer.incarnation(*incarnation);
-            tally.write(writer);
+        writer.length(self.tallies);
+        for ((stream, incarnation), tallies) in &self.streams {
+            for tally in tallies {
+                writer.stream_id(*stream);
+                writer.incarnation(*incarnation);
+                tally.write(writer);
+            }
         }
     }
 
-    /// Takes up what [`Self::write`] wrote.
+    /// Reads what [`Self::write`] wrote, for the same node in a run that began at `now`.
     ///
     /// # Errors
-    /// [`CodecError`] when bytes are missing or a field is outside its range; nothing is changed.
-    pub fn take_up(&mut self, reader: &mut Reader) -> Result<(), CodecError> {
+    /// [`CodecError`] when bytes are missing or a field is outside its range.
+    pub fn read(
+        born: Incarnation,
+        now: Monotonic,
+        reader: &mut Reader,
+    ) -> Result<Self, CodecError> {
         let at = reader.position();
         let found = reader.u8("audit version")?;
         if found != VERSION {
             let (field, found, expected) = ("audit version", i64::from(found), "1");
             return Err(CodecError::Value { field, at, found, expected });
         }
-        let count = reader.length("audited streams", STREAMS_LIMIT)?;
-        let streams = (0..count).map(|_| {
+        let mut audit = Self { is_ahead: true, ..Self::new(born, now) };
+        audit.tallies = reader.length("audited streams", STREAMS_LIMIT)?;
+        for _ in 0..audit.tallies {
             let life = (reader.stream_id("stream")?, reader.incarnation("incarnation")?);
-            Ok((life, Tally::read(reader)?))
-        });
-        self.streams = streams.collect::<Result<_, CodecError>>()?;
-        self.is_ahead = true;
-        Ok(())
+            audit.streams.entry(life).or_default().push(Tally::read(reader)?);
+        }
+        Ok(audit)
     }
 }
 

@@ -14,8 +14,9 @@ use bytes::Bytes;
 use headland_detection::RestoreError;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::COMMIT_BYTES_LIMIT;
-use headland_event::{ByteCount, CommitNumber, Now};
+use headland_event::{ByteCount, CommitNumber, Monotonic, Now};
 use headland_platform::telemetry::with_causes;
+use headland_replication::Audit;
 use headland_storage::{Composed, Snapshot, SnapshotPace, StateOwner, Ticket};
 
 use super::{Node, Output};
@@ -84,13 +85,14 @@ impl Node {
             return Err(CodecError::Value { field, at: 0, found, expected }.into());
         }
         let outbox = reader.bytes("outbox", reader.remaining())?;
-        self.audit.take_up(&mut reader)?;
+        let audit = Audit::read(self.incarnation, Monotonic::default(), &mut reader)?;
         let rules = reader.take("rules", reader.remaining())?;
         // What is held does not depend on the rules, and their error is the last that can happen.
         let lanes = &self.lanes;
         let uptime = self.outbox.ledger_mut().restore(outbox, |topic| lanes.of(topic))?;
         self.uptime.restore(uptime);
         self.detect.restore(rules)?;
+        self.audit = audit;
         for source in &self.sources {
             let watermark = self.detect.watermark(source.decoder.tables());
             let reached = watermark.map(|watermark| (source.decoder.topic().clone(), watermark));

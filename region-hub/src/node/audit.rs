@@ -84,7 +84,8 @@ impl Node {
         }
     }
 
-    /// Raises an alert for each range that differs.
+    /// Raises an alert for each range that differs; one found again in what was written before this
+    /// run has the same id.
     pub(super) fn raise_faults(&mut self, now: Now) {
         while let Some(fault) = self.audit.poll_fault() {
             tracing::error!(%fault, "the log does not hold what was written");
@@ -94,14 +95,6 @@ impl Node {
                 let partition = TopicPartition::new(alerts_topic(), PartitionIndex::new(0));
                 self.born(&partition, batch, now);
             }
-        }
-    }
-
-    /// Faults found again in what was written before this run were raised then.
-    pub(super) fn drop_faults(&mut self) {
-        while let Some(fault) = self.audit.poll_fault() {
-            tracing::warn!(%fault, "found again: the log does not hold what was written");
-            self.last_faults.push(&fault);
         }
     }
 

@@ -19,6 +19,7 @@ use headland_event::{
 };
 use headland_platform::telemetry::with_causes;
 use headland_reconcile::RestoreError;
+use headland_replication::Audit;
 use headland_storage::{Snapshot, SnapshotPace, StateOwner, Ticket};
 
 use super::recovery::owner;
@@ -109,12 +110,14 @@ impl Node {
         }
         let wall = EventTime::from_millis(reader.i64("wall clock")?);
         let hlc = Hlc::new(wall, reader.u32("logical clock")?);
-        if found == VERSION {
-            self.audit.take_up(&mut reader)?;
-        }
+        let audit = (found == VERSION)
+            .then(|| Audit::read(self.incarnation, self.started.monotonic, &mut reader))
+            .transpose()?;
         let rest = reader.take("reconciler", reader.remaining())?;
         self.inventory.take_up(at, &rest)?;
         self.ingest.take_up(hlc, self.inventory.reconciler().applied());
+        // Only now is it certain that what the sums are about is not replayed.
+        self.audit = audit.unwrap_or_else(|| Audit::new(self.incarnation, self.started.monotonic));
         Ok(())
     }
 
@@ -136,7 +139,7 @@ impl Node {
         let Snapshots { pace, waiting } = &mut self.snapshots;
         entries.iter().for_each(|(_, entry)| pace.on_written(bytes_of(entry)));
         let is_due = pace.is_due(now.monotonic) && waiting.is_none();
-        if !is_due || !self.inventory.is_idle() {
+        if !is_due || !self.inventory.is_idle() || self.audit.has_faults() {
             return;
         }
         let state = self.encode_snapshot();

@@ -8,11 +8,12 @@ use super::digest::Digest;
 
 const VERSION: u8 = 1;
 
-/// All batches of one life of a stream that lie before a sequence, as the value of a record of
-/// `_audit`; its key is the stream's partition where it was born, as text.
+/// All batches of a range of one life of a stream, as the value of a record of `_audit`; its key is
+/// the stream's partition where it was born, as text. A range begins where the one before ended, or
+/// where its writer began to count.
 ///
 /// ```text
-/// v1:  1 version u8 │ stream 16 │ incarnation 12 │ to u64 │ records u64 │ sum u64
+/// v1:  1 version u8 │ stream 16 │ incarnation 12 │ from u64 │ to u64 │ records u64 │ sum u64
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statement {
@@ -20,7 +21,9 @@ pub struct Statement {
     pub stream: StreamId,
     /// The life of its writer.
     pub incarnation: Incarnation,
-    /// The sequence after the last record that counts.
+    /// The first sequence of the range.
+    pub from: Sequence,
+    /// The sequence after its last one.
     pub to: Sequence,
     /// What they come to.
     pub digest: Digest,
@@ -30,11 +33,12 @@ impl Statement {
     /// The bytes of the layout above.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let Self { stream, incarnation, to, digest: Digest { records, sum } } = self;
+        let Self { stream, incarnation, from, to, digest: Digest { records, sum } } = self;
         let mut writer = Writer::new();
         writer.u8(VERSION);
         writer.stream_id(*stream);
         writer.incarnation(*incarnation);
+        writer.u64(from.get());
         writer.u64(to.get());
         writer.u64(*records);
         writer.u64(*sum);
@@ -55,6 +59,7 @@ impl Statement {
         let statement = Self {
             stream: reader.stream_id("stream")?,
             incarnation: reader.incarnation("incarnation")?,
+            from: Sequence::new(reader.u64("stated from")?),
             to: Sequence::new(reader.u64("stated up to")?),
             digest: Digest { records: reader.u64("records")?, sum: reader.u64("sum")? },
         };

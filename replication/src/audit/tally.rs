@@ -16,11 +16,18 @@ use super::statement::Statement;
 /// statement comes.
 const BLOCK_RECORDS: u64 = 1_024;
 
-/// Most blocks that are remembered: four million records that nobody has stated.
+/// Most blocks that are remembered of a stream whose writer states it: four million records.
 const BLOCKS_LIMIT: usize = 4_096;
+
+/// The same before its writer was ever heard.
+const BLOCKS_UNHEARD: usize = 64;
 
 /// Ends of the last batches, for what is stated of a slow stream.
 const RECENT_LIMIT: usize = 32;
+
+/// Most statements that wait for the records they are about: eight minutes of lag. What comes after
+/// them is not compared.
+const WAITING_LIMIT: usize = 16;
 
 /// Two logs differ over a range of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +38,9 @@ pub struct Fault {
     pub stream: StreamId,
     /// The life of its writer.
     pub incarnation: Incarnation,
-    /// Up to here both agreed.
+    /// The range's first sequence.
     pub from: Sequence,
-    /// Up to here was compared.
+    /// The sequence after its last one.
     pub to: Sequence,
     /// What the writer has in the range.
     pub stated: Digest,
@@ -82,50 +89,66 @@ impl fmt::Display for Fault {
 /// What an entry or a statement led to.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// Nothing was compared.
-    Nothing,
-    /// Both agree up to what was stated.
+    /// Both agree over the range that was stated.
     Agreed,
-    /// They do not; the stream's name is for the caller to fill in.
+    /// They do not.
     Differs(Fault),
-    /// The statement is about an end that is not remembered.
+    /// One end of the range is not remembered, or not all between them was here.
     Unchecked,
 }
 
-/// The end of a batch, and what the stream came to there.
+/// Whether the node wrote a stream or holds what another one wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// It states what the stream comes to.
+    Writer,
+    /// It compares.
+    Holder,
+}
+
+/// The end of a batch, and what the stream came to there since this node began to count.
 type End = (Sequence, Digest);
 
-/// A stream's sums.
+/// A stream's sums in one partition.
 #[derive(Debug)]
 pub(super) struct Tally {
     partition: TopicPartition,
-    /// The end of the last batch and all of them, since this node began to count.
+    side: Side,
     end: End,
-    /// What the writer counts more than this node; unknown until a statement says so.
-    ahead: Option<Digest>,
-    /// Where both last agreed, and what the writer counts up to there.
-    agreed: End,
-    /// Up to where this node, if it is the writer, has stated it.
-    stated: Sequence,
+    /// Nothing before it is compared: the log began here, or lacks records by its own word.
+    whole_from: Sequence,
+    /// Records are gone, and the next entry says where the log goes on.
+    is_doubted: bool,
+    /// Entries come a second time; the first of them was counted.
+    is_repeating: bool,
+    /// Where the last range that was stated ends; the next one begins there.
+    anchor: Option<End>,
+    /// Whether the writer was ever heard.
+    is_heard: bool,
     blocks: VecDeque<End>,
     recent: VecDeque<End>,
-    waiting: Option<Statement>,
+    waiting: VecDeque<Statement>,
+    /// Counts entries of all streams: when this one last had one.
+    pub(super) touched: u64,
 }
 
 impl Tally {
     /// Nothing of a stream, whose first batch here will be at `first`.
-    pub(super) fn new(partition: TopicPartition, first: Sequence) -> Self {
+    pub(super) fn new(partition: TopicPartition, side: Side, first: Sequence) -> Self {
         let start = (first, Digest::default());
         Self {
             partition,
+            side,
             end: start,
-            // From a life's first record on both count the same.
-            ahead: (first == Sequence::new(1)).then(Digest::default),
-            agreed: start,
-            stated: first,
+            whole_from: first,
+            is_doubted: false,
+            is_repeating: false,
+            anchor: Some(start),
+            is_heard: false,
             blocks: VecDeque::new(),
             recent: VecDeque::new(),
-            waiting: None,
+            waiting: VecDeque::new(),
+            touched: 0,
         }
     }
 
@@ -133,76 +156,93 @@ impl Tally {
         &self.partition
     }
 
-    /// Up to where both were last compared.
-    #[cfg(test)]
-    pub(super) const fn agreed_to(&self) -> Sequence {
-        self.agreed.0
+    /// This log lacks records, nobody says which; the next entry is behind them.
+    pub(super) const fn doubt(&mut self) {
+        self.is_doubted = true;
     }
 
-    /// This log lacks records by its own word.
-    pub(super) fn doubt(&mut self) {
-        self.ahead = None;
-        self.waiting = None;
-    }
-
-    pub(super) fn on_entry(&mut self, entry: &Entry) -> Outcome {
-        let (first, span) = (entry.dot.sequence, entry.batch.span());
+    /// Counts an entry; what its writer stated before is compared as soon as it is here.
+    pub(super) fn on_entry(&mut self, entry: &Entry) -> Vec<Outcome> {
+        let first = entry.dot.sequence;
         let (reached, total) = self.end;
-        let end = (reached.max(first.after(span)), total.plus(Digest::of(entry)));
-        self.end = end;
-        if end.0.get() / BLOCK_RECORDS > reached.get() / BLOCK_RECORDS {
-            keep(&mut self.blocks, end, BLOCKS_LIMIT);
+        let is_repeated = first < reached;
+        if is_repeated && self.is_repeating {
+            // Of what is sent again as a whole one batch is enough to name it.
+            return Vec::new();
         }
-        keep(&mut self.recent, end, RECENT_LIMIT);
-        let is_whole = u64::try_from(entry.batch.len()) == Ok(span);
+        self.is_repeating = is_repeated;
+        let is_jump = first > reached;
+        if std::mem::take(&mut self.is_doubted) || (is_jump && self.side == Side::Writer) {
+            self.begin_anew((first, total));
+        }
+        self.end = (reached.max(first.after(entry.batch.span())), total.plus(Digest::of(entry)));
+        if self.end.0.get() / BLOCK_RECORDS > reached.get() / BLOCK_RECORDS {
+            let limit = if self.is_heard { BLOCKS_LIMIT } else { BLOCKS_UNHEARD };
+            keep(&mut self.blocks, self.end, limit);
+        }
+        keep(&mut self.recent, self.end, RECENT_LIMIT);
+        let is_whole = u64::try_from(entry.batch.len()) == Ok(entry.batch.span());
         if !is_whole || Hole::of(&entry.batch).is_some() {
-            self.doubt();
+            self.begin_anew(self.end);
         }
-        match self.waiting.take_if(|statement| statement.to <= end.0) {
-            Some(statement) => self.compare(statement),
-            None => Outcome::Nothing,
+        let mut outcomes = Vec::new();
+        while let Some(due) = self.waiting.pop_front_if(|waiting| waiting.to <= self.end.0) {
+            outcomes.extend(self.compare(due));
         }
+        outcomes
     }
 
-    pub(super) fn on_statement(&mut self, statement: Statement) -> Outcome {
-        if statement.to > self.end.0 {
-            // The first that waits is reached first; what comes after it is stated again.
-            self.waiting.get_or_insert(statement);
-            return Outcome::Nothing;
-        }
-        self.compare(statement)
+    /// From here on all is whole again.
+    fn begin_anew(&mut self, at: End) {
+        self.whole_from = at.0;
+        self.anchor = Some(at);
     }
 
-    /// This node has stated so much, in this run or before.
-    pub(super) fn on_stated(&mut self, to: Sequence) {
-        self.stated = self.stated.max(to);
+    pub(super) fn on_statement(&mut self, statement: Statement) -> Option<Outcome> {
+        self.is_heard = true;
+        if statement.to <= self.end.0 && self.waiting.is_empty() {
+            return self.compare(statement);
+        }
+        if self.waiting.len() < WAITING_LIMIT {
+            self.waiting.push_back(statement);
+            return None;
+        }
+        Some(Outcome::Unchecked)
     }
 
-    fn compare(&mut self, statement: Statement) -> Outcome {
-        let Statement { to, digest: stated, stream, incarnation } = statement;
-        if to <= self.agreed.0 && self.ahead.is_some() {
-            return Outcome::Nothing;
+    /// Compares a range; `None` for one that was compared before.
+    fn compare(&mut self, statement: Statement) -> Option<Outcome> {
+        let Statement { from, to, digest: stated, stream, incarnation } = statement;
+        if self.anchor.is_some_and(|(anchor, _)| to <= anchor) {
+            return None;
         }
-        let Some(own) = self.total_at(to) else { return Outcome::Unchecked };
-        let (from, before) = std::mem::replace(&mut self.agreed, (to, stated));
+        let exact = self.total_at(to);
+        let total = exact.or_else(|| self.total_before(to));
+        let before = self.anchor.filter(|(anchor, _)| *anchor == from && from >= self.whole_from);
+        self.anchor = exact.filter(|_| to >= self.whole_from).map(|total| (to, total));
         self.forget_before(to);
-        let Some(ahead) = self.ahead.replace(stated.minus(own)) else { return Outcome::Unchecked };
-        let found = own.plus(ahead);
+        let (Some(total), Some((_, before)), false) = (total, before, self.is_doubted) else {
+            return Some(Outcome::Unchecked);
+        };
+        let found = total.minus(before);
         if found == stated {
-            return Outcome::Agreed;
+            return Some(Outcome::Agreed);
         }
-        let (stated, found) = (stated.minus(before), found.minus(before));
         let partition = self.partition.clone();
-        Outcome::Differs(Fault { partition, stream, incarnation, from, to, stated, found })
+        let range = Fault { partition, stream, incarnation, from, to, stated, found };
+        Some(Outcome::Differs(range))
     }
 
-    /// What this node counted up to a sequence; where no batch ends there although one should, what
-    /// it counted up to the end before. `None` when that is not remembered.
+    /// What was counted up to a sequence at which a batch ends; `None` when none is remembered.
     fn total_at(&self, to: Sequence) -> Option<Digest> {
-        let ends = || self.recent.iter().rev().chain(&self.blocks);
-        let exact = ends().find(|(end, _)| *end == to);
-        let before = || self.recent.iter().rev().find(|(end, _)| *end < to);
-        exact.or_else(before).map(|(_, total)| *total)
+        let mut ends = self.recent.iter().rev().chain(&self.blocks);
+        ends.find(|(end, _)| *end == to).map(|(_, total)| *total)
+    }
+
+    /// What was counted up to the last batch that ends before a sequence, when the batches around
+    /// it are remembered: at the writer one ends right there.
+    fn total_before(&self, to: Sequence) -> Option<Digest> {
+        self.recent.iter().rev().find(|(end, _)| *end < to).map(|(_, total)| *total)
     }
 
     fn forget_before(&mut self, to: Sequence) {
@@ -211,61 +251,72 @@ impl Tally {
         }
     }
 
-    /// How far and what is to be stated, when it has not been.
-    pub(super) fn state(&mut self) -> Option<End> {
-        let block = self.blocks.back().filter(|(end, _)| *end > self.stated);
-        let (to, total) = *block.unwrap_or(&self.end);
-        if to <= self.stated {
-            return None;
-        }
-        self.stated = to;
-        self.forget_before(to);
-        Some((to, total))
+    /// Whether anything is left to state.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.side == Side::Writer && self.anchor.is_none_or(|(stated, _)| stated < self.end.0)
     }
 
-    /// The partition; the end; whether the writer's lead is known, and it; where both agreed; what
-    /// was stated; the end of the last block, or zeros. Names as everywhere, numbers u64.
+    /// The range that is to be stated, when there is one: up to the end of the last block, which
+    /// everybody remembers, else up to the end.
+    pub(super) fn state(&mut self) -> Option<(Sequence, Sequence, Digest)> {
+        if !self.is_ahead() {
+            return None;
+        }
+        let Some((from, before)) = self.anchor else {
+            self.anchor = Some(self.end);
+            return None;
+        };
+        let block = self.blocks.back().filter(|(end, _)| *end > from);
+        let (to, total) = *block.unwrap_or(&self.end);
+        self.anchor = Some((to, total));
+        self.forget_before(to);
+        Some((from, to, total.minus(before)))
+    }
+
+    /// This node has stated so much in an earlier run.
+    pub(super) fn on_stated(&mut self, to: Sequence) {
+        if self.anchor.is_some_and(|(stated, _)| to <= stated) {
+            return;
+        }
+        // Where that end is forgotten the next range begins at the last one.
+        let total = self.total_at(to);
+        self.anchor = Some(total.map_or(self.end, |total| (to, total)));
+    }
+
+    /// Appends: partition, side u8, end, whole from u64, doubted u8, repeating u8, anchor, the end
+    /// of the last block. An end is its sequence and both sums, u64 each; none is zeros.
     pub(super) fn write(&self, writer: &mut Writer) {
-        let Self { partition, end, ahead, agreed, stated, blocks, recent: _, waiting: _ } = self;
+        let Self { partition, side, end, whole_from, is_doubted, is_repeating, anchor, .. } = self;
         writer.name(partition.topic.as_str());
         writer.u32(partition.partition.get());
+        writer.u8(u8::from(*side == Side::Writer));
         write_end(writer, *end);
-        writer.u8(u8::from(ahead.is_some()));
-        let Digest { records, sum } = ahead.unwrap_or_default();
-        writer.u64(records);
-        writer.u64(sum);
-        write_end(writer, *agreed);
-        writer.u64(stated.get());
-        write_end(writer, blocks.back().copied().unwrap_or_default());
+        writer.u64(whole_from.get());
+        writer.u8(u8::from(*is_doubted));
+        writer.u8(u8::from(*is_repeating));
+        write_end(writer, anchor.unwrap_or_default());
+        write_end(writer, self.blocks.back().copied().unwrap_or_default());
     }
 
     /// Reads what [`Self::write`] wrote.
     pub(super) fn read(reader: &mut Reader) -> Result<Self, CodecError> {
         let topic = reader.name("audited topic")?;
         let partition = TopicPartition::new(topic, PartitionIndex::new(reader.u32("partition")?));
+        let is_writer = read_flag(reader, "whether the node is the writer")?;
         let end = read_end(reader)?;
-        let at = reader.position();
-        let knows = match reader.u8("whether the writer's sums are known")? {
-            0 => false,
-            1 => true,
-            other => {
-                let (field, found) = ("whether the writer's sums are known", i64::from(other));
-                return Err(CodecError::Value { field, at, found, expected: "0 or 1" });
-            }
-        };
-        let ahead = Digest { records: reader.u64("records")?, sum: reader.u64("sum")? };
-        let agreed = read_end(reader)?;
-        let stated = Sequence::new(reader.u64("stated up to")?);
-        let block = read_end(reader)?;
+        let whole_from = Sequence::new(reader.u64("whole from")?);
+        let is_doubted = read_flag(reader, "whether records are gone")?;
+        let is_repeating = read_flag(reader, "whether entries come again")?;
+        let [anchor, block] = [read_end(reader)?, read_end(reader)?];
+        let known = |end: End| (end != End::default()).then_some(end);
         Ok(Self {
-            partition,
             end,
-            ahead: knows.then_some(ahead),
-            agreed,
-            stated,
-            blocks: (block != End::default()).then_some(block).into_iter().collect(),
+            is_doubted,
+            is_repeating,
+            anchor: known(anchor),
+            blocks: known(block).into_iter().collect(),
             recent: VecDeque::from([end]),
-            waiting: None,
+            ..Self::new(partition, if is_writer { Side::Writer } else { Side::Holder }, whole_from)
         })
     }
 }
@@ -286,4 +337,16 @@ fn write_end(writer: &mut Writer, (at, Digest { records, sum }): End) {
 fn read_end(reader: &mut Reader) -> Result<End, CodecError> {
     let at = Sequence::new(reader.u64("sequence")?);
     Ok((at, Digest { records: reader.u64("records")?, sum: reader.u64("sum")? }))
+}
+
+fn read_flag(reader: &mut Reader, field: &'static str) -> Result<bool, CodecError> {
+    let at = reader.position();
+    match reader.u8(field)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => {
+            let found = i64::from(other);
+            Err(CodecError::Value { field, at, found, expected: "0 or 1" })
+        }
+    }
 }

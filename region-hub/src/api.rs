@@ -25,7 +25,7 @@ mod review;
 /// Reservations, and the rights they are made from.
 mod escrow;
 
-use record::{RecordJson, read_records};
+use record::{RecordsJson, read_records};
 
 use crate::node::{AuditStatus, Node, Status};
 use crate::topics::{Replication, Topic, Topics};
@@ -183,12 +183,6 @@ struct RecordsQuery {
     wait_ms: u64,
 }
 
-#[derive(Serialize)]
-struct RecordsJson {
-    records: Vec<RecordJson>,
-    next: Offset,
-}
-
 async fn records(
     State(shared): State<Shared>,
     axum::extract::Path((topic, partition)): axum::extract::Path<(String, u32)>,
@@ -202,13 +196,8 @@ async fn records(
     let max = query.max.unwrap_or(RECORDS_LIMIT).min(RECORDS_LIMIT);
     let reader = shared.reader.clone();
     let read = task::spawn_blocking("read records", move || read_records(&reader, &at, from, max));
-    let records = read
-        .join()
-        .await
-        .unwrap_or_else(|| Ok(Vec::new()))
-        .map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error))?;
-    let next = records.last().map_or(from, |record| record.offset.after(1));
-    Ok(Json(RecordsJson { records, next }))
+    let records = read.join().await.unwrap_or_else(|| Ok(RecordsJson::none(from)));
+    records.map(Json).map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error))
 }
 
 /// Waits until a partition reaches beyond `from`, or for `limit`.

@@ -8,7 +8,7 @@ use headland_event::{
     ByteCount, Entry, EventTime, Offset, OffsetDelta, Record, TopicPartition, Verdict,
 };
 use headland_platform::telemetry::with_causes;
-use headland_storage::LogReader;
+use headland_storage::{LogReader, ReadError};
 use serde::Serialize;
 
 /// Bytes of batches read at once.
@@ -52,18 +52,51 @@ pub(super) struct RecordJson {
     hlc: Option<String>,
 }
 
-/// Reads records of a partition, `max` at most; empty at its end.
+/// Offsets whose records are damaged.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct DamagedJson {
+    from: Offset,
+    /// The offset after the last one.
+    until: Offset,
+}
+
+/// Records of a partition, in order, and where to go on.
+#[derive(Debug, Serialize)]
+pub(super) struct RecordsJson {
+    records: Vec<RecordJson>,
+    next: Offset,
+    /// What stands between them and cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<DamagedJson>,
+}
+
+impl RecordsJson {
+    /// No records from an offset on.
+    pub(super) const fn none(next: Offset) -> Self {
+        Self { records: Vec::new(), next, damaged: Vec::new() }
+    }
+}
+
+/// Reads records of a partition, `max` at most; none at its end. What is damaged is named and
+/// passed.
 pub(super) fn read_records(
     reader: &impl LogReader,
     at: &TopicPartition,
     from: Offset,
     max: usize,
-) -> Result<Vec<RecordJson>, String> {
-    let mut records = Vec::new();
-    let mut next = from;
+) -> Result<RecordsJson, String> {
+    let RecordsJson { mut records, mut next, mut damaged } = RecordsJson::none(from);
     let mut bytes = 0;
     while records.len() < max && bytes < ANSWER_BYTES_TARGET {
-        let entries = reader.read(at, next, READ_BYTES).map_err(|error| with_causes(&error))?;
+        let entries = match reader.read(at, next, READ_BYTES) {
+            Ok(entries) => entries,
+            Err(ReadError::Quarantined { from, until, .. }) if until > next => {
+                damaged.push(DamagedJson { from, until });
+                next = until;
+                continue;
+            }
+            Err(error) => return Err(with_causes(&error)),
+        };
         let Some(last) = entries.last() else { break };
         let end = last.end();
         for entry in &entries {
@@ -74,8 +107,11 @@ pub(super) fn read_records(
         }
         next = end;
     }
-    records.truncate(max);
-    Ok(records)
+    if let Some(first_left) = records.get(max).map(|record| record.offset) {
+        records.truncate(max);
+        next = first_left;
+    }
+    Ok(RecordsJson { records, next, damaged })
 }
 
 fn json(entry: &Entry, delta: OffsetDelta, record: &Record) -> RecordJson {

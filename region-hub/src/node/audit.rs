@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use headland_event::{
-    Alert, AlertId, AlertState, Batch, Entry, Now, Offset, PartitionIndex, Record, Severity,
-    TopicPartition,
+    Alert, AlertId, AlertState, Batch, Entry, Now, Offset, PartitionIndex, Record, RegionId,
+    Severity, TopicPartition,
 };
 use headland_replication::audit::{Fault, Statement};
 use headland_storage::Retention;
 use serde::{Deserialize, Serialize};
 
 use super::Node;
-use crate::records::{alerts_topic, audit_topic, statement_record};
+use crate::records::{audit_topic, statement_record};
 use crate::topics::Replication;
 
 /// The rule whose alerts name what an audit found.
@@ -90,11 +90,8 @@ impl Node {
         while let Some(fault) = self.audit.poll_fault() {
             tracing::error!(%fault, "the log does not hold what was written");
             self.last_faults.push(&fault);
-            // One small record of ours is always a batch.
-            if let Ok(batch) = Batch::encode(&[alert_record(&fault, self.identity.region(), now)]) {
-                let partition = TopicPartition::new(alerts_topic(), PartitionIndex::new(0));
-                self.born(&partition, batch, now);
-            }
+            let alert = alert(&fault, self.identity.region(), now);
+            self.raise(&alert, now);
         }
     }
 
@@ -126,7 +123,7 @@ impl Node {
     }
 }
 
-fn alert_record(fault: &Fault, region: &headland_event::RegionId, now: Now) -> Record {
+fn alert(fault: &Fault, region: &RegionId, now: Now) -> Alert {
     let Fault { partition, stream, incarnation, from, to, stated, found } = fault;
     // The region is part of what it is about: each hub's log has faults of its own.
     let key = format!("{region} {partition} {stream}/{incarnation}");
@@ -141,10 +138,10 @@ fn alert_record(fault: &Fault, region: &headland_event::RegionId, now: Now) -> R
         ("stated_records".to_owned(), stated.records.to_string()),
         ("found_records".to_owned(), found.records.to_string()),
     ]);
-    let alert = Alert {
+    Alert {
         id: AlertId::derive(RULE, &key, &window),
         rule: RULE.to_owned(),
-        key: key.clone(),
+        key,
         window,
         state: AlertState::Firing,
         severity: Severity::Critical,
@@ -154,8 +151,5 @@ fn alert_record(fault: &Fault, region: &headland_event::RegionId, now: Now) -> R
         detected_at: now.wall,
         evidence: Offset::default(),
         values,
-    };
-    #[expect(clippy::expect_used, reason = "text and numbers always have a JSON")]
-    let value = serde_json::to_vec(&alert).expect("an alert has a JSON");
-    Record::new(now.wall, key, value)
+    }
 }

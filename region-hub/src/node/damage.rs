@@ -1,16 +1,13 @@
 //! Damage to the log: what is missing is named to operators and peers, and all else is served.
 
 use headland_event::{
-    Alert, Batch, ByteCount, ChannelId, Lane, Now, PartitionIndex, Record, TopicName,
-    TopicPartition,
+    Alert, Batch, ByteCount, ChannelId, Lane, Now, PartitionIndex, Record, TopicPartition,
 };
 use headland_storage::{Missing, MissingCommits, MissingOffsets};
 
 use super::{Node, Output, StartError};
+use crate::records::alerts_topic;
 use crate::session::{SessionId, murmur2};
-
-/// The topic that says what is missing.
-const ALERTS: &str = "alerts";
 
 /// Bytes read at once behind damage; as the link's own reads it is small beside a lane's window.
 const READ_BYTES: ByteCount = ByteCount::new(256 << 10);
@@ -73,8 +70,9 @@ impl Node {
     }
 
     /// Composes an alert of the hub about itself.
-    fn raise(&mut self, alert: &Alert, now: Now) {
-        let Ok(topic) = TopicName::new(ALERTS) else { return };
+    /// Writes an alert of the hub itself, into the partition of its key.
+    pub(super) fn raise(&mut self, alert: &Alert, now: Now) {
+        let topic = alerts_topic();
         let partitions = self.topics.get(&topic).map_or(1, |topic| topic.partitions);
         debug_assert!(
             self.topics.get(&topic).is_none_or(|topic| topic.lane == Lane::Alerts),

@@ -1,6 +1,6 @@
 //! Whether the log holds what agents state that they wrote.
 
-use headland_event::{Alert, ChannelId, Monotonic, Record};
+use headland_event::{ChannelId, Monotonic, Record};
 use headland_replication::Audit;
 use headland_replication::audit::{INTERVAL, Statement};
 
@@ -28,10 +28,6 @@ fn hub() -> (Hub, Remote, [ChannelId; 2]) {
     (hub, agent, [events, statements])
 }
 
-fn alerts(hub: &Hub) -> Vec<Alert> {
-    hub.texts("alerts").iter().map(|text| serde_json::from_str(text).unwrap()).collect()
-}
-
 #[test]
 fn an_agents_statement_needs_no_grant_and_agrees_with_the_log() {
     let (mut hub, mut agent, [events, statements]) = hub();
@@ -51,7 +47,7 @@ fn a_range_that_is_not_what_was_written_is_one_alert_also_after_a_restart() {
     statement.digest.records += 2;
 
     agent.publish(&mut hub, statements, &[Record::new(START, "air/0", statement.encode())]);
-    let raised = alerts(&hub);
+    let raised = hub.alerts();
     hub.restart(CONFIG);
     hub.advance(1_000);
     hub.settle();
@@ -60,7 +56,7 @@ fn a_range_that_is_not_what_was_written_is_one_alert_also_after_a_restart() {
     assert_eq!(raised.len(), 1);
     assert_eq!((raised[0].rule.as_str(), raised[0].window.as_str()), ("audit", "4"));
     assert!(raised[0].values["fault"].starts_with("2 records are missing in inventory.events/"));
-    assert!(alerts(&hub).iter().all(|alert| alert.id == raised[0].id));
+    assert!(hub.alerts().iter().all(|alert| alert.id == raised[0].id));
     assert_eq!(status.last_faults.len(), 1);
 }
 
@@ -80,6 +76,6 @@ fn a_hub_states_what_its_own_streams_come_to_and_says_it_once() {
     hub.restart(CONFIG);
     let said_again = wait(&mut hub);
 
-    assert_eq!(said, ["alerts/0"]);
+    assert!(matches!(&said[..], [of] if of.starts_with("alerts/")), "{said:?}");
     assert_eq!(said_again, said);
 }

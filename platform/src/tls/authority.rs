@@ -73,7 +73,9 @@ impl std::fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// Makes a new authority with a new key.
+    /// Makes a new authority with a new key. Its name is `Headland <fleet> <fingerprint>`: two
+    /// authorities of a fleet have two names, so that lists of both can be told apart while one
+    /// takes the other's place.
     ///
     /// # Errors
     /// [`AuthorityError::Issue`] when the machine gives no key.
@@ -81,12 +83,19 @@ impl Authority {
         let subject = format!("the authority of {fleet}");
         let failed = |source| AuthorityError::Issue { subject: subject.clone(), source };
         let key = KeyPair::generate().map_err(failed)?;
-        Self::from_key(fleet, key).map_err(failed)
+        let name = format!("Headland {fleet} {}", fingerprint(&key));
+        Self::from_key(fleet, name, key).map_err(failed)
     }
 
-    fn from_key(fleet: &str, key: KeyPair) -> Result<Self, rcgen::Error> {
+    /// An authority whose name says nothing of its key, as those of other makers may be.
+    #[cfg(test)]
+    pub(super) fn without_fingerprint(fleet: &str) -> Self {
+        Self::from_key(fleet, format!("Headland {fleet}"), KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn from_key(fleet: &str, name: String, key: KeyPair) -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::new(Vec::new())?;
-        params.distinguished_name.push(DnType::CommonName, format!("Headland {fleet}"));
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key_pem = key.serialize_pem();
@@ -229,6 +238,12 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Issued { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
+}
+
+/// The first 8 bytes of SHA-256 over the public key, as 16 hexadecimal digits.
+fn fingerprint(key: &KeyPair) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key.public_key_raw());
+    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Serial numbers that a list, PEM, revokes.

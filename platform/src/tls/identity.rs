@@ -67,6 +67,39 @@ pub enum IdentityError {
         /// The authority's name.
         authority: String,
     },
+    /// Two revocation lists of one authority: only one of them would be looked at.
+    #[error(
+        "{path} has two revocation lists of {authority}; leave the newest, which revokes what the \
+         others do"
+    )]
+    TwoLists {
+        /// The file of lists.
+        path: PathBuf,
+        /// The authority's name.
+        authority: String,
+    },
+    /// Two authorities of one name: a revocation list cannot say whose it is.
+    #[error(
+        "{ca} has two authorities named {authority}, and with crl_file a name must lead to one \
+         key; headland pki init makes one with a name of its own"
+    )]
+    TwoAuthorities {
+        /// The authorities' file.
+        ca: PathBuf,
+        /// Their name.
+        authority: String,
+    },
+    /// A revocation list with an authority's name and not its signature.
+    #[error(
+        "the list in {path} was not signed by {authority} as ca_file has it; make one with \
+         headland pki revocations in the folder of that authority"
+    )]
+    ForeignList {
+        /// The file of lists.
+        path: PathBuf,
+        /// The authority's name.
+        authority: String,
+    },
     /// The authority's certificates or lists cannot verify peers.
     #[error("cannot verify peers by the authority in {path}")]
     Authority {

@@ -1,5 +1,6 @@
 //! Whom a node believes: the fleet's authorities, and what they have revoked.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +107,10 @@ impl Trust {
         };
         judged.map_err(|error| match error {
             Error::InvalidCertificate(CertificateError::Revoked) => Distrust::Revoked,
-            Error::InvalidCertificate(CertificateError::UnknownIssuer) => Distrust::Authority,
+            // An authority of the same name with another key shows by its signature.
+            Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            ) => Distrust::Authority,
             error => Distrust::Unfit { text: error.to_string() },
         })
     }
@@ -126,6 +130,10 @@ fn within_validity(certificate: &CertificateDer<'_>, now: EventTime) -> UnixTime
 
 /// Reads revocation lists; every authority needs one, because a certificate whose authority has
 /// none would be refused at its first handshake with a much poorer message.
+///
+/// The library takes the first list whose issuer has the name it looks for, and no other. Names
+/// that do not lead to one key and one list are refused here for that reason: a list that is never
+/// looked at leaves in whom it revokes, and one of another key closes every link.
 fn read_lists(
     path: &Path,
     ca: &Path,
@@ -137,23 +145,34 @@ fn read_lists(
         .map_err(failed)?
         .collect::<Result<Vec<_>, _>>()
         .map_err(failed)?;
-    let issuers: Vec<Vec<u8>> = lists.iter().filter_map(issuer).collect();
+    let mut by_issuer = BTreeMap::new();
+    for list in &lists {
+        // One that cannot be parsed is refused by the library, in its own words.
+        let Ok((_, parsed)) = CertificateRevocationList::from_der(list) else { continue };
+        let authority = parsed.issuer().to_string();
+        if by_issuer.insert(parsed.issuer().as_raw().to_vec(), parsed).is_some() {
+            return Err(IdentityError::TwoLists { path: path.to_owned(), authority });
+        }
+    }
+    let mut keys = BTreeMap::new();
     for authority in authorities {
         let Ok((_, parsed)) = X509Certificate::from_der(authority) else { continue };
-        if !issuers.iter().any(|issuer| issuer == parsed.subject().as_raw()) {
-            return Err(IdentityError::NoRevocationList {
-                path: path.to_owned(),
-                ca: ca.to_owned(),
-                authority: parsed.subject().to_string(),
-            });
+        let name = parsed.subject().to_string();
+        let (subject, key) = (parsed.subject().as_raw().to_vec(), parsed.public_key());
+        let Some(list) = by_issuer.get(&subject) else {
+            let (path, ca) = (path.to_owned(), ca.to_owned());
+            return Err(IdentityError::NoRevocationList { path, ca, authority: name });
+        };
+        // One certificate twice, or a new one of the same key, is the same authority.
+        let known = keys.insert(subject, key.raw.to_vec());
+        if known.is_some_and(|known| known != key.raw) {
+            return Err(IdentityError::TwoAuthorities { ca: ca.to_owned(), authority: name });
+        }
+        if list.verify_signature(key).is_err() {
+            return Err(IdentityError::ForeignList { path: path.to_owned(), authority: name });
         }
     }
     Ok(lists)
-}
-
-fn issuer(list: &CertificateRevocationListDer<'_>) -> Option<Vec<u8>> {
-    let (_, parsed) = CertificateRevocationList::from_der(list).ok()?;
-    Some(parsed.issuer().as_raw().to_vec())
 }
 
 #[cfg(test)]
@@ -178,9 +197,14 @@ mod tests {
 
     /// What a node with these files thinks.
     fn trust(authority: &Authority, list: Option<&str>) -> Result<Trust, IdentityError> {
+        trust_all(&[authority], list)
+    }
+
+    fn trust_all(authorities: &[&Authority], list: Option<&str>) -> Result<Trust, IdentityError> {
         let folder = tempfile::tempdir().unwrap();
         let (ca, crl) = (folder.path().join("ca.pem"), folder.path().join("ca.crl"));
-        std::fs::write(&ca, authority.certificate_pem()).unwrap();
+        let pems = authorities.iter().map(|authority| authority.certificate_pem());
+        std::fs::write(&ca, pems.collect::<String>()).unwrap();
         let crl = list.map(|list| {
             std::fs::write(&crl, list).unwrap();
             crl
@@ -230,13 +254,54 @@ mod tests {
 
     #[test]
     fn an_authority_that_was_taken_out_of_its_file_is_believed_no_more() {
-        let (old, new) = (Authority::new("shop").unwrap(), Authority::new("shop").unwrap());
-        let agent = issue(&old, AGENT);
+        let named = [(); 2].map(|()| Authority::new("shop").unwrap());
+        let nameless = [(); 2].map(|()| Authority::without_fingerprint("shop"));
 
-        let judged = trust(&new, None).unwrap().judge(&der(&agent), PeerEnd::Client, now());
+        let judged = [named, nameless].map(|[old, new]| {
+            let chain = der(&issue(&old, AGENT));
+            trust(&new, None).unwrap().judge(&chain, PeerEnd::Client, now())
+        });
 
-        // Both authorities have one name, so the signature is what tells them apart.
-        assert!(matches!(judged, Err(Distrust::Unfit { .. } | Distrust::Authority)), "{judged:?}");
+        // Whether its name or its signature gives it away.
+        assert_eq!(judged, [Err(Distrust::Authority), Err(Distrust::Authority)]);
+    }
+
+    #[test]
+    fn two_authorities_of_a_fleet_stand_side_by_side_each_with_its_list() {
+        let [old, new] = [(); 2].map(|()| Authority::new("shop").unwrap());
+        let [at_old, at_new, revoked] = [&old, &new, &new].map(|authority| issue(authority, AGENT));
+        let lists =
+            old.revocations(None, now()).unwrap() + &new.revoke(None, &revoked, now()).unwrap();
+
+        let trust = trust_all(&[&old, &new], Some(&lists)).unwrap();
+        let judged =
+            [at_old, at_new, revoked].map(|pem| trust.judge(&der(&pem), PeerEnd::Client, now()));
+
+        assert_eq!(judged, [Ok(()), Ok(()), Err(Distrust::Revoked)]);
+    }
+
+    #[test]
+    fn two_authorities_of_one_name_are_refused_where_there_are_lists() {
+        let [old, new] = [(); 2].map(|()| Authority::without_fingerprint("shop"));
+        let list = old.revocations(None, now()).unwrap();
+
+        let without = trust_all(&[&old, &new], None);
+        let same = trust_all(&[&old, &old], Some(&list));
+        let error = trust_all(&[&old, &new], Some(&list)).unwrap_err().to_string();
+
+        assert!(without.is_ok() && same.is_ok(), "{without:?} {same:?}");
+        assert!(error.contains("ca.pem has two authorities named CN=Headland shop"), "{error}");
+    }
+
+    #[test]
+    fn a_second_list_of_an_authority_is_refused_instead_of_ignored() {
+        let authority = Authority::new("shop").unwrap();
+        let older = authority.revocations(None, now()).unwrap();
+        let newer = authority.revoke(None, &issue(&authority, AGENT), now()).unwrap();
+
+        let error = trust(&authority, Some(&(older + &newer))).unwrap_err().to_string();
+
+        assert!(error.contains("ca.crl has two revocation lists of CN=Headland shop"), "{error}");
     }
 
     #[test]
@@ -253,14 +318,12 @@ mod tests {
     }
 
     #[test]
-    fn a_list_with_another_authoritys_signature_revokes_nothing_and_admits_nobody() {
-        let (own, forger) = (Authority::new("shop").unwrap(), Authority::new("shop").unwrap());
-        let agent = issue(&own, AGENT);
+    fn a_list_with_another_authoritys_signature_is_refused() {
+        let [own, forger] = [(); 2].map(|()| Authority::without_fingerprint("shop"));
         let forged = forger.revocations(None, now()).unwrap();
 
-        let judged =
-            trust(&own, Some(&forged)).unwrap().judge(&der(&agent), PeerEnd::Client, now());
+        let error = trust(&own, Some(&forged)).unwrap_err().to_string();
 
-        assert!(matches!(judged, Err(Distrust::Unfit { .. })), "{judged:?}");
+        assert!(error.contains("ca.crl was not signed by CN=Headland shop as"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::identity::{ConfiguredError, Identity};
 use super::spiffe::Role;
 use crate::config::TlsConfig;
-use crate::files::WatchedFiles;
+use crate::files::{Complaint, WatchedFiles};
 use crate::task::{self, Token};
 use crate::telemetry::with_causes;
 
@@ -44,15 +44,16 @@ impl Renewal {
         Ok((Self { tls: tls.clone(), region: region.clone(), role, files }, identity))
     }
 
-    /// The identity that the files make now, if they have changed since the last look.
+    /// The identity that the files make now, if they have changed since they were last read with
+    /// success.
     ///
     /// # Errors
     /// As [`Identity::configured`]; what was in use stays so.
     pub fn look(&mut self) -> Result<Option<Identity>, ConfiguredError> {
-        if !self.files.has_changed() {
-            return Ok(None);
-        }
-        Identity::configured(&self.tls, &self.region, self.role.clone()).map(Some)
+        let Some(seen) = self.files.changed() else { return Ok(None) };
+        let identity = Identity::configured(&self.tls, &self.region, self.role.clone())?;
+        self.files.note(seen);
+        Ok(Some(identity))
     }
 
     /// Looks every 2 s in a task of its own; the receiver always holds the identity to use.
@@ -64,6 +65,7 @@ impl Renewal {
     }
 
     async fn look_again_and_again(mut self, current: watch::Sender<Identity>) {
+        let mut complaint = Complaint::default();
         while !current.is_closed() {
             tokio::time::sleep(LOOK_INTERVAL).await;
             let looking = task::spawn_blocking("certificates", move || {
@@ -73,15 +75,20 @@ impl Renewal {
             let Some((renewal, found)) = looking.join().await else { return };
             self = renewal;
             match found {
-                Ok(None) => {}
+                Ok(None) => complaint.settle(),
                 Ok(Some(identity)) => {
+                    complaint.settle();
                     tracing::info!(id = %identity.id(), "certificate files were read again");
                     current.send_replace(identity);
                 }
-                Err(error) => tracing::error!(
-                    error = with_causes(&error),
-                    "certificate files have changed and cannot be used; those before stay in use"
-                ),
+                Err(error) => {
+                    let error = with_causes(&error);
+                    if complaint.is_new(&error) {
+                        let what = "certificate files have changed and cannot be used; those \
+                                    before stay in use until they can";
+                        tracing::error!(error, "{what}");
+                    }
+                }
             }
         }
     }
@@ -125,13 +132,15 @@ mod tests {
 
         std::fs::remove_file(folder.path().join("hub.pem")).unwrap();
         std::fs::write(folder.path().join("hub.pem"), &next[0]).unwrap();
-        let half = renewal.look();
+        let [half, again] = [(); 2].map(|()| renewal.look());
         std::fs::remove_file(folder.path().join("hub.key")).unwrap();
         std::fs::write(folder.path().join("hub.key"), &next[1]).unwrap();
         let whole = renewal.look().unwrap();
 
         assert!(unchanged);
         assert!(matches!(half, Err(ConfiguredError::Files(_))), "{half:?}");
+        // Nothing has changed since, and it still counts as unread.
+        assert!(matches!(again, Err(ConfiguredError::Files(_))), "{again:?}");
         assert_eq!(whole.unwrap().id().to_string(), "spiffe://shop/region/eu/hub/hub-1");
         assert!(renewal.look().unwrap().is_none());
     }

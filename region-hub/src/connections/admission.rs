@@ -5,12 +5,13 @@
 //! next start.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use headland_event::EventTime;
 use headland_platform::config::{ConfigError, Loaded};
-use headland_platform::files::WatchedFiles;
+use headland_platform::files::{Complaint, WatchedFiles};
 use headland_platform::task::{self, Token};
 use headland_platform::telemetry::with_causes;
 use headland_platform::tls::{Distrust, Identity, PeerEnd, Role, SpiffeId};
@@ -28,11 +29,24 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Admitted {
     peers: BTreeSet<SpiffeId>,
+    at_start: Arc<BTreeSet<SpiffeId>>,
 }
 
 impl Admitted {
+    /// Those of the configuration that the hub starts with.
+    pub(crate) fn at_start(config: &HubConfig, own: &SpiffeId) -> Self {
+        let peers = Self::named(config, own);
+        Self { at_start: Arc::new(peers.clone()), peers }
+    }
+
+    /// Whether the peer was named when the hub started and is not any more. Whoever was not named
+    /// then is the node's to refuse, which can say what has to be added.
+    fn has_taken_out(&self, peer: &SpiffeId) -> bool {
+        self.at_start.contains(peer) && !self.peers.contains(peer)
+    }
+
     /// Those of a configuration, in the fleet of the hub's own certificate.
-    pub(crate) fn of(config: &HubConfig, own: &SpiffeId) -> Self {
+    fn named(config: &HubConfig, own: &SpiffeId) -> BTreeSet<SpiffeId> {
         let id = |region, role| SpiffeId { fleet: own.fleet.clone(), region, role };
         let agents = config
             .agents
@@ -42,7 +56,7 @@ impl Admitted {
             .peers
             .iter()
             .map(|peer| id(peer.region.clone(), Role::Hub(peer.name.to_string())));
-        Self { peers: agents.chain(hubs).collect() }
+        agents.chain(hubs).collect()
     }
 
     /// Reads the configuration again whenever it changes, in a task of its own. One that cannot be
@@ -52,12 +66,8 @@ impl Admitted {
         own: &SpiffeId,
         token: &Token,
     ) -> watch::Receiver<Self> {
-        let (current, receiver) = watch::channel(Self::of(&config.value, own));
-        let file = ConfigFile {
-            path: config.path().to_owned(),
-            watched: WatchedFiles::new([config.path().to_owned()]),
-            own: own.clone(),
-        };
+        let (current, receiver) = watch::channel(Self::at_start(&config.value, own));
+        let file = ConfigFile::of(config, own);
         drop(task::spawn("configuration", token, file.look_again_and_again(current)));
         receiver
     }
@@ -70,7 +80,17 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// The file of a configuration that was read some time ago: opening a log takes its time, and
+    /// the file may be another one by now.
+    fn of(config: &Loaded<HubConfig>, own: &SpiffeId) -> Self {
+        let path = config.path().to_owned();
+        Self { watched: WatchedFiles::unread([path.clone()]), path, own: own.clone() }
+    }
+
     async fn look_again_and_again(mut self, current: watch::Sender<Admitted>) {
+        let mut complaint = Complaint::default();
+        // The first look is to find out whether the file is still the one the hub started with.
+        let mut is_first = true;
         while !current.is_closed() {
             tokio::time::sleep(LOOK_INTERVAL).await;
             let looking = task::spawn_blocking("configuration", move || {
@@ -80,29 +100,39 @@ impl ConfigFile {
             let Some((file, found)) = looking.join().await else { return };
             self = file;
             match found {
-                None => {}
-                Some(Ok(admitted)) => {
-                    tracing::info!(
-                        "the configuration has changed: whom it does not name any more is closed; \
-                         all else takes effect at the next start"
-                    );
-                    current.send_replace(admitted);
+                None => complaint.settle(),
+                Some(Ok(peers)) => {
+                    complaint.settle();
+                    if current.borrow().peers != peers || !is_first {
+                        tracing::info!(
+                            "the configuration has changed: whom it does not name any more is \
+                             closed; all else takes effect at the next start"
+                        );
+                    }
+                    current.send_modify(|admitted| admitted.peers = peers);
+                    is_first = false;
                 }
-                Some(Err(error)) => tracing::error!(
-                    error = with_causes(&error),
-                    "the configuration has changed and cannot be used; the one before stays in use"
-                ),
+                Some(Err(error)) => {
+                    let error = with_causes(&error);
+                    if complaint.is_new(&error) {
+                        let what = "the configuration has changed and cannot be used; the one \
+                                    before stays in use until it can";
+                        tracing::error!(error, "{what}");
+                    }
+                }
             }
         }
     }
 
-    fn look(&mut self) -> Option<Result<Admitted, ConfigError>> {
-        let path: &Path = &self.path;
-        let has_changed = self.watched.has_changed();
-        has_changed.then(|| {
-            let config = config::load(path)?;
-            Ok(Admitted::of(&config.value, &self.own))
-        })
+    /// Whom the file names, if it has changed since it was last read with success.
+    fn look(&mut self) -> Option<Result<BTreeSet<SpiffeId>, ConfigError>> {
+        let seen = self.watched.changed()?;
+        let config = match config::load(&self.path) {
+            Ok(config) => config,
+            Err(error) => return Some(Err(error)),
+        };
+        self.watched.note(seen);
+        Some(Ok(Admitted::named(&config.value, &self.own)))
     }
 }
 
@@ -112,9 +142,9 @@ pub(crate) enum Objection {
     /// The certificate is believed no more.
     #[error(transparent)]
     Certificate(#[from] Distrust),
-    /// The configuration does not name the peer.
+    /// The configuration does not name the peer any more.
     #[error("{peer} was taken out of this hub's configuration; add it and restart to admit it")]
-    NotNamed {
+    TakenOut {
         /// Who it is.
         peer: SpiffeId,
     },
@@ -125,7 +155,7 @@ impl Objection {
         match self {
             Self::Certificate(Distrust::Revoked | Distrust::Authority) => CloseCode::Revoked,
             Self::Certificate(_) => CloseCode::Identity,
-            Self::NotNamed { .. } => CloseCode::Refused(RefusalCode::NotAuthorised),
+            Self::TakenOut { .. } => CloseCode::Refused(RefusalCode::NotAuthorised),
         }
     }
 }
@@ -166,9 +196,9 @@ impl Admission {
         };
         let chain = connection.peer_certificates();
         let judged = self.identity.borrow_and_update().judge(&chain, end, now);
-        let is_named = self.admitted.borrow_and_update().peers.contains(peer);
+        let is_taken_out = self.admitted.borrow_and_update().has_taken_out(peer);
         let judged = judged.map_err(Objection::from).and_then(|()| {
-            if is_named { Ok(()) } else { Err(Objection::NotNamed { peer: peer.clone() }) }
+            if is_taken_out { Err(Objection::TakenOut { peer: peer.clone() }) } else { Ok(()) }
         });
         if let Err(objection) = judged {
             let why = objection.to_string();
@@ -180,6 +210,8 @@ impl Admission {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     const HUB: &str = r#"
@@ -205,7 +237,7 @@ devices = []
     #[test]
     fn a_configuration_admits_its_agents_and_peers_of_its_own_fleet_alone() {
         let config = headland_platform::config::parse(Path::new("hub.toml"), HUB.to_owned());
-        let admitted = Admitted::of(&config.unwrap().value, &own());
+        let admitted = Admitted::at_start(&config.unwrap().value, &own());
 
         let found = [
             "spiffe://shop/region/eu/agent/till-1",
@@ -226,17 +258,52 @@ devices = []
         std::fs::write(&path, HUB).unwrap();
         let watched = WatchedFiles::new([path.clone()]);
         let mut file = ConfigFile { path: path.clone(), watched, own: own() };
-        let unchanged = file.look();
+        let unchanged = file.look().is_none();
 
         std::fs::write(&path, HUB.replace("till-1", "till-22")).unwrap();
         let changed = file.look().unwrap().unwrap();
         std::fs::write(&path, "region = ").unwrap();
-        let broken = file.look().unwrap();
+        let broken = [(); 2].map(|()| file.look().unwrap());
+        std::fs::write(&path, HUB).unwrap();
+        let mended = file.look().unwrap().unwrap();
 
-        assert!(unchanged.is_none());
+        assert!(unchanged);
         let till_22 = "spiffe://shop/region/eu/agent/till-22".parse().unwrap();
-        assert!(changed.peers.contains(&till_22));
-        assert_eq!(changed.peers.len(), 2);
-        assert!(broken.is_err());
+        assert!(changed.contains(&till_22));
+        assert_eq!(changed.len(), 2);
+        assert!(broken.iter().all(Result::is_err), "{broken:?}");
+        assert!(!mended.contains(&till_22));
+    }
+
+    #[test]
+    fn a_configuration_that_changed_while_the_hub_started_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hub.toml");
+        std::fs::write(&path, HUB).unwrap();
+        let config = config::load(&path).unwrap();
+
+        std::fs::write(&path, HUB.replace("till-1", "till-22")).unwrap();
+        let mut file = ConfigFile::of(&config, &own());
+        let changed = file.look().unwrap().unwrap();
+
+        assert!(changed.contains(&"spiffe://shop/region/eu/agent/till-22".parse().unwrap()));
+        assert!(file.look().is_none());
+    }
+
+    #[test]
+    fn only_who_was_named_at_the_start_can_be_taken_out() {
+        let parse = |text: String| {
+            headland_platform::config::parse::<HubConfig>(Path::new("hub.toml"), text).unwrap()
+        };
+        let later = parse(HUB.replace("till-1", "till-2"));
+        let mut admitted = Admitted::at_start(&parse(HUB.to_owned()).value, &own());
+        admitted.peers = Admitted::named(&later.value, &own());
+
+        let found = ["agent/till-1", "agent/till-2", "agent/stranger"].map(|node| {
+            let id = format!("spiffe://shop/region/eu/{node}").parse().unwrap();
+            admitted.has_taken_out(&id)
+        });
+
+        assert_eq!(found, [true, false, false]);
     }
 }

@@ -8,7 +8,9 @@ use rcgen::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
-use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
+use x509_parser::prelude::{
+    CertificateRevocationList, FromDer, SubjectPublicKeyInfo, X509Certificate, X509Name,
+};
 
 use super::spiffe::{Role, SpiffeId};
 
@@ -156,15 +158,15 @@ impl Authority {
         known: Option<&str>,
         now: EventTime,
     ) -> Result<String, AuthorityError> {
-        self.list(serials(known)?, now)
+        self.list(self.known_serials(known)?, now)
     }
 
     /// The authority's revocation list, with what `known` revokes and a certificate more, all PEM.
     /// Revoking again changes nothing.
     ///
     /// # Errors
-    /// [`AuthorityError`] when the certificate or the known list cannot be read, or the
-    /// certificate is another authority's.
+    /// [`AuthorityError`] when the certificate or the known list cannot be read, either was not
+    /// signed by this authority, or there is more than one list.
     ///
     /// # Source
     /// RFC 5280, §5, "CRL and CRL Extensions Profile".
@@ -175,24 +177,59 @@ impl Authority {
         now: EventTime,
     ) -> Result<String, AuthorityError> {
         let refused = |text: String| AuthorityError::Revoke { what: "the certificate", text };
-        let [der, own] = [certificate, &self.certificate_pem]
-            .map(|pem| CertificateDer::from_pem_slice(pem.as_bytes()));
-        let (der, own) = (
-            der.map_err(|error| refused(error.to_string()))?,
-            own.map_err(|error| refused(error.to_string()))?,
-        );
-        let read = |der| X509Certificate::from_der(der).map_err(|error| refused(error.to_string()));
-        let ((_, parsed), (_, own)) = (read(&der)?, read(&own)?);
-        if parsed.issuer() != own.subject() {
-            let (found, expected) = (parsed.issuer(), own.subject());
-            return Err(refused(format!("it is signed by {found}, this authority is {expected}")));
-        }
-        let mut revoked = serials(known)?;
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes())
+            .map_err(|error| refused(error.to_string()))?;
+        let (_, parsed) =
+            X509Certificate::from_der(&der).map_err(|error| refused(error.to_string()))?;
+        let issuer = parsed.issuer();
+        self.check_own(issuer, |own| parsed.verify_signature(Some(own)).is_ok())
+            .map_err(refused)?;
+        let mut revoked = self.known_serials(known)?;
         let serial = parsed.raw_serial().to_vec();
         if !revoked.contains(&serial) {
             revoked.push(serial);
         }
         self.list(revoked, now)
+    }
+
+    /// Checks that something with this issuer was signed by the authority's own key; names alone
+    /// prove nothing, as two authorities may have one.
+    fn check_own(
+        &self,
+        issuer: &X509Name<'_>,
+        is_signed_by: impl FnOnce(&SubjectPublicKeyInfo<'_>) -> bool,
+    ) -> Result<(), String> {
+        let own = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes())
+            .map_err(|error| format!("the authority cannot be read: {error}"))?;
+        let (_, own) = X509Certificate::from_der(&own)
+            .map_err(|error| format!("the authority cannot be read: {error}"))?;
+        let subject = own.subject();
+        if issuer != subject {
+            return Err(format!("it is signed by {issuer}, this authority is {subject}"));
+        }
+        if !is_signed_by(own.public_key()) {
+            return Err(format!("it is signed by another authority named {subject}"));
+        }
+        Ok(())
+    }
+
+    /// Serial numbers that a list of this authority, PEM, revokes.
+    fn known_serials(&self, list: Option<&str>) -> Result<Vec<Vec<u8>>, AuthorityError> {
+        let refused = |text: String| AuthorityError::Revoke { what: "by the known list", text };
+        let Some(pem) = list else { return Ok(Vec::new()) };
+        let lists = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| refused(error.to_string()))?;
+        let [der] = lists.as_slice() else {
+            let found = lists.len();
+            let text = format!("it holds {found} lists, and only one of this authority fits");
+            return Err(refused(text));
+        };
+        let (_, parsed) =
+            CertificateRevocationList::from_der(der).map_err(|error| refused(error.to_string()))?;
+        self.check_own(parsed.issuer(), |own| parsed.verify_signature(own).is_ok())
+            .map_err(refused)?;
+        Ok(parsed.iter_revoked_certificates().map(|entry| entry.raw_serial().to_vec()).collect())
     }
 
     fn list(&self, serials: Vec<Vec<u8>>, now: EventTime) -> Result<String, AuthorityError> {
@@ -246,17 +283,6 @@ fn fingerprint(key: &KeyPair) -> String {
     digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Serial numbers that a list, PEM, revokes.
-fn serials(list: Option<&str>) -> Result<Vec<Vec<u8>>, AuthorityError> {
-    let refused = |text: String| AuthorityError::Revoke { what: "by the known list", text };
-    let Some(pem) = list else { return Ok(Vec::new()) };
-    let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes())
-        .map_err(|error| refused(error.to_string()))?;
-    let (_, parsed) =
-        CertificateRevocationList::from_der(&der).map_err(|error| refused(error.to_string()))?;
-    Ok(parsed.iter_revoked_certificates().map(|entry| entry.raw_serial().to_vec()).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,5 +307,45 @@ mod tests {
             authority.issue(&id).unwrap_err().to_string(),
             "spiffe://other/region/eu/agent/a is not of fleet shop"
         );
+    }
+
+    fn refusal(result: Result<String, AuthorityError>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_certificate_of_another_authority_of_the_same_name_is_not_revoked() {
+        let [own, other] = [(); 2].map(|()| Authority::without_fingerprint("shop"));
+        let foreign = other.issue(&"spiffe://shop/region/eu/agent/a".parse().unwrap()).unwrap();
+
+        let refused = refusal(own.revoke(None, &foreign.certificate_pem, EventTime::default()));
+
+        assert_eq!(
+            refused,
+            "cannot revoke the certificate: it is signed by another authority named \
+             CN=Headland shop"
+        );
+    }
+
+    #[test]
+    fn a_known_list_of_another_authority_and_two_lists_are_refused() {
+        let [own, other] = [(); 2].map(|()| Authority::without_fingerprint("shop"));
+        let mall = Authority::without_fingerprint("mall");
+        let now = EventTime::default();
+        let list = |authority: &Authority| authority.revocations(None, now).unwrap();
+
+        let refused = [list(&other), list(&mall), list(&own) + &list(&own), String::new()]
+            .map(|known| refusal(own.revocations(Some(&known), now)));
+
+        let by = |what: &str| format!("cannot revoke by the known list: {what}");
+        let two = |found| format!("it holds {found} lists, and only one of this authority fits");
+        let expected = [
+            by("it is signed by another authority named CN=Headland shop"),
+            by("it is signed by CN=Headland mall, this authority is CN=Headland shop"),
+            by(&two(2)),
+            by(&two(0)),
+        ];
+        assert_eq!(refused, expected);
+        assert!(own.revocations(Some(&list(&own)), now).is_ok());
     }
 }

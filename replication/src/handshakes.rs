@@ -3,8 +3,8 @@
 //! Whoever has not shown a certificate yet costs memory, so places are few. A peer that means it
 //! is through in two round trips and comes again when it was not answered; one that does not holds
 //! its place until its time is up. Hence: places of one address are bounded far below all of them,
-//! so that no single address shuts out others, and once all are taken, the oldest handshake of the
-//! address with the most of them makes room.
+//! so that no single address shuts out others, and once all are taken, the oldest handshake among
+//! the addresses with the most of them makes room.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -123,12 +123,13 @@ impl Handshakes {
         self.check_invariants();
     }
 
-    /// The oldest handshake of the address that has the most, if that is more than `own`: between
-    /// addresses with as many, who came first stays.
+    /// The oldest handshake among the addresses that have the most, if that is more than `own`:
+    /// between addresses with as many as the newcomer, who came first stays. Age decides and never
+    /// the address itself, so that nobody can choose addresses that push out a certain other one.
     fn oldest_of_the_greediest(&self, own: usize) -> Option<HandshakeId> {
-        let (address, count) = self.by_address.iter().max_by_key(|(_, count)| **count)?;
+        let most = self.by_address.values().copied().max().filter(|most| *most > own)?;
         let mut places = self.places.iter();
-        (*count > own).then(|| places.find(|(_, at)| *at == address).map(|(id, _)| *id))?
+        places.find(|(_, at)| self.by_address.get(at) == Some(&most)).map(|(id, _)| *id)
     }
 
     fn check_invariants(&self) {
@@ -147,6 +148,8 @@ impl Handshakes {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -200,6 +203,24 @@ mod tests {
 
         assert!(matches!(third, Arrival::Replace(..)), "{third:?}");
         assert_eq!(again, Arrival::Ignore);
+    }
+
+    #[test]
+    fn a_flood_from_lower_addresses_pushes_out_its_own_handshakes_first() {
+        let mut handshakes = Handshakes::default();
+        let mut flood = (0..=u16::MAX).map(|low| IpAddr::from(Ipv4Addr::from_bits(low.into())));
+        let mut arrive = |handshakes: &mut Handshakes, count: usize| -> Vec<Arrival> {
+            flood.by_ref().take(count).map(|from| handshakes.on_arrival(from)).collect()
+        };
+        arrive(&mut handshakes, HANDSHAKES_LIMIT);
+
+        let agent = admitted(handshakes.on_arrival(at(1)));
+        let gave_up_agent =
+            |arrival: &Arrival| matches!(arrival, Arrival::Replace(_, up) if *up == agent);
+        let after = arrive(&mut handshakes, HANDSHAKES_LIMIT);
+
+        // All before the agent were older; it goes with the last place, as the oldest.
+        assert_eq!(after.iter().position(gave_up_agent), Some(HANDSHAKES_LIMIT - 1));
     }
 
     #[test]

@@ -261,17 +261,32 @@ impl Authority {
     }
 
     fn sign(&self, id: &SpiffeId) -> Result<Issued, rcgen::Error> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(vec![id.server_name()])?;
-        params.subject_alt_names.push(SanType::URI(id.to_string().try_into()?));
-        params.distinguished_name.push(DnType::CommonName, id.server_name());
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = match id.role {
+        let usages = match id.role {
             Role::Hub(_) => {
                 vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth]
             }
             Role::Agent(_) => vec![ExtendedKeyUsagePurpose::ClientAuth],
         };
+        self.sign_for(id, usages)
+    }
+
+    /// A certificate with which nobody can be served, whoever it is of.
+    #[cfg(test)]
+    pub(super) fn issue_for_dialling(&self, id: &SpiffeId) -> Issued {
+        self.sign_for(id, vec![ExtendedKeyUsagePurpose::ClientAuth]).unwrap()
+    }
+
+    fn sign_for(
+        &self,
+        id: &SpiffeId,
+        usages: Vec<ExtendedKeyUsagePurpose>,
+    ) -> Result<Issued, rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(vec![id.server_name()])?;
+        params.subject_alt_names.push(SanType::URI(id.to_string().try_into()?));
+        params.distinguished_name.push(DnType::CommonName, id.server_name());
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = usages;
         let certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Issued { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }

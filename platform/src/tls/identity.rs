@@ -132,6 +132,14 @@ pub enum ConfiguredError {
     /// The identity is another node's.
     #[error(transparent)]
     Wrong(#[from] Box<WrongIdentity>),
+    /// The files do not accept the node's own certificate, so they would hardly accept a peer's.
+    #[error("the certificate in {path} does not pass by ca_file and crl_file: {why}")]
+    Unfit {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong.
+        why: Distrust,
+    },
 }
 
 /// Who this process is on the network, and whom it trusts.
@@ -140,6 +148,7 @@ pub struct Identity {
     id: SpiffeId,
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
+    chain: Vec<CertificateDer<'static>>,
     trust: Trust,
     secret: Prk,
 }
@@ -171,8 +180,9 @@ impl Identity {
         })?;
         let secret = Salt::new(HKDF_SHA256, DERIVATION_SALT).extract(key.secret_der());
         let server = server_config(certificate, &trust, (chain.clone(), key.clone_key()))?;
-        let client = client_config(certificate, &trust, (chain, key))?;
-        Ok(Self { id, server: Arc::new(server), client: Arc::new(client), trust, secret })
+        let client = client_config(certificate, &trust, (chain.clone(), key))?;
+        let (server, client) = (Arc::new(server), Arc::new(client));
+        Ok(Self { id, server, client, chain, trust, secret })
     }
 
     /// Reads what a configuration names, and checks that it is the node the configuration is of.
@@ -246,6 +256,26 @@ impl Identity {
         now: EventTime,
     ) -> Result<(), Distrust> {
         self.trust.judge(chain, end, now)
+    }
+
+    /// Judges the node's own certificate as a peer would that has the same authorities and lists.
+    ///
+    /// Revoked, or of an authority that is not in `ca_file`, is none of its business: an authority
+    /// is exchanged node by node, and peers say what they think of it.
+    ///
+    /// # Errors
+    /// [`ConfiguredError::Unfit`] with `path`, from which it was read.
+    pub(super) fn check_own(&self, path: &Path, now: EventTime) -> Result<(), ConfiguredError> {
+        let end = match self.id.role {
+            Role::Hub(_) => PeerEnd::Server,
+            Role::Agent(_) => PeerEnd::Client,
+        };
+        match self.judge(&self.chain, end, now) {
+            Ok(()) | Err(Distrust::Revoked | Distrust::Authority) => Ok(()),
+            Err(why @ Distrust::Unfit { .. }) => {
+                Err(ConfiguredError::Unfit { path: path.to_owned(), why })
+            }
+        }
     }
 
     /// TLS 1.3 for accepting peers: both sides show certificates. No session is ever resumed,

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::identity::{ConfiguredError, Identity};
 use super::spiffe::Role;
+use crate::clock::Clock;
 use crate::config::TlsConfig;
 use crate::files::{Complaint, WatchedFiles};
 use crate::task::{self, Token};
@@ -48,10 +49,13 @@ impl Renewal {
     /// success.
     ///
     /// # Errors
-    /// As [`Identity::configured`]; what was in use stays so.
+    /// As [`Identity::configured`], and when the files do not accept the node's own certificate;
+    /// what was in use stays so.
     pub fn look(&mut self) -> Result<Option<Identity>, ConfiguredError> {
         let Some(seen) = self.files.changed() else { return Ok(None) };
         let identity = Identity::configured(&self.tls, &self.region, self.role.clone())?;
+        // Links are judged by what was read: files that would close them all are refused.
+        identity.check_own(&self.tls.certificate_file, Clock::start().wall())?;
         self.files.note(seen);
         Ok(Some(identity))
     }
@@ -98,8 +102,10 @@ impl Renewal {
 mod tests {
     use std::path::PathBuf;
 
+    use headland_event::EventTime;
+
     use super::*;
-    use crate::tls::Authority;
+    use crate::tls::{Authority, IdentityError};
 
     fn write(folder: &Path, authority: &Authority) -> [String; 2] {
         let issued = authority.issue(&"spiffe://shop/region/eu/hub/hub-1".parse().unwrap());
@@ -114,7 +120,7 @@ mod tests {
             ca_file: file("ca.pem"),
             certificate_file: file("hub.pem"),
             key_file: file("hub.key"),
-            crl_file: None,
+            crl_file: folder.join("ca.crl").exists().then(|| file("ca.crl")),
         };
         let (region, role) = (RegionId::new("eu").unwrap(), Role::Hub("hub-1".to_owned()));
         Renewal::begin(&tls, &region, role).unwrap().0
@@ -143,5 +149,63 @@ mod tests {
         assert!(matches!(again, Err(ConfiguredError::Files(_))), "{again:?}");
         assert_eq!(whole.unwrap().id().to_string(), "spiffe://shop/region/eu/hub/hub-1");
         assert!(renewal.look().unwrap().is_none());
+    }
+
+    /// A hub of an authority with a list; whatever is written replaces a file as a whole.
+    fn with_list(authority: &Authority) -> (tempfile::TempDir, Renewal) {
+        let folder = tempfile::tempdir().unwrap();
+        let [certificate, key] = write(folder.path(), authority);
+        let list = authority.revocations(None, EventTime::default()).unwrap();
+        for (name, text) in [("hub.pem", certificate), ("hub.key", key), ("ca.crl", list)] {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        let renewal = begin(folder.path());
+        (folder, renewal)
+    }
+
+    #[test]
+    fn a_list_that_its_authority_has_not_signed_changes_nothing() {
+        let [own, forger] = [(); 2].map(|()| Authority::without_fingerprint("shop"));
+        let (folder, mut renewal) = with_list(&own);
+        let [forged, next] =
+            [&forger, &own].map(|by| by.revocations(None, EventTime::default()).unwrap());
+
+        std::fs::write(folder.path().join("ca.crl"), forged).unwrap();
+        let refused = renewal.look();
+        std::fs::write(folder.path().join("ca.crl"), next).unwrap();
+        let accepted = renewal.look();
+
+        let foreign = ConfiguredError::Files(IdentityError::ForeignList {
+            path: folder.path().join("ca.crl"),
+            authority: "CN=Headland shop".to_owned(),
+        });
+        assert_eq!(refused.unwrap_err().to_string(), foreign.to_string());
+        assert!(accepted.unwrap().is_some());
+    }
+
+    #[test]
+    fn a_certificate_that_no_peer_would_accept_changes_nothing() {
+        let authority = Authority::new("shop").unwrap();
+        let (folder, mut renewal) = with_list(&authority);
+        let id = "spiffe://shop/region/eu/hub/hub-1".parse().unwrap();
+        let unfit = authority.issue_for_dialling(&id);
+
+        std::fs::write(folder.path().join("hub.pem"), unfit.certificate_pem).unwrap();
+        std::fs::write(folder.path().join("hub.key"), unfit.key_pem).unwrap();
+        let refused = renewal.look();
+
+        assert!(matches!(refused, Err(ConfiguredError::Unfit { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn an_authority_may_be_exchanged_before_the_certificate_is() {
+        let (folder, mut renewal) = with_list(&Authority::new("shop").unwrap());
+        let next = Authority::new("shop").unwrap();
+        let list = next.revocations(None, EventTime::default()).unwrap();
+
+        std::fs::write(folder.path().join("ca.pem"), next.certificate_pem()).unwrap();
+        std::fs::write(folder.path().join("ca.crl"), list).unwrap();
+
+        assert!(renewal.look().unwrap().is_some());
     }
 }

@@ -1,8 +1,8 @@
 //! Frames of links over QUIC: accepts and dials, and moves frames until a connection is over.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use headland_platform::clock::Clock;
 use headland_platform::task::{self, Token};
@@ -20,8 +20,11 @@ use crate::session::SessionId;
 
 /// Who may have a link at all, as files say now.
 pub(crate) mod admission;
+/// How often failed handshakes are told.
+mod failures;
 
 use admission::Admission;
+use failures::FailedHandshakes;
 
 /// What happens on connections.
 #[derive(Debug)]
@@ -62,6 +65,7 @@ pub(crate) struct Connections {
     inputs: Sender<LinkInput>,
     token: Token,
     last: Arc<AtomicU64>,
+    failed: Arc<Mutex<FailedHandshakes>>,
 }
 
 impl Connections {
@@ -73,8 +77,8 @@ impl Connections {
         inputs: Sender<LinkInput>,
         token: &Token,
     ) -> Self {
-        let (token, last) = (token.clone(), Arc::default());
-        let connections = Self { endpoint, admission, clock, inputs, token, last };
+        let (token, last, failed) = (token.clone(), Arc::default(), Arc::default());
+        let connections = Self { endpoint, admission, clock, inputs, token, last, failed };
         drop(task::spawn("renewal", &connections.token, connections.clone().renew()));
         drop(task::spawn("accept", &connections.token, connections.clone().accept()));
         connections
@@ -103,12 +107,22 @@ impl Connections {
                     Err(error @ ConnectError::GivenUp { .. }) => {
                         tracing::debug!(%error, "a connection was not accepted");
                     }
-                    Err(error) => {
-                        let error = with_causes(&error);
-                        tracing::warn!(%address, error, "a connection was not accepted");
-                    }
+                    Err(error) => connections.tell_failed(address, &error),
                 }
             }));
+        }
+    }
+
+    /// Says that a handshake has failed, loudly if nothing was said of one for a while.
+    fn tell_failed(&self, address: SocketAddr, error: &ConnectError) {
+        let error = with_causes(error);
+        let now = self.clock.monotonic();
+        let told = self.failed.lock().unwrap_or_else(PoisonError::into_inner).on_failed(now);
+        match told {
+            Some(untold) => {
+                tracing::warn!(%address, error, untold, "a connection was not accepted");
+            }
+            None => tracing::debug!(%address, error, "a connection was not accepted"),
         }
     }
 

@@ -1,12 +1,12 @@
 //! The engine's state as bytes.
 //!
 //! ```text
-//! version    u8    3
+//! version    u8    4
 //! tables     u32   then per table: name (u32, UTF-8), 0 | 1 and watermark i64 ms
 //! rules      u32   then per rule:
 //!   name     u32, UTF-8
 //!   shape    u32, UTF-8     what the state below looks like
-//!   stopped  u8    0 | 1
+//!   stopped  0 | 1 and 3 × u64    limits it stopped under: keys, bytes, work
 //!   counts   8 × u64        rows, filtered, accepted, late, refused, results, suppressed,
 //!                           failed
 //!   marks    i64 ms each    per operator, the root first: the watermark of each input, its own
@@ -15,7 +15,10 @@
 //!
 //! Equal states give equal bytes. A restored engine goes on as the one that was saved. A table or
 //! rule the program has and the snapshot has not starts empty; the other way round is refused,
-//! since state would vanish.
+//! since state would vanish. So is a rule of another shape: other keys, aggregates or windows, or
+//! another allowed lateness or state retention, under which other state would have been kept. Its
+//! limits may change; a rule that had stopped at one begins anew when one of them was raised or
+//! `on-limit` no longer stops it.
 //!
 //! A snapshot may be taken in steps while rows go on: it shows the state at its beginning, however
 //! long it takes ([`Engine::begin_snapshot`]).
@@ -29,11 +32,12 @@ use headland_event::limits::RECORD_BYTES_LIMIT;
 
 use crate::engine::Engine;
 use crate::engine::rule_state::RuleState;
+use crate::operator::arriving::Limits;
 use crate::operator::keyed::Progress;
 use crate::output::RuleCounts;
 use crate::program::Program;
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
 /// Entries written at a time by [`Engine::snapshot`]: as many as fit a cache.
 const ENTRIES_PER_STEP: usize = 4_096;
@@ -73,7 +77,8 @@ pub enum RestoreError {
         /// The rule.
         name: String,
     },
-    /// A rule has other keys, aggregates or windows than when the snapshot was taken.
+    /// A rule has other keys, aggregates or windows, or keeps them for another time, than when the
+    /// snapshot was taken.
     #[error("rule {name:?} now keeps {expected}, the snapshot holds {found}")]
     Changed {
         /// The rule.
@@ -193,6 +198,7 @@ impl Engine {
                 return Err(RestoreError::Changed { name, found, expected });
             }
             state.read(&mut reader)?;
+            state.begin_anew_if_raised(&engine.watermarks);
         }
         reader.end()?;
         Ok(engine)
@@ -224,9 +230,24 @@ fn watermark(reader: &mut Reader) -> Result<Option<EventTime>, CodecError> {
     }
 }
 
+fn limits(reader: &mut Reader) -> Result<Limits, CodecError> {
+    let mut limit = |field| {
+        let limit = reader.u64(field)?;
+        Ok::<_, CodecError>(usize::try_from(limit).unwrap_or(usize::MAX))
+    };
+    let (keys, bytes, work) = (limit("keys limit")?, limit("bytes limit")?, limit("work limit")?);
+    Ok(Limits { keys, reserved: 0, bytes, work })
+}
+
 impl RuleState {
     fn begin_cut(&mut self, writer: &mut Writer) {
-        writer.u8(u8::from(self.is_stopped));
+        writer.u8(u8::from(self.stopped_under.is_some()));
+        if let Some(Limits { keys, bytes, work, reserved: _ }) = self.stopped_under {
+            for limit in [keys, bytes, work] {
+                // No machine this runs on counts further than 64 bits.
+                writer.u64(u64::try_from(limit).unwrap_or(u64::MAX));
+            }
+        }
         let RuleCounts { rows, filtered, accepted, late, refused, results, suppressed, failed } =
             self.counts;
         for count in [rows, filtered, accepted, late, refused, results, suppressed, failed] {
@@ -237,9 +258,9 @@ impl RuleState {
 
     fn read(&mut self, reader: &mut Reader) -> Result<(), CodecError> {
         let at = reader.position();
-        self.is_stopped = match reader.u8("stopped")? {
-            0 => false,
-            1 => true,
+        self.stopped_under = match reader.u8("stopped")? {
+            0 => None,
+            1 => Some(limits(reader)?),
             found => {
                 let (field, found) = ("stopped", i64::from(found));
                 return Err(CodecError::Value { field, at, found, expected: "0 or 1" });

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use headland_event::{EventTime, Offset};
 
 use crate::engine::dataflow::{Dataflow, Effect, Effects, Failure, Outcome};
-use crate::operator::arriving::Changed;
+use crate::operator::arriving::{Changed, Limits};
 use crate::output::{
     FailedWindow, LateRow, LookupId, LookupRequest, Output, Refusal, RefusedRow, RuleCounts,
     RuleResult,
@@ -23,8 +23,8 @@ pub(crate) struct RuleState {
     pub(crate) counts: RuleCounts,
     pub(crate) dataflow: Dataflow,
     pub(crate) settings: RuleSettings,
-    /// Whether a limit has stopped the rule.
-    pub(crate) is_stopped: bool,
+    /// The limits under which the rule stopped; none while it runs.
+    pub(crate) stopped_under: Option<Limits>,
     seed: u64,
     effects: Effects,
 }
@@ -60,12 +60,36 @@ impl RuleState {
         let (times, limits) = (settings.times(), settings.operator_limits());
         let dataflow = Dataflow::new(&sink.relation, times, seed, limits);
         let (counts, effects) = (RuleCounts::default(), Effects::default());
-        Self { sink, counts, dataflow, settings, is_stopped: false, seed, effects }
+        Self { sink, counts, dataflow, settings, stopped_under: None, seed, effects }
     }
 
     /// Starts over with other settings; what the rule has kept is gone.
     pub(crate) fn with_settings(self, settings: RuleSettings) -> Self {
         Self::new(self.sink, settings, self.seed)
+    }
+
+    const fn is_stopped(&self) -> bool {
+        self.stopped_under.is_some()
+    }
+
+    /// Lets a rule that stopped at a limit begin anew, as of these watermarks of its tables, when a
+    /// limit was raised since or no longer stops it.
+    pub(crate) fn begin_anew_if_raised(&mut self, watermarks: &[Option<EventTime>]) {
+        let Some(before) = self.stopped_under else { return };
+        let is_raised = self.settings.operator_limits().is_above(&before);
+        if !is_raised && self.settings.on_limit == OnLimit::StopRule {
+            return;
+        }
+        self.stopped_under = None;
+        let mut effects = Effects::default();
+        for (index, watermark) in watermarks.iter().enumerate() {
+            // Windows that have passed were lost with the stop: rows of them are late.
+            if let Some(watermark) = watermark {
+                let table = TableId::new(index);
+                self.dataflow.on_watermark(table, watermark.millis(), &mut effects);
+            }
+        }
+        debug_assert!(effects.list.is_empty(), "a rule that has seen nothing has no results");
     }
 
     pub(crate) fn on_row(
@@ -100,7 +124,7 @@ impl RuleState {
     }
 
     fn enter(&mut self, entry: usize, input: &Input<'_>) -> Result<Outcome, Refusal> {
-        if self.is_stopped {
+        if self.is_stopped() {
             return Err(Refusal::Stopped);
         }
         if input.timeliness == Timeliness::Future && self.dataflow.is_timed() {
@@ -117,7 +141,7 @@ impl RuleState {
         arrival: Arrival,
         outputs: &mut VecDeque<Output>,
     ) {
-        if !self.is_stopped {
+        if !self.is_stopped() {
             self.dataflow.on_watermark(table, watermark.millis(), &mut self.effects);
             self.give_out(rule, arrival, outputs);
         }
@@ -131,7 +155,7 @@ impl RuleState {
         arrival: Arrival,
         outputs: &mut VecDeque<Output>,
     ) {
-        if !self.is_stopped {
+        if !self.is_stopped() {
             self.dataflow.on_lookup(id.stage, id.number, found, &mut self.effects);
             self.give_out(rule, arrival, outputs);
         }
@@ -140,8 +164,8 @@ impl RuleState {
     /// Ends the rule when it has met a limit and is to stop there; its state goes.
     fn stop_at(&mut self, reason: &Refusal) {
         if reason.is_limit() && self.settings.on_limit == OnLimit::StopRule {
-            self.is_stopped = true;
             let (times, limits) = (self.settings.times(), self.settings.operator_limits());
+            self.stopped_under = Some(limits);
             self.dataflow = Dataflow::new(&self.sink.relation, times, self.seed, limits);
         }
     }

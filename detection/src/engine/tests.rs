@@ -312,6 +312,51 @@ fn a_snapshot_is_refused_by_rules_that_keep_other_state() {
 }
 
 #[test]
+fn a_snapshot_is_refused_under_another_allowed_lateness_or_retention() {
+    let last = "CREATE TABLE last (k STRING, c BIGINT) WITH ('topic' = 'last');
+        INSERT INTO last SELECT k, COUNT(*) OVER (PARTITION BY k ORDER BY ts
+          ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) FROM t;";
+    let program = |rules: &str| Program::compile("rules.sql", &format!("{TABLE}{rules}")).unwrap();
+    let options = [
+        (COUNTS, "'severity' = 'critical'", "'allowed-lateness' = '1h'", "3600000 ms late"),
+        (last, "'topic' = 'last'", "'topic' = 'last', 'state-retention' = '1h'", "for 3600000 ms"),
+    ];
+    for (rules, plain, option, named) in options {
+        let snapshot = engine(rules).snapshot();
+
+        let changed = Engine::restore(program(&rules.replace(plain, option)), 1, snapshot);
+
+        let error = changed.unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+}
+
+#[test]
+fn a_rule_that_stopped_at_a_limit_begins_anew_once_it_is_raised() {
+    let with = |option: &str| {
+        let option = format!("'on-limit' = 'stop-rule', {option}");
+        let rules = COUNTS.replace("'severity' = 'critical'", &option);
+        Program::compile("rules.sql", &format!("{TABLE}{rules}")).unwrap()
+    };
+    let mut engine = Engine::new(with("'limit.keys' = '1'"), 7);
+    run(&mut engine, &[("a", Some(1), 16_000), ("b", Some(1), 17_000)]);
+    let snapshot = engine.snapshot();
+    let rows = [("c", Some(1), 9_000), ("c", Some(1), 18_000), ("c", Some(1), 40_000)];
+    let told_under = |option: &str| {
+        let mut engine = Engine::restore(with(option), 1, snapshot.clone()).unwrap();
+        told(&run(&mut engine, &rows))
+    };
+
+    let same = told_under("'limit.keys' = '1'");
+    let raised = told_under("'limit.keys' = '2'");
+
+    assert!(same.iter().all(|line| line.ends_with("the rule has stopped at a limit")), "{same:?}");
+    assert_eq!(raised.len(), 2, "{raised:?}");
+    assert!(raised[0].starts_with("late 0"), "{raised:?}");
+    assert_eq!(raised[1], "c 20000: c 1 1 1 NULL 1");
+}
+
+#[test]
 #[should_panic(expected = "outputs are drained before a snapshot")]
 fn a_snapshot_before_outputs_are_drained_would_lose_them_and_panics() {
     let mut engine = engine(COUNTS);

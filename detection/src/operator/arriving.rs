@@ -122,6 +122,11 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    /// Whether any of these limits is above that of another.
+    pub(crate) const fn is_above(&self, other: &Self) -> bool {
+        self.keys > other.keys || self.bytes > other.bytes || self.work > other.work
+    }
+
     /// What is left for a row of `rows` when there is to be room for each of them to open a key.
     pub(crate) const fn for_rows(self, rows: usize) -> Self {
         Self { reserved: rows.saturating_sub(1), ..self }

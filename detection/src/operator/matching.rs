@@ -19,6 +19,7 @@ use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Limits, 
 use crate::operator::cut::Header;
 use crate::operator::group_key::GroupKey;
 use crate::operator::keyed::{Keyed, Progress};
+use crate::operator::over::retention_shape;
 use crate::operator::pane_aggregate::encode_keys;
 use crate::operator::row_list::RowList;
 use crate::operator::timers::Timers;
@@ -447,7 +448,8 @@ impl Operate for Matching {
 
     fn shape(&self) -> String {
         let (keys, steps) = (self.partition.len(), self.steps.len());
-        format!("match of {steps} steps, {keys} keys, within {:?}", self.plan.within)
+        let kept = retention_shape(self.retention);
+        format!("match of {steps} steps, {keys} keys{kept}, within {:?}", self.plan.within)
     }
 
     fn begin_cut(&mut self) {

@@ -328,6 +328,14 @@ fn number(count: u64) -> Value {
     Value::Integer(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
+/// How a shape tells for how long keys are kept; a rule that keeps them for ever does not say.
+pub(crate) fn retention_shape(retention: i64) -> String {
+    match retention {
+        i64::MAX => String::new(),
+        retention => format!(" for {retention} ms"),
+    }
+}
+
 /// What a partition needs of its operator.
 struct OverView<'a> {
     calls: &'a [Call],
@@ -499,7 +507,12 @@ impl Operate for Over {
     fn shape(&self) -> String {
         let calls = self.calls.iter().map(Call::shape).collect::<Vec<_>>().join(", ");
         let functions = self.functions.len();
-        format!("over {:?}, {} keys, {functions}: {calls}", self.frame, self.partition.len())
+        let keys = self.partition.len();
+        let kept = match self.frame {
+            Frame::Range(Some(_)) => String::new(),
+            Frame::Range(None) | Frame::Rows(_) => retention_shape(self.retention),
+        };
+        format!("over {:?}, {keys} keys{kept}, {functions}: {calls}", self.frame)
     }
 
     fn begin_cut(&mut self) {

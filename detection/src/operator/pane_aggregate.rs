@@ -344,7 +344,13 @@ impl Operate for PaneAggregate {
             Assignment::Time { windows, .. } => windows.to_string(),
             Assignment::Attached(_) => "of the input".to_owned(),
         };
-        format!("panes {windows}, {} keys, {}", self.keys.len(), calls.join(", "))
+        // Panes that have fired are there for rows in this time only: with more of it, the results
+        // they gave could not be taken back.
+        let late = match self.lateness {
+            0 => String::new(),
+            lateness => format!(", rows up to {lateness} ms late"),
+        };
+        format!("panes {windows}, {} keys, {}{late}", self.keys.len(), calls.join(", "))
     }
 
     fn begin_cut(&mut self) {

@@ -14,7 +14,7 @@ use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Limits, 
 use crate::operator::cut::Header;
 use crate::operator::group_key::GroupKey;
 use crate::operator::keyed::{Keyed, Progress, State};
-use crate::operator::over::{read_values, values_bytes, write_values};
+use crate::operator::over::{read_values, retention_shape, values_bytes, write_values};
 use crate::operator::pairing::{Pairing, Side};
 use crate::operator::row_list::{KeptRow, RowList};
 use crate::operator::timers::Timers;
@@ -232,7 +232,7 @@ impl Operate for TemporalJoin {
     }
 
     fn shape(&self) -> String {
-        format!("temporal join, {}", self.pairing.shape())
+        format!("temporal join{}, {}", retention_shape(self.retention), self.pairing.shape())
     }
 
     fn begin_cut(&mut self) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headland_event::{Severity, TopicName};
 
-use crate::relation::Sink;
+use crate::relation::{Changes, Sink};
 use crate::settings::RuleSettings;
 use crate::table::{Table, TableId};
 use crate::value::{Schema, Value};
@@ -71,6 +71,16 @@ impl Rule {
     #[must_use]
     pub const fn settings(&self) -> &RuleSettings {
         &self.settings
+    }
+
+    /// Whether a result may change or be taken back after it came; otherwise each of its
+    /// [`RuleResult`](crate::RuleResult)s is an [`Insert`](crate::Change::Insert) that stands.
+    #[must_use]
+    pub const fn results_may_change(&self) -> bool {
+        match self.sink.relation.changes {
+            Changes::Append => !self.settings.allowed_lateness.is_zero(),
+            Changes::Retract => true,
+        }
     }
 
     /// What it computes and how its results are named.

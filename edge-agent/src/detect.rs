@@ -7,7 +7,9 @@ use headland_detection::{
 };
 use headland_event::codec::{Reader, Writer};
 use headland_event::trace::TRACEPARENT_HEADER;
-use headland_event::{Alert, AlertId, EventTime, Offset, Record, TopicName, TraceParent};
+use headland_event::{
+    Alert, AlertId, AlertState, EventTime, Offset, Record, TopicName, TraceParent,
+};
 
 /// How often an alert has changed.
 mod revisions;
@@ -136,12 +138,25 @@ impl Detect {
             let is_replaced = result.change == Change::UpdateBefore
                 && results.peek().is_some_and(|next| replaces(next, &result));
             if !is_replaced {
+                let id = AlertId::derive(&result.rule, &result.key, &result.window);
+                let Some(said) = self.say(id, &result) else { continue };
                 let topic = result.topic.clone();
-                let record = alert_record(&mut self.revisions, result, trace, now);
+                let record = alert_record((id, said), result, trace, now);
                 detected.push(Detected::Alert(topic, record));
             }
         }
         detected
+    }
+
+    /// What is to be said of a result's alert; none when there is nothing to take back.
+    fn say(&mut self, id: AlertId, result: &RuleResult) -> Option<(AlertState, u32)> {
+        let mut rules = self.engine.program().rules().iter();
+        let rule = rules.find(|rule| *rule.name() == result.rule);
+        if rule.is_some_and(Rule::results_may_change) {
+            return self.revisions.on_change(id, result.change, &result.window);
+        }
+        debug_assert_eq!(result.change, Change::Insert, "a result that stands is only added");
+        Some((AlertState::Firing, 1))
     }
 
     /// How far event time has come for all of these tables.
@@ -173,13 +188,13 @@ fn replaces(new: &RuleResult, old: &RuleResult) -> bool {
 }
 
 fn alert_record(
-    revisions: &mut Revisions,
+    (id, (state, revision)): (AlertId, (AlertState, u32)),
     result: RuleResult,
     trace: Option<TraceParent>,
     now: EventTime,
 ) -> Record {
     let RuleResult {
-        change,
+        change: _,
         rule,
         topic: _,
         severity,
@@ -191,8 +206,6 @@ fn alert_record(
         columns,
     } = result;
     let values = columns.into_iter().map(|(name, value)| (name.to_string(), value.to_string()));
-    let id = AlertId::derive(&rule, &key, &window);
-    let (state, revision) = revisions.on_change(id, change, &window);
     let alert = Alert {
         id,
         rule: rule.to_string(),

@@ -277,6 +277,24 @@ fn a_result_that_changes_is_one_alert_with_revisions_also_after_a_restart() {
 }
 
 #[test]
+fn the_first_alert_of_a_rule_that_filters_its_updates_has_revision_one() {
+    let mut bench = Bench::of(Setup::new().with_rules(
+        "CREATE TABLE often (station STRING, n BIGINT) WITH ('topic' = 'alerts');
+         INSERT INTO often SELECT station, COUNT(*) FROM air
+         GROUP BY station HAVING COUNT(*) >= 3;",
+    ));
+    bench.header();
+
+    let line = |minute: u64| format!("Dongsi,2013-03-01 00:0{minute}:00,50");
+    let lines = [0, 1, 2, 3].map(line);
+    let numbered: Vec<_> = lines.iter().map(String::as_str).zip(2..).collect();
+    bench.feed(&numbered);
+
+    let said = bench.alerts().into_iter().map(|alert| (alert.state, alert.revision));
+    assert_eq!(said.collect::<Vec<_>>(), [(AlertState::Firing, 1), (AlertState::Firing, 2)]);
+}
+
+#[test]
 fn a_line_that_does_not_decode_becomes_a_dead_letter_with_its_place() {
     let mut bench = Bench::new();
     bench.header();

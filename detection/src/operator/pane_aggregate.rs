@@ -46,6 +46,8 @@ pub(crate) struct PaneAggregate {
     panes: BTreeMap<i64, Pane>,
     /// Groups over all panes.
     groups: usize,
+    /// Memory of all panes, about: every row asks for it, and there may be very many panes.
+    bytes: usize,
     /// Every window whose last millisecond is at or before this has fired.
     progress: i64,
     /// The last millisecond of the next window to fire; the end of time when there is none.
@@ -84,6 +86,7 @@ impl PaneAggregate {
             seed,
             panes: BTreeMap::new(),
             groups: 0,
+            bytes: 0,
             progress: i64::MIN,
             due: i64::MAX,
             cut: None,
@@ -154,17 +157,21 @@ impl PaneAggregate {
         if self.may_grow {
             self.admit(pane, arriving.limits)?;
         }
-        if let Some(groups) = self.panes.get_mut(&pane)
-            && groups.update(&self.key, change).is_some()
-        {
-            return Ok(());
+        if let Some(groups) = self.panes.get_mut(&pane) {
+            let before = groups.bytes();
+            if groups.update(&self.key, change).is_some() {
+                self.bytes = (self.bytes + groups.bytes()).saturating_sub(before);
+                return Ok(());
+            }
         }
         arriving.limits.admit_key(self.groups, self.kept().bytes)?;
         let mut state = Accumulators::start(&self.calls);
         change(&mut state);
         let is_first = !self.panes.contains_key(&pane);
         let groups = self.panes.entry(pane).or_insert_with(|| Keyed::new(self.seed));
+        let before = groups.bytes();
         groups.insert(GroupKey::new(&self.key), state);
+        self.bytes = (self.bytes + groups.bytes()).saturating_sub(before);
         self.groups += 1;
         if is_first && let Some(end) = self.next_end(pane) {
             self.due = self.due.min(end.saturating_sub(1));
@@ -268,6 +275,7 @@ impl PaneAggregate {
             let Some(groups) = self.panes.remove(&pane) else { return };
             debug_assert!(self.groups >= groups.len(), "the count covers every pane");
             self.groups -= groups.len();
+            self.bytes = self.bytes.saturating_sub(groups.bytes());
             if let Some(cut) = &mut self.cut
                 && cut.panes.iter().any(|(waiting, _)| *waiting == pane)
             {
@@ -332,10 +340,15 @@ impl Operate for PaneAggregate {
         self.progress = watermark;
         self.drop_panes();
         debug_assert!(self.due > watermark || self.due == i64::MAX, "all that is due has fired");
+        debug_assert_eq!(
+            self.bytes,
+            self.panes.values().map(Keyed::bytes).sum::<usize>(),
+            "the total covers every pane"
+        );
     }
 
     fn kept(&self) -> Kept {
-        Kept { keys: self.groups, bytes: self.panes.values().map(Keyed::bytes).sum() }
+        Kept { keys: self.groups, bytes: self.bytes }
     }
 
     fn shape(&self) -> String {
@@ -392,6 +405,7 @@ impl Operate for PaneAggregate {
             let end = reader.i64("pane")?;
             let pane = Keyed::read(self.seed, &self.calls, reader)?;
             self.groups += pane.len();
+            self.bytes += pane.bytes();
             self.panes.insert(end, pane);
         }
         self.find_due();

@@ -434,7 +434,7 @@ impl Values {
     }
 
     const fn heap_bytes(&self) -> usize {
-        self.values.capacity() * size_of::<Value>() + self.bytes
+        self.values.len() * size_of::<Value>() + self.bytes
     }
 }
 

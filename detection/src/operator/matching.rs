@@ -18,7 +18,7 @@ use crate::operator::accumulator::Call;
 use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Kept, Limits, Operate};
 use crate::operator::cut::Header;
 use crate::operator::group_key::GroupKey;
-use crate::operator::keyed::{Keyed, Progress};
+use crate::operator::keyed::{Keyed, Progress, State};
 use crate::operator::over::retention_shape;
 use crate::operator::pane_aggregate::encode_keys;
 use crate::operator::row_list::RowList;
@@ -42,13 +42,39 @@ pub(crate) struct Matching {
     steps: Vec<Step>,
     seed: u64,
     /// Rows from the first that may begin a match, by time.
-    partitions: Keyed<RowList>,
+    partitions: Keyed<Partition>,
     /// For how long a key is kept behind its last row, in milliseconds.
     retention: i64,
     timers: Timers,
     progress: i64,
     header: Header,
     key: Vec<u8>,
+}
+
+/// What is kept of a key.
+#[derive(Debug, Clone, Default)]
+struct Partition {
+    rows: RowList,
+    /// The timer that is set for when the key may be too old: one, however many rows there are.
+    /// When it comes and there are later rows, it is set anew.
+    expiry: Option<i64>,
+}
+
+impl State for Partition {
+    type Shape = ();
+
+    fn write(&self, writer: &mut Writer) {
+        let Self { rows, expiry: _ } = self;
+        rows.write(writer);
+    }
+
+    fn read(_shape: &(), reader: &mut Reader) -> Result<Self, CodecError> {
+        Ok(Self { rows: RowList::read(&(), reader)?, expiry: None })
+    }
+
+    fn heap_bytes(&self) -> usize {
+        self.rows.heap_bytes()
+    }
 }
 
 /// One step of a pattern's program.
@@ -139,15 +165,32 @@ impl Matching {
         }
     }
 
-    /// Asks to be called for a row at `time`: when the watermark has come to it, when what began
-    /// with it ends, and when it is too old to be kept.
+    /// Asks to be called for a row at `time`: when the watermark has come to it, and when what
+    /// began with it ends.
     fn set_timers(&mut self, time: i64, key: &GroupKey) {
         let deadline = self.plan.within.map(|within| time.saturating_add(within));
-        let expiry = (self.retention < i64::MAX).then(|| time.saturating_add(self.retention));
-        for time in [Some(time), deadline, expiry].into_iter().flatten() {
+        for time in [Some(time), deadline].into_iter().flatten() {
             if time > self.progress {
                 self.timers.set(time, key.clone());
             }
+        }
+    }
+
+    /// Asks to be called when the last row of a key is too old to be kept, unless that is set.
+    fn set_expiry(&mut self, key: &GroupKey) {
+        let retention = self.retention;
+        if retention == i64::MAX {
+            return;
+        }
+        let expiry = self.partitions.update(key.as_bytes(), |kept| {
+            if kept.expiry.is_none() {
+                kept.expiry = kept.rows.last().map(|(last, _)| last.saturating_add(retention));
+                return kept.expiry;
+            }
+            None
+        });
+        if let Some(expiry) = expiry.flatten() {
+            self.timers.set(expiry, key.clone());
         }
     }
 
@@ -409,24 +452,32 @@ impl Operate for Matching {
             return Ok(Fate::Taken);
         }
         self.partitions.open(&self.key);
-        self.partitions.update(&self.key, |rows| {
-            rows.insert_by_number(time, Box::from(arriving.row));
+        self.partitions.update(&self.key, |kept| {
+            kept.rows.insert_by_number(time, Box::from(arriving.row));
         });
-        self.set_timers(time, &GroupKey::new(&self.key));
+        let key = GroupKey::new(&self.key);
+        self.set_timers(time, &key);
+        self.set_expiry(&key);
         Ok(Fate::Taken)
     }
 
     fn on_watermark(&mut self, watermark: i64, limits: &Limits, out: &mut Emitted) {
         self.progress = watermark;
         while let Some((time, key)) = self.timers.pop_due(watermark) {
-            let rows = self.partitions.update(key.as_bytes(), std::mem::take);
-            let Some(mut rows) = rows else { continue };
+            let kept = self.partitions.update(key.as_bytes(), std::mem::take);
+            let Some(Partition { mut rows, expiry }) = kept else { continue };
+            let expiry = expiry.filter(|expiry| *expiry > time);
             self.search(&key, &mut rows, (time, limits), out);
             let last = rows.last().map(|(last, _)| last.saturating_add(self.retention));
-            if last.is_some_and(|expiry| expiry > time) {
-                self.partitions.update(key.as_bytes(), |kept| *kept = rows);
+            if last.is_some_and(|last| last > time) {
+                let rest = Partition { rows, expiry };
+                self.partitions.update(key.as_bytes(), |kept| *kept = rest);
+                self.set_expiry(&key);
             } else {
                 self.partitions.remove(key.as_bytes());
+                if let Some(expiry) = expiry {
+                    self.timers.unset(expiry, key);
+                }
             }
         }
         if watermark == i64::MAX {
@@ -434,7 +485,7 @@ impl Operate for Matching {
             let keys: Vec<GroupKey> =
                 self.partitions.sorted().into_iter().map(|(key, _)| key.clone()).collect();
             for key in keys {
-                if let Some(mut rows) = self.partitions.remove(key.as_bytes()) {
+                if let Some(Partition { mut rows, .. }) = self.partitions.remove(key.as_bytes()) {
                     self.search(&key, &mut rows, (i64::MAX, limits), out);
                 }
             }
@@ -467,9 +518,12 @@ impl Operate for Matching {
         let waiting = self
             .partitions
             .iter()
-            .flat_map(|(key, rows)| rows.iter().map(move |(time, _)| (*time, key.clone())));
+            .flat_map(|(key, kept)| kept.rows.iter().map(move |(time, _)| (*time, key.clone())));
         let waiting: Vec<_> = waiting.collect();
-        waiting.iter().for_each(|(time, key)| self.set_timers(*time, key));
+        for (time, key) in &waiting {
+            self.set_timers(*time, key);
+            self.set_expiry(key);
+        }
         Ok(())
     }
 }

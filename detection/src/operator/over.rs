@@ -81,6 +81,9 @@ struct Partition {
     fired: Option<i64>,
     /// The clean-up timers to come of a bounded RANGE, ascending: the last lets go of the key.
     timers: VecDeque<i64>,
+    /// The timer that is set for when the key may be too old: one, however many rows there were.
+    /// When it comes and the key has fired since, it is set anew.
+    expiry: Option<i64>,
     rows: u64,
     rank: u64,
     dense_rank: u64,
@@ -234,7 +237,10 @@ impl Partition {
     }
 
     /// What the partition waits for when the watermark has come to `now`.
-    fn next(&self, frame: Frame, retention: i64, now: i64) -> Next {
+    fn next(&mut self, frame: Frame, retention: i64, now: i64) -> Next {
+        if self.expiry.is_some_and(|expiry| expiry <= now) {
+            self.expiry = None;
+        }
         if let Some((time, _)) = self.waiting.first_key_value() {
             return Next::Timer(*time);
         }
@@ -244,7 +250,11 @@ impl Partition {
                 match fired.saturating_add(retention) {
                     i64::MAX => Next::Rest,
                     expiry if expiry <= now => Next::LetGo,
-                    expiry => Next::Timer(expiry),
+                    _ if self.expiry.is_some() => Next::Rest,
+                    expiry => {
+                        self.expiry = Some(expiry);
+                        Next::Timer(expiry)
+                    }
                 }
             }
         }
@@ -348,8 +358,19 @@ impl State for Partition {
     type Shape = Vec<Call>;
 
     fn write(&self, writer: &mut Writer) {
-        let Self { waiting, frame, state, past, fired, timers, rows, rank, dense_rank, bytes: _ } =
-            self;
+        let Self {
+            waiting,
+            frame,
+            state,
+            past,
+            fired,
+            timers,
+            expiry: _,
+            rows,
+            rank,
+            dense_rank,
+            bytes: _,
+        } = self;
         writer.length(waiting.len());
         for (time, rows) in waiting {
             writer.i64(*time);
@@ -527,13 +548,15 @@ impl Operate for Over {
     fn read(&mut self, reader: &mut Reader) -> Result<(), CodecError> {
         self.progress = reader.i64("progress")?;
         self.partitions = Keyed::read(self.seed, &self.calls, reader)?;
-        for (key, partition) in self.partitions.iter() {
-            if let Next::Timer(time) = partition.next(self.frame, self.retention, i64::MIN) {
-                self.timers.set(time, key.clone());
-            }
-            for timer in &partition.timers {
-                self.timers.set(*timer, key.clone());
-            }
+        let keys: Vec<GroupKey> = self.partitions.iter().map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            self.partitions.update(key.as_bytes(), |partition| {
+                let next = partition.next(self.frame, self.retention, i64::MIN);
+                let next = if let Next::Timer(time) = next { Some(time) } else { None };
+                for time in next.into_iter().chain(partition.timers.iter().copied()) {
+                    self.timers.set(time, key.clone());
+                }
+            });
         }
         Ok(())
     }

@@ -131,6 +131,6 @@ impl State for RowList {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<(i64, KeptRow)>() + self.bytes
+        self.rows.len() * size_of::<(i64, KeptRow)>() + self.bytes
     }
 }

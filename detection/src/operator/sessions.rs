@@ -260,7 +260,7 @@ impl<S: State> State for Sessions<S> {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.list.capacity() * size_of::<Session<S>>() + self.bytes
+        self.list.len() * size_of::<Session<S>>() + self.bytes
     }
 }
 

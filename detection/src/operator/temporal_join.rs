@@ -46,6 +46,9 @@ struct Versions {
     late: Option<i64>,
     /// The latest time of a row of either side.
     latest: Option<i64>,
+    /// The timer that is set for when the key may be too old: one, however many rows there were.
+    /// When it comes and there was a later row, it is set anew.
+    expiry: Option<i64>,
     bytes: usize,
 }
 
@@ -77,7 +80,7 @@ impl State for Versions {
     type Shape = ();
 
     fn write(&self, writer: &mut Writer) {
-        let Self { waiting, versions, late, latest, bytes: _ } = self;
+        let Self { waiting, versions, late, latest, expiry: _, bytes: _ } = self;
         waiting.write(writer);
         for time in [late, latest] {
             writer.u8(u8::from(time.is_some()));
@@ -155,15 +158,24 @@ impl TemporalJoin {
     /// Lets go of a key that has neither rows nor versions, or whose last row is too long ago.
     fn release(&mut self, key: GroupKey, watermark: i64) {
         let Some(versions) = self.keys.get(key.as_bytes()) else { return };
+        let armed = versions.expiry;
         let latest = versions.latest.unwrap_or(watermark);
         let expiry = latest.saturating_add(self.retention);
         let is_bounded = self.retention < i64::MAX;
         let is_over = is_bounded && expiry <= watermark;
         if versions.waiting.is_empty() && (versions.versions.is_empty() || is_over) {
             self.keys.remove(key.as_bytes());
-        } else if is_bounded && expiry > watermark {
-            self.timers.set(expiry, key);
+            if let Some(armed) = armed {
+                self.timers.unset(armed, key);
+            }
+        } else if is_bounded && expiry > watermark && armed.is_none() {
+            self.set_expiry(expiry, key);
         }
+    }
+
+    fn set_expiry(&mut self, expiry: i64, key: GroupKey) {
+        self.keys.update(key.as_bytes(), |versions| versions.expiry = Some(expiry));
+        self.timers.set(expiry, key);
     }
 }
 
@@ -207,8 +219,9 @@ impl Operate for TemporalJoin {
 
     fn on_watermark(&mut self, watermark: i64, _limits: &Limits, out: &mut Emitted) {
         self.progress = watermark;
-        while let Some((_, key)) = self.timers.pop_due(watermark) {
+        while let Some((time, key)) = self.timers.pop_due(watermark) {
             let joined = self.keys.update(key.as_bytes(), |versions| {
+                versions.expiry = versions.expiry.filter(|expiry| *expiry > time);
                 let mut due = versions.waiting.take_up_to(watermark);
                 due.sort_by_key(|(time, _)| *time);
                 let joined = due.into_iter().map(|(time, row)| {
@@ -250,10 +263,15 @@ impl Operate for TemporalJoin {
         for (key, versions) in self.keys.iter() {
             let waiting = versions.waiting.iter().map(|(time, _)| *time);
             let coming = versions.versions.keys().copied().filter(|time| *time > self.progress);
-            let expiry = versions.latest.filter(|_| self.retention < i64::MAX);
-            let expiry = expiry.map(|latest| latest.saturating_add(self.retention));
-            for time in waiting.chain(coming).chain(versions.late).chain(expiry) {
+            for time in waiting.chain(coming).chain(versions.late) {
                 self.timers.set(time, key.clone());
+            }
+        }
+        if self.retention < i64::MAX {
+            let latest = self.keys.iter().map(|(key, versions)| (versions.latest, key.clone()));
+            for (latest, key) in latest.collect::<Vec<_>>() {
+                let Some(latest) = latest else { continue };
+                self.set_expiry(latest.saturating_add(self.retention), key);
             }
         }
         Ok(())

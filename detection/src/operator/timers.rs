@@ -17,6 +17,11 @@ impl Timers {
         self.times.insert((time, key));
     }
 
+    /// Asks no more for `key` to be named at `time`.
+    pub(crate) fn unset(&mut self, time: i64, key: GroupKey) {
+        self.times.remove(&(time, key));
+    }
+
     /// The next key whose time the watermark has reached: by time, then key.
     pub(crate) fn pop_due(&mut self, watermark: i64) -> Option<(i64, GroupKey)> {
         let (time, _) = self.times.first()?;

@@ -82,7 +82,7 @@ impl DistinctSketch {
 
     pub(crate) fn heap_bytes(&self) -> usize {
         match self {
-            Self::Sparse(entries) => entries.capacity() * size_of::<(u16, u8)>(),
+            Self::Sparse(entries) => entries.len() * size_of::<(u16, u8)>(),
             Self::Dense(ranks) => ranks.len(),
         }
     }

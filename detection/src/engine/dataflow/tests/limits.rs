@@ -42,7 +42,7 @@ fn the_limit_of_memory_bounds_groups_that_grow_in_every_aggregation() {
 
             assert_eq!(refusal, Some(Refusal::MemoryLimit { limit: 20_000 }), "{relation:?}");
             assert!(taken > 50, "{taken}");
-            // A vector doubles at once, so that one row may bring it to twice the limit.
+            // What one row adds to a list may bring it beyond the limit, which is asked before.
             assert!((20_000..41_000).contains(&kept), "{kept}");
         }
     }

@@ -109,3 +109,26 @@ fn retention_is_kept_over_a_restart() {
         assert_eq!(run.dataflow.kept().keys, 1, "{relation:?}");
     }
 }
+
+#[test]
+fn what_a_key_takes_under_retention_grows_neither_with_its_rows_nor_by_a_restart() {
+    for relation in [over(Frame::Rows(Some(2))), temporal(), rise_and_fall()] {
+        let mut run = run_with(&relation, MINUTE);
+        let mut feed = |times: std::ops::Range<i64>| {
+            for time in times {
+                run.feed(&(RIGHT, 0, time, time));
+                run.feed(&(LEFT, 0, time, time));
+            }
+            run.dataflow.kept()
+        };
+
+        let few = feed(0..30);
+        let many = feed(30..300);
+        let mut reader = Reader::new(run.snapshot());
+        let mut restarted = Dataflow::new(&relation, MINUTE, 99, LIMITS);
+        restarted.read(&mut reader).unwrap();
+
+        assert_eq!(few, many, "{relation:?}");
+        assert_eq!(restarted.kept(), many, "{relation:?}");
+    }
+}

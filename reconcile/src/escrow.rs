@@ -53,7 +53,7 @@ pub use record::{
 pub const OPEN_LIMIT: usize = 100_000;
 
 /// What a customer is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Answer {
     /// The units are promised, durably.
@@ -68,11 +68,38 @@ pub enum Answer {
     /// This holder came up from a backup or a clone and has met no peer: it holds nothing and does
     /// not know what there is.
     UnknownYet,
-    /// The request was granted before, with another number of units: it is another reservation and
-    /// needs a name of its own.
+    /// The request was granted here, or is being granted, with another number of units: it is
+    /// another reservation and needs a name of its own.
     OtherUnits {
         /// Units that are promised under its name.
         promised: Units,
+    },
+    /// The reservation is being sold or released here; its name is taken until that is durable.
+    Ending {
+        /// Which of the two.
+        outcome: Closing,
+    },
+    /// Another holder granted the request, and only that one can say whether it still does:
+    /// nothing is promised here.
+    PromisedElsewhere {
+        /// Who granted it.
+        holder: Holder,
+        /// Units that were granted.
+        units: Units,
+    },
+}
+
+/// Why a reservation is not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CloseError {
+    /// Nothing of that name is open at this holder.
+    #[error("it is not open here")]
+    NotOpen,
+    /// It is being ended otherwise.
+    #[error("it is being {outcome} already")]
+    Ending {
+        /// How.
+        outcome: Closing,
     },
 }
 
@@ -125,6 +152,17 @@ pub struct EscrowConfig {
     pub floors: BTreeMap<Sku, Units>,
     /// How long an unanswered request for rights stands before the next one.
     pub ask_again: Duration,
+}
+
+/// How far a promise of this holder has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    /// Its record is not durable yet.
+    UnderWay(Units),
+    /// It is open.
+    Durable(Units),
+    /// The record that ends it is not durable yet.
+    Ending(Closing),
 }
 
 /// The rights that this holder knows of.
@@ -228,53 +266,73 @@ impl Escrow {
         }
     }
 
-    /// A customer asks for units. The same request is answered alike, once more, while it is open.
+    /// A customer asks for units. The same request is answered alike, once more, while it is open
+    /// here; what another holder promised is never granted here, as it may be over by now.
     ///
     /// Granted, the answer comes when the record is durable; else at once. A request for no units
     /// is not here.
     pub fn on_reserve(&mut self, now: Monotonic, request: &RequestId, sku: &Sku, units: Units) {
-        if self.is_under_way(sku, request, |act| matches!(act, Act::Spend { .. })) {
-            return;
-        }
-        let holder = &self.config.holder;
-        let pool = self.pools.get(sku);
-        let promised = pool.and_then(|pool| pool.promised(request));
-        let has_room = pool.is_none_or(|pool| pool.open(holder) < OPEN_LIMIT);
-        let here = self.available(sku);
-        let fits = units.get() > 0 && units.get() <= here;
-        let answer = match (promised, self.config.standing) {
-            (Some(promised), _) if promised == units => Answer::Granted,
-            (Some(promised), _) => Answer::OtherUnits { promised },
-            (None, Standing::Settled) if fits && has_room => {
-                return self.propose(sku, Act::Spend { request: request.clone(), units });
+        let answer = match self.promised(request, sku) {
+            Some(Promise::UnderWay(promised)) if promised == units => return,
+            Some(Promise::Ending(outcome)) => Answer::Ending { outcome },
+            Some(Promise::Durable(promised)) if promised == units => Answer::Granted,
+            Some(Promise::UnderWay(promised) | Promise::Durable(promised)) => {
+                Answer::OtherUnits { promised }
             }
-            (None, Standing::Alone) => Answer::UnknownYet,
-            (None, Standing::Settled) => {
-                let elsewhere = pool.map_or(0, |pool| pool.elsewhere(holder));
-                Answer::NotHere { here, elsewhere }
-            }
+            None => match self.refusal(request, sku, units) {
+                Some(refusal) => refusal,
+                None => return self.propose(sku, Act::Spend { request: request.clone(), units }),
+            },
         };
+        let is_not_here = matches!(answer, Answer::NotHere { .. });
         self.answer(sku, request, answer);
-        if matches!(answer, Answer::NotHere { .. }) {
+        if is_not_here {
             self.refill(now, sku, units.get());
         }
     }
 
-    /// A reservation made here ended; one that is not open changes nothing.
-    pub fn on_close(&mut self, request: &RequestId, sku: &Sku, outcome: Closing) {
-        let holder = &self.config.holder;
-        let is_open = self.pools.get(sku).is_some_and(|pool| pool.is_open_at(request, holder));
-        let is_closing = self.is_under_way(sku, request, |act| matches!(act, Act::Close { .. }));
-        if is_open && !is_closing {
-            self.propose(sku, Act::Close { request: request.clone(), outcome });
+    /// Why a request that this holder has not granted is not granted now; `None` when it can be.
+    fn refusal(&self, request: &RequestId, sku: &Sku, units: Units) -> Option<Answer> {
+        match self.config.standing {
+            Standing::Alone => return Some(Answer::UnknownYet),
+            Standing::Settled => {}
         }
+        let holder = &self.config.holder;
+        let pool = self.pools.get(sku);
+        if let Some((holder, units)) =
+            pool.and_then(|pool| pool.promised_elsewhere(holder, request)).cloned()
+        {
+            return Some(Answer::PromisedElsewhere { holder, units });
+        }
+        let has_room = pool.is_none_or(|pool| pool.open(holder) < OPEN_LIMIT);
+        let here = self.available(sku);
+        let fits = units.get() > 0 && units.get() <= here;
+        let elsewhere = pool.map_or(0, |pool| pool.elsewhere(holder));
+        (!fits || !has_room).then_some(Answer::NotHere { here, elsewhere })
     }
 
-    /// Whether a reservation of this holder is open: granted, durable, neither sold nor released.
-    #[must_use]
-    pub fn is_open(&self, request: &RequestId, sku: &Sku) -> bool {
-        let holder = &self.config.holder;
-        self.pools.get(sku).is_some_and(|pool| pool.is_open_at(request, holder))
+    /// A reservation made here ended. The same outcome once more changes nothing while the first
+    /// one is on its way to the log.
+    ///
+    /// # Errors
+    /// [`CloseError`] when it is not open here, or is being ended otherwise.
+    pub fn on_close(
+        &mut self,
+        request: &RequestId,
+        sku: &Sku,
+        outcome: Closing,
+    ) -> Result<(), CloseError> {
+        match self.promised(request, sku) {
+            None | Some(Promise::UnderWay(_)) => Err(CloseError::NotOpen),
+            Some(Promise::Ending(other)) if other != outcome => {
+                Err(CloseError::Ending { outcome: other })
+            }
+            Some(Promise::Ending(_)) => Ok(()),
+            Some(Promise::Durable(_)) => {
+                self.propose(sku, Act::Close { request: request.clone(), outcome });
+                Ok(())
+            }
+        }
     }
 
     /// Stock is missing: so many units that were put up for sale are not there. Rights are recalled
@@ -357,9 +415,23 @@ impl Escrow {
         }
     }
 
-    fn is_under_way(&self, sku: &Sku, request: &RequestId, is: impl Fn(&Act) -> bool) -> bool {
-        let of = |pending: &&EscrowRecord| pending.sku == *sku && is(&pending.act);
-        self.pending.iter().filter(of).any(|pending| pending.act.request() == Some(request))
+    /// What this holder promised under a request. O(pending).
+    fn promised(&self, request: &RequestId, sku: &Sku) -> Option<Promise> {
+        let of =
+            |pending: &&EscrowRecord| pending.sku == *sku && pending.act.request() == Some(request);
+        let under_way = self.pending.iter().rev().find(of).and_then(|pending| match pending.act {
+            Act::Spend { units, .. } => Some(Promise::UnderWay(units)),
+            Act::Close { outcome, .. } => Some(Promise::Ending(outcome)),
+            Act::Create { .. }
+            | Act::Ask { .. }
+            | Act::Give { .. }
+            | Act::Recall { .. }
+            | Act::Destroy { .. } => None,
+        });
+        under_way.or_else(|| {
+            let units = self.pools.get(sku)?.promised_by(&self.config.holder, request)?;
+            Some(Promise::Durable(units))
+        })
     }
 
     fn answer(&mut self, sku: &Sku, request: &RequestId, answer: Answer) {

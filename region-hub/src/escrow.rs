@@ -11,7 +11,7 @@ use headland_event::{
     Entry, Hole, Incarnation, Monotonic, Offset, PartitionIndex, RegionId, TopicName,
     TopicPartition,
 };
-use headland_reconcile::escrow::{Act, Answer, Closing, Standing};
+use headland_reconcile::escrow::{Act, Answer, CloseError, Closing, Standing};
 use headland_reconcile::{
     Escrow, EscrowConfig, EscrowOutput, EscrowRecord, Holder, RequestId, Sku, Units,
 };
@@ -69,8 +69,8 @@ pub struct RightsView {
 pub struct Rights {
     escrow: Escrow,
     holder: Holder,
-    /// Where the reservations that are not durable yet will stand.
-    under_way: BTreeMap<(Sku, RequestId), Offset>,
+    /// Where the reservations that are not durable yet will stand, and of how many units.
+    under_way: BTreeMap<(Sku, RequestId), (Offset, Units)>,
 }
 
 /// The topic of a hub's own records about rights.
@@ -138,11 +138,12 @@ impl Rights {
         self.escrow.on_reserve(now, &asked.request, &asked.sku, asked.units);
     }
 
-    /// A reservation made here ended; whether there is one.
-    pub fn on_close(&mut self, asked: &CloseRequest) -> bool {
-        let is_open = self.escrow.is_open(&asked.request, &asked.sku);
-        self.escrow.on_close(&asked.request, &asked.sku, asked.outcome);
-        is_open
+    /// A reservation made here ended.
+    ///
+    /// # Errors
+    /// [`CloseError`] when it is not open here, or is being ended otherwise.
+    pub fn on_close(&mut self, asked: &CloseRequest) -> Result<(), CloseError> {
+        self.escrow.on_close(&asked.request, &asked.sku, asked.outcome)
     }
 
     /// Puts units up for sale.
@@ -162,15 +163,16 @@ impl Rights {
 
     /// Takes note of where a record will stand.
     pub fn on_composed(&mut self, at: Offset, record: &EscrowRecord) {
-        if let Act::Spend { request, .. } = &record.act {
-            self.under_way.insert((record.sku.clone(), request.clone()), at);
+        if let Act::Spend { request, units } = &record.act {
+            self.under_way.insert((record.sku.clone(), request.clone()), (at, *units));
         }
     }
 
-    /// Where the reservation will stand that is being made durable.
+    /// Where the reservation will stand that is being made durable, of as many units as asked for.
     #[must_use]
     pub fn under_way(&self, asked: &ReserveRequest) -> Option<Offset> {
-        self.under_way.get(&(asked.sku.clone(), asked.request.clone())).copied()
+        let (at, units) = self.under_way.get(&(asked.sku.clone(), asked.request.clone()))?;
+        (*units == asked.units).then_some(*at)
     }
 
     /// What is known of a sku.

@@ -14,7 +14,7 @@ use crate::review::{lines, percent_encoded};
 /// What to do with rights to sell.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ReserveCommand {
-    /// Promise units to a customer: granted, not-here or unknown-yet.
+    /// Promise units to a customer: granted, not-here, promised-elsewhere or unknown-yet.
     Units {
         /// Which sku at which hub.
         #[command(flatten)]

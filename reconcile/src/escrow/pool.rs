@@ -107,13 +107,20 @@ impl Pool {
         self.holders().filter(|(of, _)| *of != holder).map(|(_, units)| units.max(0)).sum()
     }
 
-    /// Units that are promised under a request, by whichever holder is found first.
-    pub(super) fn promised(&self, request: &RequestId) -> Option<Units> {
-        self.open.get(request)?.first().map(|(_, units)| *units)
+    /// Units that a holder has promised under a request and has not closed.
+    pub(super) fn promised_by(&self, holder: &Holder, request: &RequestId) -> Option<Units> {
+        let mut open = self.open.get(request)?.iter();
+        open.find(|(at, _)| at == holder).map(|(_, units)| *units)
     }
 
-    pub(super) fn is_open_at(&self, request: &RequestId, holder: &Holder) -> bool {
-        self.open.get(request).is_some_and(|open| open.iter().any(|(at, _)| at == holder))
+    /// Another holder that promised units under a request, as far as is known here; it may have
+    /// closed it since.
+    pub(super) fn promised_elsewhere(
+        &self,
+        holder: &Holder,
+        request: &RequestId,
+    ) -> Option<&(Holder, Units)> {
+        self.open.get(request)?.iter().find(|(at, _)| at != holder)
     }
 
     /// Open reservations of a holder.

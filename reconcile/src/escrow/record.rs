@@ -209,6 +209,15 @@ pub enum Closing {
     Released,
 }
 
+impl fmt::Display for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sold => "sold",
+            Self::Released => "released",
+        })
+    }
+}
+
 /// Bytes that are no record about rights.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no record about rights: {detail}")]

@@ -91,7 +91,7 @@ impl Hub {
     }
 
     fn close(&mut self, name: &str, outcome: Closing) {
-        self.escrow.on_close(&request(name), &sku(), outcome);
+        self.escrow.on_close(&request(name), &sku(), outcome).unwrap();
         self.run(at(2));
     }
 
@@ -152,6 +152,67 @@ fn the_same_request_is_answered_alike_and_spends_once() {
 }
 
 #[test]
+fn a_request_under_way_is_not_granted_with_other_units() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    eu.create(9);
+    eu.escrow.on_reserve(at(1), &request("a"), &sku(), units(2));
+
+    eu.escrow.on_reserve(at(1), &request("a"), &sku(), units(5));
+    eu.run(at(1));
+
+    let answers = [Answer::OtherUnits { promised: units(2) }, Answer::Granted];
+    assert_eq!(eu.answers, answers.map(|answer| (request("a"), answer)));
+    assert_eq!(eu.available(), 7);
+}
+
+#[test]
+fn what_another_holder_promised_is_not_granted_here() {
+    let (mut eu, mut us) =
+        (Hub::new("eu", 1, Standing::Settled), Hub::new("us", 1, Standing::Settled));
+    us.create(5);
+    eu.create(5);
+    assert_eq!(us.reserve(at(1), "a", 3), Some(Answer::Granted));
+    eu.hear(at(1), &us);
+    us.close("a", Closing::Released);
+
+    let answer = eu.reserve(at(3), "a", 3);
+
+    let (holder, units) = (us.holder.clone(), units(3));
+    assert_eq!(answer, Some(Answer::PromisedElsewhere { holder, units }));
+    assert_eq!(eu.available(), 5);
+}
+
+#[test]
+fn a_restored_hub_grants_nothing_from_its_backup() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    eu.create(9);
+    let _granted = eu.reserve(at(1), "a", 3);
+    let mut restored = Hub::new("eu", 2, Standing::Alone);
+    for (offset, record) in (0..).zip(&eu.log) {
+        restored.escrow.replay(&eu.holder, Offset::new(offset), record);
+    }
+
+    assert_eq!(restored.reserve(at(2), "a", 3), Some(Answer::UnknownYet));
+}
+
+#[test]
+fn a_reservation_that_is_being_ended_is_neither_granted_nor_ended_otherwise() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    eu.create(9);
+    let _granted = eu.reserve(at(1), "a", 3);
+    eu.escrow.on_close(&request("a"), &sku(), Closing::Released).unwrap();
+
+    let again = eu.escrow.on_close(&request("a"), &sku(), Closing::Released);
+    let other = eu.escrow.on_close(&request("a"), &sku(), Closing::Sold);
+    let answer = eu.reserve(at(2), "a", 3);
+
+    let outcome = Closing::Released;
+    assert_eq!((again, other), (Ok(()), Err(CloseError::Ending { outcome })));
+    assert_eq!(answer, Some(Answer::Ending { outcome }));
+    assert_eq!(eu.available(), 9);
+}
+
+#[test]
 fn rights_follow_demand_and_a_request_is_answered_once() {
     let (mut eu, mut us) =
         (Hub::new("eu", 1, Standing::Settled), Hub::new("us", 1, Standing::Settled));
@@ -202,13 +263,12 @@ fn what_is_released_can_be_promised_again_and_what_is_sold_cannot() {
     eu.create(5);
     let _granted = (eu.reserve(at(1), "a", 2), eu.reserve(at(1), "b", 3));
 
-    eu.escrow.on_close(&request("a"), &sku(), Closing::Released);
-    eu.escrow.on_close(&request("b"), &sku(), Closing::Sold);
-    eu.run(at(2));
-    eu.escrow.on_close(&request("a"), &sku(), Closing::Released);
+    eu.close("a", Closing::Released);
+    eu.close("b", Closing::Sold);
+    let again = eu.escrow.on_close(&request("a"), &sku(), Closing::Released);
     eu.run(at(2));
 
-    assert_eq!(eu.available(), 2);
+    assert_eq!((again, eu.available()), (Err(CloseError::NotOpen), 2));
 }
 
 #[test]
@@ -356,8 +416,9 @@ fn a_reservation_stays_open_when_another_region_granted_one_of_the_same_name() {
     eu.close("a", Closing::Released);
 
     assert_eq!(eu.available(), 5);
-    let promised = units(3);
-    assert_eq!(eu.reserve(at(2), "a", 2), Some(Answer::OtherUnits { promised }));
+    let (holder, units) = (us.holder.clone(), units(3));
+    let elsewhere = Answer::PromisedElsewhere { holder, units };
+    assert_eq!(eu.reserve(at(2), "a", 2), Some(elsewhere));
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(super) struct DurableJson {
     durable: bool,
 }
 
-/// Answers a reservation: granted, not here, unknown yet. Granted is durable.
+/// Answers a reservation: granted, not here, unknown yet, promised elsewhere. Granted is durable.
 pub(super) async fn reserve(
     State(shared): State<Shared>,
     Json(asked): Json<ReserveRequest>,
@@ -37,6 +37,10 @@ pub(super) async fn reserve(
     match reserved.map_err(refused)? {
         Reserved::Answered(Answer::OtherUnits { promised }) => {
             let text = format!("the request has {promised} units already; use another name");
+            Err(Failure(StatusCode::CONFLICT, text))
+        }
+        Reserved::Answered(Answer::Ending { outcome }) => {
+            let text = format!("the request is being {outcome}; ask again later for a new one");
             Err(Failure(StatusCode::CONFLICT, text))
         }
         Reserved::Answered(answer) => Ok(Json(answer)),
@@ -107,7 +111,7 @@ async fn durable(shared: &Shared, at: Offset) -> Result<(), Failure> {
 
 fn refused(error: EscrowError) -> Failure {
     let code = match error {
-        EscrowError::NotConfigured => StatusCode::CONFLICT,
+        EscrowError::NotConfigured | EscrowError::Ending { .. } => StatusCode::CONFLICT,
         EscrowError::NotOpen { .. } => StatusCode::NOT_FOUND,
     };
     Failure(code, error.to_string())

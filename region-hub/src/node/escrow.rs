@@ -8,7 +8,7 @@ use headland_event::{
     Alert, AlertId, AlertState, Batch, ByteCount, Entry, Incarnation, Now, Offset, PartitionIndex,
     Record, Severity, TopicName, TopicPartition,
 };
-use headland_reconcile::escrow::{Answer, Standing};
+use headland_reconcile::escrow::{Answer, CloseError, Closing, Standing};
 use headland_reconcile::{EscrowOutput, EscrowRecord, Sku, Units};
 use headland_storage::{LogReader, StateError, StateStore};
 
@@ -41,6 +41,16 @@ pub enum EscrowError {
         request: String,
         /// The sku.
         sku: Sku,
+    },
+    /// It is being ended otherwise.
+    #[error("reservation {request} of sku {sku} is being {outcome} already")]
+    Ending {
+        /// The request.
+        request: String,
+        /// The sku.
+        sku: Sku,
+        /// How.
+        outcome: Closing,
     },
 }
 
@@ -110,28 +120,32 @@ impl Node {
         rights.on_reserve(now.monotonic, asked);
         let answer = self.write_rights(now, Some(asked));
         let rights = self.rights.as_ref().ok_or(EscrowError::NotConfigured)?;
-        if let Some(at) = rights.under_way(asked) {
-            return Ok(Reserved::UnderWay(at));
-        }
+        let under_way = rights.under_way(asked).map(Reserved::UnderWay);
         // An escrow writes or answers; were it to do neither, nothing would be known.
-        debug_assert!(answer.is_some(), "a reservation is neither under way nor answered");
-        Ok(answer.unwrap_or(Reserved::Answered(Answer::UnknownYet)))
+        debug_assert!(
+            answer.is_some() != under_way.is_some(),
+            "a reservation is either under way or answered"
+        );
+        Ok(answer.or(under_way).unwrap_or(Reserved::Answered(Answer::UnknownYet)))
     }
 
     /// A reservation made here ended; durable once the log of rights reaches the offset returned.
     ///
     /// # Errors
-    /// [`EscrowError`] when none of that name is open here.
+    /// [`EscrowError`] when none of that name is open here, or it is being ended otherwise.
     pub fn on_reservation_closed(
         &mut self,
         now: Now,
         asked: &CloseRequest,
     ) -> Result<Offset, EscrowError> {
         let rights = self.rights.as_mut().ok_or(EscrowError::NotConfigured)?;
-        if !rights.on_close(asked) {
+        rights.on_close(asked).map_err(|error| {
             let (request, sku) = (asked.request.to_string(), asked.sku.clone());
-            return Err(EscrowError::NotOpen { request, sku });
-        }
+            match error {
+                CloseError::Ending { outcome } => EscrowError::Ending { request, sku, outcome },
+                CloseError::NotOpen => EscrowError::NotOpen { request, sku },
+            }
+        })?;
         self.write_rights(now, None);
         Ok(self.composer.end(&escrow_partition()))
     }

@@ -101,6 +101,36 @@ fn a_reservation_takes_one_commit_and_survives_a_crash() {
 }
 
 #[test]
+fn a_reservation_under_way_is_granted_with_no_other_number_of_units() {
+    let mut hub = Hub::configured(&with_escrow());
+    hub.node.on_offered(hub.now, &of(9)).unwrap();
+    hub.settle();
+    let _under_way = hub.node.on_reserve(hub.now, &asked("a", 2)).unwrap();
+
+    let other = hub.node.on_reserve(hub.now, &asked("a", 5)).unwrap();
+    hub.settle();
+
+    assert_eq!(other, Reserved::Answered(Answer::OtherUnits { promised: units(2) }));
+    assert_eq!(here(&hub), 7);
+}
+
+#[test]
+fn a_reservation_that_is_being_released_is_not_sold() {
+    let mut hub = Hub::configured(&with_escrow());
+    hub.node.on_offered(hub.now, &of(5)).unwrap();
+    hub.settle();
+    let _granted = reserve(&mut hub, "a", 2);
+    let close =
+        |outcome| CloseRequest { request: RequestId::new("a").unwrap(), sku: sku(), outcome };
+    hub.node.on_reservation_closed(hub.now, &close(Closing::Released)).unwrap();
+
+    let error = hub.node.on_reservation_closed(hub.now, &close(Closing::Sold)).unwrap_err();
+
+    let text = "reservation a of sku 85123A is being released already";
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
 fn a_reservation_that_was_not_durable_in_a_crash_was_not_made() {
     let mut hub = Hub::configured(&with_escrow());
     hub.node.on_offered(hub.now, &of(5)).unwrap();

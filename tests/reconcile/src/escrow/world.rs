@@ -96,7 +96,13 @@ impl World {
             Some(Answer::NotHere { .. } | Answer::UnknownYet) if units <= existing => {
                 self.escrow.refused_in_vain += 1;
             }
-            Some(Answer::NotHere { .. } | Answer::UnknownYet | Answer::OtherUnits { .. })
+            Some(
+                Answer::NotHere { .. }
+                | Answer::UnknownYet
+                | Answer::OtherUnits { .. }
+                | Answer::Ending { .. }
+                | Answer::PromisedElsewhere { .. },
+            )
             | None => {}
         }
         self.central.customer(units, !self.is_cut(0, region));
@@ -134,7 +140,8 @@ impl World {
         let outcome = if random.below(4) == 0 { Closing::Released } else { Closing::Sold };
         let (now, sku) = (self.now, self.sku.clone());
         if let Some(node) = self.nodes.iter_mut().find(|node| node.holder == holder) {
-            node.escrow.on_close(&request, &sku, outcome);
+            let ended = node.escrow.on_close(&request, &sku, outcome);
+            debug_assert_eq!(ended, Ok(()), "what was granted is open until it is ended, once");
             let _told = node.commit(now);
         }
     }

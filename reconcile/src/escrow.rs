@@ -175,6 +175,9 @@ pub struct Escrow {
     /// Units that recalls ask of this holder, less what its log says it did about each. Below 0
     /// while its answer was fed before the recall.
     owed: BTreeMap<(Sku, RecallId), i64>,
+    /// Whether a part of another holder's log is lost here: with what it gave, this one may seem to
+    /// have less than nothing.
+    is_partial: bool,
     /// Records handed out and not durable yet.
     pending: VecDeque<EscrowRecord>,
     outputs: VecDeque<EscrowOutput>,
@@ -189,6 +192,7 @@ impl Escrow {
             pools: keymap::key_map(seed),
             applied: BTreeMap::new(),
             owed: BTreeMap::new(),
+            is_partial: false,
             pending: VecDeque::new(),
             outputs: VecDeque::new(),
         }
@@ -201,6 +205,12 @@ impl Escrow {
         if self.advances(from, at) {
             self.note(from, at, record);
         }
+    }
+
+    /// Takes note that a part of another holder's log is lost here. What it gave is lost with it:
+    /// this holder may have fewer rights than it was given, never more.
+    pub fn on_lost(&mut self) {
+        self.is_partial = true;
     }
 
     /// Goes on with what the life before a crash had not made durable.
@@ -251,7 +261,7 @@ impl Escrow {
             | Act::Give { .. }
             | Act::Destroy { .. } => {}
         }
-        debug_assert!(self.available(sku) >= 0, "{sku}: fewer rights than none");
+        debug_assert!(self.is_partial || self.available(sku) >= 0, "{sku}: fewer than none");
     }
 
     /// Takes note of a peer: what was unknown is known to be elsewhere now.
@@ -442,7 +452,10 @@ impl Escrow {
     fn propose(&mut self, sku: &Sku, act: Act) {
         let record = EscrowRecord { sku: sku.clone(), act };
         self.pending.push_back(record.clone());
-        debug_assert!(self.available(sku) >= 0, "{sku}: more was proposed than is held");
+        debug_assert!(
+            self.is_partial || self.available(sku) >= 0,
+            "{sku}: more was proposed than is held"
+        );
         self.outputs.push_back(EscrowOutput::Commit(record));
     }
 

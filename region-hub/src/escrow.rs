@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use headland_event::{
     Entry, Hole, Incarnation, Monotonic, Offset, PartitionIndex, RegionId, TopicName,
-    TopicPartition,
+    TopicPartition, Verdict,
 };
 use headland_reconcile::escrow::{Act, Answer, CloseError, Closing, Standing};
 use headland_reconcile::{
@@ -113,6 +113,11 @@ impl Rights {
         }
     }
 
+    /// Takes note that a part of another holder's log is lost.
+    pub fn on_lost(&mut self) {
+        self.escrow.on_lost();
+    }
+
     /// Goes on after the last entry that was in the log at the start.
     pub fn resume(&mut self) {
         self.escrow.resume();
@@ -197,7 +202,8 @@ pub enum Reserved {
     UnderWay(Offset),
 }
 
-/// The records of an entry, with who wrote each and where it stands in that holder's log.
+/// The records of an entry that count, with who wrote each and where it stands in that holder's
+/// log. A hub's own records are on time; any other verdict is that on an agent's.
 fn records(entry: &Entry) -> Vec<(Holder, Offset, EscrowRecord)> {
     let Some(stamp) = entry.stamp.as_ref().filter(|_| Hole::of(&entry.batch).is_none()) else {
         return Vec::new();
@@ -207,6 +213,13 @@ fn records(entry: &Entry) -> Vec<(Holder, Offset, EscrowRecord)> {
     let decoded = entry.batch.numbered_records().unwrap_or_default();
     let read = decoded.into_iter().filter_map(|(delta, record)| {
         let at = stamp.offset.at(delta);
+        match stamp.verdict(delta) {
+            Verdict::OnTime | Verdict::Late => {}
+            Verdict::Future | Verdict::Forbidden => {
+                tracing::error!(%holder, %at, "a record about rights of no hub does not count");
+                return None;
+            }
+        }
         match EscrowRecord::parse(record.value.as_deref().unwrap_or_default()) {
             Ok(record) => Some((holder.clone(), at, record)),
             Err(error) => {
@@ -216,4 +229,40 @@ fn records(entry: &Entry) -> Vec<(Holder, Offset, EscrowRecord)> {
         }
     });
     read.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use headland_event::{
+        Actor, Batch, Dot, EventTime, Hlc, OffsetDelta, Record, Sequence, Stamp, StreamId,
+        VectorClock, VerdictAt,
+    };
+
+    use super::*;
+
+    fn entry(verdicts: Vec<VerdictAt>) -> Entry {
+        let sku = Sku::new("s").unwrap();
+        let record = EscrowRecord { sku, act: Act::Create { units: Units::new(5).unwrap() } };
+        let record = Record::new(EventTime::default(), "s", record.to_json());
+        let (region, incarnation) = (RegionId::new("eu").unwrap(), Incarnation::new(1, 9));
+        let partition = escrow_partition();
+        let actor = Actor { region, incarnation, partition: partition.partition };
+        let hlc = Hlc::new(EventTime::default(), 0);
+        let (offset, context) = (Offset::new(4), VectorClock::new());
+        let stamp = Some(Stamp { actor, offset, hlc, context, verdicts });
+        let dot = Dot { stream: StreamId::new([1; 16]), incarnation, sequence: Sequence::new(4) };
+        Entry { base: offset, dot, stamp, batch: Batch::encode(&[record]).unwrap() }
+    }
+
+    #[test]
+    fn a_record_that_its_writer_may_not_write_does_not_count() {
+        let of = |verdict| {
+            let delta = OffsetDelta::new(0);
+            records(&entry(vec![VerdictAt { delta, verdict }])).len()
+        };
+
+        assert_eq!(records(&entry(Vec::new())).len(), 1);
+        assert_eq!(of(Verdict::Late), 1);
+        assert_eq!((of(Verdict::Future), of(Verdict::Forbidden)), (0, 0));
+    }
 }

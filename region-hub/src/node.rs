@@ -65,13 +65,13 @@ pub use snapshot::TakeUpError;
 pub use status::{AgentStatus, LinkState, LinkStatus, MissingStatus, Status};
 
 use crate::config::HubConfig;
-use crate::escrow::Rights;
 use crate::ingest::{Grant, Ingest};
 use crate::promises::Promises;
 use crate::reconcile::Inventory;
 use crate::session::{Forwarding, Peer, Session, SessionId};
 use crate::spans::{Export, Spans};
 use crate::topics::{TopicError, Topics};
+use escrow::Held;
 use fullness::Fullness;
 use reach::Reach;
 use retention::Keeping;
@@ -176,8 +176,7 @@ pub struct Node {
     /// When it is noted next which peers this hub holds everything of.
     watch_at: Monotonic,
     inventory: Inventory,
-    /// Absent at a hub that takes no reservations.
-    rights: Option<Rights>,
+    rights: Held,
     fullness: Fullness,
     keeping: Keeping,
     audit: Audit,
@@ -226,6 +225,19 @@ pub enum StartError {
         found: String,
         /// Who was to go on with it.
         expected: Identity,
+    },
+    /// The beginning of this hub's log of rights is gone: what it holds cannot be counted.
+    #[error(
+        "rights cannot be counted from {data_dir}: {partition} begins at offset {found} and must \
+         begin at 0; start from a backup (headland store restore), or without [escrow]"
+    )]
+    RightsGone {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// The partition.
+        partition: TopicPartition,
+        /// The first offset that is left.
+        found: Offset,
     },
     /// Retention removed the beginning of what stock is made of, and no snapshot has it.
     #[error(
@@ -314,7 +326,7 @@ impl Node {
             random,
         };
         node.claim(state)?;
-        if node.rights.is_some() {
+        if config.escrow.is_some() {
             node.topics.add_escrow()?;
         }
         node.restore(state)?;

@@ -7,6 +7,7 @@ use headland_event::{AgentName, HubName, RegionId, TopicName};
 use headland_platform::config::{ConfigError, Loaded, Spanned};
 use serde::Deserialize;
 
+use crate::escrow::escrow_topic;
 use crate::topics::PARTITIONS_LIMIT;
 
 /// The values of `hub.toml` that must fit each other, with where they stand. Everything else is
@@ -43,6 +44,7 @@ struct PeerPlaces {
 #[derive(Debug, Deserialize)]
 struct AgentPlaces {
     name: Spanned<AgentName>,
+    topics: Vec<Spanned<TopicName>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,6 +58,7 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
     let Places { topics, agents, telemetry, .. } = &places.value;
     let mut names = BTreeSet::new();
     for TopicPlaces { name, partitions } in topics {
+        check_own(places, name)?;
         if !names.insert(name.get_ref()) {
             let text = format!("topic {} is declared twice", name.get_ref());
             return Err(places.error_at(name, text));
@@ -73,7 +76,10 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
     }
     check_peers(places)?;
     let mut names = BTreeSet::new();
-    for AgentPlaces { name } in agents {
+    for AgentPlaces { name, topics } in agents {
+        for topic in topics {
+            check_own(places, topic)?;
+        }
         if !names.insert(name.get_ref()) {
             let text = format!("agent {} is declared twice", name.get_ref());
             return Err(places.error_at(name, text));
@@ -86,6 +92,20 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// Refuses the log of this hub's rights: what an agent writes there would pass for the hub's own
+/// records, and what retention takes from it is rights that nobody can count.
+fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), ConfigError> {
+    if *name.get_ref() != escrow_topic() {
+        return Ok(());
+    }
+    let text = format!(
+        "topic {} is written by hubs with [escrow] alone, kept whole, and no agent may publish it; \
+         take it out of here",
+        name.get_ref()
+    );
+    Err(places.error_at(name, text))
 }
 
 fn check_peers(places: &Loaded<Places>) -> Result<(), ConfigError> {
@@ -164,6 +184,17 @@ api = { socket = "s" }
             "hub.toml:11:10: region us has two peers, and a region has one hub: \
              both would send us.<topic>"
         );
+    }
+
+    #[test]
+    fn the_log_of_rights_is_neither_declared_nor_granted_to_an_agent() {
+        let topic = "[[topic]]\nname = \"inventory.escrow\"\n";
+        let agent = "[[agent]]\nname = \"a\"\ntopics = [\"inventory.escrow\"]\ndevices = []\n";
+
+        let why = "topic inventory.escrow is written by hubs with [escrow] alone, kept whole, and \
+                   no agent may publish it; take it out of here";
+        assert_eq!(refusal(topic), format!("hub.toml:8:8: {why}"));
+        assert_eq!(refusal(agent), format!("hub.toml:9:11: {why}"));
     }
 
     #[test]

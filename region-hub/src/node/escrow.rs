@@ -10,7 +10,7 @@ use headland_event::{
 };
 use headland_reconcile::escrow::{Answer, CloseError, Closing, Standing};
 use headland_reconcile::{EscrowOutput, EscrowRecord, Sku, Units};
-use headland_storage::{LogReader, StateError, StateStore};
+use headland_storage::{LogReader, MissingOffsets, ReadError, StateError, StateStore};
 
 use super::recovery::{RecoveryError, owner};
 use super::{Node, StartError};
@@ -34,6 +34,24 @@ pub enum EscrowError {
     /// This hub holds no rights.
     #[error("this hub takes no reservations; add a section [escrow] to its configuration")]
     NotConfigured,
+    /// A part of this hub's log of rights is lost: a reservation may be among it, so that nobody
+    /// knows how many units are left to promise.
+    #[error(
+        "this hub's rights are frozen: records {from} to {until} of {partition} are damaged, so \
+         that nobody knows what it may still promise; start it from a backup of before that \
+         (headland store restore), as a new life without these rights",
+        partition = lost.partition, from = lost.from, until = lost.until
+    )]
+    Frozen {
+        /// What is lost.
+        lost: MissingOffsets,
+    },
+    /// The disk has room for nothing but alerts.
+    #[error(
+        "the disk is full: nothing was reserved or changed; ask again once there is room, \
+         by storage or a shorter retention"
+    )]
+    Full,
     /// Nothing of that name is reserved here.
     #[error("no reservation {request} of sku {sku} is open here")]
     NotOpen {
@@ -54,6 +72,41 @@ pub enum EscrowError {
     },
 }
 
+/// What a hub has of rights.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// It takes no reservations.
+    Nothing,
+    /// What its log tells.
+    Rights(Box<Rights>),
+    /// Its log does not tell all: it does nothing with rights.
+    Frozen(MissingOffsets),
+}
+
+impl Held {
+    fn rights(&mut self) -> Option<&mut Rights> {
+        match self {
+            Self::Rights(rights) => Some(rights),
+            Self::Nothing | Self::Frozen(_) => None,
+        }
+    }
+
+    /// What its log tells, or why it does not.
+    fn told(&self) -> Result<&Rights, EscrowError> {
+        match self {
+            Self::Nothing => Err(EscrowError::NotConfigured),
+            Self::Frozen(lost) => Err(EscrowError::Frozen { lost: lost.clone() }),
+            Self::Rights(rights) => Ok(rights),
+        }
+    }
+}
+
+/// What a log of rights has at the next place.
+enum Found<'a> {
+    Entry(&'a Entry),
+    Lost(MissingOffsets),
+}
+
 impl Node {
     /// The rights of a hub that is configured to hold some, before its log is read.
     pub(super) fn rights(
@@ -61,66 +114,110 @@ impl Node {
         incarnation: Incarnation,
         state: &impl StateStore,
         seed: u64,
-    ) -> Result<Option<Rights>, StartError> {
-        let Some(escrow) = &config.escrow else { return Ok(None) };
+    ) -> Result<Held, StartError> {
+        let Some(escrow) = &config.escrow else { return Ok(Held::Nothing) };
         let standing = standing(incarnation, state).map_err(RecoveryError::State)?;
         let region = config.region.clone();
-        Ok(Some(Rights::new(escrow, region, incarnation, standing, seed)))
+        let rights = Rights::new(escrow, region, incarnation, standing, seed);
+        Ok(Held::Rights(Box::new(rights)))
     }
 
     /// Reads what every log of rights here says. O(their bytes).
-    pub(super) fn recover_rights(&mut self, log: &impl LogReader) -> Result<(), RecoveryError> {
-        let Some(rights) = &mut self.rights else { return Ok(()) };
+    ///
+    /// What damage took from another hub's log is passed over: rights that it gave may be lost with
+    /// it. What it took from this hub's own log may be a reservation, so that its rights freeze.
+    ///
+    /// # Errors
+    /// [`StartError`] when a log cannot be read, or this hub's own does not begin at 0.
+    pub(super) fn recover_rights(&mut self, log: &impl LogReader) -> Result<(), StartError> {
+        let Some(rights) = self.rights.rights() else { return Ok(()) };
+        let life = self.incarnation;
+        let mut frozen = None;
         for partition in log.partitions() {
             let topic = self.topics.get(&partition.topic);
-            if topic.is_none_or(|topic| topic.origin_name != escrow_topic()) {
+            let Some(topic) = topic.filter(|topic| topic.origin_name == escrow_topic()) else {
                 continue;
+            };
+            let (is_own, found) = (topic.is_local(), log.start(&partition));
+            if is_own && found > Offset::new(0) {
+                let data_dir = self.data_dir.clone();
+                return Err(StartError::RightsGone { data_dir, partition, found });
             }
-            let mut next = log.start(&partition);
-            while next < log.end(&partition) {
-                let entries = log.read(&partition, next, READ_BYTES)?;
-                let Some(last) = entries.last() else { break };
-                next = last.end();
-                entries.iter().for_each(|entry| rights.replay(entry));
-            }
+            let scanned = scan(log, &partition, |found| match found {
+                Found::Entry(entry) => {
+                    // Lives follow each other in their log: what is lost before an entry of an
+                    // earlier one is of an earlier one too, and those hold nothing any more.
+                    if is_own && entry.stamp.as_ref().is_some_and(|of| of.actor.incarnation != life)
+                    {
+                        frozen = None;
+                    }
+                    rights.replay(entry);
+                }
+                Found::Lost(lost) => {
+                    let MissingOffsets { partition, from, until } = &lost;
+                    tracing::error!(%partition, %from, %until, "records about rights are lost");
+                    rights.on_lost();
+                    if is_own {
+                        frozen = Some(lost);
+                    }
+                }
+            });
+            scanned.map_err(RecoveryError::Log)?;
         }
-        rights.resume();
+        match frozen {
+            Some(lost) => {
+                let error = EscrowError::Frozen { lost: lost.clone() };
+                tracing::error!("{error}");
+                self.rights = Held::Frozen(lost);
+            }
+            None => rights.resume(),
+        }
         Ok(())
     }
 
     /// Takes note of durable records about rights, and writes what they call for.
     pub(super) fn note_rights(&mut self, now: Now, entries: &[(TopicPartition, Entry)]) {
-        let Self { rights: Some(rights), topics, .. } = self else { return };
+        let Self { rights: Held::Rights(rights), topics, .. } = self else { return };
         for (partition, entry) in entries {
             let topic = topics.get(&partition.topic);
             if topic.is_some_and(|topic| topic.origin_name == escrow_topic()) {
                 rights.on_entry(now.monotonic, entry);
             }
         }
-        self.write_rights(now, None);
+        // On a full disk what they call for waits in the escrow until there is room.
+        if !self.fullness.is_full() {
+            self.write_rights(now, None);
+        }
     }
 
     /// Takes note that another region's hub was met in this life.
     pub(super) fn note_peer_met(&mut self) {
-        let Some(rights) = &mut self.rights else { return };
+        let Some(rights) = self.rights.rights() else { return };
         rights.on_peer_met();
         self.composer.set(owner("escrow"), met_key(), Some(encoded(self.incarnation)));
+    }
+
+    /// The rights, when something can be done with them now.
+    fn usable_rights(&mut self) -> Result<&mut Rights, EscrowError> {
+        self.rights.told()?;
+        if self.fullness.is_full() {
+            return Err(EscrowError::Full);
+        }
+        self.rights.rights().ok_or(EscrowError::NotConfigured)
     }
 
     /// A customer asks for units: answered at once, or granted once a record is durable.
     ///
     /// # Errors
-    /// [`EscrowError`] when this hub holds no rights.
+    /// [`EscrowError`] when this hub holds no rights, they are frozen, or its disk is full.
     pub fn on_reserve(
         &mut self,
         now: Now,
         asked: &ReserveRequest,
     ) -> Result<Reserved, EscrowError> {
-        let rights = self.rights.as_mut().ok_or(EscrowError::NotConfigured)?;
-        rights.on_reserve(now.monotonic, asked);
+        self.usable_rights()?.on_reserve(now.monotonic, asked);
         let answer = self.write_rights(now, Some(asked));
-        let rights = self.rights.as_ref().ok_or(EscrowError::NotConfigured)?;
-        let under_way = rights.under_way(asked).map(Reserved::UnderWay);
+        let under_way = self.rights.told()?.under_way(asked).map(Reserved::UnderWay);
         // An escrow writes or answers; were it to do neither, nothing would be known.
         debug_assert!(
             answer.is_some() != under_way.is_some(),
@@ -132,14 +229,14 @@ impl Node {
     /// A reservation made here ended; durable once the log of rights reaches the offset returned.
     ///
     /// # Errors
-    /// [`EscrowError`] when none of that name is open here, or it is being ended otherwise.
+    /// [`EscrowError`] when none of that name is open here, it is being ended otherwise, or as
+    /// [`Self::on_reserve`].
     pub fn on_reservation_closed(
         &mut self,
         now: Now,
         asked: &CloseRequest,
     ) -> Result<Offset, EscrowError> {
-        let rights = self.rights.as_mut().ok_or(EscrowError::NotConfigured)?;
-        rights.on_close(asked).map_err(|error| {
+        self.usable_rights()?.on_close(asked).map_err(|error| {
             let (request, sku) = (asked.request.to_string(), asked.sku.clone());
             match error {
                 CloseError::Ending { outcome } => EscrowError::Ending { request, sku, outcome },
@@ -153,9 +250,9 @@ impl Node {
     /// Puts units up for sale; durable once the log of rights reaches the offset returned.
     ///
     /// # Errors
-    /// [`EscrowError`] when this hub holds no rights.
+    /// [`EscrowError`] when this hub holds no rights, they are frozen, or its disk is full.
     pub fn on_offered(&mut self, now: Now, asked: &UnitsRequest) -> Result<Offset, EscrowError> {
-        self.rights.as_mut().ok_or(EscrowError::NotConfigured)?.on_create(asked);
+        self.usable_rights()?.on_create(asked);
         self.write_rights(now, None);
         Ok(self.composer.end(&escrow_partition()))
     }
@@ -164,17 +261,19 @@ impl Node {
     /// once the log of rights reaches the offset returned.
     ///
     /// # Errors
-    /// [`EscrowError`] when this hub holds no rights.
+    /// [`EscrowError`] when this hub holds no rights, they are frozen, or its disk is full.
     pub fn on_missing(&mut self, now: Now, asked: &UnitsRequest) -> Result<Offset, EscrowError> {
-        self.rights.as_mut().ok_or(EscrowError::NotConfigured)?.on_shortfall(asked);
+        self.usable_rights()?.on_shortfall(asked);
         self.write_rights(now, None);
         Ok(self.composer.end(&escrow_partition()))
     }
 
-    /// What is known of a sku's rights; `None` at a hub that holds none.
-    #[must_use]
-    pub fn rights_of(&self, sku: &Sku) -> Option<RightsView> {
-        self.rights.as_ref().map(|rights| rights.view(sku))
+    /// What is known of a sku's rights.
+    ///
+    /// # Errors
+    /// [`EscrowError`] when this hub holds none, or they are frozen.
+    pub fn rights_of(&self, sku: &Sku) -> Result<RightsView, EscrowError> {
+        self.rights.told().map(|rights| rights.view(sku))
     }
 
     /// Composes what the escrow asks for, and returns the answer to a reservation if it has one.
@@ -184,7 +283,7 @@ impl Node {
         asked: Option<&ReserveRequest>,
     ) -> Option<Reserved> {
         let mut answered = None;
-        while let Some(output) = self.rights.as_mut().and_then(Rights::poll_output) {
+        while let Some(output) = self.rights.rights().and_then(Rights::poll_output) {
             match output {
                 EscrowOutput::Commit(record) => self.write_right(now, &record),
                 EscrowOutput::Answer { sku, request, answer } => {
@@ -201,7 +300,7 @@ impl Node {
     fn write_right(&mut self, now: Now, record: &EscrowRecord) {
         let at = escrow_partition();
         let offset = self.composer.end(&at);
-        if let Some(rights) = &mut self.rights {
+        if let Some(rights) = self.rights.rights() {
             rights.on_composed(offset, record);
         }
         let written = Record::new(now.wall, record.sku.to_string(), record.to_json());
@@ -246,6 +345,45 @@ impl Node {
         match Batch::encode(&[Record::new(now.wall, key, value)]) {
             Ok(batch) => self.born(&at, batch, now),
             Err(error) => tracing::error!(%at, %error, "an alert fits no batch"),
+        }
+    }
+}
+
+/// Reads a log of rights from its start to its end, and names what is missing between.
+fn scan(
+    log: &impl LogReader,
+    partition: &TopicPartition,
+    mut on_found: impl FnMut(Found<'_>),
+) -> Result<(), ReadError> {
+    let (end, mut next) = (log.end(partition), log.start(partition));
+    let missing =
+        |from, until| Found::Lost(MissingOffsets { partition: partition.clone(), from, until });
+    // The end is read too: only so a log says that what came last is damaged.
+    loop {
+        match log.read(partition, next, READ_BYTES) {
+            Ok(entries) if entries.is_empty() => {
+                if next < end {
+                    on_found(missing(next, end));
+                }
+                return Ok(());
+            }
+            Ok(entries) => {
+                for entry in &entries {
+                    if entry.base > next {
+                        on_found(missing(next, entry.base));
+                    }
+                    on_found(Found::Entry(entry));
+                    next = entry.end();
+                }
+            }
+            Err(ReadError::Quarantined { partition: _, from, until }) => {
+                on_found(missing(from, until));
+                if until >= end {
+                    return Ok(());
+                }
+                next = until.max(next.after(1));
+            }
+            Err(error) => return Err(error),
         }
     }
 }

@@ -44,6 +44,7 @@ impl Node {
     /// The disk has room again.
     pub fn on_resumed(&mut self, now: Now) {
         self.fullness.is_full = false;
+        self.write_rights(now, None);
         self.release(now);
         self.derive(now);
     }

@@ -25,7 +25,7 @@ fn stocked() -> Hub {
 }
 
 /// Flips a bit in the first place of the newest journal file that holds `text`.
-fn damage(hub: &Hub, text: &str) {
+pub(super) fn damage(hub: &Hub, text: &str) {
     let disk = hub.disk();
     let journals = disk.names().into_iter().filter(|name| name.ends_with(".journal"));
     for name in journals {

@@ -4,6 +4,7 @@ use headland_event::TopicName;
 use headland_reconcile::escrow::{Answer, Closing};
 use headland_reconcile::{RequestId, Sku, Units};
 
+use super::damage::damage;
 use super::hub::{CONFIG, Hub};
 use crate::escrow::{CloseRequest, ReserveRequest, Reserved, UnitsRequest};
 use crate::node::EscrowError;
@@ -193,4 +194,56 @@ fn a_recall_reaches_another_region_and_names_what_was_promised_already() {
     assert_eq!(here(&us), 0);
     let alerts = TopicName::new("alerts").unwrap();
     assert_eq!(us.node.records().get(&alerts), Some(&1), "two of three were promised already");
+}
+
+#[test]
+fn a_hub_whose_own_log_of_rights_is_damaged_starts_and_promises_nothing() {
+    let mut hub = Hub::configured(&with_escrow());
+    hub.node.on_offered(hub.now, &of(5)).unwrap();
+    hub.settle();
+    let _granted = reserve(&mut hub, "lost-1", 3);
+    let _granted = reserve(&mut hub, "next", 1);
+    damage(&hub, "lost-1");
+
+    hub.restart(&with_escrow());
+    hub.settle();
+
+    assert_eq!(reserve(&mut hub, "b", 1), Reserved::Answered(Answer::UnknownYet));
+    assert_eq!(here(&hub), 0, "what is left is of a life that is over");
+}
+
+#[test]
+fn a_hub_goes_on_behind_damage_to_what_it_has_of_another_hubs_rights() {
+    let (mut eu, mut us) = hubs();
+    us.node.on_offered(us.now, &of(4)).unwrap();
+    eu.node.on_offered(eu.now, &of(3)).unwrap();
+    eu.meet(&mut us, LINK);
+    hear(&mut eu, &mut us);
+    let _granted = reserve(&mut us, "lost-1", 2);
+    hear(&mut eu, &mut us);
+    damage(&eu, "lost-1");
+
+    eu.restart(&with_escrow());
+
+    assert_eq!(here(&eu), 3);
+    assert_eq!(sell(&mut eu, "eu", 5), 3);
+}
+
+#[test]
+fn while_the_disk_is_full_nothing_is_reserved_and_the_answer_says_so() {
+    let mut hub = Hub::configured(&with_escrow());
+    hub.node.on_offered(hub.now, &of(5)).unwrap();
+    hub.settle();
+    let before = hub.commits();
+
+    hub.node.on_full();
+    let refused = hub.node.on_reserve(hub.now, &asked("a", 2)).unwrap_err();
+    let offer = hub.node.on_offered(hub.now, &of(5)).unwrap_err();
+    hub.settle();
+    let written = hub.commits() - before;
+    hub.node.on_resumed(hub.now);
+
+    assert_eq!((&refused, &offer, written), (&EscrowError::Full, &EscrowError::Full, 0));
+    assert_eq!(here(&hub), 5);
+    assert!(matches!(reserve(&mut hub, "a", 2), Reserved::UnderWay(_)));
 }

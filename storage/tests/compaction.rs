@@ -52,6 +52,22 @@ fn noise(seed: u64) -> Bytes {
     (0..20).flat_map(|_| random.next_u64().to_be_bytes()).collect()
 }
 
+/// Appends a record of its own key to a partition before all others, `bytes` bytes of key.
+fn append_key(store: &mut MemoryStore, key: u64, bytes: usize) {
+    let at = TopicPartition::new(TopicName::new("large").unwrap(), PartitionIndex::new(0));
+    let base = store.reader().end(&at);
+    let dot = Dot {
+        stream: StreamId::new([8; 16]),
+        incarnation: Incarnation::new(1, 2),
+        sequence: Sequence::new(base.get() + 1),
+    };
+    let mut name = key.to_be_bytes().to_vec();
+    name.resize(bytes, 0);
+    let record = Record { key: Some(name.into()), value: Some(noise(key)), ..Record::default() };
+    let entry = Entry { base, dot, stamp: None, batch: Batch::encode(&[record]).unwrap() };
+    store.append(&[Commit { entries: vec![(at, entry)], state: Vec::new() }]).unwrap();
+}
+
 /// Appends a batch of `(key, value)`, all of which happened at 0.
 fn append(store: &mut MemoryStore, codec: Codec, records: &[(u64, Option<u64>)]) {
     let record = |(key, value): &(u64, Option<u64>)| Record {
@@ -183,6 +199,29 @@ fn nothing_goes_that_a_linked_receiver_does_not_have() {
     let left = records(&store);
     assert!(left.range(..Offset::new(100)).count() < 10, "{:?}", left.keys());
     assert!(left.range(Offset::new(100)..).eq(before.range(Offset::new(100)..)));
+}
+
+#[test]
+fn a_partition_with_more_keys_than_fit_holds_up_no_other() {
+    const KEY: usize = 500 << 10;
+    let disk = MemoryDisk::new(1);
+    let mut store = open(&disk, 1);
+    let mut policy = policy();
+    let pattern = TopicPattern::Exactly(TopicName::new("large").unwrap());
+    policy.compactions.push(CompactionRule { pattern, ..policy.compactions[0].clone() });
+    for n in 0..200 {
+        append(&mut store, Codec::None, &[(n % 3, Some(n))]);
+    }
+    // 13 MB of keys, then half as much again, by which the next round begins.
+    (0..26).for_each(|key| append_key(&mut store, key, KEY));
+
+    clean(&mut store, &policy, 0);
+    let before = records(&store).len();
+    (26..42).for_each(|key| append_key(&mut store, key, KEY));
+    clean(&mut store, &policy, 0);
+
+    assert_eq!(before, 200, "the first round ends in the large one");
+    assert!(records(&store).len() < 20, "{} are left", records(&store).len());
 }
 
 #[test]

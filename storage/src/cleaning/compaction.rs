@@ -5,8 +5,8 @@
 //! was kept for its time, once nothing older of its key is left in files before the ones copied.
 //! The round counts the dead bytes of each file, which makes the cleaner copy those with few live
 //! ones, and knows the dead records while it does. It holds a bounded number of keys: of those that
-//! did not fit, every record counts as live until a later round, which begins where this one had to
-//! stop.
+//! did not fit, every record counts as live. The next round begins with the partition behind the
+//! one that was too large, of which only the keys of its beginning are ever compacted.
 //!
 //! A round begins when the journal has grown by half of what the last one read, so all rounds
 //! together read at most two bytes for each byte appended, and again when the tombstones of the
@@ -55,8 +55,9 @@ pub(super) struct Compactor {
     /// Dead bytes of files, by their nonces.
     dead: BTreeMap<u64, u64>,
     reading: Option<Reading>,
-    /// The partition that did not fit the round before.
-    first: Option<TopicPartition>,
+    /// The partition that did not fit the round before; the next one begins behind it, so that one
+    /// with more keys than fit holds up no other.
+    full: Option<TopicPartition>,
     next_round: NextRound,
     /// Whether a record that is dead could not be taken out since the last round.
     is_stuck: AtomicBool,
@@ -125,7 +126,7 @@ impl Compactor {
             self.note(&partition, entry, ground);
         }
         if self.keys_bytes > KEYS_BYTES_MAX {
-            self.first = Some(partition);
+            self.full = Some(partition);
             self.end(ground);
         }
         Ok(Some(read))
@@ -143,8 +144,8 @@ impl Compactor {
         if left.is_empty() {
             return false;
         }
-        if let Some(first) = self.first.take() {
-            left.rotate_left(left.partition_point(|partition| *partition < first) % left.len());
+        if let Some(full) = self.full.take() {
+            left.rotate_left(left.partition_point(|partition| *partition <= full) % left.len());
         }
         self.forget();
         for file in ground.files {

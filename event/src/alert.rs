@@ -178,6 +178,34 @@ pub struct Alert {
     pub values: BTreeMap<String, String>,
 }
 
+impl Alert {
+    /// A critical alert of a node about itself, found at `now` by its wall clock: what it found is
+    /// neither of a device nor of an event, so every time is that one, and `evidence` is 0 until
+    /// the caller knows better.
+    #[must_use]
+    pub fn of_node<const N: usize>(
+        rule: &str,
+        (key, window): (String, String),
+        now: EventTime,
+        values: [(&str, String); N],
+    ) -> Self {
+        Self {
+            id: AlertId::derive(rule, &key, &window),
+            rule: rule.to_owned(),
+            key,
+            window,
+            state: AlertState::Firing,
+            severity: Severity::Critical,
+            revision: 1,
+            event_time: now,
+            captured_at: now,
+            detected_at: now,
+            evidence: Offset::default(),
+            values: values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +220,22 @@ mod tests {
 
         assert_ne!(ids[0], ids[1]);
         assert_ne!(ids[0], ids[2]);
+    }
+
+    #[test]
+    fn an_alert_of_a_node_has_the_id_of_its_own_rule_key_and_window() {
+        let place = ("eu|air/0".to_owned(), "7".to_owned());
+
+        let alert = Alert::of_node(
+            "audit",
+            place,
+            EventTime::from_millis(5),
+            [("records", "2".to_owned())],
+        );
+
+        assert_eq!(alert.id, AlertId::derive(&alert.rule, &alert.key, &alert.window));
+        assert_eq!((alert.state, alert.severity), (AlertState::Firing, Severity::Critical));
+        assert_eq!(alert.values["records"], "2");
     }
 
     #[test]

@@ -162,7 +162,7 @@ pub use medium::{Medium, MediumError, MediumFile, Operation};
 pub use memory::{MemoryDisk, MemoryFile, MemoryMedium, MemoryStore, Survival};
 pub use reader::JournalReader;
 pub use recovery::OpenReport;
-pub use restart::{Missing, MissingCommits, MissingOffsets, lost_state_owner, replay_past_damage};
+pub use restart::{Missing, MissingCommits, MissingOffsets, UndecidedLoss, replay_past_damage};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotPace, SnapshotStore};
 pub use state::{MemoryState, StateCache, StateError, StateMarks, StateStore};
 pub use store::{CloseError, OpenOptions, Store};

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::path::{Path, PathBuf};
 
 use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicName, TopicPartition};
 
@@ -273,18 +274,37 @@ impl Suspects {
     }
 }
 
-/// Whose state is lost, when that is what an error comes from: a node that was refused its state
-/// can say which decision it waits for, [`crate::Store::accept_loss`].
-#[must_use]
-pub fn lost_state_owner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a StateOwner> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(StateError::Lost { owner, .. }) = error.downcast_ref() {
-            return Some(owner);
+/// Damage took changes of state, and nobody has decided to go on without them
+/// ([`crate::Store::accept_loss`]). Trying again changes nothing.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "damage to {data_dir} took changes of state, maybe of {owner}; to go on with what is left \
+     of it run: headland store accept-loss {data_dir}"
+)]
+pub struct UndecidedLoss {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// Whose state it may be.
+    pub owner: StateOwner,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl UndecidedLoss {
+    /// The loss that kept a node from starting, when that is what its error comes from.
+    ///
+    /// # Errors
+    /// The error itself when it comes from something else.
+    pub fn behind<E: Error + Send + Sync + 'static>(data_dir: &Path, error: E) -> Result<Self, E> {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+        while let Some(found) = cause {
+            if let Some(StateError::Lost { owner, .. }) = found.downcast_ref() {
+                let (data_dir, owner) = (data_dir.to_owned(), owner.clone());
+                return Ok(Self { data_dir, owner, source: Box::new(error) });
+            }
+            cause = found.source();
         }
-        cause = error.source();
+        Err(error)
     }
-    None
 }
 
 fn before(partition: &TopicPartition, entry: &Entry) -> Option<(TopicPartition, Offset)> {

@@ -17,7 +17,7 @@ use headland_replication::quic::{BindError, Endpoint, Windows};
 use headland_storage::{
     AppendError, CloseError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader,
     LogStore, NotDurable, OpenError, OpenOptions, ReadError, SnapshotError, SnapshotStore,
-    StateOwner, lost_state_owner, replay_past_damage,
+    UndecidedLoss, replay_past_damage,
 };
 
 use crate::config::AgentConfig;
@@ -66,18 +66,8 @@ pub enum RunError {
     #[error("cannot start")]
     Start(#[source] Box<StartError>),
     /// State is lost by damage, and nobody has decided to go on without it.
-    #[error(
-        "damage to {data_dir} took changes of state, maybe of {owner}; to go on with what is left \
-         of it run: headland store accept-loss {data_dir}"
-    )]
-    LostState {
-        /// The data directory.
-        data_dir: PathBuf,
-        /// Whose state it may be.
-        owner: StateOwner,
-        /// What could not be read.
-        source: Box<StartError>,
-    },
+    #[error(transparent)]
+    LostState(Box<UndecidedLoss>),
     /// A source's first line cannot be read.
     #[error("cannot read a source")]
     Source(#[from] FollowError),
@@ -205,11 +195,10 @@ fn open_error(path: &Path, source: OpenError) -> RunError {
 }
 
 fn start_error(data_dir: &Path, source: StartError) -> RunError {
-    let source = Box::new(source);
-    match lost_state_owner(&*source).cloned() {
-        Some(owner) => RunError::LostState { data_dir: data_dir.to_owned(), owner, source },
-        None => RunError::Start(source),
-    }
+    UndecidedLoss::behind(data_dir, source).map_or_else(
+        |other| RunError::Start(Box::new(other)),
+        |loss| RunError::LostState(Box::new(loss)),
+    )
 }
 
 /// Followers that go on where the log says; a file that was begun gives its first line again.

@@ -1,11 +1,8 @@
 //! Whether the hub's log holds what was written to it and to those it mirrors.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use headland_event::{
-    Alert, AlertId, AlertState, Batch, Entry, Now, Offset, PartitionIndex, Record, RegionId,
-    Severity, TopicPartition,
-};
+use headland_event::{Alert, Batch, Entry, Now, PartitionIndex, Record, RegionId, TopicPartition};
 use headland_replication::audit::{Fault, Statement};
 use headland_storage::Retention;
 use serde::{Deserialize, Serialize};
@@ -127,29 +124,15 @@ fn alert(fault: &Fault, region: &RegionId, now: Now) -> Alert {
     let Fault { partition, stream, incarnation, from, to, stated, found } = fault;
     // The region is part of what it is about: each hub's log has faults of its own.
     let key = format!("{region} {partition} {stream}/{incarnation}");
-    let window = to.to_string();
-    let values = BTreeMap::from([
-        ("fault".to_owned(), fault.to_string()),
-        ("region".to_owned(), region.to_string()),
-        ("partition".to_owned(), partition.to_string()),
-        ("stream".to_owned(), stream.to_string()),
-        ("from_sequence".to_owned(), from.to_string()),
-        ("to_sequence".to_owned(), to.to_string()),
-        ("stated_records".to_owned(), stated.records.to_string()),
-        ("found_records".to_owned(), found.records.to_string()),
-    ]);
-    Alert {
-        id: AlertId::derive(RULE, &key, &window),
-        rule: RULE.to_owned(),
-        key,
-        window,
-        state: AlertState::Firing,
-        severity: Severity::Critical,
-        revision: 1,
-        event_time: now.wall,
-        captured_at: now.wall,
-        detected_at: now.wall,
-        evidence: Offset::default(),
-        values,
-    }
+    let values = [
+        ("fault", fault.to_string()),
+        ("region", region.to_string()),
+        ("partition", partition.to_string()),
+        ("stream", stream.to_string()),
+        ("from_sequence", from.to_string()),
+        ("to_sequence", to.to_string()),
+        ("stated_records", stated.records.to_string()),
+        ("found_records", found.records.to_string()),
+    ];
+    Alert::of_node(RULE, (key, to.to_string()), now.wall, values)
 }

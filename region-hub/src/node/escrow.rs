@@ -1,12 +1,9 @@
 //! Reservations: answered from what this hub holds, made durable in its own log.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use headland_event::codec::Writer;
 use headland_event::{
-    Alert, AlertId, AlertState, Batch, ByteCount, Entry, Incarnation, Now, Offset, PartitionIndex,
-    Record, Severity, TopicName, TopicPartition,
+    Alert, Batch, ByteCount, Entry, Incarnation, Now, Offset, Record, TopicPartition,
 };
 use headland_reconcile::escrow::{Answer, CloseError, Closing, Standing};
 use headland_reconcile::{EscrowOutput, EscrowRecord, Sku, Units};
@@ -19,7 +16,6 @@ use crate::escrow::{
     CloseRequest, ReserveRequest, Reserved, Rights, RightsView, UnitsRequest, escrow_partition,
     escrow_topic,
 };
-use crate::session::murmur2;
 
 /// Bytes of a log of rights read at once.
 const READ_BYTES: ByteCount = ByteCount::mebibytes(1);
@@ -300,12 +296,14 @@ impl Node {
     fn write_right(&mut self, now: Now, record: &EscrowRecord) {
         let at = escrow_partition();
         let offset = self.composer.end(&at);
-        if let Some(rights) = self.rights.rights() {
-            rights.on_composed(offset, record);
-        }
         let written = Record::new(now.wall, record.sku.to_string(), record.to_json());
         match Batch::encode(&[written]) {
-            Ok(batch) => self.born(&at, batch, now),
+            Ok(batch) => {
+                if let Some(rights) = self.rights.rights() {
+                    rights.on_composed(offset, record);
+                }
+                self.born(&at, batch, now);
+            }
             // Names are bounded, and so is the number of holders that a recall names.
             Err(error) => tracing::error!(%at, %error, "a record about rights fits no batch"),
         }
@@ -313,39 +311,13 @@ impl Node {
 
     /// Says that units were promised which are not there.
     fn warn_short(&mut self, now: Now, sku: &Sku, units: Units) {
-        let evidence = self.composer.end(&escrow_partition());
-        let window = format!("{}/{evidence}", self.incarnation);
-        let region = self.identity.region().to_string();
-        let alert = Alert {
-            id: AlertId::derive(SHORT_RULE, sku.as_str(), &format!("{region}/{window}")),
-            rule: SHORT_RULE.to_owned(),
-            key: sku.to_string(),
-            window,
-            state: AlertState::Firing,
-            severity: Severity::Critical,
-            revision: 1,
-            event_time: now.wall,
-            captured_at: now.wall,
-            detected_at: now.wall,
-            evidence,
-            values: BTreeMap::from([
-                ("region".to_owned(), region),
-                ("sku".to_owned(), sku.to_string()),
-                ("units".to_owned(), units.to_string()),
-            ]),
-        };
         tracing::error!(%sku, %units, "units were promised that are not there");
-        let (Ok(topic), Ok(value)) = (TopicName::new("alerts"), serde_json::to_vec(&alert)) else {
-            return;
-        };
-        let partitions = self.topics.get(&topic).map_or(1, |topic| topic.partitions.max(1));
-        let key = alert.id.to_string();
-        let hash = murmur2(key.as_bytes()) & 0x7fff_ffff;
-        let at = TopicPartition::new(topic, PartitionIndex::new(hash % partitions));
-        match Batch::encode(&[Record::new(now.wall, key, value)]) {
-            Ok(batch) => self.born(&at, batch, now),
-            Err(error) => tracing::error!(%at, %error, "an alert fits no batch"),
-        }
+        let evidence = self.composer.end(&escrow_partition());
+        let region = self.identity.region().to_string();
+        let place = (sku.to_string(), format!("{region}/{}/{evidence}", self.incarnation));
+        let values = [("region", region), ("sku", sku.to_string()), ("units", units.to_string())];
+        let alert = Alert::of_node(SHORT_RULE, place, now.wall, values);
+        self.raise(&Alert { evidence, ..alert }, now);
     }
 }
 

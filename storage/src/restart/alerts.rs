@@ -1,8 +1,6 @@
 //! What a node tells its operators of damage, as alerts of the rule `damaged_log`.
 
-use std::collections::BTreeMap;
-
-use headland_event::{Alert, AlertId, AlertState, EventTime, Offset, Severity};
+use headland_event::{Alert, EventTime};
 
 use super::{Missing, MissingCommits, MissingOffsets};
 use crate::log::LostParts;
@@ -33,7 +31,7 @@ impl MissingCommits {
         };
         let last = until.get().saturating_sub(1).to_string();
         let facts = [("file", file.clone()), ("commits_to", last), ("lost", lost)];
-        alert((format!("{node}|{file}"), from.to_string()), Offset::new(0), at, facts)
+        Alert::of_node(RULE, (format!("{node}|{file}"), from.to_string()), at, facts)
     }
 }
 
@@ -46,37 +44,14 @@ impl MissingOffsets {
         let records = until.since(*from).to_string();
         let facts =
             [("partition", partition.to_string()), ("offsets_to", last), ("records", records)];
-        alert((format!("{node}|{partition}"), from.to_string()), *from, at, facts)
-    }
-}
-
-fn alert(
-    (key, window): (String, String),
-    evidence: Offset,
-    at: EventTime,
-    facts: [(&str, String); 3],
-) -> Alert {
-    let values: BTreeMap<String, String> =
-        facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Alert {
-        id: AlertId::derive(RULE, &key, &window),
-        rule: RULE.to_owned(),
-        key,
-        window,
-        state: AlertState::Firing,
-        severity: Severity::Critical,
-        revision: 1,
-        event_time: at,
-        captured_at: at,
-        detected_at: at,
-        evidence,
-        values,
+        let place = (format!("{node}|{partition}"), from.to_string());
+        Alert { evidence: *from, ..Alert::of_node(RULE, place, at, facts) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use headland_event::{CommitNumber, PartitionIndex, TopicName, TopicPartition};
+    use headland_event::{CommitNumber, Offset, PartitionIndex, TopicName, TopicPartition};
 
     use super::*;
 

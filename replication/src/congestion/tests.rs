@@ -2,6 +2,8 @@ use super::*;
 
 /// Senders that share one queue, datagram by datagram.
 mod bottleneck;
+/// What kernels decide by.
+mod kernel;
 
 use bottleneck::{Bottleneck, Report, Way};
 
@@ -17,10 +19,19 @@ const WAY: Way = Way {
     round_trip: Duration::from_millis(80),
     queue: Duration::from_millis(100),
     loss_percent: 0,
+    turn: Duration::ZERO,
 };
 
 fn ours() -> bottleneck::Controller {
     bottleneck::Controller::Ours(Box::new(Congestion::new(at(0), DATAGRAM)))
+}
+
+fn cubic() -> bottleneck::Controller {
+    bottleneck::Controller::Cubic(kernel::Cubic::new(DATAGRAM.get()))
+}
+
+fn bbr() -> bottleneck::Controller {
+    bottleneck::Controller::Bbr(kernel::Bbr::new(DATAGRAM.get()))
 }
 
 /// Runs one sender for `seconds` and says what arrived in the last half.
@@ -33,15 +44,17 @@ fn alone(way: Way, seconds: u64) -> Report {
     bottleneck.report(0)
 }
 
-/// The share in percent of the first of two senders, the second of which joined 2 s later.
-fn share(first: bottleneck::Controller, second: bottleneck::Controller) -> u64 {
-    let mut bottleneck = Bottleneck::new(WAY, 3);
+/// The share in percent of the first of two senders, the second of which joined after `joins`
+/// seconds: of what arrived from the third second on until the fortieth, as they found their shares.
+fn share([first, second]: [bottleneck::Controller; 2], joins: u64) -> u64 {
+    let way = Way { rate: 4 * WAY.rate, ..WAY };
+    let mut bottleneck = Bottleneck::new(way, 3);
     bottleneck.join(first);
-    bottleneck.run(Duration::from_secs(2));
+    bottleneck.run(Duration::from_secs(joins));
     bottleneck.join(second);
-    bottleneck.run(Duration::from_secs(20));
+    bottleneck.run(Duration::from_secs(2));
     bottleneck.reset_counts();
-    bottleneck.run(Duration::from_secs(60));
+    bottleneck.run(Duration::from_secs(40));
     let (first, second) = (bottleneck.report(0).delivered, bottleneck.report(1).delivered);
     first * 100 / (first + second)
 }
@@ -73,6 +86,17 @@ fn the_start_overshoots_by_less_than_the_queue_holds() {
 }
 
 #[test]
+fn acknowledgements_that_come_in_turns_cost_little() {
+    for (turn, least) in [(20, 95), (40, 95), (80, 95)] {
+        let way = Way { turn: Duration::from_millis(turn), rate: 10 * WAY.rate, ..WAY };
+
+        let report = alone(way, 20);
+
+        assert!(percent(&report, way, 20) >= least, "{turn} ms: {report:?}");
+    }
+}
+
+#[test]
 fn loss_of_three_percent_costs_what_is_lost_and_little_more() {
     for (loss_percent, least) in [(1, 93), (3, 90)] {
         let way = Way { loss_percent, ..WAY };
@@ -85,18 +109,24 @@ fn loss_of_three_percent_costs_what_is_lost_and_little_more() {
 
 #[test]
 fn two_links_share_a_path_whoever_came_first() {
-    let share = share(ours(), ours());
+    for joins in [0, 2] {
+        let share = share([ours(), ours()], joins);
 
-    assert!((30..=70).contains(&share), "{share} %");
+        assert!((30..=70).contains(&share), "{share} % when the second came after {joins} s");
+    }
 }
 
 #[test]
-fn a_link_and_a_cubic_flow_leave_each_other_a_quarter() {
-    let first = share(ours(), bottleneck::Controller::cubic(DATAGRAM));
-    let second = share(bottleneck::Controller::cubic(DATAGRAM), ours());
+fn a_link_and_a_kernel_flow_leave_each_other_a_quarter() {
+    for (name, kernel) in [("cubic", cubic as fn() -> bottleneck::Controller), ("bbr", bbr)] {
+        let together = share([ours(), kernel()], 0);
+        let first = share([ours(), kernel()], 2);
+        let second = 100 - share([kernel(), ours()], 2);
 
-    assert!((25..=75).contains(&first), "{first} % when the link came first");
-    assert!((25..=75).contains(&second), "{second} % for the flow when it came first");
+        assert!((25..=75).contains(&together), "{together} % beside {name} from the start");
+        assert!((25..=75).contains(&first), "{first} % before {name}");
+        assert!((25..=75).contains(&second), "{second} % after {name}");
+    }
 }
 
 #[test]

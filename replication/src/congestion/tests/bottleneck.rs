@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headland_event::{ByteCount, Monotonic, Random, SeededRandom};
 
+use super::kernel::{Bbr, Cubic};
 use crate::congestion::{Congestion, Limit, Loss};
 
 const DATAGRAM: u64 = 1_200;
@@ -19,6 +20,8 @@ pub(super) struct Way {
     pub(super) round_trip: Duration,
     pub(super) queue: Duration,
     pub(super) loss_percent: u64,
+    /// Acknowledgements come together, once in so long: a radio's turns, or a busy machine's.
+    pub(super) turn: Duration,
 }
 
 /// What became of a sender's bytes.
@@ -33,49 +36,25 @@ pub(super) struct Report {
 pub(super) enum Controller {
     Ours(Box<Congestion>),
     Cubic(Cubic),
+    Bbr(Bbr),
 }
 
 impl Controller {
-    pub(super) fn cubic(datagram: ByteCount) -> Self {
-        let window = 10 * datagram.get();
-        Self::Cubic(Cubic { window, most: 0, reduced: Monotonic::from_millis(0), is_slow: true })
-    }
-
     fn window(&self) -> u64 {
         match self {
             Self::Ours(ours) => ours.window().get(),
             Self::Cubic(cubic) => cubic.window,
+            Self::Bbr(bbr) => bbr.window(),
         }
     }
-}
 
-/// Cubic without its refinements (RFC 9438, §4.1 and §4.6).
-pub(super) struct Cubic {
-    window: u64,
-    most: u64,
-    reduced: Monotonic,
-    is_slow: bool,
-}
-
-impl Cubic {
-    fn on_acked(&mut self, now: Monotonic, bytes: u64) {
-        if self.is_slow {
-            self.window += bytes;
-            return;
-        }
-        let most = self.most as f64 / DATAGRAM as f64;
-        let back = (most * 0.3 / 0.4).cbrt();
-        let target = 0.4 * (now.since(self.reduced).as_secs_f64() - back).powi(3) + most;
-        let target = Duration::from_secs_f64(target.clamp(2.0, 1e6)).as_millis();
-        let target = u64::try_from(target).unwrap() * DATAGRAM / 1_000;
-        let step = target.saturating_sub(self.window).min(self.window / 2);
-        self.window += (step * bytes / self.window).max(bytes * DATAGRAM / 10 / self.window);
-    }
-
-    fn on_lost(&mut self, now: Monotonic, sent_at: Monotonic) {
-        if sent_at > self.reduced {
-            (self.most, self.reduced, self.is_slow) = (self.window, now, false);
-            self.window = (self.window * 7 / 10).max(2 * DATAGRAM);
+    /// Time between two datagrams.
+    fn pace(&self, smoothed: Duration) -> Duration {
+        match self {
+            Self::Ours(_) | Self::Cubic(_) => {
+                smoothed.mul_f64(DATAGRAM as f64 / (self.window() as f64 * 1.25))
+            }
+            Self::Bbr(bbr) => bbr.pace(smoothed),
         }
     }
 }
@@ -151,7 +130,7 @@ impl Bottleneck {
     pub(super) fn ours(&self, sender: usize) -> &Congestion {
         match &self.senders[sender].controller {
             Controller::Ours(ours) => ours,
-            Controller::Cubic(_) => panic!("sender {sender} is not ours"),
+            Controller::Cubic(_) | Controller::Bbr(_) => panic!("sender {sender} is not ours"),
         }
     }
 
@@ -194,7 +173,7 @@ impl Bottleneck {
                 self.schedule(at, Event::Pace { sender: index });
                 return;
             }
-            let pace = sender.smoothed.mul_f64(DATAGRAM as f64 / (window as f64 * 1.25));
+            let pace = sender.controller.pace(sender.smoothed);
             sender.send_at = self.now.after(pace);
             let number = sender.next;
             sender.next += 1;
@@ -212,7 +191,10 @@ impl Bottleneck {
             return;
         }
         self.free_at = start.after(Duration::from_nanos(DATAGRAM * 1_000_000_000 / self.way.rate));
-        let at = self.free_at.after(self.way.round_trip);
+        let arrives = self.free_at.after(self.way.round_trip).since(Monotonic::from_millis(0));
+        let turn = self.way.turn.as_nanos().max(1);
+        let at = u64::try_from(arrives.as_nanos().next_multiple_of(turn)).unwrap();
+        let at = Monotonic::from_millis(0).after(Duration::from_nanos(at));
         self.schedule(at, Event::Ack { sender, number });
     }
 
@@ -228,6 +210,7 @@ impl Bottleneck {
             match &mut sender.controller {
                 Controller::Ours(ours) => ours.on_lost(now, bytes, Loss::Single),
                 Controller::Cubic(cubic) => cubic.on_lost(now, sent_at),
+                Controller::Bbr(_) => {}
             }
         }
         let Some((_, sent_at)) = sender.in_flight.pop_front() else { return };
@@ -240,6 +223,7 @@ impl Bottleneck {
                 ours.on_acks_end(now, in_flight, Limit::Window);
             }
             Controller::Cubic(cubic) => cubic.on_acked(now, DATAGRAM),
+            Controller::Bbr(bbr) => bbr.on_acked(now, sent_at, in_flight.get()),
         }
         self.fill(index);
     }

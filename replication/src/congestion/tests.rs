@@ -45,7 +45,7 @@ fn alone(way: Way, seconds: u64) -> Report {
 }
 
 /// The share in percent of the first of two senders, the second of which joined after `joins`
-/// seconds: of what arrived from the third second on until the fortieth, as they found their shares.
+/// seconds: of what arrived from the third second until the fortieth, as they found their shares.
 fn share([first, second]: [bottleneck::Controller; 2], joins: u64) -> u64 {
     let way = Way { rate: 4 * WAY.rate, ..WAY };
     let mut bottleneck = Bottleneck::new(way, 3);
@@ -88,7 +88,7 @@ fn the_start_overshoots_by_less_than_the_queue_holds() {
 #[test]
 fn acknowledgements_that_come_in_turns_cost_little() {
     for (turn, least) in [(20, 95), (40, 95), (80, 95)] {
-        let way = Way { turn: Duration::from_millis(turn), rate: 10 * WAY.rate, ..WAY };
+        let way = Way { turn: Duration::from_millis(turn), rate: 4 * WAY.rate, ..WAY };
 
         let report = alone(way, 20);
 

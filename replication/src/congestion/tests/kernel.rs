@@ -92,7 +92,9 @@ impl Bbr {
             return 4 * self.datagram;
         }
         let gain = if self.is_starting { 2.89 } else { 2.0 };
-        ((self.held() * gain) as u64).max(10 * self.datagram)
+        // Whole bytes, as a Duration's nanoseconds round them.
+        let held = Duration::from_nanos(1).mul_f64(self.held() * gain).as_nanos();
+        u64::try_from(held).unwrap().max(10 * self.datagram)
     }
 
     pub(super) fn pace(&self, smoothed: Duration) -> Duration {

@@ -126,6 +126,7 @@ impl Engine {
     ) -> Option<EventTime> {
         let declared = self.program.table(table);
         debug_assert_eq!(row.values().len(), declared.schema().columns().len(), "a whole row");
+        let row = &*declared.with_offset(row, arrival.evidence);
         let event_time = declared.event_time_of(row);
         let watermark = self.watermarks.get(table.index()).copied().flatten();
         let input = Input { table, row, event_time, timeliness, watermark, arrival };

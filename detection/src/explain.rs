@@ -1,22 +1,24 @@
 //! What a rule will do, told before it runs: its plan, whether its alerts can be taken back, what
-//! it keeps per key, and its limits.
+//! it keeps per key and for how long, and the settings in force.
 
 use std::fmt;
 
-use crate::operator::accumulator::Call;
-use crate::operator::group_state::Accumulators;
-use crate::operator::keyed::entry_bytes;
 use crate::plan::Rule;
 use crate::program::Program;
-use crate::relation::{
-    AggregateCall, Changes, Frame, Join, JoinKind, JoinMethod, Keep, Operator, OverCall, Relation,
-    WindowAggregate, WindowKind, Windowing,
-};
+use crate::relation::{Changes, WindowName};
 use crate::settings::{OnLimit, RuleSettings};
+use crate::table::Table;
 
 /// Whether more rows, or rows that come later, can refute a result.
 mod monotone;
+/// Lengths of time as options and people write them.
+mod length;
+/// One line per operator.
+mod plan;
+/// What each operator keeps, and what lets go of it.
+mod state;
 
+use length::Length;
 pub(crate) use monotone::Monotony;
 
 /// What a rule will do, as text of several lines.
@@ -30,242 +32,71 @@ impl fmt::Display for Explanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { program, rule } = self;
         let relation = &rule.sink().relation;
-        writeln!(f, "rule {} to topic {}", rule.name(), rule.topic())?;
+        writeln!(
+            f,
+            "rule {} to topic {}, severity {}",
+            rule.name(),
+            rule.topic(),
+            rule.severity()
+        )?;
         writeln!(f, "plan")?;
-        plan(f, program, relation, 1)?;
-        let updates = match relation.changes {
-            Changes::Append if rule.settings().allowed_lateness.is_zero() => "added, never changed",
-            Changes::Append => "added, and changed by rows within the allowed lateness",
-            Changes::Retract => "added, changed and taken back as rows come",
-        };
-        writeln!(f, "results\n  {updates}")?;
+        plan::write(f, program, relation, 1)?;
+        results(f, rule)?;
         writeln!(f, "monotone\n  {}", Monotony::of(relation))?;
         writeln!(f, "state")?;
-        let mut states = Vec::new();
-        state(relation, &mut states);
+        let states = state::lines(relation, rule.settings());
         if states.is_empty() {
             writeln!(f, "  none")?;
         }
         for line in states {
             writeln!(f, "  {line}")?;
         }
-        limits(f, rule.settings())
+        settings(f, rule.settings())
     }
 }
 
-/// One line per operator, inputs below it and further in.
-fn plan(
-    f: &mut fmt::Formatter<'_>,
-    program: &Program,
-    relation: &Relation,
-    depth: usize,
-) -> fmt::Result {
-    let indent = depth * 2;
-    let name = name(program, &relation.operator);
-    writeln!(f, "{:indent$}{name}", "")?;
-    inputs(&relation.operator).into_iter().try_for_each(|input| plan(f, program, input, depth + 1))
-}
+/// What a source table is: where its rows come from and how its event time moves.
+#[derive(Debug)]
+pub(crate) struct TableExplanation<'a>(pub(crate) &'a Table);
 
-fn name(program: &Program, operator: &Operator) -> String {
-    match operator {
-        Operator::Scan(table) => {
-            let table = program.table(*table);
-            let (name, topic) = (table.name(), table.topic());
-            match table.delay() {
-                Some(delay) => format!("scan {name}, topic {topic}, watermark {delay:?} behind"),
-                None => format!("scan {name}, topic {topic}, no event time"),
-            }
+impl fmt::Display for TableExplanation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(table) = self;
+        write!(f, "table {}, topic {}, {}", table.name(), table.topic(), table.format())?;
+        let columns = table.schema().columns();
+        if let Some(key) = table.key_index().and_then(|index| columns.get(index)) {
+            write!(f, ", key {}", key.name())?;
         }
-        Operator::Filter { .. } => "filter".to_owned(),
-        Operator::Project { .. } => "project".to_owned(),
-        Operator::Union(inputs) => format!("union of {}", inputs.len()),
-        Operator::Window { window, .. } => format!("rows with their {}", kind(window.kind)),
-        Operator::WindowAggregate(plan) => {
-            let windows = match &plan.windowing {
-                Windowing::Assign(window) => kind(window.kind),
-                Windowing::Attached(_) => "window of its input".to_owned(),
-            };
-            format!("{} per {windows} and {} keys", listed(&plan.aggregates), plan.keys.len())
-        }
-        Operator::GroupAggregate(plan) => {
-            format!("{} per {} keys, over all rows", listed(&plan.aggregates), plan.keys.len())
-        }
-        Operator::Over(plan) => {
-            format!(
-                "{} calls over {}, per {} keys",
-                plan.calls.len(),
-                frame(plan.frame),
-                plan.partition.len()
-            )
-        }
-        Operator::Deduplicate(plan) => {
-            let which = match plan.keep {
-                Keep::First => "first",
-                Keep::Last => "last",
-            };
-            format!("the {which} row per {} keys", plan.keys.len())
-        }
-        Operator::TopN(plan) => {
-            let (first, last) = plan.range;
-            format!("ranks {first} to {last} per {} keys", plan.partition.len())
-        }
-        Operator::Join(plan) => join(plan),
-        Operator::Match(plan) => {
-            format!("match of {} variables per {} keys", plan.variables.len(), plan.partition.len())
-        }
+        writeln!(f, ", {}", plan::event_time(table))
     }
 }
 
-fn inputs(operator: &Operator) -> Vec<&Relation> {
-    match operator {
-        Operator::Scan(_) => Vec::new(),
-        Operator::Filter { input, .. }
-        | Operator::Project { input, .. }
-        | Operator::Window { input, .. } => vec![input],
-        Operator::Union(inputs) => inputs.iter().collect(),
-        Operator::WindowAggregate(plan) => vec![&plan.input],
-        Operator::GroupAggregate(plan) => vec![&plan.input],
-        Operator::Over(plan) => vec![&plan.input],
-        Operator::Deduplicate(plan) => vec![&plan.input],
-        Operator::TopN(plan) => vec![&plan.input],
-        Operator::Join(plan) => vec![&plan.left, &plan.right],
-        Operator::Match(plan) => vec![&plan.input],
-    }
-}
-
-fn kind(kind: WindowKind) -> String {
-    match kind {
-        WindowKind::Tumble { size, .. } => format!("tumbling window of {size} ms"),
-        WindowKind::Hop { size, slide, .. } => {
-            format!("hopping window of {size} ms every {slide} ms")
-        }
-        WindowKind::Cumulate { size, step, .. } => {
-            format!("cumulating window of {size} ms by {step} ms")
-        }
-        WindowKind::Session { gap } => format!("session with gaps below {gap} ms"),
-    }
-}
-
-fn frame(frame: Frame) -> String {
-    match frame {
-        Frame::Rows(Some(rows)) => format!("the last {rows} rows and each"),
-        Frame::Range(Some(reach)) => format!("the last {reach} ms"),
-        Frame::Rows(None) | Frame::Range(None) => "all rows before".to_owned(),
-    }
-}
-
-fn join(plan: &Join) -> String {
-    let kind = match plan.kind {
-        JoinKind::Inner => "inner",
-        JoinKind::Left => "left",
-        JoinKind::Right => "right",
-        JoinKind::Full => "full",
-        JoinKind::Semi => "semi",
-        JoinKind::Anti => "anti",
+/// How results come, and what makes two of them the same alert.
+fn results(f: &mut fmt::Formatter<'_>, rule: &Rule) -> fmt::Result {
+    let sink = rule.sink();
+    let updates = match sink.relation.changes {
+        Changes::Append if rule.settings().allowed_lateness.is_zero() => "added, never changed",
+        Changes::Append => "added, and changed by rows within the allowed lateness",
+        Changes::Retract => "added, changed and taken back as rows come",
     };
-    let method = match &plan.method {
-        JoinMethod::Regular => "of all rows".to_owned(),
-        JoinMethod::Interval { lower, upper, .. } => format!("of rows {lower} to {upper} ms apart"),
-        JoinMethod::Window { .. } => "of rows in one window".to_owned(),
-        JoinMethod::Temporal { .. } => "with the version at the row's time".to_owned(),
-        JoinMethod::Lookup { .. } => "with what is looked up on arrival".to_owned(),
+    writeln!(f, "results\n  {updates}")?;
+    let column = |index: &usize| match sink.relation.columns.get(*index) {
+        Some(field) if !field.name.is_empty() => field.name.to_string(),
+        _ => "a column that is not told".to_owned(),
     };
-    format!("{kind} join {method} by {} keys", plan.keys.len())
-}
-
-fn listed(calls: &[AggregateCall]) -> String {
-    let calls = calls.iter().map(|call| format!("{:?}", call.function));
-    let listed = calls.collect::<Vec<_>>().join(", ");
-    if listed.is_empty() { "distinct rows".to_owned() } else { listed }
-}
-
-/// What each operator keeps, one line per operator that does.
-fn state(relation: &Relation, lines: &mut Vec<String>) {
-    if let Some(line) = kept(&relation.operator) {
-        lines.push(line);
-    }
-    inputs(&relation.operator).into_iter().for_each(|input| state(input, lines));
-}
-
-fn kept(operator: &Operator) -> Option<String> {
-    let rows = |what: &str| Some(format!("{what}, with all of its columns"));
-    match operator {
-        Operator::Scan(_)
-        | Operator::Filter { .. }
-        | Operator::Project { .. }
-        | Operator::Union(_) => None,
-        Operator::Window { window, .. } => match window.kind {
-            WindowKind::Session { .. } => rows("each row until its session closes"),
-            WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => {
-                None
-            }
-        },
-        Operator::WindowAggregate(plan) => Some(of_windows(plan)),
-        Operator::GroupAggregate(plan) => {
-            Some(of_group("per key, for ever", &plan.aggregates, plan.input.changes))
-        }
-        Operator::Over(plan) => match plan.frame {
-            Frame::Rows(Some(n)) => rows(&format!("{} rows per key", n.saturating_add(1))),
-            Frame::Range(Some(reach)) => {
-                rows(&format!("the rows of {reach} ms per key, then nothing of it"))
-            }
-            Frame::Rows(None) | Frame::Range(None) => {
-                let calls = plan.calls.iter().filter_map(|call| match call {
-                    OverCall::Aggregate(call) => Some(call.clone()),
-                    OverCall::RowNumber
-                    | OverCall::Rank
-                    | OverCall::DenseRank
-                    | OverCall::Lag { .. } => None,
-                });
-                Some(of_group("per key", &calls.collect::<Vec<_>>(), Changes::Append))
-            }
-        },
-        Operator::Deduplicate(_) => rows("one row per key"),
-        Operator::TopN(plan) => match plan.input.changes {
-            Changes::Append => rows(&format!("{} rows per key", plan.range.1)),
-            Changes::Retract => rows("every row per key, since rows are taken back"),
-        },
-        Operator::Join(plan) => match &plan.method {
-            JoinMethod::Regular => rows("every row of both sides, for ever"),
-            JoinMethod::Interval { lower, upper, .. } => {
-                rows(&format!("rows of both sides for {} ms", upper.saturating_sub(*lower)))
-            }
-            JoinMethod::Window { .. } => rows("rows of both sides until their window closes"),
-            JoinMethod::Temporal { .. } => rows("rows until the watermark, and versions"),
-            JoinMethod::Lookup { .. } => rows("rows until their answer"),
-        },
-        Operator::Match(_) => rows("rows from the first that may begin a match"),
-    }
-}
-
-fn of_windows(plan: &WindowAggregate) -> String {
-    let panes = match &plan.windowing {
-        Windowing::Attached(_) => "per window and key",
-        Windowing::Assign(window) => match window.kind {
-            WindowKind::Session { .. } => "per session",
-            WindowKind::Tumble { .. } => "per window and key",
-            WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => "per pane and key",
-        },
+    let window = match sink.window {
+        WindowName::Column(index) => column(&index),
+        WindowName::End(_) => "the window's end".to_owned(),
+        WindowName::Evidence => "the row that caused it".to_owned(),
+        WindowName::Whole => "nothing: results of a key are revisions of one".to_owned(),
     };
-    of_group(panes, &plan.aggregates, plan.input.changes)
+    let key = sink.key.iter().map(column).collect::<Vec<_>>().join(", ");
+    let key = if key.is_empty() { "nothing".to_owned() } else { key };
+    writeln!(f, "  key: {key}; window: {window}")
 }
 
-/// What a group takes: its entry, and its aggregates over no row.
-fn of_group(what: &str, calls: &[AggregateCall], changes: Changes) -> String {
-    let calls: Vec<Call> = calls.iter().map(|call| Call::new(call, changes)).collect();
-    let empty = Accumulators::start(&calls);
-    let entry = entry_bytes(&empty);
-    let growing = calls.iter().filter(|call| call.may_grow()).count();
-    debug_assert!(entry >= size_of::<Accumulators>(), "a group has its aggregates");
-    match growing {
-        0 => format!("{entry} bytes {what}"),
-        _ => {
-            format!("{entry} bytes {what}, and what {growing} of {} aggregates gather", calls.len())
-        }
-    }
-}
-
-fn limits(f: &mut fmt::Formatter<'_>, settings: &RuleSettings) -> fmt::Result {
+/// Every setting as it would be written in WITH, with what it does where that needs saying.
+fn settings(f: &mut fmt::Formatter<'_>, settings: &RuleSettings) -> fmt::Result {
     let RuleSettings {
         allowed_lateness,
         state_retention,
@@ -274,23 +105,27 @@ fn limits(f: &mut fmt::Formatter<'_>, settings: &RuleSettings) -> fmt::Result {
         work_limit,
         on_limit,
     } = settings;
-    writeln!(f, "limits")?;
-    writeln!(
-        f,
-        "  {keys_limit} keys, {memory_limit} an operator, {work_limit} rows of work a row"
-    )?;
-    let then = match on_limit {
-        OnLimit::RefuseRow => "the row is refused and counted",
-        OnLimit::StopRule => "the rule stops and lets go of its state",
-    };
-    writeln!(f, "  at a limit {then}")?;
-    if !allowed_lateness.is_zero() {
-        writeln!(f, "  rows up to {allowed_lateness:?} late change results that are out")?;
-    }
+    let by_default = RuleSettings::default();
+    let mark = |is_default: bool| if is_default { ", by default" } else { "" };
+    writeln!(f, "settings")?;
+    let lateness = (Length::of(*allowed_lateness), mark(allowed_lateness.is_zero()));
+    writeln!(f, "  'allowed-lateness' = '{}'{}", lateness.0, lateness.1)?;
     match state_retention {
-        Some(retention) => writeln!(f, "  keys that no window bounds are kept for {retention:?}"),
-        None => writeln!(f, "  keys that no window bounds are kept for ever"),
+        Some(retention) => writeln!(f, "  'state-retention' = '{}'", Length::of(*retention))?,
+        None => writeln!(f, "  'state-retention' is not set: keys stay for ever")?,
     }
+    let keys = mark(*keys_limit == by_default.keys_limit);
+    writeln!(f, "  'limit.keys' = '{keys_limit}'{keys}")?;
+    let memory = mark(*memory_limit == by_default.memory_limit);
+    writeln!(f, "  'limit.memory' = '{memory_limit}'{memory}: of the largest operator")?;
+    let work = mark(*work_limit == by_default.work_limit);
+    writeln!(f, "  'limit.work' = '{work_limit}'{work}: rows looked at for one row")?;
+    let (name, then) = match on_limit {
+        OnLimit::RefuseRow => ("refuse-row", "the row is refused and counted"),
+        OnLimit::StopRule => ("stop-rule", "the rule stops and lets go of its state"),
+    };
+    let on = mark(*on_limit == by_default.on_limit);
+    writeln!(f, "  'on-limit' = '{name}'{on}: {then}")
 }
 
 #[cfg(test)]
@@ -312,26 +147,70 @@ mod tests {
         let told = program.explain("high").unwrap();
 
         let expected = "\
-rule high to topic alerts
+rule high to topic alerts, severity warning
 plan
-  project
+  project station, until, n
     filter
-      Count per tumbling window of 3600000 ms and 1 keys
+      COUNT per tumbling window of 1h and station
         filter
-          scan air, topic air, watermark 60s behind
+          scan air, topic air, event time ts, watermark 1min behind
 results
   added, and changed by rows within the allowed lateness
+  key: station; window: the window's end
 monotone
   yes: HAVING asks that aggregates pass bounds which more rows do not undo
 state
-  74 bytes per window and key
-limits
-  500 keys, 256MiB an operator, 100000 rows of work a row
-  at a limit the row is refused and counted
-  rows up to 3600s late change results that are out
-  keys that no window bounds are kept for ever
+  74 bytes per window and key: until the watermark passes the window's end by 1h
+settings
+  'allowed-lateness' = '1h'
+  'state-retention' is not set: keys stay for ever
+  'limit.keys' = '500'
+  'limit.memory' = '256MiB', by default: of the largest operator
+  'limit.work' = '100000', by default: rows looked at for one row
+  'on-limit' = 'refuse-row', by default: the row is refused and counted
 ";
         assert_eq!(told, expected);
         assert_eq!(program.explain("low"), None);
+    }
+
+    #[test]
+    fn each_kind_of_state_says_what_lets_go_of_it() {
+        let table = "CREATE TABLE t (k STRING, v INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) \
+                     WITH ('topic' = 't');\n";
+        let state = |options: &str, query: &str| {
+            let sql = format!("{table}CREATE TABLE n WITH ('topic' = 'n'{options}) AS {query}");
+            let program = Program::compile("rules.sql", &sql).unwrap();
+            let told = program.explain("n").unwrap();
+            let (_, behind) = told.split_once("state\n").unwrap();
+            behind.split_once("\nsettings").unwrap().0.trim().to_owned()
+        };
+        let unbounded = "kept for ever, up to the limits below";
+        let frame = "SELECT k, SUM(v) OVER (PARTITION BY k ORDER BY ts ROWS BETWEEN 2 PRECEDING \
+                     AND CURRENT ROW) AS s FROM t";
+
+        assert_eq!(state("", "SELECT k FROM t WHERE v > 3"), "none");
+        assert_eq!(
+            state("", "SELECT a.k FROM t a JOIN t b ON a.k = b.k"),
+            format!("every row of both sides, with all of its columns: {unbounded}")
+        );
+        assert_eq!(
+            state(
+                "",
+                "SELECT a.k FROM t a JOIN t b ON a.k = b.k AND b.ts BETWEEN a.ts AND a.ts + \
+                       INTERVAL '90' SECOND"
+            ),
+            "rows of both sides, with all of its columns: until the watermark is 1min30s past them"
+        );
+        assert_eq!(
+            state("", frame),
+            format!(
+                "3 rows per key, with all of its columns: {unbounded}; 'state-retention' would \
+                 bound it"
+            )
+        );
+        assert_eq!(
+            state(", 'state-retention' = '7d'", frame),
+            "3 rows per key, with all of its columns: until the key has had no row for 7d"
+        );
     }
 }

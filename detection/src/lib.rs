@@ -69,6 +69,8 @@ mod program;
 mod settings;
 /// What a rule will do, told before it runs.
 mod explain;
+/// Rule files as their authors check them.
+pub mod rule_files;
 /// From a line of a topic to a row of its table.
 mod decode;
 /// Relational operators as they run.

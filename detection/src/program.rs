@@ -11,7 +11,7 @@ use crate::query;
 use crate::settings::options;
 use crate::sql::error::{Fault, Hint, SqlError, SqlErrorReason};
 use crate::sql::statement::{self, CreateTable, CreateView, Insert, Statement};
-use crate::table::{Table, TableId};
+use crate::table::{Table, TableId, metadata};
 
 /// A compiled rule file. A clone shares everything.
 #[derive(Debug, Clone)]
@@ -30,8 +30,28 @@ impl Program {
     /// # Errors
     /// [`SqlError`] for the first mistake, with its line and column.
     pub fn compile(file: &str, sql: &str) -> Result<Self, SqlError> {
-        let (tables, rules) = compile(sql).map_err(|fault| fault.within(file))?;
-        Ok(Self { file: Arc::from(file), tables: Arc::from(tables), rules: Arc::from(rules) })
+        Self::compile_all(file, sql).map_err(|mut mistakes| mistakes.swap_remove(0))
+    }
+
+    /// As [`compile`](Self::compile); looks at every rule although one before has a mistake.
+    ///
+    /// # Errors
+    /// A [`SqlError`] per mistake that was found, at least one, in the order of the file. What does
+    /// not follow the grammar hides what stands behind it, and tables with a mistake hide the rules.
+    pub fn compile_all(file: &str, sql: &str) -> Result<Self, Vec<SqlError>> {
+        match compile(sql) {
+            Ok((tables, rules)) => {
+                let (tables, rules) = (Arc::from(tables), Arc::from(rules));
+                Ok(Self { file: Arc::from(file), tables, rules })
+            }
+            Err(faults) => {
+                debug_assert!(!faults.is_empty(), "what does not compile has a mistake");
+                let mut mistakes: Vec<SqlError> =
+                    faults.into_iter().map(|fault| fault.within(file)).collect();
+                mistakes.sort_by_key(SqlError::position);
+                Err(mistakes)
+            }
+        }
     }
 
     /// The source tables in the order of their declaration.
@@ -111,10 +131,11 @@ impl Program {
     }
 }
 
-fn compile(sql: &str) -> Result<(Vec<Table>, Vec<Rule>), Fault> {
+fn compile(sql: &str) -> Result<(Vec<Table>, Vec<Rule>), Vec<Fault>> {
+    let alone = |fault: Fault| vec![fault];
     let (mut declared, mut views, mut inserts) = (Vec::new(), Vec::new(), Vec::new());
     let mut derived: Vec<(String, usize)> = Vec::new();
-    for statement in statement::parse(sql)? {
+    for statement in statement::parse(sql).map_err(alone)? {
         match statement {
             Statement::CreateTable(mut table) => {
                 // CREATE TABLE … AS is a declaration and a rule.
@@ -132,19 +153,39 @@ fn compile(sql: &str) -> Result<(Vec<Table>, Vec<Rule>), Fault> {
     let is_derived =
         |table: &CreateTable| derived.iter().any(|(name, _)| *name == table.name.value);
     let mut catalog = Catalog::new(&declared, views, &inserts, is_derived)?;
+    let mut faults = Vec::new();
     for (name, insert) in &derived {
         let table = declared.iter_mut().find(|table| table.name.value == *name);
         if let (Some(table), Some(insert)) = (table, inserts.get(*insert)) {
-            table.columns = query::columns(insert, &catalog)?;
-            catalog.targets.insert(name.clone(), Table::compile(table)?);
+            let target = query::columns(insert, &catalog).and_then(|columns| {
+                table.columns = columns;
+                Table::compile(table)
+            });
+            match target {
+                Ok(target) => {
+                    catalog.targets.insert(name.clone(), target);
+                }
+                Err(fault) => faults.push(fault),
+            }
         }
     }
     let mut rules = Vec::with_capacity(inserts.len());
     for insert in &inserts {
-        let target = catalog.target(insert)?;
-        rules.push(query::compile(insert, target, &catalog)?);
+        let target = match catalog.target(insert) {
+            Ok(target) => target,
+            // What is wrong with a derived table was told.
+            Err(_) if derived.iter().any(|(name, _)| *name == insert.target.value) => continue,
+            Err(fault) => {
+                faults.push(fault);
+                continue;
+            }
+        };
+        match query::compile(insert, target, &catalog) {
+            Ok(rule) => rules.push(rule),
+            Err(fault) => faults.push(fault),
+        }
     }
-    Ok((catalog.sources, rules))
+    if faults.is_empty() { Ok((catalog.sources, rules)) } else { Err(faults) }
 }
 
 /// The tables and views of a file while its queries are compiled.
@@ -161,8 +202,8 @@ impl Catalog {
         views: Vec<CreateView>,
         inserts: &[Insert],
         is_derived: impl Fn(&CreateTable) -> bool,
-    ) -> Result<Self, Fault> {
-        let target_names = target_lines(inserts)?;
+    ) -> Result<Self, Vec<Fault>> {
+        let target_names = target_lines(inserts).map_err(|fault| vec![fault])?;
         let tables = declared.iter().map(|table| ("table", &table.name));
         let named = tables.chain(views.iter().map(|view| ("view", &view.name)));
         let mut lines: BTreeMap<&str, u64> = BTreeMap::new();
@@ -171,21 +212,31 @@ impl Catalog {
             if let Some(first_line) = lines.insert(name.value.as_str(), start.line) {
                 let name = name.value.clone();
                 let reason = SqlErrorReason::Duplicate { what, name, first_line };
-                return Err(Fault::new(start, reason));
+                return Err(vec![Fault::new(start, reason)]);
             }
         }
+        let mut faults = Vec::new();
         let mut catalog = Self { sources: Vec::new(), targets: BTreeMap::new(), views };
         for table in declared.iter().filter(|table| !is_derived(table)) {
             let name = table.name.value.as_str();
-            let compiled = Table::compile(table)?;
-            if target_names.contains_key(name) {
-                catalog.targets.insert(name.to_owned(), compiled);
-            } else {
-                options::refuse(&table.options)?;
-                catalog.sources.push(compiled);
+            let is_target = target_names.contains_key(name);
+            let compiled = Table::compile(table).and_then(|compiled| {
+                let fits = if is_target {
+                    metadata::refuse(table)
+                } else {
+                    options::refuse(&table.options)
+                };
+                fits.map(|()| compiled)
+            });
+            match compiled {
+                Ok(compiled) if is_target => {
+                    catalog.targets.insert(name.to_owned(), compiled);
+                }
+                Ok(compiled) => catalog.sources.push(compiled),
+                Err(fault) => faults.push(fault),
             }
         }
-        Ok(catalog)
+        if faults.is_empty() { Ok(catalog) } else { Err(faults) }
     }
 
     /// The source table called `name`.

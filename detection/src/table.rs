@@ -14,6 +14,11 @@ use crate::sql::error::{Fault, Hint, Position, SqlErrorReason};
 use crate::sql::statement::{ColumnKind, CreateTable, DeclaredColumn, TableOption, Watermark};
 use crate::value::{Column, DataType, Row, Schema};
 
+/// What is known about a line besides what stands in it.
+pub(crate) mod metadata;
+
+use metadata::Metadata;
+
 /// Keys that WITH takes besides those of [`RULE_OPTIONS`].
 const OPTIONS: [&str; 6] = ["topic", "format", "key", "severity", "alert.key", "alert.window"];
 
@@ -76,6 +81,8 @@ pub struct Table {
     lateness_at: Option<Position>,
     /// Per column: the expression of a computed one, over the whole row.
     computed: Vec<(usize, Expression)>,
+    /// Columns that hold what is known about a line.
+    metadata: Vec<(usize, Metadata)>,
 }
 
 impl Table {
@@ -190,9 +197,21 @@ impl Table {
     /// The columns that a line holds.
     pub(crate) fn physical(&self) -> Vec<Column> {
         let columns = self.schema.columns().iter().enumerate();
-        let is_physical =
-            |index: usize| self.computed.iter().all(|(computed, _)| *computed != index);
-        columns.filter(|(index, _)| is_physical(*index)).map(|(_, column)| column.clone()).collect()
+        columns
+            .filter(|(index, _)| self.is_physical(*index))
+            .map(|(_, column)| column.clone())
+            .collect()
+    }
+
+    /// Whether the column at a place stands in the line.
+    pub(crate) fn is_physical(&self, index: usize) -> bool {
+        self.computed.iter().all(|(computed, _)| *computed != index)
+            && self.metadata.iter().all(|(metadata, _)| *metadata != index)
+    }
+
+    /// Columns that hold what is known about a line, by index.
+    pub(crate) fn metadata(&self) -> &[(usize, Metadata)] {
+        &self.metadata
     }
 
     /// Computed columns by index, with their expressions over the whole row.
@@ -203,6 +222,7 @@ impl Table {
     /// Checks a declaration by itself.
     pub(crate) fn compile(declared: &CreateTable) -> Result<Self, Fault> {
         let (schema, computed) = schema(declared)?;
+        let metadata = metadata::columns(declared)?;
         let event_time = declared
             .watermark
             .as_ref()
@@ -224,6 +244,7 @@ impl Table {
             settings: options::settings(&declared.options)?,
             lateness_at: options.get(ALLOWED_LATENESS).map(|option| option.key_at.into()),
             computed,
+            metadata,
             schema,
         })
     }
@@ -252,14 +273,21 @@ fn schema(declared: &CreateTable) -> Result<(Schema, Vec<(usize, Expression)>), 
         places: Vec::new(),
     };
     for (index, column) in declared.columns.iter().enumerate() {
-        if let ColumnKind::Physical(data_type) = &column.kind {
-            scope.add(index, &column.name, data_type);
+        match &column.kind {
+            ColumnKind::Physical(data_type) => scope.add(index, &column.name, data_type),
+            // A line has no offset yet when its computed columns are made.
+            ColumnKind::Metadata(data_type, key) if key.name != metadata::OFFSET => {
+                scope.add(index, &column.name, data_type);
+            }
+            ColumnKind::Metadata(..) | ColumnKind::Computed(_) => {}
         }
     }
     let (mut columns, mut computed) = (Vec::new(), Vec::new());
     for (index, DeclaredColumn { name, kind }) in declared.columns.iter().enumerate() {
         let data_type = match kind {
-            ColumnKind::Physical(data_type) => data_type.clone(),
+            ColumnKind::Physical(data_type) | ColumnKind::Metadata(data_type, _) => {
+                data_type.clone()
+            }
             ColumnKind::Computed(sql) => {
                 let typed = Compiler::new(&mut scope.columns, name.span.start).compile(sql)?;
                 computed.push((index, typed.expression.over(&scope.places)));

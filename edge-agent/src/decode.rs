@@ -322,7 +322,7 @@ impl SourceDecoder {
             return Err(Box::new(self.dead(line, &reason, now)));
         }
         let row = decoder
-            .decode(&line.bytes)
+            .decode_captured(&line.bytes, now)
             .map_err(|error| Box::new(self.dead(line, &with_causes(&error), now)))?;
         let value = Some(line.bytes.clone());
         let key = self.table.key_of(&row).map(Bytes::from);

@@ -39,6 +39,8 @@ mod connection;
 pub mod pipeline;
 /// The agent's own HTTP interface.
 mod api;
+/// What is wrong with rule files, and what their rules will do.
+pub mod rules;
 
 pub use node::{Node, Output};
 pub use pipeline::{RunError, check, run};

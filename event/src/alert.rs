@@ -128,6 +128,16 @@ pub enum Severity {
     Critical,
 }
 
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        })
+    }
+}
+
 /// Text that names no severity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("severity {found:?} is not info, warning or critical")]
@@ -209,6 +219,13 @@ impl Alert {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_severity_is_written_as_it_is_read() {
+        for severity in [Severity::Info, Severity::Warning, Severity::Critical] {
+            assert_eq!(severity.to_string().parse(), Ok(severity));
+        }
+    }
 
     #[test]
     fn parts_that_only_concatenate_alike_have_different_ids() {

@@ -55,6 +55,8 @@ pub mod audit;
 pub mod review;
 /// What operators and shops do with rights to sell.
 pub mod reserve;
+/// What is wrong with rule files, and what their rules will do.
+pub mod rules;
 /// A fleet's private authority and the certificates it signs.
 pub mod pki;
 /// What operators do with a node's data directory.

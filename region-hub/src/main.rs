@@ -12,6 +12,7 @@ use region_hub::audit::AuditOptions;
 use region_hub::pki::PkiCommand;
 use region_hub::reserve::ReserveCommand;
 use region_hub::review::ReviewCommand;
+use region_hub::rules::RulesCommand;
 use region_hub::store::StoreCommand;
 
 /// A multi-region replicated edge detection platform.
@@ -42,6 +43,9 @@ enum Command {
     /// Make a fleet's authority and the certificates of its nodes.
     #[command(subcommand)]
     Pki(PkiCommand),
+    /// Check rule files, or explain what their rules will do.
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Look at late events and decide whether they count.
     #[command(subcommand)]
     Review(ReviewCommand),
@@ -87,6 +91,12 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Pki(command) => {
             eprintln!("{}", region_hub::pki::run(&command, Clock::start().wall())?);
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Rules(command) => {
+            let report = region_hub::rules::run(&command);
+            std::io::stdout().write_all(report.told.as_bytes())?;
+            std::io::stderr().write_all(report.refused.as_bytes())?;
+            Ok(report.judgement.exit_code().into())
         }
         Command::Review(command) => {
             let lines = region_hub::review::run(&command)?;

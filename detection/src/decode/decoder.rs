@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use headland_event::EventTime;
+
 use crate::decimal::Decimal;
 use crate::decode::csv::CsvDecoder;
 use crate::decode::json::JsonDecoder;
 use crate::expression::{EvaluationError, Expression};
 use crate::sql::error::Hint;
+use crate::table::metadata::Metadata;
 use crate::table::{Format, Table};
 use crate::timestamp;
 use crate::value::{DataType, Row, Value};
@@ -17,9 +20,12 @@ use crate::value::{DataType, Row, Value};
 #[derive(Debug, Clone)]
 pub struct Decoder {
     format: FormatDecoder,
-    /// How many columns the row has, and the computed ones among them.
-    width: usize,
+    /// The computed columns of the row.
     computed: Vec<(usize, Expression)>,
+    metadata: Vec<(usize, Metadata)>,
+    /// Per column of the row whether it stands in the line.
+    physical: Vec<bool>,
+    topic: Value,
     /// The event-time column, by index and name.
     event_time: Option<(usize, Arc<str>)>,
 }
@@ -118,7 +124,14 @@ impl Decoder {
             Some((index, Arc::clone(column.name())))
         });
         let width = table.schema().columns().len();
-        Ok(Self { format, width, computed: table.computed().to_vec(), event_time })
+        Ok(Self {
+            format,
+            computed: table.computed().to_vec(),
+            metadata: table.metadata().to_vec(),
+            physical: (0..width).map(|index| table.is_physical(index)).collect(),
+            topic: Value::text(table.topic().as_str()),
+            event_time,
+        })
     }
 
     /// The row that a line holds, without its line break. A field that is absent is NULL; a field
@@ -128,12 +141,26 @@ impl Decoder {
     /// [`DecodeError`] when the line does not follow the format, a value does not fit its column,
     /// or the row has no event time though its table declares one.
     pub fn decode(&self, line: &[u8]) -> Result<Row, DecodeError> {
+        self.decode_line(line, None)
+    }
+
+    /// As [`decode`](Self::decode) for a line that arrived at `captured_at`, which is what a column
+    /// `METADATA FROM 'timestamp'` holds; without it that column is NULL.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_captured(&self, line: &[u8], captured_at: EventTime) -> Result<Row, DecodeError> {
+        self.decode_line(line, Some(captured_at))
+    }
+
+    fn decode_line(&self, line: &[u8], captured_at: Option<EventTime>) -> Result<Row, DecodeError> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let values = match &self.format {
             FormatDecoder::Json(json) => json.decode(line)?,
             FormatDecoder::Csv(csv) => csv.decode(line)?,
         };
-        let values = if self.computed.is_empty() { values } else { self.complete(values)? };
+        let is_whole = self.computed.is_empty() && self.metadata.is_empty();
+        let values = if is_whole { values } else { self.complete(values, captured_at)? };
         if let Some((index, column)) = &self.event_time
             && values.get(*index).is_none_or(Value::is_null)
         {
@@ -144,18 +171,32 @@ impl Decoder {
 }
 
 impl Decoder {
-    /// The whole row: the line's columns in their places, and the computed ones.
-    fn complete(&self, line: Vec<Value>) -> Result<Vec<Value>, DecodeError> {
-        let mut row = vec![Value::Null; self.width];
+    /// The whole row: the line's columns in their places, what is known about the line, and the
+    /// computed ones.
+    fn complete(
+        &self,
+        line: Vec<Value>,
+        captured_at: Option<EventTime>,
+    ) -> Result<Vec<Value>, DecodeError> {
+        let mut row = vec![Value::Null; self.physical.len()];
         let mut line = line.into_iter();
-        for (index, place) in row.iter_mut().enumerate() {
-            if self.computed.iter().all(|(computed, _)| *computed != index)
-                && let Some(value) = line.next()
-            {
+        for (place, is_physical) in row.iter_mut().zip(&self.physical) {
+            if *is_physical && let Some(value) = line.next() {
                 *place = value;
             }
         }
         debug_assert!(line.next().is_none(), "every column of the line has its place");
+        for (index, metadata) in &self.metadata {
+            let value = match metadata {
+                Metadata::Timestamp => captured_at.map_or(Value::Null, Value::Timestamp),
+                Metadata::Topic => self.topic.clone(),
+                // The log gives it: see `Table::with_offset`.
+                Metadata::Offset => Value::Null,
+            };
+            if let Some(place) = row.get_mut(*index) {
+                *place = value;
+            }
+        }
         for (index, expression) in &self.computed {
             let value = expression.evaluate(&row).map_err(DecodeError::Computed)?.into_owned();
             if let Some(place) = row.get_mut(*index) {

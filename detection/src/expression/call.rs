@@ -17,6 +17,7 @@ use crate::expression::scope::Scope;
 use crate::expression::source_text::quoted;
 use crate::expression::tree::{Expression, Operator, Width};
 use crate::expression::typed::{Typed, type_name, widen};
+use crate::expression::volatile;
 use crate::sql::error::{Fault, Hint, SqlErrorReason};
 use crate::value::{Column, DataType, Value};
 
@@ -72,6 +73,13 @@ impl<S: Scope> Compiler<'_, S> {
         let name = function_name(function);
         if aggregate::is_aggregate(&name) {
             return Err(Fault::new(at, SqlErrorReason::MisplacedAggregate { name }));
+        }
+        let given = match &function.args {
+            FunctionArguments::List(list) => list.args.len(),
+            FunctionArguments::None | FunctionArguments::Subquery(_) => 0,
+        };
+        if let Some(reason) = volatile::refusal(&name, given) {
+            return Err(Fault::new(at, reason));
         }
         let mut plain = Vec::new();
         for argument in arguments(function, at)? {

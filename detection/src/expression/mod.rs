@@ -34,6 +34,8 @@ mod numeric;
 pub(crate) mod moment;
 /// JSON functions.
 mod json;
+/// Functions whose value is not in the rows.
+mod volatile;
 /// Functions of arrays and maps.
 mod collection;
 /// The tree and its evaluation.

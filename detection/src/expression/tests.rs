@@ -231,3 +231,30 @@ fn null_is_no_json() {
     assert_eq!(truth("CAST(NULL AS STRING) IS JSON"), Some(false));
     assert_eq!(truth("'[1]' IS JSON ARRAY"), Some(true));
 }
+
+#[test]
+fn what_only_a_clock_or_a_dice_knows_is_refused_with_what_would_fit() {
+    let refused = |call: &str| {
+        let sql = format!(
+            "CREATE TABLE t (k STRING) WITH ('topic' = 't');\n\
+             CREATE TABLE r WITH ('topic' = 'r') AS SELECT {call} AS x FROM t;"
+        );
+        crate::Program::compile("rules.sql", &sql).unwrap_err().to_string()
+    };
+    let fits = "use the event time, or the time of arrival, declared as `at TIMESTAMP_LTZ(3) \
+                METADATA FROM 'timestamp', WATERMARK FOR at AS at`";
+
+    for call in ["PROCTIME()", "NOW()", "CURRENT_TIMESTAMP", "CURRENT_DATE", "UNIX_TIMESTAMP()"] {
+        let name = call.trim_end_matches("()");
+        assert_eq!(
+            refused(call),
+            format!(
+                "rules.sql:2:47: {name} would give other results when the log is read again; {fits}"
+            )
+        );
+    }
+    assert!(refused("RAND()").ends_with("derive it from a column, for example MD5(id)"));
+    let column = "CREATE TABLE t (k STRING,\n proc AS PROCTIME()) WITH ('topic' = 't')";
+    let error = crate::Program::compile("rules.sql", column).unwrap_err();
+    assert_eq!((error.position().line, error.position().column), (2, 10));
+}

@@ -105,6 +105,14 @@ pub enum SqlErrorReason {
         /// What would fit.
         hint: Hint,
     },
+    /// A key of METADATA that nothing is known for.
+    #[error("unknown metadata {name:?}{hint}")]
+    UnknownMetadata {
+        /// The key as written.
+        name: String,
+        /// What would fit.
+        hint: Hint,
+    },
     /// A function that does not exist here.
     #[error("unknown function {name:?}{hint}")]
     UnknownFunction {
@@ -187,6 +195,14 @@ pub enum SqlErrorReason {
     MisplacedAggregate {
         /// The aggregate.
         name: String,
+    },
+    /// A function whose value is not in the rows.
+    #[error("{name} would give other results when the log is read again; {instead}")]
+    Unrepeatable {
+        /// The function.
+        name: String,
+        /// What to write in its place.
+        instead: &'static str,
     },
     /// Flink SQL that Headland does not run.
     #[error("{what} is not supported yet; supported: {supported}")]

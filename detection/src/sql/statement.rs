@@ -66,6 +66,15 @@ pub(crate) enum ColumnKind {
     Physical(DataType),
     /// `name AS expression`.
     Computed(Box<Expr>),
+    /// `name type METADATA [FROM 'key'] [VIRTUAL]`: what is known about the line.
+    Metadata(DataType, MetadataKey),
+}
+
+/// Which of the things that are known about a line.
+#[derive(Debug)]
+pub(crate) struct MetadataKey {
+    pub(crate) name: String,
+    pub(crate) at: Location,
 }
 
 /// `WATERMARK FOR column AS column - INTERVAL …`.
@@ -314,22 +323,44 @@ impl<'a> StatementParser<'a> {
             return Ok(DeclaredColumn { name, kind: ColumnKind::Computed(Box::new(expression)) });
         }
         let data_type = self.data_type(&format!("the type of column {name}"))?;
-        if let Token::Word(word) = &self.parser.peek_token_ref().token
-            && word.value.eq_ignore_ascii_case("METADATA")
-        {
-            let supported = "columns of the line and computed columns";
-            let reason = SqlErrorReason::unsupported("a METADATA column", supported);
-            return Err(Fault::new(self.here(), reason));
-        }
         self.skip(&[Keyword::NOT, Keyword::NULL]);
         self.skip(&[Keyword::NULL]);
+        let kind = if self.word("METADATA") {
+            ColumnKind::Metadata(data_type, self.metadata_key(&name)?)
+        } else {
+            ColumnKind::Physical(data_type)
+        };
         if self.parser.parse_keyword(Keyword::COMMENT) {
             self.text("a comment in single quotes")?;
         }
         if !matches!(self.parser.peek_token_ref().token, Token::Comma | Token::RParen) {
             return Err(self.unexpected(", or ) after the type of a column"));
         }
-        Ok(DeclaredColumn { name, kind: ColumnKind::Physical(data_type) })
+        Ok(DeclaredColumn { name, kind })
+    }
+
+    /// `[FROM 'key'] [VIRTUAL]`: without a key the column's name is it.
+    fn metadata_key(&mut self, column: &Ident) -> Result<MetadataKey, Fault> {
+        let key = if self.parser.parse_keyword(Keyword::FROM) {
+            let (name, at) =
+                self.text("a key of metadata in single quotes, such as 'timestamp'")?;
+            MetadataKey { name, at }
+        } else {
+            MetadataKey { name: column.value.clone(), at: column.span.start }
+        };
+        // A column of metadata is never written back.
+        let _is_there: bool = self.word("VIRTUAL");
+        Ok(key)
+    }
+
+    /// Takes a word that is no keyword of `sqlparser`; whether it stood there.
+    fn word(&mut self, wanted: &str) -> bool {
+        let is_there = matches!(&self.parser.peek_token_ref().token, Token::Word(word)
+            if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(wanted));
+        if is_there {
+            self.parser.next_token();
+        }
+        is_there
     }
 
     fn watermark(&mut self) -> Result<Watermark, Fault> {
@@ -536,7 +567,7 @@ mod tests {
     fn physical(column: &DeclaredColumn) -> (&str, DataType) {
         match &column.kind {
             ColumnKind::Physical(data_type) => (&*column.name.value, data_type.clone()),
-            ColumnKind::Computed(_) => panic!("{column:?}"),
+            ColumnKind::Computed(_) | ColumnKind::Metadata(..) => panic!("{column:?}"),
         }
     }
 

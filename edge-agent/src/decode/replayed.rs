@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use headland_detection::{Decoder, Row, Table};
-use headland_event::Record;
+use headland_event::{EventTime, Record};
 
 use super::{COLUMNS_HEADER, FUTURE, TIME_HEADER, TimeMark};
 
@@ -22,9 +22,9 @@ impl ReplayedRows {
         Self { table, decoder: None }
     }
 
-    /// The row of a record, and what was said about its event time; `None` for a record that does
-    /// not fit the table any more.
-    pub fn row(&mut self, record: &Record) -> Option<(Row, TimeMark)> {
+    /// The row of a record that was captured at `captured_at`, and what was said about its event
+    /// time; `None` for a record that does not fit the table any more.
+    pub fn row(&mut self, record: &Record, captured_at: EventTime) -> Option<(Row, TimeMark)> {
         let columns = record.header(COLUMNS_HEADER);
         let is_known = self.decoder.as_ref().is_some_and(|(known, _)| known.as_deref() == columns);
         if !is_known {
@@ -32,7 +32,7 @@ impl ReplayedRows {
             self.decoder = Some((columns.map(Bytes::copy_from_slice), decoder));
         }
         let (_, decoder) = self.decoder.as_ref()?;
-        let row = decoder.decode(record.value.as_deref()?).ok()?;
+        let row = decoder.decode_captured(record.value.as_deref()?, captured_at).ok()?;
         let mark = match record.header(TIME_HEADER) {
             None => TimeMark::Declared,
             Some(mark) if mark == FUTURE.as_bytes() => TimeMark::Future,

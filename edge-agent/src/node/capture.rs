@@ -66,8 +66,8 @@ impl Node {
             // Every batch in the log was verified; one of another rules file may not decode.
             let records = entry.batch.numbered_records().unwrap_or_default();
             for (delta, record) in &records {
-                if let Some((row, time)) = rows.row(record) {
-                    let captured_at = captured_at(record).unwrap_or(record.time);
+                let captured_at = captured_at(record).unwrap_or(record.time);
+                if let Some((row, time)) = rows.row(record, captured_at) {
                     let evidence = entry.base.at(*delta);
                     let trace = record.trace_parent();
                     let origin = Origin { evidence, captured_at, trace, time };

@@ -1,0 +1,268 @@
+//! Rule files as their authors check them: what is wrong and where, or what each rule will do.
+//!
+//! The binaries read the files and write the texts; what is said is decided here, so that agent
+//! and hub say the same.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::explain::TableExplanation;
+use crate::program::Program;
+use crate::sql::error::SqlError;
+
+/// What is asked about rule files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Whether they compile.
+    Check,
+    /// What their tables are and what their rules will do.
+    Explain,
+}
+
+/// What became of rule files, the worst of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Judgement {
+    /// All compile.
+    Sound,
+    /// One has a mistake.
+    Mistaken,
+    /// One could not be read.
+    Unread,
+}
+
+impl Judgement {
+    /// The exit code of a process that was asked: 0, 1 for a mistake, 2 for a file that could not
+    /// be read.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Sound => 0,
+            Self::Mistaken => 1,
+            Self::Unread => 2,
+        }
+    }
+}
+
+/// What there is to say about rule files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The answers, for standard output; lines end with a line break.
+    pub told: String,
+    /// Mistakes and files that could not be read, for standard error; as `told`.
+    pub refused: String,
+    /// The worst of it.
+    pub judgement: Judgement,
+}
+
+/// Answers a question about each file that `read` reads; a file with mistakes is told by them.
+///
+/// Every statement is looked at, so that several mistakes are told at once, each with file, line,
+/// column, what was found and what would fit, and the line it is in. Cost: compiles each file.
+pub fn judge<'a, E: std::fmt::Display>(
+    question: Question,
+    files: impl IntoIterator<Item = &'a Path>,
+    mut read: impl FnMut(&Path) -> Result<Vec<u8>, E>,
+) -> Report {
+    let mut report =
+        Report { told: String::new(), refused: String::new(), judgement: Judgement::Sound };
+    for path in files {
+        let name = path.display().to_string();
+        let judgement = match read(path).map(String::from_utf8) {
+            Ok(Ok(sql)) => report.file(question, &name, &sql),
+            Ok(Err(error)) => {
+                let at = error.utf8_error().valid_up_to() + 1;
+                report.refuse(&format!("{name}: byte {at} is no UTF-8, expected SQL as text"));
+                Judgement::Mistaken
+            }
+            Err(error) => {
+                report.refuse(&format!("{name}: cannot be read: {error}"));
+                Judgement::Unread
+            }
+        };
+        report.judgement = report.judgement.max(judgement);
+    }
+    report
+}
+
+impl Report {
+    fn file(&mut self, question: Question, name: &str, sql: &str) -> Judgement {
+        let program = match Program::compile_all(name, sql) {
+            Ok(program) => program,
+            Err(mistakes) => {
+                debug_assert!(!mistakes.is_empty(), "what does not compile has a mistake");
+                mistakes.iter().for_each(|mistake| self.refuse(&shown(mistake, sql)));
+                return Judgement::Mistaken;
+            }
+        };
+        let (rules, tables) = (program.rules().len(), program.tables().len());
+        let head = format!("{name}: {} over {}", counted(rules, "rule"), counted(tables, "table"));
+        self.tell(&head);
+        if question == Question::Explain {
+            self.tell("");
+            for table in program.tables() {
+                self.told.push_str(&TableExplanation(table).to_string());
+            }
+            for rule in program.rules() {
+                let explained = program.explain(rule.name()).unwrap_or_default();
+                self.tell("");
+                self.told.push_str(&explained);
+            }
+        }
+        Judgement::Sound
+    }
+
+    fn tell(&mut self, line: &str) {
+        self.told.push_str(line);
+        self.told.push('\n');
+    }
+
+    fn refuse(&mut self, text: &str) {
+        self.refused.push_str(text);
+        self.refused.push('\n');
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Most characters of a line that are shown on each side of a mistake.
+const CONTEXT_CHARS: usize = 60;
+
+/// A mistake, and below it the line that it is in with its first word marked.
+fn shown(mistake: &SqlError, sql: &str) -> String {
+    let mut text = mistake.to_string();
+    let at = mistake.position();
+    let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+    let Some(line) = sql.lines().nth(index(at.line)) else { return text };
+    // A tab or a control character is one column wide, as the column of the mistake counts it.
+    let letters: Vec<char> =
+        line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    let column = index(at.column).min(letters.len());
+    let start = column.saturating_sub(CONTEXT_CHARS);
+    let end = column.saturating_add(CONTEXT_CHARS).min(letters.len());
+    let part: String = letters.get(start..end).unwrap_or_default().iter().collect();
+    let is_word = |letter: &&char| letter.is_alphanumeric() || matches!(letter, '_' | '$');
+    let word = letters.get(column..end).unwrap_or_default();
+    let marks = "^".repeat(word.iter().take_while(is_word).count().max(1));
+    let (number, cut) = (at.line.to_string(), if start > 0 { "…" } else { "" });
+    let gutter = " ".repeat(number.len());
+    let indent = " ".repeat(column - start + cut.chars().count());
+    // Writing to a text cannot fail.
+    let _written = write!(text, "\n  {number} | {cut}{part}\n  {gutter} | {indent}{marks}");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLES: &str = "CREATE TABLE air (station STRING, ts TIMESTAMP(3), pm25 DOUBLE,\n  \
+                          WATERMARK FOR ts AS ts - INTERVAL '1' MINUTE) WITH ('topic' = 'air', \
+                          'key' = 'station');\n\
+                          CREATE TABLE high (station STRING) WITH ('topic' = 'alerts');\n\
+                          CREATE TABLE low (station STRING) WITH ('topic' = 'alerts');\n";
+
+    fn asked(question: Question, sql: &str) -> Report {
+        judge(question, [Path::new("rules.sql")], |_| Ok::<_, String>(sql.as_bytes().to_vec()))
+    }
+
+    #[test]
+    fn a_sound_file_is_told_by_its_rules_and_tables() {
+        let sql = format!("{TABLES}INSERT INTO high SELECT station FROM air WHERE pm25 > 120;");
+
+        let report = asked(Question::Check, &sql);
+
+        assert_eq!(report.told, "rules.sql: 1 rule over 2 tables\n");
+        assert_eq!((&*report.refused, report.judgement.exit_code()), ("", 0));
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_line_and_a_mark() {
+        let sql = format!(
+            "{TABLES}INSERT INTO high SELECT statoin FROM air;\n\
+             INSERT INTO low\n\tSELECT station FROM aire;\n"
+        );
+
+        let report = asked(Question::Check, &sql);
+
+        let expected = "\
+rules.sql:5:25: unknown column \"statoin\" in table air, did you mean \"station\"?
+  5 | INSERT INTO high SELECT statoin FROM air;
+    |                         ^^^^^^^
+rules.sql:7:22: unknown table \"aire\", did you mean \"air\"?
+  7 |  SELECT station FROM aire;
+    |                      ^^^^
+";
+        assert_eq!(report.refused, expected);
+        assert_eq!((&*report.told, report.judgement.exit_code()), ("", 1));
+    }
+
+    #[test]
+    fn a_mistake_in_a_long_line_is_shown_with_what_stands_around_it() {
+        let many = "so ".repeat(200);
+        let sql = format!("{TABLES}INSERT INTO high SELECT /* {many}*/ statoin FROM air");
+
+        let report = asked(Question::Check, &sql);
+
+        let lines: Vec<&str> = report.refused.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[1].ends_with("so */ statoin FROM air"), "{}", lines[1]);
+        assert!(lines[2].trim_end().ends_with("^^^^^^^"), "{}", lines[2]);
+        assert!(lines.iter().skip(1).all(|line| line.chars().count() < 140));
+    }
+
+    #[test]
+    fn what_is_missing_at_the_end_is_marked_behind_the_last_line() {
+        let report = asked(Question::Check, "CREATE TABLE t (a BIGINT)");
+
+        let expected = "\
+rules.sql:1:26: expected WITH ('topic' = '…') after the columns, found the end of the file
+  1 | CREATE TABLE t (a BIGINT)
+    |                          ^
+";
+        assert_eq!(report.refused, expected);
+    }
+
+    #[test]
+    fn explaining_tells_tables_first_and_then_each_rule() {
+        let sql = format!(
+            "{TABLES}INSERT INTO high SELECT station FROM air WHERE pm25 > 120;\n\
+             INSERT INTO low SELECT station FROM air WHERE pm25 < 5;"
+        );
+
+        let report = asked(Question::Explain, &sql);
+
+        let heads: Vec<&str> =
+            report.told.lines().filter(|line| !line.starts_with(' ')).take(4).collect();
+        assert_eq!(
+            heads,
+            [
+                "rules.sql: 2 rules over 1 table",
+                "",
+                "table air, topic air, json, key station, event time ts, watermark 1min behind",
+                ""
+            ]
+        );
+        assert!(report.told.contains("\nrule high to topic alerts, severity warning\nplan\n"));
+        assert!(report.told.contains("\n\nrule low to topic alerts, severity warning\nplan\n"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_outweighs_a_mistake_and_stops_no_other() {
+        let files = ["gone.sql", "bad.sql", "bytes.sql", "good.sql"].map(Path::new);
+
+        let report = judge(Question::Check, files, |path| match path.to_str() {
+            Some("gone.sql") => Err("no such file"),
+            Some("bad.sql") => Ok(b"DROP".to_vec()),
+            Some("bytes.sql") => Ok(vec![b'a', 0xFF]),
+            _ => Ok(Vec::new()),
+        });
+
+        assert_eq!(report.told, "good.sql: 0 rules over 0 tables\n");
+        let lines: Vec<&str> = report.refused.lines().collect();
+        assert_eq!(lines.first(), Some(&"gone.sql: cannot be read: no such file"));
+        assert_eq!(lines.last(), Some(&"bytes.sql: byte 2 is no UTF-8, expected SQL as text"));
+        assert_eq!(report.judgement.exit_code(), 2);
+    }
+}

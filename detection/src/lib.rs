@@ -57,7 +57,6 @@ mod table;
 /// Scalar expressions.
 mod expression;
 /// What a query computes: a tree of typed relational operators.
-#[cfg_attr(not(test), expect(dead_code, reason = "the parser reads no reluctant repetition yet"))]
 mod relation;
 /// Compiled rules: typed operators over column indexes.
 mod plan;

@@ -84,6 +84,46 @@ pub(crate) enum Operator {
     Join(Box<Join>),
     /// MATCH_RECOGNIZE. Columns: partition columns, then measures.
     Match(Box<Match>),
+    /// `CROSS JOIN UNNEST(…)`: each row once per element, whose columns are appended.
+    Unnest(Box<Unnest>),
+}
+
+/// `CROSS JOIN UNNEST(collection) [WITH ORDINALITY]`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Unnest {
+    pub(crate) input: Relation,
+    /// An ARRAY or MAP over the input's row.
+    pub(crate) collection: Expression,
+    pub(crate) elements: Elements,
+    pub(crate) ordinal: Ordinal,
+    pub(crate) when_empty: WhenEmpty,
+}
+
+/// What columns an element of a collection becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Elements {
+    /// One: the value.
+    Values,
+    /// One per field of a ROW, as many as stated.
+    Fields(usize),
+    /// Key and value of a MAP.
+    Entries,
+}
+
+/// Whether the place of an element, from 1, is a column behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ordinal {
+    Appended,
+    Left,
+}
+
+/// What becomes of a row whose collection is NULL or has no element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenEmpty {
+    /// CROSS JOIN: nothing.
+    Dropped,
+    /// LEFT JOIN: it comes out once, with NULLs.
+    Kept,
 }
 
 /// How rows are assigned to windows by event time. All in milliseconds; the epoch plus `offset`

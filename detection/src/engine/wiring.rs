@@ -17,6 +17,7 @@ use crate::operator::regular_join::RegularJoin;
 use crate::operator::session_aggregate::SessionAggregate;
 use crate::operator::session_window::SessionWindow;
 use crate::operator::temporal_join::TemporalJoin;
+use crate::operator::unnest::Unnest;
 use crate::operator::window::Extent;
 use crate::operator::window_join::WindowJoin;
 use crate::relation::{
@@ -121,6 +122,7 @@ impl Builder {
                 (Box::new(Ranking::top_n(plan, plan.input.changes, seed)), vec![&plan.input])
             }
             Operator::Join(plan) => join(plan, self.times.retention, seed),
+            Operator::Unnest(plan) => (Box::new(Unnest::new(plan)), vec![&plan.input]),
             Operator::Match(plan) => {
                 (Box::new(Matching::new(plan, self.times.retention, seed)), vec![&plan.input])
             }
@@ -189,6 +191,7 @@ pub(super) fn is_timed(relation: &Relation) -> bool {
         Operator::Filter { input, .. } | Operator::Project { input, .. } => is_timed(input),
         Operator::Union(inputs) => inputs.iter().any(is_timed),
         Operator::GroupAggregate(plan) => is_timed(&plan.input),
+        Operator::Unnest(plan) => is_timed(&plan.input),
         Operator::TopN(plan) => plan.window.is_some() || is_timed(&plan.input),
         Operator::Join(plan) => {
             let is_timed_itself = match plan.method {

@@ -37,6 +37,7 @@ impl Monotony {
             Operator::Scan(_) => Self::Monotone("each row gives its results for good"),
             Operator::Filter { input, predicate } => Self::of_filter(input, predicate),
             Operator::Project { input, .. } | Operator::Window { input, .. } => Self::of(input),
+            Operator::Unnest(plan) => Self::of(&plan.input),
             Operator::Union(inputs) => all(inputs.iter().map(Self::of)),
             Operator::WindowAggregate(plan) if !plan.aggregates.is_empty() => {
                 Self::Refutable("the aggregates change with rows that are still to come")

@@ -42,6 +42,7 @@ pub(super) fn inputs(operator: &Operator) -> Vec<&Relation> {
         Operator::TopN(plan) => vec![&plan.input],
         Operator::Join(plan) => vec![&plan.left, &plan.right],
         Operator::Match(plan) => vec![&plan.input],
+        Operator::Unnest(plan) => vec![&plan.input],
     }
 }
 
@@ -102,6 +103,7 @@ fn name(program: &Program, relation: &Relation) -> String {
             format!("ranks {least} to {most}{}", apart(plan.partition.len()))
         }
         Operator::Join(plan) => join(plan),
+        Operator::Unnest(_) => "a row per element".to_owned(),
         Operator::Match(plan) => {
             let names: Vec<&str> = plan.variables.iter().map(|one| &*one.name).collect();
             let within = plan.within.map(|most| format!(" within {}", Length(most)));

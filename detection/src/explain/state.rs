@@ -35,6 +35,7 @@ fn kept(operator: &Operator, settings: &RuleSettings) -> Option<(String, String)
         Operator::Scan(_)
         | Operator::Filter { .. }
         | Operator::Project { .. }
+        | Operator::Unnest(_)
         | Operator::Union(_) => return None,
         Operator::Window { window, .. } => match window.kind {
             WindowKind::Session { .. } => {

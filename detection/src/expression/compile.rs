@@ -87,6 +87,11 @@ impl<'a, S: Scope> Compiler<'a, S> {
             }
             Expr::Cast { kind, expr, data_type, format: None } => self.cast(kind, expr, data_type),
             Expr::Function(function) => self.function(sql, function),
+            Expr::InSubquery { .. } | Expr::Exists { .. } => {
+                let supported = "a query in a condition that other conditions of WHERE are joined \
+                                 to by AND";
+                Err(Fault::new(self.at(sql), SqlErrorReason::unsupported(quoted(sql), supported)))
+            }
             _ => match self.test(sql)? {
                 Some(typed) => Ok(typed),
                 None => self.special_call(sql),

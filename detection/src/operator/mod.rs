@@ -26,6 +26,8 @@ pub(crate) mod accumulator;
 pub(crate) mod group_state;
 /// Projection, and passing on.
 pub(crate) mod calc;
+/// Rows of elements.
+pub(crate) mod unnest;
 /// Windows and their panes.
 pub(crate) mod window;
 /// Aggregates per TUMBLE, HOP and CUMULATE window.

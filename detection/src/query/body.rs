@@ -142,8 +142,8 @@ fn union(left: Bound, right: Relation, at: Location) -> Result<Bound, Fault> {
     Ok(Bound { relation, qualifiers, ranked: None, window_row: None })
 }
 
-/// UNION: each row once.
-fn once(bound: Bound) -> Bound {
+/// Each distinct row once.
+pub(super) fn once(bound: Bound) -> Bound {
     let input = bound.relation.clone();
     let keys = input.columns.iter().enumerate().map(|(index, field)| Key {
         expression: crate::expression::Expression::Column(index),

@@ -9,6 +9,7 @@ use crate::expression::{Columns, Compiler, Expression};
 use crate::query::bound::{Bound, changes};
 use crate::query::conjunct::{Bounds, join, split};
 use crate::query::source::{Environment, Versioned, versioned};
+use crate::query::unnest;
 use crate::relation::{Changes, Join, JoinKind, JoinMethod, Operator, Relation, WindowColumns};
 use crate::sql::error::{Fault, SqlErrorReason};
 
@@ -21,6 +22,9 @@ pub(super) fn compile<'a>(
     environment: &Environment<'a>,
     at: Location,
 ) -> Result<Bound, Fault> {
+    if let Some(call) = unnest::call(&parsed.relation) {
+        return unnest::join(left, call, unnest::when_empty(&parsed.join_operator, at)?, at);
+    }
     let Versioned { bound: right, as_of } = versioned(&parsed.relation, environment, at)?;
     let (kind, constraint) = kind(&parsed.join_operator, at)?;
     let mut qualifiers = left.qualifiers.clone();

@@ -6,6 +6,10 @@ mod bound;
 mod source;
 /// Joins and what bounds their state.
 mod join;
+/// `CROSS JOIN UNNEST(…)`.
+mod unnest;
+/// `IN (SELECT …)` and `EXISTS`.
+mod membership;
 /// Windowing functions.
 mod window;
 /// Conditions of WHERE and ON, one by one.

@@ -19,6 +19,7 @@ use crate::relation::{
     Variable,
 };
 use crate::sql::error::{Fault, Hint, SqlErrorReason};
+use crate::sql::{interval, within};
 
 /// Most rows that one repetition may ask for.
 const REPETITION_LIMIT: u32 = 1_000;
@@ -50,6 +51,7 @@ pub(super) fn compile(input: Bound, clauses: &Clauses<'_>, at: Location) -> Resu
     let mut names = Vec::new();
     let pattern = pattern(clauses.pattern, &mut names, at)?;
     let variables = variables(&rows, &names, clauses.symbols, at)?;
+    let within = within(clauses.symbols, at)?;
     let (mut columns, mut partition) = (Vec::new(), Vec::new());
     for sql in clauses.partition_by {
         let typed = Compiler::new(&mut rows.clone(), at).compile(sql)?;
@@ -89,7 +91,7 @@ pub(super) fn compile(input: Bound, clauses: &Clauses<'_>, at: Location) -> Resu
             measures,
             measure_navigations,
             skip,
-            within: None,
+            within,
         })),
     };
     Ok(Bound::named(relation, None))
@@ -115,6 +117,20 @@ fn time_of(input: &Bound, order_by: &[OrderByExpr], at: Location) -> Result<usiz
     Err(Fault::new(at, SqlErrorReason::Missing { subject, missing }))
 }
 
+/// What `WITHIN INTERVAL …` says, in milliseconds: the parser puts it among the variables.
+fn within(symbols: &[SymbolDefinition], at: Location) -> Result<Option<i64>, Fault> {
+    let Some(found) = symbols.iter().find(|one| one.symbol.value == within::VARIABLE) else {
+        return Ok(None);
+    };
+    let at = place(&found.definition, at);
+    let length = interval::duration(&found.definition, "the length of WITHIN", at)?;
+    i64::try_from(length.as_millis()).ok().filter(|millis| *millis > 0).map(Some).ok_or_else(|| {
+        let expected = "INTERVAL 'n' of 1 millisecond or more";
+        let found = quoted(&found.definition);
+        Fault::new(at, SqlErrorReason::mismatch("the length of WITHIN", found, expected))
+    })
+}
+
 /// A pattern over the indexes of its variables, which are named as they are met.
 fn pattern(
     sql: &MatchRecognizePattern,
@@ -135,6 +151,17 @@ fn pattern(
         MatchRecognizePattern::Concat(parts) => all(parts, names).map(Pattern::Sequence),
         MatchRecognizePattern::Alternation(parts) => all(parts, names).map(Pattern::Alternatives),
         MatchRecognizePattern::Group(inner) => pattern(inner, names, at),
+        // `A+?`: a question mark behind a repetition makes it reluctant; `(A+)?` is in parentheses.
+        MatchRecognizePattern::Repetition(inner, RepetitionQuantifier::AtMostOne)
+            if matches!(&**inner, MatchRecognizePattern::Repetition(..)) =>
+        {
+            match pattern(inner, names, at)? {
+                Pattern::Repeat { pattern, least, most, greed: Greed::Greedy } => {
+                    Ok(Pattern::Repeat { pattern, least, most, greed: Greed::Reluctant })
+                }
+                other => Ok(other),
+            }
+        }
         MatchRecognizePattern::Repetition(inner, quantifier) => {
             let (least, most) = match quantifier {
                 RepetitionQuantifier::ZeroOrMore => (0, None),
@@ -180,7 +207,9 @@ fn variables(
     at: Location,
 ) -> Result<Vec<Variable>, Fault> {
     for SymbolDefinition { symbol, definition: _ } in symbols {
-        variable(symbol, names)?;
+        if symbol.value != within::VARIABLE {
+            variable(symbol, names)?;
+        }
     }
     let compiled = names.iter().map(|name| {
         let symbol = symbols.iter().find(|one| *one.symbol.value == **name);

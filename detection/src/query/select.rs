@@ -15,6 +15,7 @@ use crate::query::grouping::GroupScope;
 use crate::query::over::{OverScope, Overed};
 use crate::query::rank::{self, Ranked};
 use crate::query::source::{self, Environment};
+use crate::query::{conjunct, membership};
 use crate::relation::{
     Changes, Field, GroupAggregate, Key, Operator, Relation, WindowAggregate, Windowing,
 };
@@ -35,9 +36,11 @@ pub(super) fn compile<'a>(
         return Err(Fault::new(at, SqlErrorReason::unsupported(clause, QUERIES)));
     }
     let bound = source::compile(&select.from, environment, at)?;
-    let mut scope = bound.scope();
-    let predicate = condition("WHERE", select.selection.as_ref(), &mut scope, at)?;
-    let bound = rank::filter(bound, predicate)?;
+    let (plain, asked) = select.selection.as_ref().map(membership::split).unwrap_or_default();
+    let mut bound = rank::filter(bound.clone(), conditions(&plain, &mut bound.scope(), at)?)?;
+    for one in asked {
+        bound = membership::keep(bound, one, environment, at)?;
+    }
     let query = SelectCompiler { select, at, scope: bound.scope() };
     let bound = if query.is_grouped() { query.grouped(bound)? } else { query.plain(bound)? };
     match &select.distinct {
@@ -47,6 +50,17 @@ pub(super) fn compile<'a>(
             Err(Fault::new(at, SqlErrorReason::unsupported("DISTINCT ON", "SELECT DISTINCT")))
         }
     }
+}
+
+/// The conditions of WHERE that ask no other query, as one.
+fn conditions(
+    plain: &[&Expr],
+    scope: &mut Columns,
+    at: Location,
+) -> Result<Option<Expression>, Fault> {
+    let compiled =
+        plain.iter().map(|sql| Compiler::new(scope, at).condition("the condition of WHERE", sql));
+    Ok(conjunct::join(compiled.collect::<Result<Vec<_>, _>>()?))
 }
 
 fn condition(

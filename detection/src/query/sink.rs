@@ -80,7 +80,8 @@ fn may_change(relation: &Relation) -> bool {
         | Operator::Deduplicate(_)
         | Operator::TopN(_)
         | Operator::Join(_)
-        | Operator::Match(_) => false,
+        | Operator::Match(_)
+        | Operator::Unnest(_) => false,
     }
 }
 
@@ -196,6 +197,7 @@ fn collect_sources(relation: &Relation, sources: &mut Vec<TableId>) {
         Operator::Deduplicate(one) => collect_sources(&one.input, sources),
         Operator::TopN(one) => collect_sources(&one.input, sources),
         Operator::Match(one) => collect_sources(&one.input, sources),
+        Operator::Unnest(one) => collect_sources(&one.input, sources),
         Operator::Join(one) => {
             collect_sources(&one.left, sources);
             collect_sources(&one.right, sources);
@@ -264,6 +266,7 @@ fn record_key(relation: &Relation, catalog: &Catalog) -> Option<Vec<usize>> {
         | Operator::Deduplicate(_)
         | Operator::TopN(_)
         | Operator::Join(_)
-        | Operator::Match(_) => None,
+        | Operator::Match(_)
+        | Operator::Unnest(_) => None,
     }
 }

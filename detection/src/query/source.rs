@@ -12,15 +12,15 @@ use sqlparser::tokenizer::Location;
 use crate::expression::source_text::quoted;
 use crate::program::Catalog;
 use crate::query::bound::{Bound, field};
-use crate::query::{body, join, pattern, window};
-use crate::relation::{Changes, Field, Operator, Relation};
+use crate::query::{body, join, pattern, unnest, window};
+use crate::relation::{Changes, Field, Operator, Relation, WhenEmpty};
 use crate::sql::error::{Fault, Hint, SqlErrorReason};
 use crate::sql::statement::CreateView;
 use crate::table::{Table, TableId};
 
 /// What FROM takes, for error messages.
 pub(super) const SOURCES: &str = "FROM with tables, views, (queries), TABLE(TUMBLE | HOP | \
-                                  CUMULATE | SESSION(…)) and joins of them";
+                                  CUMULATE | SESSION(…)), joins of them and UNNEST(…)";
 
 /// Deepest nesting of views and queries: compiling recurses.
 const DEPTH_LIMIT: usize = 24;
@@ -134,13 +134,20 @@ pub(super) fn compile<'a>(
     environment: &Environment<'a>,
     at: Location,
 ) -> Result<Bound, Fault> {
-    let [TableWithJoins { relation, joins }] = from else {
-        let what = if from.is_empty() { "a query without FROM" } else { "a list of tables" };
-        return Err(Fault::new(at, SqlErrorReason::unsupported(what, SOURCES)));
+    let unsupported = |what| Fault::new(at, SqlErrorReason::unsupported(what, SOURCES));
+    let Some((TableWithJoins { relation, joins }, rest)) = from.split_first() else {
+        return Err(unsupported("a query without FROM"));
     };
     let mut bound = factor(relation, environment, at)?;
     for one in joins {
         bound = join::compile(bound, one, environment, at)?;
+    }
+    for TableWithJoins { relation, joins } in rest {
+        let call = unnest::call(relation).ok_or_else(|| unsupported("a list of tables"))?;
+        bound = unnest::join(bound, call, WhenEmpty::Dropped, at)?;
+        for one in joins {
+            bound = join::compile(bound, one, environment, at)?;
+        }
     }
     Ok(bound)
 }

@@ -10,5 +10,7 @@ pub(crate) mod dialect;
 pub(crate) mod interval;
 /// Types as they are written.
 pub(crate) mod data_type;
+/// `WITHIN INTERVAL …` behind PATTERN.
+pub(crate) mod within;
 /// The statements of a rule file.
 pub(crate) mod statement;

@@ -14,7 +14,7 @@ use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 use crate::sql::data_type::{self, TYPES};
 use crate::sql::dialect::FlinkDialect;
 use crate::sql::error::{Fault, SqlErrorReason};
-use crate::sql::interval;
+use crate::sql::{interval, within};
 use crate::value::{Column, DataType};
 
 /// Longest rule file in bytes: a thousand rules fit; a mistaken path to a data file does not.
@@ -120,6 +120,7 @@ pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>, Fault> {
         Fault::new(error.location, SqlErrorReason::Syntax { message: lowered(&error.message) })
     })?;
     check_lengths(&tokens)?;
+    let tokens = within::moved(tokens);
     let end = tokens.last().map_or_else(|| Location::new(1, 1), |token| token.span.end);
     let parser = Parser::new(&FlinkDialect).with_tokens_with_locations(tokens);
     StatementParser { parser, end, depth: 0 }.statements()

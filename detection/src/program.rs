@@ -37,7 +37,7 @@ impl Program {
     ///
     /// # Errors
     /// A [`SqlError`] per mistake that was found, at least one, in the order of the file. What does
-    /// not follow the grammar hides what stands behind it, and tables with a mistake hide the rules.
+    /// not follow the grammar hides what stands behind it; tables with a mistake hide the rules.
     pub fn compile_all(file: &str, sql: &str) -> Result<Self, Vec<SqlError>> {
         match compile(sql) {
             Ok((tables, rules)) => {

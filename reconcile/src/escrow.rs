@@ -43,14 +43,19 @@ mod pool;
 mod tests;
 
 use pool::Pool;
+use record::Order;
 pub use record::{
-    Act, AskNumber, Closing, EscrowRecord, EscrowRecordError, Holder, RecallId, Share, Units,
-    UnitsError,
+    Act, AskNumber, Closing, EscrowRecord, EscrowRecordError, Holder, OrderKind, RecallId, Share,
+    Units, UnitsError,
 };
 
 /// Most reservations of one sku that may be open at one holder; beyond, asked ones are refused.
 /// Each is remembered until it is closed, so that asking again is answered alike.
 pub const OPEN_LIMIT: usize = 100_000;
+
+/// Offers and recalls of one sku that a holder remembers, so that one asked for again after a
+/// timeout is done once. Operators repeat within minutes; before a thousand others is long ago.
+pub const ORDERS_LIMIT: usize = 1_000;
 
 /// What a customer is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -100,6 +105,19 @@ pub enum CloseError {
     Ending {
         /// How.
         outcome: Closing,
+    },
+}
+
+/// Why an offer or a recall is not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// Another one has its name.
+    #[error("the request is {kind} of {units} units already; use another name")]
+    Taken {
+        /// What it is.
+        kind: OrderKind,
+        /// Of how many units.
+        units: Units,
     },
 }
 
@@ -269,11 +287,21 @@ impl Escrow {
         self.config.standing = Standing::Settled;
     }
 
-    /// Puts units up for sale; none changes nothing.
-    pub fn on_create(&mut self, sku: &Sku, units: Units) {
-        if units.get() > 0 {
-            self.propose(sku, Act::Create { units });
+    /// Puts units up for sale; none changes nothing, nor does the same request once more.
+    ///
+    /// # Errors
+    /// [`OrderError`] when the request is a recall, or an offer of other units.
+    pub fn on_create(
+        &mut self,
+        request: &RequestId,
+        sku: &Sku,
+        units: Units,
+    ) -> Result<(), OrderError> {
+        let order = Order { request: request.clone(), kind: OrderKind::Offer, units };
+        if units.get() > 0 && self.is_new_order(sku, &order)? {
+            self.propose(sku, Act::Create { request: Some(request.clone()), units });
         }
+        Ok(())
     }
 
     /// A customer asks for units. The same request is answered alike, once more, while it is open
@@ -347,16 +375,27 @@ impl Escrow {
 
     /// Stock is missing: so many units that were put up for sale are not there. Rights are recalled
     /// from every holder, in proportion to what each is known to hold; what is beyond all rights is
-    /// owed by those who have promised units that are not handed over yet.
-    pub fn on_shortfall(&mut self, sku: &Sku, units: Units) {
-        if units.get() == 0 {
-            return;
+    /// owed by those who have promised units that are not handed over yet. The same request once
+    /// more changes nothing.
+    ///
+    /// # Errors
+    /// [`OrderError`] when the request is an offer, or a recall of other units.
+    pub fn on_shortfall(
+        &mut self,
+        request: &RequestId,
+        sku: &Sku,
+        units: Units,
+    ) -> Result<(), OrderError> {
+        let order = Order { request: request.clone(), kind: OrderKind::Recall, units };
+        if units.get() == 0 || !self.is_new_order(sku, &order)? {
+            return Ok(());
         }
         let shares = self.pools.get(sku).map_or_else(Vec::new, |pool| pool.shares(units));
         let recalled: i64 = shares.iter().map(|share| share.units.get()).sum();
         let missing = units.less(recalled);
-        self.propose(sku, Act::Recall { shares, missing });
+        self.propose(sku, Act::Recall { request: Some(request.clone()), shares, missing });
         self.report_short(sku, missing);
+        Ok(())
     }
 
     /// The next piece of work, if there is any.
@@ -397,6 +436,9 @@ impl Escrow {
         let is_own = *from == self.config.holder;
         let pool = self.pools.entry(sku.clone()).or_default();
         pool.apply(from, act);
+        if let Some(order) = act.order().filter(|_| is_own) {
+            pool.note_order(order);
+        }
         match act {
             Act::Ask { number, .. } if is_own => pool.note_ask(*number),
             Act::Recall { shares, .. } => {
@@ -422,6 +464,20 @@ impl Escrow {
         *owed += units;
         if *owed == 0 {
             self.owed.remove(&key);
+        }
+    }
+
+    /// Whether an offer or a recall was not ordered before. O(pending + orders).
+    fn is_new_order(&self, sku: &Sku, order: &Order) -> Result<bool, OrderError> {
+        let of_sku = self.pending.iter().filter(|pending| pending.sku == *sku);
+        let under_way = of_sku
+            .filter_map(|pending| pending.act.order())
+            .find(|other| other.request == order.request);
+        let done = || self.pools.get(sku)?.order(&order.request).cloned();
+        match under_way.or_else(done) {
+            None => Ok(true),
+            Some(before) if before == *order => Ok(false),
+            Some(Order { request: _, kind, units }) => Err(OrderError::Taken { kind, units }),
         }
     }
 

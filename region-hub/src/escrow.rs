@@ -11,7 +11,7 @@ use headland_event::{
     Entry, Hole, Incarnation, Monotonic, Offset, PartitionIndex, RegionId, TopicName,
     TopicPartition, Verdict,
 };
-use headland_reconcile::escrow::{Act, Answer, CloseError, Closing, Standing};
+use headland_reconcile::escrow::{Act, Answer, CloseError, Closing, OrderError, Standing};
 use headland_reconcile::{
     Escrow, EscrowConfig, EscrowOutput, EscrowRecord, Holder, RequestId, Sku, Units,
 };
@@ -47,6 +47,8 @@ pub struct CloseRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnitsRequest {
+    /// What the operator calls the offer or the recall; the same again is the same one.
+    pub request: RequestId,
     /// Of which sku.
     pub sku: Sku,
     /// How many.
@@ -152,13 +154,19 @@ impl Rights {
     }
 
     /// Puts units up for sale.
-    pub fn on_create(&mut self, asked: &UnitsRequest) {
-        self.escrow.on_create(&asked.sku, asked.units);
+    ///
+    /// # Errors
+    /// [`OrderError`] when the request is a recall, or an offer of other units.
+    pub fn on_create(&mut self, asked: &UnitsRequest) -> Result<(), OrderError> {
+        self.escrow.on_create(&asked.request, &asked.sku, asked.units)
     }
 
     /// Units are missing.
-    pub fn on_shortfall(&mut self, asked: &UnitsRequest) {
-        self.escrow.on_shortfall(&asked.sku, asked.units);
+    ///
+    /// # Errors
+    /// [`OrderError`] when the request is an offer, or a recall of other units.
+    pub fn on_shortfall(&mut self, asked: &UnitsRequest) -> Result<(), OrderError> {
+        self.escrow.on_shortfall(&asked.request, &asked.sku, asked.units)
     }
 
     /// The next piece of work, if there is any.
@@ -242,7 +250,8 @@ mod tests {
 
     fn entry(verdicts: Vec<VerdictAt>) -> Entry {
         let sku = Sku::new("s").unwrap();
-        let record = EscrowRecord { sku, act: Act::Create { units: Units::new(5).unwrap() } };
+        let (request, units) = (None, Units::new(5).unwrap());
+        let record = EscrowRecord { sku, act: Act::Create { request, units } };
         let record = Record::new(EventTime::default(), "s", record.to_json());
         let (region, incarnation) = (RegionId::new("eu").unwrap(), Incarnation::new(1, 9));
         let partition = escrow_partition();

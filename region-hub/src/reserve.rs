@@ -43,6 +43,9 @@ pub enum ReserveCommand {
         /// Which sku at which hub.
         #[command(flatten)]
         target: TargetOptions,
+        /// What you call the offer; the same again is the same offer.
+        #[arg(long, value_parser = request)]
+        request: RequestId,
         /// How many.
         #[arg(long, value_parser = units)]
         units: Units,
@@ -52,6 +55,9 @@ pub enum ReserveCommand {
         /// Which sku at which hub.
         #[command(flatten)]
         target: TargetOptions,
+        /// What you call the recall; the same again is the same recall.
+        #[arg(long, value_parser = request)]
+        request: RequestId,
         /// How many.
         #[arg(long, value_parser = units)]
         units: Units,
@@ -112,11 +118,13 @@ impl ReserveCommand {
                 let asked = CloseRequest { request, sku, outcome };
                 (self.socket(), Asked::post("/v1/reserve/close", &asked))
             }
-            Self::Offer { target: TargetOptions { sku, .. }, units } => {
-                (self.socket(), Asked::post("/v1/rights", &UnitsRequest { sku, units }))
+            Self::Offer { target: TargetOptions { sku, .. }, request, units } => {
+                let asked = UnitsRequest { request, sku, units };
+                (self.socket(), Asked::post("/v1/rights", &asked))
             }
-            Self::Recall { target: TargetOptions { sku, .. }, units } => {
-                (self.socket(), Asked::post("/v1/rights/recall", &UnitsRequest { sku, units }))
+            Self::Recall { target: TargetOptions { sku, .. }, request, units } => {
+                let asked = UnitsRequest { request, sku, units };
+                (self.socket(), Asked::post("/v1/rights/recall", &asked))
             }
             Self::Show { target: TargetOptions { sku, .. } } => {
                 let path = format!("/v1/rights?sku={}", percent_encoded(sku.as_str()));

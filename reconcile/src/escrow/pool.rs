@@ -1,11 +1,12 @@
 //! Rights of one sku, as all holders' records tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use headland_event::Monotonic;
 
-use super::{Act, AskNumber, Closing, Holder, Share, Units};
+use super::record::Order;
+use super::{Act, AskNumber, Closing, Holder, ORDERS_LIMIT, Share, Units};
 use crate::name::RequestId;
 
 /// Open reservations of one holder.
@@ -28,6 +29,8 @@ pub(super) struct Pool {
     debts: BTreeMap<Holder, i64>,
     /// By who gave and who had asked: the latest request that was answered.
     answered: BTreeMap<(Holder, Holder), AskNumber>,
+    /// This holder's latest offers and recalls.
+    orders: VecDeque<Order>,
     /// The latest request of this holder, 0 before the first.
     asked: AskNumber,
     /// Until when it stands; `None` when none was made since the start.
@@ -41,7 +44,7 @@ impl Pool {
     /// rights is behind; never to itself.
     pub(super) fn apply(&mut self, from: &Holder, act: &Act) {
         match act {
-            Act::Create { units } => self.change(from, units.get()),
+            Act::Create { request: _, units } => self.change(from, units.get()),
             Act::Spend { request, units } => self.open_one(from, request, *units),
             Act::Close { request, outcome } => self.close_one(from, request, *outcome),
             Act::Ask { .. } | Act::Recall { .. } => {}
@@ -141,6 +144,19 @@ impl Pool {
     /// Takes note of a request that this holder made before it was restarted.
     pub(super) fn note_ask(&mut self, number: AskNumber) {
         self.asked = self.asked.max(number);
+    }
+
+    /// Takes note of an offer or a recall of this holder; the oldest one is forgotten for it.
+    pub(super) fn note_order(&mut self, order: Order) {
+        if self.orders.len() >= ORDERS_LIMIT {
+            self.orders.pop_front();
+        }
+        self.orders.push_back(order);
+    }
+
+    /// What this holder ordered under a request. O(orders), of which there are few.
+    pub(super) fn order(&self, request: &RequestId) -> Option<&Order> {
+        self.orders.iter().find(|order| order.request == *request)
     }
 
     /// Whether a request is to be answered by `from`: not when it, or a later one, was.

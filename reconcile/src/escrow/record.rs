@@ -1,14 +1,15 @@
 //! What holders write to their logs about rights.
 //!
 //! ```text
-//! {"sku":"s","act":"create","units":5}
+//! {"sku":"s","act":"create","request":"o1","units":5}
 //! {"sku":"s","act":"spend","request":"r1","units":2}
 //! {"sku":"s","act":"close","request":"r1","outcome":"sold"}
 //! {"sku":"s","act":"ask","number":1,"units":4}
 //! {"sku":"s","act":"give","to":{"region":"eu","incarnation":{…}},"number":1,"units":4}
-//! {"sku":"s","act":"recall","shares":[{"holder":{…},"units":3}],"missing":0}
+//! {"sku":"s","act":"recall","request":"o2","shares":[{"holder":{…},"units":3}],"missing":0}
 //! {"sku":"s","act":"destroy","recall":{"by":{…},"at":7},"units":2,"missing":1}
 //! ```
+//! `request` of `create` and `recall` may be absent: records of before they had one count, too.
 
 use std::fmt;
 
@@ -139,6 +140,9 @@ pub struct EscrowRecord {
 pub enum Act {
     /// Units were put up for sale.
     Create {
+        /// What the operator calls the offer: asking again repeats it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RequestId>,
         /// How many.
         units: Units,
     },
@@ -174,6 +178,9 @@ pub enum Act {
     },
     /// Stock is missing: holders are asked to destroy rights.
     Recall {
+        /// What the operator calls the recall: asking again repeats it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RequestId>,
         /// Who is asked to destroy how many.
         shares: Vec<Share>,
         /// Units beyond all rights and open promises: who has them is gone with them.
@@ -218,6 +225,32 @@ impl fmt::Display for Closing {
     }
 }
 
+/// An offer or a recall that an operator named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) request: RequestId,
+    pub(super) kind: OrderKind,
+    pub(super) units: Units,
+}
+
+/// What an operator ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OrderKind {
+    /// Units were put up for sale.
+    Offer,
+    /// Units are missing.
+    Recall,
+}
+
+impl fmt::Display for OrderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Offer => "an offer",
+            Self::Recall => "a recall",
+        })
+    }
+}
+
 /// Bytes that are no record about rights.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no record about rights: {detail}")]
@@ -255,6 +288,25 @@ impl Act {
                 units.get()
             }
             Self::Create { .. } | Self::Close { .. } | Self::Ask { .. } | Self::Recall { .. } => 0,
+        }
+    }
+
+    /// What an operator ordered by it, if it names an order.
+    pub(super) fn order(&self) -> Option<Order> {
+        match self {
+            Self::Create { request, units } => {
+                Some(Order { request: request.clone()?, kind: OrderKind::Offer, units: *units })
+            }
+            Self::Recall { request, shares, missing } => {
+                let recalled: i64 = shares.iter().map(|share| share.units.get()).sum();
+                let units = Units::clamped(recalled.saturating_add(missing.get()));
+                Some(Order { request: request.clone()?, kind: OrderKind::Recall, units })
+            }
+            Self::Spend { .. }
+            | Self::Close { .. }
+            | Self::Ask { .. }
+            | Self::Give { .. }
+            | Self::Destroy { .. } => None,
         }
     }
 

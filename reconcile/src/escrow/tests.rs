@@ -86,7 +86,8 @@ impl Hub {
     }
 
     fn shortfall(&mut self, missing: i64) {
-        self.escrow.on_shortfall(&sku(), units(missing));
+        let name = format!("missing-{}", self.log.len());
+        self.escrow.on_shortfall(&request(&name), &sku(), units(missing)).unwrap();
         self.run(at(2));
     }
 
@@ -96,7 +97,8 @@ impl Hub {
     }
 
     fn create(&mut self, created: i64) {
-        self.escrow.on_create(&sku(), units(created));
+        let name = format!("offer-{}", self.log.len());
+        self.escrow.on_create(&request(&name), &sku(), units(created)).unwrap();
         self.run(at(0));
     }
 
@@ -246,7 +248,7 @@ fn a_sku_may_have_a_floor_of_its_own() {
     let (mut eu, mut us) =
         (Hub::new("eu", 1, Standing::Settled), Hub::new("us", 1, Standing::Settled));
     let other = Sku::new("t").unwrap();
-    us.escrow.on_create(&other, units(5));
+    us.escrow.on_create(&request("o"), &other, units(5)).unwrap();
     us.run(at(0));
     eu.hear(at(1), &us);
     eu.escrow.on_reserve(at(1), &request("a"), &other, units(3));
@@ -393,7 +395,7 @@ fn a_request_names_one_reservation_of_each_sku() {
     let mut eu = Hub::new("eu", 1, Standing::Settled);
     let other = Sku::new("t").unwrap();
     eu.create(5);
-    eu.escrow.on_create(&other, units(5));
+    eu.escrow.on_create(&request("o"), &other, units(5)).unwrap();
     eu.run(at(1));
 
     eu.escrow.on_reserve(at(1), &request("a"), &sku(), units(2));
@@ -442,6 +444,74 @@ fn a_record_with_fewer_units_than_none_or_more_than_the_limit_is_refused() {
         let expected = format!("{found} units, expected 0 to 1000000000");
         assert!(error.detail.starts_with(&expected), "{error}");
     }
-    let act = Act::Create { units: units(1_000_000_000) };
+    let act = Act::Create { request: None, units: units(1_000_000_000) };
     assert_eq!(EscrowRecord::parse(of(1_000_000_000).as_bytes()).unwrap().act, act);
+}
+
+#[test]
+fn an_offer_or_a_recall_asked_for_twice_counts_once_whether_durable_or_under_way() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+
+    for _ in 0..2 {
+        eu.escrow.on_create(&request("o"), &sku(), units(9)).unwrap();
+    }
+    eu.run(at(0));
+    eu.escrow.on_create(&request("o"), &sku(), units(9)).unwrap();
+    for _ in 0..2 {
+        eu.escrow.on_shortfall(&request("m"), &sku(), units(4)).unwrap();
+    }
+    eu.run(at(1));
+    eu.escrow.on_shortfall(&request("m"), &sku(), units(4)).unwrap();
+    eu.run(at(2));
+
+    assert_eq!(eu.available(), 5);
+    assert_eq!(eu.log.len(), 3, "an offer, a recall and its answer");
+    let mut again = eu.restarted(&[]);
+    again.escrow.on_create(&request("o"), &sku(), units(9)).unwrap();
+    again.escrow.on_shortfall(&request("m"), &sku(), units(4)).unwrap();
+    assert_eq!(again.escrow.poll_output(), None);
+}
+
+#[test]
+fn an_offer_under_a_name_that_is_taken_is_refused_with_what_has_it() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    eu.escrow.on_create(&request("o"), &sku(), units(9)).unwrap();
+
+    let under_way = eu.escrow.on_create(&request("o"), &sku(), units(8)).unwrap_err();
+    eu.run(at(0));
+    let other_kind = eu.escrow.on_shortfall(&request("o"), &sku(), units(9)).unwrap_err();
+
+    assert_eq!(under_way, OrderError::Taken { kind: OrderKind::Offer, units: units(9) });
+    assert_eq!(under_way, other_kind);
+    let text = "the request is an offer of 9 units already; use another name";
+    assert_eq!(other_kind.to_string(), text);
+    assert_eq!(eu.available(), 9);
+}
+
+#[test]
+fn a_name_of_an_offer_is_forgotten_after_as_many_others_as_are_remembered() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    let mut offer = |name: usize| {
+        let before = eu.log.len();
+        eu.escrow.on_create(&request(&format!("o{name}")), &sku(), units(1)).unwrap();
+        eu.run(at(0));
+        eu.log.len() - before
+    };
+    for name in 0..ORDERS_LIMIT {
+        assert_eq!(offer(name), 1);
+    }
+
+    assert_eq!(offer(0), 0, "the oldest one is still remembered");
+    assert_eq!(offer(ORDERS_LIMIT), 1);
+    assert_eq!(offer(0), 1, "and forgotten for one more");
+}
+
+#[test]
+fn an_offer_of_before_offers_had_names_still_counts() {
+    let record = EscrowRecord::parse(br#"{"sku":"s","act":"create","units":5}"#).unwrap();
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+
+    eu.escrow.replay(&holder("eu", 1), Offset::new(0), &record);
+
+    assert_eq!(eu.available(), 5);
 }

@@ -15,13 +15,8 @@ use crate::escrow::{
 };
 use crate::node::EscrowError;
 
-/// What to do about a reservation that is not known to be durable: its name makes it the same.
+/// What to do about something that is not known to be durable: its name makes it the same.
 const ASK_AGAIN: &str = "it is not durable yet; ask again under the same name";
-
-/// What to do about an offer or a recall that is not known to be durable: it has no name, so that
-/// asked again it would be done twice.
-const LOOK_FIRST: &str = "it is not durable yet, and may still become so; \
-                          look at GET /v1/rights?sku= before asking again, which would do it twice";
 
 /// Which sku's rights are asked for.
 #[derive(Deserialize)]
@@ -53,7 +48,7 @@ pub(super) async fn reserve(
         }
         Reserved::Answered(answer) => Ok(Json(answer)),
         Reserved::UnderWay(at) => {
-            durable(&shared, at, ASK_AGAIN).await?;
+            durable(&shared, at).await?;
             Ok(Json(Answer::Granted))
         }
     }
@@ -65,7 +60,7 @@ pub(super) async fn close(
     Json(asked): Json<CloseRequest>,
 ) -> Result<Json<DurableJson>, Failure> {
     let end = ask(&shared, move |node, now| node.on_reservation_closed(now, &asked)).await?;
-    written(&shared, end, ASK_AGAIN).await
+    written(&shared, end).await
 }
 
 /// Puts units up for sale.
@@ -74,7 +69,7 @@ pub(super) async fn offer(
     Json(asked): Json<UnitsRequest>,
 ) -> Result<Json<DurableJson>, Failure> {
     let end = ask(&shared, move |node, now| node.on_offered(now, &asked)).await?;
-    written(&shared, end, LOOK_FIRST).await
+    written(&shared, end).await
 }
 
 /// Recalls rights because units are missing.
@@ -83,7 +78,7 @@ pub(super) async fn recall(
     Json(asked): Json<UnitsRequest>,
 ) -> Result<Json<DurableJson>, Failure> {
     let end = ask(&shared, move |node, now| node.on_missing(now, &asked)).await?;
-    written(&shared, end, LOOK_FIRST).await
+    written(&shared, end).await
 }
 
 /// Rights of a sku, as far as they are known here.
@@ -99,27 +94,28 @@ pub(super) async fn show(
 async fn written(
     shared: &Shared,
     end: Result<Offset, EscrowError>,
-    unsure: &'static str,
 ) -> Result<Json<DurableJson>, Failure> {
     let end = end.map_err(refused)?;
     if let Some(last) = end.get().checked_sub(1) {
-        durable(shared, Offset::new(last), unsure).await?;
+        durable(shared, Offset::new(last)).await?;
     }
     Ok(Json(DurableJson { durable: true }))
 }
 
-async fn durable(shared: &Shared, at: Offset, unsure: &'static str) -> Result<(), Failure> {
+async fn durable(shared: &Shared, at: Offset) -> Result<(), Failure> {
     let partition = escrow_partition();
     wait_for(shared, &partition, at, WAIT_LIMIT).await;
     if shared.reader.end(&partition) > at {
         return Ok(());
     }
-    Err(Failure(StatusCode::GATEWAY_TIMEOUT, unsure.to_owned()))
+    Err(Failure(StatusCode::GATEWAY_TIMEOUT, ASK_AGAIN.to_owned()))
 }
 
 fn refused(error: EscrowError) -> Failure {
     let code = match error {
-        EscrowError::NotConfigured | EscrowError::Ending { .. } => StatusCode::CONFLICT,
+        EscrowError::NotConfigured | EscrowError::Ending { .. } | EscrowError::Order(_) => {
+            StatusCode::CONFLICT
+        }
         EscrowError::NotOpen { .. } => StatusCode::NOT_FOUND,
         EscrowError::Frozen { .. } | EscrowError::Full => StatusCode::SERVICE_UNAVAILABLE,
     };

@@ -5,7 +5,7 @@ use headland_event::codec::Writer;
 use headland_event::{
     Alert, Batch, ByteCount, Entry, Incarnation, Now, Offset, Record, TopicPartition,
 };
-use headland_reconcile::escrow::{Answer, CloseError, Closing, Standing};
+use headland_reconcile::escrow::{Answer, CloseError, Closing, OrderError, Standing};
 use headland_reconcile::{EscrowOutput, EscrowRecord, Sku, Units};
 use headland_storage::{LogReader, MissingOffsets, ReadError, StateError, StateStore};
 
@@ -56,6 +56,9 @@ pub enum EscrowError {
         /// The sku.
         sku: Sku,
     },
+    /// An offer or a recall has the name of another one.
+    #[error(transparent)]
+    Order(OrderError),
     /// It is being ended otherwise.
     #[error("reservation {request} of sku {sku} is being {outcome} already")]
     Ending {
@@ -246,9 +249,9 @@ impl Node {
     /// Puts units up for sale; durable once the log of rights reaches the offset returned.
     ///
     /// # Errors
-    /// [`EscrowError`] when this hub holds no rights, they are frozen, or its disk is full.
+    /// [`EscrowError`] when another offer or recall has its name, or as [`Self::on_reserve`].
     pub fn on_offered(&mut self, now: Now, asked: &UnitsRequest) -> Result<Offset, EscrowError> {
-        self.usable_rights()?.on_create(asked);
+        self.usable_rights()?.on_create(asked).map_err(EscrowError::Order)?;
         self.write_rights(now, None);
         Ok(self.composer.end(&escrow_partition()))
     }
@@ -257,9 +260,9 @@ impl Node {
     /// once the log of rights reaches the offset returned.
     ///
     /// # Errors
-    /// [`EscrowError`] when this hub holds no rights, they are frozen, or its disk is full.
+    /// [`EscrowError`] when another offer or recall has its name, or as [`Self::on_reserve`].
     pub fn on_missing(&mut self, now: Now, asked: &UnitsRequest) -> Result<Offset, EscrowError> {
-        self.usable_rights()?.on_shortfall(asked);
+        self.usable_rights()?.on_shortfall(asked).map_err(EscrowError::Order)?;
         self.write_rights(now, None);
         Ok(self.composer.end(&escrow_partition()))
     }

@@ -37,8 +37,8 @@ fn units(units: i64) -> Units {
     Units::new(units).unwrap()
 }
 
-fn of(wanted: i64) -> UnitsRequest {
-    UnitsRequest { sku: sku(), units: units(wanted) }
+fn of(name: &str, wanted: i64) -> UnitsRequest {
+    UnitsRequest { request: RequestId::new(name).unwrap(), sku: sku(), units: units(wanted) }
 }
 
 fn asked(name: &str, wanted: i64) -> ReserveRequest {
@@ -84,7 +84,7 @@ fn a_hub_without_rights_takes_no_reservation_and_names_the_section_to_add() {
 #[test]
 fn a_reservation_takes_one_commit_and_survives_a_crash() {
     let mut hub = Hub::configured(&with_escrow());
-    hub.node.on_offered(hub.now, &of(5)).unwrap();
+    hub.node.on_offered(hub.now, &of("offer", 5)).unwrap();
     hub.settle();
     let before = hub.commits();
 
@@ -102,9 +102,27 @@ fn a_reservation_takes_one_commit_and_survives_a_crash() {
 }
 
 #[test]
+fn an_offer_asked_for_again_counts_once_even_after_a_crash() {
+    let mut hub = Hub::configured(&with_escrow());
+    let first = hub.node.on_offered(hub.now, &of("offer", 5)).unwrap();
+    let repeated = hub.node.on_offered(hub.now, &of("offer", 5)).unwrap();
+    hub.settle();
+    hub.restart(&with_escrow());
+
+    let again = hub.node.on_offered(hub.now, &of("offer", 5)).unwrap();
+    let taken = hub.node.on_missing(hub.now, &of("offer", 5)).unwrap_err();
+    hub.settle();
+
+    assert_eq!((first, again), (repeated, repeated));
+    assert_eq!(here(&hub), 5);
+    let text = "the request is an offer of 5 units already; use another name";
+    assert_eq!(taken.to_string(), text);
+}
+
+#[test]
 fn a_reservation_under_way_is_granted_with_no_other_number_of_units() {
     let mut hub = Hub::configured(&with_escrow());
-    hub.node.on_offered(hub.now, &of(9)).unwrap();
+    hub.node.on_offered(hub.now, &of("offer", 9)).unwrap();
     hub.settle();
     let _under_way = hub.node.on_reserve(hub.now, &asked("a", 2)).unwrap();
 
@@ -118,7 +136,7 @@ fn a_reservation_under_way_is_granted_with_no_other_number_of_units() {
 #[test]
 fn a_reservation_that_is_being_released_is_not_sold() {
     let mut hub = Hub::configured(&with_escrow());
-    hub.node.on_offered(hub.now, &of(5)).unwrap();
+    hub.node.on_offered(hub.now, &of("offer", 5)).unwrap();
     hub.settle();
     let _granted = reserve(&mut hub, "a", 2);
     let close =
@@ -134,7 +152,7 @@ fn a_reservation_that_is_being_released_is_not_sold() {
 #[test]
 fn a_reservation_that_was_not_durable_in_a_crash_was_not_made() {
     let mut hub = Hub::configured(&with_escrow());
-    hub.node.on_offered(hub.now, &of(5)).unwrap();
+    hub.node.on_offered(hub.now, &of("offer", 5)).unwrap();
     hub.settle();
 
     let _under_way = hub.node.on_reserve(hub.now, &asked("a", 2)).unwrap();
@@ -146,7 +164,7 @@ fn a_reservation_that_was_not_durable_in_a_crash_was_not_made() {
 #[test]
 fn what_is_released_is_free_again_and_what_is_not_open_is_refused() {
     let mut hub = Hub::configured(&with_escrow());
-    hub.node.on_offered(hub.now, &of(5)).unwrap();
+    hub.node.on_offered(hub.now, &of("offer", 5)).unwrap();
     hub.settle();
     let _granted = reserve(&mut hub, "a", 2);
     let (request, outcome) = (RequestId::new("a").unwrap(), Closing::Released);
@@ -163,7 +181,7 @@ fn what_is_released_is_free_again_and_what_is_not_open_is_refused() {
 #[test]
 fn rights_follow_customers_to_another_region_and_a_cut_sells_no_unit_twice() {
     let (mut eu, mut us) = hubs();
-    eu.node.on_offered(eu.now, &of(10)).unwrap();
+    eu.node.on_offered(eu.now, &of("offer", 10)).unwrap();
     eu.meet(&mut us, LINK);
     hear(&mut eu, &mut us);
     let refused = reserve(&mut us, "first", 4);
@@ -183,12 +201,12 @@ fn rights_follow_customers_to_another_region_and_a_cut_sells_no_unit_twice() {
 #[test]
 fn a_recall_reaches_another_region_and_names_what_was_promised_already() {
     let (mut eu, mut us) = hubs();
-    us.node.on_offered(us.now, &of(4)).unwrap();
+    us.node.on_offered(us.now, &of("offer", 4)).unwrap();
     eu.meet(&mut us, LINK);
     hear(&mut eu, &mut us);
     assert_eq!(sell(&mut us, "us", 3), 3);
 
-    eu.node.on_missing(eu.now, &of(3)).unwrap();
+    eu.node.on_missing(eu.now, &of("missing", 3)).unwrap();
     hear(&mut eu, &mut us);
 
     assert_eq!(here(&us), 0);
@@ -199,7 +217,7 @@ fn a_recall_reaches_another_region_and_names_what_was_promised_already() {
 #[test]
 fn a_hub_whose_own_log_of_rights_is_damaged_starts_and_promises_nothing() {
     let mut hub = Hub::configured(&with_escrow());
-    hub.node.on_offered(hub.now, &of(5)).unwrap();
+    hub.node.on_offered(hub.now, &of("offer", 5)).unwrap();
     hub.settle();
     let _granted = reserve(&mut hub, "lost-1", 3);
     let _granted = reserve(&mut hub, "next", 1);
@@ -215,8 +233,8 @@ fn a_hub_whose_own_log_of_rights_is_damaged_starts_and_promises_nothing() {
 #[test]
 fn a_hub_goes_on_behind_damage_to_what_it_has_of_another_hubs_rights() {
     let (mut eu, mut us) = hubs();
-    us.node.on_offered(us.now, &of(4)).unwrap();
-    eu.node.on_offered(eu.now, &of(3)).unwrap();
+    us.node.on_offered(us.now, &of("offer", 4)).unwrap();
+    eu.node.on_offered(eu.now, &of("offer", 3)).unwrap();
     eu.meet(&mut us, LINK);
     hear(&mut eu, &mut us);
     let _granted = reserve(&mut us, "lost-1", 2);
@@ -232,13 +250,13 @@ fn a_hub_goes_on_behind_damage_to_what_it_has_of_another_hubs_rights() {
 #[test]
 fn while_the_disk_is_full_nothing_is_reserved_and_the_answer_says_so() {
     let mut hub = Hub::configured(&with_escrow());
-    hub.node.on_offered(hub.now, &of(5)).unwrap();
+    hub.node.on_offered(hub.now, &of("offer", 5)).unwrap();
     hub.settle();
     let before = hub.commits();
 
     hub.node.on_full();
     let refused = hub.node.on_reserve(hub.now, &asked("a", 2)).unwrap_err();
-    let offer = hub.node.on_offered(hub.now, &of(5)).unwrap_err();
+    let offer = hub.node.on_offered(hub.now, &of("offer", 5)).unwrap_err();
     hub.settle();
     let written = hub.commits() - before;
     hub.node.on_resumed(hub.now);

@@ -26,9 +26,13 @@ pub(super) struct World {
     /// Lives so far: each new one gets the next number.
     lives: u32,
     requests: u64,
+    /// Offers and recalls that operators asked for.
+    orders: u64,
     open: Vec<(Holder, RequestId)>,
     /// Records of all holders, each counted once, however many hubs have it.
     counted: BTreeMap<Holder, usize>,
+    /// Units that operators offered.
+    offered: i64,
     created: i64,
     spent: i64,
     central: CentralLock,
@@ -51,8 +55,10 @@ impl World {
             sku,
             lives: 3,
             requests: 0,
+            orders: 0,
             open: Vec::new(),
             counted: BTreeMap::new(),
+            offered: 0,
             created: 0,
             spent: 0,
             central: CentralLock::default(),
@@ -146,14 +152,24 @@ impl World {
         }
     }
 
-    /// Units are put up for sale at some hub.
+    /// Units are put up for sale at some hub. The operator never hears the answer and asks again;
+    /// of every other offer the first one was lost in a crash.
     pub(super) fn restock(&mut self, random: &mut SeededRandom) {
         let (at, units) = (self.any_node(random), 5 + small(random.below(20)));
+        let order = self.next_order();
+        let is_lost = self.orders.is_multiple_of(2);
         let (now, sku) = (self.now, self.sku.clone());
         let Some(node) = self.nodes.get_mut(at) else { return };
         let region = node.region;
-        node.escrow.on_create(&sku, units_of(units));
-        let _told = node.commit(now);
+        for is_first in [true, false] {
+            let offered = node.escrow.on_create(&order, &sku, units_of(units));
+            debug_assert_eq!(offered, Ok(()), "no other order has the name");
+            if is_first && is_lost {
+                node.crash();
+            }
+            let _told = node.commit(now);
+        }
+        self.offered += units;
         self.central.restock(units);
         self.hope.restock(region, units);
     }
@@ -161,9 +177,11 @@ impl World {
     /// Some hub finds units missing; half the time it crashes before that is durable.
     pub(super) fn shortfall(&mut self, random: &mut SeededRandom) {
         let (at, units) = (self.any_node(random), units_of(1 + small(random.below(9))));
+        let order = self.next_order();
         let (now, sku) = (self.now, self.sku.clone());
         let Some(node) = self.nodes.get_mut(at) else { return };
-        node.escrow.on_shortfall(&sku, units);
+        let recalled = node.escrow.on_shortfall(&order, &sku, units);
+        debug_assert_eq!(recalled, Ok(()), "no other order has the name");
         let _told = node.drain();
         if random.below(2) == 0 {
             node.crash();
@@ -249,7 +267,7 @@ impl World {
     /// Counts what became durable, and what was promised beyond it.
     ///
     /// # Panics
-    /// When a holder has fewer rights than none.
+    /// When a holder has fewer rights than none, or an offer counts twice or not at all.
     pub(super) fn check(&mut self) {
         for node in &self.nodes {
             assert!(node.escrow.available(&self.sku) >= 0, "{} owes rights", node.holder);
@@ -264,6 +282,7 @@ impl World {
                 *counted = log.len().max(*counted);
             }
         }
+        assert_eq!(self.created, self.offered, "an offer counts twice, or not at all");
         let beyond = (self.spent - self.created).max(0).unsigned_abs();
         self.escrow.oversold = self.escrow.oversold.max(beyond);
     }
@@ -280,6 +299,12 @@ impl World {
     fn any_node(&self, random: &mut SeededRandom) -> usize {
         let count = u64::try_from(self.nodes.len()).unwrap_or(1);
         usize::try_from(random.below(count)).unwrap_or(0)
+    }
+
+    fn next_order(&mut self) -> RequestId {
+        self.orders += 1;
+        #[expect(clippy::expect_used, reason = "a letter and a number are a name")]
+        RequestId::new(&format!("o{}", self.orders)).expect("a short name")
     }
 
     const fn next_life(&mut self) -> u32 {
@@ -322,7 +347,7 @@ fn recalls(logs: &Logs) -> (Recalled, Recalled) {
 
 const fn units_created(record: &EscrowRecord) -> i64 {
     match &record.act {
-        Act::Create { units } => units.get(),
+        Act::Create { units, .. } => units.get(),
         Act::Spend { .. }
         | Act::Close { .. }
         | Act::Ask { .. }

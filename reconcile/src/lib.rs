@@ -99,9 +99,9 @@ pub use name::{
     Reviewer, Sku, TextError, UnitName,
 };
 pub use output::{
-    AttributeRecord, ConflictRecord, ConflictSide, ConflictSubject, ConflictValue, DecisionRecord,
-    DerivedTopic, Disputed, DuplicateRecord, LateRecord, Output, PostingRecord, RejectedRecord,
-    Retraction, ReviewRecord, StockRecord,
+    AccountingWindow, AttributeRecord, ConflictRecord, ConflictSide, ConflictSubject,
+    ConflictValue, DecisionRecord, DerivedTopic, Disputed, DuplicateRecord, LateRecord, Output,
+    PostingRecord, RejectedRecord, Retraction, ReviewRecord, StockRecord,
 };
 pub use position::Position;
 pub use reconciler::{Config, Input, KnownSkus, Locality, Reconciler};

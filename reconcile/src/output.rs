@@ -11,6 +11,7 @@
 //! are never taken back: a copy once dropped stays dropped, only the copy kept may get smaller.
 
 use std::fmt;
+use std::time::Duration;
 
 use headland_event::{Alert, EventTime, Hlc, RegionId, VectorClock};
 use serde::{Serialize, Serializer};
@@ -40,7 +41,7 @@ pub enum Output {
     /// Two writes were concurrent.
     Conflict(Box<ConflictRecord>),
     /// An event came late and does not count.
-    Late(LateRecord),
+    Late(Box<LateRecord>),
     /// A copy of a delivery does not count, because a smaller one does.
     Duplicate(DuplicateRecord),
     /// A record is not an inventory event that could count.
@@ -282,6 +283,12 @@ pub struct LateRecord {
     pub event: Box<RawValue>,
     /// The region whose hub took it in.
     pub region: RegionId,
+    /// The accounting window that it came too late for.
+    pub window: AccountingWindow,
+    /// How many decisions about it are known, and 1: it grows with each, in any order.
+    pub revision: u64,
+    /// What it moves when it counts, with the units of the amendment that holds, if one does.
+    pub if_applied: [Posting; 2],
     /// What was decided about it; absent as long as nothing was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub review: Option<ReviewRecord>,
@@ -295,6 +302,28 @@ impl LateRecord {
             None | Some(ReviewRecord::Disputed { .. }) => true,
             Some(ReviewRecord::Decided(_)) => false,
         }
+    }
+}
+
+/// A slice of event time in which movements are accounted for together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct AccountingWindow {
+    /// Its first millisecond.
+    pub start: EventTime,
+    /// The first millisecond after it.
+    pub end: EventTime,
+}
+
+impl AccountingWindow {
+    /// The window of a time, where windows follow each other from 1970 on; `length` of less than a
+    /// millisecond is one.
+    #[must_use]
+    pub fn of(time: EventTime, length: Duration) -> Self {
+        let length = i64::try_from(length.as_millis()).unwrap_or(i64::MAX).max(1);
+        let start = time.millis() - time.millis().rem_euclid(length);
+        let end = start.saturating_add(length);
+        debug_assert!(start <= time.millis() && time.millis() < end);
+        Self { start: EventTime::from_millis(start), end: EventTime::from_millis(end) }
     }
 }
 

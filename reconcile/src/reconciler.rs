@@ -10,6 +10,7 @@
 //! another one by sending its ids first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use headland_event::{Actor, EventTime, Hlc, Offset, RegionId, VectorClock, Verdict};
@@ -40,6 +41,9 @@ mod tests;
 #[cfg(test)]
 mod review_tests;
 
+/// Accounting windows that nobody configured: days of UTC.
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// What a reconciler has to know of its hub.
 ///
 /// All but the region and the threshold changes what counts, so every hub of a fleet has to have
@@ -53,6 +57,8 @@ pub struct Config {
     pub restock_below: i64,
     /// The skus there are.
     pub skus: KnownSkus,
+    /// How long an accounting window is; late events name the one they missed.
+    pub accounting_window: Duration,
     /// Attributes of which concurrent values are all kept; of others the last writer wins.
     pub multi_value: BTreeSet<AttributeName>,
 }
@@ -71,7 +77,13 @@ impl Config {
     /// A hub that accepts every sku, where of concurrent values the last writer wins.
     #[must_use]
     pub const fn new(region: RegionId, restock_below: i64) -> Self {
-        Self { region, restock_below, skus: KnownSkus::Any, multi_value: BTreeSet::new() }
+        Self {
+            region,
+            restock_below,
+            skus: KnownSkus::Any,
+            accounting_window: DAY,
+            multi_value: BTreeSet::new(),
+        }
     }
 
     fn check(&self, event: &InventoryEvent) -> Result<(), RejectReason> {
@@ -230,7 +242,7 @@ impl Reconciler {
 
     /// Late events as they stand in `inventory.late`, in order of first mention. O(late events).
     pub fn late_events(&self) -> impl Iterator<Item = crate::output::LateRecord> {
-        self.reviews.iter().filter_map(|(id, review)| report::late_record(id, review, &self.actors))
+        self.reviews.iter().filter_map(|(id, review)| self.late_record(id, review))
     }
 
     /// 32 bytes that are equal at hubs that hold the same events. O(1): kept along the way, as

@@ -67,18 +67,27 @@ fn a_conflict_names_both_writes_with_clock_and_context() {
 fn late_duplicate_and_rejected_records_have_the_agreed_json() {
     let id = DeliveryId::new("a/1").unwrap();
     let event = RawValue::from_string(r#"{"id" : "a/1"}"#.to_owned()).unwrap();
-    let late = Output::Late(LateRecord {
+    let sold = |account, units| Posting { account, units };
+    let shelf = Account::Location(Location::new("l").unwrap());
+    let late = Output::Late(Box::new(LateRecord {
         id: id.clone(),
         event,
         region: actor("eu", 0).region,
+        window: AccountingWindow::of(EventTime::from_millis(7), Duration::from_millis(5)),
+        revision: 1,
+        if_applied: [sold(shelf, -6), sold(Account::Customer, 6)],
         review: None,
-    });
+    }));
     let (kept, dropped) = (position("eu", 3, 7), position("us", 0, 9));
     let duplicate = Output::Duplicate(DuplicateRecord { id, kept, dropped });
     let at = position("eu", 1, 2);
     let rejected = Output::Rejected(RejectedRecord::new(RejectReason::Future, b"{\xff", at));
 
-    let json = r#"{"id":"a/1","event":{"id" : "a/1"},"region":"eu"}"#;
+    let json = concat!(
+        r#"{"id":"a/1","event":{"id" : "a/1"},"region":"eu","window":{"start":5,"end":10},"#,
+        r#""revision":1,"if_applied":[{"account":{"location":"l"},"units":-6},"#,
+        r#"{"account":"customer","units":6}]}"#
+    );
     assert_eq!(text(&late), written("inventory.late", "a/1", json));
     let json =
         r#"{"id":"a/1","kept":"eu@1-0000000000000009/3/7","dropped":"us@1-0000000000000009/0/9"}"#;
@@ -108,4 +117,15 @@ fn a_rejected_record_repeats_at_most_its_limit() {
     let record = RejectedRecord::new(RejectReason::Future, &[b'x'; 5_000], at);
 
     assert_eq!(record.value.len(), REJECTED_BYTES_LIMIT);
+}
+
+#[test]
+fn an_accounting_window_begins_with_its_first_millisecond_before_1970_too() {
+    let of = |millis| {
+        let window =
+            AccountingWindow::of(EventTime::from_millis(millis), Duration::from_millis(10));
+        (window.start.millis(), window.end.millis())
+    };
+
+    assert_eq!((of(19), of(20), of(-1)), ((10, 20), (20, 30), (-10, 0)));
 }

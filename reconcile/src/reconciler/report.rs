@@ -3,18 +3,19 @@
 use headland_event::EventTime;
 
 use super::Reconciler;
-use crate::actor::{Actors, Spot};
+use crate::actor::Spot;
 use crate::catalogue::{AttributeIndex, AttributeView, ShelfIndex};
 use crate::delivery::Effect;
-use crate::event::{Effective, EventBody, InventoryEvent, Ruling};
+use crate::event::{Decision, Effective, EventBody, InventoryEvent, Ruling};
 use crate::fingerprint::Row;
 use crate::ledger::{Account, Movement};
 use crate::name::{AttributeValue, DeliveryId, Sku};
 use crate::output::{
-    AttributeRecord, ConflictRecord, DecisionRecord, DerivedTopic, Disputed, DuplicateRecord,
+    AccountingWindow, AttributeRecord, ConflictRecord, DerivedTopic, Disputed, DuplicateRecord,
     LateRecord, Output, PostingRecord, Retraction, ReviewRecord, StockRecord, attribute_key,
     stock_key,
 };
+use crate::register::{Register, Write};
 use crate::review::{Outcome, Review};
 
 impl Reconciler {
@@ -125,7 +126,7 @@ impl Reconciler {
     /// Reports a late event with what was decided, and its postings when it counts.
     pub(super) fn report_review(&mut self, id: &DeliveryId) {
         let Some(review) = self.reviews.get(id) else { return };
-        let Some(record) = late_record(id, review, &self.actors) else { return };
+        let Some(record) = self.late_record(id, review) else { return };
         let posted = match (review.outcome(), self.late_event(id)) {
             (Outcome::Settled(decision), Some(InventoryEvent { sku, time, body, .. })) => {
                 let EventBody::Movement(movement) = body else { return };
@@ -143,7 +144,7 @@ impl Reconciler {
             }
             (Outcome::Open | Outcome::Disputed | Outcome::Settled(_), _) => None,
         };
-        self.outputs.push_back(Output::Late(record));
+        self.outputs.push_back(Output::Late(Box::new(record)));
         if let Some((sku, time, movement)) = posted {
             self.report_postings(id, &sku, time, &movement);
         }
@@ -175,29 +176,47 @@ impl Reconciler {
         }
     }
 
+    /// The record of a late event that has come. O(bytes of the event + decisions).
+    pub(super) fn late_record(&self, id: &DeliveryId, review: &Review) -> Option<LateRecord> {
+        let late = review.late.as_ref()?;
+        #[expect(clippy::expect_used, reason = "the value was parsed into an event before")]
+        let event = serde_json::from_str(&late.value).expect("an event's value is JSON");
+        let InventoryEvent { time, body, .. } =
+            InventoryEvent::parse(late.value.as_bytes()).ok()?;
+        let EventBody::Movement(movement) = body else { return None };
+        let outcome = review.outcome();
+        let if_applied = match outcome {
+            Outcome::Settled(Write { value: Decision { ruling, .. }, .. }) => match ruling {
+                Ruling::Amend { units, .. } => movement.amended(*units).postings(),
+                Ruling::Approve(_) | Ruling::Reject => movement.postings(),
+            },
+            Outcome::Open | Outcome::Disputed => movement.postings(),
+        };
+        let decisions = u64::try_from(review.decisions.writes().count()).unwrap_or(u64::MAX);
+        Some(LateRecord {
+            id: id.clone(),
+            event,
+            region: self.actors.get(late.at.actor).region.clone(),
+            window: AccountingWindow::of(time, self.config.accounting_window),
+            revision: decisions.saturating_add(1),
+            if_applied,
+            review: match outcome {
+                Outcome::Open => None,
+                Outcome::Disputed => Some(ReviewRecord::Disputed { status: Disputed::Disputed }),
+                Outcome::Settled(write) => Some(ReviewRecord::Decided((&write.value).into())),
+            },
+        })
+    }
+
     /// Takes the record of a key back.
     pub(super) fn retract(&mut self, topic: DerivedTopic, key: String) {
         self.outputs.push_back(Output::Retracted(Retraction { topic, key }));
     }
 }
 
-/// The record of a late event that has come.
-pub(super) fn late_record(id: &DeliveryId, review: &Review, actors: &Actors) -> Option<LateRecord> {
-    let late = review.late.as_ref()?;
-    #[expect(clippy::expect_used, reason = "the value was parsed into an event before")]
-    let event = serde_json::from_str(&late.value).expect("an event's value is JSON");
-    let review = match review.outcome() {
-        Outcome::Open => None,
-        Outcome::Disputed => Some(ReviewRecord::Disputed { status: Disputed::Disputed }),
-        Outcome::Settled(write) => Some(ReviewRecord::Decided(DecisionRecord::from(&write.value))),
-    };
-    let region = actors.get(late.at.actor).region.clone();
-    Some(LateRecord { id: id.clone(), event, region, review })
-}
-
 /// What an attribute holds: the winner's value, or every value that nobody overwrote, in order.
 pub(super) fn values_of(
-    writes: &crate::register::Register<AttributeValue>,
+    writes: &Register<AttributeValue>,
     is_multi_value: bool,
 ) -> Vec<AttributeValue> {
     if !is_multi_value {

@@ -57,6 +57,9 @@ fn an_amended_late_sale_counts_with_the_units_of_the_amendment() {
     let (forth, _) = in_both_orders(&records);
 
     assert_eq!(forth.stock(), Some(-2));
+    let late = &forth.tables[&(DerivedTopic::Late, "a".to_owned())];
+    let applied = r#""revision":2,"if_applied":[{"account":{"location":"l"},"units":-2}"#;
+    assert!(late.contains(applied), "{late}");
     let json = &forth.tables[&(DerivedTopic::Postings, "a".to_owned())];
     let postings = concat!(
         r#""postings":[{"account":{"location":"l"},"units":-2},"#,

@@ -146,7 +146,15 @@ fn a_late_sale_goes_to_the_side_output_and_a_late_stocktake_counts() {
 
     assert_eq!(hub.stock(), Some(40));
     assert_eq!(hub.keys(DerivedTopic::Late), ["a"]);
-    let expected = format!(r#"{{"id":"a","event":{},"region":"eu"}}"#, moved("a", "sale", 6));
+    let expected = format!(
+        concat!(
+            r#"{{"id":"a","event":{},"region":"eu","#,
+            r#""window":{{"start":1291161600000,"end":1291248000000}},"revision":1,"#,
+            r#""if_applied":[{{"account":{{"location":"l"}},"units":-6}},"#,
+            r#"{{"account":"customer","units":6}}]}}"#,
+        ),
+        moved("a", "sale", 6)
+    );
     assert_eq!(hub.tables[&(DerivedTopic::Late, "a".to_owned())], expected);
 }
 

@@ -1,172 +1,193 @@
 //! What inventory should be, computed from the plain set of records by the definitions alone.
 //!
 //! It shares nothing with the crate. Every sum, winner and pair is taken over all records at once.
+//! Of each key of the derived tables it states what has to be worked out: units, values that win,
+//! which copy counts, what is decided, when what is posted counts, which pairs conflict. What a
+//! record only repeats of its event it leaves out.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// One record as an event: what it moves, what it decides, what it came after.
-mod event;
-
-use event::Event;
-pub(crate) use event::{Actor, Record};
+/// Region, incarnation and partition.
+pub(crate) type Actor = (String, (u32, u64), u32);
 
 /// The derived topics read as tables: (topic, key) to value.
 pub(crate) type Tables = BTreeMap<(String, String), Value>;
 
-/// Writes of one key: those that no other one happened after, the largest last.
-fn maximal<'a>(writes: &[&'a Event<'a>]) -> Vec<&'a Event<'a>> {
-    let is_last = |write: &&&Event<'_>| !writes.iter().any(|other| other.is_after(write));
-    let mut last: Vec<_> = writes.iter().filter(is_last).copied().collect();
-    last.sort_by_key(|write| (write.record.hlc, write.record.actor.clone(), write.record.offset));
-    last
+/// One record as its ingest hub stamped it.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) actor: Actor,
+    pub(crate) offset: u64,
+    pub(crate) hlc: (i64, u32),
+    pub(crate) context: BTreeMap<Actor, u64>,
+    /// `on-time`, `late`, `future` or `forbidden`.
+    pub(crate) verdict: &'static str,
+    pub(crate) value: String,
 }
 
-/// Writes by what they are about: stocktakes by location, attributes, decisions by late event.
-type Writes<'a> = BTreeMap<(&'static str, &'a str, &'a str), Vec<&'a Event<'a>>>;
+/// A record with its value read.
+struct Event<'a>(&'a Record, Value);
 
-/// Units that move, each with the event whose place decides which stocktakes knew of it.
-type Moves<'a> = BTreeMap<(&'a str, String), Vec<(&'a Event<'a>, i64)>>;
+impl Event<'_> {
+    fn text(&self, field: &str) -> &str {
+        self.1[field].as_str().unwrap_or_default()
+    }
 
-/// A record that a planted fault forwards twice is equal to itself.
-fn put(tables: &mut Tables, topic: &str, key: String, value: Value) {
-    let old = tables.insert((format!("inventory.{topic}"), key), value.clone());
-    assert!(old.is_none_or(|old| old == value), "two different records of one key");
+    fn is_after(&self, Event(other, _): &Self) -> bool {
+        let is_seen = self.0.context.get(&other.actor).is_some_and(|end| other.offset < *end);
+        is_seen || self.0.actor == other.actor && other.offset < self.0.offset
+    }
+
+    fn rank(&self) -> ((i64, u32), &Actor, u64) {
+        (self.0.hlc, &self.0.actor, self.0.offset)
+    }
+
+    fn place(&self) -> String {
+        let Record { actor: (region, (life, nonce), partition), offset, .. } = self.0;
+        format!("{region}@{life}-{nonce:016x}/{partition}/{offset}")
+    }
+
+    fn shelf(&self) -> String {
+        format!("{}|{}", self.text("sku"), self.text("location"))
+    }
+
+    /// The key of a write, and the field that it writes to.
+    fn write(&self) -> Option<(&'static str, String)> {
+        let sku = self.text("sku");
+        match self.text("kind") {
+            "stocktake" => Some(("location", self.shelf())),
+            "attribute" => Some(("attribute", format!("{sku}#{}", self.text("attribute")))),
+            "approve" | "reject" | "amend" => Some(("late", self.text("late").to_owned())),
+            _ => None,
+        }
+    }
+
+    /// How many units it takes from one shelf, and the other one, if that is stock too, they go to.
+    fn movement(&self) -> Option<(String, i64, Option<String>)> {
+        let (units, sku) = (self.1["quantity"].as_i64()?, self.text("sku"));
+        let other = |account: &str| Some(format!("{sku}~{account}"));
+        match self.text("kind") {
+            "sale" => Some((self.shelf(), units, None)),
+            "return" | "restock" | "adjustment" => Some((self.shelf(), -units, None)),
+            "transfer-out" => Some((self.shelf(), units, other("in-transit"))),
+            "transfer-in" => Some((self.shelf(), -units, other("in-transit"))),
+            "reserve" => Some((self.shelf(), units, other("reserved"))),
+            "release" => Some((self.shelf(), -units, other("reserved"))),
+            "commit" => Some((format!("{sku}~reserved"), units, None)),
+            _ => None,
+        }
+    }
+
+    fn ruling(&self) -> Value {
+        let is_carried = self.text("effective") == "carry";
+        let effective = if is_carried { "carry" } else { "restate" };
+        match self.text("kind") {
+            "approve" => json!({"status": "approved", "effective": effective}),
+            "reject" => json!({"status": "rejected"}),
+            _ => json!({"status": "amended", "effective": effective, "units": self.1["quantity"]}),
+        }
+    }
 }
 
 /// Every derived table but rejected records and alerts.
 pub(crate) fn tables(records: &[Record]) -> Tables {
     let mut tables = Tables::new();
+    let mut put = |topic: &str, key: &str, value: Value| {
+        tables.insert((format!("inventory.{topic}"), key.to_owned()), value);
+    };
     let mut copies: BTreeMap<String, Vec<Event<'_>>> = BTreeMap::new();
     for record in records.iter().filter(|of| matches!(of.verdict, "on-time" | "late")) {
-        let event = Event { record, json: serde_json::from_str(&record.value).unwrap() };
+        let event = Event(record, serde_json::from_str(&record.value).unwrap());
         copies.entry(event.text("id").to_owned()).or_default().push(event);
     }
-    for (id, copies) in &mut copies {
-        copies.sort_by_key(|copy| (copy.record.actor.clone(), copy.record.offset));
-        for copy in &copies[1..] {
-            let value = json!({"id": id, "kept": copies[0].place(), "dropped": copy.place()});
-            put(&mut tables, "duplicates", format!("{id}@{}", copy.place()), value);
+    for copies in copies.values_mut() {
+        copies.sort_by_key(|Event(record, _)| (record.actor.clone(), record.offset));
+    }
+    let (mut writes, mut moves) = (BTreeMap::<_, Vec<&Event<'_>>>::new(), BTreeMap::new());
+    for (id, copies) in &copies {
+        let [kept, dropped @ ..] = &**copies else { continue };
+        for copy in dropped {
+            put("duplicates", &format!("{id}@{}", copy.place()), json!({"kept": kept.place()}));
+        }
+        if let Some(key) = kept.write() {
+            writes.entry(key).or_default().push(kept);
         }
     }
-    let kept: Vec<&Event<'_>> = copies.values().map(|copies| &copies[0]).collect();
-    let mut writes = Writes::new();
-    for event in &kept {
-        let (about, field) = match event.text("kind") {
-            "stocktake" => (event.text("sku"), "location"),
-            "attribute" => (event.text("sku"), "attribute"),
-            "approve" | "reject" | "amend" => ("", "late"),
-            _ => continue,
-        };
-        writes.entry((field, about, event.text(field))).or_default().push(event);
-    }
-    let mut moves = Moves::new();
-    for event in kept {
-        add_moves(event, &writes, &mut moves, &mut tables);
-    }
-    for (field, sku, name) in writes.keys().filter(|(field, ..)| *field == "location") {
-        moves.entry((sku, json!({*field: name}).to_string())).or_default();
-    }
-    for ((sku, account), moves) in moves {
-        add_stock(sku, &serde_json::from_str(&account).unwrap(), &moves, &writes, &mut tables);
-    }
-    for ((field, sku, name), writes) in &writes {
-        if *field == "attribute" {
-            let value = &maximal(writes).last().unwrap().json["value"];
-            let value = json!({"sku": sku, "attribute": name, "value": value});
-            put(&mut tables, "stock", format!("{sku}#{name}"), value);
+    for ((field, key), writes) in &writes {
+        for (winner, loser) in conflicts(field, writes) {
+            let id = format!("{}~{}", winner.text("id"), loser.text("id"));
+            put("conflicts", &id, json!({"winner": {"id": winner.text("id")}}));
         }
-        add_conflicts(field, sku, name, writes, &mut tables);
+        match *field {
+            "attribute" => put("stock", key, json!({"value": last(writes).1["value"]})),
+            "location" => _ = moves.entry(key.clone()).or_insert_with(Vec::new),
+            _ => {}
+        }
+    }
+    for (id, event) in copies.iter().map(|(id, copies)| (id, &copies[0])) {
+        let Some((shelf, mut units, other)) = event.movement() else { continue };
+        let mut at = event;
+        if event.0.verdict == "late" {
+            let decisions = writes.get(&("late", id.clone())).map_or(&[][..], |of| of);
+            let review = outcome(decisions);
+            let (status, is_carried) = (&review["status"], review["effective"] == "carry");
+            put("late", id, json!({"review": review, "revision": 1 + decisions.len()}));
+            if status != "approved" && status != "amended" {
+                continue;
+            }
+            units = review["units"].as_i64().map_or(units, |new| new * units.signum());
+            at = if is_carried { last(decisions) } else { event };
+        }
+        let time = at.text("time").parse::<jiff::Timestamp>().unwrap().as_millisecond();
+        put("postings", id, json!({"time": time}));
+        for (shelf, units) in std::iter::once((shelf, -units)).chain(other.map(|key| (key, units)))
+        {
+            moves.entry(shelf).or_default().push((at, units));
+        }
+    }
+    for (shelf, moves) in moves {
+        let count = writes.get(&("location", shelf.clone())).map(|counts| last(counts));
+        let is_added = |at: &Event<'_>| count.is_none_or(|count| !count.is_after(at));
+        let moved: i64 = moves.iter().filter(|(at, _)| is_added(at)).map(|(_, units)| units).sum();
+        let units = moved + count.map_or(0, |count| count.1["count"].as_i64().unwrap());
+        put("stock", &shelf, json!({"units": units}));
+        if units < 0 && shelf.contains('|') {
+            put("oversold", &shelf, json!({"units": units}));
+        }
     }
     tables
 }
 
-/// A movement counts when it was on time, or as those decided who were not overruled.
-fn add_moves<'a>(
-    event: &'a Event<'a>,
-    writes: &Writes<'a>,
-    moves: &mut Moves<'a>,
-    tables: &mut Tables,
-) {
-    let Some((account, mut units, other)) = event.movement() else { return };
-    let (id, sku) = (event.text("id"), event.text("sku"));
-    let (mut at, mut time) = (event, event.text("time"));
-    if event.record.verdict == "late" {
-        let decisions = writes.get(&("late", "", id)).map_or_else(Vec::new, |of| maximal(of));
-        let mut late = json!({"id": id, "event": event.json, "region": event.record.actor.0});
-        let last = decisions.last();
-        let is_agreed = decisions.iter().all(|of| Some(of.ruling()) == last.map(|of| of.ruling()));
-        if let Some(last) = last {
-            let disputed = json!({"status": "disputed"});
-            late["review"] = if is_agreed { last.decision() } else { disputed };
-        }
-        put(tables, "late", id.to_owned(), late);
-        let counts = |of: &&&Event<'_>| is_agreed && of.text("kind") != "reject";
-        let Some(last) = last.filter(counts) else { return };
-        units = last.ruling()["units"].as_i64().map_or(units, |new| new * units.signum());
-        if last.ruling()["effective"] == "carry" {
-            (at, time) = (last, last.text("time"));
-        }
-    }
-    let time = time.parse::<jiff::Timestamp>().unwrap().as_millisecond();
-    let parts = [(account, units), (other, -units)];
-    let postings =
-        parts.clone().map(|(account, units)| json!({"account": account, "units": units}));
-    let kind = &event.json["kind"];
-    let value = json!({"id": id, "kind": kind, "sku": sku, "time": time, "postings": postings});
-    put(tables, "postings", id.to_owned(), value);
-    for (account, units) in parts {
-        moves.entry((sku, account.to_string())).or_default().push((at, units));
+/// Writes of one key that no other one happened after.
+fn maximal<'a>(writes: &[&'a Event<'a>]) -> Vec<&'a Event<'a>> {
+    let is_last = |write: &&&Event<'_>| !writes.iter().any(|other| other.is_after(write));
+    writes.iter().filter(is_last).copied().collect()
+}
+
+/// The write that holds.
+fn last<'a>(writes: &[&'a Event<'a>]) -> &'a Event<'a> {
+    maximal(writes).into_iter().max_by(|one, other| one.rank().cmp(&other.rank())).unwrap()
+}
+
+/// What those decided who were not overruled.
+fn outcome(decisions: &[&Event<'_>]) -> Value {
+    let rulings: Vec<Value> = maximal(decisions).iter().map(|of| of.ruling()).collect();
+    match &rulings[..] {
+        [] => Value::Null,
+        [ruling, others @ ..] if others.iter().all(|other| other == ruling) => ruling.clone(),
+        _ => json!({"status": "disputed"}),
     }
 }
 
-/// Units are the last count and what moved since, as far as its counter could not know of it.
-fn add_stock(
-    sku: &str,
-    account: &Value,
-    moves: &[(&Event<'_>, i64)],
-    writes: &Writes<'_>,
-    tables: &mut Tables,
-) {
-    let (key, mut value) = match (account["location"].as_str(), account.as_str()) {
-        (Some(name), _) => (format!("{sku}|{name}"), json!({"sku": sku, "location": name})),
-        (_, Some(name @ ("in-transit" | "reserved"))) => {
-            (format!("{sku}~{name}"), json!({"sku": sku, "account": name}))
-        }
-        _ => return,
+/// Pairs of writes of which neither writer had seen the other, and who rule differently.
+fn conflicts<'a>(field: &str, writes: &[&'a Event<'a>]) -> Vec<(&'a Event<'a>, &'a Event<'a>)> {
+    let pairs = writes.iter().flat_map(|one| writes.iter().map(move |other| (*one, *other)));
+    let is_conflict = |(one, other): &(&Event<'_>, &Event<'_>)| {
+        let is_concurrent = !one.is_after(other) && !other.is_after(one);
+        let is_agreed = field == "late" && one.ruling() == other.ruling();
+        one.rank() > other.rank() && is_concurrent && !is_agreed
     };
-    let name = account["location"].as_str().unwrap_or_default();
-    let counts = writes.get(&("location", sku, name)).map_or_else(Vec::new, |of| maximal(of));
-    let count = counts.last();
-    let is_added = |at: &Event<'_>| count.is_none_or(|count| !count.is_after(at));
-    let moved: i64 = moves.iter().filter(|(at, _)| is_added(at)).map(|(_, units)| units).sum();
-    let units = count.map_or(0, |count| count.json["count"].as_i64().unwrap()) + moved;
-    value["units"] = units.into();
-    if units < 0 && !name.is_empty() {
-        put(tables, "oversold", key.clone(), value.clone());
-    }
-    put(tables, "stock", key, value);
-}
-
-/// Each pair of writes of which neither writer had seen the other, and who rule differently.
-fn add_conflicts(field: &str, sku: &str, name: &str, writes: &[&Event<'_>], tables: &mut Tables) {
-    for (at, one) in writes.iter().enumerate() {
-        for other in writes[..at].iter().filter(|of| !one.is_after(of) && !of.is_after(one)) {
-            let (one, other) = if one.rank() > other.rank() { (one, other) } else { (other, one) };
-            let (kind, [winner, loser]) = match field {
-                "late" if one.ruling() == other.ruling() => continue,
-                "late" => ("review", [one, other].map(|of| of.side(&of.decision()))),
-                "location" => ("stocktake", [one, other].map(|of| of.side(&of.json["count"]))),
-                _ => ("attribute", [one, other].map(|of| of.side(&of.json["value"]))),
-            };
-            let id = format!("{}~{}", one.text("id"), other.text("id"));
-            let mut value = json!({"id": id, "kind": kind, "winner": winner, "loser": loser});
-            value[field] = name.into();
-            if !sku.is_empty() {
-                value["sku"] = sku.into();
-            }
-            put(tables, "conflicts", id, value);
-        }
-    }
+    pairs.filter(is_conflict).collect()
 }

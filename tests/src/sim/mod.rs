@@ -44,6 +44,9 @@ mod check;
 /// What inventory should be, by the definitions alone: shared with the tests of reconciling.
 #[path = "../../../reconcile/tests/oracle/mod.rs"]
 mod oracle;
+/// What the hubs derived, beside what the oracle states of it.
+#[path = "../../../reconcile/tests/stated/mod.rs"]
+mod stated;
 
 pub use check::Check;
 pub use planted_fault::Planted;

@@ -5,6 +5,7 @@
 //! own bytes and, of the table, 5 to 11, against 16 to 27 beyond its own bytes there. The table is
 //! also half the size, so that more of it stays in the processor's caches.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
@@ -55,11 +56,16 @@ impl<K: Hash + Eq, V> Roster<K, V> {
         }
     }
 
-    /// The number of a key's entry. O(1).
+    /// The number of a key's entry; the key may be given in any form it can be borrowed as. O(1).
     #[must_use]
-    pub fn get_index_of(&self, key: &K) -> Option<usize> {
+    pub fn get_index_of<Q>(&self, key: &Q) -> Option<usize>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let at = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-        let is_key = |number: &u32| self.entries.get(at(*number)).is_some_and(|(of, _)| of == key);
+        let is_key =
+            |number: &u32| self.entries.get(at(*number)).is_some_and(|(of, _)| of.borrow() == key);
         self.numbers.find(self.hasher.hash_one(key), is_key).map(|number| at(*number))
     }
 
@@ -156,6 +162,15 @@ mod tests {
 
         assert!((0..1_000_u32).all(|key| roster.get_index_of(&key) == usize::try_from(key).ok()));
         assert_eq!(roster.get_index_of(&1_000), None);
+    }
+
+    #[test]
+    fn a_key_is_found_in_the_form_it_is_borrowed_as() {
+        let mut roster = Roster::new(3);
+        roster.find_or_insert(&"b".to_owned(), || ("b".to_owned(), ()));
+
+        assert_eq!(roster.get_index_of("b"), Some(0));
+        assert_eq!(roster.get_index_of("a"), None);
     }
 
     proptest! {

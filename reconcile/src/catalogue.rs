@@ -10,8 +10,9 @@ use headland_event::roster::Found;
 use headland_event::{KeyMap, Roster, keymap};
 use serde::{Deserialize, Serialize};
 
+use crate::event::Names;
 use crate::ledger::Account;
-use crate::name::{AttributeName, AttributeValue, Location, Sku};
+use crate::name::{AttributeName, AttributeValue, Location, Sku, TextError};
 use crate::register::Register;
 use crate::shelf::Shelf;
 
@@ -196,9 +197,26 @@ impl Catalogue {
 
     /// The shelf of a location.
     pub(crate) fn find(&self, sku: &Sku, location: &Location) -> Option<&Shelf> {
+        let at = self.find_index(self.find_key(sku, location)?)?;
+        self.shelves.get_index(position(at.0)).map(|(_, stored)| &stored.held)
+    }
+
+    /// The key of a location's shelf, if both names were mentioned before. O(1).
+    pub(crate) fn find_key(&self, sku: &Sku, location: &Location) -> Option<ShelfKey> {
         let sku = SkuIndex(number(self.products.get_index_of(sku)?));
         let account = AccountIndex(number(self.locations.get_index_of(location)?));
-        self.shelves.get(&ShelfKey { sku, account }).map(|stored| &stored.held)
+        Some(ShelfKey { sku, account })
+    }
+
+    /// Where the shelf of a key is, if there is one. O(1).
+    pub(crate) fn find_index(&self, key: ShelfKey) -> Option<ShelfIndex> {
+        self.shelves.get_index_of(&key).map(|index| ShelfIndex(link(index)))
+    }
+
+    /// Reads a shelf for nothing but having it in the processor's caches.
+    pub(crate) fn touch(&self, at: ShelfIndex) {
+        let stored = self.shelves.get_index(position(at.0));
+        std::hint::black_box(stored.map(|(_, stored)| (stored.held.shown, stored.next)));
     }
 
     /// An attribute of a sku.
@@ -251,6 +269,19 @@ impl Catalogue {
             next = stored.next;
         }
         view.is_known().then_some(view)
+    }
+}
+
+/// Skus and locations that were mentioned before share the text that is kept here.
+impl Names for Catalogue {
+    fn sku(&self, text: &str) -> Result<Sku, TextError> {
+        let known = self.products.get_index_of(text).and_then(|at| self.products.get_index(at));
+        known.map_or_else(|| Sku::new(text), |(sku, _)| Ok(sku.clone()))
+    }
+
+    fn location(&self, text: &str) -> Result<Location, TextError> {
+        let known = self.locations.get_index_of(text).and_then(|at| self.locations.get_index(at));
+        known.map_or_else(|| Location::new(text), |(location, ())| Ok(location.clone()))
     }
 }
 
@@ -313,6 +344,18 @@ mod tests {
         assert_eq!(catalogue.shelf_index(&sku, &at("y")), Some(index));
         let (named, _) = catalogue.shelf_at(index);
         assert_eq!((named.sku, named.name), (&sku, at("y")));
+    }
+
+    #[test]
+    fn a_name_mentioned_before_shares_its_text_and_a_new_one_is_checked() {
+        let mut catalogue = Catalogue::new(3);
+        let sku = Sku::new("b").unwrap();
+        catalogue.shelf_index(&sku, &at("y"));
+
+        assert_eq!(catalogue.sku("b").unwrap().as_str().as_ptr(), sku.as_str().as_ptr());
+        assert_eq!(catalogue.sku("a"), Sku::new("a"));
+        assert!(catalogue.sku("a|b").is_err());
+        assert_eq!(catalogue.location("y"), Location::new("y"));
     }
 
     #[test]

@@ -22,6 +22,8 @@ mod reject;
 /// The fields of the JSON object, and which of them each kind needs.
 mod fields;
 
+use fields::Fresh;
+pub(crate) use fields::Names;
 pub use reject::RejectReason;
 
 /// Most units one event may move or count.
@@ -133,7 +135,12 @@ impl InventoryEvent {
     /// [`RejectReason`] when the bytes are no event; never [`RejectReason::Future`] nor what only
     /// the list of known skus can tell. No input makes it panic.
     pub fn parse(value: &[u8]) -> Result<Self, RejectReason> {
-        let event = fields::parse(value)?;
+        Self::parse_with(value, &Fresh)
+    }
+
+    /// Does what [`Self::parse`] does, with names that are shared where they are known.
+    pub(crate) fn parse_with(value: &[u8], names: &impl Names) -> Result<Self, RejectReason> {
+        let event = fields::parse(value, names)?;
         debug_assert!(TIME_FIRST <= event.time && event.time < TIME_END);
         Ok(event)
     }

@@ -163,6 +163,12 @@ impl Movement {
         self.kind
     }
 
+    /// Where; `None` of a commit, whose units were taken from their location when reserved.
+    #[must_use]
+    pub const fn location(&self) -> Option<&Location> {
+        self.location.as_ref()
+    }
+
     /// How many units; below 0 only for an adjustment that takes some away.
     #[must_use]
     pub const fn quantity(&self) -> i64 {

@@ -104,5 +104,5 @@ pub use output::{
     PostingRecord, RejectedRecord, Retraction, ReviewRecord, StockRecord,
 };
 pub use position::Position;
-pub use reconciler::{Config, Input, KnownSkus, Locality, Reconciler};
+pub use reconciler::{Config, Input, KnownSkus, Locality, Prepared, READ_AHEAD, Reconciler};
 pub use snapshot::RestoreError;

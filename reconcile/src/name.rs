@@ -4,6 +4,7 @@
 //! derived record's key may not occur in a part before it: `a|b` at `c` and `a` at `b|c` must not
 //! share a key.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -65,6 +66,13 @@ macro_rules! text {
             /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        /// For look-ups by text: it hashes and compares as its text does.
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str {
                 &self.0
             }
         }

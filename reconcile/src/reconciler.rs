@@ -26,6 +26,8 @@ use crate::position::Position;
 use crate::register::Write;
 use crate::review::Reviews;
 
+/// Records read ahead, so that many are looked up at a time.
+mod ahead;
 /// What a copy does when it counts, and how that is undone.
 mod effect;
 /// Pairs of writes of which neither writer had seen the other.
@@ -40,6 +42,9 @@ mod canonical;
 mod tests;
 #[cfg(test)]
 mod review_tests;
+
+use ahead::Found;
+pub use ahead::{Prepared, READ_AHEAD};
 
 /// Accounting windows that nobody configured: days of UTC.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -166,6 +171,13 @@ impl Reconciler {
     /// An offset at or before one applied is a replay and changes nothing. O(log actors) for a
     /// movement, plus O(writes of the same key) for a stocktake, an attribute or a decision.
     pub fn on_event(&mut self, input: Input<'_>) {
+        let prepared = self.read(input.value);
+        self.on_prepared(input, &prepared);
+    }
+
+    /// Applies one record as [`Self::on_event`] does, whose value was read ahead by this
+    /// reconciler's [`Self::prepare`].
+    pub fn on_prepared(&mut self, input: Input<'_>, prepared: &Prepared) {
         debug_assert!(
             input.locality == Locality::Remote || input.actor.region == self.config.region,
             "a local record of region {} at a hub of {}",
@@ -176,15 +188,13 @@ impl Reconciler {
         if !self.actors.advance(actor, input.offset) || input.verdict == Verdict::Forbidden {
             return;
         }
-        let parsed = InventoryEvent::parse(input.value)
-            .and_then(|event| self.config.check(&event).map(|()| event));
-        match (input.verdict, parsed) {
-            (_, Err(reason)) => self.reject(&input, reason),
+        match (input.verdict, &prepared.0) {
+            (_, Err(reason)) => self.reject(&input, reason.clone()),
             (Verdict::Future | Verdict::Forbidden, Ok(_)) => {
                 self.reject(&input, RejectReason::Future);
             }
-            (Verdict::OnTime | Verdict::Late, Ok(event)) => {
-                self.deliver(&input, Spot { actor, offset: input.offset }, &event);
+            (Verdict::OnTime | Verdict::Late, Ok(found)) => {
+                self.deliver(&input, Spot { actor, offset: input.offset }, found);
             }
         }
     }
@@ -288,10 +298,11 @@ impl Reconciler {
         self.outputs.push_back(Output::Rejected(record));
     }
 
-    fn deliver(&mut self, input: &Input<'_>, at: Spot, event: &InventoryEvent) {
-        let effect = self.place(event, input.verdict, at);
+    fn deliver(&mut self, input: &Input<'_>, at: Spot, found: &Found) {
+        let Found { event, digest, .. } = found;
+        let effect = self.place(found, input.verdict, at);
         let copy = DeliveryCopy { at, effect };
-        match self.deliveries.arrive(&event.id, copy, &self.actors) {
+        match self.deliveries.arrive((*digest, &event.id), copy, &self.actors) {
             Arrival::First => {
                 let conflicts = self.make(input, event, copy);
                 self.report_conflicts(&[], conflicts);
@@ -313,11 +324,12 @@ impl Reconciler {
     }
 
     /// Finds where a copy belongs, and adds a movement made on time to its cells.
-    fn place(&mut self, event: &InventoryEvent, verdict: Verdict, at: Spot) -> Effect {
+    fn place(&mut self, found: &Found, verdict: Verdict, at: Spot) -> Effect {
+        let Found { event, shelf, .. } = found;
         match &event.body {
             EventBody::Movement(_) if verdict == Verdict::Late => Effect::Late,
             EventBody::Movement(movement) => {
-                let shift = self.shift(&event.sku, movement);
+                let shift = self.shift(&event.sku, movement, *shelf);
                 for (shelf, delta) in shift.parts() {
                     self.catalogue.shelf_mut(shelf).post(at, delta, &self.actors);
                 }

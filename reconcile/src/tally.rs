@@ -28,13 +28,41 @@ pub(crate) struct Cell {
     sides: Sides,
     /// The latest posting.
     offset: Offset,
-    /// Those before it.
-    older: Older,
+    /// Those before it; most cells have none.
+    older: Option<Box<Older>>,
 }
 
-/// Marks before the latest one; most cells have none.
-/// Boxed twice: 8 bytes instead of 24 in each of a million shelves.
-type Older = Option<Box<Vec<Mark>>>;
+/// Marks before the latest one, by rising offset. The first one stands by itself, so that the
+/// second posting to a shelf takes one allocation of 40 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Older {
+    first: Mark,
+    rest: Vec<Mark>,
+}
+
+impl Older {
+    fn of(marks: Vec<Mark>) -> Option<Box<Self>> {
+        let mut marks = marks.into_iter();
+        let first = marks.next()?;
+        Some(Box::new(Self { first, rest: marks.collect() }))
+    }
+
+    fn into_marks(self) -> Vec<Mark> {
+        let Self { first, rest } = self;
+        [vec![first], rest].concat()
+    }
+
+    const fn len(&self) -> usize {
+        1 + self.rest.len()
+    }
+
+    fn net_before(&self, end: Offset) -> i64 {
+        match self.rest.first() {
+            Some(second) if second.offset < end => cell::net_before(&self.rest, end),
+            Some(_) | None => cell::net_before(std::slice::from_ref(&self.first), end),
+        }
+    }
+}
 
 impl Cell {
     fn net(&self) -> i64 {
@@ -47,7 +75,10 @@ impl Cell {
             return;
         }
         let mark = Mark { offset: self.offset, net: self.net() };
-        self.older.get_or_insert_default().push(mark);
+        match &mut self.older {
+            Some(older) => older.rest.push(mark),
+            None => self.older = Some(Box::new(Older { first: mark, rest: Vec::new() })),
+        }
         self.offset = offset;
         self.sides.add(delta);
     }
@@ -56,13 +87,13 @@ impl Cell {
         if self.offset < end {
             self.net()
         } else {
-            self.older.as_ref().map_or(0, |marks| cell::net_before(marks, end))
+            self.older.as_ref().map_or(0, |older| older.net_before(end))
         }
     }
 
     fn into_cells(self) -> Cells<ActorIndex> {
         let last = Mark { offset: self.offset, net: self.net() };
-        let mut marks = self.older.map_or_else(Vec::new, |marks| *marks);
+        let mut marks = self.older.map_or_else(Vec::new, |older| older.into_marks());
         marks.push(last);
         let mut cells = Cells::new();
         cells.adopt(&self.actor, self.sides, marks);
@@ -132,12 +163,10 @@ impl Tally {
                 if cell.offset >= stable {
                     ends.push(stable);
                 }
-                let Some(marks) = &mut cell.older else { return };
-                cell::compact(marks, stable, &ends);
-                marks.shrink_to_fit();
-                if marks.is_empty() {
-                    cell.older = None;
-                }
+                let Some(older) = cell.older.take() else { return };
+                let mut marks = older.into_marks();
+                cell::compact(&mut marks, stable, &ends);
+                cell.older = Older::of(marks);
             }
             Self::Many(cells) => cells.compact(|actor| stable(*actor), |actor| ends(*actor)),
         }
@@ -147,7 +176,7 @@ impl Tally {
     pub(crate) fn marks(&self) -> usize {
         match self {
             Self::Empty => 0,
-            Self::One(cell) => 1 + cell.older.as_ref().map_or(0, |marks| marks.len()),
+            Self::One(cell) => 1 + cell.older.as_ref().map_or(0, |older| older.len()),
             Self::Many(cells) => cells.marks(),
         }
     }

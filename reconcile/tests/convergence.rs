@@ -18,7 +18,7 @@ use bytes::Bytes;
 use headland_event::{
     Actor, EventTime, Hlc, Incarnation, Offset, PartitionIndex, RegionId, VectorClock, Verdict,
 };
-use headland_reconcile::{Config, DerivedTopic, Input, Locality, Output, Reconciler};
+use headland_reconcile::{Config, DerivedTopic, Input, Locality, Output, Prepared, Reconciler};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -59,6 +59,22 @@ impl Hub {
     }
 
     fn feed(&mut self, record: &Record) {
+        self.feed_prepared(record, None);
+    }
+
+    /// Feeds records of which several are read ahead at a time.
+    fn feed_ahead(&mut self, records: &[&Record], ahead: usize) {
+        for group in records.chunks(ahead) {
+            let values: Vec<Bytes> =
+                group.iter().map(|of| Bytes::copy_from_slice(of.value.as_bytes())).collect();
+            let prepared = self.reconciler.prepare(&values);
+            for (record, prepared) in group.iter().zip(&prepared) {
+                self.feed_prepared(record, Some(prepared));
+            }
+        }
+    }
+
+    fn feed_prepared(&mut self, record: &Record, prepared: Option<&Prepared>) {
         let mut context = VectorClock::new();
         for (seen, end) in &record.context {
             context.advance(&actor(seen), Offset::new(*end));
@@ -71,8 +87,10 @@ impl Hub {
             other => panic!("no verdict {other}"),
         };
         let is_local = record.actor.0 == "eu";
-        self.reconciler.on_event(Input {
-            actor: &actor(&record.actor),
+        let (actor, value) =
+            (actor(&record.actor), Bytes::copy_from_slice(record.value.as_bytes()));
+        let input = Input {
+            actor: &actor,
             offset: Offset::new(record.offset),
             hlc: Hlc::new(EventTime::from_millis(record.hlc.0), record.hlc.1),
             context: &context,
@@ -80,8 +98,12 @@ impl Hub {
             locality: if is_local { Locality::Local } else { Locality::Remote },
             captured_at: EventTime::from_millis(1),
             detected_at: EventTime::from_millis(2),
-            value: &Bytes::copy_from_slice(record.value.as_bytes()),
-        });
+            value: &value,
+        };
+        match prepared {
+            Some(prepared) => self.reconciler.on_prepared(input, prepared),
+            None => self.reconciler.on_event(input),
+        }
         while let Some(output) = self.reconciler.poll_output() {
             self.write(&output);
         }
@@ -179,6 +201,21 @@ proptest! {
         prop_assert_eq!(hub.reconciler.snapshot(), whole.reconciler.snapshot());
         prop_assert_eq!(&hub.tables, &whole.tables);
         prop_assert_eq!(hub.reconciler.canonical_state(), whole.reconciler.canonical_state());
+    }
+
+    #[test]
+    fn records_read_ahead_do_what_they_do_one_at_a_time(
+        history in histories(60), turns in turns(), ahead in 1..80_usize,
+    ) {
+        let order = history.interleaved(&turns);
+        let records: Vec<&Record> = order.iter().map(|at| &history.records[*at]).collect();
+        let mut hub = Hub::new(1);
+
+        hub.feed_ahead(&records, ahead);
+
+        let one_by_one = Hub::after(&history, &order);
+        prop_assert_eq!(hub.reconciler.snapshot(), one_by_one.reconciler.snapshot());
+        prop_assert_eq!(hub.written, one_by_one.written);
     }
 
     #[test]

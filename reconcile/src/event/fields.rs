@@ -12,7 +12,7 @@ use super::{
 use crate::ledger::{Movement, MovementKind};
 use crate::name::{
     AttributeName, AttributeValue, DeliveryId, DeviceName, Location, ReasonText, Reviewer, Sku,
-    UnitName,
+    TextError, UnitName,
 };
 
 #[derive(Deserialize)]
@@ -52,7 +52,29 @@ struct Fields<'a> {
     clock: Option<Text<'a>>,
 }
 
-pub(super) fn parse(value: &[u8]) -> Result<InventoryEvent, RejectReason> {
+/// Where names come from that most events repeat.
+pub(crate) trait Names {
+    /// The sku of a text, checked.
+    fn sku(&self, text: &str) -> Result<Sku, TextError>;
+
+    /// The location of a text, checked.
+    fn location(&self, text: &str) -> Result<Location, TextError>;
+}
+
+/// Names made anew.
+pub(crate) struct Fresh;
+
+impl Names for Fresh {
+    fn sku(&self, text: &str) -> Result<Sku, TextError> {
+        Sku::new(text)
+    }
+
+    fn location(&self, text: &str) -> Result<Location, TextError> {
+        Location::new(text)
+    }
+}
+
+pub(super) fn parse(value: &[u8], names: &impl Names) -> Result<InventoryEvent, RejectReason> {
     let limit = EVENT_BYTES_LIMIT.as_len();
     if value.len() > limit {
         return Err(RejectReason::TooLarge { found: value.len(), limit });
@@ -71,17 +93,17 @@ pub(super) fn parse(value: &[u8]) -> Result<InventoryEvent, RejectReason> {
         device: DeviceName::new(required(fields.device.as_ref(), "device")?)?,
         time: time_of_event,
         clock: fields.clock.as_ref().map(|Text(text)| time("clock", text)).transpose()?,
-        sku: Sku::new(required(fields.sku.as_ref(), "sku")?)?,
+        sku: names.sku(required(fields.sku.as_ref(), "sku")?)?,
         unit: fields.unit.as_ref().map(|Text(text)| UnitName::new(text)).transpose()?,
-        body: fields.body(time_of_event)?,
+        body: fields.body(time_of_event, names)?,
     })
 }
 
 impl Fields<'_> {
-    fn body(&self, time: EventTime) -> Result<EventBody, RejectReason> {
+    fn body(&self, time: EventTime, names: &impl Names) -> Result<EventBody, RejectReason> {
         let kind = required(self.kind.as_ref(), "kind")?;
         if let Some(kind) = MovementKind::named(kind) {
-            return self.movement(kind).map(EventBody::Movement);
+            return self.movement(kind, names).map(EventBody::Movement);
         }
         match kind {
             "stocktake" => {
@@ -90,7 +112,7 @@ impl Fields<'_> {
                     let expected = "0 to 1000000000";
                     return Err(RejectReason::Units { field: "count", found: count, expected });
                 }
-                Ok(EventBody::Stocktake { location: self.location()?, count })
+                Ok(EventBody::Stocktake { location: self.location(names)?, count })
             }
             "attribute" => Ok(EventBody::Attribute {
                 name: AttributeName::new(required(self.attribute.as_ref(), "attribute")?)?,
@@ -106,7 +128,7 @@ impl Fields<'_> {
         }
     }
 
-    fn movement(&self, kind: MovementKind) -> Result<Movement, RejectReason> {
+    fn movement(&self, kind: MovementKind, names: &impl Names) -> Result<Movement, RejectReason> {
         let quantity = match kind {
             MovementKind::Adjustment => {
                 let quantity = self.quantity()?;
@@ -127,7 +149,7 @@ impl Fields<'_> {
             | MovementKind::Release => self.units_above_zero()?,
         };
         // What is committed was taken from its location when it was reserved.
-        let location = (kind != MovementKind::Commit).then(|| self.location()).transpose()?;
+        let location = (kind != MovementKind::Commit).then(|| self.location(names)).transpose()?;
         Ok(Movement::new(kind, location, quantity))
     }
 
@@ -163,8 +185,8 @@ impl Fields<'_> {
         }
     }
 
-    fn location(&self) -> Result<Location, RejectReason> {
-        Ok(Location::new(required(self.location.as_ref(), "location")?)?)
+    fn location(&self, names: &impl Names) -> Result<Location, RejectReason> {
+        Ok(names.location(required(self.location.as_ref(), "location")?)?)
     }
 }
 

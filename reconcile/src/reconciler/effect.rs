@@ -52,7 +52,7 @@ impl Reconciler {
                 conflicts
             }
             (Effect::Late, EventBody::Movement(movement)) => {
-                let shift = self.shift(&event.sku, movement);
+                let shift = self.shift(&event.sku, movement, None);
                 self.make_late(&event.id, LateEvent { at: copy.at, shift, value: text_of(input) });
                 Vec::new()
             }
@@ -129,10 +129,16 @@ impl Reconciler {
         }
     }
 
-    /// The shelves that a movement changes, made when they are new.
-    pub(super) fn shift(&mut self, sku: &Sku, movement: &Movement) -> Shift {
+    /// The shelves that a movement changes, made when they are new; the first one may have been
+    /// found before.
+    pub(super) fn shift(
+        &mut self,
+        sku: &Sku,
+        movement: &Movement,
+        found: Option<ShelfIndex>,
+    ) -> Shift {
         let [to, from] = movement.postings();
-        let shelf = self.catalogue.shelf_index(sku, &to.account);
+        let shelf = found.or_else(|| self.catalogue.shelf_index(sku, &to.account));
         #[expect(clippy::expect_used, reason = "the first posting of a movement is of stock")]
         let shelf = shelf.expect("a movement begins with an account that is stock");
         Shift::new(shelf, self.catalogue.shelf_index(sku, &from.account), to.units)

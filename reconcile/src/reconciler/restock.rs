@@ -32,15 +32,16 @@ impl Reconciler {
     /// Warns when a posting that counts began an episode. Called after its shelf was settled.
     pub(super) fn warn(&mut self, input: &Input<'_>, event: &InventoryEvent, effect: Effect) {
         let Effect::Movement(shift) = effect else { return };
+        if shift.delta() >= 0 || input.locality == Locality::Remote {
+            return;
+        }
         let threshold = self.config.restock_below;
-        let (named, shelf) = self.catalogue.shelf_at(shift.shelf);
+        let shelf = self.catalogue.shelf_mut(shift.shelf);
         debug_assert_eq!(shelf.shown, shelf.units(), "warned before the shelf was settled");
         let Some(units) = shelf.shown.filter(|units| *units < threshold) else { return };
+        let (named, shelf) = self.catalogue.shelf_at(shift.shelf);
         let Account::Location(location) = &named.name else { return };
-        if shift.delta() >= 0
-            || input.locality == Locality::Remote
-            || shelf.shortage.state == ShortageState::Reported
-        {
+        if shelf.shortage.state == ShortageState::Reported {
             return;
         }
         shelf.shortage.state = ShortageState::Reported;

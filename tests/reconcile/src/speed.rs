@@ -16,7 +16,7 @@ use headland_event::{
     Actor, Batch, Dot, Entry, EventTime, Hlc, Incarnation, Offset, PartitionIndex, Record,
     RegionId, Sequence, StreamId, TopicName, TopicPartition, VectorClock, Verdict,
 };
-use headland_reconcile::{Config, Input, Locality, Output, Reconciler};
+use headland_reconcile::{Config, Input, Locality, Output, Prepared, READ_AHEAD, Reconciler};
 use headland_storage::{Commit, DiskStore, LogStore, OpenOptions};
 use serde_json::{Value, json};
 
@@ -164,10 +164,13 @@ impl Feed {
             left -= count;
             let made: Vec<(usize, Bytes)> = (0..count).map(|_| self.make()).collect();
             let start = gauge::cpu();
-            for (partition, value) in &made {
-                self.apply(*partition, value);
-                while let Some(output) = self.reconciler.poll_output() {
-                    self.take(&output, derived);
+            for group in made.chunks(READ_AHEAD) {
+                let prepared = self.reconciler.prepare(group.iter().map(|(_, value)| value));
+                for ((partition, value), prepared) in group.iter().zip(&prepared) {
+                    self.apply(*partition, value, prepared);
+                    while let Some(output) = self.reconciler.poll_output() {
+                        self.take(&output, derived);
+                    }
                 }
             }
             took += gauge::cpu() - start;
@@ -199,13 +202,13 @@ impl Feed {
         (partition, Bytes::from(value))
     }
 
-    fn apply(&mut self, partition: usize, value: &Bytes) {
+    fn apply(&mut self, partition: usize, value: &Bytes, prepared: &Prepared) {
         let (Some(actor), Some(offset)) =
             (self.actors.get(partition), self.offsets.get_mut(partition))
         else {
             return;
         };
-        self.reconciler.on_event(Input {
+        let input = Input {
             actor,
             offset: Offset::new(*offset),
             hlc: Hlc::new(EventTime::from_millis(1), 0),
@@ -215,7 +218,8 @@ impl Feed {
             captured_at: EventTime::from_millis(1),
             detected_at: EventTime::from_millis(1),
             value,
-        });
+        };
+        self.reconciler.on_prepared(input, prepared);
         *offset += 1;
     }
 
@@ -271,16 +275,19 @@ fn durable(directory: &Path, events: u64) -> Result<Durable> {
         let made: Vec<(usize, Bytes)> = (0..count).map(|_| feed.make()).collect();
         let mut records = Vec::new();
         let mut derived: [Vec<Record>; 2] = [Vec::new(), Vec::new()];
-        for (partition, value) in made {
-            feed.apply(partition, &value);
-            records.push(Record::new(EventTime::from_millis(1), "till", value));
-            while let Some(output) = feed.reconciler.poll_output() {
-                let [postings, stock] = &mut derived;
-                let to = if matches!(output, Output::Posting(_)) { postings } else { stock };
-                let value = output.value().map(Bytes::from);
-                let key = Some(Bytes::from(output.key()));
-                let time = EventTime::from_millis(1);
-                to.push(Record { time, key, value, headers: Vec::new() });
+        for group in made.chunks(READ_AHEAD) {
+            let prepared = feed.reconciler.prepare(group.iter().map(|(_, value)| value));
+            for ((partition, value), prepared) in group.iter().zip(&prepared) {
+                feed.apply(*partition, value, prepared);
+                records.push(Record::new(EventTime::from_millis(1), "till", value.clone()));
+                while let Some(output) = feed.reconciler.poll_output() {
+                    let [postings, stock] = &mut derived;
+                    let to = if matches!(output, Output::Posting(_)) { postings } else { stock };
+                    let value = output.value().map(Bytes::from);
+                    let key = Some(Bytes::from(output.key()));
+                    let time = EventTime::from_millis(1);
+                    to.push(Record { time, key, value, headers: Vec::new() });
+                }
             }
         }
         let [postings, stock] = derived;

@@ -33,25 +33,15 @@ pub(crate) struct Cell {
 }
 
 /// Marks before the latest one, by rising offset. The first one stands by itself, so that the
-/// second posting to a shelf takes one allocation of 40 bytes.
+/// second posting to a shelf takes one allocation of 40 bytes. In snapshots it is a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Mark>", into = "Vec<Mark>")]
 struct Older {
     first: Mark,
     rest: Vec<Mark>,
 }
 
 impl Older {
-    fn of(marks: Vec<Mark>) -> Option<Box<Self>> {
-        let mut marks = marks.into_iter();
-        let first = marks.next()?;
-        Some(Box::new(Self { first, rest: marks.collect() }))
-    }
-
-    fn into_marks(self) -> Vec<Mark> {
-        let Self { first, rest } = self;
-        [vec![first], rest].concat()
-    }
-
     const fn len(&self) -> usize {
         1 + self.rest.len()
     }
@@ -61,6 +51,22 @@ impl Older {
             Some(second) if second.offset < end => cell::net_before(&self.rest, end),
             Some(_) | None => cell::net_before(std::slice::from_ref(&self.first), end),
         }
+    }
+}
+
+impl TryFrom<Vec<Mark>> for Older {
+    type Error = &'static str;
+
+    fn try_from(marks: Vec<Mark>) -> Result<Self, Self::Error> {
+        let mut marks = marks.into_iter();
+        let first = marks.next().ok_or("a cell names older marks and has none")?;
+        Ok(Self { first, rest: marks.collect() })
+    }
+}
+
+impl From<Older> for Vec<Mark> {
+    fn from(Older { first, rest }: Older) -> Self {
+        std::iter::once(first).chain(rest).collect()
     }
 }
 
@@ -93,7 +99,7 @@ impl Cell {
 
     fn into_cells(self) -> Cells<ActorIndex> {
         let last = Mark { offset: self.offset, net: self.net() };
-        let mut marks = self.older.map_or_else(Vec::new, |older| older.into_marks());
+        let mut marks = self.older.map_or_else(Vec::new, |older| Vec::from(*older));
         marks.push(last);
         let mut cells = Cells::new();
         cells.adopt(&self.actor, self.sides, marks);
@@ -164,9 +170,9 @@ impl Tally {
                     ends.push(stable);
                 }
                 let Some(older) = cell.older.take() else { return };
-                let mut marks = older.into_marks();
+                let mut marks = Vec::from(*older);
                 cell::compact(&mut marks, stable, &ends);
-                cell.older = Older::of(marks);
+                cell.older = Older::try_from(marks).ok().map(Box::new);
             }
             Self::Many(cells) => cells.compact(|actor| stable(*actor), |actor| ends(*actor)),
         }
@@ -194,6 +200,18 @@ mod tests {
     #[test]
     fn a_tally_of_one_actor_fits_in_48_bytes() {
         assert!(size_of::<Tally>() <= 48, "{}", size_of::<Tally>());
+    }
+
+    #[test]
+    fn older_marks_stand_in_a_snapshot_as_a_list() {
+        let mark = |offset, net| Mark { offset: Offset::new(offset), net };
+        let older = Older { first: mark(3, 5), rest: vec![mark(4, 6)] };
+
+        let bytes = postcard::to_stdvec(&older).unwrap();
+
+        assert_eq!(bytes, postcard::to_stdvec(&vec![mark(3, 5), mark(4, 6)]).unwrap());
+        assert_eq!(postcard::from_bytes::<Older>(&bytes), Ok(older));
+        assert!(postcard::from_bytes::<Older>(&[0]).is_err());
     }
 
     proptest! {

@@ -22,7 +22,7 @@ mod view;
 pub use view::{AttributeView, ProductView};
 
 /// Where a shelf is. Nothing is ever removed, so it stays true.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct ShelfIndex(NonZeroU32);
 
 /// Where an attribute is. Nothing is ever removed, so it stays true.

@@ -70,6 +70,8 @@ pub mod register;
 pub mod review;
 /// Stock of one sku in one account.
 pub mod shelf;
+/// What customers take from a shelf by day, and how long stock lasts.
+pub mod demand;
 /// Every sku with its shelves and attributes.
 pub mod catalogue;
 /// The canonical state and its fingerprint.
@@ -87,6 +89,7 @@ pub mod membership;
 
 pub use catalogue::{AttributeView, ProductView};
 pub use cell::Cells;
+pub use demand::Cover;
 pub use escrow::{
     Answer, Escrow, EscrowConfig, EscrowOutput, EscrowRecord, EscrowRecordError, Holder, Units,
     UnitsError,

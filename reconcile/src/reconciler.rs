@@ -13,11 +13,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use headland_event::{Actor, EventTime, Hlc, Offset, RegionId, VectorClock, Verdict};
+use headland_event::{
+    Actor, EventTime, Hlc, KeyMap, Offset, RegionId, VectorClock, Verdict, keymap,
+};
 
 use crate::actor::{Actors, Spot};
-use crate::catalogue::{Catalogue, ProductView};
+use crate::catalogue::{Catalogue, ProductView, ShelfIndex};
 use crate::delivery::{Arrival, Deliveries, DeliveryCopy, Effect};
+use crate::demand::{Cover, Demand};
 use crate::event::{EventBody, InventoryEvent, RejectReason};
 use crate::fingerprint::{self, RowSum};
 use crate::name::{AttributeName, AttributeValue, DeliveryId, Location, Sku, UnitName};
@@ -51,7 +54,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// What a reconciler has to know of its hub.
 ///
-/// All but the region and the threshold changes what counts, so every hub of a fleet has to have
+/// All but the region, the threshold and the days of cover changes what counts, so every hub of a fleet has to have
 /// it alike: hubs that differ there end with different states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -60,6 +63,8 @@ pub struct Config {
     /// Units below which a shelf of this region runs low. Too small warns too late; too large
     /// warns of every slow seller.
     pub restock_below: i64,
+    /// For how many days the stock of a shelf of this region should last, if that is watched.
+    pub cover: Option<Cover>,
     /// The skus there are.
     pub skus: KnownSkus,
     /// How long an accounting window is; late events name the one they missed.
@@ -85,6 +90,7 @@ impl Config {
         Self {
             region,
             restock_below,
+            cover: None,
             skus: KnownSkus::Any,
             accounting_window: DAY,
             multi_value: BTreeSet::new(),
@@ -147,6 +153,8 @@ pub struct Reconciler {
     pub(crate) catalogue: Catalogue,
     pub(crate) deliveries: Deliveries,
     pub(crate) reviews: Reviews,
+    /// Of shelves that customers of this region took from.
+    pub(crate) demand: KeyMap<ShelfIndex, Demand>,
     pub(crate) sum: RowSum,
     pub(crate) outputs: VecDeque<Output>,
 }
@@ -161,6 +169,7 @@ impl Reconciler {
             catalogue: Catalogue::new(seed),
             deliveries: Deliveries::new(seed),
             reviews: Reviews::new(seed),
+            demand: keymap::key_map(seed),
             sum: RowSum::default(),
             outputs: VecDeque::new(),
         }
@@ -304,6 +313,7 @@ impl Reconciler {
         let copy = DeliveryCopy { at, effect };
         match self.deliveries.arrive((*digest, &event.id), copy, &self.actors) {
             Arrival::First => {
+                self.note_demand(input, event, effect);
                 let conflicts = self.make(input, event, copy);
                 self.report_conflicts(&[], conflicts);
             }

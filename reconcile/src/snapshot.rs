@@ -16,22 +16,25 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::actor::Spot;
-use crate::catalogue::{Attribute, AttributeKey, Catalogue, Product, ShelfKey, Stored};
+use crate::catalogue::{Attribute, AttributeKey, Catalogue, Product, ShelfIndex, ShelfKey, Stored};
 use crate::delivery::{DeliveryCopy, DeliveryDigest};
+use crate::demand::Demand;
 use crate::fingerprint::RowSum;
 use crate::name::{DeliveryId, Location, Sku};
 use crate::reconciler::{Config, Reconciler};
 use crate::review::Review;
 use crate::shelf::Shelf;
 
-const SNAPSHOT_VERSION: u8 = 2;
+const SNAPSHOT_VERSION: u8 = 3;
+/// Without what customers took by day, which is behind all else.
+const SNAPSHOT_VERSION_2: u8 = 2;
 
 /// Why bytes are no snapshot to go on from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
     /// Written in another format.
-    #[error("snapshot version {found:?} cannot be read, expected 2")]
+    #[error("snapshot version {found:?} cannot be read, expected 2 or 3")]
     Version {
         /// The first byte, if there is one.
         found: Option<u8>,
@@ -66,6 +69,7 @@ struct Written<'a> {
     kept: Vec<(&'a DeliveryDigest, &'a DeliveryCopy)>,
     dropped: Vec<(&'a DeliveryId, &'a Vec<Spot>)>,
     reviews: Vec<(&'a DeliveryId, &'a Review)>,
+    demand: Vec<(&'a ShelfIndex, &'a Demand)>,
 }
 
 #[derive(Deserialize)]
@@ -89,7 +93,7 @@ impl Reconciler {
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
         assert!(self.outputs.is_empty(), "{} outputs would be lost", self.outputs.len());
-        let Self { actors, catalogue, deliveries, reviews, .. } = self;
+        let Self { actors, catalogue, deliveries, reviews, demand, .. } = self;
         let Catalogue { products, locations, shelves, attributes } = catalogue;
         let written = Written {
             actors: actors.iter().collect(),
@@ -100,6 +104,7 @@ impl Reconciler {
             kept: deliveries.iter_kept().collect(),
             dropped: deliveries.iter_dropped().collect(),
             reviews: reviews.iter().collect(),
+            demand: demand.iter().collect(),
         };
         #[expect(clippy::expect_used, reason = "plain data whose lengths are known, into memory")]
         let body = postcard::to_stdvec(&written).expect("plain data always has an encoding");
@@ -112,18 +117,25 @@ impl Reconciler {
     /// # Errors
     /// [`RestoreError`] when the bytes are of another version, damaged, or inconsistent.
     pub fn restore(config: Config, seed: u64, bytes: &[u8]) -> Result<Self, RestoreError> {
-        let rest = match bytes.split_first() {
-            Some((&SNAPSHOT_VERSION, rest)) => rest,
+        let (version, rest) = match bytes.split_first() {
+            Some((version @ (&SNAPSHOT_VERSION | &SNAPSHOT_VERSION_2), rest)) => (*version, rest),
             other => return Err(RestoreError::Version { found: other.map(|(found, _)| *found) }),
         };
         let body = rest
             .split_first_chunk::<32>()
             .and_then(|(checksum, body)| (*checksum == *Sha256::digest(body)).then_some(body))
             .ok_or(RestoreError::Damaged { length: bytes.len() })?;
-        let read: Read = postcard::from_bytes(body)
-            .map_err(|error| RestoreError::Bytes { detail: error.to_string() })?;
+        let undecodable =
+            |error: postcard::Error| RestoreError::Bytes { detail: error.to_string() };
+        let (read, rest) = postcard::take_from_bytes::<Read>(body).map_err(undecodable)?;
+        let demand: Vec<(ShelfIndex, Demand)> = if version == SNAPSHOT_VERSION {
+            postcard::from_bytes(rest).map_err(undecodable)?
+        } else {
+            Vec::new()
+        };
         let mut reconciler = Self::new(config, seed);
         reconciler.fill(read);
+        reconciler.demand.extend(demand);
         reconciler.sum = RowSum::over(&reconciler.rows());
         reconciler.audit().map_err(|detail| RestoreError::Inconsistent { detail })?;
         Ok(reconciler)

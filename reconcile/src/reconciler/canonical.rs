@@ -56,7 +56,7 @@ impl Reconciler {
     /// # Errors
     /// The first thing found wrong, in words.
     pub(crate) fn audit(&mut self) -> Result<(), &'static str> {
-        let Self { actors, catalogue, deliveries, reviews, .. } = self;
+        let Self { actors, catalogue, deliveries, reviews, demand, .. } = self;
         for (_, copy) in deliveries.iter_kept() {
             let leads_somewhere = match copy.effect {
                 Effect::Late => true,
@@ -81,6 +81,9 @@ impl Reconciler {
             if dropped.iter().any(|dropped| actors.compare(*dropped, kept.at).is_le()) {
                 return Err("a dropped copy is not larger than the one kept");
             }
+        }
+        if !demand.keys().all(|shelf| catalogue.has_shelf(*shelf)) {
+            return Err("demand is of a shelf that is not there");
         }
         if !catalogue.shelves().all(|(_, shelf)| shelf.is_consistent(actors)) {
             return Err("a shelf's sums differ from its postings");

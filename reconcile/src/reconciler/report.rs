@@ -43,6 +43,9 @@ impl Reconciler {
         }
         shelf.shown = now;
         shelf.shortage.recover(now, restock_below);
+        if let (Some(demand), Some(cover)) = (self.demand.get_mut(&at), self.config.cover) {
+            demand.recover(now, cover);
+        }
         let (sku, account) = (named.sku.clone(), named.name);
         let row = |units| Row::Stock { sku: &sku, account: &account, units };
         if let Some(units) = before {

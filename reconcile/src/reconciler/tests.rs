@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use headland_event::Incarnation;
+use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::output::DerivedTopic;
@@ -113,6 +115,11 @@ impl Hub {
     /// Every table that is a function of the events alone, which alerts are not.
     pub(super) fn derived(&self) -> Vec<(&(DerivedTopic, String), &String)> {
         self.tables.iter().filter(|((topic, _), _)| *topic != DerivedTopic::Alerts).collect()
+    }
+
+    fn alerts(&self) -> Vec<&String> {
+        let alerts = self.tables.iter().filter(|((topic, _), _)| *topic == DerivedTopic::Alerts);
+        alerts.map(|(_, value)| value).collect()
     }
 
     pub(super) fn keys(&self, topic: DerivedTopic) -> Vec<&str> {
@@ -426,6 +433,69 @@ fn a_restored_reconciler_goes_on_where_the_other_stopped() {
     hub.feed(at("eu", 1), &moved("c", "sale", 3));
     assert_eq!(hub.stock(), Some(-6));
     assert_eq!(hub.keys(DerivedTopic::Alerts).len(), 1, "the episode was already reported");
+}
+
+#[test]
+fn a_snapshot_of_before_demand_was_kept_is_still_read() {
+    let mut hub = Hub::new();
+    hub.feed(at("eu", 0), &moved("a", "sale", 3));
+    let bytes = hub.reconciler.snapshot();
+    // Behind version and checksum; the last byte says that there is no demand.
+    let body = &bytes[33..bytes.len() - 1];
+    let checksum: [u8; 32] = Sha256::digest(body).into();
+    let before = [&[2][..], &checksum, body].concat();
+
+    let restored = Reconciler::restore(config(), 77, &before).unwrap();
+
+    assert_eq!(restored.snapshot(), bytes);
+}
+
+/// A hub of `eu` that wants stock for 5 days at the demand of the last 10, and never below 0.
+fn covering() -> Hub {
+    let days = |count| NonZeroU16::new(count).unwrap();
+    let cover = Some(Cover { days: days(5), window_days: days(10) });
+    let config = Config { restock_below: 0, cover, ..config() };
+    Hub { reconciler: Reconciler::new(config, 5), ..Hub::new() }
+}
+
+#[test]
+fn a_shelf_warns_when_it_lasts_fewer_days_than_it_should() {
+    let mut hub = covering();
+    hub.feed(at("eu", 0), &moved("a", "restock", 100));
+    hub.feed(at("us", 0), &moved("b", "sale", 30));
+    hub.feed(at("eu", 1), &moved("c", "sale", 20));
+    assert!(hub.alerts().is_empty(), "50 units last 25 days at 2 a day");
+
+    hub.feed(at("eu", 2), &moved("d", "sale", 14));
+
+    assert!(hub.alerts().is_empty(), "36 units last 10.6 days at 3.4 a day");
+    hub.feed(at("eu", 3), &moved("e", "reserve", 13));
+    let alerts = hub.alerts();
+    let values = concat!(
+        r#""values":{"cover_days":"5","demand":"47","location":"l","sku":"s","units":"23","#,
+        r#""window_days":"10"}"#
+    );
+    assert_eq!(alerts.len(), 1);
+    assert!(alerts[0].contains(r#""rule":"restock-cover""#), "{}", alerts[0]);
+    assert!(alerts[0].contains(values), "23 units last 4.9 days at 4.7 a day: {}", alerts[0]);
+}
+
+#[test]
+fn a_shelf_warns_of_its_cover_once_until_it_is_filled_up_even_after_a_restart() {
+    let mut hub = covering();
+    hub.feed(at("eu", 0), &moved("a", "restock", 30));
+    hub.feed(at("eu", 1), &moved("b", "sale", 20));
+    assert!(hub.alerts().is_empty(), "10 units last 5 days at 2 a day");
+    hub.feed(at("eu", 2), &moved("c", "sale", 1));
+    let config = hub.reconciler.config.clone();
+    hub.reconciler = Reconciler::restore(config, 9, &hub.reconciler.snapshot()).unwrap();
+    hub.feed(at("eu", 3), &moved("d", "sale", 1));
+    assert_eq!(hub.alerts().len(), 1, "one episode");
+
+    hub.feed(at("us", 0), &moved("e", "restock", 9));
+    hub.feed(at("eu", 4), &moved("f", "sale", 9));
+
+    assert_eq!(hub.alerts().len(), 2);
 }
 
 #[test]

@@ -54,8 +54,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// What a reconciler has to know of its hub.
 ///
-/// All but the region, the threshold and the days of cover changes what counts, so every hub of a fleet has to have
-/// it alike: hubs that differ there end with different states.
+/// All but the region, the threshold and the days of cover changes what counts, so every hub of a
+/// fleet has to have it alike: hubs that differ there end with different states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The hub's region.

@@ -11,9 +11,10 @@
 //!
 //! What it takes: `CREATE TABLE` with columns, computed columns, `WATERMARK FOR`, a primary key and
 //! options, `CREATE VIEW`, and `INSERT INTO … SELECT` (or `CREATE TABLE … AS SELECT`) over filters,
-//! windows, groups, OVER, joins, Top-N, deduplication and UNION ALL, with Flink's types. Anything
-//! else is refused with file, line, column, and what would fit. Options of a rule's target say how
-//! the rule runs ([`RuleSettings`]); [`Program::explain`] tells what it will do. Where it differs
+//! windows, groups, OVER, joins, UNNEST, queries in WHERE, Top-N, deduplication and UNION ALL, with
+//! Flink's types. Anything else is refused with file, line, column, and what would fit. Options of
+//! a rule's target say how the rule runs ([`RuleSettings`]); [`Program::explain`] tells what it
+//! will do, [`rule_files`] does so for whole files (`docs/rules.md`). Where it differs
 //! from Flink: times have milliseconds; a row for which an expression has no value is refused
 //! instead of failing the job; late rows are told and counted.
 //!

@@ -1,21 +1,21 @@
 //! Calls of scalar functions.
 
 use sqlparser::ast::{
-    CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Ident, JsonPredicateType, ObjectNamePart, TrimWhereField, Value as Literal,
+    BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, JsonPredicateType, ObjectNamePart, TrimWhereField, Value as Literal,
 };
 use sqlparser::tokenizer::{Location, Span};
 
 use crate::expression::aggregate;
 use crate::expression::arithmetic::folded;
-use crate::expression::compile::{Compiler, not};
+use crate::expression::compile::{Compiler, boolean, not};
 use crate::expression::function::{Function as ScalarFunction, Last, Parameter};
 use crate::expression::moment::Unit;
 use crate::expression::numeric;
 use crate::expression::regex::RegexCall;
 use crate::expression::scope::Scope;
 use crate::expression::source_text::quoted;
-use crate::expression::tree::{Expression, Operator, Width};
+use crate::expression::tree::{Comparison, Expression, Operator, Width};
 use crate::expression::typed::{Typed, type_name, widen};
 use crate::expression::volatile;
 use crate::sql::error::{Fault, Hint, SqlErrorReason};
@@ -71,6 +71,9 @@ impl<S: Scope> Compiler<'_, S> {
     pub(super) fn function(&mut self, sql: &Expr, function: &Function) -> Result<Typed, Fault> {
         let at = self.at(sql);
         let name = function_name(function);
+        if let Some(typed) = self.json_call(&name, function, at)? {
+            return Ok(typed);
+        }
         if aggregate::is_aggregate(&name) {
             return Err(Fault::new(at, SqlErrorReason::MisplacedAggregate { name }));
         }
@@ -93,7 +96,12 @@ impl<S: Scope> Compiler<'_, S> {
     }
 
     /// A call by name over the expressions of its arguments.
-    fn call(&mut self, name: &str, at: Location, plain: &[&Expr]) -> Result<Typed, Fault> {
+    pub(super) fn call(
+        &mut self,
+        name: &str,
+        at: Location,
+        plain: &[&Expr],
+    ) -> Result<Typed, Fault> {
         if let Some(typed) = self.conditional(name, plain)? {
             return Ok(typed);
         }
@@ -327,6 +335,9 @@ impl<S: Scope> Compiler<'_, S> {
                 let plain: Vec<&Expr> = list.elem.iter().collect();
                 self.array(&plain)
             }
+            Expr::BinaryOp { left, op: BinaryOperator::Overlaps, right } => {
+                self.overlaps(left, right)
+            }
             Expr::Tuple(list) => self.row(&list.iter().collect::<Vec<_>>()),
             Expr::Prefixed { prefix, value } if prefix.value == "MAP" => match &**value {
                 Expr::Tuple(list) => self.call("MAP", at, &list.iter().collect::<Vec<_>>()),
@@ -344,6 +355,48 @@ impl<S: Scope> Compiler<'_, S> {
             }
             other => Err(self.unsupported(other)),
         }
+    }
+
+    /// `(start, end) OVERLAPS (start, end)`: an end may be an interval, and stand before its start.
+    fn overlaps(&mut self, left: &Expr, right: &Expr) -> Result<Typed, Fault> {
+        let (left, right) = (self.period(left)?, self.period(right)?);
+        let reaches = |end: Expression, start: Expression| {
+            Expression::Compare(Comparison::GreaterOrEqual, Box::new([end, start]))
+        };
+        let [left_start, left_end] = left;
+        let [right_start, right_end] = right;
+        let both = vec![reaches(left_end, right_start), reaches(right_end, left_start)];
+        Ok(boolean(Expression::And(both)))
+    }
+
+    /// The earlier and the later end of a period.
+    fn period(&mut self, sql: &Expr) -> Result<[Expression; 2], Fault> {
+        let Expr::Tuple(ends) = sql else { return Err(self.unsupported(sql)) };
+        let [start_sql, end_sql] = ends.as_slice() else { return Err(self.unsupported(sql)) };
+        let (start, mut end) = (self.compile(start_sql)?, self.compile(end_sql)?);
+        if matches!(end.data_type, Some(DataType::DayInterval | DataType::MonthInterval)) {
+            end = self.arithmetic(Operator::Add, "OVERLAPS", start_sql, end_sql)?;
+        }
+        let Some(DataType::Timestamp | DataType::TimestampLtz | DataType::Date) = start.data_type
+        else {
+            let found = type_name(start.data_type.as_ref());
+            let reason = SqlErrorReason::mismatch("the start of a period", found, "a time");
+            return Err(Fault::new(self.at(start_sql), reason));
+        };
+        if end.data_type != start.data_type {
+            let found = type_name(end.data_type.as_ref());
+            let expected = format!("{} or an INTERVAL", type_name(start.data_type.as_ref()));
+            let reason = SqlErrorReason::mismatch("the end of a period", found, expected);
+            return Err(Fault::new(self.at(end_sql), reason));
+        }
+        let list = vec![start.expression, end.expression];
+        let edge = |name: &str, list: Vec<Expression>| {
+            let function = ScalarFunction::by_name(name)?;
+            Some(Expression::Call(function, vec![Expression::Collect(list)]))
+        };
+        let ends = edge("ARRAY_MIN", list.clone()).zip(edge("ARRAY_MAX", list));
+        let (least, most) = ends.ok_or_else(|| self.unsupported(sql))?;
+        Ok([least, most])
     }
 
     fn unit(&self, name: &str, at: Location) -> Result<Typed, Fault> {
@@ -402,10 +455,11 @@ fn call_placed(
     let parameters =
         function.parameters.iter().chain(function.parameters.last().into_iter().cycle());
     let fitted = arguments.into_iter().zip(parameters).map(|((at, typed), parameter)| {
-        fit(*parameter, typed).map_err(|typed| {
+        fit(*parameter, typed, first.as_ref()).map_err(|typed| {
             let subject = format!("the argument of {name}");
             let found = type_name(typed.data_type.as_ref());
-            Fault::new(at, SqlErrorReason::mismatch(subject, found, expected(*parameter)))
+            let expected = expected(*parameter, first.as_ref());
+            Fault::new(at, SqlErrorReason::mismatch(subject, found, expected))
         })
     });
     let fitted = fitted.collect::<Result<Vec<_>, _>>()?;
@@ -446,8 +500,18 @@ fn count_mismatch(name: &str, at: Location, found: usize, expected: &str) -> Fau
     Fault::new(at, SqlErrorReason::mismatch(subject, found, expected))
 }
 
-/// The argument as a parameter takes it; unchanged when it does not.
-fn fit(parameter: Parameter, typed: Typed) -> Result<Expression, Typed> {
+/// The type that a parameter takes of the type of the first argument.
+fn model(parameter: Parameter, first: Option<&DataType>) -> Option<&DataType> {
+    match (parameter, first?) {
+        (Parameter::Element, DataType::Array(element)) => Some(element),
+        (Parameter::Same, same) => Some(same),
+        _ => None,
+    }
+}
+
+/// The argument as a parameter takes it, given the type of the first one; unchanged when it does
+/// not.
+fn fit(parameter: Parameter, typed: Typed, first: Option<&DataType>) -> Result<Expression, Typed> {
     let Some(data_type) = &typed.data_type else { return Ok(typed.expression) };
     match parameter {
         Parameter::Any => Ok(typed.expression),
@@ -460,16 +524,26 @@ fn fit(parameter: Parameter, typed: Typed) -> Result<Expression, Typed> {
         Parameter::Moment if *data_type == DataType::Time => Ok(typed.expression),
         Parameter::Array if matches!(data_type, DataType::Array(_)) => Ok(typed.expression),
         Parameter::Map if matches!(data_type, DataType::Map(_)) => Ok(typed.expression),
+        Parameter::Boolean if *data_type == DataType::Boolean => Ok(typed.expression),
+        Parameter::Element | Parameter::Same => match model(parameter, first) {
+            // Whole numbers are one kind of value, however wide they are declared.
+            Some(wanted) if wanted.is_integer() && data_type.is_integer() => Ok(typed.expression),
+            Some(wanted) => typed.widen_to(wanted),
+            None => Ok(typed.expression),
+        },
         Parameter::Whole
         | Parameter::Double
         | Parameter::Moment
         | Parameter::Array
-        | Parameter::Map => Err(typed),
+        | Parameter::Map
+        | Parameter::Boolean => Err(typed),
     }
 }
 
-const fn expected(parameter: Parameter) -> &'static str {
-    match parameter {
+fn expected(parameter: Parameter, first: Option<&DataType>) -> String {
+    let plain = match parameter {
+        Parameter::Element | Parameter::Same => return type_name(model(parameter, first)),
+        Parameter::Boolean => "BOOLEAN",
         Parameter::Text => "STRING",
         Parameter::Whole => "a whole number",
         Parameter::Double => "a number",
@@ -478,5 +552,6 @@ const fn expected(parameter: Parameter) -> &'static str {
         Parameter::Array => "an ARRAY",
         Parameter::Map => "a MAP",
         Parameter::Any => "any value",
-    }
+    };
+    plain.to_owned()
 }

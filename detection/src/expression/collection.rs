@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::expression::function::Parameter::{Any, Array, Map, Text, Whole};
+use crate::expression::function::Parameter::{
+    Any, Array, Boolean, Element, Map, Same, Text, Whole,
+};
 use crate::expression::function::{Function, Outcome, function};
 use crate::expression::tree::EvaluationError;
 use crate::value::Value;
@@ -13,8 +15,24 @@ pub(super) static FUNCTIONS: &[Function] = &[
     function("CARDINALITY", &[Any], Outcome::Int, cardinality),
     function("ELEMENT", &[Array], Outcome::Element, single),
     function("ITEM", &[Any, Any], Outcome::Element, item),
-    function("ARRAY_CONTAINS", &[Array, Any], Outcome::Boolean, contains).seeing_nulls(),
-    function("ARRAY_POSITION", &[Array, Any], Outcome::Int, position),
+    function("ARRAY_CONTAINS", &[Array, Element], Outcome::Boolean, contains).seeing_nulls(),
+    function("ARRAY_POSITION", &[Array, Element], Outcome::Int, position),
+    function("ARRAY_APPEND", &[Array, Element], Outcome::First, |a| added(a, End::Back))
+        .seeing_nulls(),
+    function("ARRAY_PREPEND", &[Array, Element], Outcome::First, |a| added(a, End::Front))
+        .seeing_nulls(),
+    function("ARRAY_CONCAT", &[Array, Same], Outcome::First, concatenated).repeated().optional(1),
+    function("ARRAY_REMOVE", &[Array, Element], Outcome::First, removed).seeing_nulls(),
+    function("ARRAY_EXCEPT", &[Array, Same], Outcome::First, |a| {
+        selected(a, |value, other| !other.contains(value))
+    }),
+    function("ARRAY_INTERSECT", &[Array, Same], Outcome::First, |a| {
+        selected(a, |value, other| other.contains(value))
+    }),
+    function("ARRAY_UNION", &[Array, Same], Outcome::First, |a| {
+        concatenated(a).and_then(|all| distinct(&[all]))
+    }),
+    function("ARRAY_SORT", &[Array, Boolean, Boolean], Outcome::First, sorted).optional(2),
     function("ARRAY_DISTINCT", &[Array], Outcome::First, distinct),
     function("ARRAY_REVERSE", &[Array], Outcome::First, reversed),
     function("ARRAY_MAX", &[Array], Outcome::Element, |a| extreme(a, Iterator::max)),
@@ -24,6 +42,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     function("MAP_FROM_ARRAYS", &[Array, Array], Outcome::TextMap, from_arrays),
     function("MAP_KEYS", &[Map], Outcome::Keys, keys),
     function("MAP_VALUES", &[Map], Outcome::Values, values),
+    function("MAP_ENTRIES", &[Map], Outcome::Entries, entries),
+    function("MAP_UNION", &[Map, Same], Outcome::First, united).repeated(),
 ];
 
 fn array(value: Option<&Value>) -> Option<&[Value]> {
@@ -91,6 +111,77 @@ fn distinct(arguments: &[Value]) -> Called {
     let values = array(arguments.first()).unwrap_or_default();
     let values: Arc<[Value]> = values.iter().filter(|value| seen.insert(*value)).cloned().collect();
     Ok(Value::Array(values))
+}
+
+/// Which end of an array.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Front,
+    Back,
+}
+
+/// The array with an element more, which may be NULL.
+fn added(arguments: &[Value], end: End) -> Called {
+    let [Value::Array(values), element] = arguments else { return Ok(Value::Null) };
+    let one = std::iter::once(element);
+    Ok(Value::Array(match end {
+        End::Front => one.chain(values.iter()).cloned().collect(),
+        End::Back => values.iter().chain(one).cloned().collect(),
+    }))
+}
+
+fn concatenated(arguments: &[Value]) -> Called {
+    let parts = arguments.iter().flat_map(|one| array(Some(one)).unwrap_or_default());
+    Ok(Value::Array(parts.cloned().collect()))
+}
+
+/// The array without the elements that are equal to the second argument; NULL equals NULL.
+fn removed(arguments: &[Value]) -> Called {
+    let [Value::Array(values), element] = arguments else { return Ok(Value::Null) };
+    Ok(Value::Array(values.iter().filter(|value| *value != element).cloned().collect()))
+}
+
+/// The distinct elements of the first array that go with the second, in their order.
+fn selected(
+    arguments: &[Value],
+    goes: impl Fn(&Value, &std::collections::BTreeSet<&Value>) -> bool,
+) -> Called {
+    let [Value::Array(values), Value::Array(other)] = arguments else { return Ok(Value::Null) };
+    let other: std::collections::BTreeSet<&Value> = other.iter().collect();
+    let kept: Arc<[Value]> = values.iter().filter(|value| goes(value, &other)).cloned().collect();
+    distinct(&[Value::Array(kept)])
+}
+
+/// `ARRAY_SORT(array[, ascending[, nulls first]])`: NULLs are first ascending and last descending.
+fn sorted(arguments: &[Value]) -> Called {
+    let Some(Value::Array(values)) = arguments.first() else { return Ok(Value::Null) };
+    let is = |index: usize, otherwise: bool| match arguments.get(index) {
+        Some(Value::Boolean(truth)) => *truth,
+        _ => otherwise,
+    };
+    let is_ascending = is(1, true);
+    let nulls_first = is(2, is_ascending);
+    let (nulls, mut rest): (Vec<Value>, Vec<Value>) =
+        values.iter().cloned().partition(Value::is_null);
+    rest.sort_unstable();
+    if !is_ascending {
+        rest.reverse();
+    }
+    let (first, second) = if nulls_first { (nulls, rest) } else { (rest, nulls) };
+    Ok(Value::Array(first.into_iter().chain(second).collect()))
+}
+
+fn entries(arguments: &[Value]) -> Called {
+    let entries = map(arguments.first()).unwrap_or_default();
+    let row = |(key, value): &(Value, Value)| Value::Array([key.clone(), value.clone()].into());
+    Ok(Value::Array(entries.iter().map(row).collect()))
+}
+
+/// All entries; of a key in several maps the last one's value.
+fn united(arguments: &[Value]) -> Called {
+    let all = arguments.iter().flat_map(|one| map(Some(one)).unwrap_or_default());
+    let entries: std::collections::BTreeMap<Value, Value> = all.cloned().collect();
+    Ok(Value::Map(entries.into_iter().collect()))
 }
 
 fn reversed(arguments: &[Value]) -> Called {
@@ -170,6 +261,35 @@ mod tests {
             [at(1), at(2), at(3), at(0)],
             [5, 6, 0, 0].map(|n: i64| { if n == 0 { Value::Null } else { Value::Integer(n) } })
         );
+    }
+
+    #[test]
+    fn sets_of_arrays_keep_the_order_of_the_first_and_each_value_once() {
+        let lists = [list(&[3, 1, 1, 2]), list(&[1, 3, 3])];
+        let call = |name: &str| {
+            let arguments = lists.clone().map(crate::expression::Expression::Constant);
+            Function::by_name(name).unwrap().call(&arguments, &[]).unwrap()
+        };
+
+        assert_eq!(call("ARRAY_INTERSECT"), list(&[3, 1]));
+        assert_eq!(call("ARRAY_EXCEPT"), list(&[2]));
+        assert_eq!(call("ARRAY_UNION"), list(&[3, 1, 2]));
+        assert_eq!(call("ARRAY_CONCAT"), list(&[3, 1, 1, 2, 1, 3, 3]));
+    }
+
+    #[test]
+    fn nulls_stand_where_the_order_puts_them() {
+        let given = Value::Array([Value::Integer(2), Value::Null, Value::Integer(1)].into());
+        let sort = |flags: &[bool]| {
+            let flags = flags.iter().map(|flag| Value::Boolean(*flag));
+            let arguments: Vec<_> = std::iter::once(given.clone()).chain(flags).collect();
+            let Ok(Value::Array(values)) = sorted(&arguments) else { panic!() };
+            values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+
+        assert_eq!(sort(&[]), "NULL 1 2");
+        assert_eq!(sort(&[false]), "2 1 NULL");
+        assert_eq!(sort(&[false, true]), "NULL 2 1");
     }
 
     #[test]

@@ -259,6 +259,7 @@ impl<'a, S: Scope> Compiler<'a, S> {
         right: &Expr,
     ) -> Result<Typed, Fault> {
         let operator = match op {
+            BinaryOperator::Overlaps => return self.special_call(sql),
             BinaryOperator::And => return self.chain(sql, op).map(Expression::And).map(boolean),
             BinaryOperator::Or => return self.chain(sql, op).map(Expression::Or).map(boolean),
             BinaryOperator::StringConcat => {
@@ -382,12 +383,11 @@ impl<'a, S: Scope> Compiler<'a, S> {
     fn like(
         &mut self,
         inner: &Expr,
-        pattern: &Expr,
+        pattern_sql: &Expr,
         escape: Option<&Expr>,
     ) -> Result<Expression, Fault> {
         let inner = self.expect(inner, &DataType::String, "the left side of LIKE")?;
-        let expected = "'text' with % for any text and _ for one character";
-        let text = self.constant_text(pattern, "the pattern of LIKE", expected)?;
+        let pattern = self.expect(pattern_sql, &DataType::String, "the pattern of LIKE")?;
         let escape = match escape {
             Some(sql) => {
                 let text = self.constant_text(sql, "the character behind ESCAPE", "'c'")?;
@@ -395,7 +395,14 @@ impl<'a, S: Scope> Compiler<'a, S> {
             }
             None => None,
         };
-        Ok(Expression::Like(Box::new(inner), LikePattern::with_escape(&text, escape)))
+        if let Some(Value::Text(text)) = pattern.constant() {
+            return Ok(Expression::Like(Box::new(inner), LikePattern::with_escape(text, escape)));
+        }
+        let mut arguments = vec![inner, pattern];
+        arguments.extend(escape.map(|one| Expression::Constant(Value::text(&one.to_string()))));
+        Function::by_name("LIKE")
+            .map(|function| Expression::Call(function, arguments))
+            .ok_or_else(|| self.unsupported(pattern_sql))
     }
 
     /// `SIMILAR TO`: a regular expression for the whole text, with % and _ as in LIKE.

@@ -36,6 +36,26 @@ pub(super) static FUNCTIONS: &[Function] = &[
     }),
 ];
 
+/// `JSON_OBJECT`: per field its name, whether its value is JSON already, and the value.
+pub(super) static OBJECT: Function = maker("JSON_OBJECT", |a| object(a, Nulls::Kept));
+pub(super) static OBJECT_WITHOUT_NULLS: Function =
+    maker("JSON_OBJECT ABSENT ON NULL", |a| object(a, Nulls::Left));
+
+/// `JSON_ARRAY`: per value whether it is JSON already, and the value.
+pub(super) static ARRAY: Function = maker("JSON_ARRAY NULL ON NULL", |a| list(a, Nulls::Kept));
+pub(super) static ARRAY_WITHOUT_NULLS: Function = maker("JSON_ARRAY", |a| list(a, Nulls::Left));
+
+const fn maker(name: &'static str, body: fn(&[Value]) -> Called) -> Function {
+    function(name, &[Any], Outcome::Text, body).optional(1).repeated().seeing_nulls()
+}
+
+/// What NULL becomes in an object or array.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nulls {
+    Kept,
+    Left,
+}
+
 /// A JSON value that keeps the order of its fields and the digits of its numbers.
 #[derive(Debug, Clone, PartialEq)]
 enum Json {
@@ -218,6 +238,31 @@ fn is(arguments: &[Value], kind: impl FnOnce(&Json) -> bool) -> Called {
     })
 }
 
+/// The JSON that an argument stands for; none when it is left out.
+fn item(is_json: &Value, value: &Value, nulls: Nulls) -> Option<Json> {
+    match (is_json, value) {
+        (_, Value::Null) => (nulls == Nulls::Kept).then_some(Json::Null),
+        (Value::Boolean(true), Value::Text(text)) => serde_json::from_str(text).ok(),
+        (_, value) => Some(written(value)),
+    }
+}
+
+fn object(arguments: &[Value], nulls: Nulls) -> Called {
+    let (fields, rest) = arguments.as_chunks::<3>();
+    debug_assert!(rest.is_empty(), "the compiler gives three arguments a field");
+    let fields = fields.iter().filter_map(|[name, is_json, value]| {
+        Some((name.to_string(), item(is_json, value, nulls)?))
+    });
+    Ok(Value::text(&Json::Object(fields.collect()).to_string()))
+}
+
+fn list(arguments: &[Value], nulls: Nulls) -> Called {
+    let (values, rest) = arguments.as_chunks::<2>();
+    debug_assert!(rest.is_empty(), "the compiler gives two arguments a value");
+    let values = values.iter().filter_map(|[is_json, value]| item(is_json, value, nulls));
+    Ok(Value::text(&Json::Array(values.collect()).to_string()))
+}
+
 fn written(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
@@ -260,6 +305,17 @@ mod tests {
         assert_eq!(at(exists, "$.n"), Value::Boolean(true));
         assert_eq!(at(exists, "$.missing"), Value::Boolean(false));
         assert_eq!(value(&[Value::text("no json"), Value::text("$")]), Ok(Value::Null));
+    }
+
+    #[test]
+    fn what_is_json_already_is_not_quoted_again() {
+        let (plain, json) = (Value::Boolean(false), Value::Boolean(true));
+        let inner =
+            list(&[plain.clone(), Value::text("x"), plain.clone(), Value::Null], Nulls::Left);
+        let fields = [Value::text("a"), json, inner.unwrap(), Value::text("b"), plain, Value::Null];
+
+        assert_eq!(object(&fields, Nulls::Kept), Ok(Value::text(r#"{"a":["x"],"b":null}"#)));
+        assert_eq!(object(&fields, Nulls::Left), Ok(Value::text(r#"{"a":["x"]}"#)));
     }
 
     #[test]

@@ -26,6 +26,12 @@ pub(crate) mod regex;
 pub(crate) mod function;
 /// Functions of text.
 mod text;
+/// Digests of text.
+mod digest;
+/// Text as bytes of a character set.
+mod charset;
+/// What kind of text a text is: letters, digits, a number, an address.
+mod kind;
 /// Functions of numbers.
 mod number;
 /// Functions of numbers whose type follows their argument's.
@@ -34,6 +40,8 @@ mod numeric;
 pub(crate) mod moment;
 /// JSON functions.
 mod json;
+/// JSON functions that the grammar writes with words between the arguments.
+mod json_call;
 /// Functions whose value is not in the rows.
 mod volatile;
 /// Functions of arrays and maps.

@@ -183,7 +183,7 @@ fn part(time: EventTime, unit: Unit) -> Option<i64> {
         Unit::Hour => at.hour().into(),
         Unit::Minute => at.minute().into(),
         Unit::Second => at.second().into(),
-        Unit::Millisecond => i64::from(at.second()) * 1_000 + i64::from(at.millisecond()),
+        Unit::Millisecond => at.millisecond().into(),
         Unit::Epoch => time.millis().div_euclid(1_000),
     })
 }

@@ -1,20 +1,23 @@
 //! Functions of numbers.
 
-use crate::expression::function::Parameter::{Double, Whole};
+use crate::expression::function::Parameter::{Any, Double, Whole};
 use crate::expression::function::{Function, Outcome, function};
 use crate::expression::tree::EvaluationError;
 use crate::value::Value;
 
 type Called = Result<Value, EvaluationError>;
 
+/// Functions whose last digit the C library of a machine would decide are those of `libm`, which
+/// follows FreeBSD's as Java's `StrictMath` does, so that every node and Flink give the same.
+///
 /// Functions whose type does not depend on their argument's; those of which it does are compiled in
 /// [`numeric`](crate::expression::numeric).
 pub(super) static FUNCTIONS: &[Function] = &[
     function("SQRT", &[Double], Outcome::Double, |a| real(a, f64::sqrt)),
-    function("CBRT", &[Double], Outcome::Double, |a| real(a, f64::cbrt)),
+    function("CBRT", &[Double], Outcome::Double, |a| real(a, libm::cbrt)),
     function("EXP", &[Double], Outcome::Double, |a| real(a, f64::exp)),
     function("LN", &[Double], Outcome::Double, |a| real(a, f64::ln)),
-    function("LOG10", &[Double], Outcome::Double, |a| real(a, f64::log10)),
+    function("LOG10", &[Double], Outcome::Double, |a| real(a, libm::log10)),
     function("LOG2", &[Double], Outcome::Double, |a| real(a, |x| x.ln() / std::f64::consts::LN_2)),
     function("LOG", &[Double, Double], Outcome::Double, logarithm).optional(1),
     function("POWER", &[Double, Double], Outcome::Double, |a| reals(a, f64::powf)),
@@ -23,19 +26,19 @@ pub(super) static FUNCTIONS: &[Function] = &[
     function("COS", &[Double], Outcome::Double, |a| real(a, f64::cos)),
     function("TAN", &[Double], Outcome::Double, |a| real(a, f64::tan)),
     function("COT", &[Double], Outcome::Double, |a| real(a, |x| 1.0 / x.tan())),
-    function("ASIN", &[Double], Outcome::Double, |a| real(a, f64::asin)),
-    function("ACOS", &[Double], Outcome::Double, |a| real(a, f64::acos)),
-    function("ATAN", &[Double], Outcome::Double, |a| real(a, f64::atan)),
-    function("ATAN2", &[Double, Double], Outcome::Double, |a| reals(a, f64::atan2)),
-    function("SINH", &[Double], Outcome::Double, |a| real(a, f64::sinh)),
-    function("COSH", &[Double], Outcome::Double, |a| real(a, f64::cosh)),
-    function("TANH", &[Double], Outcome::Double, |a| real(a, f64::tanh)),
+    function("ASIN", &[Double], Outcome::Double, |a| real(a, libm::asin)),
+    function("ACOS", &[Double], Outcome::Double, |a| real(a, libm::acos)),
+    function("ATAN", &[Double], Outcome::Double, |a| real(a, libm::atan)),
+    function("ATAN2", &[Double, Double], Outcome::Double, |a| reals(a, libm::atan2)),
+    function("SINH", &[Double], Outcome::Double, |a| real(a, libm::sinh)),
+    function("COSH", &[Double], Outcome::Double, |a| real(a, libm::cosh)),
+    function("TANH", &[Double], Outcome::Double, |a| real(a, tanh)),
     function("DEGREES", &[Double], Outcome::Double, |a| real(a, f64::to_degrees)),
     function("RADIANS", &[Double], Outcome::Double, |a| real(a, f64::to_radians)),
     function("PI", &[], Outcome::Double, |_| Ok(Value::Double(std::f64::consts::PI))),
     function("E", &[], Outcome::Double, |_| Ok(Value::Double(std::f64::consts::E))),
     function("BIN", &[Whole], Outcome::Text, |a| whole(a, |n| format!("{n:b}"))),
-    function("HEX", &[Whole], Outcome::Text, |a| whole(a, |n| format!("{n:X}"))),
+    function("HEX", &[Any], Outcome::Text, hex),
 ];
 
 fn real(arguments: &[Value], body: impl FnOnce(f64) -> f64) -> Called {
@@ -56,6 +59,36 @@ fn whole(arguments: &[Value], body: impl FnOnce(i64) -> String) -> Called {
     Ok(match arguments {
         [Value::Integer(number)] => Value::text(&body(*number)),
         _ => Value::Null,
+    })
+}
+
+/// # Source
+/// FreeBSD's `s_tanh.c`, as Java's `StrictMath`; that of `libm` is musl's, which rounds otherwise.
+fn tanh(x: f64) -> f64 {
+    let size = x.abs();
+    if x.is_nan() || size < 2.0_f64.powi(-55) {
+        return x;
+    }
+    let magnitude = if size >= 22.0 {
+        1.0
+    } else if size >= 1.0 {
+        1.0 - 2.0 / (libm::expm1(2.0 * size) + 2.0)
+    } else {
+        let grown = libm::expm1(-2.0 * size);
+        -grown / (grown + 2.0)
+    };
+    magnitude.copysign(x)
+}
+
+/// A number in two's complement, or the bytes of a text, in upper case.
+fn hex(arguments: &[Value]) -> Called {
+    let of_bytes =
+        |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02X}")).collect::<String>();
+    Ok(match arguments {
+        [Value::Integer(number)] => Value::text(&format!("{number:X}")),
+        [Value::Text(text)] => Value::text(&of_bytes(text.as_bytes())),
+        [Value::Null] => Value::Null,
+        _ => return Err(EvaluationError::Argument),
     })
 }
 
@@ -183,6 +216,14 @@ pub(super) fn magnitude(value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hyperbolic_tangent_is_odd_and_ends_at_one() {
+        assert_eq!([tanh(0.0), tanh(30.0), tanh(-30.0)], [0.0, 1.0, -1.0]);
+        assert_eq!(tanh(-0.5), -tanh(0.5));
+        assert!((tanh(1.0) - 0.761_594_155_955_764_9).abs() < 1e-15);
+        assert!(tanh(f64::NAN).is_nan());
+    }
 
     #[test]
     fn rounding_goes_half_away_from_zero_on_the_digits_that_are_shown() {

@@ -78,7 +78,8 @@ impl RegexCall {
                 usize::try_from(*index).map_or(Value::Null, |index| group(regex, text, index))
             }
             (Self::Replace, Some(Value::Text(replacement))) => {
-                Value::text(&regex.replace_all(text, &**replacement))
+                // Flink quotes the replacement: `$1` in it is no group.
+                Value::text(&regex.replace_all(text, regex::NoExpand(replacement)))
             }
             (Self::Extract | Self::Replace, _) => Value::Null,
         })
@@ -113,6 +114,13 @@ mod tests {
             Value::text("disk=93")
         );
         assert_eq!(call(RegexCall::Extract, "x", &[text, Value::Integer(3)]), Value::Null);
+    }
+
+    #[test]
+    fn a_replacement_stands_for_itself() {
+        let arguments = ["banana", "$2$1"].map(Value::text);
+
+        assert_eq!(call(RegexCall::Replace, "(a)(n)", &arguments), Value::text("b$2$1$2$1a"));
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! Functions of text. Positions count characters from 1, as in SQL.
 
-use std::sync::Arc;
-
 use crate::decode::base64;
-use crate::expression::function::Parameter::{Bytes, Text, Whole};
+use crate::expression::function::Parameter::{Text, Whole};
 use crate::expression::function::{Function, Outcome, function};
+use crate::expression::pattern::LikePattern;
 use crate::expression::tree::EvaluationError;
 use crate::value::Value;
 
@@ -25,7 +24,8 @@ pub(super) static FUNCTIONS: &[Function] = &[
     function("LENGTH", &[Text], Outcome::Int, length),
     function("OCTET_LENGTH", &[Text], Outcome::Int, |a| one(a, |text| count(text.len()))),
     function("ASCII", &[Text], Outcome::Int, |a| {
-        one(a, |text| Value::Integer(text.bytes().next().map_or(0, i64::from)))
+        // A byte has a sign in Java.
+        one(a, |text| Value::Integer(text.bytes().next().map_or(0, |b| i64::from(b.cast_signed()))))
     }),
     function("CHR", &[Whole], Outcome::Text, character),
     function("SUBSTRING", &[Text, Whole, Whole], Outcome::Text, substring).optional(1),
@@ -61,11 +61,7 @@ pub(super) static FUNCTIONS: &[Function] = &[
         })
     }),
     function("STR_TO_MAP", &[Text, Text, Text], Outcome::TextMap, text_to_map).optional(2),
-    function("SHA256", &[Text], Outcome::Text, |a| one(a, |text| Value::text(&sha256(text)))),
-    function("DECODE", &[Bytes, Text], Outcome::Text, decode),
-    function("ENCODE", &[Text, Text], Outcome::Bytes, |a| {
-        two(a, |text, _| Value::Bytes(Arc::from(text.as_bytes())))
-    }),
+    function("LIKE", &[Text, Text, Text], Outcome::Boolean, like).optional(1),
 ];
 
 fn text(value: Option<&Value>) -> Option<&str> {
@@ -193,9 +189,9 @@ fn locate(arguments: &[Value]) -> Called {
 fn replace(arguments: &[Value]) -> Called {
     let new = text(arguments.get(2)).unwrap_or_default();
     two(arguments, |text, old| {
-        let is_bounded = old.is_empty() || new.len() <= old.len();
+        let is_bounded = new.len() <= old.len();
         if is_bounded || text.matches(old).count() * new.len() <= TEXT_BYTES_LIMIT {
-            Value::text(&if old.is_empty() { text.to_owned() } else { text.replace(old, new) })
+            Value::text(&text.replace(old, new))
         } else {
             Value::Null
         }
@@ -325,16 +321,11 @@ fn to_base64(bytes: &[u8]) -> String {
     text
 }
 
-fn sha256(text: &str) -> String {
-    use sha2::{Digest, Sha256};
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn decode(arguments: &[Value]) -> Called {
-    Ok(match arguments.first() {
-        Some(Value::Bytes(bytes)) => Value::text(&String::from_utf8_lossy(bytes)),
-        _ => Value::Null,
+/// LIKE with a pattern that is not the same for all rows.
+fn like(arguments: &[Value]) -> Called {
+    let escape = text(arguments.get(2)).and_then(|escape| escape.chars().next());
+    two(arguments, |text, pattern| {
+        Value::Boolean(LikePattern::with_escape(pattern, escape).matches(text))
     })
 }
 

@@ -42,6 +42,11 @@ impl Dialect for FlinkDialect {
         true
     }
 
+    /// `JSON_OBJECT('key' VALUE value)`.
+    fn supports_named_fn_args_with_expr_name(&self) -> bool {
+        true
+    }
+
     /// Reads `TABLE name [PARTITION BY column, …]`, the first argument of a windowing function, and
     /// `MAP[key, value, …]`.
     fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
@@ -52,6 +57,13 @@ impl Dialect for FlinkDialect {
             parser.next_token();
             parser.next_token();
             return Some(map_literal(parser, prefix));
+        }
+        if word.value.eq_ignore_ascii_case("KEY")
+            && matches!(second.token, Token::SingleQuotedString(_))
+        {
+            // `KEY 'name' VALUE value`: the word changes nothing.
+            parser.next_token();
+            return Some(parser.parse_prefix());
         }
         if word.keyword != Keyword::TABLE || !matches!(second.token, Token::Word(_)) {
             return None;

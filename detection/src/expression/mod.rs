@@ -14,6 +14,8 @@ pub(crate) mod aggregate;
 pub(crate) mod call;
 /// Operators over numbers and times: which type they give.
 pub(crate) mod arithmetic;
+/// Periods of time.
+mod period;
 /// From parsed SQL to typed trees.
 pub(crate) mod compile;
 /// CAST and TRY_CAST.

@@ -19,6 +19,8 @@ pub struct Program {
     file: Arc<str>,
     tables: Arc<[Table]>,
     rules: Arc<[Rule]>,
+    /// Rules that the file only asks about.
+    explained: Arc<[Rule]>,
 }
 
 impl Program {
@@ -40,10 +42,12 @@ impl Program {
     /// not follow the grammar hides what stands behind it; tables with a mistake hide the rules.
     pub fn compile_all(file: &str, sql: &str) -> Result<Self, Vec<SqlError>> {
         match compile(sql) {
-            Ok((tables, rules)) => {
-                let (tables, rules) = (Arc::from(tables), Arc::from(rules));
-                Ok(Self { file: Arc::from(file), tables, rules })
-            }
+            Ok(Compiled { tables, rules, explained }) => Ok(Self {
+                file: Arc::from(file),
+                tables: Arc::from(tables),
+                rules: Arc::from(rules),
+                explained: Arc::from(explained),
+            }),
             Err(faults) => {
                 debug_assert!(!faults.is_empty(), "what does not compile has a mistake");
                 let mut mistakes: Vec<SqlError> =
@@ -124,6 +128,11 @@ impl Program {
         Some(Explanation { program: self, rule }.to_string())
     }
 
+    /// The rules that EXPLAIN asks about, which do not run, in the order of their statements.
+    pub(crate) fn explained(&self) -> &[Rule] {
+        &self.explained
+    }
+
     /// The rules in the order of their INSERT statements.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
@@ -131,9 +140,17 @@ impl Program {
     }
 }
 
-fn compile(sql: &str) -> Result<(Vec<Table>, Vec<Rule>), Vec<Fault>> {
+/// What a rule file comes to.
+struct Compiled {
+    tables: Vec<Table>,
+    rules: Vec<Rule>,
+    explained: Vec<Rule>,
+}
+
+fn compile(sql: &str) -> Result<Compiled, Vec<Fault>> {
     let alone = |fault: Fault| vec![fault];
     let (mut declared, mut views, mut inserts) = (Vec::new(), Vec::new(), Vec::new());
+    let mut asked = Vec::new();
     let mut derived: Vec<(String, usize)> = Vec::new();
     for statement in statement::parse(sql).map_err(alone)? {
         match statement {
@@ -148,11 +165,12 @@ fn compile(sql: &str) -> Result<(Vec<Table>, Vec<Rule>), Vec<Fault>> {
             }
             Statement::CreateView(view) => views.push(view),
             Statement::Insert(insert) => inserts.push(insert),
+            Statement::Explain(insert) => asked.push(insert),
         }
     }
     let is_derived =
         |table: &CreateTable| derived.iter().any(|(name, _)| *name == table.name.value);
-    let mut catalog = Catalog::new(&declared, views, &inserts, is_derived)?;
+    let mut catalog = Catalog::new(&declared, views, (&inserts, &asked), is_derived)?;
     let mut faults = Vec::new();
     for (name, insert) in &derived {
         let table = declared.iter_mut().find(|table| table.name.value == *name);
@@ -169,23 +187,26 @@ fn compile(sql: &str) -> Result<(Vec<Table>, Vec<Rule>), Vec<Fault>> {
             }
         }
     }
-    let mut rules = Vec::with_capacity(inserts.len());
-    for insert in &inserts {
-        let target = match catalog.target(insert) {
-            Ok(target) => target,
+    let mut compiled = |inserts: &[Insert]| {
+        let mut rules = Vec::with_capacity(inserts.len());
+        for insert in inserts {
+            let target = catalog.target(insert);
             // What is wrong with a derived table was told.
-            Err(_) if derived.iter().any(|(name, _)| *name == insert.target.value) => continue,
-            Err(fault) => {
-                faults.push(fault);
+            if target.is_err() && derived.iter().any(|(name, _)| *name == insert.target.value) {
                 continue;
             }
-        };
-        match query::compile(insert, target, &catalog) {
-            Ok(rule) => rules.push(rule),
-            Err(fault) => faults.push(fault),
+            match target.and_then(|target| query::compile(insert, target, &catalog)) {
+                Ok(rule) => rules.push(rule),
+                Err(fault) => faults.push(fault),
+            }
         }
+        rules
+    };
+    let (rules, explained) = (compiled(&inserts), compiled(&asked));
+    if !faults.is_empty() {
+        return Err(faults);
     }
-    if faults.is_empty() { Ok((catalog.sources, rules)) } else { Err(faults) }
+    Ok(Compiled { tables: catalog.sources, rules, explained })
 }
 
 /// The tables and views of a file while its queries are compiled.
@@ -200,10 +221,12 @@ impl Catalog {
     fn new(
         declared: &[CreateTable],
         views: Vec<CreateView>,
-        inserts: &[Insert],
+        (inserts, asked): (&[Insert], &[Insert]),
         is_derived: impl Fn(&CreateTable) -> bool,
     ) -> Result<Self, Vec<Fault>> {
-        let target_names = target_lines(inserts).map_err(|fault| vec![fault])?;
+        let mut target_names = target_lines(inserts).map_err(|fault| vec![fault])?;
+        let asked = asked.iter().map(|one| &one.target);
+        target_names.extend(asked.map(|name| (name.value.as_str(), name.span.start.line)));
         let tables = declared.iter().map(|table| ("table", &table.name));
         let named = tables.chain(views.iter().map(|view| ("view", &view.name)));
         let mut lines: BTreeMap<&str, u64> = BTreeMap::new();

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::explain::TableExplanation;
+use crate::explain::{Explanation, TableExplanation};
 use crate::program::Program;
 use crate::sql::error::SqlError;
 
@@ -102,10 +102,9 @@ impl Report {
             for table in program.tables() {
                 self.told.push_str(&TableExplanation(table).to_string());
             }
-            for rule in program.rules() {
-                let explained = program.explain(rule.name()).unwrap_or_default();
+            for rule in program.rules().iter().chain(program.explained()) {
                 self.tell("");
-                self.told.push_str(&explained);
+                self.told.push_str(&Explanation { program: &program, rule }.to_string());
             }
         }
         Judgement::Sound
@@ -246,6 +245,27 @@ rules.sql:1:26: expected WITH ('topic' = '…') after the columns, found the end
         );
         assert!(report.told.contains("\nrule high to topic alerts, severity warning\nplan\n"));
         assert!(report.told.contains("\n\nrule low to topic alerts, severity warning\nplan\n"));
+    }
+
+    #[test]
+    fn a_rule_behind_explain_is_told_and_does_not_run() {
+        let sql = format!(
+            "{TABLES}EXPLAIN PLAN FOR INSERT INTO high SELECT station FROM air WHERE pm25 > 120;\n\
+             INSERT INTO low SELECT station FROM air;"
+        );
+
+        let report = asked(Question::Explain, &sql);
+        let program = Program::compile("rules.sql", &sql).unwrap();
+        let wrong = asked(
+            Question::Check,
+            &sql.replace("SELECT station FROM air W", "SELECT x FROM air W"),
+        );
+
+        assert!(report.told.starts_with("rules.sql: 1 rule over 1 table\n"), "{}", report.told);
+        assert!(report.told.contains("\nrule high to topic alerts, severity warning\n"));
+        let names: Vec<_> = program.rules().iter().map(|rule| rule.name().to_string()).collect();
+        assert_eq!(names, ["low"]);
+        assert_eq!(wrong.judgement, Judgement::Mistaken);
     }
 
     #[test]

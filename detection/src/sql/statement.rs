@@ -24,7 +24,8 @@ const FILE_BYTES_LIMIT: usize = 1 << 20;
 /// is dropped by recursion: this bounds the stack that takes.
 const STATEMENT_TOKENS_LIMIT: usize = 4_000;
 
-const STATEMENTS: &str = "CREATE TABLE, CREATE VIEW and INSERT INTO … SELECT";
+const STATEMENTS: &str =
+    "CREATE TABLE, CREATE VIEW, INSERT INTO … SELECT and EXPLAIN INSERT INTO …";
 
 /// Deepest nesting of types.
 const TYPE_DEPTH_LIMIT: usize = 16;
@@ -38,6 +39,8 @@ pub(crate) enum Statement {
     CreateView(CreateView),
     /// A rule is declared.
     Insert(Insert),
+    /// `EXPLAIN [PLAN FOR] INSERT INTO …`: what the rule would do is told, and it does not run.
+    Explain(Insert),
 }
 
 /// `CREATE TABLE name (columns, WATERMARK …, PRIMARY KEY …) WITH (options)`.
@@ -185,6 +188,15 @@ impl<'a> StatementParser<'a> {
         }
         if self.parser.parse_keywords(&[Keyword::INSERT, Keyword::INTO]) {
             return self.insert().map(Statement::Insert);
+        }
+        if self.parser.parse_keyword(Keyword::EXPLAIN) {
+            if self.word("PLAN") && !self.parser.parse_keyword(Keyword::FOR) {
+                return Err(self.unexpected("FOR after EXPLAIN PLAN"));
+            }
+            if !self.parser.parse_keywords(&[Keyword::INSERT, Keyword::INTO]) {
+                return Err(self.unexpected("INSERT INTO … SELECT behind EXPLAIN"));
+            }
+            return self.insert().map(Statement::Explain);
         }
         let Token::Word(word) = &self.parser.peek_token_ref().token else {
             return Err(self.unexpected(STATEMENTS));
@@ -647,7 +659,7 @@ mod tests {
         assert_eq!(
             refusal("DROP VIEW v"),
             "rules.sql:1:1: the statement DROP VIEW is not supported yet; supported: CREATE TABLE, \
-             CREATE VIEW and INSERT INTO … SELECT"
+             CREATE VIEW, INSERT INTO … SELECT and EXPLAIN INSERT INTO …"
         );
     }
 

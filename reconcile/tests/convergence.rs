@@ -219,6 +219,31 @@ proptest! {
     }
 
     #[test]
+    fn replaying_decisions_changes_nothing_but_the_list_of_duplicates(
+        history in histories(60), turns in turns(),
+    ) {
+        let mut hub = Hub::after(&history, &history.interleaved(&turns));
+        let counted = |hub: &Hub| {
+            let tables = hub.derived().into_iter();
+            tables.filter(|((topic, _), _)| topic != "inventory.duplicates").collect::<Tables>()
+        };
+        let before = counted(&hub);
+        let is_decision = |record: &&Record| {
+            let event: serde_json::Value = serde_json::from_str(&record.value).unwrap();
+            matches!(event["kind"].as_str(), Some("approve" | "reject" | "amend"))
+                && matches!(record.verdict, "on-time" | "late")
+        };
+
+        // The same deliveries once more, at a hub that none of the others knows of.
+        for (offset, record) in (0..).zip(history.records.iter().filter(is_decision)) {
+            let actor = ("zz".to_owned(), (1, 1), 0);
+            hub.feed(&Record { actor, offset, ..record.clone() });
+        }
+
+        prop_assert_eq!(counted(&hub), before);
+    }
+
+    #[test]
     fn every_accepted_event_is_in_state_or_in_exactly_one_side_output(
         history in histories(60), turns in turns(),
     ) {

@@ -39,8 +39,12 @@ pub(crate) enum Step {
     Ingest { hub: usize, partition: u32, batch: Vec<(&'static str, Draft)> },
     /// It receives up to `count` more records of a partition of another hub.
     Receive { hub: usize, from: usize, partition: u32, count: u64 },
-    /// It loses its disk and goes on with a new incarnation and an empty journal.
-    Restart { hub: usize },
+    /// It goes back to a backup, the first `kept` records of its journal, as a new incarnation;
+    /// with none of them it has lost its disk.
+    Restore { hub: usize, kept: usize },
+    /// A copy of it starts beside it as another incarnation; from then on this step is where the
+    /// other one of the two goes on.
+    Clone { hub: usize },
 }
 
 /// An event before it has its place.
@@ -83,7 +87,9 @@ fn steps() -> impl Strategy<Value = Step> {
                 Step::Receive { hub, from, partition, count }
             }
         ),
-        1 => (0..3_usize).prop_map(|hub| Step::Restart { hub }),
+        1 => (0..3_usize, prop_oneof![Just(0), 0..40_usize])
+            .prop_map(|(hub, kept)| Step::Restore { hub, kept }),
+        1 => (0..3_usize).prop_map(|hub| Step::Clone { hub }),
     ]
 }
 
@@ -108,9 +114,13 @@ fn skews() -> [std::ops::Range<i64>; 3] {
     [-DAY_MS..DAY_MS, -DAY_MS..DAY_MS, -DAY_MS..DAY_MS]
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Hub {
     life: u32,
+    /// Lives of this region so far, less one.
+    lives: u32,
+    /// The other one of a hub and its clone.
+    twin: Option<Box<Self>>,
     /// Ends of every actor's log as this hub's journal holds them: its vector clock.
     ends: BTreeMap<Actor, u64>,
     journal: Vec<usize>,
@@ -146,9 +156,8 @@ fn run(steps: &[Step], skews: [i64; 3]) -> History {
                 let life = hubs[*from].life;
                 receive(&mut hubs[*hub], &logs, &actor(*from, life, *partition), *count);
             }
-            Step::Restart { hub } => {
-                hubs[*hub] = Hub { life: hubs[*hub].life + 1, ..Hub::default() };
-            }
+            Step::Restore { hub, kept } => hubs[*hub].restore(*kept, &records),
+            Step::Clone { hub } => hubs[*hub].turn_to_clone(),
         }
     }
     let journals = hubs.map(|mut hub| {
@@ -158,6 +167,29 @@ fn run(steps: &[Step], skews: [i64; 3]) -> History {
         hub.journal
     });
     History { records, journals }
+}
+
+impl Hub {
+    fn restore(&mut self, kept: usize, records: &[Record]) {
+        self.lives += 1;
+        self.life = self.lives;
+        self.journal.truncate(kept);
+        self.ends.clear();
+        for record in self.journal.iter().map(|index| &records[*index]) {
+            self.ends.insert(record.actor.clone(), record.offset + 1);
+        }
+    }
+
+    fn turn_to_clone(&mut self) {
+        let lives = self.lives;
+        let mut other = match self.twin.take() {
+            Some(other) => *other,
+            None => Self { life: lives + 1, lives: lives + 1, ..self.clone() },
+        };
+        other.lives = other.lives.max(lives);
+        std::mem::swap(self, &mut other);
+        self.twin = Some(Box::new(other));
+    }
 }
 
 fn actor(hub: usize, life: u32, partition: u32) -> Actor {

@@ -44,7 +44,7 @@ struct Measured {
     result: Value,
 }
 
-const SOAKS: [Soak; 17] = [
+const SOAKS: [Soak; 19] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -104,6 +104,16 @@ const SOAKS: [Soak; 17] = [
         name: "links-fair",
         what: "two links, and a link and a kernel flow, on one bottleneck (needs root)",
         run: links::fair,
+    },
+    Soak {
+        name: "links-cuts",
+        what: "the first record after cuts of 1, 30 and 300 s, and a new address (needs root)",
+        run: links::cuts,
+    },
+    Soak {
+        name: "links-catch-up",
+        what: "alerts while much is caught up with over a bad path (needs root)",
+        run: links::catch_up,
     },
     Soak {
         name: "detection-speed",

@@ -1,11 +1,12 @@
-//! One end of a link: its journal, its connection, its state machine.
+//! One end of a link: its journal, and its state machine on one connection after another.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use headland_event::{
-    Batch, ByteCount, ChannelId, Dot, Entry, Monotonic, Offset, SeededRandom, TopicPartition,
+    Batch, ByteCount, ChannelId, Dot, Entry, Lane, Monotonic, Offset, SeededRandom, TopicPartition,
 };
 use headland_platform::clock::{Clock, entropy};
 use headland_replication::quic::{LaneEvent, LaneSender};
@@ -126,121 +127,178 @@ impl Log {
     }
 }
 
-/// A link on its connection, with the journal it reads from and writes to.
+/// Whether there is a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is on its connection.
+    Up,
+    /// It gave its connection up, or has none yet.
+    Down,
+}
+
+/// A journal, and the link that reads from it and writes to it.
 pub(crate) struct End {
     pub(crate) log: Log,
+    side: Side,
     clock: Clock,
+    linked: Option<Linked>,
+    offered: Vec<(TopicPartition, Lane)>,
+    /// Up to where the peer has what was offered.
+    acked: BTreeMap<TopicPartition, Offset>,
+}
+
+/// A link on its connection.
+struct Linked {
     link: Link,
     lanes: LaneSender,
     offers: BTreeMap<ChannelId, TopicPartition>,
     subscriptions: BTreeMap<ChannelId, TopicPartition>,
-    /// Whether the peer has everything that was offered.
-    acked: BTreeMap<ChannelId, Offset>,
 }
 
 impl End {
-    pub(crate) fn new(side: Side, log: Log, clock: Clock, lanes: LaneSender) -> Result<Self> {
-        let config = LinkConfig::new(side.identity()?, log.life, side.peer().identity()?);
-        let link = Link::new(config, 1, clock.monotonic());
-        let (offers, subscriptions, acked) = <_>::default();
-        Ok(Self { log, clock, link, lanes, offers, subscriptions, acked })
+    /// An end of which these partitions are offered to the peer, all born in its region.
+    pub(crate) fn new(
+        side: Side,
+        log: Log,
+        clock: Clock,
+        offered: Vec<(TopicPartition, Lane)>,
+    ) -> Self {
+        Self { log, side, clock, linked: None, offered, acked: BTreeMap::new() }
     }
 
-    /// Offers a partition of a topic that was born in this end's region.
-    pub(crate) fn offer(&mut self, side: Side, source: TopicPartition) -> Result<()> {
-        let region = side.identity()?.region().clone();
-        let offer = Offer {
-            origin: region.clone(),
-            origin_topic: source.topic.clone(),
-            path: vec![region],
-            lane: headland_event::Lane::Telemetry,
-            start: Offset::new(0),
-            head: self.log.reader.end(&source),
-            source: source.clone(),
-        };
-        let channel = self.link.announce(offer)?;
-        self.offers.insert(channel, source);
+    /// Begins a link on a connection, in place of the one before. What that one delivered has to be
+    /// durable: from there the new one goes on.
+    pub(crate) fn connect(&mut self, lanes: LaneSender) -> Result<()> {
+        debug_assert!(self.side == Side::Source || self.log.is_settled(), "what came is durable");
+        let region = self.side.identity()?.region().clone();
+        let config =
+            LinkConfig::new(self.side.identity()?, self.log.life, self.side.peer().identity()?);
+        let mut link = Link::new(config, 1, self.clock.monotonic());
+        let mut offers = BTreeMap::new();
+        for (source, lane) in &self.offered {
+            let offer = Offer {
+                origin: region.clone(),
+                origin_topic: source.topic.clone(),
+                path: vec![region.clone()],
+                lane: *lane,
+                start: Offset::new(0),
+                head: self.log.reader.end(source),
+                source: source.clone(),
+            };
+            offers.insert(link.announce(offer)?, source.clone());
+        }
+        self.linked = Some(Linked { link, lanes, offers, subscriptions: BTreeMap::new() });
         Ok(())
+    }
+
+    /// The connection is gone.
+    pub(crate) fn disconnect(&mut self) {
+        self.linked = None;
     }
 
     /// Whether the peer has on disk what this end has.
     pub(crate) fn is_acknowledged(&self) -> bool {
-        self.offers.iter().all(|(channel, partition)| {
-            let acked = self.acked.get(channel).copied().unwrap_or_default();
+        self.offered.iter().all(|(partition, _)| {
+            let acked = self.acked.get(partition).copied().unwrap_or_default();
             acked == self.log.reader.end(partition)
         })
     }
 
     pub(crate) fn on_event(&mut self, event: LaneEvent) {
+        let Some(Linked { link, .. }) = &mut self.linked else { return };
         match event {
             LaneEvent::Received { lane, frame } => {
-                self.link.on_frame(self.clock.monotonic(), lane, frame);
+                link.on_frame(self.clock.monotonic(), lane, frame);
             }
-            LaneEvent::Written { lane, bytes } => self.link.on_written(lane, bytes),
+            LaneEvent::Written { lane, bytes } => link.on_written(lane, bytes),
         }
     }
 
     /// A commit became durable: the peer hears of it, one way or the other.
     pub(crate) fn on_durable(&mut self, written: &[Written]) {
+        let Some(Linked { link, offers, .. }) = &mut self.linked else { return };
         for Written { partition, end, batch: _, arrived } in written {
             if let Some((channel, next)) = arrived {
-                self.link.on_stored(*channel, *next);
+                link.on_stored(*channel, *next);
             } else {
-                let offer = self.offers.iter().find(|(_, offered)| *offered == partition);
+                let offer = offers.iter().find(|(_, offered)| *offered == partition);
                 if let Some((channel, _)) = offer {
-                    self.link.on_head(*channel, *end);
+                    link.on_head(*channel, *end);
                 }
             }
         }
     }
 
     pub(crate) fn on_timeout(&mut self) {
-        self.link.on_timeout(self.clock.monotonic());
+        if let Some(Linked { link, .. }) = &mut self.linked {
+            link.on_timeout(self.clock.monotonic());
+        }
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<std::time::Duration> {
-        self.link.poll_timeout().map(|at: Monotonic| self.clock.until(at))
+    /// How long until [`Self::on_timeout`] is due; a second at most.
+    pub(crate) fn poll_timeout(&self) -> Duration {
+        let at = self.linked.as_ref().and_then(|linked| linked.link.poll_timeout());
+        let wait = at.map(|at: Monotonic| self.clock.until(at));
+        wait.unwrap_or(Duration::MAX).min(Duration::from_secs(1))
     }
 
     /// Does what the link asks for; what arrived goes to the disk as one commit.
-    pub(crate) fn drain(&mut self) -> Result<()> {
-        while let Some(output) = self.link.poll_output() {
+    pub(crate) fn drain(&mut self) -> Result<Standing> {
+        let Some(linked) = &mut self.linked else { return Ok(Standing::Down) };
+        while let Some(output) = linked.link.poll_output() {
             match output {
-                LinkOutput::Send { lane, frame } => self.lanes.send(lane, frame)?,
-                LinkOutput::Read { channel, from, limit } => self.read(channel, from, limit)?,
+                LinkOutput::Send { lane, frame } => linked.lanes.send(lane, frame)?,
+                LinkOutput::Read { channel, from, limit } => {
+                    linked.read(&self.log.reader, channel, from, limit)?;
+                }
                 LinkOutput::Announced(announce) => {
                     let partition = announce.offer.source.clone();
-                    self.link.subscribe(announce.channel, self.log.reader.end(&partition));
-                    self.subscriptions.insert(announce.channel, partition);
+                    linked.link.subscribe(announce.channel, self.log.reader.end(&partition));
+                    linked.subscriptions.insert(announce.channel, partition);
                 }
                 LinkOutput::Deliver { channel, entry } => {
-                    let partition = self.subscriptions.get(&channel);
+                    let partition = linked.subscriptions.get(&channel);
                     let partition = partition.context("a channel is subscribed to first")?.clone();
                     self.log.copy(&partition, channel, entry);
                 }
                 LinkOutput::Acked { channel, next } => {
-                    self.acked.insert(channel, next);
+                    let partition = linked.offers.get(&channel);
+                    let partition = partition.context("only what was offered is acknowledged")?;
+                    self.acked.insert(partition.clone(), next);
                 }
                 LinkOutput::PeerReady(_) | LinkOutput::Promised(_) => {}
                 LinkOutput::OfferRefused { refusal, .. } | LinkOutput::Ended { refusal, .. } => {
                     bail!("a channel ended: {refusal}")
                 }
-                LinkOutput::Close(reason) => return Err(reason.into()),
+                // A path that is cut: the next connection goes on.
+                LinkOutput::Close(_) => {
+                    self.linked = None;
+                    self.log.commit();
+                    return Ok(Standing::Down);
+                }
             }
         }
         self.log.commit();
-        Ok(())
-    }
-
-    fn read(&mut self, channel: ChannelId, from: Offset, limit: ByteCount) -> Result<()> {
-        let partition = self.offers.get(&channel).context("only what was offered is read")?;
-        let entries = self.log.reader.read(partition, from, limit)?;
-        self.link.on_entries(channel, entries);
-        Ok(())
+        Ok(Standing::Up)
     }
 
     /// Closes the journal; the connection goes with the process.
     pub(crate) fn close(self) -> Result<()> {
         self.log.close()
+    }
+}
+
+impl Linked {
+    fn read(
+        &mut self,
+        reader: &Reader,
+        channel: ChannelId,
+        from: Offset,
+        limit: ByteCount,
+    ) -> Result<()> {
+        let partition = self.offers.get(&channel).context("only what was offered is read")?;
+        let entries = reader.read(partition, from, limit)?;
+        self.link.on_entries(channel, entries);
+        Ok(())
     }
 }

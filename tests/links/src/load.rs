@@ -16,6 +16,12 @@ pub(crate) fn partition(index: u32) -> Result<TopicPartition> {
     Ok(TopicPartition::new(topic, PartitionIndex::new(index)))
 }
 
+/// The one partition of the alerts that are sent beside them.
+pub(crate) fn alerts() -> Result<TopicPartition> {
+    let topic = TopicName::new("proof.alerts").context("a valid name")?;
+    Ok(TopicPartition::new(topic, PartitionIndex::new(0)))
+}
+
 /// Makes batches of records that do not compress.
 #[derive(Debug)]
 pub(crate) struct Load {

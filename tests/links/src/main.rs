@@ -26,12 +26,16 @@ mod source;
 mod sink;
 /// Kernel TCP flows beside a link.
 mod flow;
+/// How long nothing arrived.
+mod silence;
 /// How many bytes arrived in each second.
 mod timeline;
 /// The network between the processes.
 mod network;
 /// The processes of a measurement.
 mod children;
+/// What happens to the network meanwhile.
+mod changes;
 /// A scenario from start to report.
 mod measure;
 

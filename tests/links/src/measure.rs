@@ -1,16 +1,19 @@
 //! A scenario from start to report.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
+use crate::changes;
 use crate::children::Process;
 use crate::fleet;
 use crate::network::{Network, Place};
 use crate::report::Report;
 use crate::scenario::Scenario;
+use crate::silence::Silences;
 use crate::timeline::Timeline;
 use headland_gauge::float;
 
@@ -41,9 +44,14 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
         .map(|congestion| Pair::flow(&network, congestion, scenario.flow_seconds))
         .collect::<Result<_>>()?;
     let pairs = links.into_iter().chain(flows);
-    let said = pairs.map(Pair::end).collect::<Result<Vec<_>>>()?;
+    let (said, made) = std::thread::scope(|scope| {
+        let changes = changes::start(scope, &network, &scenario)?;
+        let said = pairs.map(Pair::end).collect::<Result<Vec<_>>>()?;
+        let made = changes.join().ok().context("the changes of the network panicked")?;
+        Ok::<_, anyhow::Error>((said, made?))
+    })?;
     let report = network.stop()?;
-    Ok(conclude(&scenario, &said, report.as_ref()))
+    Ok(conclude(&scenario, &said, &made, report.as_ref()))
 }
 
 /// Two processes, one of which sends to the other.
@@ -91,7 +99,12 @@ fn target(network: &Network, said: &Value) -> Result<String> {
     Ok(format!("{}:{port}", network.target()))
 }
 
-fn conclude(scenario: &Scenario, said: &[Said], network: Option<&Value>) -> Report {
+fn conclude(
+    scenario: &Scenario,
+    said: &[Said],
+    made: &[Duration],
+    network: Option<&Value>,
+) -> Report {
     let number = |said: &Value, name: &str| said.get(name).and_then(Value::as_f64).unwrap_or(0.0);
     let records = float(scenario.records);
     let bytes = records * float(u64::try_from(scenario.record_bytes).unwrap_or(0));
@@ -113,6 +126,9 @@ fn conclude(scenario: &Scenario, said: &[Said], network: Option<&Value>) -> Repo
         if let (Some(of_link), true) = (result.as_object_mut(), name.starts_with("link-")) {
             let is_complete = number(stored, "records").to_bits() == records.to_bits();
             is_green &= is_complete;
+            let silences = Silences::from_json(stored.get("silences"));
+            let (changes, is_within) = changes::conclude(scenario, made, &silences);
+            is_green &= is_within && alerts_are_in_time(scenario, stored);
             let seconds = number(sent, "seconds");
             let cpu = number(sent, "cpu_seconds") + number(stored, "cpu_seconds");
             of_link.extend([
@@ -123,6 +139,9 @@ fn conclude(scenario: &Scenario, said: &[Said], network: Option<&Value>) -> Repo
                 ("cpu_seconds_source".to_owned(), json!(number(sent, "cpu_seconds"))),
                 ("cpu_seconds_sink".to_owned(), json!(number(stored, "cpu_seconds"))),
                 ("latency".to_owned(), stored.get("latency").cloned().unwrap_or_default()),
+                ("alerts".to_owned(), stored.get("alerts").cloned().unwrap_or_default()),
+                ("connections".to_owned(), json!(number(sent, "connections"))),
+                ("changes".to_owned(), changes),
             ]);
         }
         results.push(result);
@@ -135,4 +154,14 @@ fn conclude(scenario: &Scenario, said: &[Said], network: Option<&Value>) -> Repo
         "network": network,
     });
     Report { is_green, result }
+}
+
+/// Whether every alert arrived, and most of them as soon as they have to.
+fn alerts_are_in_time(scenario: &Scenario, stored: &Value) -> bool {
+    let number = |name| stored.get("alerts").and_then(|alerts| alerts.get(name));
+    scenario.alerts.is_none_or(|alerts| {
+        let count = number("count").and_then(Value::as_u64);
+        let p99_ms = number("p99_ms").and_then(Value::as_f64);
+        count == Some(alerts.count) && p99_ms.is_some_and(|p99_ms| p99_ms <= alerts.p99_ms_most)
+    })
 }

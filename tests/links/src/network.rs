@@ -78,15 +78,37 @@ impl Network {
         }
     }
 
+    /// Somebody who can change the network while it runs; `None` when there is none.
+    pub(crate) fn teller(&self) -> Option<Teller> {
+        let wan = self.wan.as_ref()?;
+        Some(Teller { binary: wan.binary.clone(), control: wan.control.clone() })
+    }
+
     /// Stops the network; what it reports, and whether it kept up with what it had to carry.
     pub(crate) fn stop(mut self) -> Result<Option<Value>> {
         let Some(wan) = &mut self.wan else { return Ok(None) };
-        let mut tell = Command::new(&wan.binary);
-        tell.args(["tell", "--control"]).arg(&wan.control).arg("\"stop\"");
-        tell.stdout(Stdio::null()).status().context("cannot stop the network")?;
+        let teller = Teller { binary: wan.binary.clone(), control: wan.control.clone() };
+        teller.tell("\"stop\"").context("cannot stop the network")?;
         wan.child.wait().context("cannot wait for the network")?;
         let report = std::fs::read_to_string(&wan.report).context("the network has no report")?;
         Ok(Some(serde_json::from_str(&report).context("cannot understand its report")?))
+    }
+}
+
+/// Talks to a running network.
+pub(crate) struct Teller {
+    binary: PathBuf,
+    control: PathBuf,
+}
+
+impl Teller {
+    /// Tells it one line of JSON.
+    pub(crate) fn tell(&self, line: &str) -> Result<()> {
+        let mut tell = Command::new(&self.binary);
+        tell.args(["tell", "--control"]).arg(&self.control).arg(line).stdout(Stdio::null());
+        let status = tell.status().context("cannot speak to the network")?;
+        ensure!(status.success(), "the network did not take {line}");
+        Ok(())
     }
 }
 

@@ -18,6 +18,11 @@ pub(crate) struct Scenario {
     /// Links between two processes each, from side a of the network to side b; default 1.
     #[serde(default = "one")]
     pub(crate) links: u32,
+    /// Alerts beside the records of each link, from its start on.
+    pub(crate) alerts: Option<Alerts>,
+    /// What happens to the network while records are sent, in order.
+    #[serde(default)]
+    pub(crate) changes: Vec<Change>,
     /// Kernel TCP flows beside them, each with this congestion control.
     #[serde(default)]
     pub(crate) flows: Vec<String>,
@@ -36,6 +41,32 @@ pub(crate) struct Scenario {
 
 const fn one() -> u32 {
     1
+}
+
+/// Alerts on a lane of their own.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Alerts {
+    /// Alerts in all.
+    pub(crate) count: u64,
+    /// Alerts per second.
+    pub(crate) per_second: u64,
+    /// Milliseconds within which 99 of 100 have to be on the receiver's disk.
+    pub(crate) p99_ms_most: f64,
+}
+
+/// A change of the network.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    /// Milliseconds since the ends were started.
+    pub(crate) at_ms: u64,
+    /// What the network is told: what `headland-wan tell` takes, as a table.
+    pub(crate) tell: toml::Table,
+    /// Milliseconds after it within which the first record has to be on the receiver's disk.
+    pub(crate) first_ms_most: Option<f64>,
+    /// The longest time without a record that it may cause.
+    pub(crate) silence_ms_most: Option<f64>,
 }
 
 impl Scenario {

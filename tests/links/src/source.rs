@@ -4,17 +4,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headland_event::TopicPartition;
+use headland_event::{Lane, TopicPartition};
 use headland_platform::clock::Clock;
 use headland_platform::task;
-use headland_replication::quic::{Endpoint, Lanes, Windows};
+use headland_replication::quic::{Connection, Endpoint, LaneEvents, Lanes, Windows};
 use serde_json::json;
 
 use crate::arguments::Arguments;
 use crate::children::say;
-use crate::end::{End, Log};
+use crate::end::{End, Log, Standing};
 use crate::fleet::{self, Side};
-use crate::load::{Load, PARTITIONS, partition};
+use crate::load::{self, Load, PARTITIONS, partition};
 use crate::scenario::Scenario;
 use headland_gauge as gauge;
 
@@ -35,76 +35,133 @@ pub(crate) async fn run(mut arguments: Arguments) -> Result<()> {
     let clock = Clock::start();
     let mut log = Log::open(&directory.join("source"), clock)?;
     let is_behind = scenario.records_per_second == 0;
-    let mut feed = Feed::new(scenario)?;
+    let mut feed = Feed::new(&scenario)?;
     if is_behind {
         feed.write_all(&mut log).await?;
     }
     let tls = fleet::load(&directory, Side::Source)?;
     let endpoint = Endpoint::bind(SocketAddr::from(([0, 0, 0, 0], 0)), tls, Windows::hub())?;
     let started = gauge::now();
-    let connection = endpoint.connect(target, &Side::Sink.server_name()?).await?;
-    let Lanes { sender, mut events, driver } = connection.lanes();
-    let driver = task::spawn_until_done("lanes", driver.run());
-    let mut end = End::new(Side::Source, log, clock, sender)?;
-    for index in 0..PARTITIONS {
-        end.offer(Side::Source, partition(index)?)?;
+    let mut end = End::new(Side::Source, log, clock, feed.offered()?);
+    let mut links = 0_u32;
+    while !is_done(&feed, &end) {
+        let connection = dial(&endpoint, target, &mut feed, &mut end).await?;
+        links += 1;
+        let Lanes { sender, events, driver } = connection.lanes();
+        let driver = task::spawn_until_done("lanes", driver.run());
+        end.connect(sender)?;
+        serve(&mut end, &mut feed, events).await?;
+        drop(driver);
     }
+    let seconds = gauge::now().saturating_sub(started).as_secs_f64();
+    let cpu_seconds = gauge::cpu().as_secs_f64();
+    say(&json!({ "seconds": seconds, "cpu_seconds": cpu_seconds, "connections": links }))?;
+    end.close()
+}
+
+/// Whether all is written, and on the peer's disk.
+fn is_done(feed: &Feed, end: &End) -> bool {
+    feed.is_done() && end.log.is_settled() && end.is_acknowledged()
+}
+
+/// Connects, however long it takes; what is due is written meanwhile.
+async fn dial(
+    endpoint: &Endpoint,
+    target: SocketAddr,
+    feed: &mut Feed,
+    end: &mut End,
+) -> Result<Connection> {
+    let name = Side::Sink.server_name()?;
     let mut ticks = tokio::time::interval(TICK);
-    while !(feed.is_done() && end.log.is_settled() && end.is_acknowledged()) {
-        end.drain()?;
-        let wait = end.poll_timeout().context("the link is open")?;
+    loop {
+        let connecting = endpoint.connect(target, &name);
+        tokio::pin!(connecting);
+        loop {
+            tokio::select! {
+                connected = &mut connecting => match connected {
+                    Ok(connection) => return Ok(connection),
+                    // Nobody answered for long; a proof has nothing better to do than to go on.
+                    Err(_) => break,
+                },
+                written = end.log.durable() => end.on_durable(&written?),
+                _ = ticks.tick(), if !feed.is_done() => feed.write_due(&mut end.log)?,
+            }
+        }
+    }
+}
+
+/// Sends over one connection until all is acknowledged or the connection is gone.
+async fn serve(end: &mut End, feed: &mut Feed, mut events: LaneEvents) -> Result<()> {
+    let mut ticks = tokio::time::interval(TICK);
+    while !is_done(feed, end) && end.drain()? == Standing::Up {
+        let wait = end.poll_timeout();
         tokio::select! {
-            event = events.recv() => end.on_event(event.context("the connection is lost")?),
+            event = events.recv() => match event {
+                Some(event) => end.on_event(event),
+                None => {
+                    end.disconnect();
+                    return Ok(());
+                }
+            },
             written = end.log.durable() => end.on_durable(&written?),
             _ = ticks.tick(), if !feed.is_done() => feed.write_due(&mut end.log)?,
             () = tokio::time::sleep(wait) => end.on_timeout(),
         }
     }
-    let seconds = gauge::now().saturating_sub(started).as_secs_f64();
-    let cpu_seconds = gauge::cpu().as_secs_f64();
-    say(&json!({ "seconds": seconds, "cpu_seconds": cpu_seconds }))?;
-    drop(driver);
-    end.close()
+    Ok(())
 }
 
 /// What is still to be written.
 struct Feed {
-    scenario: Scenario,
     load: Load,
+    records: Due,
     partitions: Vec<TopicPartition>,
-    started: Duration,
-    written: u64,
     turn: usize,
+    alerts: Option<(Due, Load, TopicPartition)>,
 }
 
+/// Bytes of an alert.
+const ALERT_BYTES: usize = 200;
+
 impl Feed {
-    fn new(scenario: Scenario) -> Result<Self> {
+    fn new(scenario: &Scenario) -> Result<Self> {
         let partitions = (0..PARTITIONS).map(partition).collect::<Result<_>>()?;
         let load = Load::new(scenario.record_bytes);
-        Ok(Self { scenario, load, partitions, started: gauge::now(), written: 0, turn: 0 })
+        let records = Due::new(scenario.records, scenario.records_per_second);
+        let alerts = scenario.alerts.map(|alerts| {
+            let due = Due::new(alerts.count, alerts.per_second);
+            Ok::<_, anyhow::Error>((due, Load::new(ALERT_BYTES), load::alerts()?))
+        });
+        Ok(Self { load, records, partitions, turn: 0, alerts: alerts.transpose()? })
     }
 
-    const fn is_done(&self) -> bool {
-        self.written == self.scenario.records
+    /// What the peer is offered.
+    fn offered(&self) -> Result<Vec<(TopicPartition, Lane)>> {
+        let records = self.partitions.iter().map(|partition| (partition.clone(), Lane::Telemetry));
+        let alerts = self.alerts.iter().map(|(_, _, partition)| (partition.clone(), Lane::Alerts));
+        Ok(records.chain(alerts).collect())
+    }
+
+    fn is_done(&self) -> bool {
+        self.records.is_done() && self.alerts.as_ref().is_none_or(|(due, ..)| due.is_done())
     }
 
     fn write(&mut self, log: &mut Log, count: u64) -> Result<()> {
-        let count = count.min(self.scenario.records - self.written);
         if count > 0 {
             let batch = self.load.batch(count, gauge::now())?;
             let partition = self.partitions.get(self.turn).context("one of eight")?;
             log.write(partition, batch);
             self.turn = (self.turn + 1) % self.partitions.len();
-            self.written += count;
         }
         Ok(())
     }
 
-    /// Writes everything, and waits until it is durable.
+    /// Writes all records, and waits until they are durable.
     async fn write_all(&mut self, log: &mut Log) -> Result<()> {
-        while !self.is_done() {
+        while !self.records.is_done() {
             for _ in 0..BATCHES_AHEAD {
-                self.write(log, BATCH_RECORDS)?;
+                let count = self.records.take(BATCH_RECORDS);
+                self.write(log, count)?;
             }
             log.commit();
             while !log.is_settled() {
@@ -114,13 +171,50 @@ impl Feed {
         Ok(())
     }
 
-    /// Writes what is due by now, as one batch.
+    /// Writes what is due by now: a batch of records, and one of alerts.
     fn write_due(&mut self, log: &mut Log) -> Result<()> {
-        let since = gauge::now().saturating_sub(self.started);
-        let due = since.as_millis() * u128::from(self.scenario.records_per_second) / 1_000;
-        let due = u64::try_from(due)?;
-        self.write(log, due.saturating_sub(self.written))?;
+        let now = gauge::now();
+        let count = self.records.by(now)?;
+        self.write(log, count)?;
+        if let Some((due, load, partition)) = &mut self.alerts {
+            let count = due.by(now)?;
+            if count > 0 {
+                log.write(partition, load.batch(count, now)?);
+            }
+        }
         log.commit();
         Ok(())
+    }
+}
+
+/// What is written at a steady rate.
+struct Due {
+    count: u64,
+    per_second: u64,
+    written: u64,
+    started: Option<Duration>,
+}
+
+impl Due {
+    const fn new(count: u64, per_second: u64) -> Self {
+        Self { count, per_second, written: 0, started: None }
+    }
+
+    const fn is_done(&self) -> bool {
+        self.written == self.count
+    }
+
+    /// Takes `count` of what is left, or all of it.
+    fn take(&mut self, count: u64) -> u64 {
+        let count = count.min(self.count - self.written);
+        self.written += count;
+        count
+    }
+
+    /// Takes what is due by `now`; the first call starts the clock.
+    fn by(&mut self, now: Duration) -> Result<u64> {
+        let since = now.saturating_sub(*self.started.get_or_insert(now));
+        let due = since.as_millis() * u128::from(self.per_second) / 1_000;
+        Ok(self.take(u64::try_from(due)?.saturating_sub(self.written)))
     }
 }

@@ -30,6 +30,16 @@ pub(super) fn fair(workspace: &Workspace, arguments: &[String]) -> Result<Measur
     measure(workspace, "fair-", arguments)
 }
 
+/// A path that breaks, and one on which the sender gets another address.
+pub(super) fn cuts(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    measure(workspace, "cut-", arguments)
+}
+
+/// Alerts beside a backlog over a bad path.
+pub(super) fn catch_up(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    measure(workspace, "catch-up-", arguments)
+}
+
 /// Runs every scenario whose name begins so, or those that `--only` names the beginning of.
 fn measure(workspace: &Workspace, prefix: &str, arguments: &[String]) -> Result<Measured> {
     let prefix = super::option(arguments, "--only")?.unwrap_or(prefix);

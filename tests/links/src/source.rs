@@ -104,7 +104,10 @@ async fn serve(end: &mut End, feed: &mut Feed, mut events: LaneEvents) -> Result
                 }
             },
             written = end.log.durable() => end.on_durable(&written?),
-            _ = ticks.tick(), if !feed.is_done() => feed.write_due(&mut end.log)?,
+            _ = ticks.tick(), if !feed.is_done() => {
+                feed.write_alerts(&mut end.log)?;
+                feed.write_due(&mut end.log)?;
+            }
             () = tokio::time::sleep(wait) => end.on_timeout(),
         }
     }
@@ -171,18 +174,23 @@ impl Feed {
         Ok(())
     }
 
-    /// Writes what is due by now: a batch of records, and one of alerts.
+    /// Writes the records that are due by now, as one batch.
     fn write_due(&mut self, log: &mut Log) -> Result<()> {
-        let now = gauge::now();
-        let count = self.records.by(now)?;
+        let count = self.records.by(gauge::now())?;
         self.write(log, count)?;
-        if let Some((due, load, partition)) = &mut self.alerts {
-            let count = due.by(now)?;
-            if count > 0 {
-                log.write(partition, load.batch(count, now)?);
-            }
-        }
         log.commit();
+        Ok(())
+    }
+
+    /// Writes the alerts that are due by now: the first when the link begins, so that what making
+    /// it took is not counted.
+    fn write_alerts(&mut self, log: &mut Log) -> Result<()> {
+        let Some((due, load, partition)) = &mut self.alerts else { return Ok(()) };
+        let now = gauge::now();
+        let count = due.by(now)?;
+        if count > 0 {
+            log.write(partition, load.batch(count, now)?);
+        }
         Ok(())
     }
 }

@@ -47,7 +47,7 @@ fn alone(way: Way, seconds: u64) -> Report {
 /// The share in percent of the first of two senders, the second of which joined after `joins`
 /// seconds: of what arrived from the third second until the fortieth, as they found their shares.
 fn share([first, second]: [bottleneck::Controller; 2], joins: u64) -> u64 {
-    let way = Way { rate: 4 * WAY.rate, ..WAY };
+    let way = Way { rate: 2 * WAY.rate, ..WAY };
     let mut bottleneck = Bottleneck::new(way, 3);
     bottleneck.join(first);
     bottleneck.run(Duration::from_secs(joins));

@@ -21,8 +21,8 @@ use crate::silence::Silences;
 use crate::timeline::Timeline;
 use headland_gauge as gauge;
 
-/// Says where it listens, takes in what one peer sends over one connection after another, and says what it stored and how late each
-/// record was when its standard input ends.
+/// Says where it listens, takes in what one peer sends over one connection after another, and says
+/// what it stored and how late each record was when its standard input ends.
 pub(crate) async fn run(mut arguments: Arguments) -> Result<()> {
     let directory = arguments.take_path("directory")?;
     let scenario = Scenario::read(&arguments.take_path("scenario")?)?;

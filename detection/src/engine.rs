@@ -6,6 +6,7 @@ use headland_event::{EventTime, Offset};
 
 use crate::engine::rule_state::{Arrival, Input, RuleState, Timeliness};
 use crate::output::{LookupId, Output, RuleCounts};
+use crate::part::Origin;
 use crate::program::Program;
 use crate::settings::RuleSettings;
 use crate::snapshot::SnapshotCursor;
@@ -93,10 +94,47 @@ impl Engine {
     /// When `table` is another program's.
     pub fn on_row(&mut self, table: TableId, row: &Row, evidence: Offset, captured_at: EventTime) {
         let arrival = Arrival { evidence, captured_at };
-        let event_time = self.feed(table, row, Timeliness::Credible, arrival);
+        let (origin, timeliness) = (Origin::default(), Timeliness::Credible);
+        let event_time = self.feed(table, row, (origin, timeliness), arrival);
         if let (Some(event_time), Some(delay)) = (event_time, self.program.table(table).delay()) {
             self.advance(table, event_time.minus(delay), arrival);
+            self.early(table, event_time, arrival);
         }
+    }
+
+    /// Feeds one row of `table` that is read from several logs at once, of which each says itself
+    /// how far its event time is: neither watermark nor early results move with the row, but by
+    /// [`on_watermark`](Self::on_watermark) and [`on_event_time`](Self::on_event_time) alone.
+    ///
+    /// Rows of one log come in its order. A log's rows that are on time have to be fed before the
+    /// watermark passes them, and a late one before it passes what the row came behind. Final
+    /// results of a rule that [merges parts](crate::Rule::merges_parts) then depend on the rows of
+    /// each log alone, not on how logs alternate.
+    ///
+    /// # Panics
+    /// When `table` is another program's.
+    pub fn on_row_of(
+        &mut self,
+        table: TableId,
+        row: &Row,
+        origin: Origin,
+        evidence: Offset,
+        captured_at: EventTime,
+    ) {
+        let arrival = Arrival { evidence, captured_at };
+        self.feed(table, row, (origin, Timeliness::Credible), arrival);
+    }
+
+    /// Says that some rows of `table` have come to `time`, however far its watermark is: rules that
+    /// give early results do so when a further interval has begun.
+    pub fn on_event_time(
+        &mut self,
+        table: TableId,
+        time: EventTime,
+        evidence: Offset,
+        captured_at: EventTime,
+    ) {
+        self.early(table, time, Arrival { evidence, captured_at });
     }
 
     /// Feeds a row whose event time is further ahead than a clock may be wrong, by the caller's
@@ -113,7 +151,8 @@ impl Engine {
         evidence: Offset,
         captured_at: EventTime,
     ) {
-        self.feed(table, row, Timeliness::Future, Arrival { evidence, captured_at });
+        let arrival = Arrival { evidence, captured_at };
+        self.feed(table, row, (Origin::default(), Timeliness::Future), arrival);
     }
 
     /// Shows a row to the rules of its table; returns its event time.
@@ -121,7 +160,7 @@ impl Engine {
         &mut self,
         table: TableId,
         row: &Row,
-        timeliness: Timeliness,
+        (origin, timeliness): (Origin, Timeliness),
         arrival: Arrival,
     ) -> Option<EventTime> {
         let declared = self.program.table(table);
@@ -129,7 +168,7 @@ impl Engine {
         let row = &*declared.with_offset(row, arrival.evidence);
         let event_time = declared.event_time_of(row);
         let watermark = self.watermarks.get(table.index()).copied().flatten();
-        let input = Input { table, row, event_time, timeliness, watermark, arrival };
+        let input = Input { table, row, event_time, timeliness, watermark, origin, arrival };
         for (rule, state) in self.program.rules().iter().zip(&mut self.states) {
             state.on_row(rule, &input, &mut self.outputs);
         }
@@ -200,6 +239,13 @@ impl Engine {
         *watermark = Some(to);
         for (rule, state) in self.program.rules().iter().zip(&mut self.states) {
             state.on_watermark(rule, table, to, arrival, &mut self.outputs);
+        }
+    }
+
+    fn early(&mut self, table: TableId, time: EventTime, arrival: Arrival) {
+        let rules = self.program.rules().iter().zip(&mut self.states);
+        for (rule, state) in rules.filter(|(rule, _)| rule.sources().contains(&table)) {
+            state.on_early(rule, time, arrival, &mut self.outputs);
         }
     }
 

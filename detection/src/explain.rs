@@ -75,8 +75,18 @@ impl fmt::Display for TableExplanation<'_> {
 fn results(f: &mut fmt::Formatter<'_>, rule: &Rule) -> fmt::Result {
     let sink = rule.sink();
     let updates = match sink.relation.changes {
-        Changes::Append if rule.settings().allowed_lateness.is_zero() => "added, never changed",
-        Changes::Append => "added, and changed by rows within the allowed lateness",
+        Changes::Append => {
+            let RuleSettings { allowed_lateness, early_results, .. } = rule.settings();
+            match (allowed_lateness.is_zero(), early_results) {
+                (true, None) => "added, never changed",
+                (false, None) => "added, and changed by rows within the allowed lateness",
+                (true, Some(_)) => "added early, and changed until their window closes",
+                (false, Some(_)) => {
+                    "added early, and changed until their window closes and by rows within the \
+                     allowed lateness"
+                }
+            }
+        }
         Changes::Retract => "added, changed and taken back as rows come",
     };
     writeln!(f, "results\n  {updates}")?;
@@ -99,6 +109,7 @@ fn results(f: &mut fmt::Formatter<'_>, rule: &Rule) -> fmt::Result {
 fn settings(f: &mut fmt::Formatter<'_>, settings: &RuleSettings) -> fmt::Result {
     let RuleSettings {
         allowed_lateness,
+        early_results,
         state_retention,
         keys_limit,
         memory_limit,
@@ -110,6 +121,9 @@ fn settings(f: &mut fmt::Formatter<'_>, settings: &RuleSettings) -> fmt::Result 
     writeln!(f, "settings")?;
     let lateness = (Length::of(*allowed_lateness), mark(allowed_lateness.is_zero()));
     writeln!(f, "  'allowed-lateness' = '{}'{}", lateness.0, lateness.1)?;
+    if let Some(interval) = early_results {
+        writeln!(f, "  'emit.early' = '{}': of event time", Length::of(*interval))?;
+    }
     match state_retention {
         Some(retention) => writeln!(f, "  'state-retention' = '{}'", Length::of(*retention))?,
         None => writeln!(f, "  'state-retention' is not set: keys stay for ever")?,

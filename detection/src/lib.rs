@@ -73,6 +73,8 @@ mod explain;
 pub mod rule_files;
 /// From a line of a topic to a row of its table.
 mod decode;
+/// Several logs read side by side.
+mod part;
 /// Relational operators as they run.
 mod operator;
 /// What comes out of the engine.
@@ -81,6 +83,8 @@ mod output;
 mod engine;
 /// The engine's state as bytes.
 mod snapshot;
+/// What results make of alerts.
+mod revisions;
 
 pub use decimal::Decimal;
 pub use decode::{DecodeError, Decoder, HeaderError};
@@ -90,8 +94,10 @@ pub use output::{
     Change, FailedWindow, LateRow, LookupId, LookupRequest, Output, Refusal, RefusedRow,
     RuleCounts, RuleResult,
 };
+pub use part::{Origin, Part, Standing};
 pub use plan::Rule;
 pub use program::Program;
+pub use revisions::Revisions;
 pub use settings::{OnLimit, RuleSettings, WINDOW_LIMIT};
 pub use snapshot::RestoreError;
 pub use sql::error::{Hint, Position, SqlError, SqlErrorReason};

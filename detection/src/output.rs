@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use headland_event::{EventTime, Offset, Severity, TopicName};
+use headland_event::{EventTime, Finality, Offset, Severity, TopicName};
 
 use crate::expression::EvaluationError;
 use crate::table::TableId;
@@ -56,6 +56,8 @@ impl fmt::Display for Change {
 pub struct RuleResult {
     /// What it does to the rule's results before it.
     pub change: Change,
+    /// How sure it is. Of an update, what the new row is.
+    pub finality: Finality,
     /// The rule: the name of its target table.
     pub rule: Arc<str>,
     /// The topic it goes to.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headland_event::{Severity, TopicName};
 
+use crate::explain::Monotony;
 use crate::relation::{Changes, Sink};
 use crate::settings::RuleSettings;
 use crate::table::{Table, TableId};
@@ -78,8 +79,27 @@ impl Rule {
     #[must_use]
     pub const fn results_may_change(&self) -> bool {
         match self.sink.relation.changes {
-            Changes::Append => !self.settings.allowed_lateness.is_zero(),
+            Changes::Append => {
+                !self.settings.allowed_lateness.is_zero() || self.settings.early_results.is_some()
+            }
             Changes::Retract => true,
+        }
+    }
+
+    /// Whether its results are those of windows of fixed length over single rows, so that it can
+    /// read several logs side by side ([`Engine::on_row_of`](crate::Engine::on_row_of)).
+    #[must_use]
+    pub fn merges_parts(&self) -> bool {
+        self.sink.relation.merges_parts()
+    }
+
+    /// Whether no further row can refute a result of this rule, so that one on partial data stands:
+    /// a count of rows that is to be above a bound, for example.
+    #[must_use]
+    pub fn is_monotone(&self) -> bool {
+        match Monotony::of(&self.sink.relation) {
+            Monotony::Monotone(_) => true,
+            Monotony::Refutable(_) => false,
         }
     }
 

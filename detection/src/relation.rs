@@ -14,6 +14,9 @@ use crate::expression::Expression;
 use crate::table::TableId;
 use crate::value::DataType;
 
+/// Which relations are results of windows.
+mod windowed;
+
 /// An operator over its inputs, and what comes out of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Relation {

@@ -19,6 +19,11 @@ pub struct RuleSettings {
     /// gives its result again: `-U` with the old values, `+U` with the new ones. Default 0. Longer
     /// keeps that many more panes.
     pub allowed_lateness: Duration,
+    /// How often, in event time, a window that is open gives the results it would have if it ended
+    /// now, where they have changed: `+I`, then `-U` and `+U`, the last of them when it closes.
+    /// Default none: a result comes once, when its window closes. Shorter costs a look at every
+    /// open group that often, and every open group remembers what was said of it.
+    pub early_results: Option<Duration>,
     /// How long behind the watermark a key of OVER ROWS, of an unbounded OVER, of a temporal join
     /// or of MATCH_RECOGNIZE is kept without a row; default none: for ever, as Flink keeps it
     /// without `table.exec.state.ttl`. Too short forgets what a quiet key has counted.
@@ -39,6 +44,8 @@ pub struct RuleSettings {
 pub(crate) struct Times {
     /// How far behind the watermark a row still goes into a window that has fired.
     pub(crate) lateness: i64,
+    /// How far event time goes from one early result to the next.
+    pub(crate) early: Option<i64>,
     /// How far behind the watermark a key is kept that no window bounds.
     pub(crate) retention: i64,
 }
@@ -56,6 +63,7 @@ impl Default for RuleSettings {
     fn default() -> Self {
         Self {
             allowed_lateness: Duration::ZERO,
+            early_results: None,
             state_retention: None,
             keys_limit: WINDOW_LIMIT,
             memory_limit: ByteCount::mebibytes(256),
@@ -78,6 +86,8 @@ impl RuleSettings {
     pub(crate) fn times(&self) -> Times {
         let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let retention = self.state_retention.map_or(i64::MAX, millis);
-        Times { lateness: millis(self.allowed_lateness), retention }
+        let early = self.early_results.map(millis);
+        debug_assert!(early.is_none_or(|early| early > 0), "an interval has a length");
+        Times { lateness: millis(self.allowed_lateness), early, retention }
     }
 }

@@ -1,7 +1,7 @@
 //! The engine's state as bytes.
 //!
 //! ```text
-//! version    u8    4
+//! version    u8    5
 //! tables     u32   then per table: name (u32, UTF-8), 0 | 1 and watermark i64 ms
 //! rules      u32   then per rule:
 //!   name     u32, UTF-8
@@ -16,9 +16,9 @@
 //! Equal states give equal bytes. A restored engine goes on as the one that was saved. A table or
 //! rule the program has and the snapshot has not starts empty; the other way round is refused,
 //! since state would vanish. So is a rule of another shape: other keys, aggregates or windows, or
-//! another allowed lateness or state retention, under which other state would have been kept. Its
-//! limits may change; a rule that had stopped at one begins anew when one of them was raised or
-//! `on-limit` no longer stops it.
+//! another allowed lateness, interval of early results or state retention, under which other state
+//! would have been kept. Its limits may change; a rule that had stopped at one begins anew when one
+//! of them was raised or `on-limit` no longer stops it.
 //!
 //! A snapshot may be taken in steps while rows go on: it shows the state at its beginning, however
 //! long it takes ([`Engine::begin_snapshot`]).
@@ -37,7 +37,7 @@ use crate::operator::keyed::Progress;
 use crate::output::RuleCounts;
 use crate::program::Program;
 
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
 /// Entries written at a time by [`Engine::snapshot`]: as many as fit a cache.
 const ENTRIES_PER_STEP: usize = 4_096;

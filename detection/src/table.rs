@@ -9,7 +9,7 @@ use sqlparser::ast::Ident;
 
 use crate::expression::{Columns, Compiler, Expression, Named};
 use crate::settings::RuleSettings;
-use crate::settings::options::{self, ALLOWED_LATENESS, RULE_OPTIONS};
+use crate::settings::options::{self, ALLOWED_LATENESS, EARLY_RESULTS, RULE_OPTIONS};
 use crate::sql::error::{Fault, Hint, Position, SqlErrorReason};
 use crate::sql::statement::{ColumnKind, CreateTable, DeclaredColumn, TableOption, Watermark};
 use crate::value::{Column, DataType, Row, Schema};
@@ -37,6 +37,9 @@ impl TableId {
         self.0
     }
 }
+
+/// What stands behind the name of a topic to mean the topic in every region.
+const ALL_REGIONS: &str = "@*";
 
 /// How a line of a topic holds a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +73,7 @@ pub struct Table {
     declared_at: Position,
     schema: Schema,
     topic: TopicName,
+    is_of_all_regions: bool,
     format: Format,
     key: Option<usize>,
     event_time: Option<EventTimeColumn>,
@@ -78,7 +82,7 @@ pub struct Table {
     alert_window: Option<usize>,
     primary_key: Vec<usize>,
     settings: RuleSettings,
-    lateness_at: Option<Position>,
+    changes_at: Option<(&'static str, Position)>,
     /// Per column: the expression of a computed one, over the whole row.
     computed: Vec<(usize, Expression)>,
     /// Columns that hold what is known about a line.
@@ -114,6 +118,12 @@ impl Table {
     #[must_use]
     pub const fn format(&self) -> Format {
         self.format
+    }
+
+    /// Whether its rows are those of the topic in every region: `'topic' = 'air@*'`.
+    #[must_use]
+    pub const fn is_of_all_regions(&self) -> bool {
+        self.is_of_all_regions
     }
 
     /// Where the column stands that is the key of the topic's records, from 0.
@@ -189,9 +199,9 @@ impl Table {
         &self.settings
     }
 
-    /// Where the option stands by which results may change behind their window.
-    pub(crate) const fn lateness_at(&self) -> Option<Position> {
-        self.lateness_at
+    /// The first option by which results of windows may change, and where it stands.
+    pub(crate) const fn changes_at(&self) -> Option<(&'static str, Position)> {
+        self.changes_at
     }
 
     /// The columns that a line holds.
@@ -234,6 +244,7 @@ impl Table {
             name: Arc::from(declared.name.value.as_str()),
             declared_at: declared.name.span.start.into(),
             topic: options.topic()?,
+            is_of_all_regions: options.is_of_all_regions(),
             format: options.format()?,
             key: options.column("key")?,
             event_time,
@@ -242,7 +253,9 @@ impl Table {
             alert_window: options.column("alert.window")?,
             primary_key: primary_key(declared, &schema)?,
             settings: options::settings(&declared.options)?,
-            lateness_at: options.get(ALLOWED_LATENESS).map(|option| option.key_at.into()),
+            changes_at: [ALLOWED_LATENESS, EARLY_RESULTS]
+                .into_iter()
+                .find_map(|key| Some((key, options.get(key)?.key_at.into()))),
             computed,
             metadata,
             schema,
@@ -390,6 +403,10 @@ impl Options<'_> {
         Ok(())
     }
 
+    fn is_of_all_regions(&self) -> bool {
+        self.get("topic").is_some_and(|option| option.value.ends_with(ALL_REGIONS))
+    }
+
     fn topic(&self) -> Result<TopicName, Fault> {
         let Some(option) = self.get("topic") else {
             let subject = format!("table {}", self.declared.name);
@@ -397,7 +414,8 @@ impl Options<'_> {
             let reason = SqlErrorReason::Missing { subject, missing };
             return Err(Fault::new(self.declared.name.span.start, reason));
         };
-        TopicName::new(&option.value).map_err(|error| {
+        let name = option.value.strip_suffix(ALL_REGIONS).unwrap_or(&option.value);
+        TopicName::new(name).map_err(|error| {
             let found = format!("{:?}", error.found);
             let reason = SqlErrorReason::mismatch("option 'topic'", found, error.expected);
             Fault::new(option.value_at, reason)
@@ -473,8 +491,8 @@ mod tests {
         assert_eq!(
             compile("CREATE TABLE t (a INT) WITH ('topic' = 't', 'connector' = 'k')").unwrap_err(),
             "rules.sql:1:45: unknown option \"connector\" of table t, known are topic, format, \
-             key, severity, alert.key, alert.window, allowed-lateness, state-retention, \
-             limit.keys, limit.memory, limit.work, on-limit"
+             key, severity, alert.key, alert.window, allowed-lateness, emit.early, \
+             state-retention, limit.keys, limit.memory, limit.work, on-limit"
         );
     }
 

@@ -2,20 +2,17 @@
 
 use bytes::Bytes;
 use headland_detection::{
-    Change, Engine, Output, Program, Refusal, RefusedRow, RestoreError, Row, Rule, RuleResult,
-    TableId,
+    Change, Engine, Output, Program, Refusal, RefusedRow, RestoreError, Revisions, Row, Rule,
+    RuleResult, TableId,
 };
 use headland_event::codec::{Reader, Writer};
 use headland_event::trace::TRACEPARENT_HEADER;
 use headland_event::{
-    Alert, AlertId, AlertState, EventTime, Offset, Record, TopicName, TraceParent,
+    AgentName, Alert, AlertId, AlertState, Coverage, EventTime, Offset, Record, TopicName,
+    TraceParent,
 };
 
-/// How often an alert has changed.
-mod revisions;
-
 use crate::decode::TimeMark;
-use revisions::Revisions;
 
 /// What rules made of a row.
 #[derive(Debug)]
@@ -42,6 +39,8 @@ impl Detected {
 pub struct Detect {
     engine: Engine,
     revisions: Revisions,
+    /// Whose rows they see: this agent's alone, so that upstream each result is provisional.
+    coverage: Coverage,
     seed: u64,
 }
 
@@ -59,11 +58,11 @@ pub struct Origin {
 }
 
 impl Detect {
-    /// Runs a program's rules from the start.
+    /// Runs a program's rules from the start over the rows of `agent`.
     #[must_use]
-    pub fn new(program: Program, seed: u64) -> Self {
+    pub fn new(program: Program, agent: &AgentName, seed: u64) -> Self {
         let (engine, revisions) = (Engine::new(program, seed), Revisions::default());
-        Self { engine, revisions, seed }
+        Self { engine, revisions, coverage: Coverage::of(agent.as_str()), seed }
     }
 
     /// The rules' state, as of the last row: how often alerts have changed, then the engine's in
@@ -141,7 +140,7 @@ impl Detect {
                 let id = AlertId::derive(&result.rule, &result.key, &result.window);
                 let Some(said) = self.say(id, &result) else { continue };
                 let topic = result.topic.clone();
-                let record = alert_record((id, said), result, trace, now);
+                let record = alert_record((id, said), &self.coverage, result, trace, now);
                 detected.push(Detected::Alert(topic, record));
             }
         }
@@ -151,12 +150,16 @@ impl Detect {
     /// What is to be said of a result's alert; none when there is nothing to take back.
     fn say(&mut self, id: AlertId, result: &RuleResult) -> Option<(AlertState, u32)> {
         let mut rules = self.engine.program().rules().iter();
-        let rule = rules.find(|rule| *rule.name() == result.rule);
-        if rule.is_some_and(Rule::results_may_change) {
-            return self.revisions.on_change(id, result.change, &result.window);
+        let rule = rules.find(|rule| *rule.name() == result.rule)?;
+        let forgotten = self.revisions.forgotten();
+        let said = self.revisions.on_result(id, rule, result);
+        if forgotten == 0 && self.revisions.forgotten() > 0 {
+            tracing::warn!(
+                "more alerts change than are remembered: those whose last change is longest ago \
+                 are not taken back, and begin at revision 1 again; this is said once"
+            );
         }
-        debug_assert_eq!(result.change, Change::Insert, "a result that stands is only added");
-        Some((AlertState::Firing, 1))
+        said
     }
 
     /// How far event time has come for all of these tables.
@@ -189,12 +192,14 @@ fn replaces(new: &RuleResult, old: &RuleResult) -> bool {
 
 fn alert_record(
     (id, (state, revision)): (AlertId, (AlertState, u32)),
+    coverage: &Coverage,
     result: RuleResult,
     trace: Option<TraceParent>,
     now: EventTime,
 ) -> Record {
     let RuleResult {
         change: _,
+        finality,
         rule,
         topic: _,
         severity,
@@ -214,6 +219,8 @@ fn alert_record(
         state,
         severity,
         revision,
+        finality,
+        coverage: coverage.clone(),
         event_time,
         captured_at,
         detected_at: now,

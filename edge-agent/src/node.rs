@@ -180,7 +180,7 @@ impl Node {
             .map(|source| Source::new(source, &program, ratio, state))
             .collect::<Result<Vec<Source>, _>>()?;
         let lanes = Lanes::new(sources.iter().map(|it| (it.decoder.topic().clone(), it.lane)));
-        let detect = Detect::new(program, random.next_u64());
+        let detect = Detect::new(program, &config.name, random.next_u64());
         for topic in detect.topics() {
             dead::topic_of(topic)?;
         }

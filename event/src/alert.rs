@@ -138,6 +138,59 @@ impl fmt::Display for Severity {
     }
 }
 
+/// How sure a result of a window is, by what its rule still expects.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Finality {
+    /// The window is open: rows that are still to come may change it.
+    Provisional,
+    /// The window has closed; said once per (rule, key, window). What has no window is final too:
+    /// it holds of the rows so far.
+    #[default]
+    Final,
+    /// The window had closed, and a late row changed it.
+    Correction,
+}
+
+impl Finality {
+    /// Whether it is [`Self::Final`], which is left out where results are written.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Final => true,
+            Self::Provisional | Self::Correction => false,
+        }
+    }
+}
+
+/// Whose rows a result is made of: names of regions, or the agent whose own windows they are.
+///
+/// A result that covers an agent alone is provisional upstream of it, whatever its [`Finality`]:
+/// final for the agent's rows, not for the region's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Coverage {
+    /// Those whose event time has passed the window: all their rows in time are in it. In order.
+    pub complete: Vec<String>,
+    /// Those of whom rows may be missing. In order.
+    pub missing: Vec<String>,
+}
+
+impl Coverage {
+    /// Of one source, which is complete.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self { complete: vec![name.to_owned()], missing: Vec::new() }
+    }
+
+    /// Whether nothing is said of it.
+    #[must_use]
+    pub const fn is_unknown(&self) -> bool {
+        self.complete.is_empty() && self.missing.is_empty()
+    }
+}
+
 /// Text that names no severity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("severity {found:?} is not info, warning or critical")]
@@ -176,6 +229,12 @@ pub struct Alert {
     pub severity: Severity,
     /// Counts changes of this alert, from 1.
     pub revision: u32,
+    /// How sure the result is that raised it; left out of the JSON when it is final.
+    #[serde(default, skip_serializing_if = "Finality::is_final")]
+    pub finality: Finality,
+    /// Whose rows it is made of; left out of the JSON when nothing is said of it.
+    #[serde(default, skip_serializing_if = "Coverage::is_unknown")]
+    pub coverage: Coverage,
     /// Event time of what it is about.
     pub event_time: EventTime,
     /// The node's wall clock when its last input was captured.
@@ -207,6 +266,8 @@ impl Alert {
             state: AlertState::Firing,
             severity: Severity::Critical,
             revision: 1,
+            finality: Finality::Final,
+            coverage: Coverage::default(),
             event_time: now,
             captured_at: now,
             detected_at: now,
@@ -253,6 +314,25 @@ mod tests {
         assert_eq!(alert.id, AlertId::derive(&alert.rule, &alert.key, &alert.window));
         assert_eq!((alert.state, alert.severity), (AlertState::Firing, Severity::Critical));
         assert_eq!(alert.values["records"], "2");
+    }
+
+    #[test]
+    fn what_is_final_and_covers_nothing_in_particular_is_not_written() {
+        let place = ("a".to_owned(), "7".to_owned());
+        let plain = Alert::of_node("r", place, EventTime::from_millis(5), []);
+        let coverage = Coverage::of("eu-1");
+        let told = Alert { finality: Finality::Correction, coverage, ..plain.clone() };
+
+        let [plain_text, told_text] =
+            [&plain, &told].map(|alert| serde_json::to_string(alert).unwrap());
+
+        assert!(!plain_text.contains("finality") && !plain_text.contains("coverage"));
+        let expected = "\"finality\":\"correction\",\
+                        \"coverage\":{\"complete\":[\"eu-1\"],\"missing\":[]}";
+        assert!(told_text.contains(expected), "{told_text}");
+        for (text, alert) in [(plain_text, plain), (told_text, told)] {
+            assert_eq!(serde_json::from_str::<Alert>(&text).unwrap(), alert);
+        }
     }
 
     #[test]

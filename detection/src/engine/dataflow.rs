@@ -1,7 +1,7 @@
 //! The operators of one rule at work: rows climb from scans to the root, watermarks after them.
 
-use headland_event::EventTime;
 use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::{EventTime, Finality};
 
 use crate::engine::wiring;
 use crate::expression::Expression;
@@ -10,6 +10,7 @@ use crate::operator::arriving::{
 };
 use crate::operator::keyed::Progress;
 use crate::output::{Change, Refusal};
+use crate::part::Origin;
 use crate::relation::{Relation, WindowColumns};
 use crate::settings::Times;
 use crate::table::TableId;
@@ -23,6 +24,8 @@ pub(crate) struct Dataflow {
     scans: Vec<Scan>,
     limits: Limits,
     is_timed: bool,
+    /// Where the row under way comes from; what operators make of what they keep comes from here.
+    origin: Origin,
 }
 
 /// Where rows of a table enter.
@@ -79,6 +82,25 @@ impl Outcome {
     }
 }
 
+/// A row on its way into a stage.
+#[derive(Debug, Clone, Copy)]
+struct Fed<'a> {
+    change: Change,
+    finality: Finality,
+    row: &'a [Value],
+}
+
+impl<'a> Fed<'a> {
+    const fn entering(row: &'a [Value]) -> Self {
+        Self { change: Change::Insert, finality: Finality::Final, row }
+    }
+
+    fn of(changed: &'a Changed) -> Self {
+        let Changed { change, finality, row } = changed;
+        Self { change: *change, finality: *finality, row }
+    }
+}
+
 /// What one input of a rule brings about, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
@@ -117,7 +139,8 @@ impl Dataflow {
     pub(crate) fn new(relation: &Relation, times: Times, seed: u64, limits: Limits) -> Self {
         let (stages, scans) = wiring::wire(relation, times, seed);
         debug_assert!(!stages.is_empty() && !scans.is_empty(), "a rule reads and has a root");
-        Self { stages, scans, limits, is_timed: wiring::is_timed(relation) }
+        let (is_timed, origin) = (wiring::is_timed(relation), Origin::default());
+        Self { stages, scans, limits, is_timed, origin }
     }
 
     pub(crate) const fn set_limits(&mut self, limits: Limits) {
@@ -137,14 +160,27 @@ impl Dataflow {
     /// Lets a row enter at the `entry`-th place that reads its table.
     pub(crate) fn on_row(
         &mut self,
-        table: TableId,
-        entry: usize,
+        (table, entry): (TableId, usize),
         row: &[Value],
+        origin: Origin,
         effects: &mut Effects,
     ) -> Result<Outcome, Refusal> {
         let scan = self.scans.iter().filter(|scan| scan.table == table).nth(entry);
         let Some(scan) = scan.copied() else { return Ok(Outcome::Filtered) };
-        self.feed(scan.target, self.limits, (Change::Insert, row), effects)
+        self.origin = origin;
+        let outcome = self.feed(scan.target, self.limits, Fed::entering(row), effects);
+        self.origin = Origin::default();
+        outcome
+    }
+
+    /// Lets windows give early results that are due when event time has come to `time`.
+    pub(crate) fn on_early(&mut self, time: i64, effects: &mut Effects) {
+        for at in (0..self.stages.len()).rev() {
+            let Some(stage) = self.stages.get_mut(at) else { return };
+            let mut out = std::mem::take(&mut stage.out);
+            stage.operator.on_early(time, &mut out);
+            self.derive(at, out, effects);
+        }
     }
 
     /// Moves the watermark of a table: every operator takes it once its inputs have sent theirs.
@@ -205,7 +241,7 @@ impl Dataflow {
         &mut self,
         target: Target,
         limits: Limits,
-        (change, row): (Change, &[Value]),
+        Fed { change, finality, row }: Fed<'_>,
         effects: &mut Effects,
     ) -> Result<Outcome, Refusal> {
         let Some(stage) = self.stages.get_mut(target.stage) else { return Ok(Outcome::Filtered) };
@@ -216,8 +252,8 @@ impl Dataflow {
                 }
             }
         }
-        let (port, intent) = (target.port, Intent::Take);
-        let arriving = Arriving { port, change, row, limits: &limits, intent };
+        let (port, origin, intent) = (target.port, self.origin, Intent::Take);
+        let arriving = Arriving { port, change, finality, origin, row, limits: &limits, intent };
         let mut out = std::mem::take(&mut stage.out);
         debug_assert!(out.rows.is_empty(), "what left a stage was passed on");
         let fate = stage.operator.on_row(&arriving, &mut out);
@@ -246,8 +282,7 @@ impl Dataflow {
     fn attempt(
         &mut self,
         target: Target,
-        change: Change,
-        row: &[Value],
+        Fed { change, finality, row }: Fed<'_>,
         limits: &Limits,
     ) -> Result<(), Refusal> {
         let Some(stage) = self.stages.get_mut(target.stage) else { return Ok(()) };
@@ -258,14 +293,15 @@ impl Dataflow {
                 }
             }
         }
-        let arriving = Arriving { port: target.port, change, row, limits, intent: Intent::Try };
+        let (port, origin, intent) = (target.port, self.origin, Intent::Try);
+        let arriving = Arriving { port, change, finality, origin, row, limits, intent };
         let mut out = Emitted::default();
         let fate = stage.operator.on_row(&arriving, &mut out)?;
         debug_assert!(fate == Fate::Passed || out.rows.is_empty(), "a trial has no effect");
         let Some(parent) = stage.parent else { return Ok(()) };
         let limits = limits.for_rows(out.rows.len());
         let mut rows = out.rows.iter();
-        rows.try_for_each(|Changed { change, row }| self.attempt(parent, *change, row, &limits))
+        rows.try_for_each(|changed| self.attempt(parent, Fed::of(changed), &limits))
     }
 
     /// Tries the rows that one became, and feeds them if none is refused.
@@ -278,14 +314,14 @@ impl Dataflow {
     ) -> Result<Outcome, Refusal> {
         if rows.len() > 1 {
             let room = limits.for_rows(rows.len());
-            for Changed { change, row } in rows {
-                self.attempt(target, *change, row, &room)?;
+            for changed in rows {
+                self.attempt(target, Fed::of(changed), &room)?;
             }
             limits = limits.for_tried();
         }
         let mut outcome = Ok(Outcome::Filtered);
-        for Changed { change, row } in rows {
-            match (self.feed(target, limits, (*change, row), effects), outcome) {
+        for changed in rows {
+            match (self.feed(target, limits, Fed::of(changed), effects), outcome) {
                 (Ok(next), Ok(before)) => outcome = Ok(before.and(next)),
                 (Err(refusal), Ok(_)) | (_, Err(refusal)) => outcome = Err(refusal),
             }
@@ -329,13 +365,13 @@ impl Dataflow {
             self.give_back(from, out);
             return;
         };
-        for Changed { change, row } in out.rows.drain(..) {
-            match self.feed(parent, self.limits, (change, &row), effects) {
+        for changed in out.rows.drain(..) {
+            match self.feed(parent, self.limits, Fed::of(&changed), effects) {
                 Ok(Outcome::Taken) => {}
                 Ok(Outcome::Filtered | Outcome::Late(_)) => effects.suppressed += 1,
                 Err(reason) => {
                     let window = input(&mut self.stages, parent).and_then(|input| input.window);
-                    effects.list.push(Effect::Failure(failure(reason, &row, window)));
+                    effects.list.push(Effect::Failure(failure(reason, &changed.row, window)));
                 }
             }
         }

@@ -10,6 +10,7 @@ use crate::output::{
     FailedWindow, LateRow, LookupId, LookupRequest, Output, Refusal, RefusedRow, RuleCounts,
     RuleResult,
 };
+use crate::part::Origin;
 use crate::plan::{JoinedKeys, Rule};
 use crate::relation::{Sink, WindowName};
 use crate::settings::{OnLimit, RuleSettings};
@@ -52,6 +53,7 @@ pub(crate) struct Input<'a> {
     pub(crate) event_time: Option<EventTime>,
     pub(crate) timeliness: Timeliness,
     pub(crate) watermark: Option<EventTime>,
+    pub(crate) origin: Origin,
     pub(crate) arrival: Arrival,
 }
 
@@ -130,7 +132,8 @@ impl RuleState {
         if input.timeliness == Timeliness::Future && self.dataflow.is_timed() {
             return Err(Refusal::Future);
         }
-        self.dataflow.on_row(input.table, entry, input.row.values(), &mut self.effects)
+        let (place, row) = ((input.table, entry), input.row.values());
+        self.dataflow.on_row(place, row, input.origin, &mut self.effects)
     }
 
     pub(crate) fn on_watermark(
@@ -143,6 +146,20 @@ impl RuleState {
     ) {
         if !self.is_stopped() {
             self.dataflow.on_watermark(table, watermark.millis(), &mut self.effects);
+            self.give_out(rule, arrival, outputs);
+        }
+    }
+
+    /// Event time has come to `time`, by what the rule's tables have shown.
+    pub(crate) fn on_early(
+        &mut self,
+        rule: &Rule,
+        time: EventTime,
+        arrival: Arrival,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        if self.settings.early_results.is_some() && !self.is_stopped() {
+            self.dataflow.on_early(time.millis(), &mut self.effects);
             self.give_out(rule, arrival, outputs);
         }
     }
@@ -223,7 +240,7 @@ fn late(rule: &Rule, input: &Input<'_>, window_end: Option<EventTime>) -> LateRo
 }
 
 fn result(rule: &Rule, sink: &Sink, changed: Changed, arrival: Arrival) -> RuleResult {
-    let Changed { change, row: mut values } = changed;
+    let Changed { change, finality, row: mut values } = changed;
     debug_assert!(values.len() >= sink.width, "a value per column");
     let key = match sink.key.as_slice() {
         [] => String::new(),
@@ -254,6 +271,7 @@ fn result(rule: &Rule, sink: &Sink, changed: Changed, arrival: Arrival) -> RuleR
     let names = rule.schema().columns().iter().map(|column| column.name().clone());
     RuleResult {
         change,
+        finality,
         rule: rule.name().clone(),
         topic: rule.topic().clone(),
         severity: rule.severity(),

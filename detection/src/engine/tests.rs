@@ -9,6 +9,9 @@ use crate::output::{LateRow, Refusal, RuleResult};
 use crate::snapshot::RestoreError;
 use crate::value::Value;
 
+/// Early, final and corrected results.
+mod revised;
+
 const TABLE: &str = "
     CREATE TABLE t (k STRING, v BIGINT, d DOUBLE, ts TIMESTAMP(3),
       WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('topic' = 't', 'key' = 'k');";

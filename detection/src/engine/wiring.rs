@@ -142,7 +142,7 @@ impl Builder {
                 }
             },
         };
-        Box::new(PaneAggregate::new(assignment, keys, calls, self.times.lateness, self.seed))
+        Box::new(PaneAggregate::new(assignment, keys, calls, self.times, self.seed))
     }
 }
 

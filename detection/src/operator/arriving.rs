@@ -2,11 +2,12 @@
 
 use std::fmt::Debug;
 
-use headland_event::EventTime;
 use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::{EventTime, Finality};
 
 use crate::operator::keyed::Progress;
 use crate::output::{Change, Refusal};
+use crate::part::Origin;
 use crate::value::Value;
 
 /// A row that comes to an operator.
@@ -15,6 +16,8 @@ pub(crate) struct Arriving<'a> {
     /// Which input it comes by, from 0: of a join 0 is the left side.
     pub(crate) port: usize,
     pub(crate) change: Change,
+    pub(crate) finality: Finality,
+    pub(crate) origin: Origin,
     pub(crate) row: &'a [Value],
     pub(crate) limits: &'a Limits,
     pub(crate) intent: Intent,
@@ -47,6 +50,11 @@ impl Arriving<'_> {
         }
     }
 
+    /// What this row becomes where nothing is kept: as sure, and as much a change, as it is.
+    pub(crate) const fn becomes(&self, row: Vec<Value>) -> Changed {
+        Changed { change: self.change, finality: self.finality, row }
+    }
+
     /// The time in a column.
     pub(crate) fn time(&self, column: usize) -> Result<i64, Refusal> {
         time_of(self.row, column).ok_or(Refusal::NoEventTime)
@@ -70,12 +78,22 @@ pub(crate) const fn timestamp(millis: i64) -> Value {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Changed {
     pub(crate) change: Change,
+    pub(crate) finality: Finality,
     pub(crate) row: Vec<Value>,
 }
 
 impl Changed {
     pub(crate) const fn insert(row: Vec<Value>) -> Self {
-        Self { change: Change::Insert, row }
+        Self::of(Change::Insert, row)
+    }
+
+    /// A change by an operator that waits for nothing more.
+    pub(crate) const fn of(change: Change, row: Vec<Value>) -> Self {
+        Self { change, finality: Finality::Final, row }
+    }
+
+    pub(crate) fn with(self, finality: Finality) -> Self {
+        Self { finality, ..self }
     }
 }
 
@@ -185,6 +203,10 @@ pub(crate) trait Operate: Debug + Send {
 
     /// Moves the watermark, which only grows, and appends what it closes.
     fn on_watermark(&mut self, _watermark: i64, _limits: &Limits, _out: &mut Emitted) {}
+
+    /// Says that event time has come this far, although the watermark has not: appends early
+    /// results that are due.
+    fn on_early(&mut self, _time: i64, _out: &mut Emitted) {}
 
     /// Takes the rows found for a request of a lookup.
     fn on_lookup(&mut self, _number: u64, _found: Vec<Vec<Value>>, _out: &mut Emitted) {}

@@ -1,7 +1,7 @@
 //! Projection, and the operators that only pass rows on.
 
 use crate::expression::Expression;
-use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Operate};
+use crate::operator::arriving::{Arriving, Emitted, Fate, Operate};
 use crate::output::Refusal;
 
 /// One expression per column; keeps nothing.
@@ -23,7 +23,7 @@ impl Operate for Project {
             let value = expression.evaluate(arriving.row).map_err(Refusal::Evaluation)?;
             row.push(value.into_owned());
         }
-        out.rows.push(Changed { change: arriving.change, row });
+        out.rows.push(arriving.becomes(row));
         Ok(Fate::Passed)
     }
 }
@@ -34,7 +34,7 @@ pub(crate) struct Pass;
 
 impl Operate for Pass {
     fn on_row(&mut self, arriving: &Arriving<'_>, out: &mut Emitted) -> Result<Fate, Refusal> {
-        out.rows.push(Changed { change: arriving.change, row: arriving.row.to_vec() });
+        out.rows.push(arriving.becomes(arriving.row.to_vec()));
         Ok(Fate::Passed)
     }
 }

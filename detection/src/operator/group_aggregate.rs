@@ -105,7 +105,7 @@ impl Operate for GroupAggregate {
         let before = self.row(&group.state);
         if !arriving.is_added() && group.rows == 1 {
             self.groups.remove(&self.key);
-            out.rows.push(Changed { change: Change::Delete, row: before });
+            out.rows.push(Changed::of(Change::Delete, before));
             return Ok(Fate::Taken);
         }
         self.groups.update(&self.key, |group| {

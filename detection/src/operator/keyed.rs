@@ -156,6 +156,11 @@ impl<V: State> Keyed<V> {
         self.entries.iter()
     }
 
+    /// Every key, in no order that lasts.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &GroupKey> {
+        self.entries.keys()
+    }
+
     /// Every entry in the order of keys; O(n log n).
     pub(crate) fn sorted(&self) -> Vec<(&GroupKey, &V)> {
         let entries = self.entries.iter().map(|(key, state)| (key.prefix(), key, state));

@@ -48,7 +48,7 @@ impl LookupJoin {
             match self.pairing.pair(Side::Left, row, other) {
                 Ok(Some(pair)) => {
                     is_paired = true;
-                    out.rows.push(Changed { change, row: pair });
+                    out.rows.push(Changed::of(change, pair));
                 }
                 Ok(None) => {}
                 Err(refusal) => out.failures.push(refusal),
@@ -56,7 +56,7 @@ impl LookupJoin {
         }
         if !is_paired {
             let alone = self.pairing.alone(Side::Left, row);
-            out.rows.extend(alone.map(|row| Changed { change, row }));
+            out.rows.extend(alone.map(|row| Changed::of(change, row)));
         }
     }
 

@@ -30,6 +30,10 @@ pub(crate) mod calc;
 pub(crate) mod unnest;
 /// Windows and their panes.
 pub(crate) mod window;
+/// Keyed state in slices of time.
+mod paned;
+/// Results of windows that are open.
+mod early;
 /// Aggregates per TUMBLE, HOP and CUMULATE window.
 pub(crate) mod pane_aggregate;
 /// Windows that grow and merge.

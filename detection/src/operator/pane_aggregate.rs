@@ -4,23 +4,29 @@
 //! A row goes into one pane however many windows hold it; a window that closes merges its panes.
 //! With an allowed lateness panes outlive their windows for that long, and a row for a window that
 //! has fired takes its result back and gives the new one.
+//!
+//! Rows of several logs go into panes of their own, which merge by time, then by log. Rows that
+//! their log calls late have panes beside those, which final results leave out and corrections
+//! take in: so a final result is the same wherever those logs are, however they came.
 
-use std::collections::{BTreeMap, VecDeque};
-
-use headland_event::EventTime;
 use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::{EventTime, Finality};
 
 use crate::expression::Expression;
 use crate::operator::accumulator::Call;
 use crate::operator::arriving::{
     Arriving, Changed, Emitted, Fate, Kept, Limits, Operate, timestamp,
 };
+use crate::operator::early::EarlyResults;
 use crate::operator::group_key::{self, GroupKey};
 use crate::operator::group_state::{Accumulators, may_grow};
 use crate::operator::keyed::{Keyed, Progress};
+use crate::operator::paned::{Paned, Place};
 use crate::operator::window::Windows;
 use crate::output::{Change, Refusal};
+use crate::part::Standing;
 use crate::relation::WindowColumns;
+use crate::settings::Times;
 use crate::value::Value;
 
 /// Where a row's windows come from.
@@ -41,31 +47,35 @@ pub(crate) struct PaneAggregate {
     /// Whether a group that is there may take more memory.
     may_grow: bool,
     lateness: i64,
-    seed: u64,
-    /// Per pane that has rows, by its end.
-    panes: BTreeMap<i64, Pane>,
-    /// Groups over all panes.
-    groups: usize,
-    /// Memory of all panes, about: every row asks for it, and there may be very many panes.
-    bytes: usize,
+    panes: Paned<Accumulators>,
+    early: Option<EarlyResults>,
     /// Every window whose last millisecond is at or before this has fired.
     progress: i64,
     /// The last millisecond of the next window to fire; the end of time when there is none.
     due: i64,
-    cut: Option<Cut>,
+    /// What stands before the panes of a snapshot under way.
+    header: Option<Writer>,
     key: Vec<u8>,
     contributions: Vec<Value>,
 }
 
 type Pane = Keyed<Accumulators>;
 
-/// A snapshot under way: panes that are not written yet, by their ends, with what stands before
-/// their groups; and those among them that have been dropped meanwhile.
-#[derive(Debug)]
-struct Cut {
-    panes: VecDeque<(i64, Writer)>,
-    dropped: BTreeMap<i64, Pane>,
-    header: Option<Writer>,
+/// Which rows a result is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    OnTime,
+    /// Also those that their log calls late.
+    All,
+}
+
+impl Rows {
+    const fn hold(self, place: Place) -> bool {
+        match self {
+            Self::OnTime => !place.is_late,
+            Self::All => true,
+        }
+    }
 }
 
 impl PaneAggregate {
@@ -73,9 +83,10 @@ impl PaneAggregate {
         assignment: Assignment,
         keys: Vec<Expression>,
         calls: Vec<Call>,
-        lateness: i64,
+        times: Times,
         seed: u64,
     ) -> Self {
+        let Times { lateness, early, retention: _ } = times;
         debug_assert!(lateness >= 0, "lateness is a length of time");
         Self {
             assignment,
@@ -83,13 +94,11 @@ impl PaneAggregate {
             may_grow: may_grow(&calls),
             calls,
             lateness,
-            seed,
-            panes: BTreeMap::new(),
-            groups: 0,
-            bytes: 0,
+            panes: Paned::new(seed),
+            early: early.map(|interval| EarlyResults::new(interval, seed)),
             progress: i64::MIN,
             due: i64::MAX,
-            cut: None,
+            header: None,
             key: Vec::new(),
             contributions: Vec::new(),
         }
@@ -115,6 +124,14 @@ impl PaneAggregate {
         }
     }
 
+    /// The ends of all windows with a pane.
+    fn ends(&self, pane: i64) -> Vec<i64> {
+        match self.assignment {
+            Assignment::Attached(_) => vec![pane],
+            Assignment::Time { windows, .. } => windows.ends(pane.saturating_sub(1)).collect(),
+        }
+    }
+
     /// The first window end with the pane that has not fired.
     fn next_end(&self, pane: i64) -> Option<i64> {
         let unfired = self.progress.saturating_add(2);
@@ -124,28 +141,41 @@ impl PaneAggregate {
         }
     }
 
-    fn is_gone(&self, pane: i64) -> bool {
-        let last = self.last_end(pane).saturating_sub(1).saturating_add(self.lateness);
-        last <= self.progress
+    /// Whether no window with the pane takes rows any more once the watermark is `progress`.
+    fn is_gone(&self, pane: i64, progress: i64) -> bool {
+        self.last_end(pane).saturating_sub(1).saturating_add(self.lateness) <= progress
+    }
+
+    /// Whether a row of a pane comes too late to count.
+    fn is_late(&self, pane: i64, standing: Standing) -> bool {
+        match standing {
+            Standing::OnTime => self.is_gone(pane, self.progress),
+            // By its own log alone, so that nobody who is further on decides otherwise.
+            Standing::Late { behind } => {
+                self.lateness == 0 || self.is_gone(pane, behind.millis().max(self.progress))
+            }
+        }
     }
 
     fn find_due(&mut self) {
-        let ends = self.panes.keys().filter_map(|pane| self.next_end(*pane));
+        let ends = self.panes.places().filter_map(|place| self.next_end(place.end));
         self.due = ends.min().map_or(i64::MAX, |end| end.saturating_sub(1));
     }
 
     /// Whether the limits let the row in the buffers into a pane.
-    fn admit(&self, pane: i64, limits: &Limits) -> Result<(), Refusal> {
-        let is_known = self.panes.get(&pane).is_some_and(|groups| groups.get(&self.key).is_some());
-        match (is_known, self.may_grow) {
+    fn admit(&self, place: Place, limits: &Limits) -> Result<(), Refusal> {
+        match (self.panes.get(place, &self.key).is_some(), self.may_grow) {
             (true, false) => Ok(()),
             (true, true) => limits.admit_bytes(self.kept().bytes),
-            (false, _) => limits.admit_key(self.groups, self.kept().bytes),
+            (false, _) => limits.admit_key(self.panes.keys(), self.kept().bytes),
         }
     }
 
     /// Adds the row in the buffers to its pane.
-    fn add(&mut self, pane: i64, arriving: &Arriving<'_>) -> Result<(), Refusal> {
+    fn add(&mut self, place: Place, arriving: &Arriving<'_>) -> Result<(), Refusal> {
+        if self.may_grow {
+            self.admit(place, arriving.limits)?;
+        }
         let (calls, contributions) = (&self.calls, &self.contributions);
         let change = |state: &mut Accumulators| {
             if arriving.is_added() {
@@ -154,48 +184,40 @@ impl PaneAggregate {
                 state.retract(calls, contributions);
             }
         };
-        if self.may_grow {
-            self.admit(pane, arriving.limits)?;
+        if self.panes.update(place, &self.key, change).is_some() {
+            return Ok(());
         }
-        if let Some(groups) = self.panes.get_mut(&pane) {
-            let before = groups.bytes();
-            if groups.update(&self.key, change).is_some() {
-                self.bytes = (self.bytes + groups.bytes()).saturating_sub(before);
-                return Ok(());
-            }
-        }
-        arriving.limits.admit_key(self.groups, self.kept().bytes)?;
+        arriving.limits.admit_key(self.panes.keys(), self.kept().bytes)?;
         let mut state = Accumulators::start(&self.calls);
         change(&mut state);
-        let is_first = !self.panes.contains_key(&pane);
-        let groups = self.panes.entry(pane).or_insert_with(|| Keyed::new(self.seed));
-        let before = groups.bytes();
-        groups.insert(GroupKey::new(&self.key), state);
-        self.bytes = (self.bytes + groups.bytes()).saturating_sub(before);
-        self.groups += 1;
-        if is_first && let Some(end) = self.next_end(pane) {
+        let is_first = self.panes.insert(place, GroupKey::new(&self.key), state);
+        if is_first && let Some(end) = self.next_end(place.end) {
             self.due = self.due.min(end.saturating_sub(1));
         }
         Ok(())
     }
 
-    /// The panes of the window that ends at `end`.
-    fn panes_of(&self, end: i64) -> impl Iterator<Item = &Pane> {
-        let first = match self.assignment {
-            Assignment::Time { windows, .. } => windows.start(end).saturating_add(1),
-            Assignment::Attached(_) => end,
-        };
-        self.panes.range(first..=end).map(|(_, pane)| pane)
+    /// Between which ends the panes lie of the window that ends at `end`.
+    const fn pane_ends(&self, end: i64) -> (i64, i64) {
+        match self.assignment {
+            Assignment::Time { windows, .. } => (windows.start(end).saturating_add(1), end),
+            Assignment::Attached(_) => (end, end),
+        }
     }
 
-    /// Gives out every group of a window in the order of keys.
-    fn fire(&self, end: i64, out: &mut Emitted) {
-        let mut panes = self.panes_of(end);
+    /// The panes of the window that ends at `end`.
+    fn panes_of(&self, end: i64, rows: Rows) -> impl Iterator<Item = &Pane> {
+        let panes = self.panes.ending_in(self.pane_ends(end));
+        panes.filter(move |(place, _)| rows.hold(*place)).map(|(_, pane)| pane)
+    }
+
+    /// Every group of a window with its row, in the order of keys.
+    fn rows(&self, end: i64, rows: Rows, mut take: impl FnMut(&GroupKey, Vec<Value>)) {
+        let mut panes = self.panes_of(end, rows);
         let (Some(first), second) = (panes.next(), panes.next()) else { return };
         let Some(second) = second else {
-            out.rows.reserve(first.len());
             for (key, state) in first.sorted() {
-                out.rows.push(Changed::insert(self.row(key, end, state)));
+                take(key, self.row(key, end, state));
             }
             return;
         };
@@ -209,16 +231,37 @@ impl PaneAggregate {
             }
         }
         for (key, state) in merged.sorted() {
-            out.rows.push(Changed::insert(self.row(key, end, state)));
+            take(key, self.row(key, end, state));
         }
     }
 
-    /// The result of one group over a window; none when no row of it came.
-    fn group_of(&self, end: i64) -> Option<Accumulators> {
-        let mut states = self.panes_of(end).filter_map(|pane| pane.get(&self.key));
+    /// Gives out every group of a window that closes, then what late rows make of it.
+    fn fire(&mut self, end: i64, out: &mut Emitted) {
+        let early = self.early.as_ref();
+        self.rows(end, Rows::OnTime, |key, row| match early {
+            Some(early) => early.conclude(end, key, row, &mut out.rows),
+            None => out.rows.push(Changed::insert(row)),
+        });
+        if let Some(early) = &mut self.early {
+            early.close(end);
+        }
+        let late = self.panes.ending_in(self.pane_ends(end)).filter(|(place, _)| place.is_late);
+        let mut keys: Vec<&GroupKey> = late.flat_map(|(_, pane)| pane.keys()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            let [before, after] =
+                [Rows::OnTime, Rows::All].map(|rows| self.group_of(end, key, rows));
+            out.rows.extend(corrected(before, after));
+        }
+    }
+
+    /// The row of one group over a window; none when no row of it came.
+    fn group_of(&self, end: i64, key: &GroupKey, rows: Rows) -> Option<Vec<Value>> {
+        let mut states = self.panes_of(end, rows).filter_map(|pane| pane.get(key.as_bytes()));
         let mut merged = states.next()?.clone();
         states.for_each(|state| merged.merge(&self.calls, state));
-        Some(merged)
+        Some(self.row(key, end, &merged))
     }
 
     /// A row of keys, window_start, window_end, window_time and aggregates.
@@ -239,50 +282,42 @@ impl PaneAggregate {
     /// Adds a row to windows of which some have fired: those give their new result.
     fn correct(
         &mut self,
-        pane: i64,
+        place: Place,
         arriving: &Arriving<'_>,
         out: &mut Emitted,
     ) -> Result<(), Refusal> {
-        let ends: Vec<i64> = match self.assignment {
-            Assignment::Attached(_) => vec![pane],
-            Assignment::Time { windows, .. } => {
-                let ends = windows.ends(pane.saturating_sub(1));
-                ends.filter(|end| {
-                    let last = end.saturating_sub(1);
-                    last <= self.progress && last.saturating_add(self.lateness) > self.progress
-                })
-                .collect()
-            }
-        };
-        let before: Vec<_> = ends.iter().map(|end| self.group_of(*end)).collect();
-        self.add(pane, arriving)?;
+        let mut ends = self.ends(place.end);
+        ends.retain(|end| {
+            let last = end.saturating_sub(1);
+            last <= self.progress && last.saturating_add(self.lateness) > self.progress
+        });
         let key = GroupKey::new(&self.key);
+        let before: Vec<_> = ends.iter().map(|end| self.group_of(*end, &key, Rows::All)).collect();
+        self.add(place, arriving)?;
         for (end, before) in ends.into_iter().zip(before) {
-            let after = self.group_of(end).map(|state| self.row(&key, end, &state));
-            let before = before.map(|state| self.row(&key, end, &state));
-            out.rows.extend(replaced(before, after));
+            let after = self.group_of(end, &key, Rows::All);
+            out.rows.extend(corrected(before, after));
         }
         Ok(())
     }
 
     /// Drops panes that no window, fired or not, will read again.
     fn drop_panes(&mut self) {
-        while let Some((pane, _)) = self.panes.first_key_value() {
-            let pane = *pane;
-            if !self.is_gone(pane) {
+        while let Some(place) = self.panes.first() {
+            if !self.is_gone(place.end, self.progress) {
                 return;
             }
-            let Some(groups) = self.panes.remove(&pane) else { return };
-            debug_assert!(self.groups >= groups.len(), "the count covers every pane");
-            self.groups -= groups.len();
-            self.bytes = self.bytes.saturating_sub(groups.bytes());
-            if let Some(cut) = &mut self.cut
-                && cut.panes.iter().any(|(waiting, _)| *waiting == pane)
-            {
-                cut.dropped.insert(pane, groups);
-            }
+            self.panes.remove(place);
         }
     }
+}
+
+/// What replaces the result of a window that has fired.
+fn corrected(
+    before: Option<Vec<Value>>,
+    after: Option<Vec<Value>>,
+) -> impl Iterator<Item = Changed> {
+    replaced(before, after).map(|changed| changed.with(Finality::Correction))
 }
 
 /// What replaces an old result by a new one.
@@ -297,8 +332,8 @@ pub(crate) fn replaced(
         (Change::Delete, Change::Insert)
     };
     let is_same = is_update && before == after;
-    let before = before.map(|row| Changed { change: old, row });
-    let after = after.map(|row| Changed { change: new, row });
+    let before = before.map(|row| Changed::of(old, row));
+    let after = after.map(|row| Changed::of(new, row));
     before.into_iter().chain(after).filter(move |_| !is_same)
 }
 
@@ -308,18 +343,19 @@ impl Operate for PaneAggregate {
             arriving.limits.admit_panes(windows.panes_per_window())?;
         }
         let pane = self.pane_of(arriving)?;
-        if self.is_gone(pane) {
+        if self.is_late(pane, arriving.origin.standing) {
             return Ok(Fate::Late(Some(EventTime::from_millis(self.last_end(pane)))));
         }
         encode_keys(&self.keys, arriving.row, &mut self.key)?;
         contributions(&self.calls, arriving.row, &mut self.contributions)?;
+        let place = Place::of(pane, arriving.origin);
         if arriving.is_trial() {
-            return self.admit(pane, arriving.limits).map(|()| Fate::Taken);
+            return self.admit(place, arriving.limits).map(|()| Fate::Taken);
         }
         if self.lateness > 0 && pane.saturating_sub(1) <= self.progress {
-            self.correct(pane, arriving, out)?;
+            self.correct(place, arriving, out)?;
         } else {
-            self.add(pane, arriving)?;
+            self.add(place, arriving)?;
         }
         Ok(Fate::Taken)
     }
@@ -341,14 +377,26 @@ impl Operate for PaneAggregate {
         self.drop_panes();
         debug_assert!(self.due > watermark || self.due == i64::MAX, "all that is due has fired");
         debug_assert_eq!(
-            self.bytes,
-            self.panes.values().map(Keyed::bytes).sum::<usize>(),
+            self.panes.bytes(),
+            self.panes.summed_bytes(),
             "the total covers every pane"
         );
     }
 
+    fn on_early(&mut self, time: i64, out: &mut Emitted) {
+        let Some(mut early) = self.early.take_if(|early| early.begins(time)) else { return };
+        let mut ends: Vec<i64> = self.panes.places().flat_map(|at| self.ends(at.end)).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        for end in ends.into_iter().filter(|end| end.saturating_sub(1) > self.progress) {
+            self.rows(end, Rows::OnTime, |key, row| early.say(end, key, row, &mut out.rows));
+        }
+        self.early = Some(early);
+    }
+
     fn kept(&self) -> Kept {
-        Kept { keys: self.groups, bytes: self.bytes }
+        let early = self.early.as_ref().map_or(0, EarlyResults::bytes);
+        Kept { keys: self.panes.keys(), bytes: self.panes.bytes() + early }
     }
 
     fn shape(&self) -> String {
@@ -363,50 +411,40 @@ impl Operate for PaneAggregate {
             0 => String::new(),
             lateness => format!(", rows up to {lateness} ms late"),
         };
-        format!("panes {windows}, {} keys, {}{late}", self.keys.len(), calls.join(", "))
+        // What was said early has to be taken back by whoever goes on.
+        let early = self
+            .early
+            .as_ref()
+            .map_or_else(String::new, |early| format!(", early every {} ms", early.interval()));
+        format!("panes {windows}, {} keys, {}{late}{early}", self.keys.len(), calls.join(", "))
     }
 
     fn begin_cut(&mut self) {
         let mut header = Writer::new();
         header.i64(self.progress);
-        header.length(self.panes.len());
-        let mut panes = VecDeque::with_capacity(self.panes.len());
-        for (end, pane) in &mut self.panes {
-            let mut header = Writer::new();
-            header.i64(*end);
-            pane.begin_cut(&mut header);
-            panes.push_back((*end, header));
+        if let Some(early) = &mut self.early {
+            early.begin_cut(&mut header);
         }
-        self.cut = Some(Cut { panes, dropped: BTreeMap::new(), header: Some(header) });
+        self.panes.begin_cut();
+        self.header = Some(header);
     }
 
     fn poll_cut(&mut self, budget: usize, writer: &mut Writer) -> Progress {
-        let Some(cut) = &mut self.cut else { return Progress::Done };
-        if let Some(header) = cut.header.take() {
+        if let Some(header) = self.header.take() {
             writer.raw(header.as_slice());
         }
-        let Some((end, header)) = cut.panes.front_mut() else {
-            self.cut = None;
-            return Progress::Done;
-        };
-        writer.raw(header.as_slice());
-        header.clear();
-        let pane = cut.dropped.get_mut(end).or_else(|| self.panes.get_mut(end));
-        if pane.is_none_or(|pane| pane.poll_cut(budget, writer) == Progress::Done) {
-            cut.dropped.remove(end);
-            cut.panes.pop_front();
+        match (self.panes.poll_cut(budget, writer), &mut self.early) {
+            (Progress::Done, Some(early)) => early.poll_cut(budget, writer),
+            (progress, _) => progress,
         }
-        Progress::More
     }
 
     fn read(&mut self, reader: &mut Reader) -> Result<(), CodecError> {
         self.progress = reader.i64("progress")?;
-        for _ in 0..reader.length("panes", reader.remaining() / 12)? {
-            let end = reader.i64("pane")?;
-            let pane = Keyed::read(self.seed, &self.calls, reader)?;
-            self.groups += pane.len();
-            self.bytes += pane.bytes();
-            self.panes.insert(end, pane);
+        let begun = self.early.is_some().then(|| reader.i64("early interval")).transpose()?;
+        self.panes.read(&self.calls, reader)?;
+        if let (Some(early), Some(begun)) = (&mut self.early, begun) {
+            early.read(begun, reader)?;
         }
         self.find_due();
         Ok(())
@@ -435,7 +473,7 @@ impl Operate for AssignWindows {
             row.extend_from_slice(arriving.row);
             let start = timestamp(self.windows.start(end));
             row.extend([start, timestamp(end), timestamp(end.saturating_sub(1))]);
-            out.rows.push(Changed { change: arriving.change, row });
+            out.rows.push(arriving.becomes(row));
         }
         Ok(Fate::Passed)
     }

@@ -247,7 +247,7 @@ impl Ranking {
                 Some(index) => {
                     added.remove(index);
                 }
-                None => out.rows.push(Changed { change: Change::Delete, row }),
+                None => out.rows.push(Changed::of(Change::Delete, row)),
             }
         }
         out.rows.extend(added.into_iter().map(Changed::insert));

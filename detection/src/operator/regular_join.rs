@@ -56,7 +56,7 @@ impl RegularJoin {
             Turn::FirstPartner => (alone, semi),
             Turn::NoPartner => (semi, alone),
         };
-        out.rows.extend(gone.map(|row| Changed { change: Change::Delete, row }));
+        out.rows.extend(gone.map(|row| Changed::of(Change::Delete, row)));
         out.rows.extend(come.map(Changed::insert));
     }
 
@@ -130,7 +130,7 @@ impl Operate for RegularJoin {
                 return Ok(Fate::Taken);
             }
             let alone = self.pairing.alone(side, arriving.row);
-            out.rows.extend(alone.map(|row| Changed { change: arriving.change, row }));
+            out.rows.extend(alone.map(|row| Changed::of(arriving.change, row)));
             return Ok(Fate::Taken);
         }
         let partners = self.partners(side, arriving)?;
@@ -154,7 +154,7 @@ impl Operate for RegularJoin {
         }
         let own = arriving.change;
         if self.pairing.gives_pairs() {
-            out.rows.extend(partners.into_iter().map(|(_, row)| Changed { change: own, row }));
+            out.rows.extend(partners.into_iter().map(|(_, row)| Changed::of(own, row)));
         }
         if turn == Turn::NoPartner {
             turned.iter().for_each(|row| self.turn(side.other(), row, turn, out));
@@ -164,7 +164,7 @@ impl Operate for RegularJoin {
             (true, Side::Left) => self.pairing.semi(arriving.row),
             (true, Side::Right) => None,
         };
-        out.rows.extend(alone.map(|row| Changed { change: own, row }));
+        out.rows.extend(alone.map(|row| Changed::of(own, row)));
         if self.keys.get(&self.key).is_some_and(|s| s.left.is_empty() && s.right.is_empty()) {
             self.keys.remove(&self.key);
         }

@@ -1,7 +1,7 @@
 //! UNNEST: a row per element of a collection.
 
 use crate::expression::Expression;
-use crate::operator::arriving::{Arriving, Changed, Emitted, Fate, Operate};
+use crate::operator::arriving::{Arriving, Emitted, Fate, Operate};
 use crate::output::Refusal;
 use crate::relation::{self, Elements, Ordinal, WhenEmpty};
 use crate::value::Value;
@@ -76,13 +76,13 @@ impl Operate for Unnest {
             let mut row = Vec::with_capacity(width);
             row.extend_from_slice(arriving.row);
             self.append(&mut row, *element, number);
-            out.rows.push(Changed { change: arriving.change, row });
+            out.rows.push(arriving.becomes(row));
         }
         if elements.is_empty() && self.when_empty == WhenEmpty::Kept {
             let ordinal = usize::from(self.ordinal == Ordinal::Appended);
             let nulls = std::iter::repeat_n(Value::Null, self.elements.width() + ordinal);
             let row = arriving.row.iter().cloned().chain(nulls).collect();
-            out.rows.push(Changed { change: arriving.change, row });
+            out.rows.push(arriving.becomes(row));
         }
         Ok(Fate::Passed)
     }

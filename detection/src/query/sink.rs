@@ -10,10 +10,7 @@ use crate::program::Catalog;
 use crate::query::bound::{HIDDEN, field, project};
 use crate::query::source::Environment;
 use crate::query::{body, select};
-use crate::relation::{
-    Changes, Field, Operator, Relation, Sink, WindowKind, WindowName, Windowing,
-};
-use crate::settings::options::ALLOWED_LATENESS;
+use crate::relation::{Changes, Field, Operator, Relation, Sink, WindowName};
 use crate::sql::error::{Fault, Position, SqlErrorReason};
 use crate::sql::statement::{ColumnKind, DeclaredColumn, Insert};
 use crate::table::{Table, TableId, unknown_column};
@@ -33,10 +30,10 @@ pub(crate) fn compile(insert: &Insert, target: &Table, catalog: &Catalog) -> Res
     });
     let wanted = wanted(insert, target)?;
     let relation = fit(bound.relation, target, &wanted, &places, at)?;
-    if let Some(at) = target.lateness_at()
-        && !may_change(&relation)
+    if let Some((option, at)) = target.changes_at()
+        && !relation.is_of_windows()
     {
-        return Err(immutable(at));
+        return Err(immutable(option, at));
     }
     let mut sources = Vec::new();
     collect_sources(&relation, &mut sources);
@@ -58,37 +55,10 @@ pub(crate) fn columns(insert: &Insert, catalog: &Catalog) -> Result<Vec<Declared
     Ok(columns.collect())
 }
 
-/// Whether rows within the allowed lateness may change the results of a relation: nothing but
-/// filters and projections stands above a window that can.
-fn may_change(relation: &Relation) -> bool {
-    match &relation.operator {
-        Operator::Filter { input, .. } | Operator::Project { input, .. } => may_change(input),
-        Operator::WindowAggregate(plan) => match &plan.windowing {
-            Windowing::Attached(_) => true,
-            Windowing::Assign(window) => match window.kind {
-                WindowKind::Session { .. } => false,
-                WindowKind::Tumble { .. }
-                | WindowKind::Hop { .. }
-                | WindowKind::Cumulate { .. } => true,
-            },
-        },
-        Operator::Scan(_)
-        | Operator::Union(_)
-        | Operator::Window { .. }
-        | Operator::GroupAggregate(_)
-        | Operator::Over(_)
-        | Operator::Deduplicate(_)
-        | Operator::TopN(_)
-        | Operator::Join(_)
-        | Operator::Match(_)
-        | Operator::Unnest(_) => false,
-    }
-}
-
-fn immutable(at: Position) -> Fault {
+fn immutable(option: &str, at: Position) -> Fault {
     let found = "on a rule whose results may not change";
     let expected = "a rule whose results are those of a TUMBLE, HOP or CUMULATE aggregate";
-    let subject = format!("option '{ALLOWED_LATENESS}'");
+    let subject = format!("option '{option}'");
     Fault::new(at, SqlErrorReason::mismatch(subject, found, expected))
 }
 

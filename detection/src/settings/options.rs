@@ -2,7 +2,8 @@
 //!
 //! ```sql
 //! CREATE TABLE high (…) WITH ('topic' = 'alerts', 'allowed-lateness' = '10 min',
-//!   'state-retention' = '7d', 'limit.keys' = '10000', 'limit.memory' = '64MiB',
+//!   'emit.early' = '5 s', 'state-retention' = '7d', 'limit.keys' = '10000',
+//!   'limit.memory' = '64MiB',
 //!   'limit.work' = '5000', 'on-limit' = 'stop-rule');
 //! ```
 
@@ -15,10 +16,18 @@ use crate::sql::error::{Fault, SqlErrorReason};
 use crate::sql::statement::TableOption;
 
 /// Keys that say how a rule runs.
-pub(crate) const RULE_OPTIONS: [&str; 6] =
-    [ALLOWED_LATENESS, "state-retention", "limit.keys", "limit.memory", "limit.work", "on-limit"];
+pub(crate) const RULE_OPTIONS: [&str; 7] = [
+    ALLOWED_LATENESS,
+    EARLY_RESULTS,
+    "state-retention",
+    "limit.keys",
+    "limit.memory",
+    "limit.work",
+    "on-limit",
+];
 
 pub(crate) const ALLOWED_LATENESS: &str = "allowed-lateness";
+pub(crate) const EARLY_RESULTS: &str = "emit.early";
 
 /// Units of time with their milliseconds.
 const TIME_UNITS: [(&str, u64); 5] =
@@ -35,6 +44,7 @@ pub(crate) fn settings(options: &[TableOption]) -> Result<RuleSettings, Fault> {
     for option in options {
         match option.key.as_str() {
             ALLOWED_LATENESS => settings.allowed_lateness = duration(option)?,
+            EARLY_RESULTS => settings.early_results = Some(duration(option)?),
             "state-retention" => settings.state_retention = Some(duration(option)?),
             "limit.keys" => settings.keys_limit = count(option)?,
             "limit.memory" => settings.memory_limit = size(option)?,
@@ -116,12 +126,14 @@ mod tests {
     #[test]
     fn options_of_a_target_are_the_settings_of_its_rule() {
         let settings = compile(
-            "'allowed-lateness' = '10 min', 'state-retention' = '7d', 'limit.keys' = '100', \
+            "'allowed-lateness' = '10 min', 'emit.early' = '5 s', 'state-retention' = '7d', \
+             'limit.keys' = '100', \
              'limit.memory' = '64MiB', 'limit.work' = '5000', 'on-limit' = 'stop-rule'",
         );
 
         let expected = RuleSettings {
             allowed_lateness: Duration::from_secs(600),
+            early_results: Some(Duration::from_secs(5)),
             state_retention: Some(Duration::from_secs(7 * 86_400)),
             keys_limit: 100,
             memory_limit: ByteCount::mebibytes(64),
@@ -175,18 +187,24 @@ mod tests {
     }
 
     #[test]
-    fn lateness_is_refused_where_no_fixed_window_gives_the_results() {
-        let sql = "CREATE TABLE t (k STRING) WITH ('topic' = 't');\n\
-                   CREATE TABLE n (k STRING) WITH ('topic' = 'n', 'allowed-lateness' = '1h');\n\
-                   INSERT INTO n SELECT k FROM t;";
+    fn changes_are_refused_where_no_fixed_window_gives_the_results() {
+        for option in [ALLOWED_LATENESS, EARLY_RESULTS] {
+            let sql = format!(
+                "CREATE TABLE t (k STRING) WITH ('topic' = 't');\n\
+                 CREATE TABLE n (k STRING) WITH ('topic' = 'n', '{option}' = '1h');\n\
+                 INSERT INTO n SELECT k FROM t;"
+            );
 
-        let error = Program::compile("rules.sql", sql).unwrap_err();
+            let error = Program::compile("rules.sql", &sql).unwrap_err();
 
-        assert_eq!(
-            error.to_string(),
-            "rules.sql:2:48: option 'allowed-lateness' is on a rule whose results may not change, \
-             expected a rule whose results are those of a TUMBLE, HOP or CUMULATE aggregate"
-        );
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "rules.sql:2:48: option '{option}' is on a rule whose results may not change, \
+                     expected a rule whose results are those of a TUMBLE, HOP or CUMULATE aggregate"
+                )
+            );
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! only.
 //!
 //! ```text
-//! v2:  2 version u8 │ outbox u32 length + bytes, in its own layout │ audit, in its own layout
+//! v3:  3 version u8 │ outbox u32 length + bytes, in its own layout │ audit, in its own layout
 //!      │ rules, in their own layout
 //! ```
 //! A snapshot at a commit says what rules and outbox hold with it. Rules run ahead of the disk, so
@@ -22,7 +22,7 @@ use headland_storage::{Composed, Snapshot, SnapshotPace, StateOwner, Ticket};
 use super::{Node, Output};
 use crate::outbox::owner;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Why a snapshot was not taken up; the journal is replayed instead.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ impl Node {
         let mut reader = Reader::new(state);
         let found = reader.u8("snapshot version")?;
         if found != VERSION {
-            let (field, found, expected) = ("snapshot version", i64::from(found), "2");
+            let (field, found, expected) = ("snapshot version", i64::from(found), "3");
             return Err(CodecError::Value { field, at: 0, found, expected }.into());
         }
         let outbox = reader.bytes("outbox", reader.remaining())?;

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use headland_event::{Alert, AlertId, AlertState, Severity};
+use headland_event::{Alert, AlertId, AlertState, Coverage, Finality, Severity};
 
 use super::{Input, Locality, Reconciler};
 use crate::catalogue::Named;
@@ -127,6 +127,8 @@ fn alert(
         state: AlertState::Firing,
         severity: Severity::Warning,
         revision: 1,
+        finality: Finality::Final,
+        coverage: Coverage::default(),
         event_time: event.time,
         captured_at: input.captured_at,
         detected_at: input.detected_at,

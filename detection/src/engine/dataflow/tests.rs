@@ -22,7 +22,7 @@ const RIGHT: TableId = TableId::new(1);
 const KEY: usize = 0;
 const VALUE: usize = 1;
 const TIME: usize = 2;
-const TIMES: Times = Times { lateness: 0, retention: i64::MAX };
+const TIMES: Times = Times { lateness: 0, early: None, retention: i64::MAX };
 const LIMITS: Limits = Limits { keys: 1_000, reserved: 0, bytes: 1 << 24, work: 10_000 };
 
 /// Side, key, value and time of a row.
@@ -252,8 +252,9 @@ impl Run {
         let (table, .., time) = row;
         let mut effects = Effects::default();
         let entries = 0..self.dataflow.entries(*table);
-        let outcomes =
-            entries.map(|entry| self.dataflow.on_row(*table, entry, &values(row), &mut effects));
+        let outcomes = entries.map(|entry| {
+            self.dataflow.on_row((*table, entry), &values(row), Origin::default(), &mut effects)
+        });
         let outcomes = outcomes.map(Result::unwrap).collect();
         let latest = &mut self.latest[table.index()];
         *latest = (*latest).max(*time);
@@ -308,7 +309,7 @@ impl Run {
 /// The rows that are there once all changes are done, each as often as it is.
 fn folded(said: &[Changed]) -> BTreeMap<Vec<Value>, i64> {
     let mut there = BTreeMap::new();
-    for Changed { change, row } in said {
+    for Changed { change, row, .. } in said {
         let by = match change {
             Change::Insert | Change::UpdateAfter => 1,
             Change::UpdateBefore | Change::Delete => -1,
@@ -606,7 +607,12 @@ fn a_cross_join_is_stopped_at_the_limit_of_work_and_takes_nothing() {
     }
 
     let mut effects = Effects::default();
-    let refused = run.dataflow.on_row(RIGHT, 0, &values(&(RIGHT, 0, 1, 1)), &mut effects);
+    let refused = run.dataflow.on_row(
+        (RIGHT, 0),
+        &values(&(RIGHT, 0, 1, 1)),
+        Origin::default(),
+        &mut effects,
+    );
 
     assert_eq!(refused, Err(Refusal::WorkLimit { limit: 3 }));
     assert!(effects.list.is_empty());
@@ -616,7 +622,12 @@ fn a_cross_join_is_stopped_at_the_limit_of_work_and_takes_nothing() {
 fn a_window_of_more_panes_than_may_be_looked_at_is_refused() {
     let mut huge = Run::new(&windowed(WindowKind::Hop { size: 20_001, slide: 1, offset: 0 }));
 
-    let refused = huge.dataflow.on_row(LEFT, 0, &values(&(LEFT, 0, 1, 1)), &mut Effects::default());
+    let refused = huge.dataflow.on_row(
+        (LEFT, 0),
+        &values(&(LEFT, 0, 1, 1)),
+        Origin::default(),
+        &mut Effects::default(),
+    );
 
     assert_eq!(refused, Err(Refusal::WorkLimit { limit: 10_000 }));
 }
@@ -627,7 +638,9 @@ fn rows_of_a_lookup_leave_in_the_order_they_came_and_hold_the_watermark() {
     let mut dataflow = Dataflow::new(&lookup, TIMES, 7, LIMITS);
     let mut effects = Effects::default();
     for value in [1, 2] {
-        dataflow.on_row(LEFT, 0, &values(&(LEFT, 0, value, value)), &mut effects).unwrap();
+        dataflow
+            .on_row((LEFT, 0), &values(&(LEFT, 0, value, value)), Origin::default(), &mut effects)
+            .unwrap();
     }
     let asked: Vec<_> = effects.list.drain(..).collect();
 

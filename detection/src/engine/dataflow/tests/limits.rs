@@ -11,7 +11,9 @@ fn fill(relation: &Relation, limits: Limits) -> (usize, Option<Refusal>, usize) 
     for taken in 0..5_000 {
         let value = i64::try_from(taken).unwrap();
         let row = values(&(LEFT, 0, value, 1));
-        if let Err(refusal) = dataflow.on_row(LEFT, 0, &row, &mut Effects::default()) {
+        if let Err(refusal) =
+            dataflow.on_row((LEFT, 0), &row, Origin::default(), &mut Effects::default())
+        {
             return (taken, Some(refusal), dataflow.kept().bytes);
         }
     }
@@ -83,10 +85,12 @@ fn a_row_that_does_not_fit_all_of_its_windows_is_in_none() {
     let limits = Limits { keys: 4, ..LIMITS };
     let mut dataflow = Dataflow::new(&attached_hops(), TIMES, 7, limits);
     let mut effects = Effects::default();
-    let taken = dataflow.on_row(LEFT, 0, &values(&(LEFT, 0, 1, 1)), &mut effects);
+    let taken =
+        dataflow.on_row((LEFT, 0), &values(&(LEFT, 0, 1, 1)), Origin::default(), &mut effects);
     let before = dataflow.kept();
 
-    let refused = dataflow.on_row(LEFT, 0, &values(&(LEFT, 1, 1, 1)), &mut effects);
+    let refused =
+        dataflow.on_row((LEFT, 0), &values(&(LEFT, 1, 1, 1)), Origin::default(), &mut effects);
 
     assert_eq!(taken, Ok(Outcome::Taken));
     assert_eq!(before.keys, 3);
@@ -102,7 +106,7 @@ fn a_row_of_known_groups_is_taken_at_the_limit_of_keys() {
     for _ in 0..2 {
         let row = values(&(LEFT, 0, 1, 1));
 
-        let outcome = dataflow.on_row(LEFT, 0, &row, &mut Effects::default());
+        let outcome = dataflow.on_row((LEFT, 0), &row, Origin::default(), &mut Effects::default());
 
         assert_eq!(outcome, Ok(Outcome::Taken));
     }

@@ -1,6 +1,6 @@
 use super::*;
 
-const MINUTE: Times = Times { lateness: 0, retention: 60_000 };
+const MINUTE: Times = Times { retention: 60_000, ..TIMES };
 
 fn run_with(relation: &Relation, times: Times) -> Run {
     Run { dataflow: Dataflow::new(relation, times, 7, LIMITS), ..Run::new(relation) }

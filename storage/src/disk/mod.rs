@@ -4,6 +4,8 @@
 mod directory;
 /// sled as the cache of state.
 mod sled_state;
+/// Changes of state that sled was not given yet.
+mod waiting;
 /// Rows of the state in sled, and what they add up to.
 mod row;
 /// The state mark.

@@ -10,7 +10,6 @@
 //! to what the last commit left; a panic is an error like any other; and a cache without a valid
 //! marker, that does not open, or that does not add up, is deleted, to be rebuilt from the journal.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +21,7 @@ use super::contained::{DATABASE_NAME, Database};
 use super::directory::replace;
 use super::marker::{self, Lives, MARKER_NAME};
 use super::row::{Row, TOTALS_KEY, Totals, stored_key};
+use super::waiting::Waiting;
 use crate::commit::{StateChange, StateOwner};
 use crate::group::byte_count;
 use crate::state::{StateCache, StateError, StateStore};
@@ -38,7 +38,9 @@ pub struct SledState {
     /// `None` only while the directory is being replaced.
     database: Option<Database>,
     mark: CommitNumber,
+    /// Of the rows that sled has.
     totals: Totals,
+    waiting: Waiting,
 }
 
 impl SledState {
@@ -59,6 +61,7 @@ impl SledState {
             database: None,
             mark: mark.unwrap_or_default(),
             totals: Totals::default(),
+            waiting: Waiting::default(),
         };
         if mark.is_none() || !state.reopens() {
             state.clear()?;
@@ -121,9 +124,34 @@ impl SledState {
 
     fn row(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<Row>, StateError> {
         let key = stored_key(owner, key);
+        let decoded = |stored: &[u8]| Row::decode(&key, stored).ok_or_else(|| damaged(owner));
+        if let Some(stored) = self.waiting.get(&key) {
+            return decoded(stored).map(Some);
+        }
         let stored = self.database()?.run(|sled| sled.get(&key))?;
-        let row = stored.map(|stored| Row::decode(&key, &stored).ok_or_else(|| damaged(owner)));
-        row.transpose()
+        stored.map(|stored| decoded(&stored)).transpose()
+    }
+
+    /// Gives sled what waits, all at once.
+    fn write_waiting(&mut self) -> Result<(), StateError> {
+        let Some(reached) = self.waiting.reached() else { return Ok(()) };
+        let (waiting, before) = (&self.waiting, self.totals.as_of(reached));
+        self.totals = self.database()?.run(|sled| {
+            let mut totals = before;
+            let mut batch = sled::Batch::default();
+            for (key, row) in waiting.range(b"") {
+                if let Some(old) = sled.get(key)? {
+                    totals.remove(&old);
+                }
+                totals.add(row);
+                batch.insert(key, row);
+            }
+            batch.insert(&TOTALS_KEY, totals.encode());
+            sled.apply_batch(batch)?;
+            Ok(totals)
+        })?;
+        self.waiting.clear();
+        Ok(())
     }
 }
 
@@ -146,16 +174,34 @@ impl StateStore for SledState {
         from: &[u8],
         limit: ByteCount,
     ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        let prefix = stored_key(owner, b"");
+        let (prefix, from) = (stored_key(owner, b""), stored_key(owner, from));
+        let mut waiting = self.waiting.range(&from).peekable();
         let rows = self.database()?.run(|sled| {
+            let mut stored = sled.range(from.clone()..).peekable();
             let mut rows = Vec::new();
             let mut bytes = 0;
-            for row in sled.range(stored_key(owner, from)..) {
-                let (key, stored) = row?;
-                let Some(own_key) = key.strip_prefix(&*prefix) else { break };
-                let Some(Row { value, .. }) = Row::decode(&key, &stored) else {
-                    return Ok(None);
+            loop {
+                let next = match stored.peek() {
+                    Some(Ok((key, _))) => Some(key.clone()),
+                    Some(Err(error)) => return Err(error.clone()),
+                    None => None,
                 };
+                // Of a key that is in both, what waits is the newer one.
+                let newer = waiting.next_if(|(key, _)| next.as_ref().is_none_or(|n| *key <= &**n));
+                let (key, row) = match newer {
+                    Some((key, row)) => {
+                        let _older = stored.next_if(|found| {
+                            found.as_ref().is_ok_and(|(older, _)| **older == *key)
+                        });
+                        (sled::IVec::from(key), sled::IVec::from(row))
+                    }
+                    None => match stored.next() {
+                        Some(found) => found?,
+                        None => break,
+                    },
+                };
+                let Some(own_key) = key.strip_prefix(&*prefix) else { break };
+                let Some(Row { value, .. }) = Row::decode(&key, &row) else { return Ok(None) };
                 let Some(value) = value else { continue };
                 bytes += byte_count(own_key.len() + value.len()).get();
                 if bytes > limit.get() && !rows.is_empty() {
@@ -175,7 +221,7 @@ impl StateCache for SledState {
     }
 
     fn reached(&self) -> CommitNumber {
-        self.totals.commit
+        self.waiting.reached().unwrap_or(self.totals.commit)
     }
 
     fn newest(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<CommitNumber>, StateError> {
@@ -183,27 +229,13 @@ impl StateCache for SledState {
     }
 
     fn apply(&mut self, commit: CommitNumber, changes: &[StateChange]) -> Result<(), StateError> {
-        let keys = changes.iter().map(|change| stored_key(&change.owner, &change.key));
         // The last change of a key in a commit is the one that counts.
-        let newest: BTreeMap<Vec<u8>, Option<&Bytes>> =
-            keys.zip(changes.iter().map(|change| change.value.as_ref())).collect();
-        let before = self.totals.as_of(commit);
-        self.totals = self.database()?.run(|sled| {
-            let mut totals = before;
-            let mut batch = sled::Batch::default();
-            for (key, value) in newest {
-                if let Some(old) = sled.get(&key)? {
-                    totals.remove(&old);
-                }
-                let row = Row::encode(&key, commit, value);
-                totals.add(&row);
-                batch.insert(key, row);
-            }
-            batch.insert(&TOTALS_KEY, totals.encode());
-            sled.apply_batch(batch)?;
-            Ok(totals)
-        })?;
-        Ok(())
+        for StateChange { owner, key, value } in changes {
+            let key = stored_key(owner, key);
+            let row = Row::encode(&key, commit, value.as_ref());
+            self.waiting.set(commit, key, row);
+        }
+        if self.waiting.is_full() { self.write_waiting() } else { Ok(()) }
     }
 
     fn forget(
@@ -213,6 +245,9 @@ impl StateCache for SledState {
         commit: CommitNumber,
     ) -> Result<(), StateError> {
         let key = stored_key(owner, key);
+        if self.waiting.get(&key).is_some() {
+            self.write_waiting()?;
+        }
         let before = self.totals;
         self.totals = self.database()?.run(|sled| {
             let mut totals = before;
@@ -231,6 +266,7 @@ impl StateCache for SledState {
     }
 
     fn set_mark(&mut self, commit: CommitNumber) -> Result<(), StateError> {
+        self.write_waiting()?;
         let totals = self.totals.as_of(commit);
         self.database()?.run(|sled| {
             sled.insert(TOTALS_KEY, totals.encode())?;
@@ -256,6 +292,7 @@ impl StateCache for SledState {
         self.database = None;
         self.mark = CommitNumber::default();
         self.totals = Totals::default();
+        self.waiting.clear();
         // The marker goes first and durably: a crash in between must not leave one that vouches
         // for an empty cache.
         remove_if_present(std::fs::remove_file(self.data.join(MARKER_NAME)))?;

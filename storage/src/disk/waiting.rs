@@ -1,0 +1,106 @@
+//! Changes of state that sled was not given yet.
+//!
+//! sled writes two pages to its file for each batch that it takes, however small, and waits for
+//! them: for commits of 20 kB that was half as much again as their records. So changes gather here
+//! first; what is set over and over, like positions, then reaches sled once. Nothing is less safe
+//! for it, because sled counts as of the state mark only, and that writes what waits.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use headland_event::CommitNumber;
+
+use crate::group::byte_count;
+
+/// Bytes of keys and rows that wait at most, but for one commit: small beside sled's own memory,
+/// and some thousand changes to a batch.
+const WAITING_BYTES_MAX: u64 = 256 << 10;
+
+/// What a row costs in memory besides its bytes.
+const ROW_OVERHEAD: usize = 64;
+
+/// Rows that sled was not given yet, as it will store them.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    bytes: u64,
+    /// The last commit that something here is of.
+    reached: CommitNumber,
+}
+
+impl Waiting {
+    /// Takes a row of a commit, in place of an older one of its key.
+    pub(super) fn set(&mut self, commit: CommitNumber, key: Vec<u8>, row: Vec<u8>) {
+        let key_len = key.len();
+        let added = byte_count(key_len + row.len() + ROW_OVERHEAD).get();
+        self.bytes = self.bytes.saturating_add(added);
+        if let Some(before) = self.rows.insert(key, row) {
+            let gone = byte_count(key_len + before.len() + ROW_OVERHEAD).get();
+            self.bytes = self.bytes.saturating_sub(gone);
+        }
+        self.reached = commit;
+        debug_assert!(self.bytes > 0, "a row that waits takes room");
+    }
+
+    /// The row of a key, if it waits.
+    pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.rows.get(key).map(Vec::as_slice)
+    }
+
+    /// Rows from a key on, in the order of keys.
+    pub(super) fn range(&self, from: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let from = (Bound::Included(from), Bound::Unbounded);
+        let rows = self.rows.range::<[u8], _>(from);
+        rows.map(|(key, row)| (key.as_slice(), row.as_slice()))
+    }
+
+    /// The last commit that a row is of; `None` when none waits.
+    pub(super) fn reached(&self) -> Option<CommitNumber> {
+        (!self.rows.is_empty()).then_some(self.reached)
+    }
+
+    /// Whether sled should be given them.
+    pub(super) const fn is_full(&self) -> bool {
+        self.bytes >= WAITING_BYTES_MAX
+    }
+
+    /// Lets go of every row: sled has them, or nobody wants them.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMIT: CommitNumber = CommitNumber::new(7);
+
+    #[test]
+    fn a_row_takes_the_place_of_an_older_one_and_of_its_room() {
+        let mut waiting = Waiting::default();
+
+        for _ in 0..10_000 {
+            waiting.set(COMMIT, b"position".to_vec(), vec![1; 100]);
+        }
+
+        assert!(!waiting.is_full());
+        assert_eq!(waiting.range(b"").count(), 1);
+        assert_eq!(waiting.reached(), Some(COMMIT));
+    }
+
+    #[test]
+    fn rows_wait_until_they_are_256_kibibytes() {
+        let mut waiting = Waiting::default();
+        let mut count = 0_u32;
+
+        while !waiting.is_full() {
+            waiting.set(COMMIT, count.to_be_bytes().to_vec(), vec![1; 60]);
+            count += 1;
+        }
+
+        assert_eq!(count, 2_048, "of 128 bytes each");
+        waiting.clear();
+        assert_eq!((waiting.reached(), waiting.get(&[0; 4])), (None, None));
+    }
+}

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headland_event::{AgentName, ByteCount, Lane, RegionId};
+use headland_event::{AgentName, ByteCount, Codec, Lane, RegionId};
 use headland_platform::config::{
     self, ApiConfig, ConfigError, DurationText, Loaded, SizeText, Spanned, TlsConfig,
 };
+use headland_storage::{CodecNotBuilt, SnapshotPace};
 use serde::Deserialize;
 
 use crate::outbox::Limits;
@@ -73,6 +74,12 @@ pub struct SourceConfig {
     /// The lane of the stream on the link: `state` or `telemetry` (default).
     #[serde(default = "telemetry")]
     pub lane: Lane,
+    /// How the stream's batches are compressed, in the journal, on the link and in every region,
+    /// because nothing on the way does it anew: `"none"` (default), `"lz4"`, cheap, or `"zstd"`,
+    /// smaller. Of sources of one topic the first counts. Small batches, as of few lines at a
+    /// time, gain little.
+    #[serde(default)]
+    pub codec: Codec,
 }
 
 /// A source's file, as written and as found.
@@ -156,11 +163,17 @@ pub struct StorageConfig {
     /// whole or copied, so the journal takes up to a few files more than the outbox keeps; smaller
     /// ones cost a directory entry more often.
     pub file_bytes: SizeText,
+    /// Least time between two snapshots of what is derived from the journal (default `"10s"`);
+    /// their size adds to it, so that they are at most a quarter of what is written. A restart
+    /// reads the journal again from the last one on, and nothing behind the last but one is
+    /// cleaned: longer costs time at a start and room, shorter costs writing.
+    pub snapshot_after: DurationText,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { file_bytes: SizeText::new(ByteCount::mebibytes(64)) }
+        let file_bytes = SizeText::new(ByteCount::mebibytes(64));
+        Self { file_bytes, snapshot_after: DurationText::new(SnapshotPace::AFTER) }
     }
 }
 
@@ -233,6 +246,10 @@ fn check_sources(loaded: &Loaded<AgentConfig>) -> Result<(), ConfigError> {
                 format!("lane {} is not for sources; use state or telemetry", source.lane);
             return Err(loaded.error_at(&source.table, message));
         }
+        if !source.codec.is_built() {
+            let message = CodecNotBuilt { codec: source.codec }.to_string();
+            return Err(loaded.error_at(&source.table, message));
+        }
         let path = &source.path.get_ref().resolved;
         let earlier = sources.iter().take(index);
         if let Some(first) = earlier.into_iter().find(|it| it.path.get_ref().resolved == *path) {
@@ -300,6 +317,21 @@ socket = "eu-1.sock"
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_codec_that_does_not_exist_is_refused_with_those_that_do() {
+        let of = |codec: &str| {
+            let path = format!("path = \"air.csv\"\ncodec = \"{codec}\"");
+            read(&EXAMPLE.replace("path = \"air.csv\"", &path))
+        };
+
+        let error = of("gzip").unwrap_err().to_string();
+
+        assert!(error.contains("agent.toml:17:9: "), "{error}");
+        assert!(error.contains("none") && error.contains("lz4"), "{error}");
+        assert_eq!(of("lz4").unwrap().value.sources[0].codec, Codec::Lz4);
+        assert_eq!(read(EXAMPLE).unwrap().value.sources[0].codec, Codec::None);
     }
 
     #[test]

@@ -13,7 +13,8 @@ use headland_replication::{
     Audit, CloseReason, Dialer, DialerConfig, DialerOutput, Identity, Link, LinkConfig, LinkOutput,
 };
 use headland_storage::{
-    CleanPolicy, Composed, Composer, LogReader, Missing, Snapshot, StateStore, Ticket,
+    CleanPolicy, CodecNotBuilt, Composed, Composer, LogReader, Missing, Snapshot, StateStore,
+    Ticket, TopicCodecs, TopicPattern,
 };
 
 /// Lines to records, alerts and commits.
@@ -108,6 +109,9 @@ pub enum StartError {
     /// The log is another node's, or what it says about the sources cannot be read.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    /// A source's codec cannot be used.
+    #[error("cannot compress a source as configured")]
+    Codec(#[from] CodecNotBuilt),
     /// The dead letters of a rule's topic cannot be named.
     #[error("the topic of a rule is too long")]
     Topic(#[from] NameError),
@@ -180,6 +184,10 @@ impl Node {
             .map(|source| Source::new(source, &program, ratio, state))
             .collect::<Result<Vec<Source>, _>>()?;
         let lanes = Lanes::new(sources.iter().map(|it| (it.decoder.topic().clone(), it.lane)));
+        let codecs = config.sources.iter().zip(&sources).map(|(config, source)| {
+            (TopicPattern::Exactly(source.decoder.topic().clone()), config.codec)
+        });
+        let codecs = TopicCodecs::new(codecs.collect())?;
         let detect = Detect::new(program, &config.name, random.next_u64());
         for topic in detect.topics() {
             dead::topic_of(topic)?;
@@ -187,7 +195,7 @@ impl Node {
         let identity = Identity::Agent { region: config.region.clone(), name: config.name.clone() };
         let mut composer = Composer::new(incarnation, log, state)?;
         composer.add_alerts(alerts_topic());
-        let mut outbox = Outbox::new(composer, config.outbox.limits());
+        let mut outbox = Outbox::new(composer, config.outbox.limits(), codecs);
         outbox.claim(state, &identity)?;
         let mut cleaning = Cleaning::due();
         for partition in log.partitions() {
@@ -207,7 +215,7 @@ impl Node {
             lanes,
             results: Results::new(Outbox::written_results(state)?),
             audit: Audit::new(incarnation, Monotonic::default()),
-            snapshots: Snapshots::new(),
+            snapshots: Snapshots::new(config.storage.snapshot_after.get()),
             cleaning,
             uptime: Uptime::default(),
             no_snapshot: String::new(),

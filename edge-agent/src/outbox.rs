@@ -10,10 +10,10 @@ use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader};
 use headland_event::limits::RECORD_BYTES_LIMIT;
 use headland_event::{
-    Batch, ByteCount, Lane, Offset, PartitionIndex, Random, Record, TopicName, TopicPartition,
+    ByteCount, Lane, Offset, PartitionIndex, Random, Record, TopicName, TopicPartition,
 };
 use headland_replication::Identity;
-use headland_storage::{Composed, Composer, StateError, StateOwner, StateStore};
+use headland_storage::{Composed, Composer, StateError, StateOwner, StateStore, TopicCodecs};
 
 use crate::dead;
 use crate::decode::Columns;
@@ -62,6 +62,7 @@ pub struct Outbox {
     durable: BTreeMap<TopicPartition, Offset>,
     dead_letters: u64,
     ledger: Ledger,
+    codecs: TopicCodecs,
 }
 
 /// The one partition of an agent's topic.
@@ -77,9 +78,9 @@ pub(crate) fn owner(name: &'static str) -> StateOwner {
 }
 
 impl Outbox {
-    /// An outbox on top of what the composer knows of the log.
+    /// An outbox on top of what the composer knows of the log; batches are compressed by topic.
     #[must_use]
-    pub fn new(composer: Composer, limits: Limits) -> Self {
+    pub fn new(composer: Composer, limits: Limits, codecs: TopicCodecs) -> Self {
         let durable = composer.ends().map(|(at, end)| (at.clone(), end)).collect();
         Self {
             composer,
@@ -88,6 +89,7 @@ impl Outbox {
             durable,
             dead_letters: 0,
             ledger: Ledger::new(limits),
+            codecs,
         }
     }
 
@@ -227,7 +229,7 @@ impl Outbox {
         self.waiting_bytes = 0;
         for (topic, records) in std::mem::take(&mut self.waiting) {
             let partition = partition_of(&topic);
-            for batch in Batch::encode_all(&records) {
+            for batch in self.codecs.encode_all(&topic, &records) {
                 #[expect(clippy::expect_used, reason = "what is larger became a dead letter")]
                 let batch = batch.expect("a record within its limit fits a batch");
                 let bytes = u64::try_from(batch.as_bytes().len()).unwrap_or(u64::MAX);

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headland_event::{AgentName, ByteCount, HubName, Lane, RegionId, TopicName};
+use headland_event::{AgentName, ByteCount, Codec, HubName, Lane, RegionId, TopicName};
 use headland_platform::config::{
     self, ApiConfig, ConfigError, DurationText, Loaded, SizeText, Spanned, TlsConfig,
 };
 use headland_reconcile::{Sku, Units};
-use headland_storage::Retention;
+use headland_storage::{Compaction, Retention, SnapshotPace};
 use serde::Deserialize;
 
 /// What a configuration says twice or cannot mean.
@@ -75,13 +75,51 @@ pub struct ReconcileConfig {
     /// Units below which a restock alert is raised (default 20). Zero warns only of shelves that
     /// were oversold; a high value warns of nearly every sku.
     pub restock_below: i64,
+    /// How the tables whose rows change, `inventory.{stock,oversold,late}`, are cleaned (default
+    /// `"compact"`): `"delete"` keeps every level that a shelf ever had. The other tables keep
+    /// every record: almost each has a key of its own.
+    pub cleanup: Cleanup,
+    /// How long a row that was taken away is kept as a record without value (default `"24h"`). A
+    /// reader that takes longer from the beginning to the end keeps such rows.
+    pub tombstones: DurationText,
+    /// How the batches of derived tables are compressed: `"none"` (default), `"lz4"` or `"zstd"`.
+    pub codec: Codec,
+}
+
+impl ReconcileConfig {
+    /// How the tables whose rows change are compacted; `None` when they keep everything.
+    #[must_use]
+    pub const fn compaction(&self) -> Option<Compaction> {
+        self.cleanup.compaction(self.tombstones)
+    }
+}
+
+/// What goes of a topic besides what passes its retention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cleanup {
+    /// Nothing.
+    #[default]
+    Delete,
+    /// Records whose key has a later record, once every linked hub has them.
+    Compact,
+}
+
+impl Cleanup {
+    const fn compaction(self, tombstones: DurationText) -> Option<Compaction> {
+        match self {
+            Self::Delete => None,
+            Self::Compact => Some(Compaction { tombstones: tombstones.get() }),
+        }
+    }
 }
 
 impl Default for ReconcileConfig {
     fn default() -> Self {
         #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
         let topic = TopicName::new("inventory.events").expect("a literal topic name fits");
-        Self { topic, restock_below: 20 }
+        let (cleanup, tombstones) = (Cleanup::Compact, a_day());
+        Self { topic, restock_below: 20, cleanup, tombstones, codec: Codec::None }
     }
 }
 
@@ -136,11 +174,17 @@ pub struct StorageConfig {
     /// directory entries; the space of the open one is reserved at once. From 128 MiB on ext4 maps
     /// a file in more extents than an inode holds, which slows every barrier.
     pub file_bytes: SizeText,
+    /// Least time between two snapshots of what is derived from the journal (default `"10s"`);
+    /// their size adds to it, so that they are at most a quarter of what is written. A restart
+    /// reads the journal again from the last one on, and nothing behind the last but one is
+    /// cleaned: longer costs time at a start and room, shorter costs writing.
+    pub snapshot_after: DurationText,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        Self { file_bytes: SizeText::new(ByteCount::mebibytes(120)) }
+        let file_bytes = SizeText::new(ByteCount::mebibytes(120));
+        Self { file_bytes, snapshot_after: DurationText::new(SnapshotPace::AFTER) }
     }
 }
 
@@ -161,6 +205,30 @@ pub struct TopicConfig {
     /// `{ time = "168h", bytes = "10GiB" }`.
     #[serde(default)]
     pub retention: RetentionConfig,
+    /// `"compact"` keeps only the newest record of each key, here and of its copies from other
+    /// regions, besides what `retention` lets go; `"delete"` (default) every one. What is compacted
+    /// leaves its offset. Records without a key stay. Not for the topic of `[reconcile]`, whose
+    /// every event counts.
+    #[serde(default)]
+    pub cleanup: Cleanup,
+    /// How long the last record of a key stays that has no value, by its event time, where
+    /// `cleanup` is `"compact"` (default `"24h"`). A reader that takes longer from the beginning to
+    /// the end keeps values that were deleted; a longer time costs room only.
+    #[serde(default = "a_day")]
+    pub tombstones: DurationText,
+    /// How the batches that this hub builds of the topic are compressed: `"none"` (default),
+    /// `"lz4"`, cheap, or `"zstd"`, smaller. They are its dead letters: agents choose for what they
+    /// publish, and nothing on the way is compressed anew.
+    #[serde(default)]
+    pub codec: Codec,
+}
+
+impl TopicConfig {
+    /// How the topic is compacted; `None` when every key keeps all of its records.
+    #[must_use]
+    pub const fn compaction(&self) -> Option<Compaction> {
+        self.cleanup.compaction(self.tombstones)
+    }
 }
 
 /// `retention` of a topic: what passes either limit goes, oldest first, in whole blocks.
@@ -300,6 +368,10 @@ pub struct TelemetryConfig {
 
 const fn one() -> f64 {
     1.0
+}
+
+const fn a_day() -> DurationText {
+    DurationText::new(Duration::from_hours(24))
 }
 
 const fn telemetry() -> Lane {

@@ -21,7 +21,7 @@ use headland_replication::{
 };
 use headland_storage::{
     CleanPolicy, Commit, Composed, Composer, LogReader, Missing, Snapshot, StateStore,
-    StoredCommit, Ticket,
+    StoredCommit, Ticket, TopicCodecs,
 };
 
 /// What would have to change for those who are not admitted.
@@ -179,6 +179,8 @@ pub struct Node {
     rights: Held,
     fullness: Fullness,
     keeping: Keeping,
+    /// How batches that are built here are compressed.
+    codecs: TopicCodecs,
     audit: Audit,
     last_faults: audit::LastFaults,
     snapshots: Snapshots,
@@ -210,6 +212,9 @@ pub enum StartError {
     /// A declared topic does not fit.
     #[error("cannot declare topics")]
     Topics(#[from] TopicError),
+    /// A topic's codec cannot be used.
+    #[error("cannot compress topics as configured")]
+    Codec(#[from] headland_storage::CodecNotBuilt),
     /// The log's state cannot be taken up.
     #[error("cannot take up the log")]
     Composer(#[from] headland_storage::ComposerError),
@@ -304,10 +309,11 @@ impl Node {
             inventory: Inventory::new(config, random.next_u64()),
             rights: Self::rights(config, incarnation, state, random.next_u64())?,
             fullness: Fullness::new(),
-            keeping: Keeping::new(&config.topics, now.monotonic),
+            keeping: Keeping::new(config, now.monotonic),
+            codecs: retention::codecs(&config.topics)?,
             audit: Audit::new(incarnation, now.monotonic),
             last_faults: audit::LastFaults::default(),
-            snapshots: Snapshots::new(now.monotonic),
+            snapshots: Snapshots::new(config.storage.snapshot_after.get(), now.monotonic),
             spans: Spans::new(config.region.clone(), ratio.map_or(Export::Off, Export::share)),
             grants,
             peerings,

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use headland_event::codec::CodecError;
 use headland_event::{
-    Batch, ByteCount, CommitNumber, Entry, Hole, Now, OffsetDelta, Record, Stamp, TopicName,
+    Batch, ByteCount, Codec, CommitNumber, Entry, Hole, Now, OffsetDelta, Record, Stamp, TopicName,
     TopicPartition, Verdict,
 };
 use headland_reconcile::{Config, Input, Locality, Reconciler, RestoreError};
@@ -40,6 +40,8 @@ pub struct Inventory {
     seed: u64,
     reconciler: Reconciler,
     topic: TopicName,
+    /// How derived batches are compressed.
+    codec: Codec,
     /// Everything before it is written.
     written: Progress,
     /// The step that comes next.
@@ -99,12 +101,14 @@ impl Inventory {
         let region = config.region.clone();
         let restock_below = config.reconcile.restock_below;
         let topic = config.reconcile.topic.clone();
+        let codec = config.reconcile.codec;
         let config = Config::new(region, restock_below);
         Self {
             reconciler: Reconciler::new(config.clone(), seed),
             config,
             seed,
             topic,
+            codec,
             written: Progress::default(),
             next: Progress::default(),
             is_drained: true,
@@ -192,7 +196,7 @@ impl Inventory {
     fn step(&mut self, derived: Derived, progress: Progress, topics: &Topics) -> Step {
         debug_assert!(self.written < progress, "derived records are written in their order");
         self.written = progress;
-        Step { bytes: derived.bytes(), batches: derived.batches(topics), progress }
+        Step { bytes: derived.bytes(), batches: derived.batches(topics, self.codec), progress }
     }
 
     /// Applies the next record of the commit being read; says whether there was one.

@@ -290,10 +290,13 @@ pub fn murmur2(key: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use headland_event::{AgentName, HubName, Lane};
+    use std::time::Duration;
+
+    use headland_event::{AgentName, Codec, HubName, Lane};
+    use headland_platform::config::DurationText;
 
     use super::*;
-    use crate::config::{AgentConfig, RetentionConfig, TopicConfig};
+    use crate::config::{AgentConfig, Cleanup, RetentionConfig, TopicConfig};
 
     fn topic(name: &str) -> TopicName {
         TopicName::new(name).unwrap()
@@ -313,6 +316,9 @@ mod tests {
             lane: Lane::Telemetry,
             partitions: 8,
             retention: RetentionConfig::default(),
+            cleanup: Cleanup::Delete,
+            tombstones: DurationText::new(Duration::from_hours(24)),
+            codec: Codec::None,
         };
         Topics::new(&region("eu"), &[declared]).unwrap()
     }

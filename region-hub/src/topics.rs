@@ -20,6 +20,14 @@ const VERSION: u8 = 1;
 /// Most partitions of one topic; each costs an index on every hub that mirrors it.
 pub const PARTITIONS_LIMIT: u32 = 1_024;
 
+/// Derived tables of which a row changes; of the others almost each record has its own key.
+const CHANGING: [&str; 3] = ["inventory.stock", "inventory.oversold", "inventory.late"];
+
+/// Whether a topic is a derived table whose rows change.
+pub(crate) fn is_changing_table(topic: &TopicName) -> bool {
+    CHANGING.contains(&topic.as_str())
+}
+
 /// What a hub derives from inventory, each in `inventory.<name>`.
 const DERIVED: [&str; 7] =
     ["stock", "oversold", "postings", "conflicts", "late", "duplicates", "rejected"];
@@ -169,7 +177,7 @@ impl Topics {
     /// [`TopicError`] when a declared topic has no or too many partitions, or there are too many.
     pub fn new(region: &RegionId, declared: &[TopicConfig]) -> Result<Self, TopicError> {
         let mut topics = Self { region: region.clone(), topics: BTreeMap::new() };
-        for TopicConfig { name, lane, partitions, retention: _ } in declared {
+        for TopicConfig { name, lane, partitions, .. } in declared {
             topics.add_local(name.as_str(), *lane, *partitions, Replication::Offered)?;
             let dead = dead_topic(name)?;
             topics.add_local(dead.as_str(), Lane::Telemetry, *partitions, Replication::Offered)?;
@@ -279,10 +287,11 @@ pub enum Mirror {
 
 #[cfg(test)]
 mod tests {
-    use headland_event::{Offset, PartitionIndex, TopicPartition, mirrored_name};
+    use headland_event::{Codec, Offset, PartitionIndex, TopicPartition, mirrored_name};
+    use headland_platform::config::DurationText;
 
     use super::*;
-    use crate::config::RetentionConfig;
+    use crate::config::{Cleanup, RetentionConfig};
 
     fn region(name: &str) -> RegionId {
         RegionId::new(name).unwrap()
@@ -294,6 +303,9 @@ mod tests {
             lane: Lane::State,
             partitions: 2,
             retention: RetentionConfig::default(),
+            cleanup: Cleanup::Delete,
+            tombstones: DurationText::new(std::time::Duration::from_hours(24)),
+            codec: Codec::None,
         };
         Topics::new(&region("eu"), &[events]).unwrap()
     }

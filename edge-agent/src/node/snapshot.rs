@@ -10,6 +10,8 @@
 //! that the rules raised so far is in it, because restoring raises nothing again. One of other
 //! rules is not taken up for them, because a replay would derive something else.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use headland_detection::RestoreError;
 use headland_event::codec::{CodecError, Reader, Writer};
@@ -44,9 +46,10 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    pub(super) const fn new() -> Self {
+    /// At least `after` lies between two snapshots.
+    pub(super) const fn new(after: Duration) -> Self {
         // The first one soon: without any the log cannot be cleaned.
-        Self { pace: SnapshotPace::due(), waiting: None }
+        Self { pace: SnapshotPace::due(after), waiting: None }
     }
 }
 

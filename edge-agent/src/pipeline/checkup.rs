@@ -1,7 +1,7 @@
 //! What can be checked of a configuration without starting, said line by line.
 
 use headland_detection::{Program, Rule, Table};
-use headland_event::EventTime;
+use headland_event::{Codec, EventTime};
 use headland_platform::config::Loaded;
 use headland_platform::tls::certificate_line;
 
@@ -55,10 +55,14 @@ fn rule_line(program: &Program, rule: &Rule) -> String {
 }
 
 fn source_line(source: &SourceConfig) -> String {
-    let SourceConfig { table, path, lane } = source;
+    let SourceConfig { table, path, lane, codec } = source;
     let path = &path.get_ref().resolved;
     let there = if path.exists() { "exists" } else { "is awaited" };
-    format!("source {}: table {}, lane {lane}, {there}", path.display(), table.get_ref())
+    let codec = match codec {
+        Codec::None => String::new(),
+        codec => format!(", by {codec}"),
+    };
+    format!("source {}: table {}, lane {lane}{codec}, {there}", path.display(), table.get_ref())
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use headland_event::limits::LINKS_LIMIT;
-use headland_event::{AgentName, HubName, RegionId, TopicName};
-use headland_platform::config::{ConfigError, Loaded, Spanned};
+use headland_event::{AgentName, Codec, HubName, RegionId, TopicName};
+use headland_platform::config::{ConfigError, DurationText, Loaded, Spanned};
+use headland_storage::CodecNotBuilt;
 use serde::Deserialize;
 
+use super::{Cleanup, ReconcileConfig};
 use crate::escrow::escrow_topic;
 use crate::topics::PARTITIONS_LIMIT;
 
@@ -16,6 +18,8 @@ use crate::topics::PARTITIONS_LIMIT;
 pub(super) struct Places {
     region: RegionId,
     name: HubName,
+    #[serde(default)]
+    reconcile: ReconcilePlaces,
     #[serde(default, rename = "topic")]
     topics: Vec<TopicPlaces>,
     #[serde(default, rename = "peer")]
@@ -26,11 +30,29 @@ pub(super) struct Places {
     telemetry: Option<TelemetryPlaces>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+struct ReconcilePlaces {
+    #[serde(default)]
+    topic: Option<TopicName>,
+    #[serde(default)]
+    cleanup: Option<Cleanup>,
+    #[serde(default)]
+    tombstones: Option<Spanned<DurationText>>,
+    #[serde(default)]
+    codec: Option<Spanned<Codec>>,
+}
+
 #[derive(Debug, Deserialize)]
 struct TopicPlaces {
     name: Spanned<TopicName>,
     #[serde(default)]
     partitions: Option<Spanned<u32>>,
+    #[serde(default)]
+    cleanup: Option<Spanned<Cleanup>>,
+    #[serde(default)]
+    tombstones: Option<Spanned<DurationText>>,
+    #[serde(default)]
+    codec: Option<Spanned<Codec>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,8 +79,11 @@ struct TelemetryPlaces {
 pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
     let Places { topics, agents, telemetry, .. } = &places.value;
     let mut names = BTreeSet::new();
-    for TopicPlaces { name, partitions } in topics {
+    check_tables(places)?;
+    for topic in topics {
+        let TopicPlaces { name, partitions, .. } = topic;
         check_own(places, name)?;
+        check_cleanup(places, topic)?;
         if !names.insert(name.get_ref()) {
             let text = format!("topic {} is declared twice", name.get_ref());
             return Err(places.error_at(name, text));
@@ -106,6 +131,55 @@ fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), C
         name.get_ref()
     );
     Err(places.error_at(name, text))
+}
+
+/// Refuses what would take events away that stock is made of, and what would mean nothing.
+fn check_cleanup(places: &Loaded<Places>, topic: &TopicPlaces) -> Result<(), ConfigError> {
+    let TopicPlaces { name, cleanup, tombstones, codec, .. } = topic;
+    let own = cleanup.as_ref().map(|cleanup| *cleanup.get_ref()).unwrap_or_default();
+    check_tombstones(places, own, tombstones.as_ref())?;
+    check_codec(places, codec.as_ref())?;
+    let default = ReconcileConfig::default().topic;
+    let reconciled = places.value.reconcile.topic.as_ref().unwrap_or(&default);
+    match cleanup {
+        Some(cleanup) if *cleanup.get_ref() == Cleanup::Compact && name.get_ref() == reconciled => {
+            let text = format!(
+                "topic {reconciled} is reconciled: each of its events counts, and cleanup = \
+                 \"compact\" would take away all but the last of a device; use \"delete\""
+            );
+            Err(places.error_at(cleanup, text))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_tables(places: &Loaded<Places>) -> Result<(), ConfigError> {
+    let ReconcilePlaces { topic: _, cleanup, tombstones, codec } = &places.value.reconcile;
+    check_tombstones(places, cleanup.unwrap_or(Cleanup::Compact), tombstones.as_ref())?;
+    check_codec(places, codec.as_ref())
+}
+
+fn check_tombstones(
+    places: &Loaded<Places>,
+    cleanup: Cleanup,
+    tombstones: Option<&Spanned<DurationText>>,
+) -> Result<(), ConfigError> {
+    match (cleanup, tombstones) {
+        (Cleanup::Delete, Some(tombstones)) => {
+            let text = "tombstones are kept for a time where cleanup = \"compact\" alone";
+            Err(places.error_at(tombstones, text.to_owned()))
+        }
+        (Cleanup::Delete, None) | (Cleanup::Compact, _) => Ok(()),
+    }
+}
+
+/// Refuses a codec that this build has not: better here than at the first batch.
+fn check_codec(places: &Loaded<Places>, codec: Option<&Spanned<Codec>>) -> Result<(), ConfigError> {
+    let missing = codec.filter(|codec| !codec.get_ref().is_built());
+    missing.map_or(Ok(()), |codec| {
+        let text = CodecNotBuilt { codec: *codec.get_ref() }.to_string();
+        Err(places.error_at(codec, text))
+    })
 }
 
 fn check_peers(places: &Loaded<Places>) -> Result<(), ConfigError> {
@@ -211,6 +285,49 @@ api = { socket = "s" }
             refusal(&of(PARTITIONS_LIMIT + 1)),
             "hub.toml:9:14: topic air has 1025 partitions, expected 1 to 1024"
         );
+    }
+
+    #[test]
+    fn a_topic_is_compacted_unless_each_of_its_events_counts() {
+        let of = |name: &str| format!("[[topic]]\nname = \"{name}\"\ncleanup = \"compact\"\n");
+        let other = "[reconcile]\ntopic = \"stock.events\"\n".to_owned();
+
+        let fits = parse(Path::new("hub.toml"), format!("{HEAD}{}", of("air")));
+        let air = &fits.unwrap().value.topics[0];
+        let tombstones = std::time::Duration::from_hours(24);
+        assert_eq!(air.compaction(), Some(headland_storage::Compaction { tombstones }));
+        let why = "is reconciled: each of its events counts, and cleanup = \"compact\" would take \
+                   away all but the last of a device; use \"delete\"";
+        let refused = refusal(&of("inventory.events"));
+        assert_eq!(refused, format!("hub.toml:9:11: topic inventory.events {why}"));
+        let refused = refusal(&(other + &of("stock.events")));
+        assert_eq!(refused, format!("hub.toml:11:11: topic stock.events {why}"));
+    }
+
+    #[test]
+    fn what_is_no_cleanup_and_no_codec_is_refused_with_what_would_fit() {
+        let of = |line: &str| refusal(&format!("[[topic]]\nname = \"air\"\n{line}\n"));
+
+        let cleanup = of("cleanup = \"shrink\"");
+        let codec = of("codec = \"gzip\"");
+
+        assert!(cleanup.starts_with("hub.toml:9:11: "), "{cleanup}");
+        assert!(cleanup.contains("delete") && cleanup.contains("compact"), "{cleanup}");
+        assert!(codec.starts_with("hub.toml:9:9: "), "{codec}");
+        assert!(codec.contains("none") && codec.contains("lz4"), "{codec}");
+    }
+
+    #[test]
+    fn a_time_for_tombstones_that_nothing_leaves_is_refused() {
+        let why = "tombstones are kept for a time where cleanup = \"compact\" alone";
+
+        let topic = refusal("[[topic]]\nname = \"air\"\ntombstones = \"1h\"\n");
+        let tables = refusal("[reconcile]\ncleanup = \"delete\"\ntombstones = \"1h\"\n");
+
+        assert_eq!(topic, format!("hub.toml:9:14: {why}"));
+        assert_eq!(tables, format!("hub.toml:9:14: {why}"));
+        let fits = format!("{HEAD}[reconcile]\ntombstones = \"1h\"\n");
+        assert!(parse(Path::new("hub.toml"), fits).is_ok());
     }
 
     #[test]

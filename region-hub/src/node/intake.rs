@@ -258,7 +258,7 @@ impl Node {
     fn bury(&mut self, local: &TopicPartition, records: &[Record], now: Now) {
         let Ok(topic) = dead_topic(&local.topic) else { return };
         let dead = TopicPartition::new(topic, local.partition);
-        for batch in Batch::encode_all(records) {
+        for batch in self.codecs.encode_all(&dead.topic, records) {
             match batch {
                 Ok(batch) => self.born(&dead, batch, now),
                 Err(error) => tracing::error!(%dead, %error, "a dead letter fits no batch"),

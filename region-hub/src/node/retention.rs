@@ -5,12 +5,16 @@ use std::time::Duration;
 
 use headland_event::{DropPolicy, Monotonic, Now, Offset, TopicName, TopicPartition};
 use headland_replication::Identity;
-use headland_storage::{CleanPolicy, Dropped, Retention, ShedBy, TopicPattern, TopicRule};
+use headland_storage::{
+    CleanPolicy, CodecNotBuilt, Compaction, CompactionRule, Dropped, Retention, ShedBy,
+    TopicCodecs, TopicPattern, TopicRule,
+};
 
 use super::{Node, Output};
-use crate::config::TopicConfig;
+use crate::config::{HubConfig, TopicConfig};
 use crate::records::audit_topic;
 use crate::session::SessionId;
+use crate::topics::{Topic, dead_topic, is_changing_table};
 
 /// How often the log is cleaned while anything is written.
 const CLEAN_EVERY: Duration = Duration::from_secs(10);
@@ -27,6 +31,10 @@ const COMPANIONS: [&str; 3] = [".dead", ".late", ".future"];
 pub(super) struct Keeping {
     /// By the topic's name where it was born.
     retentions: BTreeMap<TopicName, Retention>,
+    /// Topics that are compacted by key, by their names where they were born.
+    compactions: BTreeMap<TopicName, Compaction>,
+    /// How derived tables whose rows change are compacted, if they are.
+    tables: Option<Compaction>,
     cleaned_at: Monotonic,
     /// Whether anything was written since the log was cleaned last.
     is_dirty: bool,
@@ -37,11 +45,16 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    pub(super) fn new(topics: &[TopicConfig], now: Monotonic) -> Self {
-        let retentions = topics.iter().map(|topic| (topic.name.clone(), topic.retention.into()));
+    pub(super) fn new(config: &HubConfig, now: Monotonic) -> Self {
+        let topics = config.topics.iter();
+        let retentions = topics.clone().map(|topic| (topic.name.clone(), topic.retention.into()));
         let retentions = retentions.chain([(audit_topic(), super::audit::RETENTION)]);
+        let compactions =
+            topics.filter_map(|topic| Some((topic.name.clone(), topic.compaction()?)));
         Self {
             retentions: retentions.collect(),
+            compactions: compactions.collect(),
+            tables: config.reconcile.compaction(),
             cleaned_at: now,
             is_dirty: false,
             acked: BTreeMap::new(),
@@ -63,10 +76,31 @@ impl Keeping {
         own.or_else(of_base).copied()
     }
 
+    /// How a topic is compacted. A hub's own tables are; what another region calls so is a topic
+    /// like any other.
+    fn compaction(&self, topic: &Topic) -> Option<Compaction> {
+        if topic.is_local() && is_changing_table(&topic.name) {
+            return self.tables;
+        }
+        self.compactions.get(&topic.origin_name).copied()
+    }
+
     /// Why records of a partition are gone, as far as that is known.
     pub(super) fn why(&self, partition: &TopicPartition) -> DropPolicy {
         self.shed.get(partition).copied().unwrap_or(DropPolicy::Acknowledged)
     }
+}
+
+/// How the batches of topics are compressed that are built of declared ones: dead letters.
+///
+/// # Errors
+/// [`CodecNotBuilt`] when a codec is not in this build.
+pub(super) fn codecs(topics: &[TopicConfig]) -> Result<TopicCodecs, CodecNotBuilt> {
+    let rules = topics.iter().filter_map(|topic| {
+        let dead = dead_topic(&topic.name).ok()?;
+        Some((TopicPattern::Exactly(dead), topic.codec))
+    });
+    TopicCodecs::new(rules.collect())
 }
 
 impl Node {
@@ -105,7 +139,7 @@ impl Node {
         ages.then(|| cleaned_at.after(AGE_EVERY))
     }
 
-    /// What the log may let go: what retention says of topics and their copies.
+    /// What the log may let go: what retention and compaction say of topics and their copies.
     fn clean_policy(&self) -> CleanPolicy {
         let operators = vec![Self::snapshot_owner()];
         let mut policy = CleanPolicy { operators, ..CleanPolicy::default() };
@@ -113,6 +147,10 @@ impl Node {
             if let Some(retention) = self.keeping.retention(&topic.origin_name) {
                 let pattern = TopicPattern::Exactly(topic.name.clone());
                 policy.topics.push(TopicRule { pattern, retention });
+            }
+            if let Some(compaction) = self.keeping.compaction(topic) {
+                let pattern = TopicPattern::Exactly(topic.name.clone());
+                policy.compactions.push(CompactionRule { pattern, compaction });
             }
         }
         for partition in self.durable.keys() {

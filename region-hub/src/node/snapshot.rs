@@ -12,6 +12,8 @@
 //! is not taken up, because a replay would derive something else. The threshold of restock alerts
 //! says only when to warn from now on, so a snapshot with another one is as good.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{
@@ -66,8 +68,9 @@ struct Waiting {
 }
 
 impl Snapshots {
-    pub(super) fn new(now: Monotonic) -> Self {
-        Self { pace: SnapshotPace::new(now), waiting: None }
+    /// At least `after` lies between two snapshots.
+    pub(super) fn new(after: Duration, now: Monotonic) -> Self {
+        Self { pace: SnapshotPace::new(after, now), waiting: None }
     }
 }
 

@@ -24,6 +24,8 @@ mod escrow;
 mod recovery;
 /// What retention takes away.
 mod retention;
+/// What compaction by key takes away.
+mod compaction;
 /// A restart from a snapshot.
 mod snapshot;
 /// Agents and hubs at the other end of a link.

@@ -1,6 +1,6 @@
 //! What can be checked of a configuration without starting, said line by line.
 
-use headland_event::EventTime;
+use headland_event::{Codec, EventTime};
 use headland_platform::config::Loaded;
 use headland_platform::tls::certificate_line;
 
@@ -38,10 +38,16 @@ pub fn check(config: &Loaded<HubConfig>, now: EventTime) -> Result<Vec<String>, 
 }
 
 fn topic_line(topic: &TopicConfig) -> String {
-    let TopicConfig { name, lane, partitions, retention: RetentionConfig { time, bytes } } = topic;
+    let TopicConfig { name, lane, partitions, retention, codec, .. } = topic;
+    let RetentionConfig { time, bytes } = retention;
     let time = time.map(|time| format!(", kept for {time}")).unwrap_or_default();
     let bytes = bytes.map(|bytes| format!(", {} of each kept", bytes.get())).unwrap_or_default();
-    format!("topic {name}: lane {lane}, {partitions} partitions{time}{bytes}")
+    let compacted = if topic.compaction().is_some() { ", compacted by key" } else { "" };
+    let codec = match codec {
+        Codec::None => String::new(),
+        codec => format!(", dead letters by {codec}"),
+    };
+    format!("topic {name}: lane {lane}, {partitions} partitions{time}{bytes}{compacted}{codec}")
 }
 
 fn peer_line(peer: &PeerConfig) -> String {

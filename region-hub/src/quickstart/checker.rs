@@ -168,7 +168,9 @@ fn read_hub(dump: &Path, hub: &str, regions: &BTreeSet<&str>) -> Vec<String> {
         let topic = file.trim_end_matches(".jsonl");
         let mirrored = topic.split_once('.').filter(|(origin, _)| regions.contains(origin));
         let (origin, base) = mirrored.unwrap_or((hub, topic));
-        for record in lines(&dump.join(&file)).iter().map(|line| json(line)) {
+        // Of what was compacted later records of the same keys took the place.
+        let is_there = |of: &Value| !part(of, "headers/hl-dropped").starts_with("compacted ");
+        for record in lines(&dump.join(&file)).iter().map(|line| json(line)).filter(is_there) {
             let (key, raw) = (part(&record, "key"), part(&record, "value"));
             let value = json(&raw);
             let of = |name: &str| part(&value, name);

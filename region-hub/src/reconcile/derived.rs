@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use headland_event::trace::TRACEPARENT_HEADER;
-use headland_event::{Batch, BatchError, PartitionIndex, Record, TopicName, TopicPartition};
+use headland_event::{Batch, BatchError, Codec, PartitionIndex, Record, TopicName, TopicPartition};
 use headland_reconcile::{DerivedTopic, Output};
 
 use crate::records::{Whole, dead_record};
@@ -41,7 +41,7 @@ impl Derived {
     }
 
     /// The batches to write; a record that fits none is replaced by its dead letter.
-    pub(super) fn batches(self, topics: &Topics) -> Vec<(TopicPartition, Batch)> {
+    pub(super) fn batches(self, topics: &Topics, codec: Codec) -> Vec<(TopicPartition, Batch)> {
         let mut batches = Vec::new();
         for (topic, records) in self.by_topic {
             let Ok(name) = TopicName::new(topic.name()) else { continue };
@@ -54,7 +54,7 @@ impl Derived {
             }
             for (partition, records) in by_partition {
                 let at = TopicPartition::new(name.clone(), partition);
-                encode(&at, &records, &mut batches);
+                encode(&at, (&records, codec), &mut batches);
             }
         }
         batches
@@ -62,9 +62,13 @@ impl Derived {
 }
 
 /// Encodes records of one partition, with dead letters for those too large.
-fn encode(at: &TopicPartition, records: &[Record], batches: &mut Vec<(TopicPartition, Batch)>) {
+fn encode(
+    at: &TopicPartition,
+    (records, codec): (&[Record], Codec),
+    batches: &mut Vec<(TopicPartition, Batch)>,
+) {
     let mut rest = records;
-    for encoded in Batch::encode_all(records) {
+    for encoded in Batch::encode_all_with(codec, records) {
         let count = encoded.as_ref().map_or(1, Batch::len);
         let (taken, after) = rest.split_at(count.min(rest.len()));
         rest = after;
@@ -111,7 +115,7 @@ mod tests {
         let records = vec![of(7), of(large), of(8)];
         let by_topic = BTreeMap::from([(DerivedTopic::Late, records)]);
 
-        let batches = Derived { by_topic, bytes: 0 }.batches(&topics);
+        let batches = Derived { by_topic, bytes: 0 }.batches(&topics, Codec::None);
 
         let mut written = Vec::new();
         for (at, batch) in &batches {

@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use headland_event::{ByteCount, Monotonic};
 
-/// Least time between snapshots: a restart replays at least what came since.
-const SNAPSHOT_AFTER: Duration = Duration::from_secs(10);
-
 /// Bytes of batches between snapshots for each byte of the last one: what snapshots add to what is
 /// written stays below a quarter, and a restart replays at most some four times what it loads.
 const BYTES_FOR_EACH: u64 = 4;
@@ -14,6 +11,8 @@ const BYTES_FOR_EACH: u64 = 4;
 /// Paces snapshots by time and by what was written since the last one.
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotPace {
+    /// Least time between two.
+    after: Duration,
     due_at: Monotonic,
     /// Bytes of batches since the last one, and those that are wanted before the next.
     bytes: u64,
@@ -21,16 +20,21 @@ pub struct SnapshotPace {
 }
 
 impl SnapshotPace {
-    /// The first snapshot is due ten seconds after `now`, once anything was written.
+    /// Least time between snapshots unless a node is configured otherwise: a restart replays at
+    /// least what came since.
+    pub const AFTER: Duration = Duration::from_secs(10);
+
+    /// At least `after` lies between two snapshots; the first is due that long after `now`, once
+    /// anything was written.
     #[must_use]
-    pub fn new(now: Monotonic) -> Self {
-        Self { due_at: now.after(SNAPSHOT_AFTER), bytes: 0, bytes_wanted: 1 }
+    pub fn new(after: Duration, now: Monotonic) -> Self {
+        Self { after, due_at: now.after(after), bytes: 0, bytes_wanted: 1 }
     }
 
-    /// The first snapshot is due as soon as anything was written.
+    /// As [`Self::new`], but that the first is due as soon as anything was written.
     #[must_use]
-    pub const fn due() -> Self {
-        Self { due_at: Monotonic::from_nanos(0), bytes: 0, bytes_wanted: 1 }
+    pub const fn due(after: Duration) -> Self {
+        Self { after, due_at: Monotonic::from_nanos(0), bytes: 0, bytes_wanted: 1 }
     }
 
     /// Batches of so many bytes were written.
@@ -47,7 +51,8 @@ impl SnapshotPace {
     /// A snapshot of so many bytes was taken.
     pub fn on_taken(&mut self, now: Monotonic, size: ByteCount) {
         let bytes_wanted = size.get().saturating_mul(BYTES_FOR_EACH);
-        *self = Self { due_at: now.after(SNAPSHOT_AFTER), bytes: 0, bytes_wanted };
+        let due_at = now.after(self.after);
+        *self = Self { due_at, bytes: 0, bytes_wanted, ..*self };
     }
 }
 
@@ -61,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_waits_for_ten_seconds_and_for_four_times_its_bytes() {
-        let mut pace = SnapshotPace::due();
+        let mut pace = SnapshotPace::due(SnapshotPace::AFTER);
         assert!(!pace.is_due(at(0)));
         pace.on_written(ByteCount::new(1));
         assert!(pace.is_due(at(0)));

@@ -9,7 +9,7 @@
 //! *commit* is the one that set or deleted the key; a deleted key keeps its row as long as the
 //! journal keeps the change, so that cleaning can ask which change of a key is its newest.
 //!
-//! *Totals* are written with every commit's rows, all at once: the last of these commits, how many
+//! *Totals* are written with rows, all at once: the last commit that any of these is of, how many
 //! rows there are, and the sum of their CRCs. A database that lost a page, or took an older one for
 //! it, adds up to something else, although each of its rows is whole.
 

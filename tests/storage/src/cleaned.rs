@@ -7,11 +7,11 @@ use anyhow::Result;
 use bytes::Bytes;
 use headland_event::{ByteCount, Entry, Offset, TopicName, TopicPartition};
 use headland_storage::{
-    CleanPolicy, Dropped, LogReader, Receivers, Retention, StateChange, TopicPattern, TopicRule,
-    Trim,
+    CleanPolicy, Compaction, CompactionRule, Dropped, LogReader, Receivers, Retention, StateChange,
+    TopicPattern, TopicRule, Trim,
 };
 
-use crate::load::{AGED, BOUNDED, Load, OUTBOX, Volume};
+use crate::load::{AGED, BOUNDED, KEYED, Load, OUTBOX, Volume};
 
 /// How much is kept of a load.
 #[derive(Debug, Clone, Copy)]
@@ -22,19 +22,21 @@ struct Limits {
     bytes: u64,
     /// Records of an outbox that were not acknowledged yet.
     lag: u64,
+    /// Commits for which a tombstone is kept.
+    tombstones: u64,
 }
 
 const fn limits(load: &Load) -> Limits {
     match load.volume() {
-        Volume::Mixed => Limits { age: 400, bytes: 64 << 10, lag: 500 },
-        Volume::Small => Limits { age: 12, bytes: 400, lag: 5 },
+        Volume::Mixed => Limits { age: 400, bytes: 64 << 10, lag: 500, tombstones: 300 },
+        Volume::Small => Limits { age: 12, bytes: 400, lag: 5, tombstones: 8 },
     }
 }
 
 /// What may go once the log ends there. A receiver of the bounded topic has nothing yet, so what
 /// goes of it is shed; an outbox is trimmed as far as it was acknowledged.
 pub(crate) fn policy(load: &Load, reader: &impl LogReader) -> Result<CleanPolicy> {
-    let Limits { age, bytes, lag } = limits(load);
+    let Limits { age, bytes, lag, tombstones } = limits(load);
     let rule = |name: &str, retention| -> Result<TopicRule> {
         let pattern = TopicPattern::Exactly(TopicName::new(name)?);
         Ok(TopicRule { pattern, retention })
@@ -42,6 +44,9 @@ pub(crate) fn policy(load: &Load, reader: &impl LogReader) -> Result<CleanPolicy
     let aged = Retention { time: Some(Duration::from_millis(age)), bytes: None };
     let bounded = Retention { time: None, bytes: Some(ByteCount::new(bytes)) };
     let topics = vec![rule(AGED, aged)?, rule(BOUNDED, bounded)?];
+    let pattern = TopicPattern::Exactly(TopicName::new(KEYED)?);
+    let compaction = Compaction { tombstones: Duration::from_millis(tombstones) };
+    let compactions = vec![CompactionRule { pattern, compaction }];
     let mut receivers = BTreeMap::new();
     for partition in load.partitions() {
         let Receivers { hold, trim, shed } = Receivers::default();
@@ -56,7 +61,7 @@ pub(crate) fn policy(load: &Load, reader: &impl LogReader) -> Result<CleanPolicy
         };
         receivers.insert(partition, receivers_of);
     }
-    Ok(CleanPolicy { topics, receivers, ..CleanPolicy::default() })
+    Ok(CleanPolicy { topics, compactions, receivers, ..CleanPolicy::default() })
 }
 
 /// Whether a partition may start where it does: `entries` is all that was ever written to it, each
@@ -68,7 +73,7 @@ pub(crate) fn may_start(
     (entries, last): (&[(u64, Entry)], u64),
     dropped: &[Dropped],
 ) -> bool {
-    let Limits { age, bytes, lag } = limits(load);
+    let Limits { age, bytes, lag, tombstones: _ } = limits(load);
     if start == Offset::default() {
         return true;
     }
@@ -89,6 +94,12 @@ pub(crate) fn may_start(
         }
         _ => false,
     }
+}
+
+/// Whether compaction may have taken a tombstone of this commit once the log ends there.
+pub(crate) fn may_forget(load: &Load, number: u64, last: u64) -> bool {
+    // A load's clock stands at the number of the next commit.
+    number + limits(load).tombstones <= last + 1
 }
 
 /// The newest change of each key, and the number of its commit.

@@ -5,20 +5,21 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use headland_event::{
-    Batch, Dot, Entry, EventTime, Incarnation, Offset, PartitionIndex, Random, Record,
+    Batch, Codec, Dot, Entry, EventTime, Incarnation, Offset, PartitionIndex, Random, Record,
     SeededRandom, Sequence, StreamId, TopicName, TopicPartition,
 };
 use headland_storage::{Commit, LogReader, StateChange, StateOwner};
 
 /// Topics whose records go once they are old, when there are too many bytes of them, once they were
-/// acknowledged, and never.
+/// acknowledged, never, and once a later one has the same key.
 pub(crate) const AGED: &str = "proof.aged";
 pub(crate) const BOUNDED: &str = "proof.bounded";
 pub(crate) const OUTBOX: &str = "proof.outbox";
 pub(crate) const KEPT: &str = "proof.kept";
+pub(crate) const KEYED: &str = "proof.keyed";
 
-/// Partitions that the load writes to.
-pub(crate) const PARTITIONS: u64 = 8;
+/// Partitions that the load writes to: two of each topic.
+pub(crate) const PARTITIONS: u64 = 10;
 /// Keys of the state that the load changes, besides the one that every commit sets.
 const KEYS: u64 = 200;
 /// Key of the state that every commit sets to its own number.
@@ -43,14 +44,15 @@ pub(crate) struct Load {
     seed: u64,
     volume: Volume,
     /// One for each way in which a log lets go of records; one may stand for all of them.
-    topics: [TopicName; 4],
+    topics: [TopicName; 5],
     owner: StateOwner,
 }
 
 impl Load {
     pub(crate) fn new(seed: u64, volume: Volume) -> Result<Self> {
-        let [aged, bounded, outbox, kept] = [AGED, BOUNDED, OUTBOX, KEPT].map(TopicName::new);
-        let topics = [aged?, bounded?, outbox?, kept?];
+        let [aged, bounded, outbox, kept, keyed] =
+            [AGED, BOUNDED, OUTBOX, KEPT, KEYED].map(TopicName::new);
+        let topics = [aged?, bounded?, outbox?, kept?, keyed?];
         let owner = StateOwner::new("proof").context("a valid name")?;
         Ok(Self { seed, volume, topics, owner })
     }
@@ -96,7 +98,11 @@ impl Load {
             .map(|_| {
                 let partition = self.partition(random.below(PARTITIONS)).context("one of them")?;
                 let base = ends.entry(partition.clone()).or_default();
-                let entry = self.entry(*base, number, &mut random)?;
+                let entry = if partition.topic.as_str() == KEYED {
+                    self.keyed_entry(*base, number, &mut random)?
+                } else {
+                    self.entry(*base, number, &mut random)?
+                };
                 *base = entry.end();
                 Ok((partition, entry))
             })
@@ -127,7 +133,7 @@ impl Load {
     }
 
     fn partition(&self, index: u64) -> Option<TopicPartition> {
-        let topic = self.topics.get(usize::try_from(index % 4).ok()?)?;
+        let topic = self.topics.get(usize::try_from(index % 5).ok()?)?;
         let index = PartitionIndex::new(u32::try_from(index).ok()?);
         Some(TopicPartition::new(topic.clone(), index))
     }
@@ -144,9 +150,26 @@ impl Load {
                 record(number, size, random)
             })
             .collect();
-        let (incarnation, sequence) = (Incarnation::new(1, 1), Sequence::new(base.get() + 1));
-        let dot = Dot { stream: StreamId::new([7; 16]), incarnation, sequence };
-        Ok(Entry { base, dot, stamp: None, batch: Batch::encode(&records)? })
+        placed(base, Batch::encode(&records)?)
+    }
+
+    /// Values and tombstones of a few keys, every second batch compressed.
+    fn keyed_entry(&self, base: Offset, number: u64, random: &mut SeededRandom) -> Result<Entry> {
+        let (records, size, keys) = match self.volume {
+            Volume::Mixed => (20, 400, 50),
+            Volume::Small => (2, 40, 3),
+        };
+        let records: Vec<Record> = (0..=random.below(records))
+            .map(|_| {
+                let key = Some(Bytes::from(format!("key-{}", random.below(keys))));
+                let Record { time, value, headers, .. } =
+                    record(number, 8 + random.below(size), random);
+                let value = value.filter(|_| random.below(4) > 0);
+                Record { time, key, value, headers }
+            })
+            .collect();
+        let codec = if random.below(2) == 0 { Codec::None } else { Codec::Lz4 };
+        placed(base, Batch::encode_with(codec, &records)?)
     }
 
     fn change(&self, number: u64, random: &mut SeededRandom) -> StateChange {
@@ -161,6 +184,13 @@ impl Load {
         let value = Some(Bytes::from(format!("set by commit {number}")));
         StateChange { owner: self.owner.clone(), key, value }
     }
+}
+
+/// A batch as the load writes it: one stream a partition, whose sequence follows from the offset.
+fn placed(base: Offset, batch: Batch) -> Result<Entry> {
+    let (incarnation, sequence) = (Incarnation::new(1, 1), Sequence::new(base.get() + 1));
+    let dot = Dot { stream: StreamId::new([7; 16]), incarnation, sequence };
+    Ok(Entry { base, dot, stamp: None, batch })
 }
 
 /// When the records of a commit happened: a millisecond after those of the one before.
@@ -207,6 +237,6 @@ mod tests {
         }
 
         assert_eq!(ends, expected);
-        assert_eq!(ends.len(), 8);
+        assert_eq!(ends.len(), 10);
     }
 }

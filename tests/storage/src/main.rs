@@ -12,6 +12,8 @@ mod report;
 mod load;
 /// What a load lets go of.
 mod cleaned;
+/// Whether what compaction left is right.
+mod compacted;
 /// The process that is killed.
 mod writer;
 /// What a store has to show after it was killed.
@@ -42,9 +44,9 @@ Usage: storage-proof COMMAND --directory D [--name value …]
 
   append     appends side by side with a bare file     --rounds 5 --millis 1000
   read       one partition among eight                 --rounds 7 --mebibytes 1024
-  open       opening after a kill and a clean stop     --mebibytes 10240
+  open       opening after a kill and a clean stop     --mebibytes 10240 --keys 1000000
   idle       what an idle store writes                 --settle-seconds 35 --watch-seconds 10
-  wear       bytes on the disk for each byte, half cleaned --mebibytes 256
+  wear       bytes on the disk for each byte, half cleaned --mebibytes 256 --memory /dev/shm
   kill       kill -9 at random moments under load      --kills 200 --seed 1
   powercut   power cuts on an image in memory (root)   --cuts 100 --seed 1 --memory /dev/shm
   schedules  all that a crash leaves, in memory        --schedules 10000 --step 4 --subsets 4096

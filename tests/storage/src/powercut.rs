@@ -45,7 +45,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
     let mut cut = 0;
     while cut < cuts {
         let image = scratch.path().join("image");
-        make_file_system(&image)?;
+        make_file_system(&image, IMAGE_BYTES, Journaling::On)?;
         let mut trial = Trial::new(directory.join("powercut").join("data"), seed + cut)?;
         for _ in 0..CUTS_PER_IMAGE.min(cuts - cut) {
             let life = Duration::from_micros(random.below(LIFE_MICROS));
@@ -124,10 +124,24 @@ fn quiet_copy(image: &Path) -> Result<Vec<u8>> {
     bail!("the image does not come to rest")
 }
 
-fn make_file_system(image: &Path) -> Result<()> {
+/// Whether a file system writes a journal of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Journaling {
+    On,
+    Off,
+}
+
+/// Makes an empty ext4 in a file of so many bytes.
+pub(crate) fn make_file_system(image: &Path, bytes: u64, journaling: Journaling) -> Result<()> {
     let file = std::fs::File::create(image).context("cannot create the image")?;
-    file.set_len(IMAGE_BYTES).context("cannot size the image")?;
-    run_tool(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image))
+    file.set_len(bytes).context("cannot size the image")?;
+    // What it would write later, in the background, is written here.
+    let mut tool = Command::new("mkfs.ext4");
+    tool.args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"]);
+    if journaling == Journaling::Off {
+        tool.args(["-O", "^has_journal"]);
+    }
+    run_tool(tool.arg(image))
 }
 
 fn run_tool(command: &mut Command) -> Result<()> {

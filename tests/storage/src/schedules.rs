@@ -37,10 +37,11 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
     let mut failures = Failures::default();
     let subsets = every_prefix(seed, (step, subsets), &mut failures)?;
     let barriers = every_failed_barrier(seed, &mut failures)?;
-    let mut crashes = 0;
-    for schedule in 0..schedules {
-        crashes += random_schedule(seed + schedule, &mut failures)
-            .with_context(|| format!("replay with --schedules 1 --seed {}", seed + schedule))?;
+    let mut schedule = Schedule::default();
+    for index in 0..schedules {
+        schedule
+            .play(seed + index, &mut failures)
+            .with_context(|| format!("replay with --schedules 1 --seed {}", seed + index))?;
     }
     let result = json!({
         "seed": seed,
@@ -50,7 +51,9 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
         "subsets_opened": subsets.opened,
         "barriers_failed_one_by_one": barriers,
         "random_schedules": schedules,
-        "crashes_in_random_schedules": crashes,
+        "crashes_in_random_schedules": schedule.crashes,
+        "records_compacted_in_subsets": subsets.compacted,
+        "records_compacted_in_random_schedules": schedule.compacted,
         "failures": failures.report(),
     });
     Ok(Report { is_green: failures.is_none(), result })
@@ -69,12 +72,15 @@ struct Writer {
     /// Most commits of an append that failed since the last acknowledgement.
     in_flight: u64,
     cleanings: Cleanings,
+    /// Records that compaction had taken out when the log was looked at last.
+    compacted: u64,
 }
 
 impl Writer {
     fn new(seed: u64) -> Result<Self> {
         let load = Load::new(seed, Volume::Small)?;
-        Ok(Self { load, acknowledged: 0, in_flight: 0, cleanings: Cleanings::new() })
+        let cleanings = Cleanings::new();
+        Ok(Self { load, acknowledged: 0, in_flight: 0, cleanings, compacted: 0 })
     }
 
     fn append(&mut self, store: &mut MemoryStore, count: u64) -> Result<(), AppendError> {
@@ -119,6 +125,7 @@ impl Writer {
         let known = Known { acknowledged, in_flight, starts: &Starts::new() };
         let (found, failures) = check::check(&store, &self.load, known, &mut self.cleanings)?;
         (self.acknowledged, self.in_flight) = (found.last, 0);
+        self.compacted = found.compacted;
         self.cleanings.retain(|number| *number <= found.last);
         Ok((Some(store), failures))
     }
@@ -153,6 +160,8 @@ struct Subsets {
     prefixes: u64,
     opened: u64,
     changes_most: usize,
+    /// Records that compaction had taken out, of all subsets together.
+    compacted: u64,
 }
 
 /// Ends the trace after every `step` bytes, and leaves every subset of what was not durable.
@@ -175,7 +184,9 @@ fn every_prefix(seed: u64, (step, limit): (u64, u64), failures: &mut Failures) -
             let fork = disk.fork();
             // Beyond 64 changes the pattern repeats, which is still one of the subsets.
             fork.crash_keeping(|number| kept >> (number % 64) & 1 == 1);
-            let (_, found) = writer.clone().check(&fork, 5)?;
+            let mut writer = writer.clone();
+            let (_, found) = writer.check(&fork, 5)?;
+            subsets.compacted += writer.compacted;
             if !found.is_none() {
                 eprintln!("budget {budget}, kept {kept:b} of {changes}: {found:?}");
             }
@@ -231,41 +242,54 @@ fn reopen(disk: &MemoryDisk, nonce: u64) -> Result<MemoryStore> {
     }
 }
 
-/// Appends, seals, marks, steps of cleaning, faults, crashes and clean ends in random order;
-/// returns how many crashes.
-fn random_schedule(seed: u64, failures: &mut Failures) -> Result<u64> {
-    let mut random = SeededRandom::new(seed);
-    let disk = MemoryDisk::new(seed);
-    let mut writer = Writer::new(seed)?;
-    let mut store = MemoryStore::open(&disk, options(1)).context("an empty disk opens")?;
-    let mut crashes = 0;
-    for event in 0..1 + random.below(EVENTS) {
-        match random.below(20) {
-            0..8 => drop(writer.append(&mut store, 1 + random.below(4))),
-            8 | 9 => drop(store.seal()),
-            10 => drop(store.mark_state()),
-            11 => disk.fail_sync(1 + random.below(3)),
-            12 | 13 => disk.cut_power_after(ByteCount::new(random.below(3_000))),
-            14 => disk.set_capacity(Some(disk.used())),
-            15 => disk.set_capacity(None),
-            16 | 17 => {
-                // What a fault keeps from being cleaned is cleaned later.
-                let budget = ByteCount::new(random.below(8_000));
-                let _is_cleaned = writer.clean(&mut store, budget);
-            }
-            ending => {
-                if ending == 18 {
-                    drop(store.close());
+/// What random schedules came to.
+#[derive(Debug, Default)]
+struct Schedule {
+    crashes: u64,
+    /// Records that compaction had taken out, after all crashes together.
+    compacted: u64,
+}
+
+impl Schedule {
+    /// Appends, seals, marks, steps of cleaning, faults, crashes and clean ends in random order.
+    fn play(&mut self, seed: u64, failures: &mut Failures) -> Result<()> {
+        let mut random = SeededRandom::new(seed);
+        let disk = MemoryDisk::new(seed);
+        let mut writer = Writer::new(seed)?;
+        let mut store = MemoryStore::open(&disk, options(1)).context("an empty disk opens")?;
+        for event in 0..1 + random.below(EVENTS) {
+            match random.below(20) {
+                0..8 => drop(writer.append(&mut store, 1 + random.below(4))),
+                8 | 9 => drop(store.seal()),
+                10 => drop(store.mark_state()),
+                11 => disk.fail_sync(1 + random.below(3)),
+                12 | 13 => disk.cut_power_after(ByteCount::new(random.below(3_000))),
+                14 => disk.set_capacity(Some(disk.used())),
+                15 => disk.set_capacity(None),
+                16 | 17 => {
+                    // Only what lies before a mark is cleaned, and a step may end anywhere.
+                    if random.below(2) == 0 {
+                        drop(store.mark_state());
+                    }
+                    let budget = ByteCount::new(random.below(60_000));
+                    // What a fault keeps from being cleaned is cleaned later.
+                    let _is_cleaned = writer.clean(&mut store, budget);
                 }
-                let kept = random.next_u64();
-                disk.crash_keeping(|number| kept >> (number % 64) & 1 == 1);
-                crashes += 1;
-                let (opened, found) = writer.check(&disk, event + 3)?;
-                failures.add(found);
-                ensure!(found.is_none(), "{found:?}");
-                store = opened.context("it was opened")?;
+                ending => {
+                    if ending == 18 {
+                        drop(store.close());
+                    }
+                    let kept = random.next_u64();
+                    disk.crash_keeping(|number| kept >> (number % 64) & 1 == 1);
+                    self.crashes += 1;
+                    let (opened, found) = writer.check(&disk, event + 3)?;
+                    failures.add(found);
+                    ensure!(found.is_none(), "{found:?}");
+                    self.compacted += writer.compacted;
+                    store = opened.context("it was opened")?;
+                }
             }
         }
+        Ok(())
     }
-    Ok(crashes)
 }

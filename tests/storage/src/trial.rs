@@ -35,6 +35,7 @@ pub(crate) struct Tally {
     tails: usize,
     files_most: usize,
     cleaned_most: u64,
+    compacted_most: u64,
     cleanings_most: usize,
     failures: Failures,
 }
@@ -55,6 +56,7 @@ impl Tally {
             "unfinished_writes_cut": self.tails,
             "journal_files_most": self.files_most,
             "records_cleaned_most": self.cleaned_most,
+            "records_compacted_most": self.compacted_most,
             "commits_of_cleaning_most": self.cleanings_most,
             "failures": self.failures.report(),
         });
@@ -161,6 +163,7 @@ impl Trial {
         tally.failures.add(failures);
         tally.commits += found.last;
         tally.cleaned_most = tally.cleaned_most.max(found.cleaned);
+        tally.compacted_most = tally.compacted_most.max(found.compacted);
         tally.cleanings_most = tally.cleanings_most.max(self.cleanings.len());
         tally.in_doubt += report.in_doubt;
         tally.tails += report.tails.len();

@@ -14,6 +14,8 @@ mod read;
 mod open;
 /// What an idle store writes.
 mod idle;
+/// What a disk was given.
+mod device;
 /// What reaches the disk while half of it is cleaned away.
 mod wear;
 

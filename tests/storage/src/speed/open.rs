@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use headland_event::{ByteCount, CommitNumber, Offset, Random, SeededRandom};
-use headland_storage::{DiskStore, LogReader, LogStore, StateChange, StateOwner};
+use headland_storage::{Commit, DiskStore, LogReader, LogStore, StateChange, StateOwner};
 use rustix::fs::{Advice, fadvise};
 use serde_json::{Value, json};
 
@@ -23,8 +23,10 @@ const AFTER_A_STOP: Duration = Duration::from_secs(1);
 const RESIDENT_BYTES: u64 = 64 << 20;
 /// Batches as an ingest hub writes them: eight partitions in turn.
 const SHAPE: Shape = Shape { records: 1_000, spread: Spread::Turns };
-/// Keys of state that the journal's commits set over and over.
-const KEYS: u64 = 100_000;
+/// Keys of state that the journal's commits set over and over, unless `--keys` says otherwise.
+const KEYS: u64 = 1_000_000;
+/// Keys that one commit of the beginning sets.
+const KEYS_A_COMMIT: u64 = 1_000;
 /// What the filler says when it has written enough; it goes on until it is killed.
 const FULL: &[u8] = b"full\n";
 
@@ -32,9 +34,10 @@ const FULL: &[u8] = b"full\n";
 pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
     let directory = arguments.take_path("directory")?.join("open");
     let mebibytes: u64 = arguments.take("mebibytes", 10_240)?;
+    let keys: u64 = arguments.take("keys", KEYS)?;
     arguments.finish()?;
     let mut filler = this("fill", &directory)?
-        .args(["--mebibytes", &mebibytes.to_string()])
+        .args(["--mebibytes", &mebibytes.to_string(), "--keys", &keys.to_string()])
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot start a filler")?;
@@ -58,10 +61,10 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
         opened.push((name, limit, result));
     }
     std::fs::remove_dir_all(&directory).context("cannot remove the journal")?;
-    Ok(report(mebibytes, opened))
+    Ok(report((mebibytes, keys), opened))
 }
 
-fn report(mebibytes: u64, opened: Vec<(&str, Duration, Value)>) -> Report {
+fn report((mebibytes, keys): (u64, u64), opened: Vec<(&str, Duration, Value)>) -> Report {
     let is_met = |(_, limit, result): &(&str, Duration, Value)| {
         let of = |name: &str| result.get(name).and_then(Value::as_u64).unwrap_or(u64::MAX);
         u128::from(of("millis")) <= limit.as_millis() && of("resident_peak_bytes") <= RESIDENT_BYTES
@@ -70,7 +73,7 @@ fn report(mebibytes: u64, opened: Vec<(&str, Duration, Value)>) -> Report {
     let mut result = json!({
         "journal_mebibytes": mebibytes,
         "file_bytes": hub_options().file_bytes.get(),
-        "state_keys": KEYS,
+        "state_keys": keys,
         "millis_at_most_after_a_kill": AFTER_A_KILL.as_millis(),
         "millis_at_most_after_a_clean_stop": AFTER_A_STOP.as_millis(),
         "resident_peak_bytes_at_most": RESIDENT_BYTES,
@@ -94,19 +97,26 @@ fn this(command: &str, directory: &Path) -> Result<Command> {
 pub(crate) fn fill(mut arguments: Arguments) -> Result<()> {
     let directory = arguments.take_path("directory")?;
     let mebibytes: u64 = arguments.take("mebibytes", 10_240)?;
+    let keys: u64 = arguments.take("keys", KEYS)?;
     arguments.finish()?;
     let mut store = DiskStore::open(&directory, hub_options())?;
     let mut commits = Commits::new(SHAPE, Encoding::Before)?;
     let mut random = SeededRandom::new(2);
     let owner = StateOwner::new("open")?;
+    let set = |key: u64, number: u64| {
+        let key = Bytes::from(format!("key-{key}"));
+        StateChange { owner: owner.clone(), key, value: Some(Bytes::from(number.to_string())) }
+    };
+    for first in (0..keys).step_by(usize::try_from(KEYS_A_COMMIT)?) {
+        let state = (first..keys.min(first + KEYS_A_COMMIT)).map(|key| set(key, 0)).collect();
+        store.append(&[Commit { entries: Vec::new(), state }])?;
+    }
     let groups = (mebibytes << 20) / (16 * 200_000);
     for number in 0.. {
         let mut group = Vec::new();
         for turn in 0..16 {
             let mut commit = commits.next(number * 16 + turn)?;
-            let key = Bytes::from(format!("key-{}", random.below(KEYS)));
-            let value = Some(Bytes::from(number.to_string()));
-            commit.state.push(StateChange { owner: owner.clone(), key, value });
+            commit.state.push(set(random.below(keys), number));
             group.push(commit);
         }
         store.append(&group)?;

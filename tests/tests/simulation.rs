@@ -14,7 +14,7 @@ use headland_tests::sim::{Check, Outcome, Planted, Schedule, run};
 const SCHEDULES: u64 = 200;
 
 /// Tests that share the schedules.
-const TESTS: usize = 7;
+const TESTS: usize = 8;
 
 /// Schedules, each of them run by the test that wants it first.
 static OUTCOMES: LazyLock<Vec<(u64, OnceLock<Outcome>)>> = LazyLock::new(|| {
@@ -53,7 +53,7 @@ fn replay(seed: u64, test: &str) -> String {
 /// running side by side run different ones.
 fn all_schedules_pass(check: Check, test: &str, index: usize) {
     let count = OUTCOMES.len();
-    let (mut records, mut crashes) = (0, 0);
+    let (mut records, mut crashes, mut cleaned, mut compacted) = (0, 0, 0, 0);
     for at in 0..count {
         let (seed, outcome) = &OUTCOMES[(at + index * count / TESTS) % count];
         let outcome = outcome.get_or_init(|| {
@@ -70,9 +70,16 @@ fn all_schedules_pass(check: Check, test: &str, index: usize) {
         }
         records += outcome.records;
         crashes += outcome.crashes;
+        cleaned += outcome.cleaned;
+        compacted += outcome.compacted;
     }
-    eprintln!("{test}: {count} schedules, {crashes} crashes, {records} records in hubs' logs");
+    eprintln!(
+        "{test}: {count} schedules, {crashes} crashes, {records} records in hubs' logs, \
+         {cleaned} files and beginnings of partitions cleaned away, {compacted} records compacted"
+    );
     assert!(records > 0, "schedules without a record prove nothing");
+    // One schedule alone may be too short.
+    assert!(cleaned > 0 && compacted > 0 || count < 20, "nothing was cleaned");
 }
 
 #[test]
@@ -112,6 +119,12 @@ fn when_everything_is_healed_all_work_gets_done() {
 #[test]
 fn no_audit_finds_a_fault_where_none_is() {
     all_schedules_pass(Check::AuditAgrees, "no_audit_finds_a_fault_where_none_is", 6);
+}
+
+#[test]
+fn what_cleaning_leaves_is_what_was_written_and_tables_are_whole() {
+    let test = "what_cleaning_leaves_is_what_was_written_and_tables_are_whole";
+    all_schedules_pass(Check::CleaningKeeps, test, 7);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use headland_event::{Entry, Record, TopicPartition};
+use headland_event::{DropPolicy, Entry, Hole, Record, TopicPartition};
 use headland_storage::StoredCommit;
 use region_hub::topics::Topics;
 
@@ -21,6 +21,8 @@ pub(super) type Log = BTreeMap<TopicPartition, Vec<Entry>>;
 pub(super) struct HubEvidence {
     pub(super) commits: Vec<StoredCommit>,
     pub(super) log: Log,
+    /// What cleaning has left of it.
+    pub(super) left: Log,
     pub(super) topics: Topics,
     pub(super) fingerprint: [u8; 32],
     pub(super) canonical: Vec<u8>,
@@ -42,10 +44,11 @@ impl Evidence {
     pub(super) fn collect(world: &mut World) -> Self {
         let hubs = world.hubs.iter().filter_map(|machine| {
             let running = machine.running.as_ref()?;
-            let commits = commits_of(&running.store);
+            let commits = machine.commits();
             let reconciler = running.node.inventory();
             Some(HubEvidence {
                 log: log_of(&commits),
+                left: log_of(&commits_of(&running.store)),
                 commits,
                 topics: running.node.topics().clone(),
                 fingerprint: reconciler.fingerprint(),
@@ -53,8 +56,7 @@ impl Evidence {
             })
         });
         let log = |machine: &Machine<edge_agent::Node>| {
-            let commits = machine.running.as_ref().map(|running| commits_of(&running.store));
-            log_of(&commits.unwrap_or_default())
+            if machine.running.is_some() { log_of(&machine.commits()) } else { Log::new() }
         };
         Self {
             hubs: hubs.collect(),
@@ -63,6 +65,17 @@ impl Evidence {
             promises: std::mem::take(&mut world.witness.promises),
             agent_hold: world.agent_hold,
         }
+    }
+
+    /// Records that compaction took out of the logs of all hubs.
+    pub(super) fn compacted(&self) -> u64 {
+        let entries = self.hubs.iter().flat_map(|hub| hub.left.values()).flatten();
+        let gone = entries.map(|entry| match Hole::of(&entry.batch) {
+            Some(Hole { count, policy: DropPolicy::Compacted }) => count,
+            Some(_) => 0,
+            None => entry.batch.span() - u64::try_from(entry.batch.len()).unwrap(),
+        });
+        gone.sum()
     }
 
     /// Records in the logs of all hubs.

@@ -3,17 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use headland_event::{
-    ByteCount, Dot, Entry, Monotonic, Offset, Random, SeededRandom, TopicPartition,
+    ByteCount, CommitNumber, Dot, DropPolicy, Entry, EventTime, Hole, Monotonic, Offset, Random,
+    SeededRandom, TopicPartition,
 };
 use headland_storage::{
-    Commit, Composed, LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions, StoredCommit,
-    Survival,
+    CleanPolicy, CleanReport, Cleaning, Commit, Composed, LogReader, LogStore, MemoryDisk,
+    MemoryStore, OpenOptions, StateMarks, StoredCommit, Survival,
 };
 
 use super::agenda::Life;
 
 /// Small files, so that schedules get to the second one.
 const FILE_BYTES: ByteCount = ByteCount::new(24 << 10);
+
+/// Bytes that one call cleans at most: less than there may be, so that passes are in steps.
+const CLEAN_BYTES: ByteCount = ByteCount::new(64 << 10);
+
+/// Files of which a little less counts are cleaned: a schedule has no time for half of one.
+const LIVE_PERCENT: u8 = 98;
 
 /// Bytes of a journal read at once.
 const REPLAY_BYTES: ByteCount = ByteCount::new(16 << 10);
@@ -27,6 +34,8 @@ pub(super) struct Machine<N> {
     pub(super) skew: i64,
     pub(super) running: Option<Running<N>>,
     pub(super) ledger: Ledger,
+    /// Every commit that was durable, as it was written: cleaning takes away what checks need.
+    archive: BTreeMap<CommitNumber, StoredCommit>,
 }
 
 /// A node at work.
@@ -51,11 +60,19 @@ impl<N> Running<N> {
 pub(super) struct Ledger {
     pub(super) ends: BTreeMap<TopicPartition, Vec<(Offset, Dot)>>,
     pub(super) dots: BTreeSet<Dot>,
+    /// What compaction took out whole: first offset and the one after the last.
+    compacted: BTreeMap<TopicPartition, Vec<(Offset, Offset)>>,
 }
 
 impl Ledger {
     pub(super) fn note(&mut self, entries: &[(TopicPartition, Entry)]) {
         for (partition, entry) in entries {
+            let hole = Hole::of(&entry.batch);
+            if hole.is_some_and(|hole| hole.policy == DropPolicy::Compacted) {
+                let holes = self.compacted.entry(partition.clone()).or_default();
+                holes.push((entry.base, entry.end()));
+                continue;
+            }
             self.ends.entry(partition.clone()).or_default().push((entry.end(), entry.dot));
             self.dots.insert(entry.dot);
         }
@@ -72,12 +89,22 @@ impl Ledger {
         entries.filter(move |(end, _)| *end > after && *end <= until)
     }
 
-    /// What stood here and is not there, in the order of partitions.
-    fn lost(&self, now: &Self) -> Option<(TopicPartition, Offset)> {
+    /// What stood here at or after the starts of partitions and is not there, in their order.
+    fn lost(
+        &self,
+        now: &Self,
+        start: impl Fn(&TopicPartition) -> Offset,
+    ) -> Option<(TopicPartition, Offset)> {
         self.ends.iter().find_map(|(partition, entries)| {
-            let kept = now.ends.get(partition).map_or(&[][..], Vec::as_slice);
-            let differs = (0..entries.len()).find(|at| entries.get(*at) != kept.get(*at))?;
-            Some((partition.clone(), entries[differs].0))
+            let start = start(partition);
+            let holes = now.compacted.get(partition).map_or(&[][..], Vec::as_slice);
+            let is_in_hole =
+                |end: Offset| holes.iter().any(|(from, until)| *from < end && end <= *until);
+            let is_kept = |(end, _): &&(Offset, Dot)| *end > start && !is_in_hole(*end);
+            let found = now.ends.get(partition).into_iter().flatten();
+            let mut found = found.filter(is_kept);
+            let lost = entries.iter().filter(is_kept).find(|entry| found.next() != Some(*entry))?;
+            Some((partition.clone(), lost.0))
         })
     }
 }
@@ -90,7 +117,13 @@ impl<N> Machine<N> {
             skew: 0,
             running: None,
             ledger: Ledger::default(),
+            archive: BTreeMap::new(),
         }
+    }
+
+    /// Every commit that was durable, in order.
+    pub(super) fn commits(&self) -> Vec<StoredCommit> {
+        self.archive.values().cloned().collect()
     }
 
     /// Opens the disk; returns what it holds, and what was durable and is not there.
@@ -107,8 +140,14 @@ impl<N> Machine<N> {
         let commits = commits_of(&store);
         let mut found = Ledger::default();
         commits.iter().for_each(|commit| found.note(&commit.entries));
-        let lost = self.ledger.lost(&found);
-        self.ledger = found;
+        let reader = store.reader();
+        let lost = self.ledger.lost(&found, |partition| reader.start(partition));
+        self.archive.retain(|number, _| *number <= reader.last_commit());
+        for commit in &commits {
+            self.archive.entry(commit.number).or_insert_with(|| commit.clone());
+        }
+        self.ledger = Ledger::default();
+        self.archive.values().for_each(|commit| self.ledger.note(&commit.entries));
         self.life += 1;
         (store, commits, lost)
     }
@@ -122,7 +161,33 @@ impl<N> Machine<N> {
         let commits: Vec<Commit> = group.iter().map(|of| of.commit.clone()).collect();
         let first = running.store.append(&commits).expect("a disk with power takes commits").first;
         commits.iter().for_each(|commit| self.ledger.note(&commit.entries));
+        for (Commit { entries, state }, number) in commits.into_iter().zip(first.get()..) {
+            let number = CommitNumber::new(number);
+            self.archive.insert(number, StoredCommit { number, entries, state });
+        }
         group.into_iter().zip(first.get()..).collect()
+    }
+
+    /// Cleans the journal as the writer would. `None` when the power fails after so many bytes as
+    /// `cut` says, which the caller has to go on with.
+    pub(super) fn clean(
+        &mut self,
+        policy: &CleanPolicy,
+        wall: EventTime,
+        cut: Option<ByteCount>,
+    ) -> Option<CleanReport> {
+        let running = self.running.as_mut()?;
+        if let Some(after) = cut {
+            self.disk.cut_power_after(after);
+        }
+        let marked = running.store.mark_state();
+        let policy = CleanPolicy { live_percent: LIVE_PERCENT, ..policy.clone() };
+        let cleaned = running.store.clean(&policy, wall, CLEAN_BYTES);
+        if cut.is_some() {
+            return None;
+        }
+        marked.expect("a disk with power takes a mark");
+        Some(cleaned.expect("a disk with power is cleaned"))
     }
 
     /// Takes the power away, perhaps in the middle of a write.
@@ -149,11 +214,11 @@ impl<N> Machine<N> {
     }
 }
 
-/// Every commit of a store, in order.
+/// Every commit that a store still has, in order.
 pub(super) fn commits_of(store: &MemoryStore) -> Vec<StoredCommit> {
     let reader = store.reader();
     let mut commits: Vec<StoredCommit> = Vec::new();
-    let mut next = headland_event::CommitNumber::new(1);
+    let mut next = CommitNumber::new(1);
     while next <= reader.last_commit() {
         let more = reader.replay(next, REPLAY_BYTES).expect("a journal in memory can be read");
         commits.extend(more.commits);

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use headland_event::{Monotonic, Now, Random};
-use headland_storage::{Composed, LogReader, LogStore, Missing, Snapshot};
+use headland_event::{ByteCount, Monotonic, Now, Random};
+use headland_storage::{CleanReport, Composed, LogReader, LogStore, Missing, Snapshot};
 
 use super::agenda::{Event, Life};
 use super::check::Check;
 use super::input::index;
 use super::machine::Running;
 use super::planted_fault::{PLANTED_FROM, Planted};
-use super::schedule::skew;
+use super::schedule::{FAULTS_UNTIL, skew};
 use super::topology::{NodeId, agent_config, hub_config, identity, peer_of, program, spiffe_id};
 use super::witness::Acknowledged;
 use super::world::{World, hub_of};
@@ -143,8 +143,14 @@ impl World {
                     let owner = region_hub::Node::snapshot_owner();
                     running.store.snapshots().save(&owner, at, &state).unwrap();
                 }
-                // Checks read whole journals, so here they keep everything.
-                Output::Clean(_) | Output::Trace(_) => {}
+                Output::Clean(policy) => {
+                    let cut = self.cut_in_cleaning();
+                    match self.hubs[hub].clean(&policy, now.wall, cut) {
+                        Some(report) => self.on_hub_cleaned(hub, report),
+                        None => self.crash_and_start(id),
+                    }
+                }
+                Output::Trace(_) => {}
             }
         }
     }
@@ -177,12 +183,51 @@ impl World {
                     let owner = edge_agent::Node::snapshot_owner();
                     running.store.snapshots().save(&owner, at, &state).unwrap();
                 }
-                // Checks read whole journals, so here they keep everything.
-                Output::Clean(_) => {}
+                Output::Clean(policy) => {
+                    let cut = self.cut_in_cleaning();
+                    match self.agents[agent].clean(&policy, now.wall, cut) {
+                        Some(report) => self.on_agent_cleaned(agent, report),
+                        None => self.crash_and_start(id),
+                    }
+                }
                 Output::Close(_) => uplink.into_iter().for_each(|session| self.close(id, session)),
                 Output::Trace(_) => {}
             }
         }
+    }
+
+    fn on_hub_cleaned(&mut self, hub: usize, report: CleanReport) {
+        self.cleaned += report.files_removed + report.moved.len();
+        if let Some(running) = &mut self.hubs[hub].running {
+            running.node.on_cleaned(report.dropped);
+        }
+    }
+
+    fn on_agent_cleaned(&mut self, agent: usize, report: CleanReport) {
+        self.cleaned += report.files_removed + report.moved.len();
+        let Some(running) = &mut self.agents[agent].running else { return };
+        let reader = running.store.reader();
+        let starts = report.moved.into_iter().map(|partition| {
+            let start = reader.start(&partition);
+            (partition, start)
+        });
+        running.node.on_cleaned(starts, report.dropped);
+    }
+
+    /// After how many bytes that cleaning writes the power fails; only where faults are planned.
+    fn cut_in_cleaning(&mut self) -> Option<ByteCount> {
+        let is_over = self.agenda.now() >= Monotonic::from_millis(FAULTS_UNTIL);
+        if is_over || !self.has_faults || self.random.below(4) > 0 {
+            return None;
+        }
+        Some(ByteCount::new(self.random.below(30_000)))
+    }
+
+    /// The power fails in the middle of cleaning, and comes back.
+    fn crash_and_start(&mut self, node: NodeId) {
+        self.crash(node);
+        let delay = self.delay(200, 900);
+        self.agenda.after(delay, Event::Start(node));
     }
 
     /// Plans when a node wants to be told the time.

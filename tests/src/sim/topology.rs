@@ -82,6 +82,7 @@ tls = {{ ca_file = "none", certificate_file = "none", key_file = "none" }}
 api = {{ socket = "none" }}
 reconcile = {{ restock_below = 20 }}
 progress = {{ agent_hold = "{agent_hold}", promise_interval = "400ms" }}
+storage = {{ snapshot_after = "500ms" }}
 [[topic]]
 name = "inventory.events"
 lane = "state"
@@ -117,7 +118,8 @@ hub = {{ address = "none:1", name = "hub-1" }}
 tls = {{ ca_file = "none", certificate_file = "none", key_file = "none" }}
 rules = {{ file = "none" }}
 api = {{ socket = "none" }}
-outbox = {{ promise_interval = "300ms" }}
+outbox = {{ promise_interval = "300ms", keep_bytes = "4KiB", keep = "20s" }}
+storage = {{ snapshot_after = "500ms" }}
 [[source]]
 table = "inventory_events"
 path = "inventory.jsonl"

@@ -43,6 +43,10 @@ pub struct Outcome {
     pub records: usize,
     /// Times a node lost its power.
     pub crashes: usize,
+    /// Files that cleaning removed, and partitions that it made start later.
+    pub cleaned: usize,
+    /// Records that compaction took out of hubs' logs.
+    pub compacted: u64,
     /// Whether the planted fault came to pass.
     pub is_planted: bool,
 }
@@ -65,6 +69,9 @@ pub(super) struct World {
     pub(super) trace: Sha256,
     pub(super) committed_at: Monotonic,
     pub(super) crashes: usize,
+    pub(super) cleaned: usize,
+    /// Whether anything is planned to go wrong.
+    pub(super) has_faults: bool,
 }
 
 /// Runs a schedule to its end and judges what is in the logs.
@@ -91,6 +98,8 @@ pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
         failures,
         records: evidence.records(),
         crashes: world.crashes,
+        cleaned: world.cleaned,
+        compacted: evidence.compacted(),
         is_planted: world.tampering.is_done,
     }
 }
@@ -99,6 +108,7 @@ impl World {
     fn new(schedule: Schedule, planted: Planted) -> Self {
         let Schedule { seed, inputs, faults, agent_hold, is_audited, mut random } = schedule;
         let mut agenda = Agenda::default();
+        let has_faults = !faults.is_empty();
         let hubs: Vec<_> = REGIONS.iter().map(|_| Machine::new(random.next_u64())).collect();
         let agents: Vec<_> = (0..AGENTS).map(|_| Machine::new(random.next_u64())).collect();
         for node in nodes() {
@@ -135,6 +145,8 @@ impl World {
             trace,
             committed_at: Monotonic::default(),
             crashes: 0,
+            cleaned: 0,
+            has_faults,
         }
     }
 

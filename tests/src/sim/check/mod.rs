@@ -15,6 +15,8 @@ mod agreement;
 mod derivation;
 /// What hubs hold is what was written.
 mod audit;
+/// What cleaning leaves is what was written.
+mod cleaning;
 /// Lateness is decided once, by promises that were made.
 mod lateness;
 
@@ -36,6 +38,8 @@ pub enum Check {
     AuditAgrees,
     /// What a hub acknowledged is durable there, whatever crashes.
     AcknowledgedSurvives,
+    /// What cleaning leaves stands where it was written, and tables are what they were.
+    CleaningKeeps,
 }
 
 impl fmt::Display for Check {
@@ -48,6 +52,7 @@ impl fmt::Display for Check {
             Self::LatenessOnce => "lateness once",
             Self::AuditAgrees => "audit agrees",
             Self::AcknowledgedSurvives => "acknowledged survives",
+            Self::CleaningKeeps => "cleaning keeps",
         })
     }
 }
@@ -63,6 +68,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<(Check, String)> {
         (Check::DerivedOnce, derivation::check(evidence)),
         (Check::LatenessOnce, lateness::check(evidence)),
         (Check::AuditAgrees, audit::check(evidence)),
+        (Check::CleaningKeeps, cleaning::check(evidence)),
     ];
     let failed = checks.into_iter().filter_map(|(check, found)| Some((check, found.err()?)));
     failed.collect()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headland_event::{AgentName, ByteCount, Codec, Lane, RegionId};
+use headland_event::{AgentName, ByteCount, Codec, Lane, RegionId, SchemaId};
 use headland_platform::config::{
     self, ApiConfig, ConfigError, DurationText, Loaded, SizeText, Spanned, TlsConfig,
 };
@@ -80,6 +80,11 @@ pub struct SourceConfig {
     /// time, gain little.
     #[serde(default)]
     pub codec: Codec,
+    /// Id of the schema that the source writes, as `headland schema check` prints it (default none:
+    /// its records do not say). A hub that knows schemas of the topic and not this one does not
+    /// count the records.
+    #[serde(default)]
+    pub schema: Option<SchemaId>,
 }
 
 /// A source's file, as written and as found.

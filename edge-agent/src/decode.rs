@@ -6,9 +6,10 @@
 use bytes::Bytes;
 use headland_detection::{Decoder, Format, Program, Row, SqlError, Table, TableId};
 use headland_event::limits::RECORD_BYTES_LIMIT;
+use headland_event::schema::SCHEMA_HEADER;
 use headland_event::trace::{Sampled, TRACEPARENT_HEADER};
 use headland_event::{
-    EventClock, EventTime, NameError, Random, Record, TopicName, TraceParent, Verdict,
+    EventClock, EventTime, NameError, Random, Record, SchemaId, TopicName, TraceParent, Verdict,
 };
 use headland_platform::telemetry::with_causes;
 
@@ -110,6 +111,8 @@ pub struct SourceDecoder {
     dead_topic: TopicName,
     table: Table,
     layout: Layout,
+    /// The schema that the source says it writes.
+    schema: Option<SchemaId>,
     sampled_below: u64,
 }
 
@@ -176,6 +179,7 @@ impl SourceDecoder {
             dead_topic,
             table: found,
             layout: layout.map_or(Layout::Unknown, |(decoder, none)| Layout::Known(decoder, none)),
+            schema: config.schema,
             sampled_below: share_of_u64(trace_ratio),
         })
     }
@@ -335,6 +339,10 @@ impl SourceDecoder {
             Some(header) => record.with_header(COLUMNS_HEADER, header.clone()),
             None => record,
         };
+        let record = match self.schema {
+            Some(schema) => record.with_header(SCHEMA_HEADER, schema.to_string()),
+            None => record,
+        };
         let record = match time.header() {
             Some(mark) => record.with_header(TIME_HEADER, mark),
             None => record,
@@ -370,7 +378,9 @@ fn mark_of(declared: Option<EventTime>, now: EventTime) -> TimeMark {
     match declared.map(|time| EventClock::new().verdict(time, now)) {
         None => TimeMark::Arrival,
         Some(Verdict::Future) => TimeMark::Future,
-        Some(Verdict::OnTime | Verdict::Late | Verdict::Forbidden) => TimeMark::Declared,
+        Some(Verdict::OnTime | Verdict::Late | Verdict::Forbidden | Verdict::Unlisted) => {
+            TimeMark::Declared
+        }
     }
 }
 

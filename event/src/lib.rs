@@ -35,6 +35,8 @@ pub mod roster;
 pub mod trace;
 /// Records and their headers.
 pub mod record;
+/// Schemas of what topics hold.
+pub mod schema;
 /// Kafka's RecordBatch v2.
 pub mod batch;
 /// Named holes: what stands in the place of records that were shed.
@@ -67,6 +69,7 @@ pub use progress::{EventClock, Promise, Verdict};
 pub use random::{Random, SeededRandom};
 pub use record::{Header, Record};
 pub use roster::Roster;
+pub use schema::SchemaId;
 pub use time::{ByteCount, EventTime, Monotonic, Now};
 pub use topic::{Lane, mirrored_name};
 pub use trace::TraceParent;

@@ -25,8 +25,11 @@ pub enum Verdict {
     Late,
     /// More than [`FUTURE_LIMIT`] ahead of the hub's clock; it moves no watermark.
     Future,
-    /// Its device is not one its agent may speak for.
+    /// It may not be published: of a device that its agent may not speak for, a decision that only
+    /// operators make, or of a schema that is not registered.
     Forbidden,
+    /// About a sku, or in a unit, that the list of its ingest hub does not have.
+    Unlisted,
 }
 
 impl Verdict {
@@ -38,6 +41,7 @@ impl Verdict {
             Self::Late => 1,
             Self::Future => 2,
             Self::Forbidden => 3,
+            Self::Unlisted => 4,
         }
     }
 
@@ -49,6 +53,7 @@ impl Verdict {
             1 => Some(Self::Late),
             2 => Some(Self::Future),
             3 => Some(Self::Forbidden),
+            4 => Some(Self::Unlisted),
             _ => None,
         }
     }
@@ -146,9 +151,10 @@ mod tests {
 
     #[test]
     fn every_verdict_survives_its_code() {
-        for verdict in [Verdict::OnTime, Verdict::Late, Verdict::Future, Verdict::Forbidden] {
+        use Verdict::{Forbidden, Future, Late, OnTime, Unlisted};
+        for verdict in [OnTime, Late, Future, Forbidden, Unlisted] {
             assert_eq!(Verdict::from_code(verdict.code()), Some(verdict));
         }
-        assert_eq!(Verdict::from_code(4), None);
+        assert_eq!(Verdict::from_code(5), None);
     }
 }

@@ -98,7 +98,17 @@ impl Config {
     }
 
     fn check(&self, event: &InventoryEvent) -> Result<(), RejectReason> {
-        let KnownSkus::Listed(listed) = &self.skus else { return Ok(()) };
+        self.skus.check(event)
+    }
+}
+
+impl KnownSkus {
+    /// Checks that an event is about a sku that is known, in its unit. O(log skus).
+    ///
+    /// # Errors
+    /// [`RejectReason`] when the list does not have the sku, or counts it in another unit.
+    pub fn check(&self, event: &InventoryEvent) -> Result<(), RejectReason> {
+        let Self::Listed(listed) = self else { return Ok(()) };
         let Some(expected) = listed.get(&event.sku) else {
             return Err(RejectReason::UnknownSku { found: event.sku.clone() });
         };
@@ -201,6 +211,11 @@ impl Reconciler {
             (_, Err(reason)) => self.reject(&input, reason.clone()),
             (Verdict::Future | Verdict::Forbidden, Ok(_)) => {
                 self.reject(&input, RejectReason::Future);
+            }
+            (Verdict::Unlisted, Ok(found)) => {
+                let (sku, unit) = (found.event.sku.clone(), found.event.unit.clone());
+                let region = input.actor.region.clone();
+                self.reject(&input, RejectReason::Unlisted { sku, unit, region });
             }
             (Verdict::OnTime | Verdict::Late, Ok(found)) => {
                 self.deliver(&input, Spot { actor, offset: input.offset }, found);

@@ -1,6 +1,6 @@
 //! The hub's configuration: one TOML file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,12 +9,16 @@ use headland_event::{AgentName, ByteCount, Codec, HubName, Lane, RegionId, Topic
 use headland_platform::config::{
     self, ApiConfig, ConfigError, DurationText, Loaded, SizeText, Spanned, TlsConfig,
 };
-use headland_reconcile::{Sku, Units};
+use headland_reconcile::{AttributeName, KnownSkus, Sku, Units};
 use headland_storage::{Compaction, Retention, SnapshotPace};
 use serde::Deserialize;
 
+use crate::ingest::RegisteredSchemas;
+
 /// What a configuration says twice or cannot mean.
 mod places;
+/// Files that a configuration names and a hub decides by.
+mod lists;
 
 /// `hub.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -38,6 +42,15 @@ pub struct HubConfig {
     /// Rights to sell: reservations without overselling (default none: this hub takes none).
     #[serde(default)]
     pub escrow: Option<RightsConfig>,
+    /// Schemas of topics (default none: records of every schema are taken in).
+    #[serde(default)]
+    pub schemas: Option<SchemasConfig>,
+    /// What `schemas.directory` holds, by topic; filled in by [`load`].
+    #[serde(skip)]
+    pub registered: RegisteredSchemas,
+    /// What `reconcile.skus_file` lists; filled in by [`load`].
+    #[serde(skip)]
+    pub known_skus: KnownSkus,
     /// How event time is promised.
     #[serde(default)]
     pub progress: ProgressConfig,
@@ -75,6 +88,14 @@ pub struct ReconcileConfig {
     /// Units below which a restock alert is raised (default 20). Zero warns only of shelves that
     /// were oversold; a high value warns of nearly every sku.
     pub restock_below: i64,
+    /// A TOML file of the skus there are, each with its unit: `"85123A" = "each"` (default none:
+    /// any sku in any unit counts). An event from this region's agents about another sku, or in
+    /// another unit, goes to `inventory.rejected` in every region. A list that lacks a sku refuses
+    /// its sales, so extend it before the sku is sold; events that were refused stay so.
+    pub skus_file: Option<PathBuf>,
+    /// Attributes of which concurrent values are all kept until somebody who saw them writes again
+    /// (default none: the last writer wins). It has to be alike in every region.
+    pub multi_value: BTreeSet<AttributeName>,
     /// How the tables whose rows change, `inventory.{stock,oversold,late}`, are cleaned (default
     /// `"compact"`): `"delete"` keeps every level that a shelf ever had. The other tables keep
     /// every record: almost each has a key of its own.
@@ -118,8 +139,15 @@ impl Default for ReconcileConfig {
     fn default() -> Self {
         #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
         let topic = TopicName::new("inventory.events").expect("a literal topic name fits");
-        let (cleanup, tombstones) = (Cleanup::Compact, a_day());
-        Self { topic, restock_below: 20, cleanup, tombstones, codec: Codec::None }
+        Self {
+            topic,
+            restock_below: 20,
+            skus_file: None,
+            multi_value: BTreeSet::new(),
+            cleanup: Cleanup::Compact,
+            tombstones: a_day(),
+            codec: Codec::None,
+        }
     }
 }
 
@@ -144,6 +172,16 @@ impl Default for RightsConfig {
         let ask_again = DurationText::new(Duration::from_secs(5));
         Self { floor, floors: BTreeMap::new(), ask_again }
     }
+}
+
+/// `[schemas]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemasConfig {
+    /// Folder with a folder for each topic, `<topic>/v1.avsc` and so on; check it with `headland
+    /// schema check`. An agent's record that names another schema of such a topic, in its header
+    /// `hl-schema`, is a dead letter; one that names none is taken in.
+    pub directory: Spanned<PathBuf>,
 }
 
 /// `[progress]`.
@@ -385,12 +423,15 @@ const fn eight() -> u32 {
 /// Reads the hub's configuration and resolves its paths.
 ///
 /// # Errors
-/// [`ConfigError`] with file, line and column: what does not fit by itself, and what is declared
-/// twice, is this hub's own peer, or has no port.
+/// [`ConfigError`] with file, line and column: what does not fit by itself, what is declared
+/// twice, is this hub's own peer, or has no port, and what is wrong with the list of known skus or
+/// the schemas that it names.
 pub fn load(path: &Path) -> Result<Loaded<HubConfig>, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    parse(path, text)
+    let mut loaded = parse(path, text)?;
+    lists::read(&mut loaded)?;
+    Ok(loaded)
 }
 
 /// As [`load`], from text; `path` is what errors name and where relative paths start.

@@ -223,7 +223,7 @@ fn records(entry: &Entry) -> Vec<(Holder, Offset, EscrowRecord)> {
         let at = stamp.offset.at(delta);
         match stamp.verdict(delta) {
             Verdict::OnTime | Verdict::Late => {}
-            Verdict::Future | Verdict::Forbidden => {
+            Verdict::Future | Verdict::Forbidden | Verdict::Unlisted => {
                 tracing::error!(%holder, %at, "a record about rights of no hub does not count");
                 return None;
             }

@@ -12,11 +12,14 @@ use headland_event::{
     VerdictAt,
 };
 
-use headland_reconcile::{EventBody, InventoryEvent};
-
-use crate::config::{AgentConfig, DevicePattern};
+use crate::config::{AgentConfig, DevicePattern, HubConfig};
 use crate::records::{alerts_topic, audit_topic};
 use crate::topics::PARTITIONS_LIMIT;
+
+/// What an agent's record has to be to count.
+mod gate;
+
+pub use gate::{Forbidden, Gate, RegisteredSchemas};
 
 /// Most actors of other regions in the hub's causal past; an entry of one more is refused.
 ///
@@ -113,38 +116,28 @@ pub fn has_device_keys(topic: &TopicName) -> bool {
     is_about_devices && !topic.as_str().ends_with(".dead")
 }
 
-/// Whether a record decides about a late event, which only an operator does, at a hub.
-///
-/// Cost: a look for the words; the event is parsed only where one of them, or a character in
-/// disguise, is found.
-#[must_use]
-pub fn is_decision(record: &Record) -> bool {
-    let Some(value) = record.value.as_deref() else { return false };
-    let holds = |word: &[u8]| value.windows(word.len()).any(|found| found == word);
-    let may_be = [b"approve".as_slice(), b"reject", b"amend", b"\\u"].into_iter().any(holds);
-    let event = may_be.then(|| InventoryEvent::parse(value));
-    matches!(event, Some(Ok(InventoryEvent { body: EventBody::Decision { .. }, .. })))
-}
-
 /// The hub's clocks, and the stamps it makes with them.
 #[derive(Debug)]
 pub struct Ingest {
     region: RegionId,
     incarnation: Incarnation,
     inventory: TopicName,
+    gate: Gate,
     hlc: HlcClock,
     heads: VectorClock,
     clocks: BTreeMap<TopicName, EventClock>,
 }
 
 impl Ingest {
-    /// A hub that has ingested nothing; `inventory` is the topic whose causal past is kept.
+    /// A configured hub that has ingested nothing; of its topic of inventory the causal past is
+    /// kept.
     #[must_use]
-    pub const fn new(region: RegionId, incarnation: Incarnation, inventory: TopicName) -> Self {
+    pub fn new(config: &HubConfig, incarnation: Incarnation) -> Self {
         Self {
-            region,
+            region: config.region.clone(),
             incarnation,
-            inventory,
+            inventory: config.reconcile.topic.clone(),
+            gate: Gate::new(config),
             hlc: HlcClock::new(),
             heads: VectorClock::new(),
             clocks: BTreeMap::new(),
@@ -166,15 +159,14 @@ impl Ingest {
         now: EventTime,
     ) -> Result<(Stamp, Vec<(OffsetDelta, Record)>), BatchError> {
         let records = batch.numbered_records()?;
-        let checks_devices = has_device_keys(&partition.topic);
-        let is_inventory = partition.topic == self.inventory;
         let clock = self.clocks.get(&partition.topic).copied().unwrap_or_default();
         let verdicts = records
             .iter()
             .map(|(delta, record)| {
-                let is_of_device = !checks_devices || grant.covers_device(record);
-                let verdict = if !is_of_device || is_inventory && is_decision(record) {
+                let verdict = if self.forbidden(grant, partition, record).is_some() {
                     Verdict::Forbidden
+                } else if self.gate.is_unlisted(&partition.topic, record) {
+                    Verdict::Unlisted
                 } else {
                     clock.verdict(record.time, now)
                 };
@@ -185,6 +177,17 @@ impl Ingest {
         let stamp = self.stamp_born(partition, offset, verdicts, now);
         self.observe(&partition.topic, &stamp, batch);
         Ok((stamp, records))
+    }
+
+    /// Why an agent may not publish a record; `None` when it may.
+    #[must_use]
+    pub fn forbidden(
+        &self,
+        grant: &Grant,
+        partition: &TopicPartition,
+        record: &Record,
+    ) -> Option<Forbidden> {
+        self.gate.forbidden(grant, &partition.topic, record)
     }
 
     /// Stamps a hole that an agent names: nothing in it is late, or of a device.
@@ -292,7 +295,8 @@ impl Ingest {
 
 #[cfg(test)]
 mod tests {
-    use headland_event::PartitionIndex;
+    use headland_event::schema::SCHEMA_HEADER;
+    use headland_event::{PartitionIndex, SchemaId};
 
     use super::*;
 
@@ -307,8 +311,17 @@ mod tests {
     }
 
     fn ingest() -> Ingest {
-        let region = RegionId::new("eu").unwrap();
-        Ingest::new(region, Incarnation::new(1, 1), topic("inventory.events"))
+        let text = r#"
+region = "eu"
+name = "hub-1"
+data_dir = "none"
+listen = { address = "127.0.0.1:1" }
+tls = { ca_file = "none", certificate_file = "none", key_file = "none" }
+api = { socket = "none" }
+"#;
+        let (path, text) = (std::path::Path::new("hub.toml"), text.to_owned());
+        let config: HubConfig = headland_platform::config::parse(path, text).unwrap().value;
+        Ingest::new(&config, Incarnation::new(1, 1))
     }
 
     fn grant() -> Grant {
@@ -381,6 +394,62 @@ mod tests {
         let (forbidden, on_time) = (Verdict::Forbidden, Verdict::OnTime);
         assert_eq!(of("inventory.events"), [forbidden, forbidden, forbidden, on_time]);
         assert_eq!(of("sensor.readings"), [on_time; 4]);
+    }
+
+    #[test]
+    fn an_event_about_an_unknown_sku_or_in_another_unit_is_unlisted_whenever_it_happened() {
+        let mut ingest = ingest();
+        let unit = headland_reconcile::UnitName::new("each").unwrap();
+        let sku = headland_reconcile::Sku::new("85123A").unwrap();
+        ingest.gate.list_only([(sku, unit)].into());
+        let sale = |sku: &str, unit: &str| {
+            format!(
+                r#"{{"id":"1","kind":"sale","device":"eu-1-till","sku":"{sku}","location":"l","#
+            ) + &format!(r#""quantity":1{unit},"time":"2010-12-01T08:06:00Z"}}"#)
+        };
+        let [each, case] = ["each", "case"].map(|unit| format!(r#","unit":"{unit}""#));
+        let texts = [
+            sale("85123A", ""),
+            sale("85123A", &each),
+            sale("85123A", &case),
+            sale("85123B", ""),
+            "{}".to_owned(),
+        ];
+        let time = NOW.plus(std::time::Duration::from_secs(3_600));
+        let records = texts.map(|text| Record::new(time, "eu-1-till", text));
+        let batch = Batch::encode(&records).unwrap();
+
+        let stamped = ingest.stamp(&at("inventory.events"), Offset::new(0), &batch, &grant(), NOW);
+        let other = ingest.stamp(&at("sensor.readings"), Offset::new(0), &batch, &grant(), NOW);
+
+        let verdicts = |stamped: Result<(Stamp, Vec<(OffsetDelta, Record)>), BatchError>| {
+            let (stamp, records) = stamped.unwrap();
+            records.iter().map(|(delta, _)| stamp.verdict(*delta)).collect::<Vec<_>>()
+        };
+        let (future, unlisted) = (Verdict::Future, Verdict::Unlisted);
+        assert_eq!(verdicts(stamped), [future, future, unlisted, unlisted, future]);
+        assert_eq!(verdicts(other), [future; 5]);
+    }
+
+    #[test]
+    fn a_record_of_a_schema_that_is_not_registered_for_its_topic_is_forbidden_and_names_those() {
+        let mut ingest = ingest();
+        let [int, long] = ["\"int\"", "\"long\""].map(SchemaId::of_canonical);
+        ingest.gate.register([(topic("inventory.events"), [int].into())].into());
+        let plain = Record::new(EventTime::from_millis(5), "eu-1-till", "{}");
+        let of = |id: &str| plain.clone().with_header(SCHEMA_HEADER, id.to_owned());
+        let records = [plain.clone(), of(&int.to_string()), of(&long.to_string()), of("v1")];
+
+        let reasons = |name: &str| {
+            let why = |record| Some(ingest.forbidden(&grant(), &at(name), record)?.to_string());
+            records.iter().map(why).collect::<Vec<_>>()
+        };
+
+        let unknown =
+            format!("schema {long} is not registered for topic inventory.events; it has {int}");
+        let garbled = "schema id \"v1\" is not 16 hexadecimal digits".to_owned();
+        assert_eq!(reasons("inventory.events"), [None, None, Some(unknown), Some(garbled)]);
+        assert_eq!(reasons("inventory.events.dead"), [None, None, None, None]);
     }
 
     #[test]

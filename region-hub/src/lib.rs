@@ -19,6 +19,8 @@
 
 /// The hub's configuration.
 pub mod config;
+/// Folders of schemas.
+pub mod schemas;
 /// Frames of links over QUIC.
 mod connections;
 /// One connection to an agent or to another region's hub.

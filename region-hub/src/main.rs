@@ -13,6 +13,7 @@ use region_hub::pki::PkiCommand;
 use region_hub::reserve::ReserveCommand;
 use region_hub::review::ReviewCommand;
 use region_hub::rules::RulesCommand;
+use region_hub::schemas::SchemaCommand;
 use region_hub::store::StoreCommand;
 
 /// A multi-region replicated edge detection platform.
@@ -54,6 +55,9 @@ enum Command {
     /// Promise units to customers, so that no region sells one twice.
     #[command(subcommand)]
     Reserve(ReserveCommand),
+    /// Check the schemas of topics.
+    #[command(subcommand)]
+    Schema(SchemaCommand),
     /// Verify, back up and restore a node's data directory.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -110,6 +114,11 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         Command::Reserve(command) => {
             let lines = region_hub::reserve::run(&command)?;
+            std::io::stdout().write_all(lines.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Schema(command) => {
+            let lines = region_hub::schemas::run(&command)?;
             std::io::stdout().write_all(lines.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }

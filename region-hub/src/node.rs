@@ -301,7 +301,7 @@ impl Node {
             peers,
             topics: Topics::new(&config.region, &config.topics)?,
             composer: Composer::new(incarnation, log, state)?,
-            ingest: Ingest::new(config.region.clone(), incarnation, config.reconcile.topic.clone()),
+            ingest: Ingest::new(config, incarnation),
             promises: Promises::new(&grants, hold, now.monotonic),
             promise_interval: config.progress.promise_interval.get(),
             promise_at: now.monotonic,

@@ -102,7 +102,8 @@ impl Inventory {
         let restock_below = config.reconcile.restock_below;
         let topic = config.reconcile.topic.clone();
         let codec = config.reconcile.codec;
-        let config = Config::new(region, restock_below);
+        let multi_value = config.reconcile.multi_value.clone();
+        let config = Config { multi_value, ..Config::new(region, restock_below) };
         Self {
             reconciler: Reconciler::new(config.clone(), seed),
             config,

@@ -55,7 +55,7 @@ fn rule_line(program: &Program, rule: &Rule) -> String {
 }
 
 fn source_line(source: &SourceConfig) -> String {
-    let SourceConfig { table, path, lane, codec } = source;
+    let SourceConfig { table, path, lane, codec, schema: _ } = source;
     let path = &path.get_ref().resolved;
     let there = if path.exists() { "exists" } else { "is awaited" };
     let codec = match codec {

@@ -1,6 +1,6 @@
 //! Why a record is not an inventory event that could count.
 
-use headland_event::EventTime;
+use headland_event::{EventTime, RegionId};
 
 use crate::name::{Sku, TextError, UnitName};
 
@@ -92,6 +92,19 @@ pub enum RejectReason {
         found: UnitName,
         /// The sku's unit.
         expected: UnitName,
+    },
+    /// The ingest hub's verdict: its list does not have the sku, or not in that unit.
+    #[error(
+        "sku {sku}{} is not in the list of known skus of region {region}",
+        unit.as_ref().map_or_else(String::new, |unit| format!(" counted in {unit}"))
+    )]
+    Unlisted {
+        /// The sku.
+        sku: Sku,
+        /// The unit that the event names, if it names one.
+        unit: Option<UnitName>,
+        /// The region whose hub took it in.
+        region: RegionId,
     },
     /// The ingest hub's verdict: further ahead of its clock than allowed.
     #[error("future")]

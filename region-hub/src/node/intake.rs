@@ -10,7 +10,7 @@ use headland_replication::{LinkOutput, Refusal, RefusalCode};
 
 use super::recovery::owner;
 use super::{Node, Output};
-use crate::ingest::{Grant, MirrorError, is_decision};
+use crate::ingest::{Grant, MirrorError};
 use crate::promises::AgentPromise;
 use crate::records::{
     REASON_HEADER, Whole, absent_record, dead_record, promise_record, promises_topic,
@@ -232,14 +232,9 @@ impl Node {
         let forbidden: Vec<Record> = records
             .iter()
             .filter(|(delta, _)| stamp.verdict(*delta) == Verdict::Forbidden)
-            .map(|(delta, record)| {
-                let (agent, device) = (grant.agent(), key_text(record));
-                let reason = if is_decision(record) {
-                    format!("agent {agent} may not decide about late events, only operators may")
-                } else {
-                    format!("device {device} is not one that agent {agent} may publish for")
-                };
-                dead_record(record, &reason, Whole::At(offset.at(*delta)))
+            .filter_map(|(delta, record)| {
+                let reason = self.ingest.forbidden(grant, local, record)?.to_string();
+                Some(dead_record(record, &reason, Whole::At(offset.at(*delta))))
             })
             .collect();
         self.composer.copied(local, entry.dot, Some(stamp), entry.batch);
@@ -385,14 +380,6 @@ impl Node {
             self.born(&partition, batch, now);
         }
     }
-}
-
-/// Bytes of a key that a message repeats.
-const KEY_BYTES_SHOWN: usize = 128;
-
-fn key_text(record: &Record) -> String {
-    let Some(key) = record.key.as_deref() else { return "(none)".to_owned() };
-    String::from_utf8_lossy(key.get(..KEY_BYTES_SHOWN).unwrap_or(key)).into_owned()
 }
 
 fn broken(local: &TopicPartition, entry: &Entry, why: &str) -> Refusal {

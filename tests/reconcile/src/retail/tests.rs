@@ -20,6 +20,7 @@ fn records(fleet: &Fleet) -> Vec<oracle::Record> {
                     headland_event::Verdict::Late => "late",
                     headland_event::Verdict::Future => "future",
                     headland_event::Verdict::Forbidden => "forbidden",
+                    headland_event::Verdict::Unlisted => "unlisted",
                 },
                 value: String::from_utf8(stamped.value.to_vec()).unwrap(),
             });

@@ -133,6 +133,7 @@ fn records(log: &Log) -> Vec<oracle::Record> {
                         Verdict::Late => "late",
                         Verdict::Future => "future",
                         Verdict::Forbidden => "forbidden",
+                        Verdict::Unlisted => "unlisted",
                     },
                     value: text(Some(&value)),
                 });

@@ -53,6 +53,8 @@ mod api;
 pub mod client;
 /// Whether a running hub's log holds what was written.
 pub mod audit;
+/// What operators ask of stock.
+pub mod stock;
 /// What operators decide about late events.
 pub mod review;
 /// What operators and shops do with rights to sell.

@@ -14,6 +14,7 @@ use region_hub::reserve::ReserveCommand;
 use region_hub::review::ReviewCommand;
 use region_hub::rules::RulesCommand;
 use region_hub::schemas::SchemaCommand;
+use region_hub::stock::StockOptions;
 use region_hub::store::StoreCommand;
 
 /// A multi-region replicated edge detection platform.
@@ -52,6 +53,8 @@ enum Command {
     Review(ReviewCommand),
     /// Compare a running hub's log with what the writers of its streams state.
     Audit(AuditOptions),
+    /// Show stock and attributes of a sku, with the cut they reflect.
+    Stock(StockOptions),
     /// Promise units to customers, so that no region sells one twice.
     #[command(subcommand)]
     Reserve(ReserveCommand),
@@ -111,6 +114,11 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             let audited = region_hub::audit::run(&options)?;
             std::io::stdout().write_all(format!("{audited}\n").as_bytes())?;
             Ok(audited.exit_code())
+        }
+        Command::Stock(options) => {
+            let lines = region_hub::stock::run(&options)?;
+            std::io::stdout().write_all(lines.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Reserve(command) => {
             let lines = region_hub::reserve::run(&command)?;

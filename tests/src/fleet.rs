@@ -245,7 +245,14 @@ impl Node {
     /// # Errors
     /// When the machine refuses.
     pub fn dial(&self, hub: &Self) -> Result<()> {
-        let address = hub.address;
+        self.dial_through(hub, hub.address)
+    }
+
+    /// Makes a hub dial another at an address that leads to it.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    pub fn dial_through(&self, hub: &Self, address: SocketAddr) -> Result<()> {
         self.configure(&format!(
             "[[peer]]\nregion = \"{}\"\nname = \"hub-1\"\naddress = \"{address}\"",
             hub.name
@@ -345,12 +352,20 @@ impl Node {
     /// # Errors
     /// When it does not in time, with the last status.
     pub async fn status_when(&self, check: impl Fn(&Value) -> bool) -> Result<Value> {
+        self.json_when("/v1/status", check).await
+    }
+
+    /// Asks for JSON until `check` holds.
+    ///
+    /// # Errors
+    /// When it does not in time, with the last answer.
+    pub async fn json_when(&self, path: &str, check: impl Fn(&Value) -> bool) -> Result<Value> {
         let mut last = Value::Null;
         let asking = async {
             let mut interval = tokio::time::interval(ASK_INTERVAL);
             loop {
                 interval.tick().await;
-                last = self.status().await?;
+                last = self.api.json(path).await?;
                 if check(&last) {
                     return Ok(last.clone());
                 }

@@ -56,9 +56,28 @@ impl Api {
         serde_json::from_str(&body).with_context(|| format!("GET {path}: {body}"))
     }
 
+    /// Posts JSON to a path.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post(&self, path: &str, json: &Value) -> Result<Answer> {
+        let body = json.to_string();
+        let head = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
+        let request = format!("POST {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n");
+        let asked = self.exchange(format!("{request}{head}\r\n\r\n{body}"));
+        let asked = tokio::time::timeout(WAIT_LIMIT, asked).await;
+        let asked = asked.with_context(|| format!("no answer to POST {path}"))?;
+        let bytes = asked.with_context(|| format!("cannot POST {path}"))?;
+        parse(&String::from_utf8(bytes).context("an answer that is not UTF-8")?)
+    }
+
     async fn ask(&self, path: &str) -> Result<Vec<u8>> {
+        let head = "HTTP/1.1\r\nHost: node\r\nConnection: close";
+        self.exchange(format!("GET {path} {head}\r\n\r\n")).await
+    }
+
+    async fn exchange(&self, request: String) -> Result<Vec<u8>> {
         let mut stream = UnixStream::connect(&self.socket).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await?;

@@ -23,12 +23,16 @@ pub mod process;
 pub mod http;
 /// Hubs and agents in a folder of their own.
 pub mod fleet;
+/// Paths between hubs that can be cut.
+pub mod cable;
 /// Lines as devices write them.
 pub mod lines;
 /// A peer with a valid certificate that says what no honest one would.
 pub mod forger;
 /// Handshakes that are begun and never finished.
 pub mod flood;
+/// How soon a shelf that runs low is warned of, at real hubs.
+pub mod restock;
 /// An OTLP/HTTP receiver.
 pub mod collector;
 /// Whole regions in one thread.

@@ -67,7 +67,8 @@ fn is_of_test(name: &OsStr) -> bool {
         || ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "LD_LIBRARY_PATH"].contains(&&*name)
 }
 
-/// Where a test was built: `<target>/<folder of the profile>/deps/<test>`.
+/// Where a test was built, `<target>/<folder of the profile>/deps/<test>`, or a program without
+/// `deps`.
 #[derive(Debug, PartialEq, Eq)]
 struct Place<'a> {
     /// What `--target-dir` takes; with `--target` it includes the triple, which serves as well.
@@ -80,7 +81,9 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn of_test(test: &'a Path) -> Result<Self> {
-        let folder = test.parent().and_then(Path::parent);
+        let beside = test.parent();
+        let is_program = beside.is_some_and(|folder| !folder.ends_with("deps"));
+        let folder = if is_program { beside } else { beside.and_then(Path::parent) };
         let found = folder.and_then(|folder| {
             let name = folder.file_name()?.to_str()?;
             let profile = if name == "debug" { "dev" } else { name };
@@ -96,10 +99,13 @@ mod tests {
 
     #[test]
     fn a_test_names_the_target_folder_and_profile_it_was_built_with() {
-        let places = ["/t/debug/deps/e2e-1", "/t/release/deps/e2e-1", "/t/agent/deps/e2e-1"]
-            .map(|path| Place::of_test(Path::new(path)).unwrap().profile);
+        let tests = ["/t/debug/deps/e2e-1", "/t/release/deps/e2e-1", "/t/agent/deps/e2e-1"];
+        let program = "/t/release/restock-proof";
+        let places = [tests[0], tests[1], tests[2], program]
+            .map(|path| Place::of_test(Path::new(path)).unwrap());
 
-        assert_eq!(places, ["dev", "release", "agent"]);
+        let profiles = places.map(|place| place.profile);
+        assert_eq!(profiles, ["dev", "release", "agent", "release"]);
         let debug = Place::of_test(Path::new("/t/debug/deps/e2e-1")).unwrap();
         assert_eq!((debug.target, debug.folder), (Path::new("/t"), Path::new("/t/debug")));
     }

@@ -31,8 +31,6 @@ pub mod lines;
 pub mod forger;
 /// Handshakes that are begun and never finished.
 pub mod flood;
-/// How soon a shelf that runs low is warned of, at real hubs.
-pub mod restock;
 /// An OTLP/HTTP receiver.
 pub mod collector;
 /// Whole regions in one thread.

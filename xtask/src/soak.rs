@@ -44,7 +44,7 @@ struct Measured {
     result: Value,
 }
 
-const SOAKS: [Soak; 19] = [
+const SOAKS: [Soak; 20] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -129,6 +129,11 @@ const SOAKS: [Soak; 19] = [
         name: "reconcile-laws",
         what: "10,000 schedules of each law, or --cases N",
         run: reconcile::laws,
+    },
+    Soak {
+        name: "reconcile-restock",
+        what: "from a sale to the restock alert at real hubs: --rate EVENTS --seconds N",
+        run: reconcile::restock,
     },
     Soak {
         name: "retail",

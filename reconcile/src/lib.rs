@@ -96,7 +96,9 @@ pub use escrow::{
 };
 pub use event::{Decision, Effective, EventBody, InventoryEvent, RejectReason, Ruling};
 pub use ledger::{Account, Movement, MovementKind, Posting};
-pub use membership::{Acceptance, MemberChange, MemberReport, MemberStanding, Membership};
+pub use membership::{
+    Acceptance, MemberChange, MemberRecord, MemberReport, MemberStanding, Membership, SignedChange,
+};
 pub use name::{
     AttributeName, AttributeValue, DeliveryId, DeviceName, Location, ReasonText, RequestId,
     Reviewer, Sku, TextError, UnitName,

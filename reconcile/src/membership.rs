@@ -3,8 +3,9 @@
 //! A life (see [`Holder`]) joins, may drain, and ends sealed or excluded. Each change is a record
 //! that any hub may write; what a life is follows from the set of them, because standings only
 //! rise and ends only grow, so that hubs that were cut off from each other agree once they have
-//! exchanged the records. A life that ended never comes back: a region that was excluded returns as
-//! a new life, after it has caught up, and hands in what it still holds under its delivery ids.
+//! exchanged the records. A life that ended never writes again: a region that was excluded goes on
+//! as a new life, and what the former one wrote beyond its end counts once the region's operator
+//! hands it in, by raising that end to all that its hub holds ([`Membership::handed_in`]).
 //!
 //! When a life is excluded, hubs differ in how much of its logs they have applied, and what is
 //! applied stays. So the end of its logs is not one operator's word: every hub that has applied
@@ -29,6 +30,12 @@ use headland_event::{Actor, Offset, VectorClock};
 use serde::{Deserialize, Serialize};
 
 use crate::escrow::Holder;
+use crate::snapshot::RestoreError;
+
+/// What hubs write about members.
+mod record;
+
+pub use record::{MemberRecord, MemberRecordError, SignedChange};
 
 /// How far a life has got, in the order in which that can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,6 +59,7 @@ pub struct MemberChange {
     /// What it is from now on; a lower one than before changes nothing.
     pub standing: MemberStanding,
     /// Where its logs end, when it is sealed or excluded.
+    #[serde(serialize_with = "record::write_ends", deserialize_with = "record::read_ends")]
     pub ends: VectorClock,
 }
 
@@ -61,6 +69,7 @@ pub struct MemberReport {
     /// The life.
     pub life: Holder,
     /// The ends of everything it has applied, its own logs included.
+    #[serde(serialize_with = "record::write_ends", deserialize_with = "record::read_ends")]
     pub applied: VectorClock,
 }
 
@@ -70,11 +79,11 @@ pub enum Acceptance {
     /// It does.
     Counts,
     /// Its life's logs end before it, as far as is known here. It is held back: it counts once a
-    /// member says that it has applied it, and else is handed in again by the region's next life.
+    /// member says that it has applied it, or the region's next life hands it in.
     BeyondEnd,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Member {
     standing: MemberStanding,
     ends: VectorClock,
@@ -85,7 +94,7 @@ struct Member {
 }
 
 /// Every life that ever took part.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Membership {
     members: BTreeMap<Holder, Member>,
 }
@@ -95,6 +104,25 @@ impl Membership {
     #[must_use]
     pub const fn new() -> Self {
         Self { members: BTreeMap::new() }
+    }
+
+    /// All of it as bytes of a snapshot. O(lives × actors).
+    ///
+    /// # Panics
+    /// Never: plain data always has an encoding.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        #[expect(clippy::expect_used, reason = "plain data whose lengths are known, into memory")]
+        postcard::to_stdvec(self).expect("plain data always has an encoding")
+    }
+
+    /// Reads what [`Self::to_bytes`] wrote. O(bytes).
+    ///
+    /// # Errors
+    /// [`RestoreError`] when the bytes are no members.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, RestoreError> {
+        postcard::from_bytes(bytes)
+            .map_err(|error| RestoreError::Bytes { detail: error.to_string() })
     }
 
     /// Takes note of a change; changes come in any order, and again.
@@ -135,19 +163,30 @@ impl Membership {
         }
     }
 
-    /// What hub `own` has to say about lives that ended, having applied more of their logs than
-    /// anybody has said: the same again until it is said. Of its own life it says nothing, the
-    /// others decide about that.
+    /// What hub `own` has to say about lives of other regions that ended, having applied more of
+    /// their logs than anybody has said: the same again until it is said. Of its own region it says
+    /// nothing, the others decide about that.
     #[must_use]
     pub fn amendments(&self, own: &Holder, applied: &VectorClock) -> Vec<MemberChange> {
+        self.raised(applied, |life| life.region != own.region)
+    }
+
+    /// What raises the ends of the former lives of `own`'s region to all that its hub holds.
+    #[must_use]
+    pub fn handed_in(&self, own: &Holder, held: &VectorClock) -> Vec<MemberChange> {
+        self.raised(held, |life| life.region == own.region && life != own)
+    }
+
+    /// Changes that raise the ends of some lives that ended to what a clock knows of them.
+    fn raised(&self, clock: &VectorClock, is_meant: impl Fn(&Holder) -> bool) -> Vec<MemberChange> {
         let ended = self
             .members
             .iter()
-            .filter(|(life, member)| member.standing >= MemberStanding::Sealed && *life != own);
+            .filter(|(life, member)| member.standing >= MemberStanding::Sealed && is_meant(life));
         ended
             .filter_map(|(life, member)| {
                 let mut ends = VectorClock::new();
-                for (actor, end) in applied.iter().filter(|(actor, _)| is_of(actor, life)) {
+                for (actor, end) in clock.iter().filter(|(actor, _)| is_of(actor, life)) {
                     if end > member.ends.end(actor) {
                         ends.advance(actor, end);
                     }
@@ -179,6 +218,11 @@ impl Membership {
     #[must_use]
     pub fn standing(&self, life: &Holder) -> Option<MemberStanding> {
         self.members.get(life).map(|member| member.standing)
+    }
+
+    /// Every life with what it is and where its logs end, ordered by region and life.
+    pub fn lives(&self) -> impl Iterator<Item = (&Holder, MemberStanding, &VectorClock)> {
+        self.members.iter().map(|(life, member)| (life, member.standing, &member.ends))
     }
 
     /// What every record that is still to come was written after: what each life that goes on has
@@ -322,14 +366,18 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_does_not_move_the_end_of_its_own_life() {
+    fn only_a_later_life_moves_the_end_of_its_own_region() {
         let mut membership = members(&["eu", "us"]);
         membership.on_change(&change("us", MemberStanding::Excluded, &[("us", 5)]));
         let applied = clock(&[("us", 9)]);
+        let next = Holder { incarnation: headland_event::Incarnation::new(2, 7), ..life("us") };
 
         assert_eq!(membership.amendments(&life("us"), &applied), []);
         let expected = change("us", MemberStanding::Excluded, &[("us", 9)]);
-        assert_eq!(membership.amendments(&life("eu"), &applied), [expected]);
+        assert_eq!(membership.amendments(&life("eu"), &applied), std::slice::from_ref(&expected));
+        assert_eq!(membership.amendments(&next, &applied), []);
+        assert_eq!(membership.handed_in(&life("us"), &applied), []);
+        assert_eq!(membership.handed_in(&next, &applied), [expected]);
     }
 
     #[test]

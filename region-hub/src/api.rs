@@ -22,6 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 mod record;
 /// Late events and decisions about them.
 mod review;
+/// Which regions take part.
+mod regions;
 /// Reservations, and the rights they are made from.
 mod escrow;
 
@@ -78,6 +80,7 @@ pub(crate) fn serve(
         .route("/v1/topics/{topic}/{partition}/records", get(records))
         .route("/v1/stock", get(stock))
         .route("/v1/review", get(review::list).post(review::decide))
+        .route("/v1/regions", get(regions::list).post(regions::change))
         .route("/v1/reserve", post(escrow::reserve))
         .route("/v1/reserve/close", post(escrow::close))
         .route("/v1/rights", get(escrow::show).post(escrow::offer))

@@ -42,6 +42,10 @@ pub struct HubConfig {
     /// Rights to sell: reservations without overselling (default none: this hub takes none).
     #[serde(default)]
     pub escrow: Option<RightsConfig>,
+    /// Which regions take part, kept as records that all hubs share (default none: every region
+    /// that is linked does, and none can be excluded).
+    #[serde(default)]
+    pub membership: Option<MembershipConfig>,
     /// Schemas of topics (default none: records of every schema are taken in).
     #[serde(default)]
     pub schemas: Option<SchemasConfig>,
@@ -171,6 +175,21 @@ impl Default for RightsConfig {
         let floor = Units::new(5).expect("five units are within the limit");
         let ask_again = DurationText::new(Duration::from_secs(5));
         Self { floor, floors: BTreeMap::new(), ask_again }
+    }
+}
+
+/// `[membership]`: who takes part in reconciling. Have it in every region, or in none.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MembershipConfig {
+    /// How often this hub says what it has applied, when that has changed (default `"30s"`).
+    /// Shorter writes more records, longer makes `stable` of `headland region list` lag behind.
+    pub report_every: DurationText,
+}
+
+impl Default for MembershipConfig {
+    fn default() -> Self {
+        Self { report_every: DurationText::new(Duration::from_secs(30)) }
     }
 }
 

@@ -270,8 +270,8 @@ impl Ingest {
     }
 
     /// What the journal holds of inventory.
-    #[cfg(test)]
-    pub(crate) const fn heads(&self) -> &VectorClock {
+    #[must_use]
+    pub const fn heads(&self) -> &VectorClock {
         &self.heads
     }
 

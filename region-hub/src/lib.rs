@@ -37,6 +37,8 @@ pub mod topics;
 pub mod records;
 /// Committed inventory of every region in, derived records out.
 pub mod reconcile;
+/// Which regions take part.
+pub mod members;
 /// Rights to sell, as the journals of all regions tell of them.
 pub mod escrow;
 /// Spans of traced records.

@@ -9,6 +9,7 @@ use headland_platform::clock::Clock;
 use headland_platform::process::{self, Lifetime};
 use headland_platform::task;
 use region_hub::audit::AuditOptions;
+use region_hub::members::RegionCommand;
 use region_hub::pki::PkiCommand;
 use region_hub::reserve::ReserveCommand;
 use region_hub::review::ReviewCommand;
@@ -53,6 +54,9 @@ enum Command {
     Review(ReviewCommand),
     /// Compare a running hub's log with what the writers of its streams state.
     Audit(AuditOptions),
+    /// Show and change which regions take part.
+    #[command(subcommand)]
+    Region(RegionCommand),
     /// Show stock and attributes of a sku, with the cut they reflect.
     Stock(StockOptions),
     /// Promise units to customers, so that no region sells one twice.
@@ -114,6 +118,11 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             let audited = region_hub::audit::run(&options)?;
             std::io::stdout().write_all(format!("{audited}\n").as_bytes())?;
             Ok(audited.exit_code())
+        }
+        Command::Region(command) => {
+            let lines = region_hub::members::run(&command)?;
+            std::io::stdout().write_all(lines.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Stock(options) => {
             let lines = region_hub::stock::run(&options)?;

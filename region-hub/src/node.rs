@@ -34,6 +34,8 @@ mod intake;
 mod derivation;
 /// Decisions about late events, made at this hub.
 mod review;
+/// Which lives of hubs take part.
+mod members;
 /// Reservations, answered at this hub.
 mod escrow;
 /// What waits while the disk is full.
@@ -59,6 +61,7 @@ mod tests;
 
 pub use audit::AuditStatus;
 pub use escrow::EscrowError;
+pub use members::RegionError;
 pub use recovery::{RecoveryError, owner};
 pub use review::{ReviewError, ReviewKind, ReviewRequest, Reviewed};
 pub use snapshot::TakeUpError;
@@ -73,6 +76,7 @@ use crate::spans::{Export, Spans};
 use crate::topics::{TopicError, Topics};
 use escrow::Held;
 use fullness::Fullness;
+use members::Speaking;
 use reach::Reach;
 use retention::Keeping;
 use snapshot::Snapshots;
@@ -177,6 +181,8 @@ pub struct Node {
     watch_at: Monotonic,
     inventory: Inventory,
     rights: Held,
+    /// What it says about members; a hub that is not configured to says nothing.
+    speaking: Option<Speaking>,
     fullness: Fullness,
     keeping: Keeping,
     /// How batches that are built here are compressed.
@@ -307,6 +313,10 @@ impl Node {
             promise_at: now.monotonic,
             watch_at: now.monotonic,
             inventory: Inventory::new(config, random.next_u64()),
+            speaking: config
+                .membership
+                .as_ref()
+                .map(|of| Speaking::new(of.report_every.get(), now.monotonic)),
             rights: Self::rights(config, incarnation, state, random.next_u64())?,
             fullness: Fullness::new(),
             keeping: Keeping::new(config, now.monotonic),
@@ -334,6 +344,9 @@ impl Node {
         node.claim(state)?;
         if config.escrow.is_some() {
             node.topics.add_escrow()?;
+        }
+        if config.membership.is_some() {
+            node.topics.add_members()?;
         }
         node.restore(state)?;
         node.recover_rights(log)?;
@@ -539,6 +552,7 @@ impl Node {
             self.name_absent(now);
             self.promise(now);
             self.state(now);
+            self.speak_of_members(now);
             self.raise_faults(now);
             self.release(now);
         }
@@ -554,7 +568,8 @@ impl Node {
         let notices = self.peers.iter().filter_map(|peer| peer.reach.poll_timeout());
         let timers = dialers.chain(links).chain(self.promises.poll_timeout());
         let audit = self.audit.poll_timeout().filter(|_| !self.fullness.is_full());
-        timers.chain(promise).chain(notices).chain(audit).chain(self.clean_at()).min()
+        let timers = timers.chain(promise).chain(notices).chain(audit);
+        timers.chain(self.clean_at()).chain(self.members_at()).min()
     }
 
     /// The next piece of work, `None` when there is none.

@@ -11,13 +11,16 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use headland_event::codec::CodecError;
 use headland_event::{
-    Batch, ByteCount, Codec, CommitNumber, Entry, Hole, Now, OffsetDelta, Record, Stamp, TopicName,
-    TopicPartition, Verdict,
+    Batch, ByteCount, Codec, CommitNumber, Entry, Hole, Now, Offset, OffsetDelta, Record, Stamp,
+    TopicName, TopicPartition, Verdict,
 };
-use headland_reconcile::{Config, Input, Locality, Reconciler, RestoreError};
+use headland_reconcile::{
+    Config, Input, Locality, MemberRecord, Membership, Reconciler, RestoreError,
+};
 use headland_storage::StateOwner;
 
 use crate::config::HubConfig;
+use crate::members::members_topic;
 use crate::records::captured_at;
 use crate::topics::Topics;
 
@@ -25,13 +28,20 @@ use crate::topics::Topics;
 mod derived;
 /// How far derived records are written.
 mod progress;
+/// Inventory that does not count yet.
+mod held;
 
 use derived::Derived;
+use held::Held;
 pub use progress::Progress;
 
 /// Bytes of derived records after which a step ends, a sixteenth of what a commit may hold. Larger
 /// steps delay what waits behind them, smaller ones cost a barrier more often.
 const STEP_BYTES_TARGET: usize = 1 << 20;
+
+/// Bytes that may be held back; beyond it they count as inventory that waits, so that all of it
+/// stays with its senders until an operator has decided.
+const HELD_BYTES: u64 = 256 << 20;
 
 /// The inventory of all regions, as this hub's journal tells it.
 #[derive(Debug)]
@@ -49,16 +59,19 @@ pub struct Inventory {
     /// Whether the last step took all that the reconciler had derived.
     is_drained: bool,
     reading: Reading,
+    /// Which lives take part, by the records read so far.
+    members: Membership,
+    held: Held,
     /// Commits with inventory that are not read yet. They share their bytes with the batches that
     /// were committed; as long as steps keep up with commits, this is empty.
-    waiting: VecDeque<(CommitNumber, VecDeque<Stamped>)>,
+    waiting: VecDeque<(CommitNumber, VecDeque<Arrived>)>,
     waiting_bytes: u64,
 }
 
 /// The commit that is being read.
 #[derive(Debug, Default)]
 struct Reading {
-    batches: VecDeque<Stamped>,
+    batches: VecDeque<Arrived>,
     /// Records of the batch that is being read, with their place in it.
     records: VecDeque<(OffsetDelta, Record)>,
     stamped: Option<Stamped>,
@@ -66,6 +79,15 @@ struct Reading {
     cause: Record,
     /// Records of the commit that were read.
     count: u64,
+}
+
+/// What a commit brings, in its order.
+#[derive(Debug)]
+enum Arrived {
+    /// Inventory.
+    Events(Stamped),
+    /// Records of who takes part.
+    Members(Batch),
 }
 
 /// A batch of inventory as its ingest hub stamped it.
@@ -114,6 +136,8 @@ impl Inventory {
             next: Progress::default(),
             is_drained: true,
             reading: Reading::default(),
+            members: Membership::new(),
+            held: Held::default(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
         }
@@ -141,16 +165,18 @@ impl Inventory {
         number: CommitNumber,
         entries: &[(TopicPartition, Entry)],
     ) {
-        let batches: VecDeque<Stamped> = entries
-            .iter()
-            .filter_map(|(partition, entry)| {
-                let topic = topics.get(&partition.topic)?;
-                let is_inventory = topic.origin_name == self.topic;
-                let stamp = entry.stamp.clone().filter(|_| is_inventory)?;
-                let locality = if topic.is_local() { Locality::Local } else { Locality::Remote };
-                Some(Stamped { locality, stamp, batch: entry.batch.clone() })
-            })
-            .collect();
+        let arrived = |(partition, entry): &(TopicPartition, Entry)| {
+            let topic = topics.get(&partition.topic)?;
+            let batch = entry.batch.clone();
+            if topic.origin_name == members_topic() {
+                return Some(Arrived::Members(batch));
+            }
+            let is_inventory = topic.origin_name == self.topic;
+            let stamp = entry.stamp.clone().filter(|_| is_inventory)?;
+            let locality = if topic.is_local() { Locality::Local } else { Locality::Remote };
+            Some(Arrived::Events(Stamped { locality, stamp, batch }))
+        };
+        let batches: VecDeque<Arrived> = entries.iter().filter_map(arrived).collect();
         if !batches.is_empty() {
             let last = self.waiting.back().map_or(self.next.commit, |(last, _)| *last);
             debug_assert!(last < number, "commits come in their order");
@@ -203,7 +229,10 @@ impl Inventory {
     /// Applies the next record of the commit being read; says whether there was one.
     fn read_record(&mut self, now: Now) -> bool {
         self.next = Progress { record: self.reading.count, output: 0, ..self.next };
-        let Some((stamped, delta, record)) = self.reading.next() else { return false };
+        if self.reading.records.is_empty() && !self.open_batch() {
+            return false;
+        }
+        let Some((stamped, delta, record)) = self.reading.next() else { return true };
         let value = record.value.clone().unwrap_or_default();
         let Stamped { locality, stamp, batch } = stamped;
         let (delta, verdict) = match Hole::of(batch) {
@@ -226,10 +255,54 @@ impl Inventory {
         true
     }
 
-    /// Bytes of commits with inventory that are not read yet.
+    /// Opens the next batch of the commit that is read; says whether there was one.
+    fn open_batch(&mut self) -> bool {
+        match self.reading.batches.pop_front() {
+            None => return false,
+            Some(Arrived::Events(stamped)) => {
+                if let Some(stamped) = self.held.pass(&self.members, stamped) {
+                    self.reading.open(stamped);
+                }
+            }
+            Some(Arrived::Members(batch)) => self.read_members(&batch),
+        }
+        true
+    }
+
+    /// Takes note of who takes part; what was held and counts by now is read next.
+    fn read_members(&mut self, batch: &Batch) {
+        for record in batch.records().unwrap_or_default() {
+            match MemberRecord::parse(record.value.as_deref().unwrap_or_default()) {
+                Ok(MemberRecord::Change(signed)) => self.members.on_change(&signed.change),
+                Ok(MemberRecord::Report(report)) => {
+                    self.members.on_report(report, &self.reconciler.applied());
+                }
+                Err(error) => tracing::error!(%error, "a record of members does not count"),
+            }
+        }
+        let released = self.held.release(&self.members);
+        released.into_iter().rev().for_each(|stamped| {
+            self.reading.batches.push_front(Arrived::Events(stamped));
+        });
+    }
+
+    /// Bytes of commits with inventory that are not read yet, and of what is held back.
     #[must_use]
-    pub const fn waiting_bytes(&self) -> ByteCount {
-        ByteCount::new(self.waiting_bytes)
+    pub fn waiting_bytes(&self) -> ByteCount {
+        let held: u64 = self.held.iter().map(Stamped::bytes).fold(0, u64::saturating_add);
+        ByteCount::new(self.waiting_bytes.saturating_add(held.saturating_sub(HELD_BYTES)))
+    }
+
+    /// Which lives take part, by what was read so far.
+    #[must_use]
+    pub const fn members(&self) -> &Membership {
+        &self.members
+    }
+
+    /// Records that are held back since their life's log ends before them.
+    #[must_use]
+    pub fn held_records(&self) -> u64 {
+        self.held.iter().map(|stamped| stamped.batch.span()).fold(0, u64::saturating_add)
     }
 
     /// The topic that is reconciled, and the units below which a shelf runs low.
@@ -244,12 +317,25 @@ impl Inventory {
         self.waiting.is_empty() && self.reading.is_over() && self.is_drained
     }
 
-    /// Goes on behind commit `at` from the reconciler's snapshot there, before anything is read.
+    /// Whether a snapshot would say all there is: nothing is under way, and nothing held back.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.is_idle() && self.held.is_empty()
+    }
+
+    /// Goes on behind commit `at` from the reconciler's snapshot there, and from who took part,
+    /// before anything is read.
     ///
     /// # Errors
     /// [`RestoreError`] when it is none; nothing changes.
-    pub fn take_up(&mut self, at: CommitNumber, state: &[u8]) -> Result<(), RestoreError> {
+    pub fn take_up(
+        &mut self,
+        at: CommitNumber,
+        state: &[u8],
+        members: Membership,
+    ) -> Result<(), RestoreError> {
         self.reconciler = Reconciler::restore(self.config.clone(), self.seed, state)?;
+        self.members = members;
         self.next = Progress::at_start_of(at);
         Ok(())
     }
@@ -261,9 +347,23 @@ impl Inventory {
     }
 }
 
-fn bytes_of(batches: &VecDeque<Stamped>) -> u64 {
-    let length = |stamped: &Stamped| stamped.batch.as_bytes().len();
-    u64::try_from(batches.iter().map(length).sum::<usize>()).unwrap_or(u64::MAX)
+fn bytes_of(batches: &VecDeque<Arrived>) -> u64 {
+    let length = |arrived: &Arrived| match arrived {
+        Arrived::Events(stamped) => stamped.bytes(),
+        Arrived::Members(_) => 0,
+    };
+    batches.iter().map(length).fold(0, u64::saturating_add)
+}
+
+impl Stamped {
+    fn bytes(&self) -> u64 {
+        u64::try_from(self.batch.as_bytes().len()).unwrap_or(u64::MAX)
+    }
+
+    /// The offset after it in the log it is of.
+    fn end(&self) -> Offset {
+        self.stamp.offset.after(self.batch.span())
+    }
 }
 
 impl Reading {
@@ -271,16 +371,16 @@ impl Reading {
         self.batches.is_empty() && self.records.is_empty()
     }
 
-    /// The next record, with its batch and its place there.
+    fn open(&mut self, stamped: Stamped) {
+        // The records were decoded when the batch was stamped, here or at its ingest hub.
+        let records = stamped.batch.numbered_records().unwrap_or_default();
+        debug_assert_eq!(records.len(), stamped.batch.len(), "a stamped batch decodes");
+        self.records = records.into();
+        self.stamped = Some(stamped);
+    }
+
+    /// The next record of the open batch, with that batch and its place there.
     fn next(&mut self) -> Option<(&Stamped, OffsetDelta, Record)> {
-        while self.records.is_empty() {
-            let stamped = self.batches.pop_front()?;
-            // The records were decoded when the batch was stamped, here or at its ingest hub.
-            let records = stamped.batch.numbered_records().unwrap_or_default();
-            debug_assert_eq!(records.len(), stamped.batch.len(), "a stamped batch decodes");
-            self.records = records.into();
-            self.stamped = Some(stamped);
-        }
         let (delta, record) = self.records.pop_front()?;
         self.count += 1;
         Some((self.stamped.as_ref()?, delta, record))

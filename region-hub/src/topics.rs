@@ -206,6 +206,15 @@ impl Topics {
         self.add_local(name.as_str(), Lane::State, 1, Replication::Offered)
     }
 
+    /// Adds what this hub says about who takes part.
+    ///
+    /// # Errors
+    /// [`TopicError`] when there are too many topics.
+    pub fn add_members(&mut self) -> Result<(), TopicError> {
+        let name = crate::members::members_topic();
+        self.add_local(name.as_str(), Lane::State, 1, Replication::Offered)
+    }
+
     fn add_local(
         &mut self,
         name: &str,

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Result;
 use headland_platform::clock::Clock;
 use headland_platform::task::{self, Task, Token};
-use headland_wan::{Cut, Profile, Relay, RelayHandle};
+use headland_wan::{Counters, Cut, Profile, Relay, RelayError, RelayHandle};
 
 /// A path to a hub that carries everything at once, until it is cut.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct Cable {
     /// Where to dial instead of the hub.
     pub address: SocketAddr,
     handle: RelayHandle,
-    _relay: Task<Option<()>>,
+    _relay: Task<Option<Result<Counters, RelayError>>>,
 }
 
 impl Cable {
@@ -27,9 +27,7 @@ impl Cable {
         let clock = Clock::start();
         let origin = clock.monotonic();
         let running = task::spawn("cable", &Token::new(), async move {
-            if let Err(error) = relay.run(|| clock.monotonic().since(origin)).await {
-                tracing::error!(%error, "the cable failed");
-            }
+            relay.run(|| clock.monotonic().since(origin)).await
         });
         Ok(Self { address, handle, _relay: running })
     }

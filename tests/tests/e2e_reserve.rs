@@ -72,8 +72,11 @@ async fn two_regions_that_are_cut_off_sell_what_they_hold_and_no_unit_twice() ->
     let shops = Shops::open().await?;
     let offered = json!({"request": "first", "sku": "A", "units": UNITS});
     shops.hubs[0].api.post("/v1/rights", &offered).await?;
-    let eight = json!({"request": "early", "sku": "A", "units": 4});
-    shops.hubs[1].api.post("/v1/reserve", &eight).await?;
+    // Whoever does not know yet that there is something asks nobody for it.
+    let knows = |rights: &Value| rights["holders"].as_object().is_some_and(|all| !all.is_empty());
+    shops.hubs[1].json_when("/v1/rights?sku=A", knows).await?;
+    let four = json!({"request": "early", "sku": "A", "units": 4});
+    shops.hubs[1].api.post("/v1/reserve", &four).await?;
     shops.here_when(1, 4).await?;
 
     shops.cable.cut();

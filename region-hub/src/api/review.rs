@@ -63,7 +63,7 @@ pub(super) async fn decide(
         let code = match error {
             ReviewError::NotLate { .. } => StatusCode::NOT_FOUND,
             ReviewError::Unfit(_) | ReviewError::Batch(_) => StatusCode::BAD_REQUEST,
-            ReviewError::NoInventory => StatusCode::CONFLICT,
+            ReviewError::NoInventory | ReviewError::Closed(_) => StatusCode::CONFLICT,
         };
         Failure(code, error.to_string())
     })?;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{Cleanup, ReconcileConfig};
 use crate::escrow::escrow_topic;
+use crate::members::members_topic;
 use crate::topics::PARTITIONS_LIMIT;
 
 /// The values of `hub.toml` that must fit each other, with where they stand. Everything else is
@@ -119,15 +120,17 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
     }
 }
 
-/// Refuses the log of this hub's rights: what an agent writes there would pass for the hub's own
-/// records, and what retention takes from it is rights that nobody can count.
+/// Refuses the logs of this hub's rights and of who takes part: what an agent writes there would
+/// pass for the hub's own records, and what retention takes from them nobody can count.
 fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), ConfigError> {
-    if *name.get_ref() != escrow_topic() {
-        return Ok(());
-    }
+    let section = match name.get_ref() {
+        of if *of == escrow_topic() => "[escrow]",
+        of if *of == members_topic() => "[membership]",
+        _ => return Ok(()),
+    };
     let text = format!(
-        "topic {} is written by hubs with [escrow] alone, kept whole, and no agent may publish it; \
-         take it out of here",
+        "topic {} is written by hubs with {section} alone, kept whole, and no agent may publish \
+         it; take it out of here",
         name.get_ref()
     );
     Err(places.error_at(name, text))

@@ -218,6 +218,12 @@ impl Node {
         local: &TopicPartition,
         entry: Entry,
     ) -> Result<(), Refusal> {
+        if local.topic == *self.inventory.configuration().0
+            && let Some(why) = self.closed()
+        {
+            // The agent keeps it, for this region's next life or another hub.
+            return Err(Refusal::new(RefusalCode::NotAuthorised, why));
+        }
         let offset = self.composer.end(local);
         if Hole::of(&entry.batch).is_some() {
             // It is counted by its name once it is durable; there is no record to judge.

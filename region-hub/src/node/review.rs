@@ -76,6 +76,9 @@ pub enum ReviewError {
     /// It fits no batch.
     #[error("the decision cannot be written: {0}")]
     Batch(#[from] BatchError),
+    /// This hub's life has ended.
+    #[error("the decision is not taken: {0}")]
+    Closed(String),
     /// This hub has no topic of inventory to write it to.
     #[error("this hub declares no topic of inventory")]
     NoInventory,
@@ -94,6 +97,9 @@ impl Node {
         now: Now,
         request: &ReviewRequest,
     ) -> Result<Reviewed, ReviewError> {
+        if let Some(why) = self.closed() {
+            return Err(ReviewError::Closed(why));
+        }
         let not_late = || ReviewError::NotLate { late: request.late.clone() };
         let late = DeliveryId::new(&request.late).map_err(|_| not_late())?;
         let reconciler = self.inventory.reconciler();

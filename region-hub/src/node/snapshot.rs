@@ -1,9 +1,10 @@
 //! Snapshots of what a hub derives from its journal, so that a restart replays the end of it only.
 //!
 //! ```text
-//! v2:  2 version u8 │ inventory topic u8 length + name │ restock below i64
+//! v3:  3 version u8 │ inventory topic u8 length + name │ restock below i64
 //!      │ hybrid clock { wall i64, logical u32 } │ audit, in its own layout
-//!      │ reconciler, in its own layout
+//!      │ members u32 length + postcard │ reconciler, in its own layout
+//! v2:  as v3 with version 2 and without members
 //! v1:  as v2 with version 1 and without audit
 //! ```
 //! A snapshot at a commit says what was reconciled up to it. Restoring it derives nothing again, so
@@ -20,7 +21,7 @@ use headland_event::{
     ByteCount, CommitNumber, Entry, EventTime, Hlc, Monotonic, Now, TopicName, TopicPartition,
 };
 use headland_platform::telemetry::with_causes;
-use headland_reconcile::RestoreError;
+use headland_reconcile::{Membership, RestoreError};
 use headland_replication::Audit;
 use headland_storage::{Snapshot, SnapshotPace, StateOwner, Ticket};
 
@@ -28,9 +29,14 @@ use super::recovery::owner;
 use super::{Node, Output};
 use crate::reconcile::Inventory;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The layout before there were members.
+const VERSION_2: u8 = 2;
 /// The layout before there was an audit.
 const VERSION_1: u8 = 1;
+
+/// Most bytes of who took part: hundreds of lives, each with a clock of as many ends as fit one.
+const MEMBERS_BYTES_LIMIT: usize = 64 << 20;
 
 /// Why a snapshot was not taken up; the journal is replayed instead.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +52,12 @@ pub enum TakeUpError {
         found: TopicName,
         /// The one that is configured.
         expected: TopicName,
+    },
+    /// Who took part cannot be read.
+    #[error("who took part cannot be read from {length} bytes")]
+    Members {
+        /// Bytes found.
+        length: usize,
     },
     /// The reconciler does not know itself in it.
     #[error("the reconciler cannot be restored")]
@@ -101,8 +113,8 @@ impl Node {
     fn try_take_up(&mut self, at: CommitNumber, state: Bytes) -> Result<(), TakeUpError> {
         let mut reader = Reader::new(state);
         let found = reader.u8("snapshot version")?;
-        if found != VERSION && found != VERSION_1 {
-            let (field, found, expected) = ("snapshot version", i64::from(found), "1 or 2");
+        if ![VERSION, VERSION_2, VERSION_1].contains(&found) {
+            let (field, found, expected) = ("snapshot version", i64::from(found), "1 to 3");
             return Err(CodecError::Value { field, at: 0, found, expected }.into());
         }
         let topic: TopicName = reader.name("inventory topic")?;
@@ -113,11 +125,12 @@ impl Node {
         }
         let wall = EventTime::from_millis(reader.i64("wall clock")?);
         let hlc = Hlc::new(wall, reader.u32("logical clock")?);
-        let audit = (found == VERSION)
+        let audit = (found != VERSION_1)
             .then(|| Audit::read(self.incarnation, self.started.monotonic, &mut reader))
             .transpose()?;
+        let members = (found == VERSION).then(|| read_members(&mut reader)).transpose()?;
         let rest = reader.take("reconciler", reader.remaining())?;
-        self.inventory.take_up(at, &rest)?;
+        self.inventory.take_up(at, &rest, members.unwrap_or_default())?;
         self.ingest.take_up(hlc, self.inventory.reconciler().applied());
         // Only now is it certain that what the sums are about is not replayed.
         self.audit = audit.unwrap_or_else(|| Audit::new(self.incarnation, self.started.monotonic));
@@ -142,7 +155,7 @@ impl Node {
         let Snapshots { pace, waiting } = &mut self.snapshots;
         entries.iter().for_each(|(_, entry)| pace.on_written(bytes_of(entry)));
         let is_due = pace.is_due(now.monotonic) && waiting.is_none();
-        if !is_due || !self.inventory.is_idle() || self.audit.has_faults() {
+        if !is_due || !self.inventory.is_complete() || self.audit.has_faults() {
             return;
         }
         let state = self.encode_snapshot();
@@ -167,9 +180,15 @@ impl Node {
         writer.i64(hlc.wall().millis());
         writer.u32(hlc.logical());
         self.audit.write(&mut writer);
+        writer.bytes(&self.inventory.members().to_bytes());
         writer.raw(&self.inventory.reconciler().snapshot());
         writer.finish()
     }
+}
+
+fn read_members(reader: &mut Reader) -> Result<Membership, TakeUpError> {
+    let bytes = reader.bytes("members", MEMBERS_BYTES_LIMIT)?;
+    Membership::from_bytes(&bytes).map_err(|_| TakeUpError::Members { length: bytes.len() })
 }
 
 fn bytes_of(entry: &Entry) -> ByteCount {

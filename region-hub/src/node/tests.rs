@@ -20,6 +20,8 @@ mod peers;
 mod review;
 /// Reservations at hubs that are cut off from each other.
 mod escrow;
+/// Which lives of hubs take part.
+mod members;
 /// Schemas of what a hub derives.
 mod schemas;
 /// What a hub takes up from its log.

@@ -71,7 +71,7 @@ impl Latencies {
 #[derive(Debug)]
 struct Watch {
     seen: Arc<Mutex<Vec<i64>>>,
-    tasks: Vec<Task<Option<()>>>,
+    tasks: Vec<Task<Option<Result<()>>>>,
     token: Token,
 }
 
@@ -85,22 +85,21 @@ impl Watch {
             let from = end_of(&hub.api, topic, partition).await?;
             let (api, seen) = (hub.api.clone(), Arc::clone(&seen));
             tasks.push(task::spawn("watch alerts", &token, async move {
-                if let Err(error) = watch(&api, &path, from, &seen).await {
-                    tracing::warn!(%error, "watching ended");
-                }
+                watch(&api, &path, from, &seen).await
             }));
         }
         Ok(Self { seen, tasks, token })
     }
 
     /// Stops looking; what was seen since the last [`Self::take`].
-    async fn end(self) -> Latencies {
+    async fn end(self) -> Result<Latencies> {
         let latencies = self.take();
         self.token.cancel();
         for task in self.tasks {
-            task.join().await;
+            // A watch that ended by itself has not seen all.
+            task.join().await.flatten().transpose()?;
         }
-        latencies
+        Ok(latencies)
     }
 
     /// What was seen so far, once.
@@ -193,12 +192,12 @@ pub(crate) async fn measure(load: Load) -> Result<(bool, Value)> {
         us.records_when("eu.alerts", 1).await?;
         let far = Watch::begin(&us, "eu.alerts").await?;
         tokio::time::sleep(load.lasts).await;
-        let (linked, across) = (near.take(), far.end().await);
+        let (linked, across) = (near.take(), far.end().await?);
         us.kill().await?;
         tokio::time::sleep(WARM_UP).await;
         near.take();
         tokio::time::sleep(load.lasts).await;
-        let alone = near.end().await;
+        let alone = near.end().await?;
         stop.cancel();
         Ok::<_, anyhow::Error>((linked, across, alone))
     };

@@ -1,0 +1,141 @@
+//! What hubs write to `_members`.
+//!
+//! ```text
+//! {"change":{"life":{"region":"us","incarnation":{…}},"standing":"excluded",
+//!            "ends":[{"region":"us","incarnation":{…},"partition":0,"end":7}],
+//!            "by":"ann","reason":"its disk is gone"}}
+//! {"report":{"life":{…},"applied":[{…}]}}
+//! ```
+
+use headland_event::limits::CLOCK_ENTRIES_LIMIT;
+use headland_event::{Actor, Incarnation, Offset, PartitionIndex, RegionId, VectorClock};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{MemberChange, MemberReport};
+use crate::name::{ReasonText, Reviewer};
+
+/// One record of `_members`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberRecord {
+    /// A life's part changes.
+    Change(SignedChange),
+    /// What a life has applied.
+    Report(MemberReport),
+}
+
+/// A change, and who wants it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedChange {
+    /// The change.
+    #[serde(flatten)]
+    pub change: MemberChange,
+    /// Who wants it: an operator, or `hub/<region>` of what a hub says by itself.
+    pub by: Reviewer,
+    /// Why.
+    pub reason: ReasonText,
+}
+
+/// Why bytes are no record of members.
+#[derive(Debug, thiserror::Error)]
+#[error("not a record of members: {0}")]
+pub struct MemberRecordError(#[from] serde_json::Error);
+
+impl MemberRecord {
+    /// The record as JSON.
+    ///
+    /// # Panics
+    /// Never: names and numbers always have a JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        #[expect(clippy::expect_used, reason = "names and numbers always have a JSON")]
+        serde_json::to_vec(self).expect("names and numbers have a JSON")
+    }
+
+    /// Reads a record. O(bytes).
+    ///
+    /// # Errors
+    /// [`MemberRecordError`] when the bytes are none.
+    pub fn parse(value: &[u8]) -> Result<Self, MemberRecordError> {
+        Ok(serde_json::from_slice(value)?)
+    }
+}
+
+/// One end of a clock, as JSON has it: JSON's objects have no other keys than texts.
+#[derive(Serialize, Deserialize)]
+struct End {
+    region: RegionId,
+    incarnation: Incarnation,
+    partition: PartitionIndex,
+    end: Offset,
+}
+
+/// A clock as a list of its ends.
+pub(super) fn write_ends<S: Serializer>(clock: &VectorClock, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(clock.iter().map(|(actor, end)| {
+        let Actor { region, incarnation, partition } = actor.clone();
+        End { region, incarnation, partition, end }
+    }))
+}
+
+/// Reads what [`write_ends`] wrote; more ends than a clock may have are refused.
+pub(super) fn read_ends<'de, D: Deserializer<'de>>(from: D) -> Result<VectorClock, D::Error> {
+    let ends = Vec::<End>::deserialize(from)?;
+    if ends.len() > CLOCK_ENTRIES_LIMIT {
+        let (found, limit) = (ends.len(), CLOCK_ENTRIES_LIMIT);
+        let text = format!("a clock of {found} ends, expected at most {limit}");
+        return Err(serde::de::Error::custom(text));
+    }
+    let mut clock = VectorClock::new();
+    for End { region, incarnation, partition, end } in ends {
+        clock.advance(&Actor { region, incarnation, partition }, end);
+    }
+    Ok(clock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::escrow::Holder;
+    use crate::membership::MemberStanding;
+    use crate::position::tests::actor;
+
+    fn life() -> Holder {
+        let Actor { region, incarnation, .. } = actor("us", 0);
+        Holder { region, incarnation }
+    }
+
+    #[test]
+    fn a_change_has_this_json_and_reads_back() {
+        let mut ends = VectorClock::new();
+        ends.advance(&actor("us", 0), Offset::new(7));
+        let record = MemberRecord::Change(SignedChange {
+            change: MemberChange { life: life(), standing: MemberStanding::Excluded, ends },
+            by: Reviewer::new("ann").unwrap(),
+            reason: ReasonText::new("its disk is gone").unwrap(),
+        });
+
+        let json = String::from_utf8(record.to_json()).unwrap();
+
+        let incarnation = r#"{"counter":1,"nonce":9}"#;
+        let expected =
+            format!(r#"{{"change":{{"life":{{"region":"us","incarnation":{incarnation}}},"#)
+                + r#""standing":"excluded","ends":[{"region":"us","#
+                + &format!(r#""incarnation":{incarnation},"partition":0,"end":7}}],"#)
+                + r#""by":"ann","reason":"its disk is gone"}}"#;
+        assert_eq!(json, expected);
+        assert_eq!(MemberRecord::parse(json.as_bytes()).unwrap(), record);
+    }
+
+    #[test]
+    fn a_report_reads_back_and_what_is_none_is_refused() {
+        let mut applied = VectorClock::new();
+        applied.advance(&actor("eu", 1), Offset::new(3));
+        let record = MemberRecord::Report(MemberReport { life: life(), applied });
+
+        assert_eq!(MemberRecord::parse(&record.to_json()).unwrap(), record);
+        for bytes in ["", "{}", r#"{"report":{}}"#, r#"{"change":{"standing":"gone"}}"#] {
+            assert!(MemberRecord::parse(bytes.as_bytes()).is_err(), "{bytes}");
+        }
+    }
+}

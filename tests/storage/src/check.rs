@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicPartition};
 use headland_storage::{
-    Commit, LogReader, LogStore, Medium, ReadError, Replayed, StateCache, StateOwner, StateStore,
-    Store, StoredCommit,
+    Commit, LogReader, LogStore, Medium, ReadError, Replayed, StateCache, StateChange, StateOwner,
+    StateStore, Store, StoredCommit,
 };
 use serde_json::{Value, json};
 
@@ -267,10 +267,22 @@ impl Written {
         let [found_entries, expected_entries] = [&found.entries, &expected.entries]
             .map(|entries| entries.iter().filter(is_kept_whole).cloned().collect::<Vec<_>>());
         is_rest(&found_entries, &expected_entries, may_go)
-            && is_rest(&found.state, &expected.state, |change| {
-                !self.newest.must_stay(number, change)
-            })
+            && is_rest(
+                &last_of_each_key(&found.state),
+                &last_of_each_key(&expected.state),
+                |change| !self.newest.must_stay(number, change),
+            )
     }
+}
+
+/// The last change of each key, in the order of the commit: those before it go with a copy.
+fn last_of_each_key(state: &[StateChange]) -> Vec<&StateChange> {
+    let mut seen = BTreeSet::new();
+    let changes = state.iter().rev();
+    let mut last: Vec<_> =
+        changes.filter(|of| seen.insert((of.owner.clone(), of.key.clone()))).collect();
+    last.reverse();
+    last
 }
 
 /// Whether `found` is what is left of `expected`, in order, once some of what may go is gone.
@@ -329,6 +341,20 @@ mod tests {
 
         assert_eq!((last, failures.acknowledged_lost), (2, 1));
         assert!(found(|group| drop(group.pop()), 2).1.is_none());
+    }
+
+    #[test]
+    fn a_change_that_the_same_commit_repeats_may_go() {
+        let change = |key: &'static str| {
+            let owner = StateOwner::new("proof").unwrap();
+            StateChange { owner, key: Bytes::from(key), value: Some(Bytes::from("1")) }
+        };
+        let state = [change("a"), change("b"), change("a")];
+
+        let left = last_of_each_key(&state);
+
+        assert_eq!(left, [&change("b"), &change("a")]);
+        assert!(is_rest(&last_of_each_key(&state[1..]), &left, |_| false));
     }
 
     #[test]

@@ -55,6 +55,9 @@ pub struct HubConfig {
     /// What `reconcile.skus_file` lists; filled in by [`load`].
     #[serde(skip)]
     pub known_skus: KnownSkus,
+    /// Rules over the rows of several regions (default none).
+    #[serde(default)]
+    pub rules: Option<RulesConfig>,
     /// How event time is promised.
     #[serde(default)]
     pub progress: ProgressConfig,
@@ -81,6 +84,17 @@ pub struct HubConfig {
 pub struct ListenConfig {
     /// Address and UDP port for QUIC.
     pub address: SocketAddr,
+}
+
+/// `[rules]`: SQL over the topics of several regions.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RulesConfig {
+    /// The file with tables, each `'topic' = '<topic>@*'`, and rules.
+    pub file: Spanned<PathBuf>,
+    /// The regions whose rows count, this hub's among them, the same list at each of their hubs. A
+    /// window is final when all of them are past it: one that never has any holds it for ever.
+    pub regions: Vec<RegionId>,
 }
 
 /// `[reconcile]`.
@@ -463,6 +477,10 @@ fn parse(path: &Path, text: String) -> Result<Loaded<HubConfig>, ConfigError> {
         [&mut value.data_dir, &mut value.api.socket].into_iter().chain(value.tls.paths_mut())
     {
         *path = folder.resolve(path);
+    }
+    if let Some(rules) = &mut value.rules {
+        let file = rules.file.get_mut();
+        *file = folder.resolve(file);
     }
     Ok(loaded)
 }

@@ -39,6 +39,8 @@ pub mod records;
 pub mod reconcile;
 /// Which regions take part.
 pub mod members;
+/// Rules over the rows of several regions.
+pub mod global;
 /// Rights to sell, as the journals of all regions tell of them.
 pub mod escrow;
 /// Spans of traced records.

@@ -9,9 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use headland_detection::Program;
 use headland_event::{
     AgentName, ByteCount, ChannelId, CommitNumber, DropPolicy, Entry, Hole, HubName, Incarnation,
-    Lane, Monotonic, NameError, Now, Offset, Random, SeededRandom, TopicName, TopicPartition,
+    Lane, Monotonic, NameError, Now, Offset, Random, RegionId, SeededRandom, TopicName,
+    TopicPartition,
 };
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
@@ -68,6 +70,7 @@ pub use snapshot::TakeUpError;
 pub use status::{AgentStatus, LinkState, LinkStatus, MissingStatus, Status};
 
 use crate::config::HubConfig;
+use crate::global::{Rules, RulesError};
 use crate::ingest::{Grant, Ingest};
 use crate::promises::Promises;
 use crate::reconcile::Inventory;
@@ -180,6 +183,7 @@ pub struct Node {
     /// When it is noted next which peers this hub holds everything of.
     watch_at: Monotonic,
     inventory: Inventory,
+    rules: Option<Rules>,
     rights: Held,
     /// What it says about members; a hub that is not configured to says nothing.
     speaking: Option<Speaking>,
@@ -221,6 +225,9 @@ pub enum StartError {
     /// A topic's codec cannot be used.
     #[error("cannot compress topics as configured")]
     Codec(#[from] headland_storage::CodecNotBuilt),
+    /// The rules do not fit this hub.
+    #[error("cannot run the rules")]
+    Rules(#[from] RulesError),
     /// The log's state cannot be taken up.
     #[error("cannot take up the log")]
     Composer(#[from] headland_storage::ComposerError),
@@ -296,7 +303,6 @@ impl Node {
         });
         let peers = peers.collect();
         let peerings = peerings::peerings(&identity, config, &mut random);
-        let hold = config.progress.agent_hold.get();
         let ratio = config.telemetry.as_ref().map(|telemetry| telemetry.trace_ratio);
         let mut node = Self {
             identity,
@@ -308,7 +314,7 @@ impl Node {
             topics: Topics::new(&config.region, &config.topics)?,
             composer: Composer::new(incarnation, log, state)?,
             ingest: Ingest::new(config, incarnation),
-            promises: Promises::new(&grants, hold, now.monotonic),
+            promises: Promises::new(&grants, config.progress.agent_hold.get(), now.monotonic),
             promise_interval: config.progress.promise_interval.get(),
             promise_at: now.monotonic,
             watch_at: now.monotonic,
@@ -317,6 +323,7 @@ impl Node {
                 .membership
                 .as_ref()
                 .map(|of| Speaking::new(of.report_every.get(), now.monotonic)),
+            rules: None,
             rights: Self::rights(config, incarnation, state, random.next_u64())?,
             fullness: Fullness::new(),
             keeping: Keeping::new(config, now.monotonic),
@@ -355,6 +362,28 @@ impl Node {
         // Without agents nothing else would make the shell ask for the first attempt.
         node.dial(now);
         Ok(node)
+    }
+
+    /// Runs rules over the rows of `regions`, before a snapshot is taken up: their results go to
+    /// topics of this hub.
+    ///
+    /// # Errors
+    /// [`StartError`] when rules, regions or the names of results do not fit.
+    pub fn with_rules(
+        mut self,
+        program: Program,
+        regions: &[RegionId],
+        state: &impl StateStore,
+    ) -> Result<Self, StartError> {
+        // Not drawn: the schedule of all else is that of a hub without rules.
+        let (own, seed) = (self.identity.region(), self.incarnation.nonce());
+        let mut rules = Rules::new(program, own, regions, &self.topics, seed)?;
+        for topic in rules.topics() {
+            self.topics.add_results(topic)?;
+        }
+        rules.read_progress(state)?;
+        self.rules = Some(rules);
+        Ok(self)
     }
 
     /// Takes note of a commit found in the log at the start, in commit order.

@@ -32,6 +32,7 @@ mod progress;
 mod held;
 
 use derived::Derived;
+pub(crate) use derived::batches_of;
 use held::Held;
 pub use progress::Progress;
 

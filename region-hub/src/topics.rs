@@ -215,6 +215,17 @@ impl Topics {
         self.add_local(name.as_str(), Lane::State, 1, Replication::Offered)
     }
 
+    /// Adds the topic that a rule over several regions writes its results to: every hub has its
+    /// own.
+    ///
+    /// # Errors
+    /// [`TopicError`] when there are too many topics, or the name of its dead letters does not fit.
+    pub fn add_results(&mut self, name: &TopicName) -> Result<(), TopicError> {
+        self.add_local(name.as_str(), Lane::State, 1, Replication::Kept)?;
+        let dead = dead_topic(name)?;
+        self.add_local(dead.as_str(), Lane::Telemetry, 1, Replication::Kept)
+    }
+
     fn add_local(
         &mut self,
         name: &str,

@@ -14,7 +14,7 @@ use headland_tests::sim::{Check, Outcome, Planted, Schedule, run};
 const SCHEDULES: u64 = 200;
 
 /// Tests that share the schedules.
-const TESTS: usize = 8;
+const TESTS: usize = 9;
 
 /// Schedules, each of them run by the test that wants it first.
 static OUTCOMES: LazyLock<Vec<(u64, OnceLock<Outcome>)>> = LazyLock::new(|| {
@@ -50,10 +50,11 @@ fn replay(seed: u64, test: &str) -> String {
 }
 
 /// Checks one thing in all schedules, beginning at the `index`-th share of them so that tests
-/// running side by side run different ones.
-fn all_schedules_pass(check: Check, test: &str, index: usize) {
+/// running side by side run different ones; says how many windows were final.
+fn all_schedules_pass(check: Check, test: &str, index: usize) -> usize {
     let count = OUTCOMES.len();
-    let (mut records, mut crashes, mut cleaned, mut compacted) = (0, 0, 0, 0);
+    let (mut records, mut crashes, mut finals) = (0, 0, 0);
+    let (mut cleaned, mut compacted) = (0, 0);
     for at in 0..count {
         let (seed, outcome) = &OUTCOMES[(at + index * count / TESTS) % count];
         let outcome = outcome.get_or_init(|| {
@@ -72,6 +73,7 @@ fn all_schedules_pass(check: Check, test: &str, index: usize) {
         crashes += outcome.crashes;
         cleaned += outcome.cleaned;
         compacted += outcome.compacted;
+        finals += outcome.finals;
     }
     eprintln!(
         "{test}: {count} schedules, {crashes} crashes, {records} records in hubs' logs, \
@@ -80,6 +82,7 @@ fn all_schedules_pass(check: Check, test: &str, index: usize) {
     assert!(records > 0, "schedules without a record prove nothing");
     // One schedule alone may be too short.
     assert!(cleaned > 0 && compacted > 0 || count < 20, "nothing was cleaned");
+    finals
 }
 
 #[test]
@@ -125,6 +128,14 @@ fn no_audit_finds_a_fault_where_none_is() {
 fn what_cleaning_leaves_is_what_was_written_and_tables_are_whole() {
     let test = "what_cleaning_leaves_is_what_was_written_and_tables_are_whole";
     all_schedules_pass(Check::CleaningKeeps, test, 7);
+}
+
+#[test]
+fn windows_over_all_regions_have_the_same_final_bytes_at_every_hub() {
+    let test = "windows_over_all_regions_have_the_same_final_bytes_at_every_hub";
+    let finals = all_schedules_pass(Check::EqualFinals, test, 8);
+
+    assert!(finals > OUTCOMES.len(), "{finals} windows prove nothing");
 }
 
 #[test]

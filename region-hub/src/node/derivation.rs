@@ -1,8 +1,11 @@
 //! What durable commits derive, composed step by step.
 
+use bytes::Bytes;
 use headland_event::{CommitNumber, Entry, Now, TopicPartition};
+use headland_storage::StateOwner;
 
 use super::Node;
+use crate::global::Rules;
 use crate::reconcile::{Inventory, Step};
 
 /// Bytes of derived records on their way to the disk at most, but for one step: beyond it deriving
@@ -19,6 +22,9 @@ impl Node {
         now: Now,
     ) {
         self.inventory.on_commit(&self.topics, number, entries);
+        if let Some(rules) = &mut self.rules {
+            rules.on_commit(&self.topics, number, entries);
+        }
         self.derive(now);
     }
 
@@ -26,19 +32,23 @@ impl Node {
     pub(super) fn derive(&mut self, now: Now) {
         // Whatever is left waits for a step on its way to the disk, whose report comes here again.
         while !self.fullness.is_full() && self.derived_bytes() < DERIVED_BYTES_LIMIT {
-            let Some(step) = self.inventory.poll_step(&self.topics, now) else { return };
-            self.write_step(step, now);
+            if let Some(step) = self.inventory.poll_step(&self.topics, now) {
+                self.write_step(step, Inventory::place(), now);
+            } else if let Some(step) = self.rules.as_mut().and_then(Rules::poll_step) {
+                self.write_step(step, Rules::place(), now);
+            } else {
+                return;
+            }
         }
     }
 
     /// Composes a step with how far it is, and hands the commit out when it is large enough.
-    fn write_step(&mut self, step: Step, now: Now) {
+    fn write_step(&mut self, step: Step, (owner, key): (StateOwner, Bytes), now: Now) {
         let Step { batches, bytes, progress } = step;
         self.derived_pending += bytes;
         for (partition, batch) in batches {
             self.born(&partition, batch, now);
         }
-        let (owner, key) = Inventory::place();
         self.composer.set(owner, key, Some(progress.encode()));
         self.cut_commit();
     }

@@ -1,9 +1,12 @@
 //! Snapshots of what a hub derives from its journal, so that a restart replays the end of it only.
 //!
 //! ```text
-//! v3:  3 version u8 │ inventory topic u8 length + name │ restock below i64
+//! v4:  4 version u8 │ inventory topic u8 length + name │ restock below i64
 //!      │ hybrid clock { wall i64, logical u32 } │ audit, in its own layout
-//!      │ members u32 length + postcard │ reconciler, in its own layout
+//!      │ members u32 length + postcard
+//!      │ rules u32 length + bytes, in their own layout, empty without rules
+//!      │ reconciler, in its own layout
+//! v3:  as v4 with version 3 and without rules
 //! v2:  as v3 with version 2 and without members
 //! v1:  as v2 with version 1 and without audit
 //! ```
@@ -27,9 +30,12 @@ use headland_storage::{Snapshot, SnapshotPace, StateOwner, Ticket};
 
 use super::recovery::owner;
 use super::{Node, Output};
+use crate::global::{Rules, RulesSnapshotError, RulesState};
 use crate::reconcile::Inventory;
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+/// The layout before there were rules.
+const VERSION_3: u8 = 3;
 /// The layout before there were members.
 const VERSION_2: u8 = 2;
 /// The layout before there was an audit.
@@ -59,6 +65,9 @@ pub enum TakeUpError {
         /// Bytes found.
         length: usize,
     },
+    /// The rules do not know themselves in it.
+    #[error("the rules cannot go on from it")]
+    Rules(#[from] RulesSnapshotError),
     /// The reconciler does not know itself in it.
     #[error("the reconciler cannot be restored")]
     Reconciler(#[from] RestoreError),
@@ -113,8 +122,8 @@ impl Node {
     fn try_take_up(&mut self, at: CommitNumber, state: Bytes) -> Result<(), TakeUpError> {
         let mut reader = Reader::new(state);
         let found = reader.u8("snapshot version")?;
-        if ![VERSION, VERSION_2, VERSION_1].contains(&found) {
-            let (field, found, expected) = ("snapshot version", i64::from(found), "1 to 3");
+        if ![VERSION, VERSION_3, VERSION_2, VERSION_1].contains(&found) {
+            let (field, found, expected) = ("snapshot version", i64::from(found), "1 to 4");
             return Err(CodecError::Value { field, at: 0, found, expected }.into());
         }
         let topic: TopicName = reader.name("inventory topic")?;
@@ -128,13 +137,38 @@ impl Node {
         let audit = (found != VERSION_1)
             .then(|| Audit::read(self.incarnation, self.started.monotonic, &mut reader))
             .transpose()?;
-        let members = (found == VERSION).then(|| read_members(&mut reader)).transpose()?;
+        let has_members = found == VERSION || found == VERSION_3;
+        let members = has_members.then(|| read_members(&mut reader)).transpose()?;
+        let rules = if found == VERSION {
+            reader.bytes("rules", reader.remaining())?
+        } else {
+            Bytes::new()
+        };
+        let rules = self.rules_in(at, rules)?;
         let rest = reader.take("reconciler", reader.remaining())?;
         self.inventory.take_up(at, &rest, members.unwrap_or_default())?;
+        if let (Some(mine), Some(state)) = (&mut self.rules, rules) {
+            mine.take_up(state);
+        }
         self.ingest.take_up(hlc, self.inventory.reconciler().applied());
         // Only now is it certain that what the sums are about is not replayed.
         self.audit = audit.unwrap_or_else(|| Audit::new(self.incarnation, self.started.monotonic));
         Ok(())
+    }
+
+    /// The state of this hub's rules in a snapshot. Rules that are new begin with it: what was
+    /// before may have gone by retention.
+    fn rules_in(
+        &self,
+        at: CommitNumber,
+        state: Bytes,
+    ) -> Result<Option<RulesState>, RulesSnapshotError> {
+        let Some(rules) = &self.rules else { return Ok(None) };
+        if state.is_empty() {
+            tracing::warn!(%at, "rules are new: windows that are open here lack earlier rows");
+            return Ok(None);
+        }
+        rules.decode(state).map(Some)
     }
 
     /// Hands out the snapshot that waits, when what was derived before it is durable.
@@ -155,7 +189,9 @@ impl Node {
         let Snapshots { pace, waiting } = &mut self.snapshots;
         entries.iter().for_each(|(_, entry)| pace.on_written(bytes_of(entry)));
         let is_due = pace.is_due(now.monotonic) && waiting.is_none();
-        if !is_due || !self.inventory.is_complete() || self.audit.has_faults() {
+        let is_idle =
+            self.inventory.is_complete() && self.rules.as_ref().is_none_or(Rules::is_idle);
+        if !is_due || !is_idle || self.audit.has_faults() {
             return;
         }
         let state = self.encode_snapshot();
@@ -170,7 +206,8 @@ impl Node {
         self.hand_out_snapshot(ticket);
     }
 
-    fn encode_snapshot(&self) -> Bytes {
+    fn encode_snapshot(&mut self) -> Bytes {
+        let rules = self.rules.as_mut().map(Rules::snapshot).unwrap_or_default();
         let (topic, restock_below) = self.inventory.configuration();
         let hlc = self.ingest.hlc();
         let mut writer = Writer::new();
@@ -181,6 +218,7 @@ impl Node {
         writer.u32(hlc.logical());
         self.audit.write(&mut writer);
         writer.bytes(&self.inventory.members().to_bytes());
+        writer.bytes(&rules);
         writer.raw(&self.inventory.reconciler().snapshot());
         writer.finish()
     }

@@ -1,10 +1,11 @@
 //! What can be checked of a configuration without starting, said line by line.
 
+use headland_detection::Program;
 use headland_event::{Codec, EventTime};
 use headland_platform::config::Loaded;
 use headland_platform::tls::certificate_line;
 
-use super::start::{RunError, identity};
+use super::start::{RunError, identity, rules};
 use crate::config::{AgentConfig, HubConfig, PeerConfig, RetentionConfig, TopicConfig};
 
 /// Checks a configuration with its certificate files; returns what was found, a line per thing.
@@ -26,6 +27,7 @@ pub fn check(config: &Loaded<HubConfig>, now: EventTime) -> Result<Vec<String>, 
     lines.extend(hub.topics.iter().map(topic_line));
     lines.extend(hub.peers.iter().map(peer_line));
     lines.extend(hub.agents.iter().map(agent_line));
+    lines.extend(rules(config)?.iter().map(rules_line));
     lines.extend(hub.telemetry.iter().map(|telemetry| {
         format!("traces to {}, {} of the sampled", telemetry.otlp_endpoint, telemetry.trace_ratio)
     }));
@@ -35,6 +37,11 @@ pub fn check(config: &Loaded<HubConfig>, now: EventTime) -> Result<Vec<String>, 
     lines.push(certificate_line("authority", &tls.ca_file, None, now)?);
     lines.extend(tls.crl_file.iter().map(|list| format!("revocations {}", list.display())));
     Ok(lines)
+}
+
+fn rules_line(program: &Program) -> String {
+    let names: Vec<&str> = program.rules().iter().map(|rule| &**rule.name()).collect();
+    format!("rules over regions: {}", names.join(", "))
 }
 
 fn topic_line(topic: &TopicConfig) -> String {

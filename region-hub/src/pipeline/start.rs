@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use headland_detection::{Program, SqlError};
 use headland_event::{ByteCount, Now};
 use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
@@ -33,6 +34,9 @@ pub enum RunError {
     /// The configuration does not fit.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The rules do not compile.
+    #[error(transparent)]
+    Rules(#[from] SqlError),
     /// The certificate cannot be used, or is another node's.
     #[error(transparent)]
     Identity(#[from] ConfiguredError),
@@ -104,6 +108,7 @@ pub(super) fn start(
     token: &Token,
 ) -> Result<Parts, RunError> {
     let hub = &config.value;
+    let program = rules(config)?;
     let (renewal, identity) = Renewal::begin(&hub.tls, &hub.region, role(hub))?;
     let reset_key = ResetKey::new(identity.derived_key("quic stateless reset"));
     let (address, tls) = (hub.listen.address, tls_of(&identity));
@@ -116,8 +121,12 @@ pub(super) fn start(
     let reader = store.reader();
     let now = Now { monotonic: clock.monotonic(), wall: clock.wall() };
     let log = (&reader, &store);
-    let mut node = Node::new(hub, identity.id(), store.incarnation(), log, entropy()?, now)
-        .map_err(|error| start_error(&hub.data_dir, error))?;
+    let failed = |error| start_error(&hub.data_dir, error);
+    let mut node =
+        Node::new(hub, identity.id(), store.incarnation(), log, entropy()?, now).map_err(failed)?;
+    if let (Some(rules), Some(program)) = (&hub.rules, program) {
+        node = node.with_rules(program, &rules.regions, &store).map_err(failed)?;
+    }
     let snapshots = store.snapshots();
     let from = node.take_up(snapshots.newest_first(&Node::snapshot_owner())?);
     let missing = replay_past_damage(&reader, from, |commit| node.on_replayed(commit))?;
@@ -140,6 +149,16 @@ pub(super) fn start(
     });
     let traces = traces.transpose()?;
     Ok(Parts { store, reader, node, snapshots, endpoint, admission, peers, traces })
+}
+
+/// The rules of a configuration, compiled.
+pub(super) fn rules(config: &Loaded<HubConfig>) -> Result<Option<Program>, RunError> {
+    let Some(rules) = &config.value.rules else { return Ok(None) };
+    let path = rules.file.get_ref().display().to_string();
+    let sql = std::fs::read_to_string(rules.file.get_ref()).map_err(|error| {
+        config.error_at(&rules.file, format!("cannot read rules {path}: {error}"))
+    })?;
+    Ok(Some(Program::compile(&path, &sql)?))
 }
 
 fn role(hub: &HubConfig) -> Role {

@@ -54,7 +54,7 @@ impl Derived {
             }
             for (partition, records) in by_partition {
                 let at = TopicPartition::new(name.clone(), partition);
-                encode(&at, (&records, codec), &mut batches);
+                batches_of(&at, (&records, codec), &mut batches);
             }
         }
         batches
@@ -62,7 +62,7 @@ impl Derived {
 }
 
 /// Encodes records of one partition, with dead letters for those too large.
-fn encode(
+pub(crate) fn batches_of(
     at: &TopicPartition,
     (records, codec): (&[Record], Codec),
     batches: &mut Vec<(TopicPartition, Batch)>,

@@ -11,7 +11,9 @@ use super::input::index;
 use super::machine::Running;
 use super::planted_fault::{PLANTED_FROM, Planted};
 use super::schedule::{FAULTS_UNTIL, skew};
-use super::topology::{NodeId, agent_config, hub_config, identity, peer_of, program, spiffe_id};
+use super::topology::{
+    NodeId, agent_config, hub_config, hub_program, identity, peer_of, program, regions, spiffe_id,
+};
 use super::witness::Acknowledged;
 use super::world::{World, hub_of};
 
@@ -29,6 +31,7 @@ impl World {
         let log = (&store.reader(), &store);
         let mut node =
             region_hub::Node::new(&config, &spiffe_id(id), store.incarnation(), log, seed, now)
+                .and_then(|node| node.with_rules(hub_program(), &regions(), &store))
                 .expect("a hub starts on its own log");
         let kept = store.snapshots().newest_first(&region_hub::Node::snapshot_owner());
         let from = node.take_up(kept.unwrap());

@@ -15,6 +15,21 @@ pub(super) const AGENTS: usize = 6;
 
 const RULES: &str = include_str!("../../../examples/quickstart/rules.sql");
 
+/// Rules that every hub runs over the rows of all regions: sales of every sku in each half hour,
+/// early and corrected, and a mean whose bytes depend on the order of its rows.
+const HUB_RULES: &str = "
+CREATE TABLE inventory_events (
+  kind STRING, sku STRING, quantity BIGINT, `time` TIMESTAMP(3), WATERMARK FOR `time` AS `time`
+) WITH ('topic' = 'inventory.events@*');
+CREATE TABLE sales (sku STRING, window_end TIMESTAMP(3), units BIGINT, mean DOUBLE)
+WITH ('topic' = 'sales', 'emit.early' = '10 min', 'allowed-lateness' = '1 h');
+INSERT INTO sales SELECT sku, window_end, SUM(quantity), AVG(quantity / 7E0)
+FROM TABLE(TUMBLE(TABLE inventory_events, DESCRIPTOR(`time`), INTERVAL '30' MINUTES))
+WHERE kind = 'sale' GROUP BY sku, window_start, window_end;";
+
+/// The topic of the results of those rules.
+pub(super) const RESULTS_TOPIC: &str = "sales";
+
 /// A process of the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum NodeId {
@@ -27,6 +42,11 @@ pub(super) enum NodeId {
 /// Index of an agent's region.
 pub(super) const fn region_of(agent: usize) -> usize {
     agent / (AGENTS / REGIONS.len())
+}
+
+/// Every region.
+pub(super) fn regions() -> [RegionId; 3] {
+    REGIONS.map(|name| RegionId::new(name).unwrap())
 }
 
 /// Agents of a region.
@@ -130,6 +150,11 @@ path = "air.csv"
 "#
     );
     toml::from_str(&text).expect("an agent's configuration fits")
+}
+
+/// The rules that hubs run.
+pub(super) fn hub_program() -> Program {
+    Program::compile("hub.sql", HUB_RULES).expect("the hubs' rules compile")
 }
 
 /// The rules of the quickstart.

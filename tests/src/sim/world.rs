@@ -41,6 +41,8 @@ pub struct Outcome {
     pub failures: BTreeMap<Check, Vec<String>>,
     /// Records in the logs of all hubs.
     pub records: usize,
+    /// Windows over all regions that are final at the first hub.
+    pub finals: usize,
     /// Times a node lost its power.
     pub crashes: usize,
     /// Files that cleaning removed, and partitions that it made start later.
@@ -97,6 +99,7 @@ pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
         trace: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
         failures,
         records: evidence.records(),
+        finals: check::finality::finals(&evidence),
         crashes: world.crashes,
         cleaned: world.cleaned,
         compacted: evidence.compacted(),

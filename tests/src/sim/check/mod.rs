@@ -17,6 +17,8 @@ mod derivation;
 mod audit;
 /// What cleaning leaves is what was written.
 mod cleaning;
+/// Windows over all regions have equal final results.
+pub(super) mod finality;
 /// Lateness is decided once, by promises that were made.
 mod lateness;
 
@@ -36,6 +38,8 @@ pub enum Check {
     LatenessOnce,
     /// No hub's audit finds that its log is not what was written.
     AuditAgrees,
+    /// Windows over all regions are final once, with equal bytes at every hub.
+    EqualFinals,
     /// What a hub acknowledged is durable there, whatever crashes.
     AcknowledgedSurvives,
     /// What cleaning leaves stands where it was written, and tables are what they were.
@@ -51,6 +55,7 @@ impl fmt::Display for Check {
             Self::DerivedOnce => "derived once",
             Self::LatenessOnce => "lateness once",
             Self::AuditAgrees => "audit agrees",
+            Self::EqualFinals => "equal finals",
             Self::AcknowledgedSurvives => "acknowledged survives",
             Self::CleaningKeeps => "cleaning keeps",
         })
@@ -69,6 +74,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<(Check, String)> {
         (Check::LatenessOnce, lateness::check(evidence)),
         (Check::AuditAgrees, audit::check(evidence)),
         (Check::CleaningKeeps, cleaning::check(evidence)),
+        (Check::EqualFinals, finality::check(evidence)),
     ];
     let failed = checks.into_iter().filter_map(|(check, found)| Some((check, found.err()?)));
     failed.collect()

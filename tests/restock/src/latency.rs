@@ -1,7 +1,7 @@
 //! How soon a shelf that runs low is warned of, at real hubs.
 //!
 //! One agent follows a file that grows by a steady number of sales a second; a shelf runs low once
-//! in [`EVENTS_PER_ALERT`] of them. The alert is watched for where people look for it, over the
+//! in `EVENTS_PER_ALERT` of them. The alert is watched for where people look for it, over the
 //! hub's API, so that a latency runs from when the agent read the line (`captured_at` of the alert)
 //! until somebody else's process has the durable alert in hand. That is more than from arrival at
 //! the hub, by the agent's own commit and its link.

@@ -87,6 +87,8 @@ struct Reading {
 enum Arrived {
     /// Inventory.
     Events(Stamped),
+    /// Inventory that was held back and counts by now.
+    Released(Stamped),
     /// Records of who takes part.
     Members(Batch),
 }
@@ -265,6 +267,8 @@ impl Inventory {
                     self.reading.open(stamped);
                 }
             }
+            // Whatever of its log is still held stands behind it.
+            Some(Arrived::Released(stamped)) => self.reading.open(stamped),
             Some(Arrived::Members(batch)) => self.read_members(&batch),
         }
         true
@@ -283,15 +287,15 @@ impl Inventory {
         }
         let released = self.held.release(&self.members);
         released.into_iter().rev().for_each(|stamped| {
-            self.reading.batches.push_front(Arrived::Events(stamped));
+            self.reading.batches.push_front(Arrived::Released(stamped));
         });
     }
 
     /// Bytes of commits with inventory that are not read yet, and of what is held back.
     #[must_use]
     pub fn waiting_bytes(&self) -> ByteCount {
-        let held: u64 = self.held.iter().map(Stamped::bytes).fold(0, u64::saturating_add);
-        ByteCount::new(self.waiting_bytes.saturating_add(held.saturating_sub(HELD_BYTES)))
+        let held = self.held.bytes().saturating_sub(HELD_BYTES);
+        ByteCount::new(self.waiting_bytes.saturating_add(held))
     }
 
     /// Which lives take part, by what was read so far.
@@ -350,7 +354,7 @@ impl Inventory {
 
 fn bytes_of(batches: &VecDeque<Arrived>) -> u64 {
     let length = |arrived: &Arrived| match arrived {
-        Arrived::Events(stamped) => stamped.bytes(),
+        Arrived::Events(stamped) | Arrived::Released(stamped) => stamped.bytes(),
         Arrived::Members(_) => 0,
     };
     batches.iter().map(length).fold(0, u64::saturating_add)

@@ -15,6 +15,7 @@ use super::Stamped;
 #[derive(Debug, Default)]
 pub(super) struct Held {
     by_actor: BTreeMap<Actor, VecDeque<Stamped>>,
+    bytes: u64,
 }
 
 impl Held {
@@ -25,6 +26,7 @@ impl Held {
         if !waits {
             return Some(stamped);
         }
+        self.bytes = self.bytes.saturating_add(stamped.bytes());
         self.by_actor.entry(actor.clone()).or_default().push_back(stamped);
         None
     }
@@ -34,11 +36,17 @@ impl Held {
         let mut released = Vec::new();
         for waiting in self.by_actor.values_mut() {
             while let Some(stamped) = waiting.pop_front_if(|first| counts(members, first)) {
+                self.bytes = self.bytes.saturating_sub(stamped.bytes());
                 released.push(stamped);
             }
         }
         self.by_actor.retain(|_, waiting| !waiting.is_empty());
         released
+    }
+
+    /// Bytes of the batches that are held.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether nothing is held.

@@ -84,6 +84,24 @@ fn what_an_excluded_life_wrote_beyond_its_end_is_held_also_over_a_restart_until_
 }
 
 #[test]
+fn an_end_that_is_raised_step_by_step_lets_each_record_count_once_and_in_order() {
+    let (mut hub, mut us, channel) = hub_with_us();
+    ask(&mut hub, RegionAction::Exclude, "us").unwrap();
+    us.mirror(&mut hub, channel, &[record("us-1-till", &restock("us/2"))]);
+    us.mirror(&mut hub, channel, &[record("us-1-till", &restock("us/3"))]);
+    let mut again = Remote::hub(&mut hub, 2, "us");
+    let members = again.offer(&mut hub, MEMBERS);
+
+    again.mirror(&mut hub, members, &[record("us", &excluded_at(2))]);
+    let first = (units(&hub), hub.node.regions().held_records);
+    again.mirror(&mut hub, members, &[record("us", &excluded_at(3))]);
+
+    assert_eq!(first, (Some(8), 1));
+    assert_eq!((units(&hub), hub.node.regions().held_records), (Some(12), 0));
+    assert_eq!(hub.keys("inventory.postings"), ["us/1", "us/2", "us/3"]);
+}
+
+#[test]
 fn a_hub_that_applied_more_of_an_excluded_log_says_so_once() {
     let (mut hub, mut us, channel) = hub_with_us();
     us.mirror(&mut hub, channel, &[record("us-1-till", &restock("us/2"))]);

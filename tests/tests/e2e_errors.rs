@@ -53,8 +53,9 @@ async fn an_unknown_key_is_named_with_file_line_column_and_the_nearest_known_one
     assert_eq!(
         told[0],
         [format!(
-            "headland: {hub}:15:1: unknown field `restock_bellow`, expected `topic` or \
-         `restock_below`; did you mean `restock_below`?"
+            "headland: {hub}:15:1: unknown field `restock_bellow`, expected one of `topic`, \
+             `restock_below`, `skus_file`, `multi_value`, `cleanup`, `tombstones`, `codec`; did \
+             you mean `restock_below`?"
         )]
     );
     let agent = agent.config.display();

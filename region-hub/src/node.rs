@@ -11,9 +11,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use headland_detection::Program;
 use headland_event::{
-    AgentName, ByteCount, ChannelId, CommitNumber, DropPolicy, Entry, Hole, HubName, Incarnation,
-    Lane, Monotonic, NameError, Now, Offset, Random, RegionId, SeededRandom, TopicName,
-    TopicPartition,
+    AgentName, ByteCount, ChannelId, CommitNumber, DropPolicy, Entry, HubName, Incarnation, Lane,
+    Monotonic, NameError, Now, Offset, Random, RegionId, SeededRandom, TopicName, TopicPartition,
 };
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
@@ -535,17 +534,6 @@ impl Node {
         self.snapshot(now, (ticket, number), &entries);
         for session in self.session_ids() {
             self.drain(now, session);
-        }
-    }
-
-    /// Counts the records that senders name as gone.
-    fn count_holes(&mut self, entries: &[(TopicPartition, Entry)]) {
-        for (partition, entry) in entries {
-            let Some(Hole { count, policy }) = Hole::of(&entry.batch) else { continue };
-            let (from, dot) = (entry.base, entry.dot);
-            tracing::warn!(%partition, %from, %dot, count, %policy, "records are gone for good");
-            let dropped = self.dropped.entry((partition.topic.clone(), policy)).or_default();
-            *dropped = dropped.saturating_add(count);
         }
     }
 

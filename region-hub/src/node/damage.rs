@@ -1,7 +1,8 @@
 //! Damage to the log: what is missing is named to operators and peers, and all else is served.
 
 use headland_event::{
-    Alert, Batch, ByteCount, ChannelId, Lane, Now, PartitionIndex, Record, TopicPartition,
+    Alert, Batch, ByteCount, ChannelId, DropPolicy, Entry, Hole, Lane, Now, PartitionIndex, Record,
+    TopicPartition,
 };
 use headland_storage::{Missing, MissingCommits, MissingOffsets};
 
@@ -30,6 +31,21 @@ impl Node {
         alerts.iter().for_each(|alert| self.raise(alert, now));
         self.missing = missing;
         Ok(())
+    }
+
+    /// Counts the records that senders name as gone. Those that a later one of their key replaced
+    /// are not: nobody misses them.
+    pub(super) fn count_holes(&mut self, entries: &[(TopicPartition, Entry)]) {
+        for (partition, entry) in entries {
+            let Some(Hole { count, policy }) = Hole::of(&entry.batch) else { continue };
+            if policy == DropPolicy::Compacted {
+                continue;
+            }
+            let (from, dot) = (entry.base, entry.dot);
+            tracing::warn!(%partition, %from, %dot, count, %policy, "records are gone for good");
+            let dropped = self.dropped.entry((partition.topic.clone(), policy)).or_default();
+            *dropped = dropped.saturating_add(count);
+        }
     }
 
     fn check_beginnings(&self, missing: &Missing) -> Result<(), StartError> {

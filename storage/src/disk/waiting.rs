@@ -2,8 +2,10 @@
 //!
 //! sled writes two pages to its file for each batch that it takes, however small, and waits for
 //! them: for commits of 20 kB that was half as much again as their records. So changes gather here
-//! first; what is set over and over, like positions, then reaches sled once. Nothing is less safe
-//! for it, because sled counts as of the state mark only, and that writes what waits.
+//! first; what is set over and over, like positions, then reaches sled once. State is as safe as
+//! before, because sled counts as of the state mark only, and that writes what waits. What sled
+//! knows beyond the journal's end is a witness that the journal lost commits; that witness is older
+//! now by what waits.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

@@ -2,11 +2,11 @@
 //!
 //! A schema's id is the CRC-64-AVRO fingerprint of its parsing canonical form, so that whoever has
 //! the same file names it alike, with no registry to ask. A record that says what it was written
-//! with carries the id in the header [`SCHEMA_HEADER`]; numeric ids of registries stay at the edge
+//! with carries the id in the header `SCHEMA_HEADER`; numeric ids of registries stay at the edge
 //! where such a registry is spoken to. 64 bits tell the few schemas of one topic apart; they prove
 //! nothing against somebody who looks for a second text with the same id.
 //!
-//! Values here are JSON, so a schema speaks of JSON: [`SchemaDefinition::check`] says how.
+//! Values here are JSON, so a schema speaks of JSON: `SchemaDefinition::check` says how.
 //!
 //! # Source
 //! Apache Avro 1.12, "Parsing Canonical Form for Schemas" and "Schema Fingerprints".

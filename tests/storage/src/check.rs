@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicPartition};
 use headland_storage::{
-    Commit, LogReader, LogStore, Medium, ReadError, Replayed, StateCache, StateChange, StateOwner,
-    StateStore, Store, StoredCommit,
+    Commit, LogReader, LogStore, Medium, ReadError, Replayed, StateCache, StateOwner, StateStore,
+    Store, StoredCommit,
 };
 use serde_json::{Value, json};
 
@@ -267,22 +267,10 @@ impl Written {
         let [found_entries, expected_entries] = [&found.entries, &expected.entries]
             .map(|entries| entries.iter().filter(is_kept_whole).cloned().collect::<Vec<_>>());
         is_rest(&found_entries, &expected_entries, may_go)
-            && is_rest(
-                &last_of_each_key(&found.state),
-                &last_of_each_key(&expected.state),
-                |change| !self.newest.must_stay(number, change),
-            )
+            && is_rest(&found.state, &expected.state, |change| {
+                !self.newest.must_stay(number, change)
+            })
     }
-}
-
-/// The last change of each key, in the order of the commit: those before it go with a copy.
-fn last_of_each_key(state: &[StateChange]) -> Vec<&StateChange> {
-    let mut seen = BTreeSet::new();
-    let changes = state.iter().rev();
-    let mut last: Vec<_> =
-        changes.filter(|of| seen.insert((of.owner.clone(), of.key.clone()))).collect();
-    last.reverse();
-    last
 }
 
 /// Whether `found` is what is left of `expected`, in order, once some of what may go is gone.
@@ -344,25 +332,35 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_the_same_commit_repeats_may_go() {
-        let change = |key: &'static str| {
-            let owner = StateOwner::new("proof").unwrap();
-            StateChange { owner, key: Bytes::from(key), value: Some(Bytes::from("1")) }
-        };
-        let state = [change("a"), change("b"), change("a")];
-
-        let left = last_of_each_key(&state);
-
-        assert_eq!(left, [&change("b"), &change("a")]);
-        assert!(is_rest(&last_of_each_key(&state[1..]), &left, |_| false));
-    }
-
-    #[test]
     fn a_commit_without_one_of_its_changes_is_partial_unless_it_was_acknowledged() {
         let shorten = |group: &mut Vec<Commit>| drop(group[2].state.pop());
 
         assert_eq!(found(shorten, 0).1.partial_visible, 1);
         assert_eq!(found(shorten, 3).1.acknowledged_lost, 1);
+    }
+
+    #[test]
+    fn of_two_values_that_a_commit_gives_one_key_the_first_may_go_and_the_last_must_not() {
+        // Commit 1 of this load sets a key twice.
+        let load = Load::new(1297, Volume::Small).unwrap();
+        let whole = load.commit(1, &mut Ends::new()).unwrap();
+        let pairs = (0..whole.state.len()).flat_map(|first| (0..first).map(move |at| (at, first)));
+        let mut repeated = pairs.filter(|(first, last)| {
+            let [first, last] = [*first, *last].map(|at| &whole.state[at]);
+            first.key == last.key && last.value.is_some()
+        });
+        let (first, last) = repeated.next().unwrap();
+        let lost_without = |index: usize| {
+            let directory = tempfile::tempdir().unwrap();
+            let mut commit = load.commit(1, &mut Ends::new()).unwrap();
+            commit.state.remove(index);
+            let mut store = DiskStore::open(directory.path(), options(1)).unwrap();
+            store.append(&[commit]).unwrap();
+            let known = Known { acknowledged: 1, in_flight: 2, starts: &Starts::new() };
+            check(&store, &load, known, &mut Cleanings::new()).unwrap().1.acknowledged_lost
+        };
+
+        assert_eq!((lost_without(first), lost_without(last)), (0, 1));
     }
 
     #[test]

@@ -108,8 +108,8 @@ impl Load {
             })
             .collect::<Result<Vec<_>>>()?;
         let mut state: Vec<StateChange> =
-            (0..random.below(5)).map(|_| self.change(number, &mut random)).collect();
-        state.push(self.set(Bytes::from_static(LAST_KEY), number));
+            (0..random.below(5)).map(|index| self.change((number, index), &mut random)).collect();
+        state.push(self.set(Bytes::from_static(LAST_KEY), (number, 0)));
         Ok(Commit { entries, state })
     }
 
@@ -172,16 +172,18 @@ impl Load {
         placed(base, Batch::encode_with(codec, &records)?)
     }
 
-    fn change(&self, number: u64, random: &mut SeededRandom) -> StateChange {
+    fn change(&self, at: (u64, u64), random: &mut SeededRandom) -> StateChange {
         let key = Bytes::from(format!("key-{}", random.below(KEYS)));
         if random.below(4) == 0 {
             return StateChange { owner: self.owner.clone(), key, value: None };
         }
-        self.set(key, number)
+        self.set(key, at)
     }
 
-    fn set(&self, key: Bytes, number: u64) -> StateChange {
-        let value = Some(Bytes::from(format!("set by commit {number}")));
+    /// Every value names its commit and its place there, so that of two that a commit gives one key
+    /// it is known which is left.
+    fn set(&self, key: Bytes, (number, index): (u64, u64)) -> StateChange {
+        let value = Some(Bytes::from(format!("set by commit {number}, change {index}")));
         StateChange { owner: self.owner.clone(), key, value }
     }
 }

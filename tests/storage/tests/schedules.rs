@@ -5,7 +5,7 @@ use std::process::Command;
 #[test]
 fn no_subset_of_unsynced_writes_and_no_schedule_loses_or_splits_a_commit() {
     let mut proof = Command::new(env!("CARGO_BIN_EXE_storage-proof"));
-    proof.args(["schedules", "--step", "509", "--subsets", "16", "--schedules", "100"]);
+    proof.args(["schedules", "--step", "509", "--subsets", "16", "--schedules", "400"]);
 
     let output = proof.output().unwrap();
 

@@ -17,8 +17,9 @@ use crate::load::{Load, PARTITIONS, Volume, time_of};
 pub(crate) const GROUP_LIMIT: u64 = 4;
 /// Set in an acknowledgement of a commit by which cleaning moved starts; behind it these follow.
 const OF_CLEANING: u64 = 1 << 63;
-/// Bytes that a step of cleaning reads and writes: less than a file, so that steps end within one.
-const CLEAN_BYTES: ByteCount = ByteCount::new(300 << 10);
+/// Most bytes that a step of cleaning reads and writes: two files, so that steps end anywhere in
+/// one and the few of a short life still find out what compaction lets go.
+const CLEAN_BYTES_MAX: u64 = 1 << 20;
 /// Size of a journal file: the writer starts several a second.
 const FILE_BYTES: ByteCount = ByteCount::new(512 << 10);
 
@@ -76,11 +77,12 @@ fn write_some(mut store: DiskStore, load: &Load, random: &mut SeededRandom) -> R
         if random.below(50) == 0 {
             store.seal()?;
         }
-        if random.below(200) == 0 {
+        // On a busy disk a life is thirty groups long, and only what lies before a mark is cleaned.
+        if random.below(10) == 0 {
             store.mark_state()?;
         }
-        if random.below(30) == 0 {
-            clean(&mut store, load)?;
+        if random.below(4) == 0 {
+            clean(&mut store, load, ByteCount::new(random.below(CLEAN_BYTES_MAX)))?;
         }
     }
     store.close()?;
@@ -88,11 +90,11 @@ fn write_some(mut store: DiskStore, load: &Load, random: &mut SeededRandom) -> R
 }
 
 /// Cleans for a step, and acknowledges the commit of cleaning's own if there was one.
-fn clean(store: &mut DiskStore, load: &Load) -> Result<()> {
+fn clean(store: &mut DiskStore, load: &Load, budget: ByteCount) -> Result<()> {
     let reader = store.reader();
     let before = reader.last_commit();
     let policy = cleaned::policy(load, &reader)?;
-    store.clean(&policy, time_of(before.get() + 1), CLEAN_BYTES)?;
+    store.clean(&policy, time_of(before.get() + 1), budget)?;
     let last = reader.last_commit();
     if last == before {
         return Ok(());

@@ -169,6 +169,11 @@ pub trait StateCache: StateStore {
     /// [`StateError`] when that is not certain; the mark stays where it was.
     fn set_mark(&mut self, commit: CommitNumber) -> Result<(), StateError>;
 
+    /// Whether a read has failed: nothing may be made of what it holds until [`Self::clear`].
+    fn is_damaged(&self) -> bool {
+        false
+    }
+
     /// Says that a life of the directory begins, in which the cache stays what it is.
     ///
     /// Until [`Self::begin_life`] it is the cache of both lives, whatever happens in between.

@@ -215,6 +215,7 @@ impl<M: Medium, C: StateCache> Store<M, C> {
 
     /// Brings a durable group into the cache. The group is committed whatever happens here.
     fn apply(&mut self, first: CommitNumber, group: &[Commit], size: ByteCount) {
+        self.note_damage();
         match self.health {
             CacheHealth::Current => {
                 let applied = (0..).zip(group).try_for_each(|(index, commit)| {
@@ -231,6 +232,24 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         if self.unmarked >= MARK_BYTES && self.mark_state().is_err() {
             // Tried again after as much again; until then a restart has more to replay.
             self.unmarked = 0;
+        }
+    }
+
+    /// A cache that a read found damaged is broken; whatever writes next rebuilds it.
+    fn note_damage(&mut self) {
+        if self.cache.is_damaged() {
+            self.health = CacheHealth::Broken;
+        }
+    }
+
+    /// Rebuilds a cache that is broken, when it is time to. It counts as a group, so that a log
+    /// that became idle gets to an attempt too.
+    fn heal(&mut self) -> Result<(), StateError> {
+        self.note_damage();
+        match self.health {
+            CacheHealth::Current => Ok(()),
+            CacheHealth::Broken if self.patience.is_over() => self.try_rebuild(),
+            CacheHealth::Broken => Err(StateError::Behind),
         }
     }
 
@@ -300,6 +319,7 @@ impl<M: Medium, C: StateCache> Cleaning for Store<M, C> {
         now: EventTime,
         budget: ByteCount,
     ) -> Result<CleanReport, CleanError> {
+        self.heal().map_err(CleanError::State)?;
         let state = self.cache().map_err(CleanError::State)?;
         let moves = cleaning::moves(&self.reader, state, (policy, now), budget.get())?;
         let Moves { starts, dropped, commit, read, is_partial } = moves;
@@ -347,12 +367,7 @@ impl<M: Medium, C: StateCache> StateStore for Store<M, C> {
 
 impl<M: Medium, C: StateCache> StateMarks for Store<M, C> {
     fn mark_state(&mut self) -> Result<(), StateError> {
-        match self.health {
-            CacheHealth::Current => {}
-            // It counts as a group, so that a log that became idle gets to an attempt too.
-            CacheHealth::Broken if self.patience.is_over() => self.try_rebuild()?,
-            CacheHealth::Broken => return Err(StateError::Behind),
-        }
+        self.heal()?;
         // Behind a mark nobody looks for losses again.
         self.record_losses()?;
         let last = self.reader.last_commit();

@@ -6,8 +6,12 @@ mod directory;
 mod sled_state;
 /// Changes of state that sled was not given yet.
 mod waiting;
-/// Rows of the state in sled, and what they add up to.
-mod row;
+/// The table of rows in sled.
+mod table;
+/// Ranges of blocks, and what the blocks of each add up to.
+mod ranges;
+/// Blocks: rows that follow each other, as sled stores them.
+mod block;
 /// The state mark.
 mod marker;
 /// sled behind a wall: its panics are errors here.

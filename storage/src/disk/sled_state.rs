@@ -6,21 +6,24 @@
 //! stop the cache counts as of its marker, whatever else reached the disk: replaying absolute
 //! values over later ones ends at the same state.
 //!
-//! Nothing sled says is taken on trust. Opening reads every row and checks that all of them add up
-//! to what the last commit left; a panic is an error like any other; and a cache without a valid
-//! marker, that does not open, or that does not add up, is deleted, to be rebuilt from the journal.
+//! What of that can be wrong is found by [`super::table`], or a panic is an error like any other. A
+//! cache without a valid marker, that does not open, or that does not add up, is deleted, to be
+//! rebuilt from the journal; damage that is found later takes the marker away at once, so that
+//! whatever comes next does that too.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use headland_event::{ByteCount, CommitNumber, Incarnation};
 
-use super::contained::{DATABASE_NAME, Database};
+use super::block::{Row, split_key, stored_key};
+use super::contained::DATABASE_NAME;
 use super::directory::replace;
 use super::marker::{self, Lives, MARKER_NAME};
-use super::row::{Row, TOTALS_KEY, Totals, stored_key};
+use super::table::Table;
 use super::waiting::Waiting;
 use crate::commit::{StateChange, StateOwner};
 use crate::group::byte_count;
@@ -36,18 +39,18 @@ pub struct SledState {
     incarnation: Incarnation,
     cache_bytes: ByteCount,
     /// `None` only while the directory is being replaced.
-    database: Option<Database>,
+    table: Option<Table>,
     mark: CommitNumber,
-    /// Of the rows that sled has.
-    totals: Totals,
     waiting: Waiting,
+    /// Whether a read failed, so that it has to be rebuilt.
+    is_damaged: AtomicBool,
 }
 
 impl SledState {
     /// Opens the cache as of its marker, or starts an empty one.
     ///
-    /// Cost: reads every row once, so time and memory grow with the rows, memory beyond
-    /// `cache_bytes` too: sled keeps a table of all its pages.
+    /// Cost: reads a part of it that does not grow with the rows, beside sled's own table of its
+    /// pages: 16 blocks of half a kibibyte to a page.
     pub(crate) fn open(
         data: &Path,
         incarnation: Incarnation,
@@ -58,60 +61,32 @@ impl SledState {
             data: data.to_owned(),
             incarnation,
             cache_bytes,
-            database: None,
+            table: None,
             mark: mark.unwrap_or_default(),
-            totals: Totals::default(),
             waiting: Waiting::default(),
+            is_damaged: AtomicBool::new(false),
         };
-        if mark.is_none() || !state.reopens() {
+        if mark.is_some() {
+            let opened = Table::open(&state.directory(), cache_bytes).ok().flatten();
+            // A directory that was emptied or put back is of no commit or an older one.
+            state.table = opened.filter(|table| table.reached() >= state.mark);
+        }
+        if state.table.is_none() {
             state.clear()?;
         }
         Ok(state)
-    }
-
-    /// Whether sled opens, is whole, and holds what the marker says or more.
-    fn reopens(&mut self) -> bool {
-        let opened = self.open_database().and_then(|()| self.add_up());
-        opened.is_ok_and(|totals| {
-            self.totals = totals.unwrap_or_default();
-            // A directory that was emptied or put back has none or older ones.
-            totals.is_some_and(|totals| totals.commit >= self.mark)
-        })
-    }
-
-    /// The totals that sled holds, `None` unless its rows are whole and add up to them.
-    fn add_up(&self) -> Result<Option<Totals>, StateError> {
-        self.database()?.run(|sled| {
-            let mut found = Totals::default();
-            let mut stored = None;
-            for row in sled.iter() {
-                let (key, row) = row?;
-                if *key == TOTALS_KEY {
-                    stored = Totals::decode(&row);
-                } else if Row::is_whole(&key, &row) {
-                    found.add(&row);
-                } else {
-                    return Ok(None);
-                }
-            }
-            found.commit = stored.map_or(found.commit, |stored| stored.commit);
-            Ok(stored.filter(|stored| *stored == found))
-        })
     }
 
     fn directory(&self) -> PathBuf {
         self.data.join(DIRECTORY_NAME)
     }
 
-    fn open_database(&mut self) -> Result<(), StateError> {
-        self.database = Some(Database::open(&self.directory(), self.cache_bytes)?);
-        Ok(())
+    fn table(&self) -> Result<&Table, StateError> {
+        self.table.as_ref().ok_or_else(is_not_open)
     }
 
-    fn database(&self) -> Result<&Database, StateError> {
-        self.database
-            .as_ref()
-            .ok_or_else(|| StateError::Cache { reason: "it is not open".to_owned() })
+    fn table_mut(&mut self) -> Result<&mut Table, StateError> {
+        self.table.as_mut().ok_or_else(is_not_open)
     }
 
     /// Vouches for what was made durable. Before the first mark nothing was, and nothing vouches.
@@ -119,48 +94,47 @@ impl SledState {
         if commit == CommitNumber::default() {
             return Ok(());
         }
+        if self.is_damaged() {
+            return Err(StateError::Cache { reason: "it is damaged".to_owned() });
+        }
         replace(&self.data, MARKER_NAME, &marker::encode(lives, commit)).map_err(failed)
     }
 
     fn row(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<Row>, StateError> {
         let key = stored_key(owner, key);
-        let decoded = |stored: &[u8]| Row::decode(&key, stored).ok_or_else(|| damaged(owner));
-        if let Some(stored) = self.waiting.get(&key) {
-            return decoded(stored).map(Some);
+        match self.waiting.get(&key) {
+            Some(row) => Ok(Some(row.clone())),
+            None => self.watched(self.table()?.row(&key)),
         }
-        let stored = self.database()?.run(|sled| sled.get(&key))?;
-        stored.map(|stored| decoded(&stored)).transpose()
+    }
+
+    /// What was read, and notes when that failed: nothing vouches for the cache any more.
+    fn watched<T>(&self, read: Result<T, StateError>) -> Result<T, StateError> {
+        read.inspect_err(|_| {
+            self.is_damaged.store(true, Ordering::Relaxed);
+            // Should this fail the next opening finds the same damage when it comes here.
+            drop(std::fs::remove_file(self.data.join(MARKER_NAME)));
+        })
     }
 
     /// Gives sled what waits, all at once.
     fn write_waiting(&mut self) -> Result<(), StateError> {
         let Some(reached) = self.waiting.reached() else { return Ok(()) };
-        let (waiting, before) = (&self.waiting, self.totals.as_of(reached));
-        self.totals = self.database()?.run(|sled| {
-            let mut totals = before;
-            let mut batch = sled::Batch::default();
-            for (key, row) in waiting.range(b"") {
-                if let Some(old) = sled.get(key)? {
-                    totals.remove(&old);
-                }
-                totals.add(row);
-                batch.insert(key, row);
-            }
-            batch.insert(&TOTALS_KEY, totals.encode());
-            sled.apply_batch(batch)?;
-            Ok(totals)
-        })?;
+        let Self { table, waiting, .. } = self;
+        let table = table.as_mut().ok_or_else(is_not_open)?;
+        let edited = table.edit(reached, waiting.range(b"").map(|(key, row)| (key, Some(row))));
+        self.watched(edited)?;
         self.waiting.clear();
         Ok(())
     }
 }
 
-fn failed(error: impl std::fmt::Display) -> StateError {
-    StateError::Cache { reason: error.to_string() }
+fn is_not_open() -> StateError {
+    StateError::Cache { reason: "it is not open".to_owned() }
 }
 
-fn damaged(owner: &StateOwner) -> StateError {
-    StateError::Corrupt { owner: owner.clone() }
+fn failed(error: impl std::fmt::Display) -> StateError {
+    StateError::Cache { reason: error.to_string() }
 }
 
 impl StateStore for SledState {
@@ -174,44 +148,40 @@ impl StateStore for SledState {
         from: &[u8],
         limit: ByteCount,
     ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        let (prefix, from) = (stored_key(owner, b""), stored_key(owner, from));
-        let mut waiting = self.waiting.range(&from).peekable();
-        let rows = self.database()?.run(|sled| {
-            let mut stored = sled.range(from.clone()..).peekable();
-            let mut rows = Vec::new();
-            let mut bytes = 0;
-            loop {
-                let next = match stored.peek() {
-                    Some(Ok((key, _))) => Some(key.clone()),
-                    Some(Err(error)) => return Err(error.clone()),
-                    None => None,
-                };
-                // Of a key that is in both, what waits is the newer one.
-                let newer = waiting.next_if(|(key, _)| next.as_ref().is_none_or(|n| *key <= &**n));
-                let (key, row) = match newer {
-                    Some((key, row)) => {
-                        let _older = stored.next_if(|found| {
-                            found.as_ref().is_ok_and(|(older, _)| **older == *key)
-                        });
-                        (sled::IVec::from(key), sled::IVec::from(row))
-                    }
-                    None => match stored.next() {
-                        Some(found) => found?,
-                        None => break,
-                    },
-                };
-                let Some(own_key) = key.strip_prefix(&*prefix) else { break };
-                let Some(Row { value, .. }) = Row::decode(&key, &row) else { return Ok(None) };
-                let Some(value) = value else { continue };
-                bytes += byte_count(own_key.len() + value.len()).get();
-                if bytes > limit.get() && !rows.is_empty() {
-                    break;
+        let from = stored_key(owner, from);
+        let (prefix, _) = split_key(&from);
+        let mut stored = self.table()?.walk(&from).peekable();
+        let waiting = self.waiting.range(&from).take_while(|(key, _)| key.starts_with(prefix));
+        let mut waiting = waiting.peekable();
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let next = stored.peek().and_then(|found| found.as_ref().ok()).map(|(key, _)| key);
+            // Of a key that is in both, what waits is the newer one.
+            let newer = waiting.next_if(|(key, _)| next.is_none_or(|next| *key <= &**next));
+            let (key, row) = match newer {
+                Some((key, row)) => {
+                    let is_older = |found: &Result<(Vec<u8>, Row), _>| {
+                        found.as_ref().is_ok_and(|(older, _)| **older == *key)
+                    };
+                    let _older = stored.next_if(is_older);
+                    (key.to_vec(), row.clone())
                 }
-                rows.push((Bytes::copy_from_slice(own_key), value));
+                None => match stored.next() {
+                    Some(found) => self.watched(found)?,
+                    None => break,
+                },
+            };
+            let (Row { value: Some(value), .. }, (_, own_key)) = (row, split_key(&key)) else {
+                continue;
+            };
+            bytes += byte_count(own_key.len() + value.len()).get();
+            if bytes > limit.get() && !rows.is_empty() {
+                break;
             }
-            Ok(Some(rows))
-        })?;
-        rows.ok_or_else(|| damaged(owner))
+            rows.push((Bytes::copy_from_slice(own_key), value));
+        }
+        Ok(rows)
     }
 }
 
@@ -221,7 +191,8 @@ impl StateCache for SledState {
     }
 
     fn reached(&self) -> CommitNumber {
-        self.waiting.reached().unwrap_or(self.totals.commit)
+        let stored = self.table.as_ref().map_or_else(CommitNumber::default, Table::reached);
+        self.waiting.reached().unwrap_or(stored)
     }
 
     fn newest(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<CommitNumber>, StateError> {
@@ -232,8 +203,7 @@ impl StateCache for SledState {
         // The last change of a key in a commit is the one that counts.
         for StateChange { owner, key, value } in changes {
             let key = stored_key(owner, key);
-            let row = Row::encode(&key, commit, value.as_ref());
-            self.waiting.set(commit, key, row);
+            self.waiting.set(commit, key, value.as_ref());
         }
         if self.waiting.is_full() { self.write_waiting() } else { Ok(()) }
     }
@@ -248,35 +218,25 @@ impl StateCache for SledState {
         if self.waiting.get(&key).is_some() {
             self.write_waiting()?;
         }
-        let before = self.totals;
-        self.totals = self.database()?.run(|sled| {
-            let mut totals = before;
-            let Some(stored) = sled.get(&key)? else { return Ok(totals) };
-            let row = Row::decode(&key, &stored);
-            if row.is_some_and(|row| row.value.is_none() && row.commit <= commit) {
-                totals.remove(&stored);
-                let mut batch = sled::Batch::default();
-                batch.remove(key);
-                batch.insert(&TOTALS_KEY, totals.encode());
-                sled.apply_batch(batch)?;
-            }
-            Ok(totals)
-        })?;
+        let row = self.watched(self.table()?.row(&key))?;
+        if row.is_some_and(|row| row.value.is_none() && row.commit <= commit) {
+            let table = self.table_mut()?;
+            table.edit(table.reached(), std::iter::once((key.as_slice(), None)))?;
+        }
         Ok(())
     }
 
     fn set_mark(&mut self, commit: CommitNumber) -> Result<(), StateError> {
         self.write_waiting()?;
-        let totals = self.totals.as_of(commit);
-        self.database()?.run(|sled| {
-            sled.insert(TOTALS_KEY, totals.encode())?;
-            sled.flush()
-        })?;
-        self.totals = totals;
+        self.table_mut()?.flush(commit)?;
         sync_files(&self.directory()).map_err(failed)?;
         self.write_marker(Lives::only(self.incarnation), commit)?;
         self.mark = commit;
         Ok(())
+    }
+
+    fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
     }
 
     fn announce_life(&mut self, life: Incarnation) -> Result<(), StateError> {
@@ -289,16 +249,17 @@ impl StateCache for SledState {
     }
 
     fn clear(&mut self) -> Result<(), StateError> {
-        self.database = None;
+        self.table = None;
         self.mark = CommitNumber::default();
-        self.totals = Totals::default();
         self.waiting.clear();
         // The marker goes first and durably: a crash in between must not leave one that vouches
         // for an empty cache.
         remove_if_present(std::fs::remove_file(self.data.join(MARKER_NAME)))?;
         File::open(&self.data).and_then(|names| names.sync_all()).map_err(failed)?;
         remove_if_present(std::fs::remove_dir_all(self.directory()))?;
-        self.open_database()
+        self.table = Some(Table::create(&self.directory(), self.cache_bytes)?);
+        self.is_damaged.store(false, Ordering::Relaxed);
+        Ok(())
     }
 }
 

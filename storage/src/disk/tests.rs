@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use headland_event::{ByteCount, CommitNumber, Random, SeededRandom};
 
-use super::DiskStore;
+use super::{DiskStore, block, contained};
 use crate::commit::{Commit, StateChange, StateOwner};
 use crate::conformance::{self, Backend, Checked};
 use crate::fault::OpenError;
@@ -233,6 +233,98 @@ fn a_cache_put_back_from_an_earlier_mark_is_rebuilt() {
 
     assert_eq!(get(&store, "a").as_deref(), Some(&b"2"[..]));
     assert_eq!(store.report().replayed, 2);
+}
+
+/// A closed store with more state than opening reads, and a value by which its bytes are known.
+fn large(directory: &mut Directory) -> (StateOwner, Bytes) {
+    let owner = StateOwner::new("large").unwrap();
+    let known = Bytes::from(vec![b'!'; 450]);
+    let mut store = directory.open().unwrap();
+    for first in (0..5_000_u32).step_by(500) {
+        let value = |number| if number == 2_500 { known.clone() } else { vec![7; 450].into() };
+        let set = |number: u32| StateChange {
+            owner: owner.clone(),
+            key: Bytes::copy_from_slice(&number.to_be_bytes()),
+            value: Some(value(number)),
+        };
+        let state = (first..first + 500).map(set).collect();
+        store.append(&[Commit { entries: Vec::new(), state }]).unwrap();
+    }
+    store.append(&[set("a", "1")]).unwrap();
+    store.close().unwrap();
+    // From here on sled opens by its own snapshot and does not read its log whole.
+    directory.open().unwrap().close().unwrap();
+    (owner, known)
+}
+
+/// Damages every copy of some bytes in sled's log.
+fn damage_state(path: &Path, what: &[u8]) {
+    let log = path.join("state").join("db");
+    let mut content = std::fs::read(&log).unwrap();
+    let mut from = 0;
+    while let Some(at) = content[from..].windows(what.len()).position(|bytes| bytes == what) {
+        content[from + at] ^= 1;
+        from += at + what.len();
+    }
+    assert!(from > 0, "they are there");
+    std::fs::write(log, content).unwrap();
+}
+
+#[test]
+fn damage_to_a_large_owners_state_is_found_when_it_is_read_and_mended_by_the_next_commit() {
+    let mut directory = Directory::new();
+    let (owner, known) = large(&mut directory);
+    damage_state(directory.path(), &known);
+    let mut store = directory.open().unwrap();
+    assert_eq!(store.report().replayed, 0, "opening does not read it");
+
+    let before = get(&store, "a");
+    let refused = store.scan(&owner, b"").unwrap_err();
+    store.append(&[set("b", "2")]).unwrap();
+
+    assert_eq!(before.as_deref(), Some(&b"1"[..]));
+    assert!(refused.is_retryable(), "{refused}");
+    assert_eq!(store.get(&owner, &2_500_u32.to_be_bytes()).unwrap(), Some(known));
+    assert_eq!(store.scan(&owner, b"").unwrap().len(), 5_000);
+}
+
+#[test]
+fn after_damage_was_found_the_next_opening_rebuilds() {
+    let mut directory = Directory::new();
+    let (owner, known) = large(&mut directory);
+    damage_state(directory.path(), &known);
+    let store = directory.open().unwrap();
+    let refused = store.get(&owner, &2_500_u32.to_be_bytes()).unwrap_err();
+    drop(store);
+
+    let store = directory.open().unwrap();
+
+    assert!(refused.is_retryable(), "{refused}");
+    assert_eq!(store.report().replayed, 11);
+    assert_eq!(store.get(&owner, &2_500_u32.to_be_bytes()).unwrap(), Some(known));
+}
+
+#[test]
+fn a_cache_as_it_was_stored_before_blocks_is_rebuilt() {
+    let mut directory = Directory::new();
+    let mut store = directory.open().unwrap();
+    store.append(&[set("a", "1")]).unwrap();
+    store.close().unwrap();
+    let state = directory.path().join("state");
+    std::fs::remove_dir_all(&state).unwrap();
+    let sum = |crc: u32| [1, 1, u64::from(crc)].map(u64::to_be_bytes).concat();
+    let key = [&b"\x09positions"[..], b"a"].concat();
+    let row = block::with_crc(&key, b"\0\0\0\0\0\0\0\x01\x01wrong");
+    let totals = block::with_crc(&[0], &sum(block::crc_of(&row)));
+    let database = contained::Database::open(&state, ByteCount::mebibytes(1)).unwrap();
+    database.run(|sled| sled.insert(key, row)).unwrap();
+    database.run(|sled| sled.insert([0], totals)).unwrap();
+    drop(database);
+
+    let store = directory.open().unwrap();
+
+    assert_eq!(get(&store, "a").as_deref(), Some(&b"1"[..]));
+    assert_eq!(store.report().replayed, 1);
 }
 
 #[test]

@@ -10,8 +10,10 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use bytes::Bytes;
 use headland_event::CommitNumber;
 
+use super::block::Row;
 use crate::group::byte_count;
 
 /// Bytes of keys and rows that wait at most, but for one commit: small beside sled's own memory,
@@ -21,39 +23,38 @@ const WAITING_BYTES_MAX: u64 = 256 << 10;
 /// What a row costs in memory besides its bytes.
 const ROW_OVERHEAD: usize = 64;
 
-/// Rows that sled was not given yet, as it will store them.
+/// Rows that sled was not given yet, by their stored keys.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    rows: BTreeMap<Vec<u8>, Row>,
     bytes: u64,
     /// The last commit that something here is of.
     reached: CommitNumber,
 }
 
 impl Waiting {
-    /// Takes a row of a commit, in place of an older one of its key.
-    pub(super) fn set(&mut self, commit: CommitNumber, key: Vec<u8>, row: Vec<u8>) {
-        let key_len = key.len();
-        let added = byte_count(key_len + row.len() + ROW_OVERHEAD).get();
-        self.bytes = self.bytes.saturating_add(added);
-        if let Some(before) = self.rows.insert(key, row) {
-            let gone = byte_count(key_len + before.len() + ROW_OVERHEAD).get();
-            self.bytes = self.bytes.saturating_sub(gone);
-        }
+    /// Takes what a commit left under a key, in place of what an older one did.
+    pub(super) fn set(&mut self, commit: CommitNumber, key: Vec<u8>, value: Option<&Bytes>) {
+        // A copy: the value is a slice of its whole commit, which would stay in memory with it.
+        let value = value.map(|value| Bytes::copy_from_slice(value));
+        let row = Row { commit, value };
+        let gone = self.rows.get(&key).map_or(0, |before| room(&key, before));
+        self.bytes = self.bytes.saturating_sub(gone).saturating_add(room(&key, &row));
+        self.rows.insert(key, row);
         self.reached = commit;
         debug_assert!(self.bytes > 0, "a row that waits takes room");
     }
 
     /// The row of a key, if it waits.
-    pub(super) fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.rows.get(key).map(Vec::as_slice)
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Row> {
+        self.rows.get(key)
     }
 
     /// Rows from a key on, in the order of keys.
-    pub(super) fn range(&self, from: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pub(super) fn range(&self, from: &[u8]) -> impl Iterator<Item = (&[u8], &Row)> {
         let from = (Bound::Included(from), Bound::Unbounded);
         let rows = self.rows.range::<[u8], _>(from);
-        rows.map(|(key, row)| (key.as_slice(), row.as_slice()))
+        rows.map(|(key, row)| (key.as_slice(), row))
     }
 
     /// The last commit that a row is of; `None` when none waits.
@@ -72,6 +73,11 @@ impl Waiting {
     }
 }
 
+/// Bytes that a row takes while it waits.
+fn room(key: &[u8], row: &Row) -> u64 {
+    byte_count(row.stored_len(key) + ROW_OVERHEAD).get()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +89,7 @@ mod tests {
         let mut waiting = Waiting::default();
 
         for _ in 0..10_000 {
-            waiting.set(COMMIT, b"position".to_vec(), vec![1; 100]);
+            waiting.set(COMMIT, b"position".to_vec(), Some(&Bytes::from(vec![1; 100])));
         }
 
         assert!(!waiting.is_full());
@@ -97,7 +103,7 @@ mod tests {
         let mut count = 0_u32;
 
         while !waiting.is_full() {
-            waiting.set(COMMIT, count.to_be_bytes().to_vec(), vec![1; 60]);
+            waiting.set(COMMIT, count.to_be_bytes().to_vec(), Some(&Bytes::from(vec![1; 43])));
             count += 1;
         }
 

@@ -1,10 +1,11 @@
 //! The engine: rows in, results out.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use headland_event::{EventTime, Offset};
 
-use crate::engine::rule_state::{Arrival, Input, RuleState, Timeliness};
+use crate::engine::rule_state::{Arrival, Input, Reading, RuleState, Timeliness};
 use crate::output::{LookupId, Output, RuleCounts};
 use crate::part::Origin;
 use crate::program::Program;
@@ -32,6 +33,7 @@ pub struct Engine {
     /// Per rule, in the program's order.
     pub(crate) states: Vec<RuleState>,
     pub(crate) outputs: VecDeque<Output>,
+    pub(crate) begun_new: Vec<Arc<str>>,
     pub(crate) snapshot: Option<SnapshotCursor>,
 }
 
@@ -46,7 +48,8 @@ impl Engine {
             .map(|rule| RuleState::new(rule.sink().clone(), *rule.settings(), seed));
         let states = states.collect();
         let watermarks = vec![None; program.tables().len()];
-        Self { program, watermarks, states, outputs: VecDeque::new(), snapshot: None }
+        let (outputs, begun_new) = (VecDeque::new(), Vec::new());
+        Self { program, watermarks, states, outputs, begun_new, snapshot: None }
     }
 
     /// Runs the rule called `name` by `settings` instead of those in its WITH. For a rule that has
@@ -95,7 +98,7 @@ impl Engine {
     pub fn on_row(&mut self, table: TableId, row: &Row, evidence: Offset, captured_at: EventTime) {
         let arrival = Arrival { evidence, captured_at };
         let (origin, timeliness) = (Origin::default(), Timeliness::Credible);
-        let event_time = self.feed(table, row, (origin, timeliness), arrival);
+        let event_time = self.feed(table, row, (origin, timeliness, Reading::One), arrival);
         if let (Some(event_time), Some(delay)) = (event_time, self.program.table(table).delay()) {
             self.advance(table, event_time.minus(delay), arrival);
             self.early(table, event_time, arrival);
@@ -122,7 +125,35 @@ impl Engine {
         captured_at: EventTime,
     ) {
         let arrival = Arrival { evidence, captured_at };
-        self.feed(table, row, (origin, Timeliness::Credible), arrival);
+        self.feed(table, row, (origin, Timeliness::Credible, Reading::SideBySide), arrival);
+    }
+
+    /// Says that rows of `table` with event times from `first` to `last`, both included, are
+    /// missing here and may be there on another node: windows of rules that
+    /// [merge parts](crate::Rule::merges_parts), are open and hold such a time give their result as
+    /// [provisional](headland_event::Finality::Provisional) also when they close. Windows that have
+    /// closed were whole.
+    ///
+    /// At most 64 stretches are told apart; beyond that the nearest become one.
+    pub fn on_gap(&mut self, table: TableId, first: EventTime, last: EventTime) {
+        let rules = self.program.rules().iter().zip(&mut self.states);
+        for (_, state) in rules.filter(|(rule, _)| rule.sources().contains(&table)) {
+            state.on_gap(first, last);
+        }
+    }
+
+    /// As [`on_gap`](Self::on_gap), for the rules among those called `names`.
+    pub fn on_gap_of(&mut self, names: &[Arc<str>], first: EventTime, last: EventTime) {
+        let rules = self.program.rules().iter().zip(&mut self.states);
+        for (_, state) in rules.filter(|(rule, _)| names.contains(rule.name())) {
+            state.on_gap(first, last);
+        }
+    }
+
+    /// Rules that the snapshot did not have which this engine was restored from, by their names.
+    #[must_use]
+    pub fn begun_new(&self) -> &[Arc<str>] {
+        &self.begun_new
     }
 
     /// Says that some rows of `table` have come to `time`, however far its watermark is: rules that
@@ -152,7 +183,8 @@ impl Engine {
         captured_at: EventTime,
     ) {
         let arrival = Arrival { evidence, captured_at };
-        self.feed(table, row, (Origin::default(), Timeliness::Future), arrival);
+        let how = (Origin::default(), Timeliness::Future, Reading::One);
+        self.feed(table, row, how, arrival);
     }
 
     /// Shows a row to the rules of its table; returns its event time.
@@ -160,7 +192,7 @@ impl Engine {
         &mut self,
         table: TableId,
         row: &Row,
-        (origin, timeliness): (Origin, Timeliness),
+        (origin, timeliness, reading): (Origin, Timeliness, Reading),
         arrival: Arrival,
     ) -> Option<EventTime> {
         let declared = self.program.table(table);
@@ -168,7 +200,8 @@ impl Engine {
         let row = &*declared.with_offset(row, arrival.evidence);
         let event_time = declared.event_time_of(row);
         let watermark = self.watermarks.get(table.index()).copied().flatten();
-        let input = Input { table, row, event_time, timeliness, watermark, origin, arrival };
+        let input =
+            Input { table, row, event_time, timeliness, watermark, origin, reading, arrival };
         for (rule, state) in self.program.rules().iter().zip(&mut self.states) {
             state.on_row(rule, &input, &mut self.outputs);
         }

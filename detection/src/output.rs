@@ -221,4 +221,6 @@ pub struct RuleCounts {
     pub suppressed: u64,
     /// Groups whose result could not be computed.
     pub failed: u64,
+    /// Early results that were due and left out at a limit, in windows.
+    pub early_left_out: u64,
 }

@@ -8,8 +8,9 @@ use headland_event::{AlertId, AlertState, Finality};
 use crate::output::{Change, RuleResult};
 use crate::plan::Rule;
 
-/// Most alerts that are remembered: about 4 MiB. The one whose last change is longest ago goes
-/// first, and begins at 1 again when its rule raises it again.
+/// Most alerts that are remembered: about 4 MiB. Of those that are not provisional the one whose
+/// last change is longest ago goes first, then of the provisional ones, whose windows are open and
+/// will speak again. One that went begins at 1 again when its rule raises it again.
 const ALERTS_LIMIT: usize = 65_536;
 
 /// Revisions of the alerts of rules whose results may change: what was said of an alert is numbered
@@ -17,8 +18,9 @@ const ALERTS_LIMIT: usize = 65_536;
 #[derive(Debug, Default)]
 pub struct Revisions {
     of: BTreeMap<AlertId, Said>,
-    /// By the turn of their last change, which is each alert's own.
-    order: BTreeMap<u64, AlertId>,
+    /// In the order in which they are forgotten: by whether more is to come, then by the turn of
+    /// their last change, which is each alert's own.
+    order: BTreeMap<(Outlook, u64), AlertId>,
     turn: u64,
     /// How many alerts were forgotten in this run.
     evicted: u64,
@@ -29,7 +31,26 @@ pub struct Revisions {
 struct Said {
     revision: u32,
     state: AlertState,
+    outlook: Outlook,
     turn: u64,
+}
+
+/// Whether more is to come of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outlook {
+    /// Its last result stands; only what came late changes it.
+    Settled,
+    /// Its last result was provisional: the window is open.
+    Open,
+}
+
+impl Outlook {
+    const fn of(finality: Finality) -> Self {
+        match finality {
+            Finality::Provisional => Self::Open,
+            Finality::Final | Finality::Correction => Self::Settled,
+        }
+    }
 }
 
 impl Revisions {
@@ -81,7 +102,7 @@ impl Revisions {
                 if result.window.is_empty() { AlertState::Resolved } else { AlertState::Retracted }
             }
         };
-        Some((state, self.advance(id, state)))
+        Some((state, self.advance(id, state, Outlook::of(result.finality))))
     }
 
     /// How many alerts were forgotten in this run because more change than are remembered.
@@ -90,24 +111,24 @@ impl Revisions {
         self.evicted
     }
 
-    /// The next revision of an alert, which becomes the last to be forgotten.
-    fn advance(&mut self, id: AlertId, state: AlertState) -> u32 {
+    /// The next revision of an alert, which becomes the last of its kind to be forgotten.
+    fn advance(&mut self, id: AlertId, state: AlertState, outlook: Outlook) -> u32 {
         let before = self.of.get(&id).map_or(0, |said| {
-            self.order.remove(&said.turn);
+            self.order.remove(&(said.outlook, said.turn));
             said.revision
         });
         if before == 0 && self.of.len() >= ALERTS_LIMIT {
             self.forget_oldest();
         }
         let revision = before.saturating_add(1);
-        self.put(id, revision, state);
+        self.put(id, revision, state, outlook);
         revision
     }
 
-    fn put(&mut self, id: AlertId, revision: u32, state: AlertState) {
+    fn put(&mut self, id: AlertId, revision: u32, state: AlertState, outlook: Outlook) {
         self.turn += 1;
-        self.of.insert(id, Said { revision, state, turn: self.turn });
-        self.order.insert(self.turn, id);
+        self.of.insert(id, Said { revision, state, outlook, turn: self.turn });
+        self.order.insert((outlook, self.turn), id);
         debug_assert_eq!(self.of.len(), self.order.len(), "an alert has one turn");
     }
 
@@ -117,14 +138,15 @@ impl Revisions {
         self.evicted = self.evicted.saturating_add(1);
     }
 
-    /// Appends u32 × { alert id 16, revision u32, state u8 }, the longest unchanged first.
+    /// Appends u32 × { alert id 16, revision u32, state u8 }, those that are forgotten first first.
+    /// The state's highest bit says that more is to come.
     pub fn write(&self, writer: &mut Writer) {
         writer.length(self.order.len());
         for (id, said) in self.order.values().filter_map(|id| Some((id, self.of.get(id)?))) {
-            let Said { revision, state, turn: _ } = said;
+            let Said { revision, state, outlook, turn: _ } = said;
             writer.raw(id.bytes());
             writer.u32(*revision);
-            writer.u8(code(*state));
+            writer.u8(code(*state) | mark(*outlook));
         }
     }
 
@@ -141,16 +163,28 @@ impl Revisions {
             let id = AlertId::new(id);
             let revision = reader.u32("revision")?;
             let (at, found) = (reader.position(), reader.u8("alert state")?);
+            let outlook = if found & OPEN == 0 { Outlook::Settled } else { Outlook::Open };
+            let found = found & !OPEN;
             let state =
                 STATES.into_iter().find(|state| code(*state) == found).ok_or_else(|| {
                     let (field, found) = ("alert state", i64::from(found));
                     CodecError::Value { field, at, found, expected: "0 to 4" }
                 })?;
             if !revisions.of.contains_key(&id) {
-                revisions.put(id, revision, state);
+                revisions.put(id, revision, state, outlook);
             }
         }
         Ok(revisions)
+    }
+}
+
+/// Of the byte of a state: the last result was provisional.
+const OPEN: u8 = 0x80;
+
+const fn mark(outlook: Outlook) -> u8 {
+    match outlook {
+        Outlook::Settled => 0,
+        Outlook::Open => OPEN,
     }
 }
 
@@ -276,6 +310,25 @@ mod tests {
             assert_eq!(of(0), Some((AlertState::Firing, 3)));
             assert_eq!(of(2), Some((AlertState::Firing, 2)));
             assert_eq!(of(1), Some((AlertState::Firing, 1)));
+        }
+    }
+
+    #[test]
+    fn an_alert_of_an_open_window_is_forgotten_behind_all_that_have_closed() {
+        let mut revisions = Revisions::default();
+        let early = (Change::Insert, Finality::Provisional);
+        on_change(&mut revisions, id(0), early, "9");
+        for key in 1..=ALERTS_LIMIT {
+            on_change(&mut revisions, id(key), (Change::Insert, Finality::Final), "9");
+        }
+
+        for revisions in [&mut restarted(&revisions), &mut revisions] {
+            let closing = (Change::UpdateAfter, Finality::Final);
+            let found = on_change(revisions, id(0), closing, "9");
+            let forgotten = on_change(revisions, id(1), closing, "9");
+
+            assert_eq!(found, Some((AlertState::Confirmed, 2)));
+            assert_eq!(forgotten, Some((AlertState::Firing, 1)));
         }
     }
 

@@ -1,14 +1,15 @@
 //! The engine's state as bytes.
 //!
 //! ```text
-//! version    u8    5
+//! version    u8    6
 //! tables     u32   then per table: name (u32, UTF-8), 0 | 1 and watermark i64 ms
 //! rules      u32   then per rule:
 //!   name     u32, UTF-8
 //!   shape    u32, UTF-8     what the state below looks like
 //!   stopped  0 | 1 and 3 × u64    limits it stopped under: keys, bytes, work
-//!   counts   8 × u64        rows, filtered, accepted, late, refused, results, suppressed,
-//!                           failed
+//!   counts   9 × u64        rows, filtered, accepted, late, refused, results, suppressed,
+//!                           failed, early left out
+//!   furthest i64 ms         the latest time taken from several logs, or the least number
 //!   marks    i64 ms each    per operator, the root first: the watermark of each input, its own
 //!   state    per operator, as its module says: numbers, then keyed entries in the order of keys
 //! ```
@@ -37,7 +38,7 @@ use crate::operator::keyed::Progress;
 use crate::output::RuleCounts;
 use crate::program::Program;
 
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 
 /// Entries written at a time by [`Engine::snapshot`]: as many as fit a cache.
 const ENTRIES_PER_STEP: usize = 4_096;
@@ -174,6 +175,7 @@ impl Engine {
     /// [`RestoreError`] when the bytes are damaged or hold state that the program has no place for.
     pub fn restore(program: Program, seed: u64, snapshot: Bytes) -> Result<Self, RestoreError> {
         let mut engine = Self::new(program, seed);
+        engine.begun_new = engine.program.rules().iter().map(|rule| rule.name().clone()).collect();
         let mut reader = Reader::new(snapshot);
         let found = reader.u8("version")?;
         if found != VERSION {
@@ -199,6 +201,7 @@ impl Engine {
             }
             state.read(&mut reader)?;
             state.begin_anew_if_raised(&engine.watermarks);
+            engine.begun_new.retain(|new| **new != *name);
         }
         reader.end()?;
         Ok(engine)
@@ -248,11 +251,21 @@ impl RuleState {
                 writer.u64(u64::try_from(limit).unwrap_or(u64::MAX));
             }
         }
-        let RuleCounts { rows, filtered, accepted, late, refused, results, suppressed, failed } =
-            self.counts;
-        for count in [rows, filtered, accepted, late, refused, results, suppressed, failed] {
-            writer.u64(count);
-        }
+        let RuleCounts {
+            rows,
+            filtered,
+            accepted,
+            late,
+            refused,
+            results,
+            suppressed,
+            failed,
+            early_left_out,
+        } = self.counts;
+        let taken = [rows, filtered, accepted, late, refused];
+        let given = [results, suppressed, failed, early_left_out];
+        taken.into_iter().chain(given).for_each(|count| writer.u64(count));
+        writer.i64(self.furthest);
         self.dataflow.begin_cut(writer);
     }
 
@@ -275,7 +288,9 @@ impl RuleState {
             results: reader.u64("results")?,
             suppressed: reader.u64("suppressed")?,
             failed: reader.u64("failed")?,
+            early_left_out: reader.u64("early left out")?,
         };
+        self.furthest = reader.i64("furthest")?;
         self.dataflow.read(reader)
     }
 }

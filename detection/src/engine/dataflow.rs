@@ -107,6 +107,8 @@ pub(crate) struct Effects {
     pub(crate) list: Vec<Effect>,
     /// Results of operators that a later operator filtered out.
     pub(crate) suppressed: u64,
+    /// Open windows that gave no early results, because of a limit.
+    pub(crate) early_left_out: u64,
 }
 
 /// One thing that an input of a rule brings about.
@@ -178,9 +180,15 @@ impl Dataflow {
         for at in (0..self.stages.len()).rev() {
             let Some(stage) = self.stages.get_mut(at) else { return };
             let mut out = std::mem::take(&mut stage.out);
-            stage.operator.on_early(time, &mut out);
+            stage.operator.on_early(time, &self.limits, &mut out);
+            effects.early_left_out += std::mem::take(&mut out.early_left_out);
             self.derive(at, out, effects);
         }
+    }
+
+    /// Says that rows with times from `first` to `last` are missing.
+    pub(crate) fn on_gap(&mut self, first: i64, last: i64) {
+        self.stages.iter_mut().for_each(|stage| stage.operator.on_gap(first, last));
     }
 
     /// Moves the watermark of a table: every operator takes it once its inputs have sent theirs.

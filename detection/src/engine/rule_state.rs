@@ -26,6 +26,8 @@ pub(crate) struct RuleState {
     pub(crate) settings: RuleSettings,
     /// The limits under which the rule stopped; none while it runs.
     pub(crate) stopped_under: Option<Limits>,
+    /// The latest time of rows of several logs that it has taken.
+    pub(crate) furthest: i64,
     seed: u64,
     effects: Effects,
 }
@@ -45,6 +47,15 @@ pub(crate) enum Timeliness {
     Future,
 }
 
+/// How many logs the rows of a table come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    One,
+    /// Others read the same logs and are to say the same: a row that is refused here for what this
+    /// node has room for is missing.
+    SideBySide,
+}
+
 /// One row as the rules see it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Input<'a> {
@@ -54,6 +65,7 @@ pub(crate) struct Input<'a> {
     pub(crate) timeliness: Timeliness,
     pub(crate) watermark: Option<EventTime>,
     pub(crate) origin: Origin,
+    pub(crate) reading: Reading,
     pub(crate) arrival: Arrival,
 }
 
@@ -62,7 +74,8 @@ impl RuleState {
         let (times, limits) = (settings.times(), settings.operator_limits());
         let dataflow = Dataflow::new(&sink.relation, times, seed, limits);
         let (counts, effects) = (RuleCounts::default(), Effects::default());
-        Self { sink, counts, dataflow, settings, stopped_under: None, seed, effects }
+        let (stopped_under, furthest) = (None, i64::MIN);
+        Self { sink, counts, dataflow, settings, stopped_under, furthest, seed, effects }
     }
 
     /// Starts over with other settings; what the rule has kept is gone.
@@ -104,7 +117,10 @@ impl RuleState {
             self.counts.rows += 1;
             match self.enter(entry, input) {
                 Ok(Outcome::Filtered) => self.counts.filtered += 1,
-                Ok(Outcome::Taken) => self.counts.accepted += 1,
+                Ok(Outcome::Taken) => {
+                    self.counts.accepted += 1;
+                    self.note_furthest(input);
+                }
                 Ok(Outcome::Late(window_end)) => {
                     self.counts.late += 1;
                     outputs.push_back(Output::Late(late(rule, input, window_end)));
@@ -112,6 +128,7 @@ impl RuleState {
                 Err(reason) => {
                     self.counts.refused += 1;
                     self.stop_at(&reason);
+                    self.miss_refused(input, &reason);
                     outputs.push_back(Output::Refused(RefusedRow {
                         table: input.table,
                         rule: rule.name().clone(),
@@ -122,6 +139,28 @@ impl RuleState {
                 }
             }
             self.give_out(rule, input.arrival, outputs);
+        }
+    }
+
+    fn note_furthest(&mut self, input: &Input<'_>) {
+        if let (Reading::SideBySide, Some(time)) = (input.reading, input.event_time) {
+            self.furthest = self.furthest.max(time.millis());
+        }
+    }
+
+    /// A row that others have room for is missing here: no window that holds it is final.
+    fn miss_refused(&mut self, input: &Input<'_>, reason: &Refusal) {
+        if let (Reading::SideBySide, Some(time)) = (input.reading, input.event_time)
+            && (reason.is_limit() || *reason == Refusal::Stopped)
+        {
+            self.dataflow.on_gap(time.millis(), time.millis());
+        }
+    }
+
+    /// Rows of this rule with times from `first` to `last` are missing.
+    pub(crate) fn on_gap(&mut self, first: EventTime, last: EventTime) {
+        if first <= last {
+            self.dataflow.on_gap(first.millis(), last.millis());
         }
     }
 
@@ -184,6 +223,10 @@ impl RuleState {
             let (times, limits) = (self.settings.times(), self.settings.operator_limits());
             self.stopped_under = Some(limits);
             self.dataflow = Dataflow::new(&self.sink.relation, times, self.seed, limits);
+            // What it had taken is gone, should it begin anew.
+            if self.furthest > i64::MIN {
+                self.dataflow.on_gap(i64::MIN, self.furthest);
+            }
         }
     }
 
@@ -191,6 +234,7 @@ impl RuleState {
     fn give_out(&mut self, rule: &Rule, arrival: Arrival, outputs: &mut VecDeque<Output>) {
         let mut effects = std::mem::take(&mut self.effects);
         self.counts.suppressed += effects.suppressed;
+        self.counts.early_left_out += effects.early_left_out;
         for effect in effects.list.drain(..) {
             outputs.push_back(match effect {
                 Effect::Row(changed) => {
@@ -211,7 +255,7 @@ impl RuleState {
                 }),
             });
         }
-        effects.suppressed = 0;
+        (effects.suppressed, effects.early_left_out) = (0, 0);
         self.effects = effects;
     }
 }

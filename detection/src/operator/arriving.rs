@@ -105,6 +105,8 @@ pub(crate) struct Emitted {
     pub(crate) lookups: Vec<LookupRequest>,
     /// What could not be computed from rows that were taken earlier.
     pub(crate) failures: Vec<Refusal>,
+    /// Open windows that were to give early results and did not, because of a limit.
+    pub(crate) early_left_out: u64,
 }
 
 /// A key to look up in a table.
@@ -205,8 +207,12 @@ pub(crate) trait Operate: Debug + Send {
     fn on_watermark(&mut self, _watermark: i64, _limits: &Limits, _out: &mut Emitted) {}
 
     /// Says that event time has come this far, although the watermark has not: appends early
-    /// results that are due.
-    fn on_early(&mut self, _time: i64, _out: &mut Emitted) {}
+    /// results that are due, as many as limits let it.
+    fn on_early(&mut self, _time: i64, _limits: &Limits, _out: &mut Emitted) {}
+
+    /// Says that rows with times from `first` to `last` are missing here, so that no window that is
+    /// open and holds such a time says that its result is final.
+    fn on_gap(&mut self, _first: i64, _last: i64) {}
 
     /// Takes the rows found for a request of a lookup.
     fn on_lookup(&mut self, _number: u64, _found: Vec<Vec<Value>>, _out: &mut Emitted) {}

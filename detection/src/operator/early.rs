@@ -75,20 +75,22 @@ impl EarlyResults {
         out.extend(both.map(|changed| changed.with(Finality::Provisional)));
     }
 
-    /// The final row of a group: it replaces what was said before, and comes even when it is equal.
+    /// The last row of a group, as its window closes: it replaces what was said before, and comes
+    /// even when it is equal.
     pub(crate) fn conclude(
         &self,
         end: i64,
         key: &GroupKey,
-        row: Vec<Value>,
+        (row, finality): (Vec<Value>, Finality),
         out: &mut Vec<Changed>,
     ) {
         match self.said.get(Place::ending(end), key.as_bytes()) {
             Some(Said(before)) => {
-                out.push(Changed::of(Change::UpdateBefore, before.to_vec()));
-                out.push(Changed::of(Change::UpdateAfter, row));
+                let old = Changed::of(Change::UpdateBefore, before.to_vec());
+                out.push(old.with(finality));
+                out.push(Changed::of(Change::UpdateAfter, row).with(finality));
             }
-            None => out.push(Changed::insert(row)),
+            None => out.push(Changed::insert(row).with(finality)),
         }
     }
 

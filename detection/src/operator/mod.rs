@@ -34,6 +34,10 @@ pub(crate) mod window;
 mod paned;
 /// Results of windows that are open.
 mod early;
+/// Times of which rows are missing.
+mod gaps;
+/// Which windows hold a row.
+pub(crate) mod assign_windows;
 /// Aggregates per TUMBLE, HOP and CUMULATE window.
 pub(crate) mod pane_aggregate;
 /// Windows that grow and merge.

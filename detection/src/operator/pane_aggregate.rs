@@ -7,7 +7,12 @@
 //!
 //! Rows of several logs go into panes of their own, which merge by time, then by log. Rows that
 //! their log calls late have panes beside those, which final results leave out and corrections
-//! take in: so a final result is the same wherever those logs are, however they came.
+//! take in: so a final result is the same wherever those logs are, however they came. Of the
+//! windows that hold such a row, those had ended too long ago by its log which say so by that log
+//! alone: hence the first window that it counts in names its pane, and whoever is further on, or
+//! behind, decides no other.
+//!
+//! A window of which rows are missing here says what it has, and never that it is final.
 
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{EventTime, Finality};
@@ -15,16 +20,17 @@ use headland_event::{EventTime, Finality};
 use crate::expression::Expression;
 use crate::operator::accumulator::Call;
 use crate::operator::arriving::{
-    Arriving, Changed, Emitted, Fate, Kept, Limits, Operate, timestamp,
+    Arriving, Changed, Emitted, Fate, Kept, Limits, Operate, time_of, timestamp,
 };
 use crate::operator::early::EarlyResults;
+use crate::operator::gaps::Gaps;
 use crate::operator::group_key::{self, GroupKey};
 use crate::operator::group_state::{Accumulators, may_grow};
 use crate::operator::keyed::{Keyed, Progress};
 use crate::operator::paned::{Paned, Place};
 use crate::operator::window::Windows;
 use crate::output::{Change, Refusal};
-use crate::part::Standing;
+use crate::part::{Origin, Standing};
 use crate::relation::WindowColumns;
 use crate::settings::Times;
 use crate::value::Value;
@@ -49,6 +55,8 @@ pub(crate) struct PaneAggregate {
     lateness: i64,
     panes: Paned<Accumulators>,
     early: Option<EarlyResults>,
+    /// Times of which rows are missing here.
+    gaps: Gaps,
     /// Every window whose last millisecond is at or before this has fired.
     progress: i64,
     /// The last millisecond of the next window to fire; the end of time when there is none.
@@ -70,10 +78,12 @@ enum Rows {
 }
 
 impl Rows {
-    const fn hold(self, place: Place) -> bool {
-        match self {
-            Self::OnTime => !place.is_late,
-            Self::All => true,
+    /// Whether the rows of a slice are among them for the window that ends at `end`.
+    fn hold(self, place: Place, end: i64) -> bool {
+        match (self, place.late_from) {
+            (Self::OnTime | Self::All, None) => true,
+            (Self::OnTime, Some(_)) => false,
+            (Self::All, Some(first)) => first <= end,
         }
     }
 }
@@ -96,6 +106,7 @@ impl PaneAggregate {
             lateness,
             panes: Paned::new(seed),
             early: early.map(|interval| EarlyResults::new(interval, seed)),
+            gaps: Gaps::default(),
             progress: i64::MIN,
             due: i64::MAX,
             header: None,
@@ -134,10 +145,14 @@ impl PaneAggregate {
 
     /// The first window end with the pane that has not fired.
     fn next_end(&self, pane: i64) -> Option<i64> {
-        let unfired = self.progress.saturating_add(2);
+        self.end_from(pane, self.progress.saturating_add(2))
+    }
+
+    /// The first window end with the pane that is `least` or later.
+    fn end_from(&self, pane: i64, least: i64) -> Option<i64> {
         match self.assignment {
-            Assignment::Time { windows, .. } => windows.end_from(pane, unfired),
-            Assignment::Attached(_) => (pane >= unfired).then_some(pane),
+            Assignment::Time { windows, .. } => windows.end_from(pane, least),
+            Assignment::Attached(_) => (pane >= least).then_some(pane),
         }
     }
 
@@ -146,13 +161,19 @@ impl PaneAggregate {
         self.last_end(pane).saturating_sub(1).saturating_add(self.lateness) <= progress
     }
 
-    /// Whether a row of a pane comes too late to count.
-    fn is_late(&self, pane: i64, standing: Standing) -> bool {
+    /// The slice that takes a row of a pane; none when it comes too late to count.
+    fn place_of(&self, pane: i64, Origin { part, standing }: Origin) -> Option<Place> {
         match standing {
-            Standing::OnTime => self.is_gone(pane, self.progress),
-            // By its own log alone, so that nobody who is further on decides otherwise.
+            Standing::OnTime => {
+                (!self.is_gone(pane, self.progress)).then_some(Place::of(pane, part, None))
+            }
+            Standing::Late { .. } if self.lateness == 0 => None,
             Standing::Late { behind } => {
-                self.lateness == 0 || self.is_gone(pane, behind.millis().max(self.progress))
+                // By its own log alone: the watermark of all logs is not ahead of that.
+                let behind = behind.millis().max(self.progress);
+                let least = behind.saturating_sub(self.lateness).saturating_add(2);
+                let first = self.end_from(pane, least)?;
+                Some(Place::of(pane, part, Some(first)))
             }
         }
     }
@@ -208,7 +229,7 @@ impl PaneAggregate {
     /// The panes of the window that ends at `end`.
     fn panes_of(&self, end: i64, rows: Rows) -> impl Iterator<Item = &Pane> {
         let panes = self.panes.ending_in(self.pane_ends(end));
-        panes.filter(move |(place, _)| rows.hold(*place)).map(|(_, pane)| pane)
+        panes.filter(move |(place, _)| rows.hold(*place, end)).map(|(_, pane)| pane)
     }
 
     /// Every group of a window with its row, in the order of keys.
@@ -235,24 +256,35 @@ impl PaneAggregate {
         }
     }
 
+    /// What a closed window says of a row that it gives: `said`, unless rows of it are missing.
+    fn finality_of(&self, row: &[Value], said: Finality) -> Finality {
+        let [start, end] = [0, 1].map(|place| time_of(row, self.keys.len() + place));
+        let (first, last) = (start.unwrap_or(i64::MIN), end.unwrap_or(i64::MAX).saturating_sub(1));
+        if self.gaps.touch(first, last) { Finality::Provisional } else { said }
+    }
+
     /// Gives out every group of a window that closes, then what late rows make of it.
     fn fire(&mut self, end: i64, out: &mut Emitted) {
         let early = self.early.as_ref();
-        self.rows(end, Rows::OnTime, |key, row| match early {
-            Some(early) => early.conclude(end, key, row, &mut out.rows),
-            None => out.rows.push(Changed::insert(row)),
+        self.rows(end, Rows::OnTime, |key, row| {
+            let finality = self.finality_of(&row, Finality::Final);
+            match early {
+                Some(early) => early.conclude(end, key, (row, finality), &mut out.rows),
+                None => out.rows.push(Changed::insert(row).with(finality)),
+            }
         });
         if let Some(early) = &mut self.early {
             early.close(end);
         }
-        let late = self.panes.ending_in(self.pane_ends(end)).filter(|(place, _)| place.is_late);
+        let late = self.panes.ending_in(self.pane_ends(end));
+        let late = late.filter(|(place, _)| place.late_from.is_some_and(|first| first <= end));
         let mut keys: Vec<&GroupKey> = late.flat_map(|(_, pane)| pane.keys()).collect();
         keys.sort_unstable();
         keys.dedup();
         for key in keys {
             let [before, after] =
                 [Rows::OnTime, Rows::All].map(|rows| self.group_of(end, key, rows));
-            out.rows.extend(corrected(before, after));
+            out.rows.extend(self.corrected(changed(before, after)));
         }
     }
 
@@ -291,14 +323,37 @@ impl PaneAggregate {
             let last = end.saturating_sub(1);
             last <= self.progress && last.saturating_add(self.lateness) > self.progress
         });
+        ends.retain(|end| Rows::All.hold(place, *end));
         let key = GroupKey::new(&self.key);
         let before: Vec<_> = ends.iter().map(|end| self.group_of(*end, &key, Rows::All)).collect();
         self.add(place, arriving)?;
         for (end, before) in ends.into_iter().zip(before) {
             let after = self.group_of(end, &key, Rows::All);
-            out.rows.extend(corrected(before, after));
+            match arriving.origin.standing {
+                Standing::OnTime => out.rows.extend(self.corrected(replaced(before, after))),
+                // Said even when nothing changed: a node where the window fires only now takes all
+                // late rows together, and says it of the same windows.
+                Standing::Late { .. } => out.rows.extend(self.corrected(changed(before, after))),
+            }
         }
         Ok(())
+    }
+
+    /// What replaces the result of a window that has fired.
+    fn corrected(&self, changes: impl Iterator<Item = Changed>) -> impl Iterator<Item = Changed> {
+        changes.map(|changed| {
+            let finality = self.finality_of(&changed.row, Finality::Correction);
+            changed.with(finality)
+        })
+    }
+
+    /// Forgets gaps behind every window that may still say something. How long windows are that
+    /// rows bring along is not known: gaps of those stay, and their number is bounded.
+    fn forget_gaps(&mut self) {
+        if let Assignment::Time { windows, .. } = self.assignment {
+            let behind = self.lateness.saturating_add(windows.size());
+            self.gaps.forget_before(self.progress.saturating_sub(behind));
+        }
     }
 
     /// Drops panes that no window, fired or not, will read again.
@@ -312,43 +367,46 @@ impl PaneAggregate {
     }
 }
 
-/// What replaces the result of a window that has fired.
-fn corrected(
-    before: Option<Vec<Value>>,
-    after: Option<Vec<Value>>,
-) -> impl Iterator<Item = Changed> {
-    replaced(before, after).map(|changed| changed.with(Finality::Correction))
-}
-
-/// What replaces an old result by a new one.
+/// What replaces an old result by a new one, unless they are equal.
 pub(crate) fn replaced(
     before: Option<Vec<Value>>,
     after: Option<Vec<Value>>,
 ) -> impl Iterator<Item = Changed> {
-    let is_update = before.is_some() && after.is_some();
-    let (old, new) = if is_update {
+    let is_same = before.is_some() && before == after;
+    changed(before, after).filter(move |_| !is_same)
+}
+
+/// What takes an old result back and gives a new one.
+fn changed(before: Option<Vec<Value>>, after: Option<Vec<Value>>) -> impl Iterator<Item = Changed> {
+    let (old, new) = if before.is_some() && after.is_some() {
         (Change::UpdateBefore, Change::UpdateAfter)
     } else {
         (Change::Delete, Change::Insert)
     };
-    let is_same = is_update && before == after;
     let before = before.map(|row| Changed::of(old, row));
     let after = after.map(|row| Changed::of(new, row));
-    before.into_iter().chain(after).filter(move |_| !is_same)
+    before.into_iter().chain(after)
 }
 
 impl Operate for PaneAggregate {
+    fn on_gap(&mut self, first: i64, last: i64) {
+        // What has fired was whole when it did.
+        let first = first.max(self.progress.saturating_add(1));
+        if first <= last {
+            self.gaps.add(first, last);
+        }
+    }
+
     fn on_row(&mut self, arriving: &Arriving<'_>, out: &mut Emitted) -> Result<Fate, Refusal> {
         if let Assignment::Time { windows, .. } = self.assignment {
             arriving.limits.admit_panes(windows.panes_per_window())?;
         }
         let pane = self.pane_of(arriving)?;
-        if self.is_late(pane, arriving.origin.standing) {
+        let Some(place) = self.place_of(pane, arriving.origin) else {
             return Ok(Fate::Late(Some(EventTime::from_millis(self.last_end(pane)))));
-        }
+        };
         encode_keys(&self.keys, arriving.row, &mut self.key)?;
         contributions(&self.calls, arriving.row, &mut self.contributions)?;
-        let place = Place::of(pane, arriving.origin);
         if arriving.is_trial() {
             return self.admit(place, arriving.limits).map(|()| Fate::Taken);
         }
@@ -375,6 +433,7 @@ impl Operate for PaneAggregate {
         }
         self.progress = watermark;
         self.drop_panes();
+        self.forget_gaps();
         debug_assert!(self.due > watermark || self.due == i64::MAX, "all that is due has fired");
         debug_assert_eq!(
             self.panes.bytes(),
@@ -383,12 +442,20 @@ impl Operate for PaneAggregate {
         );
     }
 
-    fn on_early(&mut self, time: i64, out: &mut Emitted) {
+    fn on_early(&mut self, time: i64, limits: &Limits, out: &mut Emitted) {
         let Some(mut early) = self.early.take_if(|early| early.begins(time)) else { return };
         let mut ends: Vec<i64> = self.panes.places().flat_map(|at| self.ends(at.end)).collect();
         ends.sort_unstable();
         ends.dedup();
+        // The window that ends next is asked first; a later one has its turn when that has closed.
+        let mut groups = 0;
         for end in ends.into_iter().filter(|end| end.saturating_sub(1) > self.progress) {
+            groups += self.panes_of(end, Rows::OnTime).map(Keyed::len).sum::<usize>();
+            let bytes = self.panes.bytes() + early.bytes();
+            if limits.admit_work(groups).is_err() || limits.admit_bytes(bytes).is_err() {
+                out.early_left_out += 1;
+                continue;
+            }
             self.rows(end, Rows::OnTime, |key, row| early.say(end, key, row, &mut out.rows));
         }
         self.early = Some(early);
@@ -422,6 +489,7 @@ impl Operate for PaneAggregate {
     fn begin_cut(&mut self) {
         let mut header = Writer::new();
         header.i64(self.progress);
+        self.gaps.write(&mut header);
         if let Some(early) = &mut self.early {
             early.begin_cut(&mut header);
         }
@@ -441,6 +509,7 @@ impl Operate for PaneAggregate {
 
     fn read(&mut self, reader: &mut Reader) -> Result<(), CodecError> {
         self.progress = reader.i64("progress")?;
+        self.gaps = Gaps::read(reader)?;
         let begun = self.early.is_some().then(|| reader.i64("early interval")).transpose()?;
         self.panes.read(&self.calls, reader)?;
         if let (Some(early), Some(begun)) = (&mut self.early, begun) {
@@ -448,34 +517,6 @@ impl Operate for PaneAggregate {
         }
         self.find_due();
         Ok(())
-    }
-}
-
-/// Rows of a windowing table function: each once per window that holds it.
-#[derive(Debug)]
-pub(crate) struct AssignWindows {
-    column: usize,
-    windows: Windows,
-}
-
-impl AssignWindows {
-    pub(crate) const fn new(column: usize, windows: Windows) -> Self {
-        Self { column, windows }
-    }
-}
-
-impl Operate for AssignWindows {
-    fn on_row(&mut self, arriving: &Arriving<'_>, out: &mut Emitted) -> Result<Fate, Refusal> {
-        let time = arriving.time(self.column)?;
-        arriving.limits.admit_panes(self.windows.panes_per_window())?;
-        for end in self.windows.ends(time) {
-            let mut row = Vec::with_capacity(arriving.row.len() + 3);
-            row.extend_from_slice(arriving.row);
-            let start = timestamp(self.windows.start(end));
-            row.extend([start, timestamp(end), timestamp(end.saturating_sub(1))]);
-            out.rows.push(arriving.becomes(row));
-        }
-        Ok(Fate::Passed)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! # Snapshot
 //! ```text
-//! slices   u32, each: end i64 │ part u32 │ late u8 │ entries u32 × { key, state }
+//! slices   u32, each: end i64 │ part u32 │ 0 u8, or 1 and late from i64
+//!          │ entries u32 × { key, state }
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,35 +13,32 @@ use headland_event::codec::{CodecError, Reader, Writer};
 
 use crate::operator::group_key::GroupKey;
 use crate::operator::keyed::{Keyed, Progress, State};
-use crate::part::{Origin, Part, Standing};
+use crate::part::Part;
 
 /// Names a slice: slices are ordered by their end in time, then by where their rows come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) end: i64,
     part: Part,
-    /// Whether its rows count in corrections only.
-    pub(crate) is_late: bool,
+    /// Rows that their log calls late: the end of the first window that they count in, and there in
+    /// corrections only. None for rows on time.
+    pub(crate) late_from: Option<i64>,
 }
 
 impl Place {
     /// The slice of rows that are all in one log and on time.
     pub(crate) const fn ending(end: i64) -> Self {
-        Self { end, part: Part::new(0), is_late: false }
+        Self::of(end, Part::new(0), None)
     }
 
-    /// The slice of rows of an origin.
-    pub(crate) const fn of(end: i64, origin: Origin) -> Self {
-        let is_late = match origin.standing {
-            Standing::OnTime => false,
-            Standing::Late { .. } => true,
-        };
-        Self { end, part: origin.part, is_late }
+    /// The slice of rows of a log, and of late ones by the first window that they count in.
+    pub(crate) const fn of(end: i64, part: Part, late_from: Option<i64>) -> Self {
+        Self { end, part, late_from }
     }
 
     /// Every slice that ends within a range.
     const fn all((first, last): (i64, i64)) -> RangeInclusive<Self> {
-        let last = Self { end: last, part: Part::new(u32::MAX), is_late: true };
+        let last = Self::of(last, Part::new(u32::MAX), Some(i64::MAX));
         Self::ending(first)..=last
     }
 }
@@ -144,11 +142,14 @@ impl<V: State> Paned<V> {
         header.length(self.slices.len());
         let mut slices = VecDeque::with_capacity(self.slices.len());
         for (place, slice) in &mut self.slices {
-            let Place { end, part, is_late } = *place;
+            let Place { end, part, late_from } = *place;
             let mut writer = Writer::new();
             writer.i64(end);
             writer.u32(part.get());
-            writer.u8(u8::from(is_late));
+            writer.u8(u8::from(late_from.is_some()));
+            if let Some(first) = late_from {
+                writer.i64(first);
+            }
             slice.begin_cut(&mut writer);
             slices.push_back((*place, writer));
         }
@@ -181,9 +182,9 @@ impl<V: State> Paned<V> {
         for _ in 0..reader.length("slices", reader.remaining() / 17)? {
             let (end, part) = (reader.i64("slice")?, Part::new(reader.u32("part")?));
             let at = reader.position();
-            let is_late = match reader.u8("late")? {
-                0 => false,
-                1 => true,
+            let late_from = match reader.u8("late")? {
+                0 => None,
+                1 => Some(reader.i64("late from")?),
                 found => {
                     let (field, found) = ("late", i64::from(found));
                     return Err(CodecError::Value { field, at, found, expected: "0 or 1" });
@@ -192,7 +193,7 @@ impl<V: State> Paned<V> {
             let slice = Keyed::read(self.seed, shape, reader)?;
             self.keys += slice.len();
             self.bytes += slice.bytes();
-            self.slices.insert(Place { end, part, is_late }, slice);
+            self.slices.insert(Place { end, part, late_from }, slice);
         }
         Ok(())
     }

@@ -63,6 +63,11 @@ impl Windows {
         start_of(time, self.offset, self.pane).saturating_add(self.pane)
     }
 
+    /// How long the longest window is.
+    pub(crate) const fn size(&self) -> i64 {
+        self.size
+    }
+
     /// How many panes make the longest window.
     pub(crate) const fn panes_per_window(&self) -> i64 {
         self.size / self.pane

@@ -248,10 +248,6 @@ const MEANS: &str = "
 /// A row of a log: key, reading in sevenths (whose sums depend on their order), time, lateness.
 type Logged = (String, i32, i64, bool);
 
-fn logged() -> impl Strategy<Value = Logged> {
-    ("[a-c]", any::<i32>(), 0_i64..30_000, prop::bool::weighted(0.2))
-}
-
 fn feed_logged(engine: &mut Engine, part: u32, (key, reading, millis, is_late): &Logged) {
     let standing = if *is_late {
         Standing::Late { behind: EventTime::from_millis(millis + 1_000) }
@@ -265,34 +261,95 @@ fn feed_logged(engine: &mut Engine, part: u32, (key, reading, millis, is_late): 
     engine.on_row_of(T, &row, origin, Offset::new(0), EventTime::MIN);
 }
 
+/// Windows of every kind, of sums whose last digits depend on their order.
+const WINDOWS: [(&str, &str); 3] = [
+    ("tumbled", "TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '5' SECOND)"),
+    ("hopped", "HOP(TABLE t, DESCRIPTOR(ts), INTERVAL '3' SECOND, INTERVAL '12' SECOND)"),
+    ("cumulated", "CUMULATE(TABLE t, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '10' SECOND)"),
+];
+
+fn windows() -> String {
+    let rules = WINDOWS.map(|(name, window)| {
+        format!(
+            "CREATE TABLE {name} (k STRING, c BIGINT, m DOUBLE) WITH (
+               'topic' = '{name}', 'emit.early' = '3 s', 'allowed-lateness' = '4 s');
+             INSERT INTO {name} SELECT k, COUNT(*), AVG(d) FROM TABLE({window})
+             GROUP BY k, window_start, window_end;"
+        )
+    });
+    rules.concat()
+}
+
+/// What a log holds: a row of a key with a reading at a time, or that the log is complete up to it.
+#[derive(Debug, Clone)]
+enum InLog {
+    Row(String, i32, i64),
+    Promise(i64),
+}
+
+fn in_log() -> impl Strategy<Value = InLog> {
+    let row = ("[a-b]", any::<i32>(), 0_i64..40_000).prop_map(|(k, d, t)| InLog::Row(k, d, t));
+    prop_oneof![4 => row, 1 => (0_i64..40_000).prop_map(InLog::Promise)]
+}
+
+/// A node that reads logs, each up to where its last promise says.
+struct Reader {
+    engine: Engine,
+    promised: [i64; 3],
+}
+
+impl Reader {
+    fn read(&mut self, log: u32, next: &InLog) {
+        let promised = &mut self.promised[usize::try_from(log).unwrap()];
+        let at = |millis: i64| EventTime::from_millis(millis);
+        match next {
+            InLog::Row(key, reading, millis) => {
+                let standing = match *promised {
+                    behind if *millis <= behind => Standing::Late { behind: at(behind) },
+                    _ => Standing::OnTime,
+                };
+                let reading = Value::Double(f64::from(*reading) / 7.0);
+                let time = Value::Timestamp(at(*millis));
+                let row = Row::new(vec![Value::text(key), Value::Null, reading, time]);
+                let origin = Origin { part: Part::new(log), standing };
+                self.engine.on_row_of(T, &row, origin, Offset::new(0), EventTime::MIN);
+            }
+            InLog::Promise(to) => {
+                *promised = (*promised).max(*to);
+                let (least, most) =
+                    (self.promised.iter().min().unwrap(), self.promised.iter().max().unwrap());
+                self.engine.on_watermark(T, at(*least), Offset::new(0), EventTime::MIN);
+                self.engine.on_event_time(T, at(*most), Offset::new(0), EventTime::MIN);
+            }
+        }
+        self.engine.check_invariants();
+    }
+}
+
 proptest! {
     #[test]
     fn results_of_several_logs_do_not_depend_on_which_of_them_is_ahead(
-        logs in prop::collection::vec(
-            prop::collection::vec(logged(), 0..20), 3
-        ),
-        turns in prop::collection::vec(0_u32..3, 60),
-        early in prop::collection::vec(0_i64..30_000, 60),
+        logs in prop::collection::vec(prop::collection::vec(in_log(), 0..30), 3),
+        turns in prop::collection::vec(0_u32..3, 90),
     ) {
-        let in_turns = |turns: &[u32], early: &[i64]| {
-            let mut engine = engine(MEANS);
+        let in_turns = |turns: &[u32]| {
+            let mut reader = Reader { engine: engine(&windows()), promised: [-1; 3] };
             let mut heads: Vec<_> = logs.iter().map(|log| log.iter()).collect();
-            for (turn, early) in turns.iter().zip(early) {
-                if let Some(row) = heads[usize::try_from(*turn).unwrap()].next() {
-                    feed_logged(&mut engine, *turn, row);
+            for turn in turns {
+                if let Some(next) = heads[usize::try_from(*turn).unwrap()].next() {
+                    reader.read(*turn, next);
                 }
-                let time = EventTime::from_millis(*early);
-                engine.on_event_time(T, time, Offset::new(0), EventTime::MIN);
             }
-            for (part, head) in (0..).zip(heads) {
-                head.for_each(|row| feed_logged(&mut engine, part, row));
+            for (log, head) in (0..).zip(heads) {
+                head.for_each(|next| reader.read(log, next));
             }
-            let end = EventTime::from_millis(i64::MAX);
-            engine.on_watermark(T, end, Offset::new(0), EventTime::MIN);
-            told_by(&drain(&mut engine))
+            for log in 0..3 {
+                reader.read(log, &InLog::Promise(i64::MAX));
+            }
+            told_by(&drain(&mut reader.engine))
         };
 
-        prop_assert_eq!(in_turns(&turns, &early), in_turns(&[], &[]));
+        prop_assert_eq!(in_turns(&turns), in_turns(&[]));
     }
 }
 
@@ -317,4 +374,167 @@ fn without_allowed_lateness_a_row_that_its_log_calls_late_is_late_also_for_an_op
     feed_logged(&mut engine, 0, &("a".to_owned(), 7, 1_000, true));
 
     assert_eq!(told(&drain(&mut engine)), ["late 0"]);
+}
+
+#[test]
+fn a_row_that_was_late_for_the_first_of_its_windows_corrects_the_others_only() {
+    let mut reader = Reader { engine: engine(&windows()), promised: [-1; 3] };
+    let row = |millis| InLog::Row("a".to_owned(), 7, millis);
+    // Of the hops that hold 1,000 those which end at 3,000 and 6,000 are over for longer than 4 s.
+    for next in [row(1_000), InLog::Promise(10_000), row(1_000)] {
+        reader.read(0, &next);
+    }
+    drain(&mut reader.engine);
+
+    for log in [1, 2, 0] {
+        reader.read(log, &InLog::Promise(i64::MAX));
+    }
+
+    let told = drain(&mut reader.engine);
+    let corrected: Vec<String> =
+        revisions(&told).into_iter().filter(|told| told.starts_with("Corr")).collect();
+    // Hops end at 9,000 and 12,000; of the windows that cumulate, 2,000 to 6,000 are over.
+    let expected = [
+        "Correction -U a 9000: 1",
+        "Correction +U a 9000: 2",
+        "Correction -U a 8000: 1",
+        "Correction +U a 8000: 2",
+        "Correction -U a 10000: 1",
+        "Correction +U a 10000: 2",
+        "Correction -U a 12000: 1",
+        "Correction +U a 12000: 2",
+    ];
+    assert_eq!(corrected, expected);
+}
+
+#[test]
+fn a_window_of_which_rows_are_missing_is_not_final_also_behind_a_restart() {
+    let mut engine = engine(MEANS);
+    for millis in [1_000, 12_000] {
+        feed_logged(&mut engine, 0, &("a".to_owned(), 7, millis, false));
+    }
+    let at = EventTime::from_millis;
+
+    engine.on_gap(T, at(6_000), at(8_000));
+    let snapshot = engine.snapshot();
+    let mut restored = Engine::restore(engine.program().clone(), 3, snapshot).unwrap();
+    for engine in [&mut engine, &mut restored] {
+        engine.on_watermark(T, at(i64::MAX), Offset::new(0), EventTime::MIN);
+        let expected = [
+            "Final +I a 5000: 1",
+            "Provisional +I a 10000: 1",
+            "Provisional +I a 15000: 1",
+            "Final +I a 20000: 1",
+        ];
+
+        assert_eq!(revisions(&drain(engine)), expected);
+    }
+}
+
+#[test]
+fn a_window_that_was_final_stays_so_when_rows_are_missed_behind_it() {
+    let mut engine = engine(MEANS);
+    let at = EventTime::from_millis;
+    feed_logged(&mut engine, 0, &("a".to_owned(), 7, 1_000, false));
+    engine.on_watermark(T, at(9_999), Offset::new(0), EventTime::MIN);
+    drain(&mut engine);
+
+    engine.on_gap(T, EventTime::MIN, at(9_999));
+    let late = Standing::Late { behind: at(9_999) };
+    let time = Value::Timestamp(at(9_000));
+    let row = Row::new(vec![Value::text("a"), Value::Null, Value::Null, time]);
+    let origin = Origin { part: Part::new(0), standing: late };
+    engine.on_row_of(T, &row, origin, Offset::new(0), EventTime::MIN);
+
+    let told = revisions(&drain(&mut engine));
+    assert_eq!(told, ["Correction -U a 10000: 1", "Correction +U a 10000: 2"]);
+}
+
+/// Rows of two keys at 1 s and one at 12 s, where there is room for one key and window; then the
+/// end.
+fn with_room_for_one_pane(on_limit: &str) -> Engine {
+    let rule = format!(
+        "CREATE TABLE c (k STRING, c BIGINT) WITH ('topic' = 'c', 'limit.keys' = '1'{on_limit});
+         INSERT INTO c SELECT k, COUNT(*) FROM TABLE(
+           TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+         GROUP BY k, window_start, window_end;"
+    );
+    let mut engine = engine(&rule);
+    feed_logged(&mut engine, 0, &("a".to_owned(), 7, 1_000, false));
+    feed_logged(&mut engine, 1, &("b".to_owned(), 7, 1_000, false));
+    engine
+}
+
+#[test]
+fn a_row_beyond_a_limit_leaves_its_window_without_a_final_result() {
+    let mut engine = with_room_for_one_pane("");
+    let at = |engine: &mut Engine, millis| {
+        let time = EventTime::from_millis(millis);
+        engine.on_watermark(T, time, Offset::new(0), EventTime::MIN);
+        revisions(&drain(engine))
+    };
+
+    let limited = at(&mut engine, 10_000);
+    feed_logged(&mut engine, 0, &("a".to_owned(), 7, 12_000, false));
+    let whole = at(&mut engine, 20_000);
+
+    assert_eq!(limited, ["Provisional +I a 10000: 1"]);
+    assert_eq!(whole, ["Final +I a 20000: 1"]);
+}
+
+#[test]
+fn a_rule_that_stopped_at_a_limit_begins_anew_without_final_results_of_what_it_lost() {
+    let mut stopped = with_room_for_one_pane(", 'on-limit' = 'stop-rule'");
+    drain(&mut stopped);
+    let snapshot = stopped.snapshot();
+
+    let program = Program::compile(
+        "rules.sql",
+        &format!(
+            "{TABLE}CREATE TABLE c (k STRING, c BIGINT) WITH ('topic' = 'c', 'limit.keys' = '2');
+             INSERT INTO c SELECT k, COUNT(*) FROM TABLE(
+               TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+             GROUP BY k, window_start, window_end;"
+        ),
+    );
+    let mut engine = Engine::restore(program.unwrap(), 1, snapshot).unwrap();
+    for millis in [2_000, 12_000] {
+        feed_logged(&mut engine, 0, &("a".to_owned(), 7, millis, false));
+    }
+    engine.on_watermark(T, EventTime::from_millis(i64::MAX), Offset::new(0), EventTime::MIN);
+
+    let told = revisions(&drain(&mut engine));
+    assert_eq!(told, ["Provisional +I a 10000: 1", "Final +I a 20000: 1"]);
+}
+
+#[test]
+fn early_results_keep_to_the_limit_of_work_and_what_is_left_out_is_counted() {
+    let rules = EARLY.replace("'allowed-lateness' = '60 s'", "'limit.work' = '2'");
+    let mut engine = engine(&rules.replace(" HAVING SUM(v) > 5", ""));
+    let rows = [
+        ("a", Some(1), 0),
+        ("b", Some(1), 0),
+        ("a", Some(1), 11_000),
+        ("a", Some(1), 11_001),
+        ("c", Some(1), 0),
+        ("a", Some(1), 13_000),
+    ];
+
+    let told = revisions(&run(&mut engine, &rows[..4]));
+    let beyond = revisions(&run(&mut engine, &rows[4..]));
+
+    // At 11 s the first window has two groups, which is as many as there may be.
+    assert_eq!(told, ["Provisional +I a 10000: 1", "Provisional +I b 10000: 1"]);
+    assert_eq!(beyond, Vec::<String>::new());
+    assert_eq!(engine.counts("high").unwrap().early_left_out, 3);
+}
+
+#[test]
+fn early_results_keep_to_the_limit_of_memory() {
+    let rules = EARLY.replace("'allowed-lateness' = '60 s'", "'limit.memory' = '1B'");
+    let mut engine = engine(&rules);
+
+    let told = run(&mut engine, &[("a", Some(9), 0), ("a", Some(9), 2_000)]);
+
+    assert_eq!(revisions(&told), Vec::<String>::new());
 }

@@ -1,0 +1,152 @@
+//! Stretches of event time of which rows are missing here: what windows over them say is never
+//! final, because whoever has those rows says otherwise.
+//!
+//! # Snapshot
+//! ```text
+//! gaps   u32, each: first i64 ms │ last i64 ms     ascending, apart from each other
+//! ```
+
+use headland_event::codec::{CodecError, Reader, Writer};
+
+/// Most stretches that are told apart; beyond it the two that are nearest to each other become one,
+/// so that windows between them are not final either.
+const GAPS_LIMIT: usize = 64;
+
+/// Stretches of event time, in milliseconds, both ends included.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Gaps(Vec<(i64, i64)>);
+
+impl Gaps {
+    /// Adds a stretch.
+    pub(crate) fn add(&mut self, first: i64, last: i64) {
+        debug_assert!(first <= last, "a stretch goes forward");
+        let (mut first, mut last) = (first, last);
+        self.0.retain(|(from, to)| {
+            // Two stretches without a millisecond between them are one.
+            let is_apart = *to < first.saturating_sub(1) || *from > last.saturating_add(1);
+            if !is_apart {
+                (first, last) = (first.min(*from), last.max(*to));
+            }
+            is_apart
+        });
+        let at = self.0.partition_point(|(from, _)| *from < first);
+        self.0.insert(at, (first, last));
+        if self.0.len() > GAPS_LIMIT {
+            self.join_nearest();
+        }
+        debug_assert!(self.0.is_sorted_by(|left, right| left.1 < right.0), "apart and in order");
+    }
+
+    fn join_nearest(&mut self) {
+        let pairs = self.0.iter().zip(self.0.iter().skip(1)).enumerate();
+        let distance = |((_, to), (from, _)): (&(i64, i64), &(i64, i64))| from.saturating_sub(*to);
+        let nearest = pairs.min_by_key(|(_, (left, right))| distance((left, right)));
+        let Some((at, (left, right))) = nearest.map(|(at, pair)| (at, (*pair.0, *pair.1))) else {
+            return;
+        };
+        self.0.splice(at..at + 2, [(left.0, right.1)]);
+    }
+
+    /// Whether a time from `first` to `last`, both included, is in a stretch.
+    pub(crate) fn touch(&self, first: i64, last: i64) -> bool {
+        let at = self.0.partition_point(|(_, to)| *to < first);
+        self.0.get(at).is_some_and(|(from, _)| *from <= last)
+    }
+
+    /// Forgets what lies before a time.
+    pub(crate) fn forget_before(&mut self, time: i64) {
+        self.0.retain(|(_, to)| *to >= time);
+    }
+
+    pub(crate) fn write(&self, writer: &mut Writer) {
+        writer.length(self.0.len());
+        for (first, last) in &self.0 {
+            writer.i64(*first);
+            writer.i64(*last);
+        }
+    }
+
+    /// Reads what [`write`](Self::write) wrote.
+    pub(crate) fn read(reader: &mut Reader) -> Result<Self, CodecError> {
+        let mut gaps = Self::default();
+        for _ in 0..reader.length("gaps", GAPS_LIMIT)? {
+            let (at, first) = (reader.position(), reader.i64("gap")?);
+            let last = reader.i64("gap")?;
+            if last < first || gaps.0.last().is_some_and(|(_, before)| *before >= first) {
+                let expected = "stretches of time in ascending order";
+                return Err(CodecError::Value { field: "gap", at, found: first, expected });
+            }
+            gaps.0.push((first, last));
+        }
+        Ok(gaps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn restarted(gaps: &Gaps) -> Gaps {
+        let mut writer = Writer::new();
+        gaps.write(&mut writer);
+        Gaps::read(&mut Reader::new(writer.finish())).unwrap()
+    }
+
+    #[test]
+    fn stretches_that_touch_become_one_and_those_that_do_not_stay_apart() {
+        let mut gaps = Gaps::default();
+        for (first, last) in [(10, 20), (40, 50), (21, 30), (32, 32)] {
+            gaps.add(first, last);
+        }
+
+        assert_eq!(gaps.0, [(10, 30), (32, 32), (40, 50)]);
+        assert!(!gaps.touch(31, 31) && gaps.touch(31, 32) && gaps.touch(0, 10));
+        assert!(!gaps.touch(0, 9) && !gaps.touch(51, 99));
+    }
+
+    #[test]
+    fn beyond_their_limit_the_nearest_two_become_one() {
+        let mut gaps = Gaps::default();
+        for number in 0..64 {
+            gaps.add(number * 100, number * 100);
+        }
+
+        gaps.add(250, 250);
+        gaps.add(6_301, 6_301);
+
+        assert_eq!(gaps.0.len(), GAPS_LIMIT);
+        assert!(gaps.touch(230, 230) || gaps.touch(270, 270));
+        assert!(gaps.touch(6_300, 6_301) && !gaps.touch(150, 150));
+    }
+
+    #[test]
+    fn stretches_that_overlap_in_a_snapshot_are_refused() {
+        let mut writer = Writer::new();
+        writer.length(2);
+        [0, 5, 5, 9].into_iter().for_each(|time| writer.i64(time));
+
+        let refused = Gaps::read(&mut Reader::new(writer.finish())).unwrap_err();
+
+        assert!(refused.to_string().contains("ascending"), "{refused}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_time_that_was_added_is_in_a_stretch_whatever_the_order(
+            added in prop::collection::vec((0_i64..2_000, 0_i64..9), 0..120), asked in 0_i64..2_000
+        ) {
+            let mut gaps = Gaps::default();
+            for (first, length) in &added {
+                gaps.add(*first, first + length);
+            }
+
+            let mut stretches = added.iter().map(|(first, length)| *first..=first + length);
+            let is_in = stretches.any(|stretch| stretch.contains(&asked));
+            prop_assert!(!is_in || gaps.touch(asked, asked));
+            prop_assert!(gaps.0.len() <= GAPS_LIMIT);
+            prop_assert_eq!(restarted(&gaps), gaps);
+        }
+    }
+}

@@ -18,7 +18,7 @@ mod plan;
 /// What each operator keeps, and what lets go of it.
 mod state;
 
-use length::Length;
+pub(crate) use length::Length;
 pub(crate) use monotone::Monotony;
 
 /// What a rule will do, as text of several lines.
@@ -67,7 +67,11 @@ impl fmt::Display for TableExplanation<'_> {
         if let Some(key) = table.key_index().and_then(|index| columns.get(index)) {
             write!(f, ", key {}", key.name())?;
         }
-        writeln!(f, ", {}", plan::event_time(table))
+        writeln!(f, ", {}", plan::event_time(table))?;
+        for expectation in table.expectations() {
+            writeln!(f, "  expects {expectation}")?;
+        }
+        Ok(())
     }
 }
 

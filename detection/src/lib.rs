@@ -57,6 +57,8 @@ mod value_codec;
 mod table;
 /// Scalar expressions.
 mod expression;
+/// What is expected of the data of a table.
+mod expectation;
 /// What a query computes: a tree of typed relational operators.
 mod relation;
 /// Compiled rules: typed operators over column indexes.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headland_event::TopicName;
 
+use crate::expectation;
 use crate::explain::Explanation;
 use crate::plan::Rule;
 use crate::query;
@@ -154,14 +155,20 @@ fn compile(sql: &str) -> Result<Compiled, Vec<Fault>> {
     let mut derived: Vec<(String, usize)> = Vec::new();
     for statement in statement::parse(sql).map_err(alone)? {
         match statement {
-            Statement::CreateTable(mut table) => {
-                // CREATE TABLE … AS is a declaration and a rule.
-                if let Some(query) = table.query.take() {
-                    let target = table.name.clone();
-                    derived.push((target.value.clone(), inserts.len()));
-                    inserts.push(Insert { target, columns: Vec::new(), query });
+            Statement::CreateTable(table) => {
+                // Expectations that do not fit are told of their table.
+                let expected = expectation::of(&table).ok().flatten();
+                let expected = expected.map(|expected| expected.rules()).transpose();
+                let expected = expected.map_err(alone)?.unwrap_or_default();
+                for mut table in std::iter::once(table).chain(expected) {
+                    // CREATE TABLE … AS is a declaration and a rule.
+                    if let Some(query) = table.query.take() {
+                        let target = table.name.clone();
+                        derived.push((target.value.clone(), inserts.len()));
+                        inserts.push(Insert { target, columns: Vec::new(), query });
+                    }
+                    declared.push(table);
                 }
-                declared.push(table);
             }
             Statement::CreateView(view) => views.push(view),
             Statement::Insert(insert) => inserts.push(insert),
@@ -245,7 +252,7 @@ impl Catalog {
             let is_target = target_names.contains_key(name);
             let compiled = Table::compile(table).and_then(|compiled| {
                 let fits = if is_target {
-                    metadata::refuse(table)
+                    metadata::refuse(table).and_then(|()| expectation::refuse(&table.options))
                 } else {
                     options::refuse(&table.options)
                 };

@@ -1,14 +1,19 @@
 //! Rule files as their authors check them: what is wrong and where, or what each rule will do.
 //!
-//! The binaries read the files and write the texts; what is said is decided here, so that agent
-//! and hub say the same.
+//! The binaries open the files and write the texts; what is read of them and what is said is
+//! decided here, so that agent and hub say the same.
 
 use std::fmt::Write;
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::explain::{Explanation, TableExplanation};
 use crate::program::Program;
 use crate::sql::error::SqlError;
+
+/// Most bytes that are read of a file: more than a rule file may have, so that a longer one is
+/// refused as what it is, and a path to a device or to data fills no memory.
+const READ_BYTES_LIMIT: u64 = 2 << 20;
 
 /// What is asked about rule files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,20 +59,21 @@ pub struct Report {
     pub judgement: Judgement,
 }
 
-/// Answers a question about each file that `read` reads; a file with mistakes is told by them.
+/// Answers a question about each file that `open` opens; a file with mistakes is told by them.
 ///
 /// Every statement is looked at, so that several mistakes are told at once, each with file, line,
-/// column, what was found and what would fit, and the line it is in. Cost: compiles each file.
-pub fn judge<'a, E: std::fmt::Display>(
+/// column, what was found and what would fit, and the line it is in. Of a file 2 MiB are read at
+/// most, which is more than one may have. Cost: compiles each file.
+pub fn judge<'a, R: Read>(
     question: Question,
     files: impl IntoIterator<Item = &'a Path>,
-    mut read: impl FnMut(&Path) -> Result<Vec<u8>, E>,
+    mut open: impl FnMut(&Path) -> io::Result<R>,
 ) -> Report {
     let mut report =
         Report { told: String::new(), refused: String::new(), judgement: Judgement::Sound };
     for path in files {
         let name = path.display().to_string();
-        let judgement = match read(path).map(String::from_utf8) {
+        let judgement = match open(path).and_then(read).map(String::from_utf8) {
             Ok(Ok(sql)) => report.file(question, &name, &sql),
             Ok(Err(error)) => {
                 let at = error.utf8_error().valid_up_to() + 1;
@@ -82,6 +88,12 @@ pub fn judge<'a, E: std::fmt::Display>(
         report.judgement = report.judgement.max(judgement);
     }
     report
+}
+
+fn read(file: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(READ_BYTES_LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Report {
@@ -163,7 +175,7 @@ mod tests {
                           CREATE TABLE low (station STRING) WITH ('topic' = 'alerts');\n";
 
     fn asked(question: Question, sql: &str) -> Report {
-        judge(question, [Path::new("rules.sql")], |_| Ok::<_, String>(sql.as_bytes().to_vec()))
+        judge(question, [Path::new("rules.sql")], |_| Ok(sql.as_bytes()))
     }
 
     #[test]
@@ -269,14 +281,23 @@ rules.sql:1:26: expected WITH ('topic' = '…') after the columns, found the end
     }
 
     #[test]
+    fn a_file_that_is_too_long_is_refused_as_that_and_not_read_to_its_end() {
+        let report = judge(Question::Check, [Path::new("zero")], |_| Ok(io::repeat(b' ')));
+
+        let limit = "zero:1:1: the file is longer than its limit of 1048576";
+        assert_eq!(report.refused.lines().next(), Some(limit));
+        assert_eq!(report.judgement.exit_code(), 1);
+    }
+
+    #[test]
     fn a_file_that_cannot_be_read_outweighs_a_mistake_and_stops_no_other() {
         let files = ["gone.sql", "bad.sql", "bytes.sql", "good.sql"].map(Path::new);
 
         let report = judge(Question::Check, files, |path| match path.to_str() {
-            Some("gone.sql") => Err("no such file"),
-            Some("bad.sql") => Ok(b"DROP".to_vec()),
-            Some("bytes.sql") => Ok(vec![b'a', 0xFF]),
-            _ => Ok(Vec::new()),
+            Some("gone.sql") => Err(io::Error::other("no such file")),
+            Some("bad.sql") => Ok(b"DROP".as_slice()),
+            Some("bytes.sql") => Ok(&[b'a', 0xFF]),
+            _ => Ok(&[]),
         });
 
         assert_eq!(report.told, "good.sql: 0 rules over 0 tables\n");

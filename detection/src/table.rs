@@ -7,6 +7,7 @@ use std::time::Duration;
 use headland_event::{EventTime, Severity, TopicName};
 use sqlparser::ast::Ident;
 
+use crate::expectation;
 use crate::expression::{Columns, Compiler, Expression, Named};
 use crate::settings::RuleSettings;
 use crate::settings::options::{self, ALLOWED_LATENESS, EARLY_RESULTS, RULE_OPTIONS};
@@ -81,6 +82,8 @@ pub struct Table {
     alert_key: Option<usize>,
     alert_window: Option<usize>,
     primary_key: Vec<usize>,
+    /// What is expected of its rows, and the rule that tells, one line each.
+    expectations: Vec<String>,
     settings: RuleSettings,
     changes_at: Option<(&'static str, Position)>,
     /// Per column: the expression of a computed one, over the whole row.
@@ -194,6 +197,11 @@ impl Table {
         &self.primary_key
     }
 
+    /// What is expected of its rows, one line each.
+    pub(crate) fn expectations(&self) -> &[String] {
+        &self.expectations
+    }
+
     /// How the rule runs that inserts into the table.
     pub(crate) const fn settings(&self) -> &RuleSettings {
         &self.settings
@@ -252,6 +260,7 @@ impl Table {
             alert_key: options.column("alert.key")?,
             alert_window: options.column("alert.window")?,
             primary_key: primary_key(declared, &schema)?,
+            expectations: expectation::of(declared)?.map(|all| all.lines()).unwrap_or_default(),
             settings: options::settings(&declared.options)?,
             changes_at: [ALLOWED_LATENESS, EARLY_RESULTS]
                 .into_iter()
@@ -367,11 +376,17 @@ fn event_time(
 /// The error for a column that `table` does not have.
 pub(crate) fn unknown_column(name: &str, table: &Ident, schema: &Schema) -> SqlErrorReason {
     let known = schema.columns().iter().map(|column| &**column.name());
-    SqlErrorReason::UnknownColumn {
-        name: name.to_owned(),
-        table: table.value.clone(),
-        hint: Hint::new(name, known),
-    }
+    unknown_column_of(table, name, known)
+}
+
+/// The error for a column that is not among the `known` ones of `table`.
+pub(crate) fn unknown_column_of<'a>(
+    table: &Ident,
+    name: &str,
+    known: impl Iterator<Item = &'a str>,
+) -> SqlErrorReason {
+    let (name, hint) = (name.to_owned(), Hint::new(name, known));
+    SqlErrorReason::UnknownColumn { name, table: table.value.clone(), hint }
 }
 
 struct Options<'a> {
@@ -391,10 +406,13 @@ impl Options<'_> {
             let reason = if let Some(first) = earlier {
                 let first_line = first.key_at.line;
                 SqlErrorReason::Duplicate { what: "option", name, first_line }
-            } else if OPTIONS.iter().chain(&RULE_OPTIONS).any(|known| *known == name) {
+            } else if OPTIONS.iter().chain(&RULE_OPTIONS).any(|known| *known == name)
+                || name.starts_with(expectation::PREFIX)
+            {
                 continue;
             } else {
-                let hint = Hint::new(&name, OPTIONS.into_iter().chain(RULE_OPTIONS));
+                let known = OPTIONS.into_iter().chain(RULE_OPTIONS).chain(["expect.…"]);
+                let hint = Hint::new(&name, known);
                 let table = self.declared.name.value.clone();
                 SqlErrorReason::UnknownOption { name, table, hint }
             };
@@ -492,7 +510,7 @@ mod tests {
             compile("CREATE TABLE t (a INT) WITH ('topic' = 't', 'connector' = 'k')").unwrap_err(),
             "rules.sql:1:45: unknown option \"connector\" of table t, known are topic, format, \
              key, severity, alert.key, alert.window, allowed-lateness, emit.early, \
-             state-retention, limit.keys, limit.memory, limit.work, on-limit"
+             state-retention, limit.keys, limit.memory, limit.work, on-limit, expect.…"
         );
     }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 /// Milliseconds as `1h30min`, `500ms` or `0ms`; below 0 with a minus in front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Length(pub(super) i64);
+pub(crate) struct Length(pub(super) i64);
 
 impl Length {
-    pub(super) fn of(duration: Duration) -> Self {
+    pub(crate) fn of(duration: Duration) -> Self {
         Self(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
     }
 }

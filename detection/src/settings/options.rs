@@ -65,7 +65,8 @@ pub(crate) fn refuse(options: &[TableOption]) -> Result<(), Fault> {
     Err(Fault::new(option.key_at, SqlErrorReason::mismatch(subject, found, fits)))
 }
 
-fn duration(option: &TableOption) -> Result<Duration, Fault> {
+/// A length of time in an option.
+pub(crate) fn duration(option: &TableOption) -> Result<Duration, Fault> {
     let millis = measure(&option.value, &TIME_UNITS);
     // Half of what 64 bits hold, so that a time and a duration always add up.
     let millis = millis.filter(|millis| (1..=u64::MAX >> 2).contains(millis));

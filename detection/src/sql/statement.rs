@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlparser::ast::{BinaryOperator, Expr, Ident, Query};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
 use crate::sql::data_type::{self, TYPES};
 use crate::sql::dialect::FlinkDialect;
@@ -115,13 +115,25 @@ pub(crate) struct Insert {
 
 /// Reads every statement of a file.
 pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>, Fault> {
+    parse_placed(sql, |place| place)
+}
+
+/// Reads statements that were made of something in a file, at `place` there.
+pub(crate) fn parse_at(sql: &str, place: Location) -> Result<Vec<Statement>, Fault> {
+    parse_placed(sql, |_| Span::new(place, place))
+}
+
+fn parse_placed(sql: &str, place: impl Fn(Span) -> Span) -> Result<Vec<Statement>, Fault> {
     if sql.len() > FILE_BYTES_LIMIT {
         let reason = SqlErrorReason::TooLong { what: "the file", limit: FILE_BYTES_LIMIT };
         return Err(Fault::new(Location::new(1, 1), reason));
     }
-    let tokens = Tokenizer::new(&FlinkDialect, sql).tokenize_with_location().map_err(|error| {
-        Fault::new(error.location, SqlErrorReason::Syntax { message: lowered(&error.message) })
-    })?;
+    let mut tokens =
+        Tokenizer::new(&FlinkDialect, sql).tokenize_with_location().map_err(|error| {
+            let at = place(Span::new(error.location, error.location)).start;
+            Fault::new(at, SqlErrorReason::Syntax { message: lowered(&error.message) })
+        })?;
+    tokens.iter_mut().for_each(|token| token.span = place(token.span));
     check_lengths(&tokens)?;
     let tokens = within::moved(tokens);
     let end = tokens.last().map_or_else(|| Location::new(1, 1), |token| token.span.end);

@@ -1,40 +1,50 @@
 //! Rules over the rows of several regions: windows whose final results are equal at every hub.
 //!
 //! Every hub has the logs of all regions, each in its own order, and none of them in the same order
-//! together. So a result is made of the logs one by one: each (region, partition) keeps a partial
-//! result in the order of its log, and partial results merge by region, then partition. A window is
-//! final when every region has promised that it is complete and the log has come to where that
-//! promise says: then it holds each region's rows on time, whoever asks. What is late was decided
-//! by the ingest hub and counts in corrections only.
+//! together. So a result is made of the logs one by one: each (region, topic, partition) keeps a
+//! partial result in the order of its log, and partial results merge by region, topic, partition. A
+//! window is final when every region has promised that it is complete and the log has come to where
+//! that promise says: then it holds each region's rows on time, whoever asks. Whether a row is late
+//! is up to its log and its rule's own time column, and a late one counts in corrections only.
+//!
+//! A hub that lacks rows which others may have, or had no room for them, says what it has, and
+//! never that it is final: rows that were cleaned away or shed, rows from before the rules were
+//! there, rows beyond a limit, rows of a life of a hub that is over.
 //!
 //! Commits go in as they become durable, records of results come out in bounded steps with how far
 //! they are, so that after a restart what is written is not written again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use headland_detection::{
-    DecodeError, Decoder, Engine, Format, Origin, Output, Part, Program, Standing, TableId,
-};
+use headland_detection::{DecodeError, Decoder, Engine, Format, Output, Program, TableId};
 use headland_event::{
-    Codec, CommitNumber, Entry, EventTime, Hole, Offset, PartitionIndex, Record, RegionId, Stamp,
-    TopicName, TopicPartition, Verdict,
+    Codec, CommitNumber, Entry, EventTime, Offset, PartitionIndex, Promise, Record, RegionId,
+    TopicName, TopicPartition,
 };
 use headland_storage::{StateOwner, StateStore};
 
 use crate::node::RecoveryError;
 use crate::reconcile::{Progress, Step, batches_of};
 use crate::records::promises_topic;
-use crate::topics::{PARTITIONS_LIMIT, Topics};
+use crate::topics::Topics;
 
 /// How far each region's logs have come.
 mod logs;
+/// Rows of the logs, and what is to be made of each.
+mod rows;
+/// Where rules begin that are new to a log.
+mod beginning;
 /// Results as records.
 mod results;
+/// Results that wait to be written.
+mod ready;
 /// The state as bytes.
 mod snapshot;
 
-use logs::{Held, Logs, Reached};
+use beginning::{Beginning, Phase};
+use logs::{At, Logs, Lost};
+use ready::Ready;
 use results::Results;
 pub use results::{FINALITY_HEADER, REVISION_HEADER};
 pub use snapshot::{RulesSnapshotError, RulesState};
@@ -48,17 +58,42 @@ pub struct Rules {
     /// In the order in which their partial results merge.
     regions: Vec<RegionId>,
     tables: Vec<Source>,
+    /// The topics that are read, in the order in which their partial results merge.
+    topics: Vec<TopicName>,
     engine: Engine,
     seed: u64,
     logs: Logs,
     results: Results,
-    /// Results that are not taken yet, with the step each of them is.
-    ready: VecDeque<(Progress, TopicName, Record)>,
+    ready: Ready,
+    turn: Turn,
+    /// What the log held when the hub started.
+    beginning: Beginning,
+    phase: Phase,
     /// Everything before it is written.
     written: Progress,
     /// The step that comes next.
     next: Progress,
-    unreadable: u64,
+    counts: RulesCounts,
+}
+
+/// What became of the rows and results of rules over several regions, since this run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RulesCounts {
+    /// Records that are no row of a table that reads their topic.
+    pub unreadable: u64,
+    /// Rows that a rule could not take, at its limits or for their values.
+    pub refused: u64,
+    /// How often rows were found missing, so that windows over their time are not final here.
+    pub gaps: u64,
+    /// Provisional results that were left out because those before them were not written yet.
+    pub left_out: u64,
+}
+
+/// Who writes next what it has derived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Rules,
+    Others,
 }
 
 /// A table that is read.
@@ -150,18 +185,25 @@ impl Rules {
             }
         }
         let tables = sources(&program)?;
+        let mut read: Vec<TopicName> = tables.iter().map(|source| source.topic.clone()).collect();
+        read.sort_unstable();
+        read.dedup();
         let logs = Logs::new(regions.len());
         Ok(Self {
             results: Results::new(&program, &regions),
             engine: Engine::new(program, seed),
             regions,
             tables,
+            topics: read,
             seed,
             logs,
-            ready: VecDeque::new(),
+            ready: Ready::default(),
+            turn: Turn::Rules,
+            beginning: Beginning::default(),
+            phase: Phase::Running,
             written: Progress::default(),
             next: Progress::default(),
-            unreadable: 0,
+            counts: RulesCounts::default(),
         })
     }
 
@@ -189,10 +231,11 @@ impl Rules {
         Ok(())
     }
 
-    /// Records that are no row of a table that reads their topic.
+    /// What became of rows and results in this run.
     #[must_use]
-    pub const fn unreadable(&self) -> u64 {
-        self.unreadable
+    pub const fn counts(&self) -> RulesCounts {
+        let left_out = self.ready.left_out();
+        RulesCounts { left_out, ..self.counts }
     }
 
     /// Takes note of a durable commit; what it makes of windows comes from [`Self::poll_step`].
@@ -203,90 +246,64 @@ impl Rules {
         entries: &[(TopicPartition, Entry)],
     ) {
         self.next = Progress::at_start_of(number);
+        match self.phase {
+            Phase::Running => {}
+            // They begin where the log ends.
+            Phase::BeginsNew(_) => return,
+        }
         for (partition, entry) in entries {
             let Some(topic) = topics.get(&partition.topic) else { continue };
             let Some(stamp) = &entry.stamp else { continue };
             let Some(region) = self.regions.iter().position(|known| *known == topic.origin) else {
                 continue;
             };
-            if topic.origin_name == promises_topic() {
-                for record in entry.batch.records().unwrap_or_default() {
-                    let tables = &self.tables;
-                    let is_read = |topic: &TopicName| tables.iter().any(|it| it.topic == *topic);
-                    self.logs.on_promise(region, &record, is_read);
-                }
-            } else if self.tables.iter().any(|source| source.topic == topic.origin_name) {
-                self.on_rows((region, &topic.origin_name), stamp, entry);
-            } else {
+            let (topic, life) = (&topic.origin_name, stamp.actor.incarnation);
+            let is_promises = *topic == promises_topic();
+            if !is_promises && !self.topics.contains(topic) {
                 continue;
+            }
+            let lost = self.logs.on_life(region, life, stamp.offset);
+            self.lose(None, lost, rows::horizon(stamp));
+            if is_promises {
+                for record in entry.batch.records().unwrap_or_default() {
+                    self.on_promise((region, life), &record);
+                }
+            } else {
+                self.on_rows(At { region, life, topic }, stamp, entry);
             }
             self.pass_promises(region);
         }
     }
 
-    /// Shows the rows of an entry to the rules, but for those whose log called them late: by which
-    /// watermark is known once the next promise covers them.
-    fn on_rows(&mut self, (region, topic): (usize, &TopicName), stamp: &Stamp, entry: &Entry) {
-        let partition = stamp.actor.partition;
-        let is_hole = Hole::of(&entry.batch).is_some();
-        let records =
-            if is_hole { Vec::new() } else { entry.batch.numbered_records().unwrap_or_default() };
-        for (delta, record) in records {
-            let offset = stamp.offset.at(delta);
-            match stamp.verdict(delta) {
-                Verdict::OnTime => {
-                    let value = record.value.unwrap_or_default();
-                    let origin =
-                        Origin { part: part(region, partition), standing: Standing::OnTime };
-                    self.feed(topic, &value, origin, offset);
-                }
-                Verdict::Late => {
-                    let value = record.value.unwrap_or_default();
-                    let held = Held { topic: topic.clone(), partition, offset, value };
-                    self.logs.hold(region, held);
-                }
-                // None of them counts, at any hub: what becomes of them their ingest hub decided.
-                Verdict::Future | Verdict::Forbidden | Verdict::Unlisted => {}
-            }
+    /// A record of a region's `_promises`. One that is no promise, such as an absent agent, says
+    /// nothing here; nor does one about a topic that is not read, whose data nobody waits for.
+    fn on_promise(
+        &mut self,
+        (region, life): (usize, headland_event::Incarnation),
+        record: &Record,
+    ) {
+        let value = record.value.as_deref().unwrap_or_default();
+        let Ok(promise) = serde_json::from_slice::<Promise>(value) else { return };
+        if self.topics.contains(&promise.topic) {
+            let (topic, until) = (promise.topic.clone(), promise.watermark);
+            let lost = self.logs.on_promise(region, life, promise);
+            self.lose(Some(&topic), lost, until);
         }
-        let end = stamp.offset.after(entry.end().since(entry.base));
-        self.logs.reach(region, topic, partition, end);
     }
 
-    fn feed(&mut self, topic: &TopicName, value: &[u8], origin: Origin, offset: Offset) {
-        for source in self.tables.iter().filter(|source| source.topic == *topic) {
-            match source.decoder.decode(value) {
-                Ok(row) => {
-                    self.engine.on_row_of(source.table, &row, origin, offset, EventTime::MIN);
-                }
-                Err(error) => {
-                    note_unreadable(&mut self.unreadable, topic, offset, &error);
-                }
-            }
+    /// Rows of a topic, or of all, are missing here: as late as `horizon` when it is not known how
+    /// late.
+    fn lose(&mut self, topic: Option<&TopicName>, lost: Option<Lost>, horizon: EventTime) {
+        let Some(Lost { after, until }) = lost else { return };
+        let first = EventTime::from_millis(after.millis().saturating_add(1));
+        let last = until.unwrap_or(horizon);
+        if first > last {
+            return;
         }
-        self.take_results();
-    }
-
-    /// Lets promises take effect whose ends the region's logs have come to, one after the other:
-    /// first the late rows that lie before it, then the watermark.
-    fn pass_promises(&mut self, region: usize) {
-        while let Some(Reached { topic, behind, late }) = self.logs.next_reached(region) {
-            for Held { topic, partition, offset, value } in late {
-                let standing = Standing::Late { behind };
-                let origin = Origin { part: part(region, partition), standing };
-                self.feed(&topic, &value, origin, offset);
-            }
-            let (least, most) = (self.logs.least(&topic), self.logs.most(&topic));
-            for source in self.tables.iter().filter(|source| source.topic == topic) {
-                let (table, zero) = (source.table, Offset::default());
-                if let Some(least) = least {
-                    self.engine.on_watermark(table, least, zero, EventTime::MIN);
-                }
-                if let Some(most) = most {
-                    self.engine.on_event_time(table, most, zero, EventTime::MIN);
-                }
-            }
-            self.take_results();
+        self.counts.gaps = self.counts.gaps.saturating_add(1);
+        tracing::warn!(?topic, %first, %last, "rows are missing: windows with them are not final");
+        for source in self.tables.iter().filter(|it| topic.is_none_or(|topic| it.topic == *topic)) {
+            self.engine.on_gap(source.table, first, last);
         }
     }
 
@@ -297,7 +314,10 @@ impl Rules {
                 // The record is in its log with its verdict, and the rule counts it.
                 Output::Late(_) => continue,
                 Output::Refused(refused) => {
-                    tracing::error!(?refused, "a rule did not take a row");
+                    self.counts.refused = self.counts.refused.saturating_add(1);
+                    if self.counts.refused == 1 {
+                        tracing::error!(?refused, "a rule did not take a row; said once");
+                    }
                     continue;
                 }
                 Output::Failed(failed) => {
@@ -312,19 +332,32 @@ impl Rules {
             self.results.add(result);
         }
         let program = self.engine.program();
-        for (topic, record) in self.results.take(program, &self.logs) {
+        for (topic, record, urgency) in self.results.take(program, &self.logs) {
+            // Counted also when it is left out: after a restart it may be another that is.
             let at = self.next;
             self.next.output += 1;
             if at >= self.written {
-                self.ready.push_back((self.next, topic, record));
+                self.ready.push((self.next, topic, record), urgency);
             }
+        }
+    }
+
+    /// As [`Self::poll_step`], every other time: none in between, when others have their turn.
+    pub fn poll_turn(&mut self) -> Option<Step> {
+        self.turn = match self.turn {
+            Turn::Others => Turn::Rules,
+            Turn::Rules => Turn::Others,
+        };
+        match self.turn {
+            Turn::Others => None,
+            Turn::Rules => self.poll_step(),
         }
     }
 
     /// The next results, as many as one commit should take; none when all are taken.
     pub fn poll_step(&mut self) -> Option<Step> {
         let (mut by_topic, mut bytes, mut progress) = (BTreeMap::<_, Vec<_>>::new(), 0, None);
-        while let Some((through, topic, record)) = self.ready.pop_front() {
+        while let Some((through, topic, record)) = self.ready.pop() {
             bytes += record.payload_len();
             by_topic.entry(topic).or_default().push(record);
             progress = Some(through);
@@ -348,13 +381,6 @@ impl Rules {
     pub fn is_idle(&self) -> bool {
         self.ready.is_empty()
     }
-}
-
-/// The number of a log: by region, then partition.
-fn part(region: usize, partition: PartitionIndex) -> Part {
-    debug_assert!(partition.get() < PARTITIONS_LIMIT, "topics have a bounded number of partitions");
-    let region = u32::try_from(region).unwrap_or(u32::MAX);
-    Part::new(region.saturating_mul(PARTITIONS_LIMIT).saturating_add(partition.get()))
 }
 
 fn sources(program: &Program) -> Result<Vec<Source>, RulesError> {

@@ -372,7 +372,7 @@ impl Node {
         mut self,
         program: Program,
         regions: &[RegionId],
-        state: &impl StateStore,
+        (log, state): (&impl LogReader, &impl StateStore),
     ) -> Result<Self, StartError> {
         // Not drawn: the schedule of all else is that of a hub without rules.
         let (own, seed) = (self.identity.region(), self.incarnation.nonce());
@@ -381,6 +381,7 @@ impl Node {
             self.topics.add_results(topic)?;
         }
         rules.read_progress(state)?;
+        rules.read_ends(&self.topics, log);
         self.rules = Some(rules);
         Ok(self)
     }

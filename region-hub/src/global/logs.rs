@@ -1,14 +1,25 @@
-//! How far each region's logs have come: promises that wait for their data, and late rows that
-//! wait for the promise that covers them.
+//! How far each region's logs have come: promises that wait for their data, and rows that wait for
+//! the promise that covers them.
+//!
+//! Each life of a region's hub and each topic has a queue of its own: promises of a life that is
+//! over may never come true, and one topic's data may be hours behind another's. Whatever is given
+//! up at a bound is told as a [`Lost`] stretch of time, of which nothing is final any more.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use headland_event::{EventTime, Offset, PartitionIndex, Promise, Record, TopicName};
+use headland_event::{EventTime, Incarnation, Offset, PartitionIndex, Promise, TopicName, Verdict};
 
-/// Bytes of late rows of a region that wait at most; the oldest go as if the next promise had come,
-/// and may then count at one hub and not at another. A region promises every second.
-const HELD_BYTES_LIMIT: usize = 16 << 20;
+/// Bytes of rows of one topic, of one life, that wait at most; beyond it they wait no longer, and
+/// what they are of is not final here. A region promises every second.
+const HELD_BYTES_LIMIT: usize = 4 << 20;
+
+/// Most promises of one topic, of one life, that wait for their data: more than an hour at one a
+/// second. Beyond it the last but one is passed over, and what lies between is not final here.
+const PROMISES_LIMIT: usize = 4_096;
+
+/// Most lives of a region's hub that are told apart; the oldest goes first.
+const LIVES_LIMIT: usize = 4;
 
 /// What is known of the logs of all regions, by the number of the region.
 #[derive(Debug)]
@@ -19,34 +30,100 @@ pub(super) struct Logs {
 /// What is known of a region's logs. Offsets are those of the region itself.
 #[derive(Debug, Default)]
 pub(super) struct RegionLogs {
-    /// Promises that are not in effect, in the order of the region's log.
-    pub(super) promises: VecDeque<Promise>,
-    /// Where its partitions end here.
-    pub(super) ends: BTreeMap<(TopicName, PartitionIndex), Offset>,
-    /// The promises in effect.
+    /// By the life of its hub, the last one last.
+    pub(super) lives: BTreeMap<Incarnation, LifeLogs>,
+    /// The promises in effect, of all lives.
     pub(super) watermarks: BTreeMap<TopicName, EventTime>,
-    /// Late rows that no promise in effect covers.
+}
+
+/// The logs of one life.
+#[derive(Debug, Default)]
+pub(super) struct LifeLogs {
+    pub(super) begins: Begins,
+    pub(super) topics: BTreeMap<TopicName, TopicLogs>,
+}
+
+/// How the logs of a life begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Begins {
+    /// From nothing: at offset 0.
+    #[default]
+    Empty,
+    /// Where the life before it ended, as behind a restored backup.
+    Behind,
+}
+
+/// The partitions of a topic.
+#[derive(Debug, Default)]
+pub(super) struct TopicLogs {
+    /// Promises that are not in effect, in the order of the log.
+    pub(super) promises: VecDeque<Waiting>,
+    /// Where its partitions end here.
+    pub(super) ends: BTreeMap<PartitionIndex, Offset>,
+    /// Rows that no promise in effect covers, in the order in which they came.
     pub(super) held: VecDeque<Held>,
     pub(super) held_bytes: usize,
 }
 
-/// A late row that waits.
+/// A promise that waits for its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) watermark: EventTime,
+    pub(super) ends: BTreeMap<PartitionIndex, Offset>,
+}
+
+/// A row that waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Held {
-    pub(super) topic: TopicName,
     pub(super) partition: PartitionIndex,
     pub(super) offset: Offset,
+    /// Its event time by its record, which its log went by.
+    pub(super) time: EventTime,
+    /// What its log has called it.
+    pub(super) verdict: Verdict,
+    /// The latest event time that it may have.
+    pub(super) horizon: EventTime,
+    /// The watermark in effect when it came.
+    pub(super) behind: EventTime,
+    /// Bytes of its own: a part of its batch would keep all of that in memory.
     pub(super) value: Bytes,
 }
 
-/// A promise that takes effect.
+/// Whose log something is in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct At<'a> {
+    /// The number of the region.
+    pub(super) region: usize,
+    pub(super) life: Incarnation,
+    pub(super) topic: &'a TopicName,
+}
+
+/// A stretch of time of which rows are missing, or may count elsewhere otherwise than here: behind
+/// `after`, up to and with `until`, or as late as anything known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) after: EventTime,
+    pub(super) until: Option<EventTime>,
+}
+
+/// A promise that takes effect, or rows that no longer wait for one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reached {
     pub(super) topic: TopicName,
-    /// The watermark that the late rows came behind.
+    /// The watermark that the rows came behind.
     pub(super) behind: EventTime,
-    /// Late rows that lie before the promise and behind the one before it.
-    pub(super) late: Vec<Held>,
+    /// Rows that lie before the promise and behind the one before it.
+    pub(super) held: Vec<Held>,
+    pub(super) settled: Settled,
+}
+
+/// By what rows that waited are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// By the promise that covers them, as everywhere.
+    ByPromise,
+    /// By what was known when there was no more room for them.
+    ByBound,
 }
 
 impl Logs {
@@ -54,67 +131,100 @@ impl Logs {
         Self { regions: std::iter::repeat_with(RegionLogs::default).take(regions).collect() }
     }
 
-    /// A record of a region's `_promises`. One that is no promise, such as an absent agent, says
-    /// nothing here; nor does one about a topic that is not read, whose data nobody waits for.
+    /// Something of a life of a region came, `offset` into its log. A life that is new, where there
+    /// was another, may not hold what that held.
+    pub(super) fn on_life(
+        &mut self,
+        region: usize,
+        life: Incarnation,
+        offset: Offset,
+    ) -> Option<Lost> {
+        let logs = self.regions.get_mut(region)?;
+        if logs.lives.contains_key(&life) {
+            return None;
+        }
+        let is_first = logs.lives.is_empty();
+        let begins =
+            if offset == Offset::default() || is_first { Begins::Empty } else { Begins::Behind };
+        logs.lives.insert(life, LifeLogs { begins, topics: BTreeMap::new() });
+        if logs.lives.len() > LIVES_LIMIT {
+            logs.lives.pop_first();
+        }
+        // Of a topic that has promised nothing, nothing is final yet.
+        let after = logs.watermarks.values().min().copied().unwrap_or(EventTime::MIN);
+        (!is_first).then_some(Lost { after, until: None })
+    }
+
+    /// A promise in a region's log.
     pub(super) fn on_promise(
         &mut self,
         region: usize,
-        record: &Record,
-        is_read: impl Fn(&TopicName) -> bool,
-    ) {
-        let value = record.value.as_deref().unwrap_or_default();
-        if let (Some(logs), Ok(promise)) =
-            (self.regions.get_mut(region), serde_json::from_slice::<Promise>(value))
-            && is_read(&promise.topic)
+        life: Incarnation,
+        promise: Promise,
+    ) -> Option<Lost> {
+        let Promise { topic, watermark, ends } = promise;
+        let logs = self.regions.get_mut(region)?;
+        let in_effect = logs.watermark(&topic);
+        let waiting = &mut logs.lives.get_mut(&life)?.topics.entry(topic).or_default().promises;
+        let mut lost = None;
+        if waiting.len() >= PROMISES_LIMIT
+            && let Some(passed_over) = waiting.pop_back()
         {
-            logs.promises.push_back(promise);
+            let before = waiting.back().map_or(in_effect, |before| before.watermark);
+            lost = Some(Lost { after: before, until: Some(passed_over.watermark) });
         }
+        waiting.push_back(Waiting { watermark, ends });
+        lost
     }
 
-    /// A region's partition ends there now.
+    /// Rows of a partition from `from` to `end` came, or stand for some that are gone; what was
+    /// before them came never.
     pub(super) fn reach(
         &mut self,
-        region: usize,
-        topic: &TopicName,
+        At { region, life, topic }: At<'_>,
         partition: PartitionIndex,
-        end: Offset,
-    ) {
-        if let Some(logs) = self.regions.get_mut(region) {
-            logs.ends.insert((topic.clone(), partition), end);
+        (from, end): (Offset, Offset),
+    ) -> Option<Lost> {
+        let logs = self.regions.get_mut(region)?;
+        let expected = logs.end(life, topic, partition);
+        let after = logs.watermark(topic);
+        let topics = &mut logs.lives.get_mut(&life)?.topics;
+        if !topics.contains_key(topic) {
+            topics.insert(topic.clone(), TopicLogs::default());
         }
+        let known = topics.get_mut(topic)?.ends.entry(partition).or_default();
+        *known = end.max(*known);
+        (from > expected).then_some(Lost { after, until: None })
     }
 
-    /// Keeps a late row until a promise covers it.
-    pub(super) fn hold(&mut self, region: usize, held: Held) {
-        if let Some(logs) = self.regions.get_mut(region) {
+    /// Keeps a row until a promise covers it.
+    pub(super) fn hold(&mut self, At { region, life, topic }: At<'_>, held: Held) {
+        let logs = self.regions.get_mut(region).and_then(|logs| logs.lives.get_mut(&life));
+        if let Some(logs) = logs {
+            let logs = logs.topics.entry(topic.clone()).or_default();
             logs.held_bytes += held.value.len();
             logs.held.push_back(held);
         }
     }
 
-    /// The region's next promise, if its data is here; it is in effect from now on.
+    /// The region's next promise whose data is here; it is in effect from now on.
     pub(super) fn next_reached(&mut self, region: usize) -> Option<Reached> {
         let logs = self.regions.get_mut(region)?;
-        if logs.held_bytes > HELD_BYTES_LIMIT {
-            return logs.release_early();
+        let lives: Vec<Incarnation> = logs.lives.keys().copied().collect();
+        for life in lives {
+            let topics = logs.lives.get(&life).into_iter().flat_map(|logs| logs.topics.keys());
+            let found =
+                topics.clone().find_map(|topic| Some((topic.clone(), logs.due(life, topic)?)));
+            if let Some((topic, settled)) = found {
+                return logs.settle(life, topic, settled);
+            }
         }
-        let Promise { topic, ends, .. } = logs.promises.front()?;
-        let is_here = ends.iter().all(|(partition, end)| {
-            let here = logs.ends.get(&(topic.clone(), *partition));
-            here.copied().unwrap_or_default() >= *end
-        });
-        if !is_here {
-            return None;
-        }
-        let Promise { topic, watermark, ends } = logs.promises.pop_front()?;
-        let before = logs.watermarks.get(&topic).copied();
-        let late = logs.release(|held| {
-            let end = ends.get(&held.partition).copied().unwrap_or_default();
-            held.topic == topic && held.offset < end
-        });
-        let risen = before.map_or(watermark, |before| before.max(watermark));
-        logs.watermarks.insert(topic.clone(), risen);
-        Some(Reached { topic, behind: before.unwrap_or(EventTime::MIN), late })
+        None
+    }
+
+    /// The watermark in effect of a region's topic.
+    pub(super) fn watermark(&self, region: usize, topic: &TopicName) -> EventTime {
+        self.regions.get(region).map_or(EventTime::MIN, |logs| logs.watermark(topic))
     }
 
     /// Up to where every region has promised a topic; none while one has promised nothing.
@@ -141,97 +251,65 @@ impl Logs {
 }
 
 impl RegionLogs {
-    /// Takes out the late rows that something is true of, in their order.
+    fn watermark(&self, topic: &TopicName) -> EventTime {
+        self.watermarks.get(topic).copied().unwrap_or(EventTime::MIN)
+    }
+
+    /// Where a partition ends here, as far as a life has come: one that goes on where another ended
+    /// has that one's end until it writes something.
+    fn end(&self, life: Incarnation, topic: &TopicName, partition: PartitionIndex) -> Offset {
+        for logs in self.lives.range(..=life).rev().map(|(_, logs)| logs) {
+            let end = logs.topics.get(topic).and_then(|logs| logs.ends.get(&partition));
+            match (end, logs.begins) {
+                (Some(end), Begins::Empty | Begins::Behind) => return *end,
+                (None, Begins::Empty) => return Offset::default(),
+                (None, Begins::Behind) => {}
+            }
+        }
+        Offset::default()
+    }
+
+    /// Whether rows of a topic have to wait no longer, and for what reason.
+    fn due(&self, life: Incarnation, topic: &TopicName) -> Option<Settled> {
+        let logs = self.lives.get(&life)?.topics.get(topic)?;
+        if logs.held_bytes > HELD_BYTES_LIMIT {
+            return Some(Settled::ByBound);
+        }
+        let mut ends = logs.promises.front()?.ends.iter();
+        let is_here = ends.all(|(partition, end)| self.end(life, topic, *partition) >= *end);
+        is_here.then_some(Settled::ByPromise)
+    }
+
+    /// Lets the first promise of a topic take effect, or gives up waiting for it.
+    fn settle(&mut self, life: Incarnation, topic: TopicName, settled: Settled) -> Option<Reached> {
+        let behind = self.watermark(&topic);
+        let logs = self.lives.get_mut(&life)?.topics.get_mut(&topic)?;
+        let held = match settled {
+            Settled::ByBound => {
+                tracing::warn!(%topic, limit = HELD_BYTES_LIMIT, "rows wait for no promise");
+                logs.release(|_| true)
+            }
+            Settled::ByPromise => {
+                let Waiting { watermark, ends } = logs.promises.pop_front()?;
+                self.watermarks.insert(topic.clone(), behind.max(watermark));
+                logs.release(|held| {
+                    held.offset < ends.get(&held.partition).copied().unwrap_or_default()
+                })
+            }
+        };
+        Some(Reached { topic, behind, held, settled })
+    }
+}
+
+impl TopicLogs {
+    /// Takes out the rows that something is true of, in their order.
     fn release(&mut self, is_due: impl Fn(&Held) -> bool) -> Vec<Held> {
         let (due, rest) = self.held.drain(..).partition::<VecDeque<_>, _>(is_due);
         self.held = rest;
         self.held_bytes = self.held.iter().map(|held| held.value.len()).sum();
         due.into()
     }
-
-    /// Takes out the late rows of the topic that has waited longest, behind the promise in effect.
-    fn release_early(&mut self) -> Option<Reached> {
-        let topic = self.held.front()?.topic.clone();
-        tracing::warn!(%topic, limit = HELD_BYTES_LIMIT, "late rows no longer wait for a promise");
-        let late = self.release(|held| held.topic == topic);
-        let behind = self.watermarks.get(&topic).copied().unwrap_or(EventTime::MIN);
-        Some(Reached { topic, behind, late })
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn topic() -> TopicName {
-        TopicName::new("air").unwrap()
-    }
-
-    fn promise(watermark: i64, end: u64) -> Record {
-        let ends = BTreeMap::from([(PartitionIndex::new(0), Offset::new(end))]);
-        let watermark = EventTime::from_millis(watermark);
-        let value = serde_json::to_vec(&Promise { topic: topic(), watermark, ends }).unwrap();
-        Record::new(EventTime::from_millis(0), "air", value)
-    }
-
-    fn held(offset: u64) -> Held {
-        let partition = PartitionIndex::new(0);
-        Held { topic: topic(), partition, offset: Offset::new(offset), value: Bytes::new() }
-    }
-
-    #[test]
-    fn a_promise_is_reached_with_its_data_and_names_what_its_late_rows_came_behind() {
-        let mut logs = Logs::new(1);
-        logs.on_promise(0, &promise(100, 3), |_| true);
-        logs.on_promise(0, &promise(200, 5), |_| true);
-        logs.hold(0, held(4));
-
-        logs.reach(0, &topic(), PartitionIndex::new(0), Offset::new(4));
-        let [first, none] = [logs.next_reached(0), logs.next_reached(0)];
-        logs.reach(0, &topic(), PartitionIndex::new(0), Offset::new(5));
-        let second = logs.next_reached(0);
-
-        let reached = |behind, late| Reached { topic: topic(), behind, late };
-        assert_eq!(first, Some(reached(EventTime::MIN, Vec::new())));
-        assert_eq!(none, None);
-        assert_eq!(second, Some(reached(EventTime::from_millis(100), vec![held(4)])));
-        assert_eq!(logs.least(&topic()), Some(EventTime::from_millis(200)));
-    }
-
-    #[test]
-    fn a_region_that_has_promised_nothing_holds_all_and_the_furthest_is_known() {
-        let mut logs = Logs::new(2);
-        logs.on_promise(1, &promise(100, 0), |_| true);
-
-        assert!(logs.next_reached(1).is_some());
-
-        assert_eq!(logs.least(&topic()), None);
-        assert_eq!(logs.most(&topic()), Some(EventTime::from_millis(100)));
-    }
-
-    #[test]
-    fn a_promise_about_a_topic_that_is_not_read_holds_no_other() {
-        let mut logs = Logs::new(1);
-        logs.on_promise(0, &promise(100, 7), |_| false);
-        logs.on_promise(0, &promise(200, 0), |_| true);
-
-        assert!(logs.next_reached(0).is_some());
-
-        assert_eq!(logs.least(&topic()), Some(EventTime::from_millis(200)));
-    }
-
-    #[test]
-    fn late_rows_beyond_their_bound_wait_no_longer() {
-        let mut logs = Logs::new(1);
-        let value = Bytes::from(vec![0; HELD_BYTES_LIMIT]);
-        logs.hold(0, Held { value, ..held(0) });
-        let at_the_bound = logs.next_reached(0);
-
-        logs.hold(0, Held { value: Bytes::from_static(b"x"), ..held(1) });
-        let beyond = logs.next_reached(0).unwrap();
-
-        assert_eq!(at_the_bound, None);
-        assert_eq!(beyond.late.len(), 2);
-        assert_eq!(logs.regions[0].held_bytes, 0);
-    }
-}
+mod tests;

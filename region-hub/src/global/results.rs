@@ -12,6 +12,7 @@ use headland_event::{AlertId, Coverage, Finality, Record, RegionId, TopicName};
 use serde::Serialize;
 
 use super::logs::Logs;
+use super::ready::Urgency;
 
 /// Header of a result: counts what was said of it at this hub, from 1.
 pub const REVISION_HEADER: &str = "hl-revision";
@@ -36,7 +37,7 @@ struct Said<'a> {
     key: &'a str,
     window: &'a str,
     finality: Finality,
-    coverage: Coverage,
+    coverage: &'a Coverage,
     values: BTreeMap<&'a str, String>,
 }
 
@@ -59,7 +60,11 @@ impl Results {
     }
 
     /// The records of what was added, in order.
-    pub(super) fn take(&mut self, program: &Program, logs: &Logs) -> Vec<(TopicName, Record)> {
+    pub(super) fn take(
+        &mut self,
+        program: &Program,
+        logs: &Logs,
+    ) -> Vec<(TopicName, Record, Urgency)> {
         let mut records = Vec::new();
         let mut results = std::mem::take(&mut self.waiting).into_iter().peekable();
         while let Some(result) = results.next() {
@@ -79,13 +84,15 @@ impl Results {
         rule: &Rule,
         result: &RuleResult,
         logs: &Logs,
-    ) -> Option<(TopicName, Record)> {
+    ) -> Option<(TopicName, Record, Urgency)> {
         let id = AlertId::derive(&result.rule, &result.key, &result.window);
         let (_, revision) = self.revisions.on_result(id, rule, result)?;
-        let value = match result.change {
-            Change::Insert | Change::UpdateAfter => Some(self.value(result, logs).into()),
-            Change::UpdateBefore | Change::Delete => None,
+        let is_given = match result.change {
+            Change::Insert | Change::UpdateAfter => true,
+            Change::UpdateBefore | Change::Delete => false,
         };
+        let coverage = self.coverage(result, logs);
+        let value = is_given.then(|| value(result, &coverage).into());
         let key = Some(id.to_string().into());
         let record = Record { time: result.event_time, key, value, headers: Vec::new() };
         let finality = match result.finality {
@@ -96,10 +103,14 @@ impl Results {
         let record = record
             .with_header(REVISION_HEADER, revision.to_string())
             .with_header(FINALITY_HEADER, finality);
-        Some((result.topic.clone(), record))
+        // What is still open is said again; what takes back is not, and what closed is the last.
+        let is_open = !coverage.missing.is_empty() && result.finality == Finality::Provisional;
+        let urgency = if is_open && is_given { Urgency::Provisional } else { Urgency::Standing };
+        Some((result.topic.clone(), record, urgency))
     }
 
-    fn value(&self, result: &RuleResult, logs: &Logs) -> Vec<u8> {
+    /// Whose rows a result is made of.
+    fn coverage(&self, result: &RuleResult, logs: &Logs) -> Coverage {
         let topics = self.topics.get(&*result.rule).map(Vec::as_slice).unwrap_or_default();
         let mut coverage = Coverage::default();
         for (index, region) in self.regions.iter().enumerate() {
@@ -109,18 +120,22 @@ impl Results {
         }
         let is_whole = result.finality == Finality::Provisional || coverage.missing.is_empty();
         debug_assert!(is_whole, "what is final or corrected covers every region");
-        let values = result.columns.iter().map(|(name, value)| (&**name, value.to_string()));
-        let said = Said {
-            rule: &result.rule,
-            key: &result.key,
-            window: &result.window,
-            finality: result.finality,
-            coverage,
-            values: values.collect(),
-        };
-        #[expect(clippy::expect_used, reason = "texts and numbers always have a JSON")]
-        serde_json::to_vec(&said).expect("a result has a JSON")
+        coverage
     }
+}
+
+fn value(result: &RuleResult, coverage: &Coverage) -> Vec<u8> {
+    let values = result.columns.iter().map(|(name, value)| (&**name, value.to_string()));
+    let said = Said {
+        rule: &result.rule,
+        key: &result.key,
+        window: &result.window,
+        finality: result.finality,
+        coverage,
+        values: values.collect(),
+    };
+    #[expect(clippy::expect_used, reason = "texts and numbers always have a JSON")]
+    serde_json::to_vec(&said).expect("a result has a JSON")
 }
 
 /// Whether a result is the new row of the update that an old one belongs to.

@@ -1,23 +1,30 @@
 //! The state of rules as bytes, at the end of a commit.
 //!
 //! ```text
-//! v1:  1 version u8 │ regions u32 × { name
-//!        promises u32 × { JSON } │ ends u32 × { topic, partition u32, offset u64 }
-//!        watermarks u32 × { topic, i64 ms }
-//!        late rows u32 × { topic, partition u32, offset u64, value } }
+//! v2:  2 version u8 │ topics u32 × { name } │ regions u32 × { name, watermarks, lives }
 //!      │ revisions, in their own layout │ engine, in its own layout
+//!   watermarks  u32 × { topic, i64 ms }
+//!   lives       u32 × { incarnation │ 0 empty | 1 behind u8 │ topics u32 × { topic,
+//!                 promises u32 × { i64 ms │ ends }
+//!                 ends    u32 × { partition u32, offset u64 }
+//!                 rows    u32 × { partition u32, offset u64, times 3 × i64 ms, verdict u8,
+//!                   value } } }
 //! ```
+//! Of another version, of other topics or other regions, and of rules that no longer fit, it is not
+//! taken up: the rules begin new, and whatever else the hub derives goes on from its own part.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use headland_detection::{Engine, RestoreError, Revisions};
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::RECORD_BYTES_LIMIT;
-use headland_event::{EventTime, Offset, PartitionIndex, RegionId, TopicName};
+use headland_event::{EventTime, Hlc, Offset, PartitionIndex, RegionId, TopicName, Verdict};
 
 use super::Rules;
-use super::logs::{Held, Logs, RegionLogs};
+use super::logs::{Begins, Held, LifeLogs, Logs, RegionLogs, TopicLogs, Waiting};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why rules do not go on from a snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +39,14 @@ pub enum RulesSnapshotError {
         /// The regions it is of.
         found: String,
         /// Those that are configured.
+        expected: String,
+    },
+    /// Of other topics: partial results would merge in another order.
+    #[error("the state of rules is of topics {found}, read are {expected}")]
+    Topics {
+        /// The topics it is of.
+        found: String,
+        /// Those that are read.
         expected: String,
     },
     /// The engine does not know itself in it.
@@ -49,6 +64,8 @@ impl Rules {
         assert!(self.is_idle(), "results are taken before a snapshot");
         let mut writer = Writer::new();
         writer.u8(VERSION);
+        writer.length(self.topics.len());
+        self.topics.iter().for_each(|topic| writer.name(topic.as_str()));
         writer.length(self.regions.len());
         for (region, logs) in self.regions.iter().zip(&self.logs.regions) {
             writer.name(region.as_str());
@@ -68,7 +85,18 @@ impl Rules {
         let found = reader.u8("rules version")?;
         if found != VERSION {
             let (field, found) = ("rules version", i64::from(found));
-            return Err(CodecError::Value { field, at: 0, found, expected: "1" }.into());
+            return Err(CodecError::Value { field, at: 0, found, expected: "2" }.into());
+        }
+        let mut topics: Vec<TopicName> = Vec::new();
+        for _ in 0..reader.length("topics", reader.remaining())? {
+            topics.push(reader.name("topic")?);
+        }
+        if topics != self.topics {
+            let listed = |topics: &[TopicName]| {
+                topics.iter().map(TopicName::as_str).collect::<Vec<_>>().join(", ")
+            };
+            let (found, expected) = (listed(&topics), listed(&self.topics));
+            return Err(RulesSnapshotError::Topics { found, expected });
         }
         let mut logs = Logs { regions: Vec::new() };
         let mut regions: Vec<RegionId> = Vec::new();
@@ -89,10 +117,12 @@ impl Rules {
         Ok(RulesState { logs, revisions, engine })
     }
 
-    /// Goes on from a state at the end of a commit, before anything is read.
-    pub fn take_up(&mut self, RulesState { logs, revisions, engine }: RulesState) {
+    /// Goes on from a state at the end of a commit, before anything is read. Rules that it has not
+    /// lack all rows up to there; `hlc` is at or behind the stamp of each of them.
+    pub fn take_up(&mut self, RulesState { logs, revisions, engine }: RulesState, hlc: Hlc) {
         debug_assert_eq!(logs.regions.len(), self.regions.len(), "it was decoded by these rules");
         (self.engine, self.logs, self.results.revisions) = (engine, logs, revisions);
+        self.begin_new_rules(hlc);
     }
 }
 
@@ -105,63 +135,116 @@ pub struct RulesState {
 }
 
 fn write_logs(logs: &RegionLogs, writer: &mut Writer) {
-    let RegionLogs { promises, ends, watermarks, held, held_bytes: _ } = logs;
-    writer.length(promises.len());
-    for promise in promises {
-        #[expect(clippy::expect_used, reason = "names and numbers always have a JSON")]
-        let promise = serde_json::to_vec(promise).expect("a promise has a JSON");
-        writer.bytes(&promise);
-    }
-    writer.length(ends.len());
-    for ((topic, partition), end) in ends {
-        writer.name(topic.as_str());
-        writer.u32(partition.get());
-        writer.u64(end.get());
-    }
+    let RegionLogs { lives, watermarks } = logs;
     writer.length(watermarks.len());
     for (topic, watermark) in watermarks {
         writer.name(topic.as_str());
         writer.i64(watermark.millis());
     }
+    writer.length(lives.len());
+    for (life, LifeLogs { begins, topics }) in lives {
+        writer.incarnation(*life);
+        writer.u8(match begins {
+            Begins::Empty => 0,
+            Begins::Behind => 1,
+        });
+        writer.length(topics.len());
+        for (topic, logs) in topics {
+            writer.name(topic.as_str());
+            write_topic(logs, writer);
+        }
+    }
+}
+
+fn write_topic(logs: &TopicLogs, writer: &mut Writer) {
+    let TopicLogs { promises, ends, held, held_bytes: _ } = logs;
+    writer.length(promises.len());
+    for Waiting { watermark, ends } in promises {
+        writer.i64(watermark.millis());
+        write_ends(ends, writer);
+    }
+    write_ends(ends, writer);
     writer.length(held.len());
-    for Held { topic, partition, offset, value } in held {
-        writer.name(topic.as_str());
+    for Held { partition, offset, time, verdict, horizon, behind, value } in held {
         writer.u32(partition.get());
         writer.u64(offset.get());
+        [time, horizon, behind].into_iter().for_each(|time| writer.i64(time.millis()));
+        writer.u8(verdict.code());
         writer.bytes(value);
     }
 }
 
+fn write_ends(ends: &BTreeMap<PartitionIndex, Offset>, writer: &mut Writer) {
+    writer.length(ends.len());
+    for (partition, end) in ends {
+        writer.u32(partition.get());
+        writer.u64(end.get());
+    }
+}
+
+// Whatever is counted takes at least a byte, so that what is left bounds it.
+
 fn read_logs(reader: &mut Reader) -> Result<RegionLogs, CodecError> {
     let mut logs = RegionLogs::default();
-    // Whatever is counted takes at least a byte, so that what is left bounds it.
-    for _ in 0..reader.length("promises", reader.remaining())? {
-        let at = reader.position();
-        let json = reader.bytes("promise", RECORD_BYTES_LIMIT.as_len())?;
-        let promise = serde_json::from_slice(&json).map_err(|_| CodecError::Value {
-            field: "promise",
-            at,
-            found: i64::try_from(json.len()).unwrap_or(i64::MAX),
-            expected: "the JSON of a promise in as many bytes",
-        })?;
-        logs.promises.push_back(promise);
-    }
-    for _ in 0..reader.length("ends", reader.remaining())? {
-        let topic: TopicName = reader.name("topic")?;
-        let partition = PartitionIndex::new(reader.u32("partition")?);
-        logs.ends.insert((topic, partition), Offset::new(reader.u64("end")?));
-    }
     for _ in 0..reader.length("watermarks", reader.remaining())? {
         let topic = reader.name("topic")?;
         logs.watermarks.insert(topic, EventTime::from_millis(reader.i64("watermark")?));
     }
-    for _ in 0..reader.length("late rows", reader.remaining())? {
-        let topic = reader.name("topic")?;
-        let partition = PartitionIndex::new(reader.u32("partition")?);
-        let offset = Offset::new(reader.u64("offset")?);
-        let value = reader.bytes("late row", RECORD_BYTES_LIMIT.as_len())?;
-        logs.held_bytes += value.len();
-        logs.held.push_back(Held { topic, partition, offset, value });
+    for _ in 0..reader.length("lives", reader.remaining())? {
+        let life = reader.incarnation("life")?;
+        let at = reader.position();
+        let begins = match reader.u8("beginning")? {
+            0 => Begins::Empty,
+            1 => Begins::Behind,
+            found => return Err(outside("beginning", at, found, "0 or 1")),
+        };
+        let mut topics = BTreeMap::new();
+        for _ in 0..reader.length("topics", reader.remaining())? {
+            topics.insert(reader.name("topic")?, read_topic(reader)?);
+        }
+        logs.lives.insert(life, LifeLogs { begins, topics });
     }
     Ok(logs)
+}
+
+fn read_topic(reader: &mut Reader) -> Result<TopicLogs, CodecError> {
+    let mut logs = TopicLogs::default();
+    for _ in 0..reader.length("promises", reader.remaining())? {
+        let watermark = EventTime::from_millis(reader.i64("promise")?);
+        logs.promises.push_back(Waiting { watermark, ends: read_ends(reader)? });
+    }
+    logs.ends = read_ends(reader)?;
+    for _ in 0..reader.length("rows", reader.remaining())? {
+        let held = read_held(reader)?;
+        logs.held_bytes += held.value.len();
+        logs.held.push_back(held);
+    }
+    Ok(logs)
+}
+
+fn read_held(reader: &mut Reader) -> Result<Held, CodecError> {
+    let partition = PartitionIndex::new(reader.u32("partition")?);
+    let offset = Offset::new(reader.u64("offset")?);
+    let time = EventTime::from_millis(reader.i64("time")?);
+    let horizon = EventTime::from_millis(reader.i64("horizon")?);
+    let behind = EventTime::from_millis(reader.i64("behind")?);
+    let (at, code) = (reader.position(), reader.u8("verdict")?);
+    let verdict = Verdict::from_code(code).ok_or_else(|| outside("verdict", at, code, "0 to 4"))?;
+    let value = reader.bytes("row", RECORD_BYTES_LIMIT.as_len())?;
+    // A part of the snapshot would keep all of that in memory.
+    let value = Bytes::copy_from_slice(&value);
+    Ok(Held { partition, offset, time, verdict, horizon, behind, value })
+}
+
+fn read_ends(reader: &mut Reader) -> Result<BTreeMap<PartitionIndex, Offset>, CodecError> {
+    let mut ends = BTreeMap::new();
+    for _ in 0..reader.length("ends", reader.remaining())? {
+        let partition = PartitionIndex::new(reader.u32("partition")?);
+        ends.insert(partition, Offset::new(reader.u64("end")?));
+    }
+    Ok(ends)
+}
+
+fn outside(field: &'static str, at: usize, found: u8, expected: &'static str) -> CodecError {
+    CodecError::Value { field, at, found: i64::from(found), expected }
 }

@@ -30,6 +30,10 @@ impl Node {
         let alerts = missing.alerts(&self.identity.to_string(), now.wall);
         alerts.iter().for_each(|alert| self.raise(alert, now));
         self.missing = missing;
+        let hlc = self.ingest.hlc();
+        if let Some(rules) = &mut self.rules {
+            rules.on_replay_ended(hlc);
+        }
         Ok(())
     }
 

@@ -32,13 +32,19 @@ impl Node {
     pub(super) fn derive(&mut self, now: Now) {
         // Whatever is left waits for a step on its way to the disk, whose report comes here again.
         while !self.fullness.is_full() && self.derived_bytes() < DERIVED_BYTES_LIMIT {
-            if let Some(step) = self.inventory.poll_step(&self.topics, now) {
-                self.write_step(step, Inventory::place(), now);
-            } else if let Some(step) = self.rules.as_mut().and_then(Rules::poll_step) {
-                self.write_step(step, Rules::place(), now);
-            } else {
-                return;
-            }
+            // Neither waits until the other has nothing left: while one derives without end, which
+            // inventory does in a catch-up, each has half of the steps.
+            let step = match self.rules.as_mut().and_then(Rules::poll_turn) {
+                Some(step) => Some((step, Rules::place())),
+                None => {
+                    let step = self.inventory.poll_step(&self.topics, now);
+                    let step = step.map(|step| (step, Inventory::place()));
+                    let mut rules = || self.rules.as_mut().and_then(Rules::poll_step);
+                    step.or_else(|| Some((rules()?, Rules::place())))
+                }
+            };
+            let Some((step, place)) = step else { return };
+            self.write_step(step, place, now);
         }
     }
 

@@ -30,7 +30,7 @@ use headland_storage::{Snapshot, SnapshotPace, StateOwner, Ticket};
 
 use super::recovery::owner;
 use super::{Node, Output};
-use crate::global::{Rules, RulesSnapshotError, RulesState};
+use crate::global::{Rules, RulesState};
 use crate::reconcile::Inventory;
 
 const VERSION: u8 = 4;
@@ -65,9 +65,6 @@ pub enum TakeUpError {
         /// Bytes found.
         length: usize,
     },
-    /// The rules do not know themselves in it.
-    #[error("the rules cannot go on from it")]
-    Rules(#[from] RulesSnapshotError),
     /// The reconciler does not know itself in it.
     #[error("the reconciler cannot be restored")]
     Reconciler(#[from] RestoreError),
@@ -144,11 +141,13 @@ impl Node {
         } else {
             Bytes::new()
         };
-        let rules = self.rules_in(at, rules)?;
+        let rules = self.rules_in(at, rules);
         let rest = reader.take("reconciler", reader.remaining())?;
         self.inventory.take_up(at, &rest, members.unwrap_or_default())?;
-        if let (Some(mine), Some(state)) = (&mut self.rules, rules) {
-            mine.take_up(state);
+        match (&mut self.rules, rules) {
+            (Some(mine), Some(state)) => mine.take_up(state, hlc),
+            (Some(mine), None) => mine.begin_new(),
+            (None, _) => {}
         }
         self.ingest.take_up(hlc, self.inventory.reconciler().applied());
         // Only now is it certain that what the sums are about is not replayed.
@@ -156,19 +155,25 @@ impl Node {
         Ok(())
     }
 
-    /// The state of this hub's rules in a snapshot. Rules that are new begin with it: what was
-    /// before may have gone by retention.
-    fn rules_in(
-        &self,
-        at: CommitNumber,
-        state: Bytes,
-    ) -> Result<Option<RulesState>, RulesSnapshotError> {
-        let Some(rules) = &self.rules else { return Ok(None) };
-        if state.is_empty() {
-            tracing::warn!(%at, "rules are new: windows that are open here lack earlier rows");
-            return Ok(None);
-        }
-        rules.decode(state).map(Some)
+    /// The state of this hub's rules in a snapshot. Rules that do not go on from it begin new, and
+    /// the rest of the snapshot is as good: what was before may have gone by retention.
+    fn rules_in(&self, at: CommitNumber, state: Bytes) -> Option<RulesState> {
+        let rules = self.rules.as_ref()?;
+        let why = if state.is_empty() {
+            "it has none".to_owned()
+        } else {
+            match rules.decode(state) {
+                Ok(state) => return Some(state),
+                Err(error) => with_causes(&error),
+            }
+        };
+        tracing::warn!(
+            %at,
+            why,
+            "rules do not go on from a snapshot: they begin new where the log ends, and windows \
+             over what was before are not final here"
+        );
+        None
     }
 
     /// Hands out the snapshot that waits, when what was derived before it is durable.

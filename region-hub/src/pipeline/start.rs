@@ -125,7 +125,7 @@ pub(super) fn start(
     let mut node =
         Node::new(hub, identity.id(), store.incarnation(), log, entropy()?, now).map_err(failed)?;
     if let (Some(rules), Some(program)) = (&hub.rules, program) {
-        node = node.with_rules(program, &rules.regions, &store).map_err(failed)?;
+        node = node.with_rules(program, &rules.regions, log).map_err(failed)?;
     }
     let snapshots = store.snapshots();
     let from = node.take_up(snapshots.newest_first(&Node::snapshot_owner())?);

@@ -31,7 +31,7 @@ impl World {
         let log = (&store.reader(), &store);
         let mut node =
             region_hub::Node::new(&config, &spiffe_id(id), store.incarnation(), log, seed, now)
-                .and_then(|node| node.with_rules(hub_program(), &regions(), &store))
+                .and_then(|node| node.with_rules(hub_program(), &regions(), log))
                 .expect("a hub starts on its own log");
         let kept = store.snapshots().newest_first(&region_hub::Node::snapshot_owner());
         let from = node.take_up(kept.unwrap());

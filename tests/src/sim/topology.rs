@@ -15,8 +15,8 @@ pub(super) const AGENTS: usize = 6;
 
 const RULES: &str = include_str!("../../../examples/quickstart/rules.sql");
 
-/// Rules that every hub runs over the rows of all regions: sales of every sku in each half hour,
-/// early and corrected, and a mean whose bytes depend on the order of its rows.
+/// Rules that every hub runs over the rows of all regions, in windows of every kind: sales of every
+/// sku, early and corrected, and a mean whose bytes depend on the order of its rows.
 const HUB_RULES: &str = "
 CREATE TABLE inventory_events (
   kind STRING, sku STRING, quantity BIGINT, `time` TIMESTAMP(3), WATERMARK FOR `time` AS `time`
@@ -25,10 +25,22 @@ CREATE TABLE sales (sku STRING, window_end TIMESTAMP(3), units BIGINT, mean DOUB
 WITH ('topic' = 'sales', 'emit.early' = '10 min', 'allowed-lateness' = '1 h');
 INSERT INTO sales SELECT sku, window_end, SUM(quantity), AVG(quantity / 7E0)
 FROM TABLE(TUMBLE(TABLE inventory_events, DESCRIPTOR(`time`), INTERVAL '30' MINUTES))
+WHERE kind = 'sale' GROUP BY sku, window_start, window_end;
+CREATE TABLE hops (sku STRING, window_end TIMESTAMP(3), units BIGINT, mean DOUBLE)
+WITH ('topic' = 'hops', 'emit.early' = '20 min', 'allowed-lateness' = '20 min');
+INSERT INTO hops SELECT sku, window_end, SUM(quantity), AVG(quantity / 7E0)
+FROM TABLE(HOP(TABLE inventory_events, DESCRIPTOR(`time`), INTERVAL '30' MINUTES,
+  INTERVAL '2' HOURS))
+WHERE kind = 'sale' GROUP BY sku, window_start, window_end;
+CREATE TABLE growing (sku STRING, window_end TIMESTAMP(3), units BIGINT, mean DOUBLE)
+WITH ('topic' = 'growing', 'allowed-lateness' = '30 min');
+INSERT INTO growing SELECT sku, window_end, SUM(quantity), AVG(quantity / 7E0)
+FROM TABLE(CUMULATE(TABLE inventory_events, DESCRIPTOR(`time`), INTERVAL '1' HOUR,
+  INTERVAL '4' HOURS))
 WHERE kind = 'sale' GROUP BY sku, window_start, window_end;";
 
-/// The topic of the results of those rules.
-pub(super) const RESULTS_TOPIC: &str = "sales";
+/// The topics of the results of those rules.
+pub(super) const RESULTS_TOPICS: [&str; 3] = ["sales", "hops", "growing"];
 
 /// A process of the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,7 +7,7 @@ use region_hub::global::{FINALITY_HEADER, REVISION_HEADER};
 
 use super::ensure;
 use crate::sim::evidence::{Evidence, Log, records_of, text};
-use crate::sim::topology::RESULTS_TOPIC;
+use crate::sim::topology::RESULTS_TOPICS;
 
 /// Values by (rule, key, window).
 type Values = BTreeMap<String, String>;
@@ -43,7 +43,7 @@ pub(in crate::sim) fn finals(evidence: &Evidence) -> usize {
 fn said(log: &Log) -> Result<Said, String> {
     let (mut said, mut revisions) = (Said::default(), BTreeMap::<String, u32>::new());
     for (TopicPartition { topic, .. }, entries) in log {
-        if topic.as_str() != RESULTS_TOPIC {
+        if !RESULTS_TOPICS.contains(&topic.as_str()) {
             continue;
         }
         for record in records_of(entries) {

@@ -49,40 +49,40 @@ impl Event<'_> {
         format!("{region}@{life}-{nonce:016x}/{partition}/{offset}")
     }
 
-    fn shelf(&self) -> String {
-        format!("{}|{}", self.text("sku"), self.text("location"))
+    /// The key of a shelf or an attribute of its sku.
+    fn key(&self, mark: char, field: &str) -> String {
+        format!("{}{mark}{}", self.text("sku"), self.text(field))
     }
 
     /// The key of a write, and the field that it writes to.
     fn write(&self) -> Option<(&'static str, String)> {
-        let sku = self.text("sku");
         match self.text("kind") {
-            "stocktake" => Some(("location", self.shelf())),
-            "attribute" => Some(("attribute", format!("{sku}#{}", self.text("attribute")))),
+            "stocktake" => Some(("location", self.key('|', "location"))),
+            "attribute" => Some(("attribute", self.key('#', "attribute"))),
             "approve" | "reject" | "amend" => Some(("late", self.text("late").to_owned())),
             _ => None,
         }
     }
 
-    /// How many units it takes from one shelf, and the other one, if that is stock too, they go to.
-    fn movement(&self) -> Option<(String, i64, Option<String>)> {
-        let (units, sku) = (self.1["quantity"].as_i64()?, self.text("sku"));
-        let other = |account: &str| Some(format!("{sku}~{account}"));
-        match self.text("kind") {
-            "sale" => Some((self.shelf(), units, None)),
-            "return" | "restock" | "adjustment" => Some((self.shelf(), -units, None)),
-            "transfer-out" => Some((self.shelf(), units, other("in-transit"))),
-            "transfer-in" => Some((self.shelf(), -units, other("in-transit"))),
-            "reserve" => Some((self.shelf(), units, other("reserved"))),
-            "release" => Some((self.shelf(), -units, other("reserved"))),
-            "commit" => Some((format!("{sku}~reserved"), units, None)),
-            _ => None,
-        }
+    /// Shelves that units come to, and, below 0, that they are taken from.
+    fn movement(&self) -> Option<Vec<(String, i64)>> {
+        let units = self.1["quantity"].as_i64()?;
+        let here = |units| (self.key('|', "location"), units);
+        let at = |account: &str, units| (format!("{}~{account}", self.text("sku")), units);
+        Some(match self.text("kind") {
+            "sale" => vec![here(-units)],
+            "return" | "restock" | "adjustment" => vec![here(units)],
+            "transfer-out" => vec![here(-units), at("in-transit", units)],
+            "transfer-in" => vec![here(units), at("in-transit", -units)],
+            "reserve" => vec![here(-units), at("reserved", units)],
+            "release" => vec![here(units), at("reserved", -units)],
+            "commit" => vec![at("reserved", -units)],
+            _ => return None,
+        })
     }
 
     fn ruling(&self) -> Value {
-        let is_carried = self.text("effective") == "carry";
-        let effective = if is_carried { "carry" } else { "restate" };
+        let effective = if self.text("effective") == "carry" { "carry" } else { "restate" };
         match self.text("kind") {
             "approve" => json!({"status": "approved", "effective": effective}),
             "reject" => json!({"status": "rejected"}),
@@ -97,23 +97,21 @@ pub(crate) fn tables(records: &[Record]) -> Tables {
     let mut put = |topic: &str, key: &str, value: Value| {
         tables.insert((format!("inventory.{topic}"), key.to_owned()), value);
     };
-    let mut copies: BTreeMap<String, Vec<Event<'_>>> = BTreeMap::new();
+    // Of copies of one delivery the one at the smallest place counts.
+    let mut copies: BTreeMap<String, BTreeMap<(Actor, u64), Event<'_>>> = BTreeMap::new();
     for record in records.iter().filter(|of| matches!(of.verdict, "on-time" | "late")) {
         let event = Event(record, serde_json::from_str(&record.value).unwrap());
-        copies.entry(event.text("id").to_owned()).or_default().push(event);
-    }
-    for copies in copies.values_mut() {
-        copies.sort_by_key(|Event(record, _)| (record.actor.clone(), record.offset));
+        let place = (record.actor.clone(), record.offset);
+        copies.entry(event.text("id").to_owned()).or_default().insert(place, event);
     }
     let (mut writes, mut moves) = (BTreeMap::<_, Vec<&Event<'_>>>::new(), BTreeMap::new());
     for (id, copies) in &copies {
-        let [kept, dropped @ ..] = &**copies else { continue };
-        for copy in dropped {
+        let mut copies = copies.values();
+        let Some(kept) = copies.next() else { continue };
+        for copy in copies {
             put("duplicates", &format!("{id}@{}", copy.place()), json!({"kept": kept.place()}));
         }
-        if let Some(key) = kept.write() {
-            writes.entry(key).or_default().push(kept);
-        }
+        kept.write().into_iter().for_each(|key| writes.entry(key).or_default().push(kept));
     }
     for ((field, key), writes) in &writes {
         for (winner, loser) in conflicts(field, writes) {
@@ -126,24 +124,22 @@ pub(crate) fn tables(records: &[Record]) -> Tables {
             _ => {}
         }
     }
-    for (id, event) in copies.iter().map(|(id, copies)| (id, &copies[0])) {
-        let Some((shelf, mut units, other)) = event.movement() else { continue };
+    for (id, event) in copies.iter().filter_map(|(id, of)| Some((id, of.values().next()?))) {
+        let Some(mut moved) = event.movement() else { continue };
         let mut at = event;
         if event.0.verdict == "late" {
             let decisions = writes.get(&("late", id.clone())).map_or(&[][..], |of| of);
             let review = outcome(decisions);
-            let (status, is_carried) = (&review["status"], review["effective"] == "carry");
             put("late", id, json!({"review": review, "revision": 1 + decisions.len()}));
-            if status != "approved" && status != "amended" {
-                continue;
-            }
-            units = review["units"].as_i64().map_or(units, |new| new * units.signum());
-            at = if is_carried { last(decisions) } else { event };
+            // Only a ruling that it counts says from when on.
+            let Some(effective) = review["effective"].as_str() else { continue };
+            let new = |units: i64| review["units"].as_i64().map_or(units, |n| n * units.signum());
+            moved.iter_mut().for_each(|(_, units)| *units = new(*units));
+            at = if effective == "carry" { last(decisions) } else { event };
         }
         let time = at.text("time").parse::<jiff::Timestamp>().unwrap().as_millisecond();
         put("postings", id, json!({"time": time}));
-        for (shelf, units) in std::iter::once((shelf, -units)).chain(other.map(|key| (key, units)))
-        {
+        for (shelf, units) in moved {
             moves.entry(shelf).or_default().push((at, units));
         }
     }

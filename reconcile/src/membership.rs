@@ -24,9 +24,9 @@
 //! Baquero, Almeida, Shoker, "Making Operation-based CRDTs Operation-based", 2014 (causal
 //! stability).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use headland_event::{Actor, Offset, VectorClock};
+use headland_event::{Actor, Offset, RegionId, VectorClock};
 use serde::{Deserialize, Serialize};
 
 use crate::escrow::Holder;
@@ -93,6 +93,27 @@ struct Member {
     waiting: Option<VectorClock>,
 }
 
+impl Member {
+    /// What takes part and has said nothing else.
+    const fn active() -> Self {
+        let standing = MemberStanding::Active;
+        Self { standing, ends: VectorClock::new(), seen: None, waiting: None }
+    }
+
+    const fn has_ended(&self) -> bool {
+        match self.standing {
+            MemberStanding::Active | MemberStanding::Draining => false,
+            MemberStanding::Sealed | MemberStanding::Excluded => true,
+        }
+    }
+
+    /// Whether it has said that it applied all of a clock.
+    fn has_reported(&self, clock: &VectorClock) -> bool {
+        let says = |seen: &Option<VectorClock>| seen.as_ref().is_some_and(|of| of.covers(clock));
+        says(&self.seen) || says(&self.waiting)
+    }
+}
+
 /// Every life that ever took part.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Membership {
@@ -128,12 +149,7 @@ impl Membership {
     /// Takes note of a change; changes come in any order, and again.
     pub fn on_change(&mut self, change: &MemberChange) {
         let MemberChange { life, standing, ends } = change;
-        let member = self.members.entry(life.clone()).or_insert_with(|| Member {
-            standing: *standing,
-            ends: VectorClock::new(),
-            seen: None,
-            waiting: None,
-        });
+        let member = self.members.entry(life.clone()).or_insert_with(Member::active);
         member.standing = member.standing.max(*standing);
         member.ends.merge(ends);
     }
@@ -142,7 +158,8 @@ impl Membership {
     /// receiver that lags behind holds one of each life.
     pub fn on_report(&mut self, report: MemberReport, applied: &VectorClock) {
         let MemberReport { life, applied: seen } = report;
-        let Some(member) = self.members.get_mut(&life) else { return };
+        // Whoever reports takes part.
+        let member = self.members.entry(life).or_insert_with(Member::active);
         match &mut member.waiting {
             Some(waiting) => waiting.merge(&seen),
             None => member.waiting = Some(seen),
@@ -163,26 +180,62 @@ impl Membership {
         }
     }
 
-    /// What hub `own` has to say about lives of other regions that ended, having applied more of
-    /// their logs than anybody has said: the same again until it is said. Of its own region it says
-    /// nothing, the others decide about that.
+    /// What hub `own` has to say about lives that ended, having applied more of their logs than
+    /// anybody has said: the same again until it is said. Of its own life it says nothing, the
+    /// others decide about that. Of former lives of its region it does: what is applied stays, and
+    /// a new life that kept it to itself would differ from the others for good.
     #[must_use]
     pub fn amendments(&self, own: &Holder, applied: &VectorClock) -> Vec<MemberChange> {
-        self.raised(applied, |life| life.region != own.region)
+        self.raised(applied, |life| life != own)
     }
 
-    /// What raises the ends of the former lives of `own`'s region to all that its hub holds.
+    /// What raises the ends of a region's lives, but for `own`, to all that a hub holds of them.
     #[must_use]
-    pub fn handed_in(&self, own: &Holder, held: &VectorClock) -> Vec<MemberChange> {
-        self.raised(held, |life| life.region == own.region && life != own)
+    pub fn handed_in(
+        &self,
+        (own, region): (&Holder, &RegionId),
+        held: &VectorClock,
+    ) -> Vec<MemberChange> {
+        self.raised(held, |life| life.region == *region && life != own)
+    }
+
+    /// A change together with all that is known of its life, so that a record of it stands for
+    /// those before.
+    #[must_use]
+    pub fn joined(&self, change: MemberChange) -> MemberChange {
+        let MemberChange { life, standing, mut ends } = change;
+        let Some(known) = self.members.get(&life) else {
+            return MemberChange { life, standing, ends };
+        };
+        ends.merge(&known.ends);
+        MemberChange { life, standing: standing.max(known.standing), ends }
+    }
+
+    /// Regions of lives that ended, of which a life that goes on has not said that it applied all
+    /// that counts: whoever holds their logs hands them on. O(lives² × log actors).
+    #[must_use]
+    pub fn lacking(&self) -> BTreeSet<RegionId> {
+        let goes_on = || self.members.values().filter(|member| !member.has_ended());
+        let ended = self.members.iter().filter(|(_, member)| member.has_ended());
+        let lacks = ended.filter(|(_, of)| goes_on().any(|member| !member.has_reported(&of.ends)));
+        lacks.map(|(life, _)| life.region.clone()).collect()
+    }
+
+    /// Lives that [`Self::stable`] waits for: those that go on and whose report is not in effect,
+    /// and those that ended and of which records are missing here. O(lives × log actors).
+    #[must_use]
+    pub fn unheard(&self, applied: &VectorClock) -> Vec<&Holder> {
+        let is_unheard = |member: &Member| {
+            if member.has_ended() { !applied.covers(&member.ends) } else { member.seen.is_none() }
+        };
+        let unheard = self.members.iter().filter(|(_, member)| is_unheard(member));
+        unheard.map(|(life, _)| life).collect()
     }
 
     /// Changes that raise the ends of some lives that ended to what a clock knows of them.
     fn raised(&self, clock: &VectorClock, is_meant: impl Fn(&Holder) -> bool) -> Vec<MemberChange> {
-        let ended = self
-            .members
-            .iter()
-            .filter(|(life, member)| member.standing >= MemberStanding::Sealed && is_meant(life));
+        let ended =
+            self.members.iter().filter(|(life, member)| member.has_ended() && is_meant(life));
         ended
             .filter_map(|(life, member)| {
                 let mut ends = VectorClock::new();
@@ -203,14 +256,20 @@ impl Membership {
     pub fn acceptance(&self, actor: &Actor, offset: Offset) -> Acceptance {
         let life = Holder { region: actor.region.clone(), incarnation: actor.incarnation };
         let Some(member) = self.members.get(&life) else { return Acceptance::Counts };
-        let has_ended = match member.standing {
-            MemberStanding::Active | MemberStanding::Draining => false,
-            MemberStanding::Sealed | MemberStanding::Excluded => true,
-        };
-        if has_ended && !member.ends.includes(actor, offset) {
+        if member.has_ended() && !member.ends.includes(actor, offset) {
             Acceptance::BeyondEnd
         } else {
             Acceptance::Counts
+        }
+    }
+
+    /// Whether a batch that ends at `end` of a log counts. Ends of logs lie between batches, so it
+    /// does as a whole or not at all. O(log lives + log actors).
+    #[must_use]
+    pub fn accepts(&self, actor: &Actor, end: Offset) -> bool {
+        match self.acceptance(actor, Offset::new(end.get().saturating_sub(1))) {
+            Acceptance::Counts => true,
+            Acceptance::BeyondEnd => false,
         }
     }
 
@@ -230,20 +289,12 @@ impl Membership {
     /// records of one that ended are missing. O(lives × actors).
     #[must_use]
     pub fn stable(&self, applied: &VectorClock) -> VectorClock {
-        let mut stable: Option<VectorClock> = None;
-        for member in self.members.values() {
-            match member.standing {
-                MemberStanding::Active | MemberStanding::Draining => {
-                    let Some(seen) = &member.seen else { return VectorClock::new() };
-                    stable = Some(stable.map_or_else(|| seen.clone(), |of| meet(&of, seen)));
-                }
-                MemberStanding::Sealed | MemberStanding::Excluded => {
-                    if !applied.covers(&member.ends) {
-                        return VectorClock::new();
-                    }
-                }
-            }
+        if !self.unheard(applied).is_empty() {
+            return VectorClock::new();
         }
+        let goes_on = self.members.values().filter(|member| !member.has_ended());
+        let seen = goes_on.filter_map(|member| member.seen.clone());
+        let stable = seen.reduce(|of, seen| meet(&of, &seen));
         let stable = stable.map(|stable| meet(&stable, applied)).unwrap_or_default();
         debug_assert!(applied.covers(&stable), "stable beyond what was applied");
         stable
@@ -366,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_later_life_moves_the_end_of_its_own_region() {
+    fn everybody_but_a_life_itself_moves_its_end_to_what_it_has_applied() {
         let mut membership = members(&["eu", "us"]);
         membership.on_change(&change("us", MemberStanding::Excluded, &[("us", 5)]));
         let applied = clock(&[("us", 9)]);
@@ -375,9 +426,72 @@ mod tests {
         assert_eq!(membership.amendments(&life("us"), &applied), []);
         let expected = change("us", MemberStanding::Excluded, &[("us", 9)]);
         assert_eq!(membership.amendments(&life("eu"), &applied), std::slice::from_ref(&expected));
-        assert_eq!(membership.amendments(&next, &applied), []);
-        assert_eq!(membership.handed_in(&life("us"), &applied), []);
-        assert_eq!(membership.handed_in(&next, &applied), [expected]);
+        assert_eq!(membership.amendments(&next, &applied), std::slice::from_ref(&expected));
+        let us = life("us").region;
+        assert_eq!(membership.handed_in((&life("us"), &us), &applied), []);
+        assert_eq!(membership.handed_in((&life("eu"), &us), &applied), [expected]);
+        assert_eq!(membership.handed_in((&next, &life("ap").region), &applied), []);
+    }
+
+    #[test]
+    fn a_log_that_ended_is_lacking_until_all_that_go_on_have_applied_it() {
+        let mut membership = members(&["ap", "eu", "us"]);
+        assert_eq!(membership.lacking(), BTreeSet::new());
+        membership.on_change(&change("us", MemberStanding::Excluded, &[("us", 5)]));
+        let us = BTreeSet::from([life("us").region]);
+        let nothing = VectorClock::new();
+
+        membership.on_report(report("eu", &[("eu", 2), ("us", 5)]), &nothing);
+        membership.on_report(report("ap", &[("us", 4)]), &nothing);
+        assert_eq!(membership.lacking(), us, "ap lacks one");
+        membership.on_report(report("ap", &[("us", 5)]), &nothing);
+
+        assert_eq!(membership.lacking(), BTreeSet::new());
+    }
+
+    #[test]
+    fn who_holds_stability_back_is_named() {
+        let mut membership = members(&["ap", "eu"]);
+        membership.on_change(&change("us", MemberStanding::Sealed, &[("us", 5)]));
+        membership.on_report(report("eu", &[]), &VectorClock::new());
+
+        let (few, all) = (clock(&[("us", 4)]), clock(&[("us", 5)]));
+
+        assert_eq!(membership.unheard(&few), [&life("ap"), &life("us")]);
+        assert_eq!(membership.unheard(&all), [&life("ap")]);
+        membership.on_report(report("ap", &[]), &all);
+        assert_eq!(membership.unheard(&all), Vec::<&Holder>::new());
+    }
+
+    #[test]
+    fn whoever_reports_takes_part() {
+        let mut membership = Membership::new();
+
+        membership.on_report(report("eu", &[]), &VectorClock::new());
+
+        assert_eq!(membership.standing(&life("eu")), Some(MemberStanding::Active));
+    }
+
+    #[test]
+    fn a_change_joined_with_what_is_known_stands_for_all_before_it() {
+        use MemberStanding::{Active, Draining, Excluded};
+        let said = [
+            change("us", Draining, &[]),
+            change("us", Excluded, &[("us", 5)]),
+            change("us", Active, &[]),
+        ];
+        let mut all = Membership::new();
+        let mut last = None;
+        for change in said {
+            let joined = all.joined(change);
+            all.on_change(&joined);
+            last = Some(joined);
+        }
+
+        let mut alone = Membership::new();
+        alone.on_change(&last.unwrap());
+
+        assert_eq!(alone, all);
     }
 
     #[test]

@@ -192,7 +192,8 @@ impl Default for RightsConfig {
     }
 }
 
-/// `[membership]`: who takes part in reconciling. Have it in every region, or in none.
+/// `[membership]`: who takes part in reconciling. Have it in every region, or in none: a hub
+/// without it refuses the links of those that have it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MembershipConfig {

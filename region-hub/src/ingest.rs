@@ -11,15 +11,20 @@ use headland_event::{
     OffsetDelta, Record, RegionId, Stamp, TopicName, TopicPartition, VectorClock, Verdict,
     VerdictAt,
 };
+use headland_reconcile::Membership;
 
 use crate::config::{AgentConfig, DevicePattern, HubConfig};
+use crate::members::is_of_members;
 use crate::records::{alerts_topic, audit_topic};
 use crate::topics::PARTITIONS_LIMIT;
 
 /// What an agent's record has to be to count.
 mod gate;
+/// What the journal holds of inventory, and how much of that counts.
+mod past;
 
 pub use gate::{Forbidden, Gate, RegisteredSchemas};
+pub use past::CausalPast;
 
 /// Most actors of other regions in the hub's causal past; an entry of one more is refused.
 ///
@@ -124,7 +129,7 @@ pub struct Ingest {
     inventory: TopicName,
     gate: Gate,
     hlc: HlcClock,
-    heads: VectorClock,
+    past: CausalPast,
     clocks: BTreeMap<TopicName, EventClock>,
 }
 
@@ -139,7 +144,7 @@ impl Ingest {
             inventory: config.reconcile.topic.clone(),
             gate: Gate::new(config),
             hlc: HlcClock::new(),
-            heads: VectorClock::new(),
+            past: CausalPast::default(),
             clocks: BTreeMap::new(),
         }
     }
@@ -217,7 +222,7 @@ impl Ingest {
             partition: partition.partition,
         };
         let is_inventory = partition.topic == self.inventory;
-        let context = if is_inventory { self.heads.clone() } else { VectorClock::new() };
+        let context = if is_inventory { self.past.counted().clone() } else { VectorClock::new() };
         Stamp { actor, offset, hlc: self.hlc.tick(now), context, verdicts }
     }
 
@@ -241,11 +246,11 @@ impl Ingest {
         if found > CLOCK_MAX {
             return Err(MirrorError::Clock { found });
         }
-        let is_known = self.heads.end(&stamp.actor) > Offset::new(0);
+        let is_known = self.heads().end(&stamp.actor) > Offset::new(0);
         if *origin_topic != self.inventory || is_known {
             return Ok(());
         }
-        let foreign = self.heads.iter().filter(|(actor, _)| actor.region != self.region).count();
+        let foreign = self.heads().iter().filter(|(actor, _)| actor.region != self.region).count();
         if foreign >= FOREIGN_ACTORS_LIMIT {
             let (actor, limit) = (stamp.actor.clone(), FOREIGN_ACTORS_LIMIT);
             return Err(MirrorError::TooManyActors { actor, limit });
@@ -259,7 +264,9 @@ impl Ingest {
     pub fn observe(&mut self, origin_topic: &TopicName, stamp: &Stamp, batch: &Batch) {
         self.hlc.observe(stamp.hlc);
         if *origin_topic == self.inventory {
-            self.heads.advance(&stamp.actor, stamp.offset.after(batch.span()));
+            self.past.on_inventory(&stamp.actor, stamp.offset.after(batch.span()));
+        } else if is_of_members(origin_topic) {
+            self.past.on_members(batch);
         }
     }
 
@@ -272,13 +279,25 @@ impl Ingest {
     /// What the journal holds of inventory.
     #[must_use]
     pub const fn heads(&self) -> &VectorClock {
-        &self.heads
+        self.past.heads()
+    }
+
+    /// As much of what the journal holds of inventory as counts.
+    #[must_use]
+    pub const fn counted(&self) -> &VectorClock {
+        self.past.counted()
+    }
+
+    /// Who takes part, by all that was composed.
+    #[must_use]
+    pub const fn members(&self) -> &Membership {
+        self.past.members()
     }
 
     /// Goes on from a snapshot: what the journal held up to it, instead of observing all of it.
-    pub fn take_up(&mut self, hlc: Hlc, heads: VectorClock) {
+    pub fn take_up(&mut self, hlc: Hlc, past: CausalPast) {
         self.hlc.observe(hlc);
-        self.heads = heads;
+        self.past = past;
     }
 
     /// Raises a topic's promised watermark; says whether it rose.

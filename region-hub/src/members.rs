@@ -1,14 +1,20 @@
 //! Which regions take part: what operators ask for, and `headland region`.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
-use headland_event::{PartitionIndex, RegionId, TopicName, TopicPartition};
+use headland_event::{Incarnation, Offset, PartitionIndex, RegionId, TopicName, TopicPartition};
 use headland_reconcile::{MemberStanding, ReasonText, Reviewer, TextError};
 use serde::{Deserialize, Serialize};
 
 use crate::client::{self, AskError};
 use crate::review::lines;
+
+/// The name of the topic of who takes part.
+const MEMBERS: &str = "_members";
 
 /// The topic of who takes part.
 ///
@@ -17,7 +23,13 @@ use crate::review::lines;
 #[must_use]
 pub fn members_topic() -> TopicName {
     #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
-    TopicName::new("_members").expect("a literal topic name fits")
+    TopicName::new(MEMBERS).expect("a literal topic name fits")
+}
+
+/// Whether a topic, by its name where it was born, is of who takes part.
+#[must_use]
+pub fn is_of_members(origin_topic: &TopicName) -> bool {
+    origin_topic.as_str() == MEMBERS
 }
 
 /// The partition that a hub's own records of members go to.
@@ -38,7 +50,7 @@ pub enum RegionAction {
     Seal,
     /// Others decide where its logs end; what is beyond does not count.
     Exclude,
-    /// It goes on as a new life, and what its former ones wrote beyond their end counts.
+    /// What it wrote beyond its end, and this hub holds, counts after all.
     Return,
 }
 
@@ -50,10 +62,76 @@ pub struct RegionRequest {
     pub action: RegionAction,
     /// The region.
     pub region: RegionId,
+    /// The life that is meant, as the list shows it; needed where several go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<LifeName>,
     /// Who asks.
     pub by: Reviewer,
     /// Why.
     pub reason: ReasonText,
+}
+
+/// A life of a region's hub, written `<counter>-<nonce>` with the nonce in hexadecimal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LifeName(Incarnation);
+
+/// Why a text names no life.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is no life; expected one such as 1-00000000000000a7 of `headland region list`")]
+pub struct LifeNameError {
+    /// The text.
+    pub found: String,
+}
+
+impl LifeName {
+    /// The name of a life.
+    #[must_use]
+    pub const fn of(incarnation: Incarnation) -> Self {
+        Self(incarnation)
+    }
+
+    /// The life.
+    #[must_use]
+    pub const fn incarnation(self) -> Incarnation {
+        self.0
+    }
+}
+
+impl fmt::Display for LifeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for LifeName {
+    type Err = LifeNameError;
+
+    fn from_str(text: &str) -> Result<Self, LifeNameError> {
+        let read = || {
+            let (counter, nonce) = text.split_once('-')?;
+            let nonce = u64::from_str_radix(nonce, 16).ok()?;
+            Some(Self(Incarnation::new(counter.parse().ok()?, nonce)))
+        };
+        // Only what is written so is read, so that a life has one name.
+        read()
+            .filter(|name| name.to_string() == text)
+            .ok_or_else(|| LifeNameError { found: text.to_owned() })
+    }
+}
+
+impl TryFrom<String> for LifeName {
+    type Error = LifeNameError;
+
+    fn try_from(text: String) -> Result<Self, LifeNameError> {
+        text.parse()
+    }
+}
+
+impl From<LifeName> for String {
+    fn from(name: LifeName) -> Self {
+        name.to_string()
+    }
 }
 
 /// One life of a region's hub, as this hub knows of it.
@@ -61,13 +139,13 @@ pub struct RegionRequest {
 pub struct LifeView {
     /// The region.
     pub region: RegionId,
-    /// The life, `<counter>-<nonce>`.
-    pub life: String,
+    /// The life.
+    pub life: LifeName,
     /// What it is; absent of one that is not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub standing: Option<MemberStanding>,
     /// Where its logs of inventory end, by partition, once it is sealed or excluded.
-    pub ends: std::collections::BTreeMap<String, headland_event::Offset>,
+    pub ends: BTreeMap<String, Offset>,
 }
 
 /// Who takes part.
@@ -77,9 +155,12 @@ pub struct RegionsView {
     pub lives: Vec<LifeView>,
     /// Records that are held back since their life's log ends before them.
     pub held_records: u64,
-    /// What no record that is still to come can be concurrent with: ends by log; empty while a
-    /// region has not been heard.
-    pub stable: std::collections::BTreeMap<String, headland_event::Offset>,
+    /// What no record that is still to come can be concurrent with: ends by log; empty while
+    /// `unheard` names anybody.
+    pub stable: BTreeMap<String, Offset>,
+    /// Lives that hold `stable` back, as `<region>@<life>`: those that go on and were not heard,
+    /// and those that ended and lack records here. One that is gone for good has to be excluded.
+    pub unheard: Vec<String>,
 }
 
 /// What to do about regions.
@@ -99,7 +180,8 @@ pub enum RegionCommand {
     Seal(RegionOptions),
     /// Go on without a region that is lost: what is not here of it does not count.
     Exclude(RegionOptions),
-    /// At the hub of a region that was excluded, started as a new life: count what it holds.
+    /// Count what an excluded region wrote beyond its end: at its own hub, started as a new life,
+    /// or, when no life of it goes on, at any hub that holds it.
     Return(RegionOptions),
 }
 
@@ -111,6 +193,9 @@ pub struct RegionOptions {
     socket: PathBuf,
     /// The region.
     region: RegionId,
+    /// The life that is meant, as `headland region list` shows it; needed where several go on.
+    #[arg(long)]
+    life: Option<LifeName>,
     /// Who asks.
     #[arg(long, value_parser = by)]
     by: Reviewer,
@@ -142,9 +227,26 @@ pub fn run(command: &RegionCommand) -> Result<String, AskError> {
         RegionCommand::Exclude(options) => (RegionAction::Exclude, options),
         RegionCommand::Return(options) => (RegionAction::Return, options),
     };
-    let RegionOptions { socket, region, by, reason } = options.clone();
-    let request = RegionRequest { action, region, by, reason };
+    let RegionOptions { socket, region, life, by, reason } = options.clone();
+    let request = RegionRequest { action, region, life, by, reason };
     let exchange =
         async { client::post(&socket, "/v1/regions", serde_json::to_vec(&request)?).await };
     client::ask(&socket, exchange, lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_has_one_name_and_other_texts_are_refused_with_one_that_would_fit() {
+        let name = LifeName::of(Incarnation::new(3, 0xa7));
+
+        assert_eq!(name.to_string(), "3-00000000000000a7");
+        assert_eq!(name.to_string().parse(), Ok(name));
+        for text in ["", "3", "3-a7", "x-00000000000000a7", "3-00000000000000A7"] {
+            let error = text.parse::<LifeName>().unwrap_err().to_string();
+            assert!(error.contains("expected one such as 1-"), "{error}");
+        }
+    }
 }

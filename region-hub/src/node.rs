@@ -37,6 +37,8 @@ mod derivation;
 mod review;
 /// Which lives of hubs take part.
 mod members;
+/// What operators ask of a region's part.
+mod regions;
 /// Reservations, answered at this hub.
 mod escrow;
 /// What waits while the disk is full.
@@ -62,8 +64,8 @@ mod tests;
 
 pub use audit::AuditStatus;
 pub use escrow::EscrowError;
-pub use members::RegionError;
 pub use recovery::{RecoveryError, owner};
+pub use regions::RegionError;
 pub use review::{ReviewError, ReviewKind, ReviewRequest, Reviewed};
 pub use snapshot::TakeUpError;
 pub use status::{AgentStatus, LinkState, LinkStatus, MissingStatus, Status};

@@ -9,10 +9,10 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use headland_event::codec::CodecError;
+use headland_event::codec::{CodecError, Writer};
 use headland_event::{
-    Batch, ByteCount, Codec, CommitNumber, Entry, Hole, Now, Offset, OffsetDelta, Record, Stamp,
-    TopicName, TopicPartition, Verdict,
+    Actor, Batch, ByteCount, Codec, CommitNumber, Entry, Hole, Now, Offset, OffsetDelta, Record,
+    Stamp, TopicName, TopicPartition, Verdict,
 };
 use headland_reconcile::{
     Config, Input, Locality, MemberRecord, Membership, Reconciler, RestoreError,
@@ -20,7 +20,8 @@ use headland_reconcile::{
 use headland_storage::StateOwner;
 
 use crate::config::HubConfig;
-use crate::members::members_topic;
+use crate::ingest::CausalPast;
+use crate::members::is_of_members;
 use crate::records::captured_at;
 use crate::topics::Topics;
 
@@ -30,18 +31,20 @@ mod derived;
 mod progress;
 /// Inventory that does not count yet.
 mod held;
+#[cfg(test)]
+mod tests;
 
 use derived::Derived;
 pub(crate) use derived::batches_of;
-use held::Held;
+pub use held::{Held, HeldError};
 pub use progress::Progress;
 
 /// Bytes of derived records after which a step ends, a sixteenth of what a commit may hold. Larger
 /// steps delay what waits behind them, smaller ones cost a barrier more often.
 const STEP_BYTES_TARGET: usize = 1 << 20;
 
-/// Bytes that may be held back; beyond it they count as inventory that waits, so that all of it
-/// stays with its senders until an operator has decided.
+/// Bytes that may be held back; what would be beyond it stays with its senders until an operator
+/// has decided, and everything else goes on.
 const HELD_BYTES: u64 = 256 << 20;
 
 /// The inventory of all regions, as this hub's journal tells it.
@@ -62,7 +65,10 @@ pub struct Inventory {
     reading: Reading,
     /// Which lives take part, by the records read so far.
     members: Membership,
+    /// The end of what was read in this run of this hub's own records of members.
+    members_end: Offset,
     held: Held,
+    held_limit: u64,
     /// Commits with inventory that are not read yet. They share their bytes with the batches that
     /// were committed; as long as steps keep up with commits, this is empty.
     waiting: VecDeque<(CommitNumber, VecDeque<Arrived>)>,
@@ -89,8 +95,8 @@ enum Arrived {
     Events(Stamped),
     /// Inventory that was held back and counts by now.
     Released(Stamped),
-    /// Records of who takes part.
-    Members(Batch),
+    /// Records of who takes part, and where they end in the log of this hub's own.
+    Members(Batch, Option<Offset>),
 }
 
 /// A batch of inventory as its ingest hub stamped it.
@@ -140,7 +146,9 @@ impl Inventory {
             is_drained: true,
             reading: Reading::default(),
             members: Membership::new(),
+            members_end: Offset::new(0),
             held: Held::default(),
+            held_limit: HELD_BYTES,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
         }
@@ -171,8 +179,9 @@ impl Inventory {
         let arrived = |(partition, entry): &(TopicPartition, Entry)| {
             let topic = topics.get(&partition.topic)?;
             let batch = entry.batch.clone();
-            if topic.origin_name == members_topic() {
-                return Some(Arrived::Members(batch));
+            if is_of_members(&topic.origin_name) {
+                let own_end = topic.is_local().then(|| entry.end());
+                return Some(Arrived::Members(batch, own_end));
             }
             let is_inventory = topic.origin_name == self.topic;
             let stamp = entry.stamp.clone().filter(|_| is_inventory)?;
@@ -269,13 +278,20 @@ impl Inventory {
             }
             // Whatever of its log is still held stands behind it.
             Some(Arrived::Released(stamped)) => self.reading.open(stamped),
-            Some(Arrived::Members(batch)) => self.read_members(&batch),
+            Some(Arrived::Members(batch, own_end)) => {
+                self.read_members(&batch);
+                self.members_end = own_end.unwrap_or(self.members_end);
+            }
         }
         true
     }
 
     /// Takes note of who takes part; what was held and counts by now is read next.
     fn read_members(&mut self, batch: &Batch) {
+        if Hole::of(batch).is_some() {
+            // Later records of the same writer say what the ones that are gone said.
+            return;
+        }
         for record in batch.records().unwrap_or_default() {
             match MemberRecord::parse(record.value.as_deref().unwrap_or_default()) {
                 Ok(MemberRecord::Change(signed)) => self.members.on_change(&signed.change),
@@ -291,17 +307,34 @@ impl Inventory {
         });
     }
 
-    /// Bytes of commits with inventory that are not read yet, and of what is held back.
+    /// Bytes of commits with inventory that are not read yet.
     #[must_use]
-    pub fn waiting_bytes(&self) -> ByteCount {
-        let held = self.held.bytes().saturating_sub(HELD_BYTES);
-        ByteCount::new(self.waiting_bytes.saturating_add(held))
+    pub const fn waiting_bytes(&self) -> ByteCount {
+        ByteCount::new(self.waiting_bytes)
+    }
+
+    /// Whether a batch that ends at `end` of a log would be held back, and there is no room.
+    #[must_use]
+    pub fn lacks_room_for(&self, actor: &Actor, end: Offset) -> bool {
+        self.held.bytes() >= self.held_limit && self.held.holds(&self.members, actor, end)
+    }
+
+    /// Holds less back, so that a test reaches the limit.
+    #[cfg(test)]
+    pub(crate) const fn limit_held(&mut self, limit: ByteCount) {
+        self.held_limit = limit.get();
     }
 
     /// Which lives take part, by what was read so far.
     #[must_use]
     pub const fn members(&self) -> &Membership {
         &self.members
+    }
+
+    /// The end of what was read in this run of this hub's own records of members.
+    #[must_use]
+    pub const fn members_end(&self) -> Offset {
+        self.members_end
     }
 
     /// Records that are held back since their life's log ends before them.
@@ -322,14 +355,14 @@ impl Inventory {
         self.waiting.is_empty() && self.reading.is_over() && self.is_drained
     }
 
-    /// Whether a snapshot would say all there is: nothing is under way, and nothing held back.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.is_idle() && self.held.is_empty()
+    /// Appends what is held back to a snapshot. O(bytes held).
+    pub fn write_held(&self, writer: &mut Writer) {
+        debug_assert!(self.is_idle(), "what is being read is in no snapshot");
+        self.held.write(writer);
     }
 
-    /// Goes on behind commit `at` from the reconciler's snapshot there, and from who took part,
-    /// before anything is read.
+    /// Goes on behind commit `at` from the reconciler's snapshot there, and from who took part and
+    /// what was held back, before anything is read.
     ///
     /// # Errors
     /// [`RestoreError`] when it is none; nothing changes.
@@ -337,12 +370,18 @@ impl Inventory {
         &mut self,
         at: CommitNumber,
         state: &[u8],
-        members: Membership,
+        (members, held): (Membership, Held),
     ) -> Result<(), RestoreError> {
         self.reconciler = Reconciler::restore(self.config.clone(), self.seed, state)?;
-        self.members = members;
+        (self.members, self.held) = (members, held);
         self.next = Progress::at_start_of(at);
         Ok(())
+    }
+
+    /// What is born here from now on happens after, when everything that was composed is read.
+    #[must_use]
+    pub fn past(&self) -> CausalPast {
+        CausalPast::resume(self.reconciler.applied(), self.members.clone(), self.held.ends())
     }
 
     /// What is reconciled so far.
@@ -355,7 +394,7 @@ impl Inventory {
 fn bytes_of(batches: &VecDeque<Arrived>) -> u64 {
     let length = |arrived: &Arrived| match arrived {
         Arrived::Events(stamped) | Arrived::Released(stamped) => stamped.bytes(),
-        Arrived::Members(_) => 0,
+        Arrived::Members(_, _) => 0,
     };
     batches.iter().map(length).fold(0, u64::saturating_add)
 }

@@ -14,6 +14,7 @@ use headland_replication::{Identity, Link, LinkConfig, Offer, Refusal, RefusalCo
 
 use crate::holes;
 use crate::ingest::Grant;
+use crate::members::is_of_members;
 use crate::topics::{Replication, Topic, Topics};
 
 /// Number of a connection in this run of the process.
@@ -93,6 +94,8 @@ pub struct Session {
     /// Channels whose open read met damage.
     damaged: BTreeSet<ChannelId>,
     offered: BTreeMap<TopicPartition, ChannelId>,
+    /// Regions whose logs are handed on although others write them: see [`Self::hand_on`].
+    handed_on: BTreeSet<RegionId>,
 }
 
 impl Session {
@@ -112,7 +115,15 @@ impl Session {
             reads: BTreeMap::new(),
             damaged: BTreeSet::new(),
             offered: BTreeMap::new(),
+            handed_on: BTreeSet::new(),
         }
+    }
+
+    /// Offers from now on what came from these regions themselves of topics that all hubs have to
+    /// hold alike: they have ended, and others may lack some of it. Of a region that is taken out
+    /// nothing more is sent here.
+    pub fn hand_on(&mut self, regions: BTreeSet<RegionId>) {
+        self.handed_on = regions;
     }
 
     /// The peer has said which life it is in.
@@ -161,6 +172,16 @@ impl Session {
         self.receiving.get(&channel)
     }
 
+    /// Whether all that the peer has said of who takes part is durable here, as far as was heard.
+    #[must_use]
+    pub fn has_members(&self) -> bool {
+        let of_members = |channel| {
+            self.receiving(channel).is_some_and(|of: &Receiving| is_of_members(&of.origin_topic))
+        };
+        let mut known = self.link.subscriptions().filter(|status| of_members(status.channel));
+        self.is_ready() && known.all(|status| status.lag_records() == 0)
+    }
+
     /// Every channel of the peer, with what it belongs to here.
     pub fn all_receiving(&self) -> impl Iterator<Item = &Receiving> {
         self.receiving.values()
@@ -203,9 +224,12 @@ impl Session {
         if !self.is_ready() {
             return;
         }
+        if !self.is_offered(topic) {
+            return;
+        }
         if let Some(channel) = self.offered.get(partition) {
             self.link.on_head(*channel, head);
-        } else if self.is_offered(topic) {
+        } else {
             self.offer(topic, partition, head);
         }
     }
@@ -213,7 +237,12 @@ impl Session {
     fn is_offered(&self, topic: &Topic) -> bool {
         match &self.peer {
             Peer::Agent(_) => false,
-            Peer::Hub(forwarding) => forwarding.offers(topic, self.identity.region()),
+            Peer::Hub(forwarding) => {
+                // A copy that came over a third region is that one's to hand on.
+                let is_handed_on = topic.path.len() == 1 && self.handed_on.contains(&topic.origin);
+                let forwarding = if is_handed_on { Forwarding::All } else { *forwarding };
+                forwarding.offers(topic, self.identity.region())
+            }
         }
     }
 

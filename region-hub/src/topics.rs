@@ -212,7 +212,8 @@ impl Topics {
     /// [`TopicError`] when there are too many topics.
     pub fn add_members(&mut self) -> Result<(), TopicError> {
         let name = crate::members::members_topic();
-        self.add_local(name.as_str(), Lane::State, 1, Replication::Offered)
+        // What an operator says of a region is what inventory of the lane below may wait for.
+        self.add_local(name.as_str(), Lane::Alerts, 1, Replication::Offered)
     }
 
     /// Adds the topic that a rule over several regions writes its results to: every hub has its

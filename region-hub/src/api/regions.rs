@@ -1,14 +1,17 @@
 //! Which regions take part.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use headland_event::Offset;
-use headland_storage::LogReader;
 
-use super::{Failure, Shared, WAIT_LIMIT, ask, wait_for};
-use crate::members::{RegionRequest, RegionsView, members_partition};
+use super::{Failure, Shared, WAIT_LIMIT, ask};
+use crate::members::{RegionRequest, RegionsView};
 use crate::node::RegionError;
+
+/// How often it is looked whether a change holds while nothing becomes durable.
+const READ_EVERY: Duration = Duration::from_millis(50);
 
 /// Every life of every region's hub, as far as this hub has read.
 pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<RegionsView>, Failure> {
@@ -26,6 +29,8 @@ pub(super) async fn change(
             RegionError::NoLife { .. } => StatusCode::NOT_FOUND,
             RegionError::NotConfigured
             | RegionError::NotHere { .. }
+            | RegionError::GoesOn { .. }
+            | RegionError::SeveralLives { .. }
             | RegionError::OwnRegion { .. }
             | RegionError::LifeEnded { .. } => StatusCode::CONFLICT,
             RegionError::Batch(_) => StatusCode::BAD_REQUEST,
@@ -33,11 +38,19 @@ pub(super) async fn change(
         };
         Failure(code, error.to_string())
     })?;
-    let (at, last) = (members_partition(), Offset::new(end.get().saturating_sub(1)));
-    wait_for(&shared, &at, last, WAIT_LIMIT).await;
-    if shared.reader.end(&at) <= last {
-        let text = "the change is not durable yet; look at GET /v1/regions".to_owned();
-        return Err(Failure(StatusCode::GATEWAY_TIMEOUT, text));
-    }
-    ask(&shared, |node, _| node.regions()).await.map(Json)
+    let mut commits = shared.commits.clone();
+    // What is durable is read by and by: until it is, the list is the one from before.
+    let read = async {
+        loop {
+            commits.mark_unchanged();
+            if let Some(view) = ask(&shared, move |node, _| node.regions_from(end)).await? {
+                return Ok(Json(view));
+            }
+            drop(tokio::time::timeout(READ_EVERY, commits.changed()).await);
+        }
+    };
+    tokio::time::timeout(WAIT_LIMIT, read).await.unwrap_or_else(|_| {
+        let text = "the change does not hold yet; look at GET /v1/regions".to_owned();
+        Err(Failure(StatusCode::GATEWAY_TIMEOUT, text))
+    })
 }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 
-use headland_event::{ByteCount, ChannelId, Entry, Lane, Now, TopicPartition};
+use headland_event::{ByteCount, ChannelId, Entry, Lane, Now, Offset, TopicPartition};
 
 use super::Node;
 use crate::session::SessionId;
@@ -74,7 +74,10 @@ impl Node {
         let held = &self.fullness.held;
         // What follows something that is held would be out of order.
         let follows = held.iter().any(|(of, on, _)| (*of, *on) == (session, channel));
-        let waits = self.fullness.is_full && !is_alert || is_inventory && self.is_behind();
+        let is_foreign = topic.is_some_and(|topic| !topic.is_local());
+        let waits = self.fullness.is_full && !is_alert
+            || is_inventory && (self.is_behind() || self.lacks_room(&entry))
+            || is_inventory && is_foreign && self.is_joining();
         if !waits && !follows {
             return Some(entry);
         }
@@ -85,6 +88,14 @@ impl Node {
     /// Whether as much inventory waits to be reconciled as may.
     fn is_behind(&self) -> bool {
         self.inventory.waiting_bytes() >= self.fullness.behind_limit
+    }
+
+    /// Whether an entry of a life that ended would be held back from counting, and as much is as
+    /// may. Only its own log waits for that: the operator's word is in another.
+    fn lacks_room(&self, entry: &Entry) -> bool {
+        let Some(stamp) = &entry.stamp else { return false };
+        let end = stamp.offset.get().checked_add(entry.batch.span()).map(Offset::new);
+        end.is_some_and(|end| self.inventory.lacks_room_for(&stamp.actor, end))
     }
 
     /// Forgets what a connection delivered that is over: its next one delivers it again.

@@ -80,8 +80,10 @@ impl Node {
     }
 
     fn on_peer_ready(&mut self, now: Now, session: SessionId, life: Incarnation) {
+        let handed_on = self.handed_on();
         let Some(known) = self.sessions.get_mut(&session) else { return };
         known.on_ready(life);
+        known.hand_on(handed_on);
         let is_hub = match &known.peer {
             Peer::Agent(grant) => {
                 self.promises.on_connected(now.monotonic, grant.agent());
@@ -102,7 +104,14 @@ impl Node {
 
     fn on_announced(&mut self, session: SessionId, announce: &Announce) {
         let Announce { channel, offer } = announce;
+        let Some(known) = self.sessions.get(&session) else { return };
+        let unlike = self.unlike(&known.identity, &offer.origin_topic);
         let Some(known) = self.sessions.get_mut(&session) else { return };
+        if let Some(refusal) = unlike {
+            tracing::error!(peer = %known.identity, %refusal, "refused a hub");
+            known.link.refuse_peer(refusal);
+            return;
+        }
         let receiving = match known.admit(&self.topics, offer) {
             Ok(receiving) => receiving,
             Err(refusal) => {
@@ -306,6 +315,7 @@ impl Node {
     pub(super) fn born(&mut self, partition: &TopicPartition, batch: Batch, now: Now) {
         let offset = self.composer.end(partition);
         let stamp = self.ingest.stamp_born(partition, offset, Vec::new(), now.wall);
+        self.ingest.observe(&partition.topic, &stamp, &batch);
         self.composer.born(partition, Some(stamp), batch, &mut self.random);
     }
 

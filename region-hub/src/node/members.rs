@@ -2,69 +2,30 @@
 //!
 //! Records of members are read in the order of the journal together with inventory
 //! ([`crate::reconcile::Inventory`]), so that what counts follows from the journal alone. Here they
-//! are written: that this hub's life takes part, what it has applied, what operators ask for, and
-//! that it has applied more of a life that ended than anybody has said.
+//! are written: that this hub's life takes part, what it has applied, and that it has applied more
+//! of a life that ended than anybody has said. What operators ask for is in [`super::regions`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use headland_event::{Actor, Batch, BatchError, Monotonic, Now, Offset, Record, VectorClock};
+use headland_event::{Batch, BatchError, Monotonic, Now, Record, RegionId, TopicName, VectorClock};
 use headland_reconcile::{
     Holder, MemberChange, MemberRecord, MemberReport, MemberStanding, ReasonText, Reviewer,
     SignedChange,
 };
+use headland_replication::{Identity, Refusal, RefusalCode};
 
-use super::Node;
-use crate::members::{LifeView, RegionAction, RegionRequest, RegionsView, members_partition};
+use super::{KnownPeer, Node};
+use crate::members::{is_of_members, members_partition};
+use crate::session::Session;
 
 /// How often it is looked whether there is something to say about lives that ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Why a region's part is not changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegionError {
-    /// This hub does not say who takes part.
-    #[error("this hub lists no members; add a section [membership] to its configuration")]
-    NotConfigured,
-    /// No life of the region is one that this can be done to.
-    #[error("no life of region {region} is {needed} here; `headland region list` shows them")]
-    NoLife {
-        /// The region.
-        region: String,
-        /// What a life would have to be.
-        needed: &'static str,
-    },
-    /// Only the region's own hub can do it.
-    #[error("only a hub of region {region} knows where its logs end; ask that one, or exclude it")]
-    NotHere {
-        /// The region.
-        region: String,
-    },
-    /// The region's own hub cannot do it.
-    #[error("region {region} is this hub's own: ask another region's hub, or drain and seal it")]
-    OwnRegion {
-        /// The region.
-        region: String,
-    },
-    /// This life is the one that ended.
-    #[error(
-        "this life of region {region} is {standing}: start a new one from a backup of this hub \
-         (headland store backup, restore), then ask that one"
-    )]
-    LifeEnded {
-        /// The region.
-        region: String,
-        /// What this life is.
-        standing: &'static str,
-    },
-    /// It fits no batch.
-    #[error("the change cannot be written: {0}")]
-    Batch(#[from] BatchError),
-    /// The disk has room for nothing but alerts.
-    #[error("the disk is full: nothing was changed; ask again once there is room")]
-    Full,
-}
+/// How long a life that is not listed yet waits for hubs that it cannot reach, before it takes in
+/// other regions' inventory. Those that are reached have said by then who takes part; longer only
+/// delays the first start beside a hub that is down.
+const JOIN_WAIT: Duration = Duration::from_secs(10);
 
 /// When this hub says what about members; a hub without the section says nothing.
 #[derive(Debug)]
@@ -75,17 +36,31 @@ pub(super) struct Speaking {
     look_at: Monotonic,
     /// What it said last that it has applied.
     reported: VectorClock,
+    /// Regions whose logs it hands on to other hubs.
+    handed_on: BTreeSet<RegionId>,
+    joining: Joining,
+}
+
+/// Whether a life has heard who takes part. Until it has, it counts nothing of other regions: it
+/// might be what the others go on without, and what it has counted stays.
+#[derive(Debug)]
+enum Joining {
+    /// It has until then; so many looks in a row have found that every configured hub was heard.
+    Until(Monotonic, u32),
+    Heard,
 }
 
 impl Speaking {
     pub(super) fn new(every: Duration, now: Monotonic) -> Self {
-        Self { every, report_at: now, look_at: now, reported: VectorClock::new() }
+        let (reported, handed_on) = (VectorClock::new(), BTreeSet::new());
+        let joining = Joining::Until(now.after(JOIN_WAIT), 0);
+        Self { every, report_at: now, look_at: now, reported, handed_on, joining }
     }
 }
 
 impl Node {
     /// This hub's life as a member.
-    fn life(&self) -> Holder {
+    pub(super) fn life(&self) -> Holder {
         Holder { region: self.identity.region().clone(), incarnation: self.incarnation }
     }
 
@@ -104,6 +79,19 @@ impl Node {
         })
     }
 
+    /// Why nothing flows between this hub and one that says who takes part, when this one does not:
+    /// what counts of a region that is excluded would differ between the two for good.
+    pub(super) fn unlike(&self, peer: &Identity, offered: &TopicName) -> Option<Refusal> {
+        (self.speaking.is_none() && is_of_members(offered)).then(|| {
+            let text = format!(
+                "{peer} has a section [membership] in its configuration and {} has none: what \
+                 counts of an excluded region would differ; add it here, or take it out there",
+                self.identity
+            );
+            Refusal::new(RefusalCode::NotAuthorised, text)
+        })
+    }
+
     /// Says what is due about members.
     pub(super) fn speak_of_members(&mut self, now: Now) {
         let is_heard = self.durable.get(&members_partition()).copied().unwrap_or_default()
@@ -115,13 +103,16 @@ impl Node {
             return;
         }
         speaking.look_at = now.monotonic.after(LOOK_EVERY);
+        self.hand_on(now);
         // What was said and is not read yet would be said again.
         if !is_heard {
             return;
         }
-        let (members, applied) = (self.inventory.members(), self.inventory.reconciler().applied());
+        self.look_around(now);
         let mut said = Vec::new();
-        if members.standing(&own).is_none() {
+        let is_joining = self.is_joining();
+        let (members, applied) = (self.inventory.members(), self.inventory.reconciler().applied());
+        if !is_joining && members.standing(&own).is_none() {
             let (standing, ends) = (MemberStanding::Active, VectorClock::new());
             let change = MemberChange { life: own.clone(), standing, ends };
             said.extend(self.signed(change, "a hub's life began"));
@@ -132,7 +123,7 @@ impl Node {
         let report_due = self
             .speaking
             .as_mut()
-            .filter(|speaking| now.monotonic >= speaking.report_at && speaking.reported != applied);
+            .filter(|of| !is_joining && now.monotonic >= of.report_at && of.reported != applied);
         if let Some(speaking) = report_due {
             speaking.report_at = now.monotonic.after(speaking.every);
             speaking.reported = applied.clone();
@@ -142,6 +133,52 @@ impl Node {
         if let Err(error) = self.write_members(&said, now) {
             tracing::error!(%error, "a record of members fits no batch");
         }
+    }
+
+    /// Notes whether every configured hub was heard about who takes part, or the time for it is up.
+    fn look_around(&mut self, now: Now) {
+        let is_listed = self.own_standing().is_some();
+        let heard = |peer: &KnownPeer| self.kept(&peer.identity).is_some_and(Session::has_members);
+        let are_heard = self.peers.iter().all(heard);
+        let Some(speaking) = &mut self.speaking else { return };
+        let Joining::Until(deadline, looks) = speaking.joining else { return };
+        // What a hub has to say is announced soon after its hello, hence in time for the next look.
+        let looks = if are_heard { looks + 1 } else { 0 };
+        let is_over = is_listed || looks > 1 || self.peers.is_empty() || deadline <= now.monotonic;
+        speaking.joining = if is_over { Joining::Heard } else { Joining::Until(deadline, looks) };
+    }
+
+    /// Whether this life does not yet take in what other regions count.
+    pub(super) fn is_joining(&self) -> bool {
+        let is_until = |of: &Speaking| matches!(of.joining, Joining::Until(_, _));
+        self.speaking.as_ref().is_some_and(is_until) && self.own_standing().is_none()
+    }
+
+    /// Hands on logs of regions that ended, as long as a life that goes on lacks some of what
+    /// counts: their own hubs may never do so.
+    fn hand_on(&mut self, now: Now) {
+        let lacking = self.inventory.members().lacking();
+        let Some(speaking) = &mut self.speaking else { return };
+        if speaking.handed_on == lacking {
+            return;
+        }
+        tracing::info!(?lacking, "hands on logs of regions that ended");
+        speaking.handed_on.clone_from(&lacking);
+        for session in self.session_ids() {
+            let Some(known) = self.sessions.get_mut(&session) else { continue };
+            known.hand_on(lacking.clone());
+            for (partition, end) in &self.durable {
+                if let Some(topic) = self.topics.get(&partition.topic) {
+                    known.on_head(topic, partition, *end);
+                }
+            }
+            self.drain(now, session);
+        }
+    }
+
+    /// Regions whose logs are handed on.
+    pub(super) fn handed_on(&self) -> BTreeSet<RegionId> {
+        self.speaking.as_ref().map(|of| of.handed_on.clone()).unwrap_or_default()
     }
 
     /// When [`Self::speak_of_members`] wants to look again.
@@ -154,158 +191,48 @@ impl Node {
     fn signed(&self, change: MemberChange, reason: &str) -> Option<MemberRecord> {
         let by = Reviewer::new(&format!("hub/{}", self.identity.region())).ok()?;
         let reason = ReasonText::new(reason).ok()?;
-        Some(MemberRecord::Change(SignedChange { change, by, reason }))
+        Some(self.change(change, by, reason))
     }
 
-    fn write_members(&mut self, said: &[MemberRecord], now: Now) -> Result<(), BatchError> {
+    /// A change as it is written: of what this hub says of a life the last record stays when
+    /// `_members` is compacted, so it says all that was composed before.
+    pub(super) fn change(
+        &self,
+        change: MemberChange,
+        by: Reviewer,
+        reason: ReasonText,
+    ) -> MemberRecord {
+        let change = self.ingest.members().joined(change);
+        MemberRecord::Change(SignedChange { change, by, reason })
+    }
+
+    pub(super) fn write_members(
+        &mut self,
+        said: &[MemberRecord],
+        now: Now,
+    ) -> Result<(), BatchError> {
         if said.is_empty() {
             return Ok(());
         }
-        let key = self.identity.region().to_string();
         let records: Vec<Record> =
-            said.iter().map(|of| Record::new(now.wall, key.clone(), of.to_json())).collect();
+            said.iter().map(|of| Record::new(now.wall, key_of(of), of.to_json())).collect();
         for batch in Batch::encode_all(&records) {
             self.born(&members_partition(), batch?, now);
         }
         self.cut_commit();
         Ok(())
     }
+}
 
-    /// Changes a region's part; it holds here once the partition of members reaches the offset
-    /// returned, and elsewhere once that is known there.
-    ///
-    /// # Errors
-    /// [`RegionError`] when it cannot be changed so here; nothing changes.
-    pub fn on_region(&mut self, now: Now, asked: &RegionRequest) -> Result<Offset, RegionError> {
-        if self.speaking.is_none() {
-            return Err(RegionError::NotConfigured);
-        }
-        if self.fullness.is_full() {
-            return Err(RegionError::Full);
-        }
-        let changes = self.changes(asked)?;
-        let RegionRequest { by, reason, .. } = asked;
-        let said: Vec<MemberRecord> = changes
-            .into_iter()
-            .map(|change| {
-                let (by, reason) = (by.clone(), reason.clone());
-                let (life, standing) = (&change.life, word(change.standing));
-                tracing::warn!(%life, standing, %by, "a region's part changes");
-                MemberRecord::Change(SignedChange { change, by, reason })
-            })
-            .collect();
-        self.write_members(&said, now)?;
-        Ok(self.composer.end(&members_partition()))
-    }
-
-    /// What a request comes to, by what is known here.
-    fn changes(&self, asked: &RegionRequest) -> Result<Vec<MemberChange>, RegionError> {
-        let region = asked.region.to_string();
-        let is_own = asked.region == *self.identity.region();
-        let closed = self.own_standing().filter(|standing| *standing > MemberStanding::Draining);
-        let (changes, needed) = match asked.action {
-            RegionAction::Add => (self.unlisted(asked), "unlisted"),
-            RegionAction::Drain => {
-                (self.raised(asked, MemberStanding::Draining, |_| VectorClock::new()), "active")
-            }
-            RegionAction::Seal if !is_own => return Err(RegionError::NotHere { region }),
-            RegionAction::Seal => {
-                let is_drained = self.own_standing() == Some(MemberStanding::Draining);
-                let ends = |life: &Holder| ends_of(life, self.ingest.heads());
-                let sealed = self.raised(asked, MemberStanding::Sealed, ends);
-                let own = sealed.into_iter().filter(|change| change.life == self.life());
-                (own.filter(|_| is_drained).collect(), "draining")
-            }
-            RegionAction::Exclude if is_own => return Err(RegionError::OwnRegion { region }),
-            RegionAction::Exclude => {
-                let applied = self.inventory.reconciler().applied();
-                let ends = |life: &Holder| ends_of(life, &applied);
-                (self.raised(asked, MemberStanding::Excluded, ends), "one that goes on")
-            }
-            RegionAction::Return if !is_own => return Err(RegionError::NotHere { region }),
-            RegionAction::Return => {
-                if let Some(standing) = closed {
-                    return Err(RegionError::LifeEnded { region, standing: word(standing) });
-                }
-                let held = self.ingest.heads();
-                (self.inventory.members().handed_in(&self.life(), held), "one that ended early")
-            }
-        };
-        if changes.is_empty() { Err(RegionError::NoLife { region, needed }) } else { Ok(changes) }
-    }
-
-    /// Lives of a region that are not listed, and take part from now on.
-    fn unlisted(&self, asked: &RegionRequest) -> Vec<MemberChange> {
-        let members = self.inventory.members();
-        let seen = self.ingest.heads().iter().map(|(actor, _)| life_of(actor));
-        let lives: BTreeSet<Holder> = seen.filter(|life| life.region == asked.region).collect();
-        let unlisted = lives.into_iter().filter(|life| members.standing(life).is_none());
-        let (standing, ends) = (MemberStanding::Active, VectorClock::new());
-        unlisted.map(|life| MemberChange { life, standing, ends: ends.clone() }).collect()
-    }
-
-    /// Lives of a region that have not got as far as a standing.
-    fn raised(
-        &self,
-        asked: &RegionRequest,
-        standing: MemberStanding,
-        ends: impl Fn(&Holder) -> VectorClock,
-    ) -> Vec<MemberChange> {
-        // A sealed life said itself where it ends.
-        let ended = MemberStanding::Sealed;
-        let lives = self.inventory.members().lives();
-        let meant = lives
-            .filter(|(life, of, _)| life.region == asked.region && *of < standing && *of < ended);
-        meant
-            .map(|(life, _, _)| MemberChange { life: life.clone(), standing, ends: ends(life) })
-            .collect()
-    }
-
-    /// Who takes part, as far as this hub has read.
-    #[must_use]
-    pub fn regions(&self) -> RegionsView {
-        let members = self.inventory.members();
-        let applied = self.inventory.reconciler().applied();
-        let listed = members.lives().map(|(life, standing, ends)| LifeView {
-            region: life.region.clone(),
-            life: life.incarnation.to_string(),
-            standing: Some(standing),
-            ends: shown(ends),
-        });
-        let seen: BTreeSet<Holder> = applied.iter().map(|(actor, _)| life_of(actor)).collect();
-        let unlisted = seen.into_iter().filter(|life| members.standing(life).is_none());
-        let unlisted = unlisted.map(|life| LifeView {
-            region: life.region,
-            life: life.incarnation.to_string(),
-            standing: None,
-            ends: BTreeMap::new(),
-        });
-        RegionsView {
-            lives: listed.chain(unlisted).collect(),
-            held_records: self.inventory.held_records(),
-            stable: shown(&members.stable(&applied)),
-        }
+/// What a record of members is about: of all that a hub says of it the last record stays.
+fn key_of(said: &MemberRecord) -> String {
+    match said {
+        MemberRecord::Change(signed) => format!("{}/standing", signed.change.life),
+        MemberRecord::Report(report) => format!("{}/applied", report.life),
     }
 }
 
-fn life_of(actor: &Actor) -> Holder {
-    Holder { region: actor.region.clone(), incarnation: actor.incarnation }
-}
-
-/// The ends of one life's logs in a clock.
-fn ends_of(life: &Holder, clock: &VectorClock) -> VectorClock {
-    let mut ends = VectorClock::new();
-    for (actor, end) in clock.iter().filter(|(actor, _)| life_of(actor) == *life) {
-        ends.advance(actor, end);
-    }
-    ends
-}
-
-fn shown(clock: &VectorClock) -> BTreeMap<String, Offset> {
-    clock.iter().map(|(actor, end)| (actor.to_string(), end)).collect()
-}
-
-const fn word(standing: MemberStanding) -> &'static str {
+pub(super) const fn word(standing: MemberStanding) -> &'static str {
     match standing {
         MemberStanding::Active => "active",
         MemberStanding::Draining => "draining",

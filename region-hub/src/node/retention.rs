@@ -12,6 +12,7 @@ use headland_storage::{
 
 use super::{Node, Output};
 use crate::config::{HubConfig, TopicConfig};
+use crate::members::is_of_members;
 use crate::records::audit_topic;
 use crate::session::SessionId;
 use crate::topics::{Topic, dead_topic, is_changing_table};
@@ -81,6 +82,10 @@ impl Keeping {
     fn compaction(&self, topic: &Topic) -> Option<Compaction> {
         if topic.is_local() && is_changing_table(&topic.name) {
             return self.tables;
+        }
+        if is_of_members(&topic.origin_name) {
+            // Nobody takes back what was said of a life, so there are no tombstones.
+            return Some(Compaction { tombstones: Duration::ZERO });
         }
         self.compactions.get(&topic.origin_name).copied()
     }

@@ -129,9 +129,7 @@ impl Node {
         let record = Record::new(now.wall, format!("hub/{}", self.identity.region()), value);
         let batch = Batch::encode(&[record])?;
         let offset = self.composer.end(&at);
-        let stamp = self.ingest.stamp_born(&at, offset, Vec::new(), now.wall);
-        self.ingest.observe(&at.topic, &stamp, &batch);
-        self.composer.born(&at, Some(stamp), batch, &mut self.random);
+        self.born(&at, batch, now);
         self.cut_commit();
         Ok(Reviewed { id: decision.id, at, offset })
     }

@@ -1,20 +1,21 @@
 //! Snapshots of what a hub derives from its journal, so that a restart replays the end of it only.
 //!
 //! ```text
-//! v4:  4 version u8 │ inventory topic u8 length + name │ restock below i64
+//! v5:  5 version u8 │ inventory topic u8 length + name │ restock below i64
 //!      │ hybrid clock { wall i64, logical u32 } │ audit, in its own layout
-//!      │ members u32 length + postcard
+//!      │ members u32 length + postcard │ inventory that is held back, in its own layout
 //!      │ rules u32 length + bytes, in their own layout, empty without rules
 //!      │ reconciler, in its own layout
+//! v4:  as v5 with version 4 and without what is held back: there was none
 //! v3:  as v4 with version 3 and without rules
 //! v2:  as v3 with version 2 and without members
 //! v1:  as v2 with version 1 and without audit
 //! ```
 //! A snapshot at a commit says what was reconciled up to it. Restoring it derives nothing again, so
 //! it is handed out only when all that was derived is durable. The hub's causal past is the
-//! reconciler's: both are the ends of inventory in the journal. One that was made of another topic
-//! is not taken up, because a replay would derive something else. The threshold of restock alerts
-//! says only when to warn from now on, so a snapshot with another one is as good.
+//! reconciler's and what is held back: both are ends of inventory in the journal. One that was made
+//! of another topic is not taken up, because a replay would derive something else. The threshold of
+//! restock alerts says only when to warn from now on, so a snapshot with another one is as good.
 
 use std::time::Duration;
 
@@ -31,13 +32,13 @@ use headland_storage::{Snapshot, SnapshotPace, StateOwner, Ticket};
 use super::recovery::owner;
 use super::{Node, Output};
 use crate::global::{Rules, RulesState};
-use crate::reconcile::Inventory;
+use crate::reconcile::{Held, HeldError, Inventory};
 
-const VERSION: u8 = 4;
-/// The layout before there were rules.
+const VERSION: u8 = 5;
+/// The layout before what is held back was in it.
+const VERSION_4: u8 = 4;
+/// The layout before there were rules; the first one with members.
 const VERSION_3: u8 = 3;
-/// The layout before there were members.
-const VERSION_2: u8 = 2;
 /// The layout before there was an audit.
 const VERSION_1: u8 = 1;
 
@@ -65,6 +66,9 @@ pub enum TakeUpError {
         /// Bytes found.
         length: usize,
     },
+    /// What is held back cannot be read.
+    #[error("what is held back cannot be read")]
+    Held(#[from] HeldError),
     /// The reconciler does not know itself in it.
     #[error("the reconciler cannot be restored")]
     Reconciler(#[from] RestoreError),
@@ -119,8 +123,8 @@ impl Node {
     fn try_take_up(&mut self, at: CommitNumber, state: Bytes) -> Result<(), TakeUpError> {
         let mut reader = Reader::new(state);
         let found = reader.u8("snapshot version")?;
-        if ![VERSION, VERSION_3, VERSION_2, VERSION_1].contains(&found) {
-            let (field, found, expected) = ("snapshot version", i64::from(found), "1 to 4");
+        if !(VERSION_1..=VERSION).contains(&found) {
+            let (field, found, expected) = ("snapshot version", i64::from(found), "1 to 5");
             return Err(CodecError::Value { field, at: 0, found, expected }.into());
         }
         let topic: TopicName = reader.name("inventory topic")?;
@@ -134,22 +138,23 @@ impl Node {
         let audit = (found != VERSION_1)
             .then(|| Audit::read(self.incarnation, self.started.monotonic, &mut reader))
             .transpose()?;
-        let has_members = found == VERSION || found == VERSION_3;
-        let members = has_members.then(|| read_members(&mut reader)).transpose()?;
-        let rules = if found == VERSION {
+        let members = (found >= VERSION_3).then(|| read_members(&mut reader)).transpose()?;
+        let held = (found >= VERSION).then(|| Held::read(&mut reader)).transpose()?;
+        let rules = if found >= VERSION_4 {
             reader.bytes("rules", reader.remaining())?
         } else {
             Bytes::new()
         };
         let rules = self.rules_in(at, rules);
         let rest = reader.take("reconciler", reader.remaining())?;
-        self.inventory.take_up(at, &rest, members.unwrap_or_default())?;
+        let waits = (members.unwrap_or_default(), held.unwrap_or_default());
+        self.inventory.take_up(at, &rest, waits)?;
         match (&mut self.rules, rules) {
             (Some(mine), Some(state)) => mine.take_up(state, hlc),
             (Some(mine), None) => mine.begin_new(),
             (None, _) => {}
         }
-        self.ingest.take_up(hlc, self.inventory.reconciler().applied());
+        self.ingest.take_up(hlc, self.inventory.past());
         // Only now is it certain that what the sums are about is not replayed.
         self.audit = audit.unwrap_or_else(|| Audit::new(self.incarnation, self.started.monotonic));
         Ok(())
@@ -194,8 +199,7 @@ impl Node {
         let Snapshots { pace, waiting } = &mut self.snapshots;
         entries.iter().for_each(|(_, entry)| pace.on_written(bytes_of(entry)));
         let is_due = pace.is_due(now.monotonic) && waiting.is_none();
-        let is_idle =
-            self.inventory.is_complete() && self.rules.as_ref().is_none_or(Rules::is_idle);
+        let is_idle = self.inventory.is_idle() && self.rules.as_ref().is_none_or(Rules::is_idle);
         if !is_due || !is_idle || self.audit.has_faults() {
             return;
         }
@@ -223,6 +227,7 @@ impl Node {
         writer.u32(hlc.logical());
         self.audit.write(&mut writer);
         writer.bytes(&self.inventory.members().to_bytes());
+        self.inventory.write_held(&mut writer);
         writer.bytes(&rules);
         writer.raw(&self.inventory.reconciler().snapshot());
         writer.finish()

@@ -316,6 +316,12 @@ impl Hub {
         self.records(topic).into_iter().map(text).collect()
     }
 
+    /// Values of a topic's partition 0 that compaction left, in order.
+    pub(super) fn values(&self, topic: &str) -> Vec<String> {
+        let text = |value: Bytes| String::from_utf8(value.to_vec()).unwrap();
+        self.records(topic).into_iter().filter_map(|record| record.value.map(text)).collect()
+    }
+
     /// Keys of a topic's partition 0, in order.
     pub(super) fn keys(&self, topic: &str) -> Vec<String> {
         let key = |record: Record| String::from_utf8(record.key.unwrap().to_vec()).unwrap();

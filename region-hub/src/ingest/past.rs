@@ -1,0 +1,93 @@
+//! What a hub's journal holds of inventory, and how much of that counts.
+//!
+//! What is born here is stamped with what it happened after, and that is read as "whoever wrote it
+//! knew of these". So records that the journal holds but that do not count, because their life's
+//! log ends before them as far as is known here, must not be in it: once they are handed in they
+//! count as written beside what was born meanwhile, not as seen by it. A stocktake that claimed
+//! them would take their units out of stock for good.
+//!
+//! The stamp is made when a batch is composed, long before the batches before it are durable and
+//! reconciled. So records of members are read here a second time, as they are composed: in the
+//! order of the journal, with the same rule as [`crate::reconcile::Inventory`], which a test
+//! compares.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use headland_event::{Actor, Batch, Offset, VectorClock};
+use headland_reconcile::{MemberRecord, Membership};
+
+/// Ends of logs of inventory, in the order of the journal.
+#[derive(Debug, Clone, Default)]
+pub struct CausalPast {
+    /// All that the journal holds.
+    heads: VectorClock,
+    /// As much of it as counts.
+    counted: VectorClock,
+    members: Membership,
+    /// Ends of batches that do not count, by the log they are of.
+    held: BTreeMap<Actor, VecDeque<Offset>>,
+}
+
+impl CausalPast {
+    /// As it is with a snapshot: what counted, who took part, and the ends of batches held back.
+    pub(crate) fn resume(
+        counted: VectorClock,
+        members: Membership,
+        held: BTreeMap<Actor, VecDeque<Offset>>,
+    ) -> Self {
+        let mut heads = counted.clone();
+        for (actor, ends) in &held {
+            ends.iter().for_each(|end| heads.advance(actor, *end));
+        }
+        Self { heads, counted, members, held }
+    }
+
+    /// All that the journal holds.
+    pub(super) const fn heads(&self) -> &VectorClock {
+        &self.heads
+    }
+
+    /// As much of it as counts: what is born next happens after this.
+    pub(super) const fn counted(&self) -> &VectorClock {
+        &self.counted
+    }
+
+    /// Who takes part.
+    pub(super) const fn members(&self) -> &Membership {
+        &self.members
+    }
+
+    /// Takes note of a batch of inventory that ends at `end` of its log. O(log actors).
+    pub(super) fn on_inventory(&mut self, actor: &Actor, end: Offset) {
+        if end <= self.heads.end(actor) {
+            // A copy of what came before, over another way.
+            return;
+        }
+        self.heads.advance(actor, end);
+        if self.held.contains_key(actor) || !self.members.accepts(actor, end) {
+            self.held.entry(actor.clone()).or_default().push_back(end);
+        } else {
+            self.counted.advance(actor, end);
+        }
+        debug_assert!(self.heads.covers(&self.counted), "what counts is in the journal");
+    }
+
+    /// Takes note of records of members: what was held may count from now on. What cannot be read
+    /// is said where it is reconciled.
+    pub(super) fn on_members(&mut self, batch: &Batch) {
+        // A hole has a record without a value, which is none of members.
+        for record in batch.records().unwrap_or_default() {
+            let value = record.value.as_deref().unwrap_or_default();
+            if let Ok(MemberRecord::Change(signed)) = MemberRecord::parse(value) {
+                self.members.on_change(&signed.change);
+            }
+        }
+        let Self { counted, members, held, .. } = self;
+        for (actor, ends) in &mut *held {
+            while let Some(end) = ends.pop_front_if(|end| members.accepts(actor, *end)) {
+                counted.advance(actor, end);
+            }
+        }
+        held.retain(|_, ends| !ends.is_empty());
+    }
+}

@@ -1,0 +1,253 @@
+//! What operators ask of a region's part, and the list of who takes part.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headland_event::{Actor, BatchError, Now, Offset, VectorClock};
+use headland_reconcile::{Holder, MemberChange, MemberRecord, MemberStanding};
+
+use super::Node;
+use super::members::word;
+use crate::members::{
+    LifeName, LifeView, RegionAction, RegionRequest, RegionsView, members_partition,
+};
+
+/// Why a region's part is not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegionError {
+    /// This hub does not say who takes part.
+    #[error("this hub lists no members; add a section [membership] to its configuration")]
+    NotConfigured,
+    /// No life of the region is one that this can be done to.
+    #[error("no life of region {region} is {needed} here; `headland region list` shows them")]
+    NoLife {
+        /// The region.
+        region: String,
+        /// What a life would have to be.
+        needed: &'static str,
+    },
+    /// Only the region's own hub can do it.
+    #[error("only a hub of region {region} knows where its logs end; ask that one, or exclude it")]
+    NotHere {
+        /// The region.
+        region: String,
+    },
+    /// Its own hub does it, as long as there is one.
+    #[error(
+        "a life of region {region} goes on: its own hub hands in what others wrote; ask that one"
+    )]
+    GoesOn {
+        /// The region.
+        region: String,
+    },
+    /// Several lives could be meant.
+    #[error("several lives of region {region} go on: {lives}; name one of them (--life)")]
+    SeveralLives {
+        /// The region.
+        region: String,
+        /// Their names.
+        lives: String,
+    },
+    /// The region's own hub cannot do it.
+    #[error("region {region} is this hub's own: ask another region's hub, or drain and seal it")]
+    OwnRegion {
+        /// The region.
+        region: String,
+    },
+    /// This life is the one that ended.
+    #[error(
+        "this life of region {region} is {standing}: start a new one from a backup of this hub \
+         (headland store backup, restore), then ask that one"
+    )]
+    LifeEnded {
+        /// The region.
+        region: String,
+        /// What this life is.
+        standing: &'static str,
+    },
+    /// It fits no batch.
+    #[error("the change cannot be written: {0}")]
+    Batch(#[from] BatchError),
+    /// The disk has room for nothing but alerts.
+    #[error("the disk is full: nothing was changed; ask again once there is room")]
+    Full,
+}
+
+impl Node {
+    /// Changes a region's part; it holds here once the partition of members reaches the offset
+    /// returned, and elsewhere once that is known there.
+    ///
+    /// # Errors
+    /// [`RegionError`] when it cannot be changed so here; nothing changes.
+    pub fn on_region(&mut self, now: Now, asked: &RegionRequest) -> Result<Offset, RegionError> {
+        if self.speaking.is_none() {
+            return Err(RegionError::NotConfigured);
+        }
+        if self.fullness.is_full() {
+            return Err(RegionError::Full);
+        }
+        let changes = self.changes(asked)?;
+        let RegionRequest { by, reason, .. } = asked;
+        let said: Vec<MemberRecord> = changes
+            .into_iter()
+            .map(|change| {
+                let (by, reason) = (by.clone(), reason.clone());
+                let (life, standing) = (&change.life, word(change.standing));
+                tracing::warn!(%life, standing, %by, "a region's part changes");
+                self.change(change, by, reason)
+            })
+            .collect();
+        self.write_members(&said, now)?;
+        Ok(self.composer.end(&members_partition()))
+    }
+
+    /// What a request comes to, by what is known here.
+    fn changes(&self, asked: &RegionRequest) -> Result<Vec<MemberChange>, RegionError> {
+        let region = asked.region.to_string();
+        let is_own = asked.region == *self.identity.region();
+        let (changes, needed) = match asked.action {
+            RegionAction::Add => (self.unlisted(asked), "unlisted"),
+            RegionAction::Drain => {
+                let ends = |_: &Holder| VectorClock::new();
+                (self.raised(asked, MemberStanding::Draining, ends)?, "active")
+            }
+            RegionAction::Seal if !is_own => return Err(RegionError::NotHere { region }),
+            RegionAction::Seal => {
+                let is_drained = self.own_standing() == Some(MemberStanding::Draining);
+                let (life, standing) = (self.life(), MemberStanding::Sealed);
+                let ends = ends_of(&life, self.ingest.heads());
+                let sealed = is_drained.then_some(MemberChange { life, standing, ends });
+                (sealed.into_iter().collect(), "draining")
+            }
+            RegionAction::Exclude if is_own => return Err(RegionError::OwnRegion { region }),
+            RegionAction::Exclude => {
+                let applied = self.inventory.reconciler().applied();
+                let ends = |life: &Holder| ends_of(life, &applied);
+                (self.raised(asked, MemberStanding::Excluded, ends)?, "one that goes on")
+            }
+            RegionAction::Return => return self.returned(asked),
+        };
+        if changes.is_empty() { Err(RegionError::NoLife { region, needed }) } else { Ok(changes) }
+    }
+
+    /// What this hub holds of lives of a region that ended counts. Nothing, once it does: whoever
+    /// asks again is not refused.
+    fn returned(&self, asked: &RegionRequest) -> Result<Vec<MemberChange>, RegionError> {
+        let region = asked.region.to_string();
+        let is_own = asked.region == *self.identity.region();
+        if let Some(standing) = self.own_standing().filter(|of| is_own && has_ended(*of)) {
+            return Err(RegionError::LifeEnded { region, standing: word(standing) });
+        }
+        let members = self.inventory.members();
+        let mut lives = members.lives().filter(|(life, _, _)| life.region == asked.region);
+        if !is_own && lives.any(|(_, of, _)| !has_ended(of)) {
+            return Err(RegionError::GoesOn { region });
+        }
+        let mut lives = members.lives().filter(|(life, _, _)| is_meant(asked, life));
+        if !lives.any(|(_, of, _)| has_ended(of)) {
+            return Err(RegionError::NoLife { region, needed: "one that ended" });
+        }
+        let mut changes = members.handed_in((&self.life(), &asked.region), self.ingest.heads());
+        changes.retain(|change| is_meant(asked, &change.life));
+        Ok(changes)
+    }
+
+    /// Lives of a region that are not listed, and take part from now on.
+    fn unlisted(&self, asked: &RegionRequest) -> Vec<MemberChange> {
+        let members = self.inventory.members();
+        let seen = self.ingest.heads().iter().map(|(actor, _)| life_of(actor));
+        let lives: BTreeSet<Holder> = seen.filter(|life| is_meant(asked, life)).collect();
+        let unlisted = lives.into_iter().filter(|life| members.standing(life).is_none());
+        let (standing, ends) = (MemberStanding::Active, VectorClock::new());
+        unlisted.map(|life| MemberChange { life, standing, ends: ends.clone() }).collect()
+    }
+
+    /// The life of a region that is meant and has not got as far as a standing, raised to it.
+    ///
+    /// # Errors
+    /// [`RegionError::SeveralLives`] when more than one could be meant: with one that is lost,
+    /// another that goes on would end.
+    fn raised(
+        &self,
+        asked: &RegionRequest,
+        standing: MemberStanding,
+        ends: impl Fn(&Holder) -> VectorClock,
+    ) -> Result<Vec<MemberChange>, RegionError> {
+        let lives = self.inventory.members().lives();
+        // A sealed life said itself where it ends.
+        let lives = lives.filter(|(_, of, _)| *of < standing && !has_ended(*of));
+        let meant = lives.map(|(life, _, _)| life).filter(|life| is_meant(asked, life));
+        let meant: Vec<&Holder> = meant.collect();
+        if meant.len() > 1 {
+            let region = asked.region.to_string();
+            let lives: Vec<String> =
+                meant.iter().map(|life| life.incarnation.to_string()).collect();
+            return Err(RegionError::SeveralLives { region, lives: lives.join(", ") });
+        }
+        let raised =
+            |life: &Holder| MemberChange { life: life.clone(), standing, ends: ends(life) };
+        Ok(meant.into_iter().map(raised).collect())
+    }
+
+    /// Who takes part, once this hub's own records of members are read up to an end.
+    #[must_use]
+    pub fn regions_from(&self, end: Offset) -> Option<RegionsView> {
+        (self.inventory.members_end() >= end).then(|| self.regions())
+    }
+
+    /// Who takes part, as far as this hub has read.
+    #[must_use]
+    pub fn regions(&self) -> RegionsView {
+        let members = self.inventory.members();
+        let applied = self.inventory.reconciler().applied();
+        let listed = members.lives().map(|(life, standing, ends)| LifeView {
+            region: life.region.clone(),
+            life: LifeName::of(life.incarnation),
+            standing: Some(standing),
+            ends: shown(ends),
+        });
+        let seen: BTreeSet<Holder> = applied.iter().map(|(actor, _)| life_of(actor)).collect();
+        let unlisted = seen.into_iter().filter(|life| members.standing(life).is_none());
+        let unlisted = unlisted.map(|life| LifeView {
+            region: life.region,
+            life: LifeName::of(life.incarnation),
+            standing: None,
+            ends: BTreeMap::new(),
+        });
+        RegionsView {
+            lives: listed.chain(unlisted).collect(),
+            held_records: self.inventory.held_records(),
+            stable: shown(&members.stable(&applied)),
+            unheard: members.unheard(&applied).into_iter().map(Holder::to_string).collect(),
+        }
+    }
+}
+
+fn is_meant(asked: &RegionRequest, life: &Holder) -> bool {
+    let named = asked.life.is_none_or(|name| name.incarnation() == life.incarnation);
+    named && life.region == asked.region
+}
+
+const fn has_ended(standing: MemberStanding) -> bool {
+    match standing {
+        MemberStanding::Active | MemberStanding::Draining => false,
+        MemberStanding::Sealed | MemberStanding::Excluded => true,
+    }
+}
+
+fn life_of(actor: &Actor) -> Holder {
+    Holder { region: actor.region.clone(), incarnation: actor.incarnation }
+}
+
+/// The ends of one life's logs in a clock.
+fn ends_of(life: &Holder, clock: &VectorClock) -> VectorClock {
+    let mut ends = VectorClock::new();
+    for (actor, end) in clock.iter().filter(|(actor, _)| life_of(actor) == *life) {
+        ends.advance(actor, end);
+    }
+    ends
+}
+
+fn shown(clock: &VectorClock) -> BTreeMap<String, Offset> {
+    clock.iter().map(|(actor, end)| (actor.to_string(), end)).collect()
+}

@@ -1,0 +1,251 @@
+//! Hubs that hear of inventory and of who takes part in any order end alike.
+
+use headland_event::{
+    Dot, EventTime, Incarnation, Monotonic, PartitionIndex, RegionId, Sequence, StreamId,
+    VectorClock,
+};
+use headland_reconcile::{
+    Holder, MemberChange, MemberStanding, ReasonText, Reviewer, SignedChange,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::ingest::Ingest;
+use crate::topics::{Replication, Topic};
+
+const REGIONS: [&str; 3] = ["ap", "eu", "us"];
+/// The region that is lost; it hears nothing.
+const LOST: usize = 2;
+const EVENTS: &str = "inventory.events";
+const MEMBERS: &str = "_members";
+const NOW: Now =
+    Now { monotonic: Monotonic::from_nanos(0), wall: EventTime::from_millis(1_291_190_760_000) };
+
+fn life(at: usize) -> Holder {
+    let incarnation = Incarnation::new(1, u64::try_from(at).unwrap());
+    Holder { region: REGIONS[at].parse().unwrap(), incarnation }
+}
+
+fn partition(of: usize, here: usize, topic: &str) -> TopicPartition {
+    let name = if of == here { topic.to_owned() } else { format!("{}.{topic}", REGIONS[of]) };
+    TopicPartition::new(TopicName::new(&name).unwrap(), PartitionIndex::new(0))
+}
+
+/// A hub with its logs of events and of members, and how much it has of others'.
+struct Hub {
+    at: usize,
+    topics: Topics,
+    ingest: Ingest,
+    inventory: Inventory,
+    commits: u64,
+    events: Vec<Entry>,
+    members: Vec<Entry>,
+    heard: [(usize, usize); 3],
+}
+
+impl Hub {
+    fn new(at: usize) -> Self {
+        let text = format!("region = \"{}\"\n", REGIONS[at])
+            + r#"
+name = "hub-1"
+data_dir = "none"
+listen = { address = "127.0.0.1:1" }
+tls = { ca_file = "none", certificate_file = "none", key_file = "none" }
+api = { socket = "none" }
+[[topic]]
+name = "inventory.events"
+lane = "state"
+partitions = 1
+"#;
+        let path = std::path::Path::new("hub.toml");
+        let config: HubConfig = headland_platform::config::parse(path, text).unwrap().value;
+        let mut topics = Topics::new(&config.region, &config.topics).unwrap();
+        topics.add_members().unwrap();
+        for (other, region) in REGIONS.iter().enumerate().filter(|(other, _)| *other != at) {
+            for topic in [EVENTS, MEMBERS] {
+                let origin: RegionId = region.parse().unwrap();
+                let added = topics.add(Topic {
+                    name: partition(other, at, topic).topic,
+                    lane: headland_event::Lane::State,
+                    partitions: 1,
+                    origin: origin.clone(),
+                    origin_name: TopicName::new(topic).unwrap(),
+                    path: vec![origin],
+                    replication: Replication::Offered,
+                });
+                added.unwrap();
+            }
+        }
+        let ingest = Ingest::new(&config, life(at).incarnation);
+        let inventory = Inventory::new(&config, 7);
+        let (events, members, heard) = (Vec::new(), Vec::new(), [(0, 0); 3]);
+        Self { at, topics, ingest, inventory, commits: 0, events, members, heard }
+    }
+
+    /// Writes a record to a log of its own.
+    fn write(&mut self, topic: &str, value: Vec<u8>) {
+        let log = if topic == EVENTS { &self.events } else { &self.members };
+        let base = Offset::new(u64::try_from(log.len()).unwrap());
+        let at = partition(self.at, self.at, topic);
+        let batch = Batch::encode(&[Record::new(NOW.wall, "key", value)]).unwrap();
+        let stamp = self.ingest.stamp_born(&at, base, Vec::new(), NOW.wall);
+        let applied = self.inventory.reconciler().applied();
+        assert!(applied.covers(&stamp.context), "{} has not seen {:?}", self.at, stamp.context);
+        let dot = Dot {
+            stream: StreamId::new([1; 16]),
+            incarnation: life(self.at).incarnation,
+            sequence: Sequence::new(base.get() + 1),
+        };
+        let entry = Entry { base, dot, stamp: Some(stamp), batch };
+        if topic == EVENTS { &mut self.events } else { &mut self.members }.push(entry.clone());
+        self.take(self.at, topic, entry);
+    }
+
+    /// A device here says something about the one shelf there is, or about its label.
+    fn event(&mut self, kind: u32) {
+        let id = format!("{}/{}", REGIONS[self.at], self.events.len());
+        let what = match kind % 4 {
+            0 => r#""kind":"stocktake","location":"l","count":50"#,
+            1 => r#""kind":"sale","location":"l","quantity":3"#,
+            2 => r#""kind":"attribute","attribute":"bin","value":"b""#,
+            _ => r#""kind":"restock","location":"l","quantity":7"#,
+        };
+        let value = format!(
+            r#"{{"id":"{id}",{what},"device":"d","sku":"A","time":"2010-12-01T08:06:00Z"}}"#
+        );
+        self.write(EVENTS, value.into_bytes());
+    }
+
+    fn say(&mut self, changes: Vec<MemberChange>) {
+        let (by, reason) = (Reviewer::new("ann").unwrap(), ReasonText::new("lost").unwrap());
+        for change in changes {
+            let (by, reason) = (by.clone(), reason.clone());
+            let record = MemberRecord::Change(SignedChange { change, by, reason });
+            self.write(MEMBERS, record.to_json());
+        }
+    }
+
+    /// The lost region's log ends where it is applied here.
+    fn exclude(&mut self) {
+        let mut ends = VectorClock::new();
+        for (actor, end) in self.inventory.reconciler().applied().iter() {
+            if actor.region.as_str() == REGIONS[LOST] {
+                ends.advance(actor, end);
+            }
+        }
+        let (life, standing) = (life(LOST), MemberStanding::Excluded);
+        self.say(vec![MemberChange { life, standing, ends }]);
+    }
+
+    fn take(&mut self, from: usize, topic: &str, entry: Entry) {
+        let at = partition(from, self.at, topic);
+        let stamp = entry.stamp.clone().unwrap();
+        self.ingest.observe(&TopicName::new(topic).unwrap(), &stamp, &entry.batch);
+        self.commits += 1;
+        let number = CommitNumber::new(self.commits);
+        self.inventory.on_commit(&self.topics, number, &[(at, entry)]);
+        while self.inventory.poll_step(&self.topics, NOW).is_some() {}
+        let applied = self.inventory.reconciler().applied();
+        assert_eq!(*self.ingest.counted(), applied, "what counts is what was applied");
+    }
+
+    /// Takes the next entry of another hub's log, if there is one.
+    fn hear(&mut self, from: &Self, topic: &str) -> bool {
+        let (events, members) = &mut self.heard[from.at];
+        let (log, next) =
+            if topic == EVENTS { (&from.events, events) } else { (&from.members, members) };
+        let Some(entry) = log.get(*next) else { return false };
+        *next += 1;
+        let entry = entry.clone();
+        self.take(from.at, topic, entry);
+        true
+    }
+
+    fn state(&self) -> (Vec<u8>, VectorClock, &Membership) {
+        let reconciler = self.inventory.reconciler();
+        (reconciler.canonical_state(), reconciler.applied(), self.inventory.members())
+    }
+}
+
+/// Two hubs, and the one that is lost.
+struct World {
+    hubs: [Hub; 3],
+}
+
+impl World {
+    fn pair(&mut self, to: usize, from: usize) -> Option<(&mut Hub, &Hub)> {
+        let [to, from] = self.hubs.get_disjoint_mut([to, from]).ok()?;
+        Some((to, from))
+    }
+
+    fn hear(&mut self, to: usize, from: usize, topic: &str) -> bool {
+        self.pair(to, from).is_some_and(|(to, from)| to.hear(from, topic))
+    }
+
+    fn step(&mut self, (what, at, other): (u32, usize, usize)) {
+        let is_lost = at == LOST;
+        match what {
+            0..4 => self.hubs[at].event(what),
+            4..7 if !is_lost => _ = self.hear(at, other, EVENTS),
+            7..9 if !is_lost => _ = self.hear(at, other, MEMBERS),
+            9 if !is_lost => self.hubs[at].exclude(),
+            _ => {}
+        }
+    }
+
+    /// The two exchange all that they have, and whatever either has of the lost one's log.
+    fn heal(&mut self) {
+        for (to, from) in [(0, 1), (1, 0)] {
+            while self.hear(to, from, EVENTS) || self.hear(to, from, MEMBERS) {}
+            let held = self.hubs[from].heard[LOST].0;
+            while self.hubs[to].heard[LOST].0 < held && self.hear(to, LOST, EVENTS) {}
+        }
+    }
+
+    /// Both say what they applied beyond the ends they know, and hear it, until neither has more.
+    fn agree(&mut self) {
+        self.heal();
+        loop {
+            let mut is_said = false;
+            for at in [0, 1] {
+                let applied = self.hubs[at].inventory.reconciler().applied();
+                let more = self.hubs[at].inventory.members().amendments(&life(at), &applied);
+                is_said |= !more.is_empty();
+                self.hubs[at].say(more);
+            }
+            if !is_said {
+                return;
+            }
+            self.heal();
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn hubs_end_alike_whenever_they_hear_that_a_region_is_excluded_and_count_all_once_it_returns(
+        steps in vec((0..10_u32, 0..3_usize, 0..3_usize), 1..90),
+    ) {
+        let mut world = World { hubs: [Hub::new(0), Hub::new(1), Hub::new(2)] };
+        steps.into_iter().for_each(|step| world.step(step));
+
+        world.agree();
+        let [ap, eu, _] = &world.hubs;
+        prop_assert_eq!(ap.state(), eu.state());
+        prop_assert_eq!(ap.inventory.held_records(), eu.inventory.held_records());
+        let us = life(LOST).region;
+        let all = eu.inventory.members().handed_in((&life(1), &us), eu.ingest.heads());
+        world.hubs[1].say(all);
+        world.heal();
+
+        let [ap, eu, _] = &world.hubs;
+        prop_assert_eq!(ap.state(), eu.state());
+        prop_assert_eq!((ap.inventory.held_records(), eu.inventory.held_records()), (0, 0));
+        let counted = eu.inventory.reconciler().deliveries();
+        let written = ap.events.len() + eu.events.len() + eu.heard[LOST].0;
+        prop_assert_eq!(counted, written, "every event counts");
+    }
+}

@@ -211,7 +211,7 @@ impl Inventory {
                 if at < self.written {
                     continue;
                 }
-                derived.push(&output, &self.reading.cause);
+                derived.push(&output, &self.reading.cause, now.wall);
                 if derived.bytes() >= STEP_BYTES_TARGET {
                     self.is_drained = false;
                     return Some(self.step(derived, self.next, topics));

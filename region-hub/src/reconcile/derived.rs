@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use headland_event::trace::TRACEPARENT_HEADER;
-use headland_event::{Batch, BatchError, Codec, PartitionIndex, Record, TopicName, TopicPartition};
+use headland_event::{
+    Batch, BatchError, Codec, EventTime, PartitionIndex, Record, TopicName, TopicPartition,
+};
 use headland_reconcile::{DerivedTopic, Output};
 
 use crate::records::{Whole, dead_record};
@@ -19,11 +21,16 @@ pub(super) struct Derived {
 }
 
 impl Derived {
-    /// Adds what a record caused.
-    pub(super) fn push(&mut self, output: &Output, cause: &Record) {
+    /// Adds what a record caused, at a wall clock.
+    ///
+    /// A row has the time of what caused it. A row that is taken away has this hub's: compaction
+    /// lets a tombstone go some time after that of its record, and readers need it however old the
+    /// event was that caused it.
+    pub(super) fn push(&mut self, output: &Output, cause: &Record, now: EventTime) {
         let value = output.value().map(Bytes::from);
         let key = Some(Bytes::from(output.key()));
-        let mut record = Record { time: cause.time, key, value, headers: Vec::new() };
+        let time = if value.is_some() { cause.time } else { now.max(cause.time) };
+        let mut record = Record { time, key, value, headers: Vec::new() };
         if let Some(trace) = cause.header(TRACEPARENT_HEADER) {
             record = record.with_header(TRACEPARENT_HEADER, trace.to_vec());
         }
@@ -99,13 +106,40 @@ fn bury(
 #[cfg(test)]
 mod tests {
     use headland_event::limits::RECORD_BYTES_LIMIT;
-    use headland_event::{EventTime, RegionId};
+    use headland_event::{Actor, Incarnation, Offset, RegionId};
+    use headland_reconcile::{DeliveryId, DuplicateRecord, Position, Retraction};
     use sha2::{Digest, Sha256};
 
     use super::*;
 
+    fn position(offset: u64) -> Position {
+        let region = RegionId::new("eu").unwrap();
+        let (incarnation, partition) = (Incarnation::new(1, 1), PartitionIndex::new(0));
+        let actor = Actor { region, incarnation, partition };
+        Position { actor, offset: Offset::new(offset) }
+    }
+
     fn of(bytes: usize) -> Record {
         Record::new(EventTime::from_millis(5), "eu/1", vec![b'x'; bytes])
+    }
+
+    #[test]
+    fn a_row_that_is_taken_away_has_the_time_when_it_was_and_others_that_of_their_event() {
+        let (old, now) = (EventTime::from_millis(5), EventTime::from_millis(9_000));
+        let mut derived = Derived::default();
+        let retracted = Retraction { topic: DerivedTopic::Stock, key: "A|eu-1".to_owned() };
+        let duplicate = DuplicateRecord {
+            id: DeliveryId::new("eu/1").unwrap(),
+            kept: position(0),
+            dropped: position(1),
+        };
+
+        derived.push(&Output::Retracted(retracted), &of(1), now);
+        derived.push(&Output::Duplicate(duplicate), &of(1), now);
+
+        let times = |topic| derived.by_topic.get(&topic).map(|records| records[0].time);
+        assert_eq!(times(DerivedTopic::Stock), Some(now));
+        assert_eq!(times(DerivedTopic::Duplicates), Some(old));
     }
 
     #[test]

@@ -15,7 +15,8 @@ use headland_event::{
     Stamp, TopicName, TopicPartition, Verdict,
 };
 use headland_reconcile::{
-    Config, Input, Locality, MemberRecord, Membership, Reconciler, RestoreError,
+    Config, Input, Locality, MemberRecord, Membership, Prepared, READ_AHEAD, Reconciler,
+    RestoreError,
 };
 use headland_storage::StateOwner;
 
@@ -46,6 +47,9 @@ const STEP_BYTES_TARGET: usize = 1 << 20;
 /// Bytes that may be held back; what would be beyond it stays with its senders until an operator
 /// has decided, and everything else goes on.
 const HELD_BYTES: u64 = 256 << 20;
+
+/// What a record without a value is read as.
+static NO_VALUE: Bytes = Bytes::new();
 
 /// The inventory of all regions, as this hub's journal tells it.
 #[derive(Debug)]
@@ -81,6 +85,8 @@ struct Reading {
     batches: VecDeque<Arrived>,
     /// Records of the batch that is being read, with their place in it.
     records: VecDeque<(OffsetDelta, Record)>,
+    /// The first of them, read ahead.
+    ahead: VecDeque<Prepared>,
     stamped: Option<Stamped>,
     /// The record whose outputs are being taken.
     cause: Record,
@@ -244,7 +250,12 @@ impl Inventory {
         if self.reading.records.is_empty() && !self.open_batch() {
             return false;
         }
-        let Some((stamped, delta, record)) = self.reading.next() else { return true };
+        if self.reading.ahead.is_empty() {
+            let values = self.reading.records.iter().take(READ_AHEAD);
+            let values = values.map(|(_, record)| record.value.as_ref().unwrap_or(&NO_VALUE));
+            self.reading.ahead = self.reconciler.prepare(values).into();
+        }
+        let Some((stamped, delta, record, prepared)) = self.reading.next() else { return true };
         let value = record.value.clone().unwrap_or_default();
         let Stamped { locality, stamp, batch } = stamped;
         let (delta, verdict) = match Hole::of(batch) {
@@ -252,7 +263,7 @@ impl Inventory {
             Some(_) => (batch.last_delta(), Verdict::Forbidden),
             None => (delta, stamp.verdict(delta)),
         };
-        self.reconciler.on_event(Input {
+        let input = Input {
             actor: &stamp.actor,
             offset: stamp.offset.at(delta),
             hlc: stamp.hlc,
@@ -262,7 +273,8 @@ impl Inventory {
             captured_at: captured_at(&record).unwrap_or(now.wall),
             detected_at: now.wall,
             value: &value,
-        });
+        };
+        self.reconciler.on_prepared(input, &prepared);
         self.reading.cause = record;
         true
     }
@@ -419,14 +431,16 @@ impl Reading {
         // The records were decoded when the batch was stamped, here or at its ingest hub.
         let records = stamped.batch.numbered_records().unwrap_or_default();
         debug_assert_eq!(records.len(), stamped.batch.len(), "a stamped batch decodes");
+        debug_assert!(self.ahead.is_empty(), "what was read ahead is of the batch before");
         self.records = records.into();
         self.stamped = Some(stamped);
     }
 
     /// The next record of the open batch, with that batch and its place there.
-    fn next(&mut self) -> Option<(&Stamped, OffsetDelta, Record)> {
+    fn next(&mut self) -> Option<(&Stamped, OffsetDelta, Record, Prepared)> {
         let (delta, record) = self.records.pop_front()?;
+        let prepared = self.ahead.pop_front()?;
         self.count += 1;
-        Some((self.stamped.as_ref()?, delta, record))
+        Some((self.stamped.as_ref()?, delta, record, prepared))
     }
 }

@@ -44,7 +44,10 @@ struct Measured {
     result: Value,
 }
 
-const SOAKS: [Soak; 20] = [
+/// The nodes that a proof starts as processes.
+const NODES: [&str; 2] = ["region-hub", "edge-agent"];
+
+const SOAKS: [Soak; 21] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -109,6 +112,11 @@ const SOAKS: [Soak; 20] = [
         name: "links-cuts",
         what: "the first record after cuts of 1, 30 and 300 s, and a new address (needs root)",
         run: links::cuts,
+    },
+    Soak {
+        name: "links-agents",
+        what: "2,000 agents on one hub, or --agents N: cores, memory, return after a restart",
+        run: links::agents,
     },
     Soak {
         name: "links-catch-up",

@@ -103,7 +103,19 @@ impl Resident {
     /// # Errors
     /// When its table lacks them.
     pub fn of_this() -> Result<Self> {
-        let table = fs::read_to_string("/proc/self/status").context("cannot read the status")?;
+        Self::read("/proc/self/status")
+    }
+
+    /// The same of another process.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn of(process: u32) -> Result<Self> {
+        Self::read(&format!("/proc/{process}/status"))
+    }
+
+    fn read(path: &str) -> Result<Self> {
+        let table = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
         let kibibytes = |name| field(&table, name).map(|count| count * 1_024);
         Ok(Self { now: kibibytes("VmRSS:")?, peak: kibibytes("VmHWM:")? })
     }

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use super::Measured;
 use super::proof::Proof;
@@ -38,6 +39,17 @@ pub(super) fn cuts(workspace: &Workspace, arguments: &[String]) -> Result<Measur
 /// Alerts beside a backlog over a bad path.
 pub(super) fn catch_up(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
     measure(workspace, "catch-up-", arguments)
+}
+
+/// Many agents on one hub, which is then killed and started again.
+pub(super) fn agents(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    let count = super::option(arguments, "--agents")?.unwrap_or("2000").to_owned();
+    let seconds = super::option(arguments, "--seconds")?.unwrap_or("60").to_owned();
+    let mut proof = Proof::build(workspace, "agents", &super::NODES)?;
+    proof.run("agents", &count, &[seconds])?;
+    let mut measured = proof.measured();
+    measured.result = measured.result.get_mut("agents").map(Value::take).unwrap_or_default();
+    Ok(measured)
 }
 
 /// Runs every scenario whose name begins so, or those that `--only` names the beginning of.

@@ -13,9 +13,6 @@ use crate::workspace::Workspace;
 
 const AREA: &str = "reconcile";
 
-/// The nodes that a proof starts as processes.
-const NODES: [&str; 2] = ["region-hub", "edge-agent"];
-
 /// Events per second and bytes per key.
 pub(super) fn speed(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
     let directory = match option(arguments, "--directory")? {
@@ -59,7 +56,7 @@ pub(super) fn laws(workspace: &Workspace, arguments: &[String]) -> Result<Measur
 pub(super) fn restock(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
     let rate = option(arguments, "--rate")?.unwrap_or("5000").to_owned();
     let seconds = option(arguments, "--seconds")?.unwrap_or("60").to_owned();
-    let mut proof = Proof::build(workspace, "restock", &NODES)?;
+    let mut proof = Proof::build(workspace, "restock", &super::NODES)?;
     proof.run("restock", &rate, &[seconds])?;
     let mut measured = proof.measured();
     measured.result = measured.result.get_mut("restock").map(Value::take).unwrap_or_default();

@@ -14,11 +14,13 @@
 //!   by then is half as much again as the path holds; doubling filled a queue of 100 ms.
 //! - **Loss** below 15 % of a round changes nothing: on long paths it is weather. Above that the
 //!   path has become slower, and what it used to deliver is forgotten.
-//! - **A queue** that stands although this connection keeps its own short belongs to others. After
-//!   some rounds it competes as they do, by growing until a loss, from the share that it had before
-//!   the queue: by half a round until the first loss, as they grew when they started, then slowly;
-//!   until a drain shows an empty path again. A fixed multiple of what the path holds, as BBR has
-//!   it, was left 10 % by a kernel's cubic with a queue of 100 ms; slow growth from the start 6 %.
+//! - **A queue** that is longer than this connection's own for some rounds may belong to others. A
+//!   drain tells: when the queue stands although it sent less, it competes as they do, by growing
+//!   until a loss, from the share that it had before the queue: by half a round until the first
+//!   loss, as they grew when they started, then slowly; until a drain shows an empty path again. A
+//!   fixed multiple of what the path holds, as BBR has it, was left 10 % by a kernel's cubic with a
+//!   queue of 100 ms; slow growth from the start 6 %; to compete only beside a queue of 60 ms 7 %,
+//!   as cubic keeps that queue between 10 and 45 ms once it has the path.
 //! - **A turn** is what is acknowledged at once beyond what the path delivers meanwhile. What waits
 //!   for its turn on a radio or a busy machine is in flight too, and no queue; without room for it
 //!   a path of 80 ms with turns of 20 ms delivered 36 % of what it could.
@@ -60,11 +62,9 @@ const WINDOW_LIMIT: u64 = 64 << 20;
 /// Percent of what the path holds, alone on it: the rest is how a faster path is found.
 const GAIN_ALONE: u64 = 115;
 /// Percent of the window kept after a loss against senders that fill the queue. Cubic keeps 70, but
-/// bbr gives nothing away: with 75 it left a link less than a quarter in the end.
+/// bbr gives nothing away: with 75 it left a link less than a quarter in the end. Each round adds
+/// the root of the window in datagrams; half of that left 20 % beside a kernel's bbr.
 const KEPT_COMPETING: u64 = 90;
-/// Of the root of the window in datagrams, this part is added per round meanwhile. With both, and
-/// growth after quiet rounds, models of cubic and bbr leave a link 42 to 69 %, whoever came first.
-const STEP_COMPETING: u64 = 2;
 /// Percent while the queue is too long.
 const GAIN_SHRINKING: u64 = 90;
 /// Percent while the queue is emptied to see the path without it.
@@ -83,10 +83,21 @@ const QUIET_ROUNDS: u32 = 20;
 /// That part: a quarter more in four rounds.
 const QUIET_GROWTH: u64 = 16;
 
+/// What [`Congestion::pacing_gain`] is at most, and the pause that each one more makes up for: the
+/// interval of quinn's bursts.
+const PACING_GAIN_LIMIT: u64 = 8;
+const BURST_INTERVAL: Duration = Duration::from_millis(2);
+
 /// Percent of a round's bytes lost from which on the path counts as slower.
 const LOSS_LIMIT: u64 = 15;
-/// Rounds with a long queue after which it counts as that of others.
+/// Rounds with a long queue after which a drain shows whose it is.
 const CROWDED_ROUNDS: u32 = 4;
+/// Time after a drain that showed no others in which no other drain looks for them: what a drain
+/// costs is little then.
+const TRUST: Duration = Duration::from_secs(3);
+/// What a queue may be longer than its own before it counts as long: an eighth of the shortest round
+/// trip, within these. Timers and radios make as much.
+const SLACK: (Duration, Duration) = (Duration::from_millis(8), Duration::from_millis(40));
 /// Rounds without growth by a quarter after which startup is over.
 const FLAT_ROUNDS: u32 = 3;
 /// Rounds of a drain: one to send less, one to see the effect.
@@ -148,7 +159,12 @@ pub struct Congestion {
     best_startup_rate: u64,
     flat_rounds: u32,
     crowded_rounds: u32,
+    /// The shortest round trip since the last start: what stood on the path before is no sign.
+    start_shortest: Option<Duration>,
+    /// Bytes in flight before the drain that looks for others.
+    share: u64,
     drain_at: Monotonic,
+    trusted_until: Monotonic,
 }
 
 impl Congestion {
@@ -168,7 +184,10 @@ impl Congestion {
             best_startup_rate: 0,
             flat_rounds: 0,
             crowded_rounds: 0,
+            start_shortest: None,
+            share: 0,
             drain_at: now.after(DRAIN_INTERVAL),
+            trusted_until: now,
         }
     }
 
@@ -197,6 +216,19 @@ impl Congestion {
         self.shortest.get()
     }
 
+    /// How many times faster than a window per round trip datagrams may leave while the window has
+    /// room: 1 to 8.
+    ///
+    /// A bucket of tokens for 2 ms (RFC 9002, §7.7 leaves its size open) is full long before a
+    /// sender that is woken every 10 ms comes to empty it: beside busy neighbours a link used a
+    /// third of its window. What comes in turns, or is looked at in turns, has to leave in turns.
+    #[must_use]
+    pub fn pacing_gain(&self) -> u64 {
+        let rate = self.rate.max().unwrap_or(0);
+        let each = times(rate, BURST_INTERVAL).max(self.datagram);
+        (1 + self.turns.bytes() / each).min(PACING_GAIN_LIMIT)
+    }
+
     /// The path carries datagrams of this size from now on.
     pub fn on_datagram_size(&mut self, datagram: ByteCount) {
         self.datagram = datagram.get().max(1);
@@ -207,19 +239,25 @@ impl Congestion {
     pub fn on_acked(&mut self, now: Monotonic, sent_at: Monotonic, bytes: ByteCount) {
         let round_trip = now.since(sent_at);
         self.shortest.on_round_trip(now, round_trip);
+        let start = self.start_shortest.map_or(round_trip, |known| known.min(round_trip));
+        self.start_shortest = Some(start);
         self.round.on_acked(sent_at, round_trip, bytes.get());
     }
 
     /// The acknowledgement that came at `now` is taken in; `in_flight` bytes remain.
     pub fn on_acks_end(&mut self, now: Monotonic, in_flight: ByteCount, limit: Limit) {
         let acked = self.round.take_fresh();
-        self.round.on_limit(limit);
+        // A sender that uses less than half of its window says nothing about a larger one; one that
+        // had nothing to send for a moment, between two bursts, is limited by the window.
+        let is_used = in_flight.get().saturating_add(acked) * 2 >= self.window;
+        self.round.on_limit(if is_used { Limit::Window } else { limit });
         if self.phase == Phase::Startup {
-            // A sender that uses half of its window says nothing about a larger one.
-            if in_flight.get().saturating_add(acked) * 2 >= self.window {
+            if is_used {
                 self.window = self.bounded(self.window.saturating_add(acked / 2));
             }
-            if self.round.lately().is_some_and(|lately| self.is_queueing(lately)) {
+            let floor = self.start_shortest;
+            if self.round.lately().zip(floor).is_some_and(|(lately, floor)| exceeds(lately, floor))
+            {
                 self.settle();
             }
         } else {
@@ -250,6 +288,7 @@ impl Congestion {
         self.company = Company::Alone;
         self.rate.forget();
         self.round = Round::new(now);
+        self.start_shortest = None;
         (self.best_startup_rate, self.flat_rounds, self.crowded_rounds) = (0, 0, 0);
     }
 
@@ -303,17 +342,12 @@ impl Congestion {
     fn cruise(&mut self, now: Monotonic, result: RoundResult, is_heavy: bool) {
         let is_crowded = result.is_marked || self.is_long(result.shortest);
         self.crowded_rounds = if is_crowded { self.crowded_rounds.saturating_add(1) } else { 0 };
-        self.company = match self.company {
-            Company::Alone if self.crowded_rounds >= CROWDED_ROUNDS => {
-                self.drain_at = now.after(DRAIN_INTERVAL);
-                let before = times(self.rate.max().unwrap_or(0), result.shortest);
-                Company::Competing { window: self.bounded(before), quiet_rounds: None }
-            }
-            Company::Alone => Company::Alone,
-            Company::Competing { window, quiet_rounds } => {
-                self.competed(window, quiet_rounds, result, is_crowded)
-            }
-        };
+        if let Company::Competing { window, quiet_rounds } = self.company {
+            self.company = self.competed(window, quiet_rounds, result, is_crowded);
+        } else if self.crowded_rounds >= CROWDED_ROUNDS && self.trusted_until <= now {
+            self.share = times(self.rate.max().unwrap_or(0), result.shortest);
+            self.drain_at = now;
+        }
         if self.drain_at <= now {
             self.phase = Phase::Drain { left: DRAIN_ROUNDS };
             self.apply(GAIN_DRAINING);
@@ -334,11 +368,16 @@ impl Congestion {
         result: RoundResult,
         is_crowded: bool,
     ) -> Company {
-        let step = ((window / self.datagram).isqrt() / STEP_COMPETING).max(1) * self.datagram;
+        let step = (window / self.datagram).isqrt().max(1) * self.datagram;
         let (next, quiet_rounds) = match quiet_rounds {
             _ if is_crowded && (result.lost > 0 || result.is_marked) => {
-                (window / 100 * KEPT_COMPETING, Some(0))
+                // What arrived is what fits, when growth by half overshot by more than is taken.
+                let is_full = result.limit == Limit::Window;
+                let fits = if is_full { result.acked } else { u64::MAX };
+                ((window / 100 * KEPT_COMPETING).min(fits.max(window / 2)), Some(0))
             }
+            // A window that is not used says nothing about a larger one.
+            _ if result.limit == Limit::Application => (window, quiet_rounds),
             None => (window + window / 2, None),
             Some(rounds) if rounds < QUIET_ROUNDS => (window + step, Some(rounds + 1)),
             Some(rounds) => (window + step.max(window / QUIET_GROWTH), Some(rounds)),
@@ -351,20 +390,20 @@ impl Congestion {
             self.phase = Phase::Drain { left: left - 1 };
             return;
         }
-        if !self.is_queueing(result.shortest) {
-            self.company = Company::Alone;
-            self.crowded_rounds = 0;
-        }
-        self.phase = Phase::Cruise;
+        (self.phase, self.drain_at) = (Phase::Cruise, now.after(DRAIN_INTERVAL));
+        self.company = match self.company {
+            _ if !self.is_queueing(result.shortest) => Company::Alone,
+            Company::Alone if self.crowded_rounds >= CROWDED_ROUNDS => {
+                Company::Competing { window: self.bounded(self.share), quiet_rounds: None }
+            }
+            company => company,
+        };
         match self.company {
             Company::Alone => {
-                self.drain_at = now.after(DRAIN_INTERVAL);
+                (self.crowded_rounds, self.trusted_until) = (0, now.after(TRUST));
                 self.apply(GAIN_ALONE);
             }
-            Company::Competing { window, .. } => {
-                self.drain_at = now.after(DRAIN_INTERVAL);
-                self.window = window;
-            }
+            Company::Competing { window, .. } => self.window = window,
         }
     }
 
@@ -375,26 +414,35 @@ impl Congestion {
         }
         let held = self.path_bytes().get();
         let queue = if gain > 100 { QUEUE_SHARE * held.isqrt() } else { 0 };
-        // A queue that ends at once looks like a turn: not more than what the path holds.
-        let turn = self.turns.bytes().min(held);
+        // A queue that ends at once looks like a turn: room for half of what the path holds leaves
+        // others theirs, and a drain that left room for a turn would empty nothing.
+        let turn = self.turns.bytes().min(if gain > 100 { held / 2 } else { held / 8 });
         self.window = self.bounded(held.saturating_mul(gain) / 100 + queue + turn);
     }
 
     /// Whether a round trip shows the beginning of a queue.
     fn is_queueing(&self, round_trip: Duration) -> bool {
-        let Some(shortest) = self.shortest.get() else { return false };
-        round_trip > shortest + (shortest / 8).max(Duration::from_millis(8))
+        self.shortest.get().is_some_and(|shortest| exceeds(round_trip, shortest))
     }
 
-    /// Whether a round trip shows a queue that is too long for one of our own.
+    /// Whether a round trip shows a queue that is longer than our own.
     fn is_long(&self, round_trip: Duration) -> bool {
         let Some(shortest) = self.shortest.get() else { return false };
-        round_trip > shortest + shortest / 2 + Duration::from_millis(20)
+        let (held, rate) = (self.path_bytes().get(), self.rate.max().unwrap_or(0).max(1));
+        let own = u128::from(held * (GAIN_ALONE - 100) / 100 + QUEUE_SHARE * held.isqrt());
+        let own = u64::try_from(own * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX);
+        exceeds(round_trip, shortest.saturating_add(Duration::from_nanos(own)))
     }
 
     fn bounded(&self, window: u64) -> u64 {
         window.clamp(LEAST_DATAGRAMS * self.datagram, WINDOW_LIMIT)
     }
+}
+
+/// Whether a round trip is longer than a known one by more than timers and radios make.
+fn exceeds(round_trip: Duration, known: Duration) -> bool {
+    let (least, most) = SLACK;
+    round_trip > known.saturating_add((known / 8).clamp(least, most))
 }
 
 /// Bytes that `rate` bytes per second make in `duration`.

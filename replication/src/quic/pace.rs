@@ -28,6 +28,9 @@ const WINDOWS_BEHIND_GAPS: u64 = 2;
 /// Round trips without a loss after which no gaps are left.
 const GAP_ROUND_TRIPS: u32 = 4;
 
+/// Datagrams that quinn builds before it says that it sent them.
+const BATCH_DATAGRAMS: u64 = 10;
+
 /// What a connection's controller and those who write to it tell each other.
 ///
 /// The numbers are read alone, never together, so their order among themselves does not matter.
@@ -97,7 +100,7 @@ impl ControllerFactory for Pacing {
         let congestion = Congestion::new(Monotonic::from_millis(0), datagram);
         let gauge = Arc::clone(&self.gauge);
         gauge.window.store(congestion.window().get(), Ordering::Relaxed);
-        Box::new(PathController { started: now, congestion, lost_at: None, gauge })
+        Box::new(PathController { started: now, datagram, congestion, lost_at: None, gauge })
     }
 }
 
@@ -105,6 +108,7 @@ impl ControllerFactory for Pacing {
 #[derive(Debug, Clone)]
 struct PathController {
     started: Instant,
+    datagram: ByteCount,
     congestion: Congestion,
     lost_at: Option<Monotonic>,
     gauge: Arc<Gauge>,
@@ -175,12 +179,21 @@ impl Controller for PathController {
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
-        self.congestion.on_datagram_size(ByteCount::new(u64::from(new_mtu)));
+        self.datagram = ByteCount::new(u64::from(new_mtu));
+        self.congestion.on_datagram_size(self.datagram);
     }
 
+    /// quinn compares what is in flight with this, and paces by this over the round trip. It lets
+    /// nobody set the two apart, so as long as there is room for a whole batch the answer is for
+    /// the pacing.
     fn window(&self) -> u64 {
         let allowance = self.gauge.allowance.load(Ordering::Relaxed);
-        self.congestion.window().get().saturating_add(allowance)
+        let window = self.congestion.window().get().saturating_add(allowance);
+        let batch = (BATCH_DATAGRAMS + 1) * self.datagram.get();
+        if self.gauge.in_flight().get().saturating_add(batch) < window {
+            return window.saturating_mul(self.congestion.pacing_gain());
+        }
+        window
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
@@ -212,19 +225,48 @@ mod tests {
         assert_eq!(gauge.held_bytes_limit(Lane::Alerts), 6 << 20);
     }
 
+    fn controller(gauge: &Arc<Gauge>) -> PathController {
+        let datagram = ByteCount::new(1_200);
+        PathController {
+            #[expect(clippy::disallowed_methods, reason = "quinn's traits take nothing else")]
+            started: Instant::now(),
+            datagram,
+            congestion: Congestion::new(moment(0), datagram),
+            lost_at: None,
+            gauge: Arc::clone(gauge),
+        }
+    }
+
+    fn moment(ms: u64) -> Monotonic {
+        Monotonic::from_millis(ms)
+    }
+
+    #[test]
+    fn what_comes_in_turns_may_leave_in_turns_until_the_window_is_nearly_full() {
+        let gauge = Arc::new(Gauge::default());
+        let mut controller = controller(&gauge);
+        for now in (100..5_000).step_by(20) {
+            for _ in 0..20 {
+                controller.congestion.on_acked(moment(now), moment(now - 80), controller.datagram);
+            }
+            let in_flight = controller.congestion.window();
+            controller.congestion.on_acks_end(moment(now), in_flight, Limit::Window);
+        }
+        let window = controller.congestion.window().get();
+
+        let with_room = controller.window();
+        gauge.in_flight.store(window - 10 * 1_200, Ordering::Relaxed);
+
+        assert!((2 * window..=8 * window).contains(&with_room), "{with_room} of {window}");
+        assert_eq!(controller.window(), window);
+    }
+
     #[test]
     fn while_datagrams_are_lost_there_is_room_for_what_arrives_behind_the_gaps() {
         let gauge = Arc::new(Gauge::default());
-        let mut controller = PathController {
-            #[expect(clippy::disallowed_methods, reason = "quinn's traits take nothing else")]
-            started: Instant::now(),
-            congestion: Congestion::new(Monotonic::from_millis(0), ByteCount::new(1_200)),
-            lost_at: None,
-            gauge: Arc::clone(&gauge),
-        };
+        let mut controller = controller(&gauge);
         let after = |ms| controller.started + std::time::Duration::from_millis(ms);
         let (lost_at, soon, late) = (after(1_000), after(1_100), after(1_400));
-        let moment = |ms| Monotonic::from_millis(ms);
         controller.congestion.on_acked(moment(980), moment(900), ByteCount::new(1_200));
 
         controller.on_congestion_event(lost_at, lost_at, false, 1_200);

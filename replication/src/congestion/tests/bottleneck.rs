@@ -1,5 +1,5 @@
 //! Senders that share one drop-tail queue. Each paces a quarter faster than its window over its
-//! smoothed round trip, as quinn does.
+//! smoothed round trip, as quinn does, and catches up on bursts of 2 ms.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -22,7 +22,12 @@ pub(super) struct Way {
     pub(super) loss_percent: u64,
     /// Acknowledgements come together, once in so long: a radio's turns, or a busy machine's.
     pub(super) turn: Duration,
+    /// Timers are looked at once in so long: a busy machine's.
+    pub(super) wake: Duration,
 }
+
+/// What a pacer that was late makes up for: the time in which 2 ms are sent a quarter faster.
+const CATCH_UP: Duration = Duration::from_micros(1_600);
 
 /// What became of a sender's bytes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,9 +56,11 @@ impl Controller {
     /// Time between two datagrams.
     fn pace(&self, smoothed: Duration) -> Duration {
         match self {
-            Self::Ours(_) | Self::Cubic(_) => {
-                smoothed.mul_f64(DATAGRAM as f64 / (self.window() as f64 * 1.25))
+            Self::Ours(ours) => {
+                let window = self.window() * ours.pacing_gain();
+                smoothed.mul_f64(DATAGRAM as f64 / (window as f64 * 1.25))
             }
+            Self::Cubic(_) => smoothed.mul_f64(DATAGRAM as f64 / (self.window() as f64 * 1.25)),
             Self::Bbr(bbr) => bbr.pace(smoothed),
         }
     }
@@ -169,12 +176,14 @@ impl Bottleneck {
             }
             if sender.send_at > self.now {
                 sender.is_paced = true;
-                let at = sender.send_at;
+                let at = next_multiple(sender.send_at, self.way.wake);
                 self.schedule(at, Event::Pace { sender: index });
                 return;
             }
             let pace = sender.controller.pace(sender.smoothed);
-            sender.send_at = self.now.after(pace);
+            sender.send_at = sender.send_at.after(CATCH_UP).max(self.now).after(pace);
+            sender.send_at = Monotonic::from_millis(0)
+                .after(sender.send_at.since(Monotonic::from_millis(0)).saturating_sub(CATCH_UP));
             let number = sender.next;
             sender.next += 1;
             sender.in_flight.push_back((number, self.now));
@@ -191,10 +200,7 @@ impl Bottleneck {
             return;
         }
         self.free_at = start.after(Duration::from_nanos(DATAGRAM * 1_000_000_000 / self.way.rate));
-        let arrives = self.free_at.after(self.way.round_trip).since(Monotonic::from_millis(0));
-        let turn = self.way.turn.as_nanos().max(1);
-        let at = u64::try_from(arrives.as_nanos().next_multiple_of(turn)).unwrap();
-        let at = Monotonic::from_millis(0).after(Duration::from_nanos(at));
+        let at = next_multiple(self.free_at.after(self.way.round_trip), self.way.turn);
         self.schedule(at, Event::Ack { sender, number });
     }
 
@@ -227,4 +233,11 @@ impl Bottleneck {
         }
         self.fill(index);
     }
+}
+
+/// The first multiple of `interval` from `at` on.
+fn next_multiple(at: Monotonic, interval: Duration) -> Monotonic {
+    let since = at.since(Monotonic::from_millis(0)).as_nanos();
+    let next = u64::try_from(since.next_multiple_of(interval.as_nanos().max(1))).unwrap();
+    Monotonic::from_millis(0).after(Duration::from_nanos(next))
 }

@@ -127,6 +127,14 @@ name!(
     "1 to 249 characters of A-Z a-z 0-9 . _ -"
 );
 
+name!(
+    /// The name of a consumer group: 1 to 249 of `[A-Za-z0-9._-]`.
+    GroupName,
+    "group",
+    249,
+    "1 to 249 characters of A-Z a-z 0-9 . _ -"
+);
+
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident, $raw:ty) => {
         $(#[$doc])*
@@ -218,10 +226,17 @@ number!(
     ChannelEpoch,
     u64
 );
+number!(
+    /// How often a group's committed offset in a partition was set back or ahead on purpose, from
+    /// 0. Within one epoch a committed offset only grows.
+    GroupEpoch,
+    u64
+);
 counted!(Offset);
 counted!(Sequence);
 counted!(CommitNumber);
 counted!(ChannelEpoch);
+counted!(GroupEpoch);
 
 impl Offset {
     /// Offset of the record at `delta` in a batch whose base offset is this one.

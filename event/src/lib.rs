@@ -61,8 +61,9 @@ pub use entry::{Entry, Stamp, VerdictAt};
 pub use hlc::{Hlc, HlcClock};
 pub use hole::{DropPolicy, Hole};
 pub use id::{
-    AgentName, ChannelEpoch, ChannelId, CommitNumber, Dot, HubName, Incarnation, NameError, Offset,
-    OffsetDelta, PartitionIndex, RegionId, Sequence, StreamId, TopicName, TopicPartition,
+    AgentName, ChannelEpoch, ChannelId, CommitNumber, Dot, GroupEpoch, GroupName, HubName,
+    Incarnation, NameError, Offset, OffsetDelta, PartitionIndex, RegionId, Sequence, StreamId,
+    TopicName, TopicPartition,
 };
 pub use keymap::{KeyMap, KeySet};
 pub use progress::{EventClock, Promise, Verdict};

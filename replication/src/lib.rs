@@ -36,6 +36,8 @@
 pub mod frame;
 /// Which topics travel to whom, and what they are called there.
 pub mod route;
+/// Which topics and groups a link is for, by patterns.
+pub mod filter;
 /// When to dial again.
 pub mod dialer;
 /// How often a handshake that nobody answers is begun anew.
@@ -48,6 +50,14 @@ pub mod peering;
 pub mod link;
 /// How far two nodes are apart, also while there is no link between them.
 pub mod lag;
+/// How many bytes and how much time lie between two offsets of a partition.
+pub mod marks;
+/// How a link does: in order, catching up, stalled, held or down.
+pub mod condition;
+/// Exact translation of offsets between a partition and its mirrors.
+pub mod checkpoint;
+/// How far consumer groups have read, the same in every region.
+pub mod groups;
 /// Whether what one node wrote is what another holds.
 pub mod audit;
 /// How much of a connection may be on its way through the network.
@@ -59,8 +69,13 @@ pub mod probing;
 pub mod quic;
 
 pub use audit::Audit;
+pub use checkpoint::Checkpoint;
+pub use condition::Condition;
 pub use dialer::{Dialer, DialerConfig, DialerOutput};
+pub use filter::{Filter, NamePattern};
 pub use frame::{Frame, FrameError, Identity, Offer, Refusal, RefusalCode};
+pub use groups::Groups;
 pub use lag::Lag;
-pub use link::{CloseReason, Link, LinkConfig, LinkOutput};
+pub use link::{CloseReason, Flow, Link, LinkConfig, LinkOutput};
+pub use marks::Marks;
 pub use peering::{Dialled, Ended, Peering, PeeringConfig, PeeringOutput};

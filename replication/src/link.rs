@@ -48,6 +48,8 @@ mod shares;
 mod window;
 /// How much the driver may hold.
 mod budget;
+/// How much an operator lets it send.
+mod flow;
 /// Whether the peer is alive.
 mod liveness;
 /// One channel we offered.
@@ -60,11 +62,13 @@ mod inbound;
 mod receiver;
 
 use budget::Budget;
+use flow::Throttle;
 use liveness::Liveness;
 use receiver::Receiver;
 use sender::{Progress, Sender};
 
 pub use config::LinkConfig;
+pub use flow::Flow;
 pub use output::{
     AnnounceError, CloseReason, LinkOutput, OfferStatus, PromiseError, SubscriptionStatus,
 };
@@ -84,6 +88,7 @@ pub struct Link {
     state: State,
     liveness: Liveness,
     budget: Budget,
+    throttle: Throttle,
     sender: Sender,
     receiver: Receiver,
     outputs: VecDeque<LinkOutput>,
@@ -103,6 +108,7 @@ impl Link {
             state: State::Greeting,
             liveness: Liveness::new(interval, config.silence_timeout, first, now),
             budget: Budget::new(config.unsent_bytes_limit),
+            throttle: Throttle::default(),
             sender: Sender::new(window, config.read_bytes, config.channels_limit),
             receiver: Receiver::new(window, config.channels_limit),
             outputs: VecDeque::new(),
@@ -120,6 +126,7 @@ impl Link {
             return;
         }
         self.liveness.on_heard(now);
+        self.throttle.on_time(now);
         let length = outbound::length(&bytes);
         let taken = Frame::decode(bytes)
             .map_err(|error| unreadable(&error))
@@ -203,6 +210,12 @@ impl Link {
         Ok(())
     }
 
+    /// Sends from now on what `flow` lets it; what was sent is not taken back.
+    pub fn set_flow(&mut self, now: Monotonic, flow: Flow) {
+        self.throttle.on_time(now);
+        self.throttle.set(flow);
+    }
+
     /// The driver has written `bytes` of frames on `lane`.
     pub fn on_written(&mut self, lane: Lane, bytes: ByteCount) {
         self.budget.on_written(lane, bytes.get());
@@ -214,6 +227,7 @@ impl Link {
         if self.state == State::Closed {
             return;
         }
+        self.throttle.on_time(now);
         if let Some(silence) = self.liveness.silence(now) {
             let limit = self.config.silence_timeout;
             self.end(CloseReason::Silent { silence, limit });
@@ -267,7 +281,9 @@ impl Link {
     /// When to call [`Self::on_timeout`]; `None` once closed.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        (self.state != State::Closed).then(|| self.liveness.poll_timeout())
+        let liveness = self.liveness.poll_timeout();
+        let next = self.throttle.due().map_or(liveness, |due| due.min(liveness));
+        (self.state != State::Closed).then_some(next)
     }
 
     /// Every channel we offered, in the order announced. Cost: O(entries in flight).
@@ -427,7 +443,8 @@ impl Link {
                 return;
             }
         }
-        if let Some((lane, frame)) = self.sender.next_send(&self.budget) {
+        if let Some((lane, frame)) = self.sender.next_send(&self.budget, &self.throttle) {
+            self.throttle.charge(outbound::length(&frame));
             self.send(lane, frame);
         } else if let Some(read) = self.sender.next_read() {
             let sender::ReadRequest { channel, from, limit } = read;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use headland_event::{ByteCount, ChannelId, Entry, Lane, Offset};
 
 use super::budget::Budget;
+use super::flow::Throttle;
 use super::index;
 use super::lanes::{DATA_LANES, PerLane};
 use super::outbound::{Freed, Outbound, Phase};
@@ -179,12 +180,16 @@ impl Sender {
         Some(ReadRequest { channel, from, limit })
     }
 
-    /// The next frame to send, within window and budget.
-    pub(super) fn next_send(&mut self, budget: &Budget) -> Option<(Lane, Bytes)> {
+    /// The next frame to send, within window and budget, as far as the operator lets it.
+    pub(super) fn next_send(
+        &mut self,
+        budget: &Budget,
+        throttle: &Throttle,
+    ) -> Option<(Lane, Bytes)> {
         let lane = self.shares.pick(|lane| {
             self.next_bytes(lane).is_some_and(|bytes| {
                 self.window.has_room(lane, bytes) && budget.has_room(lane, bytes)
-            })
+            }) && throttle.allows(lane)
         })?;
         let channel = self.lanes.get(lane).sendable.peek()?;
         let departure = self.channel(channel)?.depart()?;

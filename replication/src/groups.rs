@@ -1,0 +1,363 @@
+//! Consumer groups: how far each has read, the same in every region.
+//!
+//! A committed offset is kept in the numbers of the partition's origin, so that it means the same
+//! record everywhere ([`crate::checkpoint`] translates it into a mirror's). It is an epoch and the
+//! offset of the next record to read; the higher epoch wins, within one the higher offset. So
+//! copies of it from several regions merge in any order, however often, without a clock: what a
+//! consumer committed last where it failed over to is never undone by news of where it came from.
+//! Going back on purpose begins a new epoch.
+
+use std::collections::BTreeMap;
+
+use headland_event::{GroupEpoch, GroupName, Offset, PartitionIndex, RegionId, TopicName};
+use serde::{Deserialize, Serialize};
+
+/// Most committed offsets that a hub remembers, of all groups together: about 16 MiB. A commit
+/// beyond is refused; one of another region is left out, and counted.
+pub const POSITIONS_LIMIT: usize = 65_536;
+
+/// Beyond this no epoch and no offset can come of use; a peer's word of more is left out, because
+/// nothing could ever pass it.
+const NUMBER_LIMIT: u64 = 1 << 53;
+
+/// A partition by its name at its origin: the same in every region.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// The region it was born in.
+    pub region: RegionId,
+    /// The topic's name there.
+    pub topic: TopicName,
+    /// The partition.
+    pub partition: PartitionIndex,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { region, topic, partition } = self;
+        write!(f, "{region}/{topic}/{partition}")
+    }
+}
+
+/// How far a group has read a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Committed {
+    /// How often the position was set on purpose. Compared first.
+    pub epoch: GroupEpoch,
+    /// The origin's offset of the next record to read.
+    pub offset: Offset,
+}
+
+/// A committed offset as it is written down and travels: JSON, under [`GroupRecord::key`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupRecord {
+    /// The group.
+    pub group: GroupName,
+    /// The region the partition was born in.
+    pub region: RegionId,
+    /// The topic's name there.
+    pub topic: TopicName,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// How often the position was set on purpose.
+    pub epoch: GroupEpoch,
+    /// The origin's offset of the next record to read.
+    pub offset: Offset,
+}
+
+impl GroupRecord {
+    fn new(group: &GroupName, source: &Source, committed: Committed) -> Self {
+        let Source { region, topic, partition } = source.clone();
+        let Committed { epoch, offset } = committed;
+        Self { group: group.clone(), region, topic, partition, epoch, offset }
+    }
+
+    /// What the record is about: no name has a `/`, so that no two keys are alike.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let Self { group, region, topic, partition, .. } = self;
+        format!("{group}/{region}/{topic}/{partition}")
+    }
+}
+
+/// Why a committed offset is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The group has read further, here or in another region.
+    #[error(
+        "group {group} has committed offset {committed} of {source_partition}, and {found} is \
+         before that; to read again, reset the group"
+    )]
+    Behind {
+        /// The group.
+        group: GroupName,
+        /// The partition.
+        source_partition: Source,
+        /// What is committed, in the origin's numbers.
+        committed: Offset,
+        /// What was to be.
+        found: Offset,
+    },
+    /// More groups and partitions than a hub remembers.
+    #[error("group {group} would be beyond {limit} committed offsets of all groups")]
+    TooMany {
+        /// The group.
+        group: GroupName,
+        /// Most there may be.
+        limit: usize,
+    },
+    /// No log gets so far.
+    #[error("offset {found} of {source_partition} is beyond {limit}, which no log reaches")]
+    Beyond {
+        /// The partition.
+        source_partition: Source,
+        /// The offset, or the epoch that would follow.
+        found: u64,
+        /// The largest that fits.
+        limit: u64,
+    },
+}
+
+impl CommitError {
+    /// Whether the same commit can succeed later without anybody changing anything: never.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Behind { .. } | Self::TooMany { .. } | Self::Beyond { .. } => false,
+        }
+    }
+}
+
+/// How a committed offset is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// A consumer has read on.
+    Commit,
+    /// An operator sets it, back or ahead; it holds against everything committed before.
+    Reset,
+}
+
+/// Every group with its committed offsets.
+#[derive(Debug, Clone, Default)]
+pub struct Groups {
+    groups: BTreeMap<GroupName, BTreeMap<Source, Committed>>,
+    positions: usize,
+    left_out: u64,
+}
+
+impl Groups {
+    /// No group is known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What a change comes to, to be written down and then taken with [`Self::take`].
+    ///
+    /// # Errors
+    /// [`CommitError`] when it would go back without saying so, or beyond a limit.
+    pub fn change(
+        &self,
+        group: &GroupName,
+        source: &Source,
+        offset: Offset,
+        change: Change,
+    ) -> Result<GroupRecord, CommitError> {
+        let known = self.committed(group, source);
+        if known.is_none() && self.positions >= POSITIONS_LIMIT {
+            return Err(CommitError::TooMany { group: group.clone(), limit: POSITIONS_LIMIT });
+        }
+        let epoch = known.map_or(GroupEpoch::default(), |known| known.epoch);
+        let epoch = match (change, known) {
+            (Change::Reset, Some(_)) => epoch.after(1),
+            (Change::Reset, None) | (Change::Commit, _) => epoch,
+        };
+        let beyond = [epoch.get(), offset.get()].into_iter().find(|found| *found > NUMBER_LIMIT);
+        if let Some(found) = beyond {
+            let source_partition = source.clone();
+            return Err(CommitError::Beyond { source_partition, found, limit: NUMBER_LIMIT });
+        }
+        let next = Committed { epoch, offset };
+        match known {
+            Some(known) if next < known => Err(CommitError::Behind {
+                group: group.clone(),
+                source_partition: source.clone(),
+                committed: known.offset,
+                found: offset,
+            }),
+            Some(_) | None => Ok(GroupRecord::new(group, source, next)),
+        }
+    }
+
+    /// Takes over a record, of this hub or another; says what holds now when that is news.
+    pub fn take(&mut self, record: &GroupRecord) -> Option<GroupRecord> {
+        let GroupRecord { group, region, topic, partition, epoch, offset } = record.clone();
+        let source = Source { region, topic, partition };
+        let known = self.committed(&group, &source);
+        let is_beyond = epoch.get() > NUMBER_LIMIT || offset.get() > NUMBER_LIMIT;
+        if is_beyond || known.is_none() && self.positions >= POSITIONS_LIMIT {
+            self.left_out += 1;
+            return None;
+        }
+        let found = Committed { epoch, offset };
+        if known.is_some_and(|known| found <= known) {
+            return None;
+        }
+        self.positions += usize::from(known.is_none());
+        self.groups.entry(group).or_default().insert(source, found);
+        Some(record.clone())
+    }
+
+    /// The log of a partition forked: its origin goes on from `at` with another life, and what was
+    /// read beyond is gone. Sets every group that had read further back to there; the records that
+    /// say so are alike in every region.
+    pub fn on_fork(&mut self, source: &Source, at: Offset) -> Vec<GroupRecord> {
+        let mut set_back = Vec::new();
+        for (group, committed) in &mut self.groups {
+            let Some(known) = committed.get_mut(source).filter(|known| known.offset > at) else {
+                continue;
+            };
+            *known = Committed { epoch: known.epoch.after(1), offset: at };
+            set_back.push(GroupRecord::new(group, source, *known));
+        }
+        set_back
+    }
+
+    /// How far a group has read a partition.
+    #[must_use]
+    pub fn committed(&self, group: &GroupName, source: &Source) -> Option<Committed> {
+        self.groups.get(group)?.get(source).copied()
+    }
+
+    /// Every group by name.
+    pub fn names(&self) -> impl Iterator<Item = &GroupName> {
+        self.groups.keys()
+    }
+
+    /// What a group has committed, by partition; nothing of a group that is not known.
+    pub fn of(&self, group: &GroupName) -> impl Iterator<Item = (&Source, Committed)> {
+        self.groups.get(group).into_iter().flatten().map(|(source, at)| (source, *at))
+    }
+
+    /// Committed offsets of other regions that were left out, for they passed a limit.
+    #[must_use]
+    pub const fn left_out(&self) -> u64 {
+        self.left_out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn group(name: &str) -> GroupName {
+        GroupName::new(name).unwrap()
+    }
+
+    fn source() -> Source {
+        let (region, topic) = (RegionId::new("eu").unwrap(), TopicName::new("orders").unwrap());
+        Source { region, topic, partition: PartitionIndex::new(0) }
+    }
+
+    fn record(epoch: u64, offset: u64) -> GroupRecord {
+        let committed = Committed { epoch: GroupEpoch::new(epoch), offset: Offset::new(offset) };
+        GroupRecord::new(&group("billing"), &source(), committed)
+    }
+
+    fn holding(records: &[GroupRecord]) -> Groups {
+        let mut groups = Groups::new();
+        for record in records {
+            groups.take(record);
+        }
+        groups
+    }
+
+    fn held(groups: &Groups) -> Option<(u64, u64)> {
+        let held = groups.committed(&group("billing"), &source())?;
+        Some((held.epoch.get(), held.offset.get()))
+    }
+
+    #[test]
+    fn a_commit_that_goes_back_is_refused_and_a_reset_is_not() {
+        let groups = holding(&[record(0, 10)]);
+        let change = |offset, change| {
+            groups.change(&group("billing"), &source(), Offset::new(offset), change)
+        };
+
+        assert_eq!(change(11, Change::Commit), Ok(record(0, 11)));
+        assert_eq!(change(10, Change::Commit), Ok(record(0, 10)));
+        assert_eq!(change(3, Change::Reset), Ok(record(1, 3)));
+        assert!(matches!(
+            change(9, Change::Commit),
+            Err(CommitError::Behind { committed, found, .. })
+                if (committed, found) == (Offset::new(10), Offset::new(9))
+        ));
+    }
+
+    #[test]
+    fn news_of_where_a_consumer_came_from_does_not_undo_what_it_committed_since() {
+        let mut groups = holding(&[record(0, 120)]);
+
+        assert_eq!(groups.take(&record(0, 100)), None);
+        assert_eq!(held(&groups), Some((0, 120)));
+    }
+
+    #[test]
+    fn a_fork_sets_back_who_had_read_beyond_and_nobody_else() {
+        let mut groups = holding(&[record(0, 90)]);
+        let other = GroupRecord { group: group("audit"), ..record(0, 60) };
+        groups.take(&other);
+
+        let set_back = groups.on_fork(&source(), Offset::new(60));
+
+        assert_eq!(set_back, [record(1, 60)]);
+        assert_eq!(held(&groups), Some((1, 60)));
+        assert_eq!(groups.take(&record(0, 95)), None, "what was read of the lost life is over");
+    }
+
+    #[test]
+    fn one_position_more_than_a_hub_remembers_is_refused_and_counted() {
+        let mut groups = Groups::new();
+        for at in 0..POSITIONS_LIMIT {
+            groups.take(&GroupRecord { group: group(&format!("g{at}")), ..record(0, 1) });
+        }
+
+        let more = groups.change(&group("one"), &source(), Offset::new(1), Change::Commit);
+        let known = groups.change(&group("g0"), &source(), Offset::new(2), Change::Commit);
+        groups.take(&GroupRecord { group: group("one"), ..record(0, 1) });
+
+        let limit = POSITIONS_LIMIT;
+        assert_eq!(more, Err(CommitError::TooMany { group: group("one"), limit }));
+        assert!(known.is_ok());
+        assert_eq!(groups.left_out(), 1);
+    }
+
+    #[test]
+    fn a_number_that_nothing_could_pass_is_left_out() {
+        let mut groups = holding(&[record(0, 5)]);
+
+        groups.take(&record(NUMBER_LIMIT + 1, 0));
+        groups.take(&record(0, u64::MAX));
+
+        assert_eq!((held(&groups), groups.left_out()), (Some((0, 5)), 2));
+    }
+
+    proptest! {
+        #[test]
+        fn regions_that_hear_the_same_in_any_order_agree(
+            heard in proptest::collection::vec((0_u64..4, 0_u64..20), 1..20), by in 0_usize..20,
+        ) {
+            let records: Vec<_> = heard.iter().map(|(epoch, at)| record(*epoch, *at)).collect();
+            let mut turned = records.clone();
+            turned.rotate_left(by % records.len());
+            turned.extend(records.clone());
+
+            prop_assert_eq!(held(&holding(&records)), heard.iter().max().copied());
+            prop_assert_eq!(held(&holding(&turned)), held(&holding(&records)));
+        }
+    }
+}

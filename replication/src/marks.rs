@@ -1,0 +1,221 @@
+//! How many bytes and how much time lie between two offsets of a partition.
+//!
+//! Lag in records is a difference of offsets. For bytes and time a node keeps marks along each
+//! partition it writes: at some offsets, how many bytes stand before, the highest event time so
+//! far, and when it was written here. There are at most [`MARKS_LIMIT`]; then every second one
+//! goes, so that what is near the end stays exact and far back is known to a part in fifty.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use headland_event::{ByteCount, EventTime, Monotonic, Offset};
+
+/// Most marks of a partition: 2.5 KiB each at most.
+pub const MARKS_LIMIT: usize = 64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    /// The offset after what was written.
+    end: Offset,
+    /// Bytes of everything before it, since the first mark.
+    bytes: u64,
+    /// The highest event time before it.
+    event_time: EventTime,
+    /// When it was written.
+    written: Monotonic,
+}
+
+/// Marks along one partition.
+#[derive(Debug, Clone, Default)]
+pub struct Marks {
+    marks: VecDeque<Mark>,
+}
+
+/// What a receiver of a partition lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outstanding {
+    /// Records.
+    pub records: u64,
+    /// Bytes of their batches; of records from before the first mark, as many as others have on
+    /// average.
+    pub bytes: ByteCount,
+    /// From the event time the receiver has seen to that of the newest record.
+    pub event_time: Duration,
+    /// For how long the oldest of them has been here; at least that, of a record from before the
+    /// first mark.
+    pub age: Duration,
+}
+
+impl Outstanding {
+    /// This and more: numbers add up, times are those of the worst.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            records: self.records.saturating_add(other.records),
+            bytes: ByteCount::new(self.bytes.get().saturating_add(other.bytes.get())),
+            event_time: self.event_time.max(other.event_time),
+            age: self.age.max(other.age),
+        }
+    }
+}
+
+impl Marks {
+    /// No marks yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An entry of `bytes` is durable that starts at `base` and ends before `end`.
+    pub fn on_entry(
+        &mut self,
+        (base, end): (Offset, Offset),
+        bytes: ByteCount,
+        event_time: EventTime,
+        now: Monotonic,
+    ) {
+        if self.marks.is_empty() {
+            // What stands before is older than anything this run has seen.
+            self.marks.push_back(Mark { end: base, bytes: 0, event_time, written: now });
+        }
+        let Some(last) = self.marks.back().copied() else { return };
+        debug_assert!(last.end <= base, "a log grows at its end");
+        let next = Mark {
+            end,
+            bytes: last.bytes.saturating_add(bytes.get()),
+            event_time: event_time.max(last.event_time),
+            written: now,
+        };
+        self.marks.push_back(next);
+        if self.marks.len() > MARKS_LIMIT {
+            self.thin();
+        }
+    }
+
+    /// Takes out every second mark but the first and the last.
+    fn thin(&mut self) {
+        let last = self.marks.len().saturating_sub(1);
+        let kept = self.marks.iter().enumerate().filter(|(at, _)| at % 2 == 0 || *at == last);
+        self.marks = kept.map(|(_, mark)| *mark).collect();
+    }
+
+    /// What a receiver lacks that has everything before `from`, while the log ends at `head`.
+    /// Cost: O(marks).
+    #[must_use]
+    pub fn outstanding(&self, from: Offset, head: Offset, now: Monotonic) -> Outstanding {
+        let records = head.since(from);
+        let (Some(first), Some(last)) = (self.marks.front(), self.marks.back()) else {
+            return Outstanding { records, ..Outstanding::default() };
+        };
+        if records == 0 {
+            return Outstanding::default();
+        }
+        let at = self.marks.iter().rev().find(|mark| mark.end <= from).unwrap_or(first);
+        let after = self.marks.iter().find(|mark| mark.end > from).unwrap_or(last);
+        let known = last.bytes.saturating_sub(between(at, after, from));
+        let before = first.end.since(from);
+        let mean = last.bytes.checked_div(last.end.since(first.end)).unwrap_or_default();
+        let event_time = last.event_time.millis_since(at.event_time);
+        Outstanding {
+            records,
+            bytes: ByteCount::new(known.saturating_add(before.saturating_mul(mean))),
+            event_time: Duration::from_millis(u64::try_from(event_time).unwrap_or(0)),
+            age: now.since(if before > 0 { first.written } else { after.written }),
+        }
+    }
+}
+
+/// Bytes before `from`, which lies at or after one mark and before the next, in proportion.
+fn between(at: &Mark, after: &Mark, from: Offset) -> u64 {
+    let (span, past) = (after.end.since(at.end), from.since(at.end));
+    let bytes = u128::from(after.bytes.saturating_sub(at.bytes));
+    let share = (bytes * u128::from(past)).checked_div(u128::from(span)).unwrap_or(0);
+    at.bytes.saturating_add(u64::try_from(share).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(second: u64) -> Monotonic {
+        Monotonic::from_millis(second * 1_000)
+    }
+
+    /// Ten entries of ten records and 1,000 bytes, one a second, an hour of event time each.
+    fn ten() -> Marks {
+        let mut marks = Marks::new();
+        for entry in 0..10 {
+            let span = (Offset::new(entry * 10), Offset::new(entry * 10 + 10));
+            let time = EventTime::from_millis(3_600_000 * entry.cast_signed());
+            marks.on_entry(span, ByteCount::new(1_000), time, at(entry));
+        }
+        marks
+    }
+
+    #[test]
+    fn what_is_outstanding_is_known_in_records_bytes_event_time_and_age() {
+        let outstanding = ten().outstanding(Offset::new(70), Offset::new(100), at(20));
+
+        let expected = Outstanding {
+            records: 30,
+            bytes: ByteCount::new(3_000),
+            event_time: Duration::from_hours(3),
+            age: Duration::from_secs(13),
+        };
+        assert_eq!(outstanding, expected);
+    }
+
+    #[test]
+    fn nothing_is_outstanding_at_the_end_however_long_ago_it_was_written() {
+        let outstanding = ten().outstanding(Offset::new(100), Offset::new(100), at(9_000));
+
+        assert_eq!(outstanding, Outstanding::default());
+    }
+
+    #[test]
+    fn age_grows_while_nothing_is_written() {
+        let marks = ten();
+
+        let [soon, later] = [10, 70]
+            .map(|second| marks.outstanding(Offset::new(95), Offset::new(100), at(second)).age);
+
+        assert_eq!((soon, later), (Duration::from_secs(1), Duration::from_secs(61)));
+    }
+
+    #[test]
+    fn records_of_before_the_first_mark_count_by_the_mean_of_the_others() {
+        let mut marks = Marks::new();
+        let span = (Offset::new(1_000), Offset::new(1_010));
+        marks.on_entry(span, ByteCount::new(500), EventTime::default(), at(1));
+
+        let outstanding = marks.outstanding(Offset::new(0), Offset::new(1_010), at(5));
+
+        assert_eq!((outstanding.records, outstanding.bytes.get()), (1_010, 50_500));
+        assert_eq!(outstanding.age, Duration::from_secs(4));
+    }
+
+    proptest! {
+        #[test]
+        fn marks_are_bounded_and_bytes_grow_with_records(
+            spans in proptest::collection::vec((1_u64..100, 0_u64..1_000), 1..400),
+        ) {
+            let (mut marks, mut end) = (Marks::new(), 0);
+            for (second, (span, bytes)) in (0_u64..).zip(&spans) {
+                let offsets = (Offset::new(end), Offset::new(end + span));
+                let time = EventTime::default();
+                marks.on_entry(offsets, ByteCount::new(*bytes), time, at(second));
+                end += span;
+            }
+            let total: u64 = spans.iter().map(|(_, bytes)| bytes).sum();
+            let bytes = |from| {
+                marks.outstanding(Offset::new(from), Offset::new(end), at(1_000)).bytes.get()
+            };
+
+            prop_assert!(marks.marks.len() <= MARKS_LIMIT);
+            prop_assert_eq!(bytes(0), total);
+            prop_assert!((0..end).all(|from| bytes(from) >= bytes(from + 1)));
+        }
+    }
+}

@@ -14,7 +14,7 @@ use headland_platform::socket::{SocketError, bind_private};
 use headland_platform::task::{self, Task, Token};
 use headland_platform::telemetry::Metrics;
 use headland_reconcile::{AttributeView, Location, Sku};
-use headland_storage::{DiskFile, JournalReader, LogReader};
+use headland_storage::{DiskFile, JournalReader, LogReader, Ticket};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -26,6 +26,10 @@ mod review;
 mod regions;
 /// Reservations, and the rights they are made from.
 mod escrow;
+/// Links to other regions.
+mod links;
+/// Consumer groups.
+mod groups;
 
 use record::{RecordsJson, read_records};
 
@@ -78,6 +82,12 @@ pub(crate) fn serve(
         .route("/v1/topics", get(topics))
         .route("/v1/topics/{topic}", get(topic))
         .route("/v1/topics/{topic}/{partition}/records", get(records))
+        .route("/v1/groups", get(groups::list))
+        .route("/v1/groups/{group}", get(groups::show))
+        .route("/v1/groups/{group}/offsets", post(groups::change))
+        .route("/v1/groups/{group}/records", get(groups::read))
+        .route("/v1/links", get(links::list))
+        .route("/v1/links/{region}", get(links::show).post(links::change))
         .route("/v1/stock", get(stock))
         .route("/v1/review", get(review::list).post(review::decide))
         .route("/v1/regions", get(regions::list).post(regions::change))
@@ -114,6 +124,26 @@ async fn ask<T: Send + 'static>(
     let question: Question = Box::new(move |node, now| drop(answer.send(question(node, now))));
     shared.questions.send(question).await.map_err(|_| stopping())?;
     answered.await.map_err(|_| stopping())
+}
+
+/// Waits until what was composed by then is durable.
+async fn durable(shared: &Shared, ticket: Ticket) -> Result<(), Failure> {
+    let mut commits = shared.commits.clone();
+    let waiting = async {
+        loop {
+            commits.borrow_and_update();
+            if ask(shared, move |node, _| node.is_durable(ticket)).await? {
+                return Ok(());
+            }
+            // A hub that stops closes the channel, and then answers no question either.
+            drop(commits.changed().await);
+        }
+    };
+    let late = || {
+        let text = "it holds, and is not durable yet; ask for it again".to_owned();
+        Err(Failure(StatusCode::GATEWAY_TIMEOUT, text))
+    };
+    tokio::time::timeout(WAIT_LIMIT, waiting).await.unwrap_or_else(|_| late())
 }
 
 async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Failure> {
@@ -262,7 +292,7 @@ async fn stock(
 
 async fn scrape(State(shared): State<Shared>) -> Result<String, Failure> {
     let metrics = shared.metrics.clone();
-    ask(&shared, move |node, now| crate::metrics::observe(&metrics, node, now.monotonic)).await?;
+    ask(&shared, move |node, now| crate::metrics::observe(&metrics, node, now)).await?;
     Ok(shared.metrics.render())
 }
 
@@ -278,7 +308,9 @@ mod tests {
 
         assert_eq!(code, StatusCode::NOT_FOUND);
         assert!(
-            text.starts_with("there is no topic alert; there are _audit, _promises, alerts, "),
+            text.starts_with(
+                "there is no topic alert; there are _audit, _groups, _promises, alerts, "
+            ),
             "{text}"
         );
         assert_eq!(find(&topics, "alerts").unwrap().name.as_str(), "alerts");

@@ -10,6 +10,7 @@ use headland_platform::config::{
     self, ApiConfig, ConfigError, DurationText, Loaded, SizeText, Spanned, TlsConfig,
 };
 use headland_reconcile::{AttributeName, KnownSkus, Sku, Units};
+use headland_replication::NamePattern;
 use headland_storage::{Compaction, Retention, SnapshotPace};
 use serde::Deserialize;
 
@@ -339,6 +340,22 @@ pub struct PeerConfig {
     /// Needed in chains and stars; in a full mesh it ships everything twice.
     #[serde(default)]
     pub forward: bool,
+    /// Which topics it is offered, by their names here, `*` for any characters (default all):
+    /// `["orders", "eu.*"]`. What hubs tell each other, in topics that begin with `_`, goes always.
+    #[serde(default)]
+    pub topics: Option<Vec<NamePattern>>,
+    /// Which of those it is not offered (default none): `["*.dead"]`.
+    #[serde(default)]
+    pub exclude: Vec<NamePattern>,
+    /// Consumer groups whose committed offsets are taken over from it, by the same patterns
+    /// (default all). One that is left out begins here where it has committed here.
+    #[serde(default)]
+    pub groups: Option<Vec<NamePattern>>,
+    /// Most bytes a second that it is sent, on average (default as much as the path takes):
+    /// `"2MiB"`. Alerts never wait for it. Too little and the peer falls behind for good;
+    /// `headland link limit` sets another one while the hub runs, which holds from then on.
+    #[serde(default)]
+    pub rate: Option<SizeText>,
 }
 
 /// `[[agent]]`: an agent of this region.

@@ -57,6 +57,10 @@ mod api;
 pub mod client;
 /// Whether a running hub's log holds what was written.
 pub mod audit;
+/// What operators ask of links to other regions.
+pub mod links;
+/// Consumer groups.
+pub mod groups;
 /// What operators ask of stock.
 pub mod stock;
 /// What operators decide about late events.

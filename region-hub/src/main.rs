@@ -9,6 +9,8 @@ use headland_platform::clock::Clock;
 use headland_platform::process::{self, Lifetime};
 use headland_platform::task;
 use region_hub::audit::AuditOptions;
+use region_hub::groups::GroupCommand;
+use region_hub::links::LinkCommand;
 use region_hub::members::RegionCommand;
 use region_hub::pki::PkiCommand;
 use region_hub::reserve::ReserveCommand;
@@ -57,6 +59,12 @@ enum Command {
     /// Show and change which regions take part.
     #[command(subcommand)]
     Region(RegionCommand),
+    /// Show, pause, resume and limit links to other regions.
+    #[command(subcommand)]
+    Link(LinkCommand),
+    /// Show, read and set how far consumer groups have read, in every region.
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Show stock and attributes of a sku, with the cut they reflect.
     Stock(StockOptions),
     /// Promise units to customers, so that no region sells one twice.
@@ -109,36 +117,18 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             std::io::stderr().write_all(report.refused.as_bytes())?;
             Ok(report.judgement.exit_code().into())
         }
-        Command::Review(command) => {
-            let lines = region_hub::review::run(&command)?;
-            std::io::stdout().write_all(lines.as_bytes())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Review(command) => say(&region_hub::review::run(&command)?),
         Command::Audit(options) => {
             let audited = region_hub::audit::run(&options)?;
             std::io::stdout().write_all(format!("{audited}\n").as_bytes())?;
             Ok(audited.exit_code())
         }
-        Command::Region(command) => {
-            let lines = region_hub::members::run(&command)?;
-            std::io::stdout().write_all(lines.as_bytes())?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Stock(options) => {
-            let lines = region_hub::stock::run(&options)?;
-            std::io::stdout().write_all(lines.as_bytes())?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Reserve(command) => {
-            let lines = region_hub::reserve::run(&command)?;
-            std::io::stdout().write_all(lines.as_bytes())?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Schema(command) => {
-            let lines = region_hub::schemas::run(&command)?;
-            std::io::stdout().write_all(lines.as_bytes())?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Region(command) => say(&region_hub::members::run(&command)?),
+        Command::Link(command) => say(&region_hub::links::run(&command)?),
+        Command::Group(command) => say(&region_hub::groups::run(&command)?),
+        Command::Stock(options) => say(&region_hub::stock::run(&options)?),
+        Command::Reserve(command) => say(&region_hub::reserve::run(&command)?),
+        Command::Schema(command) => say(&region_hub::schemas::run(&command)?),
         Command::Store(command) => {
             let outcome = region_hub::store::run(&command)?;
             eprintln!("{outcome}");
@@ -146,4 +136,10 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         Command::Quickstart(options) => Ok(region_hub::quickstart::run(&options)?.exit_code()),
     }
+}
+
+/// Prints what a command found.
+fn say(lines: &str) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    std::io::stdout().write_all(lines.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,12 +1,15 @@
 //! Metrics of a hub, taken from its node when they are asked for.
 
-use headland_event::Monotonic;
+use headland_event::{Monotonic, Now};
 use headland_platform::telemetry::Metrics;
+use headland_replication::Condition;
 
 use crate::node::{LinkState, Node};
 
 /// Sets every gauge from what the node says about itself.
-pub(crate) fn observe(metrics: &Metrics, node: &Node, now: Monotonic) {
+pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
+    let now: Monotonic = at.monotonic;
+    observe_flow(metrics, node, at);
     let status = node.status();
     let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     for link in &status.links {
@@ -70,5 +73,37 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, now: Monotonic) {
         let labels = [("topic", topic.as_str()), ("policy", policy.as_str())];
         let help = "Records that senders had to shed, named in the topic in their place";
         metrics.set("headland_topic_dropped_records", help, &labels, whole(records));
+    }
+}
+
+/// What links lack and how they do, and how far consumer groups are behind.
+fn observe_flow(metrics: &Metrics, node: &Node, now: Now) {
+    let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    for link in node.links(now) {
+        let region = link.region.as_str();
+        for condition in Condition::ALL {
+            let name = condition.to_string();
+            let labels = [("peer_region", region), ("condition", name.as_str())];
+            let help = "1 for how the link to a region does";
+            let holds = i64::from(condition == link.condition);
+            metrics.set("headland_link_condition", help, &labels, holds);
+        }
+        for (lane, lacking) in &link.lanes {
+            let labels = [("peer_region", region), ("lane", lane.as_str())];
+            let help = "Records here that a region lacks";
+            metrics.set("headland_link_outstanding_records", help, &labels, whole(lacking.records));
+            let help = "Bytes of batches here that a region lacks";
+            metrics.set("headland_link_outstanding_bytes", help, &labels, whole(lacking.bytes));
+            let help = "Milliseconds of event time that a region lacks";
+            let event_time = whole(lacking.event_time_ms);
+            metrics.set("headland_link_event_time_milliseconds", help, &labels, event_time);
+            let help = "For how many milliseconds the oldest record has waited that a region lacks";
+            metrics.set("headland_link_age_milliseconds", help, &labels, whole(lacking.age_ms));
+        }
+    }
+    for group in node.groups() {
+        let labels = [("group", group.group.as_str())];
+        let help = "Records here that a consumer group has not read";
+        metrics.set("headland_group_lag_records", help, &labels, whole(group.lag_records));
     }
 }

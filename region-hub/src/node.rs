@@ -17,7 +17,7 @@ use headland_event::{
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::{
-    Audit, CloseReason, Dialled, Identity, Lag, Link, LinkConfig, LinkOutput, Peering, Refusal,
+    Audit, CloseReason, Dialled, Identity, Link, LinkConfig, LinkOutput, Peering, Refusal,
     RefusalCode,
 };
 use headland_storage::{
@@ -47,6 +47,12 @@ mod fullness;
 mod damage;
 /// Links to configured hubs: up, down, and what is said of it.
 mod links;
+/// Over which way a topic comes, where there are several.
+mod ways;
+/// What operators ask of links, and how links do.
+mod flow;
+/// How far consumer groups have read.
+mod groups;
 /// Whether the log holds what was written.
 mod audit;
 /// Whether a configured hub is reached.
@@ -64,6 +70,8 @@ mod tests;
 
 pub use audit::AuditStatus;
 pub use escrow::EscrowError;
+pub use flow::LinkError;
+pub use groups::GroupError;
 pub use recovery::{RecoveryError, owner};
 pub use regions::RegionError;
 pub use review::{ReviewError, ReviewKind, ReviewRequest, Reviewed};
@@ -75,13 +83,14 @@ use crate::global::{Rules, RulesError};
 use crate::ingest::{Grant, Ingest};
 use crate::promises::Promises;
 use crate::reconcile::Inventory;
-use crate::session::{Forwarding, Peer, Session, SessionId};
+use crate::session::{Peer, Session, SessionId};
 use crate::spans::{Export, Spans};
 use crate::topics::{TopicError, Topics};
 use escrow::Held;
 use fullness::Fullness;
+use groups::Consumers;
+use links::KnownPeer;
 use members::Speaking;
-use reach::Reach;
 use retention::Keeping;
 use snapshot::Snapshots;
 
@@ -152,18 +161,6 @@ struct InFlight {
     derived_bytes: usize,
 }
 
-/// A configured hub of another region.
-#[derive(Debug)]
-struct KnownPeer {
-    identity: Identity,
-    forwarding: Forwarding,
-    /// Where it is dialled; absent when it dials us.
-    address: Option<String>,
-    reach: Reach,
-    /// How far the hubs are apart, link or no link.
-    lag: Lag,
-}
-
 /// A region's hub.
 #[derive(Debug)]
 pub struct Node {
@@ -192,6 +189,8 @@ pub struct Node {
     keeping: Keeping,
     /// How batches that are built here are compressed.
     codecs: TopicCodecs,
+    /// How far groups have read, and where mirrors stand in the logs of their origins.
+    consumers: Consumers,
     audit: Audit,
     last_faults: audit::LastFaults,
     snapshots: Snapshots,
@@ -294,15 +293,7 @@ impl Node {
         let grants: Vec<Grant> = config.agents.iter().map(Grant::new).collect();
         let identity = Identity::Hub { region: config.region.clone(), name: config.name.clone() };
         let mut random = SeededRandom::new(seed);
-        let peers = config.peers.iter().map(|peer| {
-            let forwarding = if peer.forward { Forwarding::All } else { Forwarding::Own };
-            let identity = Identity::Hub { region: peer.region.clone(), name: peer.name.clone() };
-            let address = peer.address.as_ref().map(|address| address.get_ref().clone());
-            let why = address.as_ref().map_or("it has not dialled", |_| "no answer yet");
-            let reach = Reach::new(now.monotonic, why);
-            KnownPeer { identity, forwarding, address, reach, lag: Lag::new() }
-        });
-        let peers = peers.collect();
+        let peers = config.peers.iter().map(|peer| KnownPeer::new(peer, now)).collect();
         let peerings = peerings::peerings(&identity, config, &mut random);
         let ratio = config.telemetry.as_ref().map(|telemetry| telemetry.trace_ratio);
         let mut node = Self {
@@ -329,6 +320,7 @@ impl Node {
             fullness: Fullness::new(),
             keeping: Keeping::new(config, now.monotonic),
             codecs: retention::codecs(&config.topics)?,
+            consumers: Consumers::default(),
             audit: Audit::new(incarnation, now.monotonic),
             last_faults: audit::LastFaults::default(),
             snapshots: Snapshots::new(config.storage.snapshot_after.get(), now.monotonic),
@@ -455,7 +447,7 @@ impl Node {
             Role::Hub(name) => self.peers.iter().find_map(|peer| {
                 let Identity::Hub { region, name: known } = &peer.identity else { return None };
                 (*region == id.region && known.as_str() == name)
-                    .then(|| (peer.identity.clone(), Peer::Hub(peer.forwarding)))
+                    .then(|| (peer.identity.clone(), Peer::Hub(peer.offering.clone())))
             }),
         }
     }
@@ -521,6 +513,7 @@ impl Node {
             }
         }
         self.grow_heads(&entries);
+        self.mark(now, &entries);
         self.count_holes(&entries);
         self.sum_up(&entries);
         self.keeping.on_written();

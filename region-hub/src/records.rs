@@ -55,6 +55,16 @@ pub fn audit_topic() -> TopicName {
     TopicName::new("_audit").expect("a literal topic name fits")
 }
 
+/// The topic of what consumer groups have committed.
+///
+/// # Panics
+/// Never: the name is a literal that fits.
+#[must_use]
+pub fn groups_topic() -> TopicName {
+    #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
+    TopicName::new("_groups").expect("a literal topic name fits")
+}
+
 /// The topic of alerts.
 ///
 /// # Panics

@@ -10,7 +10,9 @@ use headland_event::{
     ChannelId, DropPolicy, Entry, Incarnation, Monotonic, Offset, PartitionIndex, RegionId,
     TopicName, TopicPartition,
 };
-use headland_replication::{Identity, Link, LinkConfig, Offer, Refusal, RefusalCode, route};
+use headland_replication::{
+    Filter, Identity, Link, LinkConfig, Offer, Refusal, RefusalCode, route,
+};
 
 use crate::holes;
 use crate::ingest::Grant;
@@ -40,8 +42,8 @@ impl std::fmt::Display for SessionId {
 pub enum Peer {
     /// An agent of this region.
     Agent(Grant),
-    /// Another region's hub, and whether topics of third regions are passed on to it.
-    Hub(Forwarding),
+    /// Another region's hub, and which topics are offered to it.
+    Hub(Offering),
 }
 
 /// Whether topics that came from other regions are passed on to a peer.
@@ -53,13 +55,29 @@ pub enum Forwarding {
     All,
 }
 
-impl Forwarding {
-    /// Whether a topic is offered to a hub of `region`.
+/// Which topics are offered to a peer.
+#[derive(Debug, Clone)]
+pub struct Offering {
+    /// Whether those of other regions are among them.
+    pub forwarding: Forwarding,
+    /// Which of them, by their names here.
+    pub topics: Filter,
+}
+
+impl Offering {
+    /// Whether a topic is offered to a hub of `region`. What hubs tell each other about topics
+    /// goes with every link, whatever its filter says: without it nobody could read the others.
     #[must_use]
-    pub fn offers(self, topic: &Topic, region: &RegionId) -> bool {
+    pub fn offers(&self, topic: &Topic, region: &RegionId) -> bool {
+        self.offers_beyond(self.forwarding, topic, region)
+    }
+
+    /// The same, with another answer to what comes from other regions.
+    fn offers_beyond(&self, forwarding: Forwarding, topic: &Topic, region: &RegionId) -> bool {
         topic.replication == Replication::Offered
-            && (topic.is_local() || self == Self::All)
+            && (topic.is_local() || forwarding == Forwarding::All)
             && route::should_offer(region, &topic.origin, &topic.path)
+            && (topic.is_internal() || self.topics.takes(topic.name.as_str()))
     }
 }
 
@@ -87,7 +105,11 @@ pub struct Session {
     pub peer: Peer,
     region: RegionId,
     incarnation: Option<Incarnation>,
+    /// Regions from which topics come that this peer offered over a longer way.
+    pub declined: BTreeSet<RegionId>,
     receiving: BTreeMap<ChannelId, Receiving>,
+    /// Our partitions that it sends, with its channels.
+    taken: BTreeMap<TopicPartition, ChannelId>,
     sending: BTreeMap<ChannelId, TopicPartition>,
     /// Where the read of a channel that is open starts.
     reads: BTreeMap<ChannelId, Offset>,
@@ -96,6 +118,8 @@ pub struct Session {
     offered: BTreeMap<TopicPartition, ChannelId>,
     /// Regions whose logs are handed on although others write them: see [`Self::hand_on`].
     handed_on: BTreeSet<RegionId>,
+    /// Partitions that the peer does not take, with its reason.
+    refused: BTreeMap<TopicPartition, String>,
 }
 
 impl Session {
@@ -110,12 +134,15 @@ impl Session {
             identity,
             peer,
             incarnation: None,
+            declined: BTreeSet::new(),
             receiving: BTreeMap::new(),
+            taken: BTreeMap::new(),
             sending: BTreeMap::new(),
             reads: BTreeMap::new(),
             damaged: BTreeSet::new(),
             offered: BTreeMap::new(),
             handed_on: BTreeSet::new(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -163,7 +190,23 @@ impl Session {
 
     /// Stores what an admitted channel belongs to.
     pub fn receive(&mut self, channel: ChannelId, receiving: Receiving) {
+        self.taken.insert(receiving.local.clone(), channel);
         self.receiving.insert(channel, receiving);
+    }
+
+    /// Whether the peer sends what goes into a partition of ours.
+    #[must_use]
+    pub fn takes(&self, local: &TopicPartition) -> bool {
+        self.taken.contains_key(local)
+    }
+
+    /// Tells the peer to send no more of what goes into a partition of ours, since it comes from
+    /// `region`.
+    pub fn leave(&mut self, local: &TopicPartition, refusal: Refusal, region: RegionId) {
+        let Some(channel) = self.taken.remove(local) else { return };
+        self.receiving.remove(&channel);
+        self.declined.insert(region);
+        self.link.refuse(channel, refusal);
     }
 
     /// What a channel of the peer belongs to here.
@@ -219,6 +262,19 @@ impl Session {
         self.offered.iter().map(|(partition, channel)| (partition, *channel))
     }
 
+    /// The peer does not take a channel of ours.
+    pub fn on_refused(&mut self, channel: ChannelId, why: String) {
+        if let Some(partition) = self.sending.get(&channel) {
+            self.refused.insert(partition.clone(), why);
+        }
+    }
+
+    /// Why the peer does not take a partition of ours; `None` while it does.
+    #[must_use]
+    pub fn refused(&self, partition: &TopicPartition) -> Option<&str> {
+        self.refused.get(partition).map(String::as_str)
+    }
+
     /// Tells the peer that a partition has grown; offers it when that was not done yet.
     pub fn on_head(&mut self, topic: &Topic, partition: &TopicPartition, head: Offset) {
         if !self.is_ready() {
@@ -237,11 +293,11 @@ impl Session {
     fn is_offered(&self, topic: &Topic) -> bool {
         match &self.peer {
             Peer::Agent(_) => false,
-            Peer::Hub(forwarding) => {
+            Peer::Hub(offering) => {
                 // A copy that came over a third region is that one's to hand on.
                 let is_handed_on = topic.path.len() == 1 && self.handed_on.contains(&topic.origin);
-                let forwarding = if is_handed_on { Forwarding::All } else { *forwarding };
-                forwarding.offers(topic, self.identity.region())
+                let forwarding = if is_handed_on { Forwarding::All } else { offering.forwarding };
+                offering.offers_beyond(forwarding, topic, self.identity.region())
             }
         }
     }
@@ -409,7 +465,8 @@ mod tests {
     #[test]
     fn another_regions_topic_keeps_its_partition_under_a_prefix() {
         let link = LinkConfig::new(hub("eu"), Incarnation::new(1, 1), hub("us"));
-        let session = Session::new(link, Peer::Hub(Forwarding::Own), 1, Monotonic::default());
+        let offering = Offering { forwarding: Forwarding::Own, topics: Filter::default() };
+        let session = Session::new(link, Peer::Hub(offering), 1, Monotonic::default());
 
         let receiving = session.admit(&topics(), &offer("air", &["us"])).unwrap();
 

@@ -15,10 +15,13 @@ use headland_storage::{
 const DAMAGED: u8 = 3;
 
 /// Owners of state in the data directories of hubs and agents.
-const OWNERS: [&str; 9] = [
+const OWNERS: [&str; 12] = [
     "node",
     "topics",
     "positions",
+    "checkpoints",
+    "groups",
+    "links",
     "watermarks",
     "inventory",
     "escrow",

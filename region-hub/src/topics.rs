@@ -20,6 +20,9 @@ const VERSION: u8 = 1;
 /// Most partitions of one topic; each costs an index on every hub that mirrors it.
 pub const PARTITIONS_LIMIT: u32 = 1_024;
 
+/// Most topics that would have the same name here: as many as there are regions in a large fleet.
+const NAMESAKES_LIMIT: u32 = 9;
+
 /// Derived tables of which a row changes; of the others almost each record has its own key.
 const CHANGING: [&str; 3] = ["inventory.stock", "inventory.oversold", "inventory.late"];
 
@@ -74,6 +77,12 @@ impl Topic {
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.path.is_empty()
+    }
+
+    /// Whether hubs write it for each other: promises, statements, members, committed offsets.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.origin_name.as_str().starts_with('_')
     }
 
     /// The topic in the state `topics`: version, lane, partitions, replication, names, path.
@@ -158,6 +167,14 @@ pub enum TopicError {
         /// Origin announced.
         found: RegionId,
     },
+    /// Too many topics want the same name.
+    #[error("{limit} other topics are called {name} here, with numbers; rename one of them")]
+    Namesakes {
+        /// The name.
+        name: TopicName,
+        /// Most topics of a name.
+        limit: u32,
+    },
     /// The name does not fit.
     #[error("the topic cannot be named")]
     Name(#[from] NameError),
@@ -188,6 +205,7 @@ impl Topics {
         topics.add_local("alerts.dead", Lane::Telemetry, 8, Replication::Offered)?;
         topics.add_local("_promises", Lane::State, 1, Replication::Offered)?;
         topics.add_local("_audit", Lane::Telemetry, 8, Replication::Offered)?;
+        topics.add_local("_groups", Lane::State, 1, Replication::Offered)?;
         for derived in DERIVED {
             let name = format!("inventory.{derived}");
             topics.add_local(&name, Lane::State, 1, Replication::Kept)?;
@@ -266,11 +284,18 @@ impl Topics {
         Ok(())
     }
 
-    /// Adds or grows the local topic of an offer that was checked; says whether anything changed.
+    /// Adds or grows the local topic of an offer that was checked; says what it is called here and
+    /// whether anything changed. Where another topic has the name, a number is appended: names are
+    /// a view, and a local topic `us.orders` is not what region `us` calls `orders`.
     ///
     /// # Errors
-    /// [`TopicError`] when a limit is passed or another topic has the name already.
-    pub fn mirror(&mut self, name: &TopicName, offer: &Offer) -> Result<Mirror, TopicError> {
+    /// [`TopicError`] when a limit is passed or other topics have all names that fit.
+    pub fn mirror(
+        &mut self,
+        wanted: &TopicName,
+        offer: &Offer,
+    ) -> Result<(TopicName, Mirror), TopicError> {
+        let name = &self.free_name(wanted, offer)?;
         let partitions = offer.source.partition.get().saturating_add(1);
         let before = self.topics.get(name).map_or(0, |known| known.partitions);
         self.add(Topic {
@@ -282,7 +307,29 @@ impl Topics {
             path: offer.path.clone(),
             replication: Replication::Offered,
         })?;
-        Ok(if partitions > before { Mirror::Changed } else { Mirror::Known })
+        let mirror = if partitions > before { Mirror::Changed } else { Mirror::Known };
+        Ok((name.clone(), mirror))
+    }
+
+    /// The name that an offered topic has here already, or the first that nobody has.
+    fn free_name(&self, wanted: &TopicName, offer: &Offer) -> Result<TopicName, TopicError> {
+        let is_it = |known: &Topic| {
+            let origin = (&known.origin, &known.origin_name);
+            !known.is_local()
+                && origin == (&offer.origin, &offer.origin_topic)
+                && known.path.last() == offer.path.last()
+        };
+        for number in 1..=NAMESAKES_LIMIT {
+            let name = match number {
+                1 => wanted.clone(),
+                _ => TopicName::new(&format!("{wanted}-{number}"))?,
+            };
+            if self.topics.get(&name).is_none_or(is_it) {
+                return Ok(name);
+            }
+        }
+        let (name, limit) = (wanted.clone(), NAMESAKES_LIMIT);
+        Err(TopicError::Namesakes { name, limit })
     }
 
     /// A topic by its name here.
@@ -336,7 +383,7 @@ mod tests {
         source: &str,
         topic: &str,
         path: &[&str],
-    ) -> Result<Mirror, TopicError> {
+    ) -> Result<(TopicName, Mirror), TopicError> {
         let path: Vec<RegionId> = path.iter().map(|name| region(name)).collect();
         let topic = TopicName::new(topic).unwrap();
         let offer = Offer {
@@ -358,7 +405,8 @@ mod tests {
         let first = mirror(&mut topics, "us", "inventory.events", &["us"]).unwrap();
         let second = mirror(&mut topics, "us", "inventory.events", &["us"]).unwrap();
 
-        assert_eq!((first, second), (Mirror::Changed, Mirror::Known));
+        assert_eq!((first.1, second.1), (Mirror::Changed, Mirror::Known));
+        assert_eq!((first.0.as_str(), &first.0), ("us.inventory.events", &second.0));
     }
 
     #[test]
@@ -366,10 +414,22 @@ mod tests {
         let mut topics = topics();
         topics.add_local("us.orders", Lane::State, 1, Replication::Offered).unwrap();
 
-        let error = mirror(&mut topics, "us", "orders", &["us"]).unwrap_err();
+        let (name, _) = mirror(&mut topics, "us", "orders", &["us"]).unwrap();
+        let (again, _) = mirror(&mut topics, "us", "orders", &["us"]).unwrap();
 
         assert!(topics.get(&TopicName::new("us.orders").unwrap()).unwrap().is_local());
-        assert!(matches!(error, TopicError::Origin { .. }), "{error}");
+        assert_eq!((name.as_str(), &again), ("us.orders-2", &name));
+        assert_eq!(topics.get(&name).unwrap().origin, region("us"));
+    }
+
+    #[test]
+    fn regions_with_dots_in_their_names_keep_topics_apart_that_would_be_called_alike() {
+        let mut topics = topics();
+
+        let (long, _) = mirror(&mut topics, "us.west", "orders", &["us.west"]).unwrap();
+        let (short, _) = mirror(&mut topics, "us", "west.orders", &["us"]).unwrap();
+
+        assert_eq!([long.as_str(), short.as_str()], ["us.west.orders", "us.west.orders-2"]);
     }
 
     #[test]

@@ -63,8 +63,8 @@ pub(super) struct DamagedJson {
 /// Records of a partition, in order, and where to go on.
 #[derive(Debug, Serialize)]
 pub(super) struct RecordsJson {
-    records: Vec<RecordJson>,
-    next: Offset,
+    pub(super) records: Vec<RecordJson>,
+    pub(super) next: Offset,
     /// What stands between them and cannot be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     damaged: Vec<DamagedJson>,

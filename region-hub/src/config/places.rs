@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::{Cleanup, ReconcileConfig};
 use crate::escrow::escrow_topic;
 use crate::members::members_topic;
+use crate::records::groups_topic;
 use crate::topics::PARTITIONS_LIMIT;
 
 /// The values of `hub.toml` that must fit each other, with where they stand. Everything else is
@@ -126,6 +127,10 @@ fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), C
     let section = match name.get_ref() {
         of if *of == escrow_topic() => "[escrow]",
         of if *of == members_topic() => "[membership]",
+        of if *of == groups_topic() => {
+            let text = format!("topic {of} is written by hubs alone; take it out of here");
+            return Err(places.error_at(name, text));
+        }
         _ => return Ok(()),
     };
     let text = format!(

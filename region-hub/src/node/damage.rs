@@ -34,6 +34,7 @@ impl Node {
         if let Some(rules) = &mut self.rules {
             rules.on_replay_ended(hlc);
         }
+        self.begin_life(now);
         Ok(())
     }
 

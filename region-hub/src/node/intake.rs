@@ -2,8 +2,8 @@
 
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
-    AgentName, Batch, ChannelId, Entry, Hole, Incarnation, Lane, Now, Offset, PartitionIndex,
-    Record, TopicName, TopicPartition, Verdict,
+    AgentName, Batch, ChannelId, Entry, Hole, Incarnation, Now, Offset, PartitionIndex, Record,
+    TopicName, TopicPartition, Verdict,
 };
 use headland_replication::frame::{Announce, ChannelPromise};
 use headland_replication::{LinkOutput, Refusal, RefusalCode};
@@ -13,10 +13,10 @@ use super::{Node, Output};
 use crate::ingest::{Grant, MirrorError};
 use crate::promises::AgentPromise;
 use crate::records::{
-    REASON_HEADER, Whole, absent_record, dead_record, promise_record, promises_topic,
+    REASON_HEADER, Whole, absent_record, dead_record, groups_topic, promise_record, promises_topic,
 };
-use crate::session::{Peer, SessionId};
-use crate::topics::{Mirror, dead_topic};
+use crate::session::{Peer, Receiving, SessionId};
+use crate::topics::dead_topic;
 
 /// What is refused when an entry is not taken.
 enum Rejected {
@@ -64,9 +64,18 @@ impl Node {
                 self.on_delivered(now, session, channel, entry);
             }
             LinkOutput::Promised(promise) => self.on_promised(now, session, promise),
-            LinkOutput::Acked { channel, next } => self.on_acked(session, channel, next),
-            LinkOutput::OfferRefused { channel, refusal }
-            | LinkOutput::Ended { channel, refusal } => {
+            LinkOutput::Acked { channel, next } => self.on_acked(now, session, channel, next),
+            LinkOutput::OfferRefused { channel, refusal } => {
+                let Some(known) = self.sessions.get_mut(&session) else { return };
+                if refusal.code() == RefusalCode::Loop {
+                    // It has it over another way, which is in order.
+                    tracing::debug!(peer = %known.identity, %channel, %refusal, "not taken");
+                } else {
+                    tracing::warn!(peer = %known.identity, %channel, %refusal, "not taken");
+                }
+                known.on_refused(channel, refusal.to_string());
+            }
+            LinkOutput::Ended { channel, refusal } => {
                 let peer = self.sessions.get(&session).map(|known| known.identity.to_string());
                 tracing::warn!(peer, %channel, %refusal, "a channel does not flow");
             }
@@ -106,42 +115,32 @@ impl Node {
         let Announce { channel, offer } = announce;
         let Some(known) = self.sessions.get(&session) else { return };
         let unlike = self.unlike(&known.identity, &offer.origin_topic);
-        let Some(known) = self.sessions.get_mut(&session) else { return };
+        let is_hub = matches!(known.peer, Peer::Hub(_));
         if let Some(refusal) = unlike {
+            let Some(known) = self.sessions.get_mut(&session) else { return };
             tracing::error!(peer = %known.identity, %refusal, "refused a hub");
             known.link.refuse_peer(refusal);
             return;
         }
-        let receiving = match known.admit(&self.topics, offer) {
+        let admitted = known.admit(&self.topics, offer);
+        let admitted = admitted.and_then(|receiving| {
+            if is_hub { self.mirror(session, receiving, offer) } else { Ok(receiving) }
+        });
+        let Some(known) = self.sessions.get_mut(&session) else { return };
+        let receiving = match admitted {
             Ok(receiving) => receiving,
             Err(refusal) => {
-                tracing::warn!(peer = %known.identity, %refusal, "refused a topic");
+                if refusal.code() == RefusalCode::Loop {
+                    tracing::debug!(peer = %known.identity, %refusal, "refused a topic");
+                } else {
+                    tracing::warn!(peer = %known.identity, %refusal, "refused a topic");
+                }
                 known.link.refuse(*channel, refusal);
                 return;
             }
         };
-        match &known.peer {
-            Peer::Agent(grant) => {
-                self.promises.on_offer(grant.agent(), &receiving.local.topic);
-            }
-            Peer::Hub(_) => match self.topics.mirror(&receiving.local.topic, offer) {
-                Ok(Mirror::Known) => {}
-                Ok(Mirror::Changed) => {
-                    if let Some(topic) = self.topics.get(&receiving.local.topic) {
-                        if topic.lane == Lane::Alerts {
-                            self.composer.add_alerts(topic.name.clone());
-                        }
-                        let key = topic.name.as_str().to_owned().into();
-                        self.composer.set(owner("topics"), key, Some(topic.encode()));
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(peer = %known.identity, %error, "refused a topic");
-                    let refusal = Refusal::new(RefusalCode::UnfitName, error.to_string());
-                    known.link.refuse(*channel, refusal);
-                    return;
-                }
-            },
+        if let Peer::Agent(grant) = &known.peer {
+            self.promises.on_offer(grant.agent(), &receiving.local.topic);
         }
         let next = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
         let key = receiving.position_key.clone();
@@ -189,7 +188,7 @@ impl Node {
                 let grant = grant.clone();
                 self.ingest_entry(now, &grant, &receiving.local, entry).map_err(Rejected::Entry)
             }
-            Peer::Hub(_) => self.mirror_entry(&receiving.local, &receiving.origin_topic, entry),
+            Peer::Hub(_) => self.mirror_entry(now, session, &receiving, entry),
         };
         if let Err(rejected) = accepted {
             self.reject(session, channel, rejected);
@@ -279,10 +278,12 @@ impl Node {
     /// Composes a batch of another region as it came.
     fn mirror_entry(
         &mut self,
-        local: &TopicPartition,
-        origin_topic: &TopicName,
+        now: Now,
+        session: SessionId,
+        receiving: &Receiving,
         entry: Entry,
     ) -> Result<(), Rejected> {
+        let Receiving { local, origin_topic, .. } = receiving;
         let unfit = |why: &str| Err(Rejected::Entry(broken(local, &entry, why)));
         let Some(stamp) = &entry.stamp else {
             return unfit("a hub sent a batch without a stamp");
@@ -307,6 +308,10 @@ impl Node {
             return Err(Rejected::Peer(Refusal::new(code, text)));
         }
         self.ingest.observe(origin_topic, stamp, &entry.batch);
+        self.follow(local, stamp, now);
+        if *origin_topic == groups_topic() {
+            self.take_groups(session, &entry.batch);
+        }
         self.composer.copied(local, entry.dot, entry.stamp, entry.batch);
         Ok(())
     }

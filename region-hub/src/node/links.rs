@@ -2,17 +2,59 @@
 
 use std::time::Duration;
 
-use headland_event::Now;
-use headland_replication::{Identity, Peering};
+use headland_event::{Monotonic, Now};
+use headland_platform::config::SizeText;
+use headland_replication::{Filter, Flow, Identity, Lag, Peering};
 
-use super::reach::Notice;
-use super::{KnownPeer, Node};
-use crate::session::{Session, SessionId};
+use super::Node;
+use super::reach::{Notice, Reach};
+use crate::config::PeerConfig;
+use crate::session::{Forwarding, Offering, Session, SessionId};
 
 /// How often it is noted whether everything of a peer is here: a scan of all channels each time.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A configured hub of another region.
+#[derive(Debug)]
+pub(super) struct KnownPeer {
+    pub(super) identity: Identity,
+    pub(super) offering: Offering,
+    /// Groups whose committed offsets are taken over from it.
+    pub(super) groups: Filter,
+    /// What it is sent.
+    pub(super) flow: Flow,
+    /// Where it is dialled; absent when it dials us.
+    pub(super) address: Option<String>,
+    pub(super) reach: Reach,
+    /// How far the hubs are apart, link or no link.
+    pub(super) lag: Lag,
+    /// When the link was up last.
+    pub(super) up_at: Option<Monotonic>,
+    /// When it acknowledged something last.
+    pub(super) acked_at: Option<Monotonic>,
+}
+
 impl KnownPeer {
+    /// A hub of the configuration that was not heard of yet.
+    pub(super) fn new(config: &PeerConfig, now: Now) -> Self {
+        let PeerConfig { region, name, address, forward, topics, exclude, groups, rate } = config;
+        let forwarding = if *forward { Forwarding::All } else { Forwarding::Own };
+        let address = address.as_ref().map(|address| address.get_ref().clone());
+        let why = address.as_ref().map_or("it has not dialled", |_| "no answer yet");
+        let bytes_per_second = rate.map(SizeText::get);
+        Self {
+            identity: Identity::Hub { region: region.clone(), name: name.clone() },
+            offering: Offering { forwarding, topics: Filter::new(topics.clone(), exclude.clone()) },
+            groups: Filter::new(groups.clone(), Vec::new()),
+            flow: Flow { bytes_per_second, ..Flow::default() },
+            reach: Reach::new(now.monotonic, why),
+            address,
+            lag: Lag::new(),
+            up_at: None,
+            acked_at: None,
+        }
+    }
+
     fn tell(&self, notice: Notice) {
         let peer = &self.identity;
         let place = self.address.as_deref().map_or_else(String::new, |at| format!(" at {at}"));
@@ -48,8 +90,13 @@ impl Node {
         };
         let peer = self.peers.iter_mut().find(|peer| peer.identity == *identity);
         let Some(peer) = peer else { return };
+        peer.up_at = Some(now.monotonic);
         if let Some(notice) = peer.reach.on_up(now.monotonic) {
             peer.tell(notice);
+        }
+        let flow = peer.flow.clone();
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.link.set_flow(now.monotonic, flow);
         }
     }
 
@@ -90,6 +137,7 @@ impl Node {
         }
         if is_due {
             self.watch_at = now.monotonic.after(WATCH_INTERVAL);
+            self.look_for_ways(now);
         }
     }
 }

@@ -68,6 +68,11 @@ impl Reach {
         said.map(|_| Notice::Back { after: now.since(down_at) })
     }
 
+    /// For how long the link has been down; `None` while it is up.
+    pub(super) fn down_for(&self, now: Monotonic) -> Option<Duration> {
+        self.down_at.map(|down_at| now.since(down_at))
+    }
+
     /// The link went down while so many records of the peer were missing here.
     pub(super) fn on_down(&mut self, now: Monotonic, behind_records: u64) {
         debug_assert!(self.down_at.is_none(), "a link goes down once");

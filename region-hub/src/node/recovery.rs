@@ -24,6 +24,14 @@ pub enum RecoveryError {
         /// What is wrong with it.
         source: CodecError,
     },
+    /// A value is no JSON of a known kind.
+    #[error("the state of {owner} is not of a known kind")]
+    Json {
+        /// Whose state it is.
+        owner: StateOwner,
+        /// What the parser met.
+        source: serde_json::Error,
+    },
     /// A log that holds a part of the state cannot be read.
     #[error("a log of rights cannot be read")]
     Log(#[from] headland_storage::ReadError),
@@ -83,6 +91,8 @@ impl Node {
             let rose = self.ingest.promise(&topic, EventTime::from_millis(millis));
             debug_assert!(rose, "a topic has one watermark in the state");
         }
+        self.restore_links(state)?;
+        self.restore_groups(state)?;
         let (owner, key) = Inventory::place();
         if let Some(value) = state.get(&owner, &key)? {
             let layout = |source| RecoveryError::Layout { owner, source };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headland_event::{DropPolicy, Monotonic, Now, Offset, TopicName, TopicPartition};
-use headland_replication::Identity;
+use headland_replication::{Identity, Marks};
 use headland_storage::{
     CleanPolicy, CodecNotBuilt, Compaction, CompactionRule, Dropped, Retention, ShedBy,
     TopicCodecs, TopicPattern, TopicRule,
@@ -13,7 +13,7 @@ use headland_storage::{
 use super::{Node, Output};
 use crate::config::{HubConfig, TopicConfig};
 use crate::members::is_of_members;
-use crate::records::audit_topic;
+use crate::records::{audit_topic, groups_topic};
 use crate::session::SessionId;
 use crate::topics::{Topic, dead_topic, is_changing_table};
 
@@ -41,6 +41,8 @@ pub(super) struct Keeping {
     is_dirty: bool,
     /// How far peers have what they were sent, in this run.
     acked: BTreeMap<(Identity, TopicPartition), Offset>,
+    /// Bytes and times along what this run has written.
+    pub(super) marks: BTreeMap<TopicPartition, Marks>,
     /// Why records of a partition were shed last.
     shed: BTreeMap<TopicPartition, DropPolicy>,
 }
@@ -52,13 +54,16 @@ impl Keeping {
         let retentions = retentions.chain([(audit_topic(), super::audit::RETENTION)]);
         let compactions =
             topics.filter_map(|topic| Some((topic.name.clone(), topic.compaction()?)));
+        // Of a committed offset the last word is all there is.
+        let groups = (groups_topic(), Compaction { tombstones: Duration::ZERO });
         Self {
             retentions: retentions.collect(),
-            compactions: compactions.collect(),
+            compactions: compactions.chain([groups]).collect(),
             tables: config.reconcile.compaction(),
             cleaned_at: now,
             is_dirty: false,
             acked: BTreeMap::new(),
+            marks: BTreeMap::new(),
             shed: BTreeMap::new(),
         }
     }
@@ -90,6 +95,11 @@ impl Keeping {
         self.compactions.get(&topic.origin_name).copied()
     }
 
+    /// How far a peer has what it was sent of a partition; `None` before it said so in this run.
+    pub(super) fn acked(&self, peer: &Identity, partition: &TopicPartition) -> Option<Offset> {
+        self.acked.get(&(peer.clone(), partition.clone())).copied()
+    }
+
     /// Why records of a partition are gone, as far as that is known.
     pub(super) fn why(&self, partition: &TopicPartition) -> DropPolicy {
         self.shed.get(partition).copied().unwrap_or(DropPolicy::Acknowledged)
@@ -112,6 +122,7 @@ impl Node {
     /// A peer has everything of a channel before `next` on disk.
     pub(super) fn on_acked(
         &mut self,
+        now: Now,
         session: SessionId,
         channel: headland_event::ChannelId,
         next: Offset,
@@ -119,6 +130,10 @@ impl Node {
         let Some(known) = self.sessions.get(&session) else { return };
         if let Some(partition) = known.sending(channel) {
             self.keeping.acked.insert((known.identity.clone(), partition.clone()), next);
+            let mut peers = self.peers.iter_mut();
+            if let Some(peer) = peers.find(|peer| peer.identity == known.identity) {
+                peer.acked_at = Some(now.monotonic);
+            }
         }
     }
 
@@ -171,7 +186,7 @@ impl Node {
         let topic = self.topics.get(&partition.topic)?;
         let receivers = self.peers.iter().filter(|peer| {
             let region = peer.identity.region();
-            peer.forwarding.offers(topic, region)
+            peer.offering.offers(topic, region)
         });
         let acked = receivers.map(|peer| {
             let key = (peer.identity.clone(), partition.clone());

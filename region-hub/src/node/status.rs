@@ -11,7 +11,8 @@ use headland_replication::Identity;
 use headland_storage::MissingOffsets;
 use serde::Serialize;
 
-use super::{KnownPeer, Node};
+use super::Node;
+use super::links::KnownPeer;
 use crate::session::Session;
 
 /// Whether a link carries data.
@@ -134,9 +135,14 @@ impl Node {
                 None if peer.reach.was_up() => peer.lag.ahead_records(),
                 None => self.offered_records(peer),
             },
-            behind_records: session.map_or_else(|| peer.lag.behind_records(), behind),
+            behind_records: self.behind_records(peer),
             rtt_ms: rtt.map(|rtt| u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX)),
         }
+    }
+
+    /// Records at a peer that are not stored here; while there is no link, as last heard.
+    pub(super) fn behind_records(&self, peer: &KnownPeer) -> u64 {
+        self.kept(&peer.identity).map_or_else(|| peer.lag.behind_records(), behind)
     }
 
     /// Records that would be offered to a peer, of which none is known to be there.
@@ -144,7 +150,7 @@ impl Node {
         let region = peer.identity.region();
         let is_offered = |partition: &TopicPartition| {
             let topic = self.topics.get(&partition.topic);
-            topic.is_some_and(|topic| peer.forwarding.offers(topic, region))
+            topic.is_some_and(|topic| peer.offering.offers(topic, region))
         };
         let offered = self.durable.iter().filter(|(partition, _)| is_offered(partition));
         offered.map(|(_, end)| end.get()).fold(0, u64::saturating_add)

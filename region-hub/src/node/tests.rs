@@ -16,6 +16,10 @@ mod holes;
 mod intake;
 /// Who may connect.
 mod peers;
+/// What operators ask of links, and how these do.
+mod flow;
+/// How far consumer groups have read.
+mod groups;
 /// Decisions about late events.
 mod review;
 /// Reservations at hubs that are cut off from each other.

@@ -58,7 +58,7 @@ fn topic_line(topic: &TopicConfig) -> String {
 }
 
 fn peer_line(peer: &PeerConfig) -> String {
-    let PeerConfig { region, name, address, forward: _ } = peer;
+    let PeerConfig { region, name, address, .. } = peer;
     match address {
         Some(address) => {
             format!("peer {name} of region {region}: dialled at {}", address.get_ref())

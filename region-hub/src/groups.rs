@@ -1,0 +1,169 @@
+//! Consumer groups: what consumers and operators ask for, and `headland group`.
+//!
+//! Offsets are those of the hub that is asked, in its own topics; the hub translates them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use headland_event::{GroupEpoch, GroupName, Offset, PartitionIndex, RegionId, TopicName};
+use headland_replication::groups::Change;
+use serde::{Deserialize, Serialize};
+
+use crate::client::{self, AskError};
+use crate::review::{lines, percent_encoded};
+
+/// Most partitions of one request: one batch holds them all, so that they hold together.
+pub const POSITIONS_AT_ONCE: usize = 1_024;
+
+/// A place in a partition of the hub that is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// The topic's name at this hub.
+    pub topic: TopicName,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The offset of the next record to read, at this hub.
+    pub offset: Offset,
+}
+
+/// Committed offsets to change: all of them or none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OffsetsRequest {
+    /// Whether a consumer has read on, or an operator sets them.
+    pub change: Change,
+    /// Where to, at most [`POSITIONS_AT_ONCE`] partitions.
+    pub positions: Vec<Place>,
+}
+
+/// How far a group has read a partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PositionView {
+    /// The region the partition was born in.
+    pub origin: RegionId,
+    /// The topic's name there.
+    pub origin_topic: TopicName,
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// How often the position was set on purpose.
+    pub epoch: GroupEpoch,
+    /// The committed offset in the log of the origin: the same at every hub.
+    pub origin_offset: Offset,
+    /// The topic's name at this hub; absent while it is not here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<TopicName>,
+    /// The committed offset at this hub: the next record to read has it, once it is here.
+    pub committed: Offset,
+    /// Where the partition ends at this hub.
+    pub end: Offset,
+    /// Records here that the group has not read.
+    pub lag_records: u64,
+    /// Records that the group has read elsewhere and that have not arrived here.
+    pub ahead_records: u64,
+}
+
+/// A consumer group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GroupView {
+    /// Its name.
+    pub group: GroupName,
+    /// Records here that it has not read, of the partitions it has committed in.
+    pub lag_records: u64,
+    /// How far it has read, by partition.
+    pub positions: Vec<PositionView>,
+}
+
+/// What to do about consumer groups.
+#[derive(Debug, Clone, Subcommand)]
+pub enum GroupCommand {
+    /// List every group with its lag at this hub, and what it has committed.
+    List {
+        /// The hub's socket, as `api.socket` in its configuration says.
+        #[arg(long)]
+        socket: PathBuf,
+    },
+    /// Show how far a group has read.
+    Show(GroupOptions),
+    /// Read on where a group is, of a topic or, as `<topic>@*`, of all regions' topics of a name.
+    ///
+    /// Nothing is committed: `positions` of the answer is what to commit once it is dealt with.
+    Read {
+        /// Which group.
+        #[command(flatten)]
+        group: GroupOptions,
+        /// The topic at this hub, or `<topic>@*`.
+        #[arg(long)]
+        topic: String,
+        /// Most records.
+        #[arg(long, default_value_t = 500)]
+        max: usize,
+        /// How long to wait for the first one, in milliseconds.
+        #[arg(long, default_value_t = 0)]
+        wait_ms: u64,
+    },
+    /// Commit that a group has read up to an offset of this hub.
+    Commit(PlaceOptions),
+    /// Set a group to an offset of this hub, back or ahead; it holds in every region.
+    Reset(PlaceOptions),
+}
+
+/// Which group at which hub.
+#[derive(Debug, Clone, Args)]
+pub struct GroupOptions {
+    /// The hub's socket, as `api.socket` in its configuration says.
+    #[arg(long)]
+    socket: PathBuf,
+    /// The group.
+    group: GroupName,
+}
+
+/// Which group, where to.
+#[derive(Debug, Clone, Args)]
+pub struct PlaceOptions {
+    #[command(flatten)]
+    group: GroupOptions,
+    /// The topic at this hub.
+    #[arg(long)]
+    topic: TopicName,
+    /// The partition.
+    #[arg(long, default_value_t = 0)]
+    partition: u32,
+    /// The offset of the next record to read.
+    #[arg(long)]
+    offset: u64,
+}
+
+/// Asks the hub and returns what to print: JSON, one object a line.
+///
+/// # Errors
+/// [`AskError`] when the hub does not answer, or refuses.
+pub fn run(command: &GroupCommand) -> Result<String, AskError> {
+    match command {
+        GroupCommand::List { socket } => {
+            client::ask(socket, client::get(socket, "/v1/groups"), lines)
+        }
+        GroupCommand::Show(GroupOptions { socket, group }) => {
+            let path = format!("/v1/groups/{group}");
+            client::ask(socket, client::get(socket, &path), lines)
+        }
+        GroupCommand::Read { group: GroupOptions { socket, group }, topic, max, wait_ms } => {
+            let topic = percent_encoded(topic);
+            let query = format!("topic={topic}&max={max}&wait_ms={wait_ms}");
+            let path = format!("/v1/groups/{group}/records?{query}");
+            client::ask(socket, client::get(socket, &path), lines)
+        }
+        GroupCommand::Commit(options) => change(options, Change::Commit),
+        GroupCommand::Reset(options) => change(options, Change::Reset),
+    }
+}
+
+fn change(options: &PlaceOptions, change: Change) -> Result<String, AskError> {
+    let PlaceOptions { group: GroupOptions { socket, group }, topic, partition, offset } = options;
+    let (partition, offset) = (PartitionIndex::new(*partition), Offset::new(*offset));
+    let positions = vec![Place { topic: topic.clone(), partition, offset }];
+    let request = OffsetsRequest { change, positions };
+    let path = format!("/v1/groups/{group}/offsets");
+    let exchange = async { client::post(socket, &path, serde_json::to_vec(&request)?).await };
+    client::ask(socket, exchange, lines)
+}

@@ -1,0 +1,394 @@
+//! How far consumer groups have read: committed here, taken over from other regions, translated.
+//!
+//! Commits are records of `_groups`, which other regions mirror. What holds is kept in memory and
+//! in the state `groups`, in the same commit as the record it came by; where each mirrored
+//! partition stands in the log of its origin in `checkpoints`, which changes only when a hub on the
+//! way starts a new life.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headland_event::{
+    Batch, BatchError, GroupName, Now, Offset, PartitionIndex, Record, Stamp, TopicName,
+    TopicPartition,
+};
+use headland_replication::Checkpoint;
+use headland_replication::checkpoint::Followed;
+use headland_replication::groups::{CommitError, Committed, GroupRecord, Groups, Source};
+use headland_storage::{StateStore, Ticket};
+
+use super::recovery::owner;
+use super::{Node, RecoveryError};
+use crate::groups::{GroupView, OffsetsRequest, POSITIONS_AT_ONCE, Place, PositionView};
+use crate::records::groups_topic;
+use crate::session::SessionId;
+use crate::topics::Topic;
+
+/// Names a union over regions, as in `orders@*`.
+const UNION: &str = "@*";
+
+/// How far groups have read, and where mirrors stand.
+#[derive(Debug, Default)]
+pub(super) struct Consumers {
+    groups: Groups,
+    checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+    began: Began,
+}
+
+/// How this run of the hub began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Began {
+    /// As the life that wrote the log, or with an empty one.
+    #[default]
+    Before,
+    /// As another life on a log that a former one wrote: from a backup.
+    Anew,
+}
+
+/// Why a committed offset is not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// There is no such topic.
+    #[error("there is no topic {topic} at this hub; `GET /v1/topics` lists those there are")]
+    NoTopic {
+        /// What was asked for.
+        topic: String,
+    },
+    /// The offset is in an earlier copy of the topic.
+    #[error(
+        "offset {offset} of {partition} is of an earlier copy: a hub on the way began anew, and \
+         the log is here again from offset {begins} on"
+    )]
+    EarlierCopy {
+        /// The partition.
+        partition: TopicPartition,
+        /// What was asked for.
+        offset: Offset,
+        /// Where the copy begins that counts.
+        begins: Offset,
+    },
+    /// Nobody can have read so far.
+    #[error("{partition} ends at offset {end} here: nobody has read it up to {offset}")]
+    PastEnd {
+        /// The partition.
+        partition: TopicPartition,
+        /// What was asked for.
+        offset: Offset,
+        /// Where it ends.
+        end: Offset,
+    },
+    /// It goes back, or beyond a limit.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// Too many at once.
+    #[error("{found} partitions in one request, at most {limit} can be")]
+    TooMany {
+        /// Partitions asked for.
+        found: usize,
+        /// Most that fit.
+        limit: usize,
+    },
+    /// They fit no batch.
+    #[error("the committed offsets cannot be written: {0}")]
+    Batch(#[from] BatchError),
+    /// The disk has room for nothing but alerts.
+    #[error("the disk is full: nothing was committed; commit again once there is room")]
+    Full,
+}
+
+impl Node {
+    /// Changes what a group has committed: all positions of the request, or none. It holds here at
+    /// once, and for good once the ticket's commit is durable.
+    ///
+    /// # Errors
+    /// [`GroupError`] when one of them does not fit; nothing has changed.
+    pub fn on_group(
+        &mut self,
+        now: Now,
+        group: &GroupName,
+        request: &OffsetsRequest,
+    ) -> Result<Ticket, GroupError> {
+        if self.fullness.is_full() {
+            return Err(GroupError::Full);
+        }
+        let OffsetsRequest { change, positions } = request;
+        let (found, limit) = (positions.len(), POSITIONS_AT_ONCE);
+        if found > limit {
+            return Err(GroupError::TooMany { found, limit });
+        }
+        let mut records = Vec::with_capacity(found);
+        for Place { topic, partition, offset } in positions {
+            let at = TopicPartition::new(topic.clone(), *partition);
+            let (source, offset) = self.source_of(group, &at, *offset)?;
+            records.push(self.consumers.groups.change(group, &source, offset, *change)?);
+        }
+        self.write_groups(&records, now)?;
+        for record in &records {
+            self.hold_group(record);
+        }
+        let ticket = self.composer.next_ticket();
+        self.cut_commit();
+        Ok(ticket)
+    }
+
+    /// Which place in the log of its origin an offset of this hub is.
+    fn source_of(
+        &self,
+        group: &GroupName,
+        at: &TopicPartition,
+        offset: Offset,
+    ) -> Result<(Source, Offset), GroupError> {
+        let no_topic = || GroupError::NoTopic { topic: at.topic.to_string() };
+        let topic = self.topics.get(&at.topic).ok_or_else(no_topic)?;
+        let source = source(topic, at.partition);
+        let checkpoint = self.checkpoint(at);
+        let origin = checkpoint.map_or(Some(offset), |known| known.origin_of(offset));
+        let Some(origin) = origin else {
+            let begins = checkpoint.map_or(offset, Checkpoint::begins);
+            return Err(GroupError::EarlierCopy { partition: at.clone(), offset, begins });
+        };
+        let end = self.composer.end(at);
+        let known = self.consumers.groups.committed(group, &source);
+        if offset > end && known.is_none_or(|known| known.offset < origin) {
+            return Err(GroupError::PastEnd { partition: at.clone(), offset, end });
+        }
+        Ok((source, origin))
+    }
+
+    /// Where a mirrored partition stands; `None` of one that was born here, or is empty.
+    fn checkpoint(&self, at: &TopicPartition) -> Option<&Checkpoint> {
+        self.consumers.checkpoints.get(at)
+    }
+
+    /// Composes records of committed offsets.
+    fn write_groups(&mut self, records: &[GroupRecord], now: Now) -> Result<(), BatchError> {
+        let records: Vec<Record> = records
+            .iter()
+            .map(|record| Record::new(now.wall, record.key(), json(record)))
+            .collect();
+        let partition = TopicPartition::new(groups_topic(), PartitionIndex::new(0));
+        let batches = Batch::encode_all(&records).into_iter().collect::<Result<Vec<_>, _>>()?;
+        for batch in batches {
+            self.born(&partition, batch, now);
+        }
+        Ok(())
+    }
+
+    /// Takes over a committed offset, in memory and in the state.
+    fn hold_group(&mut self, record: &GroupRecord) {
+        if let Some(held) = self.consumers.groups.take(record) {
+            self.composer.set(owner("groups"), held.key().into(), Some(json(&held)));
+        }
+    }
+
+    /// Takes over what a peer's `_groups` says, of the groups that are to be.
+    pub(super) fn take_groups(&mut self, session: SessionId, batch: &Batch) {
+        let Some(known) = self.sessions.get(&session) else { return };
+        let peer = self.peers.iter().find(|peer| peer.identity == known.identity);
+        let Some(filter) = peer.map(|peer| peer.groups.clone()) else { return };
+        for record in batch.records().unwrap_or_default() {
+            // What a later version writes is not for this one.
+            let value = record.value.unwrap_or_default();
+            let Ok(record) = serde_json::from_slice::<GroupRecord>(&value) else { continue };
+            if filter.takes(record.group.as_str()) {
+                self.hold_group(&record);
+            }
+        }
+    }
+
+    /// Follows a mirrored partition: an entry with this stamp is about to be composed.
+    pub(super) fn follow(&mut self, at: &TopicPartition, stamp: &Stamp, now: Now) {
+        let base = self.composer.end(at);
+        let Some(checkpoint) = self.consumers.checkpoints.get_mut(at) else {
+            return self.keep_checkpoint(at, Checkpoint::new(base, stamp));
+        };
+        let followed = checkpoint.follow(base, stamp);
+        let checkpoint = *checkpoint;
+        match followed {
+            Followed::On => {}
+            Followed::Run => self.keep_checkpoint(at, checkpoint),
+            Followed::Fork(fork) => {
+                self.keep_checkpoint(at, checkpoint);
+                let topic = self.topics.get(&at.topic);
+                let forked = topic.map(|topic| source(topic, at.partition));
+                forked.into_iter().for_each(|source| self.on_fork(&source, fork, now));
+            }
+        }
+    }
+
+    fn keep_checkpoint(&mut self, at: &TopicPartition, checkpoint: Checkpoint) {
+        self.consumers.checkpoints.insert(at.clone(), checkpoint);
+        let value = checkpoint.encode();
+        self.composer.set(owner("checkpoints"), at.to_string().into(), Some(value));
+    }
+
+    /// Sets back who had read of a life that is over.
+    fn on_fork(&mut self, source: &Source, fork: Offset, now: Now) {
+        let set_back = self.consumers.groups.on_fork(source, fork);
+        for record in &set_back {
+            let GroupRecord { group, offset, .. } = record;
+            tracing::warn!(%group, %source, %offset, "set back: what it had read beyond was lost");
+            self.composer.set(owner("groups"), record.key().into(), Some(json(record)));
+        }
+        if let Err(error) = self.write_groups(&set_back, now) {
+            tracing::error!(%error, "committed offsets fit no batch");
+        }
+    }
+
+    /// A hub that was restored goes on where its backup ends: nobody has read beyond.
+    pub(super) fn begin_life(&mut self, now: Now) {
+        if self.consumers.began == Began::Before {
+            return;
+        }
+        let ends: Vec<(TopicPartition, Offset)> =
+            self.durable.iter().map(|(at, end)| (at.clone(), *end)).collect();
+        for (at, end) in ends {
+            let own = self.topics.get(&at.topic).filter(|topic| topic.is_local());
+            if let Some(source) = own.map(|topic| source(topic, at.partition)) {
+                self.on_fork(&source, end, now);
+            }
+        }
+    }
+
+    /// Takes up what the state says of groups and mirrors.
+    pub(super) fn restore_groups(&mut self, state: &impl StateStore) -> Result<(), RecoveryError> {
+        for (_, value) in state.scan(&owner("groups"), b"")? {
+            let record = serde_json::from_slice(&value)
+                .map_err(|source| RecoveryError::Json { owner: owner("groups"), source })?;
+            self.consumers.groups.take(&record);
+        }
+        for topic in self.topics.iter() {
+            for partition in (0..topic.partitions).map(PartitionIndex::new) {
+                let at = TopicPartition::new(topic.name.clone(), partition);
+                let key = at.to_string();
+                let Some(value) = state.get(&owner("checkpoints"), key.as_bytes())? else {
+                    continue;
+                };
+                let layout = |source| RecoveryError::Layout { owner: owner("checkpoints"), source };
+                let checkpoint = Checkpoint::decode(value).map_err(layout)?;
+                self.consumers.checkpoints.insert(at, checkpoint);
+            }
+        }
+        let key = Bytes::from_static(b"life");
+        let (life, found) = (self.incarnation.to_string(), state.get(&owner("node"), &key)?);
+        if found.as_deref() != Some(life.as_bytes()) {
+            self.consumers.began = found.map_or(Began::Before, |_| Began::Anew);
+            self.composer.set(owner("node"), key, Some(life.into()));
+        }
+        Ok(())
+    }
+
+    /// Every group by name.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupView> {
+        let names = self.consumers.groups.names();
+        names.map(|group| self.group(group)).collect()
+    }
+
+    /// A group; without positions when it is not known.
+    #[must_use]
+    pub fn group(&self, group: &GroupName) -> GroupView {
+        let positions = self.consumers.groups.of(group);
+        let positions: Vec<PositionView> =
+            positions.map(|(source, at)| self.position(source, at)).collect();
+        let lag = positions.iter().map(|position| position.lag_records);
+        let lag_records = lag.fold(0, u64::saturating_add);
+        GroupView { group: group.clone(), lag_records, positions }
+    }
+
+    fn position(&self, source: &Source, at: Committed) -> PositionView {
+        let Source { region, topic: origin_topic, partition } = source.clone();
+        let place = self.counted(source);
+        let topic = place.as_ref().map(|place| place.topic.clone());
+        let checkpoint = place.as_ref().and_then(|place| self.checkpoint(place));
+        let committed = checkpoint.map_or(at.offset, |known| known.local_of(at.offset));
+        let end = place.and_then(|place| self.durable.get(&place)).copied().unwrap_or_default();
+        PositionView {
+            origin: region,
+            origin_topic,
+            partition,
+            epoch: at.epoch,
+            origin_offset: at.offset,
+            topic,
+            committed,
+            end,
+            lag_records: end.since(committed),
+            ahead_records: committed.since(end),
+        }
+    }
+
+    /// Where a group reads on in a topic of this hub, or in `<topic>@*`, the union over all
+    /// regions: every partition that has records, with the next offset.
+    ///
+    /// # Errors
+    /// [`GroupError::NoTopic`] when there is no such topic here.
+    pub fn reading(
+        &self,
+        group: &GroupName,
+        topic: &str,
+    ) -> Result<Vec<(TopicPartition, Offset)>, GroupError> {
+        let no_topic = || GroupError::NoTopic { topic: topic.to_owned() };
+        let name = TopicName::new(topic.strip_suffix(UNION).unwrap_or(topic));
+        let name = name.map_err(|_| no_topic())?;
+        let is_union = topic.ends_with(UNION);
+        let topics = self
+            .topics
+            .iter()
+            .filter(|known| name == *if is_union { &known.origin_name } else { &known.name });
+        let mut places: BTreeMap<Source, TopicPartition> = BTreeMap::new();
+        let mut topics = topics.peekable();
+        topics.peek().ok_or_else(no_topic)?;
+        for known in topics {
+            for partition in (0..known.partitions).map(PartitionIndex::new) {
+                let source = source(known, partition);
+                let own = TopicPartition::new(known.name.clone(), partition);
+                let at = if is_union { self.counted(&source) } else { Some(own) };
+                if let Some(at) = at.filter(|at| self.durable.contains_key(at)) {
+                    places.insert(source, at);
+                }
+            }
+        }
+        let places = places.into_iter().map(|(source, at)| {
+            let known = self.consumers.groups.committed(group, &source);
+            let offset = known.map_or(Offset::default(), |known| known.offset);
+            let local = self.checkpoint(&at).map_or(offset, |known| known.local_of(offset));
+            (at, local)
+        });
+        Ok(places.collect())
+    }
+
+    /// Where a partition is read here: this hub's own, else of its copies the one that has come
+    /// furthest, and of equal ones that over the fewest regions. So each record counts once,
+    /// whichever ways it came; a group goes on in another copy at the same record.
+    fn counted(&self, source: &Source) -> Option<TopicPartition> {
+        let Source { region, topic, partition } = source;
+        let copies = self
+            .topics
+            .iter()
+            .filter(|known| (&known.origin, &known.origin_name) == (region, topic));
+        let copies = copies.filter_map(|known| {
+            let at = TopicPartition::new(known.name.clone(), *partition);
+            let end = *self.durable.get(&at)?;
+            let end = self.checkpoint(&at).map_or(Some(end), |known| known.origin_of(end));
+            Some((end, std::cmp::Reverse(known.path.len()), at))
+        });
+        copies.max().map(|(_, _, at)| at)
+    }
+
+    /// Whether what was composed by then is durable.
+    #[must_use]
+    pub fn is_durable(&self, ticket: Ticket) -> bool {
+        self.composer.next_ticket() > ticket
+            && self.in_flight.front().is_none_or(|front| front.ticket > ticket)
+    }
+}
+
+fn source(topic: &Topic, partition: PartitionIndex) -> Source {
+    Source { region: topic.origin.clone(), topic: topic.origin_name.clone(), partition }
+}
+
+fn json(record: &GroupRecord) -> Bytes {
+    #[expect(clippy::expect_used, reason = "names and numbers always have a JSON")]
+    Bytes::from(serde_json::to_vec(record).expect("names and numbers have a JSON"))
+}

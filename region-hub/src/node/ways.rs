@@ -1,0 +1,131 @@
+//! Over which way a topic of another region comes, where there are several.
+//!
+//! In a ring or a mesh that passes topics on, the same topic is offered by several peers. It is
+//! taken over the way with the fewest regions, of equal ones from the region whose name is first,
+//! among the peers that are linked; the others are told so, and send nothing. When the peer that
+//! was preferred has been away for a while, connections to those that were told off are made anew,
+//! so that they offer again what they have. Every way is an exact copy under a name of its own, so
+//! nothing is lost or counted twice by a change.
+
+use std::time::Duration;
+
+use headland_event::{Lane, Now, RegionId, TopicPartition};
+use headland_replication::frame::Goodbye;
+use headland_replication::{Identity, Offer, Refusal, RefusalCode};
+
+use super::Node;
+use super::recovery::owner;
+use crate::session::{Receiving, SessionId};
+use crate::topics::{Mirror, Topic, TopicError};
+
+/// How long a preferred peer may be away before others are asked: a restart takes less.
+const AWAY_MAX: Duration = Duration::from_secs(10);
+
+impl Node {
+    /// Takes up a topic that a peer hub offers, under a name that is free.
+    pub(super) fn mirror(
+        &mut self,
+        session: SessionId,
+        receiving: Receiving,
+        offer: &Offer,
+    ) -> Result<Receiving, Refusal> {
+        if let Some(region) = self.nearer(offer) {
+            let text = format!(
+                "{} of region {} comes over fewer regions from region {region}",
+                offer.origin_topic, offer.origin
+            );
+            if let Some(known) = self.sessions.get_mut(&session) {
+                known.declined.insert(region);
+            }
+            return Err(Refusal::new(RefusalCode::Loop, text));
+        }
+        let unfit = |error: TopicError| Refusal::new(RefusalCode::UnfitName, error.to_string());
+        let (name, mirror) = self.topics.mirror(&receiving.local.topic, offer).map_err(unfit)?;
+        if let (Mirror::Changed, Some(topic)) = (mirror, self.topics.get(&name)) {
+            if topic.lane == Lane::Alerts {
+                self.composer.add_alerts(topic.name.clone());
+            }
+            let key = topic.name.as_str().to_owned().into();
+            self.composer.set(owner("topics"), key, Some(topic.encode()));
+        }
+        self.leave_farther(offer);
+        let local = TopicPartition::new(name, receiving.local.partition);
+        Ok(Receiving { local, ..receiving })
+    }
+
+    /// Copies of an offered partition that come over other ways.
+    fn others(&self, offer: &Offer) -> Vec<(Topic, TopicPartition)> {
+        let is_same = |topic: &&Topic| {
+            (&topic.origin, &topic.origin_name) == (&offer.origin, &offer.origin_topic)
+        };
+        let copies = self.topics.iter().filter(is_same).filter(|topic| !topic.is_local());
+        let others = copies.filter(|topic| topic.path.last() != offer.path.last());
+        let others = others.map(|topic| {
+            let at = TopicPartition::new(topic.name.clone(), offer.source.partition);
+            (topic.clone(), at)
+        });
+        others.collect()
+    }
+
+    /// The connection over which a copy comes.
+    fn coming(&self, topic: &Topic) -> Option<SessionId> {
+        let region = topic.path.last()?;
+        let peer = self.peers.iter().find(|peer| peer.identity.region() == region)?;
+        self.peerings.get(&peer.identity)?.kept()
+    }
+
+    /// The region from which an offered partition comes over a way that is preferred.
+    fn nearer(&self, offer: &Offer) -> Option<RegionId> {
+        let mut others = self.others(offer).into_iter();
+        let found = others.find(|(topic, at)| {
+            let session = self.coming(topic).and_then(|session| self.sessions.get(&session));
+            way(&topic.path) < way(&offer.path) && session.is_some_and(|known| known.takes(at))
+        });
+        found.and_then(|(topic, _)| topic.path.last().cloned())
+    }
+
+    /// Tells those off from whom a partition comes over a way that is not preferred any more.
+    fn leave_farther(&mut self, offer: &Offer) {
+        let Some(region) = offer.path.last() else { return };
+        for (topic, at) in self.others(offer) {
+            if way(&topic.path) < way(&offer.path) {
+                continue;
+            }
+            let session = self.coming(&topic);
+            let known = session.and_then(|session| self.sessions.get_mut(&session));
+            if let Some(known) = known {
+                let text = format!("{at} comes over fewer regions from region {region}");
+                known.leave(&at, Refusal::new(RefusalCode::Loop, text), region.clone());
+            }
+        }
+    }
+
+    /// Makes connections anew to peers that were told off for one that is away by now.
+    pub(super) fn look_for_ways(&mut self, now: Now) {
+        let away = self
+            .peers
+            .iter()
+            .filter(|peer| peer.reach.down_for(now.monotonic).is_some_and(|down| down > AWAY_MAX));
+        let away: Vec<RegionId> = away.map(|peer| peer.identity.region().clone()).collect();
+        let is_kept = |identity: &Identity, session: SessionId| {
+            self.peerings.get(identity).and_then(|peering| peering.kept()) == Some(session)
+        };
+        let told_off = self.sessions.iter().filter(|(session, known)| {
+            is_kept(&known.identity, **session)
+                && away.iter().any(|region| known.declined.contains(region))
+        });
+        let told_off: Vec<SessionId> = told_off.map(|(session, _)| *session).collect();
+        for session in told_off {
+            if let Some(known) = self.sessions.get_mut(&session) {
+                tracing::info!(peer = %known.identity, "asked again for what came another way");
+                known.link.close(Goodbye::Reconfigured);
+            }
+            self.drain(now, session);
+        }
+    }
+}
+
+/// What a path is judged by, the preferred one first.
+fn way(path: &[RegionId]) -> (usize, Option<&RegionId>) {
+    (path.len(), path.last())
+}

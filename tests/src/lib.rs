@@ -33,5 +33,7 @@ pub mod forger;
 pub mod flood;
 /// An OTLP/HTTP receiver.
 pub mod collector;
+/// Hubs in any layout of links, in one thread.
+pub mod layout;
 /// Whole regions in one thread.
 pub mod sim;

@@ -169,7 +169,7 @@ impl Groups {
         if known.is_none() && self.positions >= POSITIONS_LIMIT {
             return Err(CommitError::TooMany { group: group.clone(), limit: POSITIONS_LIMIT });
         }
-        let epoch = known.map_or(GroupEpoch::default(), |known| known.epoch);
+        let epoch = known.map_or_else(GroupEpoch::default, |known| known.epoch);
         let epoch = match (change, known) {
             (Change::Reset, Some(_)) => epoch.after(1),
             (Change::Reset, None) | (Change::Commit, _) => epoch,

@@ -48,6 +48,9 @@ pub struct Layout {
 impl Layout {
     /// Draws two to six regions with names and topics that look like each other's, linked so that
     /// each reaches each.
+    ///
+    /// # Panics
+    /// Never: what is drawn is within its lists.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         const NAMES: [&str; 8] = ["us", "us.west", "eu", "eu.us", "a", "a.b", "us-2", "west"];
@@ -84,6 +87,9 @@ impl Layout {
     }
 
     /// How many links lie between two regions at least.
+    ///
+    /// # Panics
+    /// When there is no way from one to the other.
     #[must_use]
     pub fn distance(&self, from: usize, to: usize) -> usize {
         let mut reached = BTreeSet::from([from]);

@@ -351,7 +351,7 @@ impl Node {
         }
         let places = places.into_iter().map(|(source, at)| {
             let known = self.consumers.groups.committed(group, &source);
-            let offset = known.map_or(Offset::default(), |known| known.offset);
+            let offset = known.map_or_else(Offset::default, |known| known.offset);
             let local = self.checkpoint(&at).map_or(offset, |known| known.local_of(offset));
             (at, local)
         });

@@ -95,8 +95,8 @@ const CROWDED_ROUNDS: u32 = 4;
 /// Time after a drain that showed no others in which no other drain looks for them: what a drain
 /// costs is little then.
 const TRUST: Duration = Duration::from_secs(3);
-/// What a queue may be longer than its own before it counts as long: an eighth of the shortest round
-/// trip, within these. Timers and radios make as much.
+/// What a queue may be longer than its own before it counts as long: an eighth of the shortest
+/// round trip, within these. Timers and radios make as much.
 const SLACK: (Duration, Duration) = (Duration::from_millis(8), Duration::from_millis(40));
 /// Rounds without growth by a quarter after which startup is over.
 const FLAT_ROUNDS: u32 = 3;

@@ -209,6 +209,12 @@ impl Session {
         self.link.refuse(channel, refusal);
     }
 
+    /// The peer sends no more of a channel.
+    pub fn on_ended(&mut self, channel: ChannelId) {
+        self.taken.retain(|_, taken| *taken != channel);
+        self.receiving.remove(&channel);
+    }
+
     /// What a channel of the peer belongs to here.
     #[must_use]
     pub fn receiving(&self, channel: ChannelId) -> Option<&Receiving> {

@@ -22,7 +22,7 @@ use headland_event::{
     StreamId, TopicName, TopicPartition,
 };
 use headland_platform::tls::{Role, SpiffeId};
-use headland_replication::{Dialled, Identity, Link, LinkConfig, LinkOutput, Offer};
+use headland_replication::{Dialled, Ended, Identity, Link, LinkConfig, LinkOutput, Offer};
 use headland_storage::{LogReader, LogStore, MemoryDisk, MemoryStore, Missing, OpenOptions};
 use region_hub::session::SessionId;
 use region_hub::{Node, Output};
@@ -168,12 +168,47 @@ impl World {
         world.connect();
         world.settle();
         for half in [records / 2, records - records / 2] {
-            world.write(half);
-            for _ in 0..STEPS {
-                world.advance();
-            }
+            world.write_on(half);
         }
         world
+    }
+
+    /// Writes so many more records to each topic, and goes on until all has arrived.
+    pub fn write_on(&mut self, records: u64) {
+        self.write(records);
+        for _ in 0..STEPS {
+            self.advance();
+        }
+    }
+
+    /// Ends a link of the layout for good, by its place there.
+    pub fn cut(&mut self, link: usize) {
+        let index = self.sites.len() + link;
+        let (session, (one, other)) = (session_of(index), self.sessions[index]);
+        self.frames.retain(|(of, _, _), _| *of != session);
+        for end in [one, other] {
+            if let End::Hub(region) = end {
+                self.sites[region].node.on_lost(self.now, session, Ended::Lost, "cut");
+            }
+        }
+        self.settle();
+    }
+
+    /// What regions that were never linked lack of each other's topics, whichever way it comes;
+    /// nothing when all is there.
+    #[must_use]
+    pub fn lacking(&self) -> Vec<String> {
+        let count = self.sites.len();
+        let pairs = (0..count).flat_map(|at| (0..count).map(move |of| (at, of)));
+        let mut faults = Vec::new();
+        for (at, of) in pairs.filter(|(at, of)| self.layout.distance(*of, *at) > 1) {
+            for topic in &self.layout.regions[of].1 {
+                self.compare(at, of, topic, &mut faults);
+            }
+        }
+        // Over how many regions it comes is no matter any more.
+        faults.retain(|fault| !fault.contains(" came to "));
+        faults
     }
 
     fn connect(&mut self) {

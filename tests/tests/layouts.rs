@@ -36,6 +36,21 @@ fn a_ring_of_up_to_six_holds_everything_once_over_the_shorter_way() {
 }
 
 #[test]
+fn in_a_ring_with_a_cut_everything_still_comes_over_the_other_way() {
+    for count in 4..=6 {
+        for seed in 1..=3 {
+            let ring = Layout::of(count, (0..count).map(|region| (region, (region + 1) % count)));
+            let mut world = World::run(ring, RECORDS, seed);
+
+            world.cut(0);
+            world.write_on(RECORDS);
+
+            assert_eq!(world.lacking(), Vec::<String>::new(), "{count} regions, seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn a_mesh_of_up_to_six_that_passes_everything_on_holds_everything_once() {
     for count in 3..=6 {
         let pairs = (0..count).flat_map(|one| (0..one).map(move |other| (one, other)));

@@ -76,8 +76,9 @@ impl Node {
                 known.on_refused(channel, refusal.to_string());
             }
             LinkOutput::Ended { channel, refusal } => {
-                let peer = self.sessions.get(&session).map(|known| known.identity.to_string());
-                tracing::warn!(peer, %channel, %refusal, "a channel does not flow");
+                let Some(known) = self.sessions.get_mut(&session) else { return };
+                known.on_ended(channel);
+                tracing::warn!(peer = %known.identity, %channel, %refusal, "a channel does not flow");
             }
             LinkOutput::Close(reason) => {
                 tracing::info!(%session, %reason, "closing");

@@ -1,11 +1,15 @@
 //! Over which way a topic of another region comes, where there are several.
 //!
-//! In a ring or a mesh that passes topics on, the same topic is offered by several peers. It is
-//! taken over the way with the fewest regions, of equal ones from the region whose name is first,
-//! among the peers that are linked; the others are told so, and send nothing. When the peer that
-//! was preferred has been away for a while, connections to those that were told off are made anew,
-//! so that they offer again what they have. Every way is an exact copy under a name of its own, so
-//! nothing is lost or counted twice by a change.
+//! In a ring or a mesh that passes topics on, the same topic is offered by several peers. While the
+//! origin itself is linked it is taken from there; the others are told so, and send nothing. When
+//! the origin has been away for a while, connections to those that were told off are made anew, so
+//! that they offer again what they have. Over regions in between every way is taken: whether such a
+//! region still hears from the origin cannot be seen from here, and a cut on the one way must not
+//! hold up what flows over the other. Every way is an exact copy under a name of its own, so nothing
+//! is lost or counted twice by a change.
+//!
+//! What is handed on of a region that was taken out comes over every way: its hub may be linked in
+//! a new life that lacks it.
 
 use std::time::Duration;
 
@@ -31,7 +35,7 @@ impl Node {
     ) -> Result<Receiving, Refusal> {
         if let Some(region) = self.nearer(offer) {
             let text = format!(
-                "{} of region {} comes over fewer regions from region {region}",
+                "{} of region {} comes from region {region} itself",
                 offer.origin_topic, offer.origin
             );
             if let Some(known) = self.sessions.get_mut(&session) {
@@ -74,27 +78,30 @@ impl Node {
         self.peerings.get(&peer.identity)?.kept()
     }
 
-    /// The region from which an offered partition comes over a way that is preferred.
+    /// The origin of an offered partition, when it comes from there.
     fn nearer(&self, offer: &Offer) -> Option<RegionId> {
+        if self.handed_on().contains(&offer.origin) {
+            return None;
+        }
         let mut others = self.others(offer).into_iter();
         let found = others.find(|(topic, at)| {
             let session = self.coming(topic).and_then(|session| self.sessions.get(&session));
-            way(&topic.path) < way(&offer.path) && session.is_some_and(|known| known.takes(at))
+            is_direct(&topic.path) && session.is_some_and(|known| known.takes(at))
         });
         found.and_then(|(topic, _)| topic.path.last().cloned())
     }
 
-    /// Tells those off from whom a partition comes over a way that is not preferred any more.
+    /// Tells those off from whom a partition comes that its origin offers now.
     fn leave_farther(&mut self, offer: &Offer) {
         let Some(region) = offer.path.last() else { return };
+        if !is_direct(&offer.path) || self.handed_on().contains(&offer.origin) {
+            return;
+        }
         for (topic, at) in self.others(offer) {
-            if way(&topic.path) < way(&offer.path) {
-                continue;
-            }
             let session = self.coming(&topic);
             let known = session.and_then(|session| self.sessions.get_mut(&session));
             if let Some(known) = known {
-                let text = format!("{at} comes over fewer regions from region {region}");
+                let text = format!("{at} comes from region {region} itself");
                 known.leave(&at, Refusal::new(RefusalCode::Loop, text), region.clone());
             }
         }
@@ -125,7 +132,7 @@ impl Node {
     }
 }
 
-/// What a path is judged by, the preferred one first.
-fn way(path: &[RegionId]) -> (usize, Option<&RegionId>) {
-    (path.len(), path.last())
+/// Whether a path has no region between the origin and here.
+const fn is_direct(path: &[RegionId]) -> bool {
+    path.len() == 1
 }

@@ -178,23 +178,22 @@ impl Logs {
     }
 
     /// Rows of a partition from `from` to `end` came, or stand for some that are gone; what was
-    /// before them came never.
+    /// before them came never. With it, how far this life had come before: a log that comes over
+    /// several ways comes once.
     pub(super) fn reach(
         &mut self,
         At { region, life, topic }: At<'_>,
         partition: PartitionIndex,
         (from, end): (Offset, Offset),
-    ) -> Option<Lost> {
-        let logs = self.regions.get_mut(region)?;
+    ) -> (Offset, Option<Lost>) {
+        let Some(logs) = self.regions.get_mut(region) else { return Default::default() };
         let expected = logs.end(life, topic, partition);
         let after = logs.watermark(topic);
-        let topics = &mut logs.lives.get_mut(&life)?.topics;
-        if !topics.contains_key(topic) {
-            topics.insert(topic.clone(), TopicLogs::default());
-        }
-        let known = topics.get_mut(topic)?.ends.entry(partition).or_default();
-        *known = end.max(*known);
-        (from > expected).then_some(Lost { after, until: None })
+        let Some(of_life) = logs.lives.get_mut(&life) else { return Default::default() };
+        let known = of_life.topics.entry(topic.clone()).or_default();
+        let known = known.ends.entry(partition).or_default();
+        let before = std::mem::replace(known, end.max(*known));
+        (before, (from > expected).then_some(Lost { after, until: None }))
     }
 
     /// Keeps a row until a promise covers it.

@@ -60,7 +60,10 @@ impl Rules {
     pub(super) fn on_rows(&mut self, at: At<'_>, stamp: &Stamp, entry: &Entry) {
         let (partition, horizon) = (stamp.actor.partition, horizon(stamp));
         let end = stamp.offset.after(entry.end().since(entry.base));
-        let lost = self.logs.reach(at, partition, (stamp.offset, end));
+        let (seen, lost) = self.logs.reach(at, partition, (stamp.offset, end));
+        if end <= seen {
+            return;
+        }
         self.lose(Some(at.topic), lost, horizon);
         let behind = self.logs.watermark(at.region, at.topic);
         let is_hole = Hole::of(&entry.batch).is_some();
@@ -78,6 +81,9 @@ impl Rules {
                 Verdict::Future | Verdict::Forbidden | Verdict::Unlisted => continue,
             }
             let (offset, time) = (stamp.offset.at(delta), record.time);
+            if offset < seen {
+                continue;
+            }
             let value = record.value.unwrap_or_default();
             let row = Held { partition, offset, time, verdict, horizon, behind, value };
             if self.offer(at, &row) == Judgement::Waits {

@@ -371,6 +371,25 @@ fn a_window_of_which_rows_never_came_is_not_final() {
 }
 
 #[test]
+fn a_log_that_comes_over_two_ways_counts_once() {
+    let own = [row(100, 0), row(3_000, 1), row(3_100, 2)];
+    let entries = [
+        own[0].clone(),
+        own[1].clone(),
+        own[0].clone(),
+        promise("ap", "air", (2_500, [1, 0]), 0),
+        own[1].clone(),
+        own[2].clone(),
+        own[2].clone(),
+        promise("ap", "air", (900_000, [3, 0]), 1),
+    ];
+
+    let told = alone(COUNTS, &entries, |_| ());
+
+    assert_eq!(told, ["final 1", "final 2"]);
+}
+
+#[test]
 fn a_hole_leaves_the_windows_that_it_may_be_of_without_a_final_result() {
     let (place, mut stored) = row(3_000, 1);
     let hole = Hole { count: 1, policy: headland_event::DropPolicy::Bytes };

@@ -47,7 +47,7 @@ fn logs() -> Logs {
 
 fn reach(logs: &mut Logs, life: Incarnation, from: u64, end: u64) -> Option<Lost> {
     let range = (Offset::new(from), Offset::new(end));
-    logs.reach(at(life, &topic()), PartitionIndex::new(0), range)
+    logs.reach(at(life, &topic()), PartitionIndex::new(0), range).1
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Lag in records is a difference of offsets. For bytes and time a node keeps marks along each
 //! partition it writes: at some offsets, how many bytes stand before, the highest event time so
-//! far, and when it was written here. There are at most [`MARKS_LIMIT`]; then every second one
+//! far, and when it was written here. There are at most `MARKS_LIMIT`; then every second one
 //! goes, so that what is near the end stays exact and far back is known to a part in fifty.
 
 use std::collections::VecDeque;

@@ -23,6 +23,8 @@ pub mod process;
 pub mod http;
 /// Hubs and agents in a folder of their own.
 pub mod fleet;
+/// Two regions under load, whose hubs are killed.
+pub mod kills;
 /// Paths between hubs that can be cut.
 pub mod cable;
 /// Lines as devices write them.

@@ -47,7 +47,7 @@ struct Measured {
 /// The nodes that a proof starts as processes.
 const NODES: [&str; 2] = ["region-hub", "edge-agent"];
 
-const SOAKS: [Soak; 21] = [
+const SOAKS: [Soak; 22] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -112,6 +112,11 @@ const SOAKS: [Soak; 21] = [
         name: "links-cuts",
         what: "the first record after cuts of 1, 30 and 300 s, and a new address (needs root)",
         run: links::cuts,
+    },
+    Soak {
+        name: "links-kill",
+        what: "200 kill -9 of either end of a link under load, or --kills N",
+        run: links::kill,
     },
     Soak {
         name: "links-agents",

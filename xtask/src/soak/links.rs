@@ -41,6 +41,14 @@ pub(super) fn catch_up(workspace: &Workspace, arguments: &[String]) -> Result<Me
     measure(workspace, "catch-up-", arguments)
 }
 
+/// Real hubs, either of which is killed under load.
+pub(super) fn kill(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    let kills = super::option(arguments, "--kills")?.unwrap_or("200");
+    let mut proof = Proof::build(workspace, "kills", &super::NODES)?;
+    proof.run("kills", kills, &[])?;
+    Ok(proof.measured())
+}
+
 /// Many agents on one hub, which is then killed and started again.
 pub(super) fn agents(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
     let count = super::option(arguments, "--agents")?.unwrap_or("2000").to_owned();

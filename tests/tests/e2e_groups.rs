@@ -1,0 +1,161 @@
+//! A consumer group that moves between two regions of real processes, and the links it reads over.
+
+use anyhow::{Context, Result};
+use headland_tests::binaries;
+use headland_tests::fleet::{Fleet, Node, TOPICS};
+use headland_tests::process::Process;
+use serde_json::{Value, json};
+
+const SOURCE: &str = "air.readings";
+const MIRROR: &str = "eu.air.readings";
+const GROUP: &str = "/v1/groups/billing";
+
+/// Two regions, an agent in one of them.
+struct Regions {
+    fleet: Fleet,
+    eu: Node,
+    us: Node,
+    _agent: Node,
+    written: usize,
+}
+
+impl Regions {
+    async fn start() -> Result<Self> {
+        let fleet = Fleet::new()?;
+        let (mut eu, mut us) = (fleet.hub("eu")?, fleet.hub("us")?);
+        eu.grant("eu-1", &TOPICS, &["*"])?;
+        eu.expect(&us)?;
+        us.dial(&eu)?;
+        let mut agent = fleet.agent("eu-1", &eu)?;
+        fleet.append("eu-1.csv", &["station,time,pm25"])?;
+        eu.start().await?;
+        us.start().await?;
+        agent.start().await?;
+        Ok(Self { fleet, eu, us, _agent: agent, written: 0 })
+    }
+
+    /// Writes readings, and waits until they are at the hub of their region.
+    async fn write(&mut self, count: usize) -> Result<()> {
+        let lines = (self.written..self.written + count)
+            .map(|at| format!("Dongsi,2013-03-01 00:{:02}:{:02},{at}", at / 60 % 60, at % 60));
+        self.fleet.append("eu-1.csv", &lines.collect::<Vec<_>>())?;
+        self.written += count;
+        self.eu.records_when(SOURCE, self.written).await.map(drop)
+    }
+
+    async fn change_link(&self, change: Value) -> Result<()> {
+        let answer = self.eu.api.post("/v1/links/us", &change).await?;
+        assert_eq!(answer.code, 200, "{}", answer.body);
+        Ok(())
+    }
+}
+
+/// What a group reads on of the union over regions: the offsets, and what to commit.
+async fn read(hub: &Node) -> Result<(Vec<u64>, Value)> {
+    let answer = hub.api.json(&format!("{GROUP}/records?topic={SOURCE}@*")).await?;
+    let records = answer.get("records").and_then(Value::as_array).context("no records")?;
+    let offsets = records.iter().filter_map(|record| record.get("offset")?.as_u64()).collect();
+    Ok((offsets, answer.get("positions").context("no positions")?.clone()))
+}
+
+async fn commit(hub: &Node, positions: &Value) -> Result<()> {
+    let request = json!({ "change": "commit", "positions": positions });
+    let answer = hub.api.post(&format!("{GROUP}/offsets"), &request).await?;
+    assert_eq!(answer.code, 200, "{}", answer.body);
+    Ok(())
+}
+
+async fn committed(hub: &Node, offset: usize) -> Result<Value> {
+    let is_there = |group: &Value| {
+        group.pointer("/positions/0/origin_offset").is_some_and(|found| *found == offset)
+    };
+    hub.json_when(GROUP, is_there).await
+}
+
+/// A group reads everything in `eu`, of which `us` lacks `lag` records when `eu` is killed.
+async fn fails_over_and_back(lag: usize) -> Result<()> {
+    let mut regions = Regions::start().await?;
+    regions.write(20).await?;
+    regions.us.records_when(MIRROR, 20).await?;
+    regions.change_link(json!({ "pause": ["telemetry"] })).await?;
+    regions.write(lag).await?;
+    let (all, positions) = read(&regions.eu).await?;
+    commit(&regions.eu, &positions).await?;
+    let there = committed(&regions.us, 20 + lag).await?;
+    assert_eq!(all, (0..20 + lag as u64).collect::<Vec<_>>());
+    assert_eq!(there.pointer("/positions/0/ahead_records"), Some(&json!(lag)));
+
+    regions.eu.kill().await?;
+    let (again, _) = read(&regions.us).await?;
+    regions.eu.start().await?;
+    regions.change_link(json!({ "resume": ["telemetry"] })).await?;
+    regions.us.records_when(MIRROR, 20 + lag).await?;
+    let (late, _) = read(&regions.us).await?;
+    regions.write(5).await?;
+    regions.us.records_when(MIRROR, 25 + lag).await?;
+    let (new, positions) = read(&regions.us).await?;
+    commit(&regions.us, &positions).await?;
+    committed(&regions.eu, 25 + lag).await?;
+    let (back, _) = read(&regions.eu).await?;
+
+    assert_eq!((again.len(), late.len(), back.len()), (0, 0, 0), "nothing is read again");
+    let first = 20 + lag as u64;
+    assert_eq!(new, (first..first + 5).collect::<Vec<_>>(), "and nothing is passed over");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_group_whose_records_are_all_there_fails_over_and_back_and_reads_each_once() -> Result<()>
+{
+    fails_over_and_back(0).await
+}
+
+#[tokio::test]
+async fn a_group_that_is_ahead_of_the_copy_fails_over_and_back_and_reads_each_once() -> Result<()> {
+    fails_over_and_back(100).await
+}
+
+/// Runs a command of the hub's binary against a hub; its exit code and what it said.
+async fn headland(arguments: &[&str]) -> Result<(Option<i32>, String)> {
+    let ended = Process::start(&binaries::built()?.hub, arguments)?.ended().await?;
+    Ok((ended.status.code(), ended.lines.join("\n")))
+}
+
+#[tokio::test]
+async fn links_and_groups_are_shown_and_changed_from_the_command_line() -> Result<()> {
+    let mut regions = Regions::start().await?;
+    regions.write(3).await?;
+    regions.us.records_when(MIRROR, 3).await?;
+    let socket = regions.fleet.path("eu.sock");
+    let socket = socket.to_str().context("a path is text")?;
+    let link = |action| vec!["link", action, "--socket", socket];
+    let group = |action| vec!["group", action, "--socket", socket];
+    let place = ["billing", "--topic", SOURCE, "--partition", "0", "--offset"];
+
+    let paused = headland(&[link("pause"), vec!["us", "--lane", "telemetry"]].concat()).await?;
+    let limited = headland(&[link("limit"), vec!["us", "--rate", "2MiB"]].concat()).await?;
+    let listed = headland(&link("list")).await?;
+    let unknown = headland(&[link("resume"), vec!["ap"]].concat()).await?;
+    let resumed = headland(&[link("resume"), vec!["us"]].concat()).await?;
+    let set = headland(&[group("commit"), place.to_vec(), vec!["2"]].concat()).await?;
+    let back = headland(&[group("commit"), place.to_vec(), vec!["1"]].concat()).await?;
+    let reset = headland(&[group("reset"), place.to_vec(), vec!["1"]].concat()).await?;
+    let groups = headland(&group("list")).await?;
+    let topic = [group("read"), vec!["billing", "--topic", SOURCE]].concat();
+    let read = headland(&topic).await?;
+
+    assert_eq!((paused.0, limited.0, resumed.0, set.0), (Some(0), Some(0), Some(0), Some(0)));
+    assert!(
+        listed.1.contains(r#""paused":["telemetry"],"bytes_per_second":2097152"#),
+        "{listed:?}"
+    );
+    assert!(listed.1.contains(r#""condition":"#), "{listed:?}");
+    assert_eq!(unknown.0, Some(1));
+    assert!(unknown.1.contains("it has links to us"), "{unknown:?}");
+    assert_eq!(back.0, Some(1));
+    assert!(back.1.contains("to read again, reset the group"), "{back:?}");
+    assert_eq!(reset.0, Some(0));
+    assert!(groups.1.contains(r#""lag_records":2"#), "{groups:?}");
+    assert!(read.1.contains(r#""offset":2"#) && !read.1.contains(r#""offset":0,"#), "{read:?}");
+    Ok(())
+}

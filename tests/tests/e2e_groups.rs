@@ -145,10 +145,8 @@ async fn links_and_groups_are_shown_and_changed_from_the_command_line() -> Resul
     let read = headland(&topic).await?;
 
     assert_eq!((paused.0, limited.0, resumed.0, set.0), (Some(0), Some(0), Some(0), Some(0)));
-    assert!(
-        listed.1.contains(r#""paused":["telemetry"],"bytes_per_second":2097152"#),
-        "{listed:?}"
-    );
+    assert!(listed.1.contains(r#""paused":["telemetry"]"#), "{listed:?}");
+    assert!(listed.1.contains(r#""bytes_per_second":2097152"#), "{listed:?}");
     assert!(listed.1.contains(r#""condition":"#), "{listed:?}");
     assert_eq!(unknown.0, Some(1));
     assert!(unknown.1.contains("it has links to us"), "{unknown:?}");

@@ -78,7 +78,8 @@ impl Node {
             LinkOutput::Ended { channel, refusal } => {
                 let Some(known) = self.sessions.get_mut(&session) else { return };
                 known.on_ended(channel);
-                tracing::warn!(peer = %known.identity, %channel, %refusal, "a channel does not flow");
+                let peer = &known.identity;
+                tracing::warn!(%peer, %channel, %refusal, "a channel does not flow");
             }
             LinkOutput::Close(reason) => {
                 tracing::info!(%session, %reason, "closing");

@@ -5,8 +5,8 @@
 //! the origin has been away for a while, connections to those that were told off are made anew, so
 //! that they offer again what they have. Over regions in between every way is taken: whether such a
 //! region still hears from the origin cannot be seen from here, and a cut on the one way must not
-//! hold up what flows over the other. Every way is an exact copy under a name of its own, so nothing
-//! is lost or counted twice by a change.
+//! hold up what flows over the other. Every way is an exact copy under a name of its own, so
+//! nothing is lost or counted twice by a change.
 //!
 //! What is handed on of a region that was taken out comes over every way: its hub may be linked in
 //! a new life that lacks it.

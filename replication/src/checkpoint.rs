@@ -12,22 +12,28 @@
 //!   life      1 ─────────── │ 1 ─────── 2 ──────         restored at 60: a fork
 //! ```
 //! At a *fork* the origin went on with another life: what former readers had read beyond it was
-//! lost with that life, and other records stand there now.
+//! lost with that life, and other records stand there now. A life that was not met before is a fork
+//! whatever its counter: a hub that lost its disk counts from 1 again, and one backup may be
+//! restored twice.
 
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{Incarnation, Offset, Stamp};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// Lives that are remembered, the latest met: one that is forgotten and met again sets readers
+/// back, who then read again and pass nothing over.
+const LIVES_LIMIT: usize = 16;
 
 /// The newest run of a mirrored partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The local offset that the run begins at.
     begins: Offset,
     /// The offset there in the log of the origin.
     origin: Offset,
-    /// The newest life of the origin that wrote any of the partition.
-    life: Incarnation,
+    /// Lives of the origin that wrote any of the partition, in the order they were met.
+    lives: Vec<Incarnation>,
 }
 
 /// What an entry changed.
@@ -37,15 +43,15 @@ pub enum Followed {
     On,
     /// A run begins with it.
     Run,
-    /// A newer life of the origin goes on from this offset of the origin's log.
+    /// A life of the origin that was not met before goes on from this offset of the origin's log.
     Fork(Offset),
 }
 
 impl Checkpoint {
     /// The run that begins with a partition's first entry, at `base`.
     #[must_use]
-    pub const fn new(base: Offset, stamp: &Stamp) -> Self {
-        Self { begins: base, origin: stamp.offset, life: stamp.actor.incarnation }
+    pub fn new(base: Offset, stamp: &Stamp) -> Self {
+        Self { begins: base, origin: stamp.offset, lives: vec![stamp.actor.incarnation] }
     }
 
     /// Takes note of the next entry of the partition, at local offset `base`.
@@ -55,8 +61,11 @@ impl Checkpoint {
         if !continues {
             (self.begins, self.origin) = (base, *offset);
         }
-        if actor.incarnation > self.life {
-            self.life = actor.incarnation;
+        if !self.lives.contains(&actor.incarnation) {
+            if self.lives.len() >= LIVES_LIMIT {
+                self.lives.remove(0);
+            }
+            self.lives.push(actor.incarnation);
             return Followed::Fork(*offset);
         }
         if continues { Followed::On } else { Followed::Run }
@@ -84,15 +93,16 @@ impl Checkpoint {
         self.begins
     }
 
-    /// The checkpoint as state: version, begin, origin, life.
+    /// The checkpoint as state: version, begin, origin, how many lives, each of them.
     #[must_use]
     pub fn encode(&self) -> bytes::Bytes {
-        let Self { begins, origin, life } = self;
+        let Self { begins, origin, lives } = self;
         let mut writer = Writer::new();
         writer.u8(VERSION);
         writer.u64(begins.get());
         writer.u64(origin.get());
-        writer.incarnation(*life);
+        writer.u8(u8::try_from(lives.len()).unwrap_or(u8::MAX));
+        lives.iter().for_each(|life| writer.incarnation(*life));
         writer.finish()
     }
 
@@ -105,13 +115,15 @@ impl Checkpoint {
         let version = reader.u8("checkpoint version")?;
         if version != VERSION {
             let (field, found) = ("checkpoint version", i64::from(version));
-            return Err(CodecError::Value { field, at: 0, found, expected: "1" });
+            return Err(CodecError::Value { field, at: 0, found, expected: "2" });
         }
         let begins = Offset::new(reader.u64("checkpoint begin")?);
         let origin = Offset::new(reader.u64("checkpoint origin")?);
-        let life = reader.incarnation("checkpoint life")?;
+        let count = reader.u8("checkpoint lives")?;
+        let lives = (0..count).map(|_| reader.incarnation("checkpoint life"));
+        let lives = lives.collect::<Result<_, _>>()?;
         reader.end()?;
-        Ok(Self { begins, origin, life })
+        Ok(Self { begins, origin, lives })
     }
 }
 
@@ -175,6 +187,22 @@ mod tests {
         assert_eq!((again, same), (Followed::Run, Followed::On));
     }
 
+    #[test]
+    fn a_life_that_was_not_met_is_a_fork_whatever_its_counter() {
+        let another = |mut stamp: Stamp| {
+            stamp.actor.incarnation = Incarnation::new(1, 3);
+            stamp
+        };
+        let mut checkpoint = Checkpoint::new(Offset::new(0), &stamp(3, 0));
+
+        let restored = checkpoint.follow(Offset::new(50), &stamp(2, 20));
+        let without_disk = checkpoint.follow(Offset::new(80), &another(stamp(1, 0)));
+        let same = checkpoint.follow(Offset::new(81), &another(stamp(1, 1)));
+
+        assert_eq!(restored, Followed::Fork(Offset::new(20)));
+        assert_eq!((without_disk, same), (Followed::Fork(Offset::new(0)), Followed::On));
+    }
+
     proptest! {
         #[test]
         fn translation_is_exact_and_monotonic_in_both_directions(
@@ -190,9 +218,12 @@ mod tests {
 
         #[test]
         fn decode_of_encode_is_the_same_checkpoint(
-            begins: u64, origin: u64, life: u32,
+            begins: u64, origin: u64, lives in prop::collection::vec(any::<u32>(), 1..40),
         ) {
-            let checkpoint = Checkpoint::new(Offset::new(begins), &stamp(life, origin));
+            let mut checkpoint = Checkpoint::new(Offset::new(begins), &stamp(lives[0], origin));
+            for life in lives {
+                checkpoint.follow(Offset::new(begins), &stamp(life, origin));
+            }
 
             prop_assert_eq!(Checkpoint::decode(checkpoint.encode()), Ok(checkpoint));
         }

@@ -204,7 +204,7 @@ impl Node {
             return self.keep_checkpoint(at, Checkpoint::new(base, stamp));
         };
         let followed = checkpoint.follow(base, stamp);
-        let checkpoint = *checkpoint;
+        let checkpoint = checkpoint.clone();
         match followed {
             Followed::On => {}
             Followed::Run => self.keep_checkpoint(at, checkpoint),
@@ -218,8 +218,8 @@ impl Node {
     }
 
     fn keep_checkpoint(&mut self, at: &TopicPartition, checkpoint: Checkpoint) {
-        self.consumers.checkpoints.insert(at.clone(), checkpoint);
         let value = checkpoint.encode();
+        self.consumers.checkpoints.insert(at.clone(), checkpoint);
         self.composer.set(owner("checkpoints"), at.to_string().into(), Some(value));
     }
 

@@ -32,6 +32,13 @@ pub enum StateError {
         /// What the cache says.
         reason: String,
     },
+    /// The cache could not be used for want of file descriptors or memory: nothing is wrong with
+    /// what it holds.
+    #[error("the state cache cannot be used now: {reason}")]
+    Unavailable {
+        /// What the system says.
+        reason: String,
+    },
     /// The cache failed earlier and could not be rebuilt yet.
     #[error("the state cache is behind the journal")]
     Behind,
@@ -61,10 +68,24 @@ impl StateError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Corrupt { .. } | Self::Cache { .. } | Self::Behind => true,
+            Self::Corrupt { .. } | Self::Cache { .. } | Self::Unavailable { .. } | Self::Behind => {
+                true
+            }
             Self::Lost { .. } => false,
             Self::Unrecorded(error) => error.is_retryable(),
             Self::Replay(error) => error.is_retryable(),
+        }
+    }
+
+    /// Whether nothing is to be made of what the cache holds: it has to be rebuilt.
+    pub(crate) const fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. } | Self::Cache { .. } => true,
+            Self::Unavailable { .. }
+            | Self::Behind
+            | Self::Lost { .. }
+            | Self::Unrecorded(_)
+            | Self::Replay(_) => false,
         }
     }
 }
@@ -169,7 +190,7 @@ pub trait StateCache: StateStore {
     /// [`StateError`] when that is not certain; the mark stays where it was.
     fn set_mark(&mut self, commit: CommitNumber) -> Result<(), StateError>;
 
-    /// Whether a read has failed: nothing may be made of what it holds until [`Self::clear`].
+    /// Whether damage was found: nothing may be made of what it holds until [`Self::clear`].
     fn is_damaged(&self) -> bool {
         false
     }

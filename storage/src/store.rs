@@ -28,7 +28,7 @@ const REBUILD_GROUPS_MAX: u32 = 10_000;
 /// Replays the journal into the cache, and keeps what that finds lost.
 mod catch_up;
 
-use catch_up::OnLoss;
+use catch_up::{OnLoss, Starts};
 
 /// How to open a data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,9 +158,9 @@ impl<M: Medium, C: StateCache> Store<M, C> {
             cleaner: Cleaner::default(),
             report,
         };
-        store.report.replayed = store.catch_up(OnLoss::Note).map_err(OpenError::State)?;
+        let starts = store.take_up_state().map_err(OpenError::State)?;
         store.begin_without_what_is_lost(found)?;
-        store.restore_starts().map_err(OpenError::State)?;
+        store.raise_starts(starts);
         Ok(store)
     }
 
@@ -204,13 +204,11 @@ impl<M: Medium, C: StateCache> Store<M, C> {
     }
 
     /// Lets partitions start where cleaning last made them start.
-    fn restore_starts(&self) -> Result<(), StateError> {
-        let known = cleaning::known(&self.cache)?;
+    fn raise_starts(&self, starts: Starts) {
         let mut index = self.journal.shared().write();
-        for (partition, start) in known {
+        for (partition, start) in starts {
             index.raise_start(&partition, start);
         }
-        Ok(())
     }
 
     /// Brings a durable group into the cache. The group is committed whatever happens here.
@@ -370,6 +368,8 @@ impl<M: Medium, C: StateCache> StateMarks for Store<M, C> {
         self.heal()?;
         // Behind a mark nobody looks for losses again.
         self.record_losses()?;
+        // Recording is a commit, after which the cache may be broken or half rebuilt.
+        self.cache()?;
         let last = self.reader.last_commit();
         if self.cache.mark() < last {
             self.cache.set_mark(last)?;

@@ -27,7 +27,7 @@ const BLOCK_BYTES_MAX: usize = 512;
 
 /// Bytes of a row beside its key and value.
 const ROW_HEADER_LEN: usize = 17;
-const CRC_LEN: usize = 4;
+pub(super) const CRC_LEN: usize = 4;
 const DELETED: u8 = 0;
 const SET: u8 = 1;
 

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::fs::{File, TryLockError};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use headland_event::ByteCount;
+use rustix::io::Errno;
 
 use crate::state::StateError;
 
@@ -45,6 +47,9 @@ pub(super) fn contain<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, Fa
     CONTAINED.set(outer);
     match result {
         Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(error))) if is_passing(&error) => {
+            Err(Failure::Starved(error.to_string()))
+        }
         Ok(Err(error)) => Err(Failure::Refused(error.to_string())),
         Err(panic) => {
             let text = panic
@@ -56,9 +61,20 @@ pub(super) fn contain<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, Fa
     }
 }
 
+/// Whether a call failed for want of what other calls hold now, which says nothing about the files.
+///
+/// Any other error of the file system counts as damage: a file that is missing, short or cannot be
+/// read stays so, and after a failed write sled is of no use until it is opened anew.
+fn is_passing(error: &io::Error) -> bool {
+    let wanted = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::AGAIN];
+    Errno::from_io_error(error).is_some_and(|errno| wanted.contains(&errno))
+}
+
 /// How a call of sled failed.
 #[derive(Debug)]
 pub(super) enum Failure {
+    /// It lacked file descriptors or memory.
+    Starved(String),
     /// It said so.
     Refused(String),
     /// It panicked.
@@ -68,6 +84,7 @@ pub(super) enum Failure {
 impl From<Failure> for StateError {
     fn from(failure: Failure) -> Self {
         match failure {
+            Failure::Starved(reason) => Self::Unavailable { reason },
             Failure::Refused(reason) => Self::Cache { reason },
             Failure::Panicked(text) => Self::Cache { reason: format!("it panicked: {text}") },
         }

@@ -42,7 +42,7 @@ pub struct SledState {
     table: Option<Table>,
     mark: CommitNumber,
     waiting: Waiting,
-    /// Whether a read failed, so that it has to be rebuilt.
+    /// Whether damage was found, so that it has to be rebuilt.
     is_damaged: AtomicBool,
 }
 
@@ -108,9 +108,13 @@ impl SledState {
         }
     }
 
-    /// What was read, and notes when that failed: nothing vouches for the cache any more.
-    fn watched<T>(&self, read: Result<T, StateError>) -> Result<T, StateError> {
-        read.inspect_err(|_| {
+    /// What was read or done, and notes when that found damage: nothing vouches for the cache any
+    /// more.
+    fn watched<T>(&self, done: Result<T, StateError>) -> Result<T, StateError> {
+        done.inspect_err(|error| {
+            if !error.is_damage() {
+                return;
+            }
             self.is_damaged.store(true, Ordering::Relaxed);
             // Should this fail the next opening finds the same damage when it comes here.
             drop(std::fs::remove_file(self.data.join(MARKER_NAME)));
@@ -156,6 +160,10 @@ impl StateStore for SledState {
         let mut rows = Vec::new();
         let mut bytes = 0;
         loop {
+            // What waits must not fill the page in the place of rows that cannot be read.
+            if let Some(damaged @ Err(_)) = stored.next_if(Result::is_err) {
+                self.watched(damaged)?;
+            }
             let next = stored.peek().and_then(|found| found.as_ref().ok()).map(|(key, _)| key);
             // Of a key that is in both, what waits is the newer one.
             let newer = waiting.next_if(|(key, _)| next.is_none_or(|next| *key <= &**next));
@@ -221,14 +229,16 @@ impl StateCache for SledState {
         let row = self.watched(self.table()?.row(&key))?;
         if row.is_some_and(|row| row.value.is_none() && row.commit <= commit) {
             let table = self.table_mut()?;
-            table.edit(table.reached(), std::iter::once((key.as_slice(), None)))?;
+            let edited = table.edit(table.reached(), std::iter::once((key.as_slice(), None)));
+            self.watched(edited)?;
         }
         Ok(())
     }
 
     fn set_mark(&mut self, commit: CommitNumber) -> Result<(), StateError> {
         self.write_waiting()?;
-        self.table_mut()?.flush(commit)?;
+        let flushed = self.table_mut()?.flush(commit);
+        self.watched(flushed)?;
         sync_files(&self.directory()).map_err(failed)?;
         self.write_marker(Lives::only(self.incarnation), commit)?;
         self.mark = commit;
@@ -285,3 +295,6 @@ fn remove_if_present(removed: io::Result<()>) -> Result<(), StateError> {
         Ok(()) | Err(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,9 @@ mod walk;
 
 pub(super) use walk::Walk;
 
-/// Blocks that opening reads, of the owners with the fewest: 2 MiB, some ten milliseconds.
+/// Blocks that opening reads, of the owners with the fewest: some ten milliseconds for 2 MiB, if no
+/// row is larger than a block should be. It bounds blocks and not bytes: large values are read with
+/// them.
 const BLOCKS_READ_AT_OPENING: u64 = 4_096;
 
 /// Rows by stored key.
@@ -37,7 +39,8 @@ pub(super) type Edit<'a> = (&'a [u8], Option<&'a Row>);
 impl Table {
     /// Opens a table that was stored, `None` when it does not add up.
     ///
-    /// Cost: reads a row for each 100 KiB of the table, and 2 MiB of it at most.
+    /// Cost: reads a row for each range, and 4,096 blocks at most: 2 MiB, but for rows that are
+    /// larger than a block should be.
     pub(super) fn open(path: &Path, cache_bytes: ByteCount) -> Result<Option<Self>, StateError> {
         let database = Database::open(path, cache_bytes)?;
         let rows: Vec<_> = database.run(|sled| sled.scan_prefix(TOTALS_KEY).collect())?;
@@ -202,7 +205,7 @@ impl Table {
             rest = behind;
         }
         edited.extend_from_slice(rest);
-        if is_void(first, &edited) {
+        if is_void(&edited) {
             batch.remove(first);
             edited.clear();
         }

@@ -11,7 +11,7 @@ use crate::commit::{Commit, StateChange, StateOwner};
 use crate::conformance::{self, Backend, Checked};
 use crate::fault::OpenError;
 use crate::log::{AppendError, LogStore};
-use crate::state::{StateMarks, StateStore};
+use crate::state::{StateError, StateMarks, StateStore};
 use crate::store::OpenOptions;
 
 struct Directory {
@@ -286,6 +286,45 @@ fn damage_to_a_large_owners_state_is_found_when_it_is_read_and_mended_by_the_nex
     assert!(refused.is_retryable(), "{refused}");
     assert_eq!(store.get(&owner, &2_500_u32.to_be_bytes()).unwrap(), Some(known));
     assert_eq!(store.scan(&owner, b"").unwrap().len(), 5_000);
+}
+
+#[test]
+fn a_page_of_a_scan_does_not_leave_out_damaged_rows_for_newer_ones_that_wait() {
+    let mut directory = Directory::new();
+    let (owner, known) = large(&mut directory);
+    damage_state(directory.path(), &known);
+    let mut store = directory.open().unwrap();
+    let newer = (4_000..4_010_u32).map(|number| StateChange {
+        owner: owner.clone(),
+        key: Bytes::copy_from_slice(&number.to_be_bytes()),
+        value: Some(vec![8; 450].into()),
+    });
+    store.append(&[Commit { entries: Vec::new(), state: newer.collect() }]).unwrap();
+
+    let page = store.scan_from(&owner, &2_500_u32.to_be_bytes(), ByteCount::new(1 << 10));
+
+    assert!(matches!(page, Err(StateError::Corrupt { .. } | StateError::Cache { .. })));
+}
+
+#[test]
+fn damage_that_opening_meets_in_its_replay_is_mended_by_it() {
+    let mut directory = Directory::new();
+    let (owner, known) = large(&mut directory);
+    let mut store = directory.open().unwrap();
+    // More than may wait, so that it reaches sled before a mark does, and all around the damage.
+    let newer = (2_200..2_800_u32).filter(|number| *number != 2_500).map(|number| StateChange {
+        owner: owner.clone(),
+        key: Bytes::copy_from_slice(&number.to_be_bytes()),
+        value: Some(vec![8; 450].into()),
+    });
+    store.append(&[Commit { entries: Vec::new(), state: newer.collect() }]).unwrap();
+    drop(store);
+    damage_state(directory.path(), &known);
+
+    let store = directory.open().unwrap();
+
+    assert_eq!(store.report().replayed, 12);
+    assert_eq!(store.get(&owner, &2_500_u32.to_be_bytes()).unwrap(), Some(known));
 }
 
 #[test]

@@ -1,17 +1,21 @@
 //! Replays the journal into the cache, and keeps what that finds lost.
 
-use headland_event::{ByteCount, CommitNumber, Incarnation};
+use headland_event::{ByteCount, CommitNumber, Incarnation, Offset, TopicPartition};
 
 use super::{CacheHealth, MARK_BYTES, Patience, Store};
+use crate::cleaning;
 use crate::commit::{Commit, Priority, StateChange, StateOwner, StoredCommit};
 use crate::fault::OpenError;
 use crate::log::{AppendError, LogReader, QuarantinedCommits, ReadError, Replayed};
-use crate::loss::LostState;
+use crate::loss::{Losses, LostState};
 use crate::medium::Medium;
 use crate::state::{StateCache, StateError};
 
 /// Bytes of the journal replayed into the state cache at once.
 const REPLAY_BYTES: ByteCount = ByteCount::mebibytes(4);
+
+/// Where partitions start.
+pub(super) type Starts = Vec<(TopicPartition, Offset)>;
 
 /// What to do about changes of state that turn out to be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +56,26 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         self.cleaner.on_appended(size);
         self.apply(appended.first, &[commit], size);
         Ok(())
+    }
+
+    /// Brings the cache up to date while the store opens, and reads the starts of partitions and
+    /// the losses that it holds. A cache that turns out to be damaged is rebuilt.
+    pub(super) fn take_up_state(&mut self) -> Result<Starts, StateError> {
+        match self.catch_up_and_read() {
+            Err(error) if error.is_damage() => {
+                self.cache.clear()?;
+                // They are found again.
+                self.losses = Losses::default();
+                self.catch_up_and_read()
+            }
+            taken => taken,
+        }
+    }
+
+    fn catch_up_and_read(&mut self) -> Result<Starts, StateError> {
+        self.report.replayed = self.catch_up(OnLoss::Note)?;
+        self.losses.take_up(&self.cache)?;
+        cleaning::known(&self.cache)
     }
 
     /// Applies what the cache has not seen yet; returns how many commits that were.
@@ -122,7 +146,6 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         &mut self,
         found: Incarnation,
     ) -> Result<(), OpenError> {
-        self.losses.take_up(&self.cache).map_err(OpenError::State)?;
         if self.losses.has_found() && self.journal.incarnation() == found {
             let life = self.journal.next_life();
             self.cache.announce_life(life).map_err(OpenError::State)?;

@@ -12,6 +12,10 @@ struct Flaky {
     values: MemoryState,
     fails: Rc<Cell<bool>>,
     clears: Rc<Cell<u32>>,
+    /// Changes fail, and nothing else.
+    refuses: Rc<Cell<bool>>,
+    /// Scans fail until it is cleared.
+    is_spoiled: Rc<Cell<bool>>,
     mark: CommitNumber,
 }
 
@@ -36,6 +40,9 @@ impl StateStore for Flaky {
         from: &[u8],
         limit: ByteCount,
     ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        if self.is_spoiled.get() {
+            return Err(StateError::Corrupt { owner: owner.clone() });
+        }
         self.values.scan_from(owner, from, limit)
     }
 }
@@ -55,6 +62,9 @@ impl StateCache for Flaky {
 
     fn apply(&mut self, commit: CommitNumber, changes: &[StateChange]) -> Result<(), StateError> {
         self.answer()?;
+        if self.refuses.get() {
+            return Err(StateError::Cache { reason: "no changes".to_owned() });
+        }
         self.values.apply(commit, changes)
     }
 
@@ -76,6 +86,7 @@ impl StateCache for Flaky {
     fn clear(&mut self) -> Result<(), StateError> {
         self.clears.set(self.clears.get() + 1);
         self.answer()?;
+        self.is_spoiled.set(false);
         self.mark = CommitNumber::new(0);
         self.values.clear()
     }
@@ -179,6 +190,52 @@ fn a_broken_cache_is_not_rebuilt_by_every_mark() {
     }
 
     assert_eq!(attempts, [0, 2, 5, 10, 19]);
+}
+
+/// A disk with two commits, of which the first has lost its change of state.
+fn with_a_loss() -> MemoryDisk {
+    let disk = MemoryDisk::new(1);
+    let options = OpenOptions { reserve_bytes: ByteCount::new(0), ..OpenOptions::new(1) };
+    let mut store = MemoryStore::open(&disk, options).unwrap();
+    store.append(&[set("a", "precious")]).unwrap();
+    store.append(&[set("b", "2")]).unwrap();
+    store.close().unwrap();
+    disk.crash(Survival::Everything);
+    let name = "0000000001.journal";
+    let content = disk.content(name).unwrap();
+    let at = content.windows(8).position(|bytes| bytes == b"precious").unwrap();
+    disk.flip_bit(name, ByteCount::new(u64::try_from(at).unwrap()), 0);
+    disk
+}
+
+#[test]
+fn damage_that_opening_finds_in_the_cache_is_mended_by_it_and_a_loss_is_noted_once() {
+    let cache = Flaky::default();
+    cache.is_spoiled.set(true);
+
+    let opened =
+        Store::start(with_a_loss().attach(), OpenOptions::new(2), |_| Ok(cache.clone())).unwrap();
+
+    assert_eq!(cache.clears.get(), 1);
+    assert_eq!(opened.lost_state().len(), 1);
+    assert_eq!(opened.get(&owner(), b"b").unwrap().as_deref(), Some(&b"2"[..]));
+}
+
+#[test]
+fn no_mark_is_set_on_a_cache_that_recording_a_loss_has_broken() {
+    let disk = with_a_loss();
+    let cache = Flaky::default();
+    let options = OpenOptions { reserve_bytes: ByteCount::new(0), ..OpenOptions::new(2) };
+    // Room for the identity of the new life, and none for a file to record the loss in.
+    disk.set_capacity(Some(ByteCount::new(disk.used().get() + 28)));
+    let mut store = Store::start(disk.attach(), options, |_| Ok(cache.clone())).unwrap();
+    disk.set_capacity(None);
+    cache.refuses.set(true);
+
+    let refused = store.mark_state().unwrap_err();
+
+    assert!(matches!(refused, StateError::Behind), "{refused}");
+    assert_eq!(store.cache.mark(), CommitNumber::new(0));
 }
 
 #[test]

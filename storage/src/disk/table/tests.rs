@@ -85,6 +85,38 @@ fn an_owner_whose_rows_are_gone_leaves_nothing() {
     assert_eq!(table.database.run(|sled| Ok(sled.len())).unwrap(), 1, "the totals");
 }
 
+/// The four bytes that give what ends with them a CRC-32C.
+fn ending_with_crc(wanted: u32, before: &[u8]) -> [u8; 4] {
+    // The register is run back over 32 zero bits, by the polynomial in reversed order.
+    let back = |register: u32| match register >> 31 {
+        0 => register << 1,
+        _ => ((register ^ 0x82f6_3b78) << 1) | 1,
+    };
+    let register = (0..32).fold(!wanted, |register, _| back(register));
+    (register ^ !crc32c::crc32c(before)).to_le_bytes()
+}
+
+#[test]
+fn the_only_block_of_an_owner_stays_though_its_crc_is_that_of_one_without_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut table = Table::create(directory.path(), CACHE).unwrap();
+    let first = key("open", b"");
+    let [stored] =
+        &Block { rows: [(Bytes::new(), row(1, &[0; 4]))].into() }.into_stored(&first)[..]
+    else {
+        panic!("it is small")
+    };
+    let before = [&first, &stored.bytes[4..stored.bytes.len() - 4]].concat();
+    let value = ending_with_crc(crc32c::crc32c(&first), &before);
+    let rows = Rows::from([(first.clone(), row(1, &value))]);
+
+    set(&mut table, &rows);
+
+    let stored = table.database.run(|sled| sled.get(&first)).unwrap().unwrap();
+    assert_eq!(stored[..4], crc32c::crc32c(&first).to_be_bytes());
+    assert_eq!(all(&table, "open"), rows);
+}
+
 /// Takes something out of sled behind the table's back.
 fn remove(table: &Table, is_wanted: impl Fn(&[u8]) -> bool) {
     let removed = table.database.run(|sled| {

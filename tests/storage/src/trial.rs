@@ -15,8 +15,13 @@ use crate::report::Report;
 use crate::writer::{self, GROUP_LIMIT, Said};
 use headland_gauge as gauge;
 
-/// Ends among which some have to come after compaction, or it was not tested.
-const ENDS_WITH_COMPACTION: u64 = 20;
+/// Ends among which some have to come after compaction and some have to leave a state cache that is
+/// kept, or that was not tested.
+const ENDS_WITH_ALL: u64 = 20;
+
+/// The file that vouches for the state cache. A cache that is thrown away loses it at once, and one
+/// that is rebuilt gets the next by a mark, which opening sets after 64 MiB only.
+const STATE_MARK: &str = "state.mark";
 
 /// How a checker leaves a store to the next writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +38,10 @@ pub(crate) struct Tally {
     ends: u64,
     /// Of each life.
     acknowledgements: Vec<u64>,
+    /// Lives of which a commit was acknowledged, beyond what there was when they opened.
+    lives_with_commits: u64,
+    /// Openings that went on with the state cache they found.
+    caches_kept: u64,
     commits: u64,
     in_doubt: usize,
     tails: usize,
@@ -56,6 +65,8 @@ impl Tally {
             "acknowledgements": each.iter().sum::<u64>(),
             "acknowledgements_a_life_median": each.get(each.len() / 2),
             "acknowledgements_a_life_most": each.last(),
+            "lives_with_commits": self.lives_with_commits,
+            "state_caches_kept": self.caches_kept,
             "commits_checked": commits,
             "commits_in_doubt_kept": self.in_doubt,
             "unfinished_writes_cut": self.tails,
@@ -70,8 +81,10 @@ impl Tally {
             object.insert(ends.to_owned(), json!(count));
         }
         // A few ends on a slow disk may all come before compaction does.
-        let is_compacted = self.compacted_ends > 0 || *count < ENDS_WITH_COMPACTION;
-        Report { is_green: self.failures.is_none() && *count > 0 && is_compacted, result }
+        let is_all_tested =
+            (self.compacted_ends > 0 && self.caches_kept > 0) || *count < ENDS_WITH_ALL;
+        let is_loaded = self.lives_with_commits > 0;
+        Report { is_green: self.failures.is_none() && is_loaded && is_all_tested, result }
     }
 }
 
@@ -110,13 +123,14 @@ impl Trial {
         let mut writer = writer::start(&self.directory, self.seed, self.life)?;
         let said = writer.stdout.take().context("the writer's output is piped")?;
         let (sender, acknowledged) = mpsc::channel();
-        let until = gauge::now() + life;
+        let (until, before) = (gauge::now() + life, self.acknowledged);
         std::thread::scope(|scope| {
             let listener = scope.spawn(move || writer::listen(said, &sender));
             let lived = self.wait(until, &acknowledged).and_then(|()| end(&mut writer));
             // Whatever went wrong, no writer is left behind.
             let killed = writer.kill().and_then(|()| writer.wait());
             acknowledged.iter().for_each(|said| self.acknowledge(said));
+            tally.lives_with_commits += u64::from(self.acknowledged > before);
             lived?;
             killed.context("cannot kill the writer")?;
             let Ok(count) = listener.join() else { bail!("the listener panicked") };
@@ -164,6 +178,7 @@ impl Trial {
                 return Ok(failures);
             }
         };
+        tally.caches_kept += u64::from(self.directory.join(STATE_MARK).exists());
         let (acknowledged, in_flight) = (self.acknowledged, GROUP_LIMIT);
         let known = Known { acknowledged, in_flight, starts: &self.starts };
         let (found, failures) = check::check(&store, &self.load, known, &mut self.cleanings)?;

@@ -126,7 +126,8 @@ fn prepare(fleet: &Fleet, agents: u64) -> Result<Node> {
     for number in 0..agents {
         let name = crowd::name(number);
         fleet.issue(&name, &format!("eu/agent/{name}"))?;
-        grants += &format!("[[agent]]\nname = {name:?}\ntopics = [{TOPIC:?}]\n");
+        let agent = format!("name = {name:?}\ntopics = [{TOPIC:?}]\ndevices = [{name:?}]\n");
+        grants += &format!("[[agent]]\n{agent}");
     }
     hub.configure(&grants)?;
     Ok(hub)

@@ -33,7 +33,7 @@ mod groups;
 
 use record::{RecordsJson, read_records};
 
-use crate::node::{AuditStatus, Node, Status};
+use crate::node::{AckStatus, AuditStatus, Node, Status};
 use crate::topics::{Replication, Topic, Topics};
 
 /// Most records of one answer.
@@ -146,8 +146,21 @@ async fn durable(shared: &Shared, ticket: Ticket) -> Result<(), Failure> {
     tokio::time::timeout(WAIT_LIMIT, waiting).await.unwrap_or_else(|_| late())
 }
 
-async fn status(State(shared): State<Shared>) -> Result<Json<Status>, Failure> {
-    ask(&shared, |node, _| node.status()).await.map(Json)
+/// What a hub says of itself.
+#[derive(Serialize)]
+struct StatusJson {
+    #[serde(flatten)]
+    status: Status,
+    /// Topics that are acknowledged once other regions hold them too.
+    acks: Vec<AckStatus>,
+}
+
+async fn status(State(shared): State<Shared>) -> Result<Json<StatusJson>, Failure> {
+    let of = |node: &mut Node, now: Now| StatusJson {
+        status: node.status(),
+        acks: node.acks(now.monotonic).collect(),
+    };
+    ask(&shared, of).await.map(Json)
 }
 
 async fn audit(State(shared): State<Shared>) -> Result<Json<AuditStatus>, Failure> {

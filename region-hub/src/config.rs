@@ -16,10 +16,14 @@ use serde::Deserialize;
 
 use crate::ingest::RegisteredSchemas;
 
+/// When records are acknowledged to who sent them.
+mod ack;
 /// What a configuration says twice or cannot mean.
 mod places;
 /// Files that a configuration names and a hub decides by.
 mod lists;
+
+pub use ack::{Ack, AckError};
 
 /// `hub.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -294,6 +298,21 @@ pub struct TopicConfig {
     /// publish, and nothing on the way is compressed anew.
     #[serde(default)]
     pub codec: Codec,
+    /// When an agent is told that a record of it is safe: `"local"` (default) once this hub has it
+    /// on disk, `"regions(2)"` once two regions have, this one among them, so that a hub whose disk
+    /// is lost takes nothing with it that was acknowledged. While too few regions are reached
+    /// nothing of it is acknowledged, and agents keep what they have. Regions are those of
+    /// `[[peer]]` that are offered the topic. It holds for its dead and late topics as well, in as
+    /// many of those regions as are offered them.
+    #[serde(default)]
+    pub ack: Ack,
+    /// How long records may wait for other regions until the topic is refused to the agent, where
+    /// `ack` is `"regions(n)"` (default `"10s"`). What waits takes up the agent's window, which the
+    /// agent's other topics share; once it is held where it has to be, the agent is asked to
+    /// connect anew and goes on. Shorter interrupts agents for a short cut of a link, longer lets
+    /// a cut hold up other topics.
+    #[serde(default = "ten_seconds")]
+    pub ack_wait: DurationText,
 }
 
 impl TopicConfig {
@@ -461,6 +480,10 @@ const fn one() -> f64 {
 
 const fn a_day() -> DurationText {
     DurationText::new(Duration::from_hours(24))
+}
+
+const fn ten_seconds() -> DurationText {
+    DurationText::new(Duration::from_secs(10))
 }
 
 const fn telemetry() -> Lane {

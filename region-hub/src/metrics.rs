@@ -47,6 +47,7 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
         let help = "Promised event time, milliseconds since 1970";
         metrics.set("headland_watermark_milliseconds", help, &labels, watermark.millis());
     }
+    observe_acks(metrics, node, now);
     let audit = node.audit_status();
     let help = "Statements of writers that the log agrees with, since the start";
     metrics.set("headland_audit_agreed_statements", help, &[], whole(audit.agreed));
@@ -73,6 +74,23 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
         let labels = [("topic", topic.as_str()), ("policy", policy.as_str())];
         let help = "Records that senders had to shed, named in the topic in their place";
         metrics.set("headland_topic_dropped_records", help, &labels, whole(records));
+    }
+}
+
+/// How topics do that wait for other regions.
+fn observe_acks(metrics: &Metrics, node: &Node, now: Monotonic) {
+    let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let count = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+    for ack in node.acks(now) {
+        let topic = [("topic", ack.topic.as_str())];
+        let help = "Regions that have to hold a record before it is acknowledged";
+        metrics.set("headland_ack_regions", help, &topic, count(ack.regions));
+        let help = "Regions that are reached and offered the topic, this one among them";
+        metrics.set("headland_ack_reached_regions", help, &topic, count(ack.reached));
+        let help = "Records here that fewer regions are known to hold";
+        metrics.set("headland_ack_waiting_records", help, &topic, whole(ack.waiting_records));
+        let help = "For how many milliseconds the oldest has waited that is not acknowledged";
+        metrics.set("headland_ack_waiting_milliseconds", help, &topic, whole(ack.waiting_ms));
     }
 }
 

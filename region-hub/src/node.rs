@@ -53,6 +53,8 @@ mod ways;
 mod flow;
 /// How far consumer groups have read.
 mod groups;
+/// When agents are told that what they sent is safe.
+mod acks;
 /// Whether the log holds what was written.
 mod audit;
 /// Whether a configured hub is reached.
@@ -68,6 +70,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+pub use acks::{AckStatus, AckVerdict};
 pub use audit::AuditStatus;
 pub use escrow::EscrowError;
 pub use flow::LinkError;
@@ -86,6 +89,7 @@ use crate::reconcile::Inventory;
 use crate::session::{Peer, Session, SessionId};
 use crate::spans::{Export, Spans};
 use crate::topics::{TopicError, Topics};
+use acks::Acks;
 use escrow::Held;
 use fullness::Fullness;
 use groups::Consumers;
@@ -187,6 +191,7 @@ pub struct Node {
     speaking: Option<Speaking>,
     fullness: Fullness,
     keeping: Keeping,
+    acks: Acks,
     /// How batches that are built here are compressed.
     codecs: TopicCodecs,
     /// How far groups have read, and where mirrors stand in the logs of their origins.
@@ -319,6 +324,7 @@ impl Node {
             rights: Self::rights(config, incarnation, state, random.next_u64())?,
             fullness: Fullness::new(),
             keeping: Keeping::new(config, now.monotonic),
+            acks: Acks::new(&config.topics),
             codecs: retention::codecs(&config.topics)?,
             consumers: Consumers::default(),
             audit: Audit::new(incarnation, now.monotonic),
@@ -502,17 +508,13 @@ impl Node {
         let InFlight { ticket: expected, entries, stored, moved: _, subscribed, derived_bytes: _ } =
             front;
         assert_eq!(ticket, expected, "commits are acknowledged in the order they were composed");
+        self.grow_heads(&entries);
         for (session, channel, next) in stored {
-            if let Some(known) = self.sessions.get_mut(&session) {
-                known.link.on_stored(channel, next);
-            }
+            self.on_stored(now, (session, channel), next);
         }
         for (session, channel, next) in subscribed {
-            if let Some(known) = self.sessions.get_mut(&session) {
-                known.link.subscribe(channel, next);
-            }
+            self.go_on(now, (session, channel), next);
         }
-        self.grow_heads(&entries);
         self.mark(now, &entries);
         self.count_holes(&entries);
         self.sum_up(&entries);

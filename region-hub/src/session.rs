@@ -387,7 +387,7 @@ mod tests {
     use headland_platform::config::DurationText;
 
     use super::*;
-    use crate::config::{AgentConfig, Cleanup, RetentionConfig, TopicConfig};
+    use crate::config::{Ack, AgentConfig, Cleanup, RetentionConfig, TopicConfig};
 
     fn topic(name: &str) -> TopicName {
         TopicName::new(name).unwrap()
@@ -410,6 +410,8 @@ mod tests {
             cleanup: Cleanup::Delete,
             tombstones: DurationText::new(Duration::from_hours(24)),
             codec: Codec::None,
+            ack: Ack::Local,
+            ack_wait: DurationText::new(Duration::from_secs(10)),
         };
         Topics::new(&region("eu"), &[declared]).unwrap()
     }

@@ -43,6 +43,15 @@ pub fn dead_topic(topic: &TopicName) -> Result<TopicName, NameError> {
     TopicName::new(&format!("{topic}.dead"))
 }
 
+/// What topics bring with them; it is kept for as long as they are, and as safe.
+const COMPANIONS: [&str; 3] = [".dead", ".late", ".future"];
+
+/// The topic that one came with; `None` when it came by itself.
+pub(crate) fn base_topic(topic: &TopicName) -> Option<TopicName> {
+    let base = COMPANIONS.iter().find_map(|companion| topic.as_str().strip_suffix(companion));
+    TopicName::new(base?).ok()
+}
+
 /// Whether a topic is offered to other hubs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -359,7 +368,7 @@ mod tests {
     use headland_platform::config::DurationText;
 
     use super::*;
-    use crate::config::{Cleanup, RetentionConfig};
+    use crate::config::{Ack, Cleanup, RetentionConfig};
 
     fn region(name: &str) -> RegionId {
         RegionId::new(name).unwrap()
@@ -374,6 +383,8 @@ mod tests {
             cleanup: Cleanup::Delete,
             tombstones: DurationText::new(std::time::Duration::from_hours(24)),
             codec: Codec::None,
+            ack: Ack::Local,
+            ack_wait: DurationText::new(std::time::Duration::from_secs(10)),
         };
         Topics::new(&region("eu"), &[events]).unwrap()
     }

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use headland_event::limits::LINKS_LIMIT;
 use headland_event::{AgentName, Codec, HubName, RegionId, TopicName};
 use headland_platform::config::{ConfigError, DurationText, Loaded, Spanned};
+use headland_replication::{Filter, NamePattern};
 use headland_storage::CodecNotBuilt;
 use serde::Deserialize;
 
-use super::{Cleanup, ReconcileConfig};
+use super::{Ack, Cleanup, ReconcileConfig};
 use crate::escrow::escrow_topic;
 use crate::members::members_topic;
 use crate::records::groups_topic;
@@ -55,6 +56,10 @@ struct TopicPlaces {
     tombstones: Option<Spanned<DurationText>>,
     #[serde(default)]
     codec: Option<Spanned<Codec>>,
+    #[serde(default)]
+    ack: Option<Spanned<Ack>>,
+    #[serde(default)]
+    ack_wait: Option<Spanned<DurationText>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,6 +68,10 @@ struct PeerPlaces {
     name: HubName,
     #[serde(default)]
     address: Option<Spanned<String>>,
+    #[serde(default)]
+    topics: Option<Vec<NamePattern>>,
+    #[serde(default)]
+    exclude: Vec<NamePattern>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,6 +95,7 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
         let TopicPlaces { name, partitions, .. } = topic;
         check_own(places, name)?;
         check_cleanup(places, topic)?;
+        check_ack(places, topic)?;
         if !names.insert(name.get_ref()) {
             let text = format!("topic {} is declared twice", name.get_ref());
             return Err(places.error_at(name, text));
@@ -181,6 +191,33 @@ fn check_tombstones(
     }
 }
 
+/// Refuses to wait for more regions than are offered a topic, since nothing of it would ever be
+/// acknowledged, and a wait for none.
+fn check_ack(places: &Loaded<Places>, topic: &TopicPlaces) -> Result<(), ConfigError> {
+    let TopicPlaces { name, ack, ack_wait, .. } = topic;
+    let wanted = ack.as_ref().map_or(1, |ack| ack.get_ref().regions());
+    if let Some(wait) = ack_wait.as_ref().filter(|_| wanted == 1) {
+        let text = "other regions are waited for where ack = \"regions(n)\" alone";
+        return Err(places.error_at(wait, text.to_owned()));
+    }
+    let offered = places.value.peers.iter().filter(|peer| {
+        let filter = Filter::new(peer.topics.clone(), peer.exclude.clone());
+        filter.takes(name.get_ref().as_str())
+    });
+    let found = 1 + offered.count();
+    match ack {
+        Some(ack) if wanted > found => {
+            let text = format!(
+                "topic {} is to be in {wanted} regions before it is acknowledged, and with those \
+                 of [[peer]] that it is offered to there are {found}",
+                name.get_ref()
+            );
+            Err(places.error_at(ack, text))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Refuses a codec that this build has not: better here than at the first batch.
 fn check_codec(places: &Loaded<Places>, codec: Option<&Spanned<Codec>>) -> Result<(), ConfigError> {
     let missing = codec.filter(|codec| !codec.get_ref().is_built());
@@ -198,7 +235,7 @@ fn check_peers(places: &Loaded<Places>) -> Result<(), ConfigError> {
         let text = format!("{found} peers, a hub links to {LINKS_LIMIT} others at most");
         return Err(places.error_at(region, text));
     }
-    for PeerPlaces { region, name, address } in peers {
+    for PeerPlaces { region, name, address, .. } in peers {
         let peer = region.get_ref();
         if (peer, name) == (own, own_name) {
             let text = format!("hub {name} of region {peer} is this hub itself");
@@ -336,6 +373,31 @@ api = { socket = "s" }
         assert_eq!(tables, format!("hub.toml:9:14: {why}"));
         let fits = format!("{HEAD}[reconcile]\ntombstones = \"1h\"\n");
         assert!(parse(Path::new("hub.toml"), fits).is_ok());
+    }
+
+    #[test]
+    fn a_topic_waits_for_no_more_regions_than_it_is_offered_to() {
+        let of = |ack: &str, peer: &str| {
+            let topic = format!("[[topic]]\nname = \"air\"\nack = \"{ack}\"\n");
+            format!("{topic}[[peer]]\nregion = \"us\"\nname = \"hub-1\"\n{peer}\n")
+        };
+
+        let fits = format!("{HEAD}{}", of("regions(2)", "exclude = [\"*.dead\"]"));
+        assert!(parse(Path::new("hub.toml"), fits).is_ok());
+        let why = "before it is acknowledged, and with those of [[peer]] that it is offered to \
+                   there are";
+        assert_eq!(
+            refusal(&of("regions(3)", "")),
+            format!("hub.toml:9:7: topic air is to be in 3 regions {why} 2")
+        );
+        assert_eq!(
+            refusal(&of("regions(2)", "topics = [\"orders\"]")),
+            format!("hub.toml:9:7: topic air is to be in 2 regions {why} 1")
+        );
+        assert_eq!(
+            refusal("[[topic]]\nname = \"air\"\nack_wait = \"1s\"\n"),
+            "hub.toml:9:12: other regions are waited for where ack = \"regions(n)\" alone"
+        );
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Node {
                     self.on_peer_ready(now, session, hello.incarnation);
                 }
             }
-            LinkOutput::Announced(announce) => self.on_announced(session, &announce),
+            LinkOutput::Announced(announce) => self.on_announced(now, session, &announce),
             LinkOutput::Read { channel, from, limit } => {
                 let Some(known) = self.sessions.get_mut(&session) else { return };
                 known.on_read(channel, from);
@@ -113,7 +113,7 @@ impl Node {
         self.on_up(now, session);
     }
 
-    fn on_announced(&mut self, session: SessionId, announce: &Announce) {
+    fn on_announced(&mut self, now: Now, session: SessionId, announce: &Announce) {
         let Announce { channel, offer } = announce;
         let Some(known) = self.sessions.get(&session) else { return };
         let unlike = self.unlike(&known.identity, &offer.origin_topic);
@@ -147,7 +147,7 @@ impl Node {
         let next = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
         let key = receiving.position_key.clone();
         known.receive(*channel, receiving);
-        self.subscribe((session, *channel), &key, next);
+        self.subscribe(now, (session, *channel), &key, next);
     }
 
     /// Takes a channel from `next` on, once that position is durable: the peer is told that all
@@ -155,14 +155,20 @@ impl Node {
     ///
     /// Only commits with that very position are waited for: while the disk is full those of events
     /// stand still, and alerts have to flow all the same.
-    fn subscribe(&mut self, (session, channel): (SessionId, ChannelId), key: &[u8], next: Offset) {
+    fn subscribe(
+        &mut self,
+        now: Now,
+        (session, channel): (SessionId, ChannelId),
+        key: &[u8],
+        next: Offset,
+    ) {
         let mut in_flight = self.in_flight.iter_mut().rev();
         if self.moved.contains(key) {
             self.subscribed.push((session, channel, next));
         } else if let Some(last) = in_flight.find(|commit| commit.moved.contains(key)) {
             last.subscribed.push((session, channel, next));
-        } else if let Some(known) = self.sessions.get_mut(&session) {
-            known.link.subscribe(channel, next);
+        } else {
+            self.go_on(now, (session, channel), next);
         }
     }
 

@@ -138,6 +138,7 @@ impl Node {
         if is_due {
             self.watch_at = now.monotonic.after(WATCH_INTERVAL);
             self.look_for_ways(now);
+            self.refuse_overdue(now);
         }
     }
 }

@@ -80,6 +80,7 @@ impl Node {
         self.on_down(now, session);
         // The next connection delivers it again, and is the one that is told how far it got.
         self.forget_held(session);
+        self.acks.forget(session);
         let Some(known) = self.sessions.get(&session) else { return };
         let identity = known.identity.clone();
         let Some(peering) = self.peerings.get_mut(&identity) else { return };

@@ -15,7 +15,7 @@ use crate::config::{HubConfig, TopicConfig};
 use crate::members::is_of_members;
 use crate::records::{audit_topic, groups_topic};
 use crate::session::SessionId;
-use crate::topics::{Topic, dead_topic, is_changing_table};
+use crate::topics::{Topic, base_topic, dead_topic, is_changing_table};
 
 /// How often the log is cleaned while anything is written.
 const CLEAN_EVERY: Duration = Duration::from_secs(10);
@@ -23,9 +23,6 @@ const CLEAN_EVERY: Duration = Duration::from_secs(10);
 /// How often it is looked for what grew too old while nothing is written: a day's retention does
 /// not need it to the second, and a hub at rest stays at rest.
 const AGE_EVERY: Duration = Duration::from_mins(5);
-
-/// What topics bring with them; it is kept for as long as they are.
-const COMPANIONS: [&str; 3] = [".dead", ".late", ".future"];
 
 /// What is kept, and who has what of it.
 #[derive(Debug)]
@@ -77,8 +74,7 @@ impl Keeping {
     /// came with.
     fn retention(&self, topic: &TopicName) -> Option<Retention> {
         let own = self.retentions.get(topic);
-        let base = COMPANIONS.iter().find_map(|companion| topic.as_str().strip_suffix(companion));
-        let of_base = || self.retentions.get(&TopicName::new(base?).ok()?);
+        let of_base = || self.retentions.get(&base_topic(topic)?);
         own.or_else(of_base).copied()
     }
 
@@ -128,12 +124,13 @@ impl Node {
         next: Offset,
     ) {
         let Some(known) = self.sessions.get(&session) else { return };
-        if let Some(partition) = known.sending(channel) {
+        if let Some(partition) = known.sending(channel).cloned() {
             self.keeping.acked.insert((known.identity.clone(), partition.clone()), next);
             let mut peers = self.peers.iter_mut();
             if let Some(peer) = peers.find(|peer| peer.identity == known.identity) {
                 peer.acked_at = Some(now.monotonic);
             }
+            self.on_held(now, &partition);
         }
     }
 

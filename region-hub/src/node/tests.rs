@@ -18,6 +18,8 @@ mod intake;
 mod peers;
 /// What operators ask of links, and how these do.
 mod flow;
+/// What is acknowledged once other regions hold it.
+mod acks;
 /// How far consumer groups have read.
 mod groups;
 /// Decisions about late events.

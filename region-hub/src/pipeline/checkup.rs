@@ -6,7 +6,7 @@ use headland_platform::config::Loaded;
 use headland_platform::tls::certificate_line;
 
 use super::start::{RunError, identity, rules};
-use crate::config::{AgentConfig, HubConfig, PeerConfig, RetentionConfig, TopicConfig};
+use crate::config::{Ack, AgentConfig, HubConfig, PeerConfig, RetentionConfig, TopicConfig};
 
 /// Checks a configuration with its certificate files; returns what was found, a line per thing.
 ///
@@ -45,7 +45,7 @@ fn rules_line(program: &Program) -> String {
 }
 
 fn topic_line(topic: &TopicConfig) -> String {
-    let TopicConfig { name, lane, partitions, retention, codec, .. } = topic;
+    let TopicConfig { name, lane, partitions, retention, codec, ack, .. } = topic;
     let RetentionConfig { time, bytes } = retention;
     let time = time.map(|time| format!(", kept for {time}")).unwrap_or_default();
     let bytes = bytes.map(|bytes| format!(", {} of each kept", bytes.get())).unwrap_or_default();
@@ -54,7 +54,12 @@ fn topic_line(topic: &TopicConfig) -> String {
         Codec::None => String::new(),
         codec => format!(", dead letters by {codec}"),
     };
-    format!("topic {name}: lane {lane}, {partitions} partitions{time}{bytes}{compacted}{codec}")
+    let ack = match ack {
+        Ack::Local => String::new(),
+        Ack::Regions(regions) => format!(", acknowledged in {regions} regions"),
+    };
+    let kept = format!("{time}{bytes}{compacted}{codec}{ack}");
+    format!("topic {name}: lane {lane}, {partitions} partitions{kept}")
 }
 
 fn peer_line(peer: &PeerConfig) -> String {

@@ -297,6 +297,9 @@ impl Endpoint {
                 tried += 1;
             }
             tokio::select! {
+                // First those that go on: else an attempt could be given up in the very moment in
+                // which the peer has taken it.
+                biased;
                 ended = trying.next() => break ended,
                 () = tokio::time::sleep(Attempts::pause()) => now = now.after(Attempts::pause()),
             }

@@ -25,6 +25,8 @@ pub mod schemas;
 mod connections;
 /// One connection to an agent or to another region's hub.
 pub mod session;
+/// Which connections there are and which have something to do.
+pub mod sessions;
 /// What is sent in the place of records that are gone.
 mod holes;
 /// What the hub says, once, about a batch that an agent publishes.

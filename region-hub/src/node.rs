@@ -87,6 +87,7 @@ use crate::ingest::{Grant, Ingest};
 use crate::promises::Promises;
 use crate::reconcile::Inventory;
 use crate::session::{Peer, Session, SessionId};
+use crate::sessions::Sessions;
 use crate::spans::{Export, Spans};
 use crate::topics::{TopicError, Topics};
 use acks::Acks;
@@ -201,7 +202,7 @@ pub struct Node {
     snapshots: Snapshots,
     spans: Spans,
     peerings: BTreeMap<Identity, Peering<SessionId>>,
-    sessions: BTreeMap<SessionId, Session>,
+    sessions: Sessions,
     positions: BTreeMap<Bytes, Offset>,
     durable: BTreeMap<TopicPartition, Offset>,
     /// What damage took from the log.
@@ -333,7 +334,7 @@ impl Node {
             spans: Spans::new(config.region.clone(), ratio.map_or(Export::Off, Export::share)),
             grants,
             peerings,
-            sessions: BTreeMap::new(),
+            sessions: Sessions::default(),
             positions: BTreeMap::new(),
             durable: BTreeMap::new(),
             missing: Missing::default(),
@@ -530,7 +531,7 @@ impl Node {
             self.raise_faults(now);
         }
         self.snapshot(now, (ticket, number), &entries);
-        for session in self.session_ids() {
+        for session in self.sessions.awake() {
             self.drain(now, session);
         }
     }
@@ -543,8 +544,10 @@ impl Node {
         for (partition, end) in grown {
             self.durable.insert(partition.clone(), end);
             let Some(topic) = self.topics.get(&partition.topic) else { continue };
-            for session in self.sessions.values_mut() {
-                session.on_head(topic, partition, end);
+            for session in self.sessions.hubs() {
+                if let Some(known) = self.sessions.get_mut(&session) {
+                    known.on_head(topic, partition, end);
+                }
             }
             for peer in &mut self.peers {
                 peer.lag.on_head(partition, end);
@@ -555,10 +558,12 @@ impl Node {
     /// Time has come to [`Self::poll_timeout`].
     pub fn on_timeout(&mut self, now: Now) {
         self.dial(now);
-        for session in self.session_ids() {
+        for session in self.sessions.due(now.monotonic) {
             if let Some(known) = self.sessions.get_mut(&session) {
                 known.link.on_timeout(now.monotonic);
             }
+        }
+        for session in self.sessions.awake() {
             self.drain(now, session);
         }
         self.watch_peers(now);
@@ -577,11 +582,15 @@ impl Node {
     /// When [`Self::on_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        let dialers = self.peerings.values().filter_map(Peering::poll_timeout);
-        let links = self.sessions.values().filter_map(|session| session.link.poll_timeout());
+        // Only hubs are dialled.
+        let dialers = self
+            .peers
+            .iter()
+            .filter_map(|peer| self.peerings.get(&peer.identity).and_then(Peering::poll_timeout));
         let promise = (!self.sessions.is_empty()).then_some(self.promise_at);
         let notices = self.peers.iter().filter_map(|peer| peer.reach.poll_timeout());
-        let timers = dialers.chain(links).chain(self.promises.poll_timeout());
+        let timers =
+            dialers.chain(self.sessions.poll_timeout()).chain(self.promises.poll_timeout());
         let audit = self.audit.poll_timeout().filter(|_| !self.fullness.is_full());
         let timers = timers.chain(promise).chain(notices).chain(audit);
         timers.chain(self.clean_at()).chain(self.members_at()).min()
@@ -616,10 +625,6 @@ impl Node {
         {
             self.outputs.push_back(Output::Commit(composed));
         }
-    }
-
-    fn session_ids(&self) -> Vec<SessionId> {
-        self.sessions.keys().copied().collect()
     }
 
     /// The address of a peer in the configuration is the shell's business; this is who it must be.

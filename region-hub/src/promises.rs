@@ -64,6 +64,8 @@ enum Part {
 #[derive(Debug)]
 pub struct Promises {
     agents: BTreeMap<AgentName, Agent>,
+    /// When each agent that is not connected becomes absent.
+    absent_at: BTreeSet<(Monotonic, AgentName)>,
     hold: Duration,
 }
 
@@ -71,7 +73,7 @@ impl Promises {
     /// Knows the configured agents, none of them heard of yet.
     #[must_use]
     pub fn new(grants: &[Grant], hold: Duration, now: Monotonic) -> Self {
-        let agents = grants
+        let agents: BTreeMap<AgentName, Agent> = grants
             .iter()
             .map(|grant| {
                 let agent = Agent {
@@ -87,12 +89,14 @@ impl Promises {
                 (grant.agent().clone(), agent)
             })
             .collect();
-        Self { agents, hold }
+        let absent_at = agents.keys().map(|name| (now.after(hold), name.clone())).collect();
+        Self { agents, absent_at, hold }
     }
 
     /// An agent's link came up; an absent agent takes part again.
     pub fn on_connected(&mut self, now: Monotonic, name: &AgentName) {
         if let Some(agent) = self.agents.get_mut(name) {
+            self.absent_at.remove(&(agent.heard_at.after(self.hold), name.clone()));
             agent.is_connected = true;
             agent.is_absent = false;
             agent.heard_at = now;
@@ -112,8 +116,12 @@ impl Promises {
     /// An agent's link went down.
     pub fn on_disconnected(&mut self, now: Monotonic, name: &AgentName) {
         if let Some(agent) = self.agents.get_mut(name) {
+            self.absent_at.remove(&(agent.heard_at.after(self.hold), name.clone()));
             agent.is_connected = false;
             agent.heard_at = now;
+            if !agent.is_absent {
+                self.absent_at.insert((now.after(self.hold), name.clone()));
+            }
         }
     }
 
@@ -146,14 +154,13 @@ impl Promises {
 
     /// Names the agents that became absent by `now`.
     pub fn on_timeout(&mut self, now: Monotonic) -> Vec<AgentName> {
-        let hold = self.hold;
         let mut absent = Vec::new();
-        for (name, agent) in &mut self.agents {
-            let is_due = !agent.is_connected && !agent.is_absent;
-            if is_due && agent.heard_at.after(hold) <= now {
+        while self.absent_at.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, name)) = self.absent_at.pop_first() else { break };
+            if let Some(agent) = self.agents.get_mut(&name) {
                 agent.is_absent = true;
-                absent.push(name.clone());
             }
+            absent.push(name);
         }
         absent
     }
@@ -161,11 +168,7 @@ impl Promises {
     /// When the next agent becomes absent.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        self.agents
-            .values()
-            .filter(|agent| !agent.is_connected && !agent.is_absent)
-            .map(|agent| agent.heard_at.after(self.hold))
-            .min()
+        self.absent_at.first().map(|(at, _)| *at)
     }
 
     /// The region's watermark for a topic, `None` while an agent holds it or nobody publishes it.

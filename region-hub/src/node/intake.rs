@@ -34,6 +34,7 @@ impl Node {
         {
             self.on_link_output(now, session, output);
         }
+        self.sessions.rest(&session);
     }
 
     fn on_link_output(&mut self, now: Now, session: SessionId, output: LinkOutput) {

@@ -164,7 +164,7 @@ impl Node {
         }
         tracing::info!(?lacking, "hands on logs of regions that ended");
         speaking.handed_on.clone_from(&lacking);
-        for session in self.session_ids() {
+        for session in self.sessions.hubs() {
             let Some(known) = self.sessions.get_mut(&session) else { continue };
             known.hand_on(lacking.clone());
             for (partition, end) in &self.durable {

@@ -19,13 +19,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use headland_detection::{DecodeError, Decoder, Engine, Format, Output, Program, TableId};
 use headland_event::{
-    Codec, CommitNumber, Entry, EventTime, Offset, PartitionIndex, Promise, Record, RegionId,
-    TopicName, TopicPartition,
+    Batch, Codec, CommitNumber, Entry, EventTime, Offset, PartitionIndex, Promise, Record,
+    RegionId, TopicName, TopicPartition,
 };
 use headland_storage::{StateOwner, StateStore};
 
 use crate::node::RecoveryError;
-use crate::reconcile::{Progress, Step, batches_of};
+use crate::reconcile::batches_of;
 use crate::records::promises_topic;
 use crate::topics::Topics;
 
@@ -37,6 +37,10 @@ mod rows;
 mod beginning;
 /// Results as records.
 mod results;
+/// How often each result was said.
+mod said;
+/// How far the results of each rule are written.
+mod written;
 /// Results that wait to be written.
 mod ready;
 /// The state as bytes.
@@ -45,9 +49,10 @@ mod snapshot;
 use beginning::{Beginning, Phase};
 use logs::{At, Logs, Lost};
 use ready::Ready;
-use results::Results;
-pub use results::{FINALITY_HEADER, REVISION_HEADER};
+pub use results::{ANEW_HEADER, FINALITY_HEADER, REVISION_HEADER};
+use results::{Made, Results};
 pub use snapshot::{RulesSnapshotError, RulesState};
+use written::{Mark, Written};
 
 /// Bytes of results after which a step ends, as of what reconciling derives.
 const STEP_BYTES_TARGET: usize = 1 << 20;
@@ -69,10 +74,7 @@ pub struct Rules {
     /// What the log held when the hub started.
     beginning: Beginning,
     phase: Phase,
-    /// Everything before it is written.
-    written: Progress,
-    /// The step that comes next.
-    next: Progress,
+    written: Written,
     counts: RulesCounts,
 }
 
@@ -87,6 +89,23 @@ pub struct RulesCounts {
     pub gaps: u64,
     /// Provisional results that were left out because those before them were not written yet.
     pub left_out: u64,
+    /// Results of rules that began here when their windows had closed: what was said of those
+    /// before stays.
+    pub settled: u64,
+    /// Results whose revisions were forgotten, because more are remembered than may be.
+    pub forgotten: u64,
+}
+
+/// Results that go into one commit.
+#[derive(Debug)]
+#[must_use = "results that are dropped are never said again"]
+pub struct ResultsStep {
+    /// The batches, in order.
+    pub batches: Vec<(TopicPartition, Batch)>,
+    /// Bytes of their records.
+    pub bytes: usize,
+    /// How far the rules are with it, by the keys of the state; it belongs in the same commit.
+    pub state: Vec<(Bytes, Bytes)>,
 }
 
 /// Who writes next what it has derived.
@@ -153,8 +172,8 @@ impl Rules {
     /// The state that holds how far results were written.
     pub const OWNER: &'static str = "rules";
 
-    /// The key it is under.
-    const KEY: &'static [u8] = b"written";
+    /// What stands before the name of a rule in the keys it is under.
+    const KEY: &'static str = "written/";
 
     /// Rules that have seen nothing, over the rows of `regions`: a window is final when all of them
     /// are past it.
@@ -189,6 +208,8 @@ impl Rules {
         read.sort_unstable();
         read.dedup();
         let logs = Logs::new(regions.len());
+        let nothing = |_: &str| Ok::<_, std::convert::Infallible>(None);
+        let Ok(written) = Written::of(&program, &regions, nothing);
         Ok(Self {
             results: Results::new(&program, &regions),
             engine: Engine::new(program, seed),
@@ -201,8 +222,7 @@ impl Rules {
             turn: Turn::Rules,
             beginning: Beginning::default(),
             phase: Phase::Running,
-            written: Progress::default(),
-            next: Progress::default(),
+            written,
             counts: RulesCounts::default(),
         })
     }
@@ -212,30 +232,36 @@ impl Rules {
         self.engine.program().rules().iter().map(headland_detection::Rule::topic)
     }
 
-    /// Where the state holds how far results were written.
+    /// Whose state holds how far results were written.
     #[must_use]
-    pub fn place() -> (StateOwner, Bytes) {
-        (crate::node::owner(Self::OWNER), Bytes::from_static(Self::KEY))
+    pub fn owner() -> StateOwner {
+        crate::node::owner(Self::OWNER)
     }
 
-    /// Takes note of how far results were written before a restart.
+    fn key(rule: &str) -> Bytes {
+        format!("{}{rule}", Self::KEY).into()
+    }
+
+    /// Takes note of how far results were written before a restart, before a snapshot is taken up.
     ///
     /// # Errors
     /// [`RecoveryError`] when the state cannot be read, or is of no known version.
     pub fn read_progress(&mut self, state: &impl StateStore) -> Result<(), RecoveryError> {
-        let (owner, key) = Self::place();
-        if let Some(value) = state.get(&owner, &key)? {
-            let layout = |source| RecoveryError::Layout { owner, source };
-            self.written = Progress::decode(value).map_err(layout)?;
-        }
+        let owner = Self::owner();
+        self.written = Written::of(self.engine.program(), &self.regions, |rule| {
+            let value = state.get(&owner, &Self::key(rule))?;
+            let layout = |source| RecoveryError::Layout { owner: owner.clone(), source };
+            value.map(Mark::decode).transpose().map_err(layout)
+        })?;
         Ok(())
     }
 
     /// What became of rows and results in this run.
     #[must_use]
     pub const fn counts(&self) -> RulesCounts {
-        let left_out = self.ready.left_out();
-        RulesCounts { left_out, ..self.counts }
+        let (left_out, settled) = (self.ready.left_out(), self.written.settled());
+        let forgotten = self.results.said.forgotten();
+        RulesCounts { left_out, settled, forgotten, ..self.counts }
     }
 
     /// Takes note of a durable commit; what it makes of windows comes from [`Self::poll_step`].
@@ -245,7 +271,7 @@ impl Rules {
         number: CommitNumber,
         entries: &[(TopicPartition, Entry)],
     ) {
-        self.next = Progress::at_start_of(number);
+        self.written.on_commit(number);
         match self.phase {
             Phase::Running => {}
             // They begin where the log ends.
@@ -332,18 +358,13 @@ impl Rules {
             self.results.add(result);
         }
         let program = self.engine.program();
-        for (topic, record, urgency) in self.results.take(program, &self.logs) {
-            // Counted also when it is left out: after a restart it may be another that is.
-            let at = self.next;
-            self.next.output += 1;
-            if at >= self.written {
-                self.ready.push((self.next, topic, record), urgency);
-            }
+        for made in self.results.take(program, &self.logs, &mut self.written) {
+            self.ready.push(made);
         }
     }
 
     /// As [`Self::poll_step`], every other time: none in between, when others have their turn.
-    pub fn poll_turn(&mut self) -> Option<Step> {
+    pub fn poll_turn(&mut self) -> Option<ResultsStep> {
         self.turn = match self.turn {
             Turn::Others => Turn::Rules,
             Turn::Rules => Turn::Others,
@@ -355,25 +376,26 @@ impl Rules {
     }
 
     /// The next results, as many as one commit should take; none when all are taken.
-    pub fn poll_step(&mut self) -> Option<Step> {
-        let (mut by_topic, mut bytes, mut progress) = (BTreeMap::<_, Vec<_>>::new(), 0, None);
-        while let Some((through, topic, record)) = self.ready.pop() {
+    pub fn poll_step(&mut self) -> Option<ResultsStep> {
+        let (mut by_topic, mut bytes) = (BTreeMap::<_, Vec<_>>::new(), 0);
+        let mut marks = BTreeMap::new();
+        while bytes < STEP_BYTES_TARGET
+            && let Some(Made { rule, topic, record, urgency: _, mark }) = self.ready.pop()
+        {
             bytes += record.payload_len();
             by_topic.entry(topic).or_default().push(record);
-            progress = Some(through);
-            if bytes >= STEP_BYTES_TARGET {
-                break;
-            }
+            marks.insert(rule, mark);
         }
-        let progress = progress?;
-        debug_assert!(self.written < progress, "results are written in their order");
-        self.written = progress;
+        if marks.is_empty() {
+            return None;
+        }
         let mut batches = Vec::new();
         for (topic, records) in by_topic {
             let at = TopicPartition::new(topic, PartitionIndex::new(0));
             batches_of(&at, (&records, Codec::None), &mut batches);
         }
-        Some(Step { batches, bytes, progress })
+        let state = marks.iter().map(|(rule, mark)| (Self::key(rule), mark.encode())).collect();
+        Some(ResultsStep { batches, bytes, state })
     }
 
     /// Whether all results were taken.

@@ -4,10 +4,12 @@
 //! may be gone. So they begin where the log ends, with the ends of its partitions and the last
 //! promises that it holds, and windows over anything that may lie before that are not final here.
 
+use std::sync::Arc;
+
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
-    ByteCount, EventTime, Hlc, Incarnation, Offset, PartitionIndex, Promise, TopicName,
-    TopicPartition,
+    ByteCount, CommitNumber, EventTime, Hlc, Incarnation, Offset, PartitionIndex, Promise,
+    TopicName, TopicPartition,
 };
 use headland_storage::LogReader;
 
@@ -96,15 +98,25 @@ impl Rules {
             self.engine.program().rules().iter().map(|rule| rule.name().clone()).collect();
         self.engine.on_gap_of(&names, EventTime::MIN, last);
         (0..self.regions.len()).for_each(|region| self.pass_promises(region));
+        self.leave_settled(&names, self.written.commit());
     }
 
-    /// Rules that a snapshot did not have lack the rows before it; `hlc` is at or behind the stamp
-    /// of each of them.
-    pub(super) fn begin_new_rules(&mut self, hlc: Hlc) {
+    /// These rules begin behind commit `at`: what windows that all regions are past were made of,
+    /// they have not seen.
+    fn leave_settled(&mut self, rules: &[Arc<str>], at: CommitNumber) {
+        for rule in rules {
+            self.written.begin(rule, at, self.results.least(rule, &self.logs));
+        }
+    }
+
+    /// Rules that the snapshot at commit `at` did not have lack the rows before it; `hlc` is at or
+    /// behind the stamp of each of them.
+    pub(super) fn begin_new_rules(&mut self, at: CommitNumber, hlc: Hlc) {
         let new = self.engine.begun_new().to_vec();
         if !new.is_empty() {
             tracing::warn!(?new, "rules are new: windows that are open here are not final");
             self.engine.on_gap_of(&new, EventTime::MIN, hlc.wall().plus(FUTURE_LIMIT));
+            self.leave_settled(&new, at);
         }
     }
 }

@@ -2,17 +2,12 @@
 
 use std::collections::VecDeque;
 
-use headland_event::{Record, TopicName};
-
-use crate::reconcile::Progress;
+use super::results::Made;
 
 /// Bytes of results that wait beyond which provisional ones are left out: what they say is said
 /// again, by a later one or the final one. Finals and corrections always wait; of them there are at
 /// most as many as the rules' own limits let them keep groups.
 const READY_BYTES_LIMIT: usize = 16 << 20;
-
-/// A result with the step that it is, its topic and its record.
-pub(super) type Step = (Progress, TopicName, Record);
 
 /// Whether a result may be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,35 +21,34 @@ pub(super) enum Urgency {
 /// Results that are not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    steps: VecDeque<Step>,
+    results: VecDeque<Made>,
     bytes: usize,
     left_out: u64,
 }
 
 impl Ready {
     /// Adds a result behind the others, or leaves it out.
-    pub(super) fn push(&mut self, step: Step, urgency: Urgency) {
-        let (_, _, record) = &step;
-        match urgency {
+    pub(super) fn push(&mut self, made: Made) {
+        match made.urgency {
             Urgency::Provisional if self.bytes >= READY_BYTES_LIMIT => {
                 self.left_out = self.left_out.saturating_add(1);
             }
             Urgency::Provisional | Urgency::Standing => {
-                self.bytes += record.payload_len();
-                self.steps.push_back(step);
+                self.bytes += made.record.payload_len();
+                self.results.push_back(made);
             }
         }
     }
 
     /// The result that has waited longest.
-    pub(super) fn pop(&mut self) -> Option<Step> {
-        let step = self.steps.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(step.2.payload_len());
-        Some(step)
+    pub(super) fn pop(&mut self) -> Option<Made> {
+        let made = self.results.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(made.record.payload_len());
+        Some(made)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.results.is_empty()
     }
 
     /// Results that were left out.
@@ -65,26 +59,28 @@ impl Ready {
 
 #[cfg(test)]
 mod tests {
-    use headland_event::EventTime;
+    use headland_event::{AlertId, EventTime, Record, TopicName};
 
     use super::*;
+    use crate::global::written::Mark;
 
-    fn step(bytes: usize) -> Step {
+    fn made(bytes: usize, urgency: Urgency) -> Made {
         let record = Record::new(EventTime::from_millis(0), "", vec![0; bytes]);
-        (Progress::default(), TopicName::new("n").unwrap(), record)
+        let mark = Mark::new(AlertId::derive("n", "", ""));
+        Made { rule: "n".into(), topic: TopicName::new("n").unwrap(), record, urgency, mark }
     }
 
     #[test]
     fn beyond_the_bound_provisional_results_are_left_out_and_counted_and_others_wait() {
         let mut ready = Ready::default();
-        ready.push(step(READY_BYTES_LIMIT), Urgency::Provisional);
+        ready.push(made(READY_BYTES_LIMIT, Urgency::Provisional));
 
-        ready.push(step(1), Urgency::Provisional);
-        ready.push(step(1), Urgency::Standing);
+        ready.push(made(1, Urgency::Provisional));
+        ready.push(made(1, Urgency::Standing));
 
-        assert_eq!((ready.left_out(), ready.steps.len()), (1, 2));
+        assert_eq!((ready.left_out(), ready.results.len()), (1, 2));
         assert!(ready.pop().is_some());
-        ready.push(step(1), Urgency::Provisional);
-        assert_eq!((ready.left_out(), ready.steps.len()), (1, 2));
+        ready.push(made(1, Urgency::Provisional));
+        assert_eq!((ready.left_out(), ready.results.len()), (1, 2));
     }
 }

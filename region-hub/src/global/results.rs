@@ -3,16 +3,19 @@
 //! A record's key is the alert id of rule, key and window; its value is JSON of what the result
 //! says, or nothing when it is taken back, so that whoever keeps the last record per key has the
 //! results that stand. What may differ between hubs stands in headers: how often the result changed
-//! there. The value of a final result is the same at every hub.
+//! there, or that this is forgotten. The value of a final result is the same at every hub.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use headland_detection::{Change, Program, Revisions, Rule, RuleResult};
-use headland_event::{AlertId, Coverage, Finality, Record, RegionId, TopicName};
+use headland_detection::{Change, Program, Rule, RuleResult};
+use headland_event::{AlertId, Coverage, EventTime, Finality, Record, RegionId, TopicName};
 use serde::Serialize;
 
 use super::logs::Logs;
 use super::ready::Urgency;
+use super::said::{Revision, Said};
+use super::written::{Mark, Written};
 
 /// Header of a result: counts what was said of it at this hub, from 1.
 pub const REVISION_HEADER: &str = "hl-revision";
@@ -20,19 +23,34 @@ pub const REVISION_HEADER: &str = "hl-revision";
 /// Header of a result: `provisional`, `final` or `correction`.
 pub const FINALITY_HEADER: &str = "hl-finality";
 
+/// Header of a result that may have been said here before, which is forgotten: its revision begins
+/// at 1 again.
+pub const ANEW_HEADER: &str = "hl-revision-anew";
+
 /// Results on their way into records.
 #[derive(Debug)]
 pub(super) struct Results {
-    pub(super) revisions: Revisions,
+    pub(super) said: Said,
     regions: Vec<RegionId>,
     /// The topics that each rule reads.
     topics: BTreeMap<String, Vec<TopicName>>,
     waiting: Vec<RuleResult>,
 }
 
+/// A result that is to be written.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) rule: Arc<str>,
+    pub(super) topic: TopicName,
+    pub(super) record: Record,
+    pub(super) urgency: Urgency,
+    /// How far its rule is with it.
+    pub(super) mark: Mark,
+}
+
 /// What the value of a record says.
 #[derive(Serialize)]
-struct Said<'a> {
+struct Value<'a> {
     rule: &'a str,
     key: &'a str,
     window: &'a str,
@@ -48,7 +66,7 @@ impl Results {
             (rule.name().to_string(), topics.collect())
         });
         Self {
-            revisions: Revisions::default(),
+            said: Said::default(),
             regions: regions.to_vec(),
             topics: topics.collect(),
             waiting: Vec::new(),
@@ -59,34 +77,48 @@ impl Results {
         self.waiting.push(result);
     }
 
-    /// The records of what was added, in order.
+    /// The records of what was added and is not written, in order.
     pub(super) fn take(
         &mut self,
         program: &Program,
         logs: &Logs,
-    ) -> Vec<(TopicName, Record, Urgency)> {
-        let mut records = Vec::new();
+        written: &mut Written,
+    ) -> Vec<Made> {
+        let mut made = Vec::new();
         let mut results = std::mem::take(&mut self.waiting).into_iter().peekable();
         while let Some(result) = results.next() {
             let is_replaced = result.change == Change::UpdateBefore
                 && results.peek().is_some_and(|next| replaces(next, &result));
             let mut rules = program.rules().iter();
             let rule = rules.find(|rule| *rule.name() == result.rule);
-            if let (false, Some(rule)) = (is_replaced, rule) {
-                records.extend(self.record(rule, &result, logs));
+            if let (false, Some(rule)) = (is_replaced, rule)
+                && !written.is_settled(&result.rule, result.event_time)
+            {
+                let (record, urgency) = self.record(rule, &result, logs);
+                // Counted also when it is left out: after a restart it may be another that is.
+                let mark = written.count(&result.rule, result.finality, result.event_time);
+                let (rule, topic) = (result.rule, result.topic);
+                made.extend(mark.map(|mark| Made { rule, topic, record, urgency, mark }));
             }
         }
-        records
+        made
     }
 
-    fn record(
-        &mut self,
-        rule: &Rule,
-        result: &RuleResult,
-        logs: &Logs,
-    ) -> Option<(TopicName, Record, Urgency)> {
+    /// Up to where all regions have promised what a rule reads.
+    pub(super) fn least(&self, rule: &str, logs: &Logs) -> EventTime {
+        let topics = self.topics.get(rule).map(Vec::as_slice).unwrap_or_default();
+        let least = topics.iter().map(|topic| logs.least(topic)).min().flatten();
+        least.unwrap_or(EventTime::MIN)
+    }
+
+    fn record(&mut self, rule: &Rule, result: &RuleResult, logs: &Logs) -> (Record, Urgency) {
         let id = AlertId::derive(&result.rule, &result.key, &result.window);
-        let (_, revision) = self.revisions.on_result(id, rule, result)?;
+        let revision = if rule.results_may_change() {
+            self.said.say(id, result.event_time)
+        } else {
+            debug_assert_eq!(result.change, Change::Insert, "a result that stands is only added");
+            Revision::Known(1)
+        };
         let is_given = match result.change {
             Change::Insert | Change::UpdateAfter => true,
             Change::UpdateBefore | Change::Delete => false,
@@ -100,13 +132,17 @@ impl Results {
             Finality::Final => "final",
             Finality::Correction => "correction",
         };
-        let record = record
-            .with_header(REVISION_HEADER, revision.to_string())
-            .with_header(FINALITY_HEADER, finality);
+        let record = match revision {
+            Revision::Known(count) => record.with_header(REVISION_HEADER, count.to_string()),
+            Revision::Anew => {
+                record.with_header(REVISION_HEADER, "1").with_header(ANEW_HEADER, "true")
+            }
+        };
+        let record = record.with_header(FINALITY_HEADER, finality);
         // What is still open is said again; what takes back is not, and what closed is the last.
         let is_open = !coverage.missing.is_empty() && result.finality == Finality::Provisional;
         let urgency = if is_open && is_given { Urgency::Provisional } else { Urgency::Standing };
-        Some((result.topic.clone(), record, urgency))
+        (record, urgency)
     }
 
     /// Whose rows a result is made of.
@@ -126,7 +162,7 @@ impl Results {
 
 fn value(result: &RuleResult, coverage: &Coverage) -> Vec<u8> {
     let values = result.columns.iter().map(|(name, value)| (&**name, value.to_string()));
-    let said = Said {
+    let said = Value {
         rule: &result.rule,
         key: &result.key,
         window: &result.window,

@@ -1,8 +1,9 @@
 //! The state of rules as bytes, at the end of a commit.
 //!
 //! ```text
-//! v2:  2 version u8 │ topics u32 × { name } │ regions u32 × { name, watermarks, lives }
-//!      │ revisions, in their own layout │ engine, in its own layout
+//! v3:  3 version u8 │ topics u32 × { name } │ regions u32 × { name, watermarks, lives }
+//!      │ rules u32 × { name u32 length + bytes, begun u64, of 16, settled i64 ms }
+//!      │ said, in its own layout │ engine, in its own layout
 //!   watermarks  u32 × { topic, i64 ms }
 //!   lives       u32 × { incarnation │ 0 empty | 1 behind u8 │ topics u32 × { topic,
 //!                 promises u32 × { i64 ms │ ends }
@@ -16,15 +17,19 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use headland_detection::{Engine, RestoreError, Revisions};
+use headland_detection::{Engine, RestoreError};
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::RECORD_BYTES_LIMIT;
-use headland_event::{EventTime, Hlc, Offset, PartitionIndex, RegionId, TopicName, Verdict};
+use headland_event::{
+    CommitNumber, EventTime, Hlc, Offset, PartitionIndex, RegionId, TopicName, Verdict,
+};
 
 use super::Rules;
 use super::logs::{Begins, Held, LifeLogs, Logs, RegionLogs, TopicLogs, Waiting};
+use super::said::Said;
+use super::written::Begun;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Why rules do not go on from a snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +76,13 @@ impl Rules {
             writer.name(region.as_str());
             write_logs(logs, &mut writer);
         }
-        self.results.revisions.write(&mut writer);
+        let begun = self.written.begun();
+        writer.length(begun.len());
+        for (rule, begun) in begun {
+            writer.bytes(rule.as_bytes());
+            begun.write(&mut writer);
+        }
+        self.results.said.write(&mut writer);
         writer.raw(&self.engine.snapshot());
         writer.finish()
     }
@@ -85,7 +96,7 @@ impl Rules {
         let found = reader.u8("rules version")?;
         if found != VERSION {
             let (field, found) = ("rules version", i64::from(found));
-            return Err(CodecError::Value { field, at: 0, found, expected: "2" }.into());
+            return Err(CodecError::Value { field, at: 0, found, expected: "3" }.into());
         }
         let mut topics: Vec<TopicName> = Vec::new();
         for _ in 0..reader.length("topics", reader.remaining())? {
@@ -111,18 +122,27 @@ impl Rules {
             let (found, expected) = (listed(&regions), listed(&self.regions));
             return Err(RulesSnapshotError::Regions { found, expected });
         }
-        let revisions = Revisions::read(&mut reader)?;
+        let mut begun = BTreeMap::new();
+        for _ in 0..reader.length("rules", reader.remaining())? {
+            let rule = reader.text("rule", RECORD_BYTES_LIMIT.as_len())?;
+            begun.insert(rule, Begun::read(&mut reader)?);
+        }
+        let said = Said::read(&mut reader)?;
         let engine = reader.take("engine", reader.remaining())?;
         let engine = Engine::restore(self.engine.program().clone(), self.seed, engine)?;
-        Ok(RulesState { logs, revisions, engine })
+        Ok(RulesState { logs, begun, said, engine })
     }
 
-    /// Goes on from a state at the end of a commit, before anything is read. Rules that it has not
-    /// lack all rows up to there; `hlc` is at or behind the stamp of each of them.
-    pub fn take_up(&mut self, RulesState { logs, revisions, engine }: RulesState, hlc: Hlc) {
+    /// Goes on from a state at the end of commit `at`, before anything is read. Rules that it has
+    /// not lack all rows up to there; `hlc` is at or behind the stamp of each of them.
+    pub fn take_up(&mut self, state: RulesState, at: CommitNumber, hlc: Hlc) {
+        let RulesState { logs, begun, said, engine } = state;
         debug_assert_eq!(logs.regions.len(), self.regions.len(), "it was decoded by these rules");
-        (self.engine, self.logs, self.results.revisions) = (engine, logs, revisions);
-        self.begin_new_rules(hlc);
+        (self.engine, self.logs, self.results.said) = (engine, logs, said);
+        for (rule, begun) in begun {
+            self.written.go_on(&rule, begun);
+        }
+        self.begin_new_rules(at, hlc);
     }
 }
 
@@ -130,7 +150,8 @@ impl Rules {
 #[derive(Debug)]
 pub struct RulesState {
     logs: Logs,
-    revisions: Revisions,
+    begun: BTreeMap<String, Begun>,
+    said: Said,
     engine: Engine,
 }
 

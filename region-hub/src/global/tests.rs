@@ -242,7 +242,7 @@ fn hub(
             let state = rules.snapshot();
             rules = rules_of(program.clone()).unwrap();
             let decoded = rules.decode(state.clone()).unwrap();
-            rules.take_up(decoded, Hlc::new(NOW, 0));
+            rules.take_up(decoded, CommitNumber::new(number), Hlc::new(NOW, 0));
             assert_eq!(rules.snapshot(), state);
         }
     }
@@ -446,7 +446,7 @@ fn a_rule_that_is_new_beside_others_has_no_final_results_of_what_was_before() {
     let mut rules = rules_of(program(&both)).unwrap();
 
     let state = rules.decode(state).unwrap();
-    rules.take_up(state, Hlc::new(NOW, 0));
+    rules.take_up(state, CommitNumber::new(0), Hlc::new(NOW, 0));
     for origin in REGIONS {
         for stored in [row(100, 0), promise("ap", "air", (900_000, [1, 0]), 0)] {
             let stored = moved(&stored, origin);
@@ -518,3 +518,6 @@ fn results_and_inventory_take_turns() {
     assert!(turns[0] != turns[1], "{turns:?}");
     assert!(rules.is_idle());
 }
+
+/// Rules behind restarts at which they are others.
+mod renewed;

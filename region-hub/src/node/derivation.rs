@@ -1,11 +1,11 @@
 //! What durable commits derive, composed step by step.
 
 use bytes::Bytes;
-use headland_event::{CommitNumber, Entry, Now, TopicPartition};
+use headland_event::{Batch, CommitNumber, Entry, Now, TopicPartition};
 use headland_storage::StateOwner;
 
 use super::Node;
-use crate::global::Rules;
+use crate::global::{ResultsStep, Rules};
 use crate::reconcile::{Inventory, Step};
 
 /// Bytes of derived records on their way to the disk at most, but for one step: beyond it deriving
@@ -34,28 +34,38 @@ impl Node {
         while !self.fullness.is_full() && self.derived_bytes() < DERIVED_BYTES_LIMIT {
             // Neither waits until the other has nothing left: while one derives without end, which
             // inventory does in a catch-up, each has half of the steps.
-            let step = match self.rules.as_mut().and_then(Rules::poll_turn) {
-                Some(step) => Some((step, Rules::place())),
-                None => {
-                    let step = self.inventory.poll_step(&self.topics, now);
-                    let step = step.map(|step| (step, Inventory::place()));
-                    let mut rules = || self.rules.as_mut().and_then(Rules::poll_step);
-                    step.or_else(|| Some((rules()?, Rules::place())))
-                }
-            };
-            let Some((step, place)) = step else { return };
-            self.write_step(step, place, now);
+            if let Some(results) = self.rules.as_mut().and_then(Rules::poll_turn) {
+                self.write_results(results, now);
+            } else if let Some(step) = self.inventory.poll_step(&self.topics, now) {
+                let Step { batches, bytes, progress } = step;
+                let (owner, key) = Inventory::place();
+                self.write_step((batches, bytes), (owner, vec![(key, progress.encode())]), now);
+            } else if let Some(results) = self.rules.as_mut().and_then(Rules::poll_step) {
+                self.write_results(results, now);
+            } else {
+                return;
+            }
         }
     }
 
+    fn write_results(&mut self, ResultsStep { batches, bytes, state }: ResultsStep, now: Now) {
+        self.write_step((batches, bytes), (Rules::owner(), state), now);
+    }
+
     /// Composes a step with how far it is, and hands the commit out when it is large enough.
-    fn write_step(&mut self, step: Step, (owner, key): (StateOwner, Bytes), now: Now) {
-        let Step { batches, bytes, progress } = step;
+    fn write_step(
+        &mut self,
+        (batches, bytes): (Vec<(TopicPartition, Batch)>, usize),
+        (owner, state): (StateOwner, Vec<(Bytes, Bytes)>),
+        now: Now,
+    ) {
         self.derived_pending += bytes;
         for (partition, batch) in batches {
             self.born(&partition, batch, now);
         }
-        self.composer.set(owner, key, Some(progress.encode()));
+        for (key, value) in state {
+            self.composer.set(owner.clone(), key, Some(value));
+        }
         self.cut_commit();
     }
 

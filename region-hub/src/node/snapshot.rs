@@ -150,7 +150,7 @@ impl Node {
         let waits = (members.unwrap_or_default(), held.unwrap_or_default());
         self.inventory.take_up(at, &rest, waits)?;
         match (&mut self.rules, rules) {
-            (Some(mine), Some(state)) => mine.take_up(state, hlc),
+            (Some(mine), Some(state)) => mine.take_up(state, at, hlc),
             (Some(mine), None) => mine.begin_new(),
             (None, _) => {}
         }

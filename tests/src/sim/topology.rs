@@ -15,8 +15,8 @@ pub(super) const AGENTS: usize = 6;
 
 const RULES: &str = include_str!("../../../examples/quickstart/rules.sql");
 
-/// Rules that every hub runs over the rows of all regions, in windows of every kind: sales of every
-/// sku, early and corrected, and a mean whose bytes depend on the order of its rows.
+/// Rules that every hub runs over the rows of all regions, in windows of every kind and of one topic
+/// and of two: early and corrected, with means whose bytes depend on the order of their rows.
 const HUB_RULES: &str = "
 CREATE TABLE inventory_events (
   kind STRING, sku STRING, quantity BIGINT, `time` TIMESTAMP(3), WATERMARK FOR `time` AS `time`
@@ -37,10 +37,21 @@ WITH ('topic' = 'growing', 'allowed-lateness' = '30 min');
 INSERT INTO growing SELECT sku, window_end, SUM(quantity), AVG(quantity / 7E0)
 FROM TABLE(CUMULATE(TABLE inventory_events, DESCRIPTOR(`time`), INTERVAL '1' HOUR,
   INTERVAL '4' HOURS))
-WHERE kind = 'sale' GROUP BY sku, window_start, window_end;";
+WHERE kind = 'sale' GROUP BY sku, window_start, window_end;
+CREATE TABLE air_readings (
+  station STRING, pm25 DOUBLE, `time` TIMESTAMP(3), WATERMARK FOR `time` AS `time`
+) WITH ('topic' = 'air.readings@*');
+CREATE VIEW both_topics AS
+SELECT `time`, quantity / 7E0 AS amount FROM inventory_events WHERE kind = 'sale'
+UNION ALL SELECT `time`, pm25 / 7E0 FROM air_readings;
+CREATE TABLE united (window_end TIMESTAMP(3), n BIGINT, mean DOUBLE)
+WITH ('topic' = 'united', 'emit.early' = '20 min', 'allowed-lateness' = '1 h');
+INSERT INTO united SELECT window_end, COUNT(*), AVG(amount)
+FROM TABLE(TUMBLE(TABLE both_topics, DESCRIPTOR(`time`), INTERVAL '1' HOUR))
+GROUP BY window_start, window_end;";
 
 /// The topics of the results of those rules.
-pub(super) const RESULTS_TOPICS: [&str; 3] = ["sales", "hops", "growing"];
+pub(super) const RESULTS_TOPICS: [&str; 4] = ["sales", "hops", "growing", "united"];
 
 /// A process of the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,193 @@
+//! Rules behind restarts at which they, or their regions, are others; and results that were
+//! forgotten.
+
+use bytes::Bytes;
+use headland_event::ByteCount;
+use headland_storage::StateError;
+
+use super::super::said::Said;
+use super::*;
+
+/// What is durable of the state.
+#[derive(Default)]
+struct Durable(BTreeMap<Bytes, Bytes>);
+
+impl StateStore for Durable {
+    fn get(&self, _owner: &StateOwner, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn scan_from(
+        &self,
+        _owner: &StateOwner,
+        _from: &[u8],
+        _limit: ByteCount,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A hub's rules and its disk, over restarts.
+struct Hub {
+    rules: Rules,
+    durable: Durable,
+}
+
+impl Hub {
+    fn new(sql: &str, regions: &[&str]) -> Self {
+        let durable = Durable::default();
+        Self { rules: started(sql, regions, &durable), durable }
+    }
+
+    fn restart(&mut self, sql: &str, regions: &[&str]) {
+        self.rules = started(sql, regions, &self.durable);
+    }
+
+    /// Restarts with rules that no snapshot fits, behind a log that ends with commit `last` and
+    /// offset `end`.
+    fn begin_new(&mut self, sql: &str, regions: &[&str], (last, end): (u64, u64)) {
+        self.restart(sql, regions);
+        let (life, partition) = (Incarnation::new(1, 1), PartitionIndex::new(0));
+        let end = Offset::new(end);
+        let end = End { region: 0, life, topic: topic("air"), partition, end };
+        self.rules.beginning = Beginning { ends: vec![end], promises: Vec::new() };
+        self.rules.begin_new();
+        self.feed(last, &[]);
+        self.rules.on_replay_ended(Hlc::new(NOW, 0));
+    }
+
+    /// Feeds a commit; what is said with it: rule, finality and count, or that it is taken back.
+    fn feed(&mut self, number: u64, entries: &[Stored]) -> Vec<String> {
+        self.rules.on_commit(&topics(), CommitNumber::new(number), entries);
+        let mut told = Vec::new();
+        while let Some(step) = self.rules.poll_step() {
+            self.durable.0.extend(step.state);
+            let batches = step.batches.iter();
+            told.extend(batches.flat_map(|(_, batch)| batch.records().unwrap()).map(told_of));
+        }
+        told
+    }
+}
+
+fn started(sql: &str, regions: &[&str], durable: &Durable) -> Rules {
+    let regions: Vec<RegionId> = regions.iter().map(|name| region(name)).collect();
+    let mut rules = Rules::new(program(sql), &region("ap"), &regions, &topics(), 1).unwrap();
+    rules.read_progress(durable).unwrap();
+    rules
+}
+
+fn told_of(record: Record) -> String {
+    let header = |name| String::from_utf8_lossy(record.header(name).unwrap_or(b"-")).into_owned();
+    let (finality, anew) = (header(FINALITY_HEADER), header(ANEW_HEADER));
+    let revision = header(REVISION_HEADER);
+    let revision = if anew == "true" { format!("{revision} anew") } else { revision };
+    let Some(value) = record.value else { return format!("{finality} gone, revision {revision}") };
+    let value: serde_json::Value = serde_json::from_slice(&value).unwrap();
+    let (rule, n) = (value["rule"].as_str().unwrap(), value["values"]["n"].as_str().unwrap());
+    format!("{finality} {rule} {n}, revision {revision}")
+}
+
+/// `COUNTS`, with corrections.
+fn corrected_counts() -> String {
+    COUNTS.replace("'topic' = 'n'", "'topic' = 'n', 'allowed-lateness' = '1 min'")
+}
+
+/// A row of `air` that its log calls late.
+fn late_row(time: i64, offset: u64) -> Stored {
+    let (at, mut stored) = row(time, offset);
+    let late = VerdictAt { delta: OffsetDelta::new(0), verdict: Verdict::Late };
+    stored.stamp.as_mut().unwrap().verdicts = vec![late];
+    (at, stored)
+}
+
+#[test]
+fn a_result_that_was_forgotten_is_taken_back_and_its_revision_named_to_begin_anew() {
+    let sql = corrected_counts().replace("window_end;", "window_end HAVING COUNT(*) < 2;");
+    let mut hub = Hub::new(&sql, &["ap"]);
+    hub.rules.results.said = Said::of_at_most(1);
+    let first =
+        hub.feed(1, &[row(100, 0), row(3_000, 1), promise("ap", "air", (4_500, [2, 0]), 0)]);
+
+    let taken_back = hub.feed(2, &[late_row(200, 2), promise("ap", "air", (5_000, [3, 0]), 1)]);
+
+    assert_eq!(first, ["final n 1, revision 1", "final n 1, revision 1"]);
+    assert_eq!(taken_back, ["correction gone, revision 1 anew"]);
+    assert_eq!(hub.rules.counts().forgotten, 2);
+}
+
+#[test]
+fn a_rule_that_begins_anew_over_more_regions_leaves_what_was_final() {
+    let sql = corrected_counts();
+    let mut hub = Hub::new(&sql, &["ap"]);
+    let said = hub.feed(1, &[row(100, 0), row(200, 1), promise("ap", "air", (2_500, [2, 0]), 0)]);
+    assert_eq!(said, ["final n 2, revision 1"]);
+
+    hub.begin_new(&sql, &["ap", "eu"], (2, 2));
+    let said = hub.feed(
+        3,
+        &[
+            moved(&row(300, 0), "eu"),
+            late_row(400, 2),
+            moved(&row(3_000, 1), "eu"),
+            moved(&promise("ap", "air", (900_000, [2, 0]), 0), "eu"),
+            promise("ap", "air", (900_000, [3, 0]), 1),
+        ],
+    );
+
+    assert_eq!(said, ["provisional n 1, revision 1"]);
+    assert!(hub.rules.counts().settled > 0);
+}
+
+#[test]
+fn late_rows_behind_a_rules_new_beginning_replace_no_final_result_also_after_a_restart() {
+    let mut hub = Hub::new(&corrected_counts(), &["ap"]);
+    let said = hub.feed(1, &[row(100, 0), row(200, 1), promise("ap", "air", (2_500, [2, 0]), 0)]);
+    assert_eq!(said, ["final n 2, revision 1"]);
+
+    // Other windows, of which some end where those of before did.
+    let sql = corrected_counts().replace("'2' SECOND", "'1' SECOND");
+    hub.begin_new(&sql, &["ap"], (2, 2));
+    let mut said = hub.feed(3, &[promise("ap", "air", (2_600, [2, 0]), 1)]);
+    let state = hub.rules.snapshot();
+    hub.restart(&sql, &["ap"]);
+    let state = hub.rules.decode(state).unwrap();
+    hub.rules.take_up(state, CommitNumber::new(3), Hlc::new(NOW, 0));
+    said.extend(hub.feed(4, &[late_row(1_400, 2), promise("ap", "air", (9_000, [3, 0]), 2)]));
+
+    assert_eq!(said, Vec::<String>::new());
+    assert_eq!(hub.rules.counts().settled, 1);
+}
+
+#[test]
+fn a_rule_that_is_new_beside_others_says_what_is_final_in_the_stretch_that_is_replayed() {
+    let other = COUNTS.split_once("CREATE TABLE n").unwrap().1;
+    let other = other.replace("INTO n ", "INTO a ").replace("'topic' = 'n'", "'topic' = 'a'");
+    let both = format!("{COUNTS}CREATE TABLE a{other}");
+    let log = [
+        vec![row(100, 0), row(3_000, 1), promise("ap", "air", (2_500, [2, 0]), 0)],
+        vec![row(5_000, 2), promise("ap", "air", (6_500, [3, 0]), 1)],
+    ];
+    // The snapshot is so far back that none of the windows had begun.
+    let before = Hlc::new(EventTime::from_millis(1_699_999_900_000), 0);
+    let mut hub = Hub::new(COUNTS, &["ap"]);
+    let state = hub.rules.snapshot();
+    let mut said = Vec::new();
+    for (number, entries) in (11..).zip(&log) {
+        said.extend(hub.feed(number, entries));
+    }
+    assert_eq!(said, ["final n 1, revision 1"; 3]);
+
+    let mut replayed = Vec::new();
+    for _ in 0..2 {
+        hub.restart(&both, &["ap"]);
+        let state = hub.rules.decode(state.clone()).unwrap();
+        hub.rules.take_up(state, CommitNumber::new(10), before);
+        let mut said = Vec::new();
+        for (number, entries) in (11..).zip(&log) {
+            said.extend(hub.feed(number, entries));
+        }
+        replayed.push(said);
+    }
+
+    assert_eq!(replayed, [vec!["final a 1, revision 1"; 3], Vec::new()]);
+}

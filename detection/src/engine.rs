@@ -150,7 +150,8 @@ impl Engine {
         }
     }
 
-    /// Rules that the snapshot did not have which this engine was restored from, by their names.
+    /// Rules that begin with nothing in an engine that was restored, by their names: those that the
+    /// snapshot did not have, and those that had stopped at a limit and no longer do.
     #[must_use]
     pub fn begun_new(&self) -> &[Arc<str>] {
         &self.begun_new

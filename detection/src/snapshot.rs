@@ -200,8 +200,9 @@ impl Engine {
                 return Err(RestoreError::Changed { name, found, expected });
             }
             state.read(&mut reader)?;
-            state.begin_anew_if_raised(&engine.watermarks);
-            engine.begun_new.retain(|new| **new != *name);
+            if !state.begins_anew_if_raised(&engine.watermarks) {
+                engine.begun_new.retain(|new| **new != *name);
+            }
         }
         reader.end()?;
         Ok(engine)

@@ -89,6 +89,9 @@ pub struct RulesCounts {
     pub gaps: u64,
     /// Provisional results that were left out because those before them were not written yet.
     pub left_out: u64,
+    /// Rows that had no room to wait for a promise that covers them: windows that they are of are
+    /// not final here, and what was final may be corrected elsewhere and not here, or here only.
+    pub unsettled: u64,
     /// Results of rules that began here when their windows had closed: what was said of those
     /// before stays.
     pub settled: u64,

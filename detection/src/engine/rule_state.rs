@@ -88,12 +88,12 @@ impl RuleState {
     }
 
     /// Lets a rule that stopped at a limit begin anew, as of these watermarks of its tables, when a
-    /// limit was raised since or no longer stops it.
-    pub(crate) fn begin_anew_if_raised(&mut self, watermarks: &[Option<EventTime>]) {
-        let Some(before) = self.stopped_under else { return };
+    /// limit was raised since or no longer stops it; says whether it does.
+    pub(crate) fn begins_anew_if_raised(&mut self, watermarks: &[Option<EventTime>]) -> bool {
+        let Some(before) = self.stopped_under else { return false };
         let is_raised = self.settings.operator_limits().is_above(&before);
         if !is_raised && self.settings.on_limit == OnLimit::StopRule {
-            return;
+            return false;
         }
         self.stopped_under = None;
         let mut effects = Effects::default();
@@ -105,6 +105,7 @@ impl RuleState {
             }
         }
         debug_assert!(effects.list.is_empty(), "a rule that has seen nothing has no results");
+        true
     }
 
     pub(crate) fn on_row(

@@ -8,8 +8,9 @@
 
 use headland_event::codec::{CodecError, Reader, Writer};
 
-/// Most stretches that are told apart; beyond it the two that are nearest to each other become one,
-/// so that windows between them are not final either.
+/// Most stretches that are told apart; beyond it two that are near each other become one, so that
+/// windows between them are not final either: of those ahead of what has fired, if there are such,
+/// since what was final stays so.
 const GAPS_LIMIT: usize = 64;
 
 /// Stretches of event time, in milliseconds, both ends included.
@@ -17,8 +18,8 @@ const GAPS_LIMIT: usize = 64;
 pub(crate) struct Gaps(Vec<(i64, i64)>);
 
 impl Gaps {
-    /// Adds a stretch.
-    pub(crate) fn add(&mut self, first: i64, last: i64) {
+    /// Adds a stretch; windows have fired up to `fired`.
+    pub(crate) fn add(&mut self, first: i64, last: i64, fired: i64) {
         debug_assert!(first <= last, "a stretch goes forward");
         let (mut first, mut last) = (first, last);
         self.0.retain(|(from, to)| {
@@ -32,15 +33,17 @@ impl Gaps {
         let at = self.0.partition_point(|(from, _)| *from < first);
         self.0.insert(at, (first, last));
         if self.0.len() > GAPS_LIMIT {
-            self.join_nearest();
+            self.join_nearest(fired);
         }
         debug_assert!(self.0.is_sorted_by(|left, right| left.1 < right.0), "apart and in order");
     }
 
-    fn join_nearest(&mut self) {
+    fn join_nearest(&mut self, fired: i64) {
         let pairs = self.0.iter().zip(self.0.iter().skip(1)).enumerate();
-        let distance = |((_, to), (from, _)): (&(i64, i64), &(i64, i64))| from.saturating_sub(*to);
-        let nearest = pairs.min_by_key(|(_, (left, right))| distance((left, right)));
+        let nearest = pairs.min_by_key(|(_, ((_, to), (from, _)))| {
+            // What lies between two has not fired when the first of them reaches that far.
+            (*to < fired, from.saturating_sub(*to))
+        });
         let Some((at, (left, right))) = nearest.map(|(at, pair)| (at, (*pair.0, *pair.1))) else {
             return;
         };
@@ -98,7 +101,7 @@ mod tests {
     fn stretches_that_touch_become_one_and_those_that_do_not_stay_apart() {
         let mut gaps = Gaps::default();
         for (first, last) in [(10, 20), (40, 50), (21, 30), (32, 32)] {
-            gaps.add(first, last);
+            gaps.add(first, last, i64::MIN);
         }
 
         assert_eq!(gaps.0, [(10, 30), (32, 32), (40, 50)]);
@@ -110,15 +113,31 @@ mod tests {
     fn beyond_their_limit_the_nearest_two_become_one() {
         let mut gaps = Gaps::default();
         for number in 0..64 {
-            gaps.add(number * 100, number * 100);
+            gaps.add(number * 100, number * 100, i64::MIN);
         }
 
-        gaps.add(250, 250);
-        gaps.add(6_301, 6_301);
+        gaps.add(250, 250, i64::MIN);
+        gaps.add(6_301, 6_301, i64::MIN);
 
         assert_eq!(gaps.0.len(), GAPS_LIMIT);
         assert!(gaps.touch(230, 230) || gaps.touch(270, 270));
         assert!(gaps.touch(6_300, 6_301) && !gaps.touch(150, 150));
+    }
+
+    #[test]
+    fn what_has_fired_between_two_stretches_stays_so_when_others_can_become_one() {
+        let mut gaps = Gaps::default();
+        // The nearest of all lie where windows have fired.
+        for number in 0..32 {
+            gaps.add(number * 10, number * 10, i64::MIN);
+            gaps.add(10_000 + number * 100, 10_000 + number * 100, i64::MIN);
+        }
+
+        gaps.add(20_000, 20_000, 5_000);
+
+        assert_eq!(gaps.0.len(), GAPS_LIMIT);
+        assert!((0..31).all(|number| !gaps.touch(number * 10 + 1, number * 10 + 9)));
+        assert!(gaps.touch(10_001, 10_099) && !gaps.touch(311, 9_999));
     }
 
     #[test]
@@ -139,7 +158,7 @@ mod tests {
         ) {
             let mut gaps = Gaps::default();
             for (first, length) in &added {
-                gaps.add(*first, first + length);
+                gaps.add(*first, first + length, i64::MIN);
             }
 
             let mut stretches = added.iter().map(|(first, length)| *first..=first + length);

@@ -393,7 +393,7 @@ impl Operate for PaneAggregate {
         // What has fired was whole when it did.
         let first = first.max(self.progress.saturating_add(1));
         if first <= last {
-            self.gaps.add(first, last);
+            self.gaps.add(first, last, self.progress);
         }
     }
 

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use headland_event::{EventTime, Incarnation, Offset, PartitionIndex, Promise, TopicName, Verdict};
 
-/// Bytes of rows of one topic, of one life, that wait at most; beyond it they wait no longer, and
-/// what they are of is not final here. A region promises every second.
+/// Bytes of rows of one topic, of one life, that wait at most; beyond it they wait no longer. One
+/// that a promise covers which is known, though its data is not all here, is judged by that as
+/// everywhere; what others are of is not final here. A region promises every second.
 const HELD_BYTES_LIMIT: usize = 4 << 20;
 
 /// Most promises of one topic, of one life, that wait for their data: more than an hour at one a
@@ -110,20 +111,35 @@ pub(super) struct Lost {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reached {
     pub(super) topic: TopicName,
-    /// The watermark that the rows came behind.
-    pub(super) behind: EventTime,
     /// Rows that lie before the promise and behind the one before it.
-    pub(super) held: Vec<Held>,
+    pub(super) held: Vec<Due>,
+}
+
+/// A row that has waited.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) held: Held,
+    /// The watermark that it came behind.
+    pub(super) behind: EventTime,
     pub(super) settled: Settled,
 }
 
-/// By what rows that waited are judged.
+/// By what a row that waited is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Settled {
-    /// By the promise that covers them, as everywhere.
+    /// By the promise that covers it, as everywhere.
     ByPromise,
-    /// By what was known when there was no more room for them.
+    /// By what was known when there was no more room for it.
     ByBound,
+}
+
+/// Why rows of a topic wait no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Release {
+    /// The next promise is reached.
+    Promise,
+    /// They are too many.
+    Bound,
 }
 
 impl Logs {
@@ -214,8 +230,8 @@ impl Logs {
             let topics = logs.lives.get(&life).into_iter().flat_map(|logs| logs.topics.keys());
             let found =
                 topics.clone().find_map(|topic| Some((topic.clone(), logs.due(life, topic)?)));
-            if let Some((topic, settled)) = found {
-                return logs.settle(life, topic, settled);
+            if let Some((topic, release)) = found {
+                return logs.settle(life, topic, release);
             }
         }
         None
@@ -269,35 +285,40 @@ impl RegionLogs {
     }
 
     /// Whether rows of a topic have to wait no longer, and for what reason.
-    fn due(&self, life: Incarnation, topic: &TopicName) -> Option<Settled> {
+    fn due(&self, life: Incarnation, topic: &TopicName) -> Option<Release> {
         let logs = self.lives.get(&life)?.topics.get(topic)?;
         if logs.held_bytes > HELD_BYTES_LIMIT {
-            return Some(Settled::ByBound);
+            return Some(Release::Bound);
         }
         let mut ends = logs.promises.front()?.ends.iter();
         let is_here = ends.all(|(partition, end)| self.end(life, topic, *partition) >= *end);
-        is_here.then_some(Settled::ByPromise)
+        is_here.then_some(Release::Promise)
     }
 
     /// Lets the first promise of a topic take effect, or gives up waiting for it.
-    fn settle(&mut self, life: Incarnation, topic: TopicName, settled: Settled) -> Option<Reached> {
+    fn settle(&mut self, life: Incarnation, topic: TopicName, release: Release) -> Option<Reached> {
         let behind = self.watermark(&topic);
         let logs = self.lives.get_mut(&life)?.topics.get_mut(&topic)?;
-        let held = match settled {
-            Settled::ByBound => {
+        let held = match release {
+            Release::Bound => {
                 tracing::warn!(%topic, limit = HELD_BYTES_LIMIT, "rows wait for no promise");
-                logs.release(|_| true)
+                let held = logs.release(|_| true).into_iter();
+                held.map(|held| logs.judge(held, behind)).collect()
             }
-            Settled::ByPromise => {
+            Release::Promise => {
                 let Waiting { watermark, ends } = logs.promises.pop_front()?;
                 self.watermarks.insert(topic.clone(), behind.max(watermark));
-                logs.release(|held| {
-                    held.offset < ends.get(&held.partition).copied().unwrap_or_default()
-                })
+                let held = logs.release(|held| covers(&ends, held)).into_iter();
+                held.map(|held| Due { held, behind, settled: Settled::ByPromise }).collect()
             }
         };
-        Some(Reached { topic, behind, held, settled })
+        Some(Reached { topic, held })
     }
+}
+
+/// Whether a promise with these ends covers a row.
+fn covers(ends: &BTreeMap<PartitionIndex, Offset>, held: &Held) -> bool {
+    held.offset < ends.get(&held.partition).copied().unwrap_or_default()
 }
 
 impl TopicLogs {
@@ -307,6 +328,16 @@ impl TopicLogs {
         self.held = rest;
         self.held_bytes = self.held.iter().map(|held| held.value.len()).sum();
         due.into()
+    }
+
+    /// What a row came behind, by the promises that are known whether or not their data is here:
+    /// the one before the first that covers it. Without one that does, others may be before it.
+    fn judge(&self, held: Held, in_effect: EventTime) -> Due {
+        let covering = self.promises.iter().position(|promise| covers(&promise.ends, &held));
+        let before = self.promises.iter().take(covering.unwrap_or(self.promises.len()));
+        let behind = before.map(|promise| promise.watermark).fold(in_effect, EventTime::max);
+        let settled = if covering.is_some() { Settled::ByPromise } else { Settled::ByBound };
+        Due { held, behind, settled }
     }
 }
 

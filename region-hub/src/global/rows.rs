@@ -10,7 +10,7 @@ use headland_event::limits::TOPICS_LIMIT;
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{Entry, EventTime, Hole, Offset, PartitionIndex, Stamp, TopicName, Verdict};
 
-use super::logs::{At, Held, Lost, Reached, Settled};
+use super::logs::{At, Due, Held, Lost, Reached, Settled};
 use super::{Rules, note_unreadable};
 use crate::topics::PARTITIONS_LIMIT;
 
@@ -124,9 +124,9 @@ impl Rules {
     /// Lets promises take effect whose ends the region's logs have come to, one after the other:
     /// first the rows that waited for it, then the watermark.
     pub(super) fn pass_promises(&mut self, region: usize) {
-        while let Some(Reached { topic, behind, held, settled }) = self.logs.next_reached(region) {
-            for row in held {
-                self.settle((region, &topic), &row, behind, settled);
+        while let Some(Reached { topic, held }) = self.logs.next_reached(region) {
+            for due in held {
+                self.settle((region, &topic), &due);
             }
             let (least, most) = (self.logs.least(&topic), self.logs.most(&topic));
             for source in self.tables.iter().filter(|source| source.topic == topic) {
@@ -143,22 +143,21 @@ impl Rules {
     }
 
     /// Shows a row that has waited to the tables that it waited for.
-    fn settle(
-        &mut self,
-        (region, topic): (usize, &TopicName),
-        row: &Held,
-        behind: EventTime,
-        settled: Settled,
-    ) {
+    fn settle(&mut self, (region, topic): (usize, &TopicName), due: &Due) {
+        let Due { held: row, behind, settled } = due;
         let part = self.part(region, topic, row.partition, Turn::Covered);
         for source in self.tables.iter().filter(|source| source.topic == *topic) {
             let Ok(decoded) = source.decoder.decode(&row.value) else { continue };
             let own = self.engine.program().table(source.table).event_time_of(&decoded);
             let (Some(own), Judgement::Waits) = (own, row.judge(own)) else { continue };
-            let is_late = own <= behind;
-            let standing = if is_late { Standing::Late { behind } } else { Standing::OnTime };
-            if settled == Settled::ByBound && !is_late {
-                self.engine.on_gap(source.table, own, own);
+            let standing =
+                if own <= *behind { Standing::Late { behind: *behind } } else { Standing::OnTime };
+            if *settled == Settled::ByBound {
+                self.counts.unsettled = self.counts.unsettled.saturating_add(1);
+                // A late one is in no final result.
+                if standing == Standing::OnTime {
+                    self.engine.on_gap(source.table, own, own);
+                }
             }
             let origin = Origin { part, standing };
             self.engine.on_row_of(source.table, &decoded, origin, row.offset, EventTime::MIN);

@@ -62,11 +62,11 @@ fn a_promise_is_reached_with_its_data_and_names_what_its_held_rows_came_behind()
     reach(&mut logs, FIRST, 4, 5);
     let second = logs.next_reached(0);
 
-    let settled = Settled::ByPromise;
-    let reached = |behind, held| Reached { topic: topic(), behind, held, settled };
-    assert_eq!(first, Some(reached(EventTime::MIN, Vec::new())));
+    let (behind, settled) = (millis(100), Settled::ByPromise);
+    let due = Due { held: held(4), behind, settled };
+    assert_eq!(first, Some(Reached { topic: topic(), held: Vec::new() }));
     assert_eq!(none, None);
-    assert_eq!(second, Some(reached(millis(100), vec![held(4)])));
+    assert_eq!(second, Some(Reached { topic: topic(), held: vec![due] }));
     assert_eq!(logs.least(&topic()), Some(millis(200)));
 }
 
@@ -117,8 +117,34 @@ fn rows_beyond_their_bound_wait_no_longer() {
     let beyond = logs.next_reached(0).unwrap();
 
     assert_eq!(at_the_bound, None);
-    assert_eq!((beyond.held.len(), beyond.settled), (2, Settled::ByBound));
+    let settled: Vec<Settled> = beyond.held.iter().map(|due| due.settled).collect();
+    assert_eq!(settled, [Settled::ByBound; 2]);
     assert_eq!(logs.next_reached(0), None);
+}
+
+#[test]
+fn a_row_beyond_the_bound_came_behind_the_promise_before_the_one_that_covers_it() {
+    let mut logs = logs();
+    // None is reached: another partition is behind.
+    for (watermark, end) in [(100, 1), (200, 2)] {
+        let mut promise = promise(watermark, end);
+        promise.ends.insert(PartitionIndex::new(1), Offset::new(9));
+        logs.on_promise(0, FIRST, promise);
+    }
+    let value = Bytes::from(vec![0; HELD_BYTES_LIMIT]);
+    logs.hold(at(FIRST, &topic()), Held { value, ..held(0) });
+    logs.hold(at(FIRST, &topic()), held(1));
+    logs.hold(at(FIRST, &topic()), held(2));
+
+    let beyond = logs.next_reached(0).unwrap();
+
+    let found: Vec<_> = beyond.held.iter().map(|due| (due.behind, due.settled)).collect();
+    let expected = [
+        (EventTime::MIN, Settled::ByPromise),
+        (millis(100), Settled::ByPromise),
+        (millis(200), Settled::ByBound),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

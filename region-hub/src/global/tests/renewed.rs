@@ -94,7 +94,10 @@ fn corrected_counts() -> String {
 
 /// A row of `air` that its log calls late.
 fn late_row(time: i64, offset: u64) -> Stored {
-    let (at, mut stored) = row(time, offset);
+    late(row(time, offset))
+}
+
+fn late((at, mut stored): Stored) -> Stored {
     let late = VerdictAt { delta: OffsetDelta::new(0), verdict: Verdict::Late };
     stored.stamp.as_mut().unwrap().verdicts = vec![late];
     (at, stored)
@@ -190,4 +193,75 @@ fn a_rule_that_is_new_beside_others_says_what_is_final_in_the_stretch_that_is_re
     }
 
     assert_eq!(replayed, [vec!["final a 1, revision 1"; 3], Vec::new()]);
+}
+
+/// What a hub says in the end of each window, whatever it said before.
+fn last(told: Vec<String>) -> Vec<String> {
+    told.into_iter().filter(|told| !told.starts_with("provisional")).collect()
+}
+
+#[test]
+fn rows_beyond_the_room_to_wait_correct_the_same_windows_wherever_promises_are_known() {
+    let sql = COUNTS.replace("'topic' = 'n'", "'topic' = 'n', 'allowed-lateness' = '1 s'");
+    // A row of another partition, which comes at once or last of all.
+    let (mut behind, mut stored) = row(100, 0);
+    behind.partition = PartitionIndex::new(1);
+    stored.stamp.as_mut().unwrap().actor.partition = behind.partition;
+    let other = (behind, stored);
+    let mut log = vec![
+        row(200, 0),
+        promise("ap", "air", (1_000, [1, 1]), 0),
+        // It counts by the promise before it.
+        late_row(300, 1),
+        promise("ap", "air", (3_500, [2, 1]), 1),
+        promise("ap", "air", (900_000, [7, 1]), 2),
+    ];
+    // Those came behind what is too long after their window.
+    for offset in 2..7 {
+        let (at, mut stored) = late_row(400, offset);
+        let record = &stored.batch.records().unwrap()[0];
+        let text = String::from_utf8(record.value.clone().unwrap().to_vec()).unwrap();
+        let long = format!("{{\"pad\":\"{}\",{}", "x".repeat(1_000_000), &text[1..]);
+        let record = Record::new(record.time, "", long);
+        stored.batch = Batch::encode(std::slice::from_ref(&record)).unwrap();
+        log.push((at, stored));
+    }
+
+    let mut ahead = Hub::new(&sql, &["ap"]);
+    let mut at_once = ahead.feed(1, &[other.clone()]);
+    at_once.extend(ahead.feed(2, &log));
+    let mut waiting = Hub::new(&sql, &["ap"]);
+    let mut at_last = waiting.feed(1, &log);
+    at_last.extend(waiting.feed(2, &[other]));
+
+    assert_eq!(last(at_once), ["final n 2, revision 1", "correction n 3, revision 2"]);
+    assert_eq!(last(at_last), ["final n 2, revision 1", "correction n 3, revision 2"]);
+}
+
+#[test]
+fn a_rule_that_stopped_at_a_limit_and_begins_anew_replaces_nothing_that_was_final() {
+    let sql = corrected_counts();
+    let by_station = |limit: &str| {
+        let sql = sql.replace("GROUP BY", "GROUP BY station,");
+        sql.replace("'topic' = 'n'", &format!("'topic' = 'n', 'limit.keys' = '{limit}'"))
+            .replace("'topic' = 'n'", "'topic' = 'n', 'on-limit' = 'stop-rule'")
+    };
+    let at = |time: i64, station: &str, offset: u64| {
+        let instant = 1_700_000_000_000 + time;
+        let text = format!("{{\"station\":\"{station}\",\"ts\":\"{}\"}}", stamp_of(instant));
+        let record = Record::new(EventTime::from_millis(instant), "", text);
+        entry("ap", "air", (0, offset), &record, Verdict::OnTime)
+    };
+    let mut hub = Hub::new(&by_station("1"), &["ap"]);
+    let said = hub.feed(1, &[at(100, "a", 0), promise("ap", "air", (2_500, [1, 0]), 0)]);
+    assert_eq!(said, ["final n 1, revision 1"]);
+    hub.feed(2, &[at(3_000, "b", 1)]);
+    let state = hub.rules.snapshot();
+
+    hub.restart(&by_station("9"), &["ap"]);
+    let state = hub.rules.decode(state).unwrap();
+    hub.rules.take_up(state, CommitNumber::new(2), Hlc::new(NOW, 0));
+    let said = hub.feed(3, &[late(at(200, "a", 2)), promise("ap", "air", (3_000, [3, 0]), 1)]);
+
+    assert_eq!(said, Vec::<String>::new());
 }

@@ -1,0 +1,318 @@
+//! What holds of every operator, whatever rows come: neither batches nor restarts change what it
+//! says, and every row is taken, filtered, late or refused, once. Batch computations over the
+//! accepted rows are beside the operators (`engine/tests.rs`, `engine/dataflow/tests/oracles.rs`)
+//! and, for those that are missing there, here.
+
+use std::collections::BTreeMap;
+
+use headland_detection::{Change, Engine, Output, Program, Row, RuleResult, TableId, Value};
+use headland_event::{EventTime, Offset};
+use proptest::prelude::*;
+
+const TABLES: &str = "
+CREATE TABLE l (k STRING, v BIGINT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('topic' = 'l');
+CREATE TABLE r (k STRING, v BIGINT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('topic' = 'r');
+CREATE TABLE versions (k STRING, v BIGINT, ts TIMESTAMP(3), PRIMARY KEY (k) NOT ENFORCED,
+  WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('topic' = 'versions');
+CREATE VIEW both AS SELECT k, v, ts FROM l UNION ALL SELECT k, v, ts FROM r;
+";
+
+/// A query per operator.
+const QUERIES: [(&str, &str); 18] = [
+    ("filter and project", "SELECT k, v + 1 AS w FROM l WHERE v > 3"),
+    (
+        "TUMBLE",
+        "SELECT k, window_end, SUM(v) AS s FROM TABLE(TUMBLE(TABLE l, DESCRIPTOR(ts),
+         INTERVAL '10' SECOND)) WHERE v > 0 GROUP BY k, window_start, window_end",
+    ),
+    (
+        "HOP",
+        "SELECT k, window_end, SUM(v) AS s FROM TABLE(HOP(TABLE l, DESCRIPTOR(ts),
+         INTERVAL '5' SECOND, INTERVAL '10' SECOND)) GROUP BY k, window_start, window_end",
+    ),
+    (
+        "CUMULATE",
+        "SELECT k, window_end, SUM(v) AS s FROM TABLE(CUMULATE(TABLE l, DESCRIPTOR(ts),
+         INTERVAL '4' SECOND, INTERVAL '12' SECOND)) GROUP BY k, window_start, window_end",
+    ),
+    (
+        "SESSION",
+        "SELECT k, window_end, SUM(v) AS s FROM TABLE(SESSION(TABLE l PARTITION BY k,
+         DESCRIPTOR(ts), INTERVAL '3' SECOND)) GROUP BY k, window_start, window_end",
+    ),
+    ("SESSION group", "SELECT k, SUM(v) AS s FROM l GROUP BY k, SESSION(ts, INTERVAL '3' SECOND)"),
+    (
+        "OVER ROWS",
+        "SELECT k, v, SUM(v) OVER (PARTITION BY k ORDER BY ts
+         ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS s FROM l",
+    ),
+    (
+        "OVER RANGE",
+        "SELECT k, v, SUM(v) OVER (PARTITION BY k ORDER BY ts
+         RANGE BETWEEN INTERVAL '5' SECOND PRECEDING AND CURRENT ROW) AS s FROM l",
+    ),
+    ("GROUP BY", "SELECT k, COUNT(*) AS n, SUM(v) AS s FROM l GROUP BY k HAVING SUM(v) > 2"),
+    (
+        "window join",
+        "SELECT a.k, a.v, b.v AS w FROM
+         (SELECT * FROM TABLE(TUMBLE(TABLE l, DESCRIPTOR(ts), INTERVAL '10' SECOND))) a
+         FULL JOIN
+         (SELECT * FROM TABLE(TUMBLE(TABLE r, DESCRIPTOR(ts), INTERVAL '10' SECOND))) b
+         ON a.k = b.k AND a.window_start = b.window_start AND a.window_end = b.window_end",
+    ),
+    (
+        "interval join",
+        "SELECT l.k, l.v, r.v AS w FROM l LEFT JOIN r ON l.k = r.k
+         AND l.ts BETWEEN r.ts - INTERVAL '3' SECOND AND r.ts + INTERVAL '5' SECOND",
+    ),
+    (
+        "temporal join",
+        "SELECT l.k, l.v, versions.v AS w FROM l
+         LEFT JOIN versions FOR SYSTEM_TIME AS OF l.ts ON l.k = versions.k",
+    ),
+    ("regular join", "SELECT l.k, l.v, r.v AS w FROM l FULL JOIN r ON l.k = r.k"),
+    (
+        "deduplicate, first",
+        "SELECT k, v, ts FROM (SELECT k, v, ts,
+         ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts) AS n FROM l) WHERE n = 1",
+    ),
+    (
+        "deduplicate, last",
+        "SELECT k, v, ts FROM (SELECT k, v, ts,
+         ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts DESC) AS n FROM l) WHERE n = 1",
+    ),
+    (
+        "Top-N",
+        "SELECT k, v, n FROM (SELECT k, v,
+         ROW_NUMBER() OVER (PARTITION BY k ORDER BY v DESC) AS n FROM l) WHERE n <= 2",
+    ),
+    ("UNION ALL", "SELECT k, v FROM both"),
+    (
+        "windows over UNION ALL",
+        "SELECT k, window_end, SUM(v) AS s FROM TABLE(TUMBLE(TABLE both, DESCRIPTOR(ts),
+         INTERVAL '10' SECOND)) GROUP BY k, window_start, window_end",
+    ),
+];
+
+/// Side, key, value and second of a row.
+type Input = (usize, u8, i64, i64);
+
+/// Seconds lie close and jump back, so that rows meet, are late and touch what has closed.
+fn inputs() -> impl Strategy<Value = Vec<Input>> {
+    let step = prop_oneof![4 => 0_i64..6, 1 => -20_i64..0];
+    let input = (0_usize..2, 0_u8..3, -3_i64..9, step);
+    prop::collection::vec(input, 0..40).prop_map(|steps| {
+        let mut second = 0;
+        let inputs = steps.into_iter().map(|(side, key, value, step)| {
+            second += step;
+            (side, key, value, second)
+        });
+        inputs.collect()
+    })
+}
+
+fn program(query: &str, options: &str) -> Program {
+    let sql = format!("{TABLES}CREATE TABLE o WITH ('topic' = 'o'{options}) AS {query};");
+    Program::compile("rules.sql", &sql).unwrap()
+}
+
+/// An engine, what came out of it, and how many rows went in.
+struct Run {
+    engine: Engine,
+    outputs: Vec<Output>,
+    fed: u64,
+}
+
+impl Run {
+    fn new(program: &Program) -> Self {
+        Self { engine: Engine::new(program.clone(), 7), outputs: Vec::new(), fed: 0 }
+    }
+
+    fn tables(&self, side: usize) -> Vec<TableId> {
+        let names: &[&str] = [&["l"][..], &["r", "versions"]][side];
+        names.iter().map(|name| self.engine.program().table_id(name).unwrap()).collect()
+    }
+
+    /// Feeds a row to the tables of its side that the rule reads.
+    fn feed(&mut self, (side, key, value, second): &Input) {
+        let time = Value::Timestamp(EventTime::from_millis(second * 1_000));
+        let row = Row::new(vec![Value::text(&format!("k{key}")), Value::Integer(*value), time]);
+        for table in self.tables(*side) {
+            self.engine.on_row(table, &row, Offset::new(self.fed), EventTime::MIN);
+        }
+        self.fed += 1;
+    }
+
+    fn drain(&mut self) {
+        self.outputs.extend(std::iter::from_fn(|| self.engine.poll_output()));
+    }
+
+    /// Goes on from a snapshot, with hashers of another seed.
+    fn restart(&mut self) {
+        self.drain();
+        let (program, state) = (self.engine.program().clone(), self.engine.snapshot());
+        self.engine = Engine::restore(program, 99, state.clone()).unwrap();
+        assert_eq!(self.engine.snapshot(), state, "equal states, equal bytes");
+    }
+
+    fn end(mut self) -> Self {
+        for table in [self.tables(0), self.tables(1)].concat() {
+            let end = EventTime::from_millis(i64::MAX);
+            self.engine.on_watermark(table, end, Offset::new(self.fed), EventTime::MIN);
+        }
+        self.drain();
+        self
+    }
+
+    /// Rows that are there once all changes are done, each as often as it is.
+    fn there(&self) -> BTreeMap<String, i64> {
+        let mut there = BTreeMap::new();
+        for output in &self.outputs {
+            let Output::Result(RuleResult { change, columns, .. }) = output else { continue };
+            let by = match change {
+                Change::Insert | Change::UpdateAfter => 1,
+                Change::UpdateBefore | Change::Delete => -1,
+            };
+            let values: Vec<_> = columns.iter().map(|(_, value)| value.to_string()).collect();
+            *there.entry(values.join(" ")).or_insert(0) += by;
+        }
+        assert!(there.values().all(|count| *count >= 0), "only what is there is taken back");
+        there.retain(|_, count| *count > 0);
+        there
+    }
+
+    /// The rows that were neither late nor refused.
+    fn accepted<'a>(&self, inputs: &'a [Input]) -> Vec<&'a Input> {
+        let left_out = |at: u64| {
+            self.outputs.iter().any(|output| match output {
+                Output::Late(late) => late.evidence == Offset::new(at),
+                Output::Refused(refused) => refused.evidence == Offset::new(at),
+                Output::Result(_) | Output::Failed(_) | Output::Lookup(_) => false,
+            })
+        };
+        (0..).zip(inputs).filter(|(at, _)| !left_out(*at)).map(|(_, input)| input).collect()
+    }
+}
+
+fn ran(program: &Program, inputs: &[Input]) -> Run {
+    let mut run = Run::new(program);
+    inputs.iter().for_each(|input| run.feed(input));
+    run.end()
+}
+
+/// How often each of some rows is there.
+fn counted(rows: impl IntoIterator<Item = String>) -> BTreeMap<String, i64> {
+    let mut counts = BTreeMap::new();
+    rows.into_iter().for_each(|row| *counts.entry(row).or_insert(0) += 1);
+    counts
+}
+
+/// A second as results show it.
+fn shown(second: i64) -> String {
+    Value::Timestamp(EventTime::from_millis(second * 1_000)).to_string()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn neither_batches_nor_restarts_change_what_any_operator_says(
+        inputs in inputs(), between in prop::collection::vec(0_u8..8, 40)
+    ) {
+        for (name, query) in QUERIES {
+            let program = program(query, "");
+            let mut run = Run::new(&program);
+            for (input, between) in inputs.iter().zip(&between) {
+                run.feed(input);
+                match between {
+                    0 => run.restart(),
+                    1..=3 => run.drain(),
+                    _ => {}
+                }
+            }
+
+            let (found, expected) = (run.end(), ran(&program, &inputs));
+            prop_assert_eq!(found.outputs, expected.outputs, "{}", name);
+            prop_assert_eq!(found.engine.counts("o"), expected.engine.counts("o"), "{}", name);
+        }
+    }
+
+    #[test]
+    fn every_row_of_every_operator_is_taken_filtered_late_or_refused_once(inputs in inputs()) {
+        let limits = ["", ", 'limit.keys' = '2'", ", 'limit.keys' = '3', 'on-limit' = 'stop-rule'"];
+        for ((name, query), limit) in
+            QUERIES.into_iter().flat_map(|query| limits.map(|limit| (query, limit)))
+        {
+            let run = ran(&program(query, limit), &inputs);
+            let counts = run.engine.counts("o").unwrap();
+
+            let is_read = |table: &str| {
+                let rule = &run.engine.program().rules()[0];
+                rule.sources().contains(&run.engine.program().table_id(table).unwrap())
+            };
+            let is_right_read = is_read("r") || is_read("versions");
+            let read = inputs.iter().filter(|input| input.0 == 0 || is_right_read).count();
+            let count = |is_it: fn(&Output) -> bool| {
+                u64::try_from(run.outputs.iter().filter(|output| is_it(output)).count()).unwrap()
+            };
+            prop_assert_eq!(counts.rows, u64::try_from(read).unwrap(), "{}{}", name, limit);
+            prop_assert_eq!(
+                counts.rows,
+                counts.filtered + counts.accepted + counts.late + counts.refused,
+                "{}{}", name, limit
+            );
+            prop_assert_eq!(counts.late, count(|it| matches!(it, Output::Late(_))));
+            prop_assert_eq!(counts.refused, count(|it| matches!(it, Output::Refused(_))));
+            prop_assert_eq!(counts.results, count(|it| matches!(it, Output::Result(_))));
+            prop_assert_eq!(counts.failed, count(|it| matches!(it, Output::Failed(_))));
+        }
+    }
+
+    #[test]
+    fn a_filter_gives_each_row_that_passes_and_a_union_each_row_of_both_sides(inputs in inputs()) {
+        let (_, filter) = QUERIES[0];
+        let passing = inputs.iter().filter(|(side, _, value, _)| *side == 0 && *value > 3);
+        let expected = counted(passing.map(|(_, key, value, _)| format!("k{key} {}", value + 1)));
+        prop_assert_eq!(ran(&program(filter, ""), &inputs).there(), expected);
+
+        let all = counted(inputs.iter().map(|(_, key, value, _)| format!("k{key} {value}")));
+        prop_assert_eq!(ran(&program("SELECT k, v FROM both", ""), &inputs).there(), all);
+    }
+
+    #[test]
+    fn deduplication_ends_with_the_first_or_last_row_by_time_of_each_key(inputs in inputs()) {
+        for (query, is_last) in [("deduplicate, first", false), ("deduplicate, last", true)] {
+            let (_, query) = QUERIES.into_iter().find(|(name, _)| *name == query).unwrap();
+            let run = ran(&program(query, ""), &inputs);
+
+            let mut kept: BTreeMap<u8, &Input> = BTreeMap::new();
+            for input in run.accepted(&inputs).into_iter().filter(|input| input.0 == 0) {
+                let before = kept.entry(input.1).or_insert(input);
+                // Of one time the first that came is the first, and the last that came the last.
+                let replaces = if is_last { input.3 >= before.3 } else { input.3 < before.3 };
+                if replaces {
+                    *before = input;
+                }
+            }
+            let rows = kept.values().map(|(_, key, value, second)| {
+                format!("k{key} {value} {}", shown(*second))
+            });
+            prop_assert_eq!(run.there(), counted(rows), "{}", query);
+        }
+    }
+
+    #[test]
+    fn windows_over_a_union_hold_the_accepted_rows_of_both_sides(inputs in inputs()) {
+        let (_, query) = QUERIES[17];
+        let run = ran(&program(query, ""), &inputs);
+
+        let mut sums: BTreeMap<(u8, i64), i64> = BTreeMap::new();
+        for (_, key, value, second) in run.accepted(&inputs) {
+            *sums.entry((*key, (second.div_euclid(10) + 1) * 10)).or_insert(0) += value;
+        }
+        let rows = sums.iter().map(|((key, end), sum)| format!("k{key} {} {sum}", shown(*end)));
+        prop_assert_eq!(run.there(), counted(rows));
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headland_event::{EventTime, Offset};
 
 use crate::engine::rule_state::{Arrival, Input, Reading, RuleState, Timeliness};
-use crate::output::{LookupId, Output, RuleCounts};
+use crate::output::{LookupId, Output, RuleCounts, RuleLoad};
 use crate::part::Origin;
 use crate::program::Program;
 use crate::settings::RuleSettings;
@@ -263,6 +263,13 @@ impl Engine {
     pub fn counts(&self, name: &str) -> Option<RuleCounts> {
         let mut rules = self.program.rules().iter().zip(&self.states);
         rules.find(|(rule, _)| &**rule.name() == name).map(|(_, state)| state.counts)
+    }
+
+    /// What the rule called `name` keeps; none when there is no such rule. O(operators).
+    #[must_use]
+    pub fn load(&self, name: &str) -> Option<RuleLoad> {
+        let mut rules = self.program.rules().iter().zip(&self.states);
+        rules.find(|(rule, _)| &**rule.name() == name).map(|(_, state)| state.load())
     }
 
     fn advance(&mut self, table: TableId, to: EventTime, arrival: Arrival) {

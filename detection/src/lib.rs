@@ -94,7 +94,7 @@ pub use engine::Engine;
 pub use expression::EvaluationError;
 pub use output::{
     Change, FailedWindow, LateRow, LookupId, LookupRequest, Output, Refusal, RefusedRow,
-    RuleCounts, RuleResult,
+    RuleCounts, RuleLoad, RuleResult,
 };
 pub use part::{Origin, Part, Standing};
 pub use plan::Rule;

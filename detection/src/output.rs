@@ -199,6 +199,18 @@ pub struct FailedWindow {
     pub evidence: Offset,
 }
 
+/// What a rule keeps, and what it had no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RuleLoad {
+    /// Keys that it keeps, in all of its operators and windows.
+    pub keys: usize,
+    /// Bytes of its state, about.
+    pub bytes: usize,
+    /// Rows refused at a limit, or because the rule had stopped at one, since the engine was made
+    /// or restored.
+    pub limited: u64,
+}
+
 /// What became of the rows and groups of a rule since its engine was new.
 ///
 /// `rows` = `filtered` + `accepted` + `late` + `refused`; a row that the rule reads in two places,
@@ -223,4 +235,17 @@ pub struct RuleCounts {
     pub failed: u64,
     /// Early results that were due and left out at a limit, in windows.
     pub early_left_out: u64,
+}
+
+impl RuleCounts {
+    /// What became of rows, by name: each of them is in one of these.
+    #[must_use]
+    pub const fn outcomes(&self) -> [(&'static str, u64); 4] {
+        [
+            ("filtered", self.filtered),
+            ("accepted", self.accepted),
+            ("late", self.late),
+            ("refused", self.refused),
+        ]
+    }
 }

@@ -3,6 +3,12 @@
 //! accepted rows are beside the operators (`engine/tests.rs`, `engine/dataflow/tests/oracles.rs`)
 //! and, for those that are missing there, here.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what fails here fails a property, with the rows that did it"
+)]
+
 use std::collections::BTreeMap;
 
 use headland_detection::{Change, Engine, Output, Program, Row, RuleResult, TableId, Value};

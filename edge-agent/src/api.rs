@@ -12,7 +12,7 @@ use headland_platform::task::{self, Task, Token};
 use headland_platform::telemetry::Metrics;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::node::Status;
+use crate::node::{RuleStatus, Status};
 
 /// Asks the node what it says about itself.
 pub(crate) type StatusQuery = oneshot::Sender<Status>;
@@ -111,8 +111,31 @@ async fn scrape(State(shared): State<Shared>) -> Response {
             );
         }
         gauge("headland_agent_connected", "1 while the hub is connected", status.connected.into());
+        observe_rules(&shared.metrics, &status.rules);
     }
     shared.metrics.render().into_response()
+}
+
+/// What rules make of rows, and what they keep.
+fn observe_rules(metrics: &Metrics, rules: &[RuleStatus]) {
+    let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let length = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+    for RuleStatus { name, rows, limited, results, keys, state_bytes } in rules {
+        for (outcome, rows) in rows {
+            let help = "Rows that a rule has seen, by what became of them";
+            let labels = [("rule", name.as_str()), ("outcome", outcome)];
+            metrics.set("headland_rule_rows", help, &labels, whole(*rows));
+        }
+        let rule = [("rule", name.as_str())];
+        let help = "Rows that a rule had no room for, since the start";
+        metrics.set("headland_rule_limited_rows", help, &rule, whole(*limited));
+        let help = "Results of a rule";
+        metrics.set("headland_rule_results", help, &rule, whole(*results));
+        let help = "Keys that a rule keeps";
+        metrics.set("headland_rule_keys", help, &rule, length(*keys));
+        let help = "Bytes of a rule's state, about";
+        metrics.set("headland_rule_state_bytes", help, &rule, length(*state_bytes));
+    }
 }
 
 async fn ask(shared: &Shared) -> Option<Status> {

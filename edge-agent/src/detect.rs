@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use headland_detection::{
     Change, Engine, Output, Program, Refusal, RefusedRow, RestoreError, Revisions, Row, Rule,
-    RuleResult, TableId,
+    RuleCounts, RuleLoad, RuleResult, TableId,
 };
 use headland_event::codec::{Reader, Writer};
 use headland_event::trace::TRACEPARENT_HEADER;
@@ -166,6 +166,14 @@ impl Detect {
     #[must_use]
     pub fn watermark(&self, tables: &[TableId]) -> Option<EventTime> {
         tables.iter().map(|table| self.engine.watermark(*table)).min().flatten()
+    }
+
+    /// What became of the rows of each rule, and what it keeps.
+    pub fn meters(&self) -> impl Iterator<Item = (&str, RuleCounts, RuleLoad)> {
+        self.engine.program().rules().iter().filter_map(|rule| {
+            let name = &**rule.name();
+            Some((name, self.engine.counts(name)?, self.engine.load(name)?))
+        })
     }
 
     /// The topics that rules write to.

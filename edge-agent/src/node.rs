@@ -35,7 +35,7 @@ mod retention;
 mod status;
 
 pub use snapshot::TakeUpError;
-pub use status::{SourceStatus, Status};
+pub use status::{RuleStatus, SourceStatus, Status};
 
 use crate::config::AgentConfig;
 use crate::dead;

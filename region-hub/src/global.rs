@@ -17,7 +17,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use headland_detection::{DecodeError, Decoder, Engine, Format, Output, Program, TableId};
+use headland_detection::{
+    DecodeError, Decoder, Engine, Format, Output, Program, RuleCounts, RuleLoad, TableId,
+};
 use headland_event::{
     Batch, Codec, CommitNumber, Entry, EventTime, Offset, PartitionIndex, Promise, Record,
     RegionId, TopicName, TopicPartition,
@@ -97,6 +99,23 @@ pub struct RulesCounts {
     pub settled: u64,
     /// Results whose revisions were forgotten, because more are remembered than may be.
     pub forgotten: u64,
+}
+
+impl RulesCounts {
+    /// What was left out or is not as at other hubs, by name.
+    #[must_use]
+    pub const fn left(&self) -> [(&'static str, u64); 7] {
+        let Self { unreadable, refused, gaps, left_out, unsettled, settled, forgotten } = *self;
+        [
+            ("unreadable", unreadable),
+            ("refused", refused),
+            ("gaps", gaps),
+            ("left-out", left_out),
+            ("unsettled", unsettled),
+            ("settled", settled),
+            ("forgotten", forgotten),
+        ]
+    }
 }
 
 /// Results that go into one commit.
@@ -265,6 +284,14 @@ impl Rules {
         let (left_out, settled) = (self.ready.left_out(), self.written.settled());
         let forgotten = self.results.said.forgotten();
         RulesCounts { left_out, settled, forgotten, ..self.counts }
+    }
+
+    /// What became of the rows of each rule, and what it keeps.
+    pub fn meters(&self) -> impl Iterator<Item = (&str, RuleCounts, RuleLoad)> {
+        self.engine.program().rules().iter().filter_map(|rule| {
+            let name = &**rule.name();
+            Some((name, self.engine.counts(name)?, self.engine.load(name)?))
+        })
     }
 
     /// Takes note of a durable commit; what it makes of windows comes from [`Self::poll_step`].

@@ -4,12 +4,16 @@ use headland_event::{Monotonic, Now};
 use headland_platform::telemetry::Metrics;
 use headland_replication::Condition;
 
+use crate::global::Rules;
 use crate::node::{LinkState, Node};
 
 /// Sets every gauge from what the node says about itself.
 pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
     let now: Monotonic = at.monotonic;
     observe_flow(metrics, node, at);
+    if let Some(rules) = node.rules() {
+        observe_rules(metrics, rules);
+    }
     let status = node.status();
     let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     for link in &status.links {
@@ -123,5 +127,66 @@ fn observe_flow(metrics: &Metrics, node: &Node, now: Now) {
         let labels = [("group", group.group.as_str())];
         let help = "Records here that a consumer group has not read";
         metrics.set("headland_group_lag_records", help, &labels, whole(group.lag_records));
+    }
+}
+
+/// What rules over all regions make of rows, and what they keep.
+fn observe_rules(metrics: &Metrics, rules: &Rules) {
+    let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let length = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+    for (rule, counts, load) in rules.meters() {
+        for (outcome, rows) in counts.outcomes() {
+            let help = "Rows that a rule has seen, by what became of them";
+            let labels = [("rule", rule), ("outcome", outcome)];
+            metrics.set("headland_rule_rows", help, &labels, whole(rows));
+        }
+        let rule = [("rule", rule)];
+        let help = "Rows that a rule had no room for, since the start";
+        metrics.set("headland_rule_limited_rows", help, &rule, whole(load.limited));
+        let help = "Results of a rule";
+        metrics.set("headland_rule_results", help, &rule, whole(counts.results));
+        let help = "Keys that a rule keeps";
+        metrics.set("headland_rule_keys", help, &rule, length(load.keys));
+        let help = "Bytes of a rule's state, about";
+        metrics.set("headland_rule_state_bytes", help, &rule, length(load.bytes));
+    }
+    for (what, count) in rules.counts().left() {
+        let help = "What rules over all regions left out or say otherwise than other hubs";
+        metrics.set("headland_rules_left", help, &[("what", what)], whole(count));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headland_detection::Program;
+    use headland_event::RegionId;
+
+    use super::*;
+    use crate::topics::Topics;
+
+    #[test]
+    fn each_rule_over_all_regions_has_its_rows_and_its_state_among_the_metrics() {
+        let sql = "CREATE TABLE air (station STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+             WITH ('topic' = 'air@*');
+             CREATE TABLE n (n BIGINT) WITH ('topic' = 'n');
+             INSERT INTO n SELECT COUNT(*) FROM air GROUP BY TUMBLE(ts, INTERVAL '1' HOUR);";
+        let own = RegionId::new("eu").unwrap();
+        let program = Program::compile("rules.sql", sql).unwrap();
+        let topics = Topics::new(&own, &[]).unwrap();
+        let rules = Rules::new(program, &own, std::slice::from_ref(&own), &topics, 1).unwrap();
+        let metrics = Metrics::new();
+
+        observe_rules(&metrics, &rules);
+
+        let text = metrics.render();
+        for line in [
+            "headland_rule_rows{rule=\"n\",outcome=\"late\"} 0",
+            "headland_rule_limited_rows{rule=\"n\"} 0",
+            "headland_rule_keys{rule=\"n\"} 0",
+            "headland_rule_state_bytes{rule=\"n\"} 0",
+            "headland_rules_left{what=\"gaps\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line} in {text}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use headland_event::{EventTime, Finality};
 use crate::engine::wiring;
 use crate::expression::Expression;
 use crate::operator::arriving::{
-    Arriving, Changed, Emitted, Fate, Intent, Limits, LookupRequest, Operate,
+    Arriving, Changed, Emitted, Fate, Intent, Kept, Limits, LookupRequest, Operate,
 };
 use crate::operator::keyed::Progress;
 use crate::output::{Change, Refusal};
@@ -397,9 +397,8 @@ impl Dataflow {
     }
 
     /// What all operators keep.
-    #[cfg(test)]
-    pub(crate) fn kept(&self) -> crate::operator::arriving::Kept {
-        let mut all = crate::operator::arriving::Kept::default();
+    pub(crate) fn kept(&self) -> Kept {
+        let mut all = Kept::default();
         for kept in self.stages.iter().map(|stage| stage.operator.kept()) {
             all.keys += kept.keys;
             all.bytes += kept.bytes;

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use headland_event::{EventTime, Offset};
 
 use crate::engine::dataflow::{Dataflow, Effect, Effects, Failure, Outcome};
-use crate::operator::arriving::{Changed, Limits};
+use crate::operator::arriving::{Changed, Kept, Limits};
 use crate::output::{
     FailedWindow, LateRow, LookupId, LookupRequest, Output, Refusal, RefusedRow, RuleCounts,
-    RuleResult,
+    RuleLoad, RuleResult,
 };
 use crate::part::Origin;
 use crate::plan::{JoinedKeys, Rule};
@@ -28,6 +28,8 @@ pub(crate) struct RuleState {
     pub(crate) stopped_under: Option<Limits>,
     /// The latest time of rows of several logs that it has taken.
     pub(crate) furthest: i64,
+    /// Rows refused at a limit in this run.
+    limited: u64,
     seed: u64,
     effects: Effects,
 }
@@ -74,13 +76,18 @@ impl RuleState {
         let (times, limits) = (settings.times(), settings.operator_limits());
         let dataflow = Dataflow::new(&sink.relation, times, seed, limits);
         let (counts, effects) = (RuleCounts::default(), Effects::default());
-        let (stopped_under, furthest) = (None, i64::MIN);
-        Self { sink, counts, dataflow, settings, stopped_under, furthest, seed, effects }
+        let (stopped_under, furthest, limited) = (None, i64::MIN, 0);
+        Self { sink, counts, dataflow, settings, stopped_under, furthest, limited, seed, effects }
     }
 
     /// Starts over with other settings; what the rule has kept is gone.
     pub(crate) fn with_settings(self, settings: RuleSettings) -> Self {
         Self::new(self.sink, settings, self.seed)
+    }
+
+    pub(crate) fn load(&self) -> RuleLoad {
+        let Kept { keys, bytes } = self.dataflow.kept();
+        RuleLoad { keys, bytes, limited: self.limited }
     }
 
     const fn is_stopped(&self) -> bool {
@@ -128,6 +135,7 @@ impl RuleState {
                 }
                 Err(reason) => {
                     self.counts.refused += 1;
+                    self.limited += u64::from(is_limited(&reason));
                     self.stop_at(&reason);
                     self.miss_refused(input, &reason);
                     outputs.push_back(Output::Refused(RefusedRow {
@@ -152,7 +160,7 @@ impl RuleState {
     /// A row that others have room for is missing here: no window that holds it is final.
     fn miss_refused(&mut self, input: &Input<'_>, reason: &Refusal) {
         if let (Reading::SideBySide, Some(time)) = (input.reading, input.event_time)
-            && (reason.is_limit() || *reason == Refusal::Stopped)
+            && is_limited(reason)
         {
             self.dataflow.on_gap(time.millis(), time.millis());
         }
@@ -259,6 +267,11 @@ impl RuleState {
         (effects.suppressed, effects.early_left_out) = (0, 0);
         self.effects = effects;
     }
+}
+
+/// Whether a row was refused for what there is room for.
+fn is_limited(reason: &Refusal) -> bool {
+    reason.is_limit() || *reason == Refusal::Stopped
 }
 
 fn failed(rule: &Rule, failure: Failure, arrival: Arrival) -> FailedWindow {

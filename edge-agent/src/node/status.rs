@@ -23,6 +23,23 @@ pub struct SourceStatus {
     pub lines: u64,
 }
 
+/// A rule of the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RuleStatus {
+    /// Its name.
+    pub name: String,
+    /// Rows that it has seen, by what became of them.
+    pub rows: BTreeMap<&'static str, u64>,
+    /// Of those that were refused, rows that it had no room for, since the start.
+    pub limited: u64,
+    /// Results that it has given.
+    pub results: u64,
+    /// Keys that it keeps.
+    pub keys: usize,
+    /// Bytes of its state, about.
+    pub state_bytes: usize,
+}
+
 /// An agent's own view of itself.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
@@ -48,6 +65,8 @@ pub struct Status {
     pub future_records: u64,
     /// What the agent reads.
     pub sources: Vec<SourceStatus>,
+    /// What its rules do.
+    pub rules: Vec<RuleStatus>,
     /// Event time by topic, milliseconds.
     pub watermarks: BTreeMap<TopicName, EventTime>,
     /// Damaged places of the log that the start met.
@@ -76,6 +95,14 @@ impl Node {
             let watermark = self.detect.watermark(source.decoder.tables())?;
             Some((source.decoder.topic().clone(), watermark))
         });
+        let rules = self.detect.meters().map(|(name, counts, load)| RuleStatus {
+            name: name.to_owned(),
+            rows: counts.outcomes().into(),
+            limited: load.limited,
+            results: counts.results,
+            keys: load.keys,
+            state_bytes: load.bytes,
+        });
         Status {
             name,
             connected: uplink.is_some(),
@@ -88,6 +115,7 @@ impl Node {
             dead_letters: self.outbox.dead_letters(),
             future_records: self.future_records,
             sources: sources.collect(),
+            rules: rules.collect(),
             watermarks: watermarks.collect(),
             damaged_commits: self.missing.commits().len(),
             lost_records: self.missing.records(),

@@ -269,6 +269,10 @@ fn a_result_that_changes_is_one_alert_with_revisions_also_after_a_restart() {
         (alert.state, alert.revision, alert.values.get("pm25").cloned().unwrap_or_default())
     });
     let said: Vec<_> = said.collect();
+    let rules = bench.node.status().rules;
+    let rule = rules.iter().find(|rule| rule.name == "lowest").unwrap();
+    assert_eq!((rule.rows["accepted"], rule.results, rule.keys), (3, 4, 1));
+    assert!(rule.state_bytes > 0 && rule.limited == 0);
     let firing = |revision, pm25: &str| (AlertState::Firing, revision, pm25.to_owned());
     let over = (AlertState::Resolved, 3, "40.0".to_owned());
     assert_eq!(said, [firing(1, "50.0"), firing(2, "40.0"), over]);

@@ -94,8 +94,8 @@ impl Said {
 
     /// Reads what [`Self::write`] wrote.
     pub(super) fn read(reader: &mut Reader) -> Result<Self, CodecError> {
-        let mut said = Self::default();
-        said.forgotten_until = EventTime::from_millis(reader.i64("forgotten until")?);
+        let forgotten_until = EventTime::from_millis(reader.i64("forgotten until")?);
+        let mut said = Self { forgotten_until, ..Self::default() };
         for _ in 0..reader.length("results", RESULTS_LIMIT)? {
             let mut id = [0; 16];
             id.copy_from_slice(&reader.take("result id", 16)?);

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::Node;
 use super::links::KnownPeer;
+use crate::global::Rules;
 use crate::session::Session;
 
 /// Whether a link carries data.
@@ -189,6 +190,12 @@ impl Node {
     /// Records that are gone, by topic and by why, as their senders name them; of this run.
     pub fn dropped(&self) -> impl Iterator<Item = (&TopicName, DropPolicy, u64)> {
         self.dropped.iter().map(|((topic, policy), count)| (topic, *policy, *count))
+    }
+
+    /// The rules over all regions, if there are any.
+    #[must_use]
+    pub const fn rules(&self) -> Option<&Rules> {
+        self.rules.as_ref()
     }
 
     /// Reconciled inventory.

@@ -15,7 +15,7 @@ pub(super) const AGENTS: usize = 6;
 
 const RULES: &str = include_str!("../../../examples/quickstart/rules.sql");
 
-/// Rules that every hub runs over the rows of all regions, in windows of every kind and of one topic
+/// Rules that every hub runs over the rows of all regions, in windows of every kind, of one topic
 /// and of two: early and corrected, with means whose bytes depend on the order of their rows.
 const HUB_RULES: &str = "
 CREATE TABLE inventory_events (

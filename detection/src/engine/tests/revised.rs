@@ -480,6 +480,8 @@ fn a_row_beyond_a_limit_leaves_its_window_without_a_final_result() {
 
     assert_eq!(limited, ["Provisional +I a 10000: 1"]);
     assert_eq!(whole, ["Final +I a 20000: 1"]);
+    let load = engine.load("c").unwrap();
+    assert_eq!((load.keys, load.limited), (0, 1));
 }
 
 #[test]

@@ -221,14 +221,14 @@ fn rows_beyond_the_room_to_wait_correct_the_same_windows_wherever_promises_are_k
         let (at, mut stored) = late_row(400, offset);
         let record = &stored.batch.records().unwrap()[0];
         let text = String::from_utf8(record.value.clone().unwrap().to_vec()).unwrap();
-        let long = format!("{{\"pad\":\"{}\",{}", "x".repeat(1_000_000), &text[1..]);
+        let long = format!("{{\"pad\":\"{}\",{}", "x".repeat(1_000_000), text.replace('{', ""));
         let record = Record::new(record.time, "", long);
         stored.batch = Batch::encode(std::slice::from_ref(&record)).unwrap();
         log.push((at, stored));
     }
 
     let mut ahead = Hub::new(&sql, &["ap"]);
-    let mut at_once = ahead.feed(1, &[other.clone()]);
+    let mut at_once = ahead.feed(1, std::slice::from_ref(&other));
     at_once.extend(ahead.feed(2, &log));
     let mut waiting = Hub::new(&sql, &["ap"]);
     let mut at_last = waiting.feed(1, &log);

@@ -11,6 +11,8 @@ mod step;
 mod check;
 /// `cargo xtask tidy`: checks of our own habits.
 mod tidy;
+/// `cargo xtask reference`: pages made from the sources.
+mod reference;
 /// `cargo xtask ci`: the areas beyond `check`.
 mod ci;
 /// Tests that did not run, and the list of those that may.
@@ -31,6 +33,7 @@ Usage: cargo xtask COMMAND
 
   check                    format, clippy, docs, unit tests, tidy: before each commit
   tidy                     checks of our own habits only
+  reference                writes docs/reference from the sources
   ci                       integration tests, doc tests, features, dependencies
   skips LOG                fails when a test log skips what tests/skips.txt does not name
   soak [NAME] [--json]     a long measurement; without NAME lists them
@@ -61,6 +64,7 @@ fn run(arguments: &[String]) -> Result<()> {
         }
         "check" => check::run(&workspace),
         "tidy" => tidy::run(&workspace),
+        "reference" => reference::run(&workspace),
         "ci" => ci::run(&workspace),
         "skips" => skips::run(&workspace, rest),
         "soak" => soak::run(&workspace, rest),

@@ -30,6 +30,7 @@ use std::fmt;
 
 use anyhow::{Result, bail};
 
+use crate::reference::{self, Page};
 use crate::workspace::Workspace;
 use source::Source;
 
@@ -95,9 +96,35 @@ pub(crate) fn findings(workspace: &Workspace) -> Result<Vec<Finding>> {
         findings.extend(manifest::check(package)?);
         findings.extend(shape::check_not_empty(package, &sources));
     }
+    for Page { path, text } in reference::pages(workspace)? {
+        findings.extend(first_difference(path, &workspace.read(path).unwrap_or_default(), &text));
+    }
     findings.extend(map::check(&workspace.read(map::PATH)?, &files, &sources));
     findings.extend(lockfile::check(&workspace.read("Cargo.lock")?)?);
     findings.extend(tree::check(workspace, &packages)?);
     findings.sort();
     Ok(findings)
+}
+
+/// Where a page made from the sources is not what they say.
+fn first_difference(path: &str, found: &str, expected: &str) -> Option<Finding> {
+    if found == expected {
+        return None;
+    }
+    let same = found.lines().zip(expected.lines()).take_while(|(one, other)| one == other);
+    let what = "it is not what the sources say; run `cargo xtask reference`";
+    Some(Finding::new(path, same.count() + 1, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_is_older_than_its_sources_is_named_with_its_line() {
+        let finding = first_difference("docs/a.md", "one\ntwo\n", "one\n2\n").unwrap();
+
+        assert_eq!((finding.path.as_str(), finding.line), ("docs/a.md", 2));
+        assert_eq!(first_difference("docs/a.md", "one\n", "one\n"), None);
+    }
 }

@@ -31,7 +31,7 @@ mod links;
 /// Consumer groups.
 mod groups;
 
-use record::{RecordsJson, read_records};
+use record::{Page, RecordsJson, read_records};
 
 use crate::node::{AckStatus, AuditStatus, Node, Status};
 use crate::topics::{Replication, Topic, Topics};
@@ -83,7 +83,7 @@ pub(crate) fn serve(
         .route("/v1/topics/{topic}", get(topic))
         .route("/v1/topics/{topic}/{partition}/records", get(records))
         .route("/v1/groups", get(groups::list))
-        .route("/v1/groups/{group}", get(groups::show))
+        .route("/v1/groups/{group}", get(groups::show).delete(groups::delete))
         .route("/v1/groups/{group}/offsets", post(groups::change))
         .route("/v1/groups/{group}/records", get(groups::read))
         .route("/v1/links", get(links::list))
@@ -241,7 +241,8 @@ async fn records(
     wait_for(&shared, &at, from, Duration::from_millis(query.wait_ms).min(WAIT_LIMIT)).await;
     let max = query.max.unwrap_or(RECORDS_LIMIT).min(RECORDS_LIMIT);
     let reader = shared.reader.clone();
-    let read = task::spawn_blocking("read records", move || read_records(&reader, &at, from, max));
+    let page = Page::of(max);
+    let read = task::spawn_blocking("read records", move || read_records(&reader, &at, from, page));
     let records = read.join().await.unwrap_or_else(|| Ok(RecordsJson::none(from)));
     records.map(Json).map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error))
 }

@@ -35,6 +35,14 @@ pub(crate) async fn post(socket: &Path, path: &str, json: Vec<u8>) -> Result<Byt
     exchange(socket, request.body(Full::new(Bytes::from(json)))).await
 }
 
+/// Deletes what is at `path` of the node at `socket`.
+///
+/// # Errors
+/// Those of [`get`].
+pub(crate) async fn delete(socket: &Path, path: &str) -> Result<Bytes, ExchangeError> {
+    exchange(socket, Request::delete(path).body(Full::default())).await
+}
+
 /// Why a hub's answer cannot be shown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -106,6 +106,8 @@ pub enum GroupCommand {
     Commit(PlaceOptions),
     /// Set a group to an offset of this hub, back or ahead; it holds in every region.
     Reset(PlaceOptions),
+    /// Delete a group in every region; who uses its name again begins anew.
+    Delete(GroupOptions),
 }
 
 /// Which group at which hub.
@@ -155,6 +157,9 @@ pub fn run(command: &GroupCommand) -> Result<String, AskError> {
         }
         GroupCommand::Commit(options) => change(options, Change::Commit),
         GroupCommand::Reset(options) => change(options, Change::Reset),
+        GroupCommand::Delete(GroupOptions { socket, group }) => {
+            client::ask(socket, client::delete(socket, &format!("/v1/groups/{group}")), lines)
+        }
     }
 }
 

@@ -6,6 +6,10 @@
 //! copies of it from several regions merge in any order, however often, without a clock: what a
 //! consumer committed last where it failed over to is never undone by news of where it came from.
 //! Going back on purpose begins a new epoch.
+//!
+//! A group that is deleted is said to have ended up to an epoch: of it and before nothing counts
+//! any more, whoever says it and whenever. That one number is remembered in the place of all that
+//! the group had committed; who uses its name again begins in the epoch after it.
 
 use std::collections::BTreeMap;
 
@@ -80,6 +84,16 @@ impl GroupRecord {
     }
 }
 
+/// The end of a group as it is written down and travels: JSON, under the group's name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupEnd {
+    /// The group.
+    pub group: GroupName,
+    /// The last epoch of which nothing counts any more.
+    pub ended: GroupEpoch,
+}
+
 /// Why a committed offset is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -143,6 +157,8 @@ pub enum Change {
 #[derive(Debug, Clone, Default)]
 pub struct Groups {
     groups: BTreeMap<GroupName, BTreeMap<Source, Committed>>,
+    /// Groups that were deleted, and the last epoch that ended with them.
+    ended: BTreeMap<GroupName, GroupEpoch>,
     positions: usize,
     left_out: u64,
 }
@@ -169,7 +185,8 @@ impl Groups {
         if known.is_none() && self.positions >= POSITIONS_LIMIT {
             return Err(CommitError::TooMany { group: group.clone(), limit: POSITIONS_LIMIT });
         }
-        let epoch = known.map_or_else(GroupEpoch::default, |known| known.epoch);
+        let first = self.ended.get(group).map_or_else(GroupEpoch::default, |end| end.after(1));
+        let epoch = known.map_or(first, |known| known.epoch);
         let epoch = match (change, known) {
             (Change::Reset, Some(_)) => epoch.after(1),
             (Change::Reset, None) | (Change::Commit, _) => epoch,
@@ -202,12 +219,54 @@ impl Groups {
             return None;
         }
         let found = Committed { epoch, offset };
+        if self.ended.get(&group).is_some_and(|ended| epoch <= *ended) {
+            return None;
+        }
         if known.is_some_and(|known| found <= known) {
             return None;
         }
         self.positions += usize::from(known.is_none());
         self.groups.entry(group).or_default().insert(source, found);
         Some(record.clone())
+    }
+
+    /// What deleting a group comes to, to be written down and then taken with [`Self::take_end`];
+    /// `None` of a group that has committed nothing.
+    ///
+    /// # Errors
+    /// [`CommitError::TooMany`] when as many were deleted as a hub remembers.
+    pub fn end(&self, group: &GroupName) -> Result<Option<GroupEnd>, CommitError> {
+        let last = self.of(group).map(|(_, at)| at.epoch).max();
+        let Some(ended) = last else { return Ok(None) };
+        if !self.ended.contains_key(group) && self.ended.len() >= POSITIONS_LIMIT {
+            return Err(CommitError::TooMany { group: group.clone(), limit: POSITIONS_LIMIT });
+        }
+        Ok(Some(GroupEnd { group: group.clone(), ended }))
+    }
+
+    /// Takes over the end of a group, of this hub or another; returns the committed offsets that
+    /// are gone with it, `None` when it is no news.
+    pub fn take_end(&mut self, end: &GroupEnd) -> Option<Vec<GroupRecord>> {
+        let GroupEnd { group, ended } = end;
+        let known = self.ended.get(group);
+        if known.is_some_and(|known| known >= ended) {
+            return None;
+        }
+        let is_full = known.is_none() && self.ended.len() >= POSITIONS_LIMIT;
+        if is_full || ended.get() >= NUMBER_LIMIT {
+            self.left_out += 1;
+            return None;
+        }
+        self.ended.insert(group.clone(), *ended);
+        let Some(positions) = self.groups.get_mut(group) else { return Some(Vec::new()) };
+        let gone = positions.iter().filter(|(_, at)| at.epoch <= *ended);
+        let gone: Vec<_> = gone.map(|(source, at)| GroupRecord::new(group, source, *at)).collect();
+        positions.retain(|_, at| at.epoch > *ended);
+        if positions.is_empty() {
+            self.groups.remove(group);
+        }
+        self.positions -= gone.len();
+        Some(gone)
     }
 
     /// The log of a partition forked: its origin goes on from `at` with another life, and what was
@@ -337,6 +396,26 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_was_deleted_makes_room_and_news_of_it_does_not_bring_it_back() {
+        let mut groups = holding(&[record(0, 10), record(2, 5)]);
+        let other = GroupRecord { group: group("audit"), ..record(0, 60) };
+        groups.take(&other);
+
+        let end = groups.end(&group("billing")).unwrap().unwrap();
+        let gone = groups.take_end(&end);
+        let late = groups.take(&record(2, 500));
+        let again = groups.change(&group("billing"), &source(), Offset::new(1), Change::Commit);
+
+        assert_eq!(end, GroupEnd { group: group("billing"), ended: GroupEpoch::new(2) });
+        assert_eq!(gone, Some(vec![record(2, 5)]));
+        assert_eq!((late, held(&groups)), (None, None));
+        assert_eq!(again, Ok(record(3, 1)), "its name begins anew");
+        assert_eq!((groups.take_end(&end), groups.end(&group("billing"))), (None, Ok(None)));
+        assert_eq!(groups.names().collect::<Vec<_>>(), [&group("audit")]);
+        assert_eq!(groups.positions, 1);
+    }
+
+    #[test]
     fn a_number_that_nothing_could_pass_is_left_out() {
         let mut groups = holding(&[record(0, 5)]);
 
@@ -347,6 +426,30 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn regions_that_hear_commits_and_ends_in_any_order_agree(
+            heard in proptest::collection::vec((0_u64..6, 0_u64..20, proptest::bool::ANY), 1..20),
+            by in 0_usize..20,
+        ) {
+            let tell = |order: &[(u64, u64, bool)]| {
+                let mut groups = Groups::new();
+                for (epoch, at, is_end) in order {
+                    if *is_end {
+                        let ended = GroupEpoch::new(*epoch);
+                        groups.take_end(&GroupEnd { group: group("billing"), ended });
+                    } else {
+                        groups.take(&record(*epoch, *at));
+                    }
+                }
+                (held(&groups), groups.positions)
+            };
+            let mut turned = heard.clone();
+            turned.rotate_left(by % heard.len());
+            turned.extend(heard.clone());
+
+            prop_assert_eq!(tell(&turned), tell(&heard));
+        }
+
         #[test]
         fn regions_that_hear_the_same_in_any_order_agree(
             heard in proptest::collection::vec((0_u64..4, 0_u64..20), 1..20), by in 0_usize..20,

@@ -67,6 +67,9 @@ async fn a_hub_whose_log_is_damaged_serves_the_rest_and_names_what_is_gone() -> 
     let kept = hub.api.json("/v1/topics/inventory.events/0/records?from=0").await?;
     assert_eq!(kept["records"].as_array().context("no records")?.len(), 4);
     assert_eq!((&kept["damaged"], &kept["next"]), (&json!([{"from": 1, "until": 2}]), &json!(5)));
+    let read = hub.api.json("/v1/groups/new/records?topic=inventory.events").await?;
+    let passed = json!([{"topic": "inventory.events", "partition": 0, "from": 1, "until": 2}]);
+    assert_eq!((&read["damaged"], &read["positions"][0]["offset"]), (&passed, &json!(5)));
     for (sku, units) in [("SKU-1", Some(5)), ("SKU-2", None), ("SKU-3", Some(5))] {
         assert_eq!(hub.units(sku, "eu-1").await?, units, "{sku}");
     }

@@ -143,6 +143,8 @@ async fn links_and_groups_are_shown_and_changed_from_the_command_line() -> Resul
     let groups = headland(&group("list")).await?;
     let topic = [group("read"), vec!["billing", "--topic", SOURCE]].concat();
     let read = headland(&topic).await?;
+    let deleted = headland(&[group("delete"), vec!["billing"]].concat()).await?;
+    let gone = headland(&[group("delete"), vec!["billing"]].concat()).await?;
 
     assert_eq!((paused.0, limited.0, resumed.0, set.0), (Some(0), Some(0), Some(0), Some(0)));
     assert!(listed.1.contains(r#""paused":["telemetry"]"#), "{listed:?}");
@@ -154,6 +156,8 @@ async fn links_and_groups_are_shown_and_changed_from_the_command_line() -> Resul
     assert!(back.1.contains("to read again, reset the group"), "{back:?}");
     assert_eq!(reset.0, Some(0));
     assert!(groups.1.contains(r#""lag_records":2"#), "{groups:?}");
+    assert!(deleted.0 == Some(0) && deleted.1.contains(r#""positions":[]"#), "{deleted:?}");
+    assert!(gone.0 == Some(1) && gone.1.contains("there is no group billing"), "{gone:?}");
     assert!(read.1.contains(r#""offset":2"#) && !read.1.contains(r#""offset":0,"#), "{read:?}");
     Ok(())
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 const READ_BYTES: ByteCount = ByteCount::mebibytes(1);
 
 /// Bytes of batches after which an answer ends; its `next` lets the reader go on.
-const ANSWER_BYTES_TARGET: usize = 8 << 20;
+pub(super) const ANSWER_BYTES_TARGET: usize = 8 << 20;
 
 /// Bytes as text where they are UTF-8, else as base64.
 #[derive(Debug, Serialize)]
@@ -53,7 +53,7 @@ pub(super) struct RecordJson {
 }
 
 /// Offsets whose records are damaged.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct DamagedJson {
     from: Offset,
     /// The offset after the last one.
@@ -67,28 +67,46 @@ pub(super) struct RecordsJson {
     pub(super) next: Offset,
     /// What stands between them and cannot be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    damaged: Vec<DamagedJson>,
+    pub(super) damaged: Vec<DamagedJson>,
+    /// Bytes of the batches that were read for it.
+    #[serde(skip)]
+    pub(super) bytes: usize,
 }
 
 impl RecordsJson {
     /// No records from an offset on.
     pub(super) const fn none(next: Offset) -> Self {
-        Self { records: Vec::new(), next, damaged: Vec::new() }
+        Self { records: Vec::new(), next, damaged: Vec::new(), bytes: 0 }
     }
 }
 
-/// Reads records of a partition, `max` at most; none at its end. What is damaged is named and
-/// passed.
+/// How much is read at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Page {
+    /// Most records.
+    pub(super) max: usize,
+    /// Bytes of batches after which it ends, but for the first batch.
+    pub(super) bytes: usize,
+}
+
+impl Page {
+    /// A page of one partition.
+    pub(super) const fn of(max: usize) -> Self {
+        Self { max, bytes: ANSWER_BYTES_TARGET }
+    }
+}
+
+/// Reads a page of a partition; nothing at its end. What is damaged is named and passed.
 pub(super) fn read_records(
     reader: &impl LogReader,
     at: &TopicPartition,
     from: Offset,
-    max: usize,
+    Page { max, bytes: bytes_target }: Page,
 ) -> Result<RecordsJson, String> {
-    let RecordsJson { mut records, mut next, mut damaged } = RecordsJson::none(from);
-    let mut bytes = 0;
-    while records.len() < max && bytes < ANSWER_BYTES_TARGET {
-        let entries = match reader.read(at, next, READ_BYTES) {
+    let RecordsJson { mut records, mut next, mut damaged, mut bytes } = RecordsJson::none(from);
+    let at_once = READ_BYTES.min(ByteCount::new(u64::try_from(bytes_target).unwrap_or(u64::MAX)));
+    while records.len() < max && bytes < bytes_target {
+        let entries = match reader.read(at, next, at_once) {
             Ok(entries) => entries,
             Err(ReadError::Quarantined { from, until, .. }) if until > next => {
                 damaged.push(DamagedJson { from, until });
@@ -111,7 +129,7 @@ pub(super) fn read_records(
         records.truncate(max);
         next = first_left;
     }
-    Ok(RecordsJson { records, next, damaged })
+    Ok(RecordsJson { records, next, damaged, bytes })
 }
 
 fn json(entry: &Entry, delta: OffsetDelta, record: &Record) -> RecordJson {

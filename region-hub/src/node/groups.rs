@@ -5,7 +5,7 @@
 //! partition stands in the log of its origin in `checkpoints`, which changes only when a hub on the
 //! way starts a new life.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::{
@@ -14,8 +14,9 @@ use headland_event::{
 };
 use headland_replication::Checkpoint;
 use headland_replication::checkpoint::Followed;
-use headland_replication::groups::{CommitError, Committed, GroupRecord, Groups, Source};
+use headland_replication::groups::{CommitError, Committed, GroupEnd, GroupRecord, Groups, Source};
 use headland_storage::{StateStore, Ticket};
+use serde::{Deserialize, Serialize};
 
 use super::recovery::owner;
 use super::{Node, RecoveryError};
@@ -33,6 +34,14 @@ pub(super) struct Consumers {
     groups: Groups,
     checkpoints: BTreeMap<TopicPartition, Checkpoint>,
     began: Began,
+}
+
+/// What is kept of a group, and travels.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Kept {
+    Position(GroupRecord),
+    End(GroupEnd),
 }
 
 /// How this run of the hub began.
@@ -89,6 +98,21 @@ pub enum GroupError {
         /// Most that fit.
         limit: usize,
     },
+    /// Nothing is to be changed.
+    #[error("no partition is named; a change names at least one")]
+    Nothing,
+    /// One partition would be in two places at once.
+    #[error("{partition} is named twice, as a partition or a copy of it; name it once")]
+    Twice {
+        /// The partition where it was born.
+        partition: Source,
+    },
+    /// Nobody has committed anything by that name.
+    #[error("there is no group {group}; `GET /v1/groups` lists those there are")]
+    NoGroup {
+        /// What was asked for.
+        group: GroupName,
+    },
     /// They fit no batch.
     #[error("the committed offsets cannot be written: {0}")]
     Batch(#[from] BatchError),
@@ -117,10 +141,16 @@ impl Node {
         if found > limit {
             return Err(GroupError::TooMany { found, limit });
         }
-        let mut records = Vec::with_capacity(found);
+        if positions.is_empty() {
+            return Err(GroupError::Nothing);
+        }
+        let (mut records, mut named) = (Vec::with_capacity(found), BTreeSet::new());
         for Place { topic, partition, offset } in positions {
             let at = TopicPartition::new(topic.clone(), *partition);
             let (source, offset) = self.source_of(group, &at, *offset)?;
+            if !named.insert(source.clone()) {
+                return Err(GroupError::Twice { partition: source });
+            }
             records.push(self.consumers.groups.change(group, &source, offset, *change)?);
         }
         self.write_groups(&records, now)?;
@@ -130,6 +160,38 @@ impl Node {
         let ticket = self.composer.next_ticket();
         self.cut_commit();
         Ok(ticket)
+    }
+
+    /// Deletes a group, in every region. It is gone here at once, and for good once the ticket's
+    /// commit is durable; who uses its name again begins anew.
+    ///
+    /// # Errors
+    /// [`GroupError`] when there is none, or nothing can be written; nothing has changed.
+    pub fn on_group_end(&mut self, now: Now, group: &GroupName) -> Result<Ticket, GroupError> {
+        if self.fullness.is_full() {
+            return Err(GroupError::Full);
+        }
+        let no_group = || GroupError::NoGroup { group: group.clone() };
+        let end = self.consumers.groups.end(group)?.ok_or_else(no_group)?;
+        self.write_group_logs([(end.group.to_string(), Some(json(&end)))], now)?;
+        self.end_group(&end, now);
+        let ticket = self.composer.next_ticket();
+        self.cut_commit();
+        Ok(ticket)
+    }
+
+    /// Takes over the end of a group, in memory and in the state, and lets its records here go.
+    fn end_group(&mut self, end: &GroupEnd, now: Now) {
+        let Some(gone) = self.consumers.groups.take_end(end) else { return };
+        self.composer.set(owner("groups"), end.group.to_string().into(), Some(json(end)));
+        for record in &gone {
+            self.composer.set(owner("groups"), record.key().into(), None);
+        }
+        // What is left of the group in this hub's own log goes when that is compacted.
+        let keys = gone.iter().map(|record| (record.key(), None));
+        if let Err(error) = self.write_group_logs(keys, now) {
+            tracing::error!(%error, "a deleted group's offsets fit no batch");
+        }
     }
 
     /// Which place in the log of its origin an offset of this hub is.
@@ -163,10 +225,20 @@ impl Node {
 
     /// Composes records of committed offsets.
     fn write_groups(&mut self, records: &[GroupRecord], now: Now) -> Result<(), BatchError> {
-        let records: Vec<Record> = records
-            .iter()
-            .map(|record| Record::new(now.wall, record.key(), json(record)))
-            .collect();
+        self.write_group_logs(records.iter().map(|record| (record.key(), Some(json(record)))), now)
+    }
+
+    /// Composes records of `_groups`.
+    fn write_group_logs(
+        &mut self,
+        records: impl IntoIterator<Item = (String, Option<Bytes>)>,
+        now: Now,
+    ) -> Result<(), BatchError> {
+        let record = |(key, value): (String, Option<Bytes>)| {
+            let record = Record::new(now.wall, key, Bytes::new());
+            Record { value, ..record }
+        };
+        let records: Vec<Record> = records.into_iter().map(record).collect();
         let partition = TopicPartition::new(groups_topic(), PartitionIndex::new(0));
         let batches = Batch::encode_all(&records).into_iter().collect::<Result<Vec<_>, _>>()?;
         for batch in batches {
@@ -183,16 +255,17 @@ impl Node {
     }
 
     /// Takes over what a peer's `_groups` says, of the groups that are to be.
-    pub(super) fn take_groups(&mut self, session: SessionId, batch: &Batch) {
+    pub(super) fn take_groups(&mut self, now: Now, session: SessionId, batch: &Batch) {
         let Some(known) = self.sessions.get(&session) else { return };
         let peer = self.peers.iter().find(|peer| peer.identity == known.identity);
         let Some(filter) = peer.map(|peer| peer.groups.clone()) else { return };
         for record in batch.records().unwrap_or_default() {
-            // What a later version writes is not for this one.
             let value = record.value.unwrap_or_default();
-            let Ok(record) = serde_json::from_slice::<GroupRecord>(&value) else { continue };
-            if filter.takes(record.group.as_str()) {
-                self.hold_group(&record);
+            match serde_json::from_slice::<Kept>(&value) {
+                Ok(Kept::Position(at)) if filter.takes(at.group.as_str()) => self.hold_group(&at),
+                Ok(Kept::End(end)) if filter.takes(end.group.as_str()) => self.end_group(&end, now),
+                // What a later version writes is not for this one.
+                Ok(Kept::Position(_) | Kept::End(_)) | Err(_) => {}
             }
         }
     }
@@ -254,9 +327,12 @@ impl Node {
     /// Takes up what the state says of groups and mirrors.
     pub(super) fn restore_groups(&mut self, state: &impl StateStore) -> Result<(), RecoveryError> {
         for (_, value) in state.scan(&owner("groups"), b"")? {
-            let record = serde_json::from_slice(&value)
+            let kept = serde_json::from_slice(&value)
                 .map_err(|source| RecoveryError::Json { owner: owner("groups"), source })?;
-            self.consumers.groups.take(&record);
+            match kept {
+                Kept::Position(record) => drop(self.consumers.groups.take(&record)),
+                Kept::End(end) => drop(self.consumers.groups.take_end(&end)),
+            }
         }
         for topic in self.topics.iter() {
             for partition in (0..topic.partitions).map(PartitionIndex::new) {
@@ -388,7 +464,7 @@ fn source(topic: &Topic, partition: PartitionIndex) -> Source {
     Source { region: topic.origin.clone(), topic: topic.origin_name.clone(), partition }
 }
 
-fn json(record: &GroupRecord) -> Bytes {
+fn json(record: &impl Serialize) -> Bytes {
     #[expect(clippy::expect_used, reason = "names and numbers always have a JSON")]
     Bytes::from(serde_json::to_vec(record).expect("names and numbers have a JSON"))
 }

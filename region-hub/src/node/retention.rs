@@ -171,11 +171,21 @@ impl Node {
             }
         }
         for partition in self.durable.keys() {
+            if self.is_of_groups(partition) {
+                // What is left of it is all that anybody needs: a region that is held back for days
+                // takes the last word of each key, and the holes between.
+                continue;
+            }
             if let Some(hold) = self.slowest(partition) {
                 policy.hold(partition.clone(), hold);
             }
         }
         policy
+    }
+
+    fn is_of_groups(&self, partition: &TopicPartition) -> bool {
+        let topic = self.topics.get(&partition.topic);
+        topic.is_some_and(|topic| topic.origin_name == groups_topic())
     }
 
     /// How far the slowest hub is that a partition is sent to; `None` when it is sent to none.

@@ -224,6 +224,90 @@ fn where_the_origin_was_restored_a_group_goes_on_at_the_fork_and_no_record_is_pa
 }
 
 #[test]
+fn a_change_names_each_partition_once_and_one_at_least() {
+    let mut regions = Regions::new();
+    regions.publish(10);
+    let mut change = |positions: Vec<Place>| {
+        let request = OffsetsRequest { change: Change::Commit, positions };
+        let hub = &mut regions.eu;
+        hub.node.on_group(hub.now, &group(), &request).map(drop)
+    };
+
+    let none = change(vec![]);
+    let twice = change(vec![place(READINGS, 3), place(READINGS, 4)]);
+
+    assert_eq!(none, Err(GroupError::Nothing));
+    assert!(
+        matches!(&twice, Err(GroupError::Twice { partition: of }) if of.topic.as_str() == READINGS),
+        "{twice:?}"
+    );
+    assert_eq!(regions.eu.node.groups(), []);
+}
+
+fn delete(hub: &mut Hub) -> Result<(), GroupError> {
+    let ticket = hub.node.on_group_end(hub.now, &group())?;
+    hub.settle();
+    assert!(hub.node.is_durable(ticket));
+    Ok(())
+}
+
+#[test]
+fn a_deleted_group_is_gone_in_every_region_over_a_crash_too_and_its_name_begins_anew() {
+    let mut regions = Regions::new();
+    regions.publish(50);
+    set(&mut regions.eu, Change::Commit, place(READINGS, 20)).unwrap();
+    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK));
+    set(&mut regions.us, Change::Reset, place("eu.readings", 40)).unwrap();
+    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK));
+
+    delete(&mut regions.eu).unwrap();
+    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK));
+    let gone = [&regions.eu, &regions.us].map(|hub| hub.node.groups());
+    let again = delete(&mut regions.us);
+    regions.eu.restart(&config("eu", "us"));
+    regions.us.restart(&config("us", "eu"));
+    regions.meet(LINK + 1);
+    let after = [&regions.eu, &regions.us].map(|hub| hub.node.groups());
+    set(&mut regions.us, Change::Commit, place("eu.readings", 5)).unwrap();
+    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK + 1));
+
+    assert_eq!(gone, [vec![], vec![]]);
+    assert_eq!(again, Err(GroupError::NoGroup { group: group() }));
+    assert_eq!(after, [vec![], vec![]]);
+    let of = |hub: &Hub| (only(hub).committed.get(), only(hub).epoch.get());
+    assert_eq!([&regions.eu, &regions.us].map(of), [(5, 2), (5, 2)]);
+}
+
+#[test]
+fn committed_offsets_are_compacted_while_a_region_is_held_back_and_it_has_the_last_word_after_that()
+{
+    let small = |region, other| {
+        let storage = "api = { socket = \"none\" }\nstorage = { file_bytes = \"64KiB\" }";
+        config(region, other).replace("api = { socket = \"none\" }", storage)
+    };
+    let mut eu = Hub::configured(&small("eu", "us"));
+    let mut us = Hub::configured(&small("us", "eu"));
+    let mut agent = Remote::agent(&mut eu, 1);
+    let channel = agent.offer(&mut eu, READINGS);
+    let batch: Vec<_> = (0..600).map(|_| record("eu-1-a", "{}")).collect();
+    agent.publish(&mut eu, channel, &batch);
+    for offset in 1..=600 {
+        set(&mut eu, Change::Commit, place(READINGS, offset)).unwrap();
+        eu.advance(100);
+        eu.settle();
+    }
+
+    let left = eu.records("_groups").len();
+    let session = SessionId::new(LINK);
+    us.now = eu.now;
+    eu.meet(&mut us, session);
+    eu.talk_to(&mut us, session);
+
+    assert!(left < 400, "{left} of 600 records are left although no region has them");
+    assert_eq!(only(&us).committed.get(), 600);
+}
+
+#[test]
 fn a_group_that_a_link_leaves_out_is_not_taken_over() {
     let mut eu = Hub::configured(&config("eu", "us"));
     let narrow =

@@ -30,6 +30,8 @@ mod escrow;
 mod links;
 /// Consumer groups.
 mod groups;
+/// Leaving a region for this one.
+mod failover;
 
 use record::{Page, RecordsJson, read_records};
 
@@ -86,6 +88,7 @@ pub(crate) fn serve(
         .route("/v1/groups/{group}", get(groups::show).delete(groups::delete))
         .route("/v1/groups/{group}/offsets", post(groups::change))
         .route("/v1/groups/{group}/records", get(groups::read))
+        .route("/v1/failover", post(failover::change))
         .route("/v1/links", get(links::list))
         .route("/v1/links/{region}", get(links::show).post(links::change))
         .route("/v1/stock", get(stock))

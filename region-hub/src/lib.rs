@@ -63,6 +63,8 @@ pub mod audit;
 pub mod links;
 /// Consumer groups.
 pub mod groups;
+/// Leaving a region for another one, and returning to it.
+pub mod failover;
 /// What operators ask of stock.
 pub mod stock;
 /// What operators decide about late events.

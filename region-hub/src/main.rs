@@ -9,6 +9,7 @@ use headland_platform::clock::Clock;
 use headland_platform::process::{self, Lifetime};
 use headland_platform::task;
 use region_hub::audit::AuditOptions;
+use region_hub::failover::{FailoverAction, FailoverOptions};
 use region_hub::groups::GroupCommand;
 use region_hub::links::LinkCommand;
 use region_hub::members::RegionCommand;
@@ -65,6 +66,10 @@ enum Command {
     /// Show, read and set how far consumer groups have read, in every region.
     #[command(subcommand)]
     Group(GroupCommand),
+    /// Leave a region: it acknowledges nothing any more, and groups go on at the hub that is asked.
+    Failover(FailoverOptions),
+    /// Return to a region that was left: it acknowledges again, and groups go on there.
+    Failback(FailoverOptions),
     /// Show stock and attributes of a sku, with the cut they reflect.
     Stock(StockOptions),
     /// Promise units to customers, so that no region sells one twice.
@@ -126,6 +131,12 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Region(command) => say(&region_hub::members::run(&command)?),
         Command::Link(command) => say(&region_hub::links::run(&command)?),
         Command::Group(command) => say(&region_hub::groups::run(&command)?),
+        Command::Failover(options) => {
+            say(&region_hub::failover::run(&options, FailoverAction::Leave)?)
+        }
+        Command::Failback(options) => {
+            say(&region_hub::failover::run(&options, FailoverAction::Return)?)
+        }
         Command::Stock(options) => say(&region_hub::stock::run(&options)?),
         Command::Reserve(command) => say(&region_hub::reserve::run(&command)?),
         Command::Schema(command) => say(&region_hub::schemas::run(&command)?),

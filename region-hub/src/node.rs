@@ -53,6 +53,8 @@ mod ways;
 mod flow;
 /// How far consumer groups have read.
 mod groups;
+/// Leaving a region for another one.
+mod failover;
 /// When agents are told that what they sent is safe.
 mod acks;
 /// Whether the log holds what was written.
@@ -73,6 +75,7 @@ mod tests;
 pub use acks::{AckStatus, AckVerdict};
 pub use audit::AuditStatus;
 pub use escrow::EscrowError;
+pub use failover::FailoverError;
 pub use flow::LinkError;
 pub use groups::GroupError;
 pub use recovery::{RecoveryError, owner};

@@ -58,6 +58,8 @@ pub mod condition;
 pub mod checkpoint;
 /// How far consumer groups have read, the same in every region.
 pub mod groups;
+/// Regions that were left for another one.
+pub mod fence;
 /// Whether what one node wrote is what another holds.
 pub mod audit;
 /// How much of a connection may be on its way through the network.

@@ -15,7 +15,7 @@ struct Regions {
     fleet: Fleet,
     eu: Node,
     us: Node,
-    _agent: Node,
+    agent: Node,
     written: usize,
 }
 
@@ -31,7 +31,7 @@ impl Regions {
         eu.start().await?;
         us.start().await?;
         agent.start().await?;
-        Ok(Self { fleet, eu, us, _agent: agent, written: 0 })
+        Ok(Self { fleet, eu, us, agent, written: 0 })
     }
 
     /// Writes readings, and waits until they are at the hub of their region.
@@ -40,7 +40,7 @@ impl Regions {
             .map(|at| format!("Dongsi,2013-03-01 00:{:02}:{:02},{at}", at / 60 % 60, at % 60));
         self.fleet.append("eu-1.csv", &lines.collect::<Vec<_>>())?;
         self.written += count;
-        self.eu.records_when(SOURCE, self.written).await.map(drop)
+        ends_at(&self.eu, SOURCE, self.written).await
     }
 
     async fn change_link(&self, change: Value) -> Result<()> {
@@ -48,6 +48,12 @@ impl Regions {
         assert_eq!(answer.code, 200, "{}", answer.body);
         Ok(())
     }
+}
+
+/// Waits until a hub's topic of one partition has so many records.
+async fn ends_at(hub: &Node, topic: &str, end: usize) -> Result<()> {
+    let is_there = |found: &Value| found.pointer("/partitions/0/end") == Some(&json!(end));
+    hub.json_when(&format!("/v1/topics/{topic}"), is_there).await.map(drop)
 }
 
 /// What a group reads on of the union over regions: the offsets, and what to commit.
@@ -65,6 +71,19 @@ async fn commit(hub: &Node, positions: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Reads on and commits until there is nothing more; the offsets that were read.
+async fn read_on(hub: &Node) -> Result<Vec<u64>> {
+    let mut all = Vec::new();
+    loop {
+        let (offsets, positions) = read(hub).await?;
+        if offsets.is_empty() {
+            return Ok(all);
+        }
+        all.extend(offsets);
+        commit(hub, &positions).await?;
+    }
+}
+
 async fn committed(hub: &Node, offset: usize) -> Result<Value> {
     let is_there = |group: &Value| {
         group.pointer("/positions/0/origin_offset").is_some_and(|found| *found == offset)
@@ -79,8 +98,7 @@ async fn fails_over_and_back(lag: usize) -> Result<()> {
     regions.us.records_when(MIRROR, 20).await?;
     regions.change_link(json!({ "pause": ["telemetry"] })).await?;
     regions.write(lag).await?;
-    let (all, positions) = read(&regions.eu).await?;
-    commit(&regions.eu, &positions).await?;
+    let all = read_on(&regions.eu).await?;
     let there = committed(&regions.us, 20 + lag).await?;
     assert_eq!(all, (0..20 + lag as u64).collect::<Vec<_>>());
     assert_eq!(there.pointer("/positions/0/ahead_records"), Some(&json!(lag)));
@@ -89,10 +107,10 @@ async fn fails_over_and_back(lag: usize) -> Result<()> {
     let (again, _) = read(&regions.us).await?;
     regions.eu.start().await?;
     regions.change_link(json!({ "resume": ["telemetry"] })).await?;
-    regions.us.records_when(MIRROR, 20 + lag).await?;
+    ends_at(&regions.us, MIRROR, 20 + lag).await?;
     let (late, _) = read(&regions.us).await?;
     regions.write(5).await?;
-    regions.us.records_when(MIRROR, 25 + lag).await?;
+    ends_at(&regions.us, MIRROR, 25 + lag).await?;
     let (new, positions) = read(&regions.us).await?;
     commit(&regions.us, &positions).await?;
     committed(&regions.eu, 25 + lag).await?;
@@ -115,10 +133,61 @@ async fn a_group_that_is_ahead_of_the_copy_fails_over_and_back_and_reads_each_on
     fails_over_and_back(100).await
 }
 
+#[tokio::test]
+async fn a_group_that_is_ten_thousand_records_ahead_fails_over_and_back_and_reads_each_once()
+-> Result<()> {
+    fails_over_and_back(10_000).await
+}
+
 /// Runs a command of the hub's binary against a hub; its exit code and what it said.
 async fn headland(arguments: &[&str]) -> Result<(Option<i32>, String)> {
     let ended = Process::start(&binaries::built()?.hub, arguments)?.ended().await?;
     Ok((ended.status.code(), ended.lines.join("\n")))
+}
+
+#[tokio::test]
+async fn a_region_is_left_and_returned_to_in_one_command_each_and_no_record_is_read_again()
+-> Result<()> {
+    let mut regions = Regions::start().await?;
+    regions.write(20).await?;
+    regions.us.records_when(MIRROR, 20).await?;
+    regions.change_link(json!({ "pause": ["telemetry"] })).await?;
+    regions.write(10).await?;
+    let all = read_on(&regions.eu).await?;
+    committed(&regions.us, 30).await?;
+    let behind = |link: &Value| link.get("behind_records").and_then(Value::as_u64);
+    let lacks = |link: &Value| behind(link) >= Some(10);
+    regions.us.json_when("/v1/links/eu", lacks).await?;
+    let socket = regions.fleet.path("us.sock");
+    let socket = socket.to_str().context("a path is text")?;
+
+    let left = headland(&["failover", "eu", "--socket", socket]).await?;
+    let refused = json!({ "change": "commit", "positions": [
+        { "topic": SOURCE, "partition": 0, "offset": 30 },
+    ] });
+    let refused = regions.eu.api.post(&format!("{GROUP}/offsets"), &refused).await?;
+    regions.agent.says("the hub refused a topic; kept here").await?;
+    regions.change_link(json!({ "resume": ["telemetry"] })).await?;
+    regions.us.records_when(MIRROR, 30).await?;
+    let again = read_on(&regions.us).await?;
+    let returned = headland(&["failback", "eu", "--socket", socket]).await?;
+    regions.write(5).await?;
+    let new = read_on(&regions.eu).await?;
+
+    assert_eq!(all, (0..30).collect::<Vec<_>>());
+    let view: Value = serde_json::from_str(&left.1).context("failover says no JSON")?;
+    assert_eq!((left.0, view["to"].as_str()), (Some(0), Some("us")), "{view}");
+    assert_eq!(view["heard_there"], true, "{view}");
+    assert!(view["rpo_records"].as_u64() >= Some(10), "{view}");
+    assert!(view["rto_ms"].is_u64(), "{view}");
+    assert_eq!(view["groups"][0]["positions"][0]["ahead_records"], 10, "{view}");
+    assert_eq!(refused.code, 409, "{}", refused.body);
+    assert!(refused.body.contains("region eu was left for us"), "{}", refused.body);
+    assert_eq!(again, [0; 0], "nothing is read again");
+    let view: Value = serde_json::from_str(&returned.1).context("failback says no JSON")?;
+    assert_eq!((returned.0, &view["heard_there"]), (Some(0), &json!(true)), "{view}");
+    assert_eq!(new, (30..35).collect::<Vec<_>>(), "and nothing is passed over");
+    Ok(())
 }
 
 #[tokio::test]

@@ -20,9 +20,10 @@ impl From<GroupError> for Failure {
     fn from(error: GroupError) -> Self {
         let code = match &error {
             GroupError::NoTopic { .. } | GroupError::NoGroup { .. } => StatusCode::NOT_FOUND,
-            GroupError::EarlierCopy { .. } | GroupError::PastEnd { .. } | GroupError::Commit(_) => {
-                StatusCode::CONFLICT
-            }
+            GroupError::Left(_)
+            | GroupError::EarlierCopy { .. }
+            | GroupError::PastEnd { .. }
+            | GroupError::Commit(_) => StatusCode::CONFLICT,
             GroupError::TooMany { .. }
             | GroupError::Nothing
             | GroupError::Twice { .. }

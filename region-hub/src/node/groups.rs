@@ -14,6 +14,7 @@ use headland_event::{
 };
 use headland_replication::Checkpoint;
 use headland_replication::checkpoint::Followed;
+use headland_replication::fence::{Fence, Fences};
 use headland_replication::groups::{CommitError, Committed, GroupEnd, GroupRecord, Groups, Source};
 use headland_storage::{StateStore, Ticket};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,8 @@ const UNION: &str = "@*";
 pub(super) struct Consumers {
     groups: Groups,
     checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+    /// Regions that were left.
+    pub(super) fences: Fences,
     began: Began,
 }
 
@@ -42,6 +45,7 @@ pub(super) struct Consumers {
 enum Kept {
     Position(GroupRecord),
     End(GroupEnd),
+    Fence(Fence),
 }
 
 /// How this run of the hub began.
@@ -98,6 +102,9 @@ pub enum GroupError {
         /// Most that fit.
         limit: usize,
     },
+    /// This region was left for another one.
+    #[error("nothing was committed: {0}")]
+    Left(String),
     /// Nothing is to be changed.
     #[error("no partition is named; a change names at least one")]
     Nothing,
@@ -135,6 +142,9 @@ impl Node {
     ) -> Result<Ticket, GroupError> {
         if self.fullness.is_full() {
             return Err(GroupError::Full);
+        }
+        if let Some(why) = self.left() {
+            return Err(GroupError::Left(why));
         }
         let OffsetsRequest { change, positions } = request;
         let (found, limit) = (positions.len(), POSITIONS_AT_ONCE);
@@ -178,6 +188,11 @@ impl Node {
         let ticket = self.composer.next_ticket();
         self.cut_commit();
         Ok(ticket)
+    }
+
+    /// Writes down that a region was left or returned to.
+    pub(super) fn write_fence(&mut self, fence: &Fence, now: Now) -> Result<(), BatchError> {
+        self.write_group_logs([(fence.key(), Some(json(fence)))], now)
     }
 
     /// Takes over the end of a group, in memory and in the state, and lets its records here go.
@@ -264,6 +279,7 @@ impl Node {
             match serde_json::from_slice::<Kept>(&value) {
                 Ok(Kept::Position(at)) if filter.takes(at.group.as_str()) => self.hold_group(&at),
                 Ok(Kept::End(end)) if filter.takes(end.group.as_str()) => self.end_group(&end, now),
+                Ok(Kept::Fence(fence)) => self.take_fence(&fence, now),
                 // What a later version writes is not for this one.
                 Ok(Kept::Position(_) | Kept::End(_)) | Err(_) => {}
             }
@@ -332,6 +348,9 @@ impl Node {
             match kept {
                 Kept::Position(record) => drop(self.consumers.groups.take(&record)),
                 Kept::End(end) => drop(self.consumers.groups.take_end(&end)),
+                Kept::Fence(fence) => {
+                    let _is_news = self.consumers.fences.take(&fence);
+                }
             }
         }
         for topic in self.topics.iter() {

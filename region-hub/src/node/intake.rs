@@ -125,7 +125,11 @@ impl Node {
             known.link.refuse_peer(refusal);
             return;
         }
-        let admitted = known.admit(&self.topics, offer);
+        let admitted = match self.left().filter(|_| !is_hub) {
+            // The agent keeps it, for when the region is returned to.
+            Some(why) => Err(Refusal::new(RefusalCode::NotAuthorised, why)),
+            None => known.admit(&self.topics, offer),
+        };
         let admitted = admitted.and_then(|receiving| {
             if is_hub { self.mirror(session, receiving, offer) } else { Ok(receiving) }
         });

@@ -22,6 +22,8 @@ mod flow;
 mod acks;
 /// How far consumer groups have read.
 mod groups;
+/// Leaving a region for another one.
+mod failover;
 /// Decisions about late events.
 mod review;
 /// Reservations at hubs that are cut off from each other.

@@ -1,0 +1,58 @@
+//! Leaving a region for this one, and returning to it.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::{Failure, Shared, ask, durable};
+use crate::failover::{FailoverRequest, FailoverView};
+use crate::node::FailoverError;
+
+/// How long the other region may take to hear of it, while it is linked.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+impl From<FailoverError> for Failure {
+    fn from(error: FailoverError) -> Self {
+        let code = match &error {
+            FailoverError::NoRegion { .. } => StatusCode::NOT_FOUND,
+            FailoverError::OwnRegion { .. } | FailoverError::NotLeft { .. } => StatusCode::CONFLICT,
+            FailoverError::Full => StatusCode::SERVICE_UNAVAILABLE,
+            FailoverError::Batch(_) => StatusCode::BAD_REQUEST,
+        };
+        Self(code, error.to_string())
+    }
+}
+
+/// Leaves a region or returns to it; it is answered once that is durable here, and where the region
+/// is linked, there.
+pub(super) async fn change(
+    State(shared): State<Shared>,
+    Json(request): Json<FailoverRequest>,
+) -> Result<Json<FailoverView>, Failure> {
+    let FailoverRequest { action, region } = request;
+    let of = region.clone();
+    let asked = ask(&shared, move |node, now| (node.on_failover(now, &of, action), now)).await?;
+    let (ticket, began) = (asked.0?, asked.1.monotonic);
+    durable(&shared, ticket).await?;
+    let of = region.clone();
+    let (done, end) =
+        ask(&shared, move |node, now| (now.monotonic.since(began), node.groups_end())).await?;
+    let heard = async {
+        loop {
+            let of = region.clone();
+            if ask(&shared, move |node, _| node.has_heard(&of, end)).await? != Some(false) {
+                return Ok::<(), Failure>(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    if let Ok(heard) = tokio::time::timeout(HEARD_WITHIN, heard).await {
+        heard?;
+    }
+    ask(&shared, move |node, _| node.failover(&of, end, done)).await.map(Json)
+}

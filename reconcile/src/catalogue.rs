@@ -157,6 +157,18 @@ impl Catalogue {
         found.expect("an index of this catalogue leads to a shelf")
     }
 
+    /// The shelf at an index to look at, with its name; `None` when another catalogue made it.
+    pub(crate) fn shelf_named(&self, at: ShelfIndex) -> Option<(Named<'_, Account>, &Shelf)> {
+        let (key, stored) = self.shelves.get_index(position(at.0))?;
+        let sku = sku_of(&self.products, key.sku)?;
+        Some((Named { sku, name: account(&self.locations, *key)? }, &stored.held))
+    }
+
+    /// Every index, in order of first mention.
+    pub(crate) fn shelf_indices(&self) -> impl Iterator<Item = ShelfIndex> + use<> {
+        (0..self.shelves.len()).map(|index| ShelfIndex(link(index)))
+    }
+
     /// The shelf at an index, without its name.
     ///
     /// # Panics

@@ -7,9 +7,9 @@
 //! are: each side is a bare `crdts::VClock`, one of the types measured sound.
 //!
 //! Beside the pair stands the history of the fold: after each posting its offset and the net
-//! units so far, found by binary search when a stocktake asks what the cell was at its cut. It
-//! grows by 16 bytes per posting, until [`Cells::compact`] drops the marks that no cut asked for
-//! can fall between.
+//! units so far, found by binary search when a stocktake asks what the cell was at its cut, and the
+//! second in which it happened. It grows by 24 bytes per posting, until [`Cells::compact`] drops
+//! the marks that no cut asked for can fall between.
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
@@ -17,6 +17,8 @@ use std::fmt::{Debug, Display};
 use crdts::{CmRDT, CvRDT, Dot, VClock};
 use headland_event::{Actor, Offset};
 use serde::{Deserialize, Serialize};
+
+use crate::second::Second;
 
 /// One cell per actor: a replicated counter, additive within an actor's log, joined between logs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,27 @@ pub struct Cells<A: Ord = Actor> {
 pub(crate) struct Mark {
     pub(crate) offset: Offset,
     pub(crate) net: i64,
+    /// When the posting happened; snapshots keep it apart.
+    #[serde(skip)]
+    pub(crate) second: Second,
+}
+
+/// What a stocktake asks of a cell: what it was at an end, and which of what came behind that is
+/// said to have happened by a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Where its counter's hub saw the log end.
+    pub end: Offset,
+    /// When it was made.
+    pub by: Second,
+}
+
+/// A posting beyond what a stocktake's counter saw that happened no later than the stocktake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Beyond {
+    pub(crate) offset: Offset,
+    pub(crate) delta: i64,
+    pub(crate) second: Second,
 }
 
 impl<A: Ord> Default for Cells<A> {
@@ -51,7 +74,7 @@ impl<A: Ord + Clone + Debug + Display> Cells<A> {
     /// Adds the posting at `offset` of `actor`; one at or below an earlier offset changes nothing.
     ///
     /// O(log actors). Sums are exact while postings keep to [`crate::event::UNITS_LIMIT`].
-    pub fn post(&mut self, actor: &A, offset: Offset, delta: i64) {
+    pub fn post(&mut self, actor: &A, offset: Offset, second: Second, delta: i64) {
         let before = self.history.get(actor).and_then(|marks| marks.last());
         if before.is_some_and(|mark| offset <= mark.offset) {
             return;
@@ -61,9 +84,9 @@ impl<A: Ord + Clone + Debug + Display> Cells<A> {
         let units = side.get(actor) + delta.unsigned_abs();
         side.apply(Dot::new(actor.clone(), units));
         match self.history.get_mut(actor) {
-            Some(marks) => marks.push(Mark { offset, net }),
+            Some(marks) => marks.push(Mark { offset, net, second }),
             None => {
-                self.history.insert(actor.clone(), vec![Mark { offset, net }]);
+                self.history.insert(actor.clone(), vec![Mark { offset, net, second }]);
             }
         }
         debug_assert_eq!(i128::from(net), self.net(actor), "history and cell of {actor} differ");
@@ -102,14 +125,37 @@ impl<A: Ord + Clone + Debug + Display> Cells<A> {
         }
     }
 
-    /// Forgets marks that no cut can fall between any more: `ends` gives, for an actor, where the
-    /// cuts end that may still be asked for; every other cut asked for later covers the stable one.
-    pub fn compact(&mut self, stable: impl Fn(&A) -> Offset, ends: impl Fn(&A) -> Vec<Offset>) {
-        for (actor, marks) in &mut self.history {
-            let (stable, mut ends) = (stable(actor), ends(actor));
-            ends.push(stable);
-            compact(marks, stable, &ends);
+    /// The postings at or behind an end of their log that happened by a second, of those that
+    /// [`Self::compact`] left. O(actors × log postings + postings behind the ends).
+    pub(crate) fn beyond(&self, asked: impl Fn(&A) -> Asked) -> Vec<(A, Beyond)> {
+        let mut found = Vec::new();
+        for (actor, marks) in &self.history {
+            let beyond = beyond(marks, asked(actor));
+            found.extend(beyond.into_iter().map(|beyond| (actor.clone(), beyond)));
         }
+        found
+    }
+
+    /// Forgets marks that no cut can fall between any more: `kept` gives, for an actor, what may
+    /// still be asked; every other cut asked for later covers the stable one.
+    pub fn compact(&mut self, stable: impl Fn(&A) -> Offset, kept: impl Fn(&A) -> Vec<Asked>) {
+        for (actor, marks) in &mut self.history {
+            let (stable, mut kept) = (stable(actor), kept(actor));
+            // Nothing at or behind it is forgotten, whenever it happened.
+            kept.push(Asked { end: stable, by: Second::default() });
+            compact(marks, stable, &kept);
+        }
+    }
+
+    /// The second of each mark, actor by actor.
+    pub(crate) fn seconds(&self) -> impl Iterator<Item = Second> {
+        self.history.values().flatten().map(|mark| mark.second)
+    }
+
+    /// Gives each mark its second, in the order of [`Self::seconds`]; the actors it passes are
+    /// those of this cell.
+    pub(crate) fn seconds_mut(&mut self) -> impl Iterator<Item = &mut Second> {
+        self.history.values_mut().flatten().map(|mark| &mut mark.second)
     }
 
     /// Marks kept, over all actors.
@@ -148,14 +194,40 @@ pub(crate) fn net_before(marks: &[Mark], end: Offset) -> i64 {
     inside.checked_sub(1).and_then(|at| marks.get(at)).map_or(0, |mark| mark.net)
 }
 
-/// Keeps of the marks before `stable` those that are the last before one of `ends`.
-pub(crate) fn compact(marks: &mut Vec<Mark>, stable: Offset, ends: &[Offset]) {
-    let last_before = |end: Offset| {
-        let inside = marks.partition_point(|mark| mark.offset < end);
-        inside.checked_sub(1).and_then(|at| marks.get(at)).map(|mark| mark.offset)
-    };
-    let asked: Vec<Offset> = ends.iter().filter_map(|end| last_before(*end)).collect();
-    marks.retain(|mark| mark.offset >= stable || asked.contains(&mark.offset));
+/// The marks at or behind an end that happened by a second, each with what it posted.
+pub(crate) fn beyond(marks: &[Mark], asked: Asked) -> Vec<Beyond> {
+    let inside = marks.partition_point(|mark| mark.offset < asked.end);
+    let mut before = inside.checked_sub(1).and_then(|at| marks.get(at)).map_or(0, |mark| mark.net);
+    let mut found = Vec::new();
+    for mark in marks.get(inside..).unwrap_or_default() {
+        let delta = mark.net - before;
+        before = mark.net;
+        if mark.second.is_by(asked.by) {
+            found.push(Beyond { offset: mark.offset, delta, second: mark.second });
+        }
+    }
+    found
+}
+
+/// Keeps of the marks before `stable` those that are the last before an end that is asked for, and
+/// those that [`beyond`] would give, each with the one before it.
+pub(crate) fn compact(marks: &mut Vec<Mark>, stable: Offset, asked: &[Asked]) {
+    let mut kept = vec![false; marks.len()];
+    for asked in asked {
+        let inside = marks.partition_point(|mark| mark.offset < asked.end);
+        let is_beyond = |(at, mark): (usize, &Mark)| {
+            let is_beyond = at >= inside && mark.second.is_by(asked.by);
+            is_beyond.then_some([at.checked_sub(1), Some(at)])
+        };
+        let beyond: Vec<_> = marks.iter().enumerate().filter_map(is_beyond).flatten().collect();
+        for at in beyond.into_iter().chain([inside.checked_sub(1)]).flatten() {
+            if let Some(kept) = kept.get_mut(at) {
+                *kept = true;
+            }
+        }
+    }
+    let mut kept = kept.into_iter();
+    marks.retain(|mark| kept.next() == Some(true) || mark.offset >= stable);
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use headland_event::{ByteCount, EventTime, limits};
 
 use crate::ledger::Movement;
 use crate::name::{
-    AttributeName, AttributeValue, DeliveryId, DeviceName, Location, ReasonText, Reviewer, Sku,
-    UnitName,
+    AttributeName, AttributeValue, DeliveryId, DeviceName, Location, ReasonText, ReviewId,
+    Reviewer, Sku, UnitName,
 };
 
 /// Why a record is not an event that could count.
@@ -79,10 +79,10 @@ pub enum EventBody {
         /// To what.
         value: AttributeValue,
     },
-    /// Somebody decided what becomes of a late event.
+    /// Somebody decided what becomes of a late event, or of one that overlaps with a stocktake.
     Decision {
-        /// The delivery id of the late event.
-        late: DeliveryId,
+        /// What is reviewed.
+        late: ReviewId,
         /// What was decided.
         decision: Decision,
     },
@@ -101,15 +101,17 @@ pub struct Decision {
     pub reason: ReasonText,
 }
 
-/// Whether a late event counts. Two reviewers disagree when they rule differently, whatever their
+/// Whether a late event counts, or how many units of one that overlaps with a stocktake count
+/// after it. Two reviewers disagree when they rule differently, whatever their
 /// reasons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Ruling {
-    /// It counts as it came.
+    /// It counts as it came; all of it came after the stocktake.
     Approve(Effective),
-    /// It never counts.
+    /// It never counts; the stocktake has all of it.
     Reject,
-    /// It counts with another number of units, in the direction it had.
+    /// It counts with another number of units, in the direction it had; as many came after the
+    /// stocktake.
     Amend {
         /// Units, 1 to [`UNITS_LIMIT`].
         units: i64,
@@ -126,6 +128,19 @@ pub enum Effective {
     Restate,
     /// From the decision on, as if it happened then: closed books stay as they are.
     Carry,
+}
+
+impl Ruling {
+    /// The same about an overlap: how many units count is all there is to say, so two who agree on
+    /// that agree.
+    const fn of_overlap(self) -> Self {
+        let effective = Effective::Restate;
+        match self {
+            Self::Approve(_) => Self::Approve(effective),
+            Self::Reject => Self::Reject,
+            Self::Amend { units, .. } => Self::Amend { units, effective },
+        }
+    }
 }
 
 impl InventoryEvent {

@@ -4,8 +4,9 @@
 //! ```text
 //! 's' sku, location, units i64                 'a' sku, attribute, value
 //! 't' sku, `in-transit` or `reserved`, units   'c' id of the pair, winner, loser
-//! 'l' delivery id, position kept               'v' delivery id of the late event, decision
+//! 'l' delivery id, position kept               'v' id of what is reviewed, decision
 //! 'd' delivery id, position kept, position dropped
+//! 'o' stocktake's delivery id `~` position of a posting that overlaps with it
 //! ```
 //! with every text behind its length as 32 bits, numbers big-endian, and a position as region,
 //! incarnation (counter u32, nonce u64), partition u32, offset u64. Two hubs that hold the same
@@ -23,7 +24,7 @@ use headland_event::codec::Writer;
 use sha2::{Digest, Sha256};
 
 use crate::ledger::Account;
-use crate::name::{AttributeName, AttributeValue, DeliveryId, Sku};
+use crate::name::{AttributeName, AttributeValue, DeliveryId, ReviewId, Sku};
 use crate::position::Position;
 
 const FINGERPRINT_VERSION: u8 = 1;
@@ -38,9 +39,11 @@ pub(crate) enum Row<'a> {
     /// A pair of concurrent writes.
     Conflict { id: &'a str, winner: &'a Position, loser: &'a Position },
     /// A delivery that came late.
-    Late { id: &'a DeliveryId, kept: &'a Position },
-    /// A decision about a late event.
-    Decision { late: &'a DeliveryId, decision: &'a Position },
+    Late { id: &'a ReviewId, kept: &'a Position },
+    /// A posting that overlaps with the stocktake of its shelf.
+    Overlap { id: &'a ReviewId },
+    /// A decision about a late event or an overlap.
+    Decision { late: &'a ReviewId, decision: &'a Position },
     /// A copy that does not count.
     Duplicate { id: &'a DeliveryId, kept: &'a Position, dropped: &'a Position },
 }
@@ -79,6 +82,10 @@ impl Row<'_> {
                 put(b"l");
                 put_text(&mut put, id.as_str());
                 put_position(&mut put, kept);
+            }
+            Self::Overlap { id } => {
+                put(b"o");
+                put_text(&mut put, id.as_str());
             }
             Self::Decision { late, decision } => {
                 put(b"v");

@@ -56,6 +56,8 @@ pub mod ledger;
 pub mod event;
 /// Where a copy of an event stands in its hub's log.
 pub mod position;
+/// Event time in whole seconds.
+pub mod second;
 /// Actors by number.
 mod actor;
 /// Deliveries: which copy of each counts.
@@ -88,7 +90,7 @@ pub mod escrow;
 pub mod membership;
 
 pub use catalogue::{AttributeView, ProductView};
-pub use cell::Cells;
+pub use cell::{Asked, Cells};
 pub use demand::Cover;
 pub use escrow::{
     Answer, Escrow, EscrowConfig, EscrowOutput, EscrowRecord, EscrowRecordError, Holder, Units,
@@ -101,13 +103,15 @@ pub use membership::{
 };
 pub use name::{
     AttributeName, AttributeValue, DeliveryId, DeviceName, Location, ReasonText, RequestId,
-    Reviewer, Sku, TextError, UnitName,
+    ReviewId, Reviewer, Sku, TextError, UnitName,
 };
 pub use output::{
     AccountingWindow, AttributeRecord, ConflictRecord, ConflictSide, ConflictSubject,
     ConflictValue, DecisionRecord, DerivedTopic, Disputed, DuplicateRecord, LateRecord, Output,
-    PostingRecord, RejectedRecord, Retraction, ReviewRecord, StockRecord,
+    OverlapRecord, PostingRecord, RejectedRecord, Retraction, ReviewEntry, ReviewRecord,
+    StockRecord, StocktakeRecord,
 };
 pub use position::Position;
 pub use reconciler::{Config, Input, KnownSkus, Locality, Prepared, READ_AHEAD, Reconciler};
+pub use second::Second;
 pub use snapshot::RestoreError;

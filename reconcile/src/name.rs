@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::position::Position;
+
 /// A text that does not fit the rule of its field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -107,6 +109,14 @@ text!(
     ['~']
 );
 text!(
+    /// What is reviewed: the delivery id of a late event, or `<stocktake's delivery id>~<place>` of
+    /// a posting that overlaps with the stocktake. 1 to 1,024 bytes.
+    ReviewId,
+    "late",
+    1..=1_024,
+    []
+);
+text!(
     /// The device that saw the event. 1 to 256 bytes.
     DeviceName,
     "device",
@@ -169,6 +179,28 @@ text!(
     1..=32,
     []
 );
+
+/// A late event's review is called what its delivery is called.
+impl From<&DeliveryId> for ReviewId {
+    fn from(DeliveryId(text): &DeliveryId) -> Self {
+        Self(Arc::clone(text))
+    }
+}
+
+impl ReviewId {
+    /// The review of the posting at a place that overlaps with a stocktake. Both fit: a delivery
+    /// id has at most 256 bytes, and a place the length of a region's name and some numbers.
+    #[must_use]
+    pub(crate) fn of_overlap(stocktake: &DeliveryId, place: &Position) -> Self {
+        Self(Arc::from(format!("{stocktake}~{place}")))
+    }
+
+    /// Whether it is of an overlap, which no late event's can be.
+    #[must_use]
+    pub fn is_of_overlap(&self) -> bool {
+        self.0.contains('~')
+    }
+}
 
 #[cfg(test)]
 mod tests {

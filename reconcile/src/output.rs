@@ -17,12 +17,21 @@ use headland_event::{Alert, EventTime, Hlc, RegionId, VectorClock};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+/// What is under review, as records.
+mod review;
+
 use crate::catalogue::AttributeView;
 use crate::event::{Decision, Effective, RejectReason, Ruling};
 use crate::ledger::{Account, MovementKind, Posting};
-use crate::name::{AttributeName, AttributeValue, DeliveryId, Location, ReasonText, Reviewer, Sku};
+use crate::name::{
+    AttributeName, AttributeValue, DeliveryId, Location, ReasonText, ReviewId, Reviewer, Sku,
+};
 use crate::position::Position;
 use crate::register::Write;
+use crate::shelf::Count;
+
+use review::is_pending;
+pub use review::{OverlapRecord, ReviewEntry, StocktakeRecord};
 
 /// Most bytes of a rejected record that its report repeats.
 pub const REJECTED_BYTES_LIMIT: usize = 4_096;
@@ -42,6 +51,8 @@ pub enum Output {
     Conflict(Box<ConflictRecord>),
     /// An event came late and does not count.
     Late(Box<LateRecord>),
+    /// A posting that counts overlaps with the stocktake of its shelf.
+    Overlap(Box<OverlapRecord>),
     /// A copy of a delivery does not count, because a smaller one does.
     Duplicate(DuplicateRecord),
     /// A record is not an inventory event that could count.
@@ -65,6 +76,8 @@ pub enum DerivedTopic {
     Conflicts,
     /// Events that came late.
     Late,
+    /// Postings that overlap with a stocktake.
+    Overlaps,
     /// Copies that do not count.
     Duplicates,
     /// Records that are no inventory events.
@@ -83,6 +96,7 @@ impl DerivedTopic {
             Self::Postings => "inventory.postings",
             Self::Conflicts => "inventory.conflicts",
             Self::Late => "inventory.late",
+            Self::Overlaps => "inventory.overlaps",
             Self::Duplicates => "inventory.duplicates",
             Self::Rejected => "inventory.rejected",
             Self::Alerts => "alerts",
@@ -166,10 +180,10 @@ pub enum ConflictSubject {
         /// The location.
         location: Location,
     },
-    /// What becomes of a late event.
+    /// What becomes of a late event, or of one that overlaps with a stocktake.
     Review {
-        /// Its delivery id.
-        late: DeliveryId,
+        /// What is reviewed.
+        late: ReviewId,
     },
 }
 
@@ -209,9 +223,9 @@ impl From<AttributeValue> for ConflictValue {
     }
 }
 
-impl From<i64> for ConflictValue {
-    fn from(units: i64) -> Self {
-        Self::Units(units)
+impl From<Count> for ConflictValue {
+    fn from(count: Count) -> Self {
+        Self::Units(count.units)
     }
 }
 
@@ -279,6 +293,9 @@ impl ConflictRecord {
 pub struct LateRecord {
     /// The delivery.
     pub id: DeliveryId,
+    /// The event's sku, not in JSON of its own.
+    #[serde(skip)]
+    pub sku: Sku,
     /// The event, byte for byte as received.
     pub event: Box<RawValue>,
     /// The region whose hub took it in.
@@ -298,10 +315,7 @@ impl LateRecord {
     /// Whether it waits for a decision: nobody has decided, or reviewers disagree.
     #[must_use]
     pub const fn is_pending(&self) -> bool {
-        match &self.review {
-            None | Some(ReviewRecord::Disputed { .. }) => true,
-            Some(ReviewRecord::Decided(_)) => false,
-        }
+        is_pending(self.review.as_ref())
     }
 }
 
@@ -400,6 +414,7 @@ impl Output {
             Self::Posting(_) => DerivedTopic::Postings,
             Self::Conflict(_) => DerivedTopic::Conflicts,
             Self::Late(_) => DerivedTopic::Late,
+            Self::Overlap(_) => DerivedTopic::Overlaps,
             Self::Duplicate(_) => DerivedTopic::Duplicates,
             Self::Rejected(_) => DerivedTopic::Rejected,
             Self::Restock(_) => DerivedTopic::Alerts,
@@ -416,6 +431,7 @@ impl Output {
             Self::Attribute(record) => attribute_key(&record.sku, &record.attribute),
             Self::Conflict(record) => record.id.clone(),
             Self::Late(record) => record.id.to_string(),
+            Self::Overlap(record) => record.id.to_string(),
             Self::Duplicate(record) => format!("{}@{}", record.id, record.dropped),
             Self::Rejected(record) => record.position.to_string(),
             Self::Restock(alert) => alert.id.to_string(),
@@ -432,6 +448,7 @@ impl Output {
             Self::Attribute(record) => json(record),
             Self::Conflict(record) => json(record),
             Self::Late(record) => json(record),
+            Self::Overlap(record) => json(record),
             Self::Duplicate(record) => json(record),
             Self::Rejected(record) => json(record),
             Self::Restock(alert) => json(alert),

@@ -24,10 +24,11 @@ use crate::demand::{Cover, Demand};
 use crate::event::{EventBody, InventoryEvent, RejectReason};
 use crate::fingerprint::{self, RowSum};
 use crate::name::{AttributeName, AttributeValue, DeliveryId, Location, Sku, UnitName};
-use crate::output::{Output, RejectedRecord};
+use crate::output::{LateRecord, Output, RejectedRecord};
 use crate::position::Position;
 use crate::register::Write;
-use crate::review::Reviews;
+use crate::review::{Review, Reviews};
+use crate::second::Second;
 
 /// Records read ahead, so that many are looked up at a time.
 mod ahead;
@@ -35,6 +36,8 @@ mod ahead;
 mod effect;
 /// Pairs of writes of which neither writer had seen the other.
 mod conflict;
+/// Postings that overlap with a stocktake.
+mod overlap;
 /// What changed, as derived records.
 mod report;
 /// Warnings that a shelf runs low.
@@ -264,19 +267,12 @@ impl Reconciler {
     /// O(bytes of the event).
     #[must_use]
     pub fn late_event(&self, id: &DeliveryId) -> Option<InventoryEvent> {
-        let late = self.reviews.get(id)?.late.as_ref()?;
-        InventoryEvent::parse(late.value.as_bytes()).ok()
-    }
-
-    /// How many decisions about a late event are known. O(1).
-    #[must_use]
-    pub fn decisions(&self, late: &DeliveryId) -> usize {
-        self.reviews.get(late).map_or(0, |review| review.decisions.writes().count())
+        event_of(self.reviews.get(id.as_str())?)
     }
 
     /// Late events as they stand in `inventory.late`, in order of first mention. O(late events).
-    pub fn late_events(&self) -> impl Iterator<Item = crate::output::LateRecord> {
-        self.reviews.iter().filter_map(|(id, review)| self.late_record(id, review))
+    pub fn late_events(&self) -> impl Iterator<Item = LateRecord> {
+        self.reviews.iter().filter_map(|(_, review)| self.late_record(review))
     }
 
     /// 32 bytes that are equal at hubs that hold the same events. O(1): kept along the way, as
@@ -355,8 +351,9 @@ impl Reconciler {
             EventBody::Movement(_) if verdict == Verdict::Late => Effect::Late,
             EventBody::Movement(movement) => {
                 let shift = self.shift(&event.sku, movement, *shelf);
+                let second = Second::of(event.time);
                 for (shelf, delta) in shift.parts() {
-                    self.catalogue.shelf_mut(shelf).post(at, delta, &self.actors);
+                    self.catalogue.shelf_mut(shelf).post(at, second, delta, &self.actors);
                 }
                 Effect::Movement(shift)
             }
@@ -371,6 +368,11 @@ impl Reconciler {
             }
         }
     }
+}
+
+/// A late event that has come.
+fn event_of(review: &Review) -> Option<InventoryEvent> {
+    InventoryEvent::parse(review.late.as_ref()?.value.as_bytes()).ok()
 }
 
 fn position_of(input: &Input<'_>) -> Position {

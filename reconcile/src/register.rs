@@ -92,6 +92,11 @@ impl<V> Register<V> {
         self.writes.iter().map(|kept| &kept.write)
     }
 
+    /// Every value, in the order of [`Self::writes`].
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.writes.iter_mut().map(|kept| &mut kept.write.value)
+    }
+
     /// The writes here that neither happened before `write` nor after it.
     pub(crate) fn concurrent(&self, write: &Write<V>) -> impl Iterator<Item = &Write<V>> {
         self.writes().filter(move |other| {

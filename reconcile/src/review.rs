@@ -9,27 +9,45 @@
 //!
 //! What is injected into stock is named by the late event, never by a decision: deciding the same
 //! again, anywhere, injects nothing again.
+//!
+//! A posting that overlaps with a stocktake is reviewed alike, under a name of its own for each
+//! stocktake. It counts as after the count already; a decision says how many of its units do.
 
 use headland_event::{KeyMap, keymap};
 use serde::{Deserialize, Serialize};
 
 use crate::actor::{Actors, Spot};
+use crate::catalogue::ShelfIndex;
 use crate::delivery::Shift;
 use crate::event::{Decision, Effective, Ruling};
-use crate::name::DeliveryId;
+use crate::name::ReviewId;
+use crate::output::{Disputed, ReviewRecord};
 use crate::register::{Register, Write};
+use crate::shelf::Overlap;
 
 /// Where a review is. Nothing is ever removed, so it stays true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReviewIndex(u32);
 
-/// A late event, when it has come, and the decisions about it, when there are some.
+/// A late event or an overlap, when it has come, and the decisions about it, when there are some.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Review {
     pub(crate) decisions: Register<Decision>,
     pub(crate) late: Option<LateEvent>,
     /// What the event does to stock now.
     pub(crate) applied: Option<Applied>,
+    /// Found again whenever a snapshot is read.
+    #[serde(skip)]
+    pub(crate) overlap: Option<Overlapping>,
+}
+
+/// A posting that overlaps with the current stocktake of its shelf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overlapping {
+    pub(crate) shelf: ShelfIndex,
+    pub(crate) overlap: Overlap,
+    /// Units that the count has already, by what was decided.
+    pub(crate) aside: i64,
 }
 
 /// A late event that counts as its delivery's copy.
@@ -71,6 +89,31 @@ impl Review {
         }
     }
 
+    /// How many decisions are known, and 1.
+    pub(crate) fn revision(&self) -> u64 {
+        let decisions = u64::try_from(self.decisions.writes().count()).unwrap_or(u64::MAX);
+        decisions.saturating_add(1)
+    }
+
+    /// What the decisions come to, as a record; `None` when there are none.
+    pub(crate) fn record(&self) -> Option<ReviewRecord> {
+        match self.outcome() {
+            Outcome::Open => None,
+            Outcome::Disputed => Some(ReviewRecord::Disputed { status: Disputed::Disputed }),
+            Outcome::Settled(write) => Some(ReviewRecord::Decided((&write.value).into())),
+        }
+    }
+
+    /// Units of a posting that the count has already, given the decisions: none until one holds.
+    pub(crate) fn aside(&self, delta: i64) -> i64 {
+        let Outcome::Settled(decision) = self.outcome() else { return 0 };
+        match decision.value.ruling {
+            Ruling::Approve(_) => 0,
+            Ruling::Reject => delta,
+            Ruling::Amend { units, .. } => delta - units * delta.signum(),
+        }
+    }
+
     /// What the event should do to stock, given the decisions.
     pub(crate) fn due(&self, actors: &mut Actors) -> Option<Applied> {
         let late = self.late.as_ref()?;
@@ -93,10 +136,10 @@ impl Review {
     }
 }
 
-/// Every late event and every decision, by the delivery id of the late event.
+/// Every late event, overlap and decision, by the review's name.
 #[derive(Debug, Clone)]
 pub(crate) struct Reviews {
-    by_late: KeyMap<DeliveryId, Review>,
+    by_late: KeyMap<ReviewId, Review>,
 }
 
 impl Reviews {
@@ -104,11 +147,11 @@ impl Reviews {
         Self { by_late: keymap::key_map(seed) }
     }
 
-    /// The review of a late event, made when it is new, before or after the event comes. O(1).
+    /// The review of a name, made when it is new, before or after what is reviewed comes. O(1).
     ///
     /// # Panics
     /// Beyond 2^32 reviews, which do not fit in memory.
-    pub(crate) fn index_of(&mut self, late: &DeliveryId) -> ReviewIndex {
+    pub(crate) fn index_of(&mut self, late: &ReviewId) -> ReviewIndex {
         let index = match self.by_late.get_index_of(late) {
             Some(index) => index,
             None => self.by_late.insert_full(late.clone(), Review::default()).0,
@@ -117,11 +160,11 @@ impl Reviews {
         ReviewIndex(u32::try_from(index).expect("fewer than 2^32 late events are kept"))
     }
 
-    /// The review at an index, with the delivery id of its late event.
+    /// The review at an index, with its name.
     ///
     /// # Panics
     /// When another [`Reviews`] made the index; [`Self::has`] tells.
-    pub(crate) fn at(&mut self, index: ReviewIndex) -> (&DeliveryId, &mut Review) {
+    pub(crate) fn at(&mut self, index: ReviewIndex) -> (&ReviewId, &mut Review) {
         let found = usize::try_from(index.0).ok().and_then(|at| self.by_late.get_index_mut(at));
         #[expect(clippy::expect_used, reason = "an index stays true: nothing is ever removed")]
         found.expect("an index of these reviews leads to one")
@@ -131,15 +174,15 @@ impl Reviews {
         usize::try_from(index.0).is_ok_and(|at| at < self.by_late.len())
     }
 
-    pub(crate) fn get(&self, late: &DeliveryId) -> Option<&Review> {
+    pub(crate) fn get(&self, late: &str) -> Option<&Review> {
         self.by_late.get(late)
     }
 
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&DeliveryId, &Review)> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (&ReviewId, &Review)> {
         self.by_late.iter()
     }
 
-    pub(crate) fn fill(&mut self, reviews: Vec<(DeliveryId, Review)>) {
+    pub(crate) fn fill(&mut self, reviews: Vec<(ReviewId, Review)>) {
         self.by_late.extend(reviews);
     }
 }

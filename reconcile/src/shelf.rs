@@ -10,9 +10,16 @@ use headland_event::Offset;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::{ActorIndex, Actors, Spot};
+use crate::cell::{Asked, Beyond};
 use crate::position::Position;
 use crate::register::{Register, Write};
+use crate::second::Second;
 use crate::tally::Tally;
+
+/// Postings that overlap with the current stocktake.
+mod overlap;
+
+pub(crate) use overlap::{Overlap, Overlaps};
 
 /// Everything known of one (sku, account).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -32,9 +39,22 @@ struct More {
     exceptions: Vec<Exception>,
     /// Sum of the exceptions.
     exceptional: i64,
-    stocktakes: Register<i64>,
+    stocktakes: Register<Count>,
     /// Sum of the postings that count and happened before the current stocktake.
     counted_before: i64,
+    /// Found again whenever a snapshot is read.
+    #[serde(skip)]
+    overlaps: Overlaps,
+}
+
+/// What a stocktake says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Count {
+    /// Units found.
+    pub(crate) units: i64,
+    /// When; snapshots keep it apart.
+    #[serde(skip)]
+    pub(crate) second: Second,
 }
 
 /// Units beside the cells, as if posted at a place.
@@ -64,11 +84,16 @@ pub(crate) enum ShortageState {
 
 impl Shelf {
     /// Adds a posting made on time, whether or not its copy counts. O(log actors).
-    pub(crate) fn post(&mut self, at: Spot, delta: i64, actors: &Actors) {
-        self.tally.post(at, delta);
+    pub(crate) fn post(&mut self, at: Spot, second: Second, delta: i64, actors: &Actors) {
+        self.tally.post(at, second, delta);
         self.counting += 1;
         if let Some(more) = &mut self.more {
-            more.counted_before += more.if_counted_before(at, delta, actors);
+            let Some(stocktake) = more.stocktakes.winner() else { return };
+            if stocktake.is_after(&actors.position(at)) {
+                more.counted_before += delta;
+            } else if second.is_by(stocktake.value.second) {
+                more.overlaps.begin(Overlap { at, delta, second });
+            }
         }
     }
 
@@ -76,7 +101,9 @@ impl Shelf {
     pub(crate) fn withdraw(&mut self, at: Spot, delta: i64, actors: &Actors) {
         debug_assert!(self.counting > 0, "more withdrawn than posted");
         self.counting -= 1;
-        self.more.get_or_insert_default().put(Exception { at, delta: -delta }, actors);
+        let more = self.more.get_or_insert_default();
+        more.put(Exception { at, delta: -delta }, actors);
+        more.overlaps.end(at);
     }
 
     /// Counts units as if they had been posted at a place: an approved late event.
@@ -94,23 +121,49 @@ impl Shelf {
     }
 
     /// Every stocktake of the shelf.
-    pub(crate) fn stocktakes(&self) -> Option<&Register<i64>> {
+    pub(crate) fn stocktakes(&self) -> Option<&Register<Count>> {
         self.more.as_ref().map(|more| &more.stocktakes)
     }
 
-    /// Adds a stocktake. O(stocktakes + exceptions + actors × log postings).
-    pub(crate) fn count(&mut self, stocktake: Write<i64>, actors: &Actors) {
+    /// Adds a stocktake. O(stocktakes + exceptions + actors × log postings + postings beyond it).
+    pub(crate) fn count(&mut self, stocktake: Write<Count>, actors: &Actors) {
         let more = self.more.get_or_insert_default();
         more.stocktakes.insert(stocktake);
-        more.counted_before = more.sum_before(&self.tally, actors);
+        more.recount(&self.tally, actors);
     }
 
     /// Takes a stocktake back, as if it had never been made. Costs what [`Self::count`] does.
-    pub(crate) fn uncount(&mut self, at: &Position, actors: &Actors) -> Option<Write<i64>> {
+    pub(crate) fn uncount(&mut self, at: &Position, actors: &Actors) -> Option<Write<Count>> {
         let more = self.more.as_mut()?;
         let stocktake = more.stocktakes.remove(at);
-        more.counted_before = more.sum_before(&self.tally, actors);
+        more.recount(&self.tally, actors);
         stocktake
+    }
+
+    /// The postings that overlap with the current stocktake, to be given to reviews; `None` when
+    /// there never was one.
+    pub(crate) fn overlaps_mut(&mut self) -> Option<&mut Overlaps> {
+        self.more.as_mut().map(|more| &mut more.overlaps)
+    }
+
+    /// Appends when what is kept happened.
+    pub(crate) fn write_seconds(&self, seconds: &mut Vec<Second>) {
+        self.tally.write_seconds(seconds);
+        let stocktakes = self.stocktakes().into_iter().flat_map(Register::writes);
+        seconds.extend(stocktakes.map(|stocktake| stocktake.value.second));
+    }
+
+    /// Takes what [`Self::write_seconds`] appended, and finds the overlaps again.
+    pub(crate) fn read_seconds(
+        &mut self,
+        seconds: &mut impl Iterator<Item = Second>,
+        actors: &Actors,
+    ) {
+        self.tally.read_seconds(seconds);
+        let Some(more) = &mut self.more else { return };
+        let counts = more.stocktakes.values_mut();
+        counts.zip(seconds).for_each(|(count, second)| count.second = second);
+        more.recount(&self.tally, actors);
     }
 
     /// Units in stock; `None` when nothing that counts was ever said about the shelf. O(actors).
@@ -119,7 +172,10 @@ impl Shelf {
         let Some(more) = &self.more else { return (self.counting > 0).then_some(total) };
         let moved = total + more.exceptional;
         match more.stocktakes.winner() {
-            Some(stocktake) => Some(stocktake.value + moved - more.counted_before),
+            Some(stocktake) => {
+                let moved = moved - more.counted_before - more.overlaps.aside();
+                Some(stocktake.value.units + moved)
+            }
             None => (self.counting > 0).then_some(moved),
         }
     }
@@ -130,7 +186,7 @@ impl Shelf {
         let more = self.more.as_ref();
         self.tally.compact(stable, |actor| {
             let stocktakes = more.into_iter().flat_map(|more| more.stocktakes.writes());
-            stocktakes.map(|stocktake| stocktake.end(actors.get(actor))).collect()
+            stocktakes.map(|stocktake| asked(stocktake, actors.get(actor))).collect()
         });
     }
 
@@ -145,12 +201,42 @@ impl Shelf {
             let exceptional: i64 = more.exceptions.iter().map(|of| of.delta).sum();
             more.exceptional == exceptional
                 && more.counted_before == more.sum_before(&self.tally, actors)
+                && more.overlaps.are(&more.overlapping(&self.tally, actors))
         });
         is_summed && self.shown == self.units()
     }
 }
 
+/// What a stocktake asks of the cell of an actor.
+fn asked(stocktake: &Write<Count>, actor: &headland_event::Actor) -> Asked {
+    Asked { end: stocktake.end(actor), by: stocktake.value.second }
+}
+
 impl More {
+    /// Sums and searches anew, with the stocktakes there are now.
+    fn recount(&mut self, tally: &Tally, actors: &Actors) {
+        self.counted_before = self.sum_before(tally, actors);
+        let now = self.overlapping(tally, actors);
+        self.overlaps.begin_anew(now);
+    }
+
+    /// The postings that count, that the current stocktake's counter had not seen, and that
+    /// happened no later than it.
+    fn overlapping(&self, tally: &Tally, actors: &Actors) -> Vec<Overlap> {
+        let Some(stocktake) = self.stocktakes.winner() else { return Vec::new() };
+        let mut found = tally.beyond(|actor| asked(stocktake, actors.get(actor)));
+        let place = |at: &Spot| (at.actor, at.offset);
+        let mut withdrawn: Vec<_> = self.exceptions.iter().map(|of| place(&of.at)).collect();
+        withdrawn.sort_unstable();
+        found.retain(|(at, _)| withdrawn.binary_search(&place(at)).is_err());
+        let overlap = |(at, beyond): (Spot, Beyond)| Overlap {
+            at,
+            delta: beyond.delta,
+            second: beyond.second,
+        };
+        found.into_iter().map(overlap).collect()
+    }
+
     fn put(&mut self, exception: Exception, actors: &Actors) {
         let Exception { at, delta } = exception;
         self.counted_before += self.if_counted_before(at, delta, actors);

@@ -1,10 +1,14 @@
 //! The core's state as bytes.
 //!
 //! ```text
-//! snapshot v2:  2 version u8 │ SHA-256 of the rest [32] │ postcard of { actors with what was
+//! snapshot v4:  4 version u8 │ SHA-256 of the rest [32] │ postcard of { actors with what was
 //!               applied of each, skus, locations, shelves, attributes, deliveries kept,
-//!               deliveries dropped, reviews }
+//!               deliveries dropped, reviews, demand, seconds }
+//! snapshot v3:  as v4 with version 3 and without seconds
+//! snapshot v2:  as v3 with version 2 and without demand
 //! ```
+//! Seconds are those of each shelf's postings, of which marks are kept, and of its stocktakes,
+//! shelf by shelf. Of what an older version holds they are not known, and it overlaps with nothing.
 //! Each part stands in order of first mention, because the others name its members by that order.
 //! Version 1 had no reviews; it is not read, its events are. Bytes are decoded only when their hash
 //! fits, and the state is then checked against itself: whoever goes on from damaged bytes would
@@ -20,13 +24,16 @@ use crate::catalogue::{Attribute, AttributeKey, Catalogue, Product, ShelfIndex, 
 use crate::delivery::{DeliveryCopy, DeliveryDigest};
 use crate::demand::Demand;
 use crate::fingerprint::RowSum;
-use crate::name::{DeliveryId, Location, Sku};
+use crate::name::{DeliveryId, Location, ReviewId, Sku};
 use crate::reconciler::{Config, Reconciler};
 use crate::review::Review;
+use crate::second::Second;
 use crate::shelf::Shelf;
 
-const SNAPSHOT_VERSION: u8 = 3;
-/// Without what customers took by day, which is behind all else.
+const SNAPSHOT_VERSION: u8 = 4;
+/// Without when postings and stocktakes happened, which is behind all else.
+const SNAPSHOT_VERSION_3: u8 = 3;
+/// Without what customers took by day, which is behind all but that.
 const SNAPSHOT_VERSION_2: u8 = 2;
 
 /// Why bytes are no snapshot to go on from.
@@ -34,7 +41,7 @@ const SNAPSHOT_VERSION_2: u8 = 2;
 #[non_exhaustive]
 pub enum RestoreError {
     /// Written in another format.
-    #[error("snapshot version {found:?} cannot be read, expected 2 or 3")]
+    #[error("snapshot version {found:?} cannot be read, expected 2 to 4")]
     Version {
         /// The first byte, if there is one.
         found: Option<u8>,
@@ -68,8 +75,9 @@ struct Written<'a> {
     attributes: Vec<(&'a AttributeKey, &'a Stored<Attribute>)>,
     kept: Vec<(&'a DeliveryDigest, &'a DeliveryCopy)>,
     dropped: Vec<(&'a DeliveryId, &'a Vec<Spot>)>,
-    reviews: Vec<(&'a DeliveryId, &'a Review)>,
+    reviews: Vec<(&'a ReviewId, &'a Review)>,
     demand: Vec<(&'a ShelfIndex, &'a Demand)>,
+    seconds: Vec<Second>,
 }
 
 #[derive(Deserialize)]
@@ -81,7 +89,7 @@ struct Read {
     attributes: Vec<(AttributeKey, Stored<Attribute>)>,
     kept: Vec<(DeliveryDigest, DeliveryCopy)>,
     dropped: Vec<(DeliveryId, Vec<Spot>)>,
-    reviews: Vec<(DeliveryId, Review)>,
+    reviews: Vec<(ReviewId, Review)>,
 }
 
 impl Reconciler {
@@ -95,6 +103,8 @@ impl Reconciler {
         assert!(self.outputs.is_empty(), "{} outputs would be lost", self.outputs.len());
         let Self { actors, catalogue, deliveries, reviews, demand, .. } = self;
         let Catalogue { products, locations, shelves, attributes } = catalogue;
+        let mut seconds = Vec::new();
+        shelves.iter().for_each(|(_, stored)| stored.held.write_seconds(&mut seconds));
         let written = Written {
             actors: actors.iter().collect(),
             products: products.iter().collect(),
@@ -105,6 +115,7 @@ impl Reconciler {
             dropped: deliveries.iter_dropped().collect(),
             reviews: reviews.iter().collect(),
             demand: demand.iter().collect(),
+            seconds,
         };
         #[expect(clippy::expect_used, reason = "plain data whose lengths are known, into memory")]
         let body = postcard::to_stdvec(&written).expect("plain data always has an encoding");
@@ -118,7 +129,7 @@ impl Reconciler {
     /// [`RestoreError`] when the bytes are of another version, damaged, or inconsistent.
     pub fn restore(config: Config, seed: u64, bytes: &[u8]) -> Result<Self, RestoreError> {
         let (version, rest) = match bytes.split_first() {
-            Some((version @ (&SNAPSHOT_VERSION | &SNAPSHOT_VERSION_2), rest)) => (*version, rest),
+            Some((version @ SNAPSHOT_VERSION_2..=SNAPSHOT_VERSION, rest)) => (*version, rest),
             other => return Err(RestoreError::Version { found: other.map(|(found, _)| *found) }),
         };
         let body = rest
@@ -128,7 +139,12 @@ impl Reconciler {
         let undecodable =
             |error: postcard::Error| RestoreError::Bytes { detail: error.to_string() };
         let (read, rest) = postcard::take_from_bytes::<Read>(body).map_err(undecodable)?;
-        let demand: Vec<(ShelfIndex, Demand)> = if version == SNAPSHOT_VERSION {
+        let (demand, rest) = if version >= SNAPSHOT_VERSION_3 {
+            postcard::take_from_bytes::<Vec<(ShelfIndex, Demand)>>(rest).map_err(undecodable)?
+        } else {
+            (Vec::new(), rest)
+        };
+        let seconds: Vec<Second> = if version == SNAPSHOT_VERSION {
             postcard::from_bytes(rest).map_err(undecodable)?
         } else {
             Vec::new()
@@ -136,9 +152,27 @@ impl Reconciler {
         let mut reconciler = Self::new(config, seed);
         reconciler.fill(read);
         reconciler.demand.extend(demand);
+        reconciler.fill_seconds(seconds)?;
         reconciler.sum = RowSum::over(&reconciler.rows());
         reconciler.audit().map_err(|detail| RestoreError::Inconsistent { detail })?;
         Ok(reconciler)
+    }
+
+    /// Takes what happened when, and finds what overlaps again; none of it is reported again.
+    fn fill_seconds(&mut self, seconds: Vec<Second>) -> Result<(), RestoreError> {
+        let mut seconds = seconds.into_iter();
+        for stored in self.catalogue.shelves.values_mut() {
+            stored.held.read_seconds(&mut seconds, &self.actors);
+        }
+        if seconds.next().is_some() {
+            let detail = "seconds are of postings that are not there";
+            return Err(RestoreError::Inconsistent { detail });
+        }
+        for shelf in self.catalogue.shelf_indices() {
+            self.settle_overlaps(shelf);
+        }
+        self.outputs.clear();
+        Ok(())
     }
 
     fn fill(&mut self, read: Read) {

@@ -7,7 +7,8 @@ use headland_event::Offset;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::{ActorIndex, Spot};
-use crate::cell::{self, Cells, Mark, Sides};
+use crate::cell::{self, Asked, Beyond, Cells, Mark, Sides};
+use crate::second::Second;
 
 /// The cells of one shelf.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub(crate) enum Tally {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cell {
     actor: ActorIndex,
+    /// When the latest posting happened; snapshots keep it apart.
+    #[serde(skip)]
+    second: Second,
     sides: Sides,
     /// The latest posting.
     offset: Offset,
@@ -76,17 +80,29 @@ impl Cell {
         self.sides.raised.cast_signed() - self.sides.lowered.cast_signed()
     }
 
-    fn post(&mut self, offset: Offset, delta: i64) {
+    fn post(&mut self, offset: Offset, second: Second, delta: i64) {
         if offset <= self.offset {
             return;
         }
-        let mark = Mark { offset: self.offset, net: self.net() };
+        let mark = self.last();
         match &mut self.older {
             Some(older) => older.rest.push(mark),
             None => self.older = Some(Box::new(Older { first: mark, rest: Vec::new() })),
         }
-        self.offset = offset;
+        (self.offset, self.second) = (offset, second);
         self.sides.add(delta);
+    }
+
+    /// The mark of the latest posting.
+    fn last(&self) -> Mark {
+        Mark { offset: self.offset, net: self.net(), second: self.second }
+    }
+
+    /// Every mark.
+    fn marks(&self) -> Vec<Mark> {
+        let older = self.older.iter();
+        let older = older.flat_map(|older| std::iter::once(&older.first).chain(&older.rest));
+        older.copied().chain([self.last()]).collect()
     }
 
     fn net_before(&self, end: Offset) -> i64 {
@@ -97,12 +113,9 @@ impl Cell {
         }
     }
 
-    fn into_cells(self) -> Cells<ActorIndex> {
-        let last = Mark { offset: self.offset, net: self.net() };
-        let mut marks = self.older.map_or_else(Vec::new, |older| Vec::from(*older));
-        marks.push(last);
+    fn to_cells(&self) -> Cells<ActorIndex> {
         let mut cells = Cells::new();
-        cells.adopt(&self.actor, self.sides, marks);
+        cells.adopt(&self.actor, self.sides, self.marks());
         cells
     }
 }
@@ -117,23 +130,23 @@ impl Sides {
 impl Tally {
     /// Adds a posting; one at or below an earlier offset of its actor changes nothing. O(1) for
     /// one actor, else O(log actors).
-    pub(crate) fn post(&mut self, at: Spot, delta: i64) {
+    pub(crate) fn post(&mut self, at: Spot, second: Second, delta: i64) {
         let Spot { actor, offset } = at;
         match self {
             Self::Empty => {
                 let mut sides = Sides::default();
                 sides.add(delta);
-                *self = Self::One(Cell { actor, sides, offset, older: None });
+                *self = Self::One(Cell { actor, second, sides, offset, older: None });
             }
-            Self::One(cell) if cell.actor == actor => cell.post(offset, delta),
+            Self::One(cell) if cell.actor == actor => cell.post(offset, second, delta),
             Self::One(_) => {
                 if let Self::One(cell) = std::mem::take(self) {
-                    let mut cells = cell.into_cells();
-                    cells.post(&actor, offset, delta);
+                    let mut cells = cell.to_cells();
+                    cells.post(&actor, offset, second, delta);
                     *self = Self::Many(Box::new(cells));
                 }
             }
-            Self::Many(cells) => cells.post(&actor, offset, delta),
+            Self::Many(cells) => cells.post(&actor, offset, second, delta),
         }
     }
 
@@ -155,26 +168,78 @@ impl Tally {
         }
     }
 
+    /// Does what [`Cells::beyond`] does.
+    pub(crate) fn beyond(&self, asked: impl Fn(ActorIndex) -> Asked) -> Vec<(Spot, Beyond)> {
+        let at = |actor, beyond: Beyond| (Spot { actor, offset: beyond.offset }, beyond);
+        match self {
+            Self::Empty => Vec::new(),
+            Self::One(cell) => {
+                let beyond = cell::beyond(&cell.marks(), asked(cell.actor));
+                beyond.into_iter().map(|beyond| at(cell.actor, beyond)).collect()
+            }
+            Self::Many(cells) => {
+                let beyond = cells.beyond(|actor| asked(*actor));
+                beyond.into_iter().map(|(actor, beyond)| at(actor, beyond)).collect()
+            }
+        }
+    }
+
     /// Does what [`Cells::compact`] does.
     pub(crate) fn compact(
         &mut self,
         stable: impl Fn(ActorIndex) -> Offset,
-        ends: impl Fn(ActorIndex) -> Vec<Offset>,
+        kept: impl Fn(ActorIndex) -> Vec<Asked>,
     ) {
         match self {
             Self::Empty => {}
             Self::One(cell) => {
-                let (stable, mut ends) = (stable(cell.actor), ends(cell.actor));
-                // Else the latest posting is the last before it, and that one is not among these.
-                if cell.offset >= stable {
-                    ends.push(stable);
+                let (stable, mut kept) = (stable(cell.actor), kept(cell.actor));
+                kept.push(Asked { end: stable, by: Second::default() });
+                let mut marks = cell.marks();
+                // The latest posting stands in the cell, whoever asks.
+                let last = marks.pop();
+                if cell.older.take().is_none() {
+                    return;
                 }
-                let Some(older) = cell.older.take() else { return };
-                let mut marks = Vec::from(*older);
-                cell::compact(&mut marks, stable, &ends);
+                // The mark before the latest one is asked for by whoever asks for that one.
+                let is_asked = last.is_some_and(|last| {
+                    let is_beyond = |of: &Asked| of.end <= last.offset && last.second.is_by(of.by);
+                    kept.iter().any(is_beyond)
+                });
+                let before = marks.last().map(|mark| mark.offset.after(1)).filter(|_| is_asked);
+                kept.extend(before.map(|end| Asked { end, by: Second::default() }));
+                // Else the latest posting is the last one before it.
+                kept.retain(|of| of.end <= cell.offset);
+                cell::compact(&mut marks, stable, &kept);
                 cell.older = Older::try_from(marks).ok().map(Box::new);
             }
-            Self::Many(cells) => cells.compact(|actor| stable(*actor), |actor| ends(*actor)),
+            Self::Many(cells) => cells.compact(|actor| stable(*actor), |actor| kept(*actor)),
+        }
+    }
+
+    /// Appends when each posting happened that a mark is kept of.
+    pub(crate) fn write_seconds(&self, seconds: &mut Vec<Second>) {
+        match self {
+            Self::Empty => {}
+            Self::One(cell) => seconds.extend(cell.marks().iter().map(|mark| mark.second)),
+            Self::Many(cells) => seconds.extend(cells.seconds()),
+        }
+    }
+
+    /// Takes what [`Self::write_seconds`] appended; too few leave the rest unknown.
+    pub(crate) fn read_seconds(&mut self, seconds: &mut impl Iterator<Item = Second>) {
+        match self {
+            Self::Empty => {}
+            Self::One(cell) => {
+                let older = cell.older.iter_mut();
+                let older = older
+                    .flat_map(|older| std::iter::once(&mut older.first).chain(&mut older.rest));
+                let all = older.map(|mark| &mut mark.second).chain([&mut cell.second]);
+                all.zip(seconds).for_each(|(of, second)| *of = second);
+            }
+            Self::Many(cells) => {
+                cells.seconds_mut().zip(seconds).for_each(|(of, second)| *of = second);
+            }
         }
     }
 
@@ -190,6 +255,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    use headland_event::EventTime;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -204,7 +270,8 @@ mod tests {
 
     #[test]
     fn older_marks_stand_in_a_snapshot_as_a_list() {
-        let mark = |offset, net| Mark { offset: Offset::new(offset), net };
+        let second = Second::default();
+        let mark = |offset, net| Mark { offset: Offset::new(offset), net, second };
         let older = Older { first: mark(3, 5), rest: vec![mark(4, 6)] };
 
         let bytes = postcard::to_stdvec(&older).unwrap();
@@ -217,26 +284,41 @@ mod tests {
     proptest! {
         #[test]
         fn a_tally_says_what_plain_cells_say(
-            log in vec((0..2_usize, prop_oneof![-9..0_i64, 1..9_i64]), 0..20), end in 0..20_u64,
-            stable in 0..20_u64, later in 0..20_u64,
+            log in vec((0..2_usize, prop_oneof![-9..0_i64, 1..9_i64], 0..6_i64), 0..20),
+            end in (0..20_u64, 0..6_i64), stable in 0..20_u64, later in (0..20_u64, 0..6_i64),
         ) {
+            let second = |second: i64| Second::of(EventTime::from_millis(second * 1_000));
             let mut actors = Actors::new(1);
             let (mut tally, mut cells) = (Tally::default(), Cells::new());
-            for (offset, (region, delta)) in (0..).zip(&log) {
-                let at = spot(&mut actors, ["eu", "us"][*region], offset);
-                tally.post(at, *delta);
-                tally.post(at, *delta);
-                cells.post(&at.actor, at.offset, *delta);
+            for (offset, (region, delta, at)) in (0..).zip(&log) {
+                let spot = spot(&mut actors, ["eu", "us"][*region], offset);
+                tally.post(spot, second(*at), *delta);
+                tally.post(spot, second(*at), *delta);
+                cells.post(&spot.actor, spot.offset, second(*at), *delta);
             }
             let at = |end| move |_| Offset::new(end);
-
+            let asked = |(end, by)| Asked { end: Offset::new(end), by: second(by) };
+            let beyond = |tally: &Tally, asked| {
+                let beyond = tally.beyond(|_| asked).into_iter();
+                beyond.map(|(at, of)| (at.actor, of)).collect::<Vec<_>>()
+            };
             prop_assert_eq!(tally.total(), cells.total());
-            prop_assert_eq!(tally.total_at(at(end)), cells.total_at(|_| Offset::new(end)));
+            prop_assert_eq!(tally.total_at(at(end.0)), cells.total_at(|_| Offset::new(end.0)));
+            prop_assert_eq!(beyond(&tally, asked(end)), cells.beyond(|_| asked(end)));
 
-            tally.compact(at(stable), |_| vec![Offset::new(end)]);
-            for end in [end, stable + later] {
-                prop_assert_eq!(tally.total_at(at(end)), cells.total_at(|_| Offset::new(end)));
+            tally.compact(at(stable), |_| vec![asked(end)]);
+            for end in [end, (stable + later.0, later.1)] {
+                prop_assert_eq!(tally.total_at(at(end.0)), cells.total_at(|_| Offset::new(end.0)));
+                prop_assert_eq!(beyond(&tally, asked(end)), cells.beyond(|_| asked(end)));
             }
+
+            let mut seconds = Vec::new();
+            tally.write_seconds(&mut seconds);
+            let bytes = postcard::to_stdvec(&tally).unwrap();
+            let mut read: Tally = postcard::from_bytes(&bytes).unwrap();
+            let mut seconds = seconds.into_iter();
+            read.read_seconds(&mut seconds);
+            prop_assert_eq!((read, seconds.next()), (tally, None));
         }
     }
 }

@@ -199,6 +199,7 @@ proptest! {
         }
 
         prop_assert_eq!(hub.reconciler.snapshot(), whole.reconciler.snapshot());
+        prop_assert_eq!(&hub.written, &whole.written, "a restart writes the rest in its order");
         prop_assert_eq!(&hub.tables, &whole.tables);
         prop_assert_eq!(hub.reconciler.canonical_state(), whole.reconciler.canonical_state());
     }
@@ -268,6 +269,34 @@ proptest! {
         }
         // What is kept and not late is in state, which the oracle's sums and winners prove.
         prop_assert!(late.iter().all(|id| kept.contains(*id)));
+    }
+
+    #[test]
+    fn each_overlap_of_a_posting_with_a_count_is_asked_about_exactly_once(
+        history in histories_without_copies(60), turns in turns(),
+    ) {
+        let hub = Hub::after(&history, &history.interleaved(&turns));
+
+        let rows = hub.tables.iter().filter(|((topic, _), _)| topic == "inventory.overlaps");
+        let mut places = BTreeSet::new();
+        for ((_, key), row) in rows {
+            prop_assert!(places.insert(row["at"].as_str().unwrap()), "{} is asked twice", key);
+            let (posted, counted) = (row["time"].as_i64(), row["stocktake"]["time"].as_i64());
+            prop_assert!(posted <= counted);
+            // It counts, whatever is decided: it is in no side output.
+            let postings = hub.tables.iter().filter(|((topic, _), _)| {
+                topic == DerivedTopic::Postings.name()
+            });
+            let mut units = postings.flat_map(|(_, of)| of["postings"].as_array().unwrap());
+            prop_assert!(units.any(|of| of["units"] == row["units"]));
+        }
+        let keys: BTreeSet<String> =
+            hub.keys(DerivedTopic::Overlaps).into_iter().map(str::to_owned).collect();
+        let entries = hub.reconciler.under_review();
+        let asked = entries.filter(|entry| entry.id().contains('~'));
+        let asked: Vec<String> = asked.map(|entry| entry.id().to_owned()).collect();
+        prop_assert_eq!(asked.len(), keys.len());
+        prop_assert_eq!(asked.into_iter().collect::<BTreeSet<_>>(), keys);
     }
 
     #[test]

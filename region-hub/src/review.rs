@@ -1,4 +1,5 @@
-//! `headland review`: what operators decide about late events, over a running hub's socket.
+//! `headland review`: what operators decide about late events, and about what overlaps with a
+//! stocktake, over a running hub's socket.
 
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use crate::node::{ReviewKind, ReviewRequest};
 /// What to look at or decide.
 #[derive(Debug, Clone, Subcommand)]
 pub enum ReviewCommand {
-    /// List late events, one JSON object a line.
+    /// List late events and what overlaps with a stocktake, one JSON object a line.
     List {
         /// The hub's socket, as `api.socket` in its configuration says.
         #[arg(long)]
@@ -19,15 +20,15 @@ pub enum ReviewCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Show one late event with what was decided about it.
+    /// Show one of them with what was decided about it.
     Show {
         /// The hub's socket, as `api.socket` in its configuration says.
         #[arg(long)]
         socket: PathBuf,
-        /// The delivery id of the late event.
+        /// Its `id` in the list.
         late: String,
     },
-    /// Let a late event count.
+    /// Let a late event count; of an overlap: all of it came after the count.
     Approve {
         /// Who decides what and why.
         #[command(flatten)]
@@ -36,13 +37,14 @@ pub enum ReviewCommand {
         #[arg(long, value_enum, default_value = "restate")]
         effective: EffectiveOption,
     },
-    /// Never let a late event count.
+    /// Never let a late event count; of an overlap: the count has all of it.
     Reject {
         /// Who decides what and why.
         #[command(flatten)]
         decision: DecisionOptions,
     },
-    /// Let a late event count with another number of units, in the direction it had.
+    /// Let a late event count with another number of units, in the direction it had; of an overlap:
+    /// as many of them came after the count.
     Amend {
         /// Who decides what and why.
         #[command(flatten)]
@@ -62,7 +64,7 @@ pub struct DecisionOptions {
     /// The hub's socket, as `api.socket` in its configuration says.
     #[arg(long)]
     socket: PathBuf,
-    /// The delivery id of the late event.
+    /// Its `id` in the list: the delivery id of a late event.
     late: String,
     /// Who decides.
     #[arg(long)]

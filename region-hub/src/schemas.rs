@@ -257,7 +257,7 @@ mod tests {
 
         let topics: Vec<String> = load(&folder).unwrap().keys().map(ToString::to_string).collect();
 
-        let tables = ["conflicts", "duplicates", "events", "late", "oversold"];
+        let tables = ["conflicts", "duplicates", "events", "late", "overlaps", "oversold"];
         let tables = tables.into_iter().chain(["postings", "rejected", "stock"]);
         let expected: Vec<String> = tables.map(|table| format!("inventory.{table}")).collect();
         assert_eq!(topics, expected);

@@ -24,7 +24,8 @@ pub const PARTITIONS_LIMIT: u32 = 1_024;
 const NAMESAKES_LIMIT: u32 = 9;
 
 /// Derived tables of which a row changes; of the others almost each record has its own key.
-const CHANGING: [&str; 3] = ["inventory.stock", "inventory.oversold", "inventory.late"];
+const CHANGING: [&str; 4] =
+    ["inventory.stock", "inventory.oversold", "inventory.late", "inventory.overlaps"];
 
 /// Whether a topic is a derived table whose rows change.
 pub(crate) fn is_changing_table(topic: &TopicName) -> bool {
@@ -32,8 +33,8 @@ pub(crate) fn is_changing_table(topic: &TopicName) -> bool {
 }
 
 /// What a hub derives from inventory, each in `inventory.<name>`.
-const DERIVED: [&str; 7] =
-    ["stock", "oversold", "postings", "conflicts", "late", "duplicates", "rejected"];
+const DERIVED: [&str; 8] =
+    ["stock", "oversold", "postings", "conflicts", "late", "overlaps", "duplicates", "rejected"];
 
 /// The topic of a topic's dead letters.
 ///

@@ -1,3 +1,4 @@
+use headland_event::EventTime;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -23,7 +24,7 @@ fn replicas() -> impl Strategy<Value = [Cells; 3]> {
 
 fn fold(cells: &mut Cells, region: &str, deltas: &[i64]) {
     for (offset, delta) in (0..).zip(deltas) {
-        cells.post(&actor(region, 0), Offset::new(offset), *delta);
+        cells.post(&actor(region, 0), Offset::new(offset), Second::default(), *delta);
     }
 }
 
@@ -37,9 +38,9 @@ fn merged(left: &Cells, right: &Cells) -> Cells {
 fn a_cell_is_known_at_every_cut() {
     let (eu, us) = (actor("eu", 0), actor("us", 0));
     let mut cells = Cells::new();
-    cells.post(&eu, Offset::new(2), 10);
-    cells.post(&eu, Offset::new(5), -3);
-    cells.post(&us, Offset::new(1), 100);
+    cells.post(&eu, Offset::new(2), Second::default(), 10);
+    cells.post(&eu, Offset::new(5), Second::default(), -3);
+    cells.post(&us, Offset::new(1), Second::default(), 100);
 
     let at = |end| cells.total_at(|actor| Offset::new(if *actor == eu { end } else { 0 }));
 
@@ -50,9 +51,9 @@ fn a_cell_is_known_at_every_cut() {
 #[test]
 fn a_posting_applied_twice_counts_once() {
     let mut cells = Cells::new();
-    cells.post(&actor("eu", 0), Offset::new(2), 10);
+    cells.post(&actor("eu", 0), Offset::new(2), Second::default(), 10);
 
-    cells.post(&actor("eu", 0), Offset::new(2), 10);
+    cells.post(&actor("eu", 0), Offset::new(2), Second::default(), 10);
 
     assert_eq!(cells.total(), 10);
 }
@@ -65,7 +66,7 @@ proptest! {
         let (mut cells, mut counter) = (Cells::new(), crdts::PNCounter::new());
         for (offset, (region, delta)) in (0..).zip(&log) {
             let actor = actor(REGIONS[*region], 0);
-            cells.post(&actor, Offset::new(offset), *delta);
+            cells.post(&actor, Offset::new(offset), Second::default(), *delta);
             let op = if *delta < 0 {
                 counter.dec_many(actor, delta.unsigned_abs())
             } else {
@@ -85,7 +86,8 @@ proptest! {
         let mut whole = Cells::new();
         fold(&mut whole, "eu", &deltas);
         let mut cells = whole.clone();
-        let ends: Vec<_> = kept.iter().map(|end| Offset::new(*end)).collect();
+        let asked = |end: &u64| Asked { end: Offset::new(*end), by: Second::default() };
+        let ends: Vec<_> = kept.iter().map(asked).collect();
 
         cells.compact(|_| Offset::new(stable), |_| ends.clone());
 
@@ -96,6 +98,27 @@ proptest! {
         prop_assert_eq!(cells.total(), whole.total());
         let after = deltas.len().saturating_sub(usize::try_from(stable).unwrap());
         prop_assert!(cells.marks() <= after + kept.len() + 1);
+    }
+
+    #[test]
+    fn compacting_keeps_what_a_stocktake_asked_for_overlaps_with(
+        log in vec((1..9_i64, 0..6_u32), 1..12), stable in 0..12_u64,
+        kept in vec((0..12_u64, 0..6_u32), 0..3), later in 0..12_u64,
+    ) {
+        let second = |second: u32| Second::of(EventTime::from_millis(i64::from(second) * 1_000));
+        let mut whole = Cells::new();
+        for (offset, (delta, at)) in (0..).zip(&log) {
+            whole.post(&actor("eu", 0), Offset::new(offset), second(*at), *delta);
+        }
+        let mut cells = whole.clone();
+        let asked = |(end, by): (u64, u32)| Asked { end: Offset::new(end), by: second(by) };
+        let kept: Vec<_> = kept.into_iter().map(asked).collect();
+
+        cells.compact(|_| Offset::new(stable), |_| kept.clone());
+
+        for asked in kept.into_iter().chain([asked((stable, 6)), asked((stable + later, 3))]) {
+            prop_assert_eq!(cells.beyond(|_| asked), whole.beyond(|_| asked));
+        }
     }
 
     #[test]

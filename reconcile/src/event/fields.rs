@@ -11,8 +11,8 @@ use super::{
 };
 use crate::ledger::{Movement, MovementKind};
 use crate::name::{
-    AttributeName, AttributeValue, DeliveryId, DeviceName, Location, ReasonText, Reviewer, Sku,
-    TextError, UnitName,
+    AttributeName, AttributeValue, DeliveryId, DeviceName, Location, ReasonText, ReviewId,
+    Reviewer, Sku, TextError, UnitName,
 };
 
 #[derive(Deserialize)]
@@ -156,7 +156,8 @@ impl Fields<'_> {
     fn decision(&self, ruling: Ruling, time: EventTime) -> Result<EventBody, RejectReason> {
         let reviewer = Reviewer::new(required(self.reviewer.as_ref(), "reviewer")?)?;
         let reason = ReasonText::new(required(self.reason.as_ref(), "reason")?)?;
-        let late = DeliveryId::new(required(self.late.as_ref(), "late")?)?;
+        let late = ReviewId::new(required(self.late.as_ref(), "late")?)?;
+        let ruling = if late.is_of_overlap() { ruling.of_overlap() } else { ruling };
         Ok(EventBody::Decision { late, decision: Decision { ruling, time, reviewer, reason } })
     }
 

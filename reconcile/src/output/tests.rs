@@ -2,6 +2,7 @@ use headland_event::{EventTime, Incarnation, Offset};
 
 use super::*;
 use crate::position::tests::{actor, position};
+use crate::second::Second;
 
 fn text(output: &Output) -> (&'static str, String, Option<String>) {
     let value = output.value().map(|value| String::from_utf8(value).unwrap());
@@ -46,7 +47,7 @@ fn a_conflict_names_both_writes_with_clock_and_context() {
             position: position(region, 0, 4),
             hlc: Hlc::new(EventTime::from_millis(wall), 2),
             context,
-            value: wall,
+            value: Count { units: wall, second: Second::default() },
         }
     };
 
@@ -70,6 +71,7 @@ fn late_duplicate_and_rejected_records_have_the_agreed_json() {
     let sold = |account, units| Posting { account, units };
     let shelf = Account::Location(Location::new("l").unwrap());
     let late = Output::Late(Box::new(LateRecord {
+        sku: Sku::new("s").unwrap(),
         id: id.clone(),
         event,
         region: actor("eu", 0).region,

@@ -7,6 +7,7 @@ use crate::delivery::Effect;
 use crate::fingerprint::{Row, RowSum};
 use crate::output::ConflictSubject;
 use crate::register::Register;
+use crate::review::Review;
 
 impl Reconciler {
     /// The rows in no order. O(state), and per key quadratic in its writes.
@@ -34,6 +35,9 @@ impl Reconciler {
         for (id, review) in self.reviews.iter() {
             if let Some(late) = &review.late {
                 rows.push(Row::Late { id, kept: &self.actors.position(late.at) }.to_bytes());
+            }
+            if review.overlap.is_some() {
+                rows.push(Row::Overlap { id }.to_bytes());
             }
             for write in review.decisions.writes() {
                 rows.push(Row::Decision { late: id, decision: &write.position }.to_bytes());
@@ -91,6 +95,12 @@ impl Reconciler {
         let due = reviews.iter().all(|(_, review)| review.due(actors) == review.applied);
         if !due {
             return Err("a late event does to stock what nobody decided");
+        }
+        let is_aside = |review: &Review| {
+            review.overlap.is_none_or(|of| review.aside(of.overlap.delta) == of.aside)
+        };
+        if !reviews.iter().all(|(_, review)| is_aside(review)) {
+            return Err("an overlap is added to a count as nobody decided");
         }
         self.audit_rows()
     }

@@ -3,9 +3,10 @@
 use crate::catalogue::Named;
 use crate::event::Decision;
 use crate::ledger::Account;
-use crate::name::{AttributeName, AttributeValue, DeliveryId};
+use crate::name::{AttributeName, AttributeValue, ReviewId};
 use crate::output::{ConflictRecord, ConflictSubject, ConflictValue};
 use crate::register::{Register, Write};
+use crate::shelf::Count;
 
 /// A value that concurrent writers may set differently.
 pub(super) trait Contested: Clone + Into<ConflictValue> {
@@ -15,7 +16,7 @@ pub(super) trait Contested: Clone + Into<ConflictValue> {
 
 /// Two counts of one shelf are a conflict even where they agree: each left out what the other's
 /// hub knew.
-impl Contested for i64 {
+impl Contested for Count {
     fn contests(&self, _: &Self) -> bool {
         true
     }
@@ -59,7 +60,7 @@ pub(super) fn of_attribute(named: &Named<'_, &AttributeName>) -> ConflictSubject
     ConflictSubject::Attribute { sku: named.sku.clone(), attribute: named.name.clone() }
 }
 
-/// What decisions about a late event are about.
-pub(super) fn of_review(late: &DeliveryId) -> ConflictSubject {
+/// What decisions about what is reviewed are about.
+pub(super) fn of_review(late: &ReviewId) -> ConflictSubject {
     ConflictSubject::Review { late: late.clone() }
 }

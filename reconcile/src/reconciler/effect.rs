@@ -7,9 +7,11 @@ use crate::delivery::{DeliveryCopy, Effect, Shift};
 use crate::event::{EventBody, InventoryEvent};
 use crate::fingerprint::Row;
 use crate::ledger::{Account, Movement};
-use crate::name::{DeliveryId, Location, Sku};
+use crate::name::{DeliveryId, Location, ReviewId, Sku};
 use crate::output::{ConflictRecord, DerivedTopic};
 use crate::review::{LateEvent, ReviewIndex};
+use crate::second::Second;
+use crate::shelf::Count;
 
 impl Reconciler {
     /// Makes a copy count, and returns the conflicts it is in.
@@ -23,7 +25,8 @@ impl Reconciler {
             (Effect::Stocktake { shelf }, EventBody::Stocktake { count, .. }) => {
                 let Self { catalogue, actors, .. } = self;
                 let (named, shelf) = catalogue.shelf_at(shelf);
-                let write = write_of(input, event, *count);
+                let count = Count { units: *count, second: Second::of(event.time) };
+                let write = write_of(input, event, count);
                 let subject = conflict::of_shelf(&named);
                 let conflicts = shelf
                     .stocktakes()
@@ -151,22 +154,24 @@ impl Reconciler {
     }
 
     fn make_late(&mut self, id: &DeliveryId, late: LateEvent) {
-        self.sum.add(Row::Late { id, kept: &self.actors.position(late.at) });
-        let index = self.reviews.index_of(id);
+        let id = ReviewId::from(id);
+        self.sum.add(Row::Late { id: &id, kept: &self.actors.position(late.at) });
+        let index = self.reviews.index_of(&id);
         self.reviews.at(index).1.late = Some(late);
         self.settle_review(index);
     }
 
     fn take_back_late(&mut self, id: &DeliveryId) {
-        let index = self.reviews.index_of(id);
+        let name = ReviewId::from(id);
+        let index = self.reviews.index_of(&name);
         if let Some(late) = self.reviews.at(index).1.late.take() {
-            self.sum.remove(Row::Late { id, kept: &self.actors.position(late.at) });
+            self.sum.remove(Row::Late { id: &name, kept: &self.actors.position(late.at) });
         }
         self.settle_review(index);
         self.retract(DerivedTopic::Late, id.to_string());
     }
 
-    /// Lets a late event do to stock what the decisions about it come to now.
+    /// Lets what is reviewed do to stock what the decisions about it come to now.
     fn settle_review(&mut self, index: ReviewIndex) {
         let Self { reviews, actors, catalogue, .. } = self;
         let (id, review) = reviews.at(index);
@@ -190,6 +195,7 @@ impl Reconciler {
         if before.is_some() && due.is_none() {
             self.retract(DerivedTopic::Postings, id.to_string());
         }
+        self.settle_overlap(index);
         self.report_review(&id);
     }
 }

@@ -2,18 +2,17 @@
 
 use headland_event::EventTime;
 
-use super::Reconciler;
+use super::{Reconciler, event_of};
 use crate::actor::Spot;
 use crate::catalogue::{AttributeIndex, AttributeView, ShelfIndex};
 use crate::delivery::Effect;
 use crate::event::{Decision, Effective, EventBody, InventoryEvent, Ruling};
 use crate::fingerprint::Row;
 use crate::ledger::{Account, Movement};
-use crate::name::{AttributeValue, DeliveryId, Sku};
+use crate::name::{AttributeValue, DeliveryId, ReviewId, Sku};
 use crate::output::{
-    AccountingWindow, AttributeRecord, ConflictRecord, DerivedTopic, Disputed, DuplicateRecord,
-    LateRecord, Output, PostingRecord, Retraction, ReviewRecord, StockRecord, attribute_key,
-    stock_key,
+    AccountingWindow, AttributeRecord, ConflictRecord, DerivedTopic, DuplicateRecord, LateRecord,
+    Output, PostingRecord, Retraction, StockRecord, attribute_key, stock_key,
 };
 use crate::register::{Register, Write};
 use crate::review::{Outcome, Review};
@@ -35,6 +34,7 @@ impl Reconciler {
     }
 
     fn settle_shelf(&mut self, at: ShelfIndex) {
+        self.settle_overlaps(at);
         let restock_below = self.config.restock_below;
         let (named, shelf) = self.catalogue.shelf_at(at);
         let (before, now) = (shelf.shown, shelf.units());
@@ -127,10 +127,10 @@ impl Reconciler {
     }
 
     /// Reports a late event with what was decided, and its postings when it counts.
-    pub(super) fn report_review(&mut self, id: &DeliveryId) {
-        let Some(review) = self.reviews.get(id) else { return };
-        let Some(record) = self.late_record(id, review) else { return };
-        let posted = match (review.outcome(), self.late_event(id)) {
+    pub(super) fn report_review(&mut self, id: &ReviewId) {
+        let Some(review) = self.reviews.get(id.as_str()) else { return };
+        let Some(record) = self.late_record(review) else { return };
+        let posted = match (review.outcome(), event_of(review)) {
             (Outcome::Settled(decision), Some(InventoryEvent { sku, time, body, .. })) => {
                 let EventBody::Movement(movement) = body else { return };
                 let at = |effective| match effective {
@@ -147,9 +147,10 @@ impl Reconciler {
             }
             (Outcome::Open | Outcome::Disputed | Outcome::Settled(_), _) => None,
         };
+        let late = record.id.clone();
         self.outputs.push_back(Output::Late(Box::new(record)));
         if let Some((sku, time, movement)) = posted {
-            self.report_postings(id, &sku, time, &movement);
+            self.report_postings(&late, &sku, time, &movement);
         }
     }
 
@@ -180,12 +181,11 @@ impl Reconciler {
     }
 
     /// The record of a late event that has come. O(bytes of the event + decisions).
-    pub(super) fn late_record(&self, id: &DeliveryId, review: &Review) -> Option<LateRecord> {
+    pub(super) fn late_record(&self, review: &Review) -> Option<LateRecord> {
         let late = review.late.as_ref()?;
         #[expect(clippy::expect_used, reason = "the value was parsed into an event before")]
         let event = serde_json::from_str(&late.value).expect("an event's value is JSON");
-        let InventoryEvent { time, body, .. } =
-            InventoryEvent::parse(late.value.as_bytes()).ok()?;
+        let InventoryEvent { id, sku, time, body, .. } = event_of(review)?;
         let EventBody::Movement(movement) = body else { return None };
         let outcome = review.outcome();
         let if_applied = match outcome {
@@ -195,19 +195,15 @@ impl Reconciler {
             },
             Outcome::Open | Outcome::Disputed => movement.postings(),
         };
-        let decisions = u64::try_from(review.decisions.writes().count()).unwrap_or(u64::MAX);
         Some(LateRecord {
-            id: id.clone(),
+            id,
+            sku,
             event,
             region: self.actors.get(late.at.actor).region.clone(),
             window: AccountingWindow::of(time, self.config.accounting_window),
-            revision: decisions.saturating_add(1),
+            revision: review.revision(),
             if_applied,
-            review: match outcome {
-                Outcome::Open => None,
-                Outcome::Disputed => Some(ReviewRecord::Disputed { status: Disputed::Disputed }),
-                Outcome::Settled(write) => Some(ReviewRecord::Decided((&write.value).into())),
-            },
+            review: review.record(),
         })
     }
 

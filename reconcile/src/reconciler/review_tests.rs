@@ -157,6 +157,133 @@ fn a_decision_without_reviewer_or_reason_is_rejected_with_the_field() {
     }
 }
 
+/// What decisions call the sale `us/0` beside the count `c`.
+const OVERLAP: &str = "c~us@1-0000000000000009/0/0";
+
+/// A sale of six that the counter's hub had not seen, made by the second of the count.
+fn overlapping() -> Vec<(Case<'static>, String)> {
+    vec![(at("us", 0), moved("a", "sale", 6)), (at("eu", 0), counted("c", 40))]
+}
+
+#[test]
+fn a_sale_that_overlaps_with_a_count_counts_after_it_and_somebody_is_asked() {
+    let (forth, _) = in_both_orders(&overlapping());
+
+    assert_eq!(forth.stock(), Some(40 - 6));
+    assert_eq!(forth.keys(DerivedTopic::Overlaps), [OVERLAP]);
+    let json = &forth.tables[&(DerivedTopic::Overlaps, OVERLAP.to_owned())];
+    let expected = concat!(
+        r#"{"id":"c~us@1-0000000000000009/0/0","sku":"s","location":"l","#,
+        r#""at":"us@1-0000000000000009/0/0","time":1291191960000,"units":-6,"added":-6,"#,
+        r#""stocktake":{"id":"c","count":40,"time":1291191960000},"revision":1}"#
+    );
+    assert_eq!(json, expected);
+    assert_eq!(forth.keys(DerivedTopic::Postings), ["a"], "the sale itself is beyond doubt");
+    assert!(forth.reconciler.under_review().all(|entry| entry.is_pending()));
+}
+
+#[test]
+fn what_is_decided_about_an_overlap_says_how_many_of_its_units_came_after_the_count() {
+    let (carry, two) = (r#","effective":"carry""#, r#","quantity":2"#);
+    for (kind, rest, units) in
+        [("approve", "", 34), ("approve", carry, 34), ("reject", "", 40), ("amend", two, 38)]
+    {
+        let mut records = overlapping();
+        records.push((at("ap", 0), decided("r", kind, OVERLAP, rest)));
+
+        let (forth, _) = in_both_orders(&records);
+
+        assert_eq!(forth.stock(), Some(units), "{kind}");
+        let json = &forth.tables[&(DerivedTopic::Overlaps, OVERLAP.to_owned())];
+        let added = format!("\"added\":{},", units - 40);
+        assert!(json.contains(&added) && json.contains("\"reviewer\":\"ann\""), "{json}");
+        assert_eq!(forth.keys(DerivedTopic::Postings), ["a"]);
+    }
+}
+
+#[test]
+fn reviewers_who_differ_about_an_overlap_leave_it_counting_after_the_count_until_one_saw_both() {
+    let mut records = overlapping();
+    records.push((at("za", 0), decided("r1", "reject", OVERLAP, "")));
+    records.push((at("ap", 0), decided("r2", "approve", OVERLAP, "")));
+    let (forth, _) = in_both_orders(&records);
+    assert_eq!(forth.stock(), Some(34));
+    let conflicts = forth.keys(DerivedTopic::Conflicts).len();
+    assert_eq!(conflicts, 1);
+
+    let seen = &[("ap", 1), ("za", 1)];
+    records.push((Case { seen, ..at("sa", 0) }, decided("r3", "reject", OVERLAP, "")));
+    let (forth, _) = in_both_orders(&records);
+
+    assert_eq!(forth.stock(), Some(40));
+    assert_eq!(forth.keys(DerivedTopic::Conflicts).len(), 1, "the dispute stays on record");
+}
+
+#[test]
+fn reviewers_who_say_as_many_units_agree_about_an_overlap() {
+    let mut records = overlapping();
+    records.push((at("za", 0), decided("r1", "approve", OVERLAP, r#","effective":"carry""#)));
+    records.push((at("ap", 0), decided("r2", "approve", OVERLAP, "")));
+
+    let (forth, _) = in_both_orders(&records);
+
+    assert!(forth.keys(DerivedTopic::Conflicts).is_empty());
+}
+
+#[test]
+fn a_count_that_saw_the_sale_takes_the_question_back_with_what_was_decided() {
+    let mut records = overlapping();
+    records.push((at("ap", 0), decided("r", "reject", OVERLAP, "")));
+    let seen = &[("eu", 1), ("us", 1)];
+    records.push((Case { seen, ..at("sa", 0) }, counted("d", 50)));
+
+    let (forth, _) = in_both_orders(&records);
+
+    assert_eq!(forth.stock(), Some(50));
+    assert!(forth.keys(DerivedTopic::Overlaps).is_empty());
+}
+
+#[test]
+fn each_count_asks_anew_about_what_its_counter_had_not_seen() {
+    let mut records = overlapping();
+    records.push((at("ap", 0), decided("r", "reject", OVERLAP, "")));
+    records.push((Case { seen: &[("eu", 1)], ..at("sa", 0) }, counted("d", 50)));
+
+    let (forth, _) = in_both_orders(&records);
+
+    assert_eq!(forth.stock(), Some(44), "what was said about the count before is not about this");
+    assert_eq!(forth.keys(DerivedTopic::Overlaps), ["d~us@1-0000000000000009/0/0"]);
+}
+
+#[test]
+fn nobody_is_asked_about_a_sale_after_the_count_nor_about_one_that_was_reviewed_as_late() {
+    let later = moved("a", "sale", 6).replace("08:26:00", "08:26:01");
+    let (forth, _) = in_both_orders(&[(at("us", 0), later), (at("eu", 0), counted("c", 40))]);
+    assert_eq!(forth.stock(), Some(34));
+    assert!(forth.keys(DerivedTopic::Overlaps).is_empty());
+
+    let records = [
+        (late("us", 0), moved("a", "sale", 6)),
+        (at("eu", 0), counted("c", 40)),
+        (at("ap", 0), decided("r", "approve", "a", "")),
+    ];
+    let (forth, _) = in_both_orders(&records);
+
+    assert_eq!(forth.stock(), Some(34));
+    assert!(forth.keys(DerivedTopic::Overlaps).is_empty());
+}
+
+#[test]
+fn of_copies_of_an_overlapping_sale_the_one_that_counts_is_asked_about() {
+    let mut records = overlapping();
+    records.push((at("sa", 0), moved("a", "sale", 6)));
+
+    let (forth, _) = in_both_orders(&records);
+
+    assert_eq!(forth.stock(), Some(34));
+    assert_eq!(forth.keys(DerivedTopic::Overlaps), ["c~sa@1-0000000000000009/0/0"]);
+}
+
 /// Two reviewers, each in a region cut off from the other, go through the same thousand late
 /// events; one in three of their rulings differs by chance.
 #[test]

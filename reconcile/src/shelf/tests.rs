@@ -21,7 +21,7 @@ impl Tested {
 
     fn post(&mut self, at: &Position, delta: i64) {
         let at = self.spot(at);
-        self.shelf.post(at, delta, &self.actors);
+        self.shelf.post(at, Second::default(), delta, &self.actors);
     }
 
     fn withdraw(&mut self, at: Position, delta: i64) {
@@ -29,11 +29,11 @@ impl Tested {
         self.shelf.withdraw(at, delta, &self.actors);
     }
 
-    fn count(&mut self, stocktake: Write<i64>) {
+    fn count(&mut self, stocktake: Write<Count>) {
         self.shelf.count(stocktake, &self.actors);
     }
 
-    fn uncount(&mut self, at: &Position) -> Option<Write<i64>> {
+    fn uncount(&mut self, at: &Position) -> Option<Write<Count>> {
         self.shelf.uncount(at, &self.actors)
     }
 
@@ -42,12 +42,13 @@ impl Tested {
     }
 }
 
-fn stocktake(at: Position, seen: &[(&str, u64)], value: i64) -> Write<i64> {
+fn stocktake(at: Position, seen: &[(&str, u64)], units: i64) -> Write<Count> {
     let mut context = VectorClock::new();
     for (region, end) in seen {
         context.advance(&actor(region, 0), Offset::new(*end));
     }
     let hlc = Hlc::new(EventTime::from_millis(1), 0);
+    let value = Count { units, second: Second::default() };
     Write { id: DeliveryId::new("count").unwrap(), position: at, hlc, context, value }
 }
 
@@ -97,7 +98,7 @@ fn a_stocktake_taken_back_leaves_the_one_before_it() {
 
     let gone = shelf.uncount(&position("eu", 0, 2));
 
-    assert_eq!(gone.map(|stocktake| stocktake.value), Some(10));
+    assert_eq!(gone.map(|stocktake| stocktake.value.units), Some(10));
     assert_eq!(shelf.units(), Some(37));
 }
 

@@ -139,13 +139,14 @@ fn run(steps: &[Step], skews: [i64; 3]) -> History {
                 let context = at.ends.clone();
                 for (verdict, event) in batch {
                     let index = records.len();
+                    let value = event.to_json(&records);
                     records.push(Record {
                         actor: actor.clone(),
                         offset: log.len() as u64,
                         hlc: (now + skews[*hub], 0),
                         context: context.clone(),
                         verdict,
-                        value: event.to_json(index),
+                        value,
                     });
                     log.push(index);
                     at.journal.push(index);
@@ -209,11 +210,15 @@ fn receive(hub: &mut Hub, logs: &BTreeMap<Actor, Vec<usize>>, from: &Actor, coun
 }
 
 impl Draft {
-    fn to_json(&self, index: usize) -> String {
+    /// The event that comes after these records.
+    fn to_json(&self, before: &[Record]) -> String {
+        let index = before.len();
         let id = self.shared.map_or_else(|| format!("e{index}"), |shared| format!("s{shared}"));
         let (sku, location) = (format!("sku-{}", self.sku), format!("at-{}", self.location));
+        // Few seconds, so that counts and what is posted beside them overlap, or do not.
+        let time = format!("2010-12-01T08:26:0{}Z", self.amount % 3);
         let mut event = json!({
-            "id": id, "kind": self.kind, "device": "d", "sku": sku, "time": "2010-12-01T08:26:00Z",
+            "id": id, "kind": self.kind, "device": "d", "sku": sku, "time": time,
         });
         match self.kind {
             "attribute" => {
@@ -221,10 +226,10 @@ impl Draft {
                 event["value"] = (self.amount % 4).to_string().into();
             }
             "approve" | "reject" | "amend" => {
-                let late = if self.location == 0 {
-                    format!("s{}", self.amount % 12)
-                } else {
-                    format!("e{}", self.amount)
+                let late = match (self.location, self.amount % 2) {
+                    (0, 0) => format!("s{}", self.amount % 12),
+                    (0, _) => format!("e{}", self.amount),
+                    (_, _) => self.overlap(before).unwrap_or_else(|| "e1".to_owned()),
                 };
                 event["late"] = late.into();
                 event["reviewer"] = format!("reviewer-{}", self.amount % 3).into();
@@ -242,6 +247,33 @@ impl Draft {
             }
         }
         event.to_string()
+    }
+}
+
+impl Draft {
+    /// One of the pairs of a count and a posting of the sku: perhaps they overlap.
+    fn overlap(&self, before: &[Record]) -> Option<String> {
+        let read = |record: &Record| -> serde_json::Value {
+            serde_json::from_str(&record.value).unwrap_or_default()
+        };
+        let sku = format!("sku-{}", self.sku);
+        let of_sku: Vec<(&Record, serde_json::Value)> = before
+            .iter()
+            .map(|record| (record, read(record)))
+            .filter(|(_, event)| event["sku"] == sku)
+            .collect();
+        let is_count = |event: &serde_json::Value| event["kind"] == "stocktake";
+        let counts = of_sku.iter().filter(|(_, event)| is_count(event));
+        // Reviewers meet: they look at the last pairs.
+        let (_, count) = counts.rev().nth(self.amount.unsigned_abs() as usize % 2)?;
+        let is_there = |event: &&(&Record, serde_json::Value)| {
+            event.1["location"] == count["location"] && event.1["quantity"].is_number()
+        };
+        let postings = of_sku.iter().filter(is_there);
+        let (posting, _) = postings.rev().nth(self.amount.unsigned_abs() as usize % 3)?;
+        let (region, (life, nonce), partition) = &posting.actor;
+        let place = format!("{region}@{life}-{nonce:016x}/{partition}/{}", posting.offset);
+        Some(format!("{}~{place}", count["id"].as_str()?))
     }
 }
 

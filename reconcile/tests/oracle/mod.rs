@@ -9,23 +9,16 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// Region, incarnation and partition.
-pub(crate) type Actor = (String, (u32, u64), u32);
+/// Records as hubs stamp them.
+mod record;
+
+pub(crate) use record::{Actor, Record};
 
 /// The derived topics read as tables: (topic, key) to value.
 pub(crate) type Tables = BTreeMap<(String, String), Value>;
 
-/// One record as its ingest hub stamped it.
-#[derive(Debug, Clone)]
-pub(crate) struct Record {
-    pub(crate) actor: Actor,
-    pub(crate) offset: u64,
-    pub(crate) hlc: (i64, u32),
-    pub(crate) context: BTreeMap<Actor, u64>,
-    /// `on-time`, `late`, `future` or `forbidden`.
-    pub(crate) verdict: &'static str,
-    pub(crate) value: String,
-}
+/// Accepted writes by the field that they write to, and their key.
+type Writes<'a> = BTreeMap<(&'static str, String), Vec<&'a Event<'a>>>;
 
 /// A record with its value read.
 struct Event<'a>(&'a Record, Value);
@@ -81,8 +74,14 @@ impl Event<'_> {
         })
     }
 
+    fn second(&self) -> i64 {
+        self.text("time").parse::<jiff::Timestamp>().unwrap().as_second()
+    }
+
     fn ruling(&self) -> Value {
-        let effective = if self.text("effective") == "carry" { "carry" } else { "restate" };
+        // Of an overlap there is only to say how much of it counts.
+        let is_carried = self.text("effective") == "carry" && !self.text("late").contains('~');
+        let effective = if is_carried { "carry" } else { "restate" };
         match self.text("kind") {
             "approve" => json!({"status": "approved", "effective": effective}),
             "reject" => json!({"status": "rejected"}),
@@ -99,24 +98,27 @@ pub(crate) fn tables(records: &[Record]) -> Tables {
     };
     // Of copies of one delivery the one at the smallest place counts.
     let mut copies: BTreeMap<String, BTreeMap<(Actor, u64), Event<'_>>> = BTreeMap::new();
-    for record in records.iter().filter(|of| matches!(of.verdict, "on-time" | "late")) {
-        let event = Event(record, serde_json::from_str(&record.value).unwrap());
-        let place = (record.actor.clone(), record.offset);
-        copies.entry(event.text("id").to_owned()).or_default().insert(place, event);
+    for of in records.iter().filter(|of| matches!(of.verdict, "on-time" | "late")) {
+        let event = Event(of, serde_json::from_str(&of.value).unwrap());
+        let copies = copies.entry(event.text("id").to_owned()).or_default();
+        copies.insert((of.actor.clone(), of.offset), event);
     }
-    let (mut writes, mut moves) = (BTreeMap::<_, Vec<&Event<'_>>>::new(), BTreeMap::new());
+    let (mut writes, mut moves) = (Writes::new(), BTreeMap::new());
     for (id, copies) in &copies {
-        let mut copies = copies.values();
-        let Some(kept) = copies.next() else { continue };
-        for copy in copies {
+        let kept = copies.values().next().unwrap();
+        for copy in copies.values().skip(1) {
             put("duplicates", &format!("{id}@{}", copy.place()), json!({"kept": kept.place()}));
         }
         kept.write().into_iter().for_each(|key| writes.entry(key).or_default().push(kept));
     }
     for ((field, key), writes) in &writes {
-        for (winner, loser) in conflicts(field, writes) {
-            let id = format!("{}~{}", winner.text("id"), loser.text("id"));
-            put("conflicts", &id, json!({"winner": {"id": winner.text("id")}}));
+        for (one, of) in writes.iter().flat_map(|one| writes.iter().map(move |of| (one, of))) {
+            // Those who rule alike agree.
+            let is_agreed = *field == "late" && one.ruling() == of.ruling();
+            if !one.is_after(of) && !of.is_after(one) && !is_agreed && one.rank() > of.rank() {
+                let key = format!("{}~{}", one.text("id"), of.text("id"));
+                put("conflicts", &key, json!({"winner": {"id": one.text("id")}}));
+            }
         }
         match *field {
             "attribute" => put("stock", key, json!({"value": last(writes).1["value"]})),
@@ -126,28 +128,35 @@ pub(crate) fn tables(records: &[Record]) -> Tables {
     }
     for (id, event) in copies.iter().filter_map(|(id, of)| Some((id, of.values().next()?))) {
         let Some(mut moved) = event.movement() else { continue };
-        let mut at = event;
-        if event.0.verdict == "late" {
-            let decisions = writes.get(&("late", id.clone())).map_or(&[][..], |of| of);
-            let review = outcome(decisions);
-            put("late", id, json!({"review": review, "revision": 1 + decisions.len()}));
+        let (mut at, is_late) = (event, event.0.verdict == "late");
+        if is_late {
+            let row = review(&writes, id);
+            put("late", id, row.clone());
             // Only a ruling that it counts says from when on.
-            let Some(effective) = review["effective"].as_str() else { continue };
-            let new = |units: i64| review["units"].as_i64().map_or(units, |n| n * units.signum());
-            moved.iter_mut().for_each(|(_, units)| *units = new(*units));
-            at = if effective == "carry" { last(decisions) } else { event };
+            let Some(effective) = row["review"]["effective"].as_str() else { continue };
+            moved.iter_mut().for_each(|(_, units)| *units = counted(&row, *units));
+            at = if effective == "carry" { last(&writes[&("late", id.clone())]) } else { event };
         }
-        let time = at.text("time").parse::<jiff::Timestamp>().unwrap().as_millisecond();
-        put("postings", id, json!({"time": time}));
+        put("postings", id, json!({"time": at.second() * 1_000}));
         for (shelf, units) in moved {
-            moves.entry(shelf).or_default().push((at, units));
+            moves.entry(shelf).or_default().push((at, units, is_late));
         }
     }
     for (shelf, moves) in moves {
         let count = writes.get(&("location", shelf.clone())).map(|counts| last(counts));
         let is_added = |at: &Event<'_>| count.is_none_or(|count| !count.is_after(at));
-        let moved: i64 = moves.iter().filter(|(at, _)| is_added(at)).map(|(_, units)| units).sum();
-        let units = moved + count.map_or(0, |count| count.1["count"].as_i64().unwrap());
+        let mut units = count.map_or(0, |count| count.1["count"].as_i64().unwrap());
+        for (at, mut added, is_late) in moves.into_iter().filter(|(at, ..)| is_added(at)) {
+            // What came late was reviewed already.
+            if let Some(count) = count.filter(|of| !is_late && at.second() <= of.second()) {
+                let key = format!("{}~{}", count.text("id"), at.place());
+                let mut row = review(&writes, &key);
+                added = counted(&row, added);
+                row["added"] = added.into();
+                put("overlaps", &key, row);
+            }
+            units += added;
+        }
         put("stock", &shelf, json!({"units": units}));
         if units < 0 && shelf.contains('|') {
             put("oversold", &shelf, json!({"units": units}));
@@ -158,8 +167,7 @@ pub(crate) fn tables(records: &[Record]) -> Tables {
 
 /// Writes of one key that no other one happened after.
 fn maximal<'a>(writes: &[&'a Event<'a>]) -> Vec<&'a Event<'a>> {
-    let is_last = |write: &&&Event<'_>| !writes.iter().any(|other| other.is_after(write));
-    writes.iter().filter(is_last).copied().collect()
+    writes.iter().filter(|of| !writes.iter().any(|other| other.is_after(of))).copied().collect()
 }
 
 /// The write that holds.
@@ -167,23 +175,19 @@ fn last<'a>(writes: &[&'a Event<'a>]) -> &'a Event<'a> {
     maximal(writes).into_iter().max_by(|one, other| one.rank().cmp(&other.rank())).unwrap()
 }
 
-/// What those decided who were not overruled.
-fn outcome(decisions: &[&Event<'_>]) -> Value {
+/// What those decided who were not overruled, and how many decided, and 1.
+fn review(writes: &Writes<'_>, late: &str) -> Value {
+    let decisions = writes.get(&("late", late.to_owned())).map_or(&[][..], |of| of);
     let rulings: Vec<Value> = maximal(decisions).iter().map(|of| of.ruling()).collect();
-    match &rulings[..] {
-        [] => Value::Null,
-        [ruling, others @ ..] if others.iter().all(|other| other == ruling) => ruling.clone(),
-        _ => json!({"status": "disputed"}),
+    let mut row = json!({"review": rulings.first(), "revision": 1 + decisions.len()});
+    if rulings.iter().any(|ruling| *ruling != row["review"]) {
+        row["review"] = json!({"status": "disputed"});
     }
+    row
 }
 
-/// Pairs of writes of which neither writer had seen the other, and who rule differently.
-fn conflicts<'a>(field: &str, writes: &[&'a Event<'a>]) -> Vec<(&'a Event<'a>, &'a Event<'a>)> {
-    let pairs = writes.iter().flat_map(|one| writes.iter().map(move |other| (*one, *other)));
-    let is_conflict = |(one, other): &(&Event<'_>, &Event<'_>)| {
-        let is_concurrent = !one.is_after(other) && !other.is_after(one);
-        let is_agreed = field == "late" && one.ruling() == other.ruling();
-        one.rank() > other.rank() && is_concurrent && !is_agreed
-    };
-    pairs.filter(is_conflict).collect()
+/// Units as reviewed.
+fn counted(row: &Value, units: i64) -> i64 {
+    let amended = row["review"]["units"].as_i64().map_or(units, |n| n * units.signum());
+    if row["review"]["status"] == "rejected" { 0 } else { amended }
 }

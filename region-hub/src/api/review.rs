@@ -1,9 +1,9 @@
-//! Late events and decisions about them.
+//! What is under review, and decisions about it.
 
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use headland_reconcile::LateRecord;
+use headland_reconcile::ReviewEntry;
 use headland_storage::LogReader;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::node::{ReviewError, ReviewRequest};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
-    /// Only this delivery.
+    /// Only what decisions call so.
     #[serde(default)]
     late: Option<String>,
     /// Only those that nobody has decided, or that reviewers disagree on.
@@ -29,16 +29,16 @@ pub(super) struct DecidedJson {
     id: String,
 }
 
-/// Late events in order of arrival, at most 10,000.
+/// Late events and overlaps in order of arrival, at most 10,000.
 pub(super) async fn list(
     State(shared): State<Shared>,
     Query(ListQuery { late, pending }): Query<ListQuery>,
-) -> Result<Json<Vec<LateRecord>>, Failure> {
+) -> Result<Json<Vec<ReviewEntry>>, Failure> {
     let asked = late.clone();
-    let records: Vec<LateRecord> = ask(&shared, move |node, _| {
-        let records = node.inventory().late_events();
-        let is_wanted = |record: &LateRecord| {
-            asked.as_ref().is_none_or(|asked| record.id.as_str() == asked)
+    let records: Vec<ReviewEntry> = ask(&shared, move |node, _| {
+        let records = node.inventory().under_review();
+        let is_wanted = |record: &ReviewEntry| {
+            asked.as_ref().is_none_or(|asked| record.id() == asked)
                 && pending.is_none_or(|pending| pending == record.is_pending())
         };
         records.filter(is_wanted).take(RECORDS_LIMIT).collect()

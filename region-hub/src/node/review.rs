@@ -1,4 +1,4 @@
-//! Decisions about late events, made at this hub.
+//! Decisions about late events, and about postings that overlap with a stocktake, made at this hub.
 //!
 //! A decision is an inventory event that is born here: it goes into the hub's own inventory log,
 //! with what the hub has seen as its context, and from there to every other region.
@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use headland_event::{
     Batch, BatchError, EventTime, Now, Offset, PartitionIndex, Record, TopicPartition,
 };
-use headland_reconcile::{DeliveryId, InventoryEvent, RejectReason};
+use headland_reconcile::{DeliveryId, InventoryEvent, RejectReason, ReviewId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -22,7 +22,8 @@ use crate::session::murmur2;
 pub struct ReviewRequest {
     /// Approve, reject or amend.
     pub kind: ReviewKind,
-    /// The delivery id of the late event.
+    /// What is reviewed: the delivery id of the late event, or `id` of a row of
+    /// `inventory.overlaps`.
     pub late: String,
     /// Who decides.
     pub reviewer: String,
@@ -64,7 +65,7 @@ pub struct Reviewed {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReviewError {
-    /// No late event has that delivery id here.
+    /// Nothing of that name is, or was, to be decided here.
     #[error("no late event {late:?} is known here; `headland review list` shows those that are")]
     NotLate {
         /// The id asked for.
@@ -85,7 +86,7 @@ pub enum ReviewError {
 }
 
 impl Node {
-    /// Writes a decision about a late event to this hub's inventory log.
+    /// Writes a decision about what is reviewed to this hub's inventory log.
     ///
     /// The same request again, before the first one is reconciled, has the same delivery id and
     /// counts once.
@@ -101,17 +102,16 @@ impl Node {
             return Err(ReviewError::Closed(why));
         }
         let not_late = || ReviewError::NotLate { late: request.late.clone() };
-        let late = DeliveryId::new(&request.late).map_err(|_| not_late())?;
-        let reconciler = self.inventory.reconciler();
-        let event = reconciler.late_event(&late).ok_or_else(not_late)?;
-        let known = reconciler.decisions(&late);
+        let late = ReviewId::new(&request.late).map_err(|_| not_late())?;
+        let reviewed = self.inventory.reconciler().reviewed(&late).ok_or_else(not_late)?;
+        let (sku, known) = (reviewed.sku(), reviewed.decisions());
         let topic = self.inventory.configuration().0.clone();
         let partitions = self.topics.get(&topic).ok_or(ReviewError::NoInventory)?.partitions;
         let mut value = json!({
             "id": self.decision_id(request, known),
             "kind": request.kind,
             "device": format!("hub/{}", self.identity.region()),
-            "sku": event.sku,
+            "sku": sku,
             "late": late,
             "reviewer": request.reviewer,
             "reason": request.reason,
@@ -136,7 +136,7 @@ impl Node {
 
     /// Names a decision by what is decided and by how many decisions were known: whoever repeats a
     /// request repeats the name, whoever decides again has another one.
-    fn decision_id(&self, request: &ReviewRequest, known: usize) -> String {
+    fn decision_id(&self, request: &ReviewRequest, known: u64) -> String {
         let asked = serde_json::to_vec(request).unwrap_or_default();
         let digest = Sha256::digest(asked);
         let mut id = format!("review/{}/", self.identity.region());

@@ -180,6 +180,8 @@ fn read_hub(dump: &Path, hub: &str, regions: &BTreeSet<&str>) -> Vec<String> {
                     tables.insert(format!("{topic} {key}"), level);
                     continue;
                 }
+                // Questions, not answers: a copy of an event that counts elsewhere.
+                "inventory.overlaps" => continue,
                 "inventory.postings" => format!("{topic} {}", MOVED.map(of).join(" ")),
                 "inventory.late" | "inventory.duplicates" => format!("{topic} {}", of("id")),
                 "inventory.conflicts" => format!("{topic} {} {}", of("kind"), of("id")),

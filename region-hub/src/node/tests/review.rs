@@ -77,6 +77,31 @@ fn a_decision_survives_a_crash_once_it_is_durable() {
 }
 
 #[test]
+fn what_overlaps_with_a_stocktake_is_listed_and_decided_here() {
+    let mut hub = Hub::new();
+    let mut agent = Remote::agent(&mut hub, 1);
+    let channel = agent.offer(&mut hub, EVENTS);
+    let counted = sale(1).replace("sale", "stocktake").replace("quantity", "count");
+    agent.publish(&mut hub, channel, &[record("eu-1-till", &counted)]);
+    agent.publish(&mut hub, channel, &[record("eu-1-till", &sale(2))]);
+    let listed: Vec<String> =
+        hub.node.inventory().under_review().map(|entry| entry.id().to_owned()).collect();
+    assert_eq!(hub.keys("inventory.overlaps"), *listed);
+    assert!(listed[0].starts_with("eu-1/1~eu@"), "{listed:?}");
+    assert!(last(&hub, "inventory.stock").contains("\"units\":0"));
+
+    let reject = request(ReviewKind::Reject, &listed[0]);
+    let _reviewed = hub.node.on_review(hub.now, &reject).unwrap();
+    hub.settle();
+
+    assert!(last(&hub, "inventory.stock").contains("\"units\":4"));
+    assert!(last(&hub, "inventory.overlaps").contains("\"status\":\"rejected\""));
+    hub.restart(CONFIG);
+    let entry = hub.node.inventory().under_review().next().unwrap();
+    assert!(!entry.is_pending());
+}
+
+#[test]
 fn what_is_not_late_cannot_be_decided() {
     let mut hub = hub_with_a_late_sale();
 

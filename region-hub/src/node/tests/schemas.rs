@@ -12,13 +12,14 @@ use crate::node::{ReviewKind, ReviewRequest};
 const EVENTS: &str = "inventory.events";
 
 /// The newest schema of each topic.
-const SCHEMAS: [(&str, &str); 8] = [
+const SCHEMAS: [(&str, &str); 9] = [
     (EVENTS, include_str!("../../../../infra/schemas/inventory.events/v1.avsc")),
     ("inventory.stock", include_str!("../../../../infra/schemas/inventory.stock/v1.avsc")),
     ("inventory.oversold", include_str!("../../../../infra/schemas/inventory.oversold/v1.avsc")),
     ("inventory.postings", include_str!("../../../../infra/schemas/inventory.postings/v1.avsc")),
     ("inventory.conflicts", include_str!("../../../../infra/schemas/inventory.conflicts/v1.avsc")),
     ("inventory.late", include_str!("../../../../infra/schemas/inventory.late/v1.avsc")),
+    ("inventory.overlaps", include_str!("../../../../infra/schemas/inventory.overlaps/v1.avsc")),
     (
         "inventory.duplicates",
         include_str!("../../../../infra/schemas/inventory.duplicates/v1.avsc"),
@@ -84,10 +85,12 @@ fn busy_hub() -> Hub {
     // Another region's hub had seen nothing of all that.
     let mut us = Remote::hub(&mut hub, 2, "us");
     let channel = us.offer(&mut hub, EVENTS);
+    let beside = event("beside", "sale", &json!({"location": "eu-2", "quantity": 2}));
     let counted = event("us-counted", "stocktake", &json!({"location": "eu-2", "count": 9}));
     let price = json!({"attribute": "price", "value": "2.95"});
     let labelled = event("us-labelled", "attribute", &price);
-    us.mirror(&mut hub, channel, &[counted, labelled, decided("us-decided", "approve", "l3")]);
+    let decided = decided("us-decided", "approve", "l3");
+    us.mirror(&mut hub, channel, &[beside, counted, labelled, decided]);
     hub
 }
 

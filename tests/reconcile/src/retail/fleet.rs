@@ -216,6 +216,7 @@ impl Hub {
                 | Output::Conflict(_)
                 | Output::Rejected(_)
                 | Output::Restock(_)
+                | Output::Overlap(_)
                 | Output::Retracted(_) => {}
             }
         }

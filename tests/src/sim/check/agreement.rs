@@ -14,12 +14,13 @@ use crate::sim::stated;
 use crate::sim::topology::REGIONS;
 
 /// Topics that every hub derives for itself.
-const DERIVED: [DerivedTopic; 7] = [
+const DERIVED: [DerivedTopic; 8] = [
     DerivedTopic::Stock,
     DerivedTopic::Oversold,
     DerivedTopic::Postings,
     DerivedTopic::Conflicts,
     DerivedTopic::Late,
+    DerivedTopic::Overlaps,
     DerivedTopic::Duplicates,
     DerivedTopic::Rejected,
 ];

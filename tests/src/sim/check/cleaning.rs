@@ -9,7 +9,8 @@ use super::ensure;
 use crate::sim::evidence::{Evidence, HubEvidence};
 
 /// Topics that hubs compact unless they are told not to.
-const TABLES: [&str; 3] = ["inventory.stock", "inventory.oversold", "inventory.late"];
+const TABLES: [&str; 4] =
+    ["inventory.stock", "inventory.oversold", "inventory.late", "inventory.overlaps"];
 
 /// What each key stands for.
 type Table = BTreeMap<Option<Bytes>, Bytes>;

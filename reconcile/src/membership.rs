@@ -107,10 +107,11 @@ impl Member {
         }
     }
 
-    /// Whether it has said that it applied all of a clock.
-    fn has_reported(&self, clock: &VectorClock) -> bool {
-        let says = |seen: &Option<VectorClock>| seen.as_ref().is_some_and(|of| of.covers(clock));
-        says(&self.seen) || says(&self.waiting)
+    /// What it has said that it applied, in effect or not.
+    fn reported(&self) -> VectorClock {
+        let mut reported = self.seen.clone().unwrap_or_default();
+        self.waiting.iter().for_each(|waiting| reported.merge(waiting));
+        reported
     }
 }
 
@@ -211,14 +212,50 @@ impl Membership {
         MemberChange { life, standing: standing.max(known.standing), ends }
     }
 
-    /// Regions of lives that ended, of which a life that goes on has not said that it applied all
-    /// that counts: whoever holds their logs hands them on. O(lives² × log actors).
+    /// Regions of lives that write no more, of which `known` includes records that `have` does not:
+    /// of a life that ended up to its end, of another that `is_over` all of them. Whoever holds
+    /// their logs hands them on. O(actors × log lives).
     #[must_use]
-    pub fn lacking(&self) -> BTreeSet<RegionId> {
-        let goes_on = || self.members.values().filter(|member| !member.has_ended());
-        let ended = self.members.iter().filter(|(_, member)| member.has_ended());
-        let lacks = ended.filter(|(_, of)| goes_on().any(|member| !member.has_reported(&of.ends)));
-        lacks.map(|(life, _)| life.region.clone()).collect()
+    pub fn lacking(
+        &self,
+        have: &VectorClock,
+        known: &VectorClock,
+        is_over: impl Fn(&Holder) -> bool,
+    ) -> BTreeSet<RegionId> {
+        let lacks = |(actor, end): &(&Actor, Offset)| {
+            let life = Holder { region: actor.region.clone(), incarnation: actor.incarnation };
+            let ended = self.members.get(&life).filter(|member| member.has_ended());
+            let counts = ended.map_or(*end, |member| member.ends.end(actor).min(*end));
+            have.end(actor) < counts && (ended.is_some() || is_over(&life))
+        };
+        known.iter().filter(lacks).map(|(actor, _)| actor.region.clone()).collect()
+    }
+
+    /// Every life that anybody has named: listed, or in what was applied somewhere.
+    #[must_use]
+    pub fn named(&self) -> BTreeSet<Holder> {
+        let applied = self.known();
+        let applied = applied.iter().map(|(actor, _)| actor);
+        let applied =
+            applied.map(|of| Holder { region: of.region.clone(), incarnation: of.incarnation });
+        applied.chain(self.members.keys().cloned()).collect()
+    }
+
+    /// What a life has said that it applied, whether its own records have come or not.
+    #[must_use]
+    pub fn reported(&self, life: &Holder) -> VectorClock {
+        self.members.get(life).map(Member::reported).unwrap_or_default()
+    }
+
+    /// What anybody has said that there is: ends of lives that ended, and what was applied.
+    #[must_use]
+    pub fn known(&self) -> VectorClock {
+        let mut known = VectorClock::new();
+        for member in self.members.values() {
+            known.merge(&member.ends);
+            known.merge(&member.reported());
+        }
+        known
     }
 
     /// Lives that [`Self::stable`] waits for: those that go on and whose report is not in effect,
@@ -434,19 +471,38 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_ended_is_lacking_until_all_that_go_on_have_applied_it() {
+    fn a_log_that_ended_is_lacking_to_whoever_has_not_said_that_it_applied_it_up_to_its_end() {
         let mut membership = members(&["ap", "eu", "us"]);
-        assert_eq!(membership.lacking(), BTreeSet::new());
+        let held = clock(&[("eu", 9), ("us", 7)]);
+        let lacks = |of: &Membership, region: &str, held: &VectorClock| {
+            of.lacking(&of.reported(&life(region)), held, |_| false)
+        };
+        assert_eq!(lacks(&membership, "ap", &held), BTreeSet::new());
         membership.on_change(&change("us", MemberStanding::Excluded, &[("us", 5)]));
         let us = BTreeSet::from([life("us").region]);
         let nothing = VectorClock::new();
 
         membership.on_report(report("eu", &[("eu", 2), ("us", 5)]), &nothing);
         membership.on_report(report("ap", &[("us", 4)]), &nothing);
-        assert_eq!(membership.lacking(), us, "ap lacks one");
-        membership.on_report(report("ap", &[("us", 5)]), &nothing);
 
-        assert_eq!(membership.lacking(), BTreeSet::new());
+        assert_eq!(lacks(&membership, "ap", &held), us, "ap lacks one");
+        assert_eq!(lacks(&membership, "ap", &clock(&[("us", 4)])), BTreeSet::new(), "as we do");
+        assert_eq!(lacks(&membership, "eu", &held), BTreeSet::new(), "beyond the end is no lack");
+        membership.on_report(report("ap", &[("us", 5)]), &nothing);
+        assert_eq!(lacks(&membership, "ap", &held), BTreeSet::new());
+    }
+
+    #[test]
+    fn of_a_life_that_is_over_all_that_anybody_has_is_lacking_to_others() {
+        let mut membership = members(&["ap", "us"]);
+        let nothing = VectorClock::new();
+        membership.on_report(report("ap", &[("us", 4)]), &nothing);
+        let have = clock(&[("us", 3)]);
+
+        let lacking =
+            |is_over: bool| membership.lacking(&have, &membership.known(), |_| is_over).len();
+
+        assert_eq!([lacking(false), lacking(true)], [0, 1]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ mod derivation;
 mod review;
 /// Which lives of hubs take part.
 mod members;
+/// What is handed on of lives that write no more.
+mod handing;
 /// What operators ask of a region's part.
 mod regions;
 /// Reservations, answered at this hub.

@@ -81,6 +81,35 @@ impl Offering {
     }
 }
 
+/// What is handed on to a peer beside what it is offered anyway: logs that came from their region
+/// itself and of which the peer lacks some, since the life that wrote them writes no more.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HandedOn {
+    /// Regions of whose logs the peer lacks some.
+    pub lacked: BTreeSet<RegionId>,
+    /// Regions of which a life is over: what that said of who takes part, nobody says again.
+    pub over: BTreeSet<RegionId>,
+    /// Topics that all hubs have to hold alike, by their names where they were born. No filter of
+    /// a link hides them, and the peer gets back what it lost of its own.
+    pub needed: BTreeSet<TopicName>,
+}
+
+impl HandedOn {
+    /// Whether a topic is handed on to a hub of `region`.
+    fn includes(&self, topic: &Topic, offering: &Offering, region: &RegionId) -> bool {
+        // A copy that came over a third region is that one's to hand on.
+        if topic.path.len() != 1 || topic.replication != Replication::Offered {
+            return false;
+        }
+        if is_of_members(&topic.origin_name) && self.over.contains(&topic.origin) {
+            return true;
+        }
+        self.lacked.contains(&topic.origin)
+            && (self.needed.contains(&topic.origin_name)
+                || offering.offers_beyond(Forwarding::All, topic, region))
+    }
+}
+
 /// A partition that the peer sends and we store.
 #[derive(Debug, Clone)]
 pub struct Receiving {
@@ -116,8 +145,7 @@ pub struct Session {
     /// Channels whose open read met damage.
     damaged: BTreeSet<ChannelId>,
     offered: BTreeMap<TopicPartition, ChannelId>,
-    /// Regions whose logs are handed on although others write them: see [`Self::hand_on`].
-    handed_on: BTreeSet<RegionId>,
+    handed_on: HandedOn,
     /// Partitions that the peer does not take, with its reason.
     refused: BTreeMap<TopicPartition, String>,
 }
@@ -141,16 +169,20 @@ impl Session {
             reads: BTreeMap::new(),
             damaged: BTreeSet::new(),
             offered: BTreeMap::new(),
-            handed_on: BTreeSet::new(),
+            handed_on: HandedOn::default(),
             refused: BTreeMap::new(),
         }
     }
 
-    /// Offers from now on what came from these regions themselves of topics that all hubs have to
-    /// hold alike: they have ended, and others may lack some of it. Of a region that is taken out
-    /// nothing more is sent here.
-    pub fn hand_on(&mut self, regions: BTreeSet<RegionId>) {
-        self.handed_on = regions;
+    /// What is handed on now.
+    #[must_use]
+    pub const fn handed_on(&self) -> &HandedOn {
+        &self.handed_on
+    }
+
+    /// Hands on this from now on. Of what is taken out nothing more is sent here.
+    pub fn hand_on(&mut self, handed_on: HandedOn) {
+        self.handed_on = handed_on;
     }
 
     /// The peer has said which life it is in.
@@ -162,6 +194,12 @@ impl Session {
     #[must_use]
     pub const fn is_ready(&self) -> bool {
         self.incarnation.is_some()
+    }
+
+    /// The life that the peer has said it is in.
+    #[must_use]
+    pub const fn life(&self) -> Option<Incarnation> {
+        self.incarnation
     }
 
     /// Decides on a partition that the peer offers.
@@ -300,10 +338,8 @@ impl Session {
         match &self.peer {
             Peer::Agent(_) => false,
             Peer::Hub(offering) => {
-                // A copy that came over a third region is that one's to hand on.
-                let is_handed_on = topic.path.len() == 1 && self.handed_on.contains(&topic.origin);
-                let forwarding = if is_handed_on { Forwarding::All } else { offering.forwarding };
-                offering.offers_beyond(forwarding, topic, self.identity.region())
+                let region = self.identity.region();
+                offering.offers(topic, region) || self.handed_on.includes(topic, offering, region)
             }
         }
     }

@@ -308,6 +308,9 @@ impl Topics {
         let name = &self.free_name(wanted, offer)?;
         let partitions = offer.source.partition.get().saturating_add(1);
         let before = self.topics.get(name).map_or(0, |known| known.partitions);
+        // What is handed back of this region has been everywhere that it has to go.
+        let is_own = offer.origin == self.region;
+        let replication = if is_own { Replication::Kept } else { Replication::Offered };
         self.add(Topic {
             name: name.clone(),
             lane: offer.lane,
@@ -315,7 +318,7 @@ impl Topics {
             origin: offer.origin.clone(),
             origin_name: offer.origin_topic.clone(),
             path: offer.path.clone(),
-            replication: Replication::Offered,
+            replication,
         })?;
         let mirror = if partitions > before { Mirror::Changed } else { Mirror::Known };
         Ok((name.clone(), mirror))

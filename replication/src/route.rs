@@ -34,7 +34,16 @@ pub fn local_name(sender: &Identity, offer: &Offer) -> Result<TopicName, NameErr
     }
 }
 
+/// Whether a peer offers what it has of this region itself: what that one may have lost since.
+#[must_use]
+pub fn is_handed_back(local: &RegionId, origin: &RegionId, path: &[RegionId]) -> bool {
+    matches!(path, [first, sender] if first == local && origin == local && sender != local)
+}
+
 /// Checks what an offer says about its way against who offers it, before anybody is asked.
+///
+/// What a peer [hands back](is_handed_back) of this region is let through: only the hub knows
+/// whether it may have lost any of it.
 ///
 /// # Errors
 /// The [`Refusal`] to answer with: [`RefusalCode::Loop`] when the topic has been in `local`,
@@ -54,7 +63,8 @@ pub fn check_offer(local: &RegionId, sender: &Identity, offer: &Offer) -> Result
                 let text = format!("{sender} offers {source} of {origin} over a path without both");
                 return Err(Refusal::new(RefusalCode::NotAuthorised, text));
             }
-            if origin == local || path.contains(local) {
+            let has_been_here = origin == local || path.contains(local);
+            if has_been_here && !is_handed_back(local, origin, path) {
                 let text = format!("{source} of region {origin} has been in region {local}");
                 return Err(Refusal::new(RefusalCode::Loop, text));
             }
@@ -122,6 +132,18 @@ mod tests {
             assert_eq!(refusal.code(), RefusalCode::Loop);
         }
         assert_eq!(check_offer(&region("sa"), &hub("eu"), &renamed), Ok(()));
+    }
+
+    #[test]
+    fn only_what_a_peer_has_of_a_region_itself_may_be_handed_back_to_it() {
+        let ways = [&["us", "eu"][..], &["us", "ap", "eu"], &["ap", "us", "eu"], &["ap", "eu"]];
+        let checked = ways.map(|path| {
+            let offered = offer("inventory.events", path, path[0]);
+            check_offer(&region("us"), &hub("eu"), &offered).map_err(|refusal| refusal.code())
+        });
+
+        let looped = Err(RefusalCode::Loop);
+        assert_eq!(checked, [Ok(()), looped, looped, Ok(())]);
     }
 
     #[test]

@@ -462,6 +462,29 @@ impl Node {
     }
 }
 
+/// Waits until hubs have the same state of inventory, byte for byte.
+///
+/// # Errors
+/// When they do not in time, with what each has.
+pub async fn equal_when(hubs: &[&Node]) -> Result<()> {
+    let mut last = Vec::new();
+    let asking = async {
+        let mut interval = tokio::time::interval(ASK_INTERVAL);
+        loop {
+            interval.tick().await;
+            last.clear();
+            for hub in hubs {
+                last.push(hub.status().await?.get("fingerprint").map(Value::to_string));
+            }
+            if last.iter().all(|of| Some(of) == last.first()) {
+                return Ok(());
+            }
+        }
+    };
+    let asked = tokio::time::timeout(WAIT_LIMIT, asking).await;
+    asked.unwrap_or_else(|_| bail!("hubs do not end alike: {last:?}"))
+}
+
 /// The values of records, parsed as JSON.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail};
 use headland_tests::binaries;
 use headland_tests::cable::Cable;
-use headland_tests::fleet::{Fleet, Node};
+use headland_tests::fleet::{Fleet, Node, equal_when};
 use headland_tests::lines::event;
 use headland_tests::process::Process;
 use serde_json::{Value, json};
@@ -77,6 +77,19 @@ impl Regions {
         Ok((answer.code, serde_json::from_str(&answer.body)?))
     }
 
+    /// Waits until some hubs have the same state of inventory, byte for byte.
+    async fn equal(&self, hubs: &[usize]) -> Result<()> {
+        let hubs: Vec<&Node> = hubs.iter().filter_map(|hub| self.hubs.get(*hub)).collect();
+        equal_when(&hubs).await
+    }
+
+    /// Where a region's hub has its data, and its backup.
+    fn data(&self, region: usize) -> [String; 2] {
+        ["data", "backup"].map(|kind| {
+            self.fleet.path(&format!("{}.{kind}", REGIONS[region])).display().to_string()
+        })
+    }
+
     /// Waits until a hub lists a region's lives as these.
     async fn standings(&self, hub: usize, region: usize, expected: &[&str]) -> Result<Value> {
         let is_so = |view: &Value| standings(view, REGIONS[region]) == expected;
@@ -139,8 +152,7 @@ async fn an_excluded_region_counts_up_to_its_end_and_all_of_it_once_it_returns()
     assert!(told["error"].as_str().is_some_and(|text| text.contains("start a new one")), "{told}");
 
     // It goes on as a new life, and its operator hands in what the former one held.
-    let path = |name: &str| regions.fleet.path(name).display().to_string();
-    let (data, backup) = (path("us.data"), path("us.backup"));
+    let [data, backup] = regions.data(LOST);
     regions.hubs[LOST].stop().await?;
     headland(&["store", "backup", &data, &backup]).await?;
     std::fs::remove_dir_all(&data).context("no data directory")?;
@@ -151,14 +163,69 @@ async fn an_excluded_region_counts_up_to_its_end_and_all_of_it_once_it_returns()
     assert_eq!(code, 200, "{told}");
 
     regions.units(&all, LOST, 91).await?;
-    let mut fingerprints = Vec::new();
     for hub in &regions.hubs {
-        fingerprints.push(hub.status().await?["fingerprint"].to_string());
         hub.json_when("/v1/regions", |view| view["held_records"] == 0).await?;
     }
-    fingerprints.dedup();
-    assert_eq!(fingerprints.len(), 1, "{fingerprints:?}");
-    Ok(())
+    regions.equal(&all).await
+}
+
+#[tokio::test]
+async fn a_region_restored_from_an_old_backup_while_it_sells_ends_like_all_others() -> Result<()> {
+    let mut regions = Regions::start().await?;
+    let all = [0, 1, 2];
+    let [data, backup] = regions.data(LOST);
+    regions.moved(LOST, 1, "restock", 100)?;
+    regions.units(&all, LOST, 100).await?;
+    headland(&["store", "backup", &data, &backup]).await?;
+    regions.moved(LOST, 2, "sale", 7)?;
+    regions.units(&all, LOST, 93).await?;
+
+    // Its agent sells on while the hub is away, and sends it again what the backup lacks.
+    regions.hubs[LOST].kill().await?;
+    std::fs::remove_dir_all(&data).context("no data directory")?;
+    regions.moved(LOST, 3, "sale", 2)?;
+    headland(&["store", "restore", &backup, &data]).await?;
+    regions.hubs[LOST].start().await?;
+    regions.moved(LOST, 4, "sale", 1)?;
+
+    regions.units(&all, LOST, 90).await?;
+    regions.standings(0, LOST, &["active", "active"]).await?;
+    regions.equal(&all).await
+}
+
+#[tokio::test]
+async fn a_hub_that_joins_does_not_undo_an_exclusion() -> Result<()> {
+    let mut regions = Regions::start().await?;
+    let (all, others) = ([0, 1, 2], [0, 1]);
+    for region in all {
+        regions.moved(region, 1, "restock", 100)?;
+        regions.units(&all, region, 100).await?;
+    }
+    for hub in all {
+        regions.standings(hub, LOST, &["active"]).await?;
+    }
+    regions.cables.iter().for_each(Cable::cut);
+    regions.moved(LOST, 2, "sale", 7)?;
+    regions.units(&[LOST], LOST, 93).await?;
+    let (code, view) = regions.ask(0, "exclude", LOST).await?;
+    assert_eq!(code, 200, "{view}");
+    regions.standings(1, LOST, &["excluded"]).await?;
+
+    // Another one loses its disk, and meets the excluded one when it begins anew.
+    let [data, _] = regions.data(1);
+    regions.hubs[1].kill().await?;
+    std::fs::remove_dir_all(&data).context("no data directory")?;
+    regions.cables.iter().for_each(Cable::heal);
+    regions.hubs[1].start().await?;
+    regions.moved(1, 2, "sale", 1)?;
+
+    regions.units(&others, 1, 99).await?;
+    regions.units(&others, LOST, 100).await?;
+    for hub in others {
+        regions.hubs[hub].json_when("/v1/regions", |view| view["held_records"] == 1).await?;
+        regions.standings(hub, LOST, &["excluded"]).await?;
+    }
+    regions.equal(&others).await
 }
 
 #[tokio::test]

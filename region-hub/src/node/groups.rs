@@ -299,7 +299,9 @@ impl Node {
             Followed::Run => self.keep_checkpoint(at, checkpoint),
             Followed::Fork(fork) => {
                 self.keep_checkpoint(at, checkpoint);
+                // Where this hub's own log forked is known here.
                 let topic = self.topics.get(&at.topic);
+                let topic = topic.filter(|topic| topic.origin != *self.identity.region());
                 let forked = topic.map(|topic| source(topic, at.partition));
                 forked.into_iter().for_each(|source| self.on_fork(&source, fork, now));
             }
@@ -466,9 +468,9 @@ impl Node {
             let at = TopicPartition::new(known.name.clone(), *partition);
             let end = *self.durable.get(&at)?;
             let end = self.checkpoint(&at).map_or(Some(end), |known| known.origin_of(end));
-            Some((end, std::cmp::Reverse(known.path.len()), at))
+            Some((known.is_local(), end, std::cmp::Reverse(known.path.len()), at))
         });
-        copies.max().map(|(_, _, at)| at)
+        copies.max().map(|(_, _, _, at)| at)
     }
 
     /// Whether what was composed by then is durable.

@@ -74,7 +74,7 @@ impl Node {
                 } else {
                     tracing::warn!(peer = %known.identity, %channel, %refusal, "not taken");
                 }
-                known.on_refused(channel, refusal.to_string());
+                self.on_not_taken(session, channel, &refusal);
             }
             LinkOutput::Ended { channel, refusal } => {
                 let Some(known) = self.sessions.get_mut(&session) else { return };
@@ -92,9 +92,10 @@ impl Node {
     }
 
     fn on_peer_ready(&mut self, now: Now, session: SessionId, life: Incarnation) {
-        let handed_on = self.handed_on();
         let Some(known) = self.sessions.get_mut(&session) else { return };
         known.on_ready(life);
+        let handed_on = self.handed_on(session);
+        let Some(known) = self.sessions.get_mut(&session) else { return };
         known.hand_on(handed_on);
         let is_hub = match &known.peer {
             Peer::Agent(grant) => {
@@ -301,6 +302,9 @@ impl Node {
         let Some(stamp) = &entry.stamp else {
             return unfit("a hub sent a batch without a stamp");
         };
+        if self.is_of_another_self(origin_topic, stamp, &entry.batch) {
+            return unfit("it is of this life of this hub, which has not written it");
+        }
         let topic = self.topics.get(&local.topic);
         if topic.is_none_or(|topic| topic.origin != stamp.actor.region) {
             return unfit(&format!("its stamp is of region {}", stamp.actor.region));
@@ -319,6 +323,9 @@ impl Node {
                 MirrorError::TooManyActors { .. } => RefusalCode::NotAuthorised,
             };
             return Err(Rejected::Peer(Refusal::new(code, text)));
+        }
+        if self.has_still(origin_topic, stamp, &entry.batch) {
+            return Ok(());
         }
         self.ingest.observe(origin_topic, stamp, &entry.batch);
         self.follow(local, stamp, now);

@@ -5,16 +5,16 @@
 //! are written: that this hub's life takes part, what it has applied, and that it has applied more
 //! of a life that ended than anybody has said. What operators ask for is in [`super::regions`].
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use headland_event::{Batch, BatchError, Monotonic, Now, Record, RegionId, TopicName, VectorClock};
+use headland_event::{Batch, BatchError, Monotonic, Now, Record, TopicName, VectorClock};
 use headland_reconcile::{
     Holder, MemberChange, MemberRecord, MemberReport, MemberStanding, ReasonText, Reviewer,
     SignedChange,
 };
 use headland_replication::{Identity, Refusal, RefusalCode};
 
+use super::handing::Awaited;
 use super::{KnownPeer, Node};
 use crate::members::{is_of_members, members_partition};
 use crate::session::Session;
@@ -36,8 +36,8 @@ pub(super) struct Speaking {
     look_at: Monotonic,
     /// What it said last that it has applied.
     reported: VectorClock,
-    /// Regions whose logs it hands on to other hubs.
-    handed_on: BTreeSet<RegionId>,
+    /// What others hand on to it.
+    pub(super) awaited: Awaited,
     joining: Joining,
 }
 
@@ -52,9 +52,9 @@ enum Joining {
 
 impl Speaking {
     pub(super) fn new(every: Duration, now: Monotonic) -> Self {
-        let (reported, handed_on) = (VectorClock::new(), BTreeSet::new());
+        let (reported, awaited) = (VectorClock::new(), Awaited::default());
         let joining = Joining::Until(now.after(JOIN_WAIT), 0);
-        Self { every, report_at: now, look_at: now, reported, handed_on, joining }
+        Self { every, report_at: now, look_at: now, reported, awaited, joining }
     }
 }
 
@@ -154,33 +154,6 @@ impl Node {
         self.speaking.as_ref().is_some_and(is_until) && self.own_standing().is_none()
     }
 
-    /// Hands on logs of regions that ended, as long as a life that goes on lacks some of what
-    /// counts: their own hubs may never do so.
-    fn hand_on(&mut self, now: Now) {
-        let lacking = self.inventory.members().lacking();
-        let Some(speaking) = &mut self.speaking else { return };
-        if speaking.handed_on == lacking {
-            return;
-        }
-        tracing::info!(?lacking, "hands on logs of regions that ended");
-        speaking.handed_on.clone_from(&lacking);
-        for session in self.sessions.hubs() {
-            let Some(known) = self.sessions.get_mut(&session) else { continue };
-            known.hand_on(lacking.clone());
-            for (partition, end) in &self.durable {
-                if let Some(topic) = self.topics.get(&partition.topic) {
-                    known.on_head(topic, partition, *end);
-                }
-            }
-            self.drain(now, session);
-        }
-    }
-
-    /// Regions whose logs are handed on.
-    pub(super) fn handed_on(&self) -> BTreeSet<RegionId> {
-        self.speaking.as_ref().map(|of| of.handed_on.clone()).unwrap_or_default()
-    }
-
     /// When [`Self::speak_of_members`] wants to look again.
     pub(super) fn members_at(&self) -> Option<Monotonic> {
         let speaking = self.speaking.as_ref().filter(|_| !self.fullness.is_full());
@@ -214,8 +187,11 @@ impl Node {
         if said.is_empty() {
             return Ok(());
         }
-        let records: Vec<Record> =
-            said.iter().map(|of| Record::new(now.wall, key_of(of), of.to_json())).collect();
+        let writer = self.life();
+        let records: Vec<Record> = said
+            .iter()
+            .map(|of| Record::new(now.wall, key_of(&writer, of), of.to_json()))
+            .collect();
         for batch in Batch::encode_all(&records) {
             self.born(&members_partition(), batch?, now);
         }
@@ -224,11 +200,13 @@ impl Node {
     }
 }
 
-/// What a record of members is about: of all that a hub says of it the last record stays.
-fn key_of(said: &MemberRecord) -> String {
+/// What a record of members is about: of all that a life of a hub says of it the last record stays.
+/// The writer's life is a part: another one, begun from an old backup, does not know all that the
+/// former one said.
+fn key_of(writer: &Holder, said: &MemberRecord) -> String {
     match said {
-        MemberRecord::Change(signed) => format!("{}/standing", signed.change.life),
-        MemberRecord::Report(report) => format!("{}/applied", report.life),
+        MemberRecord::Change(signed) => format!("{writer}/{}/standing", signed.change.life),
+        MemberRecord::Report(report) => format!("{writer}/{}/applied", report.life),
     }
 }
 

@@ -32,9 +32,11 @@ pub enum RegionError {
         /// The region.
         region: String,
     },
-    /// Its own hub does it, as long as there is one.
+    /// There is nothing here to hand in, and its own hub may have some.
     #[error(
-        "a life of region {region} goes on: its own hub hands in what others wrote; ask that one"
+        "this hub holds nothing of region {region} beyond its end, and a life of it goes on: its \
+         own hub hands in what others wrote; ask that one, or a hub of which the list shows \
+         held_records"
     )]
     GoesOn {
         /// The region.
@@ -57,7 +59,8 @@ pub enum RegionError {
     /// This life is the one that ended.
     #[error(
         "this life of region {region} is {standing}: start a new one from a backup of this hub \
-         (headland store backup, restore), then ask that one"
+         (headland store backup, restore), then ask that one; what another hub holds of it, that \
+         one can hand in as well"
     )]
     LifeEnded {
         /// The region.
@@ -130,8 +133,9 @@ impl Node {
         if changes.is_empty() { Err(RegionError::NoLife { region, needed }) } else { Ok(changes) }
     }
 
-    /// What this hub holds of lives of a region that ended counts. Nothing, once it does: whoever
-    /// asks again is not refused.
+    /// What this hub holds of lives of a region that ended counts, whoever else goes on: ends only
+    /// grow, so that it does no harm where the region's own hub hands in more. Nothing, once it
+    /// does: whoever asks again is not refused, unless somebody else could do it.
     fn returned(&self, asked: &RegionRequest) -> Result<Vec<MemberChange>, RegionError> {
         let region = asked.region.to_string();
         let is_own = asked.region == *self.identity.region();
@@ -139,6 +143,11 @@ impl Node {
             return Err(RegionError::LifeEnded { region, standing: word(standing) });
         }
         let members = self.inventory.members();
+        let mut changes = members.handed_in((&self.life(), &asked.region), self.ingest.heads());
+        changes.retain(|change| is_meant(asked, &change.life));
+        if !changes.is_empty() {
+            return Ok(changes);
+        }
         let mut lives = members.lives().filter(|(life, _, _)| life.region == asked.region);
         if !is_own && lives.any(|(_, of, _)| !has_ended(of)) {
             return Err(RegionError::GoesOn { region });
@@ -147,8 +156,6 @@ impl Node {
         if !lives.any(|(_, of, _)| has_ended(of)) {
             return Err(RegionError::NoLife { region, needed: "one that ended" });
         }
-        let mut changes = members.handed_in((&self.life(), &asked.region), self.ingest.heads());
-        changes.retain(|change| is_meant(asked, &change.life));
         Ok(changes)
     }
 

@@ -1,10 +1,10 @@
 //! When the log is cleaned, and by what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headland_event::{DropPolicy, Monotonic, Now, Offset, TopicName, TopicPartition};
-use headland_replication::{Identity, Marks};
+use headland_replication::{Identity, Marks, Refusal};
 use headland_storage::{
     CleanPolicy, CodecNotBuilt, Compaction, CompactionRule, Dropped, Retention, ShedBy,
     TopicCodecs, TopicPattern, TopicRule,
@@ -38,6 +38,8 @@ pub(super) struct Keeping {
     is_dirty: bool,
     /// How far peers have what they were sent, in this run.
     acked: BTreeMap<(Identity, TopicPartition), Offset>,
+    /// What peers do not take, as they said last in this run: it holds nothing back.
+    refused: BTreeSet<(Identity, TopicPartition)>,
     /// Bytes and times along what this run has written.
     pub(super) marks: BTreeMap<TopicPartition, Marks>,
     /// Why records of a partition were shed last.
@@ -60,6 +62,7 @@ impl Keeping {
             cleaned_at: now,
             is_dirty: false,
             acked: BTreeMap::new(),
+            refused: BTreeSet::new(),
             marks: BTreeMap::new(),
             shed: BTreeMap::new(),
         }
@@ -125,13 +128,30 @@ impl Node {
     ) {
         let Some(known) = self.sessions.get(&session) else { return };
         if let Some(partition) = known.sending(channel).cloned() {
-            self.keeping.acked.insert((known.identity.clone(), partition.clone()), next);
+            let key = (known.identity.clone(), partition.clone());
+            self.keeping.refused.remove(&key);
+            self.keeping.acked.insert(key, next);
             let mut peers = self.peers.iter_mut();
             if let Some(peer) = peers.find(|peer| peer.identity == known.identity) {
                 peer.acked_at = Some(now.monotonic);
             }
             self.on_held(now, &partition);
         }
+    }
+
+    /// A peer does not take what a channel sends: it has it over another way, or is not configured
+    /// to. Nothing waits for it, until it takes it after all.
+    pub(super) fn on_not_taken(
+        &mut self,
+        session: SessionId,
+        channel: headland_event::ChannelId,
+        refusal: &Refusal,
+    ) {
+        let Some(known) = self.sessions.get_mut(&session) else { return };
+        if let Some(partition) = known.sending(channel).cloned() {
+            self.keeping.refused.insert((known.identity.clone(), partition));
+        }
+        known.on_refused(channel, refusal.to_string());
     }
 
     /// Asks for the log to be cleaned, when that is due.
@@ -157,7 +177,7 @@ impl Node {
     }
 
     /// What the log may let go: what retention and compaction say of topics and their copies.
-    fn clean_policy(&self) -> CleanPolicy {
+    pub(super) fn clean_policy(&self) -> CleanPolicy {
         let operators = vec![Self::snapshot_owner()];
         let mut policy = CleanPolicy { operators, ..CleanPolicy::default() };
         for topic in self.topics.iter() {
@@ -188,17 +208,17 @@ impl Node {
         topic.is_some_and(|topic| topic.origin_name == groups_topic())
     }
 
-    /// How far the slowest hub is that a partition is sent to; `None` when it is sent to none.
+    /// How far the slowest hub is that takes a partition; `None` when it is sent to none. One that
+    /// was not met in this run may take it.
     fn slowest(&self, partition: &TopicPartition) -> Option<Offset> {
         let topic = self.topics.get(&partition.topic)?;
         let receivers = self.peers.iter().filter(|peer| {
             let region = peer.identity.region();
             peer.offering.offers(topic, region)
         });
-        let acked = receivers.map(|peer| {
-            let key = (peer.identity.clone(), partition.clone());
-            self.keeping.acked.get(&key).copied().unwrap_or_default()
-        });
+        let keys = receivers.map(|peer| (peer.identity.clone(), partition.clone()));
+        let taken = keys.filter(|key| !self.keeping.refused.contains(key));
+        let acked = taken.map(|key| self.keeping.acked.get(&key).copied().unwrap_or_default());
         acked.min()
     }
 

@@ -30,6 +30,8 @@ mod review;
 mod escrow;
 /// Which lives of hubs take part.
 mod members;
+/// What is handed on of lives that are over.
+mod handing;
 /// Schemas of what a hub derives.
 mod schemas;
 /// What a hub takes up from its log.

@@ -8,8 +8,8 @@
 //! hold up what flows over the other. Every way is an exact copy under a name of its own, so
 //! nothing is lost or counted twice by a change.
 //!
-//! What is handed on of a region that was taken out comes over every way: its hub may be linked in
-//! a new life that lacks it.
+//! What is handed on of a life that is over comes over every way: its hub may be linked in a new
+//! life that lacks it (see [`super::handing`]).
 
 use std::time::Duration;
 
@@ -33,6 +33,10 @@ impl Node {
         receiving: Receiving,
         offer: &Offer,
     ) -> Result<Receiving, Refusal> {
+        if offer.origin == *self.identity.region() && !self.takes_back(offer) {
+            let text = format!("{} has been in region {}", offer.source, offer.origin);
+            return Err(Refusal::new(RefusalCode::Loop, text));
+        }
         if let Some(region) = self.nearer(offer) {
             let text = format!(
                 "{} of region {} comes from region {region} itself",
@@ -80,7 +84,7 @@ impl Node {
 
     /// The origin of an offered partition, when it comes from there.
     fn nearer(&self, offer: &Offer) -> Option<RegionId> {
-        if self.handed_on().contains(&offer.origin) {
+        if self.is_awaited(offer) {
             return None;
         }
         let mut others = self.others(offer).into_iter();
@@ -94,10 +98,14 @@ impl Node {
     /// Tells those off from whom a partition comes that its origin offers now.
     fn leave_farther(&mut self, offer: &Offer) {
         let Some(region) = offer.path.last() else { return };
-        if !is_direct(&offer.path) || self.handed_on().contains(&offer.origin) {
+        if !is_direct(&offer.path) {
             return;
         }
         for (topic, at) in self.others(offer) {
+            let path = topic.path.clone();
+            if self.is_awaited(&Offer { path, ..offer.clone() }) {
+                continue;
+            }
             let session = self.coming(&topic);
             let known = session.and_then(|session| self.sessions.get_mut(&session));
             if let Some(known) = known {

@@ -4,15 +4,20 @@
 //! in a snapshot:  count u64, of each batch in the order held: local u8 │ stamp │ batch u32 + bytes
 //! ```
 //! It is held back in the order of its log and not thrown away: once somebody says that the log
-//! ends later, it counts after all. Nobody may ever say so, therefore it is a part of snapshots.
+//! ends later, it counts after all. Nobody may ever say so, therefore it is a part of snapshots,
+//! and each batch has memory of its own: what it came in, a frame or a whole snapshot, goes.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{Actor, Batch, BatchError, Offset};
 use headland_reconcile::{Locality, Membership};
 
 use super::Stamped;
+
+/// Bytes that one end in a clock takes in memory: the actor with its region's name, and the offset.
+const CLOCK_END_BYTES: u64 = 96;
 
 /// Why held batches cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -52,8 +57,11 @@ impl Held {
         self.by_actor.contains_key(actor) || !members.accepts(actor, end)
     }
 
-    fn push(&mut self, stamped: Stamped) {
-        self.bytes = self.bytes.saturating_add(stamped.bytes());
+    fn push(&mut self, Stamped { locality, stamp, batch }: Stamped) {
+        // It was decoded from these very bytes before.
+        let batch = Batch::decode(Bytes::copy_from_slice(batch.as_bytes())).unwrap_or(batch);
+        let stamped = Stamped { locality, stamp, batch };
+        self.bytes = self.bytes.saturating_add(memory_of(&stamped));
         self.by_actor.entry(stamped.stamp.actor.clone()).or_default().push_back(stamped);
     }
 
@@ -64,7 +72,7 @@ impl Held {
             while let Some(stamped) =
                 waiting.pop_front_if(|first| members.accepts(actor, first.end()))
             {
-                self.bytes = self.bytes.saturating_sub(stamped.bytes());
+                self.bytes = self.bytes.saturating_sub(memory_of(&stamped));
                 released.push(stamped);
             }
         }
@@ -72,7 +80,7 @@ impl Held {
         released
     }
 
-    /// Bytes of the batches that are held.
+    /// Bytes of the batches that are held, with what their writers had seen.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -122,5 +130,62 @@ impl Held {
             held.push(Stamped { locality, stamp, batch: Batch::decode(bytes)? });
         }
         Ok(held)
+    }
+}
+
+/// Bytes that a batch takes while it is held.
+fn memory_of(stamped: &Stamped) -> u64 {
+    let ends = u64::try_from(stamped.stamp.context.len()).unwrap_or(u64::MAX);
+    stamped.bytes().saturating_add(ends.saturating_mul(CLOCK_END_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use headland_event::{EventTime, Hlc, Incarnation, PartitionIndex, Record, Stamp, VectorClock};
+
+    use super::*;
+
+    fn stamped(offset: u64, seen: u32) -> Stamped {
+        let actor = |partition| Actor {
+            region: "us".parse().unwrap(),
+            incarnation: Incarnation::new(1, 5),
+            partition: PartitionIndex::new(partition),
+        };
+        let mut context = VectorClock::new();
+        (0..seen).for_each(|partition| context.advance(&actor(partition), Offset::new(1)));
+        let (hlc, offset) = (Hlc::new(EventTime::default(), 0), Offset::new(offset));
+        let stamp = Stamp { actor: actor(0), offset, hlc, context, verdicts: Vec::new() };
+        let record = Record::new(EventTime::default(), "us-1-till", "{}");
+        Stamped { locality: Locality::Remote, stamp, batch: Batch::encode(&[record]).unwrap() }
+    }
+
+    #[test]
+    fn what_is_held_keeps_no_snapshot_in_memory_nor_what_it_came_in() {
+        let whole = stamped(0, 0);
+        let frame = Bytes::from(whole.batch.as_bytes().to_vec());
+        let came = Batch::decode(frame.clone()).unwrap();
+        let mut held = Held::default();
+        held.push(Stamped { batch: came, ..whole });
+        let mut writer = Writer::new();
+        held.write(&mut writer);
+        let snapshot = writer.finish();
+
+        let read = Held::read(&mut Reader::new(snapshot.clone())).unwrap();
+
+        assert_eq!((held.iter().count(), read.iter().count()), (1, 1));
+        assert!(frame.is_unique(), "the frame is let go");
+        assert!(snapshot.is_unique(), "the snapshot is let go");
+    }
+
+    #[test]
+    fn the_bound_counts_what_the_writers_had_seen() {
+        let mut held = Held::default();
+        let batch = stamped(0, 0).bytes();
+
+        held.push(stamped(0, 100));
+
+        assert_eq!(held.bytes(), batch + 100 * CLOCK_END_BYTES);
+        assert_eq!(held.release(&Membership::new()).len(), 1);
+        assert_eq!(held.bytes(), 0);
     }
 }

@@ -80,10 +80,20 @@ impl Hub {
 
     /// Starts a hub on what a disk holds.
     pub(super) fn start(disk: &MemoryDisk, text: &str, now: Now) -> Result<Self, StartError> {
+        Self::start_as(7, disk, text, now)
+    }
+
+    /// The same; a new disk begins a life with this number.
+    pub(super) fn start_as(
+        nonce: u64,
+        disk: &MemoryDisk,
+        text: &str,
+        now: Now,
+    ) -> Result<Self, StartError> {
         let path = Path::new("hub.toml");
         let loaded = headland_platform::config::parse(path, text.to_owned()).unwrap();
         let config: HubConfig = loaded.value;
-        let mut options = OpenOptions::new(7);
+        let mut options = OpenOptions::new(nonce);
         options.file_bytes = options.file_bytes.min(config.storage.file_bytes.get());
         let store = MemoryStore::open(disk, options).unwrap();
         let reader = store.reader();

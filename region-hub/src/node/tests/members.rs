@@ -25,7 +25,7 @@ fn restock(id: &str) -> String {
     ) + r#""quantity":4,"time":"2010-12-01T08:06:00Z"}"#
 }
 
-fn request(action: RegionAction, region: &str) -> RegionRequest {
+pub(super) fn request(action: RegionAction, region: &str) -> RegionRequest {
     let (by, reason) = (Reviewer::new("ann").unwrap(), ReasonText::new("lost").unwrap());
     RegionRequest { action, region: region.parse().unwrap(), life: None, by, reason }
 }
@@ -383,6 +383,28 @@ fn what_nobody_else_can_hand_in_any_hub_that_holds_it_can() {
 
     assert_eq!((units(&hub), hub.node.regions().held_records), (Some(12), 0));
     assert_eq!(first, again, "asked for again, it is done once");
+}
+
+#[test]
+fn what_only_another_hub_holds_that_one_can_hand_in_although_the_region_goes_on() {
+    let mut hub = hub_that_holds();
+    let region: headland_event::RegionId = "us".parse().unwrap();
+    let life = Holder { region, incarnation: Incarnation::new(2, 7) };
+    let (standing, ends) = (MemberStanding::Active, VectorClock::new());
+    let (by, reason) = (Reviewer::new("bob").unwrap(), ReasonText::new("back").unwrap());
+    let change = MemberChange { life, standing, ends };
+    let record_of = MemberRecord::Change(SignedChange { change, by, reason }).to_json();
+    let mut us = Remote::hub(&mut hub, 7, "us");
+    let members = us.offer(&mut hub, MEMBERS);
+    us.mirror(&mut hub, members, &[record("us", &String::from_utf8(record_of).unwrap())]);
+
+    let first = ask(&mut hub, RegionAction::Return, "us");
+    let again = ask(&mut hub, RegionAction::Return, "us").unwrap_err().to_string();
+
+    assert!(first.is_ok(), "{first:?}");
+    assert_eq!((units(&hub), hub.node.regions().held_records), (Some(12), 0));
+    assert!(again.starts_with("this hub holds nothing of region us beyond its end"), "{again}");
+    assert!(again.contains("held_records"), "{again}");
 }
 
 #[test]

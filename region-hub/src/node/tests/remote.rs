@@ -36,10 +36,10 @@ pub(super) fn partition(topic: &str) -> TopicPartition {
 }
 
 impl Remote {
-    /// Connects the agent `eu-1` and lets both sides say hello.
+    /// Connects the agent `eu-1` of the hub's region and lets both sides say hello.
     pub(super) fn agent(hub: &mut Hub, session: u64) -> Self {
-        let identity =
-            Identity::Agent { region: region("eu"), name: AgentName::new("eu-1").unwrap() };
+        let (region, name) = (hub.region().clone(), AgentName::new("eu-1").unwrap());
+        let identity = Identity::Agent { region, name };
         Self::connect(hub, session, identity, Role::Agent("eu-1".to_owned()))
     }
 
@@ -94,10 +94,25 @@ impl Remote {
             Identity::Agent { .. } => Vec::new(),
             Identity::Hub { .. } => vec![origin.clone()],
         };
+        self.offer_over(hub, topic, (origin, path))
+    }
+
+    /// Offers a hub what came from its own region.
+    pub(super) fn offer_back(&mut self, hub: &mut Hub, topic: &str) -> ChannelId {
+        let path = vec![hub.region().clone(), self.identity.region().clone()];
+        self.offer_over(hub, topic, (hub.region().clone(), path))
+    }
+
+    fn offer_over(
+        &mut self,
+        hub: &mut Hub,
+        topic: &str,
+        (origin, path): (RegionId, Vec<RegionId>),
+    ) -> ChannelId {
         let (source, start) = (partition(topic), Offset::new(0));
         let offer = Offer {
             origin_topic: source.topic.clone(),
-            source,
+            source: TopicPartition { topic: source_name(&source.topic, &path), ..source },
             origin,
             path,
             lane: Lane::State,
@@ -196,10 +211,23 @@ impl Remote {
     }
 }
 
+/// What a hub calls a topic that came over a path: with the region's name before it, when that is
+/// another one.
+fn source_name(topic: &TopicName, path: &[RegionId]) -> TopicName {
+    match path {
+        [origin, _] => headland_event::mirrored_name(origin, topic).unwrap(),
+        _ => topic.clone(),
+    }
+}
+
 /// A stamp of another region's hub that had seen nothing.
 pub(super) fn stamp(name: &str, offset: Offset) -> Stamp {
-    let actor =
-        Actor { region: region(name), incarnation: LIFE, partition: PartitionIndex::new(0) };
+    stamp_of((name, LIFE), offset)
+}
+
+/// The same of another life.
+pub(super) fn stamp_of((name, incarnation): (&str, Incarnation), offset: Offset) -> Stamp {
+    let actor = Actor { region: region(name), incarnation, partition: PartitionIndex::new(0) };
     let (context, verdicts) = (VectorClock::new(), Vec::new());
     Stamp { actor, offset, hlc: Hlc::new(START, 0), context, verdicts }
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use headland_event::{DropPolicy, EventTime, Hole, Offset, TopicName};
-use headland_replication::LinkOutput;
+use headland_replication::{LinkOutput, Refusal, RefusalCode};
 use headland_storage::Survival;
 
 use super::hub::{CONFIG, Hub};
-use super::remote::{Remote, at, record};
+use super::remote::{Remote, at, partition, record};
 use crate::node::Output;
 
 const EVENTS: &str = "inventory.events";
@@ -158,4 +158,35 @@ fn a_hub_whose_stock_cannot_be_made_any_more_does_not_start_and_says_what_would_
     assert!(said.starts_with("stock cannot be made from hubs/eu: inventory.events/0 begins at"));
     assert!(said.contains("no snapshot has it (there is none)"), "{said}");
     assert!(said.ends_with("or from a backup (headland store restore)"), "{said}");
+}
+
+#[test]
+fn what_a_peer_has_over_another_way_is_not_kept_for_it_until_it_takes_it_after_all() {
+    let mut hub = Hub::new();
+    publish(&mut hub, 3);
+    let held = |hub: &Hub| {
+        let policy = hub.node.clean_policy();
+        policy.receivers.get(&partition(EVENTS)).and_then(|receivers| receivers.hold)
+    };
+    let before = held(&hub);
+    let mut us = Remote::hub(&mut hub, 2, "us");
+    let announced = us.said.iter().filter_map(|said| match said {
+        LinkOutput::Announced(announce) => Some(announce.channel),
+        _ => None,
+    });
+    let channels: Vec<_> = announced.collect();
+
+    for channel in channels {
+        us.link.refuse(channel, Refusal::new(RefusalCode::Loop, "it comes from eu itself"));
+    }
+    hub.talk(&mut us);
+    let refused = held(&hub);
+    hub.node.on_disconnected(hub.now, us.session);
+    let away = held(&hub);
+    let mut again = Remote::hub(&mut hub, 3, "us");
+    again.subscribe_all();
+    hub.talk(&mut again);
+
+    assert_eq!((before, refused, away), (Some(Offset::new(0)), None, None));
+    assert_eq!(held(&hub), Some(Offset::new(0)), "it takes it after all");
 }

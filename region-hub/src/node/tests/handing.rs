@@ -1,0 +1,244 @@
+//! What is handed on of lives that write no more, until every hub holds the same.
+
+use headland_event::{Monotonic, Now};
+use headland_storage::MemoryDisk;
+
+use super::hub::{CONFIG, Hub, START};
+use super::remote::{Remote, record, stamp_of};
+use crate::members::RegionAction;
+use crate::session::SessionId;
+use crate::topics::Replication;
+
+const EVENTS: &str = "inventory.events";
+
+/// The configuration of a region's hub with the others as its peers, which are offered no topic
+/// but what goes always, when `offered` is empty.
+fn config(region: &str, peers: &[&str], offered: &str) -> String {
+    let peer = |peer: &&str| {
+        let name = format!("[[peer]]\nregion = \"{peer}\"\nname = \"hub-1\"\n");
+        format!("{name}address = \"none:1\"\ntopics = [\"{offered}\"]\n")
+    };
+    let peers: String = peers.iter().map(peer).collect();
+    let text = CONFIG.replace("region = \"eu\"", &format!("region = \"{region}\""));
+    let (before, after) = text.split_once("[[peer]]").unwrap();
+    let (_, agents) = after.split_once("[[agent]]").unwrap();
+    let members = "[membership]\nreport_every = \"1s\"\n";
+    format!("{before}{peers}[[agent]]{agents}\n{members}")
+}
+
+/// A hub on a new disk, whose life has this number.
+fn hub(nonce: u64, region: &str, peers: &[&str]) -> Hub {
+    hub_that_offers(nonce, region, peers, "*")
+}
+
+fn hub_that_offers(nonce: u64, region: &str, peers: &[&str], offered: &str) -> Hub {
+    let now = Now { monotonic: Monotonic::default(), wall: START };
+    Hub::start_as(nonce, &MemoryDisk::new(nonce), &config(region, peers, offered), now).unwrap()
+}
+
+/// Hubs and the connections between them, by the hubs' numbers.
+struct Net {
+    hubs: Vec<Hub>,
+    links: Vec<(usize, usize, SessionId)>,
+    sessions: u64,
+}
+
+impl Net {
+    fn new(hubs: impl IntoIterator<Item = Hub>) -> Self {
+        Self { hubs: hubs.into_iter().collect(), links: Vec::new(), sessions: 100 }
+    }
+
+    fn pair(&mut self, one: usize, other: usize) -> (&mut Hub, &mut Hub) {
+        let (before, after) = self.hubs.split_at_mut(other);
+        (&mut before[one], &mut after[0])
+    }
+
+    /// Connects two hubs; the one with the smaller number comes first.
+    fn meet(&mut self, one: usize, other: usize) {
+        self.sessions += 1;
+        let session = SessionId::new(self.sessions);
+        let (first, second) = self.pair(one, other);
+        first.meet(second, session);
+        self.links.push((one, other, session));
+        self.talk(5);
+    }
+
+    /// Puts another hub in the place of one, which is gone with its connections.
+    fn replace(&mut self, at: usize, hub: Hub) {
+        self.hubs[at] = hub;
+        for (one, other, session) in std::mem::take(&mut self.links) {
+            if one != at && other != at {
+                self.links.push((one, other, session));
+                continue;
+            }
+            let left = &mut self.hubs[if one == at { other } else { one }];
+            left.node.on_disconnected(left.now, session);
+        }
+    }
+
+    /// Lets all talk for so many seconds; connections that were closed are made anew.
+    fn talk(&mut self, seconds: u32) {
+        for _ in 0..seconds {
+            for hub in &mut self.hubs {
+                hub.advance(1_000);
+                hub.settle();
+            }
+            for (one, other, session) in self.links.clone().into_iter().cycle().take(6) {
+                let (first, second) = self.pair(one, other);
+                first.talk_to(second, session);
+            }
+            for at in 0..self.links.len() {
+                let (one, other, session) = self.links[at];
+                let is_closed = |hub: &Hub| hub.closed.iter().any(|(of, _)| *of == session);
+                if is_closed(&self.hubs[one]) || is_closed(&self.hubs[other]) {
+                    self.sessions += 1;
+                    let again = SessionId::new(self.sessions);
+                    self.links[at].2 = again;
+                    let (first, second) = self.pair(one, other);
+                    first.node.on_disconnected(first.now, session);
+                    second.node.on_disconnected(second.now, session);
+                    first.meet(second, again);
+                }
+            }
+        }
+    }
+}
+
+/// A device of the hub's region says that four units came.
+fn restock(hub: &mut Hub, session: u64, ids: &[&str]) {
+    let mut agent = Remote::agent(hub, session);
+    let channel = agent.offer(hub, EVENTS);
+    for id in ids {
+        let text =
+            format!(r#"{{"id":"{id}","kind":"restock","device":"eu-1-till","sku":"85123A","#)
+                + r#""location":"eu-1","quantity":4,"time":"2010-12-01T08:06:00Z"}"#;
+        agent.publish(hub, channel, &[record("eu-1-till", &text)]);
+    }
+}
+
+fn state(hub: &Hub) -> (Option<i64>, String) {
+    let (sku, at) = ("85123A", "eu-1");
+    let sku = headland_reconcile::Sku::new(sku).unwrap();
+    let at = headland_reconcile::Location::new(at).unwrap();
+    let inventory = hub.node.inventory();
+    (inventory.stock(&sku, &at), format!("{:?}", inventory.fingerprint()))
+}
+
+#[test]
+fn a_region_that_lost_its_disk_gets_back_what_its_former_life_wrote() {
+    let mut net = Net::new([hub(7, "eu", &["us"]), hub(7, "us", &["eu"])]);
+    net.meet(0, 1);
+    restock(&mut net.hubs[1], 2, &["us/1", "us/2"]);
+    net.talk(5);
+
+    net.replace(1, hub(9, "us", &["eu"]));
+    net.meet(0, 1);
+    restock(&mut net.hubs[1], 4, &["us/3"]);
+    net.talk(10);
+
+    let [eu, again] = &net.hubs[..] else { panic!("two hubs") };
+    assert_eq!(state(eu).0, Some(12));
+    assert_eq!(state(again), state(eu));
+    let back = again.entries("eu.us.inventory.events");
+    assert_eq!(back.len(), 2, "only what it lacked is stored again: {back:?}");
+}
+
+/// A hub of `us` in its second life, whose first wrote two records that only `eu` has, and `ap`,
+/// which knows the second life only. Then all of them talk.
+fn what_the_third_has(offered: &str) -> Net {
+    let eu = hub_that_offers(7, "eu", &["ap", "us"], offered);
+    let ap = hub_that_offers(7, "ap", &["eu", "us"], offered);
+    let mut net = Net::new([ap, eu, hub(7, "us", &["ap", "eu"])]);
+    net.meet(1, 2);
+    restock(&mut net.hubs[2], 2, &["us/1", "us/2"]);
+    net.talk(5);
+    net.replace(2, hub(9, "us", &["ap", "eu"]));
+    net.meet(0, 2);
+    restock(&mut net.hubs[2], 4, &["us/3"]);
+    net.talk(20);
+    assert_eq!((state(&net.hubs[0]).0, state(&net.hubs[1]).0), (Some(4), Some(8)));
+    net.meet(1, 2);
+    net.meet(0, 1);
+    net.talk(20);
+    assert!(net.sessions < 110, "connections are made anew a few times at most");
+    net
+}
+
+#[test]
+fn what_only_one_hub_has_of_a_life_that_is_over_reaches_all() {
+    let net = what_the_third_has("*");
+    let [ap, eu, us] = &net.hubs[..] else { panic!("three hubs") };
+
+    assert_eq!(state(eu).0, Some(12));
+    assert_eq!(state(us), state(eu));
+    assert_eq!(state(ap), state(eu));
+}
+
+#[test]
+fn a_filter_of_a_link_does_not_hide_what_is_handed_on_and_hides_all_else() {
+    let net = what_the_third_has("nothing");
+    let [ap, eu, _] = &net.hubs[..] else { panic!("three hubs") };
+
+    assert_eq!(state(ap), state(eu));
+    let names: Vec<&str> = ap.node.topics().iter().map(|topic| topic.name.as_str()).collect();
+    let handed_on: Vec<&&str> = names.iter().filter(|name| name.starts_with("eu.us.")).collect();
+    let all = ["_audit", "_groups", "_members", "_promises", EVENTS];
+    let allowed: Vec<String> = all.iter().map(|topic| format!("eu.us.{topic}")).collect();
+    assert!(handed_on.iter().all(|name| allowed.contains(&(**name).to_owned())), "{handed_on:?}");
+    assert!(handed_on.iter().any(|name| **name == "eu.us.inventory.events"), "{handed_on:?}");
+}
+
+#[test]
+fn what_is_handed_back_is_kept_apart_and_offered_to_nobody() {
+    let net = what_the_third_has("*");
+
+    let back =
+        net.hubs[2].node.topics().iter().filter(|topic| topic.name.as_str().starts_with("eu.us."));
+    let back: Vec<_> = back.map(|topic| (topic.name.as_str(), topic.replication)).collect();
+
+    assert!(back.contains(&("eu.us.inventory.events", Replication::Kept)), "{back:?}");
+    assert!(back.iter().all(|(_, replication)| *replication == Replication::Kept), "{back:?}");
+}
+
+#[test]
+fn a_life_that_another_machine_has_as_well_is_not_taken_for_this_hubs_own() {
+    let mut us = hub(7, "us", &["eu"]);
+    us.settle();
+    us.advance(11_000);
+    us.settle();
+    let mut eu = Remote::hub(&mut us, 1, "eu");
+    let channel = eu.offer_back(&mut us, EVENTS);
+    let life = us.node.incarnation;
+    let region = us.region().clone();
+    let stamp = stamp_of((region.as_str(), life), headland_event::Offset::new(0));
+
+    eu.publish_stamped(&mut us, channel, &[record("us-1-till", "{}")], Some(stamp));
+
+    let said = format!("{:?}", eu.said);
+    assert!(said.contains("it is of this life of this hub, which has not written it"), "{said}");
+    assert_eq!(us.records("eu.us.inventory.events").len(), 0);
+    assert!(us.node.ingest.heads().is_empty());
+}
+
+#[test]
+fn what_two_lives_of_a_hub_say_of_one_region_has_a_key_each() {
+    let mut keys = Vec::new();
+    for nonce in [7, 9] {
+        let mut us = hub(nonce, "us", &["eu"]);
+        us.settle();
+        us.advance(11_000);
+        us.settle();
+        let mut eu = Remote::hub(&mut us, 1, "eu");
+        let channel = eu.offer(&mut us, EVENTS);
+        eu.mirror(&mut us, channel, &[record("eu-1-till", "{}")]);
+        let asked = super::members::request(RegionAction::Add, "eu");
+        us.node.on_region(us.now, &asked).unwrap();
+        us.settle();
+        let said = us.keys("_members");
+        let of_eu = said.into_iter().filter(|key| key.contains("eu@") && key.ends_with("standing"));
+        keys.extend(of_eu);
+    }
+
+    assert_eq!(keys.len(), 2);
+    assert_ne!(keys[0], keys[1]);
+}

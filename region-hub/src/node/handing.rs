@@ -19,6 +19,7 @@ use headland_replication::route;
 use headland_replication::{Identity, Offer};
 
 use super::Node;
+use super::members::Speaking;
 use crate::members::{is_of_members, members_topic};
 use crate::records::{groups_topic, promises_topic};
 use crate::session::{HandedOn, Session, SessionId};
@@ -35,6 +36,7 @@ pub(super) struct Awaited {
 impl Node {
     /// Hands on to every hub what it lacks of lives that write no more.
     pub(super) fn hand_on(&mut self, now: Now) {
+        self.note_former();
         for session in self.sessions.hubs() {
             let handed_on = self.handed_on(session);
             let former = self.sessions.get(&session).map(Session::handed_on);
@@ -78,9 +80,29 @@ impl Node {
         [inventory, members_topic(), promises_topic(), groups_topic()]
     }
 
-    /// Whether a life writes no more although nobody has said so: another one of its region is
-    /// here.
+    /// Keeps which lives were seen to be over. A link that is down for a moment brings none of them
+    /// back, and what is taken over which way must not change with each of its cuts: all
+    /// connections that were told off would be made anew.
+    fn note_former(&mut self) {
+        let named = self.inventory.members().named();
+        let (over, present): (Vec<_>, Vec<_>) = {
+            let over = named.iter().filter(|life| self.is_succeeded(life)).cloned().collect();
+            let present = self.sessions.iter().filter_map(|(_, known)| life_of(known)).collect();
+            (over, present)
+        };
+        let Some(speaking) = &mut self.speaking else { return };
+        speaking.former.retain(|life| !present.contains(life));
+        speaking.former.extend(over);
+    }
+
+    /// Whether a life writes no more although nobody has said so.
     fn is_over(&self, life: &Holder) -> bool {
+        let was_seen = |speaking: &Speaking| speaking.former.contains(life);
+        self.speaking.as_ref().is_some_and(was_seen) || self.is_succeeded(life)
+    }
+
+    /// Whether another life of a region is here.
+    fn is_succeeded(&self, life: &Holder) -> bool {
         if life.region == *self.identity.region() {
             return life.incarnation != self.incarnation;
         }
@@ -152,6 +174,8 @@ impl Node {
         let own = self.identity.region();
         route::is_handed_back(own, &offer.origin, &offer.path)
             && self.speaking.is_some()
+            // How far groups had read the former life's logs says nothing of those of this one.
+            && offer.origin_topic != groups_topic()
             && self.needed().contains(&offer.origin_topic)
     }
 

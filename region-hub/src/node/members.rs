@@ -5,6 +5,7 @@
 //! are written: that this hub's life takes part, what it has applied, and that it has applied more
 //! of a life that ended than anybody has said. What operators ask for is in [`super::regions`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use headland_event::{Batch, BatchError, Monotonic, Now, Record, TopicName, VectorClock};
@@ -38,6 +39,8 @@ pub(super) struct Speaking {
     reported: VectorClock,
     /// What others hand on to it.
     pub(super) awaited: Awaited,
+    /// Lives that were seen to be over since the start, because another one of their region came.
+    pub(super) former: BTreeSet<Holder>,
     joining: Joining,
 }
 
@@ -54,7 +57,8 @@ impl Speaking {
     pub(super) fn new(every: Duration, now: Monotonic) -> Self {
         let (reported, awaited) = (VectorClock::new(), Awaited::default());
         let joining = Joining::Until(now.after(JOIN_WAIT), 0);
-        Self { every, report_at: now, look_at: now, reported, awaited, joining }
+        let former = BTreeSet::new();
+        Self { every, report_at: now, look_at: now, reported, awaited, former, joining }
     }
 }
 

@@ -63,6 +63,15 @@ impl Net {
         self.talk(5);
     }
 
+    /// Cuts the connection between two hubs.
+    fn part(&mut self, one: usize, other: usize) {
+        let at = self.links.iter().position(|link| (link.0, link.1) == (one, other)).unwrap();
+        let (_, _, session) = self.links.remove(at);
+        let (first, second) = self.pair(one, other);
+        first.node.on_disconnected(first.now, session);
+        second.node.on_disconnected(second.now, session);
+    }
+
     /// Puts another hub in the place of one, which is gone with its connections.
     fn replace(&mut self, at: usize, hub: Hub) {
         self.hubs[at] = hub;
@@ -198,6 +207,22 @@ fn what_is_handed_back_is_kept_apart_and_offered_to_nobody() {
 
     assert!(back.contains(&("eu.us.inventory.events", Replication::Kept)), "{back:?}");
     assert!(back.iter().all(|(_, replication)| *replication == Replication::Kept), "{back:?}");
+    // How far groups read of the former life's logs says nothing of those of the present one.
+    assert!(back.iter().all(|(name, _)| *name != "eu.us._groups"), "{back:?}");
+}
+
+#[test]
+fn a_link_that_is_down_for_a_moment_has_no_other_one_made_anew() {
+    let mut net = what_the_third_has("*");
+    let before = net.sessions;
+
+    net.part(0, 2);
+    net.talk(3);
+    net.meet(0, 2);
+    net.talk(10);
+
+    assert_eq!(net.sessions, before + 1, "only the one that was cut");
+    assert_eq!(state(&net.hubs[0]), state(&net.hubs[1]));
 }
 
 #[test]

@@ -150,8 +150,21 @@ impl Engine {
         }
     }
 
+    /// Lets the rule called `name` begin with nothing, where its tables stand: what it had kept was
+    /// of another definition.
+    pub fn begin_anew(&mut self, name: &str) {
+        let mut rules = self.program.rules().iter().zip(&mut self.states);
+        if let Some((rule, state)) = rules.find(|(rule, _)| &**rule.name() == name) {
+            state.begin_anew(&self.watermarks);
+            if !self.begun_new.contains(rule.name()) {
+                self.begun_new.push(rule.name().clone());
+            }
+        }
+    }
+
     /// Rules that begin with nothing in an engine that was restored, by their names: those that the
-    /// snapshot did not have, and those that had stopped at a limit and no longer do.
+    /// snapshot did not have, those that had stopped at a limit and no longer do, and those that
+    /// were told to [begin anew](Self::begin_anew).
     #[must_use]
     pub fn begun_new(&self) -> &[Arc<str>] {
         &self.begun_new

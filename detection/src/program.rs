@@ -14,12 +14,17 @@ use crate::sql::error::{Fault, Hint, SqlError, SqlErrorReason};
 use crate::sql::statement::{self, CreateTable, CreateView, Insert, Statement};
 use crate::table::{Table, TableId, metadata};
 
+/// What a rule computes, as text.
+mod definition;
+
 /// A compiled rule file. A clone shares everything.
 #[derive(Debug, Clone)]
 pub struct Program {
     file: Arc<str>,
     tables: Arc<[Table]>,
     rules: Arc<[Rule]>,
+    /// What each rule computes, in the same order.
+    definitions: Arc<[String]>,
     /// Rules that the file only asks about.
     explained: Arc<[Rule]>,
 }
@@ -43,10 +48,11 @@ impl Program {
     /// not follow the grammar hides what stands behind it; tables with a mistake hide the rules.
     pub fn compile_all(file: &str, sql: &str) -> Result<Self, Vec<SqlError>> {
         match compile(sql) {
-            Ok(Compiled { tables, rules, explained }) => Ok(Self {
+            Ok(Compiled { tables, rules, definitions, explained }) => Ok(Self {
                 file: Arc::from(file),
                 tables: Arc::from(tables),
                 rules: Arc::from(rules),
+                definitions: Arc::from(definitions),
                 explained: Arc::from(explained),
             }),
             Err(faults) => {
@@ -129,6 +135,15 @@ impl Program {
         Some(Explanation { program: self, rule }.to_string())
     }
 
+    /// What the rule called `name` computes, as text: its query, the views it may name, and the
+    /// tables it reads and writes. Equal texts compute the same; limits, severity, comments and the
+    /// delay of a watermark are no part of it. None when there is no such rule.
+    #[must_use]
+    pub fn definition(&self, name: &str) -> Option<&str> {
+        let index = self.rules.iter().position(|rule| &**rule.name() == name)?;
+        self.definitions.get(index).map(String::as_str)
+    }
+
     /// The rules that EXPLAIN asks about, which do not run, in the order of their statements.
     pub(crate) fn explained(&self) -> &[Rule] {
         &self.explained
@@ -145,6 +160,7 @@ impl Program {
 struct Compiled {
     tables: Vec<Table>,
     rules: Vec<Rule>,
+    definitions: Vec<String>,
     explained: Vec<Rule>,
 }
 
@@ -213,7 +229,11 @@ fn compile(sql: &str) -> Result<Compiled, Vec<Fault>> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    Ok(Compiled { tables: catalog.sources, rules, explained })
+    let Catalog { sources: tables, targets: _, views } = catalog;
+    // Without a fault every INSERT is a rule.
+    let pairs = inserts.iter().zip(&rules);
+    let definitions = pairs.map(|pair| definition::of(pair, &tables, &declared, &views)).collect();
+    Ok(Compiled { tables, rules, definitions, explained })
 }
 
 /// The tables and views of a file while its queries are compiled.

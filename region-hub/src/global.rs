@@ -27,7 +27,7 @@ use headland_event::{
 use headland_storage::{StateOwner, StateStore};
 
 use crate::node::RecoveryError;
-use crate::reconcile::batches_of;
+use crate::reconcile::{Progress, batches_of};
 use crate::records::promises_topic;
 use crate::topics::Topics;
 
@@ -197,6 +197,9 @@ impl Rules {
     /// What stands before the name of a rule in the keys it is under.
     const KEY: &'static str = "written/";
 
+    /// The key of how far all rules were together, in the state of earlier versions.
+    const OLD_KEY: &'static [u8] = b"written";
+
     /// Rules that have seen nothing, over the rows of `regions`: a window is final when all of them
     /// are past it.
     ///
@@ -275,6 +278,11 @@ impl Rules {
             let layout = |source| RecoveryError::Layout { owner: owner.clone(), source };
             value.map(Mark::decode).transpose().map_err(layout)
         })?;
+        if let Some(value) = state.get(&owner, Self::OLD_KEY)? {
+            let layout = |source| RecoveryError::Layout { owner, source };
+            let Progress { commit, output, .. } = Progress::decode(value).map_err(layout)?;
+            self.written.read_before_marks(commit, output);
+        }
         Ok(())
     }
 
@@ -413,6 +421,7 @@ impl Rules {
             && let Some(Made { rule, topic, record, urgency: _, mark }) = self.ready.pop()
         {
             bytes += record.payload_len();
+            marks.extend(self.written.missing_marks(mark.commit()));
             by_topic.entry(topic).or_default().push(record);
             marks.insert(rule, mark);
         }

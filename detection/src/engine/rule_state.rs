@@ -103,6 +103,17 @@ impl RuleState {
             return false;
         }
         self.stopped_under = None;
+        self.pass(watermarks);
+        true
+    }
+
+    /// Begins with nothing, as of these watermarks of its tables.
+    pub(crate) fn begin_anew(&mut self, watermarks: &[Option<EventTime>]) {
+        *self = Self::new(self.sink.clone(), self.settings, self.seed);
+        self.pass(watermarks);
+    }
+
+    fn pass(&mut self, watermarks: &[Option<EventTime>]) {
         let mut effects = Effects::default();
         for (index, watermark) in watermarks.iter().enumerate() {
             // Windows that have passed were lost with the stop: rows of them are late.
@@ -112,7 +123,6 @@ impl RuleState {
             }
         }
         debug_assert!(effects.list.is_empty(), "a rule that has seen nothing has no results");
-        true
     }
 
     pub(crate) fn on_row(

@@ -70,8 +70,11 @@ impl Rules {
         self.beginning = beginning;
     }
 
-    /// Begins new where the log ends, once that is replayed: there is no state to go on from.
-    pub fn begin_new(&mut self) {
+    /// Begins new where the log ends, once what is behind commit `at` is replayed: there is no
+    /// state to go on from.
+    pub fn begin_new(&mut self, at: CommitNumber) {
+        // It may be the last one.
+        self.written.on_commit(at);
         self.phase = Phase::BeginsNew(std::mem::take(&mut self.beginning));
     }
 
@@ -109,12 +112,15 @@ impl Rules {
         }
     }
 
-    /// Rules that the snapshot at commit `at` did not have lack the rows before it; `hlc` is at or
-    /// behind the stamp of each of them.
+    /// Rules that the snapshot at commit `at` did not have, or of another definition, lack the rows
+    /// before it; `hlc` is at or behind the stamp of each of them.
     pub(super) fn begin_new_rules(&mut self, at: CommitNumber, hlc: Hlc) {
         let new = self.engine.begun_new().to_vec();
         if !new.is_empty() {
-            tracing::warn!(?new, "rules are new: windows that are open here are not final");
+            tracing::warn!(
+                ?new,
+                "rules are new or changed: windows that are open here are not final"
+            );
             self.engine.on_gap_of(&new, EventTime::MIN, hlc.wall().plus(FUTURE_LIMIT));
             self.leave_settled(&new, at);
         }

@@ -13,6 +13,7 @@
 //! ```
 //! Of another version, of other topics or other regions, and of rules that no longer fit, it is not
 //! taken up: the rules begin new, and whatever else the hub derives goes on from its own part.
+//! A rule that computes something else than its `of` says begins new beside the others.
 
 use std::collections::BTreeMap;
 
@@ -134,14 +135,18 @@ impl Rules {
     }
 
     /// Goes on from a state at the end of commit `at`, before anything is read. Rules that it has
-    /// not lack all rows up to there; `hlc` is at or behind the stamp of each of them.
+    /// not, or of another definition, begin with nothing: they lack all rows up to there; `hlc` is
+    /// at or behind the stamp of each of them.
     pub fn take_up(&mut self, state: RulesState, at: CommitNumber, hlc: Hlc) {
-        let RulesState { logs, begun, said, engine } = state;
+        let RulesState { logs, begun, said, mut engine } = state;
         debug_assert_eq!(logs.regions.len(), self.regions.len(), "it was decoded by these rules");
-        (self.engine, self.logs, self.results.said) = (engine, logs, said);
-        for (rule, begun) in begun {
-            self.written.go_on(&rule, begun);
+        for rule in self.engine.program().rules().iter().map(headland_detection::Rule::name) {
+            let begun = begun.get(&**rule);
+            if !begun.is_some_and(|begun| self.written.go_on(rule, *begun)) {
+                engine.begin_anew(rule);
+            }
         }
+        (self.engine, self.logs, self.results.said) = (engine, logs, said);
         self.begin_new_rules(at, hlc);
     }
 }

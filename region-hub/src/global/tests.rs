@@ -425,7 +425,7 @@ fn rules_that_begin_where_a_log_ends_say_nothing_final_of_what_they_may_have_mis
         let end = Offset::new(1);
         let ends = vec![End { region: 0, life, topic: topic("air"), partition, end }];
         rules.beginning = Beginning { ends, promises: Vec::new() };
-        rules.begin_new();
+        rules.begin_new(CommitNumber::new(0));
         for (number, stored) in (1..).zip(&log) {
             rules.on_commit(&topics(), CommitNumber::new(number), std::slice::from_ref(stored));
         }

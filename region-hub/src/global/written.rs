@@ -53,23 +53,60 @@ pub(super) struct Written {
     commit: CommitNumber,
     /// Results that were left unsaid, because their windows stay as they are.
     settled: u64,
+    before_marks: Option<BeforeMarks>,
+}
+
+/// What is durable of a hub that has counted the results of all rules together.
+#[derive(Debug, Clone, Copy)]
+struct BeforeMarks {
+    /// Everything before it is written.
+    written: Place,
+    /// The result that comes next.
+    next: Place,
+    /// Whether rules may have no mark of their own yet.
+    lacks_marks: bool,
 }
 
 #[derive(Debug)]
 struct RuleMarks {
     /// As of the last restart.
     durable: Option<Mark>,
+    /// Everything before it is written by a rule that began where this one did, and computes the
+    /// same: only then do places say the same.
+    written: Place,
     /// The result that comes next.
     next: Place,
     begun: Begun,
     final_until: EventTime,
 }
 
+impl Place {
+    /// Before the first result of a commit.
+    const fn at_start_of(commit: CommitNumber) -> Self {
+        Self { commit, output: 0 }
+    }
+
+    /// Counts a result of a commit; the place that it has.
+    fn take(&mut self, commit: CommitNumber) -> Self {
+        if self.commit != commit {
+            *self = Self::at_start_of(commit);
+        }
+        let at = *self;
+        self.output += 1;
+        at
+    }
+}
+
 impl Mark {
     pub(super) const fn new(of: AlertId) -> Self {
-        let written = Place { commit: CommitNumber::new(0), output: 0 };
+        let written = Place::at_start_of(CommitNumber::new(0));
         let begun = Begun { at: CommitNumber::new(0), of, settled: EventTime::MIN };
         Self { written, begun, final_until: EventTime::MIN }
+    }
+
+    /// The commit of the result that it comes with.
+    pub(super) const fn commit(&self) -> CommitNumber {
+        self.written.commit
     }
 
     /// The value in the state.
@@ -109,6 +146,11 @@ impl Begun {
         writer.i64(settled.millis());
     }
 
+    /// Whether it is the same beginning of the same rule.
+    fn is_of(&self, at: CommitNumber, of: AlertId) -> bool {
+        (self.at, self.of) == (at, of)
+    }
+
     pub(super) fn read(reader: &mut Reader) -> Result<Self, CodecError> {
         let (at, mut of) = (CommitNumber::new(reader.u64("begun")?), [0; 16]);
         of.copy_from_slice(&reader.take("what has begun", 16)?);
@@ -127,8 +169,8 @@ impl Written {
         let mut written = Self::default();
         let regions = regions.iter().map(RegionId::as_str).collect::<Vec<_>>().join(",");
         for rule in program.rules() {
-            let plan = program.explain(rule.name()).unwrap_or_default();
-            let of = AlertId::derive(rule.name(), &plan, &regions);
+            let definition = program.definition(rule.name()).unwrap_or_default();
+            let of = AlertId::derive(rule.name(), definition, &regions);
             written.add(rule.name().clone(), of, durable(rule.name())?);
         }
         Ok(written)
@@ -139,7 +181,8 @@ impl Written {
         let fresh = Mark::new(of);
         let Mark { final_until, .. } = durable.unwrap_or(fresh);
         let (next, begun) = (fresh.written, fresh.begun);
-        self.rules.insert(rule.clone(), RuleMarks { durable, next, begun, final_until });
+        let marks = RuleMarks { durable, written: next, next, begun, final_until };
+        self.rules.insert(rule.clone(), marks);
         // Unless it is told to go on or to begin elsewhere, it reads all of the log.
         self.begin(&rule, CommitNumber::new(0), EventTime::MIN);
     }
@@ -148,20 +191,36 @@ impl Written {
     pub(super) fn begin(&mut self, rule: &str, at: CommitNumber, least: EventTime) {
         let Some(marks) = self.rules.get_mut(rule) else { return };
         let of = marks.begun.of;
-        let before = marks.durable.map(|mark| (mark.begun, mark.final_until));
-        marks.begun = match before {
+        let nothing = Place::default();
+        (marks.begun, marks.written) = match marks.durable {
             // It is replayed as it was: what it has said since then is its own.
-            Some((begun, _)) if (begun.at, begun.of) == (at, of) => begun,
-            Some((_, until)) => Begun { at, of, settled: until.max(least) },
-            None => Begun { at, of, settled: least },
+            Some(Mark { written, begun, .. }) if begun.is_of(at, of) => (begun, written),
+            Some(Mark { final_until, .. }) => {
+                (Begun { at, of, settled: final_until.max(least) }, nothing)
+            }
+            None => (Begun { at, of, settled: least }, nothing),
         };
     }
 
-    /// A rule goes on from a snapshot.
-    pub(super) fn go_on(&mut self, rule: &str, begun: Begun) {
-        if let Some(marks) = self.rules.get_mut(rule) {
-            marks.begun = begun;
-        }
+    /// A rule goes on from a snapshot, unless that is of a rule that computed otherwise; says
+    /// whether it does.
+    pub(super) fn go_on(&mut self, rule: &str, begun: Begun) -> bool {
+        let Some(marks) = self.rules.get_mut(rule).filter(|marks| marks.begun.of == begun.of)
+        else {
+            return false;
+        };
+        let settled = begun.settled;
+        (marks.begun, marks.written) = match marks.durable {
+            Some(Mark { written, begun: last, .. }) if last.is_of(begun.at, begun.of) => {
+                (Begun { settled: settled.max(last.settled), ..begun }, written)
+            }
+            // It computed otherwise in between.
+            Some(Mark { final_until, .. }) => {
+                (Begun { settled: settled.max(final_until), ..begun }, Place::default())
+            }
+            None => (begun, Place::default()),
+        };
+        true
     }
 
     /// Where each rule began.
@@ -199,18 +258,43 @@ impl Written {
         finality: Finality,
         time: EventTime,
     ) -> Option<Mark> {
-        let RuleMarks { durable, next, begun, final_until } = self.rules.get_mut(rule)?;
-        if next.commit != self.commit {
-            *next = Place { commit: self.commit, output: 0 };
+        let of_all = self.before_marks.as_mut();
+        let is_old = of_all.is_some_and(|it| it.next.take(self.commit) < it.written);
+        let RuleMarks { durable, written, next, begun, final_until } = self.rules.get_mut(rule)?;
+        let at = next.take(self.commit);
+        if is_old && durable.is_none() && begun.at == CommitNumber::new(0) {
+            *written = *next;
         }
-        let at = *next;
-        next.output += 1;
         if finality == Finality::Final {
             *final_until = time.max(*final_until);
         }
-        let is_written = durable.is_some_and(|mark| at < mark.written);
         let mark = Mark { written: *next, begun: *begun, final_until: *final_until };
-        (!is_written).then_some(mark)
+        (at >= *written).then_some(mark)
+    }
+
+    /// What is durable of a hub of before there were marks by rule, when no rule has one: `commit`
+    /// and how many results of it, of all rules together, are before what is not written.
+    pub(super) fn read_before_marks(&mut self, commit: CommitNumber, output: u64) {
+        if self.rules.values().all(|marks| marks.durable.is_none()) {
+            let (written, next) = (Place { commit, output }, Place::default());
+            self.before_marks = Some(BeforeMarks { written, next, lacks_marks: true });
+        }
+    }
+
+    /// Once behind a hub of before there were marks: how far those rules are that have none, with a
+    /// result of `commit` which is the first that is written. So a rule that is added later does
+    /// not take what others wrote for its own.
+    pub(super) fn missing_marks(&mut self, commit: CommitNumber) -> Vec<(Arc<str>, Mark)> {
+        let lacks = self.before_marks.as_mut().map(|it| std::mem::take(&mut it.lacks_marks));
+        if !lacks.unwrap_or_default() {
+            return Vec::new();
+        }
+        let rules = self.rules.iter().filter(|(_, marks)| marks.durable.is_none());
+        let marks = rules.map(|(rule, RuleMarks { written, begun, .. })| {
+            let written = Place::at_start_of(commit).max(*written);
+            (rule.clone(), Mark { written, begun: *begun, final_until: EventTime::MIN })
+        });
+        marks.collect()
     }
 }
 
@@ -273,5 +357,62 @@ mod tests {
 
         assert_eq!([4, 5].map(|it| written.is_settled(RULE, time(it))), [true, false]);
         assert_eq!(written.settled(), 1);
+    }
+
+    #[test]
+    fn places_of_another_definition_or_beginning_are_not_written() {
+        let mark = *say(&mut rules("a", None), 7, &[10, 11, 12]).last().unwrap();
+        let begun = mark.unwrap().begun;
+
+        let mut other = rules("b", mark);
+        other.begin(RULE, CommitNumber::new(5), EventTime::MIN);
+        let said = say(&mut other, 7, &[20]);
+        let mut back = rules("a", said[0]);
+        let goes_on = back.go_on(RULE, begun);
+
+        assert!(said[0].is_some() && goes_on);
+        assert_eq!([20, 21].map(|it| back.is_settled(RULE, time(it))), [true, false]);
+        assert!(say(&mut back, 7, &[21])[0].is_some());
+    }
+
+    #[test]
+    fn a_rule_does_not_go_on_from_what_another_definition_kept() {
+        let begun = rules("a", None).rules[RULE].begun;
+
+        let goes_on = ["a", "b"].map(|what| rules(what, None).go_on(RULE, begun));
+
+        assert_eq!(goes_on, [true, false]);
+    }
+
+    #[test]
+    fn what_was_written_before_there_were_marks_is_not_said_again_by_any_rule() {
+        let (mut written, both) = (Written::default(), ["r", "s"]);
+        for rule in both {
+            written.add(rule.into(), of(rule), None);
+        }
+        written.read_before_marks(CommitNumber::new(7), 3);
+        let say = |written: &mut Written, rule| written.count(rule, Finality::Final, time(1));
+
+        written.on_commit(CommitNumber::new(6));
+        let before = both.map(|rule| say(&mut written, rule));
+        written.on_commit(CommitNumber::new(7));
+        let said = ["r", "s", "s", "s", "r"].map(|rule| say(&mut written, rule).is_some());
+        let marks = written.missing_marks(CommitNumber::new(7));
+
+        assert_eq!(before, [None, None]);
+        assert_eq!(said, [false, false, false, true, true]);
+        let places = marks.iter().map(|(rule, mark)| (&**rule, mark.written.output));
+        assert_eq!(places.collect::<Vec<_>>(), [("r", 1), ("s", 2)]);
+        assert_eq!(written.missing_marks(CommitNumber::new(7)), []);
+    }
+
+    #[test]
+    fn a_rule_that_has_a_mark_goes_by_it() {
+        let mark = *say(&mut rules("a", None), 7, &[10]).last().unwrap();
+        let mut written = rules("a", mark);
+
+        written.read_before_marks(CommitNumber::new(9), 0);
+
+        assert!(say(&mut written, 8, &[20])[0].is_some());
     }
 }

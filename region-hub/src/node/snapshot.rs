@@ -151,7 +151,7 @@ impl Node {
         self.inventory.take_up(at, &rest, waits)?;
         match (&mut self.rules, rules) {
             (Some(mine), Some(state)) => mine.take_up(state, at, hlc),
-            (Some(mine), None) => mine.begin_new(),
+            (Some(mine), None) => mine.begin_new(at),
             (None, _) => {}
         }
         self.ingest.take_up(hlc, self.inventory.past());

@@ -153,7 +153,7 @@ pub enum Output {
     Trace(Span),
     /// Save a snapshot of [`Node::snapshot_owner`], for [`Node::take_up`] at the next start.
     Snapshot(Snapshot),
-    /// Take away what the policy lets go; answer with [`Node::on_cleaned`] when anything was shed.
+    /// Take away what the policy lets go; answer with [`Node::on_cleaned`] when anything went.
     Clean(CleanPolicy),
 }
 
@@ -329,7 +329,7 @@ impl Node {
             rules: None,
             rights: Self::rights(config, incarnation, state, random.next_u64())?,
             fullness: Fullness::new(),
-            keeping: Keeping::new(config, now.monotonic),
+            keeping: Keeping::new(config, log, now.monotonic),
             acks: Acks::new(&config.topics),
             codecs: retention::codecs(&config.topics)?,
             consumers: Consumers::default(),
@@ -511,8 +511,7 @@ impl Node {
     /// When commits are reported in another order than they were handed out.
     pub fn on_committed(&mut self, now: Now, ticket: Ticket, number: CommitNumber) {
         let Some(front) = self.in_flight.pop_front() else { return };
-        let InFlight { ticket: expected, entries, stored, moved: _, subscribed, derived_bytes: _ } =
-            front;
+        let InFlight { ticket: expected, entries, stored, subscribed, .. } = front;
         assert_eq!(ticket, expected, "commits are acknowledged in the order they were composed");
         self.grow_heads(&entries);
         for (session, channel, next) in stored {
@@ -521,6 +520,7 @@ impl Node {
         for (session, channel, next) in subscribed {
             self.go_on(now, (session, channel), next);
         }
+        self.outputs.extend(self.acks.on_committed(ticket));
         self.mark(now, &entries);
         self.count_holes(&entries);
         self.sum_up(&entries);

@@ -9,17 +9,27 @@
 //! What waits takes up the agent's window. After the topic's `ack_wait` its channel is refused, so
 //! that the agent's other topics flow; once all that waited is held, the agent is asked to connect
 //! anew.
+//!
+//! A region's word that it has everything before an offset covers holes as well, so that holes of
+//! what too few regions held have to be rare and known: retention takes nothing that is not held
+//! where it has to be, so that whatever is gone by it was held; and where damage takes it, what a
+//! peer says from there on does not count, after a restart of this hub either.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use headland_event::{ChannelId, Monotonic, Now, Offset, TopicName, TopicPartition};
+use bytes::Bytes;
+use headland_event::{
+    ChannelId, Monotonic, Now, Offset, PartitionIndex, TopicName, TopicPartition,
+};
 use headland_replication::frame::Goodbye;
-use headland_replication::{Refusal, RefusalCode};
+use headland_replication::{Identity, Refusal, RefusalCode};
+use headland_storage::{MissingOffsets, StateStore, Ticket};
 use serde::Serialize;
 
-use super::Node;
 use super::links::KnownPeer;
+use super::recovery::{RecoveryError, number, owner};
+use super::{Node, Output};
 use crate::config::{Ack, TopicConfig};
 use crate::session::{Peer, SessionId};
 use crate::topics::{Topic, base_topic};
@@ -35,6 +45,15 @@ pub(super) struct Acks {
     waiting: BTreeMap<TopicPartition, VecDeque<Waiting>>,
     /// Channels that waited too long and were refused.
     refused: BTreeSet<(SessionId, ChannelId)>,
+    /// In how many partitions a channel waits for its first position.
+    unplaced: BTreeMap<(SessionId, ChannelId), usize>,
+    /// Up to where enough regions have held a partition, in this run.
+    once_held: BTreeMap<TopicPartition, Offset>,
+    /// Where a peer got a hole for damage to what too few regions had held, the first one of each
+    /// partition: how its acknowledgements count ends there. Keys are those of the state.
+    gaps: BTreeMap<Bytes, Offset>,
+    /// Reads behind damage, each until the commit is durable that says so.
+    reads: VecDeque<(Ticket, Output)>,
 }
 
 /// How a topic is acknowledged that waits for other regions.
@@ -65,6 +84,14 @@ enum Word {
     Position,
 }
 
+impl Waiting {
+    /// Whether another one is told the same at the same moment, but for how far.
+    fn is_as(&self, other: &Self) -> bool {
+        let what = |one: &Self| (one.session, one.channel, one.word, one.end);
+        what(self) == what(other)
+    }
+}
+
 impl Acks {
     pub(super) fn new(topics: &[TopicConfig]) -> Self {
         let rules = topics.iter().filter_map(|topic| match topic.ack {
@@ -82,7 +109,47 @@ impl Acks {
             waiting.retain(|one| one.session != session);
         }
         self.refused.retain(|(of, _)| *of != session);
+        self.unplaced.retain(|(of, _), _| *of != session);
     }
+
+    /// Notes that a channel need not wait for one more partition; whether it waits for none.
+    fn place(&mut self, channel: (SessionId, ChannelId)) -> bool {
+        let Some(left) = self.unplaced.get_mut(&channel) else { return true };
+        *left = left.saturating_sub(1);
+        let is_placed = *left == 0;
+        if is_placed {
+            self.unplaced.remove(&channel);
+        }
+        is_placed
+    }
+
+    /// Reads on once a commit is durable.
+    pub(super) fn read_later(&mut self, after: Ticket, read: Output) {
+        self.reads.push_back((after, read));
+    }
+
+    /// A commit is durable: what may be read now.
+    pub(super) fn on_committed(&mut self, ticket: Ticket) -> Vec<Output> {
+        let due = std::iter::from_fn(|| self.reads.pop_front_if(|(after, _)| *after <= ticket));
+        due.map(|(_, read)| read).collect()
+    }
+
+    /// Where what a peer says of a partition ceases to count.
+    fn gap(&self, peer: &Identity, at: &TopicPartition) -> Option<Offset> {
+        if self.gaps.is_empty() { None } else { self.gaps.get(&gap_key(peer, at)).copied() }
+    }
+}
+
+/// The key of a gap in the state.
+fn gap_key(peer: &Identity, at: &TopicPartition) -> Bytes {
+    Bytes::from(format!("{peer} {at}"))
+}
+
+/// The topic that a gap's key names.
+fn topic_of(key: &Bytes) -> Option<TopicName> {
+    let text = std::str::from_utf8(key).ok()?;
+    let (_, at) = text.rsplit_once(' ')?;
+    TopicName::new(at.rsplit_once('/')?.0).ok()
 }
 
 /// Whether what a topic gets is acknowledged.
@@ -141,13 +208,24 @@ impl Node {
         (session, channel): (SessionId, ChannelId),
         (next, word): (Offset, Word),
     ) {
-        let waits = self.lacking(session, channel).filter(|_| next > Offset::default());
-        let Some((partition, end)) = waits else {
+        let is_told = self.acks.rules.is_empty() || next == Offset::default();
+        let waits = if is_told { Vec::new() } else { self.lacking((session, channel), word) };
+        if waits.is_empty() {
             return self.tell((session, channel), (next, word));
-        };
+        }
+        if word == Word::Position {
+            self.acks.unplaced.insert((session, channel), waits.len());
+        }
         let since = now.monotonic;
-        let waiting = Waiting { session, channel, next, word, end, since };
-        self.acks.waiting.entry(partition).or_default().push_back(waiting);
+        for (partition, end) in waits {
+            let waiting = Waiting { session, channel, next, word, end, since };
+            let before = self.acks.waiting.entry(partition).or_default();
+            match before.back_mut() {
+                // One commit brought both.
+                Some(last) if last.is_as(&waiting) => last.next = next,
+                Some(_) | None => before.push_back(waiting),
+            }
+        }
     }
 
     fn tell(&mut self, (session, channel): (SessionId, ChannelId), (next, word): (Offset, Word)) {
@@ -158,25 +236,41 @@ impl Node {
         }
     }
 
-    /// The partition that a channel of an agent goes into and its end here, while too few regions
-    /// hold it.
-    fn lacking(&self, session: SessionId, channel: ChannelId) -> Option<(TopicPartition, Offset)> {
-        let known = self.sessions.get(&session)?;
-        let Peer::Agent(_) = known.peer else { return None };
-        let local = known.receiving(channel)?.local.clone();
-        let regions = self.regions_of(&local.topic)?;
-        let end = self.durable.get(&local).copied()?;
-        (self.held(&local, regions) < end).then_some((local, end))
+    /// Partitions that too few regions hold up to their ends here, of those that matter to a
+    /// channel of an agent: the one that it goes into, and for its first position all of the
+    /// topic, since there were fewer of them once and it may have gone into any other.
+    fn lacking(
+        &self,
+        (session, channel): (SessionId, ChannelId),
+        word: Word,
+    ) -> Vec<(TopicPartition, Offset)> {
+        let known = self.sessions.get(&session);
+        let known = known.filter(|known| matches!(known.peer, Peer::Agent(_)));
+        let Some(receiving) = known.and_then(|known| known.receiving(channel)) else {
+            return Vec::new();
+        };
+        let local = &receiving.local;
+        let Some(regions) = self.regions_of(&local.topic) else { return Vec::new() };
+        let first = TopicPartition::new(local.topic.clone(), PartitionIndex::new(0));
+        let of_topic = self.durable.range(first..).take_while(|(at, _)| at.topic == local.topic);
+        let matters = |at: &TopicPartition| word == Word::Position || at == local;
+        of_topic
+            .filter(|(at, end)| matters(at) && self.held(at, regions) < **end)
+            .map(|(at, end)| (at.clone(), *end))
+            .collect()
     }
 
     fn rule(&self, topic: &TopicName) -> Option<Rule> {
+        if self.acks.rules.is_empty() {
+            return None;
+        }
         let of_base = || self.acks.rules.get(&base_topic(topic)?);
         self.acks.rules.get(topic).or_else(of_base).copied()
     }
 
     /// In how many regions a topic has to be; `None` when it is acknowledged once it is here. What
     /// a topic brings with it is in as many as are offered it.
-    fn regions_of(&self, topic: &TopicName) -> Option<usize> {
+    pub(super) fn regions_of(&self, topic: &TopicName) -> Option<usize> {
         let regions = self.rule(topic)?.regions;
         if self.acks.rules.contains_key(topic) {
             return Some(regions);
@@ -191,20 +285,76 @@ impl Node {
         self.peers.iter().filter(|peer| peer.offering.offers(topic, peer.identity.region()))
     }
 
-    /// Up to where so many regions hold a partition, this one among them.
-    fn held(&self, at: &TopicPartition, regions: usize) -> Offset {
+    /// Up to where so many regions hold a partition, this one among them. What is gone by retention
+    /// was held.
+    pub(super) fn held(&self, at: &TopicPartition, regions: usize) -> Offset {
         let Some(topic) = self.topics.get(&at.topic) else { return Offset::default() };
-        let acked = self.offered(topic).map(|peer| self.keeping.acked(&peer.identity, at));
-        let mut acked: Vec<Offset> = acked.map(Option::unwrap_or_default).collect();
+        let acked = self.offered(topic).map(|peer| self.held_by(&peer.identity, at));
+        let mut acked: Vec<Offset> = acked.collect();
         acked.sort_unstable_by(|one, other| other.cmp(one));
         // The first one of them is the second region.
-        regions.checked_sub(2).and_then(|last| acked.get(last)).copied().unwrap_or_default()
+        let held = regions.checked_sub(2).and_then(|last| acked.get(last)).copied();
+        held.unwrap_or_default().max(self.keeping.start(at))
+    }
+
+    /// Up to where a peer holds a partition by what it has acknowledged.
+    fn held_by(&self, peer: &Identity, at: &TopicPartition) -> Offset {
+        let acked = self.keeping.acked(peer, at).unwrap_or_default();
+        self.acks.gap(peer, at).map_or(acked, |gap| acked.min(gap))
+    }
+
+    /// A peer is about to get a hole for damage: what it says from there on does not count, if too
+    /// few regions have held what is gone. Whether that is so, and is in the next commit.
+    pub(super) fn note_gap(&mut self, session: SessionId, lost: &MissingOffsets) -> bool {
+        let MissingOffsets { partition: at, from, until } = lost;
+        let Some(known) = self.sessions.get(&session) else { return false };
+        if self.regions_of(&at.topic).is_none() {
+            return false;
+        }
+        let once_held = self.acks.once_held.get(at).copied().unwrap_or_default();
+        let from = (*from).max(once_held).max(self.keeping.start(at));
+        if from >= *until {
+            return false;
+        }
+        let key = gap_key(&known.identity, at);
+        let first = self.acks.gaps.entry(key.clone()).or_insert(from);
+        *first = from.min(*first);
+        let value = first.get().to_be_bytes().to_vec();
+        tracing::error!(
+            peer = %known.identity, partition = %at, from = %first,
+            "damage to records that too few regions hold: nothing is acknowledged from there on \
+             until the topic was run with ack = \"local\""
+        );
+        self.composer.set(owner("gaps"), key, Some(value.into()));
+        true
+    }
+
+    /// Takes up where peers got holes for damage. Of topics that wait for no region any more that
+    /// is forgotten: who took the rule away has given them up.
+    pub(super) fn restore_gaps(&mut self, state: &impl StateStore) -> Result<(), RecoveryError> {
+        for (key, value) in state.scan(&owner("gaps"), b"")? {
+            if topic_of(&key).is_some_and(|topic| self.rule(&topic).is_some()) {
+                self.acks.gaps.insert(key, Offset::new(number("gaps", &value)?));
+            } else {
+                self.composer.set(owner("gaps"), key, None);
+            }
+        }
+        Ok(())
     }
 
     /// Another region holds more of a partition: tells those who wait for that.
     pub(super) fn on_held(&mut self, now: Now, at: &TopicPartition) {
+        if self.acks.rules.is_empty() {
+            return;
+        }
         let Some(regions) = self.regions_of(&at.topic) else { return };
         let held = self.held(at, regions);
+        let once_held = self.acks.once_held.entry(at.clone()).or_default();
+        if held > *once_held {
+            *once_held = held;
+            // Retention may take more.
+            self.keeping.on_written();
+        }
         let Some(waiting) = self.acks.waiting.get_mut(at) else { return };
         let mut safe = Vec::new();
         while let Some(one) = waiting.pop_front_if(|one| one.end <= held) {
@@ -215,6 +365,9 @@ impl Node {
         }
         let mut told = BTreeSet::new();
         for Waiting { session, channel, next, word, .. } in safe {
+            if word == Word::Position && !self.acks.place((session, channel)) {
+                continue;
+            }
             // A channel that was refused ignores it.
             self.tell((session, channel), (next, word));
             told.insert((session, channel));
@@ -269,12 +422,16 @@ impl Node {
         let topic = self.topics.get(&at.topic);
         let lacking = topic.into_iter().flat_map(|topic| self.offered(topic));
         let lacking = lacking.filter_map(|peer| {
-            let acked = self.keeping.acked(&peer.identity, at).unwrap_or_default();
+            let acked = self.held_by(&peer.identity, at).max(self.keeping.start(at));
             let records = end.since(acked);
             let region = peer.identity.region();
-            let is_away = self.kept(&peer.identity).is_none();
-            let how =
-                if is_away { "is not reached".to_owned() } else { format!("lacks {records}") };
+            let how = if self.acks.gap(&peer.identity, at) == Some(acked) {
+                format!("got a hole at {acked} for records that are damaged here")
+            } else if self.kept(&peer.identity).is_none() {
+                "is not reached".to_owned()
+            } else {
+                format!("lacks {records}")
+            };
             (records > 0).then(|| format!("{region} {how}"))
         });
         let lacking: Vec<String> = lacking.collect();

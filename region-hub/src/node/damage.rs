@@ -81,7 +81,13 @@ impl Node {
         let Some(known) = self.sessions.get_mut(&session) else { return };
         known.on_damaged(channel);
         let (from, limit) = (until, READ_BYTES);
-        self.outputs.push_back(Output::Read { session, channel, partition, from, limit });
+        let read = Output::Read { session, channel, partition, from, limit };
+        if self.note_gap(session, &lost) {
+            // That the peer is behind the hole must never count, not after a crash either.
+            self.acks.read_later(self.composer.next_ticket(), read);
+        } else {
+            self.outputs.push_back(read);
+        }
     }
 
     /// What is known to be missing from the log by damage, in this run.

@@ -94,6 +94,7 @@ impl Node {
     fn on_peer_ready(&mut self, now: Now, session: SessionId, life: Incarnation) {
         let Some(known) = self.sessions.get_mut(&session) else { return };
         known.on_ready(life);
+        self.keeping.on_life(&known.identity, life);
         let handed_on = self.handed_on(session);
         let Some(known) = self.sessions.get_mut(&session) else { return };
         known.hand_on(handed_on);

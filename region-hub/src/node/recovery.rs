@@ -93,6 +93,7 @@ impl Node {
         }
         self.restore_links(state)?;
         self.restore_groups(state)?;
+        self.restore_gaps(state)?;
         let (owner, key) = Inventory::place();
         if let Some(value) = state.get(&owner, &key)? {
             let layout = |source| RecoveryError::Layout { owner, source };
@@ -114,7 +115,7 @@ impl Node {
     }
 }
 
-fn number(whose: &'static str, value: &Bytes) -> Result<u64, RecoveryError> {
+pub(super) fn number(whose: &'static str, value: &Bytes) -> Result<u64, RecoveryError> {
     let mut reader = headland_event::codec::Reader::new(value.clone());
     reader
         .u64("value")

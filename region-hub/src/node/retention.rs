@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use headland_event::{DropPolicy, Monotonic, Now, Offset, TopicName, TopicPartition};
+use headland_event::{DropPolicy, Incarnation, Monotonic, Now, Offset, TopicName, TopicPartition};
 use headland_replication::{Identity, Marks, Refusal};
 use headland_storage::{
-    CleanPolicy, CodecNotBuilt, Compaction, CompactionRule, Dropped, Retention, ShedBy,
+    CleanPolicy, CodecNotBuilt, Compaction, CompactionRule, Dropped, LogReader, Retention, ShedBy,
     TopicCodecs, TopicPattern, TopicRule,
 };
 
@@ -42,12 +42,16 @@ pub(super) struct Keeping {
     refused: BTreeSet<(Identity, TopicPartition)>,
     /// Bytes and times along what this run has written.
     pub(super) marks: BTreeMap<TopicPartition, Marks>,
+    /// Which life of a peer said how far it is.
+    lives: BTreeMap<Identity, Incarnation>,
+    /// Where partitions start in the log.
+    starts: BTreeMap<TopicPartition, Offset>,
     /// Why records of a partition were shed last.
     shed: BTreeMap<TopicPartition, DropPolicy>,
 }
 
 impl Keeping {
-    pub(super) fn new(config: &HubConfig, now: Monotonic) -> Self {
+    pub(super) fn new(config: &HubConfig, log: &impl LogReader, now: Monotonic) -> Self {
         let topics = config.topics.iter();
         let retentions = topics.clone().map(|topic| (topic.name.clone(), topic.retention.into()));
         let retentions = retentions.chain([(audit_topic(), super::audit::RETENTION)]);
@@ -55,6 +59,7 @@ impl Keeping {
             topics.filter_map(|topic| Some((topic.name.clone(), topic.compaction()?)));
         // Of a committed offset the last word is all there is.
         let groups = (groups_topic(), Compaction { tombstones: Duration::ZERO });
+        let starts = log.partitions().into_iter().map(|at| (at.clone(), log.start(&at)));
         Self {
             retentions: retentions.collect(),
             compactions: compactions.chain([groups]).collect(),
@@ -64,6 +69,8 @@ impl Keeping {
             acked: BTreeMap::new(),
             refused: BTreeSet::new(),
             marks: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            starts: starts.collect(),
             shed: BTreeMap::new(),
         }
     }
@@ -97,6 +104,25 @@ impl Keeping {
     /// How far a peer has what it was sent of a partition; `None` before it said so in this run.
     pub(super) fn acked(&self, peer: &Identity, partition: &TopicPartition) -> Option<Offset> {
         self.acked.get(&(peer.clone(), partition.clone())).copied()
+    }
+
+    /// A peer is in this life. What it had in another one may be on a disk that is gone: it says
+    /// anew how far it is.
+    pub(super) fn on_life(&mut self, peer: &Identity, life: Incarnation) {
+        let former = self.lives.insert(peer.clone(), life);
+        if former.is_some_and(|former| former != life) {
+            self.acked.retain(|(of, _), _| of != peer);
+        }
+    }
+
+    /// Partitions start there in the log.
+    pub(super) fn on_starts(&mut self, starts: impl IntoIterator<Item = (TopicPartition, Offset)>) {
+        self.starts.extend(starts);
+    }
+
+    /// Where a partition starts in the log.
+    pub(super) fn start(&self, partition: &TopicPartition) -> Offset {
+        self.starts.get(partition).copied().unwrap_or_default()
     }
 
     /// Why records of a partition are gone, as far as that is known.
@@ -199,6 +225,10 @@ impl Node {
             if let Some(hold) = self.slowest(partition) {
                 policy.hold(partition.clone(), hold);
             }
+            if let Some(regions) = self.regions_of(&partition.topic) {
+                // A region that is told of a hole says afterwards that it has what is behind it.
+                policy.keep(partition.clone(), self.held(partition, regions));
+            }
         }
         policy
     }
@@ -222,8 +252,13 @@ impl Node {
         acked.min()
     }
 
-    /// The log was cleaned; what a linked hub did not have is named.
-    pub fn on_cleaned(&mut self, dropped: Vec<Dropped>) {
+    /// The log was cleaned: partitions start later, and what a linked hub did not have is named.
+    pub fn on_cleaned(
+        &mut self,
+        starts: impl IntoIterator<Item = (TopicPartition, Offset)>,
+        dropped: Vec<Dropped>,
+    ) {
+        self.keeping.on_starts(starts);
         for Dropped { partition, count: records, policy, .. } in dropped {
             let policy = match policy {
                 ShedBy::Time => DropPolicy::Time,

@@ -20,6 +20,7 @@ mod peers;
 mod flow;
 /// What is acknowledged once other regions hold it.
 mod acks;
+mod acks_gone;
 /// How far consumer groups have read.
 mod groups;
 /// Leaving a region for another one.

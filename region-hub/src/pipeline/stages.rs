@@ -171,7 +171,12 @@ impl Stages {
                 );
             }
             Report::Cleaned(report) => {
-                self.node.on_cleaned(report.dropped);
+                let reader = &self.reader;
+                let starts = report.moved.into_iter().map(|partition| {
+                    let start = reader.start(&partition);
+                    (partition, start)
+                });
+                self.node.on_cleaned(starts, report.dropped);
                 let (removed, written) = (report.files_removed, report.files_written);
                 tracing::debug!(removed, written, "the log was cleaned");
             }

@@ -67,6 +67,11 @@ impl CleanPolicy {
         self.receivers.entry(partition).or_default().hold = Some(offset);
     }
 
+    /// Says that nothing goes at or after `offset`, whatever retention says: too few have it.
+    pub fn keep(&mut self, partition: TopicPartition, offset: Offset) {
+        self.receivers.entry(partition).or_default().keep = Some(offset);
+    }
+
     /// Gives up everything before `shed.to`, whoever does not have it yet.
     pub fn shed(&mut self, partition: TopicPartition, shed: Shed) {
         self.receivers.entry(partition).or_default().shed = Some(shed);
@@ -161,6 +166,8 @@ pub struct Receivers {
     /// after it is *shed*: recorded as [`crate::Dropped`], for receivers to accept as a hole.
     /// `None` when nobody is linked: what goes then leaves no record.
     pub hold: Option<Offset>,
+    /// Nothing goes at or after this offset, whatever else is said here or by retention.
+    pub keep: Option<Offset>,
     /// What was acknowledged and may go before retention takes it.
     pub trim: Option<Trim>,
     /// What goes before retention takes it, acknowledged or not.

@@ -38,7 +38,7 @@ pub(super) fn cut<F: MediumFile>(
     now: EventTime,
 ) -> Result<Option<Cut>, ReadError> {
     let receivers = policy.receivers.get(partition).copied().unwrap_or_default();
-    let Receivers { hold, trim, shed } = receivers;
+    let Receivers { hold, keep: kept, trim, shed } = receivers;
     let (start, end) = {
         let index = shared.read();
         (index.start(partition), index.end(partition))
@@ -48,11 +48,13 @@ pub(super) fn cut<F: MediumFile>(
         ((retained, _), Some(Shed { to, by })) if to > retained => (to.min(end), by),
         (retained, Some(_) | None) => retained,
     };
+    let kept = kept.unwrap_or(end).min(end);
+    let retained = retained.min(kept);
     let acknowledged = match trim {
         Some(Trim { to, keep }) => to.min(hold.unwrap_or(to)).min(limits.start(keep)?.0),
         None => Offset::new(0),
     };
-    let next = retained.max(acknowledged).min(end);
+    let next = retained.max(acknowledged).min(kept);
     if next <= start {
         return Ok(None);
     }

@@ -202,7 +202,12 @@ impl World {
     fn on_hub_cleaned(&mut self, hub: usize, report: CleanReport) {
         self.cleaned += report.files_removed + report.moved.len();
         if let Some(running) = &mut self.hubs[hub].running {
-            running.node.on_cleaned(report.dropped);
+            let reader = running.store.reader();
+            let starts = report.moved.into_iter().map(|partition| {
+                let start = reader.start(&partition);
+                (partition, start)
+            });
+            running.node.on_cleaned(starts, report.dropped);
         }
     }
 

@@ -49,13 +49,12 @@ pub(crate) fn policy(load: &Load, reader: &impl LogReader) -> Result<CleanPolicy
     let compactions = vec![CompactionRule { pattern, compaction }];
     let mut receivers = BTreeMap::new();
     for partition in load.partitions() {
-        let Receivers { hold, trim, shed } = Receivers::default();
         let acknowledged = reader.end(&partition).get().saturating_sub(lag);
         let receivers_of = match partition.topic.as_str() {
-            BOUNDED => Receivers { hold: Some(Offset::new(0)), trim, shed },
+            BOUNDED => Receivers { hold: Some(Offset::new(0)), ..Receivers::default() },
             OUTBOX => {
                 let (to, keep) = (Offset::new(acknowledged), Retention::NOTHING);
-                Receivers { hold, trim: Some(Trim { to, keep }), shed }
+                Receivers { trim: Some(Trim { to, keep }), ..Receivers::default() }
             }
             _ => continue,
         };

@@ -38,7 +38,7 @@ fn write(ledger: &mut Ledger, topic: &str, offsets: std::ops::Range<u64>, when: 
 /// What goes of a topic: up to where what is acknowledged, and up to where what is shed and why.
 fn going(ledger: &Ledger, topic: &str) -> (Option<u64>, Option<(u64, ShedBy)>) {
     let receivers = ledger.policy().receivers.get(&at(topic)).copied();
-    let Receivers { trim, shed, hold: _ } = receivers.unwrap_or_default();
+    let Receivers { trim, shed, hold: _, keep: _ } = receivers.unwrap_or_default();
     (trim.map(|trim| trim.to.get()), shed.map(|shed| (shed.to.get(), shed.by)))
 }
 

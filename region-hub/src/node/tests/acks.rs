@@ -14,7 +14,7 @@ const READINGS: &str = "readings";
 const EVENTS: &str = "inventory.events";
 
 /// A hub of one region, whose bulk topic is acknowledged once the other one holds it too.
-fn config(region: &str, other: &str) -> String {
+pub(super) fn config(region: &str, other: &str) -> String {
     let topic = "[[topic]]\nname = \"readings\"\npartitions = 1\nack = \"regions(2)\"\n\
                  ack_wait = \"10s\"\n[[peer]]";
     let peer = format!("[[peer]]\nregion = \"{other}\"");
@@ -24,7 +24,7 @@ fn config(region: &str, other: &str) -> String {
 }
 
 /// Up to where an agent was told that its records are safe.
-fn acked(agent: &Remote, channel: ChannelId) -> u64 {
+pub(super) fn acked(agent: &Remote, channel: ChannelId) -> u64 {
     let acked = agent.said.iter().filter_map(|said| match said {
         LinkOutput::Acked { channel: of, next } if *of == channel => Some(next.get()),
         _ => None,
@@ -33,11 +33,11 @@ fn acked(agent: &Remote, channel: ChannelId) -> u64 {
 }
 
 /// Two regions, and an agent of the first one.
-struct Regions {
-    eu: Hub,
-    us: Hub,
-    agent: Remote,
-    channel: ChannelId,
+pub(super) struct Regions {
+    pub(super) eu: Hub,
+    pub(super) us: Hub,
+    pub(super) agent: Remote,
+    pub(super) channel: ChannelId,
     /// The next connection.
     session: u64,
     /// The one between the hubs.
@@ -45,35 +45,40 @@ struct Regions {
 }
 
 impl Regions {
-    fn new() -> Self {
-        let mut eu = Hub::configured(&config("eu", "us"));
+    pub(super) fn new() -> Self {
+        Self::configured(&config("eu", "us"))
+    }
+
+    /// With another configuration of the first one.
+    pub(super) fn configured(eu: &str) -> Self {
+        let mut eu = Hub::configured(eu);
         let us = Hub::configured(&config("us", "eu"));
         let mut agent = Remote::agent(&mut eu, 1);
         let channel = agent.offer(&mut eu, READINGS);
         Self { eu, us, agent, channel, session: 2, link: None }
     }
 
-    fn meet(&mut self) {
+    pub(super) fn meet(&mut self) {
         let session = self.next_session();
         self.eu.meet(&mut self.us, session);
         self.link = Some(session);
         self.talk();
     }
 
-    fn cut(&mut self) {
+    pub(super) fn cut(&mut self) {
         if let Some(session) = self.link.take() {
             self.eu.node.on_disconnected(self.eu.now, session);
             self.us.node.on_disconnected(self.us.now, session);
         }
     }
 
-    fn publish(&mut self, records: usize) {
+    pub(super) fn publish(&mut self, records: usize) {
         let batch: Vec<_> = (0..records).map(|_| record("eu-1-a", "{}")).collect();
         self.agent.publish(&mut self.eu, self.channel, &batch);
     }
 
     /// Lets all speak with each other until nobody has anything to say.
-    fn talk(&mut self) {
+    pub(super) fn talk(&mut self) {
         for _ in 0..3 {
             if let Some(link) = self.link {
                 self.eu.talk_to(&mut self.us, link);
@@ -89,16 +94,16 @@ impl Regions {
         self.talk();
     }
 
-    fn acked(&self) -> u64 {
+    pub(super) fn acked(&self) -> u64 {
         acked(&self.agent, self.channel)
     }
 
-    fn there(&self) -> u64 {
+    pub(super) fn there(&self) -> u64 {
         self.us.entries("eu.readings").last().map_or(0, |last| last.end().get())
     }
 
     /// The agent connects anew and offers what it has.
-    fn reconnect(&mut self) {
+    pub(super) fn reconnect(&mut self) {
         let session = self.next_session();
         let former = self.agent.session;
         self.eu.node.on_disconnected(self.eu.now, former);
@@ -110,7 +115,7 @@ impl Regions {
         self.talk();
     }
 
-    fn next_session(&mut self) -> SessionId {
+    pub(super) fn next_session(&mut self) -> SessionId {
         self.session += 1;
         SessionId::new(self.session)
     }

@@ -255,7 +255,9 @@ impl Hub {
                 // What is cleaned lies before the mark, which the writer moves now and then.
                 self.store.mark_state().unwrap();
                 let report = self.store.clean(&policy, self.now.wall, budget).unwrap();
-                self.node.on_cleaned(report.dropped);
+                let reader = self.store.reader();
+                let starts = report.moved.into_iter().map(|at| (at.clone(), reader.start(&at)));
+                self.node.on_cleaned(starts, report.dropped);
             }
             Output::Trace(span) => self.spans.push(span),
         }

@@ -195,14 +195,24 @@ pub(crate) fn net_before(marks: &[Mark], end: Offset) -> i64 {
 }
 
 /// The marks at or behind an end that happened by a second, each with what it posted.
-pub(crate) fn beyond(marks: &[Mark], asked: Asked) -> Vec<Beyond> {
+fn beyond(marks: &[Mark], asked: Asked) -> Vec<Beyond> {
     let inside = marks.partition_point(|mark| mark.offset < asked.end);
-    let mut before = inside.checked_sub(1).and_then(|at| marks.get(at)).map_or(0, |mark| mark.net);
+    let before = inside.checked_sub(1).and_then(|at| marks.get(at)).map_or(0, |mark| mark.net);
+    made_by(asked.by, before, marks.get(inside..).unwrap_or_default())
+}
+
+/// Those of marks in a row that happened by a second, each with what it posted; `before` are the
+/// net units before the first.
+pub(crate) fn made_by<'a>(
+    by: Second,
+    mut before: i64,
+    marks: impl IntoIterator<Item = &'a Mark>,
+) -> Vec<Beyond> {
     let mut found = Vec::new();
-    for mark in marks.get(inside..).unwrap_or_default() {
+    for mark in marks {
         let delta = mark.net - before;
         before = mark.net;
-        if mark.second.is_by(asked.by) {
+        if mark.second.is_by(by) {
             found.push(Beyond { offset: mark.offset, delta, second: mark.second });
         }
     }

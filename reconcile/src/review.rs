@@ -105,12 +105,13 @@ impl Review {
     }
 
     /// Units of a posting that the count has already, given the decisions: none until one holds.
+    /// No more come after the count than were posted, whatever an amendment says.
     pub(crate) fn aside(&self, delta: i64) -> i64 {
         let Outcome::Settled(decision) = self.outcome() else { return 0 };
         match decision.value.ruling {
             Ruling::Approve(_) => 0,
             Ruling::Reject => delta,
-            Ruling::Amend { units, .. } => delta - units * delta.signum(),
+            Ruling::Amend { units, .. } => delta - units.min(delta.abs()) * delta.signum(),
         }
     }
 

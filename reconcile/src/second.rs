@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Second(u32);
 
-/// Not known, in state from before seconds were kept: it overlaps with nothing.
+/// Not known: it overlaps with nothing. Of an event it follows from its time alone, at every hub.
 impl Default for Second {
     fn default() -> Self {
         Self(u32::MAX)

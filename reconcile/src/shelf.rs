@@ -125,18 +125,25 @@ impl Shelf {
         self.more.as_ref().map(|more| &more.stocktakes)
     }
 
-    /// Adds a stocktake. O(stocktakes + exceptions + actors × log postings + postings beyond it).
+    /// Adds a stocktake. O(stocktakes) for one that does not hold, else also O(exceptions + actors
+    /// × log postings + postings beyond it).
     pub(crate) fn count(&mut self, stocktake: Write<Count>, actors: &Actors) {
         let more = self.more.get_or_insert_default();
+        let before = more.holding();
         more.stocktakes.insert(stocktake);
-        more.recount(&self.tally, actors);
+        if more.holding() != before {
+            more.recount(&self.tally, actors);
+        }
     }
 
     /// Takes a stocktake back, as if it had never been made. Costs what [`Self::count`] does.
     pub(crate) fn uncount(&mut self, at: &Position, actors: &Actors) -> Option<Write<Count>> {
         let more = self.more.as_mut()?;
+        let before = more.holding();
         let stocktake = more.stocktakes.remove(at);
-        more.recount(&self.tally, actors);
+        if more.holding() != before {
+            more.recount(&self.tally, actors);
+        }
         stocktake
     }
 
@@ -213,6 +220,11 @@ fn asked(stocktake: &Write<Count>, actor: &headland_event::Actor) -> Asked {
 }
 
 impl More {
+    /// Where the stocktake stands that holds.
+    fn holding(&self) -> Option<Position> {
+        self.stocktakes.winner().map(|winner| winner.position.clone())
+    }
+
     /// Sums and searches anew, with the stocktakes there are now.
     fn recount(&mut self, tally: &Tally, actors: &Actors) {
         self.counted_before = self.sum_before(tally, actors);

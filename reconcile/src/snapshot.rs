@@ -4,16 +4,15 @@
 //! snapshot v4:  4 version u8 │ SHA-256 of the rest [32] │ postcard of { actors with what was
 //!               applied of each, skus, locations, shelves, attributes, deliveries kept,
 //!               deliveries dropped, reviews, demand, seconds }
-//! snapshot v3:  as v4 with version 3 and without seconds
-//! snapshot v2:  as v3 with version 2 and without demand
 //! ```
 //! Seconds are those of each shelf's postings, of which marks are kept, and of its stocktakes,
-//! shelf by shelf. Of what an older version holds they are not known, and it overlaps with nothing.
-//! Each part stands in order of first mention, because the others name its members by that order.
-//! Version 1 had no reviews; it is not read, its events are. Bytes are decoded only when their hash
-//! fits, and the state is then checked against itself: whoever goes on from damaged bytes would
-//! tell other regions something nobody said. On
-//! an error the caller takes the older snapshot and replays from there.
+//! shelf by shelf. Each part stands in order of first mention, because the others name its members
+//! by that order. Older versions are not read, their events are: version 1 had no reviews, and up
+//! to version 3 nobody knew when postings happened, so that which of them overlap with a stocktake
+//! would depend on what each hub had in a snapshot. Bytes are decoded only when their hash fits,
+//! and the state is then checked against itself: whoever goes on from damaged bytes would tell
+//! other regions something nobody said. On an error the caller takes the older snapshot and
+//! replays from there, or the whole journal.
 
 use headland_event::{Actor, Offset};
 use serde::{Deserialize, Serialize};
@@ -31,17 +30,13 @@ use crate::second::Second;
 use crate::shelf::Shelf;
 
 const SNAPSHOT_VERSION: u8 = 4;
-/// Without when postings and stocktakes happened, which is behind all else.
-const SNAPSHOT_VERSION_3: u8 = 3;
-/// Without what customers took by day, which is behind all but that.
-const SNAPSHOT_VERSION_2: u8 = 2;
 
 /// Why bytes are no snapshot to go on from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
     /// Written in another format.
-    #[error("snapshot version {found:?} cannot be read, expected 2 to 4")]
+    #[error("snapshot version {found:?} cannot be read, expected 4")]
     Version {
         /// The first byte, if there is one.
         found: Option<u8>,
@@ -90,6 +85,8 @@ struct Read {
     kept: Vec<(DeliveryDigest, DeliveryCopy)>,
     dropped: Vec<(DeliveryId, Vec<Spot>)>,
     reviews: Vec<(ReviewId, Review)>,
+    demand: Vec<(ShelfIndex, Demand)>,
+    seconds: Vec<Second>,
 }
 
 impl Reconciler {
@@ -128,30 +125,19 @@ impl Reconciler {
     /// # Errors
     /// [`RestoreError`] when the bytes are of another version, damaged, or inconsistent.
     pub fn restore(config: Config, seed: u64, bytes: &[u8]) -> Result<Self, RestoreError> {
-        let (version, rest) = match bytes.split_first() {
-            Some((version @ SNAPSHOT_VERSION_2..=SNAPSHOT_VERSION, rest)) => (*version, rest),
+        let rest = match bytes.split_first() {
+            Some((&SNAPSHOT_VERSION, rest)) => rest,
             other => return Err(RestoreError::Version { found: other.map(|(found, _)| *found) }),
         };
         let body = rest
             .split_first_chunk::<32>()
             .and_then(|(checksum, body)| (*checksum == *Sha256::digest(body)).then_some(body))
             .ok_or(RestoreError::Damaged { length: bytes.len() })?;
-        let undecodable =
-            |error: postcard::Error| RestoreError::Bytes { detail: error.to_string() };
-        let (read, rest) = postcard::take_from_bytes::<Read>(body).map_err(undecodable)?;
-        let (demand, rest) = if version >= SNAPSHOT_VERSION_3 {
-            postcard::take_from_bytes::<Vec<(ShelfIndex, Demand)>>(rest).map_err(undecodable)?
-        } else {
-            (Vec::new(), rest)
-        };
-        let seconds: Vec<Second> = if version == SNAPSHOT_VERSION {
-            postcard::from_bytes(rest).map_err(undecodable)?
-        } else {
-            Vec::new()
-        };
+        let mut read: Read = postcard::from_bytes(body)
+            .map_err(|error| RestoreError::Bytes { detail: error.to_string() })?;
+        let seconds = std::mem::take(&mut read.seconds);
         let mut reconciler = Self::new(config, seed);
         reconciler.fill(read);
-        reconciler.demand.extend(demand);
         reconciler.fill_seconds(seconds)?;
         reconciler.sum = RowSum::over(&reconciler.rows());
         reconciler.audit().map_err(|detail| RestoreError::Inconsistent { detail })?;
@@ -184,5 +170,6 @@ impl Reconciler {
         self.catalogue.attributes.extend(read.attributes);
         self.deliveries.fill(read.kept, read.dropped);
         self.reviews.fill(read.reviews);
+        self.demand.extend(read.demand);
     }
 }

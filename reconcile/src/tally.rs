@@ -56,6 +56,13 @@ impl Older {
             Some(_) | None => cell::net_before(std::slice::from_ref(&self.first), end),
         }
     }
+
+    /// The marks at or behind an end.
+    fn behind(&self, end: Offset) -> impl Iterator<Item = &Mark> {
+        let inside = self.rest.partition_point(|mark| mark.offset < end);
+        let first = Some(&self.first).filter(|mark| mark.offset >= end);
+        first.into_iter().chain(self.rest.iter().skip(inside))
+    }
 }
 
 impl TryFrom<Vec<Mark>> for Older {
@@ -111,6 +118,13 @@ impl Cell {
         } else {
             self.older.as_ref().map_or(0, |older| older.net_before(end))
         }
+    }
+
+    /// Does what [`cell::beyond`] does, without a copy of the history.
+    fn beyond(&self, Asked { end, by }: Asked) -> Vec<Beyond> {
+        let last = Some(self.last()).filter(|last| last.offset >= end);
+        let older = self.older.iter().flat_map(|older| older.behind(end));
+        cell::made_by(by, self.net_before(end), older.chain(last.as_ref()))
     }
 
     fn to_cells(&self) -> Cells<ActorIndex> {
@@ -174,8 +188,8 @@ impl Tally {
         match self {
             Self::Empty => Vec::new(),
             Self::One(cell) => {
-                let beyond = cell::beyond(&cell.marks(), asked(cell.actor));
-                beyond.into_iter().map(|beyond| at(cell.actor, beyond)).collect()
+                let beyond = cell.beyond(asked(cell.actor)).into_iter();
+                beyond.map(|beyond| at(cell.actor, beyond)).collect()
             }
             Self::Many(cells) => {
                 let beyond = cells.beyond(|actor| asked(*actor));

@@ -39,7 +39,7 @@ use crate::node::{AckStatus, AuditStatus, Node, Status};
 use crate::topics::{Replication, Topic, Topics};
 
 /// Most records of one answer.
-const RECORDS_LIMIT: usize = 10_000;
+pub(crate) const RECORDS_LIMIT: usize = 10_000;
 
 /// Longest wait for a record.
 const WAIT_LIMIT: Duration = Duration::from_secs(30);

@@ -122,7 +122,13 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
             std::io::stderr().write_all(report.refused.as_bytes())?;
             Ok(report.judgement.exit_code().into())
         }
-        Command::Review(command) => say(&region_hub::review::run(&command)?),
+        Command::Review(command) => {
+            let told = region_hub::review::run(&command)?;
+            if let Some(cut) = region_hub::review::cut(&command, &told) {
+                eprintln!("{cut}");
+            }
+            say(&told)
+        }
         Command::Audit(options) => {
             let audited = region_hub::audit::run(&options)?;
             std::io::stdout().write_all(format!("{audited}\n").as_bytes())?;

@@ -30,6 +30,8 @@ use crate::topics::Topics;
 mod derived;
 /// How far derived records are written.
 mod progress;
+/// Overlaps with stocktakes that an older version derived and did not write.
+mod overlaps;
 /// Inventory that does not count yet.
 mod held;
 #[cfg(test)]
@@ -38,7 +40,8 @@ mod tests;
 use derived::Derived;
 pub(crate) use derived::batches_of;
 pub use held::{Held, HeldError};
-pub use progress::Progress;
+use overlaps::Rows;
+pub use progress::{Counted, Progress};
 
 /// Bytes of derived records after which a step ends, a sixteenth of what a commit may hold. Larger
 /// steps delay what waits behind them, smaller ones cost a barrier more often.
@@ -62,6 +65,8 @@ pub struct Inventory {
     codec: Codec,
     /// Everything before it is written.
     written: Progress,
+    /// Whether that is so of overlaps too.
+    overlaps: Rows,
     /// The step that comes next.
     next: Progress,
     /// Whether the last step took all that the reconciler had derived.
@@ -121,8 +126,8 @@ pub struct Step {
     pub batches: Vec<(TopicPartition, Batch)>,
     /// Bytes of their records.
     pub bytes: usize,
-    /// How far this is; it belongs in the same commit.
-    pub progress: Progress,
+    /// How far this is, as the state holds it; it belongs in the same commit.
+    pub progress: Bytes,
 }
 
 impl Inventory {
@@ -148,6 +153,7 @@ impl Inventory {
             topic,
             codec,
             written: Progress::default(),
+            overlaps: Rows::Current,
             next: Progress::default(),
             is_drained: true,
             reading: Reading::default(),
@@ -165,7 +171,7 @@ impl Inventory {
     /// # Errors
     /// [`CodecError`] when the value is of no known version.
     pub fn restore(&mut self, value: Bytes) -> Result<(), CodecError> {
-        self.written = Progress::decode(value)?;
+        (self.written, self.overlaps) = Rows::restore(value)?;
         Ok(())
     }
 
@@ -212,6 +218,9 @@ impl Inventory {
         let mut derived = Derived::default();
         loop {
             while let Some(output) = self.reconciler.poll_output() {
+                if self.overlaps.are_left_out(&output) {
+                    continue;
+                }
                 let at = self.next;
                 self.next.output += 1;
                 if at < self.written {
@@ -231,6 +240,9 @@ impl Inventory {
                 let through = Progress::at_start_of(self.next.commit.after(1));
                 return Some(self.step(derived, through, topics));
             }
+            if let Some(step) = self.catch_up(topics, now) {
+                return Some(step);
+            }
             let (number, batches) = self.waiting.pop_front()?;
             self.waiting_bytes -= bytes_of(&batches);
             self.next = Progress::at_start_of(number);
@@ -241,6 +253,7 @@ impl Inventory {
     fn step(&mut self, derived: Derived, progress: Progress, topics: &Topics) -> Step {
         debug_assert!(self.written < progress, "derived records are written in their order");
         self.written = progress;
+        let progress = progress.encode(self.overlaps.counted());
         Step { bytes: derived.bytes(), batches: derived.batches(topics, self.codec), progress }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::api::RECORDS_LIMIT;
 use crate::client::{self, AskError};
 use crate::node::{ReviewKind, ReviewRequest};
 
@@ -142,6 +143,14 @@ pub fn run(command: &ReviewCommand) -> Result<String, AskError> {
         }
     };
     client::ask(socket, exchange, lines)
+}
+
+/// What to tell beside a list that is perhaps cut.
+#[must_use]
+pub fn cut(command: &ReviewCommand, told: &str) -> Option<String> {
+    let is_full =
+        matches!(command, ReviewCommand::List { .. }) && told.lines().count() >= RECORDS_LIMIT;
+    is_full.then(|| format!("the list ends after {RECORDS_LIMIT}; there may be more"))
 }
 
 /// A JSON array as its elements, anything else as it is, one a line.

@@ -202,6 +202,38 @@ fn what_is_decided_about_an_overlap_says_how_many_of_its_units_came_after_the_co
 }
 
 #[test]
+fn an_amendment_of_an_overlap_lets_no_more_units_come_after_the_count_than_were_posted() {
+    let mut records = overlapping();
+    records.push((at("ap", 0), decided("r", "amend", OVERLAP, r#","quantity":9"#)));
+
+    let (forth, _) = in_both_orders(&records);
+
+    assert_eq!(forth.stock(), Some(40 - 6));
+    let json = &forth.tables[&(DerivedTopic::Overlaps, OVERLAP.to_owned())];
+    assert!(json.contains("\"added\":-6,"), "{json}");
+}
+
+#[test]
+fn a_count_that_does_not_hold_asks_nobody_again() {
+    let mut hub = Hub::new();
+    for (case, value) in overlapping() {
+        hub.feed(case, &value);
+    }
+    let before = hub.written.len();
+
+    hub.feed(Case { wall: 999, ..at("ap", 0) }, &counted("b", 50));
+
+    assert_eq!(hub.stock(), Some(34), "the earlier of two concurrent counts loses");
+    assert_eq!(hub.written[before..], [(DerivedTopic::Conflicts, "c~b".to_owned())]);
+    // A smaller copy of it takes its place, which changes nothing either.
+    let before = hub.written.len();
+    hub.feed(Case { wall: 998, ..at("aa", 0) }, &counted("b", 60));
+    let is_asked = |(topic, _): &(DerivedTopic, String)| *topic == DerivedTopic::Overlaps;
+    assert!(!hub.written[before..].iter().any(is_asked));
+    assert_eq!(hub.stock(), Some(34));
+}
+
+#[test]
 fn reviewers_who_differ_about_an_overlap_leave_it_counting_after_the_count_until_one_saw_both() {
     let mut records = overlapping();
     records.push((at("za", 0), decided("r1", "reject", OVERLAP, "")));

@@ -151,7 +151,9 @@ pub(crate) fn tables(records: &[Record]) -> Tables {
             if let Some(count) = count.filter(|of| !is_late && at.second() <= of.second()) {
                 let key = format!("{}~{}", count.text("id"), at.place());
                 let mut row = review(&writes, &key);
-                added = counted(&row, added);
+                // No more of it came after the count than there is.
+                let came = counted(&row, added);
+                added = if came.abs() > added.abs() { added } else { came };
                 row["added"] = added.into();
                 put("overlaps", &key, row);
             }

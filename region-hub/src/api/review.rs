@@ -29,7 +29,7 @@ pub(super) struct DecidedJson {
     id: String,
 }
 
-/// Late events and overlaps in order of arrival, at most 10,000.
+/// Late events and then overlaps, each in order of arrival, at most 10,000.
 pub(super) async fn list(
     State(shared): State<Shared>,
     Query(ListQuery { late, pending }): Query<ListQuery>,
@@ -41,16 +41,36 @@ pub(super) async fn list(
             asked.as_ref().is_none_or(|asked| record.id() == asked)
                 && pending.is_none_or(|pending| pending == record.is_pending())
         };
-        records.filter(is_wanted).take(RECORDS_LIMIT).collect()
+        late_first(records.filter(is_wanted), RECORDS_LIMIT)
     })
     .await?;
     match late {
         Some(late) if records.is_empty() => {
-            let text = format!("no late event {late:?} is known here");
+            let text = ReviewError::NotLate { late }.to_string();
             Err(Failure(StatusCode::NOT_FOUND, text))
         }
         Some(_) | None => Ok(Json(records)),
     }
+}
+
+/// As many as fit, late events before overlaps: one stocktake of a busy shelf brings many of these.
+fn late_first(records: impl Iterator<Item = ReviewEntry>, limit: usize) -> Vec<ReviewEntry> {
+    let (mut late, mut overlaps) = (Vec::new(), Vec::new());
+    for record in records {
+        let of_kind = match record {
+            ReviewEntry::Late(_) => &mut late,
+            ReviewEntry::Overlap(_) => &mut overlaps,
+        };
+        if of_kind.len() < limit {
+            of_kind.push(record);
+        }
+        if late.len() >= limit {
+            break;
+        }
+    }
+    late.extend(overlaps);
+    late.truncate(limit);
+    late
 }
 
 /// Takes a decision; it is answered when it is durable.
@@ -62,14 +82,17 @@ pub(super) async fn decide(
     let reviewed = reviewed.map_err(|error| {
         let code = match error {
             ReviewError::NotLate { .. } => StatusCode::NOT_FOUND,
-            ReviewError::Unfit(_) | ReviewError::Batch(_) => StatusCode::BAD_REQUEST,
+            ReviewError::Unfit(_)
+            | ReviewError::Batch(_)
+            | ReviewError::NotFewer { .. }
+            | ReviewError::Carried => StatusCode::BAD_REQUEST,
             ReviewError::NoInventory | ReviewError::Closed(_) => StatusCode::CONFLICT,
         };
         Failure(code, error.to_string())
     })?;
     wait_for(&shared, &reviewed.at, reviewed.offset, WAIT_LIMIT).await;
     if shared.reader.end(&reviewed.at) <= reviewed.offset {
-        let text = "the decision is not durable yet; ask for the late event again".to_owned();
+        let text = "the decision is not durable yet; ask again what is under review".to_owned();
         return Err(Failure(StatusCode::GATEWAY_TIMEOUT, text));
     }
     Ok(Json(DecidedJson { id: reviewed.id.to_string() }))

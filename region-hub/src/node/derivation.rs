@@ -39,7 +39,7 @@ impl Node {
             } else if let Some(step) = self.inventory.poll_step(&self.topics, now) {
                 let Step { batches, bytes, progress } = step;
                 let (owner, key) = Inventory::place();
-                self.write_step((batches, bytes), (owner, vec![(key, progress.encode())]), now);
+                self.write_step((batches, bytes), (owner, vec![(key, progress)]), now);
             } else if let Some(results) = self.rules.as_mut().and_then(Rules::poll_step) {
                 self.write_results(results, now);
             } else {

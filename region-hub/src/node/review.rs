@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use headland_event::{
     Batch, BatchError, EventTime, Now, Offset, PartitionIndex, Record, TopicPartition,
 };
-use headland_reconcile::{DeliveryId, InventoryEvent, RejectReason, ReviewId};
+use headland_reconcile::{DeliveryId, InventoryEvent, RejectReason, ReviewEntry, ReviewId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -66,11 +66,23 @@ pub struct Reviewed {
 #[non_exhaustive]
 pub enum ReviewError {
     /// Nothing of that name is, or was, to be decided here.
-    #[error("no late event {late:?} is known here; `headland review list` shows those that are")]
+    #[error(
+        "nothing named {late:?} is under review here; it may have been taken back by a later \
+         stocktake; `headland review list` shows what is"
+    )]
     NotLate {
         /// The id asked for.
         late: String,
     },
+    /// More of an overlap would come after the count than was posted.
+    #[error("all of its {posted} units or more: approve it instead, or amend it to fewer")]
+    NotFewer {
+        /// Units posted.
+        posted: u64,
+    },
+    /// Of an overlap there is only to say how much of it counts.
+    #[error("effective is \"carry\", which says nothing about an overlap with a stocktake")]
+    Carried,
     /// The decision would be no event that counts.
     #[error("the decision cannot be written: {0}")]
     Unfit(#[from] RejectReason),
@@ -104,6 +116,7 @@ impl Node {
         let not_late = || ReviewError::NotLate { late: request.late.clone() };
         let late = ReviewId::new(&request.late).map_err(|_| not_late())?;
         let reviewed = self.inventory.reconciler().reviewed(&late).ok_or_else(not_late)?;
+        check(request, &reviewed)?;
         let (sku, known) = (reviewed.sku(), reviewed.decisions());
         let topic = self.inventory.configuration().0.clone();
         let partitions = self.topics.get(&topic).ok_or(ReviewError::NoInventory)?.partitions;
@@ -146,6 +159,20 @@ impl Node {
         }
         format!("{id}/{known}")
     }
+}
+
+/// Refuses what says more of an overlap than there is to say.
+fn check(request: &ReviewRequest, reviewed: &ReviewEntry) -> Result<(), ReviewError> {
+    let ReviewEntry::Overlap(overlap) = reviewed else { return Ok(()) };
+    let posted = overlap.units.unsigned_abs();
+    let is_all = |quantity: i64| u64::try_from(quantity).is_ok_and(|quantity| quantity >= posted);
+    if request.kind == ReviewKind::Amend && request.quantity.is_some_and(is_all) {
+        return Err(ReviewError::NotFewer { posted });
+    }
+    if request.effective.as_deref() == Some("carry") {
+        return Err(ReviewError::Carried);
+    }
+    Ok(())
 }
 
 fn time_text(time: EventTime) -> String {

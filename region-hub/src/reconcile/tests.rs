@@ -222,6 +222,53 @@ impl World {
     }
 }
 
+/// What a hub writes that reads commits again from a value of how far it had written: the topics
+/// of each step, and what the state holds after it.
+fn read_again(
+    entries: &[Entry],
+    written: Progress,
+    counted: Counted,
+) -> Vec<(Vec<String>, (Progress, Counted))> {
+    let Hub { topics, mut inventory, .. } = Hub::new(0);
+    inventory.restore(written.encode(counted)).unwrap();
+    let mut steps = Vec::new();
+    for (number, entry) in (1..).zip(entries) {
+        let commit = [(partition(0, 0, EVENTS), entry.clone())];
+        inventory.on_commit(&topics, CommitNumber::new(number), &commit);
+        while let Some(step) = inventory.poll_step(&topics, NOW) {
+            let written = step.batches.iter().map(|(at, _)| at.topic.to_string()).collect();
+            steps.push((written, Progress::decode(step.progress).unwrap()));
+        }
+    }
+    steps
+}
+
+#[test]
+fn overlaps_that_an_older_version_did_not_write_are_written_once_all_else_is_read_again() {
+    let mut hub = Hub::new(0);
+    // A stocktake, and two sales in its second behind it.
+    [0, 1, 1].into_iter().for_each(|kind| hub.event(kind));
+    let first = hub.events.get(..2).unwrap();
+    let through = |commit| Progress::at_start_of(CommitNumber::new(commit));
+    let named = |topics: &[&str]| -> Vec<String> {
+        topics.iter().map(|of| format!("inventory.{of}")).collect()
+    };
+    let old = Counted::ButOverlaps;
+    let caught_up = (named(&["overlaps"]), (through(3), Counted::All));
+
+    assert_eq!(read_again(first, through(3), old), [caught_up.clone()]);
+    assert_eq!(read_again(first, through(3), Counted::All), []);
+
+    // The older version ended in the middle of what the first sale derives: behind its posting.
+    let within = Progress { output: 1, ..through(2) };
+    let stock = (named(&["stock"]), (through(3), old));
+    assert_eq!(read_again(first, within, old), [stock, caught_up.clone()]);
+
+    // What comes then is written with all else.
+    let next = (named(&["stock", "postings", "overlaps"]), (through(4), Counted::All));
+    assert_eq!(read_again(&hub.events, through(3), old), [caught_up, next]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

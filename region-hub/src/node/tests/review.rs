@@ -102,6 +102,33 @@ fn what_overlaps_with_a_stocktake_is_listed_and_decided_here() {
 }
 
 #[test]
+fn of_an_overlap_only_fewer_units_than_it_has_are_an_amendment_and_nothing_is_carried() {
+    let mut hub = Hub::new();
+    let mut agent = Remote::agent(&mut hub, 1);
+    let channel = agent.offer(&mut hub, EVENTS);
+    let counted = sale(1).replace("sale", "stocktake").replace("quantity", "count");
+    agent.publish(&mut hub, channel, &[record("eu-1-till", &counted)]);
+    agent.publish(&mut hub, channel, &[record("eu-1-till", &sale(2))]);
+    let id = hub.keys("inventory.overlaps").remove(0);
+    let amended = |quantity| {
+        let quantity = Some(quantity);
+        ReviewRequest { quantity, ..request(ReviewKind::Amend, &id) }
+    };
+    let effective = Some("carry".to_owned());
+    let carried = ReviewRequest { effective, ..request(ReviewKind::Approve, &id) };
+
+    for quantity in [4, 5] {
+        let error = hub.node.on_review(hub.now, &amended(quantity)).unwrap_err();
+        assert_eq!(error, ReviewError::NotFewer { posted: 4 });
+    }
+    assert_eq!(hub.node.on_review(hub.now, &carried).unwrap_err(), ReviewError::Carried);
+    let _reviewed = hub.node.on_review(hub.now, &amended(3)).unwrap();
+    hub.settle();
+
+    assert!(last(&hub, "inventory.stock").contains("\"units\":1"));
+}
+
+#[test]
 fn what_is_not_late_cannot_be_decided() {
     let mut hub = hub_with_a_late_sale();
 

@@ -12,12 +12,16 @@ use crate::review::lines;
 
 /// What becomes of a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum FailoverAction {
-    /// It acknowledges nothing any more; consumers go on in the region of the hub that is asked.
+    /// It takes nothing of agents and no commits; consumers go on in the region of the hub that is
+    /// asked.
     Leave,
-    /// It is in use again.
+    /// It is in use again; asked of the hub where consumers went on.
     Return,
+    /// It is in use again, whatever its consumers did where they went on, for that is lost; asked
+    /// of any hub, its own too.
+    ForceReturn,
 }
 
 /// What an operator asks for, at the hub of the region to go on in.
@@ -38,13 +42,15 @@ pub struct FailoverView {
     /// The region that it is left for; absent while it is in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<RegionId>,
-    /// Whether the region's hub has it on disk by now; until then that hub goes on as before.
+    /// Whether the region's hub has answered that it holds to it; until then it may go on as
+    /// before. All that it took before the answer of what groups committed is here.
     pub heard_there: bool,
     /// Records the region was last known to have that are not here, the RPO; absent when its hub
     /// was not met in this run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpo_records: Option<u64>,
-    /// From the request until consumers can go on, in milliseconds: the RTO.
+    /// From the request until consumers can go on, in milliseconds: the RTO. A region that is
+    /// linked is waited for.
     pub rto_ms: u64,
     /// Every group: where it goes on here.
     pub groups: Vec<GroupView>,
@@ -58,6 +64,26 @@ pub struct FailoverOptions {
     socket: PathBuf,
     /// The region that is left or returned to.
     region: RegionId,
+}
+
+/// Which region to return to, and how.
+#[derive(Debug, Clone, Args)]
+pub struct FailbackOptions {
+    #[command(flatten)]
+    of: FailoverOptions,
+    /// The region it was left for is lost: what groups have read there and did not arrive is read
+    /// again. Any hub can be asked, the region's own too.
+    #[arg(long)]
+    force: bool,
+}
+
+/// Returns to a region; what to print is one JSON object.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_back(options: &FailbackOptions) -> Result<String, AskError> {
+    let FailbackOptions { of, force } = options;
+    run(of, if *force { FailoverAction::ForceReturn } else { FailoverAction::Return })
 }
 
 /// Asks the hub and returns what to print: one JSON object.

@@ -69,6 +69,9 @@ pub struct LinkTopicView {
 pub struct LinkView {
     /// The region.
     pub region: RegionId,
+    /// The region that it was left for; absent while it is in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_for: Option<RegionId>,
     /// Its hub.
     pub peer: String,
     /// Whether there is a connection.

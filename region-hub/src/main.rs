@@ -9,7 +9,7 @@ use headland_platform::clock::Clock;
 use headland_platform::process::{self, Lifetime};
 use headland_platform::task;
 use region_hub::audit::AuditOptions;
-use region_hub::failover::{FailoverAction, FailoverOptions};
+use region_hub::failover::{FailbackOptions, FailoverAction, FailoverOptions};
 use region_hub::groups::GroupCommand;
 use region_hub::links::LinkCommand;
 use region_hub::members::RegionCommand;
@@ -66,10 +66,10 @@ enum Command {
     /// Show, read and set how far consumer groups have read, in every region.
     #[command(subcommand)]
     Group(GroupCommand),
-    /// Leave a region: it acknowledges nothing any more, and groups go on at the hub that is asked.
+    /// Leave a region: it takes nothing of agents and no commits, groups go on at the hub asked.
     Failover(FailoverOptions),
-    /// Return to a region that was left: it acknowledges again, and groups go on there.
-    Failback(FailoverOptions),
+    /// Return to a region that was left: it takes agents and commits again, groups go on there.
+    Failback(FailbackOptions),
     /// Show stock and attributes of a sku, with the cut they reflect.
     Stock(StockOptions),
     /// Promise units to customers, so that no region sells one twice.
@@ -140,9 +140,7 @@ fn dispatch(command: Command) -> Result<ExitCode, Box<dyn std::error::Error>> {
         Command::Failover(options) => {
             say(&region_hub::failover::run(&options, FailoverAction::Leave)?)
         }
-        Command::Failback(options) => {
-            say(&region_hub::failover::run(&options, FailoverAction::Return)?)
-        }
+        Command::Failback(options) => say(&region_hub::failover::run_back(&options)?),
         Command::Stock(options) => say(&region_hub::stock::run(&options)?),
         Command::Reserve(command) => say(&region_hub::reserve::run(&command)?),
         Command::Schema(command) => say(&region_hub::schemas::run(&command)?),

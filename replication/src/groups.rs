@@ -24,6 +24,10 @@ pub const POSITIONS_LIMIT: usize = 65_536;
 /// nothing could ever pass it.
 const NUMBER_LIMIT: u64 = 1 << 53;
 
+/// How far the end of a group lies beyond the last epoch that is known where it is deleted: resets
+/// and forks elsewhere, not heard of yet, begin an epoch each, and end with it.
+const END_AHEAD: u64 = 1 << 16;
+
 /// A partition by its name at its origin: the same in every region.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
@@ -121,6 +125,14 @@ pub enum CommitError {
         /// Most there may be.
         limit: usize,
     },
+    /// More deleted groups than a hub remembers.
+    #[error("group {group} cannot be deleted: {limit} deleted groups are remembered already")]
+    TooManyEnds {
+        /// The group.
+        group: GroupName,
+        /// Most there may be.
+        limit: usize,
+    },
     /// No log gets so far.
     #[error("offset {found} of {source_partition} is beyond {limit}, which no log reaches")]
     Beyond {
@@ -138,7 +150,10 @@ impl CommitError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Behind { .. } | Self::TooMany { .. } | Self::Beyond { .. } => false,
+            Self::Behind { .. }
+            | Self::TooMany { .. }
+            | Self::TooManyEnds { .. }
+            | Self::Beyond { .. } => false,
         }
     }
 }
@@ -168,6 +183,25 @@ impl Groups {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What changes of several partitions, each named once, come to: all of them or none. To be
+    /// written down and then taken with [`Self::take`], one by one.
+    ///
+    /// # Errors
+    /// [`CommitError`] when one would go back without saying so, or all together beyond a limit.
+    pub fn change_all(
+        &self,
+        group: &GroupName,
+        positions: &[(Source, Offset)],
+        change: Change,
+    ) -> Result<Vec<GroupRecord>, CommitError> {
+        let is_new = |source: &Source| self.committed(group, source).is_none();
+        let new = positions.iter().filter(|(source, _)| is_new(source)).count();
+        if new > 0 && self.positions + new > POSITIONS_LIMIT {
+            return Err(CommitError::TooMany { group: group.clone(), limit: POSITIONS_LIMIT });
+        }
+        positions.iter().map(|(source, at)| self.change(group, source, *at, change)).collect()
     }
 
     /// What a change comes to, to be written down and then taken with [`Self::take`].
@@ -234,14 +268,14 @@ impl Groups {
     /// `None` of a group that has committed nothing.
     ///
     /// # Errors
-    /// [`CommitError::TooMany`] when as many were deleted as a hub remembers.
+    /// [`CommitError::TooManyEnds`] when as many were deleted as a hub remembers.
     pub fn end(&self, group: &GroupName) -> Result<Option<GroupEnd>, CommitError> {
         let last = self.of(group).map(|(_, at)| at.epoch).max();
         let Some(ended) = last else { return Ok(None) };
         if !self.ended.contains_key(group) && self.ended.len() >= POSITIONS_LIMIT {
-            return Err(CommitError::TooMany { group: group.clone(), limit: POSITIONS_LIMIT });
+            return Err(CommitError::TooManyEnds { group: group.clone(), limit: POSITIONS_LIMIT });
         }
-        Ok(Some(GroupEnd { group: group.clone(), ended }))
+        Ok(Some(GroupEnd { group: group.clone(), ended: ended.after(END_AHEAD) }))
     }
 
     /// Takes over the end of a group, of this hub or another; returns the committed offsets that
@@ -396,6 +430,37 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_several_partitions_is_refused_as_a_whole_when_one_of_them_is_beyond_the_limit() {
+        let mut groups = Groups::new();
+        for at in 0..POSITIONS_LIMIT - 1 {
+            groups.take(&GroupRecord { group: group(&format!("g{at}")), ..record(0, 1) });
+        }
+        let at = |partition| {
+            (Source { partition: PartitionIndex::new(partition), ..source() }, Offset::new(1))
+        };
+
+        let two = groups.change_all(&group("one"), &[at(0), at(1)], Change::Commit);
+        let one = groups.change_all(&group("one"), &[at(0)], Change::Commit);
+
+        let limit = POSITIONS_LIMIT;
+        assert_eq!(two, Err(CommitError::TooMany { group: group("one"), limit }));
+        assert_eq!(one.map(|records| records.len()), Ok(1));
+    }
+
+    #[test]
+    fn one_group_more_than_are_remembered_as_deleted_cannot_be_deleted() {
+        let mut groups = holding(&[record(0, 1)]);
+        for at in 0..POSITIONS_LIMIT {
+            let (group, ended) = (group(&format!("g{at}")), GroupEpoch::new(1));
+            groups.take_end(&GroupEnd { group, ended });
+        }
+
+        let limit = POSITIONS_LIMIT;
+        let end = groups.end(&group("billing"));
+        assert_eq!(end, Err(CommitError::TooManyEnds { group: group("billing"), limit }));
+    }
+
+    #[test]
     fn a_group_that_was_deleted_makes_room_and_news_of_it_does_not_bring_it_back() {
         let mut groups = holding(&[record(0, 10), record(2, 5)]);
         let other = GroupRecord { group: group("audit"), ..record(0, 60) };
@@ -406,10 +471,13 @@ mod tests {
         let late = groups.take(&record(2, 500));
         let again = groups.change(&group("billing"), &source(), Offset::new(1), Change::Commit);
 
-        assert_eq!(end, GroupEnd { group: group("billing"), ended: GroupEpoch::new(2) });
+        assert_eq!(
+            end,
+            GroupEnd { group: group("billing"), ended: GroupEpoch::new(2 + END_AHEAD) }
+        );
         assert_eq!(gone, Some(vec![record(2, 5)]));
         assert_eq!((late, held(&groups)), (None, None));
-        assert_eq!(again, Ok(record(3, 1)), "its name begins anew");
+        assert_eq!(again, Ok(record(3 + END_AHEAD, 1)), "its name begins anew");
         assert_eq!((groups.take_end(&end), groups.end(&group("billing"))), (None, Ok(None)));
         assert_eq!(groups.names().collect::<Vec<_>>(), [&group("audit")]);
         assert_eq!(groups.positions, 1);
@@ -426,6 +494,36 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_group_deleted_in_one_region_is_gone_whatever_another_one_set_before_it_heard(
+            raises in proptest::collection::vec((0_u8..3, 0_u64..20), 0..20),
+        ) {
+            let (mut here, mut there) = (holding(&[record(2, 10)]), holding(&[record(2, 10)]));
+            let mut said = Vec::new();
+            for (raise, at) in raises {
+                let at = Offset::new(at);
+                let change = |change| there.change(&group("billing"), &source(), at, change).ok();
+                let records: Vec<_> = match raise {
+                    0 => change(Change::Commit).into_iter().collect(),
+                    1 => change(Change::Reset).into_iter().collect(),
+                    _ => there.on_fork(&source(), at),
+                };
+                for record in &records {
+                    there.take(record);
+                }
+                said.extend(records);
+            }
+
+            let end = here.end(&group("billing")).unwrap().unwrap();
+            here.take_end(&end);
+            there.take_end(&end);
+            for record in &said {
+                here.take(record);
+            }
+
+            prop_assert_eq!((held(&here), held(&there)), (None, None));
+        }
+
         #[test]
         fn regions_that_hear_commits_and_ends_in_any_order_agree(
             heard in proptest::collection::vec((0_u64..6, 0_u64..20, proptest::bool::ANY), 1..20),

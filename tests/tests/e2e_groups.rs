@@ -145,6 +145,22 @@ async fn headland(arguments: &[&str]) -> Result<(Option<i32>, String)> {
     Ok((ended.status.code(), ended.lines.join("\n")))
 }
 
+/// The same of a command that changes nothing when it is asked again, until the other region's hub
+/// has answered: the first answer, and the last one.
+async fn until_heard(arguments: &[&str]) -> Result<(Value, Value)> {
+    let mut first = None;
+    for _ in 0..24 {
+        let (code, said) = headland(arguments).await?;
+        assert_eq!(code, Some(0), "{said}");
+        let view: Value = serde_json::from_str(&said).context("it says no JSON")?;
+        let first = first.get_or_insert_with(|| view.clone());
+        if view["heard_there"] == true {
+            return Ok((first.clone(), view));
+        }
+    }
+    anyhow::bail!("the other region's hub did not answer: {first:?}")
+}
+
 #[tokio::test]
 async fn a_region_is_left_and_returned_to_in_one_command_each_and_no_record_is_read_again()
 -> Result<()> {
@@ -161,7 +177,7 @@ async fn a_region_is_left_and_returned_to_in_one_command_each_and_no_record_is_r
     let socket = regions.fleet.path("us.sock");
     let socket = socket.to_str().context("a path is text")?;
 
-    let left = headland(&["failover", "eu", "--socket", socket]).await?;
+    let (left, view) = until_heard(&["failover", "eu", "--socket", socket]).await?;
     let refused = json!({ "change": "commit", "positions": [
         { "topic": SOURCE, "partition": 0, "offset": 30 },
     ] });
@@ -170,22 +186,19 @@ async fn a_region_is_left_and_returned_to_in_one_command_each_and_no_record_is_r
     regions.change_link(json!({ "resume": ["telemetry"] })).await?;
     regions.us.records_when(MIRROR, 30).await?;
     let again = read_on(&regions.us).await?;
-    let returned = headland(&["failback", "eu", "--socket", socket]).await?;
+    let (_, returned) = until_heard(&["failback", "eu", "--socket", socket]).await?;
     regions.write(5).await?;
     let new = read_on(&regions.eu).await?;
 
     assert_eq!(all, (0..30).collect::<Vec<_>>());
-    let view: Value = serde_json::from_str(&left.1).context("failover says no JSON")?;
-    assert_eq!((left.0, view["to"].as_str()), (Some(0), Some("us")), "{view}");
-    assert_eq!(view["heard_there"], true, "{view}");
-    assert!(view["rpo_records"].as_u64() >= Some(10), "{view}");
+    assert_eq!(view["to"], "us", "{view}");
+    assert!(left["rpo_records"].as_u64() >= Some(10), "{left}");
     assert!(view["rto_ms"].is_u64(), "{view}");
     assert_eq!(view["groups"][0]["positions"][0]["ahead_records"], 10, "{view}");
     assert_eq!(refused.code, 409, "{}", refused.body);
     assert!(refused.body.contains("region eu was left for us"), "{}", refused.body);
     assert_eq!(again, [0; 0], "nothing is read again");
-    let view: Value = serde_json::from_str(&returned.1).context("failback says no JSON")?;
-    assert_eq!((returned.0, &view["heard_there"]), (Some(0), &json!(true)), "{view}");
+    assert_eq!(returned.get("to"), None, "{returned}");
     assert_eq!(new, (30..35).collect::<Vec<_>>(), "and nothing is passed over");
     Ok(())
 }

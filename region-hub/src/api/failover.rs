@@ -5,13 +5,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use headland_event::Now;
 
 use super::{Failure, Shared, ask, durable};
 use crate::failover::{FailoverRequest, FailoverView};
-use crate::node::FailoverError;
+use crate::node::{FailoverError, Node};
 
-/// How long the other region may take to hear of it, while it is linked.
-const HEARD_WITHIN: Duration = Duration::from_secs(5);
+/// How long the other region may take to answer, while it is linked.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether it has.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -20,7 +21,10 @@ impl From<FailoverError> for Failure {
     fn from(error: FailoverError) -> Self {
         let code = match &error {
             FailoverError::NoRegion { .. } => StatusCode::NOT_FOUND,
-            FailoverError::OwnRegion { .. } | FailoverError::NotLeft { .. } => StatusCode::CONFLICT,
+            FailoverError::OwnRegion { .. }
+            | FailoverError::NotLeft { .. }
+            | FailoverError::LeftFor { .. }
+            | FailoverError::Left(_) => StatusCode::CONFLICT,
             FailoverError::Full => StatusCode::SERVICE_UNAVAILABLE,
             FailoverError::Batch(_) => StatusCode::BAD_REQUEST,
         };
@@ -29,7 +33,7 @@ impl From<FailoverError> for Failure {
 }
 
 /// Leaves a region or returns to it; it is answered once that is durable here, and where the region
-/// is linked, there.
+/// is linked, there: then all that groups have committed there is here.
 pub(super) async fn change(
     State(shared): State<Shared>,
     Json(request): Json<FailoverRequest>,
@@ -38,21 +42,22 @@ pub(super) async fn change(
     let of = region.clone();
     let asked = ask(&shared, move |node, now| (node.on_failover(now, &of, action), now)).await?;
     let (ticket, began) = (asked.0?, asked.1.monotonic);
-    durable(&shared, ticket).await?;
-    let of = region.clone();
-    let (done, end) =
-        ask(&shared, move |node, now| (now.monotonic.since(began), node.groups_end())).await?;
-    let heard = async {
+    if let Some(ticket) = ticket {
+        durable(&shared, ticket).await?;
+    }
+    let answered = async {
         loop {
             let of = region.clone();
-            if ask(&shared, move |node, _| node.has_heard(&of, end)).await? != Some(false) {
+            if !ask(&shared, move |node, _| node.is_answer_due(&of)).await? {
                 return Ok::<(), Failure>(());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    if let Ok(heard) = tokio::time::timeout(HEARD_WITHIN, heard).await {
-        heard?;
+    if let Ok(answered) = tokio::time::timeout(ANSWERED_WITHIN, answered).await {
+        answered?;
     }
-    ask(&shared, move |node, _| node.failover(&of, end, done)).await.map(Json)
+    let view =
+        move |node: &mut Node, now: Now| node.failover(&region, action, now.monotonic.since(began));
+    ask(&shared, view).await.map(Json)
 }

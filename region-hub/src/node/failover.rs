@@ -4,18 +4,20 @@
 //! have read there, and ahead of what they read from now on. Its own hub, once it hears of it,
 //! takes no topics of agents, who keep what they have, and no committed offsets; where it cannot be
 //! told, it goes on until it is. What groups commit there meanwhile counts if they read further.
+//!
+//! That hub answers in its own `_groups` with the fence it holds to, behind the last commit that it
+//! took: who has the answer here has all that groups have committed there.
 
 use std::time::Duration;
 
-use headland_event::{BatchError, Now, Offset, PartitionIndex, RegionId, TopicPartition};
+use headland_event::{BatchError, Now, RegionId};
 use headland_replication::fence::Fence;
 use headland_replication::frame::Goodbye;
-use headland_storage::Ticket;
+use headland_storage::{StateStore, Ticket};
 
-use super::Node;
 use super::recovery::owner;
+use super::{Node, RecoveryError};
 use crate::failover::{FailoverAction, FailoverView};
-use crate::records::groups_topic;
 use crate::session::{Peer, SessionId};
 
 /// Why a region is not left, or returned to.
@@ -36,12 +38,26 @@ pub enum FailoverError {
         /// Regions there are links to.
         known: String,
     },
-    /// Nobody left it.
+    /// Nobody ever left it.
     #[error("region {region} was not left: there is nothing to return to")]
     NotLeft {
         /// The region.
         region: RegionId,
     },
+    /// Groups go on in another region than this one.
+    #[error(
+        "region {region} was left for {to}: ask there, so that groups come back with what they \
+         have read; if {to} is lost: headland failback {region} --force"
+    )]
+    LeftFor {
+        /// The region.
+        region: RegionId,
+        /// The region it was left for.
+        to: RegionId,
+    },
+    /// This hub's own region was left: nobody can go on in it.
+    #[error("nothing has changed: {0}")]
+    Left(String),
     /// The disk has room for nothing but alerts.
     #[error("the disk is full: nothing has changed; ask again once there is room")]
     Full,
@@ -51,7 +67,8 @@ pub enum FailoverError {
 }
 
 impl Node {
-    /// Leaves a region for this one, or returns to it.
+    /// Leaves a region for this one, or returns to it; asked for again it changes nothing. `None`
+    /// when there is nothing to become durable, because the region has answered already.
     ///
     /// # Errors
     /// [`FailoverError`] when that cannot be; nothing has changed.
@@ -60,12 +77,41 @@ impl Node {
         now: Now,
         region: &RegionId,
         action: FailoverAction,
-    ) -> Result<Ticket, FailoverError> {
-        let own = self.identity.region().clone();
-        if *region == own {
-            return Err(FailoverError::OwnRegion { region: own });
+    ) -> Result<Option<Ticket>, FailoverError> {
+        self.check_failover(region, action)?;
+        let to = self.goes_to(action);
+        let fences = &self.consumers.fences;
+        let held = fences.held(region).filter(|held| held.to == to);
+        if held.is_some() && fences.is_answered(region) {
+            return Ok(None);
         }
-        if !self.peers.iter().any(|peer| peer.identity.region() == region) {
+        // While there is no answer the same is said again: a hub that was of an earlier version
+        // when it heard of it answers then.
+        let fence = held.cloned().unwrap_or_else(|| fences.change(region, to));
+        // Where both regions were left for each other, returning ends both.
+        let own = self.identity.region();
+        let own_held = fences.held(own).filter(|held| held.to.as_ref() == Some(region));
+        let own_back = own_held.filter(|_| fence.to.is_none()).map(|_| fences.change(own, None));
+        for fence in own_back.iter().chain([&fence]) {
+            self.write_fence(fence, now)?;
+            self.take_fence(fence, now);
+        }
+        let ticket = self.composer.next_ticket();
+        self.cut_commit();
+        Ok(Some(ticket))
+    }
+
+    fn check_failover(
+        &self,
+        region: &RegionId,
+        action: FailoverAction,
+    ) -> Result<(), FailoverError> {
+        let own = self.identity.region();
+        let is_own = region == own;
+        if is_own && action == FailoverAction::Leave {
+            return Err(FailoverError::OwnRegion { region: own.clone() });
+        }
+        if !is_own && !self.peers.iter().any(|peer| peer.identity.region() == region) {
             let known = self.peers.iter().map(|peer| peer.identity.region().as_str());
             let known = known.collect::<Vec<_>>().join(", ");
             return Err(FailoverError::NoRegion { region: region.clone(), known });
@@ -73,34 +119,73 @@ impl Node {
         if self.fullness.is_full() {
             return Err(FailoverError::Full);
         }
-        let fences = &self.consumers.fences;
-        let to = match action {
-            FailoverAction::Leave => Some(own),
-            FailoverAction::Return if fences.left_for(region).is_some() => None,
-            FailoverAction::Return => {
-                return Err(FailoverError::NotLeft { region: region.clone() });
+        let held = self.consumers.fences.held(region);
+        match action {
+            FailoverAction::Leave => {
+                self.left().map_or(Ok(()), |why| Err(FailoverError::Left(why)))
             }
-        };
-        let fence = fences.change(region, to);
-        self.write_fence(&fence, now)?;
-        self.take_fence(&fence, now);
-        let ticket = self.composer.next_ticket();
-        self.cut_commit();
-        Ok(ticket)
+            FailoverAction::Return | FailoverAction::ForceReturn => {
+                let not_left = || FailoverError::NotLeft { region: region.clone() };
+                let to = held.ok_or_else(not_left)?.to.as_ref().filter(|to| *to != own);
+                match to.filter(|_| action == FailoverAction::Return) {
+                    Some(to) => {
+                        Err(FailoverError::LeftFor { region: region.clone(), to: to.clone() })
+                    }
+                    None => Ok(()),
+                }
+            }
+        }
     }
 
-    /// Takes over that a region was left or returned to, in memory and in the state. When it is
-    /// this one, its agents connect anew, which has their topics refused or taken again.
-    pub(super) fn take_fence(&mut self, fence: &Fence, now: Now) {
+    /// The region that a region is left for by an action; `None` when it is in use after it.
+    fn goes_to(&self, action: FailoverAction) -> Option<RegionId> {
+        match action {
+            FailoverAction::Leave => Some(self.identity.region().clone()),
+            FailoverAction::Return | FailoverAction::ForceReturn => None,
+        }
+    }
+
+    /// Hears of a fence from a region's `_groups`. One of this hub's own region is answered with
+    /// what holds; an answer is about the region it comes from, and no answer follows it.
+    pub(super) fn hear_fence(&mut self, origin: &RegionId, fence: &Fence, now: Now) {
+        self.take_fence(fence, now);
+        if fence.fenced == *self.identity.region() {
+            let held = self.consumers.fences.held(&fence.fenced).cloned();
+            if let Some(Err(error)) = held.map(|held| self.write_fence(&held, now)) {
+                tracing::error!(%error, "the answer to a failover fits no batch");
+            }
+        } else if fence.fenced == *origin {
+            self.consumers.fences.on_answer(fence);
+            let value = serde_json::to_vec(fence).unwrap_or_default();
+            self.composer.set(owner("fences"), origin.to_string().into(), Some(value.into()));
+        }
+    }
+
+    /// Takes up what regions have answered.
+    pub(super) fn restore_fences(&mut self, state: &impl StateStore) -> Result<(), RecoveryError> {
+        for (_, value) in state.scan(&owner("fences"), b"")? {
+            let fence = serde_json::from_slice(&value)
+                .map_err(|source| RecoveryError::Json { owner: owner("fences"), source })?;
+            self.consumers.fences.on_answer(&fence);
+        }
+        Ok(())
+    }
+
+    /// Takes over that a region was left or returned to, in memory and in the state. When this one
+    /// stops or goes on by it, its agents connect anew, which has their topics refused or taken
+    /// again.
+    fn take_fence(&mut self, fence: &Fence, now: Now) {
+        let before = self.left_for(self.identity.region()).cloned();
         if !self.consumers.fences.take(fence) {
             return;
         }
         self.keep_fence(fence);
-        if fence.fenced != *self.identity.region() {
+        let after = self.left_for(self.identity.region());
+        if before.as_ref() == after {
             return;
         }
-        match &fence.to {
-            Some(to) => tracing::warn!(%to, "this region was left: nothing is acknowledged"),
+        match after {
+            Some(to) => tracing::warn!(%to, "this region was left: it takes nothing of agents"),
             None => tracing::info!("this region is in use again"),
         }
         let agents = self.sessions.iter().filter(|(_, known)| matches!(known.peer, Peer::Agent(_)));
@@ -120,45 +205,47 @@ impl Node {
     /// Why this hub takes nothing of its agents and groups; `None` while its region is in use.
     pub(super) fn left(&self) -> Option<String> {
         let region = self.identity.region();
-        let to = self.consumers.fences.left_for(region)?;
+        let to = self.left_for(region)?;
         Some(format!(
-            "region {region} was left for {to}; to return, ask there: headland failback {region}"
+            "region {region} was left for {to}; to return, ask there: headland failback {region}; \
+             if {to} is lost, ask here: headland failback {region} --force"
         ))
     }
 
-    /// Where this hub's own `_groups` ends, with what was composed by now.
+    /// The region that another one, or this one, was left for; `None` while it is in use.
     #[must_use]
-    pub fn groups_end(&self) -> Offset {
-        self.composer.end(&groups_partition())
+    pub fn left_for(&self, region: &RegionId) -> Option<&RegionId> {
+        self.consumers.fences.left_for(region)
     }
 
-    /// Whether a region has this hub's `_groups` up to `end` on disk; `None` while it is not
-    /// linked.
+    /// Whether a region is linked and has not answered yet.
     #[must_use]
-    pub fn has_heard(&self, region: &RegionId, end: Offset) -> Option<bool> {
-        let peer = self.peers.iter().find(|peer| peer.identity.region() == region)?;
-        self.kept(&peer.identity)?;
-        let acked = self.keeping.acked(&peer.identity, &groups_partition());
-        Some(acked.is_some_and(|acked| acked >= end))
+    pub fn is_answer_due(&self, region: &RegionId) -> bool {
+        let peer = self.peers.iter().find(|peer| peer.identity.region() == region);
+        let linked = peer.is_some_and(|peer| self.kept(&peer.identity).is_some());
+        linked && !self.consumers.fences.is_answered(region)
     }
 
-    /// What leaving a region or returning to it came to, after so long, where that is written
-    /// before `end`.
+    /// What leaving a region or returning to it came to, after so long.
     #[must_use]
-    pub fn failover(&self, region: &RegionId, end: Offset, took: Duration) -> FailoverView {
+    pub fn failover(
+        &self,
+        region: &RegionId,
+        action: FailoverAction,
+        took: Duration,
+    ) -> FailoverView {
         let peer = self.peers.iter().find(|peer| peer.identity.region() == region);
         let met = peer.filter(|peer| peer.reach.was_up());
+        let to = self.left_for(region).cloned();
+        let is_own = region == self.identity.region();
+        let answered = is_own || self.consumers.fences.is_answered(region);
         FailoverView {
             region: region.clone(),
-            to: self.consumers.fences.left_for(region).cloned(),
-            heard_there: self.has_heard(region, end) == Some(true),
+            heard_there: answered && to == self.goes_to(action),
+            to,
             rpo_records: met.map(|peer| self.behind_records(peer)),
             rto_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             groups: self.groups(),
         }
     }
-}
-
-fn groups_partition() -> TopicPartition {
-    TopicPartition::new(groups_topic(), PartitionIndex::new(0))
 }

@@ -162,6 +162,7 @@ impl Node {
         let rtt = session.and_then(|session| session.link.rtt());
         LinkView {
             region: peer.identity.region().clone(),
+            left_for: self.left_for(peer.identity.region()).cloned(),
             peer: peer.identity.to_string(),
             state: if session.is_some() { LinkState::Up } else { LinkState::Down },
             condition: Condition::of(&observed, now.monotonic),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::{
-    Batch, BatchError, GroupName, Now, Offset, PartitionIndex, Record, Stamp, TopicName,
+    Batch, BatchError, GroupName, Now, Offset, PartitionIndex, Record, RegionId, Stamp, TopicName,
     TopicPartition,
 };
 use headland_replication::Checkpoint;
@@ -103,7 +103,7 @@ pub enum GroupError {
         limit: usize,
     },
     /// This region was left for another one.
-    #[error("nothing was committed: {0}")]
+    #[error("nothing was read or changed: {0}")]
     Left(String),
     /// Nothing is to be changed.
     #[error("no partition is named; a change names at least one")]
@@ -154,15 +154,16 @@ impl Node {
         if positions.is_empty() {
             return Err(GroupError::Nothing);
         }
-        let (mut records, mut named) = (Vec::with_capacity(found), BTreeSet::new());
+        let (mut places, mut named) = (Vec::with_capacity(found), BTreeSet::new());
         for Place { topic, partition, offset } in positions {
             let at = TopicPartition::new(topic.clone(), *partition);
             let (source, offset) = self.source_of(group, &at, *offset)?;
             if !named.insert(source.clone()) {
                 return Err(GroupError::Twice { partition: source });
             }
-            records.push(self.consumers.groups.change(group, &source, offset, *change)?);
+            places.push((source, offset));
         }
+        let records = self.consumers.groups.change_all(group, &places, *change)?;
         self.write_groups(&records, now)?;
         for record in &records {
             self.hold_group(record);
@@ -180,6 +181,9 @@ impl Node {
     pub fn on_group_end(&mut self, now: Now, group: &GroupName) -> Result<Ticket, GroupError> {
         if self.fullness.is_full() {
             return Err(GroupError::Full);
+        }
+        if let Some(why) = self.left() {
+            return Err(GroupError::Left(why));
         }
         let no_group = || GroupError::NoGroup { group: group.clone() };
         let end = self.consumers.groups.end(group)?.ok_or_else(no_group)?;
@@ -269,8 +273,14 @@ impl Node {
         }
     }
 
-    /// Takes over what a peer's `_groups` says, of the groups that are to be.
-    pub(super) fn take_groups(&mut self, now: Now, session: SessionId, batch: &Batch) {
+    /// Takes over what the `_groups` of a region says, of the groups that are to be.
+    pub(super) fn take_groups(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        origin: &RegionId,
+        batch: &Batch,
+    ) {
         let Some(known) = self.sessions.get(&session) else { return };
         let peer = self.peers.iter().find(|peer| peer.identity == known.identity);
         let Some(filter) = peer.map(|peer| peer.groups.clone()) else { return };
@@ -279,7 +289,7 @@ impl Node {
             match serde_json::from_slice::<Kept>(&value) {
                 Ok(Kept::Position(at)) if filter.takes(at.group.as_str()) => self.hold_group(&at),
                 Ok(Kept::End(end)) if filter.takes(end.group.as_str()) => self.end_group(&end, now),
-                Ok(Kept::Fence(fence)) => self.take_fence(&fence, now),
+                Ok(Kept::Fence(fence)) => self.hear_fence(origin, &fence, now),
                 // What a later version writes is not for this one.
                 Ok(Kept::Position(_) | Kept::End(_)) | Err(_) => {}
             }
@@ -419,12 +429,16 @@ impl Node {
     /// regions: every partition that has records, with the next offset.
     ///
     /// # Errors
-    /// [`GroupError::NoTopic`] when there is no such topic here.
+    /// [`GroupError::NoTopic`] when there is no such topic here, [`GroupError::Left`] when groups
+    /// go on in another region.
     pub fn reading(
         &self,
         group: &GroupName,
         topic: &str,
     ) -> Result<Vec<(TopicPartition, Offset)>, GroupError> {
+        if let Some(why) = self.left() {
+            return Err(GroupError::Left(why));
+        }
         let no_topic = || GroupError::NoTopic { topic: topic.to_owned() };
         let name = TopicName::new(topic.strip_suffix(UNION).unwrap_or(topic));
         let name = name.map_err(|_| no_topic())?;

@@ -331,7 +331,7 @@ impl Node {
         self.ingest.observe(origin_topic, stamp, &entry.batch);
         self.follow(local, stamp, now);
         if *origin_topic == groups_topic() {
-            self.take_groups(now, session, &entry.batch);
+            self.take_groups(now, session, &stamp.actor.region, &entry.batch);
         }
         self.composer.copied(local, entry.dot, entry.stamp, entry.batch);
         Ok(())

@@ -58,6 +58,9 @@ pub struct AgentStatus {
 pub struct Status {
     /// The hub's region.
     pub region: RegionId,
+    /// The region that this one was left for; absent while it is in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_for: Option<RegionId>,
     /// The life of its data directory.
     #[serde(serialize_with = "as_text")]
     pub incarnation: Incarnation,
@@ -100,6 +103,7 @@ impl Node {
         let fingerprint = reconciler.fingerprint();
         Status {
             region: self.identity.region().clone(),
+            left_for: self.left_for(self.identity.region()).cloned(),
             incarnation: self.incarnation,
             ready: true,
             fingerprint: fingerprint.iter().map(|byte| format!("{byte:02x}")).collect(),

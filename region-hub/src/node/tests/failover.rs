@@ -1,9 +1,12 @@
 //! A region that is left for another one, and returned to.
 
+use std::time::Duration;
+
 use headland_event::{GroupName, Offset, PartitionIndex, TopicName};
 use headland_replication::frame::Goodbye;
 use headland_replication::groups::Change;
 use headland_replication::{CloseReason, LinkOutput, RefusalCode};
+use headland_storage::MemoryDisk;
 
 use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, record};
@@ -33,8 +36,18 @@ fn meet(eu: &mut Hub, us: &mut Hub, session: u64) {
 fn fail(hub: &mut Hub, region: &str, action: FailoverAction) -> Result<(), FailoverError> {
     let ticket = hub.node.on_failover(hub.now, &region.parse().unwrap(), action)?;
     hub.settle();
-    assert!(hub.node.is_durable(ticket));
+    assert!(ticket.is_none_or(|ticket| hub.node.is_durable(ticket)));
     Ok(())
+}
+
+/// Whether a region's hub has answered that it is as asked.
+fn heard(hub: &Hub, region: &str, action: FailoverAction) -> bool {
+    hub.node.failover(&region.parse().unwrap(), action, Duration::ZERO).heard_there
+}
+
+/// The region that a hub's own one was left for, as its status says.
+fn left_for(hub: &Hub) -> Option<String> {
+    hub.node.status().left_for.map(|to| to.to_string())
 }
 
 fn group() -> GroupName {
@@ -74,23 +87,31 @@ fn a_region_that_was_left_acknowledges_nothing_and_groups_go_on_elsewhere_and_co
     eu.talk_to(&mut us, link);
 
     fail(&mut us, "eu", FailoverAction::Leave).unwrap();
-    let before = us.node.has_heard(&"eu".parse().unwrap(), us.node.groups_end());
+    let before = heard(&us, "eu", FailoverAction::Leave);
     eu.talk_to(&mut us, link);
-    let heard = us.node.has_heard(&"eu".parse().unwrap(), us.node.groups_end());
+    let after = heard(&us, "eu", FailoverAction::Leave);
     let put_off = eu.closed.clone();
     let mut again = Remote::agent(&mut eu, 2);
     again.take_log_of(agent);
     again.offer(&mut eu, EVENTS);
     let refused = commit(&mut eu, EVENTS, 2);
+    let read = eu.node.reading(&group(), EVENTS);
+    let deleted = eu.node.on_group_end(eu.now, &group());
+    let of_eu = us.node.link(us.now, &"eu".parse().unwrap()).unwrap();
+    let (status, link_says) = (left_for(&eu), of_eu.left_for.map(|to| to.to_string()));
     commit(&mut us, "eu.inventory.events", 2).unwrap();
     eu.talk_to(&mut us, link);
 
-    assert_eq!((before, heard), (Some(false), Some(true)));
+    assert_eq!((before, after), (false, true));
     let reconfigured = CloseReason::Here(Goodbye::Reconfigured);
     assert_eq!(put_off, [(SessionId::new(1), reconfigured)]);
     assert_eq!(refusals(&again), [RefusalCode::NotAuthorised]);
-    let why = "region eu was left for us; to return, ask there: headland failback eu";
+    let why = "region eu was left for us; to return, ask there: headland failback eu; if us is \
+               lost, ask here: headland failback eu --force";
     assert_eq!(refused, Err(GroupError::Left(why.to_owned())));
+    assert_eq!(read.map(drop), Err(GroupError::Left(why.to_owned())));
+    assert_eq!(deleted.map(drop), Err(GroupError::Left(why.to_owned())));
+    assert_eq!((status, link_says), (Some("us".to_owned()), Some("us".to_owned())));
     assert_eq!([&eu, &us].map(committed), [[2], [2]]);
 
     fail(&mut us, "eu", FailoverAction::Return).unwrap();
@@ -104,8 +125,104 @@ fn a_region_that_was_left_acknowledges_nothing_and_groups_go_on_elsewhere_and_co
     assert_eq!(refusals(&third), []);
     assert_eq!(eu.records(EVENTS).len(), 3);
     assert_eq!(commit(&mut eu, EVENTS, 3), Ok(()));
+    assert_eq!(left_for(&eu), None);
+}
+
+#[test]
+fn a_failover_that_is_asked_again_changes_nothing_and_says_what_it_came_to() {
+    let (mut eu, mut us) = pair();
+    meet(&mut eu, &mut us, 100);
     let none = fail(&mut us, "eu", FailoverAction::Return);
+    fail(&mut us, "eu", FailoverAction::Leave).unwrap();
+    eu.talk_to(&mut us, SessionId::new(100));
+    us.restart(&config("us", "eu"));
+
+    let written = us.entries("_groups").len();
+    fail(&mut us, "eu", FailoverAction::Leave).unwrap();
+    let left = (us.entries("_groups").len(), heard(&us, "eu", FailoverAction::Leave));
+
     assert_eq!(none, Err(FailoverError::NotLeft { region: "eu".parse().unwrap() }));
+    assert_eq!(left, (written, true), "the answer is known after a crash too");
+}
+
+#[test]
+fn what_was_committed_there_before_it_heard_is_here_once_it_has_answered() {
+    let (mut eu, mut us) = pair();
+    meet(&mut eu, &mut us, 100);
+    let mut agent = Remote::agent(&mut eu, 1);
+    let channel = agent.offer(&mut eu, EVENTS);
+    agent.publish(&mut eu, channel, &[record("eu-1-a", "{}"), record("eu-1-a", "{}")]);
+    eu.talk_to(&mut us, SessionId::new(100));
+
+    fail(&mut us, "eu", FailoverAction::Leave).unwrap();
+    commit(&mut eu, EVENTS, 2).unwrap();
+    let asked = (committed(&us), heard(&us, "eu", FailoverAction::Leave));
+    eu.talk_to(&mut us, SessionId::new(100));
+    let answered = (committed(&us), heard(&us, "eu", FailoverAction::Leave));
+
+    assert_eq!(asked, (vec![], false));
+    assert_eq!(answered, (vec![2], true));
+}
+
+#[test]
+fn a_hub_that_lost_the_number_is_not_heard_and_has_it_by_the_answer() {
+    let (mut eu, mut us) = pair();
+    meet(&mut eu, &mut us, 100);
+    for action in [FailoverAction::Leave, FailoverAction::Return] {
+        fail(&mut us, "eu", action).unwrap();
+        eu.talk_to(&mut us, SessionId::new(100));
+    }
+    eu.node.on_disconnected(eu.now, SessionId::new(100));
+    let mut us = Hub::start_as(8, &MemoryDisk::new(2), &config("us", "eu"), us.now).unwrap();
+
+    fail(&mut us, "eu", FailoverAction::Leave).unwrap();
+    meet(&mut eu, &mut us, 101);
+    let ignored = (left_for(&eu), heard(&us, "eu", FailoverAction::Leave));
+    fail(&mut us, "eu", FailoverAction::Leave).unwrap();
+    eu.talk_to(&mut us, SessionId::new(101));
+
+    assert_eq!(ignored, (None, false));
+    assert_eq!(left_for(&eu).as_deref(), Some("us"));
+    assert!(heard(&us, "eu", FailoverAction::Leave));
+}
+
+#[test]
+fn of_two_regions_left_for_each_other_one_goes_on_and_a_return_ends_both() {
+    let (mut eu, mut us) = pair();
+    fail(&mut us, "eu", FailoverAction::Leave).unwrap();
+    fail(&mut eu, "us", FailoverAction::Leave).unwrap();
+
+    meet(&mut eu, &mut us, 100);
+    let left = [&eu, &us].map(left_for);
+    let heard_there = (heard(&us, "eu", FailoverAction::Leave), commit(&mut eu, EVENTS, 0));
+    let refused = fail(&mut us, "eu", FailoverAction::Leave);
+    fail(&mut eu, "us", FailoverAction::Return).unwrap();
+    eu.talk_to(&mut us, SessionId::new(100));
+
+    assert_eq!(left, [None, Some("eu".to_owned())]);
+    assert_eq!(heard_there, (false, Ok(())));
+    assert!(matches!(refused, Err(FailoverError::Left(_))), "{refused:?}");
+    assert_eq!([&eu, &us].map(left_for), [None, None]);
+}
+
+#[test]
+fn a_region_is_returned_to_where_groups_went_on_and_by_force_at_its_own_hub() {
+    let (mut eu, mut us) = pair();
+    meet(&mut eu, &mut us, 100);
+    fail(&mut us, "eu", FailoverAction::Leave).unwrap();
+    eu.talk_to(&mut us, SessionId::new(100));
+
+    let own = fail(&mut eu, "eu", FailoverAction::Return);
+    fail(&mut eu, "eu", FailoverAction::ForceReturn).unwrap();
+    let forced = (left_for(&eu), heard(&eu, "eu", FailoverAction::ForceReturn));
+    eu.talk_to(&mut us, SessionId::new(100));
+    fail(&mut us, "eu", FailoverAction::Leave).unwrap();
+    eu.talk_to(&mut us, SessionId::new(100));
+
+    let (region, to) = ("eu".parse().unwrap(), "us".parse().unwrap());
+    assert_eq!(own, Err(FailoverError::LeftFor { region, to }));
+    assert_eq!(forced, (None, true));
+    assert_eq!(left_for(&eu).as_deref(), Some("us"), "its number was heard, and is passed");
 }
 
 #[test]

@@ -275,7 +275,7 @@ fn a_deleted_group_is_gone_in_every_region_over_a_crash_too_and_its_name_begins_
     assert_eq!(again, Err(GroupError::NoGroup { group: group() }));
     assert_eq!(after, [vec![], vec![]]);
     let of = |hub: &Hub| (only(hub).committed.get(), only(hub).epoch.get());
-    assert_eq!([&regions.eu, &regions.us].map(of), [(5, 2), (5, 2)]);
+    assert_eq!([&regions.eu, &regions.us].map(of), [(5, 2 + (1 << 16)), (5, 2 + (1 << 16))]);
 }
 
 #[test]

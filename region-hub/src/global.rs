@@ -280,7 +280,8 @@ impl Rules {
         })?;
         if let Some(value) = state.get(&owner, Self::OLD_KEY)? {
             let layout = |source| RecoveryError::Layout { owner, source };
-            let Progress { commit, output, .. } = Progress::decode(value).map_err(layout)?;
+            let (written, _) = Progress::decode(value).map_err(layout)?;
+            let Progress { commit, output, .. } = written;
             self.written.read_before_marks(commit, output);
         }
         Ok(())

@@ -18,8 +18,8 @@ impl Reconciler {
         self.reviews.iter().filter_map(|(id, review)| self.entry_of(id, review))
     }
 
-    /// The rows of `inventory.overlaps` from the review at an index on, each with its index; indices
-    /// stay true as more is applied. O(reviews from there on).
+    /// The rows of `inventory.overlaps` from the review at an index on, each with its index;
+    /// indices stay true as more is applied. O(reviews from there on).
     pub fn overlaps_from(&self, index: usize) -> impl Iterator<Item = (usize, OverlapRecord)> {
         let reviews = self.reviews.iter().enumerate().skip(index);
         reviews.filter_map(|(at, (id, review))| Some((at, self.overlap_record(id, review)?)))

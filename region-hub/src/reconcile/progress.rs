@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! v1:  8 bytes, no version │ commit u64: everything derived up to it is written
-//! v2:  2 version u8 │ commit u64 │ record u64 │ output u64: everything before this step is written,
-//!      but no overlaps, which are not counted
+//! v2:  2 version u8 │ commit u64 │ record u64 │ output u64: everything before this step is
+//!      written, but no overlaps, which are not counted
 //! v3:  3 version u8 │ … as v2, overlaps with all else
 //! ```
 //! A step is counted, never measured: how many outputs a record causes follows from the journal

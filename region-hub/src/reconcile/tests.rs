@@ -256,7 +256,7 @@ fn overlaps_that_an_older_version_did_not_write_are_written_once_all_else_is_rea
     let old = Counted::ButOverlaps;
     let caught_up = (named(&["overlaps"]), (through(3), Counted::All));
 
-    assert_eq!(read_again(first, through(3), old), [caught_up.clone()]);
+    assert_eq!(read_again(first, through(3), old), std::slice::from_ref(&caught_up));
     assert_eq!(read_again(first, through(3), Counted::All), []);
 
     // The older version ended in the middle of what the first sale derives: behind its posting.

@@ -154,7 +154,7 @@ async fn until_heard(arguments: &[&str]) -> Result<(Value, Value)> {
         assert_eq!(code, Some(0), "{said}");
         let view: Value = serde_json::from_str(&said).context("it says no JSON")?;
         let first = first.get_or_insert_with(|| view.clone());
-        if view["heard_there"] == true {
+        if view.get("heard_there") == Some(&Value::Bool(true)) {
             return Ok((first.clone(), view));
         }
     }

@@ -14,13 +14,15 @@ use headland_storage::{
 /// Exit code of a verification that found damage; 1 is a failure, 2 a wrong usage.
 const DAMAGED: u8 = 3;
 
-/// Owners of state in the data directories of hubs and agents.
-const OWNERS: [&str; 12] = [
+/// Owners of state in the data directories of hubs and agents: all whose loss can be accepted.
+pub(crate) const OWNERS: [&str; 15] = [
     "node",
     "topics",
     "positions",
     "checkpoints",
     "groups",
+    "fences",
+    "gaps",
     "links",
     "watermarks",
     "inventory",
@@ -28,6 +30,7 @@ const OWNERS: [&str; 12] = [
     "sources",
     "columns",
     "results",
+    "rules",
 ];
 
 /// What to do with which data directory.

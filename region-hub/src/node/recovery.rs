@@ -7,6 +7,7 @@ use headland_storage::{StateError, StateOwner, StateStore};
 
 use super::{Node, StartError};
 use crate::reconcile::Inventory;
+use crate::store::OWNERS;
 use crate::topics::{Topic, TopicError};
 
 /// Why a hub's state could not be taken up.
@@ -49,6 +50,7 @@ pub enum RecoveryError {
 /// When the literal does not fit the rule for owners, which a test would meet.
 #[must_use]
 pub fn owner(name: &'static str) -> StateOwner {
+    debug_assert!(OWNERS.contains(&name), "what {name} loses cannot be accepted");
     #[expect(clippy::expect_used, reason = "a literal that fits the rule for owners")]
     StateOwner::new(name).expect("a literal owner fits")
 }

@@ -179,6 +179,8 @@ async fn a_region_restored_from_an_old_backup_while_it_sells_ends_like_all_other
     headland(&["store", "backup", &data, &backup]).await?;
     regions.moved(LOST, 2, "sale", 7)?;
     regions.units(&all, LOST, 93).await?;
+    // A life that nobody has heard of yet would not be listed once it is gone.
+    regions.standings(0, LOST, &["active"]).await?;
 
     // Its agent sells on while the hub is away, and sends it again what the backup lacks.
     regions.hubs[LOST].kill().await?;

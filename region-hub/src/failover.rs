@@ -1,6 +1,7 @@
 //! Leaving a region for another one, and returning to it: `headland failover`, `headland failback`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use headland_event::RegionId;
@@ -54,6 +55,15 @@ pub struct FailoverView {
     pub rto_ms: u64,
     /// Every group: where it goes on here.
     pub groups: Vec<GroupView>,
+}
+
+/// What an operator who waits for a failover or failback is told now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FailoverStep {
+    /// Nothing yet: the region may answer still; to be asked again after so long.
+    LookAgain(Duration),
+    /// What it came to.
+    Done(FailoverView),
 }
 
 /// Which region, and the hub of the one to go on in.

@@ -1,21 +1,12 @@
 //! Leaving a region for this one, and returning to it.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use headland_event::Now;
 
 use super::{Failure, Shared, ask, durable};
-use crate::failover::{FailoverRequest, FailoverView};
-use crate::node::{FailoverError, Node};
-
-/// How long the other region may take to answer, while it is linked.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
-
-/// How often it is looked whether it has.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+use crate::failover::{FailoverRequest, FailoverStep, FailoverView};
+use crate::node::FailoverError;
 
 impl From<FailoverError> for Failure {
     fn from(error: FailoverError) -> Self {
@@ -45,19 +36,14 @@ pub(super) async fn change(
     if let Some(ticket) = ticket {
         durable(&shared, ticket).await?;
     }
-    let answered = async {
-        loop {
-            let of = region.clone();
-            if !ask(&shared, move |node, _| node.is_answer_due(&of)).await? {
-                return Ok::<(), Failure>(());
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+    loop {
+        let of = region.clone();
+        let step = ask(&shared, move |node, now| {
+            node.poll_failover(&of, action, now.monotonic.since(began))
+        });
+        match step.await? {
+            FailoverStep::LookAgain(after) => tokio::time::sleep(after).await,
+            FailoverStep::Done(view) => return Ok(Json(view)),
         }
-    };
-    if let Ok(answered) = tokio::time::timeout(ANSWERED_WITHIN, answered).await {
-        answered?;
     }
-    let view =
-        move |node: &mut Node, now: Now| node.failover(&region, action, now.monotonic.since(began));
-    ask(&shared, view).await.map(Json)
 }

@@ -15,10 +15,18 @@ use headland_replication::fence::Fence;
 use headland_replication::frame::Goodbye;
 use headland_storage::{StateStore, Ticket};
 
+use super::groups::json;
 use super::recovery::owner;
 use super::{Node, RecoveryError};
-use crate::failover::{FailoverAction, FailoverView};
+use crate::failover::{FailoverAction, FailoverStep, FailoverView};
 use crate::session::{Peer, SessionId};
+
+/// How long a region that is linked may take to answer. It is many round trips; an operator who
+/// has read that it did not answer can ask again.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Why a region is not left, or returned to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -156,8 +164,7 @@ impl Node {
             }
         } else if fence.fenced == *origin {
             self.consumers.fences.on_answer(fence);
-            let value = serde_json::to_vec(fence).unwrap_or_default();
-            self.composer.set(owner("fences"), origin.to_string().into(), Some(value.into()));
+            self.composer.set(owner("fences"), origin.to_string().into(), Some(json(fence)));
         }
     }
 
@@ -179,7 +186,7 @@ impl Node {
         if !self.consumers.fences.take(fence) {
             return;
         }
-        self.keep_fence(fence);
+        self.composer.set(owner("groups"), fence.key().into(), Some(json(fence)));
         let after = self.left_for(self.identity.region());
         if before.as_ref() == after {
             return;
@@ -195,11 +202,6 @@ impl Node {
             }
             self.drain(now, session);
         }
-    }
-
-    fn keep_fence(&mut self, fence: &Fence) {
-        let value = serde_json::to_vec(fence).unwrap_or_default();
-        self.composer.set(owner("groups"), fence.key().into(), Some(value.into()));
     }
 
     /// Why this hub takes nothing of its agents and groups; `None` while its region is in use.
@@ -218,22 +220,29 @@ impl Node {
         self.consumers.fences.left_for(region)
     }
 
-    /// Whether a region is linked and has not answered yet.
+    /// What to tell an operator who has waited so long; a region that is linked may answer still.
     #[must_use]
-    pub fn is_answer_due(&self, region: &RegionId) -> bool {
+    pub fn poll_failover(
+        &self,
+        region: &RegionId,
+        action: FailoverAction,
+        waited: Duration,
+    ) -> FailoverStep {
+        if waited < ANSWERED_WITHIN && self.is_answer_due(region) {
+            return FailoverStep::LookAgain(LOOK_EVERY);
+        }
+        FailoverStep::Done(self.failover(region, action, waited))
+    }
+
+    /// Whether a region is linked and has not answered yet.
+    fn is_answer_due(&self, region: &RegionId) -> bool {
         let peer = self.peers.iter().find(|peer| peer.identity.region() == region);
         let linked = peer.is_some_and(|peer| self.kept(&peer.identity).is_some());
         linked && !self.consumers.fences.is_answered(region)
     }
 
     /// What leaving a region or returning to it came to, after so long.
-    #[must_use]
-    pub fn failover(
-        &self,
-        region: &RegionId,
-        action: FailoverAction,
-        took: Duration,
-    ) -> FailoverView {
+    fn failover(&self, region: &RegionId, action: FailoverAction, took: Duration) -> FailoverView {
         let peer = self.peers.iter().find(|peer| peer.identity.region() == region);
         let met = peer.filter(|peer| peer.reach.was_up());
         let to = self.left_for(region).cloned();

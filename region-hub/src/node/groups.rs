@@ -499,7 +499,7 @@ fn source(topic: &Topic, partition: PartitionIndex) -> Source {
     Source { region: topic.origin.clone(), topic: topic.origin_name.clone(), partition }
 }
 
-fn json(record: &impl Serialize) -> Bytes {
+pub(super) fn json(record: &impl Serialize) -> Bytes {
     #[expect(clippy::expect_used, reason = "names and numbers always have a JSON")]
     Bytes::from(serde_json::to_vec(record).expect("names and numbers have a JSON"))
 }

@@ -10,7 +10,7 @@ use headland_storage::MemoryDisk;
 
 use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, record};
-use crate::failover::FailoverAction;
+use crate::failover::{FailoverAction, FailoverStep};
 use crate::groups::{OffsetsRequest, Place};
 use crate::node::{FailoverError, GroupError};
 use crate::session::SessionId;
@@ -42,7 +42,10 @@ fn fail(hub: &mut Hub, region: &str, action: FailoverAction) -> Result<(), Failo
 
 /// Whether a region's hub has answered that it is as asked.
 fn heard(hub: &Hub, region: &str, action: FailoverAction) -> bool {
-    hub.node.failover(&region.parse().unwrap(), action, Duration::ZERO).heard_there
+    match hub.node.poll_failover(&region.parse().unwrap(), action, Duration::from_secs(5)) {
+        FailoverStep::Done(view) => view.heard_there,
+        FailoverStep::LookAgain(after) => panic!("to be asked again after {after:?}"),
+    }
 }
 
 /// The region that a hub's own one was left for, as its status says.
@@ -73,6 +76,30 @@ fn refusals(agent: &Remote) -> Vec<RefusalCode> {
         _ => None,
     });
     refused.collect()
+}
+
+#[test]
+fn a_region_that_is_linked_is_waited_for_until_it_answers_and_five_seconds_at_most() {
+    let (mut eu, mut us) = pair();
+    let asked = |us: &Hub, waited| {
+        let step = us.node.poll_failover(&"eu".parse().unwrap(), FailoverAction::Leave, waited);
+        match step {
+            FailoverStep::LookAgain(_) => None,
+            FailoverStep::Done(view) => Some(view.heard_there),
+        }
+    };
+    let (none, last) = (Duration::ZERO, Duration::from_millis(4_999));
+    let (_, mut alone) = pair();
+    meet(&mut eu, &mut us, 100);
+    fail(&mut us, "eu", FailoverAction::Leave).unwrap();
+    fail(&mut alone, "eu", FailoverAction::Leave).unwrap();
+    let unlinked = asked(&alone, none);
+    let linked = [none, last, Duration::from_secs(5)].map(|waited| asked(&us, waited));
+    eu.talk_to(&mut us, SessionId::new(100));
+
+    assert_eq!(unlinked, Some(false), "nobody is there to answer");
+    assert_eq!(linked, [None, None, Some(false)]);
+    assert_eq!(asked(&us, none), Some(true));
 }
 
 #[test]

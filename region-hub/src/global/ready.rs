@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use super::results::Made;
 
 /// Bytes of results that wait beyond which provisional ones are left out: what they say is said
-/// again, by a later one or the final one. Finals and corrections always wait; of them there are at
-/// most as many as the rules' own limits let them keep groups.
+/// again, by a later one or the final one. Finals and corrections always wait. Of finals there are
+/// at most as many as the rules' own limits let them keep groups; corrections have no bound of
+/// their own, since each late row makes one for each of its windows.
 const READY_BYTES_LIMIT: usize = 16 << 20;
 
 /// Whether a result may be left out.

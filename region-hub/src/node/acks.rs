@@ -3,8 +3,8 @@
 //! A commit of this hub makes records durable here. Of a topic with `ack = "regions(n)"` they wait
 //! then until so many regions have acknowledged the partition up to its end of that moment, and the
 //! agent's next connection waits for the same before it is told a position, which says as much as
-//! an acknowledgement. Nothing is guessed of a region that is away: what it said last may be on a
-//! disk that is gone, but it was there when it counted.
+//! an acknowledgement. Nothing is guessed of a region that is away: what it said last counts until
+//! it is here in another life, which says anew what it has.
 //!
 //! What waits takes up the agent's window. After the topic's `ack_wait` its channel is refused, so
 //! that the agent's other topics flow; once all that waited is held, the agent is asked to connect
@@ -41,7 +41,8 @@ const IN_ORDER: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Acks {
     rules: BTreeMap<TopicName, Rule>,
-    /// By partition, in the order of their ends.
+    /// By partition, in the order of their ends: no more than the agents' windows hold, and of a
+    /// channel that was refused, whose window is free again, the last.
     waiting: BTreeMap<TopicPartition, VecDeque<Waiting>>,
     /// Channels that waited too long and were refused.
     refused: BTreeSet<(SessionId, ChannelId)>,
@@ -121,6 +122,24 @@ impl Acks {
             self.unplaced.remove(&channel);
         }
         is_placed
+    }
+
+    /// Keeps of what a channel waits for in a partition the last: before that is held it is told
+    /// nothing.
+    fn keep_last(&mut self, at: &TopicPartition, channel: (SessionId, ChannelId)) {
+        let Some(waiting) = self.waiting.get_mut(at) else { return };
+        let is_of = |one: &Waiting| (one.session, one.channel) == channel;
+        let mut others = waiting.iter().filter(|one| is_of(one)).count();
+        waiting.retain(|one| {
+            others -= usize::from(is_of(one));
+            !is_of(one) || others == 0
+        });
+    }
+
+    /// How much waits.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.values().map(VecDeque::len).sum()
     }
 
     /// Reads on once a commit is durable.
@@ -402,12 +421,13 @@ impl Node {
             let Some(Rule { wait, .. }) = self.rule(&at.topic) else { continue };
             let late = waiting.iter().filter(|one| now.monotonic.since(one.since) >= wait);
             let late = late.map(|one| (one.session, one.channel));
+            let late = late.filter(|channel| !self.acks.refused.contains(channel));
             overdue.extend(late.map(|channel| (channel, at.clone())));
         }
-        overdue.retain(|channel, _| !self.acks.refused.contains(channel));
         for ((session, channel), at) in overdue {
             let refusal = Refusal::new(RefusalCode::PositionUnavailable, self.why_not(&at));
             self.acks.refused.insert((session, channel));
+            self.acks.keep_last(&at, (session, channel));
             if let Some(known) = self.sessions.get_mut(&session) {
                 tracing::warn!(agent = %known.identity, %refusal, "not acknowledged");
                 known.link.refuse(channel, refusal);

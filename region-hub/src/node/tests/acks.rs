@@ -218,6 +218,27 @@ fn what_waits_too_long_is_refused_so_that_other_topics_flow_and_asked_for_again_
 }
 
 #[test]
+fn of_a_channel_that_was_refused_one_mark_is_kept_however_long_the_other_region_is_away() {
+    let mut regions = Regions::new();
+    for _ in 0..50 {
+        regions.publish(1);
+        regions.eu.settle();
+    }
+    let before = regions.eu.node.acks.waiting();
+    for _ in 0..11 {
+        regions.eu.advance(1_000);
+        regions.talk();
+    }
+    let refused = regions.eu.node.acks.waiting();
+    regions.meet();
+    regions.reconnect();
+
+    assert_eq!((before, refused), (50, 1));
+    assert_eq!((regions.acked(), regions.there()), (50, 50));
+    assert_eq!(regions.eu.node.acks.waiting(), 0);
+}
+
+#[test]
 fn a_topics_dead_letters_wait_only_for_regions_that_are_offered_them() {
     let narrow = config("eu", "us")
         .replace("name = \"hub-1\"\naddress", "name = \"hub-1\"\nexclude = [\"*.dead\"]\naddress");

@@ -7,6 +7,7 @@ mod settings;
 mod metrics;
 
 use anyhow::{Context, Result};
+use syn::{Expr, Lit};
 
 use crate::workspace::Workspace;
 
@@ -54,4 +55,15 @@ pub(crate) fn pages(workspace: &Workspace) -> Result<Vec<Page>> {
         Page { path: "docs/reference/settings.md", text: settings },
         Page { path: "docs/reference/metrics.md", text: metrics },
     ])
+}
+
+/// The text an expression is.
+fn text(of: &Expr) -> Option<String> {
+    match of {
+        Expr::Lit(literal) => match &literal.lit {
+            Lit::Str(text) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use syn::visit::Visit;
-use syn::{Expr, ExprCall, ExprMethodCall, Lit, Local, Pat};
+use syn::{Expr, ExprCall, ExprMethodCall, Local, Pat};
+
+use super::text;
 
 /// What stands above the metrics.
 pub(super) const HEAD: &str = "\
@@ -80,17 +82,6 @@ impl Calls {
         });
         let help = help.unwrap_or_default();
         self.metrics.insert(name, Metric { kind, labels, help });
-    }
-}
-
-/// The text an expression is.
-fn text(of: &Expr) -> Option<String> {
-    match of {
-        Expr::Lit(literal) => match &literal.lit {
-            Lit::Str(text) => Some(text.value()),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use syn::{Attribute, Expr, Fields, GenericArgument, ItemStruct, Lit, Meta, PathArguments, Type};
+use syn::{Attribute, Expr, Fields, GenericArgument, ItemStruct, Meta, PathArguments, Type};
+
+use super::text;
 
 /// What stands above the settings.
 pub(super) const HEAD: &str = "\
@@ -128,16 +130,6 @@ fn serde(attributes: &[Attribute]) -> BTreeMap<String, String> {
         debug_assert!(read.is_ok(), "what cannot be read here does not compile");
     }
     found
-}
-
-fn text(of: &Expr) -> Option<String> {
-    match of {
-        Expr::Lit(literal) => match &literal.lit {
-            Lit::Str(text) => Some(text.value()),
-            _ => None,
-        },
-        _ => None,
-    }
 }
 
 #[cfg(test)]

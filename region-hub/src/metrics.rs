@@ -15,7 +15,6 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
         observe_rules(metrics, rules);
     }
     let status = node.status();
-    let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     for link in &status.links {
         let peer = [("peer_region", link.region.as_str())];
         let is_up = i64::from(link.state == LinkState::Up);
@@ -83,14 +82,12 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
 
 /// How topics do that wait for other regions.
 fn observe_acks(metrics: &Metrics, node: &Node, now: Monotonic) {
-    let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let count = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     for ack in node.acks(now) {
         let topic = [("topic", ack.topic.as_str())];
         let help = "Regions that have to hold a record before it is acknowledged";
-        metrics.set("headland_ack_regions", help, &topic, count(ack.regions));
+        metrics.set("headland_ack_regions", help, &topic, whole(ack.regions));
         let help = "Regions that are reached and offered the topic, this one among them";
-        metrics.set("headland_ack_reached_regions", help, &topic, count(ack.reached));
+        metrics.set("headland_ack_reached_regions", help, &topic, whole(ack.reached));
         let help = "Records here that fewer regions are known to hold";
         metrics.set("headland_ack_waiting_records", help, &topic, whole(ack.waiting_records));
         let help = "For how many milliseconds the oldest has waited that is not acknowledged";
@@ -100,7 +97,6 @@ fn observe_acks(metrics: &Metrics, node: &Node, now: Monotonic) {
 
 /// What links lack and how they do, and how far consumer groups are behind.
 fn observe_flow(metrics: &Metrics, node: &Node, now: Now) {
-    let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     for link in node.links(now) {
         let region = link.region.as_str();
         for condition in Condition::ALL {
@@ -132,8 +128,6 @@ fn observe_flow(metrics: &Metrics, node: &Node, now: Now) {
 
 /// What rules over all regions make of rows, and what they keep.
 fn observe_rules(metrics: &Metrics, rules: &Rules) {
-    let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let length = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     for (rule, counts, load) in rules.meters() {
         for (outcome, rows) in counts.outcomes() {
             let help = "Rows that a rule has seen, by what became of them";
@@ -146,14 +140,19 @@ fn observe_rules(metrics: &Metrics, rules: &Rules) {
         let help = "Results of a rule";
         metrics.set("headland_rule_results", help, &rule, whole(counts.results));
         let help = "Keys that a rule keeps";
-        metrics.set("headland_rule_keys", help, &rule, length(load.keys));
+        metrics.set("headland_rule_keys", help, &rule, whole(load.keys));
         let help = "Bytes of a rule's state, about";
-        metrics.set("headland_rule_state_bytes", help, &rule, length(load.bytes));
+        metrics.set("headland_rule_state_bytes", help, &rule, whole(load.bytes));
     }
     for (what, count) in rules.counts().left() {
         let help = "What rules over all regions left out or say otherwise than other hubs";
         metrics.set("headland_rules_left", help, &[("what", what)], whole(count));
     }
+}
+
+/// A count as a gauge holds it.
+fn whole(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

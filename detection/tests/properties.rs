@@ -189,17 +189,38 @@ impl Run {
         there
     }
 
-    /// The rows that were neither late nor refused.
-    fn accepted<'a>(&self, inputs: &'a [Input]) -> Vec<&'a Input> {
-        let left_out = |at: u64| {
-            self.outputs.iter().any(|output| match output {
-                Output::Late(late) => late.evidence == Offset::new(at),
-                Output::Refused(refused) => refused.evidence == Offset::new(at),
-                Output::Result(_) | Output::Failed(_) | Output::Lookup(_) => false,
-            })
-        };
-        (0..).zip(inputs).filter(|(at, _)| !left_out(*at)).map(|(_, input)| input).collect()
+    /// Which rows were late, in the order in which they came.
+    fn late(&self) -> Vec<u64> {
+        let late = self.outputs.iter().filter_map(|output| match output {
+            Output::Late(late) => Some(late.evidence.get()),
+            _ => None,
+        });
+        late.collect()
     }
+}
+
+/// The second in which the window of 10 s ends that a row is in.
+fn window_end(second: i64) -> i64 {
+    (second.div_euclid(10) + 1) * 10
+}
+
+/// Parts rows into those in time and the places of the late ones: a row is late when the last
+/// millisecond of its window is not behind the watermark, 5 s before the greatest time of the side
+/// that is less far.
+fn parted(inputs: &[Input]) -> (Vec<&Input>, Vec<u64>) {
+    let mut most = [None; 2];
+    let (mut in_time, mut late) = (Vec::new(), Vec::new());
+    for (at, input) in (0..).zip(inputs) {
+        let (side, _, _, second) = *input;
+        let watermark = most.iter().copied().min().flatten().map(|most: i64| (most - 5) * 1_000);
+        if watermark.is_some_and(|watermark| window_end(second) * 1_000 - 1 <= watermark) {
+            late.push(at);
+        } else {
+            in_time.push(input);
+        }
+        most[side] = most[side].max(Some(second));
+    }
+    (in_time, late)
 }
 
 fn ran(program: &Program, inputs: &[Input]) -> Run {
@@ -294,7 +315,9 @@ proptest! {
             let run = ran(&program(query, ""), &inputs);
 
             let mut kept: BTreeMap<u8, &Input> = BTreeMap::new();
-            for input in run.accepted(&inputs).into_iter().filter(|input| input.0 == 0) {
+            // As in Flink, no row is late for a rank that has no window.
+            prop_assert_eq!(run.late(), Vec::<u64>::new(), "{}", query);
+            for input in inputs.iter().filter(|input| input.0 == 0) {
                 let before = kept.entry(input.1).or_insert(input);
                 // Of one time the first that came is the first, and the last that came the last.
                 let replaces = if is_last { input.3 >= before.3 } else { input.3 < before.3 };
@@ -315,8 +338,10 @@ proptest! {
         let run = ran(&program(query, ""), &inputs);
 
         let mut sums: BTreeMap<(u8, i64), i64> = BTreeMap::new();
-        for (_, key, value, second) in run.accepted(&inputs) {
-            *sums.entry((*key, (second.div_euclid(10) + 1) * 10)).or_insert(0) += value;
+        let (in_time, late) = parted(&inputs);
+        prop_assert_eq!(run.late(), late);
+        for (_, key, value, second) in in_time {
+            *sums.entry((*key, window_end(*second))).or_insert(0) += value;
         }
         let rows = sums.iter().map(|((key, end), sum)| format!("k{key} {} {sum}", shown(*end)));
         prop_assert_eq!(run.there(), counted(rows));

@@ -91,6 +91,9 @@ pub struct RulesCounts {
     pub gaps: u64,
     /// Provisional results that were left out because those before them were not written yet.
     pub left_out: u64,
+    /// Results that a later one of the same rule, key and window took the place of, because many
+    /// waited to be written: their revisions are missing.
+    pub replaced: u64,
     /// Rows that had no room to wait for a promise that covers them: windows that they are of are
     /// not final here, and what was final may be corrected elsewhere and not here, or here only.
     pub unsettled: u64,
@@ -104,13 +107,15 @@ pub struct RulesCounts {
 impl RulesCounts {
     /// What was left out or is not as at other hubs, by name.
     #[must_use]
-    pub const fn left(&self) -> [(&'static str, u64); 7] {
-        let Self { unreadable, refused, gaps, left_out, unsettled, settled, forgotten } = *self;
+    pub const fn left(&self) -> [(&'static str, u64); 8] {
+        let Self { unreadable, refused, gaps, left_out, replaced, unsettled, settled, forgotten } =
+            *self;
         [
             ("unreadable", unreadable),
             ("refused", refused),
             ("gaps", gaps),
             ("left-out", left_out),
+            ("replaced", replaced),
             ("unsettled", unsettled),
             ("settled", settled),
             ("forgotten", forgotten),
@@ -291,8 +296,8 @@ impl Rules {
     #[must_use]
     pub const fn counts(&self) -> RulesCounts {
         let (left_out, settled) = (self.ready.left_out(), self.written.settled());
-        let forgotten = self.results.said.forgotten();
-        RulesCounts { left_out, settled, forgotten, ..self.counts }
+        let (replaced, forgotten) = (self.ready.replaced(), self.results.said.forgotten());
+        RulesCounts { left_out, replaced, settled, forgotten, ..self.counts }
     }
 
     /// What became of the rows of each rule, and what it keeps.
@@ -436,6 +441,24 @@ impl Rules {
         }
         let state = marks.iter().map(|(rule, mark)| (Self::key(rule), mark.encode())).collect();
         Some(ResultsStep { batches, bytes, state })
+    }
+
+    /// Whether the rules read a topic, by its name in its region.
+    #[must_use]
+    pub fn read(&self, origin_name: &TopicName) -> bool {
+        self.topics.contains(origin_name)
+    }
+
+    /// Whether as many results wait to be written as may: further rows had better wait too.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.ready.is_behind()
+    }
+
+    /// Lets fewer results wait, so that a test reaches the limits.
+    #[cfg(test)]
+    pub(crate) fn limit_ready(&mut self, bytes: usize, behind: headland_event::ByteCount) {
+        self.ready = Ready::of_at_most(bytes, behind);
     }
 
     /// Whether all results were taken.

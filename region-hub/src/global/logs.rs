@@ -61,8 +61,8 @@ pub(super) struct TopicLogs {
     pub(super) promises: VecDeque<Waiting>,
     /// Where its partitions end here.
     pub(super) ends: BTreeMap<PartitionIndex, Offset>,
-    /// Rows that no promise in effect covers, in the order in which they came.
-    pub(super) held: VecDeque<Held>,
+    /// Rows that no promise in effect covers, of each partition in the order of its log.
+    pub(super) held: BTreeMap<PartitionIndex, VecDeque<Held>>,
     pub(super) held_bytes: usize,
 }
 
@@ -71,6 +71,16 @@ pub(super) struct TopicLogs {
 pub(super) struct Waiting {
     pub(super) watermark: EventTime,
     pub(super) ends: BTreeMap<PartitionIndex, Offset>,
+}
+
+/// What rows of a topic came behind, by the promises that are known whether or not their data is
+/// here.
+#[derive(Debug, Default)]
+struct Judge {
+    /// Of each partition the promises that reach further than all before them, with where they end.
+    reaching: BTreeMap<PartitionIndex, Vec<(Offset, usize)>>,
+    /// The watermark before each promise, and behind the last one.
+    before: Vec<EventTime>,
 }
 
 /// A row that waits.
@@ -216,9 +226,7 @@ impl Logs {
     pub(super) fn hold(&mut self, At { region, life, topic }: At<'_>, held: Held) {
         let logs = self.regions.get_mut(region).and_then(|logs| logs.lives.get_mut(&life));
         if let Some(logs) = logs {
-            let logs = logs.topics.entry(topic.clone()).or_default();
-            logs.held_bytes += held.value.len();
-            logs.held.push_back(held);
+            logs.topics.entry(topic.clone()).or_default().hold(held);
         }
     }
 
@@ -302,13 +310,14 @@ impl RegionLogs {
         let held = match release {
             Release::Bound => {
                 tracing::warn!(%topic, limit = HELD_BYTES_LIMIT, "rows wait for no promise");
-                let held = logs.release(|_| true).into_iter();
-                held.map(|held| logs.judge(held, behind)).collect()
+                let judge = Judge::new(&logs.promises, behind);
+                let (held, settle) = (logs.release(None).into_iter(), |held| judge.settle(held));
+                held.map(settle).collect()
             }
             Release::Promise => {
                 let Waiting { watermark, ends } = logs.promises.pop_front()?;
                 self.watermarks.insert(topic.clone(), behind.max(watermark));
-                let held = logs.release(|held| covers(&ends, held)).into_iter();
+                let held = logs.release(Some(&ends)).into_iter();
                 held.map(|held| Due { held, behind, settled: Settled::ByPromise }).collect()
             }
         };
@@ -316,26 +325,62 @@ impl RegionLogs {
     }
 }
 
-/// Whether a promise with these ends covers a row.
-fn covers(ends: &BTreeMap<PartitionIndex, Offset>, held: &Held) -> bool {
-    held.offset < ends.get(&held.partition).copied().unwrap_or_default()
-}
-
 impl TopicLogs {
-    /// Takes out the rows that something is true of, in their order.
-    fn release(&mut self, is_due: impl Fn(&Held) -> bool) -> Vec<Held> {
-        let (due, rest) = self.held.drain(..).partition::<VecDeque<_>, _>(is_due);
-        self.held = rest;
-        self.held_bytes = self.held.iter().map(|held| held.value.len()).sum();
-        due.into()
+    /// Keeps a row behind those of its partition.
+    pub(super) fn hold(&mut self, held: Held) {
+        let rows = self.held.entry(held.partition).or_default();
+        debug_assert!(rows.back().is_none_or(|last| last.offset < held.offset), "in log order");
+        self.held_bytes += held.value.len();
+        rows.push_back(held);
     }
 
-    /// What a row came behind, by the promises that are known whether or not their data is here:
-    /// the one before the first that covers it. Without one that does, others may be before it.
-    fn judge(&self, held: Held, in_effect: EventTime) -> Due {
-        let covering = self.promises.iter().position(|promise| covers(&promise.ends, &held));
-        let before = self.promises.iter().take(covering.unwrap_or(self.promises.len()));
-        let behind = before.map(|promise| promise.watermark).fold(in_effect, EventTime::max);
+    /// Takes out the rows that a promise with these ends covers, or all of them, by partition in
+    /// the order of the log. O(rows taken out + partitions): however many wait, and for however
+    /// many promises, each is looked at once.
+    fn release(&mut self, ends: Option<&BTreeMap<PartitionIndex, Offset>>) -> Vec<Held> {
+        let mut due = Vec::new();
+        for (partition, rows) in &mut self.held {
+            let count = ends.map_or(rows.len(), |ends| {
+                let end = ends.get(partition).copied().unwrap_or_default();
+                rows.partition_point(|held| held.offset < end)
+            });
+            due.extend(rows.drain(..count));
+        }
+        self.held.retain(|_, rows| !rows.is_empty());
+        let bytes: usize = due.iter().map(|held| held.value.len()).sum();
+        self.held_bytes = self.held_bytes.saturating_sub(bytes);
+        due
+    }
+}
+
+impl Judge {
+    /// By promises in the order of the log, behind a watermark that is in effect. O(promises ×
+    /// partitions).
+    fn new(promises: &VecDeque<Waiting>, in_effect: EventTime) -> Self {
+        let mut judge = Self { before: vec![in_effect], ..Self::default() };
+        let mut behind = in_effect;
+        for (number, Waiting { watermark, ends }) in promises.iter().enumerate() {
+            behind = behind.max(*watermark);
+            judge.before.push(behind);
+            for (partition, end) in ends {
+                let reaching = judge.reaching.entry(*partition).or_default();
+                if reaching.last().is_none_or(|(furthest, _)| furthest < end) {
+                    reaching.push((*end, number));
+                }
+            }
+        }
+        judge
+    }
+
+    /// What a row came behind: the promises before the first that covers it. Without one that does,
+    /// others may be before it. O(log promises).
+    fn settle(&self, held: Held) -> Due {
+        let reaching = self.reaching.get(&held.partition).map(Vec::as_slice).unwrap_or_default();
+        let first = reaching.partition_point(|(end, _)| *end <= held.offset);
+        let covering = reaching.get(first).map(|(_, number)| *number);
+        let last = self.before.len().saturating_sub(1);
+        let before = self.before.get(covering.unwrap_or(last));
+        let behind = before.copied().unwrap_or(EventTime::MIN);
         let settled = if covering.is_some() { Settled::ByPromise } else { Settled::ByBound };
         Due { held, behind, settled }
     }

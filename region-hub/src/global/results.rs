@@ -141,7 +141,11 @@ impl Results {
         let record = record.with_header(FINALITY_HEADER, finality);
         // What is still open is said again; what takes back is not, and what closed is the last.
         let is_open = !coverage.missing.is_empty() && result.finality == Finality::Provisional;
-        let urgency = if is_open && is_given { Urgency::Provisional } else { Urgency::Standing };
+        let urgency = match result.finality {
+            _ if is_open && is_given => Urgency::Provisional,
+            Finality::Final => Urgency::Final,
+            Finality::Provisional | Finality::Correction => Urgency::Standing,
+        };
         (record, urgency)
     }
 

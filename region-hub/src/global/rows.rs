@@ -90,8 +90,9 @@ impl Rules {
                 let value = bytes::Bytes::copy_from_slice(&row.value);
                 self.logs.hold(at, Held { value, ..row });
             }
+            // Row by row: each may correct all of its windows.
+            self.take_results();
         }
-        self.take_results();
     }
 
     /// Shows a row to the tables of its topic for which it counts at once; says whether it has to
@@ -127,6 +128,7 @@ impl Rules {
         while let Some(Reached { topic, held }) = self.logs.next_reached(region) {
             for due in held {
                 self.settle((region, &topic), &due);
+                self.take_results();
             }
             let (least, most) = (self.logs.least(&topic), self.logs.most(&topic));
             for source in self.tables.iter().filter(|source| source.topic == topic) {

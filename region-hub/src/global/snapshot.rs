@@ -15,7 +15,7 @@
 //! taken up: the rules begin new, and whatever else the hub derives goes on from its own part.
 //! A rule that computes something else than its `of` says begins new beside the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use headland_detection::{Engine, RestoreError};
@@ -190,8 +190,9 @@ fn write_topic(logs: &TopicLogs, writer: &mut Writer) {
         write_ends(ends, writer);
     }
     write_ends(ends, writer);
-    writer.length(held.len());
-    for Held { partition, offset, time, verdict, horizon, behind, value } in held {
+    writer.length(held.values().map(VecDeque::len).sum());
+    for held in held.values().flatten() {
+        let Held { partition, offset, time, verdict, horizon, behind, value } = held;
         writer.u32(partition.get());
         writer.u64(offset.get());
         [time, horizon, behind].into_iter().for_each(|time| writer.i64(time.millis()));
@@ -241,9 +242,15 @@ fn read_topic(reader: &mut Reader) -> Result<TopicLogs, CodecError> {
     }
     logs.ends = read_ends(reader)?;
     for _ in 0..reader.length("rows", reader.remaining())? {
-        let held = read_held(reader)?;
-        logs.held_bytes += held.value.len();
-        logs.held.push_back(held);
+        // Earlier versions wrote them in the order in which they came, also of several partitions.
+        let (at, held) = (reader.position(), read_held(reader)?);
+        let rows = logs.held.get(&held.partition);
+        if rows.and_then(VecDeque::back).is_some_and(|last| last.offset >= held.offset) {
+            let found = i64::try_from(held.offset.get()).unwrap_or(i64::MAX);
+            let (field, expected) = ("row", "rows of a partition in their order");
+            return Err(CodecError::Value { field, at, found, expected });
+        }
+        logs.hold(held);
     }
     Ok(logs)
 }

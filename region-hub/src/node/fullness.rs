@@ -2,15 +2,17 @@
 //!
 //! The log keeps a reserve for alerts, and writes everything that stands before one from it. So
 //! while the disk is full nothing but alerts is composed; deriving and promising wait too. And
-//! inventory that comes faster than it is reconciled would pile up in memory. In both cases what
-//! links deliver is held here, unacknowledged, which takes up their windows and so stops the
-//! senders, who have it still. The windows bound what is held.
+//! inventory that comes faster than it is reconciled would pile up in memory, as would results of
+//! rules over all regions whose rows come faster than those are written. In all cases what links
+//! deliver is held here, unacknowledged, which takes up their windows and so stops the senders, who
+//! have it still. The windows bound what is held. Promises go on: they bring no rows.
 
 use std::collections::VecDeque;
 
 use headland_event::{ByteCount, ChannelId, Entry, Lane, Now, Offset, TopicPartition};
 
 use super::Node;
+use crate::global::Rules;
 use crate::session::SessionId;
 
 /// Inventory that may wait to be reconciled: seconds of work, and little beside a hub's memory.
@@ -51,7 +53,8 @@ impl Node {
 
     /// Takes what was held, as far as that is possible by now.
     pub(super) fn release(&mut self, now: Now) {
-        if self.fullness.is_full || self.fullness.held.is_empty() || self.is_behind() {
+        let is_behind = self.is_behind() || self.rules.as_ref().is_some_and(Rules::is_behind);
+        if self.fullness.is_full || self.fullness.held.is_empty() || is_behind {
             return;
         }
         for (session, channel, entry) in std::mem::take(&mut self.fullness.held) {
@@ -75,7 +78,10 @@ impl Node {
         // What follows something that is held would be out of order.
         let follows = held.iter().any(|(of, on, _)| (*of, *on) == (session, channel));
         let is_foreign = topic.is_some_and(|topic| !topic.is_local());
-        let waits = self.fullness.is_full && !is_alert
+        let behind = self.rules.as_ref().filter(|rules| rules.is_behind());
+        let waits_for_rules =
+            topic.is_some_and(|topic| behind.is_some_and(|rules| rules.read(&topic.origin_name)));
+        let waits = (self.fullness.is_full || waits_for_rules) && !is_alert
             || is_inventory && (self.is_behind() || self.lacks_room(&entry))
             || is_inventory && is_foreign && self.is_joining();
         if !waits && !follows {

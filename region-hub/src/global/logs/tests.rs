@@ -1,5 +1,7 @@
 //! Promises and rows that wait, one after the other.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const FIRST: Incarnation = Incarnation::new(1, 1);
@@ -145,6 +147,75 @@ fn a_row_beyond_the_bound_came_behind_the_promise_before_the_one_that_covers_it(
         (millis(200), Settled::ByBound),
     ];
     assert_eq!(found, expected);
+}
+
+/// What a row came behind by a look at every promise.
+fn judged_one_by_one(promises: &VecDeque<Waiting>, in_effect: EventTime, held: Held) -> Due {
+    let covers = |promise: &Waiting| {
+        held.offset < promise.ends.get(&held.partition).copied().unwrap_or_default()
+    };
+    let covering = promises.iter().position(covers);
+    let before = promises.iter().take(covering.unwrap_or(promises.len()));
+    let behind = before.map(|promise| promise.watermark).fold(in_effect, EventTime::max);
+    let settled = if covering.is_some() { Settled::ByPromise } else { Settled::ByBound };
+    Due { held, behind, settled }
+}
+
+proptest! {
+    #[test]
+    fn rows_are_judged_as_by_a_look_at_every_promise_also_where_ends_go_back(
+        promised in prop::collection::vec((0_i64..50, 0_u64..20, 0_u64..20, any::<bool>()), 0..12),
+        rows in prop::collection::vec((0_u32..3, 0_u64..22), 0..30),
+        in_effect in 0_i64..50,
+    ) {
+        let promises: VecDeque<Waiting> = promised.into_iter().map(|(time, first, second, both)| {
+            let second = both.then_some((PartitionIndex::new(1), Offset::new(second)));
+            let first = [(PartitionIndex::new(0), Offset::new(first))];
+            Waiting { watermark: millis(time), ends: first.into_iter().chain(second).collect() }
+        }).collect();
+        let judge = Judge::new(&promises, millis(in_effect));
+
+        for (partition, offset) in rows {
+            let row = Held { partition: PartitionIndex::new(partition), ..held(offset) };
+            let expected = judged_one_by_one(&promises, millis(in_effect), row.clone());
+            prop_assert_eq!(judge.settle(row), expected);
+        }
+    }
+}
+
+/// As many promises and rows as may wait: a look at every promise for each row, or at every row for
+/// each promise, would take minutes.
+#[test]
+fn as_many_rows_as_may_wait_are_let_go_whether_by_their_bound_or_by_as_many_promises() {
+    const ROWS: u64 = 100_000;
+    let waiting = || {
+        let mut logs = logs();
+        for number in 0..PROMISES_LIMIT {
+            let (number, limit) = (u64::try_from(number).unwrap(), 4_096);
+            // The last ones reach as far as the rows do.
+            let end = (number + 1) * ROWS / limit;
+            logs.on_promise(0, FIRST, promise(i64::try_from(number).unwrap(), end));
+        }
+        for offset in 0..ROWS {
+            let value = Bytes::from_static(&[b'x'; 41]);
+            logs.hold(at(FIRST, &topic()), Held { value, ..held(offset) });
+        }
+        logs
+    };
+
+    let (mut by_promises, mut by_bound) = (waiting(), waiting());
+    reach(&mut by_promises, FIRST, 0, ROWS);
+    let promised = std::iter::from_fn(|| by_promises.next_reached(0)).flat_map(|it| it.held);
+    let promised: Vec<_> = promised.map(|due| (due.held.offset, due.behind)).collect();
+    by_bound.hold(at(FIRST, &topic()), Held { value: vec![0; 1 << 20].into(), ..held(ROWS) });
+    let beyond = by_bound.next_reached(0).unwrap().held;
+
+    assert_eq!(promised.len(), 100_000);
+    assert_eq!(promised.last(), Some(&(Offset::new(ROWS - 1), millis(4_094))));
+    let last = beyond.last().map(|due| (due.behind, due.settled));
+    assert_eq!(last, Some((millis(4_095), Settled::ByBound)));
+    let beyond: Vec<_> = beyond.iter().map(|due| (due.held.offset, due.behind)).collect();
+    assert_eq!(beyond.get(..promised.len()), Some(&*promised));
 }
 
 #[test]

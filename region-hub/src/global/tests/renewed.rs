@@ -119,6 +119,36 @@ fn a_result_that_was_forgotten_is_taken_back_and_its_revision_named_to_begin_ane
 }
 
 #[test]
+fn corrections_beyond_the_room_to_wait_leave_the_last_of_each_window_also_behind_a_restart() {
+    let sql = corrected_counts();
+    let mut log = vec![vec![row(100, 0), promise("ap", "air", (2_500, [1, 0]), 0)]];
+    let late: Vec<Stored> = (1..=500).map(|offset| late_row(200, offset)).collect();
+    // One promise lets all of them count.
+    log.push([late, vec![promise("ap", "air", (3_000, [501, 0]), 1)]].concat());
+    let mut hub = Hub::new(&sql, &["ap"]);
+    let state = hub.rules.snapshot();
+    hub.rules.limit_ready(1_000, ByteCount::mebibytes(1));
+
+    let said = [hub.feed(1, &log[0]), hub.feed(2, &log[1])];
+
+    assert_eq!(said[0], ["final n 1, revision 1"]);
+    // Those that wait before the bound is reached are said, and the last.
+    assert_eq!(said[1].last().map(String::as_str), Some("correction n 501, revision 501"));
+    let replaced = hub.rules.counts().replaced;
+    assert!(said[1].len() < 9, "{said:?}");
+    assert_eq!(u64::try_from(said[1].len()).unwrap() + replaced, 500);
+
+    // What took the place of others is written, and so are they.
+    hub.restart(&sql, &["ap"]);
+    let state = hub.rules.decode(state).unwrap();
+    hub.rules.take_up(state, CommitNumber::new(0), Hlc::new(EventTime::MIN, 0));
+    let again: Vec<_> = (1..).zip(&log).flat_map(|(at, entries)| hub.feed(at, entries)).collect();
+    assert_eq!(again, Vec::<String>::new());
+    let next = [late_row(300, 501), promise("ap", "air", (3_100, [502, 0]), 2)];
+    assert_eq!(hub.feed(3, &next), ["correction n 502, revision 502"]);
+}
+
+#[test]
 fn a_rule_that_begins_anew_over_more_regions_leaves_what_was_final() {
     let sql = corrected_counts();
     let mut hub = Hub::new(&sql, &["ap"]);

@@ -1,10 +1,12 @@
 //! A disk that is full: alerts flow, all else waits at whoever sent it.
 
+use headland_detection::Program;
 use headland_event::ByteCount;
 use headland_replication::LinkOutput;
 
-use super::hub::Hub;
+use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, record};
+use crate::global::Rules;
 
 const EVENTS: &str = "inventory.events";
 
@@ -71,6 +73,40 @@ fn inventory_waits_while_as_much_as_may_is_not_reconciled_and_keeps_its_order() 
 
     assert_eq!(behind, 0);
     assert_eq!(hub.texts(EVENTS), ["1", "2"]);
+}
+
+#[test]
+fn rows_of_rules_wait_while_as_many_results_as_may_are_not_written_and_others_do_not() {
+    let sql = "CREATE TABLE air (ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+        WITH ('topic' = 'air@*');
+        CREATE TABLE n (n BIGINT) WITH ('topic' = 'n');
+        INSERT INTO n SELECT COUNT(*)
+        FROM TABLE(TUMBLE(TABLE air, DESCRIPTOR(ts), INTERVAL '2' SECOND))
+        GROUP BY window_start, window_end;";
+    let topic = |name| format!("[[topic]]\nname = \"{name}\"\nlane = \"state\"\npartitions = 1\n");
+    let topics = format!("{}{}[[peer]]", topic("air"), topic("water"));
+    let config = CONFIG.replacen("[[peer]]", &topics, 1);
+    let config = config.replace("\"alerts\"]", "\"air\", \"water\"]");
+    let mut hub = Hub::configured(&config);
+    let eu = [hub.region().clone()];
+    let program = Program::compile("rules.sql", sql).unwrap();
+    let rules = Rules::new(program, &eu[0], &eu, &hub.node.topics, 1).unwrap();
+    hub.node.rules = Some(rules);
+    let mut agent = Remote::agent(&mut hub, 1);
+    let [air, water] = ["air", "water"].map(|topic| agent.offer(&mut hub, topic));
+
+    hub.node.rules.as_mut().unwrap().limit_ready(0, ByteCount::new(0));
+    for channel in [air, water] {
+        agent.publish(&mut hub, channel, &[record("eu-1-till", "1")]);
+    }
+    let behind = ["air", "water"].map(|topic| hub.records(topic).len());
+    hub.node.rules.as_mut().unwrap().limit_ready(0, ByteCount::new(1));
+    agent.publish(&mut hub, air, &[record("eu-1-till", "2")]);
+    hub.advance(1_000);
+    hub.talk(&mut agent);
+
+    assert_eq!(behind, [0, 1]);
+    assert_eq!(hub.texts("air"), ["1", "2"]);
 }
 
 #[test]

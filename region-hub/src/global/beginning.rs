@@ -108,6 +108,7 @@ impl Rules {
     /// they have not seen.
     fn leave_settled(&mut self, rules: &[Arc<str>], at: CommitNumber) {
         for rule in rules {
+            self.results.said.forget(rule);
             self.written.begin(rule, at, self.results.least(rule, &self.logs));
         }
     }

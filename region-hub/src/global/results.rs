@@ -94,7 +94,8 @@ impl Results {
             if let (false, Some(rule)) = (is_replaced, rule)
                 && !written.is_settled(&result.rule, result.event_time)
             {
-                let (record, urgency) = self.record(rule, &result, logs);
+                let before = written.said_before(&result.rule);
+                let (record, urgency) = self.record((rule, before), &result, logs);
                 // Counted also when it is left out: after a restart it may be another that is.
                 let mark = written.count(&result.rule, result.finality, result.event_time);
                 let (rule, topic) = (result.rule, result.topic);
@@ -111,13 +112,21 @@ impl Results {
         least.unwrap_or(EventTime::MIN)
     }
 
-    fn record(&mut self, rule: &Rule, result: &RuleResult, logs: &Logs) -> (Record, Urgency) {
+    /// The record of a rule's result. When the rule began otherwise it may have said those of
+    /// windows that end up to `before`.
+    fn record(
+        &mut self,
+        (rule, before): (&Rule, EventTime),
+        result: &RuleResult,
+        logs: &Logs,
+    ) -> (Record, Urgency) {
         let id = AlertId::derive(&result.rule, &result.key, &result.window);
+        let time = result.event_time;
         let revision = if rule.results_may_change() {
-            self.said.say(id, result.event_time)
+            self.said.say(&result.rule, id, time, before)
         } else {
             debug_assert_eq!(result.change, Change::Insert, "a result that stands is only added");
-            Revision::Known(1)
+            if time <= before { Revision::Anew } else { Revision::Known(1) }
         };
         let is_given = match result.change {
             Change::Insert | Change::UpdateAfter => true,

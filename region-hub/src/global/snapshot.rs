@@ -1,8 +1,8 @@
 //! The state of rules as bytes, at the end of a commit.
 //!
 //! ```text
-//! v3:  3 version u8 │ topics u32 × { name } │ regions u32 × { name, watermarks, lives }
-//!      │ rules u32 × { name u32 length + bytes, begun u64, of 16, settled i64 ms }
+//! v4:  4 version u8 │ topics u32 × { name } │ regions u32 × { name, watermarks, lives }
+//!      │ rules u32 × { name u32 length + bytes, begun u64, of 16, settled i64 ms, said i64 ms }
 //!      │ said, in its own layout │ engine, in its own layout
 //!   watermarks  u32 × { topic, i64 ms }
 //!   lives       u32 × { incarnation │ 0 empty | 1 behind u8 │ topics u32 × { topic,
@@ -10,12 +10,14 @@
 //!                 ends    u32 × { partition u32, offset u64 }
 //!                 rows    u32 × { partition u32, offset u64, times 3 × i64 ms, verdict u8,
 //!                   value } } }
+//! v3:  as v4 with version 3, without `said i64`, and what was said without rules
 //! ```
 //! Of another version, of other topics or other regions, and of rules that no longer fit, it is not
 //! taken up: the rules begin new, and whatever else the hub derives goes on from its own part.
 //! A rule that computes something else than its `of` says begins new beside the others.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use headland_detection::{Engine, RestoreError};
@@ -27,10 +29,12 @@ use headland_event::{
 
 use super::Rules;
 use super::logs::{Begins, Held, LifeLogs, Logs, RegionLogs, TopicLogs, Waiting};
-use super::said::Said;
-use super::written::Begun;
+use super::said::{Layout, Said};
+use super::written::{Begun, GoesOn, KnowsSaid};
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+/// The layout before it was known which rule has said what.
+const VERSION_3: u8 = 3;
 
 /// Why rules do not go on from a snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -79,11 +83,13 @@ impl Rules {
         }
         let begun = self.written.begun();
         writer.length(begun.len());
+        let mut rules = Vec::with_capacity(begun.len());
         for (rule, begun) in begun {
             writer.bytes(rule.as_bytes());
             begun.write(&mut writer);
+            rules.push(rule.clone());
         }
-        self.results.said.write(&mut writer);
+        self.results.said.write(&rules, &mut writer);
         writer.raw(&self.engine.snapshot());
         writer.finish()
     }
@@ -95,10 +101,14 @@ impl Rules {
     pub fn decode(&self, state: Bytes) -> Result<RulesState, RulesSnapshotError> {
         let mut reader = Reader::new(state);
         let found = reader.u8("rules version")?;
-        if found != VERSION {
-            let (field, found) = ("rules version", i64::from(found));
-            return Err(CodecError::Value { field, at: 0, found, expected: "3" }.into());
-        }
+        let (knows_said, layout) = match found {
+            VERSION => (KnowsSaid::Yes, Layout::WithRules),
+            VERSION_3 => (KnowsSaid::No, Layout::WithoutRules),
+            found => {
+                let (field, found) = ("rules version", i64::from(found));
+                return Err(CodecError::Value { field, at: 0, found, expected: "3 or 4" }.into());
+            }
+        };
         let mut topics: Vec<TopicName> = Vec::new();
         for _ in 0..reader.length("topics", reader.remaining())? {
             topics.push(reader.name("topic")?);
@@ -123,12 +133,13 @@ impl Rules {
             let (found, expected) = (listed(&regions), listed(&self.regions));
             return Err(RulesSnapshotError::Regions { found, expected });
         }
-        let mut begun = BTreeMap::new();
+        let (mut begun, mut rules) = (BTreeMap::new(), Vec::new());
         for _ in 0..reader.length("rules", reader.remaining())? {
             let rule = reader.text("rule", RECORD_BYTES_LIMIT.as_len())?;
-            begun.insert(rule, Begun::read(&mut reader)?);
+            rules.push(Arc::from(&*rule));
+            begun.insert(rule, Begun::read(knows_said, &mut reader)?);
         }
-        let said = Said::read(&mut reader)?;
+        let said = Said::read((layout, &rules), &mut reader)?;
         let engine = reader.take("engine", reader.remaining())?;
         let engine = Engine::restore(self.engine.program().clone(), self.seed, engine)?;
         Ok(RulesState { logs, begun, said, engine })
@@ -138,12 +149,14 @@ impl Rules {
     /// not, or of another definition, begin with nothing: they lack all rows up to there; `hlc` is
     /// at or behind the stamp of each of them.
     pub fn take_up(&mut self, state: RulesState, at: CommitNumber, hlc: Hlc) {
-        let RulesState { logs, begun, said, mut engine } = state;
+        let RulesState { logs, begun, mut said, mut engine } = state;
         debug_assert_eq!(logs.regions.len(), self.regions.len(), "it was decoded by these rules");
         for rule in self.engine.program().rules().iter().map(headland_detection::Rule::name) {
             let begun = begun.get(&**rule);
-            if !begun.is_some_and(|begun| self.written.go_on(rule, *begun)) {
-                engine.begin_anew(rule);
+            match begun.map_or(GoesOn::Anew, |begun| self.written.go_on(rule, *begun)) {
+                GoesOn::AsItWas => {}
+                GoesOn::BehindAnother => said.forget(rule),
+                GoesOn::Anew => engine.begin_anew(rule),
             }
         }
         (self.engine, self.logs, self.results.said) = (engine, logs, said);

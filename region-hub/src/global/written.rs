@@ -1,23 +1,32 @@
 //! How far the results of each rule are written, and which windows a rule leaves as they are.
 //!
 //! ```text
-//! v1:  1 version u8 │ commit u64, output u64: everything before this result is written
-//!      │ begun u64, of 16, settled i64 ms │ final until i64 ms
+//! v2:  2 version u8 │ commit u64, output u64: everything before this result is written
+//!      │ begun u64, of 16, settled i64 ms, said i64 ms │ final until i64 ms, said until i64 ms
+//! v1:  as v2 with version 1 and without both `said`: until a day behind what was final, at most
 //! ```
 //! Results are counted by rule, since a rule that is new beside others is at another place than
 //! they. A rule that begins where the log ends, or behind a snapshot that does not know it, has not
 //! seen what windows before were made of: of those that were final, or that every region was past,
-//! it says nothing, so that no part of one replaces the whole.
+//! it says nothing, so that no part of one replaces the whole. Of others it may have said something
+//! as well, which is named with their first result.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use headland_detection::Program;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{AlertId, CommitNumber, EventTime, Finality, RegionId};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The layout before it was known what had been said.
+const VERSION_1: u8 = 1;
+
+/// How far behind what was final a hub of [`VERSION_1`] may have said something of windows: more
+/// names results that are new as said before, fewer name too few.
+const SAID_AHEAD: Duration = Duration::from_secs(86_400);
 
 /// Everything before it is written: results are counted in each commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -35,6 +44,25 @@ pub(super) struct Begun {
     of: AlertId,
     /// Windows that end up to here stay as they are.
     settled: EventTime,
+    /// Of windows that end up to here the rule may have said something before it began.
+    said: EventTime,
+}
+
+/// Whether a layout holds what was said before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KnowsSaid {
+    Yes,
+    No,
+}
+
+/// How a rule goes on from a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GoesOn {
+    AsItWas,
+    /// It has said something in between that the snapshot does not know of.
+    BehindAnother,
+    /// Not at all: it computes something else.
+    Anew,
 }
 
 /// How far a rule is, with a result.
@@ -44,6 +72,8 @@ pub(super) struct Mark {
     begun: Begun,
     /// The latest end of a window that was said to be final.
     final_until: EventTime,
+    /// The latest end of a window of which anything was said.
+    said_until: EventTime,
 }
 
 /// How far all rules are.
@@ -78,6 +108,7 @@ struct RuleMarks {
     next: Place,
     begun: Begun,
     final_until: EventTime,
+    said_until: EventTime,
 }
 
 impl Place {
@@ -100,8 +131,9 @@ impl Place {
 impl Mark {
     pub(super) const fn new(of: AlertId) -> Self {
         let written = Place::at_start_of(CommitNumber::new(0));
-        let begun = Begun { at: CommitNumber::new(0), of, settled: EventTime::MIN };
-        Self { written, begun, final_until: EventTime::MIN }
+        let (settled, never) = (EventTime::MIN, EventTime::MIN);
+        let begun = Begun { at: CommitNumber::new(0), of, settled, said: never };
+        Self { written, begun, final_until: never, said_until: never }
     }
 
     /// The commit of the result that it comes with.
@@ -111,13 +143,14 @@ impl Mark {
 
     /// The value in the state.
     pub(super) fn encode(&self) -> Bytes {
-        let Self { written: Place { commit, output }, begun, final_until } = self;
+        let Self { written: Place { commit, output }, begun, final_until, said_until } = self;
         let mut writer = Writer::new();
         writer.u8(VERSION);
         writer.u64(commit.get());
         writer.u64(*output);
         begun.write(&mut writer);
         writer.i64(final_until.millis());
+        writer.i64(said_until.millis());
         writer.finish()
     }
 
@@ -125,25 +158,34 @@ impl Mark {
     pub(super) fn decode(value: Bytes) -> Result<Self, CodecError> {
         let mut reader = Reader::new(value);
         let version = reader.u8("mark version")?;
-        if version != VERSION {
-            let (field, found) = ("mark version", i64::from(version));
-            return Err(CodecError::Value { field, at: 0, found, expected: "1" });
-        }
+        let knows_said = match version {
+            VERSION => KnowsSaid::Yes,
+            VERSION_1 => KnowsSaid::No,
+            found => {
+                let (field, found) = ("mark version", i64::from(found));
+                return Err(CodecError::Value { field, at: 0, found, expected: "1 or 2" });
+            }
+        };
         let commit = CommitNumber::new(reader.u64("commit")?);
         let written = Place { commit, output: reader.u64("output")? };
-        let begun = Begun::read(&mut reader)?;
+        let begun = Begun::read(knows_said, &mut reader)?;
         let final_until = EventTime::from_millis(reader.i64("final until")?);
+        let said_until = match knows_said {
+            KnowsSaid::Yes => EventTime::from_millis(reader.i64("said until")?),
+            KnowsSaid::No => final_until.plus(SAID_AHEAD),
+        };
         reader.end()?;
-        Ok(Self { written, begun, final_until })
+        Ok(Self { written, begun, final_until, said_until })
     }
 }
 
 impl Begun {
     pub(super) fn write(&self, writer: &mut Writer) {
-        let Self { at, of, settled } = self;
+        let Self { at, of, settled, said } = self;
         writer.u64(at.get());
         writer.raw(of.bytes());
         writer.i64(settled.millis());
+        writer.i64(said.millis());
     }
 
     /// Whether it is the same beginning of the same rule.
@@ -151,11 +193,15 @@ impl Begun {
         (self.at, self.of) == (at, of)
     }
 
-    pub(super) fn read(reader: &mut Reader) -> Result<Self, CodecError> {
+    pub(super) fn read(knows_said: KnowsSaid, reader: &mut Reader) -> Result<Self, CodecError> {
         let (at, mut of) = (CommitNumber::new(reader.u64("begun")?), [0; 16]);
         of.copy_from_slice(&reader.take("what has begun", 16)?);
         let settled = EventTime::from_millis(reader.i64("settled")?);
-        Ok(Self { at, of: AlertId::new(of), settled })
+        let said = match knows_said {
+            KnowsSaid::Yes => EventTime::from_millis(reader.i64("said")?),
+            KnowsSaid::No => EventTime::MIN,
+        };
+        Ok(Self { at, of: AlertId::new(of), settled, said })
     }
 }
 
@@ -179,9 +225,9 @@ impl Written {
     /// A rule that computes what `of` names, and what is durable of it.
     fn add(&mut self, rule: Arc<str>, of: AlertId, durable: Option<Mark>) {
         let fresh = Mark::new(of);
-        let Mark { final_until, .. } = durable.unwrap_or(fresh);
+        let Mark { final_until, said_until, .. } = durable.unwrap_or(fresh);
         let (next, begun) = (fresh.written, fresh.begun);
-        let marks = RuleMarks { durable, written: next, next, begun, final_until };
+        let marks = RuleMarks { durable, written: next, next, begun, final_until, said_until };
         self.rules.insert(rule.clone(), marks);
         // Unless it is told to go on or to begin elsewhere, it reads all of the log.
         self.begin(&rule, CommitNumber::new(0), EventTime::MIN);
@@ -195,32 +241,33 @@ impl Written {
         (marks.begun, marks.written) = match marks.durable {
             // It is replayed as it was: what it has said since then is its own.
             Some(Mark { written, begun, .. }) if begun.is_of(at, of) => (begun, written),
-            Some(Mark { final_until, .. }) => {
-                (Begun { at, of, settled: final_until.max(least) }, nothing)
+            Some(Mark { final_until, said_until, .. }) => {
+                (Begun { at, of, settled: final_until.max(least), said: said_until }, nothing)
             }
-            None => (Begun { at, of, settled: least }, nothing),
+            None => (Begun { at, of, settled: least, said: EventTime::MIN }, nothing),
         };
     }
 
-    /// A rule goes on from a snapshot, unless that is of a rule that computed otherwise; says
-    /// whether it does.
-    pub(super) fn go_on(&mut self, rule: &str, begun: Begun) -> bool {
+    /// A rule goes on from a snapshot, unless that is of a rule that computed otherwise.
+    pub(super) fn go_on(&mut self, rule: &str, begun: Begun) -> GoesOn {
         let Some(marks) = self.rules.get_mut(rule).filter(|marks| marks.begun.of == begun.of)
         else {
-            return false;
+            return GoesOn::Anew;
         };
-        let settled = begun.settled;
+        let Begun { at: _, of: _, settled, said } = begun;
         (marks.begun, marks.written) = match marks.durable {
             Some(Mark { written, begun: last, .. }) if last.is_of(begun.at, begun.of) => {
-                (Begun { settled: settled.max(last.settled), ..begun }, written)
+                let (settled, said) = (settled.max(last.settled), said.max(last.said));
+                (Begun { settled, said, ..begun }, written)
             }
             // It computed otherwise in between.
-            Some(Mark { final_until, .. }) => {
-                (Begun { settled: settled.max(final_until), ..begun }, Place::default())
+            Some(Mark { final_until, said_until, .. }) => {
+                let (settled, said) = (settled.max(final_until), said.max(said_until));
+                (Begun { settled, said, ..begun }, Place::default())
             }
             None => (begun, Place::default()),
         };
-        true
+        if marks.begun.said > said { GoesOn::BehindAnother } else { GoesOn::AsItWas }
     }
 
     /// Where each rule began.
@@ -245,6 +292,11 @@ impl Written {
         is_settled
     }
 
+    /// Up to which end of windows a rule may have said something before it began.
+    pub(super) fn said_before(&self, rule: &str) -> EventTime {
+        self.rules.get(rule).map_or(EventTime::MIN, |marks| marks.begun.said)
+    }
+
     /// Results that were left unsaid in this run.
     pub(super) const fn settled(&self) -> u64 {
         self.settled
@@ -260,7 +312,8 @@ impl Written {
     ) -> Option<Mark> {
         let of_all = self.before_marks.as_mut();
         let is_old = of_all.is_some_and(|it| it.next.take(self.commit) < it.written);
-        let RuleMarks { durable, written, next, begun, final_until } = self.rules.get_mut(rule)?;
+        let RuleMarks { durable, written, next, begun, final_until, said_until } =
+            self.rules.get_mut(rule)?;
         let at = next.take(self.commit);
         if is_old && durable.is_none() && begun.at == CommitNumber::new(0) {
             *written = *next;
@@ -268,7 +321,9 @@ impl Written {
         if finality == Finality::Final {
             *final_until = time.max(*final_until);
         }
-        let mark = Mark { written: *next, begun: *begun, final_until: *final_until };
+        *said_until = time.max(*said_until);
+        let (final_until, said_until) = (*final_until, *said_until);
+        let mark = Mark { written: *next, begun: *begun, final_until, said_until };
         (at >= *written).then_some(mark)
     }
 
@@ -292,7 +347,8 @@ impl Written {
         let rules = self.rules.iter().filter(|(_, marks)| marks.durable.is_none());
         let marks = rules.map(|(rule, RuleMarks { written, begun, .. })| {
             let written = Place::at_start_of(commit).max(*written);
-            (rule.clone(), Mark { written, begun: *begun, final_until: EventTime::MIN })
+            let (final_until, said_until) = (EventTime::MIN, EventTime::MIN);
+            (rule.clone(), Mark { written, begun: *begun, final_until, said_until })
         });
         marks.collect()
     }
@@ -370,9 +426,41 @@ mod tests {
         let mut back = rules("a", said[0]);
         let goes_on = back.go_on(RULE, begun);
 
-        assert!(said[0].is_some() && goes_on);
+        assert!(said[0].is_some() && goes_on == GoesOn::BehindAnother);
         assert_eq!([20, 21].map(|it| back.is_settled(RULE, time(it))), [true, false]);
         assert!(say(&mut back, 7, &[21])[0].is_some());
+    }
+
+    #[test]
+    fn what_a_rule_said_before_it_began_is_known_from_its_mark_also_the_next_time() {
+        let mut first = rules("a", None);
+        let mark = say(&mut first, 7, &[30, 10])[1].map(|mark| Mark::decode(mark.encode()));
+
+        let mut other = rules("b", mark.map(Result::unwrap));
+        other.begin(RULE, CommitNumber::new(8), EventTime::MIN);
+        let again = say(&mut other, 9, &[40])[0];
+        let mut back = rules("b", again);
+        back.begin(RULE, CommitNumber::new(8), EventTime::MIN);
+        let mut third = rules("c", again);
+        third.begin(RULE, CommitNumber::new(9), EventTime::MIN);
+
+        let found = [&first, &other, &back, &third].map(|written| written.said_before(RULE));
+        assert_eq!(found, [EventTime::MIN, time(30), time(30), time(40)]);
+    }
+
+    #[test]
+    fn a_mark_of_before_it_was_known_what_was_said_may_have_said_a_day() {
+        let mut writer = Writer::new();
+        writer.u8(VERSION_1);
+        [7, 1, 3].into_iter().for_each(|number| writer.u64(number));
+        writer.raw(of("a").bytes());
+        [5, 10].into_iter().for_each(|time| writer.i64(time));
+
+        let mark = Mark::decode(writer.finish()).unwrap();
+
+        assert_eq!((mark.begun.settled, mark.final_until), (time(5), time(10)));
+        assert_eq!((mark.begun.said, mark.said_until), (EventTime::MIN, time(86_400_010)));
+        assert_eq!(Mark::decode(mark.encode()), Ok(mark));
     }
 
     #[test]
@@ -381,7 +469,7 @@ mod tests {
 
         let goes_on = ["a", "b"].map(|what| rules(what, None).go_on(RULE, begun));
 
-        assert_eq!(goes_on, [true, false]);
+        assert_eq!(goes_on, [GoesOn::AsItWas, GoesOn::Anew]);
     }
 
     #[test]

@@ -172,6 +172,64 @@ fn a_rule_that_begins_anew_over_more_regions_leaves_what_was_final() {
 }
 
 #[test]
+fn what_a_rule_says_again_behind_a_new_beginning_begins_its_revision_anew_by_name() {
+    let sql = COUNTS.replace("'topic' = 'n'", "'topic' = 'n', 'emit.early' = '1 s'");
+    let promised = |time, end, offset| promise("ap", "air", (time, [end, 0]), offset);
+    let log = [row(100, 0), promised(500, 1, 0), row(2_100, 1), promised(3_000, 2, 1)];
+    let next = [row(3_100, 2), row(4_100, 3), promised(4_500, 4, 2), promised(5_000, 4, 3)];
+    let mut hub = Hub::new(&sql, &["ap"]);
+    let said = hub.feed(1, &log);
+    assert_eq!(said, ["final n 1, revision 1", "provisional n 1, revision 1"]);
+
+    // Nothing fits, and then all does.
+    for restart in 0..2 {
+        if restart == 0 {
+            hub.begin_new(&sql, &["ap"], (1, 2));
+            let said = hub.feed(2, &next);
+
+            let of_before = "provisional n 1, revision 1 anew";
+            assert_eq!(said, [of_before, "provisional n 1, revision 1"]);
+        }
+        let state = hub.rules.snapshot();
+        hub.restart(&sql, &["ap"]);
+        let state = hub.rules.decode(state).unwrap();
+        hub.rules.take_up(state, CommitNumber::new(2), Hlc::new(NOW, 0));
+    }
+    let end = [row(5_100, 4), promised(7_000, 5, 4)];
+    assert_eq!(hub.feed(3, &end), ["provisional n 2, revision 2"]);
+}
+
+#[test]
+fn a_rule_that_was_another_for_a_while_names_the_revisions_of_what_that_one_said() {
+    let sql = COUNTS.replace("'topic' = 'n'", "'topic' = 'n', 'emit.early' = '500 ms'");
+    let edited = sql.replace("COUNT(*)", "COUNT(*) + 10");
+    let promised = |time, end, offset| promise("ap", "air", (time, [end, 0]), offset);
+    let mut hub = Hub::new(&sql, &["ap"]);
+    let said = hub.feed(1, &[row(100, 0), promised(300, 1, 0), promised(700, 1, 1)]);
+    assert_eq!(said, ["provisional n 1, revision 1"]);
+    let (state, before) = (hub.rules.snapshot(), Hlc::new(EventTime::MIN, 0));
+    let log = [row(900, 1), promised(1_100, 2, 2), promised(1_600, 2, 3)];
+
+    // Each from the same snapshot: the second time what it says is written.
+    let mut said = Vec::new();
+    for sql in [&edited, &sql, &sql] {
+        hub.restart(sql, &["ap"]);
+        let state = hub.rules.decode(state.clone()).unwrap();
+        hub.rules.take_up(state, CommitNumber::new(1), before);
+        said.push(hub.feed(2, &log));
+    }
+    said.push(hub.feed(3, &[promised(2_500, 2, 4)]));
+
+    let expected = [
+        vec!["provisional n 11, revision 1 anew"],
+        vec!["provisional n 2, revision 1 anew"],
+        vec![],
+        vec!["final n 2, revision 2"],
+    ];
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn late_rows_behind_a_rules_new_beginning_replace_no_final_result_also_after_a_restart() {
     let mut hub = Hub::new(&corrected_counts(), &["ap"]);
     let said = hub.feed(1, &[row(100, 0), row(200, 1), promise("ap", "air", (2_500, [2, 0]), 0)]);
@@ -344,7 +402,8 @@ fn a_rule_that_is_edited_in_place_begins_anew_and_says_nothing_twice_or_mixed() 
         let mut said = hub.feed(2, &log[0]);
         said.extend(hub.feed(3, &log[1]));
         said.extend(hub.feed(4, &[vec![of(5_600, 3), of(5_700, 4)], end.to_vec()].concat()));
-        assert_eq!(said, ["final n 3, revision 1"]);
+        // The other rule has said something of that window.
+        assert_eq!(said, ["final n 3, revision 1 anew"]);
     }
 }
 

@@ -47,7 +47,7 @@ struct Measured {
 /// The nodes that a proof starts as processes.
 const NODES: [&str; 2] = ["region-hub", "edge-agent"];
 
-const SOAKS: [Soak; 22] = [
+const SOAKS: [Soak; 23] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -102,6 +102,11 @@ const SOAKS: [Soak; 22] = [
         name: "links-wan",
         what: "links and kernel flows over 400 Mbit/s and 80 ms, loss 0 to 3 % (needs root)",
         run: links::wan,
+    },
+    Soak {
+        name: "links-peers",
+        what: "links beside MirrorMaker 2; --only wan-loss-1: that one (needs mvn, java 17, root)",
+        run: links::peers,
     },
     Soak {
         name: "links-fair",

@@ -10,6 +10,9 @@ use headland_event::{
 /// Partitions of the topic, as a hub's topic has.
 pub(crate) const PARTITIONS: u32 = 8;
 
+/// Records of a batch when all are written at once: what a busy producer makes.
+pub(crate) const BATCH_RECORDS: u64 = 500;
+
 /// Partition `index` of the topic that is sent.
 pub(crate) fn partition(index: u32) -> Result<TopicPartition> {
     let topic = TopicName::new("proof.events").context("a valid name")?;
@@ -49,6 +52,46 @@ impl Load {
             })
             .collect();
         Ok(Batch::encode(&records)?)
+    }
+}
+
+/// What is written at a steady rate.
+#[derive(Debug)]
+pub(crate) struct Due {
+    count: u64,
+    per_second: u64,
+    written: u64,
+    started: Option<Duration>,
+}
+
+impl Due {
+    /// `count` in all; `per_second` counts for [`Self::by`].
+    pub(crate) const fn new(count: u64, per_second: u64) -> Self {
+        Self { count, per_second, written: 0, started: None }
+    }
+
+    /// Whether it has a pace.
+    pub(crate) const fn is_steady(&self) -> bool {
+        self.per_second > 0
+    }
+
+    /// Whether all of it was taken.
+    pub(crate) const fn is_done(&self) -> bool {
+        self.written == self.count
+    }
+
+    /// Takes `count` of what is left, or all of it.
+    pub(crate) fn take(&mut self, count: u64) -> u64 {
+        let count = count.min(self.count - self.written);
+        self.written += count;
+        count
+    }
+
+    /// Takes what is due by `now`; the first call starts the clock.
+    pub(crate) fn by(&mut self, now: Duration) -> Result<u64> {
+        let since = now.saturating_sub(*self.started.get_or_insert(now));
+        let due = since.as_millis() * u128::from(self.per_second) / 1_000;
+        Ok(self.take(u64::try_from(due)?.saturating_sub(self.written)))
     }
 }
 

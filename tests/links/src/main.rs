@@ -38,6 +38,8 @@ mod children;
 mod changes;
 /// A scenario from start to report.
 mod measure;
+/// MirrorMaker 2 beside a link.
+mod beside;
 
 use std::process::ExitCode;
 
@@ -49,8 +51,9 @@ const COMMANDS: &str = "\
 Usage: links-proof COMMAND --directory D --scenario FILE
 
   measure    one scenario: the load, the ends and the network between them (which needs root)
+  beside     the same, and then over MirrorMaker 2: --classes FILE --settings FOLDER
 
-  source, sink, flow-source, flow-sink      processes that it starts
+  source, sink, flow-source, flow-sink, peer-load, peer-watch      processes that they start
 ";
 
 fn main() -> Result<ExitCode> {
@@ -63,10 +66,13 @@ fn main() -> Result<ExitCode> {
         .context("cannot start the runtime")?;
     match command.as_str() {
         "measure" => return measure::run(arguments)?.print(),
+        "beside" => return beside::run(arguments)?.print(),
         "source" => runtime.block_on(source::run(arguments))?,
         "sink" => runtime.block_on(sink::run(arguments))?,
         "flow-source" => flow::send(arguments)?,
         "flow-sink" => flow::receive(arguments)?,
+        "peer-load" => beside::produce(arguments)?,
+        "peer-watch" => beside::watch(arguments)?,
         unknown => bail!("no command `{unknown}`\n\n{COMMANDS}"),
     }
     Ok(ExitCode::SUCCESS)

@@ -29,14 +29,18 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
     let directory = arguments.take_path("directory")?;
     let path = arguments.take_path("scenario")?;
     arguments.finish()?;
-    let scenario = Scenario::read(&path)?;
-    std::fs::create_dir_all(&directory).context("cannot create the directory")?;
-    let scratch = tempfile::tempdir_in(&directory).context("cannot create a directory")?;
+    scenario(&directory, &path, &Scenario::read(&path)?)
+}
+
+/// Runs a scenario that was read from `path`, below `directory`.
+pub(crate) fn scenario(directory: &Path, path: &Path, scenario: &Scenario) -> Result<Report> {
+    std::fs::create_dir_all(directory).context("cannot create the directory")?;
+    let scratch = tempfile::tempdir_in(directory).context("cannot create a directory")?;
     let network = Network::start(scenario.network.as_ref(), scenario.seed, scratch.path())?;
     let mut links = Vec::new();
     for number in 0..scenario.links {
         let folder = scratch.path().join(format!("link-{number}"));
-        links.push(Pair::link(&network, &path, folder)?);
+        links.push(Pair::link(&network, path, folder)?);
     }
     let flows: Vec<Pair> = scenario
         .flows
@@ -45,13 +49,13 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
         .collect::<Result<_>>()?;
     let pairs = links.into_iter().chain(flows);
     let (said, made) = std::thread::scope(|scope| {
-        let changes = changes::start(scope, &network, &scenario)?;
+        let changes = changes::start(scope, &network, scenario)?;
         let said = pairs.map(Pair::end).collect::<Result<Vec<_>>>()?;
         let made = changes.join().ok().context("the changes of the network panicked")?;
         Ok::<_, anyhow::Error>((said, made?))
     })?;
     let report = network.stop()?;
-    Ok(conclude(&scenario, &said, &made, report.as_ref()))
+    Ok(conclude(scenario, &said, &made, report.as_ref()))
 }
 
 /// Two processes, one of which sends to the other.
@@ -139,6 +143,7 @@ fn conclude(
                 ("cpu_seconds_source".to_owned(), json!(number(sent, "cpu_seconds"))),
                 ("cpu_seconds_sink".to_owned(), json!(number(stored, "cpu_seconds"))),
                 ("latency".to_owned(), stored.get("latency").cloned().unwrap_or_default()),
+                ("latency_at_source".to_owned(), sent.get("latency").cloned().unwrap_or_default()),
                 ("alerts".to_owned(), stored.get("alerts").cloned().unwrap_or_default()),
                 ("connections".to_owned(), json!(number(sent, "connections"))),
                 ("changes".to_owned(), changes),

@@ -7,6 +7,9 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+/// Those that a namespace may choose from.
+const ALLOWED_CONGESTION_CONTROLS: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
+
 /// Where a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -76,6 +79,32 @@ impl Network {
             None => "127.0.0.1",
             Some(_) => "10.77.2.1",
         }
+    }
+
+    /// The address of a place, for both.
+    pub(crate) const fn address(&self, place: Place) -> &'static str {
+        match (&self.wan, place) {
+            (Some(_), Place::A) => "10.77.1.1",
+            (None | Some(_), Place::A | Place::B) => self.target(),
+        }
+    }
+
+    /// Gives every TCP connection that begins from now on this congestion control; needs root.
+    pub(crate) fn set_congestion(&self, name: &str) -> Result<()> {
+        // A namespace may choose only among those that the machine allows to everybody.
+        let allowed = std::fs::read_to_string(ALLOWED_CONGESTION_CONTROLS)
+            .context("cannot read which congestion controls are allowed")?;
+        if !allowed.split_whitespace().any(|allowed| allowed == name) {
+            std::fs::write(ALLOWED_CONGESTION_CONTROLS, format!("{} {name}", allowed.trim()))
+                .with_context(|| format!("cannot allow {name}"))?;
+        }
+        for place in [Place::A, Place::B] {
+            let mut set = self.command(place, Path::new("sysctl"));
+            set.args(["-qw", &format!("net.ipv4.tcp_congestion_control={name}")]);
+            let status = set.status().context("cannot run sysctl")?;
+            ensure!(status.success(), "{name} cannot be set");
+        }
+        Ok(())
     }
 
     /// Somebody who can change the network while it runs; `None` when there is none.

@@ -12,14 +12,13 @@ use serde_json::json;
 
 use crate::arguments::Arguments;
 use crate::children::say;
-use crate::end::{End, Log, Standing};
+use crate::end::{End, Log, Standing, Written};
 use crate::fleet::{self, Side};
-use crate::load::{self, Load, PARTITIONS, partition};
+use crate::latency::Latencies;
+use crate::load::{self, BATCH_RECORDS, Due, Load, PARTITIONS, made_at, partition};
 use crate::scenario::Scenario;
 use headland_gauge as gauge;
 
-/// Records of a batch when all are written before the link starts: what a busy producer makes.
-const BATCH_RECORDS: u64 = 500;
 /// Time between two batches of a steady load.
 const TICK: Duration = Duration::from_millis(2);
 /// Batches that are composed before the disk is waited for.
@@ -55,7 +54,12 @@ pub(crate) async fn run(mut arguments: Arguments) -> Result<()> {
     }
     let seconds = gauge::now().saturating_sub(started).as_secs_f64();
     let cpu_seconds = gauge::cpu().as_secs_f64();
-    say(&json!({ "seconds": seconds, "cpu_seconds": cpu_seconds, "connections": links }))?;
+    say(&json!({
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "connections": links,
+        "latency": feed.durable.report(),
+    }))?;
     end.close()
 }
 
@@ -83,7 +87,7 @@ async fn dial(
                     // Nobody answered for long; a proof has nothing better to do than to go on.
                     Err(_) => break,
                 },
-                written = end.log.durable() => end.on_durable(&written?),
+                written = end.log.durable() => feed.on_durable(&written?, end)?,
                 _ = ticks.tick(), if !feed.is_done() => feed.write_due(&mut end.log)?,
             }
         }
@@ -103,7 +107,7 @@ async fn serve(end: &mut End, feed: &mut Feed, mut events: LaneEvents) -> Result
                     return Ok(());
                 }
             },
-            written = end.log.durable() => end.on_durable(&written?),
+            written = end.log.durable() => feed.on_durable(&written?, end)?,
             _ = ticks.tick(), if !feed.is_done() => {
                 feed.write_alerts(&mut end.log)?;
                 feed.write_due(&mut end.log)?;
@@ -121,6 +125,8 @@ struct Feed {
     partitions: Vec<TopicPartition>,
     turn: usize,
     alerts: Option<(Due, Load, TopicPartition)>,
+    /// Of a steady load: how old each record was when it was durable here.
+    durable: Latencies,
 }
 
 /// Bytes of an alert.
@@ -135,7 +141,8 @@ impl Feed {
             let due = Due::new(alerts.count, alerts.per_second);
             Ok::<_, anyhow::Error>((due, Load::new(ALERT_BYTES), load::alerts()?))
         });
-        Ok(Self { load, records, partitions, turn: 0, alerts: alerts.transpose()? })
+        let (alerts, durable) = (alerts.transpose()?, Latencies::default());
+        Ok(Self { load, records, partitions, turn: 0, alerts, durable })
     }
 
     /// What the peer is offered.
@@ -182,6 +189,21 @@ impl Feed {
         Ok(())
     }
 
+    /// A commit became durable: its records are counted, and the peer hears of it.
+    fn on_durable(&mut self, written: &[Written], end: &mut End) -> Result<()> {
+        end.on_durable(written);
+        let now = gauge::now();
+        let steady = written.iter().filter(|written| {
+            self.records.is_steady() && self.partitions.contains(&written.partition)
+        });
+        for Written { batch, .. } in steady {
+            for made_at in made_at(batch)? {
+                self.durable.add(now.saturating_sub(made_at));
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the alerts that are due by now: the first when the link begins, so that what making
     /// it took is not counted.
     fn write_alerts(&mut self, log: &mut Log) -> Result<()> {
@@ -192,37 +214,5 @@ impl Feed {
             log.write(partition, load.batch(count, now)?);
         }
         Ok(())
-    }
-}
-
-/// What is written at a steady rate.
-struct Due {
-    count: u64,
-    per_second: u64,
-    written: u64,
-    started: Option<Duration>,
-}
-
-impl Due {
-    const fn new(count: u64, per_second: u64) -> Self {
-        Self { count, per_second, written: 0, started: None }
-    }
-
-    const fn is_done(&self) -> bool {
-        self.written == self.count
-    }
-
-    /// Takes `count` of what is left, or all of it.
-    fn take(&mut self, count: u64) -> u64 {
-        let count = count.min(self.count - self.written);
-        self.written += count;
-        count
-    }
-
-    /// Takes what is due by `now`; the first call starts the clock.
-    fn by(&mut self, now: Duration) -> Result<u64> {
-        let since = now.saturating_sub(*self.started.get_or_insert(now));
-        let due = since.as_millis() * u128::from(self.per_second) / 1_000;
-        Ok(self.take(u64::try_from(due)?.saturating_sub(self.written)))
     }
 }

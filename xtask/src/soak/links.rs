@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::Measured;
+use super::broker;
 use super::proof::Proof;
 use crate::workspace::Workspace;
 
@@ -15,6 +16,8 @@ const AREA: &str = "links";
 /// Makes the network; its binary is expected beside the proof's.
 const NETWORK: &str = "headland-wan";
 const SCENARIOS: &str = "tests/links/scenarios";
+/// How the brokers and MirrorMaker are set up.
+const PEERS: &str = "tests/links/peers";
 
 /// Two processes on one machine without a network between them.
 pub(super) fn loopback(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
@@ -39,6 +42,30 @@ pub(super) fn cuts(workspace: &Workspace, arguments: &[String]) -> Result<Measur
 /// Alerts beside a backlog over a bad path.
 pub(super) fn catch_up(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
     measure(workspace, "catch-up-", arguments)
+}
+
+/// The same scenarios over a link and over MirrorMaker 2, which Maven fetches: those without a
+/// network, or those that `--only` names the beginning of.
+pub(super) fn peers(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    let prefix = super::option(arguments, "--only")?.unwrap_or("loopback-");
+    let scenarios = scenarios(&workspace.root().join(SCENARIOS), prefix)?;
+    ensure!(!scenarios.is_empty(), "no scenario in {SCENARIOS} begins with {prefix}");
+    let mut proof = Proof::build(workspace, AREA, &[NETWORK])?;
+    let folder = workspace.target_directory()?.join("links-peers");
+    std::fs::create_dir_all(&folder).context("cannot create a folder")?;
+    broker::fetch(workspace, &folder)?;
+    proof.condition("kafka", Value::from(broker::VERSION));
+    let classes = folder.join(broker::CLASSES);
+    let settings = workspace.root().join(PEERS);
+    for (name, scenario) in scenarios {
+        let paths = [("directory", &folder), ("scenario", &scenario), ("classes", &classes)];
+        let options = paths.into_iter().chain([("settings", &settings)]);
+        let options: Vec<String> = options
+            .flat_map(|(name, path)| [format!("--{name}"), path.display().to_string()])
+            .collect();
+        proof.run(&name, "beside", &options)?;
+    }
+    Ok(proof.measured())
 }
 
 /// Real hubs, either of which is killed under load.

@@ -45,7 +45,7 @@ pub(super) fn schedules(workspace: &Workspace, arguments: &[String]) -> Result<M
 /// The store beside Kafka's broker, which is fetched and runs only as long as this does.
 pub(super) fn kafka(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
     let (folder, rest) = folder(workspace, arguments)?;
-    let broker = Broker::start(&folder.join("kafka"))?;
+    let broker = Broker::start(workspace, &folder.join("kafka"))?;
     let process = broker.process().to_string();
     let own = ["--broker", &broker.address(), "--broker-process", &process].map(str::to_owned);
     let mut measured = prove_in(workspace, &["kafka"], &folder, &[&own[..], rest].concat())?;

@@ -16,7 +16,7 @@ use headland_event::Batch;
 
 const PRODUCE: (i16, i16) = (0, 3);
 const CREATE_TOPICS: (i16, i16) = (19, 2);
-const CLIENT: &str = "storage-proof";
+const CLIENT: &str = "proof";
 const TIMEOUT_MS: i32 = 30_000;
 /// The leader has written the batches, and flushed them where its topic says so.
 const ACKS_OF_LEADER: i16 = 1;
@@ -61,7 +61,8 @@ pub(super) fn create_topic(
     request(CREATE_TOPICS, &body)
 }
 
-fn request((key, version): (i16, i16), body: &[u8]) -> Result<Vec<u8>> {
+/// A request with its length in front.
+pub(super) fn request((key, version): (i16, i16), body: &[u8]) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(body.len() + 32);
     bytes.put_i32(i32::try_from(8 + 2 + CLIENT.len() + body.len())?);
     bytes.put_i16(key);
@@ -72,7 +73,8 @@ fn request((key, version): (i16, i16), body: &[u8]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn put_string(bytes: &mut Vec<u8>, text: &str) -> Result<()> {
+/// Adds a string that is there.
+pub(super) fn put_string(bytes: &mut Vec<u8>, text: &str) -> Result<()> {
     bytes.put_i16(i16::try_from(text.len())?);
     bytes.put_slice(text.as_bytes());
     Ok(())
@@ -100,7 +102,8 @@ pub(super) fn read_produce(mut request: Bytes) -> Result<Vec<(u32, Batch)>> {
         .collect()
 }
 
-fn skip_string(bytes: &mut Bytes) -> Result<()> {
+/// Reads past a string.
+pub(super) fn skip_string(bytes: &mut Bytes) -> Result<()> {
     let length = usize::try_from(bytes.try_get_i16()?).unwrap_or(0);
     ensure!(length <= bytes.remaining(), "a string ends behind its request");
     bytes.advance(length);

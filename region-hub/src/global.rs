@@ -421,9 +421,14 @@ impl Rules {
 
     /// The next results, as many as one commit should take; none when all are taken.
     pub fn poll_step(&mut self) -> Option<ResultsStep> {
+        self.poll_step_of(STEP_BYTES_TARGET)
+    }
+
+    /// The next results, until they have so many bytes.
+    fn poll_step_of(&mut self, bytes_target: usize) -> Option<ResultsStep> {
         let (mut by_topic, mut bytes) = (BTreeMap::<_, Vec<_>>::new(), 0);
         let mut marks = BTreeMap::new();
-        while bytes < STEP_BYTES_TARGET
+        while bytes < bytes_target
             && let Some(Made { rule, topic, record, urgency: _, mark }) = self.ready.pop()
         {
             bytes += record.payload_len();

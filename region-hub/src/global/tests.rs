@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use headland_event::{
-    Actor, Batch, Dot, Hlc, Hole, Incarnation, OffsetDelta, Random, SeededRandom, Sequence, Stamp,
-    StreamId, VectorClock, Verdict, VerdictAt,
+    Actor, Batch, ByteCount, Dot, Hlc, Hole, Incarnation, OffsetDelta, Random, SeededRandom,
+    Sequence, Stamp, StreamId, VectorClock, Verdict, VerdictAt,
 };
+
+use headland_storage::StateError;
 
 use super::beginning::End;
 use super::*;
@@ -195,19 +198,119 @@ fn stamp_of(millis: i64) -> String {
     )
 }
 
-/// All finals and all last values that a hub says which receives the logs in an order of its own:
-/// regions are cut off for a while, and partitions overtake each other.
-fn hub(
-    sql: &str,
-    logs: &[Vec<Stored>],
-    seed: u64,
-    restart: bool,
-) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
-    let (mut random, topics, program) = (SeededRandom::new(seed), topics(), program(sql));
-    let mut rules = rules_of(program.clone()).unwrap();
+/// What is durable of the state.
+#[derive(Default)]
+struct Durable(BTreeMap<Bytes, Bytes>);
+
+impl StateStore for Durable {
+    fn get(&self, _owner: &StateOwner, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn scan_from(
+        &self,
+        _owner: &StateOwner,
+        _from: &[u8],
+        _limit: ByteCount,
+    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        Ok(Vec::new())
+    }
+}
+
+/// What becomes of a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Runs,
+    /// It loses its power now and again, and what it had not written with it, and replays what is
+    /// behind its last snapshot.
+    Restarts,
+}
+
+/// All finals and all last values that a hub says.
+type Told = (BTreeMap<String, String>, BTreeMap<String, String>);
+
+/// A hub with its log and its disk, and what it has said.
+struct Simulated {
+    topics: Topics,
+    program: Program,
+    rules: Rules,
+    log: Vec<Stored>,
+    durable: Durable,
+    snapshot: Option<(usize, Bytes)>,
+    told: Told,
+    revisions: BTreeMap<String, u64>,
+}
+
+impl Simulated {
+    fn new(sql: &str) -> Self {
+        let program = program(sql);
+        let rules = rules_of(program.clone()).unwrap();
+        let (durable, told, revisions) = (Durable::default(), Told::default(), BTreeMap::new());
+        let (topics, log, snapshot) = (topics(), Vec::new(), None);
+        Self { topics, program, rules, log, durable, snapshot, told, revisions }
+    }
+
+    fn read(&mut self, number: usize) {
+        let commit = CommitNumber::new(u64::try_from(number).unwrap());
+        let stored = self.log[number - 1].clone();
+        self.rules.on_commit(&self.topics, commit, &[stored]);
+    }
+
+    /// Writes the next result; whether there was one.
+    fn write_one(&mut self) -> bool {
+        let Some(step) = self.rules.poll_step_of(1) else { return false };
+        self.durable.0.extend(step.state);
+        for record in step.batches.iter().flat_map(|(_, batch)| batch.records().unwrap()) {
+            self.tell(&record);
+        }
+        true
+    }
+
+    fn tell(&mut self, record: &Record) {
+        let (finals, last) = &mut self.told;
+        let key = String::from_utf8(record.key.clone().unwrap().to_vec()).unwrap();
+        let said = self.revisions.entry(key.clone()).or_default();
+        *said += 1;
+        assert_eq!(record.header(REVISION_HEADER), Some(said.to_string().as_bytes()));
+        assert_eq!(record.header(ANEW_HEADER), None);
+        // One that is taken back leaves nothing.
+        let Some(value) = record.value.clone() else {
+            last.remove(&key);
+            return;
+        };
+        let value = String::from_utf8(value.to_vec()).unwrap();
+        if record.header(FINALITY_HEADER) == Some(b"final") {
+            assert_eq!(finals.insert(key.clone(), value.clone()), None, "final once");
+        }
+        last.insert(key, value);
+    }
+
+    fn take_snapshot(&mut self) {
+        while self.write_one() {}
+        self.snapshot = Some((self.log.len(), self.rules.snapshot()));
+    }
+
+    /// Starts again on what is durable: what waited to be written is said again.
+    fn restart(&mut self) {
+        self.rules = rules_of(self.program.clone()).unwrap();
+        self.rules.read_progress(&self.durable).unwrap();
+        let mut from = 0;
+        if let Some((at, state)) = &self.snapshot {
+            let decoded = self.rules.decode(state.clone()).unwrap();
+            let commit = CommitNumber::new(u64::try_from(*at).unwrap());
+            self.rules.take_up(decoded, commit, Hlc::new(NOW, 0));
+            assert_eq!(self.rules.snapshot(), state);
+            from = *at;
+        }
+        (from + 1..=self.log.len()).for_each(|number| self.read(number));
+    }
+}
+
+/// What a hub says which receives the logs in an order of its own: regions are cut off for a while,
+/// and partitions overtake each other.
+fn hub(sql: &str, logs: &[Vec<Stored>], seed: u64, fate: Fate) -> Told {
+    let (mut random, mut hub) = (SeededRandom::new(seed), Simulated::new(sql));
     let mut heads: Vec<_> = logs.iter().map(|log| log.iter().peekable()).collect();
-    let (mut finals, mut last, mut number) = (BTreeMap::new(), BTreeMap::new(), 0);
-    let mut revisions: BTreeMap<String, u64> = BTreeMap::new();
     let mut cut = 0;
     while heads.iter_mut().any(|head| head.peek().is_some()) {
         if random.below(20) == 0 {
@@ -215,38 +318,25 @@ fn hub(
         }
         let which = usize::try_from(random.below(u64::try_from(heads.len()).unwrap())).unwrap();
         let is_cut = which % 3 == cut && random.below(50) > 0;
-        let Some((place, stored)) = (!is_cut).then(|| heads[which].next()).flatten() else {
+        let Some(stored) = (!is_cut).then(|| heads[which].next()).flatten() else {
             continue;
         };
-        number += 1;
-        rules.on_commit(&topics, CommitNumber::new(number), &[(place.clone(), stored.clone())]);
-        while let Some(step) = rules.poll_step() {
-            for record in step.batches.iter().flat_map(|(_, batch)| batch.records().unwrap()) {
-                let key = String::from_utf8(record.key.clone().unwrap().to_vec()).unwrap();
-                let said = revisions.entry(key.clone()).or_default();
-                *said += 1;
-                assert_eq!(record.header(REVISION_HEADER), Some(said.to_string().as_bytes()));
-                // One that is taken back leaves nothing.
-                let Some(value) = record.value.clone() else {
-                    last.remove(&key);
-                    continue;
-                };
-                let value = String::from_utf8(value.to_vec()).unwrap();
-                if record.header(FINALITY_HEADER) == Some(b"final") {
-                    assert_eq!(finals.insert(key.clone(), value.clone()), None, "final once");
-                }
-                last.insert(key, value);
-            }
+        hub.log.push(stored.clone());
+        hub.read(hub.log.len());
+        match fate {
+            Fate::Runs => while hub.write_one() {},
+            // Some wait, and are lost with the power.
+            Fate::Restarts => while random.below(8) > 0 && hub.write_one() {},
         }
-        if restart && random.below(10) == 0 {
-            let state = rules.snapshot();
-            rules = rules_of(program.clone()).unwrap();
-            let decoded = rules.decode(state.clone()).unwrap();
-            rules.take_up(decoded, CommitNumber::new(number), Hlc::new(NOW, 0));
-            assert_eq!(rules.snapshot(), state);
+        if fate == Fate::Restarts && random.below(20) == 0 {
+            hub.take_snapshot();
+        }
+        if fate == Fate::Restarts && random.below(20) == 0 {
+            hub.restart();
         }
     }
-    (finals, last)
+    while hub.write_one() {}
+    hub.told
 }
 
 #[test]
@@ -258,8 +348,9 @@ fn hubs_that_receive_regions_in_any_order_say_the_same_in_the_end_byte_for_byte(
         let mut logs: Vec<Vec<Stored>> = logs.into_iter().flatten().collect();
         logs.sort_by_key(|log| (log[0].0.partition, log[0].0.topic.to_string()));
 
-        let first = hub(sql, &logs, seed * 10, false);
-        let others = [hub(sql, &logs, seed * 10 + 1, true), hub(sql, &logs, seed * 10 + 2, false)];
+        let first = hub(sql, &logs, seed * 10, Fate::Runs);
+        let others = [(1, Fate::Restarts), (2, Fate::Runs)]
+            .map(|(other, fate)| hub(sql, &logs, seed * 10 + other, fate));
 
         assert!(!first.0.is_empty(), "seed {seed}");
         corrected += usize::from(first.0 != first.1);

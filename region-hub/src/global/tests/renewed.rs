@@ -1,31 +1,10 @@
 //! Rules behind restarts at which they, or their regions, are others; and results that were
 //! forgotten.
 
-use bytes::Bytes;
 use headland_event::ByteCount;
-use headland_storage::StateError;
 
 use super::super::said::Said;
 use super::*;
-
-/// What is durable of the state.
-#[derive(Default)]
-struct Durable(BTreeMap<Bytes, Bytes>);
-
-impl StateStore for Durable {
-    fn get(&self, _owner: &StateOwner, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan_from(
-        &self,
-        _owner: &StateOwner,
-        _from: &[u8],
-        _limit: ByteCount,
-    ) -> Result<Vec<(Bytes, Bytes)>, StateError> {
-        Ok(Vec::new())
-    }
-}
 
 /// A hub's rules and its disk, over restarts.
 struct Hub {

@@ -49,6 +49,9 @@ where
     F::Output: Send + 'static,
 {
     let token = token.clone();
+    // Boxed, because each layer around a future keeps room for it twice: where it was handed in,
+    // and where it runs.
+    let future = Box::pin(future);
     let handle = tokio::spawn(async move {
         let result = token.run_until_cancelled_owned(future).await;
         tracing::trace!(task = name, "task ended");

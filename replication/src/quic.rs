@@ -41,6 +41,8 @@ mod future_set;
 mod slot;
 /// Frames in and out of one connection.
 mod lanes;
+/// Frames that wait to be written.
+mod outgoing;
 /// Frames on their way out.
 mod lane_writer;
 /// Frames on their way in.

@@ -1,21 +1,23 @@
 //! Frames on their way out.
 
 use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use headland_event::{ByteCount, Lane};
 use quinn::{SendStream, WriteError};
-use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::mpsc::Sender;
 
-use super::close::CloseCode;
 use super::connection::Connection;
-use super::future_set::FutureSet;
-use super::lanes::{LANE_FRAMES_LIMIT, LaneEvent};
+use super::lanes::LaneEvent;
+use super::outgoing::Outgoing;
 use super::slot::Slot;
 
-/// How writing a lane ended.
+/// How writing ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LaneEnd {
+pub(super) enum WritingEnd {
     /// Everything has reached the peer's transport.
     Flushed,
     /// The connection is lost.
@@ -32,86 +34,108 @@ const fn priority(lane: Lane) -> i32 {
     }
 }
 
-/// Writes a lane's frames, in order within each slot, until its queue is closed, and then waits
-/// for their receipt. A slot's stream is opened by its first frame.
-pub(super) async fn write_lane(
+/// Streams that write at the moment; each is gone when its slot has nothing more to write, so that
+/// a connection on which nothing is said keeps nothing for them.
+struct Writing<'a> {
+    slots: BTreeMap<Slot, Pin<Box<dyn Future<Output = Option<SendStream>> + Send + 'a>>>,
+}
+
+impl Writing<'_> {
+    /// The next slot that has written all it had, with its stream, or `None` if that is lost;
+    /// waits for ever when nothing writes.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    async fn next(&mut self) -> (Slot, Option<SendStream>) {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// By lane: what an acknowledgement makes room for goes to control and alerts before bulk can
+    /// take it.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<(Slot, Option<SendStream>)> {
+        let ended = self.slots.iter_mut().find_map(|(slot, writing)| {
+            match writing.as_mut().poll(context) {
+                Poll::Ready(stream) => Some((*slot, stream)),
+                Poll::Pending => None,
+            }
+        });
+        let Some((slot, stream)) = ended else { return Poll::Pending };
+        self.slots.remove(&slot);
+        Poll::Ready((slot, stream))
+    }
+}
+
+/// Writes frames, in order within each slot, until the last word is said, and then waits for their
+/// receipt. A slot's stream is opened by its first frame.
+pub(super) async fn write_lanes(
     connection: &Connection,
-    mut frames: Receiver<(Slot, Bytes)>,
+    outgoing: &Outgoing,
     events: &Sender<LaneEvent>,
-) -> LaneEnd {
-    let mut queues: BTreeMap<Slot, Sender<Bytes>> = BTreeMap::new();
-    let mut writing = FutureSet::new();
+) -> WritingEnd {
+    let mut idle: BTreeMap<Slot, SendStream> = BTreeMap::new();
+    let mut writing = Writing { slots: BTreeMap::new() };
     loop {
-        // A frame that `recv` has taken is passed on in the same poll, so neither branch loses one.
+        while let Some(slot) = outgoing.first(|slot| writing.slots.contains_key(&slot)) {
+            let stream = idle.remove(&slot);
+            let written = write_slot(connection, (slot, stream), outgoing, events);
+            writing.slots.insert(slot, Box::pin(written));
+        }
+        if writing.slots.is_empty() && outgoing.farewell().is_some() {
+            break;
+        }
         tokio::select! {
             biased;
-            ended = writing.next(), if !writing.is_empty() => match ended {
-                LaneEnd::Flushed => {}
-                LaneEnd::Lost => return LaneEnd::Lost,
+            (slot, stream) = writing.next() => match stream {
+                Some(stream) => drop(idle.insert(slot, stream)),
+                None => return WritingEnd::Lost,
             },
-            frame = frames.recv() => {
-                let Some((slot, frame)) = frame else { break };
-                let queue = queues.entry(slot).or_insert_with(|| {
-                    let (queue, frames) = mpsc::channel(LANE_FRAMES_LIMIT);
-                    writing.push(write_slot(connection, slot, frames, events));
-                    queue
-                });
-                // The link's own bounds are far below what a slot can queue; a frame left out would
-                // break the order, so the connection goes instead.
-                if queue.try_send(frame).is_err() {
-                    connection.close(CloseCode::Done, "too many frames wait");
-                    return LaneEnd::Lost;
-                }
-            }
+            () = outgoing.changed() => {}
         }
     }
-    drop(queues);
-    while !writing.is_empty() {
-        if writing.next().await == LaneEnd::Lost {
-            return LaneEnd::Lost;
-        }
-    }
-    LaneEnd::Flushed
+    flush(idle).await
 }
 
+/// Ends every stream, and waits until the peer's transport has all of it.
+async fn flush(mut streams: BTreeMap<Slot, SendStream>) -> WritingEnd {
+    for stream in streams.values_mut() {
+        if stream.finish().is_err() {
+            return WritingEnd::Lost;
+        }
+    }
+    for stream in streams.values() {
+        match stream.stopped().await {
+            Ok(None) => {}
+            Ok(Some(_)) | Err(_) => return WritingEnd::Lost,
+        }
+    }
+    WritingEnd::Flushed
+}
+
+/// Writes what waits of a slot; `None` when its stream is lost.
 async fn write_slot(
     connection: &Connection,
-    slot: Slot,
-    frames: Receiver<Bytes>,
+    (slot, stream): (Slot, Option<SendStream>),
+    outgoing: &Outgoing,
     events: &Sender<LaneEvent>,
-) -> LaneEnd {
-    match write_frames(connection, slot, frames, events).await {
-        Ok(Some(())) => LaneEnd::Flushed,
-        Ok(None) | Err(_) => LaneEnd::Lost,
-    }
-}
-
-async fn write_frames(
-    connection: &Connection,
-    slot: Slot,
-    mut frames: Receiver<Bytes>,
-    events: &Sender<LaneEvent>,
-) -> Result<Option<()>, WriteError> {
+) -> Option<SendStream> {
     let lane = slot.lane;
-    let mut stream = connection.quic().open_uni().await?;
-    stream.set_priority(priority(lane))?;
-    stream.write_all(&[slot.code()]).await?;
-    loop {
-        // Losing the race to `closed` loses at most a frame that could not be written any more.
-        let frame = tokio::select! {
-            frame = frames.recv() => frame,
-            _ = connection.quic().closed() => return Ok(None),
-        };
-        let Some(frame) = frame else { break };
-        let bytes = write_frame(connection, lane, &mut stream, frame).await?;
+    let mut stream = match stream {
+        Some(stream) => stream,
+        None => open(connection, slot).await.ok()?,
+    };
+    while let Some(frame) = outgoing.take(slot) {
+        let bytes = write_frame(connection, lane, &mut stream, frame).await.ok()?;
         // A caller that no longer listens still wants what it queued to go out.
         events.send(LaneEvent::Written { lane, bytes }).await.ok();
     }
-    stream.finish()?;
-    match stream.stopped().await {
-        Ok(None) => Ok(Some(())),
-        Ok(Some(_)) | Err(_) => Ok(None),
-    }
+    Some(stream)
+}
+
+async fn open(connection: &Connection, slot: Slot) -> Result<SendStream, WriteError> {
+    let mut stream = connection.quic().open_uni().await?;
+    stream.set_priority(priority(slot.lane))?;
+    stream.write_all(&[slot.code()]).await?;
+    Ok(stream)
 }
 
 /// Writes the length and the frame, which is not copied. Before every part QUIC is told how much

@@ -4,21 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headland_event::{ByteCount, Lane};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tokio::sync::watch;
 
 use super::close::{CloseCode, Farewell};
 use super::connection::Connection;
 use super::future_set::FutureSet;
 use super::lane_reader::{ClaimedSlots, read_slot};
-use super::lane_writer::{LaneEnd, write_lane};
+use super::lane_writer::{WritingEnd, write_lanes};
 use super::lost::{DriverError, Lost};
+use super::outgoing::{self, Incoming, Outgoing};
 use super::slot::Slot;
-
-/// Most frames that wait on a lane: every channel's announcement and more answers than the link
-/// leaves unwritten. A link within its own bounds never gets there.
-pub(super) const LANE_FRAMES_LIMIT: usize = 32_768;
 
 /// Most events that wait for the caller. Each may be a frame of 1.1 MiB, so this bounds memory;
 /// when it is reached, reading stops and QUIC's windows hold the peer back.
@@ -81,17 +76,13 @@ impl SendError {
 /// Frames out: never waits. Close or drop it to close the connection in good order.
 #[derive(Debug)]
 pub struct LaneSender {
-    farewell: watch::Sender<Farewell>,
-    control: Sender<(Slot, Bytes)>,
-    alerts: Sender<(Slot, Bytes)>,
-    state: Sender<(Slot, Bytes)>,
-    telemetry: Sender<(Slot, Bytes)>,
+    queue: Incoming,
 }
 
 impl LaneSender {
     /// Closes the connection in good order, and tells the peer's transport why.
     pub fn close(self, farewell: Farewell) {
-        self.farewell.send_replace(farewell);
+        self.queue.close(farewell);
     }
 
     /// Queues a frame; [`LaneEvent::Written`] follows when the transport has taken it.
@@ -99,16 +90,7 @@ impl LaneSender {
     /// # Errors
     /// [`SendError`] when the lane is full or the connection over.
     pub fn send(&self, lane: Lane, frame: Bytes) -> Result<(), SendError> {
-        let queue = match lane {
-            Lane::Control => &self.control,
-            Lane::Alerts => &self.alerts,
-            Lane::State => &self.state,
-            Lane::Telemetry => &self.telemetry,
-        };
-        queue.try_send((Slot::of(lane, &frame), frame)).map_err(|error| match error {
-            TrySendError::Full(_) => SendError::Full { lane, limit: LANE_FRAMES_LIMIT },
-            TrySendError::Closed(_) => SendError::Closed { lane },
-        })
+        self.queue.push(Slot::of(lane, &frame), frame)
     }
 }
 
@@ -144,32 +126,16 @@ pub struct Lanes {
 pub struct LaneDriver {
     connection: Connection,
     events: Sender<LaneEvent>,
-    farewell: watch::Receiver<Farewell>,
-    control: Receiver<(Slot, Bytes)>,
-    alerts: Receiver<(Slot, Bytes)>,
-    state: Receiver<(Slot, Bytes)>,
-    telemetry: Receiver<(Slot, Bytes)>,
+    outgoing: Outgoing,
 }
 
 impl Lanes {
     pub(super) fn new(connection: Connection) -> Self {
         let (events_out, events) = mpsc::channel(EVENTS_LIMIT);
         let events_in = LaneEvents { events };
-        let (control_tx, control) = mpsc::channel(LANE_FRAMES_LIMIT);
-        let (alerts_tx, alerts) = mpsc::channel(LANE_FRAMES_LIMIT);
-        let (state_tx, state) = mpsc::channel(LANE_FRAMES_LIMIT);
-        let (telemetry_tx, telemetry) = mpsc::channel(LANE_FRAMES_LIMIT);
-        let (farewell_tx, farewell) = watch::channel(Farewell::default());
-        let sender = LaneSender {
-            farewell: farewell_tx,
-            control: control_tx,
-            alerts: alerts_tx,
-            state: state_tx,
-            telemetry: telemetry_tx,
-        };
-        let events = events_out;
-        let driver = LaneDriver { connection, events, farewell, control, alerts, state, telemetry };
-        Self { sender, events: events_in, driver }
+        let (queue, outgoing) = outgoing::queue();
+        let driver = LaneDriver { connection, events: events_out, outgoing };
+        Self { sender: LaneSender { queue }, events: events_in, driver }
     }
 }
 
@@ -188,26 +154,15 @@ impl LaneDriver {
     /// # Cancel safety
     /// Frames may be cut in the middle: close the connection.
     pub async fn run(self) -> Result<(), DriverError> {
-        let Self { connection, events, farewell, control, alerts, state, telemetry } = self;
-        let mut open = farewell.clone();
+        let Self { connection, events, outgoing } = self;
         let writing = async {
-            // In this order: what an acknowledgement makes room for goes to control and alerts
-            // before bulk can take it.
-            let ends = tokio::join!(
-                biased;
-                write_lane(&connection, control, &events),
-                write_lane(&connection, alerts, &events),
-                write_lane(&connection, state, &events),
-                write_lane(&connection, telemetry, &events),
-            );
-            if ends != (LaneEnd::Flushed, LaneEnd::Flushed, LaneEnd::Flushed, LaneEnd::Flushed) {
-                // The connection is lost: the readers say why, once they have read what came.
+            if write_lanes(&connection, &outgoing, &events).await == WritingEnd::Lost {
+                // The readers say why, once they have read what came.
                 std::future::pending::<()>().await;
             }
         };
         let lingering = async {
-            while open.changed().await.is_ok() {}
-            let pause = linger(&open.borrow());
+            let pause = linger(&outgoing.closed().await);
             tokio::time::sleep(pause).await;
         };
         tokio::select! {
@@ -216,8 +171,8 @@ impl LaneDriver {
             () = lingering => {}
             () = connection.probe_when_silent() => {}
         }
-        let Farewell { code, text } = &*farewell.borrow();
-        connection.close(*code, text);
+        let Farewell { code, text } = outgoing.farewell().unwrap_or_default();
+        connection.close(code, &text);
         Ok(())
     }
 }

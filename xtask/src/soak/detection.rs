@@ -1,5 +1,6 @@
 //! What detection promises of speed and size: `detection-proof` built for release.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -27,8 +28,8 @@ pub(super) fn speed(workspace: &Workspace, arguments: &[String]) -> Result<Measu
     Ok(proof.measured())
 }
 
-/// Instructions per event by `perf`, of a run less a run of no events, lines made included; says so
-/// where the machine counts none.
+/// Instructions per event, of a run less a run of no events, lines made included; says so where
+/// nothing counts them.
 fn instructions(binary: &Path) -> Result<Value> {
     const EVENTS: u64 = 200_000;
     // The proof runs five rounds of as many events as it is told.
@@ -40,21 +41,40 @@ fn instructions(binary: &Path) -> Result<Value> {
             (Some(with), Some(without)) => {
                 json!(with.saturating_sub(without) / (EVENTS * ROUNDS))
             }
-            _ => json!("this machine counts no instructions"),
+            _ => json!("counted by nothing: install perf, or valgrind where there are no counters"),
         };
         results.insert(command.to_owned(), each);
     }
     Ok(results.into())
 }
 
-/// Instructions of a run in user space; none without `perf` or without counters.
+/// Instructions of a run in user space: by the processor's counters, or by valgrind, which runs
+/// them one by one, where a virtual machine has none.
 fn count(binary: &Path, command: &str, events: u64) -> Result<Option<u64>> {
-    let mut perf = Command::new("perf");
-    perf.args(["stat", "--field-separator", ",", "--event", "instructions:u"]);
-    perf.arg(binary).arg(command).arg(events.to_string());
-    let Ok(output) = perf.stdout(Stdio::null()).output() else { return Ok(None) };
-    let said = String::from_utf8(output.stderr).context("perf writes text")?;
-    let counted = said.lines().find(|line| line.contains("instructions"));
-    let counted = counted.and_then(|line| line.split(',').next());
+    let events = events.to_string();
+    let run = [binary.as_os_str(), command.as_ref(), events.as_ref()];
+    let perf = ["perf", "stat", "--field-separator", ",", "--event", "instructions:u"];
+    if let Some(counted) = said_by(&perf, &run, |line| {
+        line.contains("instructions").then(|| line.split(',').next()).flatten()
+    })? {
+        return Ok(Some(counted));
+    }
+    let valgrind =
+        ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"];
+    said_by(&valgrind, &run, |line| line.split_once("refs:").map(|(_, number)| number.trim()))
+}
+
+/// The number in the line a counter writes of a run; none where the counter is not here.
+fn said_by(
+    counter: &[&str],
+    run: &[&OsStr],
+    number: fn(&str) -> Option<&str>,
+) -> Result<Option<u64>> {
+    let [program, arguments @ ..] = counter else { return Ok(None) };
+    let mut counter = Command::new(program);
+    counter.args(arguments).args(run).stdout(Stdio::null());
+    let Ok(output) = counter.output() else { return Ok(None) };
+    let said = String::from_utf8(output.stderr).context("a counter writes text")?;
+    let counted = said.lines().find_map(number).map(|number| number.replace(',', ""));
     Ok(counted.and_then(|number| number.parse().ok()))
 }

@@ -47,7 +47,7 @@ struct Measured {
 /// The nodes that a proof starts as processes.
 const NODES: [&str; 2] = ["region-hub", "edge-agent"];
 
-const SOAKS: [Soak; 23] = [
+const SOAKS: [Soak; 24] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -107,6 +107,11 @@ const SOAKS: [Soak; 23] = [
         name: "links-peers",
         what: "links beside MirrorMaker 2; --only wan-loss-1: that one (needs mvn, java 17, root)",
         run: links::peers,
+    },
+    Soak {
+        name: "links-contrast",
+        what: "MirrorMaker 2 where names decide, and its groups; --only NAME (needs mvn, java 17)",
+        run: links::contrast,
     },
     Soak {
         name: "links-fair",

@@ -89,9 +89,18 @@ impl Due {
 
     /// Takes what is due by `now`; the first call starts the clock.
     pub(crate) fn by(&mut self, now: Duration) -> Result<u64> {
+        let due = u64::try_from(self.due(now))?;
+        Ok(self.take(due.saturating_sub(self.written)))
+    }
+
+    /// Whether nothing is due by `now`; the first call starts the clock.
+    pub(crate) fn is_ahead(&mut self, now: Duration) -> bool {
+        self.due(now) <= u128::from(self.written)
+    }
+
+    fn due(&mut self, now: Duration) -> u128 {
         let since = now.saturating_sub(*self.started.get_or_insert(now));
-        let due = since.as_millis() * u128::from(self.per_second) / 1_000;
-        Ok(self.take(u64::try_from(due)?.saturating_sub(self.written)))
+        since.as_millis() * u128::from(self.per_second) / 1_000
     }
 }
 
@@ -108,6 +117,18 @@ pub(crate) fn made_at(batch: &Batch) -> Result<Vec<Duration>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_taken_in_time_is_taken_with_what_is_due_next() {
+        let mut due = Due::new(10, 1_000);
+
+        assert!(due.is_ahead(Duration::from_millis(500)));
+        assert!(!due.is_ahead(Duration::from_millis(502)));
+        assert_eq!(due.by(Duration::from_millis(503)).unwrap(), 3);
+        assert!(due.is_ahead(Duration::from_millis(503)));
+        assert_eq!(due.by(Duration::from_millis(900)).unwrap(), 7);
+        assert!(due.is_done());
+    }
 
     #[test]
     fn a_record_is_as_long_as_asked_and_knows_when_it_was_made() {

@@ -52,7 +52,7 @@ Usage: links-proof COMMAND --directory D --scenario FILE
 
   measure    one scenario: the load, the ends and the network between them (which needs root)
   beside     the same, and then over MirrorMaker 2: --classes FILE --settings FOLDER
-
+  contrast   MirrorMaker 2 alone, where names decide: --classes FILE --settings FOLDER
   source, sink, flow-source, flow-sink, peer-load, peer-watch      processes that they start
 ";
 
@@ -67,6 +67,7 @@ fn main() -> Result<ExitCode> {
     match command.as_str() {
         "measure" => return measure::run(arguments)?.print(),
         "beside" => return beside::run(arguments)?.print(),
+        "contrast" => return beside::contrast(arguments)?.print(),
         "source" => runtime.block_on(source::run(arguments))?,
         "sink" => runtime.block_on(sink::run(arguments))?,
         "flow-source" => flow::send(arguments)?,

@@ -50,6 +50,25 @@ pub(super) fn peers(workspace: &Workspace, arguments: &[String]) -> Result<Measu
     let prefix = super::option(arguments, "--only")?.unwrap_or("loopback-");
     let scenarios = scenarios(&workspace.root().join(SCENARIOS), prefix)?;
     ensure!(!scenarios.is_empty(), "no scenario in {SCENARIOS} begins with {prefix}");
+    let (mut proof, options) = with_peers(workspace)?;
+    for (name, scenario) in scenarios {
+        let scenario = ["--scenario".to_owned(), scenario.display().to_string()];
+        proof.run(&name, "beside", &[&options[..], &scenario].concat())?;
+    }
+    Ok(proof.measured())
+}
+
+/// MirrorMaker 2 alone, in layouts where names decide, and where its translated groups go on.
+pub(super) fn contrast(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    let only = super::option(arguments, "--only")?.unwrap_or_default();
+    let (mut proof, mut options) = with_peers(workspace)?;
+    options.extend(["--only".to_owned(), only.to_owned()]);
+    proof.run("contrast", "contrast", &options)?;
+    Ok(proof.measured())
+}
+
+/// The proof, and where it finds what Maven fetched.
+fn with_peers(workspace: &Workspace) -> Result<(Proof, Vec<String>)> {
     let mut proof = Proof::build(workspace, AREA, &[NETWORK])?;
     let folder = workspace.target_directory()?.join("links-peers");
     std::fs::create_dir_all(&folder).context("cannot create a folder")?;
@@ -57,15 +76,11 @@ pub(super) fn peers(workspace: &Workspace, arguments: &[String]) -> Result<Measu
     proof.condition("kafka", Value::from(broker::VERSION));
     let classes = folder.join(broker::CLASSES);
     let settings = workspace.root().join(PEERS);
-    for (name, scenario) in scenarios {
-        let paths = [("directory", &folder), ("scenario", &scenario), ("classes", &classes)];
-        let options = paths.into_iter().chain([("settings", &settings)]);
-        let options: Vec<String> = options
-            .flat_map(|(name, path)| [format!("--{name}"), path.display().to_string()])
-            .collect();
-        proof.run(&name, "beside", &options)?;
-    }
-    Ok(proof.measured())
+    let paths = [("directory", &folder), ("classes", &classes), ("settings", &settings)];
+    let options = paths.into_iter();
+    let options =
+        options.flat_map(|(name, path)| [format!("--{name}"), path.display().to_string()]);
+    Ok((proof, options.collect()))
 }
 
 /// Real hubs, either of which is killed under load.

@@ -28,8 +28,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
     let classes = arguments.take_path("classes")?;
     let settings = arguments.take_path("settings")?;
     arguments.finish()?;
-    let classes = std::fs::read_to_string(&classes).context("cannot read the class path")?;
-    let kit = Kit { classes: classes.trim().to_owned(), settings };
+    let kit = Kit::read(&classes, settings)?;
     let scenario = Scenario::read(&path)?;
     let load = load_average()?;
     let link = measure::scenario(&directory, &path, &scenario)?;

@@ -36,11 +36,17 @@ const LAST_LINES: usize = 15;
 /// Where Java finds what Maven fetched, and the settings.
 #[derive(Debug)]
 pub(super) struct Kit {
-    pub(super) classes: String,
-    pub(super) settings: PathBuf,
+    classes: String,
+    settings: PathBuf,
 }
 
 impl Kit {
+    /// Reads the class path from a file.
+    pub(super) fn read(classes: &Path, settings: PathBuf) -> Result<Self> {
+        let classes = std::fs::read_to_string(classes).context("cannot read the class path")?;
+        Ok(Self { classes: classes.trim().to_owned(), settings })
+    }
+
     /// Writes settings with what stands between `@` filled in.
     fn settings(&self, name: &str, folder: &Path, values: &[(&str, &str)]) -> Result<PathBuf> {
         let from = self.settings.join(name);
@@ -95,18 +101,18 @@ impl Java {
         Self::start(java.arg("kafka.Kafka").arg(settings), folder.join("broker.log"))
     }
 
-    /// Starts MirrorMaker from one broker to the other, next to which it runs.
+    /// Starts MirrorMaker beside the second broker, with settings and what fills them in.
     pub(super) fn mirror(
         kit: &Kit,
         network: &Network,
-        [us, eu]: [&str; 2],
+        (name, values): (&str, &[(&str, &str)]),
+        options: &[&str],
         folder: &Path,
     ) -> Result<Self> {
-        let values = [("us", us), ("eu", eu)];
-        let settings = kit.settings("mirror-maker.properties", folder, &values)?;
+        let settings = kit.settings(name, folder, values)?;
         let mut java = machine(kit, network, Place::B, MIRROR_HEAP);
         java.arg("org.apache.kafka.connect.mirror.MirrorMaker").arg(settings);
-        Self::start(java.args(["--clusters", "eu"]), folder.join("mirror-maker.log"))
+        Self::start(java.args(options), folder.join("mirror-maker.log"))
     }
 
     fn start(command: &mut Command, log: PathBuf) -> Result<Self> {
@@ -156,9 +162,15 @@ mod tests {
             ("folder", "/data"),
             ("us", "127.0.0.1:5"),
             ("eu", "127.0.0.1:7"),
+            ("here", "us"),
+            ("there", "eu"),
+            ("here_address", "127.0.0.1:5"),
+            ("there_address", "127.0.0.1:7"),
+            ("both_ways", "true"),
         ];
 
-        for name in ["server.properties", "mirror-maker.properties"] {
+        let names = ["server.properties", "mirror-maker.properties", "contrast.properties"];
+        for name in names {
             let text = std::fs::read_to_string(folder.join(name)).unwrap();
             let settings = filled(text, &values);
             let mut set = settings.lines().filter(|line| !line.starts_with('#'));

@@ -90,8 +90,10 @@ impl Run<'_> {
         let addresses: [String; 2] = addresses.try_into().ok().context("each has an address")?;
         // MirrorMaker looks for new topics every ten minutes: this one is there before it.
         self.load(&network, &addresses, 0)?;
-        let mirror =
-            Java::mirror(self.kit, &network, addresses.each_ref().map(|a| a.as_str()), folder)?;
+        let [us_address, eu_address] = addresses.each_ref().map(String::as_str);
+        let values = [("us", us_address), ("eu", eu_address)];
+        let settings = ("mirror-maker.properties", values.as_slice());
+        let mirror = Java::mirror(self.kit, &network, settings, &["--clusters", "eu"], folder)?;
         Ok(Peers { network, us, eu, mirror, addresses })
     }
 
@@ -209,7 +211,7 @@ pub(super) fn number(said: &Value, name: &str) -> f64 {
 }
 
 /// An address at a place that nobody listens on now.
-fn free(network: &Network, place: Place) -> Result<String> {
+pub(super) fn free(network: &Network, place: Place) -> Result<String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("cannot find a free port")?;
     let port = listener.local_addr().context("cannot find a free port")?.port();
     Ok(format!("{}:{port}", network.address(place)))

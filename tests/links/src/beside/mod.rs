@@ -19,6 +19,12 @@ mod mirror;
 /// A link and MirrorMaker side by side.
 mod comparison;
 
+/// Requests about topics and groups.
+mod catalogue;
+/// What MirrorMaker does where names decide, and where groups go on.
+mod contrast;
+
 pub(crate) use comparison::run;
+pub(crate) use contrast::run as contrast;
 pub(crate) use producer::run as produce;
 pub(crate) use watcher::run as watch;

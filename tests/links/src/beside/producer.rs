@@ -17,8 +17,9 @@ use headland_gauge as gauge;
 
 /// Time between two batches of a steady load, as at the source of a link.
 const TICK: Duration = Duration::from_millis(2);
-/// Requests without an answer, most.
-const REQUESTS_AHEAD: usize = 64;
+/// Requests that wait while one more is on its way: five without an answer, as Kafka's client has
+/// it. What is due meanwhile goes into the next.
+const REQUESTS_AHEAD: usize = 4;
 
 /// Creates `--topic` at `--broker` unless it is there, and writes `--records` as `--scenario` says:
 /// at its pace, or at once. Says when the first was sent and when the last was acknowledged.
@@ -58,19 +59,21 @@ fn write(
         });
         let mut turn = 0;
         while !due.is_done() {
-            let count = if scenario.records_per_second == 0 {
-                due.take(BATCH_RECORDS)
-            } else {
+            if scenario.records_per_second > 0 {
                 std::thread::sleep(TICK);
-                due.by(gauge::now())?
-            };
-            if count == 0 {
-                continue;
+                if due.is_ahead(gauge::now()) {
+                    continue;
+                }
             }
-            let batch = load.batch(count, gauge::now())?;
             if sent.send(()).is_err() {
                 break;
             }
+            let now = gauge::now();
+            let count = match scenario.records_per_second {
+                0 => due.take(BATCH_RECORDS),
+                _ => due.by(now)?,
+            };
+            let batch = load.batch(count, now)?;
             connection.send(&protocol::produce(topic, &[(turn, batch)])?)?;
             turn = (turn + 1) % PARTITIONS;
         }

@@ -53,9 +53,10 @@ struct Expected {
     /// Stocktakes, each with a posting that it had seen.
     seen: BTreeSet<(String, String)>,
     read: BTreeSet<String>,
-    postings: BTreeMap<String, Vec<(String, i64)>>,
+    /// Each with when it happened: to the second, written alike, so that text compares as time.
+    postings: BTreeMap<String, Vec<(String, i64, String)>>,
     /// Stocktakes and attribute values.
-    writes: BTreeMap<String, Vec<(String, String)>>,
+    writes: BTreeMap<String, Vec<(String, String, String)>>,
 }
 
 impl Expected {
@@ -101,7 +102,7 @@ impl Expected {
             } else if self.held.contains(&id) {
                 self.records.push(format!("inventory.late {id}"));
             } else if let Some(written) = event.get("value").or_else(|| event.get("count")) {
-                self.writes.entry(key).or_default().push((id, text(written)));
+                self.writes.entry(key).or_default().push((id, text(written), part(&event, "time")));
             } else {
                 let delta = if kind == "sale" { -units } else { units };
                 let (after, episode) = stock.entry(key.clone()).or_default();
@@ -111,7 +112,7 @@ impl Expected {
                     self.records.push(format!("{region} alerts restock {key} {episode}"));
                 }
                 self.records.push(format!("inventory.postings {id} {sku} {at} {delta} {}", -delta));
-                self.postings.entry(key).or_default().push((id, delta));
+                self.postings.entry(key).or_default().push((id, delta, part(&event, "time")));
             }
         }
     }
@@ -122,9 +123,8 @@ impl Expected {
         let mut latest = i64::MIN;
         for line in lines.iter().skip(1) {
             self.records.push(format!("{region} air.readings {line}"));
-            let [station, time, pm25, ..] = *line.split(',').collect::<Vec<_>>() else {
-                continue;
-            };
+            let cells: Vec<_> = line.split(',').collect();
+            let [station, time, pm25, ..] = cells[..] else { continue };
             let time = time.parse().map_or(0, |time: jiff::Timestamp| time.as_millisecond());
             latest = latest.max(time);
             if let Ok(pm25) = pm25.parse::<f64>() {
@@ -144,16 +144,17 @@ impl Expected {
         let keys: BTreeSet<_> = self.postings.keys().chain(self.writes.keys()).collect();
         for key in keys {
             let mut writes = self.writes.get(key).into_iter().flatten();
-            let last = writes.find(|(id, _)| !self.beaten.contains(id));
-            let (id, mut value) = last.cloned().unwrap_or_default();
+            let last = writes.find(|(id, ..)| !self.beaten.contains(id));
+            let (id, mut value, counted) = last.cloned().unwrap_or_default();
             if !key.contains('#') {
                 let postings = self.postings.get(key).into_iter().flatten();
                 let after = postings.filter(|p| !self.seen.contains(&(id.clone(), p.0.clone())));
-                let after: i64 = after.map(|(_, delta)| delta).sum();
-                value = (value.parse().unwrap_or(0) + after).to_string();
-                if value.starts_with('-') {
-                    self.records.push(format!("inventory.oversold {key} = {value}"));
-                }
+                // Somebody is asked whether the count has what it had not seen.
+                let overlap = |p: &(_, i64, _)| format!("inventory.overlaps {id} = {0}{0}", p.1);
+                self.records.extend(after.clone().filter(|p| p.2 <= counted).map(overlap));
+                value = (value.parse().unwrap_or(0) + after.map(|p| p.1).sum::<i64>()).to_string();
+                let oversold = || format!("inventory.oversold {key} = {value}");
+                self.records.extend(value.starts_with('-').then(oversold));
             }
             self.records.push(format!("inventory.stock {key} = {value}"));
         }
@@ -175,13 +176,11 @@ fn read_hub(dump: &Path, hub: &str, regions: &BTreeSet<&str>) -> Vec<String> {
             let value = json(&raw);
             let of = |name: &str| part(&value, name);
             records.push(match base {
-                "inventory.stock" | "inventory.oversold" => {
-                    let level = of("units") + &of("value");
+                "inventory.stock" | "inventory.oversold" | "inventory.overlaps" => {
+                    let level = ["units", "added", "value"].map(of).concat();
                     tables.insert(format!("{topic} {key}"), level);
                     continue;
                 }
-                // Questions, not answers: a copy of an event that counts elsewhere.
-                "inventory.overlaps" => continue,
                 "inventory.postings" => format!("{topic} {}", MOVED.map(of).join(" ")),
                 "inventory.late" | "inventory.duplicates" => format!("{topic} {}", of("id")),
                 "inventory.conflicts" => format!("{topic} {} {}", of("kind"), of("id")),
@@ -193,13 +192,16 @@ fn read_hub(dump: &Path, hub: &str, regions: &BTreeSet<&str>) -> Vec<String> {
         }
     }
     tables.retain(|_, level| !level.is_empty()); // A tombstone has none.
-    records.extend(tables.iter().map(|(row, level)| format!("{row} = {level}")));
+    // Of an overlap the key has the place of a posting in a log, which no input tells.
+    let named = |row: &String| row.split('~').next().unwrap_or_default().to_owned();
+    records.extend(tables.iter().map(|(row, level)| format!("{} = {level}", named(row))));
     records
 }
 
 /// A run in which nothing went wrong or fired shows nothing.
 fn too_few(want: &Bag, regions: &BTreeSet<&str>) -> Vec<String> {
-    let sides = ["conflicts", "late", "duplicates"].map(|topic| (format!("inventory.{topic} "), 1));
+    let sides = ["conflicts", "late", "duplicates", "overlaps"];
+    let sides = sides.map(|side| (format!("inventory.{side} "), 1));
     let alerts = ["restock", "pm25_high"].into_iter().flat_map(|class| {
         regions.iter().map(move |region| (format!("{region} alerts {class} "), ALERTS_MIN))
     });

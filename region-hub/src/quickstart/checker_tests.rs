@@ -135,6 +135,16 @@ fn postings(region: &str) -> Vec<Value> {
     counts.map(posting).collect()
 }
 
+/// A sale that happened in the second of the stocktake, which had not seen it.
+fn overlap(at: &str, units: i64) -> Value {
+    let stocktake = json!({"id": "us/c", "count": 60, "time": 1_291_191_960_000_i64});
+    json!({
+        "id": format!("us/c~{at}"), "sku": "P", "location": "central", "at": at,
+        "time": 1_291_191_960_000_i64, "units": units, "added": units, "stocktake": stocktake,
+        "revision": 1,
+    })
+}
+
 impl Run {
     fn good() -> Self {
         let run = Self(TempDir::new().unwrap());
@@ -165,6 +175,14 @@ impl Run {
             ],
         );
         derived("postings", &[postings("eu"), postings("us")].concat());
+        let asked = |region: &str| {
+            let at = format!("{region}@1-0000000000000001/0/9");
+            record(&format!("us/c~{at}"), &overlap(&at, -3).to_string())
+        };
+        let gone = json!({"offset": 2, "key": "us/c~x", "value": null}).to_string();
+        let lines =
+            [asked("eu"), record("us/c~x", &overlap("x", -9).to_string()), asked("us"), gone];
+        self.write(&format!("dump/{hub}/inventory.overlaps.jsonl"), &lines);
         self.write(&format!("dump/{hub}/inventory.stock.jsonl"), &stock());
         let oversold = |region: &str, units| {
             let value = json!({"sku": "S2", "location": region, "units": units});
@@ -213,7 +231,8 @@ impl Run {
 fn a_right_run_has_no_differences() {
     let events = 2 * (60 + 7 + 5 * 30);
     let alerts = 2 * (30 + 30 + 30);
-    let derived = 2 + 2 + 2 + 62 + 2 + 2 * (60 + 4);
+    // The sales after both stocktakes are two rows of one content.
+    let derived = 2 + 2 + 2 + 62 + 2 + 2 * (60 + 4) + 1;
 
     assert_eq!(check(Run::good().0.path()), Ok(events + alerts + derived));
 }
@@ -323,6 +342,23 @@ fn a_conflict_the_wrong_way_round_is_found() {
         [
             "hub eu has 0 times, not 1: inventory.conflicts stocktake us/c~eu/c",
             "hub eu has 1 times, not 0: inventory.conflicts stocktake eu/c~us/c",
+        ]
+    );
+}
+
+#[test]
+fn an_overlap_that_nobody_is_asked_about_and_one_that_is_none_are_found() {
+    let wrong = Run::spoilt("dump/us/inventory.overlaps.jsonl", |lines| {
+        lines[0] = lines[0].replace(r#"\"added\":-3"#, r#"\"added\":0"#);
+        lines.pop();
+    });
+
+    assert_eq!(
+        wrong,
+        [
+            "hub us has 1 times, not 2: inventory.overlaps us/c = -3-3",
+            "hub us has 1 times, not 0: inventory.overlaps us/c = -30",
+            "hub us has 1 times, not 0: inventory.overlaps us/c = -9-9",
         ]
     );
 }

@@ -66,7 +66,7 @@ impl Hub {
     fn feed_ahead(&mut self, records: &[&Record], ahead: usize) {
         for group in records.chunks(ahead) {
             let values: Vec<Bytes> =
-                group.iter().map(|of| Bytes::copy_from_slice(of.value.as_bytes())).collect();
+                group.iter().map(|of| Bytes::from(of.value.to_string())).collect();
             let prepared = self.reconciler.prepare(&values);
             for (record, prepared) in group.iter().zip(&prepared) {
                 self.feed_prepared(record, Some(prepared));
@@ -87,8 +87,7 @@ impl Hub {
             other => panic!("no verdict {other}"),
         };
         let is_local = record.actor.0 == "eu";
-        let (actor, value) =
-            (actor(&record.actor), Bytes::copy_from_slice(record.value.as_bytes()));
+        let (actor, value) = (actor(&record.actor), Bytes::from(record.value.to_string()));
         let input = Input {
             actor: &actor,
             offset: Offset::new(record.offset),
@@ -230,8 +229,7 @@ proptest! {
         };
         let before = counted(&hub);
         let is_decision = |record: &&Record| {
-            let event: serde_json::Value = serde_json::from_str(&record.value).unwrap();
-            matches!(event["kind"].as_str(), Some("approve" | "reject" | "amend"))
+            matches!(record.value["kind"].as_str(), Some("approve" | "reject" | "amend"))
                 && matches!(record.verdict, "on-time" | "late")
         };
 
@@ -253,8 +251,7 @@ proptest! {
         let (late, dropped) = (hub.keys(DerivedTopic::Late), hub.keys(DerivedTopic::Duplicates));
         let mut kept = BTreeSet::new();
         for record in &history.records {
-            let event: serde_json::Value = serde_json::from_str(&record.value).unwrap();
-            let id = event["id"].as_str().unwrap().to_owned();
+            let id = record.value["id"].as_str().unwrap().to_owned();
             let (region, (life, nonce), partition) = &record.actor;
             let place = format!("{region}@{life}-{nonce:016x}/{partition}/{}", record.offset);
             let is_dropped = dropped.contains(&*format!("{id}@{place}"));
@@ -376,16 +373,13 @@ proptest! {
 /// Values of an attribute that no writer of another one had seen.
 fn last_values(history: &History, sku: &str, name: &str) -> BTreeSet<String> {
     let accepted = history.records.iter().filter(|of| matches!(of.verdict, "on-time" | "late"));
-    let writes: Vec<(&Record, serde_json::Value)> = accepted
-        .map(|record| (record, serde_json::from_str(&record.value).unwrap()))
-        .filter(|(_, event): &(_, serde_json::Value)| event["sku"] == sku)
-        .filter(|(_, event)| event["attribute"] == name)
-        .collect();
+    let of_attribute = |of: &&Record| of.value["sku"] == sku && of.value["attribute"] == name;
+    let writes: Vec<&Record> = accepted.filter(of_attribute).collect();
     let is_seen = |one: &Record| {
         writes
             .iter()
-            .any(|(other, _)| other.context.get(&one.actor).is_some_and(|end| one.offset < *end))
+            .any(|other| other.context.get(&one.actor).is_some_and(|end| one.offset < *end))
     };
-    let last = writes.iter().filter(|(record, _)| !is_seen(record));
-    last.map(|(_, event)| event["value"].as_str().unwrap().to_owned()).collect()
+    let last = writes.iter().filter(|record| !is_seen(record));
+    last.map(|record| record.value["value"].as_str().unwrap().to_owned()).collect()
 }

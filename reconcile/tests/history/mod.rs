@@ -211,7 +211,7 @@ fn receive(hub: &mut Hub, logs: &BTreeMap<Actor, Vec<usize>>, from: &Actor, coun
 
 impl Draft {
     /// The event that comes after these records.
-    fn to_json(&self, before: &[Record]) -> String {
+    fn to_json(&self, before: &[Record]) -> serde_json::Value {
         let index = before.len();
         let id = self.shared.map_or_else(|| format!("e{index}"), |shared| format!("s{shared}"));
         let (sku, location) = (format!("sku-{}", self.sku), format!("at-{}", self.location));
@@ -246,27 +246,24 @@ impl Draft {
                 event["quantity"] = self.amount.into();
             }
         }
-        event.to_string()
+        event
     }
 }
 
 impl Draft {
     /// One of the pairs of a count and a posting of the sku: perhaps they overlap.
     fn overlap(&self, before: &[Record]) -> Option<String> {
-        let read = |record: &Record| -> serde_json::Value {
-            serde_json::from_str(&record.value).unwrap_or_default()
-        };
         let sku = format!("sku-{}", self.sku);
-        let of_sku: Vec<(&Record, serde_json::Value)> = before
+        let of_sku: Vec<(&Record, &serde_json::Value)> = before
             .iter()
-            .map(|record| (record, read(record)))
+            .map(|record| (record, &record.value))
             .filter(|(_, event)| event["sku"] == sku)
             .collect();
         let is_count = |event: &serde_json::Value| event["kind"] == "stocktake";
         let counts = of_sku.iter().filter(|(_, event)| is_count(event));
         // Reviewers meet: they look at the last pairs.
         let (_, count) = counts.rev().nth(self.amount.unsigned_abs() as usize % 2)?;
-        let is_there = |event: &&(&Record, serde_json::Value)| {
+        let is_there = |event: &&(&Record, &serde_json::Value)| {
             event.1["location"] == count["location"] && event.1["quantity"].is_number()
         };
         let postings = of_sku.iter().filter(is_there);

@@ -22,7 +22,7 @@ fn records(fleet: &Fleet) -> Vec<oracle::Record> {
                     headland_event::Verdict::Forbidden => "forbidden",
                     headland_event::Verdict::Unlisted => "unlisted",
                 },
-                value: String::from_utf8(stamped.value.to_vec()).unwrap(),
+                value: serde_json::from_slice(&stamped.value).unwrap(),
             });
         }
     }

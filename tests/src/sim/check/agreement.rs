@@ -136,7 +136,7 @@ fn records(log: &Log) -> Vec<oracle::Record> {
                         Verdict::Forbidden => "forbidden",
                         Verdict::Unlisted => "unlisted",
                     },
-                    value: text(Some(&value)),
+                    value: serde_json::from_slice(&value).unwrap(),
                 });
             }
         }

@@ -9,6 +9,8 @@ use crate::output::{LateRow, Refusal, RuleResult};
 use crate::snapshot::RestoreError;
 use crate::value::Value;
 
+/// Alerts of windows that are open.
+mod alerts;
 /// Early, final and corrected results.
 mod revised;
 

@@ -44,6 +44,29 @@ pub(super) fn assert_each_pair_once(hub: &Hub, count: usize) {
 }
 
 #[test]
+fn a_local_alert_waits_for_no_other_region() {
+    let movement = |id: u32, kind: &str, units: u32| {
+        let (sku, time) = ("85123A", "2010-12-01T08:06:00Z");
+        let text =
+            format!(r#"{{"id":"eu/{id}","kind":"{kind}","device":"eu-1-till","sku":"{sku}","#)
+                + &format!(r#""location":"eu-1","quantity":{units},"time":"{time}"}}"#);
+        record("eu-1-till", &text)
+    };
+    // Its configured peer is never met, and no time passes after the sale.
+    let mut hub = Hub::new();
+    let mut agent = Remote::agent(&mut hub, 1);
+    let channel = agent.offer(&mut hub, "inventory.events");
+
+    agent.publish(&mut hub, channel, &[movement(1, "restock", 21)]);
+    let before = hub.alerts();
+    agent.publish(&mut hub, channel, &[movement(2, "sale", 2)]);
+
+    let raised: Vec<_> = hub.alerts().into_iter().map(|of| (of.rule, of.key)).collect();
+    assert_eq!(before, []);
+    assert_eq!(raised, [("restock".to_owned(), "85123A|eu-1".to_owned())]);
+}
+
+#[test]
 fn conflicts_of_one_commit_above_the_limit_of_a_commit_are_written_in_several() {
     let mut hub = Hub::new();
 

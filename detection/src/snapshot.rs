@@ -32,7 +32,7 @@ use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::RECORD_BYTES_LIMIT;
 
 use crate::engine::Engine;
-use crate::engine::rule_state::RuleState;
+use crate::engine::rule_state::{Cut, RuleState};
 use crate::operator::arriving::Limits;
 use crate::operator::keyed::Progress;
 use crate::output::RuleCounts;
@@ -158,7 +158,7 @@ impl Engine {
             self.snapshot = None;
             return (!writer.is_empty()).then(|| writer.finish());
         };
-        match state.dataflow.poll_cut(cursor.stage, entries.max(1), &mut writer) {
+        match state.poll_cut(cursor.stage, entries.max(1), &mut writer) {
             Some(Progress::More) => {}
             Some(Progress::Done) => cursor.stage += 1,
             None => {
@@ -268,6 +268,20 @@ impl RuleState {
         taken.into_iter().chain(given).for_each(|count| writer.u64(count));
         writer.i64(self.furthest);
         self.dataflow.begin_cut(writer);
+        self.cut = Cut::Running;
+    }
+
+    /// Writes about `budget` further entries of an operator; none behind the last one.
+    fn poll_cut(&mut self, stage: usize, budget: usize, writer: &mut Writer) -> Option<Progress> {
+        let dataflow = match &mut self.cut {
+            Cut::Stopped(dataflow) => dataflow,
+            Cut::Running | Cut::Nothing => &mut self.dataflow,
+        };
+        let progress = dataflow.poll_cut(stage, budget, writer);
+        if progress.is_none() {
+            self.cut = Cut::Nothing;
+        }
+        progress
     }
 
     fn read(&mut self, reader: &mut Reader) -> Result<(), CodecError> {

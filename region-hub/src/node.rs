@@ -582,6 +582,7 @@ impl Node {
             self.release(now);
         }
         self.clean(now);
+        self.write_snapshot(now);
     }
 
     /// When [`Self::on_timeout`] wants to be called.
@@ -598,7 +599,7 @@ impl Node {
             dialers.chain(self.sessions.poll_timeout()).chain(self.promises.poll_timeout());
         let audit = self.audit.poll_timeout().filter(|_| !self.fullness.is_full());
         let timers = timers.chain(promise).chain(notices).chain(audit);
-        timers.chain(self.clean_at()).chain(self.members_at()).min()
+        timers.chain(self.clean_at()).chain(self.members_at()).chain(self.snapshot_at()).min()
     }
 
     /// The next piece of work, `None` when there is none.

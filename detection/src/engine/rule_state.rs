@@ -32,6 +32,18 @@ pub(crate) struct RuleState {
     limited: u64,
     seed: u64,
     effects: Effects,
+    pub(crate) cut: Cut,
+}
+
+/// What a snapshot under way is of.
+#[derive(Debug)]
+pub(crate) enum Cut {
+    /// There is none.
+    Nothing,
+    /// The operators that run.
+    Running,
+    /// Those that ran until the rule stopped at a limit.
+    Stopped(Box<Dataflow>),
 }
 
 /// Where an input stands and when it was captured.
@@ -77,7 +89,18 @@ impl RuleState {
         let dataflow = Dataflow::new(&sink.relation, times, seed, limits);
         let (counts, effects) = (RuleCounts::default(), Effects::default());
         let (stopped_under, furthest, limited) = (None, i64::MIN, 0);
-        Self { sink, counts, dataflow, settings, stopped_under, furthest, limited, seed, effects }
+        Self {
+            sink,
+            counts,
+            dataflow,
+            settings,
+            stopped_under,
+            furthest,
+            limited,
+            seed,
+            effects,
+            cut: Cut::Nothing,
+        }
     }
 
     /// Starts over with other settings; what the rule has kept is gone.
@@ -241,7 +264,11 @@ impl RuleState {
         if reason.is_limit() && self.settings.on_limit == OnLimit::StopRule {
             let (times, limits) = (self.settings.times(), self.settings.operator_limits());
             self.stopped_under = Some(limits);
-            self.dataflow = Dataflow::new(&self.sink.relation, times, self.seed, limits);
+            let nothing = Dataflow::new(&self.sink.relation, times, self.seed, limits);
+            let stopped = std::mem::replace(&mut self.dataflow, nothing);
+            if matches!(self.cut, Cut::Running) {
+                self.cut = Cut::Stopped(Box::new(stopped));
+            }
             // What it had taken is gone, should it begin anew.
             if self.furthest > i64::MIN {
                 self.dataflow.on_gap(i64::MIN, self.furthest);

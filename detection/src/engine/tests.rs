@@ -362,6 +362,30 @@ fn a_rule_that_stopped_at_a_limit_begins_anew_once_it_is_raised() {
 }
 
 #[test]
+fn a_rule_that_stops_while_a_snapshot_is_taken_is_in_it_as_it_ran() {
+    let option = "'on-limit' = 'stop-rule', 'limit.keys' = '1'";
+    let rules = COUNTS.replace("'severity' = 'critical'", option);
+    let program = Program::compile("rules.sql", &format!("{TABLE}{rules}")).unwrap();
+    let before = [("a", Some(1), 16_000)];
+    let mut engine = Engine::new(program.clone(), 7);
+    run(&mut engine, &before);
+    let expected = engine.snapshot();
+
+    engine.begin_snapshot();
+    let mut parts = engine.poll_snapshot(1).unwrap().to_vec();
+    run(&mut engine, &[("b", Some(1), 17_000)]);
+    let kept = engine.load("counts").map(|load| load.keys);
+    while let Some(part) = engine.poll_snapshot(1) {
+        parts.extend_from_slice(&part);
+    }
+
+    assert_eq!(kept, Some(0), "the rule has stopped");
+    assert_eq!(bytes::Bytes::from(parts), expected);
+    let after = engine.snapshot();
+    assert_eq!(Engine::restore(program, 7, after.clone()).unwrap().snapshot(), after);
+}
+
+#[test]
 #[should_panic(expected = "outputs are drained before a snapshot")]
 fn a_snapshot_before_outputs_are_drained_would_lose_them_and_panics() {
     let mut engine = engine(COUNTS);

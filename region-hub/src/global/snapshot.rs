@@ -36,6 +36,9 @@ const VERSION: u8 = 4;
 /// The layout before it was known which rule has said what.
 const VERSION_3: u8 = 3;
 
+/// Entries of keyed state in a part of a snapshot: about a millisecond of writing them.
+const ENTRIES_PER_PART: usize = 4_096;
+
 /// Why rules do not go on from a snapshot.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -69,8 +72,25 @@ impl Rules {
     ///
     /// # Panics
     /// When results were not taken: they would be lost with it.
+    #[cfg(test)]
+    pub(crate) fn snapshot(&mut self) -> Bytes {
+        let mut writer = Writer::new();
+        writer.raw(&self.begin_snapshot());
+        while let Some(part) = self.poll_snapshot() {
+            writer.raw(&part);
+        }
+        writer.finish()
+    }
+
+    /// Begins a snapshot of the state at the end of the last commit, with what stands before its
+    /// parts; those come from [`Self::poll_snapshot`], and commits may come in between.
+    ///
+    /// Cost: as of the [engine](Engine::begin_snapshot), and a copy of the rows that wait.
+    ///
+    /// # Panics
+    /// When results were not taken: they would be lost with it. And while another is under way.
     #[must_use]
-    pub fn snapshot(&mut self) -> Bytes {
+    pub fn begin_snapshot(&mut self) -> Bytes {
         assert!(self.is_idle(), "results are taken before a snapshot");
         let mut writer = Writer::new();
         writer.u8(VERSION);
@@ -90,8 +110,14 @@ impl Rules {
             rules.push(rule.clone());
         }
         self.results.said.write(&rules, &mut writer);
-        writer.raw(&self.engine.snapshot());
+        self.engine.begin_snapshot();
         writer.finish()
+    }
+
+    /// The next part of the snapshot under way, a few milliseconds of work; none when it is whole.
+    #[must_use]
+    pub fn poll_snapshot(&mut self) -> Option<Bytes> {
+        self.engine.poll_snapshot(ENTRIES_PER_PART)
     }
 
     /// Reads a state of these rules.

@@ -1,11 +1,12 @@
 //! Snapshots of what a hub derives from its journal, so that a restart replays the end of it only.
 //!
 //! ```text
-//! v5:  5 version u8 │ inventory topic u8 length + name │ restock below i64
+//! v6:  6 version u8 │ inventory topic u8 length + name │ restock below i64
 //!      │ hybrid clock { wall i64, logical u32 } │ audit, in its own layout
 //!      │ members u32 length + postcard │ inventory that is held back, in its own layout
-//!      │ rules u32 length + bytes, in their own layout, empty without rules
-//!      │ reconciler, in its own layout
+//!      │ reconciler u32 length + bytes, in its own layout
+//!      │ rules, in their own layout, empty without rules
+//! v5:  as v6 with version 5, and at the end: rules u32 length + bytes │ reconciler
 //! v4:  as v5 with version 4 and without what is held back: there was none
 //! v3:  as v4 with version 3 and without rules
 //! v2:  as v3 with version 2 and without members
@@ -16,6 +17,9 @@
 //! reconciler's and what is held back: both are ends of inventory in the journal. One that was made
 //! of another topic is not taken up, because a replay would derive something else. The threshold of
 //! restock alerts says only when to warn from now on, so a snapshot with another one is as good.
+//!
+//! The state of rules may be large, so it is written in parts, with other work in between: it shows
+//! the end of its commit all the same, as all that stands before it does.
 
 use std::time::Duration;
 
@@ -34,13 +38,22 @@ use super::{Node, Output};
 use crate::global::{Rules, RulesState};
 use crate::reconcile::{Held, HeldError, Inventory};
 
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
+/// The layout before the rules stood behind everything else; the first one with what is held back.
+const VERSION_5: u8 = 5;
 /// The layout before what is held back was in it.
 const VERSION_4: u8 = 4;
 /// The layout before there were rules; the first one with members.
 const VERSION_3: u8 = 3;
 /// The layout before there was an audit.
 const VERSION_1: u8 = 1;
+
+/// Parts of the rules' state that are written at a time: one takes about a millisecond, or ten when
+/// it sorts. More stops the hub longer, fewer let a state of many small slices take longer.
+const PARTS_AT_ONCE: usize = 3;
+
+/// Time that is left for other work between them.
+const BETWEEN_PARTS: Duration = Duration::from_millis(1);
 
 /// Most bytes of who took part: hundreds of lives, each with a clock of as many ends as fit one.
 const MEMBERS_BYTES_LIMIT: usize = 64 << 20;
@@ -78,7 +91,20 @@ pub enum TakeUpError {
 #[derive(Debug)]
 pub(super) struct Snapshots {
     pace: SnapshotPace,
+    under_way: Option<UnderWay>,
     waiting: Option<Waiting>,
+    /// The last commit that is durable.
+    durable: Option<Ticket>,
+}
+
+/// A snapshot whose rules are being written.
+#[derive(Debug)]
+struct UnderWay {
+    at: CommitNumber,
+    state: Writer,
+    needs: Ticket,
+    /// When the next parts are due.
+    next_at: Monotonic,
 }
 
 #[derive(Debug)]
@@ -92,7 +118,8 @@ struct Waiting {
 impl Snapshots {
     /// At least `after` lies between two snapshots.
     pub(super) fn new(after: Duration, now: Monotonic) -> Self {
-        Self { pace: SnapshotPace::new(after, now), waiting: None }
+        let pace = SnapshotPace::new(after, now);
+        Self { pace, under_way: None, waiting: None, durable: None }
     }
 }
 
@@ -124,7 +151,7 @@ impl Node {
         let mut reader = Reader::new(state);
         let found = reader.u8("snapshot version")?;
         if !(VERSION_1..=VERSION).contains(&found) {
-            let (field, found, expected) = ("snapshot version", i64::from(found), "1 to 5");
+            let (field, found, expected) = ("snapshot version", i64::from(found), "1 to 6");
             return Err(CodecError::Value { field, at: 0, found, expected }.into());
         }
         let topic: TopicName = reader.name("inventory topic")?;
@@ -139,16 +166,11 @@ impl Node {
             .then(|| Audit::read(self.incarnation, self.started.monotonic, &mut reader))
             .transpose()?;
         let members = (found >= VERSION_3).then(|| read_members(&mut reader)).transpose()?;
-        let held = (found >= VERSION).then(|| Held::read(&mut reader)).transpose()?;
-        let rules = if found >= VERSION_4 {
-            reader.bytes("rules", reader.remaining())?
-        } else {
-            Bytes::new()
-        };
+        let held = (found >= VERSION_5).then(|| Held::read(&mut reader)).transpose()?;
+        let (rules, reconciler) = read_parts(found, &mut reader)?;
         let rules = self.rules_in(at, rules);
-        let rest = reader.take("reconciler", reader.remaining())?;
         let waits = (members.unwrap_or_default(), held.unwrap_or_default());
-        self.inventory.take_up(at, &rest, waits)?;
+        self.inventory.take_up(at, &reconciler, waits)?;
         match (&mut self.rules, rules) {
             (Some(mine), Some(state)) => mine.take_up(state, at, hlc),
             (Some(mine), None) => mine.begin_new(at),
@@ -183,22 +205,24 @@ impl Node {
 
     /// Hands out the snapshot that waits, when what was derived before it is durable.
     pub(super) fn hand_out_snapshot(&mut self, durable: Ticket) {
+        self.snapshots.durable = Some(durable);
         let ready = self.snapshots.waiting.take_if(|waiting| waiting.needs <= durable);
         if let Some(Waiting { at, state, needs: _ }) = ready {
             self.outputs.push_back(Output::Snapshot(Snapshot { at, state }));
         }
     }
 
-    /// Makes a snapshot at a commit that was reconciled whole, when one is due.
+    /// Begins a snapshot at a commit that was reconciled whole, when one is due. Without rules it
+    /// is whole at once.
     pub(super) fn snapshot(
         &mut self,
         now: Now,
         (ticket, number): (Ticket, CommitNumber),
         entries: &[(TopicPartition, Entry)],
     ) {
-        let Snapshots { pace, waiting } = &mut self.snapshots;
+        let Snapshots { pace, under_way, waiting, durable: _ } = &mut self.snapshots;
         entries.iter().for_each(|(_, entry)| pace.on_written(bytes_of(entry)));
-        let is_due = pace.is_due(now.monotonic) && waiting.is_none();
+        let is_due = pace.is_due(now.monotonic) && under_way.is_none() && waiting.is_none();
         let is_idle = self.inventory.is_idle() && self.rules.as_ref().is_none_or(Rules::is_idle);
         if !is_due || !is_idle || self.audit.has_faults() {
             return;
@@ -209,14 +233,48 @@ impl Node {
         } else {
             self.in_flight.back().map_or(ticket, |last| last.ticket)
         };
-        let size = ByteCount::new(u64::try_from(state.len()).unwrap_or(u64::MAX));
-        self.snapshots.pace.on_taken(now.monotonic, size);
-        self.snapshots.waiting = Some(Waiting { at: number, state, needs });
-        self.hand_out_snapshot(ticket);
+        let next_at = now.monotonic.after(BETWEEN_PARTS);
+        let mut snapshot = UnderWay { at: number, state, needs, next_at };
+        match &mut self.rules {
+            Some(rules) => {
+                snapshot.state.raw(&rules.begin_snapshot());
+                self.snapshots.under_way = Some(snapshot);
+            }
+            None => self.end_snapshot(now, snapshot),
+        }
     }
 
-    fn encode_snapshot(&mut self) -> Bytes {
-        let rules = self.rules.as_mut().map(Rules::snapshot).unwrap_or_default();
+    /// When the next parts of a snapshot under way are due.
+    pub(super) fn snapshot_at(&self) -> Option<Monotonic> {
+        self.snapshots.under_way.as_ref().map(|snapshot| snapshot.next_at)
+    }
+
+    /// Writes the next parts of the snapshot under way, when they are due.
+    pub(super) fn write_snapshot(&mut self, now: Now) {
+        let due = self.snapshots.under_way.take_if(|due| due.next_at <= now.monotonic);
+        let (Some(mut snapshot), Some(rules)) = (due, &mut self.rules) else { return };
+        for _ in 0..PARTS_AT_ONCE {
+            match rules.poll_snapshot() {
+                Some(part) => snapshot.state.raw(&part),
+                None => return self.end_snapshot(now, snapshot),
+            }
+        }
+        snapshot.next_at = now.monotonic.after(BETWEEN_PARTS);
+        self.snapshots.under_way = Some(snapshot);
+    }
+
+    fn end_snapshot(&mut self, now: Now, UnderWay { at, state, needs, next_at: _ }: UnderWay) {
+        let state = state.finish();
+        let size = ByteCount::new(u64::try_from(state.len()).unwrap_or(u64::MAX));
+        self.snapshots.pace.on_taken(now.monotonic, size);
+        self.snapshots.waiting = Some(Waiting { at, state, needs });
+        if let Some(durable) = self.snapshots.durable {
+            self.hand_out_snapshot(durable);
+        }
+    }
+
+    /// All of a snapshot that stands before the rules.
+    fn encode_snapshot(&self) -> Writer {
         let (topic, restock_below) = self.inventory.configuration();
         let hlc = self.ingest.hlc();
         let mut writer = Writer::new();
@@ -228,10 +286,22 @@ impl Node {
         self.audit.write(&mut writer);
         writer.bytes(&self.inventory.members().to_bytes());
         self.inventory.write_held(&mut writer);
-        writer.bytes(&rules);
-        writer.raw(&self.inventory.reconciler().snapshot());
-        writer.finish()
+        writer.bytes(&self.inventory.reconciler().snapshot());
+        writer
     }
+}
+
+/// The state of rules, and the reconciler's, of a snapshot of version `found`.
+fn read_parts(found: u8, reader: &mut Reader) -> Result<(Bytes, Bytes), CodecError> {
+    if found > VERSION_5 {
+        let reconciler = reader.bytes("reconciler", reader.remaining())?;
+        return Ok((reader.take("rules", reader.remaining())?, reconciler));
+    }
+    let rules = match found {
+        VERSION_4.. => reader.bytes("rules", reader.remaining())?,
+        _ => Bytes::new(),
+    };
+    Ok((rules, reader.take("reconciler", reader.remaining())?))
 }
 
 fn read_members(reader: &mut Reader) -> Result<Membership, TakeUpError> {

@@ -64,6 +64,8 @@ pub(super) struct Hub {
     pub(super) closed: Vec<(SessionId, CloseReason)>,
     pub(super) dialled: Vec<PeerIndex>,
     pub(super) spans: Vec<Span>,
+    /// The last snapshot.
+    pub(super) saved: Option<Snapshot>,
     /// Commits that were replayed at the start.
     pub(super) replayed: u64,
 }
@@ -123,6 +125,7 @@ impl Hub {
             closed,
             dialled,
             spans,
+            saved: None,
             replayed,
         })
     }
@@ -246,6 +249,7 @@ impl Hub {
                 self.node.on_disconnected(self.now, session);
             }
             Output::Snapshot(Snapshot { at, state }) => {
+                self.saved = Some(Snapshot { at, state: state.clone() });
                 if !self.is_dead() {
                     self.store.snapshots().save(&Node::snapshot_owner(), at, &state).unwrap();
                 }

@@ -1,7 +1,13 @@
 //! A hub that restarts from a snapshot is the hub that replays everything.
 
+use bytes::Bytes;
+use headland_detection::Program;
+use headland_storage::Snapshot;
+
 use super::derivation::{assert_each_pair_once, write_concurrently};
 use super::hub::{CONFIG, Hub};
+use super::remote::{Remote, record};
+use crate::global::Rules;
 
 /// Writes of each region: few steps, each of them a commit.
 const COUNT: usize = 24;
@@ -96,4 +102,91 @@ fn a_snapshot_with_another_threshold_for_restock_alerts_is_taken_up() {
 
     assert!(hub.replayed < commits, "{} of {commits} were replayed", hub.replayed);
     assert_eq!(hub.node.inventory.reconciler().fingerprint(), fingerprint);
+}
+
+/// A hub with a rule over all regions, whose next commit makes a snapshot due.
+fn due_with_rules() -> Hub {
+    let sql = "CREATE TABLE air (k STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+        WITH ('topic' = 'air@*');
+        CREATE TABLE n (k STRING, n BIGINT) WITH ('topic' = 'n', 'emit.early' = '1 s');
+        INSERT INTO n SELECT k, COUNT(*)
+        FROM TABLE(TUMBLE(TABLE air, DESCRIPTOR(ts), INTERVAL '2' SECOND))
+        GROUP BY k, window_start, window_end;";
+    let air = "[[topic]]\nname = \"air\"\nlane = \"state\"\npartitions = 1\n[[peer]]";
+    let config = CONFIG.replacen("[[peer]]", air, 1).replace("\"alerts\"]", "\"air\"]");
+    let mut hub = Hub::configured(&config);
+    let eu = [hub.region().clone()];
+    let program = Program::compile("rules.sql", sql).unwrap();
+    hub.node.rules = Some(Rules::new(program, &eu[0], &eu, &hub.node.topics, 1).unwrap());
+    hub.settle();
+    hub.advance(11_000);
+    hub
+}
+
+/// Rows of windows of their own.
+fn publish_rows(hub: &mut Hub, agent: &mut Remote, from: u32) {
+    let channel = agent.offer(hub, "air");
+    let row = |second: u32| {
+        let text = format!(r#"{{"k":"{second}","ts":"2010-12-01 08:05:{second:02}.000"}}"#);
+        record("eu-1-till", &text)
+    };
+    let rows: Vec<_> = (from..from + 20).map(row).collect();
+    agent.publish(hub, channel, &rows);
+}
+
+/// The snapshot of a hub at whose side rows come, or none, while it is written; and how often the
+/// hub did something else in between.
+fn snapshot_beside(rows: bool) -> (Snapshot, usize) {
+    let mut hub = due_with_rules();
+    let mut agent = Remote::agent(&mut hub, 1);
+    publish_rows(&mut hub, &mut agent, 10);
+    assert!(hub.saved.is_none(), "it takes several turns");
+    let mut turns = 0;
+    while hub.node.snapshot_at().is_some() {
+        if rows && turns == 0 {
+            publish_rows(&mut hub, &mut agent, 20);
+        }
+        hub.advance(1);
+        hub.settle();
+        turns += 1;
+    }
+    (hub.saved.take().unwrap(), turns)
+}
+
+#[test]
+fn a_snapshot_of_rules_is_written_in_parts_and_shows_the_end_of_its_commit_whatever_comes() {
+    let [(alone, turns), (beside, _)] = [false, true].map(snapshot_beside);
+
+    assert_eq!((beside.at, beside.state), (alone.at, alone.state.clone()));
+    assert_eq!(turns, 2, "with other work in between");
+
+    let mut restored = due_with_rules();
+    let rules = restored.node.rules.as_mut().unwrap().snapshot();
+    let from = restored.node.take_up([alone.clone()]);
+    let again = restored.node.rules.as_mut().unwrap().snapshot();
+    assert_eq!(from, alone.at.after(1));
+    assert!(again.len() > rules.len(), "the rules go on with what they had");
+    assert!(alone.state.ends_with(&again));
+}
+
+#[test]
+fn a_snapshot_of_before_the_rules_stood_at_its_end_is_taken_up() {
+    let mut hub = due();
+    write_concurrently(&mut hub, COUNT);
+    let Snapshot { at, state } = hub.saved.take().unwrap();
+    let mut restored = due();
+    restored.node.take_up([Snapshot { at, state: state.clone() }]);
+    let reconciler = restored.node.inventory.reconciler().snapshot();
+    let head = state.len() - 4 - reconciler.len();
+    assert!(state.ends_with(&reconciler));
+
+    let mut before = state[..head].to_vec();
+    before[0] = 5;
+    before.extend([0; 4]);
+    before.extend(&reconciler);
+    let mut hub = due();
+    let from = hub.node.take_up([Snapshot { at, state: Bytes::from(before) }]);
+
+    assert_eq!(from, at.after(1));
+    assert_eq!(hub.node.inventory.reconciler().snapshot(), reconciler);
 }

@@ -37,6 +37,8 @@ mod derivation;
 mod review;
 /// Which lives of hubs take part.
 mod members;
+/// Where logs end that hubs have to hold alike.
+mod ends;
 /// What is handed on of lives that write no more.
 mod handing;
 /// What operators ask of a region's part.

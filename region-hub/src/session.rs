@@ -81,12 +81,16 @@ impl Offering {
     }
 }
 
-/// What is handed on to a peer beside what it is offered anyway: logs that came from their region
-/// itself and of which the peer lacks some, since the life that wrote them writes no more.
+/// What is handed on to a peer beside what it is offered anyway: logs of which it lacks some, since
+/// the life that wrote them writes no more, or since the peer lost what it had of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HandedOn {
-    /// Regions of whose logs the peer lacks some.
+    /// Regions of whose lives that are over the peer lacks some.
     pub lacked: BTreeSet<RegionId>,
+    /// Regions of whose logs a former life of the peer may have had what this one lacks.
+    pub lost: BTreeSet<RegionId>,
+    /// Regions of which the peer lacks what was handed on to this hub.
+    pub apart: BTreeSet<RegionId>,
     /// Regions of which a life is over: what that said of who takes part, nobody says again.
     pub over: BTreeSet<RegionId>,
     /// Topics that all hubs have to hold alike, by their names where they were born. No filter of
@@ -97,16 +101,28 @@ pub struct HandedOn {
 impl HandedOn {
     /// Whether a topic is handed on to a hub of `region`.
     fn includes(&self, topic: &Topic, offering: &Offering, region: &RegionId) -> bool {
-        // A copy that came over a third region is that one's to hand on.
-        if topic.path.len() != 1 || topic.replication != Replication::Offered {
+        let Topic { origin, origin_name, path, .. } = topic;
+        let is_needed = self.needed.contains(origin_name);
+        if topic.is_local() {
             return false;
         }
-        if is_of_members(&topic.origin_name) && self.over.contains(&topic.origin) {
-            return true;
+        if is_of_members(origin_name) && self.over.contains(origin) {
+            return topic.is_apart() || path.len() == 1;
         }
-        self.lacked.contains(&topic.origin)
-            && (self.needed.contains(&topic.origin_name)
-                || offering.offers_beyond(Forwarding::All, topic, region))
+        if topic.is_apart() {
+            return is_needed && self.apart.contains(origin);
+        }
+        if topic.replication != Replication::Offered {
+            return false;
+        }
+        let is_lacked = self.lacked.contains(origin);
+        if origin == region || path.contains(region) {
+            return is_needed && (is_lacked || self.lost.contains(origin));
+        }
+        // A copy that came over a third region is that one's to hand on.
+        path.len() == 1
+            && is_lacked
+            && (is_needed || offering.offers_beyond(Forwarding::All, topic, region))
     }
 }
 
@@ -137,8 +153,8 @@ pub struct Session {
     /// Regions from which topics come that this peer offered over a longer way.
     pub declined: BTreeSet<RegionId>,
     receiving: BTreeMap<ChannelId, Receiving>,
-    /// Our partitions that it sends, with its channels.
-    taken: BTreeMap<TopicPartition, ChannelId>,
+    /// Our partitions that it sends, with its channels: several where it hands on several copies.
+    taken: BTreeSet<(TopicPartition, ChannelId)>,
     sending: BTreeMap<ChannelId, TopicPartition>,
     /// Where the read of a channel that is open starts.
     reads: BTreeMap<ChannelId, Offset>,
@@ -164,7 +180,7 @@ impl Session {
             incarnation: None,
             declined: BTreeSet::new(),
             receiving: BTreeMap::new(),
-            taken: BTreeMap::new(),
+            taken: BTreeSet::new(),
             sending: BTreeMap::new(),
             reads: BTreeMap::new(),
             damaged: BTreeSet::new(),
@@ -228,29 +244,46 @@ impl Session {
 
     /// Stores what an admitted channel belongs to.
     pub fn receive(&mut self, channel: ChannelId, receiving: Receiving) {
-        self.taken.insert(receiving.local.clone(), channel);
+        self.taken.insert((receiving.local.clone(), channel));
         self.receiving.insert(channel, receiving);
     }
 
     /// Whether the peer sends what goes into a partition of ours.
     #[must_use]
     pub fn takes(&self, local: &TopicPartition) -> bool {
-        self.taken.contains_key(local)
+        self.channels(local).next().is_some()
+    }
+
+    /// Channels of the peer that go into a partition of ours.
+    fn channels(&self, local: &TopicPartition) -> impl Iterator<Item = ChannelId> {
+        let from = (local.clone(), ChannelId::new(0));
+        let until = (local.clone(), ChannelId::new(u32::MAX));
+        self.taken.range(from..=until).map(|(_, channel)| *channel)
     }
 
     /// Tells the peer to send no more of what goes into a partition of ours, since it comes from
     /// `region`.
-    pub fn leave(&mut self, local: &TopicPartition, refusal: Refusal, region: RegionId) {
-        let Some(channel) = self.taken.remove(local) else { return };
-        self.receiving.remove(&channel);
-        self.declined.insert(region);
-        self.link.refuse(channel, refusal);
+    pub fn leave(&mut self, local: &TopicPartition, refusal: &Refusal, region: &RegionId) {
+        for channel in self.channels(local).collect::<Vec<_>>() {
+            self.on_ended(channel);
+            self.declined.insert(region.clone());
+            self.link.refuse(channel, refusal.clone());
+        }
+    }
+
+    /// Whether everything that the peer has told of what goes into a partition of ours is here.
+    #[must_use]
+    pub fn is_through(&self, local: &TopicPartition) -> bool {
+        let channels: BTreeSet<ChannelId> = self.channels(local).collect();
+        let mut known = self.link.subscriptions();
+        known.all(|status| !channels.contains(&status.channel) || status.lag_records() == 0)
     }
 
     /// The peer sends no more of a channel.
     pub fn on_ended(&mut self, channel: ChannelId) {
-        self.taken.retain(|_, taken| *taken != channel);
-        self.receiving.remove(&channel);
+        if let Some(receiving) = self.receiving.remove(&channel) {
+            self.taken.remove(&(receiving.local, channel));
+        }
     }
 
     /// What a channel of the peer belongs to here.
@@ -344,12 +377,25 @@ impl Session {
         }
     }
 
+    /// The regions that a topic came over, as the peer is told.
+    fn path(&self, topic: &Topic) -> Vec<RegionId> {
+        let region = self.identity.region();
+        let is_offered = match &self.peer {
+            Peer::Agent(_) => true,
+            Peer::Hub(offering) => offering.offers(topic, region),
+        };
+        if !is_offered && self.handed_on.needed.contains(&topic.origin_name) {
+            return route::handed_on_path(&topic.origin, &self.region);
+        }
+        route::extended_path(&topic.path, &self.region)
+    }
+
     fn offer(&mut self, topic: &Topic, partition: &TopicPartition, head: Offset) {
         let offer = Offer {
             source: partition.clone(),
             origin: topic.origin.clone(),
             origin_topic: topic.origin_name.clone(),
-            path: route::extended_path(&topic.path, &self.region),
+            path: self.path(topic),
             lane: topic.lane,
             start: Offset::new(0),
             head,

@@ -15,11 +15,12 @@ use headland_storage::{
 const DAMAGED: u8 = 3;
 
 /// Owners of state in the data directories of hubs and agents: all whose loss can be accepted.
-pub(crate) const OWNERS: [&str; 15] = [
+pub(crate) const OWNERS: [&str; 16] = [
     "node",
     "topics",
     "positions",
     "checkpoints",
+    "ends",
     "groups",
     "fences",
     "gaps",

@@ -36,6 +36,9 @@ pub(crate) fn is_changing_table(topic: &TopicName) -> bool {
 const DERIVED: [&str; 8] =
     ["stock", "oversold", "postings", "conflicts", "late", "overlaps", "duplicates", "rejected"];
 
+/// What names of topics begin with that hold what was [handed on](Topic::is_apart).
+const APART: &str = "handed-on";
+
 /// The topic of a topic's dead letters.
 ///
 /// # Errors
@@ -87,6 +90,13 @@ impl Topic {
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.path.is_empty()
+    }
+
+    /// Whether it holds what this hub lacked of a region's logs and others handed on: of several
+    /// lives and from several hubs, each record once.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        !self.is_local() && self.replication == Replication::Kept
     }
 
     /// Whether hubs write it for each other: promises, statements, members, committed offsets.
@@ -305,19 +315,36 @@ impl Topics {
         wanted: &TopicName,
         offer: &Offer,
     ) -> Result<(TopicName, Mirror), TopicError> {
-        let name = &self.free_name(wanted, offer)?;
+        self.take_up(wanted, offer, (offer.path.clone(), Replication::Offered))
+    }
+
+    /// Adds or grows the topic for what is handed on of a region's topic, whoever does: there is
+    /// one, so that what is lost again and again needs no more of them.
+    ///
+    /// # Errors
+    /// [`TopicError`] as [`Self::mirror`].
+    pub fn set_apart(&mut self, offer: &Offer) -> Result<(TopicName, Mirror), TopicError> {
+        let wanted = TopicName::new(&format!("{APART}.{}.{}", offer.origin, offer.origin_topic))?;
+        let path = vec![offer.origin.clone(), self.region.clone()];
+        self.take_up(&wanted, offer, (path, Replication::Kept))
+    }
+
+    fn take_up(
+        &mut self,
+        wanted: &TopicName,
+        offer: &Offer,
+        (path, replication): (Vec<RegionId>, Replication),
+    ) -> Result<(TopicName, Mirror), TopicError> {
+        let name = &self.free_name(wanted, (offer, &path))?;
         let partitions = offer.source.partition.get().saturating_add(1);
         let before = self.topics.get(name).map_or(0, |known| known.partitions);
-        // What is handed back of this region has been everywhere that it has to go.
-        let is_own = offer.origin == self.region;
-        let replication = if is_own { Replication::Kept } else { Replication::Offered };
         self.add(Topic {
             name: name.clone(),
             lane: offer.lane,
             partitions,
             origin: offer.origin.clone(),
             origin_name: offer.origin_topic.clone(),
-            path: offer.path.clone(),
+            path,
             replication,
         })?;
         let mirror = if partitions > before { Mirror::Changed } else { Mirror::Known };
@@ -325,12 +352,16 @@ impl Topics {
     }
 
     /// The name that an offered topic has here already, or the first that nobody has.
-    fn free_name(&self, wanted: &TopicName, offer: &Offer) -> Result<TopicName, TopicError> {
+    fn free_name(
+        &self,
+        wanted: &TopicName,
+        (offer, path): (&Offer, &[RegionId]),
+    ) -> Result<TopicName, TopicError> {
         let is_it = |known: &Topic| {
             let origin = (&known.origin, &known.origin_name);
             !known.is_local()
                 && origin == (&offer.origin, &offer.origin_topic)
-                && known.path.last() == offer.path.last()
+                && known.path.last() == path.last()
         };
         for number in 1..=NAMESAKES_LIMIT {
             let name = match number {

@@ -7,13 +7,16 @@
 //! deliver is held here, unacknowledged, which takes up their windows and so stops the senders, who
 //! have it still. The windows bound what is held. Promises go on: they bring no rows.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use headland_event::{ByteCount, ChannelId, Entry, Lane, Now, Offset, TopicPartition};
+use headland_event::{
+    ByteCount, ChannelId, Entry, Lane, Now, Offset, PartitionIndex, RegionId, Stamp, TopicName,
+    TopicPartition,
+};
 
 use super::Node;
 use crate::global::Rules;
-use crate::session::SessionId;
+use crate::session::{Session, SessionId};
 
 /// Inventory that may wait to be reconciled: seconds of work, and little beside a hub's memory.
 const BEHIND_LIMIT: ByteCount = ByteCount::mebibytes(64);
@@ -24,11 +27,22 @@ pub(super) struct Fullness {
     is_full: bool,
     pub(super) behind_limit: ByteCount,
     held: VecDeque<(SessionId, ChannelId, Entry)>,
+    /// Channels whose first held entry is ahead of what is here of its log, each with how far
+    /// others have to come first that bring the same log.
+    ahead: BTreeMap<Place, BTreeMap<Place, Offset>>,
 }
+
+/// A channel of a connection.
+type Place = (SessionId, ChannelId);
 
 impl Fullness {
     pub(super) const fn new() -> Self {
-        Self { is_full: false, behind_limit: BEHIND_LIMIT, held: VecDeque::new() }
+        Self {
+            is_full: false,
+            behind_limit: BEHIND_LIMIT,
+            held: VecDeque::new(),
+            ahead: BTreeMap::new(),
+        }
     }
 
     /// Whether nothing but alerts may be composed.
@@ -84,11 +98,72 @@ impl Node {
         let waits = (self.fullness.is_full || waits_for_rules) && !is_alert
             || is_inventory && (self.is_behind() || self.lacks_room(&entry))
             || is_inventory && is_foreign && self.is_joining();
-        if !waits && !follows {
+        let is_free = !waits && !follows;
+        if is_free && !self.is_ahead((session, channel), local, &entry) {
+            self.fullness.ahead.remove(&(session, channel));
             return Some(entry);
         }
         self.fullness.held.push_back((session, channel, entry));
         None
+    }
+
+    /// Whether an entry that was handed on is ahead of what is here of its log, and somebody else
+    /// may bring what lies before: taken first, it would pass over that for good. It waits for
+    /// those who have something of this log, until they have brought what they had when it came, or
+    /// are ahead themselves and further.
+    fn is_ahead(&mut self, place: Place, local: &TopicPartition, entry: &Entry) -> bool {
+        let topic = self.topics.get(&local.topic).filter(|topic| topic.is_apart());
+        let (Some(topic), Some(stamp)) = (topic, &entry.stamp) else { return false };
+        let is_ahead = |stamp: &Stamp| stamp.offset > self.end_here(&topic.origin_name, stamp);
+        if !is_ahead(stamp) {
+            return false;
+        }
+        let log = (&topic.origin, &topic.origin_name, local.partition);
+        let waited_for = self.fullness.ahead.get(&place).cloned();
+        let waited_for = waited_for.unwrap_or_else(|| self.bringing(log));
+        let first = |of: &Place| {
+            let held = self.fullness.held.iter().find(|(session, on, _)| (*session, *on) == *of);
+            held.and_then(|(_, _, entry)| entry.stamp.as_ref())
+        };
+        let comes_first = |(of, until): (&Place, &Offset)| {
+            if *of == place || self.stored(*of).is_none_or(|stored| stored >= *until) {
+                return false;
+            }
+            // Of several that are ahead the one goes on that is least so.
+            first(of).is_none_or(|other| {
+                !is_ahead(other) || (other.actor == stamp.actor && other.offset < stamp.offset)
+            })
+        };
+        let waits = waited_for.iter().any(comes_first);
+        self.fullness.ahead.insert(place, waited_for);
+        waits
+    }
+
+    /// Channels that bring a log, whatever way it took, with how far they reach.
+    fn bringing(&self, log: (&RegionId, &TopicName, PartitionIndex)) -> BTreeMap<Place, Offset> {
+        let sessions = self.sessions.hubs().into_iter();
+        let known = sessions.filter_map(|id| Some((id, self.sessions.get(&id)?)));
+        let brings = |known: &Session, channel| {
+            let local = known.receiving(channel).map(|of| &of.local);
+            let topic = local.and_then(|local| self.topics.get(&local.topic));
+            let found = local.zip(topic);
+            found.is_some_and(|(at, of)| (&of.origin, &of.origin_name, at.partition) == log)
+        };
+        let mut bringing = BTreeMap::new();
+        for (id, known) in known {
+            let channels = known.link.subscriptions();
+            let channels = channels.filter(|status| brings(known, status.channel));
+            bringing.extend(channels.map(|status| ((id, status.channel), status.head)));
+        }
+        bringing
+    }
+
+    /// How far a channel is durable here; `None` when it brings nothing more.
+    fn stored(&self, (session, channel): Place) -> Option<Offset> {
+        let known = self.sessions.get(&session)?;
+        known.receiving(channel)?;
+        let mut channels = known.link.subscriptions();
+        channels.find(|status| status.channel == channel).map(|status| status.stored)
     }
 
     /// Whether as much inventory waits to be reconciled as may.
@@ -107,5 +182,6 @@ impl Node {
     /// Forgets what a connection delivered that is over: its next one delivers it again.
     pub(super) fn forget_held(&mut self, session: SessionId) {
         self.fullness.held.retain(|(of, _, _)| *of != session);
+        self.fullness.ahead.retain(|(of, _), _| *of != session);
     }
 }

@@ -496,6 +496,10 @@ impl Node {
 }
 
 fn source(topic: &Topic, partition: PartitionIndex) -> Source {
+    if let Some(own) = topic.path.last().filter(|_| topic.is_apart()) {
+        // What is kept apart has an order of this hub's own.
+        return Source { region: own.clone(), topic: topic.name.clone(), partition };
+    }
     Source { region: topic.origin.clone(), topic: topic.origin_name.clone(), partition }
 }
 

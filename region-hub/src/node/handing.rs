@@ -1,18 +1,37 @@
-//! Handing on what lives wrote that write no more, to hubs that lack some of it.
+//! Handing on what hubs lack and cannot get any more from whoever wrote it.
 //!
 //! A life that ended, or that another of its region goes on after, cannot be asked for what a hub
 //! lacks of it: its own hub may be gone, or have been restored from a backup that is older than
-//! what others got. So whoever has the region's own copy offers it to each hub that has not said
-//! that it applied as much, the region's next life among them: that one gets back what it lost.
+//! what others got. Nor can a region that was restored get again what came through it. So each hub
+//! hands on to each of its peers what that has not said it applied:
+//!
+//! - copies of regions' own logs, of lives that are over, the region's next life among the takers;
+//! - copies that went through the peer's region, which lost them if it lacks them now;
+//! - whatever was handed on to this hub itself.
+//!
+//! It goes under a path of its own ([`route::handed_on_path`]) and into one topic for each topic of
+//! each region ([`crate::topics::Topic::is_apart`]), where a hub stores what it has nowhere else.
+//! Why all end with the same: take a record of these topics at some hub and a peer of that hub that
+//! lacks it. Either the copy is offered to the peer as any other, or it is one of the three above,
+//! since a path that leaves the peer out is offered to it and one that does not was the peer's. The
+//! peer takes it, unless its region's own hub sends it that log; and then that hub writes it still,
+//! or the life is over, which the peer knows as it sees another one. So what is held somewhere
+//! comes one link further as long as somebody next to it lacks it. And it ends: each hub stores a
+//! record apart once, by the ends of what it has, and offers nothing to a peer that has said it has
+//! it.
+//!
 //! What is offered beside the logs of inventory is what hubs have to hold alike to end alike.
 //!
 //! Who lacks what is a matter of reports, which come later than what they are about: a hub may be
-//! offered what it has, and then takes nothing. The other way round it may have told off one that
+//! offered what it has, and then stores nothing. The other way round it may have told off one that
 //! offered before it knew why; that connection is made anew.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use headland_event::{Actor, Batch, Now, RegionId, Stamp, TopicName, TopicPartition};
+use headland_event::{
+    Actor, Batch, Monotonic, Now, RegionId, Stamp, TopicName, TopicPartition, VectorClock,
+};
 use headland_reconcile::{Holder, MemberStanding};
 use headland_replication::frame::Goodbye;
 use headland_replication::route;
@@ -20,9 +39,13 @@ use headland_replication::{Identity, Offer};
 
 use super::Node;
 use super::members::Speaking;
-use crate::members::{is_of_members, members_topic};
-use crate::records::{groups_topic, promises_topic};
+use crate::members::is_of_members;
+use crate::records::groups_topic;
 use crate::session::{HandedOn, Session, SessionId};
+use crate::topics::Topic;
+
+/// For how many of its own reports a hub waits for one of a peer.
+const REPORTS_WAITED: u32 = 2;
 
 /// What others hand on to this hub.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,10 +56,34 @@ pub(super) struct Awaited {
     over: BTreeSet<RegionId>,
 }
 
+/// What this hub held of inventory a while ago. A peer through which it came has said by now that
+/// it applied it, or lost it.
+#[derive(Debug, Default)]
+pub(super) struct Aged {
+    /// At least one age old.
+    old: VectorClock,
+    /// What becomes old next, and when.
+    young: VectorClock,
+    due: Monotonic,
+}
+
+impl Aged {
+    fn on_heads(&mut self, now: Monotonic, heads: &VectorClock, age: Duration) {
+        if self.due <= now {
+            self.old = std::mem::replace(&mut self.young, heads.clone());
+            self.due = now.after(age);
+        }
+    }
+}
+
 impl Node {
-    /// Hands on to every hub what it lacks of lives that write no more.
+    /// Hands on to every hub what it lacks and cannot get otherwise.
     pub(super) fn hand_on(&mut self, now: Now) {
         self.note_former();
+        if let Some(speaking) = &mut self.speaking {
+            let age = speaking.every * REPORTS_WAITED;
+            speaking.aged.on_heads(now.monotonic, self.ingest.heads(), age);
+        }
         for session in self.sessions.hubs() {
             let handed_on = self.handed_on(session);
             let former = self.sessions.get(&session).map(Session::handed_on);
@@ -60,24 +107,27 @@ impl Node {
     /// What is handed on to a peer, by what it has reported.
     pub(super) fn handed_on(&self, session: SessionId) -> HandedOn {
         let peer = self.sessions.get(&session).and_then(life_of);
-        let Some(peer) = peer.filter(|_| self.speaking.is_some()) else {
+        let (Some(peer), Some(speaking)) = (peer, &self.speaking) else {
             return HandedOn::default();
         };
         let members = self.inventory.members();
+        let reported = members.reported(&peer);
         let is_over = |life: &Holder| self.is_over(life);
-        let mut lacked = members.lacking(&members.reported(&peer), self.ingest.heads(), is_over);
+        let is_other = |life: &Holder| *life != peer;
+        let mut lacked = members.lacking(&reported, self.ingest.heads(), is_over);
+        let mut lost = members.lacking(&reported, &speaking.aged.old, is_other);
         let mut over = self.regions_over();
         if !self.has_former(&peer) {
+            lost.clear();
             lacked.remove(&peer.region);
             over.remove(&peer.region);
         }
-        HandedOn { lacked, over, needed: self.needed().into_iter().collect() }
-    }
-
-    /// Topics that all hubs have to hold alike, by their names where they were born.
-    fn needed(&self) -> [TopicName; 4] {
-        let inventory = self.inventory.configuration().0.clone();
-        [inventory, members_topic(), promises_topic(), groups_topic()]
+        let inventory = self.inventory.configuration().0;
+        let apart = self.topics.iter().filter(|topic| topic.is_apart());
+        let apart = apart.filter(|topic| topic.origin_name == *inventory);
+        let apart = apart.filter_map(|topic| speaking.ends.of(&topic.name));
+        let apart = apart.flat_map(|kept| members.lacking(&reported, kept, is_other)).collect();
+        HandedOn { lacked, lost, apart, over, needed: self.needed().collect() }
     }
 
     /// Keeps which lives were seen to be over. A link that is down for a moment brings none of them
@@ -133,11 +183,17 @@ impl Node {
         let (heads, members) = (self.ingest.heads(), self.inventory.members());
         let lacked = members.lacking(heads, &members.known(), |life| self.is_over(life));
         let found = Awaited { lacked, over: self.regions_over() };
+        let leaves = self.speaking.as_ref().is_some_and(|speaking| speaking.leaves);
+        let is_through = leaves && self.leave_beside(now);
         let Some(speaking) = &mut self.speaking else { return };
+        speaking.leaves &= !is_through;
         if speaking.awaited == found {
             return;
         }
         let before = std::mem::replace(&mut speaking.awaited, found.clone());
+        let is_left = |of: &BTreeSet<RegionId>, now: &BTreeSet<RegionId>| !of.is_subset(now);
+        speaking.leaves |=
+            is_left(&before.lacked, &found.lacked) || is_left(&before.over, &found.over);
         let is_new = |region: &RegionId| {
             let is_new = |of: &BTreeSet<RegionId>, former: &BTreeSet<RegionId>| {
                 of.contains(region) && !former.contains(region)
@@ -159,24 +215,32 @@ impl Node {
         }
     }
 
-    /// Whether what is offered is taken over every way: it is handed on, and the region's own hub
-    /// may lack it.
+    /// Whether what is offered is taken beside what its region itself sends: that one may lack it.
     pub(super) fn is_awaited(&self, offer: &Offer) -> bool {
-        let Some(speaking) = &self.speaking else { return false };
-        let Awaited { lacked, over } = &speaking.awaited;
-        let is_said = is_of_members(&offer.origin_topic) && offer.path.len() == 2;
-        lacked.contains(&offer.origin) || (is_said && over.contains(&offer.origin))
+        let is_near = offer.path.len() == 2 || route::is_handed_on(&offer.path);
+        self.is_awaited_of((&offer.origin, &offer.origin_topic), is_near)
     }
 
-    /// Whether what is offered came from here and is of use, since a former life of this hub may
-    /// have written more than it handed down.
-    pub(super) fn takes_back(&self, offer: &Offer) -> bool {
-        let own = self.identity.region();
-        route::is_handed_back(own, &offer.origin, &offer.path)
-            && self.speaking.is_some()
-            // How far groups had read the former life's logs says nothing of those of this one.
-            && offer.origin_topic != groups_topic()
-            && self.needed().contains(&offer.origin_topic)
+    /// The same of a topic that is taken.
+    pub(super) fn is_awaited_topic(&self, topic: &Topic) -> bool {
+        let is_near = topic.path.len() == 2;
+        self.is_awaited_of((&topic.origin, &topic.origin_name), is_near)
+    }
+
+    fn is_awaited_of(&self, (origin, topic): (&RegionId, &TopicName), is_near: bool) -> bool {
+        let Some(speaking) = &self.speaking else { return false };
+        let Awaited { lacked, over } = &speaking.awaited;
+        let is_said = is_of_members(topic) && is_near;
+        lacked.contains(origin) || (is_said && over.contains(origin))
+    }
+
+    /// Whether what is offered has to be the same at all hubs, so that what this one lacks of it is
+    /// kept apart. Of what came from here it may lack what a former life wrote.
+    pub(super) fn keeps_apart(&self, offer: &Offer) -> bool {
+        // How far groups had read the former life's logs says nothing of those of this one.
+        let is_own = offer.origin == *self.identity.region();
+        let is_of_use = !is_own || offer.origin_topic != groups_topic();
+        self.speaking.is_some() && is_of_use && self.is_needed(&offer.origin_topic)
     }
 
     /// Whether a batch says that this life of this hub wrote it, and it did not: somebody else has
@@ -192,13 +256,6 @@ impl Node {
         let end = stamp.offset.after(batch.span());
         (region, *incarnation) == (self.identity.region(), self.incarnation)
             && end > self.composer.end(&own)
-    }
-
-    /// Whether a batch of inventory came from here and is here: it needs no second place.
-    pub(super) fn has_still(&self, origin_topic: &TopicName, stamp: &Stamp, batch: &Batch) -> bool {
-        stamp.actor.region == *self.identity.region()
-            && origin_topic == self.inventory.configuration().0
-            && self.ingest.heads().end(&stamp.actor) >= stamp.offset.after(batch.span())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::records::{
     REASON_HEADER, Whole, absent_record, dead_record, groups_topic, promise_record, promises_topic,
 };
 use crate::session::{Peer, Receiving, SessionId};
-use crate::topics::dead_topic;
+use crate::topics::{Topic, dead_topic};
 
 /// What is refused when an entry is not taken.
 enum Rejected {
@@ -325,11 +325,18 @@ impl Node {
             };
             return Err(Rejected::Peer(Refusal::new(code, text)));
         }
-        if self.has_still(origin_topic, stamp, &entry.batch) {
+        let is_apart = self.topics.get(&local.topic).is_some_and(Topic::is_apart);
+        if is_apart && self.has(origin_topic, stamp, &entry.batch) {
             return Ok(());
         }
+        if is_apart && self.is_beyond(origin_topic, stamp) {
+            return unfit("it is of one log more than are told apart");
+        }
         self.ingest.observe(origin_topic, stamp, &entry.batch);
-        self.follow(local, stamp, now);
+        self.note_end(local, origin_topic, stamp, &entry.batch);
+        if !is_apart {
+            self.follow(local, stamp, now);
+        }
         if *origin_topic == groups_topic() {
             self.take_groups(now, session, &stamp.actor.region, &entry.batch);
         }
@@ -342,6 +349,7 @@ impl Node {
         let offset = self.composer.end(partition);
         let stamp = self.ingest.stamp_born(partition, offset, Vec::new(), now.wall);
         self.ingest.observe(&partition.topic, &stamp, &batch);
+        self.note_end(partition, &partition.topic, &stamp, &batch);
         self.composer.born(partition, Some(stamp), batch, &mut self.random);
     }
 

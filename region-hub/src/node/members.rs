@@ -15,7 +15,8 @@ use headland_reconcile::{
 };
 use headland_replication::{Identity, Refusal, RefusalCode};
 
-use super::handing::Awaited;
+use super::ends::Ends;
+use super::handing::{Aged, Awaited};
 use super::{KnownPeer, Node};
 use crate::members::{is_of_members, members_partition};
 use crate::session::Session;
@@ -32,13 +33,19 @@ const JOIN_WAIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Speaking {
     /// How often it says what it has applied.
-    every: Duration,
+    pub(super) every: Duration,
     report_at: Monotonic,
     look_at: Monotonic,
     /// What it said last that it has applied.
     reported: VectorClock,
     /// What others hand on to it.
     pub(super) awaited: Awaited,
+    /// Whether there may be somebody to tell off who hands on what is not lacking any more.
+    pub(super) leaves: bool,
+    /// What it held a while ago.
+    pub(super) aged: Aged,
+    /// Where logs end that hubs have to hold alike.
+    pub(super) ends: Ends,
     /// Lives that were seen to be over since the start, because another one of their region came.
     pub(super) former: BTreeSet<Holder>,
     joining: Joining,
@@ -58,7 +65,19 @@ impl Speaking {
         let (reported, awaited) = (VectorClock::new(), Awaited::default());
         let joining = Joining::Until(now.after(JOIN_WAIT), 0);
         let former = BTreeSet::new();
-        Self { every, report_at: now, look_at: now, reported, awaited, former, joining }
+        let (aged, ends, leaves) = (Aged::default(), Ends::default(), false);
+        Self {
+            every,
+            report_at: now,
+            look_at: now,
+            reported,
+            awaited,
+            leaves,
+            aged,
+            ends,
+            former,
+            joining,
+        }
     }
 }
 

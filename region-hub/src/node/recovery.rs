@@ -96,6 +96,7 @@ impl Node {
         self.restore_links(state)?;
         self.restore_groups(state)?;
         self.restore_gaps(state)?;
+        self.restore_ends(state)?;
         self.restore_fences(state)?;
         let (owner, key) = Inventory::place();
         if let Some(value) = state.get(&owner, &key)? {

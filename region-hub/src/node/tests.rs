@@ -33,6 +33,8 @@ mod escrow;
 mod members;
 /// What is handed on of lives that are over.
 mod handing;
+/// Hubs in any layout that lose disks and links.
+mod layouts;
 /// Schemas of what a hub derives.
 mod schemas;
 /// What a hub takes up from its log.

@@ -8,14 +8,17 @@
 //! hold up what flows over the other. Every way is an exact copy under a name of its own, so
 //! nothing is lost or counted twice by a change.
 //!
-//! What is handed on of a life that is over comes over every way: its hub may be linked in a new
-//! life that lacks it (see [`super::handing`]).
+//! What is handed on of a life that is over is offered by all who have it: its hub may be linked in
+//! a new life that lacks it (see [`super::handing`]). It is kept apart from what is copied, where
+//! each record is stored once, whoever brings it first; the others cost their frames. As soon as
+//! nothing is lacking any more, those who bring it beside the region itself are told off.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use headland_event::{Lane, Now, RegionId, TopicPartition};
 use headland_replication::frame::Goodbye;
-use headland_replication::{Identity, Offer, Refusal, RefusalCode};
+use headland_replication::{Identity, Offer, Refusal, RefusalCode, route};
 
 use super::Node;
 use super::recovery::owner;
@@ -33,11 +36,14 @@ impl Node {
         receiving: Receiving,
         offer: &Offer,
     ) -> Result<Receiving, Refusal> {
-        if offer.origin == *self.identity.region() && !self.takes_back(offer) {
+        let is_handed_on = route::is_handed_on(&offer.path);
+        let is_own = offer.origin == *self.identity.region();
+        if (is_own || is_handed_on) && !self.keeps_apart(offer) {
             let text = format!("{} has been in region {}", offer.source, offer.origin);
             return Err(Refusal::new(RefusalCode::Loop, text));
         }
-        if let Some(region) = self.nearer(offer) {
+        let nearer = self.nearer(offer);
+        if let Some(region) = nearer.clone().filter(|_| !self.is_awaited(offer)) {
             let text = format!(
                 "{} of region {} comes from region {region} itself",
                 offer.origin_topic, offer.origin
@@ -48,17 +54,26 @@ impl Node {
             return Err(Refusal::new(RefusalCode::Loop, text));
         }
         let unfit = |error: TopicError| Refusal::new(RefusalCode::UnfitName, error.to_string());
-        let (name, mirror) = self.topics.mirror(&receiving.local.topic, offer).map_err(unfit)?;
+        // Beside what comes from the region itself only what that lacks is kept.
+        let is_beside = nearer.is_some() && self.keeps_apart(offer);
+        let Receiving { local, position_key, .. } = &receiving;
+        let (key, (name, mirror)) = if is_handed_on || is_beside {
+            // A copy that is taken later over the same way begins where it begins.
+            let key = [position_key, &b"/handed-on"[..]].concat().into();
+            (key, self.topics.set_apart(offer).map_err(unfit)?)
+        } else {
+            (position_key.clone(), self.topics.mirror(&local.topic, offer).map_err(unfit)?)
+        };
         if let (Mirror::Changed, Some(topic)) = (mirror, self.topics.get(&name)) {
             if topic.lane == Lane::Alerts {
                 self.composer.add_alerts(topic.name.clone());
             }
-            let key = topic.name.as_str().to_owned().into();
-            self.composer.set(owner("topics"), key, Some(topic.encode()));
+            let name = topic.name.as_str().to_owned().into();
+            self.composer.set(owner("topics"), name, Some(topic.encode()));
         }
         self.leave_farther(offer);
         let local = TopicPartition::new(name, receiving.local.partition);
-        Ok(Receiving { local, ..receiving })
+        Ok(Receiving { local, position_key: key, ..receiving })
     }
 
     /// Copies of an offered partition that come over other ways.
@@ -84,14 +99,8 @@ impl Node {
 
     /// The origin of an offered partition, when it comes from there.
     fn nearer(&self, offer: &Offer) -> Option<RegionId> {
-        if self.is_awaited(offer) {
-            return None;
-        }
         let mut others = self.others(offer).into_iter();
-        let found = others.find(|(topic, at)| {
-            let session = self.coming(topic).and_then(|session| self.sessions.get(&session));
-            is_direct(&topic.path) && session.is_some_and(|known| known.takes(at))
-        });
+        let found = others.find(|(topic, at)| is_direct(&topic.path) && self.is_coming(topic, at));
         found.and_then(|(topic, _)| topic.path.last().cloned())
     }
 
@@ -110,9 +119,52 @@ impl Node {
             let known = session.and_then(|session| self.sessions.get_mut(&session));
             if let Some(known) = known {
                 let text = format!("{at} comes from region {region} itself");
-                known.leave(&at, Refusal::new(RefusalCode::Loop, text), region.clone());
+                known.leave(&at, &Refusal::new(RefusalCode::Loop, text), region);
             }
         }
+    }
+
+    /// Tells those off from whom something came beside the origin itself, once that is needed no
+    /// more and all that they had of it is here; says whether none of it is left.
+    pub(super) fn leave_beside(&mut self, now: Now) -> bool {
+        let mut is_over = true;
+        for session in self.sessions.hubs() {
+            for (at, region) in self.beside(session) {
+                let Some(known) = self.sessions.get_mut(&session) else { continue };
+                if !known.is_through(&at) {
+                    is_over = false;
+                    continue;
+                }
+                let text = format!("{at} comes from region {region} itself");
+                known.leave(&at, &Refusal::new(RefusalCode::Loop, text), &region);
+            }
+            self.drain(now, session);
+        }
+        is_over
+    }
+
+    /// Partitions that come over a connection although they come from their origin as well, and
+    /// are not awaited, with that region.
+    fn beside(&self, session: SessionId) -> BTreeSet<(TopicPartition, RegionId)> {
+        let Some(known) = self.sessions.get(&session) else { return BTreeSet::new() };
+        let beside = known.all_receiving().filter_map(|receiving| {
+            let topic = self.topics.get(&receiving.local.topic)?;
+            let is_beside = !is_direct(&topic.path) && !self.is_awaited_topic(topic);
+            let direct = self.topics.iter().filter(|_| is_beside).find(|direct| {
+                let is_same =
+                    (&direct.origin, &direct.origin_name) == (&topic.origin, &topic.origin_name);
+                is_same && is_direct(&direct.path) && self.is_coming(direct, &receiving.local)
+            });
+            direct.map(|_| (receiving.local.clone(), topic.origin.clone()))
+        });
+        beside.collect()
+    }
+
+    /// Whether a copy's partition of the same number comes now.
+    fn is_coming(&self, copy: &Topic, like: &TopicPartition) -> bool {
+        let at = TopicPartition::new(copy.name.clone(), like.partition);
+        let session = self.coming(copy).and_then(|session| self.sessions.get(&session));
+        session.is_some_and(|known| known.takes(&at))
     }
 
     /// Makes connections anew to peers that were told off for one that is away by now.

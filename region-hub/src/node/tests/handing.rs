@@ -7,7 +7,6 @@ use super::hub::{CONFIG, Hub, START};
 use super::remote::{Remote, record, stamp_of};
 use crate::members::RegionAction;
 use crate::session::SessionId;
-use crate::topics::Replication;
 
 const EVENTS: &str = "inventory.events";
 
@@ -26,6 +25,13 @@ fn config(region: &str, peers: &[&str], offered: &str) -> String {
     format!("{before}{peers}[[agent]]{agents}\n{members}")
 }
 
+/// A hub that passes on what it gets, on a disk; a new disk, or one of a backup, begins a life.
+pub(super) fn hub_on(disk: &MemoryDisk, nonce: u64, region: &str, peers: &[&str]) -> Hub {
+    let now = Now { monotonic: Monotonic::default(), wall: START };
+    let text = config(region, peers, "*").replace("topics = [\"*\"]", "forward = true");
+    Hub::start_as(nonce, disk, &text, now).unwrap()
+}
+
 /// A hub on a new disk, whose life has this number.
 fn hub(nonce: u64, region: &str, peers: &[&str]) -> Hub {
     hub_that_offers(nonce, region, peers, "*")
@@ -37,14 +43,14 @@ fn hub_that_offers(nonce: u64, region: &str, peers: &[&str], offered: &str) -> H
 }
 
 /// Hubs and the connections between them, by the hubs' numbers.
-struct Net {
-    hubs: Vec<Hub>,
-    links: Vec<(usize, usize, SessionId)>,
+pub(super) struct Net {
+    pub(super) hubs: Vec<Hub>,
+    pub(super) links: Vec<(usize, usize, SessionId)>,
     sessions: u64,
 }
 
 impl Net {
-    fn new(hubs: impl IntoIterator<Item = Hub>) -> Self {
+    pub(super) fn new(hubs: impl IntoIterator<Item = Hub>) -> Self {
         Self { hubs: hubs.into_iter().collect(), links: Vec::new(), sessions: 100 }
     }
 
@@ -54,7 +60,7 @@ impl Net {
     }
 
     /// Connects two hubs; the one with the smaller number comes first.
-    fn meet(&mut self, one: usize, other: usize) {
+    pub(super) fn meet(&mut self, one: usize, other: usize) {
         self.sessions += 1;
         let session = SessionId::new(self.sessions);
         let (first, second) = self.pair(one, other);
@@ -64,7 +70,7 @@ impl Net {
     }
 
     /// Cuts the connection between two hubs.
-    fn part(&mut self, one: usize, other: usize) {
+    pub(super) fn part(&mut self, one: usize, other: usize) {
         let at = self.links.iter().position(|link| (link.0, link.1) == (one, other)).unwrap();
         let (_, _, session) = self.links.remove(at);
         let (first, second) = self.pair(one, other);
@@ -73,7 +79,7 @@ impl Net {
     }
 
     /// Puts another hub in the place of one, which is gone with its connections.
-    fn replace(&mut self, at: usize, hub: Hub) {
+    pub(super) fn replace(&mut self, at: usize, hub: Hub) {
         self.hubs[at] = hub;
         for (one, other, session) in std::mem::take(&mut self.links) {
             if one != at && other != at {
@@ -86,13 +92,13 @@ impl Net {
     }
 
     /// Lets all talk for so many seconds; connections that were closed are made anew.
-    fn talk(&mut self, seconds: u32) {
+    pub(super) fn talk(&mut self, seconds: u32) {
         for _ in 0..seconds {
             for hub in &mut self.hubs {
                 hub.advance(1_000);
                 hub.settle();
             }
-            for (one, other, session) in self.links.clone().into_iter().cycle().take(6) {
+            for (one, other, session) in self.links.clone().into_iter().cycle().take(12) {
                 let (first, second) = self.pair(one, other);
                 first.talk_to(second, session);
             }
@@ -148,7 +154,7 @@ fn a_region_that_lost_its_disk_gets_back_what_its_former_life_wrote() {
     let [eu, again] = &net.hubs[..] else { panic!("two hubs") };
     assert_eq!(state(eu).0, Some(12));
     assert_eq!(state(again), state(eu));
-    let back = again.entries("eu.us.inventory.events");
+    let back = again.entries("handed-on.us.inventory.events");
     assert_eq!(back.len(), 2, "only what it lacked is stored again: {back:?}");
 }
 
@@ -190,25 +196,27 @@ fn a_filter_of_a_link_does_not_hide_what_is_handed_on_and_hides_all_else() {
 
     assert_eq!(state(ap), state(eu));
     let names: Vec<&str> = ap.node.topics().iter().map(|topic| topic.name.as_str()).collect();
-    let handed_on: Vec<&&str> = names.iter().filter(|name| name.starts_with("eu.us.")).collect();
-    let all = ["_audit", "_groups", "_members", "_promises", EVENTS];
-    let allowed: Vec<String> = all.iter().map(|topic| format!("eu.us.{topic}")).collect();
-    assert!(handed_on.iter().all(|name| allowed.contains(&(**name).to_owned())), "{handed_on:?}");
-    assert!(handed_on.iter().any(|name| **name == "eu.us.inventory.events"), "{handed_on:?}");
+    let is_handed_on = |name: &&&str| name.starts_with("eu.us.") || name.starts_with("handed-on.");
+    let handed_on: Vec<&&str> = names.iter().filter(is_handed_on).collect();
+    let all = ["_groups", "_members", "_promises", EVENTS];
+    let allowed: Vec<String> = all.iter().map(|topic| format!("handed-on.us.{topic}")).collect();
+    let is_allowed = |name: &&str| allowed.contains(&(*name).to_owned()) || *name == "eu.us._audit";
+    assert!(handed_on.iter().all(|name| is_allowed(name)), "{handed_on:?}");
+    assert!(handed_on.iter().any(|name| **name == "handed-on.us.inventory.events"));
 }
 
 #[test]
-fn what_is_handed_back_is_kept_apart_and_offered_to_nobody() {
+fn what_is_handed_on_is_kept_apart_in_one_topic_for_each() {
     let net = what_the_third_has("*");
 
-    let back =
-        net.hubs[2].node.topics().iter().filter(|topic| topic.name.as_str().starts_with("eu.us."));
-    let back: Vec<_> = back.map(|topic| (topic.name.as_str(), topic.replication)).collect();
+    let topics = net.hubs[2].node.topics().iter();
+    let apart: Vec<&str> =
+        topics.filter(|topic| topic.is_apart()).map(|topic| topic.name.as_str()).collect();
 
-    assert!(back.contains(&("eu.us.inventory.events", Replication::Kept)), "{back:?}");
-    assert!(back.iter().all(|(_, replication)| *replication == Replication::Kept), "{back:?}");
+    assert!(apart.contains(&"handed-on.us.inventory.events"), "{apart:?}");
+    assert!(apart.iter().all(|name| name.starts_with("handed-on.")), "{apart:?}");
     // How far groups read of the former life's logs says nothing of those of the present one.
-    assert!(back.iter().all(|(name, _)| *name != "eu.us._groups"), "{back:?}");
+    assert!(apart.iter().all(|name| *name != "handed-on.us._groups"), "{apart:?}");
 }
 
 #[test]
@@ -241,7 +249,7 @@ fn a_life_that_another_machine_has_as_well_is_not_taken_for_this_hubs_own() {
 
     let said = format!("{:?}", eu.said);
     assert!(said.contains("it is of this life of this hub, which has not written it"), "{said}");
-    assert_eq!(us.records("eu.us.inventory.events").len(), 0);
+    assert_eq!(us.records("handed-on.us.inventory.events").len(), 0);
     assert!(us.node.ingest.heads().is_empty());
 }
 

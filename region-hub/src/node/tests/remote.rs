@@ -21,6 +21,7 @@ pub(super) struct Remote {
     pub(super) session: SessionId,
     pub(super) link: Link,
     identity: Identity,
+    life: Incarnation,
     logs: BTreeMap<ChannelId, Vec<Entry>>,
     frames: VecDeque<(Lane, Bytes)>,
     /// What the link said beyond frames and reads, in order.
@@ -38,26 +39,36 @@ pub(super) fn partition(topic: &str) -> TopicPartition {
 impl Remote {
     /// Connects the agent `eu-1` of the hub's region and lets both sides say hello.
     pub(super) fn agent(hub: &mut Hub, session: u64) -> Self {
+        Self::agent_in(hub, session, LIFE)
+    }
+
+    /// The same in a life of its own: it has sent nothing yet.
+    pub(super) fn agent_in(hub: &mut Hub, session: u64, life: Incarnation) -> Self {
         let (region, name) = (hub.region().clone(), AgentName::new("eu-1").unwrap());
         let identity = Identity::Agent { region, name };
-        Self::connect(hub, session, identity, Role::Agent("eu-1".to_owned()))
+        Self::connect(hub, session, (identity, life), Role::Agent("eu-1".to_owned()))
     }
 
     /// Connects the hub of another region and lets both sides say hello.
     pub(super) fn hub(hub: &mut Hub, session: u64, name: &str) -> Self {
         let identity = Identity::Hub { region: region(name), name: HubName::new("hub-1").unwrap() };
-        Self::connect(hub, session, identity, Role::Hub("hub-1".to_owned()))
+        Self::connect(hub, session, (identity, LIFE), Role::Hub("hub-1".to_owned()))
     }
 
-    fn connect(hub: &mut Hub, session: u64, identity: Identity, role: Role) -> Self {
+    fn connect(
+        hub: &mut Hub,
+        session: u64,
+        (identity, life): (Identity, Incarnation),
+        role: Role,
+    ) -> Self {
         let name = HubName::new("hub-1").unwrap();
         let peer = Identity::Hub { region: hub.region().clone(), name };
-        let config = LinkConfig::new(identity.clone(), LIFE, peer);
+        let config = LinkConfig::new(identity.clone(), life, peer);
         let id = SpiffeId { fleet: "test".to_owned(), region: identity.region().clone(), role };
         let session = SessionId::new(session);
         let link = Link::new(config, 3, Monotonic::default());
         let (logs, frames, said) = (BTreeMap::new(), VecDeque::new(), Vec::new());
-        let mut remote = Self { session, link, identity, logs, frames, said };
+        let mut remote = Self { session, link, identity, life, logs, frames, said };
         hub.node.on_connected(hub.now, session, &id, Dialled::There);
         hub.talk(&mut remote);
         remote
@@ -99,7 +110,8 @@ impl Remote {
 
     /// Offers a hub what came from its own region.
     pub(super) fn offer_back(&mut self, hub: &mut Hub, topic: &str) -> ChannelId {
-        let path = vec![hub.region().clone(), self.identity.region().clone()];
+        let own = self.identity.region();
+        let path = headland_replication::route::handed_on_path(hub.region(), own);
         self.offer_over(hub, topic, (hub.region().clone(), path))
     }
 
@@ -196,7 +208,7 @@ impl Remote {
     /// The dot of the record at an offset of a channel's log.
     pub(super) fn dot(&self, channel: ChannelId, offset: u64) -> Dot {
         let stream = StreamId::new([u8::try_from(channel.get()).unwrap(); 16]);
-        Dot { stream, incarnation: LIFE, sequence: Sequence::new(offset + 1) }
+        Dot { stream, incarnation: self.life, sequence: Sequence::new(offset + 1) }
     }
 
     /// The log of a channel.
@@ -215,7 +227,7 @@ impl Remote {
 /// another one.
 fn source_name(topic: &TopicName, path: &[RegionId]) -> TopicName {
     match path {
-        [origin, _] => headland_event::mirrored_name(origin, topic).unwrap(),
+        [origin, _, _] => headland_event::mirrored_name(origin, topic).unwrap(),
         _ => topic.clone(),
     }
 }

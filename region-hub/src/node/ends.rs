@@ -1,0 +1,177 @@
+//! Where logs end, as far as they are here, that hubs have to hold alike.
+//!
+//! ```text
+//! state `ends`:  key `<topic>/<actor>`, value: 1 version u8 │ topic u8 length + name
+//!                │ region u8 length + name │ life { counter u32, nonce u64 }
+//!                │ partition u32 │ end u64
+//! ```
+//! `topic` is the name where it was born, then the end is that of all that came here over whatever
+//! way, or that of a topic [set apart](crate::topics::Topic::is_apart), then it is what was handed
+//! on. Of inventory the first is a part of the causal past ([`crate::ingest::CausalPast`]) and not
+//! here. Each is written in the commit with the records, so that a restart knows what it has.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::limits::CLOCK_ENTRIES_LIMIT;
+use headland_event::{
+    Actor, Batch, Incarnation, Offset, PartitionIndex, Stamp, TopicName, TopicPartition,
+    VectorClock,
+};
+use headland_storage::StateStore;
+
+use super::Node;
+use super::recovery::{RecoveryError, owner};
+
+const VERSION: u8 = 1;
+
+/// What hubs have to hold alike beside inventory, by the names where they are born.
+const NEEDED: [&str; 4] = ["_groups", "_members", "_promises", "inventory.escrow"];
+
+/// Ends by topic.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    by_topic: BTreeMap<TopicName, VectorClock>,
+}
+
+impl Ends {
+    /// What is here of a topic.
+    pub(super) fn of(&self, topic: &TopicName) -> Option<&VectorClock> {
+        self.by_topic.get(topic)
+    }
+
+    fn end(&self, topic: &TopicName, actor: &Actor) -> Offset {
+        self.of(topic).map_or(Offset::new(0), |clock| clock.end(actor))
+    }
+}
+
+impl Node {
+    /// Whether hubs have to hold a topic alike to end alike, by its name where it was born.
+    pub(super) fn is_needed(&self, origin_topic: &TopicName) -> bool {
+        NEEDED.contains(&origin_topic.as_str()) || origin_topic == self.inventory.configuration().0
+    }
+
+    /// Topics that all hubs have to hold alike, by their names where they were born.
+    pub(super) fn needed(&self) -> impl Iterator<Item = TopicName> {
+        let inventory = self.inventory.configuration().0.clone();
+        NEEDED.iter().filter_map(|name| TopicName::new(name).ok()).chain([inventory])
+    }
+
+    /// Whether a batch of a topic that hubs hold alike is here, over whatever way it came.
+    pub(super) fn has(&self, origin_topic: &TopicName, stamp: &Stamp, batch: &Batch) -> bool {
+        self.end_here(origin_topic, stamp) >= stamp.offset.after(batch.span())
+    }
+
+    fn ends(&self) -> Option<&Ends> {
+        self.speaking.as_ref().map(|speaking| &speaking.ends)
+    }
+
+    /// Where the log that a stamp is of ends here, over whatever way it came.
+    pub(super) fn end_here(&self, origin_topic: &TopicName, stamp: &Stamp) -> Offset {
+        if origin_topic == self.inventory.configuration().0 {
+            self.ingest.heads().end(&stamp.actor)
+        } else {
+            self.ends().map_or(Offset::new(0), |ends| ends.end(origin_topic, &stamp.actor))
+        }
+    }
+
+    /// Whether a log is new here of a topic of which as many are known as are told apart. Nothing
+    /// of it is kept apart: hubs would hand it to each other for ever.
+    pub(super) fn is_beyond(&self, origin_topic: &TopicName, stamp: &Stamp) -> bool {
+        self.ends().and_then(|ends| ends.of(origin_topic)).is_some_and(|known| {
+            known.len() >= CLOCK_ENTRIES_LIMIT && known.end(&stamp.actor) == Offset::new(0)
+        })
+    }
+
+    /// Takes note of a batch that is composed for a partition here.
+    pub(super) fn note_end(
+        &mut self,
+        local: &TopicPartition,
+        origin_topic: &TopicName,
+        stamp: &Stamp,
+        batch: &Batch,
+    ) {
+        if self.speaking.is_none() || !self.is_needed(origin_topic) {
+            return;
+        }
+        let end = stamp.offset.after(batch.span());
+        if origin_topic != self.inventory.configuration().0 && !self.is_beyond(origin_topic, stamp)
+        {
+            self.raise_end(origin_topic, &stamp.actor, end);
+        }
+        if self.topics.get(&local.topic).is_some_and(crate::topics::Topic::is_apart) {
+            self.raise_end(&local.topic, &stamp.actor, end);
+        }
+    }
+
+    fn raise_end(&mut self, topic: &TopicName, actor: &Actor, end: Offset) {
+        // Hubs that do not say who takes part keep nothing apart.
+        let Some(speaking) = &mut self.speaking else { return };
+        if speaking.ends.end(topic, actor) >= end {
+            return;
+        }
+        speaking.ends.by_topic.entry(topic.clone()).or_default().advance(actor, end);
+        let key = Bytes::from(format!("{topic}/{actor}"));
+        self.composer.set(owner("ends"), key, Some(encode(topic, actor, end)));
+    }
+
+    /// Takes up what the state says.
+    pub(super) fn restore_ends(&mut self, state: &impl StateStore) -> Result<(), RecoveryError> {
+        let Some(speaking) = &mut self.speaking else { return Ok(()) };
+        for (_, value) in state.scan(&owner("ends"), b"")? {
+            let layout = |source| RecoveryError::Layout { owner: owner("ends"), source };
+            let (topic, actor, end) = decode(value).map_err(layout)?;
+            speaking.ends.by_topic.entry(topic).or_default().advance(&actor, end);
+        }
+        Ok(())
+    }
+}
+
+fn encode(topic: &TopicName, actor: &Actor, end: Offset) -> Bytes {
+    let Actor { region, incarnation, partition } = actor;
+    let mut writer = Writer::new();
+    writer.u8(VERSION);
+    writer.name(topic.as_str());
+    writer.name(region.as_str());
+    writer.u32(incarnation.counter());
+    writer.u64(incarnation.nonce());
+    writer.u32(partition.get());
+    writer.u64(end.get());
+    writer.finish()
+}
+
+fn decode(value: Bytes) -> Result<(TopicName, Actor, Offset), CodecError> {
+    let mut reader = Reader::new(value);
+    let version = reader.u8("ends version")?;
+    if version != VERSION {
+        let (field, found, expected) = ("ends version", i64::from(version), "1");
+        return Err(CodecError::Value { field, at: 0, found, expected });
+    }
+    let topic = reader.name("topic")?;
+    let region = reader.name("region")?;
+    let incarnation = Incarnation::new(reader.u32("counter")?, reader.u64("nonce")?);
+    let partition = PartitionIndex::new(reader.u32("partition")?);
+    let end = Offset::new(reader.u64("end")?);
+    reader.end()?;
+    Ok((topic, Actor { region, incarnation, partition }, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_reads_back_and_another_version_is_refused() {
+        let topic = TopicName::new("_groups").unwrap();
+        let (region, partition) = ("us".parse().unwrap(), PartitionIndex::new(3));
+        let actor = Actor { region, incarnation: Incarnation::new(2, 0xa7), partition };
+
+        let value = encode(&topic, &actor, Offset::new(9));
+
+        assert_eq!(decode(value.clone()).unwrap(), (topic, actor, Offset::new(9)));
+        let mut later = value.to_vec();
+        later[0] = 2;
+        assert!(decode(later.into()).is_err());
+    }
+}

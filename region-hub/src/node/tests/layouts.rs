@@ -1,0 +1,222 @@
+//! Hubs in any layout of links, whose disks are lost and go on from old backups, end the same.
+
+use headland_event::{Incarnation, Random, SeededRandom};
+use headland_storage::MemoryDisk;
+
+use super::handing::{Net, hub_on};
+use super::hub::Hub;
+use super::remote::{Remote, record};
+
+const EVENTS: &str = "inventory.events";
+const REGIONS: [&str; 5] = ["ap", "eu", "sa", "us", "za"];
+
+/// Schedules drawn.
+const SCHEDULES: u64 = 60;
+
+/// Hubs that pass on what they get, with the links that lie between them.
+struct World {
+    net: Net,
+    between: Vec<(usize, usize)>,
+    backups: Vec<Option<MemoryDisk>>,
+    /// Lives begun, of hubs and of agents.
+    lives: u64,
+}
+
+impl World {
+    fn new(hubs: usize, between: &[(usize, usize)]) -> Self {
+        let net = Net::new([]);
+        let mut world =
+            Self { net, between: between.to_vec(), backups: vec![None; hubs], lives: 10 };
+        for at in 0..hubs {
+            let disk = MemoryDisk::new(u64::try_from(at).unwrap());
+            let hub = world.start(at, &disk);
+            world.net.hubs.push(hub);
+        }
+        world
+    }
+
+    fn start(&mut self, at: usize, disk: &MemoryDisk) -> Hub {
+        self.lives += 1;
+        let near = |(one, other): &(usize, usize)| {
+            if at == *one { Some(REGIONS[*other]) } else { (at == *other).then_some(REGIONS[*one]) }
+        };
+        let peers: Vec<&str> = self.between.iter().filter_map(near).collect();
+        hub_on(disk, self.lives, REGIONS[at], &peers)
+    }
+
+    /// An agent of a hub says that four units came.
+    fn write(&mut self, at: usize) {
+        self.lives += 1;
+        let (hub, number) = (&mut self.net.hubs[at], self.lives);
+        let mut agent = Remote::agent_in(hub, 10_000 + number, Incarnation::new(1, number));
+        let channel = agent.offer(hub, EVENTS);
+        let text = format!(r#"{{"id":"{number}","kind":"restock","device":"eu-1-till","sku":"A","#)
+            + r#""location":"eu-1","quantity":4,"time":"2010-12-01T08:06:00Z"}"#;
+        agent.publish(hub, channel, &[record("eu-1-till", &text)]);
+        hub.node.on_disconnected(hub.now, agent.session);
+    }
+
+    fn is_linked(&self, (one, other): (usize, usize)) -> bool {
+        self.net.links.iter().any(|link| (link.0, link.1) == (one, other))
+    }
+
+    fn link(&mut self, (one, other): (usize, usize)) {
+        if !self.is_linked((one, other)) {
+            self.net.meet(one, other);
+        }
+    }
+
+    fn cut(&mut self, (one, other): (usize, usize)) {
+        if self.is_linked((one, other)) {
+            self.net.part(one, other);
+        }
+    }
+
+    /// The disk of a hub is lost; it begins anew on an empty one, or on its last backup.
+    fn lose(&mut self, at: usize, goes_on: bool) {
+        self.lives += 1;
+        let backup = self.backups[at].as_ref().filter(|_| goes_on).map(MemoryDisk::fork);
+        let disk = backup.unwrap_or_else(|| MemoryDisk::new(self.lives));
+        disk.remove("identity");
+        let mut hub = self.start(at, &disk);
+        hub.now = self.net.hubs[at].now;
+        self.net.replace(at, hub);
+    }
+
+    fn back_up(&mut self, at: usize) {
+        self.backups[at] = Some(self.net.hubs[at].disk().fork());
+    }
+
+    /// Links all and lets them talk until nobody has anything new.
+    fn heal(&mut self) {
+        for link in self.between.clone() {
+            self.link(link);
+        }
+        for _ in 0..40 {
+            self.net.talk(5);
+            if self.states().windows(2).all(|pair| pair[0] == pair[1]) {
+                return;
+            }
+        }
+    }
+
+    fn states(&self) -> Vec<(String, String)> {
+        let state = |hub: &Hub| {
+            let inventory = hub.node.inventory();
+            (format!("{:?}", inventory.applied()), format!("{:?}", inventory.fingerprint()))
+        };
+        self.net.hubs.iter().map(state).collect()
+    }
+
+    /// How often each record of inventory lies in topics that hubs keep apart, at most.
+    fn most_copies_apart(&self) -> usize {
+        let apart = |hub: &Hub| -> usize {
+            let topics = hub.node.topics().iter().filter(|topic| topic.is_apart());
+            let topics = topics.filter(|topic| topic.origin_name.as_str() == EVENTS);
+            let mut ids: Vec<String> =
+                topics.flat_map(|topic| hub.texts(topic.name.as_str())).collect();
+            ids.sort();
+            let of = ids.chunk_by(|one, other| one == other).map(<[String]>::len);
+            of.max().unwrap_or_default()
+        };
+        self.net.hubs.iter().map(apart).max().unwrap_or_default()
+    }
+
+    fn units(&self) -> Vec<Option<i64>> {
+        let sku = headland_reconcile::Sku::new("A").unwrap();
+        let at = headland_reconcile::Location::new("eu-1").unwrap();
+        self.net.hubs.iter().map(|hub| hub.node.inventory().stock(&sku, &at)).collect()
+    }
+}
+
+const CHAIN: [(usize, usize); 3] = [(0, 1), (1, 2), (2, 3)];
+const STAR: [(usize, usize); 3] = [(0, 1), (0, 2), (0, 3)];
+
+#[test]
+fn behind_the_centre_of_a_star_a_hub_gets_what_that_lost_and_got_back() {
+    let mut world = World::new(3, &[(0, 1), (0, 2)]);
+    world.link((0, 1));
+    world.write(0);
+    world.write(0);
+    world.net.talk(15);
+
+    world.lose(0, false);
+    world.link((0, 1));
+    world.net.talk(15);
+    world.cut((0, 1));
+    world.link((0, 2));
+    world.net.talk(30);
+
+    assert_eq!(world.units(), [Some(8); 3]);
+    assert_eq!(world.states()[2], world.states()[0]);
+    assert_eq!(world.most_copies_apart(), 1);
+}
+
+#[test]
+fn along_a_chain_what_two_hubs_lost_comes_back_from_the_third() {
+    let mut world = World::new(4, &CHAIN);
+    for link in [(0, 1), (1, 2)] {
+        world.link(link);
+    }
+    world.write(0);
+    world.net.talk(20);
+    assert_eq!(world.units(), [Some(4), Some(4), Some(4), None]);
+
+    world.lose(0, false);
+    world.lose(1, false);
+    world.heal();
+
+    assert_eq!(world.units(), [Some(4); 4]);
+    assert_eq!(world.states().windows(2).filter(|pair| pair[0] != pair[1]).count(), 0);
+    assert_eq!(world.most_copies_apart(), 1);
+}
+
+/// Draws which of `count` it is.
+fn one_of(random: &mut SeededRandom, count: usize) -> usize {
+    usize::try_from(random.next_u64() % u64::try_from(count).unwrap()).unwrap()
+}
+
+fn drawn(random: &mut SeededRandom) -> World {
+    let layouts: [(usize, &[(usize, usize)]); 6] = [
+        (2, &[(0, 1)]),
+        (4, &STAR),
+        (4, &CHAIN),
+        (4, &[(0, 1), (1, 2), (2, 3), (0, 3)]),
+        (3, &[(0, 1), (1, 2), (0, 2)]),
+        (5, &[(0, 1), (1, 2), (2, 3), (3, 4), (0, 4)]),
+    ];
+    let (hubs, between) = layouts[one_of(random, layouts.len())];
+    World::new(hubs, between)
+}
+
+#[test]
+fn whatever_is_cut_and_lost_in_whatever_layout_all_hubs_end_the_same() {
+    for seed in 1..=SCHEDULES {
+        let mut random = SeededRandom::new(seed);
+        let mut world = drawn(&mut random);
+        let mut told = Vec::new();
+        for _ in 0..24 {
+            let hub = one_of(&mut random, world.net.hubs.len());
+            let link = world.between[one_of(&mut random, world.between.len())];
+            let step = one_of(&mut random, 16);
+            told.push((step, hub, link));
+            match step {
+                0..=3 => world.write(hub),
+                4..=6 => world.link(link),
+                7..=8 => world.cut(link),
+                9 => world.lose(hub, false),
+                10 => world.lose(hub, true),
+                11 => world.back_up(hub),
+                12..=13 => world.net.talk(2),
+                _ => world.net.talk(11),
+            }
+        }
+
+        world.heal();
+
+        let states = world.states();
+        let are_equal = states.windows(2).all(|pair| pair[0] == pair[1]);
+        assert!(are_equal, "seed {seed}: {:?}\n{told:?}\n{states:#?}", world.units());
+        assert_eq!(world.most_copies_apart().max(1), 1, "seed {seed}: {told:?}");
+    }
+}

@@ -153,15 +153,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_time_that_was_added_is_in_a_stretch_whatever_the_order(
-            added in prop::collection::vec((0_i64..2_000, 0_i64..9), 0..120), asked in 0_i64..2_000
+        fn every_time_that_was_added_is_in_a_stretch_and_what_has_fired_stays_apart_if_it_can(
+            added in prop::collection::vec((0_i64..2_000, 0_i64..9, 0_i64..40), 0..150),
+            asked in 0_i64..2_000,
         ) {
-            let mut gaps = Gaps::default();
-            for (first, length) in &added {
-                gaps.add(*first, first + length, i64::MIN);
+            let (mut gaps, mut fired) = (Gaps::default(), i64::MIN);
+            for (first, length, further) in &added {
+                let (before, last) = (gaps.clone(), first + length);
+                gaps.add(*first, last, fired);
+                // The millisecond behind each stretch that was there.
+                let behind = before.0.iter().map(|(_, to)| to + 1).filter(|time| *time < fired);
+                let mut behind = behind.filter(|time| !(*first..=last).contains(time));
+                // Two became one where windows have fired: then no two lie ahead of that.
+                if behind.any(|time| gaps.touch(time, time)) {
+                    let second_last = gaps.0.iter().rev().nth(1);
+                    prop_assert!(second_last.is_none_or(|(_, to)| *to < fired), "{fired} {gaps:?}");
+                }
+                fired = fired.max(0) + further;
             }
 
-            let mut stretches = added.iter().map(|(first, length)| *first..=first + length);
+            let mut stretches = added.iter().map(|(first, length, _)| *first..=first + length);
             let is_in = stretches.any(|stretch| stretch.contains(&asked));
             prop_assert!(!is_in || gaps.touch(asked, asked));
             prop_assert!(gaps.0.len() <= GAPS_LIMIT);

@@ -20,6 +20,10 @@
 //! already. The latter is a debt: a promise that is released later pays it before anything is free
 //! to be promised again.
 //!
+//! Every record but a promise has books: what all its writer did with the sku comes to. So a
+//! log can be cut by key ([`EscrowRecord::key`]): the promises that are open and the last
+//! record say what the whole log says.
+//!
 //! The core is sans-IO: [`Escrow::on_record`] feeds what is durable, [`Escrow::poll_output`] drains
 //! what is to be made durable or answered.
 //!
@@ -37,11 +41,14 @@ use crate::name::{RequestId, Sku};
 
 /// What holders write to their logs.
 mod record;
+/// What a holder's log comes to.
+mod books;
 /// Rights of one sku, as all holders' records tell.
 mod pool;
 #[cfg(test)]
 mod tests;
 
+pub use books::Books;
 use pool::Pool;
 use record::Order;
 pub use record::{
@@ -190,8 +197,7 @@ pub struct Escrow {
     pools: KeyMap<Sku, Pool>,
     /// How far each holder's log was fed.
     applied: BTreeMap<Holder, Offset>,
-    /// Units that recalls ask of this holder, less what its log says it did about each. Below 0
-    /// while its answer was fed before the recall.
+    /// Units that recalls ask of this holder whose answers its log does not have.
     owed: BTreeMap<(Sku, RecallId), i64>,
     /// Whether a part of another holder's log is lost here: with what it gave, this one may seem to
     /// have less than nothing.
@@ -233,13 +239,8 @@ impl Escrow {
 
     /// Goes on with what the life before a crash had not made durable.
     pub fn resume(&mut self) {
-        let open: Vec<_> = self
-            .owed
-            .iter()
-            .filter(|(_, units)| **units > 0)
-            .map(|((sku, recall), units)| (sku.clone(), recall.clone(), *units))
-            .collect();
-        for (sku, recall, units) in open {
+        // Those of one holder in their order: its books say up to where they are answered.
+        for ((sku, recall), units) in self.owed.clone() {
             self.destroy(&sku, recall, units);
         }
     }
@@ -258,7 +259,7 @@ impl Escrow {
             self.on_peer_met();
         }
         self.note(from, at, record);
-        let EscrowRecord { sku, act } = record;
+        let EscrowRecord { sku, act, books: _ } = record;
         match act {
             Act::Spend { request, .. } if is_own => {
                 self.answer(sku, request, Answer::Granted);
@@ -267,8 +268,7 @@ impl Escrow {
             Act::Ask { number, units } if !is_own => self.give(sku, from, *number, units.get()),
             Act::Recall { .. } => {
                 let recall = RecallId { by: from.clone(), at };
-                let owed = self.owed.get(&(sku.clone(), recall.clone())).copied().unwrap_or(0);
-                if owed > 0 {
+                if let Some(owed) = self.owed.get(&(sku.clone(), recall.clone())).copied() {
                     self.destroy(sku, recall, owed);
                 }
             }
@@ -277,7 +277,8 @@ impl Escrow {
             | Act::Close { .. }
             | Act::Ask { .. }
             | Act::Give { .. }
-            | Act::Destroy { .. } => {}
+            | Act::Destroy { .. }
+            | Act::Gone { .. } => {}
         }
         debug_assert!(self.is_partial || self.available(sku) >= 0, "{sku}: fewer than none");
     }
@@ -432,39 +433,26 @@ impl Escrow {
 
     /// Applies a durable record: what it says, without what it calls for.
     fn note(&mut self, from: &Holder, at: Offset, record: &EscrowRecord) {
-        let EscrowRecord { sku, act } = record;
-        let is_own = *from == self.config.holder;
+        let EscrowRecord { sku, act, books: _ } = record;
+        let own = &self.config.holder;
         let pool = self.pools.entry(sku.clone()).or_default();
-        pool.apply(from, act);
-        if let Some(order) = act.order().filter(|_| is_own) {
-            pool.note_order(order);
-        }
-        match act {
-            Act::Ask { number, .. } if is_own => pool.note_ask(*number),
-            Act::Recall { shares, .. } => {
-                let own = shares.iter().filter(|share| share.holder == self.config.holder);
-                let units: i64 = own.map(|share| share.units.get()).sum();
-                self.owe(sku, RecallId { by: from.clone(), at }, units);
+        pool.apply(from, record);
+        if from == own {
+            pool.note_ask(own);
+            if let Some(order) = act.order() {
+                pool.note_order(order);
             }
-            Act::Destroy { recall, units, missing } if is_own => {
-                self.owe(sku, recall.clone(), -(units.get() + missing.get()));
+        }
+        if let Act::Recall { shares, .. } = act {
+            let shares = shares.iter().filter(|share| share.holder == *own);
+            let units: i64 = shares.map(|share| share.units.get()).sum();
+            if units > 0 {
+                self.owed.insert((sku.clone(), RecallId { by: from.clone(), at }), units);
             }
-            Act::Create { .. }
-            | Act::Spend { .. }
-            | Act::Close { .. }
-            | Act::Ask { .. }
-            | Act::Give { .. }
-            | Act::Destroy { .. } => {}
         }
-    }
-
-    fn owe(&mut self, sku: &Sku, recall: RecallId, units: i64) {
-        let key = (sku.clone(), recall);
-        let owed = self.owed.entry(key.clone()).or_insert(0);
-        *owed += units;
-        if *owed == 0 {
-            self.owed.remove(&key);
-        }
+        let books = pool.books(own);
+        let is_answered = |of: &RecallId| books.is_some_and(|books| of.at < books.answered(&of.by));
+        self.owed.retain(|(of, recall), _| of != sku || !is_answered(recall));
     }
 
     /// Whether an offer or a recall was not ordered before. O(pending + orders).
@@ -492,7 +480,8 @@ impl Escrow {
             | Act::Ask { .. }
             | Act::Give { .. }
             | Act::Recall { .. }
-            | Act::Destroy { .. } => None,
+            | Act::Destroy { .. }
+            | Act::Gone { .. } => None,
         });
         under_way.or_else(|| {
             let units = self.pools.get(sku)?.promised_by(&self.config.holder, request)?;
@@ -506,13 +495,37 @@ impl Escrow {
     }
 
     fn propose(&mut self, sku: &Sku, act: Act) {
-        let record = EscrowRecord { sku: sku.clone(), act };
+        let books = self.books_with(sku, &act).map(Box::new);
+        let record = EscrowRecord { sku: sku.clone(), act, books };
         self.pending.push_back(record.clone());
         debug_assert!(
             self.is_partial || self.available(sku) >= 0,
             "{sku}: more was proposed than is held"
         );
         self.outputs.push_back(EscrowOutput::Commit(record));
+    }
+
+    /// What this holder's log comes to behind all that is under way and an act; `None` for a
+    /// promise. O(pending).
+    fn books_with(&self, sku: &Sku, act: &Act) -> Option<Books> {
+        let promised = match act {
+            Act::Spend { .. } => return None,
+            Act::Close { request, .. } => {
+                self.pools.get(sku)?.promised_by(&self.config.holder, request)
+            }
+            Act::Create { .. }
+            | Act::Ask { .. }
+            | Act::Give { .. }
+            | Act::Recall { .. }
+            | Act::Destroy { .. }
+            | Act::Gone { .. } => None,
+        };
+        let under_way = self.pending.iter().rev().filter(|pending| pending.sku == *sku);
+        let under_way = under_way.filter_map(|pending| pending.books.as_deref()).next();
+        let durable = || self.pools.get(sku)?.books(&self.config.holder);
+        let mut books = under_way.or_else(durable).cloned().unwrap_or_default();
+        books.enter(act, promised.map_or(0, Units::get));
+        Some(books)
     }
 
     /// Asks for rights when too few are left, unless a request for some stands.

@@ -73,6 +73,9 @@ pub struct Rights {
     holder: Holder,
     /// Where the reservations that are not durable yet will stand, and of how many units.
     under_way: BTreeMap<(Sku, RequestId), (Offset, Units)>,
+    /// Whether a log has records of before their keys said what they are about: of those of one key
+    /// the last one does not stand for the others.
+    has_old_keys: bool,
 }
 
 /// The topic of a hub's own records about rights.
@@ -105,12 +108,13 @@ impl Rights {
         let RightsConfig { floor, floors, ask_again } = config.clone();
         let ask_again = ask_again.get();
         let config = EscrowConfig { holder: holder.clone(), standing, floor, floors, ask_again };
-        Self { escrow: Escrow::new(config, seed), holder, under_way: BTreeMap::new() }
+        let (escrow, under_way) = (Escrow::new(config, seed), BTreeMap::new());
+        Self { escrow, holder, under_way, has_old_keys: false }
     }
 
     /// Takes note of an entry that was in the log at the start.
     pub fn replay(&mut self, entry: &Entry) {
-        for (from, at, record) in records(entry) {
+        for (from, at, record) in records(entry, &mut self.has_old_keys) {
             self.escrow.replay(&from, at, &record);
         }
     }
@@ -127,7 +131,7 @@ impl Rights {
 
     /// Takes note of a durable entry, this hub's own included.
     pub fn on_entry(&mut self, now: Monotonic, entry: &Entry) {
-        for (from, at, record) in records(entry) {
+        for (from, at, record) in records(entry, &mut self.has_old_keys) {
             if let (true, Act::Spend { request, .. }) = (from == self.holder, &record.act) {
                 self.under_way.remove(&(record.sku.clone(), request.clone()));
             }
@@ -188,6 +192,12 @@ impl Rights {
         (*units == asked.units).then_some(*at)
     }
 
+    /// Whether of each key the last record in a log stands for those before it.
+    #[must_use]
+    pub const fn may_be_cut(&self) -> bool {
+        !self.has_old_keys
+    }
+
     /// What is known of a sku.
     #[must_use]
     pub fn view(&self, sku: &Sku) -> RightsView {
@@ -211,8 +221,9 @@ pub enum Reserved {
 }
 
 /// The records of an entry that count, with who wrote each and where it stands in that holder's
-/// log. A hub's own records are on time; any other verdict is that on an agent's.
-fn records(entry: &Entry) -> Vec<(Holder, Offset, EscrowRecord)> {
+/// log; and whether one is under a key of before. A hub's own records are on time; any other
+/// verdict is that on an agent's.
+fn records(entry: &Entry, has_old_keys: &mut bool) -> Vec<(Holder, Offset, EscrowRecord)> {
     let Some(stamp) = entry.stamp.as_ref().filter(|_| Hole::of(&entry.batch).is_none()) else {
         return Vec::new();
     };
@@ -228,8 +239,16 @@ fn records(entry: &Entry) -> Vec<(Holder, Offset, EscrowRecord)> {
                 return None;
             }
         }
-        match EscrowRecord::parse(record.value.as_deref().unwrap_or_default()) {
-            Ok(record) => Some((holder.clone(), at, record)),
+        let key = record.key.as_deref().unwrap_or_default();
+        let parsed = match &record.value {
+            Some(value) => EscrowRecord::parse(value),
+            None => EscrowRecord::parse_gone(key),
+        };
+        match parsed {
+            Ok(record) => {
+                *has_old_keys |= record.key(&holder).as_bytes() != key;
+                Some((holder.clone(), at, record))
+            }
             Err(error) => {
                 tracing::error!(%holder, %at, %error, "a record about rights does not count");
                 None
@@ -251,7 +270,7 @@ mod tests {
     fn entry(verdicts: Vec<VerdictAt>) -> Entry {
         let sku = Sku::new("s").unwrap();
         let (request, units) = (None, Units::new(5).unwrap());
-        let record = EscrowRecord { sku, act: Act::Create { request, units } };
+        let record = EscrowRecord { sku, act: Act::Create { request, units }, books: None };
         let record = Record::new(EventTime::default(), "s", record.to_json());
         let (region, incarnation) = (RegionId::new("eu").unwrap(), Incarnation::new(1, 9));
         let partition = escrow_partition();
@@ -267,11 +286,20 @@ mod tests {
     fn a_record_that_its_writer_may_not_write_does_not_count() {
         let of = |verdict| {
             let delta = OffsetDelta::new(0);
-            records(&entry(vec![VerdictAt { delta, verdict }])).len()
+            records(&entry(vec![VerdictAt { delta, verdict }]), &mut false).len()
         };
 
-        assert_eq!(records(&entry(Vec::new())).len(), 1);
+        assert_eq!(records(&entry(Vec::new()), &mut false).len(), 1);
         assert_eq!(of(Verdict::Late), 1);
         assert_eq!((of(Verdict::Future), of(Verdict::Forbidden)), (0, 0));
+    }
+
+    #[test]
+    fn a_log_with_keys_of_before_is_kept_whole() {
+        let mut has_old_keys = false;
+
+        let _read = records(&entry(Vec::new()), &mut has_old_keys);
+
+        assert!(has_old_keys, "its key is the sku");
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use headland_event::Monotonic;
 
+use super::books::Given;
 use super::record::Order;
-use super::{Act, AskNumber, Closing, Holder, ORDERS_LIMIT, Share, Units};
+use super::{Act, AskNumber, Books, EscrowRecord, Holder, ORDERS_LIMIT, Share, Units};
 use crate::name::RequestId;
 
 /// Open reservations of one holder.
@@ -25,8 +26,8 @@ pub(super) struct Pool {
     open: BTreeMap<RequestId, Vec<(Holder, Units)>>,
     /// Of each holder: how many of its reservations are open, and their units.
     promises: BTreeMap<Holder, Promises>,
-    /// Units that each holder was asked to destroy when it had promised them already.
-    debts: BTreeMap<Holder, i64>,
+    /// What each holder's log comes to.
+    books: BTreeMap<Holder, Books>,
     /// By who gave and who had asked: the latest request that was answered.
     answered: BTreeMap<(Holder, Holder), AskNumber>,
     /// This holder's latest offers and recalls.
@@ -42,24 +43,36 @@ impl Pool {
     ///
     /// What a holder has may look like less than nothing elsewhere, while the log of who gave it
     /// rights is behind; never to itself.
-    pub(super) fn apply(&mut self, from: &Holder, act: &Act) {
-        match act {
-            Act::Create { request: _, units } => self.change(from, units.get()),
-            Act::Spend { request, units } => self.open_one(from, request, *units),
-            Act::Close { request, outcome } => self.close_one(from, request, *outcome),
-            Act::Ask { .. } | Act::Recall { .. } => {}
-            Act::Give { to, number, units } => {
-                self.change(from, -units.get());
-                self.change(to, units.get());
-                self.note_answer(from, to, *number);
+    pub(super) fn apply(&mut self, from: &Holder, record: &EscrowRecord) {
+        let EscrowRecord { sku: _, act, books } = record;
+        let promised = match act {
+            Act::Spend { request, units } => return self.open_one(from, request, *units),
+            Act::Gone { request } | Act::Close { request, outcome: _ } => {
+                self.close_one(from, request)
             }
-            Act::Destroy { recall: _, units, missing } => {
-                self.change(from, -units.get());
-                if missing.get() > 0 {
-                    *self.debts.entry(from.clone()).or_insert(0) += missing.get();
-                }
+            Act::Create { .. }
+            | Act::Ask { .. }
+            | Act::Recall { .. }
+            | Act::Give { .. }
+            | Act::Destroy { .. } => 0,
+        };
+        let before = self.books.get(from).cloned().unwrap_or_default();
+        let books = match books {
+            Some(books) => books.as_ref().clone().after(&before),
+            None => {
+                let mut books = before.clone();
+                books.enter(act, promised);
+                books
             }
+        };
+        self.change(from, books.own().saturating_sub(before.own()));
+        for Given { to, units, number } in books.given() {
+            let more = units.saturating_sub(before.given_to(to));
+            self.change(from, -more);
+            self.change(to, more);
+            self.note_answer(from, to, *number);
         }
+        self.books.insert(from.clone(), books);
     }
 
     fn open_one(&mut self, from: &Holder, request: &RequestId, units: Units) {
@@ -70,10 +83,11 @@ impl Pool {
         promises.units += units.get();
     }
 
-    /// Only who promised can end a promise, so that its log alone orders both.
-    fn close_one(&mut self, from: &Holder, request: &RequestId, outcome: Closing) {
-        let Some(open) = self.open.get_mut(request) else { return };
-        let Some(index) = open.iter().position(|(holder, _)| holder == from) else { return };
+    /// Only who promised can end a promise, so that its log alone orders both. Returns its units,
+    /// which are rights again until the books say what became of them.
+    fn close_one(&mut self, from: &Holder, request: &RequestId) -> i64 {
+        let Some(open) = self.open.get_mut(request) else { return 0 };
+        let Some(index) = open.iter().position(|(holder, _)| holder == from) else { return 0 };
         let (_, units) = open.remove(index);
         if open.is_empty() {
             self.open.remove(request);
@@ -82,19 +96,13 @@ impl Pool {
             promises.count -= 1;
             promises.units -= units.get();
         }
-        match outcome {
-            Closing::Sold => {}
-            Closing::Released => {
-                let debt = self.debts.get(from).copied().unwrap_or(0);
-                let paid = debt.min(units.get());
-                if paid == debt {
-                    self.debts.remove(from);
-                } else {
-                    self.debts.insert(from.clone(), debt - paid);
-                }
-                self.change(from, units.get() - paid);
-            }
-        }
+        self.change(from, units.get());
+        units.get()
+    }
+
+    /// What a holder's log comes to.
+    pub(super) fn books(&self, holder: &Holder) -> Option<&Books> {
+        self.books.get(holder)
     }
 
     pub(super) fn rights(&self, holder: &Holder) -> i64 {
@@ -142,8 +150,8 @@ impl Pool {
     }
 
     /// Takes note of a request that this holder made before it was restarted.
-    pub(super) fn note_ask(&mut self, number: AskNumber) {
-        self.asked = self.asked.max(number);
+    pub(super) fn note_ask(&mut self, holder: &Holder) {
+        self.asked = self.asked.max(self.books.get(holder).map(Books::asked).unwrap_or_default());
     }
 
     /// Takes note of an offer or a recall of this holder; the oldest one is forgotten for it.
@@ -175,7 +183,7 @@ impl Pool {
         let held: Vec<(&Holder, i64)> = self.holders().filter(|(_, units)| *units > 0).collect();
         let mut shares = proportion(&held, units.get());
         let beyond = units.less(shares.values().sum());
-        let debt = |holder: &Holder| self.debts.get(holder).copied().unwrap_or(0);
+        let debt = |holder: &Holder| self.books.get(holder).map_or(0, Books::debt);
         let promised: Vec<(&Holder, i64)> = self
             .promises
             .iter()
@@ -192,13 +200,24 @@ impl Pool {
         shares.into_iter().map(share).collect()
     }
 
+    /// All that is known, to compare.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> String {
+        let Self { rights: _, open, promises, books, answered, orders, asked, stands_until: _ } =
+            self;
+        let promises: Vec<_> = promises.iter().filter(|(_, of)| of.count > 0).collect();
+        let books: Vec<_> = books.iter().filter(|(_, of)| **of != Books::default()).collect();
+        format!("{open:?} {promises:?} {books:?} {answered:?} {orders:?} {asked:?}")
+    }
+
     fn note_answer(&mut self, from: &Holder, to: &Holder, number: AskNumber) {
         let latest = self.answered.entry((from.clone(), to.clone())).or_default();
         *latest = number.max(*latest);
     }
 
     fn change(&mut self, holder: &Holder, units: i64) {
-        *self.rights.entry(holder.clone()).or_insert(0) += units;
+        let rights = self.rights.entry(holder.clone()).or_insert(0);
+        *rights = rights.saturating_add(units);
     }
 }
 

@@ -10,12 +10,15 @@
 //! {"sku":"s","act":"destroy","recall":{"by":{…},"at":7},"units":2,"missing":1}
 //! ```
 //! `request` of `create` and `recall` may be absent: records of before they had one count, too.
+//! All but `spend` have `books`, with what the writer's records of the sku come to; those of before
+//! lack them, and a reader enters them by itself.
 
 use std::fmt;
 
 use headland_event::{Incarnation, Offset, RegionId};
 use serde::{Deserialize, Serialize};
 
+use super::{Books, ORDERS_LIMIT};
 use crate::event::UNITS_LIMIT;
 use crate::name::{RequestId, Sku};
 
@@ -132,6 +135,10 @@ pub struct EscrowRecord {
     /// What happened.
     #[serde(flatten)]
     pub act: Act,
+    /// What the writer's records of the sku come to with this one. A promise has none: it changes
+    /// nothing of them while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub books: Option<Box<Books>>,
 }
 
 /// What happened to rights.
@@ -194,6 +201,12 @@ pub enum Act {
         units: Units,
         /// Units that are promised already; the holder owes them.
         missing: Units,
+    },
+    /// Nothing is left of a promise that ended: in a log a record without a value, under the key of
+    /// the promise, which is written together with the end.
+    Gone {
+        /// The customer's request.
+        request: RequestId,
     },
 }
 
@@ -269,6 +282,50 @@ impl EscrowRecord {
             .map_err(|error| EscrowRecordError { detail: error.to_string() })
     }
 
+    /// What its record in a log is called: of those of one name the last one stays. A promise has
+    /// its own until it ends, and so have the latest offers and recalls, as many as are remembered;
+    /// of the rest the last one has it all in its books.
+    ///
+    /// ```text
+    /// <writer>/<sku>|open/<request>   <writer>/<sku>|order/<number>   <writer>/<sku>|rights
+    /// ```
+    #[must_use]
+    pub fn key(&self, writer: &Holder) -> String {
+        let Self { sku, act, books } = self;
+        match act {
+            Act::Spend { request, .. } | Act::Gone { request } => open_key(writer, sku, request),
+            Act::Create { .. } | Act::Recall { .. } => {
+                let orders = books.as_ref().map_or(0, |books| books.orders());
+                format!("{writer}/{sku}|order/{}", orders % ORDERS_LIMIT as u64)
+            }
+            Act::Close { .. } | Act::Ask { .. } | Act::Give { .. } | Act::Destroy { .. } => {
+                format!("{writer}/{sku}|rights")
+            }
+        }
+    }
+
+    /// What is written together with it, in one batch: nothing is left of the promise it ends.
+    #[must_use]
+    pub fn gone(&self) -> Option<Self> {
+        let Act::Close { request, outcome: _ } = &self.act else { return None };
+        let (sku, request) = (self.sku.clone(), request.clone());
+        Some(Self { sku, act: Act::Gone { request }, books: None })
+    }
+
+    /// Reads a record without a value by its key.
+    ///
+    /// # Errors
+    /// [`EscrowRecordError`] when it is not that of a promise.
+    pub fn parse_gone(key: &[u8]) -> Result<Self, EscrowRecordError> {
+        let error = |detail: &dyn fmt::Display| EscrowRecordError { detail: detail.to_string() };
+        let key = std::str::from_utf8(key).map_err(|of| error(&of))?;
+        let named = key.split_once('/').and_then(|(_, named)| named.split_once("|open/"));
+        let Some((sku, request)) = named else { return Err(error(&"no key of a promise")) };
+        let sku = Sku::new(sku).map_err(|of| error(&of))?;
+        let request = RequestId::new(request).map_err(|of| error(&of))?;
+        Ok(Self { sku, act: Act::Gone { request }, books: None })
+    }
+
     /// The record as JSON.
     ///
     /// # Panics
@@ -280,6 +337,10 @@ impl EscrowRecord {
     }
 }
 
+fn open_key(writer: &Holder, sku: &Sku, request: &RequestId) -> String {
+    format!("{writer}/{sku}|open/{request}")
+}
+
 impl Act {
     /// Rights that the holder has fewer of once this is durable.
     pub(super) const fn leaving(&self) -> i64 {
@@ -287,7 +348,11 @@ impl Act {
             Self::Spend { units, .. } | Self::Give { units, .. } | Self::Destroy { units, .. } => {
                 units.get()
             }
-            Self::Create { .. } | Self::Close { .. } | Self::Ask { .. } | Self::Recall { .. } => 0,
+            Self::Create { .. }
+            | Self::Close { .. }
+            | Self::Ask { .. }
+            | Self::Recall { .. }
+            | Self::Gone { .. } => 0,
         }
     }
 
@@ -306,7 +371,8 @@ impl Act {
             | Self::Close { .. }
             | Self::Ask { .. }
             | Self::Give { .. }
-            | Self::Destroy { .. } => None,
+            | Self::Destroy { .. }
+            | Self::Gone { .. } => None,
         }
     }
 
@@ -318,7 +384,8 @@ impl Act {
             | Self::Ask { .. }
             | Self::Give { .. }
             | Self::Recall { .. }
-            | Self::Destroy { .. } => None,
+            | Self::Destroy { .. }
+            | Self::Gone { .. } => None,
         }
     }
 }

@@ -1,4 +1,6 @@
 use headland_event::{Incarnation, RegionId};
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -53,9 +55,12 @@ impl Hub {
         while let Some(output) = self.escrow.poll_output() {
             match output {
                 EscrowOutput::Commit(record) => {
-                    let offset = Offset::new(self.log.len() as u64);
-                    self.log.push(record.clone());
-                    self.escrow.on_record(now, &self.holder, offset, &record);
+                    let gone = record.gone();
+                    for record in [record].into_iter().chain(gone) {
+                        let offset = Offset::new(self.log.len() as u64);
+                        self.log.push(record.clone());
+                        self.escrow.on_record(now, &self.holder, offset, &record);
+                    }
                 }
                 EscrowOutput::Answer { sku: _, request, answer } => {
                     self.answers.push((request, answer))
@@ -74,15 +79,41 @@ impl Hub {
 
     /// The same hub after a crash, from what is in its journal.
     fn restarted(&self, peers: &[&Self]) -> Self {
+        self.restarted_from(peers, 0)
+    }
+
+    /// The same, where logs were compacted before an offset.
+    fn restarted_from(&self, peers: &[&Self], cut: usize) -> Self {
         let mut again = Self::new(self.holder.region.as_str(), 1, Standing::Settled);
         for hub in peers.iter().copied().chain([self]) {
-            for (offset, record) in (0..).zip(&hub.log) {
-                again.escrow.replay(&hub.holder, Offset::new(offset), record);
+            for (offset, record) in hub.left(cut) {
+                again.escrow.replay(&hub.holder, Offset::new(offset as u64), record);
             }
         }
         again.log.clone_from(&self.log);
         again.escrow.resume();
         again
+    }
+
+    /// What compaction by key before an offset leaves of the log.
+    fn left(&self, cut: usize) -> impl Iterator<Item = (usize, &EscrowRecord)> {
+        let key = |record: &EscrowRecord| record.key(&self.holder);
+        let last: BTreeMap<String, usize> =
+            self.log.iter().enumerate().map(|(at, record)| (key(record), at)).collect();
+        let log = self.log.iter().enumerate();
+        log.filter(move |(at, record)| {
+            let is_last = last.get(&record.key(&self.holder)) == Some(at);
+            // A key without a value goes with what was before it.
+            *at >= cut || is_last && !matches!(record.act, Act::Gone { .. })
+        })
+    }
+
+    /// All that it knows, to compare.
+    fn known(&self) -> String {
+        let Self { escrow, .. } = self;
+        let rights: Vec<_> = escrow.rights(&sku()).filter(|(_, units)| *units != 0).collect();
+        let pool = escrow.pools.get(&sku()).map(Pool::known);
+        format!("{rights:?} {} {pool:?} {:?}", self.available(), escrow.owed)
     }
 
     fn shortfall(&mut self, missing: i64) {
@@ -334,6 +365,96 @@ fn a_recall_of_more_than_there_is_says_how_much_is_missing() {
 }
 
 #[test]
+fn a_log_is_cut_to_what_is_open_and_the_last_that_is_not() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    eu.create(500);
+    for name in 0..400 {
+        let name = format!("r{name}");
+        assert_eq!(eu.reserve(at(1), &name, 1), Some(Answer::Granted));
+        if name != "r7" {
+            eu.close(&name, Closing::Sold);
+        }
+    }
+
+    let left: Vec<String> = eu.left(usize::MAX).map(|(_, record)| record.key(&eu.holder)).collect();
+
+    assert_eq!(eu.log.len(), 1 + 400 + 2 * 399);
+    let expected = ["eu@1-0000000000000009/s|order/1", "eu@1-0000000000000009/s|open/r7"];
+    assert_eq!(left[..2], expected.map(str::to_owned));
+    assert_eq!(left[2..], ["eu@1-0000000000000009/s|rights".to_owned()]);
+}
+
+#[test]
+fn a_record_without_a_value_is_read_by_its_key() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    eu.create(5);
+    let _granted = eu.reserve(at(1), "a/open|b", 3);
+    eu.close("a/open|b", Closing::Sold);
+    let gone = eu.log.last().unwrap();
+
+    assert_eq!(EscrowRecord::parse_gone(gone.key(&eu.holder).as_bytes()).as_ref(), Ok(gone));
+    assert!(EscrowRecord::parse_gone(b"eu@1/s|rights").is_err());
+    assert!(EscrowRecord::parse_gone(b"\xff").is_err());
+}
+
+/// What happens at one of three hubs: which, what, about which request, how many units.
+type Step = (usize, u8, u8, i64);
+
+fn happen(hubs: &mut [Hub; 3], now: Monotonic, (hub, what, name, wanted): Step) {
+    let other = (hub + 1 + usize::from(name % 2)) % 3;
+    let number = hubs.iter().map(|hub| hub.log.len()).sum::<usize>();
+    let named = format!("r{name}");
+    let (offer, recall) = (request(&format!("o{number}")), request(&format!("m{number}")));
+    let heard = hubs[other].log.clone();
+    let (from, at) = (hubs[other].holder.clone(), &mut hubs[hub]);
+    match what {
+        0..4 => _ = at.reserve(now, &named, wanted),
+        4 => _ = at.escrow.on_close(&request(&named), &sku(), Closing::Sold),
+        5 => _ = at.escrow.on_close(&request(&named), &sku(), Closing::Released),
+        6 => at.escrow.on_create(&offer, &sku(), units(3 * wanted)).unwrap(),
+        7 => at.escrow.on_shortfall(&recall, &sku(), units(wanted)).unwrap(),
+        _ => {
+            for (offset, record) in (0..).zip(&heard) {
+                at.escrow.on_record(now, &from, Offset::new(offset), record);
+            }
+        }
+    }
+    at.run(now);
+}
+
+proptest! {
+    #[test]
+    fn a_log_cut_anywhere_says_what_the_whole_one_does(
+        steps in vec((0..3_usize, 0..12_u8, 0..6_u8, 1..6_i64), 1..100), cut in 0..200_usize,
+        later in vec((0..3_usize, 0..12_u8, 0..6_u8, 1..6_i64), 0..30),
+    ) {
+        let mut hubs = ["ap", "eu", "us"].map(|region| Hub::new(region, 1, Standing::Settled));
+        for (now, step) in (0..).zip(&steps) {
+            happen(&mut hubs, at(now * 1_000), *step);
+        }
+        let [ap, eu, us] = &hubs;
+        let again = |cut| {
+            [(ap, [eu, us]), (eu, [ap, us]), (us, [ap, eu])]
+                .map(|(hub, peers)| hub.restarted_from(&peers, cut))
+        };
+
+        let (mut whole, mut short) = (again(0), again(cut));
+
+        for hubs in [&mut whole, &mut short] {
+            hubs.iter_mut().for_each(|hub| hub.run(at(1_000_000)));
+            for (now, step) in (1_000_001..).zip(&later) {
+                happen(hubs, at(now), *step);
+            }
+        }
+        for (whole, short) in whole.iter().zip(&short) {
+            prop_assert_eq!(whole.known(), short.known());
+            prop_assert_eq!(&whole.log, &short.log);
+            prop_assert_eq!(&whole.answers, &short.answers);
+        }
+    }
+}
+
+#[test]
 fn a_record_survives_json() {
     let record = EscrowRecord {
         sku: sku(),
@@ -342,6 +463,7 @@ fn a_record_survives_json() {
             number: AskNumber::default().next(),
             units: units(4),
         },
+        books: None,
     };
 
     let json = String::from_utf8(record.to_json()).unwrap();
@@ -352,6 +474,15 @@ fn a_record_survives_json() {
         r#"{"counter":1,"nonce":9}},"number":1,"units":4}"#
     );
     assert_eq!(json, expected);
+
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    eu.create(5);
+    let offer = eu.log.pop().unwrap().to_json();
+    let expected = concat!(
+        r#"{"sku":"s","act":"create","request":"offer-0","units":5,"#,
+        r#""books":{"own":5,"debt":0,"asked":0,"orders":1}}"#
+    );
+    assert_eq!(String::from_utf8(offer).unwrap(), expected);
 }
 
 #[test]

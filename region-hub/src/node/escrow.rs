@@ -196,6 +196,12 @@ impl Node {
         self.composer.set(owner("escrow"), met_key(), Some(encoded(self.incarnation)));
     }
 
+    /// Whether logs of rights may be cut to the last record of each key: all that are here have
+    /// keys that say what they are about.
+    pub(super) fn may_cut_rights(&self) -> bool {
+        self.rights.told().is_ok_and(Rights::may_be_cut)
+    }
+
     /// The rights, when something can be done with them now.
     fn usable_rights(&mut self) -> Result<&mut Rights, EscrowError> {
         self.rights.told()?;
@@ -299,8 +305,15 @@ impl Node {
     fn write_right(&mut self, now: Now, record: &EscrowRecord) {
         let at = escrow_partition();
         let offset = self.composer.end(&at);
-        let written = Record::new(now.wall, record.sku.to_string(), record.to_json());
-        match Batch::encode(&[written]) {
+        let life = self.life();
+        let written = Record::new(now.wall, record.key(&life), record.to_json());
+        // In one batch: were the log cut between them, a promise would stand beside its end.
+        let gone = record.gone().map(|gone| Record {
+            value: None,
+            ..Record::new(now.wall, gone.key(&life), Bytes::new())
+        });
+        let written: Vec<Record> = [written].into_iter().chain(gone).collect();
+        match Batch::encode(&written) {
             Ok(batch) => {
                 if let Some(rights) = self.rights.rights() {
                     rights.on_composed(offset, record);

@@ -12,6 +12,7 @@ use headland_storage::{
 
 use super::{Node, Output};
 use crate::config::{HubConfig, TopicConfig};
+use crate::escrow::escrow_topic;
 use crate::members::is_of_members;
 use crate::records::{audit_topic, groups_topic};
 use crate::session::SessionId;
@@ -211,7 +212,10 @@ impl Node {
                 let pattern = TopicPattern::Exactly(topic.name.clone());
                 policy.topics.push(TopicRule { pattern, retention });
             }
-            if let Some(compaction) = self.keeping.compaction(topic) {
+            // Of each key of a log of rights the last record is all there is.
+            let is_cut = topic.origin_name == escrow_topic() && self.may_cut_rights();
+            let of_rights = is_cut.then_some(Compaction { tombstones: Duration::ZERO });
+            if let Some(compaction) = self.keeping.compaction(topic).or(of_rights) {
                 let pattern = TopicPattern::Exactly(topic.name.clone());
                 policy.compactions.push(CompactionRule { pattern, compaction });
             }

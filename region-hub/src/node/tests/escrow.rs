@@ -265,3 +265,40 @@ fn while_the_disk_is_full_nothing_is_reserved_and_the_answer_says_so() {
     assert_eq!(here(&hub), 5);
     assert!(matches!(reserve(&mut hub, "a", 2), Reserved::UnderWay(_)));
 }
+
+#[test]
+fn a_log_of_rights_is_cut_and_says_the_same_after_a_restart() {
+    let small = "api = { socket = \"none\" }\nstorage = { file_bytes = \"64KiB\" }";
+    // Nobody has to get it first.
+    let (before, after) = with_escrow()
+        .split_once("[[peer]]")
+        .map(|(one, other)| (one.to_owned(), other.to_owned()))
+        .unwrap();
+    let alone = before + "[[agent]]" + after.split_once("[[agent]]").unwrap().1;
+    let config = alone.replace("api = { socket = \"none\" }", small);
+    let mut hub = Hub::configured(&config);
+    hub.node.on_offered(hub.now, &of("o", 1_000)).unwrap();
+    hub.settle();
+    for number in 0..400 {
+        let name = format!("r{number}");
+        assert!(matches!(reserve(&mut hub, &name, 1), Reserved::UnderWay(_)));
+        if number % 100 != 0 {
+            let (request, outcome) = (RequestId::new(&name).unwrap(), Closing::Sold);
+            let asked = CloseRequest { request, sku: sku(), outcome };
+            hub.node.on_reservation_closed(hub.now, &asked).unwrap();
+            hub.settle();
+        }
+        hub.advance(1_000);
+        hub.settle();
+    }
+
+    let left = hub.values("inventory.escrow").len();
+    hub.restart(&config);
+    hub.settle();
+
+    assert!(left < 400, "{left} of 797 records are left");
+    assert_eq!(here(&hub), 600);
+    let again = hub.node.on_reserve(hub.now, &asked("r300", 1)).unwrap();
+    assert_eq!(again, Reserved::Answered(Answer::Granted), "it is open");
+    assert_eq!(here(&hub), 600);
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headland_event::{Incarnation, Monotonic, Offset, RegionId};
 use headland_reconcile::escrow::{
-    Answer, Escrow, EscrowConfig, EscrowOutput, EscrowRecord, Holder, Standing, Units,
+    Act, Answer, Escrow, EscrowConfig, EscrowOutput, EscrowRecord, Holder, Standing, Units,
 };
 use headland_reconcile::name::RequestId;
 
@@ -74,10 +74,23 @@ impl Node {
         self.replay();
     }
 
+    /// Reads its logs: of those of some lengths what compaction by key left, but for their end.
     fn replay(&mut self) {
         for (holder, log) in &self.logs {
-            for (offset, record) in (0..).zip(log) {
-                self.escrow.replay(holder, Offset::new(offset), record);
+            let cut = if log.len() % 8 == 3 { log.len() - log.len() % 7 } else { 0 };
+            let keys = log.iter().zip(0..).filter(|_| cut > 0);
+            let last: BTreeMap<String, usize> =
+                keys.map(|(record, at)| (record.key(holder), at)).collect();
+            for (at, record) in log.iter().enumerate() {
+                // A key without a value goes with what was before it.
+                let is_left = |record: &EscrowRecord| {
+                    let is_last = last.get(&record.key(holder)) == Some(&at);
+                    is_last && !matches!(record.act, Act::Gone { .. })
+                };
+                if at >= cut || is_left(record) {
+                    let offset = u64::try_from(at).unwrap_or(u64::MAX);
+                    self.escrow.replay(holder, Offset::new(offset), record);
+                }
             }
         }
         self.escrow.resume();
@@ -102,11 +115,14 @@ impl Node {
     pub(super) fn commit(&mut self, now: Monotonic) -> Vec<Told> {
         let mut told = self.drain();
         while let Some(record) = self.waiting.pop_front() {
-            let log = self.logs.entry(self.holder.clone()).or_default();
-            let offset = Offset::default().after(u64::try_from(log.len()).unwrap_or(u64::MAX));
-            log.push(record.clone());
-            self.escrow.on_record(now, &self.holder, offset, &record);
-            told.extend(self.drain());
+            let gone = record.gone();
+            for record in [record].into_iter().chain(gone) {
+                let log = self.logs.entry(self.holder.clone()).or_default();
+                let offset = Offset::default().after(u64::try_from(log.len()).unwrap_or(u64::MAX));
+                log.push(record.clone());
+                self.escrow.on_record(now, &self.holder, offset, &record);
+                told.extend(self.drain());
+            }
         }
         told
     }

@@ -338,7 +338,8 @@ fn recalls(logs: &Logs) -> (Recalled, Recalled) {
                 | Act::Spend { .. }
                 | Act::Close { .. }
                 | Act::Ask { .. }
-                | Act::Give { .. } => {}
+                | Act::Give { .. }
+                | Act::Gone { .. } => {}
             }
         }
     }
@@ -353,7 +354,8 @@ const fn units_created(record: &EscrowRecord) -> i64 {
         | Act::Ask { .. }
         | Act::Give { .. }
         | Act::Recall { .. }
-        | Act::Destroy { .. } => 0,
+        | Act::Destroy { .. }
+        | Act::Gone { .. } => 0,
     }
 }
 
@@ -373,7 +375,8 @@ fn units_spent(record: &EscrowRecord, log: &[EscrowRecord]) -> i64 {
         | Act::Ask { .. }
         | Act::Give { .. }
         | Act::Recall { .. }
-        | Act::Destroy { .. } => 0,
+        | Act::Destroy { .. }
+        | Act::Gone { .. } => 0,
     }
 }
 

@@ -19,6 +19,10 @@ const READY_BYTES_LIMIT: usize = 16 << 20;
 /// is not final, and the final ones, memory is bounded by this and what is on its way to the log.
 const BEHIND_BYTES_LIMIT: ByteCount = ByteCount::mebibytes(64);
 
+/// Bytes that a result takes beside its key, value and headers: the record, its mark and its places
+/// in two maps.
+const OVERHEAD_BYTES: usize = 512;
+
 /// Whether a result may be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Urgency {
@@ -73,10 +77,10 @@ impl Ready {
             Urgency::Final => self.last.remove(&key),
         };
         if is_full && let Some(before) = before.and_then(|before| self.results.remove(&before)) {
-            self.bytes = self.bytes.saturating_sub(before.record.payload_len());
+            self.bytes = self.bytes.saturating_sub(bytes_of(&before));
             self.replaced = self.replaced.saturating_add(1);
         }
-        self.bytes += made.record.payload_len();
+        self.bytes += bytes_of(&made);
         self.results.insert(self.next, made);
         self.next += 1;
     }
@@ -84,7 +88,7 @@ impl Ready {
     /// The result that has waited longest.
     pub(super) fn pop(&mut self) -> Option<Made> {
         let (number, made) = self.results.pop_first()?;
-        self.bytes = self.bytes.saturating_sub(made.record.payload_len());
+        self.bytes = self.bytes.saturating_sub(bytes_of(&made));
         let key = (made.rule.clone(), made.record.key.clone().unwrap_or_default());
         if self.last.get(&key) == Some(&number) {
             self.last.remove(&key);
@@ -112,6 +116,11 @@ impl Ready {
     }
 }
 
+/// What a result that waits takes of memory, about.
+fn bytes_of(made: &Made) -> usize {
+    made.record.payload_len() + OVERHEAD_BYTES
+}
+
 #[cfg(test)]
 mod tests {
     use headland_event::{AlertId, EventTime, Record, TopicName};
@@ -119,10 +128,10 @@ mod tests {
     use super::*;
     use crate::global::written::Mark;
 
-    const LIMIT: usize = 100;
+    const LIMIT: usize = 2_000;
 
     fn ready() -> Ready {
-        Ready::of_at_most(LIMIT, ByteCount::new(300))
+        Ready::of_at_most(LIMIT, ByteCount::new(3_000))
     }
 
     fn made(key: &str, bytes: usize, urgency: Urgency) -> Made {
@@ -187,9 +196,18 @@ mod tests {
     }
 
     #[test]
+    fn results_without_a_value_take_memory_too() {
+        let mut ready = ready();
+
+        (0..6).for_each(|_| ready.push(made("a", 0, Urgency::Final)));
+
+        assert!(ready.is_behind());
+    }
+
+    #[test]
     fn the_hub_is_behind_while_as_much_waits_as_may() {
         let mut ready = ready();
-        ready.push(made("a", 300, Urgency::Final));
+        ready.push(made("a", 3_000, Urgency::Final));
 
         assert!(ready.is_behind());
         assert!(ready.pop().is_some());

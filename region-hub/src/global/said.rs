@@ -1,4 +1,4 @@
-//! How often each result was said here, from 1 on without gaps.
+//! How often each result was made here, from 1 on; a gap is one that was left out unsaid.
 //!
 //! What is remembered is bounded. A result that was forgotten changes all the same, or is taken
 //! back: whoever keeps the last record per key has what stands. Only its revision begins at 1

@@ -172,6 +172,8 @@ impl Mark {
         let final_until = EventTime::from_millis(reader.i64("final until")?);
         let said_until = match knows_said {
             KnowsSaid::Yes => EventTime::from_millis(reader.i64("said until")?),
+            // One that never said a final result may have said anything.
+            KnowsSaid::No if final_until == EventTime::MIN => EventTime::from_millis(i64::MAX),
             KnowsSaid::No => final_until.plus(SAID_AHEAD),
         };
         reader.end()?;
@@ -262,7 +264,10 @@ impl Written {
             }
             // It computed otherwise in between.
             Some(Mark { final_until, said_until, .. }) => {
-                let (settled, said) = (settled.max(final_until), said.max(said_until));
+                // Later than the snapshot's in any case, so that it is seen although both said as
+                // much; a millisecond too much names what need not be named.
+                let said = said.plus(Duration::from_millis(1)).max(said_until);
+                let settled = settled.max(final_until);
                 (Begun { settled, said, ..begun }, Place::default())
             }
             None => (begun, Place::default()),
@@ -345,10 +350,10 @@ impl Written {
             return Vec::new();
         }
         let rules = self.rules.iter().filter(|(_, marks)| marks.durable.is_none());
-        let marks = rules.map(|(rule, RuleMarks { written, begun, .. })| {
-            let written = Place::at_start_of(commit).max(*written);
-            let (final_until, said_until) = (EventTime::MIN, EventTime::MIN);
-            (rule.clone(), Mark { written, begun: *begun, final_until, said_until })
+        let marks = rules.map(|(rule, marks)| {
+            let RuleMarks { durable: _, written, next: _, begun, final_until, said_until } = *marks;
+            let written = Place::at_start_of(commit).max(written);
+            (rule.clone(), Mark { written, begun, final_until, said_until })
         });
         marks.collect()
     }
@@ -429,6 +434,21 @@ mod tests {
         assert!(said[0].is_some() && goes_on == GoesOn::BehindAnother);
         assert_eq!([20, 21].map(|it| back.is_settled(RULE, time(it))), [true, false]);
         assert!(say(&mut back, 7, &[21])[0].is_some());
+    }
+
+    #[test]
+    fn a_rule_that_was_another_in_between_is_seen_although_both_said_as_much() {
+        let mark = *say(&mut rules("a", None), 7, &[10]).last().unwrap();
+        let snapshot = Begun { said: time(10), ..mark.unwrap().begun };
+        let other = say(&mut rules("b", mark), 8, &[10]);
+
+        let mut back = rules("a", other[0]);
+        let goes_on = back.go_on(RULE, snapshot);
+        let mark = say(&mut back, 9, &[20])[0];
+        let mut restarted = rules("a", mark);
+
+        assert!(mark.is_some() && goes_on == GoesOn::BehindAnother);
+        assert!(restarted.go_on(RULE, snapshot) == GoesOn::BehindAnother);
     }
 
     #[test]

@@ -10,7 +10,8 @@ const HOLES_AT_ONCE: usize = 64;
 ///
 /// A partition holds the streams of many agents, so that the dots of these are not known from
 /// what is left: the holes' sequence is 0. Their stamps are those of the first entry left, less
-/// the distance; an entry without one has nothing before it that was stamped.
+/// the distance, but not before the log's start, as may be where logs of several lives are mixed;
+/// an entry without one has nothing before it that was stamped.
 #[must_use]
 pub(crate) fn filled(from: Offset, entries: Vec<Entry>, policy: DropPolicy) -> Vec<Entry> {
     let Some(first) = entries.first().filter(|first| first.base > from) else { return entries };
@@ -30,7 +31,7 @@ pub(crate) fn filled(from: Offset, entries: Vec<Entry>, policy: DropPolicy) -> V
 fn hole(at: Offset, first: &Entry, policy: DropPolicy) -> Option<Entry> {
     let left = first.base.since(at);
     let stamp = first.stamp.as_ref()?;
-    let offset = Offset::new(stamp.offset.get().checked_sub(left)?);
+    let offset = Offset::new(stamp.offset.get().saturating_sub(left));
     let stamp = Stamp { offset, verdicts: Vec::new(), ..stamp.clone() };
     let count = left.min(Hole::SPAN_MAX);
     let batch = Hole { count, policy }.to_batch(count, first.batch.base_time()).ok()?;

@@ -27,7 +27,8 @@ const BEHIND_LIMIT: ByteCount = ByteCount::mebibytes(64);
 pub(super) struct Fullness {
     is_full: bool,
     pub(super) behind_limit: ByteCount,
-    held: VecDeque<(SessionId, ChannelId, Entry)>,
+    /// By channel, in the order in which they came.
+    held: BTreeMap<Place, VecDeque<Entry>>,
     /// Channels whose first held entry is ahead of what is here of its log, each with how far
     /// others have to come first that bring the same log.
     ahead: BTreeMap<Place, BTreeMap<Place, Offset>>,
@@ -41,7 +42,7 @@ impl Fullness {
         Self {
             is_full: false,
             behind_limit: BEHIND_LIMIT,
-            held: VecDeque::new(),
+            held: BTreeMap::new(),
             ahead: BTreeMap::new(),
         }
     }
@@ -72,8 +73,17 @@ impl Node {
         if self.fullness.is_full || self.fullness.held.is_empty() || is_behind {
             return;
         }
-        for (session, channel, entry) in std::mem::take(&mut self.fullness.held) {
-            self.on_delivered(now, session, channel, entry);
+        // One channel after the other, so that each sees what others hold. Behind the first entry
+        // of one that still waits nothing is looked at.
+        let places: Vec<Place> = self.fullness.held.keys().copied().collect();
+        for place in places {
+            let mut entries = self.fullness.held.remove(&place).unwrap_or_default();
+            while let Some(entry) = entries.pop_front() {
+                self.on_delivered(now, place.0, place.1, entry);
+                if let Some(held) = self.fullness.held.get_mut(&place) {
+                    held.append(&mut entries);
+                }
+            }
         }
     }
 
@@ -89,9 +99,8 @@ impl Node {
         let is_alert = topic.is_some_and(|topic| topic.lane == Lane::Alerts);
         let is_inventory =
             topic.is_some_and(|topic| topic.origin_name == *self.inventory.configuration().0);
-        let held = &self.fullness.held;
         // What follows something that is held would be out of order.
-        let follows = held.iter().any(|(of, on, _)| (*of, *on) == (session, channel));
+        let follows = self.fullness.held.contains_key(&(session, channel));
         let is_foreign = topic.is_some_and(|topic| !topic.is_local());
         let behind = self.rules.as_ref().filter(|rules| rules.is_behind());
         let waits_for_rules =
@@ -104,7 +113,7 @@ impl Node {
             self.fullness.ahead.remove(&(session, channel));
             return Some(entry);
         }
-        self.fullness.held.push_back((session, channel, entry));
+        self.fullness.held.entry((session, channel)).or_default().push_back(entry);
         None
     }
 
@@ -123,8 +132,8 @@ impl Node {
         let waited_for = self.fullness.ahead.get(&place).cloned();
         let waited_for = waited_for.unwrap_or_else(|| self.bringing(log));
         let first = |of: &Place| {
-            let held = self.fullness.held.iter().find(|(session, on, _)| (*session, *on) == *of);
-            held.and_then(|(_, _, entry)| entry.stamp.as_ref())
+            let held = self.fullness.held.get(of).and_then(VecDeque::front);
+            held.and_then(|entry| entry.stamp.as_ref())
         };
         let comes_first = |(of, until): (&Place, &Offset)| {
             if *of == place || self.stored(*of).is_none_or(|stored| stored >= *until) {
@@ -182,7 +191,7 @@ impl Node {
 
     /// Forgets what a connection delivered that is over: its next one delivers it again.
     pub(super) fn forget_held(&mut self, session: SessionId) {
-        self.fullness.held.retain(|(of, _, _)| *of != session);
+        self.fullness.held.retain(|(of, _), _| *of != session);
         self.fullness.ahead.retain(|(of, _), _| *of != session);
     }
 }

@@ -443,10 +443,11 @@ impl Node {
         let name = TopicName::new(topic.strip_suffix(UNION).unwrap_or(topic));
         let name = name.map_err(|_| no_topic())?;
         let is_union = topic.ends_with(UNION);
-        let topics = self
-            .topics
-            .iter()
-            .filter(|known| name == *if is_union { &known.origin_name } else { &known.name });
+        let is_read = |known: &&Topic| {
+            let of_union = known.origin_name == name && !known.is_apart();
+            if is_union { of_union } else { known.name == name }
+        };
+        let topics = self.topics.iter().filter(is_read);
         let mut places: BTreeMap<Source, TopicPartition> = BTreeMap::new();
         let mut topics = topics.peekable();
         topics.peek().ok_or_else(no_topic)?;
@@ -472,12 +473,9 @@ impl Node {
     /// Where a partition is read here: this hub's own, else of its copies the one that has come
     /// furthest, and of equal ones that over the fewest regions. So each record counts once,
     /// whichever ways it came; a group goes on in another copy at the same record.
-    fn counted(&self, source: &Source) -> Option<TopicPartition> {
-        let Source { region, topic, partition } = source;
-        let copies = self
-            .topics
-            .iter()
-            .filter(|known| (&known.origin, &known.origin_name) == (region, topic));
+    fn counted(&self, of: &Source) -> Option<TopicPartition> {
+        let partition = &of.partition;
+        let copies = self.topics.iter().filter(|known| source(known, *partition) == *of);
         let copies = copies.filter_map(|known| {
             let at = TopicPartition::new(known.name.clone(), *partition);
             let end = *self.durable.get(&at)?;

@@ -13,12 +13,12 @@
 //! each region ([`crate::topics::Topic::is_apart`]), where a hub stores what it has nowhere else.
 //! Why all end with the same: take a record of these topics at some hub and a peer of that hub that
 //! lacks it. Either the copy is offered to the peer as any other, or it is one of the three above,
-//! since a path that leaves the peer out is offered to it and one that does not was the peer's. The
-//! peer takes it, unless its region's own hub sends it that log; and then that hub writes it still,
-//! or the life is over, which the peer knows as it sees another one. So what is held somewhere
-//! comes one link further as long as somebody next to it lacks it. And it ends: each hub stores a
-//! record apart once, by the ends of what it has, and offers nothing to a peer that has said it has
-//! it.
+//! since over links that forward a path without the peer is offered to it, and one with it was the
+//! peer's. The peer takes it, unless its region's own hub sends it that log; and then
+//! that hub writes it still, or the life is over, which the peer knows as it sees another one. So
+//! what is held somewhere comes one link further as long as somebody next to it lacks it, and
+//! nothing later of its log came first. And it ends: each hub stores a record apart once, by the
+//! ends of what it has, and offers nothing to a peer that has said it has it.
 //!
 //! What is offered beside the logs of inventory is what hubs have to hold alike to end alike.
 //!
@@ -62,17 +62,22 @@ pub(super) struct Awaited {
 pub(super) struct Aged {
     /// At least one age old.
     old: VectorClock,
-    /// What becomes old next, and when.
+    /// What becomes old next, and when; nothing was looked at before there is a time.
     young: VectorClock,
-    due: Monotonic,
+    due: Option<Monotonic>,
 }
 
 impl Aged {
     fn on_heads(&mut self, now: Monotonic, heads: &VectorClock, age: Duration) {
-        if self.due <= now {
-            self.old = std::mem::replace(&mut self.young, heads.clone());
-            self.due = now.after(age);
+        match self.due {
+            // What was here when the hub started is as old as that.
+            None => (self.old, self.young) = (heads.clone(), heads.clone()),
+            Some(due) if due <= now => {
+                self.old = std::mem::replace(&mut self.young, heads.clone());
+            }
+            Some(_) => return,
         }
+        self.due = Some(now.after(age));
     }
 }
 
@@ -116,6 +121,7 @@ impl Node {
         let is_other = |life: &Holder| *life != peer;
         let mut lacked = members.lacking(&reported, self.ingest.heads(), is_over);
         let mut lost = members.lacking(&reported, &speaking.aged.old, is_other);
+        let of_age = lost.clone();
         let mut over = self.regions_over();
         if !self.has_former(&peer) {
             lost.clear();
@@ -126,7 +132,10 @@ impl Node {
         let apart = self.topics.iter().filter(|topic| topic.is_apart());
         let apart = apart.filter(|topic| topic.origin_name == *inventory);
         let apart = apart.filter_map(|topic| speaking.ends.of(&topic.name));
-        let apart = apart.flat_map(|kept| members.lacking(&reported, kept, is_other)).collect();
+        let apart = apart.flat_map(|kept| members.lacking(&reported, kept, is_other));
+        // Not before the region's own log, which may have what lies before: whoever takes the later
+        // part first passes over the earlier one.
+        let apart = apart.filter(|region| of_age.contains(region)).collect();
         HandedOn { lacked, lost, apart, over, needed: self.needed().collect() }
     }
 
@@ -263,4 +272,31 @@ impl Node {
 fn life_of(known: &Session) -> Option<Holder> {
     let Identity::Hub { region, .. } = &known.identity else { return None };
     Some(Holder { region: region.clone(), incarnation: known.life()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use headland_event::{Incarnation, Offset, PartitionIndex};
+
+    use super::*;
+
+    #[test]
+    fn what_was_here_at_the_start_is_old_and_what_comes_is_after_an_age() {
+        let actor = Actor {
+            region: RegionId::new("us").unwrap(),
+            incarnation: Incarnation::new(1, 2),
+            partition: PartitionIndex::new(0),
+        };
+        let (mut aged, mut heads) = (Aged::default(), VectorClock::new());
+        let mut look = |at: u64, end: u64| {
+            heads.advance(&actor, Offset::new(end));
+            let age = Duration::from_millis(10);
+            aged.on_heads(Monotonic::from_millis(at), &heads, age);
+            aged.old.end(&actor).get()
+        };
+
+        let seen = [look(0, 3), look(1, 5), look(10, 7), look(20, 9)];
+
+        assert_eq!(seen, [3, 3, 3, 7]);
+    }
 }

@@ -1,6 +1,6 @@
 //! What is handed on of lives that write no more, until every hub holds the same.
 
-use headland_event::{Monotonic, Now};
+use headland_event::{GroupName, Monotonic, Now};
 use headland_storage::MemoryDisk;
 
 use super::hub::{CONFIG, Hub, START};
@@ -220,6 +220,19 @@ fn what_is_handed_on_is_kept_apart_in_one_topic_for_each() {
 }
 
 #[test]
+fn a_union_reads_the_log_of_a_region_and_not_what_was_handed_on_of_its_former_life() {
+    let net = what_the_third_has("*");
+
+    let group = GroupName::new("all").unwrap();
+
+    let read = net.hubs[0].node.reading(&group, "inventory.events@*").unwrap();
+
+    let read: Vec<&str> = read.iter().map(|(at, _)| at.topic.as_str()).collect();
+    assert!(read.contains(&"us.inventory.events"), "{read:?}");
+    assert!(read.iter().all(|name| !name.starts_with("handed-on.")), "{read:?}");
+}
+
+#[test]
 fn a_link_that_is_down_for_a_moment_has_no_other_one_made_anew() {
     let mut net = what_the_third_has("*");
     let before = net.sessions;
@@ -251,6 +264,25 @@ fn a_life_that_another_machine_has_as_well_is_not_taken_for_this_hubs_own() {
     assert!(said.contains("it is of this life of this hub, which has not written it"), "{said}");
     assert_eq!(us.records("handed-on.us.inventory.events").len(), 0);
     assert!(us.node.ingest.heads().is_empty());
+}
+
+#[test]
+fn a_hole_in_what_is_handed_on_passes_over_nothing() {
+    let mut us = hub(7, "us", &["eu"]);
+    us.settle();
+    us.advance(11_000);
+    us.settle();
+    let mut eu = Remote::hub(&mut us, 1, "eu");
+    let channel = eu.offer_back(&mut us, EVENTS);
+    let former = headland_event::Incarnation::new(3, 4);
+    let stamp = |offset| Some(stamp_of(("us", former), headland_event::Offset::new(offset)));
+
+    eu.shed(&mut us, channel, 10, stamp(40));
+    let behind_the_hole = us.node.ingest.heads().clone();
+    eu.publish_stamped(&mut us, channel, &[record("us-1-till", "{}")], stamp(0));
+
+    assert!(behind_the_hole.is_empty(), "{behind_the_hole:?}");
+    assert_eq!(us.records("handed-on.us.inventory.events").len(), 1);
 }
 
 #[test]

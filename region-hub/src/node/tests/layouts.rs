@@ -1,7 +1,8 @@
-//! Hubs in any layout of links, whose disks are lost and go on from old backups, end the same.
+//! Hubs in any layout of links, whose power fails, whose disks are lost and which go on from old
+//! backups, end the same.
 
 use headland_event::{Incarnation, Random, SeededRandom};
-use headland_storage::MemoryDisk;
+use headland_storage::{MemoryDisk, Survival};
 
 use super::handing::{Net, hub_on};
 use super::hub::Hub;
@@ -78,6 +79,15 @@ impl World {
         let backup = self.backups[at].as_ref().filter(|_| goes_on).map(MemoryDisk::fork);
         let disk = backup.unwrap_or_else(|| MemoryDisk::new(self.lives));
         disk.remove("identity");
+        let mut hub = self.start(at, &disk);
+        hub.now = self.net.hubs[at].now;
+        self.net.replace(at, hub);
+    }
+
+    /// The power of a hub fails; it goes on with what is durable, and forgets all else.
+    fn restart(&mut self, at: usize) {
+        let disk = self.net.hubs[at].disk().clone();
+        disk.crash(Survival::Nothing);
         let mut hub = self.start(at, &disk);
         hub.now = self.net.hubs[at].now;
         self.net.replace(at, hub);
@@ -198,7 +208,7 @@ fn whatever_is_cut_and_lost_in_whatever_layout_all_hubs_end_the_same() {
         for _ in 0..24 {
             let hub = one_of(&mut random, world.net.hubs.len());
             let link = world.between[one_of(&mut random, world.between.len())];
-            let step = one_of(&mut random, 16);
+            let step = one_of(&mut random, 18);
             told.push((step, hub, link));
             match step {
                 0..=3 => world.write(hub),
@@ -208,6 +218,7 @@ fn whatever_is_cut_and_lost_in_whatever_layout_all_hubs_end_the_same() {
                 10 => world.lose(hub, true),
                 11 => world.back_up(hub),
                 12..=13 => world.net.talk(2),
+                16..=17 => world.restart(hub),
                 _ => world.net.talk(11),
             }
         }

@@ -19,6 +19,17 @@ pub fn sales(location: &str, sku: &str, seconds: std::ops::Range<u32>) -> Vec<St
     seconds.map(|second| event(location, second, "sale", sku, 1)).collect()
 }
 
+/// Air readings of one station as lines of CSV, one a second, each with its number as `pm25`; below
+/// a first line [`READING_COLUMNS`].
+#[must_use]
+pub fn readings(numbers: std::ops::Range<usize>) -> Vec<String> {
+    let line = |at| format!("Dongsi,2013-03-01 00:{:02}:{:02},{at}", at / 60 % 60, at % 60);
+    numbers.map(line).collect()
+}
+
+/// The columns of [`readings`].
+pub const READING_COLUMNS: &str = "station,time,pm25";
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use headland_tests::fleet::{Fleet, Node, TOPICS};
-use headland_tests::lines::sales;
+use headland_tests::lines::{READING_COLUMNS, readings, sales};
 use serde_json::{Value, json};
 
 const SOURCE: &str = "air.readings";
@@ -30,16 +30,15 @@ impl Regions {
         eu.expect(&us)?;
         us.dial(&eu)?;
         let agent = fleet.agent("eu-1", &eu)?;
-        fleet.append("eu-1.csv", &["station,time,pm25"])?;
+        fleet.append("eu-1.csv", &[READING_COLUMNS])?;
         Ok(Self { fleet, eu, us, agent, written: 0 })
     }
 
     /// Writes readings, each with its number.
     fn write(&mut self, count: usize) -> Result<()> {
-        let lines = (self.written..self.written + count)
-            .map(|at| format!("Dongsi,2013-03-01 00:{:02}:{:02},{at}", at / 60 % 60, at % 60));
+        let lines = readings(self.written..self.written + count);
         self.written += count;
-        self.fleet.append("eu-1.csv", &lines.collect::<Vec<_>>())
+        self.fleet.append("eu-1.csv", &lines)
     }
 
     /// How many readings the agent knows to be safe: it is told in the order in which they stand in

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use headland_tests::binaries;
 use headland_tests::fleet::{Fleet, Node, TOPICS};
+use headland_tests::lines::{READING_COLUMNS, readings};
 use headland_tests::process::Process;
 use serde_json::{Value, json};
 
@@ -27,7 +28,7 @@ impl Regions {
         eu.expect(&us)?;
         us.dial(&eu)?;
         let mut agent = fleet.agent("eu-1", &eu)?;
-        fleet.append("eu-1.csv", &["station,time,pm25"])?;
+        fleet.append("eu-1.csv", &[READING_COLUMNS])?;
         eu.start().await?;
         us.start().await?;
         agent.start().await?;
@@ -36,9 +37,8 @@ impl Regions {
 
     /// Writes readings, and waits until they are at the hub of their region.
     async fn write(&mut self, count: usize) -> Result<()> {
-        let lines = (self.written..self.written + count)
-            .map(|at| format!("Dongsi,2013-03-01 00:{:02}:{:02},{at}", at / 60 % 60, at % 60));
-        self.fleet.append("eu-1.csv", &lines.collect::<Vec<_>>())?;
+        let lines = readings(self.written..self.written + count);
+        self.fleet.append("eu-1.csv", &lines)?;
         self.written += count;
         ends_at(&self.eu, SOURCE, self.written).await
     }

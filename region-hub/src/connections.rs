@@ -16,7 +16,7 @@ use headland_replication::{Dialled, Ended};
 use tokio::sync::mpsc::Sender;
 
 use crate::node::PeerIndex;
-use crate::session::SessionId;
+use crate::peer_link::LinkId;
 
 /// Who may have a link at all, as files say now.
 pub(crate) mod admission;
@@ -30,11 +30,11 @@ use failures::FailedHandshakes;
 #[derive(Debug)]
 pub(crate) enum LinkInput {
     /// A connection was made by one of both nodes; frames go out by this.
-    Connected(SessionId, SpiffeId, Dialled, LaneSender),
+    Connected(LinkId, SpiffeId, Dialled, LaneSender),
     /// Something happened on a lane.
-    Event(SessionId, LaneEvent),
+    Event(LinkId, LaneEvent),
     /// A connection is over.
-    Lost(SessionId, String, Ended),
+    Lost(LinkId, String, Ended),
     /// A peer could not be dialled.
     DialFailed(PeerIndex, String),
 }
@@ -171,17 +171,17 @@ impl Connections {
             connection.close(CloseCode::Identity, why);
             return;
         };
-        let session = SessionId::new(self.last.fetch_add(1, Ordering::Relaxed));
+        let link_id = LinkId::new(self.last.fetch_add(1, Ordering::Relaxed));
         let Lanes { sender, events, driver } = connection.lanes();
         let moving = task::spawn("lanes", &self.token, driver.run());
-        let connected = LinkInput::Connected(session, id.clone(), dialled, sender);
+        let connected = LinkInput::Connected(link_id, id.clone(), dialled, sender);
         if self.inputs.send(connected).await.is_err() {
             return;
         }
         let admission = self.admission.clone();
         let reviewed = review(admission, self.clock, connection, id, dialled);
         tokio::select! {
-            passed_on = pass_on(events, session, &self.inputs) => if passed_on.is_none() { return },
+            passed_on = pass_on(events, link_id, &self.inputs) => if passed_on.is_none() { return },
             // Reviewing ends only with the events, as it closes the connection first.
             () = reviewed => return,
         }
@@ -189,18 +189,18 @@ impl Connections {
             Some(Err(error)) => (with_causes(&error), ended(&error)),
             Some(Ok(())) | None => ("closed".to_owned(), Ended::Lost),
         };
-        drop(self.inputs.send(LinkInput::Lost(session, why, ended)).await);
+        drop(self.inputs.send(LinkInput::Lost(link_id, why, ended)).await);
     }
 }
 
 /// Passes on what happens on a connection's lanes until it is over; `None` when the hub stops.
 async fn pass_on(
     mut events: LaneEvents,
-    session: SessionId,
+    link_id: LinkId,
     inputs: &Sender<LinkInput>,
 ) -> Option<()> {
     while let Some(event) = events.recv().await {
-        inputs.send(LinkInput::Event(session, event)).await.ok()?;
+        inputs.send(LinkInput::Event(link_id, event)).await.ok()?;
     }
     Some(())
 }

@@ -24,9 +24,9 @@ pub mod schemas;
 /// Frames of links over QUIC.
 mod connections;
 /// One connection to an agent or to another region's hub.
-pub mod session;
+pub mod peer_link;
 /// Which connections there are and which have something to do.
-pub mod sessions;
+pub mod peer_links;
 /// What is sent in the place of records that are gone.
 mod holes;
 /// What the hub says, once, about a batch that an agent publishes.

@@ -91,10 +91,10 @@ pub use status::{AgentStatus, LinkState, LinkStatus, MissingStatus, Status};
 use crate::config::HubConfig;
 use crate::global::{Rules, RulesError};
 use crate::ingest::{Grant, Ingest};
+use crate::peer_link::{LinkId, Peer, PeerLink};
+use crate::peer_links::PeerLinks;
 use crate::promises::Promises;
 use crate::reconcile::Inventory;
-use crate::session::{Peer, Session, SessionId};
-use crate::sessions::Sessions;
 use crate::spans::{Export, Spans};
 use crate::topics::{TopicError, Topics};
 use acks::Acks;
@@ -122,7 +122,7 @@ pub enum Output {
     /// Send a frame; report it with [`Node::on_written`].
     Send {
         /// The connection.
-        session: SessionId,
+        link_id: LinkId,
         /// The lane.
         lane: Lane,
         /// The frame.
@@ -132,7 +132,7 @@ pub enum Output {
     /// [`Node::on_read_failed`].
     Read {
         /// The connection they are for.
-        session: SessionId,
+        link_id: LinkId,
         /// Its channel.
         channel: ChannelId,
         /// The partition.
@@ -147,7 +147,7 @@ pub enum Output {
     /// Close a connection once what was sent is written.
     Close {
         /// The connection.
-        session: SessionId,
+        link_id: LinkId,
         /// Why.
         reason: CloseReason,
     },
@@ -164,11 +164,11 @@ pub enum Output {
 struct InFlight {
     ticket: Ticket,
     entries: Vec<(TopicPartition, Entry)>,
-    stored: Vec<(SessionId, ChannelId, Offset)>,
+    stored: Vec<(LinkId, ChannelId, Offset)>,
     /// Keys of positions that move with it.
     moved: BTreeSet<Bytes>,
     /// Channels that go on from positions which are durable with this commit.
-    subscribed: Vec<(SessionId, ChannelId, Offset)>,
+    subscribed: Vec<(LinkId, ChannelId, Offset)>,
     /// Bytes of derived records in it.
     derived_bytes: usize,
 }
@@ -208,8 +208,8 @@ pub struct Node {
     last_faults: audit::LastFaults,
     snapshots: Snapshots,
     spans: Spans,
-    peerings: BTreeMap<Identity, Peering<SessionId>>,
-    sessions: Sessions,
+    peerings: BTreeMap<Identity, Peering<LinkId>>,
+    peer_links: PeerLinks,
     positions: BTreeMap<Bytes, Offset>,
     durable: BTreeMap<TopicPartition, Offset>,
     /// What damage took from the log.
@@ -218,9 +218,9 @@ pub struct Node {
     no_snapshot: String,
     /// Records that are gone, by the holes that became durable in this run.
     dropped: BTreeMap<(TopicName, DropPolicy), u64>,
-    stored: Vec<(SessionId, ChannelId, Offset)>,
+    stored: Vec<(LinkId, ChannelId, Offset)>,
     moved: BTreeSet<Bytes>,
-    subscribed: Vec<(SessionId, ChannelId, Offset)>,
+    subscribed: Vec<(LinkId, ChannelId, Offset)>,
     /// Bytes of derived records in the commit being composed.
     derived_pending: usize,
     in_flight: VecDeque<InFlight>,
@@ -341,7 +341,7 @@ impl Node {
             spans: Spans::new(config.region.clone(), ratio.map_or(Export::Off, Export::share)),
             grants,
             peerings,
-            sessions: Sessions::default(),
+            peer_links: PeerLinks::default(),
             positions: BTreeMap::new(),
             durable: BTreeMap::new(),
             missing: Missing::default(),
@@ -405,29 +405,29 @@ impl Node {
     }
 
     /// A connection was made; the peer's certificate says who it is.
-    pub fn on_connected(&mut self, now: Now, session: SessionId, id: &SpiffeId, dialled: Dialled) {
+    pub fn on_connected(&mut self, now: Now, link_id: LinkId, id: &SpiffeId, dialled: Dialled) {
         let Some((identity, peer)) = self.known(id) else {
-            return self.turn_away(now, session, id);
+            return self.turn_away(now, link_id, id);
         };
         let link = LinkConfig::new(self.identity.clone(), self.incarnation, identity.clone());
-        let link = Session::new(link, peer, self.random.next_u64(), now.monotonic);
-        tracing::info!(peer = %identity, %session, "connected");
-        self.sessions.insert(session, link);
+        let link = PeerLink::new(link, peer, self.random.next_u64(), now.monotonic);
+        tracing::info!(peer = %identity, %link_id, "connected");
+        self.peer_links.insert(link_id, link);
         if let Some(peering) = self.peerings.get_mut(&identity) {
-            peering.on_connected(now.monotonic, session, dialled);
+            peering.on_connected(now.monotonic, link_id, dialled);
         }
         self.settle(now, &identity);
-        self.drain(now, session);
+        self.drain(now, link_id);
     }
 
     /// Tells a peer that is not configured what would have to be added, and closes.
-    fn turn_away(&mut self, now: Now, session: SessionId, id: &SpiffeId) {
+    fn turn_away(&mut self, now: Now, link_id: LinkId, id: &SpiffeId) {
         let text = self.who_may_enter(id);
         tracing::warn!(%id, "{text}");
         let refusal = Refusal::new(RefusalCode::NotAuthorised, text);
         let Ok(identity) = identity_of(id) else {
             let reason = CloseReason::RefusedHere(refusal);
-            return self.outputs.push_back(Output::Close { session, reason });
+            return self.outputs.push_back(Output::Close { link_id, reason });
         };
         let config = LinkConfig::new(self.identity.clone(), self.incarnation, identity);
         let mut link = Link::new(config, self.random.next_u64(), now.monotonic);
@@ -435,10 +435,10 @@ impl Node {
         while let Some(output) = link.poll_output() {
             match output {
                 LinkOutput::Send { lane, frame } => {
-                    self.outputs.push_back(Output::Send { session, lane, frame });
+                    self.outputs.push_back(Output::Send { link_id, lane, frame });
                 }
                 LinkOutput::Close(reason) => {
-                    self.outputs.push_back(Output::Close { session, reason });
+                    self.outputs.push_back(Output::Close { link_id, reason });
                 }
                 other => debug_assert!(false, "a link that refuses its peer asks for {other:?}"),
             }
@@ -467,18 +467,18 @@ impl Node {
     }
 
     /// A frame arrived.
-    pub fn on_frame(&mut self, now: Now, session: SessionId, lane: Lane, frame: Bytes) {
-        if let Some(known) = self.sessions.get_mut(&session) {
+    pub fn on_frame(&mut self, now: Now, link_id: LinkId, lane: Lane, frame: Bytes) {
+        if let Some(known) = self.peer_links.get_mut(&link_id) {
             known.link.on_frame(now.monotonic, lane, frame);
-            self.drain(now, session);
+            self.drain(now, link_id);
         }
     }
 
     /// The driver has written bytes of a lane.
-    pub fn on_written(&mut self, now: Now, session: SessionId, lane: Lane, bytes: ByteCount) {
-        if let Some(known) = self.sessions.get_mut(&session) {
+    pub fn on_written(&mut self, now: Now, link_id: LinkId, lane: Lane, bytes: ByteCount) {
+        if let Some(known) = self.peer_links.get_mut(&link_id) {
             known.link.on_written(lane, bytes);
-            self.drain(now, session);
+            self.drain(now, link_id);
         }
     }
 
@@ -486,24 +486,24 @@ impl Node {
     pub fn on_entries(
         &mut self,
         now: Now,
-        session: SessionId,
+        link_id: LinkId,
         channel: ChannelId,
         entries: Vec<Entry>,
     ) {
-        if let Some(known) = self.sessions.get_mut(&session) {
+        if let Some(known) = self.peer_links.get_mut(&link_id) {
             let why = known.sending(channel).map(|partition| self.keeping.why(partition));
             known.on_entries(channel, entries, why.unwrap_or(DropPolicy::Acknowledged));
-            self.drain(now, session);
+            self.drain(now, link_id);
         }
     }
 
     /// The log could not answer [`Output::Read`]. Nothing would ask again on this connection, so it
     /// is closed; the next one starts over.
-    pub fn on_read_failed(&mut self, now: Now, session: SessionId) {
-        if let Some(known) = self.sessions.get_mut(&session) {
+    pub fn on_read_failed(&mut self, now: Now, link_id: LinkId) {
+        if let Some(known) = self.peer_links.get_mut(&link_id) {
             let text = "the log cannot be read here";
             known.link.refuse_peer(Refusal::new(RefusalCode::PositionUnavailable, text));
-            self.drain(now, session);
+            self.drain(now, link_id);
         }
     }
 
@@ -516,11 +516,11 @@ impl Node {
         let InFlight { ticket: expected, entries, stored, subscribed, .. } = front;
         assert_eq!(ticket, expected, "commits are acknowledged in the order they were composed");
         self.grow_heads(&entries);
-        for (session, channel, next) in stored {
-            self.on_stored(now, (session, channel), next);
+        for (link_id, channel, next) in stored {
+            self.on_stored(now, (link_id, channel), next);
         }
-        for (session, channel, next) in subscribed {
-            self.go_on(now, (session, channel), next);
+        for (link_id, channel, next) in subscribed {
+            self.go_on(now, (link_id, channel), next);
         }
         self.outputs.extend(self.acks.on_committed(ticket));
         self.mark(now, &entries);
@@ -538,8 +538,8 @@ impl Node {
             self.raise_faults(now);
         }
         self.snapshot(now, (ticket, number), &entries);
-        for session in self.sessions.awake() {
-            self.drain(now, session);
+        for link_id in self.peer_links.awake() {
+            self.drain(now, link_id);
         }
     }
 
@@ -551,8 +551,8 @@ impl Node {
         for (partition, end) in grown {
             self.durable.insert(partition.clone(), end);
             let Some(topic) = self.topics.get(&partition.topic) else { continue };
-            for session in self.sessions.hubs() {
-                if let Some(known) = self.sessions.get_mut(&session) {
+            for link_id in self.peer_links.hubs() {
+                if let Some(known) = self.peer_links.get_mut(&link_id) {
                     known.on_head(topic, partition, end);
                 }
             }
@@ -565,13 +565,13 @@ impl Node {
     /// Time has come to [`Self::poll_timeout`].
     pub fn on_timeout(&mut self, now: Now) {
         self.dial(now);
-        for session in self.sessions.due(now.monotonic) {
-            if let Some(known) = self.sessions.get_mut(&session) {
+        for link_id in self.peer_links.due(now.monotonic) {
+            if let Some(known) = self.peer_links.get_mut(&link_id) {
                 known.link.on_timeout(now.monotonic);
             }
         }
-        for session in self.sessions.awake() {
-            self.drain(now, session);
+        for link_id in self.peer_links.awake() {
+            self.drain(now, link_id);
         }
         self.watch_peers(now);
         if !self.fullness.is_full() {
@@ -595,10 +595,10 @@ impl Node {
             .peers
             .iter()
             .filter_map(|peer| self.peerings.get(&peer.identity).and_then(Peering::poll_timeout));
-        let promise = (!self.sessions.is_empty()).then_some(self.promise_at);
+        let promise = (!self.peer_links.is_empty()).then_some(self.promise_at);
         let notices = self.peers.iter().filter_map(|peer| peer.reach.poll_timeout());
         let timers =
-            dialers.chain(self.sessions.poll_timeout()).chain(self.promises.poll_timeout());
+            dialers.chain(self.peer_links.poll_timeout()).chain(self.promises.poll_timeout());
         let audit = self.audit.poll_timeout().filter(|_| !self.fullness.is_full());
         let timers = timers.chain(promise).chain(notices).chain(audit);
         timers.chain(self.clean_at()).chain(self.members_at()).chain(self.snapshot_at()).min()

@@ -8,7 +8,7 @@ use headland_platform::config;
 use headland_replication::{CloseReason, Dialled, RefusalCode};
 use headland_storage::{LogStore, MemoryDisk, MemoryStore, OpenOptions};
 use region_hub::config::HubConfig;
-use region_hub::session::SessionId;
+use region_hub::peer_link::LinkId;
 use region_hub::{Node, Output};
 
 const CONFIG: &str = r#"
@@ -28,7 +28,7 @@ fn told(id: &str) -> String {
     let (life, now) = (Incarnation::new(1, 1), Now::default());
     let mut node =
         Node::new(&config.unwrap().value, &own.parse().unwrap(), life, log, 1, now).unwrap();
-    node.on_connected(now, SessionId::new(1), &id.parse().unwrap(), Dialled::There);
+    node.on_connected(now, LinkId::new(1), &id.parse().unwrap(), Dialled::There);
     let refused = std::iter::from_fn(|| node.poll_output()).find_map(|output| match output {
         Output::Close { reason: CloseReason::RefusedHere(refusal), .. } => Some(refusal),
         _ => None,

@@ -18,7 +18,7 @@ use headland_replication::Dialled;
 use headland_storage::{LogStore, MemoryDisk, MemoryStore, OpenOptions};
 use region_hub::config::HubConfig;
 use region_hub::node::LinkState;
-use region_hub::session::SessionId;
+use region_hub::peer_link::LinkId;
 use region_hub::{Node, Output};
 
 const REGIONS: [&str; 2] = ["eu", "us"];
@@ -53,9 +53,9 @@ fn id_of(side: usize) -> SpiffeId {
 
 #[derive(Debug)]
 enum Event {
-    Connected { session: SessionId, dialler: usize },
-    Frame { session: SessionId, lane: Lane, frame: Bytes },
-    Lost { session: SessionId },
+    Connected { link_id: LinkId, dialler: usize },
+    Frame { link_id: LinkId, lane: Lane, frame: Bytes },
+    Lost { link_id: LinkId },
 }
 
 /// Both hubs and a network that takes the same time for everything.
@@ -99,16 +99,16 @@ impl World {
                 let number = store.append(&[composed.commit]).unwrap().first;
                 node.on_committed(now, composed.ticket, number);
             }
-            Output::Send { session, lane, frame } => {
-                self.after(1, 1 - side, Event::Frame { session, lane, frame });
+            Output::Send { link_id, lane, frame } => {
+                self.after(1, 1 - side, Event::Frame { link_id, lane, frame });
             }
             Output::Dial(_) => {
                 self.dials += 1;
-                let session = SessionId::new(self.dials);
-                self.after(2, side, Event::Connected { session, dialler: side });
-                self.after(3, 1 - side, Event::Connected { session, dialler: side });
+                let link_id = LinkId::new(self.dials);
+                self.after(2, side, Event::Connected { link_id, dialler: side });
+                self.after(3, 1 - side, Event::Connected { link_id, dialler: side });
             }
-            Output::Close { session, .. } => self.after(1, 1 - side, Event::Lost { session }),
+            Output::Close { link_id, .. } => self.after(1, 1 - side, Event::Lost { link_id }),
             Output::Read { .. } | Output::Trace(_) => panic!("there is nothing to read or trace"),
             Output::Snapshot(_) | Output::Clean(_) => {}
         }
@@ -140,12 +140,12 @@ impl World {
     fn feed(&mut self, now: Now, side: usize, event: Event) {
         let node = &mut self.hubs[side].0;
         match event {
-            Event::Connected { session, dialler } => {
+            Event::Connected { link_id, dialler } => {
                 let dialled = if dialler == side { Dialled::Here } else { Dialled::There };
-                node.on_connected(now, session, &id_of(1 - side), dialled);
+                node.on_connected(now, link_id, &id_of(1 - side), dialled);
             }
-            Event::Frame { session, lane, frame } => node.on_frame(now, session, lane, frame),
-            Event::Lost { session } => node.on_disconnected(now, session),
+            Event::Frame { link_id, lane, frame } => node.on_frame(now, link_id, lane, frame),
+            Event::Lost { link_id } => node.on_disconnected(now, link_id),
         }
     }
 }

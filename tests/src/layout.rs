@@ -24,7 +24,7 @@ use headland_event::{
 use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::{Dialled, Ended, Identity, Link, LinkConfig, LinkOutput, Offer};
 use headland_storage::{LogReader, LogStore, MemoryDisk, MemoryStore, Missing, OpenOptions};
-use region_hub::session::SessionId;
+use region_hub::peer_link::LinkId;
 use region_hub::{Node, Output};
 
 /// How long the world goes on after everything is written, in steps of [`STEP_MILLIS`].
@@ -147,8 +147,8 @@ pub struct World {
     layout: Layout,
     sites: Vec<Site>,
     /// Connections with both ends; the first ones are the writers'.
-    sessions: Vec<(End, End)>,
-    frames: BTreeMap<(SessionId, End, Lane), VecDeque<Bytes>>,
+    connections: Vec<(End, End)>,
+    frames: BTreeMap<(LinkId, End, Lane), VecDeque<Bytes>>,
     now: Now,
     random: SeededRandom,
 }
@@ -162,9 +162,9 @@ impl World {
         let sites = (0..count).map(|region| Site::start(&layout, region, now)).collect();
         let writers = (0..count).map(|region| (End::Hub(region), End::Writer(region)));
         let links = layout.links.iter().map(|(one, other)| (End::Hub(*one), End::Hub(*other)));
-        let sessions = writers.chain(links).collect();
+        let connections = writers.chain(links).collect();
         let (frames, random) = (BTreeMap::new(), SeededRandom::new(seed));
-        let mut world = Self { layout, sites, sessions, frames, now, random };
+        let mut world = Self { layout, sites, connections, frames, now, random };
         world.connect();
         world.settle();
         for half in [records / 2, records - records / 2] {
@@ -184,11 +184,11 @@ impl World {
     /// Ends a link of the layout for good, by its place there.
     pub fn cut(&mut self, link: usize) {
         let index = self.sites.len() + link;
-        let (session, (one, other)) = (session_of(index), self.sessions[index]);
-        self.frames.retain(|(of, _, _), _| *of != session);
+        let (link_id, (one, other)) = (link_id_of(index), self.connections[index]);
+        self.frames.retain(|(of, _, _), _| *of != link_id);
         for end in [one, other] {
             if let End::Hub(region) = end {
-                self.sites[region].node.on_lost(self.now, session, Ended::Lost, "cut");
+                self.sites[region].node.on_lost(self.now, link_id, Ended::Lost, "cut");
             }
         }
         self.settle();
@@ -214,19 +214,19 @@ impl World {
     fn connect(&mut self) {
         // Which link is there first decides what is taken over which way at the beginning.
         let writers = self.sites.len();
-        let mut order: Vec<usize> = (0..self.sessions.len()).collect();
+        let mut order: Vec<usize> = (0..self.connections.len()).collect();
         for last in (writers + 1..order.len()).rev() {
             let among = u64::try_from(last - writers + 1).unwrap();
             order.swap(last, writers + usize::try_from(self.random.below(among)).unwrap());
         }
         for index in order {
-            let (one, other) = self.sessions[index];
-            let session = session_of(index);
+            let (one, other) = self.connections[index];
+            let link_id = link_id_of(index);
             for (end, peer, dialled) in [(one, other, Dialled::Here), (other, one, Dialled::There)]
             {
                 let id = self.spiffe(peer);
                 if let End::Hub(region) = end {
-                    self.sites[region].node.on_connected(self.now, session, &id, dialled);
+                    self.sites[region].node.on_connected(self.now, link_id, &id, dialled);
                 }
             }
             // A writer has said hello as soon as anything is done.
@@ -284,24 +284,25 @@ impl World {
         let Some(count) = u64::try_from(waiting.len()).ok().filter(|count| *count > 0) else {
             return false;
         };
-        let (session, to, lane) = waiting[usize::try_from(self.random.below(count)).unwrap()];
-        let queue = self.frames.get_mut(&(session, to, lane)).unwrap();
+        let (link_id, to, lane) = waiting[usize::try_from(self.random.below(count)).unwrap()];
+        let queue = self.frames.get_mut(&(link_id, to, lane)).unwrap();
         let frame = queue.pop_front().expect("a queue that is kept holds something");
         if queue.is_empty() {
-            self.frames.remove(&(session, to, lane));
+            self.frames.remove(&(link_id, to, lane));
         }
         match to {
-            End::Hub(at) => self.sites[at].node.on_frame(self.now, session, lane, frame),
+            End::Hub(at) => self.sites[at].node.on_frame(self.now, link_id, lane, frame),
             End::Writer(at) => self.sites[at].writer.on_frame(self.now.monotonic, lane, frame),
         }
         true
     }
 
-    fn send(&mut self, from: End, session: SessionId, lane: Lane, frame: Bytes) {
-        let index = (0..self.sessions.len()).find(|index| session_of(*index) == session).unwrap();
-        let (one, other) = self.sessions[index];
+    fn send(&mut self, from: End, link_id: LinkId, lane: Lane, frame: Bytes) {
+        let index =
+            (0..self.connections.len()).find(|index| link_id_of(*index) == link_id).unwrap();
+        let (one, other) = self.connections[index];
         let to = if from == one { other } else { one };
-        self.frames.entry((session, to, lane)).or_default().push_back(frame);
+        self.frames.entry((link_id, to, lane)).or_default().push_back(frame);
     }
 
     fn perform(&mut self, index: usize, output: Output) {
@@ -311,16 +312,16 @@ impl World {
                 let appended = site.store.append(&[composed.commit]).unwrap();
                 site.node.on_committed(now, composed.ticket, appended.last);
             }
-            Output::Read { session, channel, partition, from, limit } => {
+            Output::Read { link_id, channel, partition, from, limit } => {
                 let entries = site.store.reader().read(&partition, from, limit).unwrap();
-                site.node.on_entries(now, session, channel, entries);
+                site.node.on_entries(now, link_id, channel, entries);
             }
-            Output::Send { session, lane, frame } => {
+            Output::Send { link_id, lane, frame } => {
                 let written = ByteCount::new(frame.len() as u64);
-                site.node.on_written(now, session, lane, written);
-                self.send(End::Hub(index), session, lane, frame);
+                site.node.on_written(now, link_id, lane, written);
+                self.send(End::Hub(index), link_id, lane, frame);
             }
-            Output::Close { session, reason } => panic!("{session} is closed: {reason}"),
+            Output::Close { link_id, reason } => panic!("{link_id} is closed: {reason}"),
             Output::Dial(_) | Output::Trace(_) | Output::Snapshot(_) | Output::Clean(_) => {}
         }
     }
@@ -330,7 +331,7 @@ impl World {
         match output {
             LinkOutput::Send { lane, frame } => {
                 site.writer.on_written(lane, ByteCount::new(frame.len() as u64));
-                self.send(End::Writer(index), session_of(index), lane, frame);
+                self.send(End::Writer(index), link_id_of(index), lane, frame);
             }
             LinkOutput::Read { channel, from, limit: _ } => {
                 let entries = site.logs[&channel].iter().filter(|entry| entry.base >= from);
@@ -484,6 +485,6 @@ impl Site {
     }
 }
 
-const fn session_of(index: usize) -> SessionId {
-    SessionId::new(index as u64 + 1)
+const fn link_id_of(index: usize) -> LinkId {
+    LinkId::new(index as u64 + 1)
 }

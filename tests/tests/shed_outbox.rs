@@ -19,7 +19,7 @@ use headland_replication::{Dialled, Identity};
 use headland_storage::{
     Cleaning, LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions, Snapshot,
 };
-use region_hub::session::SessionId;
+use region_hub::peer_link::LinkId;
 
 const RULES: &str = "
 CREATE TABLE air (station STRING, `time` TIMESTAMP(3), pm25 DOUBLE,
@@ -87,9 +87,9 @@ struct Pair {
     hub: region_hub::Node,
     log: MemoryStore,
     now: Now,
-    sessions: u64,
+    connections: u64,
     /// The connection that carries frames, if there is one.
-    session: Option<SessionId>,
+    link_id: Option<LinkId>,
     lines: BTreeMap<usize, u64>,
 }
 
@@ -117,7 +117,7 @@ impl Pair {
         let config = toml::from_str(HUB).unwrap();
         let hub = region_hub::Node::new(&config, &id, log.incarnation(), reads, 4, now);
         let (agent, hub, lines) = (agent.unwrap(), hub.unwrap(), BTreeMap::new());
-        let mut pair = Self { agent, outbox, hub, log, now, sessions: 0, session: None, lines };
+        let mut pair = Self { agent, outbox, hub, log, now, connections: 0, link_id: None, lines };
         pair.settle();
         pair
     }
@@ -154,14 +154,14 @@ impl Pair {
     }
 
     fn connect(&mut self) {
-        self.sessions += 1;
-        let session = SessionId::new(self.sessions);
-        self.session = Some(session);
+        self.connections += 1;
+        let link_id = LinkId::new(self.connections);
+        self.link_id = Some(link_id);
         let name = AgentName::new("eu-1").unwrap();
         let role = Role::Agent(name.to_string());
         let id = SpiffeId { fleet: "f".to_owned(), region: region(), role };
         self.agent.on_connected(self.now);
-        self.hub.on_connected(self.now, session, &id, Dialled::There);
+        self.hub.on_connected(self.now, link_id, &id, Dialled::There);
         self.settle();
         self.wait();
     }
@@ -174,9 +174,9 @@ impl Pair {
     }
 
     fn cut(&mut self) {
-        let session = self.session.take().unwrap();
+        let link_id = self.link_id.take().unwrap();
         self.agent.on_disconnected(self.now);
-        self.hub.on_disconnected(self.now, session);
+        self.hub.on_disconnected(self.now, link_id);
         self.settle();
     }
 
@@ -203,8 +203,8 @@ impl Pair {
             }
             Output::Send { lane, frame } => {
                 self.agent.on_written(now, lane, size(&frame));
-                if let Some(session) = self.session {
-                    self.hub.on_frame(now, session, lane, frame);
+                if let Some(link_id) = self.link_id {
+                    self.hub.on_frame(now, link_id, lane, frame);
                 }
             }
             Output::Read { channel, partition, from, limit } => {
@@ -237,9 +237,9 @@ impl Pair {
                 let number = self.log.append(&[composed.commit]).unwrap().last;
                 self.hub.on_committed(now, composed.ticket, number);
             }
-            Output::Send { session, lane, frame } => {
-                self.hub.on_written(now, session, lane, size(&frame));
-                if self.session == Some(session) {
+            Output::Send { link_id, lane, frame } => {
+                self.hub.on_written(now, link_id, lane, size(&frame));
+                if self.link_id == Some(link_id) {
                     self.agent.on_frame(now, lane, frame);
                 }
             }

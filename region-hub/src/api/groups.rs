@@ -14,7 +14,7 @@ use super::record::{DamagedJson, Page, RecordJson, RecordsJson, read_records};
 use super::{Failure, RECORDS_LIMIT, Shared, WAIT_LIMIT, ask, durable};
 use crate::groups::{GroupView, OffsetsRequest, Place};
 use crate::node::GroupError;
-use crate::session::murmur2;
+use crate::peer_link::murmur2;
 
 impl From<GroupError> for Failure {
     fn from(error: GroupError) -> Self {

@@ -31,7 +31,7 @@ use super::links::KnownPeer;
 use super::recovery::{RecoveryError, number, owner};
 use super::{Node, Output};
 use crate::config::{Ack, TopicConfig};
-use crate::session::{Peer, SessionId};
+use crate::peer_link::{LinkId, Peer};
 use crate::topics::{Topic, base_topic};
 
 /// How long records wait in a link that is in order: longer is said.
@@ -45,9 +45,9 @@ pub(super) struct Acks {
     /// channel that was refused, whose window is free again, the last.
     waiting: BTreeMap<TopicPartition, VecDeque<Waiting>>,
     /// Channels that waited too long and were refused.
-    refused: BTreeSet<(SessionId, ChannelId)>,
+    refused: BTreeSet<(LinkId, ChannelId)>,
     /// In how many partitions a channel waits for its first position.
-    unplaced: BTreeMap<(SessionId, ChannelId), usize>,
+    unplaced: BTreeMap<(LinkId, ChannelId), usize>,
     /// Up to where enough regions have held a partition, in this run.
     once_held: BTreeMap<TopicPartition, Offset>,
     /// Where a peer got a hole for damage to what too few regions had held, the first one of each
@@ -67,7 +67,7 @@ struct Rule {
 /// What an agent is told once its partition is held up to an end.
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
-    session: SessionId,
+    link_id: LinkId,
     channel: ChannelId,
     /// The agent's offset before which all is safe then.
     next: Offset,
@@ -88,7 +88,7 @@ enum Word {
 impl Waiting {
     /// Whether another one is told the same at the same moment, but for how far.
     fn is_as(&self, other: &Self) -> bool {
-        let what = |one: &Self| (one.session, one.channel, one.word, one.end);
+        let what = |one: &Self| (one.link_id, one.channel, one.word, one.end);
         what(self) == what(other)
     }
 }
@@ -105,16 +105,16 @@ impl Acks {
     }
 
     /// Forgets what a connection waits for: its next one is told a position.
-    pub(super) fn forget(&mut self, session: SessionId) {
+    pub(super) fn forget(&mut self, link_id: LinkId) {
         for waiting in self.waiting.values_mut() {
-            waiting.retain(|one| one.session != session);
+            waiting.retain(|one| one.link_id != link_id);
         }
-        self.refused.retain(|(of, _)| *of != session);
-        self.unplaced.retain(|(of, _), _| *of != session);
+        self.refused.retain(|(of, _)| *of != link_id);
+        self.unplaced.retain(|(of, _), _| *of != link_id);
     }
 
     /// Notes that a channel need not wait for one more partition; whether it waits for none.
-    fn place(&mut self, channel: (SessionId, ChannelId)) -> bool {
+    fn place(&mut self, channel: (LinkId, ChannelId)) -> bool {
         let Some(left) = self.unplaced.get_mut(&channel) else { return true };
         *left = left.saturating_sub(1);
         let is_placed = *left == 0;
@@ -126,9 +126,9 @@ impl Acks {
 
     /// Keeps of what a channel waits for in a partition the last: before that is held it is told
     /// nothing.
-    fn keep_last(&mut self, at: &TopicPartition, channel: (SessionId, ChannelId)) {
+    fn keep_last(&mut self, at: &TopicPartition, channel: (LinkId, ChannelId)) {
         let Some(waiting) = self.waiting.get_mut(at) else { return };
-        let is_of = |one: &Waiting| (one.session, one.channel) == channel;
+        let is_of = |one: &Waiting| (one.link_id, one.channel) == channel;
         let mut others = waiting.iter().filter(|one| is_of(one)).count();
         waiting.retain(|one| {
             others -= usize::from(is_of(one));
@@ -205,39 +205,39 @@ impl Node {
     pub(super) fn on_stored(
         &mut self,
         now: Now,
-        (session, channel): (SessionId, ChannelId),
+        (link_id, channel): (LinkId, ChannelId),
         next: Offset,
     ) {
-        self.tell_or_wait(now, (session, channel), (next, Word::Stored));
+        self.tell_or_wait(now, (link_id, channel), (next, Word::Stored));
     }
 
     /// An agent is to go on from `next`, which is durable here.
     pub(super) fn go_on(
         &mut self,
         now: Now,
-        (session, channel): (SessionId, ChannelId),
+        (link_id, channel): (LinkId, ChannelId),
         next: Offset,
     ) {
-        self.tell_or_wait(now, (session, channel), (next, Word::Position));
+        self.tell_or_wait(now, (link_id, channel), (next, Word::Position));
     }
 
     fn tell_or_wait(
         &mut self,
         now: Now,
-        (session, channel): (SessionId, ChannelId),
+        (link_id, channel): (LinkId, ChannelId),
         (next, word): (Offset, Word),
     ) {
         let is_told = self.acks.rules.is_empty() || next == Offset::default();
-        let waits = if is_told { Vec::new() } else { self.lacking((session, channel), word) };
+        let waits = if is_told { Vec::new() } else { self.lacking((link_id, channel), word) };
         if waits.is_empty() {
-            return self.tell((session, channel), (next, word));
+            return self.tell((link_id, channel), (next, word));
         }
         if word == Word::Position {
-            self.acks.unplaced.insert((session, channel), waits.len());
+            self.acks.unplaced.insert((link_id, channel), waits.len());
         }
         let since = now.monotonic;
         for (partition, end) in waits {
-            let waiting = Waiting { session, channel, next, word, end, since };
+            let waiting = Waiting { link_id, channel, next, word, end, since };
             let before = self.acks.waiting.entry(partition).or_default();
             match before.back_mut() {
                 // One commit brought both.
@@ -247,8 +247,8 @@ impl Node {
         }
     }
 
-    fn tell(&mut self, (session, channel): (SessionId, ChannelId), (next, word): (Offset, Word)) {
-        let Some(known) = self.sessions.get_mut(&session) else { return };
+    fn tell(&mut self, (link_id, channel): (LinkId, ChannelId), (next, word): (Offset, Word)) {
+        let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         match word {
             Word::Stored => known.link.on_stored(channel, next),
             Word::Position => known.link.subscribe(channel, next),
@@ -260,10 +260,10 @@ impl Node {
     /// topic, since there were fewer of them once and it may have gone into any other.
     fn lacking(
         &self,
-        (session, channel): (SessionId, ChannelId),
+        (link_id, channel): (LinkId, ChannelId),
         word: Word,
     ) -> Vec<(TopicPartition, Offset)> {
-        let known = self.sessions.get(&session);
+        let known = self.peer_links.get(&link_id);
         let known = known.filter(|known| matches!(known.peer, Peer::Agent(_)));
         let Some(receiving) = known.and_then(|known| known.receiving(channel)) else {
             return Vec::new();
@@ -324,9 +324,9 @@ impl Node {
 
     /// A peer is about to get a hole for damage: what it says from there on does not count, if too
     /// few regions have held what is gone. Whether that is so, and is in the next commit.
-    pub(super) fn note_gap(&mut self, session: SessionId, lost: &MissingOffsets) -> bool {
+    pub(super) fn note_gap(&mut self, link_id: LinkId, lost: &MissingOffsets) -> bool {
         let MissingOffsets { partition: at, from, until } = lost;
-        let Some(known) = self.sessions.get(&session) else { return false };
+        let Some(known) = self.peer_links.get(&link_id) else { return false };
         if self.regions_of(&at.topic).is_none() {
             return false;
         }
@@ -383,32 +383,32 @@ impl Node {
             self.acks.waiting.remove(at);
         }
         let mut told = BTreeSet::new();
-        for Waiting { session, channel, next, word, .. } in safe {
-            if word == Word::Position && !self.acks.place((session, channel)) {
+        for Waiting { link_id, channel, next, word, .. } in safe {
+            if word == Word::Position && !self.acks.place((link_id, channel)) {
                 continue;
             }
             // A channel that was refused ignores it.
-            self.tell((session, channel), (next, word));
-            told.insert((session, channel));
+            self.tell((link_id, channel), (next, word));
+            told.insert((link_id, channel));
         }
-        for (session, channel) in told {
-            if self.acks.refused.contains(&(session, channel)) && !self.waits(at, channel, session)
+        for (link_id, channel) in told {
+            if self.acks.refused.contains(&(link_id, channel)) && !self.waits(at, channel, link_id)
             {
-                self.take_up_again(session);
+                self.take_up_again(link_id);
             }
-            self.drain(now, session);
+            self.drain(now, link_id);
         }
     }
 
-    fn waits(&self, at: &TopicPartition, channel: ChannelId, session: SessionId) -> bool {
+    fn waits(&self, at: &TopicPartition, channel: ChannelId, link_id: LinkId) -> bool {
         let waiting = self.acks.waiting.get(at).into_iter().flatten();
-        waiting.into_iter().any(|one| (one.session, one.channel) == (session, channel))
+        waiting.into_iter().any(|one| (one.link_id, one.channel) == (link_id, channel))
     }
 
     /// Makes an agent connect anew, which offers again what was refused.
-    fn take_up_again(&mut self, session: SessionId) {
-        self.acks.refused.retain(|(of, _)| *of != session);
-        if let Some(known) = self.sessions.get_mut(&session) {
+    fn take_up_again(&mut self, link_id: LinkId) {
+        self.acks.refused.retain(|(of, _)| *of != link_id);
+        if let Some(known) = self.peer_links.get_mut(&link_id) {
             tracing::info!(agent = %known.identity, "asked again for what had to wait");
             known.link.close(Goodbye::Reconfigured);
         }
@@ -420,19 +420,19 @@ impl Node {
         for (at, waiting) in &self.acks.waiting {
             let Some(Rule { wait, .. }) = self.rule(&at.topic) else { continue };
             let late = waiting.iter().filter(|one| now.monotonic.since(one.since) >= wait);
-            let late = late.map(|one| (one.session, one.channel));
+            let late = late.map(|one| (one.link_id, one.channel));
             let late = late.filter(|channel| !self.acks.refused.contains(channel));
             overdue.extend(late.map(|channel| (channel, at.clone())));
         }
-        for ((session, channel), at) in overdue {
+        for ((link_id, channel), at) in overdue {
             let refusal = Refusal::new(RefusalCode::PositionUnavailable, self.why_not(&at));
-            self.acks.refused.insert((session, channel));
-            self.acks.keep_last(&at, (session, channel));
-            if let Some(known) = self.sessions.get_mut(&session) {
+            self.acks.refused.insert((link_id, channel));
+            self.acks.keep_last(&at, (link_id, channel));
+            if let Some(known) = self.peer_links.get_mut(&link_id) {
                 tracing::warn!(agent = %known.identity, %refusal, "not acknowledged");
                 known.link.refuse(channel, refusal);
             }
-            self.drain(now, session);
+            self.drain(now, link_id);
         }
     }
 

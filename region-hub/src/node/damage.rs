@@ -7,8 +7,8 @@ use headland_event::{
 use headland_storage::{Missing, MissingCommits, MissingOffsets};
 
 use super::{Node, Output, StartError};
+use crate::peer_link::{LinkId, murmur2};
 use crate::records::alerts_topic;
-use crate::session::{SessionId, murmur2};
 
 /// Bytes read at once behind damage; as the link's own reads it is small beside a lane's window.
 const READ_BYTES: ByteCount = ByteCount::new(256 << 10);
@@ -69,7 +69,7 @@ impl Node {
     pub fn on_damaged(
         &mut self,
         now: Now,
-        (session, channel): (SessionId, ChannelId),
+        (link_id, channel): (LinkId, ChannelId),
         lost: MissingOffsets,
     ) {
         let MissingOffsets { partition, from: _, until } = lost.clone();
@@ -78,11 +78,11 @@ impl Node {
             let alert = lost.alert(&self.identity.to_string(), now.wall);
             self.raise(&alert, now);
         }
-        let Some(known) = self.sessions.get_mut(&session) else { return };
+        let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         known.on_damaged(channel);
         let (from, limit) = (until, READ_BYTES);
-        let read = Output::Read { session, channel, partition, from, limit };
-        if self.note_gap(session, &lost) {
+        let read = Output::Read { link_id, channel, partition, from, limit };
+        if self.note_gap(link_id, &lost) {
             // That the peer is behind the hole must never count, not after a crash either.
             self.acks.read_later(self.composer.next_ticket(), read);
         } else {

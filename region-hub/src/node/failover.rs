@@ -19,7 +19,7 @@ use super::groups::json;
 use super::recovery::owner;
 use super::{Node, RecoveryError};
 use crate::failover::{FailoverAction, FailoverStep, FailoverView};
-use crate::session::{Peer, SessionId};
+use crate::peer_link::{LinkId, Peer};
 
 /// How long a region that is linked may take to answer. It is many round trips; an operator who
 /// has read that it did not answer can ask again.
@@ -195,12 +195,13 @@ impl Node {
             Some(to) => tracing::warn!(%to, "this region was left: it takes nothing of agents"),
             None => tracing::info!("this region is in use again"),
         }
-        let agents = self.sessions.iter().filter(|(_, known)| matches!(known.peer, Peer::Agent(_)));
-        for session in agents.map(|(session, _)| *session).collect::<Vec<SessionId>>() {
-            if let Some(known) = self.sessions.get_mut(&session) {
+        let agents =
+            self.peer_links.iter().filter(|(_, known)| matches!(known.peer, Peer::Agent(_)));
+        for link_id in agents.map(|(link_id, _)| *link_id).collect::<Vec<LinkId>>() {
+            if let Some(known) = self.peer_links.get_mut(&link_id) {
                 known.link.close(Goodbye::Reconfigured);
             }
-            self.drain(now, session);
+            self.drain(now, link_id);
         }
     }
 

@@ -78,11 +78,11 @@ impl Node {
         let key = region.as_str().to_owned().into();
         self.composer.set(owner("links"), key, Some(value.into()));
         let ticket = self.composer.next_ticket();
-        if let Some(session) = self.peerings.get(&identity).and_then(|peering| peering.kept()) {
-            if let Some(known) = self.sessions.get_mut(&session) {
+        if let Some(peer_link) = self.peerings.get(&identity).and_then(|peering| peering.kept()) {
+            if let Some(known) = self.peer_links.get_mut(&peer_link) {
                 known.link.set_flow(now.monotonic, flow);
             }
-            self.drain(now, session);
+            self.drain(now, peer_link);
         }
         Ok(ticket)
     }
@@ -142,7 +142,7 @@ impl Node {
     }
 
     fn link_view(&self, peer: &KnownPeer, now: Now) -> LinkView {
-        let session = self.kept(&peer.identity);
+        let peer_link = self.kept(&peer.identity);
         let topics = self.outstanding(peer, now);
         let mut lanes: BTreeMap<Lane, Outstanding> = BTreeMap::new();
         for (topic, outstanding) in &topics {
@@ -156,15 +156,15 @@ impl Node {
             of.fold(Outstanding::default(), |sum, (_, more)| sum.and(*more))
         };
         let (flowing, held) = (sum(false), sum(true));
-        let up_at = peer.up_at.filter(|_| session.is_some());
+        let up_at = peer.up_at.filter(|_| peer_link.is_some());
         let connection = up_at.map_or(Connection::None, Connection::Since);
         let observed = Observed { connection, flowing, held, acked_at: peer.acked_at };
-        let rtt = session.and_then(|session| session.link.rtt());
+        let rtt = peer_link.and_then(|peer_link| peer_link.link.rtt());
         LinkView {
             region: peer.identity.region().clone(),
             left_for: self.left_for(peer.identity.region()).cloned(),
             peer: peer.identity.to_string(),
-            state: if session.is_some() { LinkState::Up } else { LinkState::Down },
+            state: if peer_link.is_some() { LinkState::Up } else { LinkState::Down },
             condition: Condition::of(&observed, now.monotonic),
             rtt_ms: rtt.map(|rtt| u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX)),
             paused: peer.flow.paused.clone(),
@@ -178,7 +178,7 @@ impl Node {
 
     /// What a peer lacks of each topic that it is offered.
     fn outstanding(&self, peer: &KnownPeer, now: Now) -> Vec<(LinkTopicView, Outstanding)> {
-        let (region, session) = (peer.identity.region(), self.kept(&peer.identity));
+        let (region, peer_link) = (peer.identity.region(), self.kept(&peer.identity));
         let mut topics: Vec<(LinkTopicView, Outstanding)> = Vec::new();
         let unmarked = Marks::new();
         for (at, head) in &self.durable {
@@ -189,7 +189,7 @@ impl Node {
             let acked = self.keeping.acked(&peer.identity, at).unwrap_or_default();
             let marks = self.keeping.marks.get(at).unwrap_or(&unmarked);
             let lacking = marks.outstanding(acked, *head, now.monotonic);
-            let refused = session.and_then(|session| session.refused(at)).map(str::to_owned);
+            let refused = peer_link.and_then(|peer_link| peer_link.refused(at)).map(str::to_owned);
             match topics.last_mut().filter(|(known, _)| known.topic == at.topic) {
                 Some((known, sum)) => {
                     *sum = sum.and(lacking);

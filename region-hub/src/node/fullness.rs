@@ -17,7 +17,7 @@ use headland_event::{
 
 use super::Node;
 use crate::global::Rules;
-use crate::session::{Session, SessionId};
+use crate::peer_link::{LinkId, PeerLink};
 
 /// Inventory that may wait to be reconciled: seconds of work, and little beside a hub's memory.
 const BEHIND_LIMIT: ByteCount = ByteCount::mebibytes(64);
@@ -35,7 +35,7 @@ pub(super) struct Fullness {
 }
 
 /// A channel of a connection.
-type Place = (SessionId, ChannelId);
+type Place = (LinkId, ChannelId);
 
 impl Fullness {
     pub(super) const fn new() -> Self {
@@ -90,7 +90,7 @@ impl Node {
     /// Holds an entry that cannot be taken now; hands back any other.
     pub(super) fn hold(
         &mut self,
-        session: SessionId,
+        link_id: LinkId,
         channel: ChannelId,
         local: &TopicPartition,
         entry: Entry,
@@ -100,7 +100,7 @@ impl Node {
         let is_inventory =
             topic.is_some_and(|topic| topic.origin_name == *self.inventory.configuration().0);
         // What follows something that is held would be out of order.
-        let follows = self.fullness.held.contains_key(&(session, channel));
+        let follows = self.fullness.held.contains_key(&(link_id, channel));
         let is_foreign = topic.is_some_and(|topic| !topic.is_local());
         let behind = self.rules.as_ref().filter(|rules| rules.is_behind());
         let waits_for_rules =
@@ -109,11 +109,11 @@ impl Node {
             || is_inventory && (self.is_behind() || self.lacks_room(&entry))
             || is_inventory && is_foreign && self.is_joining();
         let is_free = !waits && !follows;
-        if is_free && !self.is_ahead((session, channel), local, &entry) {
-            self.fullness.ahead.remove(&(session, channel));
+        if is_free && !self.is_ahead((link_id, channel), local, &entry) {
+            self.fullness.ahead.remove(&(link_id, channel));
             return Some(entry);
         }
-        self.fullness.held.entry((session, channel)).or_default().push_back(entry);
+        self.fullness.held.entry((link_id, channel)).or_default().push_back(entry);
         None
     }
 
@@ -151,9 +151,9 @@ impl Node {
 
     /// Channels that bring a log, whatever way it took, with how far they reach.
     fn bringing(&self, log: (&RegionId, &TopicName, PartitionIndex)) -> BTreeMap<Place, Offset> {
-        let sessions = self.sessions.hubs().into_iter();
-        let known = sessions.filter_map(|id| Some((id, self.sessions.get(&id)?)));
-        let brings = |known: &Session, channel| {
+        let peer_links = self.peer_links.hubs().into_iter();
+        let known = peer_links.filter_map(|id| Some((id, self.peer_links.get(&id)?)));
+        let brings = |known: &PeerLink, channel| {
             let local = known.receiving(channel).map(|of| &of.local);
             let topic = local.and_then(|local| self.topics.get(&local.topic));
             let found = local.zip(topic);
@@ -169,8 +169,8 @@ impl Node {
     }
 
     /// How far a channel is durable here; `None` when it brings nothing more.
-    fn stored(&self, (session, channel): Place) -> Option<Offset> {
-        let known = self.sessions.get(&session)?;
+    fn stored(&self, (link_id, channel): Place) -> Option<Offset> {
+        let known = self.peer_links.get(&link_id)?;
         known.receiving(channel)?;
         let mut channels = known.link.subscriptions();
         channels.find(|status| status.channel == channel).map(|status| status.stored)
@@ -190,8 +190,8 @@ impl Node {
     }
 
     /// Forgets what a connection delivered that is over: its next one delivers it again.
-    pub(super) fn forget_held(&mut self, session: SessionId) {
-        self.fullness.held.retain(|(of, _), _| *of != session);
-        self.fullness.ahead.retain(|(of, _), _| *of != session);
+    pub(super) fn forget_held(&mut self, link_id: LinkId) {
+        self.fullness.held.retain(|(of, _), _| *of != link_id);
+        self.fullness.ahead.retain(|(of, _), _| *of != link_id);
     }
 }

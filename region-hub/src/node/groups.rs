@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use super::recovery::owner;
 use super::{Node, RecoveryError};
 use crate::groups::{GroupView, OffsetsRequest, POSITIONS_AT_ONCE, Place, PositionView};
+use crate::peer_link::LinkId;
 use crate::records::groups_topic;
-use crate::session::SessionId;
 use crate::topics::Topic;
 
 /// Names a union over regions, as in `orders@*`.
@@ -277,11 +277,11 @@ impl Node {
     pub(super) fn take_groups(
         &mut self,
         now: Now,
-        session: SessionId,
+        link_id: LinkId,
         origin: &RegionId,
         batch: &Batch,
     ) {
-        let Some(known) = self.sessions.get(&session) else { return };
+        let Some(known) = self.peer_links.get(&link_id) else { return };
         let peer = self.peers.iter().find(|peer| peer.identity == known.identity);
         let Some(filter) = peer.map(|peer| peer.groups.clone()) else { return };
         for record in batch.records().unwrap_or_default() {

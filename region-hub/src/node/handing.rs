@@ -40,8 +40,8 @@ use headland_replication::{Identity, Offer};
 use super::Node;
 use super::members::Speaking;
 use crate::members::is_of_members;
+use crate::peer_link::{HandedOn, LinkId, PeerLink};
 use crate::records::groups_topic;
-use crate::session::{HandedOn, Session, SessionId};
 use crate::topics::Topic;
 
 /// For how many of its own reports a hub waits for one of a peer.
@@ -89,13 +89,13 @@ impl Node {
             let age = speaking.every * REPORTS_WAITED;
             speaking.aged.on_heads(now.monotonic, self.ingest.heads(), age);
         }
-        for session in self.sessions.hubs() {
-            let handed_on = self.handed_on(session);
-            let former = self.sessions.get(&session).map(Session::handed_on);
+        for link_id in self.peer_links.hubs() {
+            let handed_on = self.handed_on(link_id);
+            let former = self.peer_links.get(&link_id).map(PeerLink::handed_on);
             if former.is_none_or(|former| *former == handed_on) {
                 continue;
             }
-            let Some(known) = self.sessions.get_mut(&session) else { continue };
+            let Some(known) = self.peer_links.get_mut(&link_id) else { continue };
             let lacked = &handed_on.lacked;
             tracing::info!(peer = %known.identity, ?lacked, "hands on logs of lives that are over");
             known.hand_on(handed_on);
@@ -104,14 +104,14 @@ impl Node {
                     known.on_head(topic, partition, *end);
                 }
             }
-            self.drain(now, session);
+            self.drain(now, link_id);
         }
         self.await_handed_on(now);
     }
 
     /// What is handed on to a peer, by what it has reported.
-    pub(super) fn handed_on(&self, session: SessionId) -> HandedOn {
-        let peer = self.sessions.get(&session).and_then(life_of);
+    pub(super) fn handed_on(&self, link_id: LinkId) -> HandedOn {
+        let peer = self.peer_links.get(&link_id).and_then(life_of);
         let (Some(peer), Some(speaking)) = (peer, &self.speaking) else {
             return HandedOn::default();
         };
@@ -146,7 +146,7 @@ impl Node {
         let named = self.inventory.members().named();
         let (over, present): (Vec<_>, Vec<_>) = {
             let over = named.iter().filter(|life| self.is_succeeded(life)).cloned().collect();
-            let present = self.sessions.iter().filter_map(|(_, known)| life_of(known)).collect();
+            let present = self.peer_links.iter().filter_map(|(_, known)| life_of(known)).collect();
             (over, present)
         };
         let Some(speaking) = &mut self.speaking else { return };
@@ -209,18 +209,18 @@ impl Node {
             };
             is_new(&found.lacked, &before.lacked) || is_new(&found.over, &before.over)
         };
-        let told_off = |known: &Session| known.declined.iter().any(is_new);
-        let asked: Vec<SessionId> = self
-            .sessions
+        let told_off = |known: &PeerLink| known.declined.iter().any(is_new);
+        let asked: Vec<LinkId> = self
+            .peer_links
             .iter()
-            .filter_map(|(session, known)| told_off(known).then_some(*session))
+            .filter_map(|(link_id, known)| told_off(known).then_some(*link_id))
             .collect();
-        for session in asked {
-            if let Some(known) = self.sessions.get_mut(&session) {
+        for link_id in asked {
+            if let Some(known) = self.peer_links.get_mut(&link_id) {
                 tracing::info!(peer = %known.identity, "asked again for what is lacking here");
                 known.link.close(Goodbye::Reconfigured);
             }
-            self.drain(now, session);
+            self.drain(now, link_id);
         }
     }
 
@@ -269,7 +269,7 @@ impl Node {
 }
 
 /// The life of a hub at the other end of a connection; none of an agent, or before its hello.
-fn life_of(known: &Session) -> Option<Holder> {
+fn life_of(known: &PeerLink) -> Option<Holder> {
     let Identity::Hub { region, .. } = &known.identity else { return None };
     Some(Holder { region: region.clone(), incarnation: known.life()? })
 }

@@ -11,11 +11,11 @@ use headland_replication::{LinkOutput, Refusal, RefusalCode};
 use super::recovery::owner;
 use super::{Node, Output};
 use crate::ingest::{Grant, MirrorError};
+use crate::peer_link::{LinkId, Peer, Receiving};
 use crate::promises::AgentPromise;
 use crate::records::{
     REASON_HEADER, Whole, absent_record, dead_record, groups_topic, promise_record, promises_topic,
 };
-use crate::session::{Peer, Receiving, SessionId};
 use crate::topics::{Topic, dead_topic};
 
 /// What is refused when an entry is not taken.
@@ -28,32 +28,32 @@ enum Rejected {
 
 impl Node {
     /// Does what a link asks for until it asks for nothing more.
-    pub(super) fn drain(&mut self, now: Now, session: SessionId) {
+    pub(super) fn drain(&mut self, now: Now, link_id: LinkId) {
         while let Some(output) =
-            self.sessions.get_mut(&session).and_then(|known| known.link.poll_output())
+            self.peer_links.get_mut(&link_id).and_then(|known| known.link.poll_output())
         {
-            self.on_link_output(now, session, output);
+            self.on_link_output(now, link_id, output);
         }
-        self.sessions.rest(&session);
+        self.peer_links.rest(&link_id);
     }
 
-    fn on_link_output(&mut self, now: Now, session: SessionId, output: LinkOutput) {
+    fn on_link_output(&mut self, now: Now, link_id: LinkId, output: LinkOutput) {
         match output {
             LinkOutput::Send { lane, frame } => {
-                self.outputs.push_back(Output::Send { session, lane, frame });
+                self.outputs.push_back(Output::Send { link_id, lane, frame });
             }
             LinkOutput::PeerReady(hello) => {
-                if self.is_kept(now, session, hello.incarnation) {
-                    self.on_peer_ready(now, session, hello.incarnation);
+                if self.is_kept(now, link_id, hello.incarnation) {
+                    self.on_peer_ready(now, link_id, hello.incarnation);
                 }
             }
-            LinkOutput::Announced(announce) => self.on_announced(now, session, &announce),
+            LinkOutput::Announced(announce) => self.on_announced(now, link_id, &announce),
             LinkOutput::Read { channel, from, limit } => {
-                let Some(known) = self.sessions.get_mut(&session) else { return };
+                let Some(known) = self.peer_links.get_mut(&link_id) else { return };
                 known.on_read(channel, from);
                 if let Some(partition) = known.sending(channel).cloned() {
                     self.outputs.push_back(Output::Read {
-                        session,
+                        link_id,
                         channel,
                         partition,
                         from,
@@ -62,41 +62,41 @@ impl Node {
                 }
             }
             LinkOutput::Deliver { channel, entry } => {
-                self.on_delivered(now, session, channel, entry);
+                self.on_delivered(now, link_id, channel, entry);
             }
-            LinkOutput::Promised(promise) => self.on_promised(now, session, promise),
-            LinkOutput::Acked { channel, next } => self.on_acked(now, session, channel, next),
+            LinkOutput::Promised(promise) => self.on_promised(now, link_id, promise),
+            LinkOutput::Acked { channel, next } => self.on_acked(now, link_id, channel, next),
             LinkOutput::OfferRefused { channel, refusal } => {
-                let Some(known) = self.sessions.get_mut(&session) else { return };
+                let Some(known) = self.peer_links.get_mut(&link_id) else { return };
                 if refusal.code() == RefusalCode::Loop {
                     // It has it over another way, which is in order.
                     tracing::debug!(peer = %known.identity, %channel, %refusal, "not taken");
                 } else {
                     tracing::warn!(peer = %known.identity, %channel, %refusal, "not taken");
                 }
-                self.on_not_taken(session, channel, &refusal);
+                self.on_not_taken(link_id, channel, &refusal);
             }
             LinkOutput::Ended { channel, refusal } => {
-                let Some(known) = self.sessions.get_mut(&session) else { return };
+                let Some(known) = self.peer_links.get_mut(&link_id) else { return };
                 known.on_ended(channel);
                 let peer = &known.identity;
                 tracing::warn!(%peer, %channel, %refusal, "a channel does not flow");
             }
             LinkOutput::Close(reason) => {
-                tracing::info!(%session, %reason, "closing");
-                self.on_over(now, session, reason.ended());
-                self.on_failed(session, &reason.to_string());
-                self.outputs.push_back(Output::Close { session, reason });
+                tracing::info!(%link_id, %reason, "closing");
+                self.on_over(now, link_id, reason.ended());
+                self.on_failed(link_id, &reason.to_string());
+                self.outputs.push_back(Output::Close { link_id, reason });
             }
         }
     }
 
-    fn on_peer_ready(&mut self, now: Now, session: SessionId, life: Incarnation) {
-        let Some(known) = self.sessions.get_mut(&session) else { return };
+    fn on_peer_ready(&mut self, now: Now, link_id: LinkId, life: Incarnation) {
+        let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         known.on_ready(life);
         self.keeping.on_life(&known.identity, life);
-        let handed_on = self.handed_on(session);
-        let Some(known) = self.sessions.get_mut(&session) else { return };
+        let handed_on = self.handed_on(link_id);
+        let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         known.hand_on(handed_on);
         let is_hub = match &known.peer {
             Peer::Agent(grant) => {
@@ -113,16 +113,16 @@ impl Node {
         if is_hub {
             self.note_peer_met();
         }
-        self.on_up(now, session);
+        self.on_up(now, link_id);
     }
 
-    fn on_announced(&mut self, now: Now, session: SessionId, announce: &Announce) {
+    fn on_announced(&mut self, now: Now, link_id: LinkId, announce: &Announce) {
         let Announce { channel, offer } = announce;
-        let Some(known) = self.sessions.get(&session) else { return };
+        let Some(known) = self.peer_links.get(&link_id) else { return };
         let unlike = self.unlike(&known.identity, &offer.origin_topic);
         let is_hub = matches!(known.peer, Peer::Hub(_));
         if let Some(refusal) = unlike {
-            let Some(known) = self.sessions.get_mut(&session) else { return };
+            let Some(known) = self.peer_links.get_mut(&link_id) else { return };
             tracing::error!(peer = %known.identity, %refusal, "refused a hub");
             known.link.refuse_peer(refusal);
             return;
@@ -133,9 +133,9 @@ impl Node {
             None => known.admit(&self.topics, offer),
         };
         let admitted = admitted.and_then(|receiving| {
-            if is_hub { self.mirror(session, receiving, offer) } else { Ok(receiving) }
+            if is_hub { self.mirror(link_id, receiving, offer) } else { Ok(receiving) }
         });
-        let Some(known) = self.sessions.get_mut(&session) else { return };
+        let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         let receiving = match admitted {
             Ok(receiving) => receiving,
             Err(refusal) => {
@@ -154,7 +154,7 @@ impl Node {
         let next = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
         let key = receiving.position_key.clone();
         known.receive(*channel, receiving);
-        self.subscribe(now, (session, *channel), &key, next);
+        self.subscribe(now, (link_id, *channel), &key, next);
     }
 
     /// Takes a channel from `next` on, once that position is durable: the peer is told that all
@@ -165,36 +165,36 @@ impl Node {
     fn subscribe(
         &mut self,
         now: Now,
-        (session, channel): (SessionId, ChannelId),
+        (link_id, channel): (LinkId, ChannelId),
         key: &[u8],
         next: Offset,
     ) {
         let mut in_flight = self.in_flight.iter_mut().rev();
         if self.moved.contains(key) {
-            self.subscribed.push((session, channel, next));
+            self.subscribed.push((link_id, channel, next));
         } else if let Some(last) = in_flight.find(|commit| commit.moved.contains(key)) {
-            last.subscribed.push((session, channel, next));
+            last.subscribed.push((link_id, channel, next));
         } else {
-            self.go_on(now, (session, channel), next);
+            self.go_on(now, (link_id, channel), next);
         }
     }
 
     pub(super) fn on_delivered(
         &mut self,
         now: Now,
-        session: SessionId,
+        link_id: LinkId,
         channel: ChannelId,
         entry: Entry,
     ) {
-        let known = self.sessions.get(&session);
+        let known = self.peer_links.get(&link_id);
         let receiving = known.and_then(|known| known.receiving(channel)).cloned();
         let Some(receiving) = receiving else { return };
-        let Some(entry) = self.hold(session, channel, &receiving.local, entry) else { return };
-        let Some(known) = self.sessions.get(&session) else { return };
+        let Some(entry) = self.hold(link_id, channel, &receiving.local, entry) else { return };
+        let Some(known) = self.peer_links.get(&link_id) else { return };
         let position = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
         if entry.base != position {
             // Only a superseded connection can be behind; the one after it has the data.
-            tracing::debug!(%session, %channel, %position, base = %entry.base, "skipped an entry");
+            tracing::debug!(%link_id, %channel, %position, base = %entry.base, "skipped an entry");
             return;
         }
         let next = entry.end();
@@ -203,31 +203,31 @@ impl Node {
                 let grant = grant.clone();
                 self.ingest_entry(now, &grant, &receiving.local, entry).map_err(Rejected::Entry)
             }
-            Peer::Hub(_) => self.mirror_entry(now, session, &receiving, entry),
+            Peer::Hub(_) => self.mirror_entry(now, link_id, &receiving, entry),
         };
         if let Err(rejected) = accepted {
-            self.reject(session, channel, rejected);
+            self.reject(link_id, channel, rejected);
             return;
         }
         self.positions.insert(receiving.position_key.clone(), next);
         let value = next.get().to_be_bytes().to_vec();
         self.moved.insert(receiving.position_key.clone());
         self.composer.set(owner("positions"), receiving.position_key, Some(value.into()));
-        self.stored.push((session, channel, next));
-        self.advance_promises(session);
+        self.stored.push((link_id, channel, next));
+        self.advance_promises(link_id);
         self.cut_commit();
     }
 
-    fn reject(&mut self, session: SessionId, channel: ChannelId, rejected: Rejected) {
-        let Some(known) = self.sessions.get_mut(&session) else { return };
+    fn reject(&mut self, link_id: LinkId, channel: ChannelId, rejected: Rejected) {
+        let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         match rejected {
             Rejected::Entry(refusal) => {
-                tracing::error!(%session, %channel, %refusal, "refused an entry");
+                tracing::error!(%link_id, %channel, %refusal, "refused an entry");
                 known.link.refuse(channel, refusal);
             }
             Rejected::Peer(refusal) => {
                 let peer = &known.identity;
-                tracing::error!(%session, %peer, %channel, %refusal, "refused a peer's numbers");
+                tracing::error!(%link_id, %peer, %channel, %refusal, "refused a peer's numbers");
                 known.link.refuse_peer(refusal);
             }
         }
@@ -294,7 +294,7 @@ impl Node {
     fn mirror_entry(
         &mut self,
         now: Now,
-        session: SessionId,
+        link_id: LinkId,
         receiving: &Receiving,
         entry: Entry,
     ) -> Result<(), Rejected> {
@@ -341,7 +341,7 @@ impl Node {
             self.follow(local, stamp, now);
         }
         if *origin_topic == groups_topic() {
-            self.take_groups(now, session, &stamp.actor.region, &entry.batch);
+            self.take_groups(now, link_id, &stamp.actor.region, &entry.batch);
         }
         self.composer.copied(local, entry.dot, entry.stamp, entry.batch);
         Ok(())
@@ -356,8 +356,8 @@ impl Node {
         self.composer.born(partition, Some(stamp), batch, &mut self.random);
     }
 
-    fn on_promised(&mut self, now: Now, session: SessionId, promise: ChannelPromise) {
-        let Some(known) = self.sessions.get(&session) else { return };
+    fn on_promised(&mut self, now: Now, link_id: LinkId, promise: ChannelPromise) {
+        let Some(known) = self.peer_links.get(&link_id) else { return };
         // Promises of other regions are records of their `_promises`; only agents send frames.
         let Peer::Agent(grant) = &known.peer else { return };
         let ChannelPromise { topic, watermark, ends } = promise;
@@ -373,11 +373,11 @@ impl Node {
         // Without its ends a promise would take effect before its data is here.
         let Some(ends) = sources.filter(|ends| !ends.is_empty()) else { return };
         self.promises.on_promise(grant.agent(), AgentPromise { topic, watermark, ends });
-        self.advance_promises(session);
+        self.advance_promises(link_id);
     }
 
-    fn advance_promises(&mut self, session: SessionId) {
-        let Some(known) = self.sessions.get(&session) else { return };
+    fn advance_promises(&mut self, link_id: LinkId) {
+        let Some(known) = self.peer_links.get(&link_id) else { return };
         let Peer::Agent(grant) = &known.peer else { return };
         let positions = &self.positions;
         self.promises.on_progress(grant.agent(), |source| {

@@ -9,7 +9,7 @@ use headland_replication::{Filter, Flow, Identity, Lag, Peering};
 use super::Node;
 use super::reach::{Notice, Reach};
 use crate::config::PeerConfig;
-use crate::session::{Forwarding, Offering, Session, SessionId};
+use crate::peer_link::{Forwarding, LinkId, Offering, PeerLink};
 
 /// How often it is noted whether everything of a peer is here: a scan of all channels each time.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -72,20 +72,20 @@ impl KnownPeer {
 
 impl Node {
     /// The connection to a node that carries data.
-    pub(super) fn kept(&self, identity: &Identity) -> Option<&Session> {
+    pub(super) fn kept(&self, identity: &Identity) -> Option<&PeerLink> {
         let kept = self.peerings.get(identity).and_then(Peering::kept)?;
-        self.sessions.get(&kept)
+        self.peer_links.get(&kept)
     }
 
     /// Whether a connection is one that this hub still uses.
     #[must_use]
-    pub fn is_connected(&self, session: SessionId) -> bool {
-        self.sessions.contains_key(&session)
+    pub fn is_connected(&self, peer_link: LinkId) -> bool {
+        self.peer_links.contains_key(&peer_link)
     }
 
     /// A connection carries data from now on.
-    pub(super) fn on_up(&mut self, now: Now, session: SessionId) {
-        let Some(identity) = self.sessions.get(&session).map(|known| &known.identity) else {
+    pub(super) fn on_up(&mut self, now: Now, peer_link: LinkId) {
+        let Some(identity) = self.peer_links.get(&peer_link).map(|known| &known.identity) else {
             return;
         };
         let peer = self.peers.iter_mut().find(|peer| peer.identity == *identity);
@@ -95,15 +95,15 @@ impl Node {
             peer.tell(notice);
         }
         let flow = peer.flow.clone();
-        if let Some(known) = self.sessions.get_mut(&session) {
+        if let Some(known) = self.peer_links.get_mut(&peer_link) {
             known.link.set_flow(now.monotonic, flow);
         }
     }
 
     /// A connection ended with this word, or could not be used: what an operator hears while the
     /// peer is away.
-    pub fn on_failed(&mut self, session: SessionId, why: &str) {
-        let Some(known) = self.sessions.get(&session) else { return };
+    pub fn on_failed(&mut self, peer_link: LinkId, why: &str) {
+        let Some(known) = self.peer_links.get(&peer_link) else { return };
         let peer = self.peers.iter_mut().find(|peer| peer.identity == known.identity);
         if let Some(peer) = peer {
             peer.reach.on_failed(why);
@@ -111,9 +111,9 @@ impl Node {
     }
 
     /// A connection is about to be forgotten: keeps what is known of the peer, if it was in use.
-    pub(super) fn on_down(&mut self, now: Now, session: SessionId) {
-        let Some(known) = self.sessions.get(&session) else { return };
-        let is_kept = self.peerings.get(&known.identity).and_then(Peering::kept) == Some(session);
+    pub(super) fn on_down(&mut self, now: Now, peer_link: LinkId) {
+        let Some(known) = self.peer_links.get(&peer_link) else { return };
+        let is_kept = self.peerings.get(&known.identity).and_then(Peering::kept) == Some(peer_link);
         let peer = self.peers.iter_mut().find(|peer| peer.identity == known.identity);
         let Some(peer) = peer.filter(|_| is_kept) else { return };
         peer.lag.on_link(&known.link);
@@ -126,9 +126,9 @@ impl Node {
         for at in 0..self.peers.len() {
             let Some(peer) = self.peers.get_mut(at) else { continue };
             let kept = self.peerings.get(&peer.identity).and_then(Peering::kept);
-            let session = kept.and_then(|kept| self.sessions.get(&kept));
-            if let Some(session) = session.filter(|_| is_due) {
-                peer.lag.on_link(&session.link);
+            let peer_link = kept.and_then(|kept| self.peer_links.get(&kept));
+            if let Some(peer_link) = peer_link.filter(|_| is_due) {
+                peer.lag.on_link(&peer_link.link);
                 peer.reach.on_behind(now.monotonic, peer.lag.behind_records());
             }
             if let Some(notice) = peer.reach.on_timeout(now.monotonic) {

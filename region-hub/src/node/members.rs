@@ -19,7 +19,7 @@ use super::ends::Ends;
 use super::handing::{Aged, Awaited};
 use super::{KnownPeer, Node};
 use crate::members::{is_of_members, members_partition};
-use crate::session::Session;
+use crate::peer_link::PeerLink;
 
 /// How often it is looked whether there is something to say about lives that ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -161,7 +161,7 @@ impl Node {
     /// Notes whether every configured hub was heard about who takes part, or the time for it is up.
     fn look_around(&mut self, now: Now) {
         let is_listed = self.own_standing().is_some();
-        let heard = |peer: &KnownPeer| self.kept(&peer.identity).is_some_and(Session::has_members);
+        let heard = |peer: &KnownPeer| self.kept(&peer.identity).is_some_and(PeerLink::has_members);
         let are_heard = self.peers.iter().all(heard);
         let Some(speaking) = &mut self.speaking else { return };
         let Joining::Until(deadline, looks) = speaking.joining else { return };

@@ -8,14 +8,14 @@ use headland_replication::{DialerConfig, Ended, Identity, Peering, PeeringConfig
 
 use super::{Node, Output, PeerIndex};
 use crate::config::HubConfig;
-use crate::session::{Peer, SessionId};
+use crate::peer_link::{LinkId, Peer};
 
 /// One peering for each agent and hub of the configuration.
 pub(super) fn peerings(
     local: &Identity,
     config: &HubConfig,
     random: &mut SeededRandom,
-) -> BTreeMap<Identity, Peering<SessionId>> {
+) -> BTreeMap<Identity, Peering<LinkId>> {
     let agents = config.agents.iter().map(|agent| {
         let region = config.region.clone();
         (Identity::Agent { region, name: agent.name.clone() }, None)
@@ -42,70 +42,70 @@ impl Node {
                     let index = self.peers.iter().position(|peer| peer.identity == *identity);
                     self.outputs.extend(index.map(Output::Dial));
                 }
-                PeeringOutput::Close(session) => {
-                    if let Some(known) = self.sessions.get_mut(&session) {
+                PeeringOutput::Close(link_id) => {
+                    if let Some(known) = self.peer_links.get_mut(&link_id) {
                         known.link.close(Goodbye::Superseded);
                     }
-                    self.drain(now, session);
-                    self.on_disconnected(now, session);
+                    self.drain(now, link_id);
+                    self.on_disconnected(now, link_id);
                 }
-                PeeringOutput::Probe(session) => {
-                    if let Some(known) = self.sessions.get_mut(&session) {
+                PeeringOutput::Probe(link_id) => {
+                    if let Some(known) = self.peer_links.get_mut(&link_id) {
                         known.link.probe(now.monotonic);
                     }
-                    self.drain(now, session);
+                    self.drain(now, link_id);
                 }
             }
         }
     }
 
     /// The peer has said hello; whether its connection is the one to use.
-    pub(super) fn is_kept(&mut self, now: Now, session: SessionId, life: Incarnation) -> bool {
-        let Some(known) = self.sessions.get(&session) else { return false };
+    pub(super) fn is_kept(&mut self, now: Now, link_id: LinkId, life: Incarnation) -> bool {
+        let Some(known) = self.peer_links.get(&link_id) else { return false };
         let identity = known.identity.clone();
         let Some(peering) = self.peerings.get_mut(&identity) else { return false };
         if let Some(kept) = peering.kept()
-            && let Some(known) = self.sessions.get(&kept)
+            && let Some(known) = self.peer_links.get(&kept)
         {
             peering.on_heard(known.link.heard_at(), kept);
         }
-        peering.on_hello(now.monotonic, session, life);
-        let is_kept = peering.kept() == Some(session);
+        peering.on_hello(now.monotonic, link_id, life);
+        let is_kept = peering.kept() == Some(link_id);
         self.settle(now, &identity);
         is_kept
     }
 
     /// The peer's or our word that a connection is over, which its transport confirms later.
-    pub(super) fn on_over(&mut self, now: Now, session: SessionId, ended: Ended) {
-        self.on_down(now, session);
+    pub(super) fn on_over(&mut self, now: Now, link_id: LinkId, ended: Ended) {
+        self.on_down(now, link_id);
         // The next connection delivers it again, and is the one that is told how far it got.
-        self.forget_held(session);
-        self.acks.forget(session);
-        let Some(known) = self.sessions.get(&session) else { return };
+        self.forget_held(link_id);
+        self.acks.forget(link_id);
+        let Some(known) = self.peer_links.get(&link_id) else { return };
         let identity = known.identity.clone();
         let Some(peering) = self.peerings.get_mut(&identity) else { return };
         // A peering that keeps another connection has not lost its agent.
-        if peering.kept() == Some(session)
+        if peering.kept() == Some(link_id)
             && let Peer::Agent(grant) = &known.peer
         {
             self.promises.on_disconnected(now.monotonic, grant.agent());
         }
-        peering.on_closed(now.monotonic, session, ended);
+        peering.on_closed(now.monotonic, link_id, ended);
         self.settle(now, &identity);
     }
 
     /// The transport of a connection ended, `why` by its own words.
-    pub fn on_lost(&mut self, now: Now, session: SessionId, ended: Ended, why: &str) {
-        self.on_over(now, session, ended);
-        self.on_failed(session, why);
-        self.on_disconnected(now, session);
+    pub fn on_lost(&mut self, now: Now, link_id: LinkId, ended: Ended, why: &str) {
+        self.on_over(now, link_id, ended);
+        self.on_failed(link_id, why);
+        self.on_disconnected(now, link_id);
     }
 
     /// A connection ended.
-    pub fn on_disconnected(&mut self, now: Now, session: SessionId) {
-        self.on_over(now, session, Ended::Lost);
-        let Some(old) = self.sessions.remove(&session) else { return };
-        tracing::info!(peer = %old.identity, %session, "disconnected");
+    pub fn on_disconnected(&mut self, now: Now, link_id: LinkId) {
+        self.on_over(now, link_id, Ended::Lost);
+        let Some(old) = self.peer_links.remove(&link_id) else { return };
+        tracing::info!(peer = %old.identity, %link_id, "disconnected");
     }
 
     /// A peer could not be dialled.

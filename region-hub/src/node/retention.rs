@@ -14,8 +14,8 @@ use super::{Node, Output};
 use crate::config::{HubConfig, TopicConfig};
 use crate::escrow::escrow_topic;
 use crate::members::is_of_members;
+use crate::peer_link::LinkId;
 use crate::records::{audit_topic, groups_topic};
-use crate::session::SessionId;
 use crate::topics::{Topic, base_topic, dead_topic, is_changing_table};
 
 /// How often the log is cleaned while anything is written.
@@ -149,11 +149,11 @@ impl Node {
     pub(super) fn on_acked(
         &mut self,
         now: Now,
-        session: SessionId,
+        link_id: LinkId,
         channel: headland_event::ChannelId,
         next: Offset,
     ) {
-        let Some(known) = self.sessions.get(&session) else { return };
+        let Some(known) = self.peer_links.get(&link_id) else { return };
         if let Some(partition) = known.sending(channel).cloned() {
             let key = (known.identity.clone(), partition.clone());
             self.keeping.refused.remove(&key);
@@ -170,11 +170,11 @@ impl Node {
     /// to. Nothing waits for it, until it takes it after all.
     pub(super) fn on_not_taken(
         &mut self,
-        session: SessionId,
+        link_id: LinkId,
         channel: headland_event::ChannelId,
         refusal: &Refusal,
     ) {
-        let Some(known) = self.sessions.get_mut(&session) else { return };
+        let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         if let Some(partition) = known.sending(channel).cloned() {
             self.keeping.refused.insert((known.identity.clone(), partition));
         }

@@ -14,7 +14,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::Node;
-use crate::session::murmur2;
+use crate::peer_link::murmur2;
 
 /// What is decided about a late event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

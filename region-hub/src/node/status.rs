@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::Node;
 use super::links::KnownPeer;
 use crate::global::Rules;
-use crate::session::Session;
+use crate::peer_link::PeerLink;
 
 /// Whether a link carries data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -129,14 +129,14 @@ impl Node {
 
     fn link_status(&self, peer: &KnownPeer) -> LinkStatus {
         let identity = &peer.identity;
-        let session = self.kept(identity);
-        let rtt = session.and_then(|session| session.link.rtt());
+        let peer_link = self.kept(identity);
+        let rtt = peer_link.and_then(|peer_link| peer_link.link.rtt());
         LinkStatus {
             peer: identity.to_string(),
             region: identity.region().clone(),
-            state: if session.is_some() { LinkState::Up } else { LinkState::Down },
-            lag_records: match session {
-                Some(session) => ahead(session),
+            state: if peer_link.is_some() { LinkState::Up } else { LinkState::Down },
+            lag_records: match peer_link {
+                Some(peer_link) => ahead(peer_link),
                 None if peer.reach.was_up() => peer.lag.ahead_records(),
                 None => self.offered_records(peer),
             },
@@ -221,13 +221,13 @@ fn missing_status(lost: &MissingOffsets) -> MissingStatus {
 }
 
 /// Records here that the peer has not acknowledged.
-fn ahead(session: &Session) -> u64 {
-    let lags = session.link.offers().map(|offer| offer.lag_records());
+fn ahead(peer_link: &PeerLink) -> u64 {
+    let lags = peer_link.link.offers().map(|offer| offer.lag_records());
     lags.fold(0, u64::saturating_add)
 }
 
 /// Records there that are not stored here. Heads are a peer's word, so their sum may be anything.
-fn behind(session: &Session) -> u64 {
-    let lags = session.link.subscriptions().map(|subscription| subscription.lag_records());
+fn behind(peer_link: &PeerLink) -> u64 {
+    let lags = peer_link.link.subscriptions().map(|subscription| subscription.lag_records());
     lags.fold(0, u64::saturating_add)
 }

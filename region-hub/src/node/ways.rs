@@ -22,7 +22,7 @@ use headland_replication::{Identity, Offer, Refusal, RefusalCode, route};
 
 use super::Node;
 use super::recovery::owner;
-use crate::session::{Receiving, SessionId};
+use crate::peer_link::{LinkId, Receiving};
 use crate::topics::{Mirror, Topic, TopicError};
 
 /// How long a preferred peer may be away before others are asked: a restart takes less.
@@ -32,7 +32,7 @@ impl Node {
     /// Takes up a topic that a peer hub offers, under a name that is free.
     pub(super) fn mirror(
         &mut self,
-        session: SessionId,
+        link_id: LinkId,
         receiving: Receiving,
         offer: &Offer,
     ) -> Result<Receiving, Refusal> {
@@ -48,7 +48,7 @@ impl Node {
                 "{} of region {} comes from region {region} itself",
                 offer.origin_topic, offer.origin
             );
-            if let Some(known) = self.sessions.get_mut(&session) {
+            if let Some(known) = self.peer_links.get_mut(&link_id) {
                 known.declined.insert(region);
             }
             return Err(Refusal::new(RefusalCode::Loop, text));
@@ -91,7 +91,7 @@ impl Node {
     }
 
     /// The connection over which a copy comes.
-    fn coming(&self, topic: &Topic) -> Option<SessionId> {
+    fn coming(&self, topic: &Topic) -> Option<LinkId> {
         let region = topic.path.last()?;
         let peer = self.peers.iter().find(|peer| peer.identity.region() == region)?;
         self.peerings.get(&peer.identity)?.kept()
@@ -115,8 +115,8 @@ impl Node {
             if self.is_awaited(&Offer { path, ..offer.clone() }) {
                 continue;
             }
-            let session = self.coming(&topic);
-            let known = session.and_then(|session| self.sessions.get_mut(&session));
+            let link_id = self.coming(&topic);
+            let known = link_id.and_then(|link_id| self.peer_links.get_mut(&link_id));
             if let Some(known) = known {
                 let text = format!("{at} comes from region {region} itself");
                 known.leave(&at, &Refusal::new(RefusalCode::Loop, text), region);
@@ -128,9 +128,9 @@ impl Node {
     /// more and all that they had of it is here; says whether none of it is left.
     pub(super) fn leave_beside(&mut self, now: Now) -> bool {
         let mut is_over = true;
-        for session in self.sessions.hubs() {
-            for (at, region) in self.beside(session) {
-                let Some(known) = self.sessions.get_mut(&session) else { continue };
+        for link_id in self.peer_links.hubs() {
+            for (at, region) in self.beside(link_id) {
+                let Some(known) = self.peer_links.get_mut(&link_id) else { continue };
                 if !known.is_through(&at) {
                     is_over = false;
                     continue;
@@ -138,15 +138,15 @@ impl Node {
                 let text = format!("{at} comes from region {region} itself");
                 known.leave(&at, &Refusal::new(RefusalCode::Loop, text), &region);
             }
-            self.drain(now, session);
+            self.drain(now, link_id);
         }
         is_over
     }
 
     /// Partitions that come over a connection although they come from their origin as well, and
     /// are not awaited, with that region.
-    fn beside(&self, session: SessionId) -> BTreeSet<(TopicPartition, RegionId)> {
-        let Some(known) = self.sessions.get(&session) else { return BTreeSet::new() };
+    fn beside(&self, link_id: LinkId) -> BTreeSet<(TopicPartition, RegionId)> {
+        let Some(known) = self.peer_links.get(&link_id) else { return BTreeSet::new() };
         let beside = known.all_receiving().filter_map(|receiving| {
             let topic = self.topics.get(&receiving.local.topic)?;
             let is_beside = !is_direct(&topic.path) && !self.is_awaited_topic(topic);
@@ -163,8 +163,8 @@ impl Node {
     /// Whether a copy's partition of the same number comes now.
     fn is_coming(&self, copy: &Topic, like: &TopicPartition) -> bool {
         let at = TopicPartition::new(copy.name.clone(), like.partition);
-        let session = self.coming(copy).and_then(|session| self.sessions.get(&session));
-        session.is_some_and(|known| known.takes(&at))
+        let link_id = self.coming(copy).and_then(|link_id| self.peer_links.get(&link_id));
+        link_id.is_some_and(|known| known.takes(&at))
     }
 
     /// Makes connections anew to peers that were told off for one that is away by now.
@@ -174,20 +174,20 @@ impl Node {
             .iter()
             .filter(|peer| peer.reach.down_for(now.monotonic).is_some_and(|down| down > AWAY_MAX));
         let away: Vec<RegionId> = away.map(|peer| peer.identity.region().clone()).collect();
-        let is_kept = |identity: &Identity, session: SessionId| {
-            self.peerings.get(identity).and_then(|peering| peering.kept()) == Some(session)
+        let is_kept = |identity: &Identity, link_id: LinkId| {
+            self.peerings.get(identity).and_then(|peering| peering.kept()) == Some(link_id)
         };
-        let told_off = self.sessions.iter().filter(|(session, known)| {
-            is_kept(&known.identity, **session)
+        let told_off = self.peer_links.iter().filter(|(link_id, known)| {
+            is_kept(&known.identity, **link_id)
                 && away.iter().any(|region| known.declined.contains(region))
         });
-        let told_off: Vec<SessionId> = told_off.map(|(session, _)| *session).collect();
-        for session in told_off {
-            if let Some(known) = self.sessions.get_mut(&session) {
+        let told_off: Vec<LinkId> = told_off.map(|(link_id, _)| *link_id).collect();
+        for link_id in told_off {
+            if let Some(known) = self.peer_links.get_mut(&link_id) {
                 tracing::info!(peer = %known.identity, "asked again for what came another way");
                 known.link.close(Goodbye::Reconfigured);
             }
-            self.drain(now, session);
+            self.drain(now, link_id);
         }
     }
 }

@@ -18,7 +18,7 @@ use super::start::RunError;
 use crate::api::Question;
 use crate::connections::{Connections, LinkInput, PeerAddress};
 use crate::node::{Node, Output};
-use crate::session::SessionId;
+use crate::peer_link::LinkId;
 
 /// The node and what it works on.
 pub(super) struct Stages {
@@ -28,7 +28,7 @@ pub(super) struct Stages {
     writer: CommitWriter<DiskStore>,
     connections: Connections,
     peers: Vec<Option<PeerAddress>>,
-    senders: BTreeMap<SessionId, LaneSender>,
+    senders: BTreeMap<LinkId, LaneSender>,
     traces: Option<TraceSink>,
     commits: Option<watch::Sender<u64>>,
     snapshots: Option<SnapshotStore<DiskMedium>>,
@@ -92,25 +92,25 @@ impl Stages {
     fn perform(&mut self, output: Output) {
         match output {
             Output::Commit(composed) => self.writer.commit(composed),
-            Output::Send { session, lane, frame } => {
+            Output::Send { link_id, lane, frame } => {
                 if let Some(Err(error)) =
-                    self.senders.get(&session).map(|sender| sender.send(lane, frame))
+                    self.senders.get(&link_id).map(|sender| sender.send(lane, frame))
                 {
                     // What is lost with a connection is sent again on the next one.
-                    tracing::debug!(%session, %lane, %error, "a frame was not sent");
+                    tracing::debug!(%link_id, %lane, %error, "a frame was not sent");
                 }
             }
-            Output::Read { session, channel, partition, from, limit } => {
+            Output::Read { link_id, channel, partition, from, limit } => {
                 match self.reader.read(&partition, from, limit) {
-                    Ok(entries) => self.node.on_entries(self.now(), session, channel, entries),
+                    Ok(entries) => self.node.on_entries(self.now(), link_id, channel, entries),
                     Err(ReadError::Quarantined { partition, from, until }) => {
                         let lost = MissingOffsets { partition, from, until };
-                        self.node.on_damaged(self.now(), (session, channel), lost);
+                        self.node.on_damaged(self.now(), (link_id, channel), lost);
                     }
                     Err(error) => {
                         let error = with_causes(&error);
                         tracing::error!(%partition, %from, error, "cannot read the log");
-                        self.node.on_read_failed(self.now(), session);
+                        self.node.on_read_failed(self.now(), link_id);
                     }
                 }
             }
@@ -119,8 +119,8 @@ impl Stages {
                     self.connections.dial(index, peer.clone());
                 }
             }
-            Output::Close { session, reason } => {
-                if let Some(sender) = self.senders.remove(&session) {
+            Output::Close { link_id, reason } => {
+                if let Some(sender) = self.senders.remove(&link_id) {
                     sender.close(Farewell::from(&reason));
                 }
             }
@@ -188,25 +188,25 @@ impl Stages {
     pub(super) fn on_link(&mut self, input: LinkInput) {
         let now = self.now();
         match input {
-            LinkInput::Connected(session, id, dialled, sender) => {
-                self.senders.insert(session, sender);
-                self.node.on_connected(now, session, &id, dialled);
+            LinkInput::Connected(link_id, id, dialled, sender) => {
+                self.senders.insert(link_id, sender);
+                self.node.on_connected(now, link_id, &id, dialled);
             }
-            LinkInput::Event(session, LaneEvent::Received { lane, frame }) => {
-                self.node.on_frame(now, session, lane, frame);
+            LinkInput::Event(link_id, LaneEvent::Received { lane, frame }) => {
+                self.node.on_frame(now, link_id, lane, frame);
             }
-            LinkInput::Event(session, LaneEvent::Written { lane, bytes }) => {
-                self.node.on_written(now, session, lane, bytes);
+            LinkInput::Event(link_id, LaneEvent::Written { lane, bytes }) => {
+                self.node.on_written(now, link_id, lane, bytes);
             }
-            LinkInput::Lost(session, why, ended) => {
-                if self.node.is_connected(session) {
-                    tracing::info!(%session, why, "a connection is over");
+            LinkInput::Lost(link_id, why, ended) => {
+                if self.node.is_connected(link_id) {
+                    tracing::info!(%link_id, why, "a connection is over");
                 } else {
                     // It was closed by this hub, which has said why.
-                    tracing::debug!(%session, why, "a connection is over");
+                    tracing::debug!(%link_id, why, "a connection is over");
                 }
-                self.senders.remove(&session);
-                self.node.on_lost(now, session, ended, &why);
+                self.senders.remove(&link_id);
+                self.node.on_lost(now, link_id, ended, &why);
             }
             LinkInput::DialFailed(index, why) => {
                 let peer = self.node.peer(index).map(ToString::to_string);

@@ -9,8 +9,8 @@ use headland_event::{
 };
 use headland_reconcile::{DerivedTopic, Output};
 
+use crate::peer_link::murmur2;
 use crate::records::{Whole, dead_record};
-use crate::session::murmur2;
 use crate::topics::{Topics, dead_topic};
 
 /// Derived records of one step by topic, in the order derived.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headland_event::{Lane, Monotonic};
-use region_hub::session::SessionId;
+use region_hub::peer_link::LinkId;
 
 use super::schedule::Cut;
 use super::topology::NodeId;
@@ -16,7 +16,7 @@ pub(super) type Life = u64;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Event {
     /// The first frame of a lane arrives.
-    Deliver { session: SessionId, from: usize, lane: Lane },
+    Deliver { link_id: LinkId, from: usize, lane: Lane },
     /// The disk has finished a group of commits.
     Disk(NodeId, Life),
     /// A node wants to be told the time.
@@ -24,9 +24,9 @@ pub(super) enum Event {
     /// An attempt to connect has an answer.
     Dialled { from: NodeId, to: usize, index: usize, life: Life },
     /// One end of a connection learns that it is over.
-    Lost { session: SessionId, end: usize },
+    Lost { link_id: LinkId, end: usize },
     /// One end of a connection closes it, once what was sent is written.
-    HangUp { session: SessionId, end: usize },
+    HangUp { link_id: LinkId, end: usize },
     /// An agent's files have grown.
     Grown(usize),
     /// A node loses its power.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use headland_event::{Lane, Monotonic, TopicPartition};
-use region_hub::session::SessionId;
+use region_hub::peer_link::LinkId;
 
 use super::schedule::Cut;
 use super::topology::NodeId;
@@ -48,24 +48,24 @@ impl Connection {
 /// Every connection, and which regions are cut off.
 #[derive(Debug, Default)]
 pub(super) struct Network {
-    pub(super) connections: BTreeMap<SessionId, Connection>,
+    pub(super) connections: BTreeMap<LinkId, Connection>,
     cuts: BTreeMap<usize, Cut>,
     last: u64,
 }
 
 impl Network {
     /// Connects two nodes.
-    pub(super) fn connect(&mut self, from: NodeId, to: NodeId) -> SessionId {
+    pub(super) fn connect(&mut self, from: NodeId, to: NodeId) -> LinkId {
         self.last += 1;
-        let session = SessionId::new(self.last);
+        let link_id = LinkId::new(self.last);
         let connection = Connection {
             ends: [from, to],
             is_up: [true, true],
             lanes: Default::default(),
             offers: Default::default(),
         };
-        self.connections.insert(session, connection);
-        session
+        self.connections.insert(link_id, connection);
+        link_id
     }
 
     /// Whether frames from one node reach another. Cuts are between regions.
@@ -80,20 +80,20 @@ impl Network {
     }
 
     /// Ends a region's cut; returns the deliveries that were held back.
-    pub(super) fn heal(&mut self, region: usize) -> Vec<(SessionId, usize, Lane)> {
+    pub(super) fn heal(&mut self, region: usize) -> Vec<(LinkId, usize, Lane)> {
         self.cuts.remove(&region);
         let mut held = Vec::new();
-        let sessions: Vec<SessionId> = self.connections.keys().copied().collect();
-        for session in sessions {
+        let connections: Vec<LinkId> = self.connections.keys().copied().collect();
+        for link_id in connections {
             for from in [0, 1] {
-                let ends = self.connections[&session].ends;
+                let ends = self.connections[&link_id].ends;
                 if !self.reaches(ends[from], ends[1 - from]) {
                     continue;
                 }
                 for lane in Lane::ALL {
-                    let connection = self.connections.get_mut(&session).unwrap();
+                    let connection = self.connections.get_mut(&link_id).unwrap();
                     let count = std::mem::take(&mut connection.lane(from, lane).held);
-                    held.extend((0..count).map(|_| (session, from, lane)));
+                    held.extend((0..count).map(|_| (link_id, from, lane)));
                 }
             }
         }
@@ -101,10 +101,10 @@ impl Network {
     }
 
     /// The frame that arrives now, `None` when it is held back or nobody is there any more.
-    pub(super) fn arrive(&mut self, session: SessionId, from: usize, lane: Lane) -> Option<Bytes> {
-        let ends = self.connections.get(&session)?.ends;
+    pub(super) fn arrive(&mut self, link_id: LinkId, from: usize, lane: Lane) -> Option<Bytes> {
+        let ends = self.connections.get(&link_id)?.ends;
         let reaches = self.reaches(ends[from], ends[1 - from]);
-        let queue = self.connections.get_mut(&session)?.lane(from, lane);
+        let queue = self.connections.get_mut(&link_id)?.lane(from, lane);
         if reaches {
             return queue.frames.pop_front();
         }
@@ -113,20 +113,20 @@ impl Network {
     }
 
     /// Connections that a node believes in.
-    pub(super) fn of(&self, node: NodeId) -> Vec<SessionId> {
+    pub(super) fn of(&self, node: NodeId) -> Vec<LinkId> {
         let believes = |of: &Connection| {
             of.ends.iter().zip(of.is_up).any(|(end, is_up)| *end == node && is_up)
         };
-        let sessions = self.connections.iter();
-        sessions.filter(|(_, of)| believes(of)).map(|(session, _)| *session).collect()
+        let connections = self.connections.iter();
+        connections.filter(|(_, of)| believes(of)).map(|(link_id, _)| *link_id).collect()
     }
 
     /// One end no longer believes in the connection; without both it is gone.
-    pub(super) fn leave(&mut self, session: SessionId, end: usize) {
-        let Some(connection) = self.connections.get_mut(&session) else { return };
+    pub(super) fn leave(&mut self, link_id: LinkId, end: usize) {
+        let Some(connection) = self.connections.get_mut(&link_id) else { return };
         connection.is_up[end] = false;
         if connection.is_up == [false, false] {
-            self.connections.remove(&session);
+            self.connections.remove(&link_id);
         }
     }
 }

@@ -130,10 +130,10 @@ impl World {
             let Some(output) = running.node.poll_output() else { return };
             match output {
                 Output::Commit(composed) => self.commit(id, composed),
-                Output::Send { session, lane, frame } => self.send(id, session, lane, frame),
-                Output::Read { session, channel, partition, from, limit } => {
+                Output::Send { link_id, lane, frame } => self.send(id, link_id, lane, frame),
+                Output::Read { link_id, channel, partition, from, limit } => {
                     let read = running.store.reader().read(&partition, from, limit);
-                    running.node.on_entries(now, session, channel, read.unwrap());
+                    running.node.on_entries(now, link_id, channel, read.unwrap());
                 }
                 Output::Dial(index) => {
                     let to = peer_of(hub, index);
@@ -141,7 +141,7 @@ impl World {
                     let delay = self.delay(5, 200);
                     self.agenda.after(delay, Event::Dialled { from: id, to, index, life });
                 }
-                Output::Close { session, reason: _ } => self.close(id, session),
+                Output::Close { link_id, reason: _ } => self.close(id, link_id),
                 Output::Snapshot(Snapshot { at, state }) => {
                     let owner = region_hub::Node::snapshot_owner();
                     running.store.snapshots().save(&owner, at, &state).unwrap();
@@ -168,8 +168,8 @@ impl World {
             match output {
                 Output::Commit(composed) => self.commit(id, composed),
                 Output::Send { lane, frame } => {
-                    if let Some(session) = uplink {
-                        self.send(id, session, lane, frame);
+                    if let Some(link_id) = uplink {
+                        self.send(id, link_id, lane, frame);
                     }
                 }
                 Output::Read { channel, partition, from, limit } => {
@@ -193,7 +193,7 @@ impl World {
                         None => self.crash_and_start(id),
                     }
                 }
-                Output::Close(_) => uplink.into_iter().for_each(|session| self.close(id, session)),
+                Output::Close(_) => uplink.into_iter().for_each(|link_id| self.close(id, link_id)),
                 Output::Trace(_) => {}
             }
         }
@@ -420,13 +420,13 @@ impl World {
             }
         }
         self.crashes += 1;
-        for session in self.network.of(node) {
-            let end = self.network.connections[&session].end_of(node);
-            self.network.leave(session, end);
+        for link_id in self.network.of(node) {
+            let end = self.network.connections[&link_id].end_of(node);
+            self.network.leave(link_id, end);
             // A process that dies says so, a machine that dies does not.
             if self.random.below(2) == 0 {
                 let delay = self.delay(1, 40);
-                self.agenda.after(delay, Event::Lost { session, end: 1 - end });
+                self.agenda.after(delay, Event::Lost { link_id, end: 1 - end });
             }
         }
     }

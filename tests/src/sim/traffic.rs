@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use headland_event::{ByteCount, Lane};
 use headland_replication::{Dialled, Frame};
-use region_hub::session::SessionId;
+use region_hub::peer_link::LinkId;
 use sha2::Digest;
 
 use super::agenda::{Event, Life};
@@ -14,9 +14,9 @@ use super::world::World;
 
 impl World {
     /// Takes a frame that a node sends; those who listen hear it, and who tampers gets it.
-    pub(super) fn send(&mut self, node: NodeId, session: SessionId, lane: Lane, frame: Bytes) {
+    pub(super) fn send(&mut self, node: NodeId, link_id: LinkId, lane: Lane, frame: Bytes) {
         self.trace.update(&frame);
-        let Some(connection) = self.network.connections.get_mut(&session) else { return };
+        let Some(connection) = self.network.connections.get_mut(&link_id) else { return };
         let from = connection.end_of(node);
         let size = ByteCount::new(u64::try_from(frame.len()).unwrap());
         let mut frames = vec![frame.clone()];
@@ -32,57 +32,57 @@ impl World {
             }
         }
         for frame in frames {
-            self.put(session, from, lane, frame);
+            self.put(link_id, from, lane, frame);
         }
         if self.tampering.is_on_the_way() {
             // However many frames arrive, the sender has written one.
-            self.written(node, session, lane, size);
+            self.written(node, link_id, lane, size);
         }
     }
 
     /// Puts a frame on its way, behind those before it on its lane.
-    fn put(&mut self, session: SessionId, from: usize, lane: Lane, frame: Bytes) {
+    fn put(&mut self, link_id: LinkId, from: usize, lane: Lane, frame: Bytes) {
         let is_far = {
-            let ends = self.network.connections[&session].ends;
+            let ends = self.network.connections[&link_id].ends;
             ends.iter().all(|end| matches!(end, NodeId::Hub(_)))
         };
         let delay = if is_far { self.delay(5, 120) } else { self.delay(1, 15) };
         let arrives = self.agenda.now().after(delay);
-        let Some(connection) = self.network.connections.get_mut(&session) else { return };
+        let Some(connection) = self.network.connections.get_mut(&link_id) else { return };
         let queue = connection.lane(from, lane);
         queue.frames.push_back(frame);
         queue.last = queue.last.max(arrives);
-        self.agenda.at(queue.last, Event::Deliver { session, from, lane });
+        self.agenda.at(queue.last, Event::Deliver { link_id, from, lane });
     }
 
-    pub(super) fn deliver(&mut self, session: SessionId, from: usize, lane: Lane) {
-        let Some(frame) = self.network.arrive(session, from, lane) else { return };
-        let connection = &self.network.connections[&session];
+    pub(super) fn deliver(&mut self, link_id: LinkId, from: usize, lane: Lane) {
+        let Some(frame) = self.network.arrive(link_id, from, lane) else { return };
+        let connection = &self.network.connections[&link_id];
         let (ends, is_up) = (connection.ends, connection.is_up);
         let size = ByteCount::new(u64::try_from(frame.len()).unwrap());
         if is_up[from] && !self.tampering.is_on_the_way() {
-            self.written(ends[from], session, lane, size);
+            self.written(ends[from], link_id, lane, size);
         }
         if !is_up[1 - from] {
             return;
         }
         match ends[1 - from] {
             NodeId::Hub(hub) => {
-                self.feed_hub(hub, |node, now| node.on_frame(now, session, lane, frame));
+                self.feed_hub(hub, |node, now| node.on_frame(now, link_id, lane, frame));
             }
-            NodeId::Agent(agent) if self.uplinks[agent] == Some(session) => {
+            NodeId::Agent(agent) if self.uplinks[agent] == Some(link_id) => {
                 self.feed_agent(agent, |node, now| node.on_frame(now, lane, frame));
             }
             NodeId::Agent(_) => {}
         }
     }
 
-    fn written(&mut self, node: NodeId, session: SessionId, lane: Lane, size: ByteCount) {
+    fn written(&mut self, node: NodeId, link_id: LinkId, lane: Lane, size: ByteCount) {
         match node {
             NodeId::Hub(hub) => {
-                self.feed_hub(hub, |node, now| node.on_written(now, session, lane, size));
+                self.feed_hub(hub, |node, now| node.on_written(now, link_id, lane, size));
             }
-            NodeId::Agent(agent) if self.uplinks[agent] == Some(session) => {
+            NodeId::Agent(agent) if self.uplinks[agent] == Some(link_id) => {
                 self.feed_agent(agent, |node, now| node.on_written(now, lane, size));
             }
             NodeId::Agent(_) => {}
@@ -113,46 +113,46 @@ impl World {
             }
             return;
         }
-        let session = self.network.connect(from, target);
+        let link_id = self.network.connect(from, target);
         match from {
             NodeId::Hub(hub) => {
                 let id = spiffe_id(target);
-                self.feed_hub(hub, |node, now| node.on_connected(now, session, &id, Dialled::Here));
+                self.feed_hub(hub, |node, now| node.on_connected(now, link_id, &id, Dialled::Here));
             }
             NodeId::Agent(agent) => {
-                self.uplinks[agent] = Some(session);
+                self.uplinks[agent] = Some(link_id);
                 self.feed_agent(agent, edge_agent::Node::on_connected);
             }
         }
         let id = spiffe_id(from);
-        self.feed_hub(to, |node, now| node.on_connected(now, session, &id, Dialled::There));
+        self.feed_hub(to, |node, now| node.on_connected(now, link_id, &id, Dialled::There));
     }
 
     /// One end closes a connection; the other one hears of it unless a cut is in between.
-    pub(super) fn hang_up(&mut self, session: SessionId, closing: usize) {
-        let Some(connection) = self.network.connections.get(&session) else { return };
+    pub(super) fn hang_up(&mut self, link_id: LinkId, closing: usize) {
+        let Some(connection) = self.network.connections.get(&link_id) else { return };
         let ends = connection.ends;
         for end in [0, 1] {
             if end == closing || self.network.reaches(ends[closing], ends[end]) {
                 let delay = self.delay(1, 40);
-                self.agenda.after(delay, Event::Lost { session, end });
+                self.agenda.after(delay, Event::Lost { link_id, end });
             }
         }
     }
 
     /// An end learns that its connection is over.
-    pub(super) fn lose(&mut self, session: SessionId, end: usize) {
-        let Some(connection) = self.network.connections.get(&session) else { return };
+    pub(super) fn lose(&mut self, link_id: LinkId, end: usize) {
+        let Some(connection) = self.network.connections.get(&link_id) else { return };
         let (node, is_up) = (connection.ends[end], connection.is_up[end]);
-        self.network.leave(session, end);
+        self.network.leave(link_id, end);
         if !is_up {
             return;
         }
         match node {
             NodeId::Hub(hub) => {
-                self.feed_hub(hub, |node, now| node.on_disconnected(now, session));
+                self.feed_hub(hub, |node, now| node.on_disconnected(now, link_id));
             }
-            NodeId::Agent(agent) if self.uplinks[agent] == Some(session) => {
+            NodeId::Agent(agent) if self.uplinks[agent] == Some(link_id) => {
                 self.uplinks[agent] = None;
                 self.feed_agent(agent, edge_agent::Node::on_disconnected);
             }
@@ -161,10 +161,10 @@ impl World {
     }
 
     /// A node wants to close a connection.
-    pub(super) fn close(&mut self, node: NodeId, session: SessionId) {
-        let Some(connection) = self.network.connections.get(&session) else { return };
+    pub(super) fn close(&mut self, node: NodeId, link_id: LinkId) {
+        let Some(connection) = self.network.connections.get(&link_id) else { return };
         let end = connection.end_of(node);
         // Longer than any frame takes: what was sent is written before the connection ends.
-        self.agenda.after(Duration::from_millis(200), Event::HangUp { session, end });
+        self.agenda.after(Duration::from_millis(200), Event::HangUp { link_id, end });
     }
 }

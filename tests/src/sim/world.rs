@@ -61,7 +61,7 @@ pub(super) struct World {
     pub(super) hubs: Vec<Machine<region_hub::Node>>,
     pub(super) agents: Vec<Machine<edge_agent::Node>>,
     /// The connection each agent uses.
-    pub(super) uplinks: Vec<Option<region_hub::session::SessionId>>,
+    pub(super) uplinks: Vec<Option<region_hub::peer_link::LinkId>>,
     pub(super) inputs: Vec<[InputFile; 2]>,
     pub(super) agent_hold: &'static str,
     is_audited: bool,
@@ -176,26 +176,26 @@ impl World {
 
     fn step(&mut self, event: Event) {
         match event {
-            Event::Deliver { session, from, lane } => self.deliver(session, from, lane),
+            Event::Deliver { link_id, from, lane } => self.deliver(link_id, from, lane),
             Event::Disk(node, life) => self.on_disk(node, life),
             Event::Timer(node, life, at) => self.on_timer(node, life, at),
             Event::Dialled { from, to, index, life } => self.on_dialled(from, to, index, life),
-            Event::Lost { session, end } => self.lose(session, end),
-            Event::HangUp { session, end } => self.hang_up(session, end),
+            Event::Lost { link_id, end } => self.lose(link_id, end),
+            Event::HangUp { link_id, end } => self.hang_up(link_id, end),
             Event::Grown(agent) => self.on_grown(agent),
             Event::Crash(node) => self.crash(node),
             Event::Start(NodeId::Hub(hub)) => self.start_hub(hub),
             Event::Start(NodeId::Agent(agent)) => self.start_agent(agent),
             Event::Cut(region, cut) => self.network.cut(region, cut),
             Event::Heal(region) => {
-                for (session, from, lane) in self.network.heal(region) {
-                    self.agenda.after(Duration::ZERO, Event::Deliver { session, from, lane });
+                for (link_id, from, lane) in self.network.heal(region) {
+                    self.agenda.after(Duration::ZERO, Event::Deliver { link_id, from, lane });
                 }
             }
             Event::Loss(node) => {
-                for session in self.network.of(node).into_iter().take(1) {
-                    let end = self.network.connections[&session].end_of(node);
-                    self.hang_up(session, end);
+                for link_id in self.network.of(node).into_iter().take(1) {
+                    let end = self.network.connections[&link_id].end_of(node);
+                    self.hang_up(link_id, end);
                 }
             }
         }

@@ -8,7 +8,7 @@ use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, record};
 use crate::links::LinkChange;
 use crate::node::AckVerdict;
-use crate::session::SessionId;
+use crate::peer_link::LinkId;
 
 const READINGS: &str = "readings";
 const EVENTS: &str = "inventory.events";
@@ -39,9 +39,9 @@ pub(super) struct Regions {
     pub(super) agent: Remote,
     pub(super) channel: ChannelId,
     /// The next connection.
-    session: u64,
+    link_id: u64,
     /// The one between the hubs.
-    link: Option<SessionId>,
+    link: Option<LinkId>,
 }
 
 impl Regions {
@@ -55,20 +55,20 @@ impl Regions {
         let us = Hub::configured(&config("us", "eu"));
         let mut agent = Remote::agent(&mut eu, 1);
         let channel = agent.offer(&mut eu, READINGS);
-        Self { eu, us, agent, channel, session: 2, link: None }
+        Self { eu, us, agent, channel, link_id: 2, link: None }
     }
 
     pub(super) fn meet(&mut self) {
-        let session = self.next_session();
-        self.eu.meet(&mut self.us, session);
-        self.link = Some(session);
+        let link_id = self.next_link_id();
+        self.eu.meet(&mut self.us, link_id);
+        self.link = Some(link_id);
         self.talk();
     }
 
     pub(super) fn cut(&mut self) {
-        if let Some(session) = self.link.take() {
-            self.eu.node.on_disconnected(self.eu.now, session);
-            self.us.node.on_disconnected(self.us.now, session);
+        if let Some(link_id) = self.link.take() {
+            self.eu.node.on_disconnected(self.eu.now, link_id);
+            self.us.node.on_disconnected(self.us.now, link_id);
         }
     }
 
@@ -104,10 +104,10 @@ impl Regions {
 
     /// The agent connects anew and offers what it has.
     pub(super) fn reconnect(&mut self) {
-        let session = self.next_session();
-        let former = self.agent.session;
+        let link_id = self.next_link_id();
+        let former = self.agent.link_id;
         self.eu.node.on_disconnected(self.eu.now, former);
-        let Ok(number) = session.to_string().parse() else { return };
+        let Ok(number) = link_id.to_string().parse() else { return };
         let mut agent = Remote::agent(&mut self.eu, number);
         std::mem::swap(&mut agent, &mut self.agent);
         self.agent.take_log_of(agent);
@@ -115,9 +115,9 @@ impl Regions {
         self.talk();
     }
 
-    pub(super) fn next_session(&mut self) -> SessionId {
-        self.session += 1;
-        SessionId::new(self.session)
+    pub(super) fn next_link_id(&mut self) -> LinkId {
+        self.link_id += 1;
+        LinkId::new(self.link_id)
     }
 }
 
@@ -196,7 +196,7 @@ fn what_waits_too_long_is_refused_so_that_other_topics_flow_and_asked_for_again_
     regions.agent.publish(&mut regions.eu, events, &[record("eu-1-a", "{}")]);
     let other = acked(&regions.agent, events);
 
-    let agent = regions.agent.session;
+    let agent = regions.agent.link_id;
     regions.meet();
 
     assert!(!early);

@@ -177,8 +177,8 @@ fn what_a_region_had_in_a_former_life_does_not_count_once_it_is_here_in_another_
     let before = regions.acked();
     regions.cut();
 
-    let session = regions.next_session().to_string().parse().unwrap();
-    let _anew = Remote::hub(&mut regions.eu, session, "us");
+    let link_id = regions.next_link_id().to_string().parse().unwrap();
+    let _anew = Remote::hub(&mut regions.eu, link_id, "us");
     regions.reconnect();
 
     assert_eq!((before, regions.acked()), (5, 0));

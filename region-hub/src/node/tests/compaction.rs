@@ -69,8 +69,8 @@ fn table(records: Vec<Record>) -> BTreeMap<Bytes, Bytes> {
 
 /// Links the hub of another region, which takes everything from its beginning; returns it with
 /// what it was sent of `air`.
-fn linked(hub: &mut Hub, session: u64) -> (Remote, Vec<Entry>) {
-    let mut us = Remote::hub(hub, session, "us");
+fn linked(hub: &mut Hub, link_id: u64) -> (Remote, Vec<Entry>) {
+    let mut us = Remote::hub(hub, link_id, "us");
     us.subscribe_all();
     hub.talk(&mut us);
     let air = us.said.iter().find_map(|said| match said {

@@ -127,11 +127,11 @@ fn a_damage_that_two_peers_meet_is_one_alert() {
     let mut hub = stocked();
     damage(&hub, "SKU-2");
 
-    for (session, region) in [(2, "us"), (3, "us")] {
-        let mut remote = Remote::hub(&mut hub, session, region);
+    for (link_id, region) in [(2, "us"), (3, "us")] {
+        let mut remote = Remote::hub(&mut hub, link_id, region);
         remote.subscribe_all();
         hub.talk(&mut remote);
-        hub.node.on_disconnected(hub.now, remote.session);
+        hub.node.on_disconnected(hub.now, remote.link_id);
     }
 
     assert_eq!(hub.alerts().len(), 1);

@@ -8,9 +8,9 @@ use super::damage::damage;
 use super::hub::{CONFIG, Hub};
 use crate::escrow::{CloseRequest, ReserveRequest, Reserved, UnitsRequest};
 use crate::node::EscrowError;
-use crate::session::SessionId;
+use crate::peer_link::LinkId;
 
-const LINK: SessionId = SessionId::new(9);
+const LINK: LinkId = LinkId::new(9);
 
 /// The configuration of the hub of `eu`.
 fn with_escrow() -> String {

@@ -13,7 +13,7 @@ use super::remote::{Remote, record};
 use crate::failover::{FailoverAction, FailoverStep};
 use crate::groups::{OffsetsRequest, Place};
 use crate::node::{FailoverError, GroupError};
-use crate::session::SessionId;
+use crate::peer_link::LinkId;
 
 const EVENTS: &str = "inventory.events";
 
@@ -27,10 +27,10 @@ fn pair() -> (Hub, Hub) {
     (Hub::configured(&config("eu", "us")), Hub::configured(&config("us", "eu")))
 }
 
-fn meet(eu: &mut Hub, us: &mut Hub, session: u64) {
-    let session = SessionId::new(session);
-    eu.meet(us, session);
-    eu.talk_to(us, session);
+fn meet(eu: &mut Hub, us: &mut Hub, link_id: u64) {
+    let link_id = LinkId::new(link_id);
+    eu.meet(us, link_id);
+    eu.talk_to(us, link_id);
 }
 
 fn fail(hub: &mut Hub, region: &str, action: FailoverAction) -> Result<(), FailoverError> {
@@ -95,7 +95,7 @@ fn a_region_that_is_linked_is_waited_for_until_it_answers_and_five_seconds_at_mo
     fail(&mut alone, "eu", FailoverAction::Leave).unwrap();
     let unlinked = asked(&alone, none);
     let linked = [none, last, Duration::from_secs(5)].map(|waited| asked(&us, waited));
-    eu.talk_to(&mut us, SessionId::new(100));
+    eu.talk_to(&mut us, LinkId::new(100));
 
     assert_eq!(unlinked, Some(false), "nobody is there to answer");
     assert_eq!(linked, [None, None, Some(false)]);
@@ -106,7 +106,7 @@ fn a_region_that_is_linked_is_waited_for_until_it_answers_and_five_seconds_at_mo
 fn a_region_that_was_left_acknowledges_nothing_and_groups_go_on_elsewhere_and_come_back() {
     let (mut eu, mut us) = pair();
     meet(&mut eu, &mut us, 100);
-    let link = SessionId::new(100);
+    let link = LinkId::new(100);
     let mut agent = Remote::agent(&mut eu, 1);
     let channel = agent.offer(&mut eu, EVENTS);
     agent.publish(&mut eu, channel, &[record("eu-1-a", "{}"), record("eu-1-a", "{}")]);
@@ -131,7 +131,7 @@ fn a_region_that_was_left_acknowledges_nothing_and_groups_go_on_elsewhere_and_co
 
     assert_eq!((before, after), (false, true));
     let reconfigured = CloseReason::Here(Goodbye::Reconfigured);
-    assert_eq!(put_off, [(SessionId::new(1), reconfigured)]);
+    assert_eq!(put_off, [(LinkId::new(1), reconfigured)]);
     assert_eq!(refusals(&again), [RefusalCode::NotAuthorised]);
     let why = "region eu was left for us; to return, ask there: headland failback eu; if us is \
                lost, ask here: headland failback eu --force";
@@ -161,7 +161,7 @@ fn a_failover_that_is_asked_again_changes_nothing_and_says_what_it_came_to() {
     meet(&mut eu, &mut us, 100);
     let none = fail(&mut us, "eu", FailoverAction::Return);
     fail(&mut us, "eu", FailoverAction::Leave).unwrap();
-    eu.talk_to(&mut us, SessionId::new(100));
+    eu.talk_to(&mut us, LinkId::new(100));
     us.restart(&config("us", "eu"));
 
     let written = us.entries("_groups").len();
@@ -179,12 +179,12 @@ fn what_was_committed_there_before_it_heard_is_here_once_it_has_answered() {
     let mut agent = Remote::agent(&mut eu, 1);
     let channel = agent.offer(&mut eu, EVENTS);
     agent.publish(&mut eu, channel, &[record("eu-1-a", "{}"), record("eu-1-a", "{}")]);
-    eu.talk_to(&mut us, SessionId::new(100));
+    eu.talk_to(&mut us, LinkId::new(100));
 
     fail(&mut us, "eu", FailoverAction::Leave).unwrap();
     commit(&mut eu, EVENTS, 2).unwrap();
     let asked = (committed(&us), heard(&us, "eu", FailoverAction::Leave));
-    eu.talk_to(&mut us, SessionId::new(100));
+    eu.talk_to(&mut us, LinkId::new(100));
     let answered = (committed(&us), heard(&us, "eu", FailoverAction::Leave));
 
     assert_eq!(asked, (vec![], false));
@@ -197,16 +197,16 @@ fn a_hub_that_lost_the_number_is_not_heard_and_has_it_by_the_answer() {
     meet(&mut eu, &mut us, 100);
     for action in [FailoverAction::Leave, FailoverAction::Return] {
         fail(&mut us, "eu", action).unwrap();
-        eu.talk_to(&mut us, SessionId::new(100));
+        eu.talk_to(&mut us, LinkId::new(100));
     }
-    eu.node.on_disconnected(eu.now, SessionId::new(100));
+    eu.node.on_disconnected(eu.now, LinkId::new(100));
     let mut us = Hub::start_as(8, &MemoryDisk::new(2), &config("us", "eu"), us.now).unwrap();
 
     fail(&mut us, "eu", FailoverAction::Leave).unwrap();
     meet(&mut eu, &mut us, 101);
     let ignored = (left_for(&eu), heard(&us, "eu", FailoverAction::Leave));
     fail(&mut us, "eu", FailoverAction::Leave).unwrap();
-    eu.talk_to(&mut us, SessionId::new(101));
+    eu.talk_to(&mut us, LinkId::new(101));
 
     assert_eq!(ignored, (None, false));
     assert_eq!(left_for(&eu).as_deref(), Some("us"));
@@ -224,7 +224,7 @@ fn of_two_regions_left_for_each_other_one_goes_on_and_a_return_ends_both() {
     let heard_there = (heard(&us, "eu", FailoverAction::Leave), commit(&mut eu, EVENTS, 0));
     let refused = fail(&mut us, "eu", FailoverAction::Leave);
     fail(&mut eu, "us", FailoverAction::Return).unwrap();
-    eu.talk_to(&mut us, SessionId::new(100));
+    eu.talk_to(&mut us, LinkId::new(100));
 
     assert_eq!(left, [None, Some("eu".to_owned())]);
     assert_eq!(heard_there, (false, Ok(())));
@@ -237,14 +237,14 @@ fn a_region_is_returned_to_where_groups_went_on_and_by_force_at_its_own_hub() {
     let (mut eu, mut us) = pair();
     meet(&mut eu, &mut us, 100);
     fail(&mut us, "eu", FailoverAction::Leave).unwrap();
-    eu.talk_to(&mut us, SessionId::new(100));
+    eu.talk_to(&mut us, LinkId::new(100));
 
     let own = fail(&mut eu, "eu", FailoverAction::Return);
     fail(&mut eu, "eu", FailoverAction::ForceReturn).unwrap();
     let forced = (left_for(&eu), heard(&eu, "eu", FailoverAction::ForceReturn));
-    eu.talk_to(&mut us, SessionId::new(100));
+    eu.talk_to(&mut us, LinkId::new(100));
     fail(&mut us, "eu", FailoverAction::Leave).unwrap();
-    eu.talk_to(&mut us, SessionId::new(100));
+    eu.talk_to(&mut us, LinkId::new(100));
 
     let (region, to) = ("eu".parse().unwrap(), "us".parse().unwrap());
     assert_eq!(own, Err(FailoverError::LeftFor { region, to }));

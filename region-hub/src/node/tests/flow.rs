@@ -98,7 +98,7 @@ fn a_limited_link_sends_its_rate_and_goes_on_by_itself() {
 #[test]
 fn a_link_that_is_down_is_down_and_what_the_region_lacks_grows() {
     let (mut hub, us, mut agent, channel) = linked(CONFIG);
-    hub.node.on_disconnected(hub.now, us.session);
+    hub.node.on_disconnected(hub.now, us.link_id);
 
     agent.publish(&mut hub, channel, &[record("eu-1-till", "{}")]);
     hub.advance(7_000);

@@ -47,7 +47,7 @@ fn what_was_held_of_a_connection_that_ended_comes_once_from_the_next() {
     hub.node.on_full();
     agent.publish(&mut hub, events, &[record("eu-1-till", "{}")]);
 
-    hub.node.on_disconnected(hub.now, agent.session);
+    hub.node.on_disconnected(hub.now, agent.link_id);
     let mut next = Remote::agent(&mut hub, 2);
     next.take_log_of(agent);
     next.offer(&mut hub, EVENTS);
@@ -118,7 +118,7 @@ fn while_the_disk_is_full_the_alerts_of_a_peer_that_comes_back_flow_again() {
     agent.publish(&mut hub, events, &[record("eu-1-till", "{}")]);
     hub.node.on_full();
 
-    hub.node.on_disconnected(hub.now, agent.session);
+    hub.node.on_disconnected(hub.now, agent.link_id);
     let mut next = Remote::agent(&mut hub, 2);
     next.offer(&mut hub, EVENTS);
     let alerts = next.offer(&mut hub, "alerts");

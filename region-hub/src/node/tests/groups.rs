@@ -8,7 +8,7 @@ use super::remote::{Remote, partition, record, stamp};
 use crate::groups::{OffsetsRequest, Place, PositionView};
 use crate::links::LinkChange;
 use crate::node::GroupError;
-use crate::session::SessionId;
+use crate::peer_link::LinkId;
 
 const READINGS: &str = "readings";
 const LINK: u64 = 100;
@@ -41,10 +41,10 @@ impl Regions {
         regions
     }
 
-    fn meet(&mut self, session: u64) {
-        let session = SessionId::new(session);
-        self.eu.meet(&mut self.us, session);
-        self.eu.talk_to(&mut self.us, session);
+    fn meet(&mut self, link_id: u64) {
+        let link_id = LinkId::new(link_id);
+        self.eu.meet(&mut self.us, link_id);
+        self.eu.talk_to(&mut self.us, link_id);
     }
 
     fn publish(&mut self, records: u64) {
@@ -52,13 +52,13 @@ impl Regions {
             let batch: Vec<_> = (0..10).map(|_| record("eu-1-a", "{}")).collect();
             self.agent.publish(&mut self.eu, self.channel, &batch);
         }
-        self.eu.talk_to(&mut self.us, SessionId::new(LINK));
+        self.eu.talk_to(&mut self.us, LinkId::new(LINK));
     }
 
     fn change_link(&mut self, change: &LinkChange) {
         let us = "us".parse().unwrap();
         let _ticket = self.eu.node.on_link_change(self.eu.now, &us, change).unwrap();
-        self.eu.talk_to(&mut self.us, SessionId::new(LINK));
+        self.eu.talk_to(&mut self.us, LinkId::new(LINK));
     }
 }
 
@@ -101,23 +101,23 @@ fn a_group_that_fails_over_reads_nothing_again_however_far_the_copy_is_behind() 
         let read = 50 + lag;
 
         set(&mut regions.eu, Change::Commit, place(READINGS, read)).unwrap();
-        regions.eu.talk_to(&mut regions.us, SessionId::new(LINK));
+        regions.eu.talk_to(&mut regions.us, LinkId::new(LINK));
         let copied = regions.us.entries("eu.readings").last().map(|last| last.end().get());
-        regions.us.node.on_disconnected(regions.us.now, SessionId::new(LINK));
+        regions.us.node.on_disconnected(regions.us.now, LinkId::new(LINK));
         let position = only(&regions.us);
         let next = reads_on(&regions.us, "eu.readings");
 
         assert_eq!(copied, Some(50), "lag {lag}");
         assert_eq!((position.lag_records, position.ahead_records), (0, lag), "nothing to read");
         assert_eq!(next, [("eu.readings/0".to_owned(), read)]);
-        regions.eu.node.on_disconnected(regions.eu.now, SessionId::new(LINK));
+        regions.eu.node.on_disconnected(regions.eu.now, LinkId::new(LINK));
         regions.meet(LINK + 1);
         let _ticket = regions
             .eu
             .node
             .on_link_change(regions.eu.now, &"us".parse().unwrap(), &LinkChange::Resume([].into()))
             .unwrap();
-        regions.eu.talk_to(&mut regions.us, SessionId::new(LINK + 1));
+        regions.eu.talk_to(&mut regions.us, LinkId::new(LINK + 1));
         assert_eq!(only(&regions.us).end.get(), read, "what was missing arrived");
         assert_eq!(reads_on(&regions.us, "eu.readings"), [("eu.readings/0".to_owned(), read)]);
     }
@@ -128,10 +128,10 @@ fn what_a_group_commits_where_it_failed_over_to_holds_where_it_comes_back_to() {
     let mut regions = Regions::new();
     regions.publish(50);
     set(&mut regions.eu, Change::Commit, place(READINGS, 20)).unwrap();
-    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK));
+    regions.eu.talk_to(&mut regions.us, LinkId::new(LINK));
 
     set(&mut regions.us, Change::Commit, place("eu.readings", 40)).unwrap();
-    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK));
+    regions.eu.talk_to(&mut regions.us, LinkId::new(LINK));
     let late = set(&mut regions.eu, Change::Commit, place(READINGS, 30));
 
     let back = only(&regions.eu);
@@ -145,10 +145,10 @@ fn a_reset_holds_in_every_region_and_against_what_was_committed_before() {
     let mut regions = Regions::new();
     regions.publish(50);
     set(&mut regions.eu, Change::Commit, place(READINGS, 50)).unwrap();
-    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK));
+    regions.eu.talk_to(&mut regions.us, LinkId::new(LINK));
 
     set(&mut regions.us, Change::Reset, place("eu.readings", 10)).unwrap();
-    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK));
+    regions.eu.talk_to(&mut regions.us, LinkId::new(LINK));
 
     assert_eq!([&regions.eu, &regions.us].map(|hub| only(hub).committed.get()), [10, 10]);
 }
@@ -158,7 +158,7 @@ fn committed_offsets_survive_a_crash_of_either_hub() {
     let mut regions = Regions::new();
     regions.publish(50);
     set(&mut regions.eu, Change::Commit, place(READINGS, 50)).unwrap();
-    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK));
+    regions.eu.talk_to(&mut regions.us, LinkId::new(LINK));
 
     regions.eu.restart(&config("eu", "us"));
     regions.us.restart(&config("us", "eu"));
@@ -256,12 +256,12 @@ fn a_deleted_group_is_gone_in_every_region_over_a_crash_too_and_its_name_begins_
     let mut regions = Regions::new();
     regions.publish(50);
     set(&mut regions.eu, Change::Commit, place(READINGS, 20)).unwrap();
-    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK));
+    regions.eu.talk_to(&mut regions.us, LinkId::new(LINK));
     set(&mut regions.us, Change::Reset, place("eu.readings", 40)).unwrap();
-    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK));
+    regions.eu.talk_to(&mut regions.us, LinkId::new(LINK));
 
     delete(&mut regions.eu).unwrap();
-    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK));
+    regions.eu.talk_to(&mut regions.us, LinkId::new(LINK));
     let gone = [&regions.eu, &regions.us].map(|hub| hub.node.groups());
     let again = delete(&mut regions.us);
     regions.eu.restart(&config("eu", "us"));
@@ -269,7 +269,7 @@ fn a_deleted_group_is_gone_in_every_region_over_a_crash_too_and_its_name_begins_
     regions.meet(LINK + 1);
     let after = [&regions.eu, &regions.us].map(|hub| hub.node.groups());
     set(&mut regions.us, Change::Commit, place("eu.readings", 5)).unwrap();
-    regions.eu.talk_to(&mut regions.us, SessionId::new(LINK + 1));
+    regions.eu.talk_to(&mut regions.us, LinkId::new(LINK + 1));
 
     assert_eq!(gone, [vec![], vec![]]);
     assert_eq!(again, Err(GroupError::NoGroup { group: group() }));
@@ -298,10 +298,10 @@ fn committed_offsets_are_compacted_while_a_region_is_held_back_and_it_has_the_la
     }
 
     let left = eu.records("_groups").len();
-    let session = SessionId::new(LINK);
+    let link_id = LinkId::new(LINK);
     us.now = eu.now;
-    eu.meet(&mut us, session);
-    eu.talk_to(&mut us, session);
+    eu.meet(&mut us, link_id);
+    eu.talk_to(&mut us, link_id);
 
     assert!(left < 400, "{left} of 600 records are left although no region has them");
     assert_eq!(only(&us).committed.get(), 600);
@@ -313,14 +313,14 @@ fn a_group_that_a_link_leaves_out_is_not_taken_over() {
     let narrow =
         config("us", "eu").replace("address = \"none", "groups = [\"audit*\"]\naddress = \"none");
     let mut us = Hub::configured(&narrow);
-    let session = SessionId::new(LINK);
+    let link_id = LinkId::new(LINK);
     let mut agent = Remote::agent(&mut eu, 1);
     let channel = agent.offer(&mut eu, READINGS);
-    eu.meet(&mut us, session);
+    eu.meet(&mut us, link_id);
     agent.publish(&mut eu, channel, &[record("eu-1-a", "{}")]);
 
     set(&mut eu, Change::Commit, place(READINGS, 1)).unwrap();
-    eu.talk_to(&mut us, session);
+    eu.talk_to(&mut us, link_id);
 
     assert_eq!(us.records("eu._groups").len(), 1, "the copy is whole");
     assert_eq!(us.node.groups(), []);

@@ -6,7 +6,7 @@ use headland_storage::MemoryDisk;
 use super::hub::{CONFIG, Hub, START};
 use super::remote::{Remote, record, stamp_of};
 use crate::members::RegionAction;
-use crate::session::SessionId;
+use crate::peer_link::LinkId;
 
 const EVENTS: &str = "inventory.events";
 
@@ -45,13 +45,13 @@ fn hub_that_offers(nonce: u64, region: &str, peers: &[&str], offered: &str) -> H
 /// Hubs and the connections between them, by the hubs' numbers.
 pub(super) struct Net {
     pub(super) hubs: Vec<Hub>,
-    pub(super) links: Vec<(usize, usize, SessionId)>,
-    sessions: u64,
+    pub(super) links: Vec<(usize, usize, LinkId)>,
+    connections: u64,
 }
 
 impl Net {
     pub(super) fn new(hubs: impl IntoIterator<Item = Hub>) -> Self {
-        Self { hubs: hubs.into_iter().collect(), links: Vec::new(), sessions: 100 }
+        Self { hubs: hubs.into_iter().collect(), links: Vec::new(), connections: 100 }
     }
 
     fn pair(&mut self, one: usize, other: usize) -> (&mut Hub, &mut Hub) {
@@ -61,33 +61,33 @@ impl Net {
 
     /// Connects two hubs; the one with the smaller number comes first.
     pub(super) fn meet(&mut self, one: usize, other: usize) {
-        self.sessions += 1;
-        let session = SessionId::new(self.sessions);
+        self.connections += 1;
+        let link_id = LinkId::new(self.connections);
         let (first, second) = self.pair(one, other);
-        first.meet(second, session);
-        self.links.push((one, other, session));
+        first.meet(second, link_id);
+        self.links.push((one, other, link_id));
         self.talk(5);
     }
 
     /// Cuts the connection between two hubs.
     pub(super) fn part(&mut self, one: usize, other: usize) {
         let at = self.links.iter().position(|link| (link.0, link.1) == (one, other)).unwrap();
-        let (_, _, session) = self.links.remove(at);
+        let (_, _, link_id) = self.links.remove(at);
         let (first, second) = self.pair(one, other);
-        first.node.on_disconnected(first.now, session);
-        second.node.on_disconnected(second.now, session);
+        first.node.on_disconnected(first.now, link_id);
+        second.node.on_disconnected(second.now, link_id);
     }
 
     /// Puts another hub in the place of one, which is gone with its connections.
     pub(super) fn replace(&mut self, at: usize, hub: Hub) {
         self.hubs[at] = hub;
-        for (one, other, session) in std::mem::take(&mut self.links) {
+        for (one, other, link_id) in std::mem::take(&mut self.links) {
             if one != at && other != at {
-                self.links.push((one, other, session));
+                self.links.push((one, other, link_id));
                 continue;
             }
             let left = &mut self.hubs[if one == at { other } else { one }];
-            left.node.on_disconnected(left.now, session);
+            left.node.on_disconnected(left.now, link_id);
         }
     }
 
@@ -98,20 +98,20 @@ impl Net {
                 hub.advance(1_000);
                 hub.settle();
             }
-            for (one, other, session) in self.links.clone().into_iter().cycle().take(12) {
+            for (one, other, link_id) in self.links.clone().into_iter().cycle().take(12) {
                 let (first, second) = self.pair(one, other);
-                first.talk_to(second, session);
+                first.talk_to(second, link_id);
             }
             for at in 0..self.links.len() {
-                let (one, other, session) = self.links[at];
-                let is_closed = |hub: &Hub| hub.closed.iter().any(|(of, _)| *of == session);
+                let (one, other, link_id) = self.links[at];
+                let is_closed = |hub: &Hub| hub.closed.iter().any(|(of, _)| *of == link_id);
                 if is_closed(&self.hubs[one]) || is_closed(&self.hubs[other]) {
-                    self.sessions += 1;
-                    let again = SessionId::new(self.sessions);
+                    self.connections += 1;
+                    let again = LinkId::new(self.connections);
                     self.links[at].2 = again;
                     let (first, second) = self.pair(one, other);
-                    first.node.on_disconnected(first.now, session);
-                    second.node.on_disconnected(second.now, session);
+                    first.node.on_disconnected(first.now, link_id);
+                    second.node.on_disconnected(second.now, link_id);
                     first.meet(second, again);
                 }
             }
@@ -120,8 +120,8 @@ impl Net {
 }
 
 /// A device of the hub's region says that four units came.
-fn restock(hub: &mut Hub, session: u64, ids: &[&str]) {
-    let mut agent = Remote::agent(hub, session);
+fn restock(hub: &mut Hub, link_id: u64, ids: &[&str]) {
+    let mut agent = Remote::agent(hub, link_id);
     let channel = agent.offer(hub, EVENTS);
     for id in ids {
         let text =
@@ -175,7 +175,7 @@ fn what_the_third_has(offered: &str) -> Net {
     net.meet(1, 2);
     net.meet(0, 1);
     net.talk(20);
-    assert!(net.sessions < 110, "connections are made anew a few times at most");
+    assert!(net.connections < 110, "connections are made anew a few times at most");
     net
 }
 
@@ -235,14 +235,14 @@ fn a_union_reads_the_log_of_a_region_and_not_what_was_handed_on_of_its_former_li
 #[test]
 fn a_link_that_is_down_for_a_moment_has_no_other_one_made_anew() {
     let mut net = what_the_third_has("*");
-    let before = net.sessions;
+    let before = net.connections;
 
     net.part(0, 2);
     net.talk(3);
     net.meet(0, 2);
     net.talk(10);
 
-    assert_eq!(net.sessions, before + 1, "only the one that was cut");
+    assert_eq!(net.connections, before + 1, "only the one that was cut");
     assert_eq!(state(&net.hubs[0]), state(&net.hubs[1]));
 }
 

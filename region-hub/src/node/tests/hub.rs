@@ -19,7 +19,7 @@ use headland_storage::{
 use super::remote::{Remote, partition};
 use crate::config::HubConfig;
 use crate::node::{Node, Output, PeerIndex, StartError};
-use crate::session::SessionId;
+use crate::peer_link::LinkId;
 
 /// What every test's hub starts from; a test adds to it.
 pub(super) const CONFIG: &str = r#"
@@ -60,8 +60,8 @@ pub(super) struct Hub {
     commits_left: Option<usize>,
     reads: Reads,
     /// Frames on their way, by connection.
-    sent: BTreeMap<SessionId, VecDeque<(Lane, Bytes)>>,
-    pub(super) closed: Vec<(SessionId, CloseReason)>,
+    sent: BTreeMap<LinkId, VecDeque<(Lane, Bytes)>>,
+    pub(super) closed: Vec<(LinkId, CloseReason)>,
     pub(super) dialled: Vec<PeerIndex>,
     pub(super) spans: Vec<Span>,
     /// The last snapshot.
@@ -172,10 +172,10 @@ impl Hub {
         loop {
             if let Some(output) = self.node.poll_output() {
                 self.perform(output);
-            } else if let Some((lane, frame)) = self.sent_to(remote.session) {
+            } else if let Some((lane, frame)) = self.sent_to(remote.link_id) {
                 remote.link.on_frame(self.now.monotonic, lane, frame);
             } else if let Some((lane, frame)) = remote.poll_frame() {
-                self.node.on_frame(self.now, remote.session, lane, frame);
+                self.node.on_frame(self.now, remote.link_id, lane, frame);
             } else {
                 return;
             }
@@ -183,36 +183,36 @@ impl Hub {
     }
 
     /// Connects this hub with another region's.
-    pub(super) fn meet(&mut self, other: &mut Self, session: SessionId) {
+    pub(super) fn meet(&mut self, other: &mut Self, link_id: LinkId) {
         let id = |hub: &Self| SpiffeId {
             fleet: "test".to_owned(),
             region: hub.config.region.clone(),
             role: Role::Hub(hub.config.name.to_string()),
         };
         let (ours, theirs) = (id(self), id(other));
-        self.node.on_connected(self.now, session, &theirs, Dialled::Here);
-        other.node.on_connected(other.now, session, &ours, Dialled::There);
+        self.node.on_connected(self.now, link_id, &theirs, Dialled::Here);
+        other.node.on_connected(other.now, link_id, &ours, Dialled::There);
     }
 
     /// Does what two connected hubs ask for until neither asks for more.
-    pub(super) fn talk_to(&mut self, other: &mut Self, session: SessionId) {
+    pub(super) fn talk_to(&mut self, other: &mut Self, link_id: LinkId) {
         loop {
             if let Some(output) = self.node.poll_output() {
                 self.perform(output);
             } else if let Some(output) = other.node.poll_output() {
                 other.perform(output);
-            } else if let Some((lane, frame)) = self.sent_to(session) {
-                other.node.on_frame(other.now, session, lane, frame);
-            } else if let Some((lane, frame)) = other.sent_to(session) {
-                self.node.on_frame(self.now, session, lane, frame);
+            } else if let Some((lane, frame)) = self.sent_to(link_id) {
+                other.node.on_frame(other.now, link_id, lane, frame);
+            } else if let Some((lane, frame)) = other.sent_to(link_id) {
+                self.node.on_frame(self.now, link_id, lane, frame);
             } else {
                 return;
             }
         }
     }
 
-    fn sent_to(&mut self, session: SessionId) -> Option<(Lane, Bytes)> {
-        self.sent.get_mut(&session)?.pop_front()
+    fn sent_to(&mut self, link_id: LinkId) -> Option<(Lane, Bytes)> {
+        self.sent.get_mut(&link_id)?.pop_front()
     }
 
     fn perform(&mut self, output: Output) {
@@ -225,28 +225,28 @@ impl Hub {
                 self.commits_left = self.commits_left.map(|left| left - 1);
                 self.node.on_committed(self.now, composed.ticket, appended.last);
             }
-            Output::Send { session, lane, frame } => {
+            Output::Send { link_id, lane, frame } => {
                 let length = ByteCount::new(frame.len() as u64);
-                self.sent.entry(session).or_default().push_back((lane, frame));
-                self.node.on_written(self.now, session, lane, length);
+                self.sent.entry(link_id).or_default().push_back((lane, frame));
+                self.node.on_written(self.now, link_id, lane, length);
             }
-            Output::Read { session, channel, partition, from, limit } => {
+            Output::Read { link_id, channel, partition, from, limit } => {
                 if self.reads == Reads::Fail {
-                    return self.node.on_read_failed(self.now, session);
+                    return self.node.on_read_failed(self.now, link_id);
                 }
                 match self.store.reader().read(&partition, from, limit) {
-                    Ok(entries) => self.node.on_entries(self.now, session, channel, entries),
+                    Ok(entries) => self.node.on_entries(self.now, link_id, channel, entries),
                     Err(ReadError::Quarantined { partition, from, until }) => {
                         let lost = MissingOffsets { partition, from, until };
-                        self.node.on_damaged(self.now, (session, channel), lost);
+                        self.node.on_damaged(self.now, (link_id, channel), lost);
                     }
                     Err(error) => panic!("{error}"),
                 }
             }
             Output::Dial(index) => self.dialled.push(index),
-            Output::Close { session, reason } => {
-                self.closed.push((session, reason));
-                self.node.on_disconnected(self.now, session);
+            Output::Close { link_id, reason } => {
+                self.closed.push((link_id, reason));
+                self.node.on_disconnected(self.now, link_id);
             }
             Output::Snapshot(Snapshot { at, state }) => {
                 self.saved = Some(Snapshot { at, state: state.clone() });

@@ -54,7 +54,7 @@ impl World {
         let text = format!(r#"{{"id":"{number}","kind":"restock","device":"eu-1-till","sku":"A","#)
             + r#""location":"eu-1","quantity":4,"time":"2010-12-01T08:06:00Z"}"#;
         agent.publish(hub, channel, &[record("eu-1-till", &text)]);
-        hub.node.on_disconnected(hub.now, agent.session);
+        hub.node.on_disconnected(hub.now, agent.link_id);
     }
 
     fn is_linked(&self, (one, other): (usize, usize)) -> bool {

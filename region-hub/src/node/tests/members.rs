@@ -125,11 +125,11 @@ fn hub_that_holds() -> Hub {
 
 /// A device of `eu` says something; returns what its hub says that happened before of the log of
 /// `us`, and the agent to go on with.
-fn seen_of_us(hub: &mut Hub, session: u64, former: Option<Remote>) -> (u64, Remote) {
-    let mut agent = Remote::agent(hub, session);
+fn seen_of_us(hub: &mut Hub, link_id: u64, former: Option<Remote>) -> (u64, Remote) {
+    let mut agent = Remote::agent(hub, link_id);
     former.into_iter().for_each(|former| agent.take_log_of(former));
     let channel = agent.offer(hub, EVENTS);
-    let said = restock(&format!("eu/{session}")).replace("us-1", "eu-1");
+    let said = restock(&format!("eu/{link_id}")).replace("us-1", "eu-1");
     agent.publish(hub, channel, &[record("eu-1-till", &said)]);
     let stamp = hub.entries(EVENTS).pop().unwrap().stamp.unwrap();
     (stamp.context.end(&actor_of_us()).get(), agent)

@@ -9,7 +9,7 @@ use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, record};
 use crate::node::LinkState;
 use crate::node::reach::Notice;
-use crate::session::SessionId;
+use crate::peer_link::LinkId;
 
 #[test]
 fn a_hub_that_is_not_configured_is_turned_away_with_the_line_to_add() {
@@ -17,10 +17,10 @@ fn a_hub_that_is_not_configured_is_turned_away_with_the_line_to_add() {
 
     Remote::hub(&mut hub, 1, "ap");
 
-    let [(session, CloseReason::RefusedHere(refusal))] = &hub.closed[..] else {
+    let [(link_id, CloseReason::RefusedHere(refusal))] = &hub.closed[..] else {
         panic!("{:?}", hub.closed)
     };
-    assert_eq!((*session, refusal.code()), (SessionId::new(1), RefusalCode::NotAuthorised));
+    assert_eq!((*link_id, refusal.code()), (LinkId::new(1), RefusalCode::NotAuthorised));
     let text = refusal.to_string();
     assert!(text.contains("add [[peer]] region = \"ap\" name = \"hub-1\""), "{text}");
 }
@@ -32,8 +32,8 @@ fn a_second_connection_of_a_peer_supersedes_the_first() {
 
     Remote::hub(&mut hub, 2, "us");
 
-    let reasons: Vec<_> = hub.closed.iter().map(|(session, why)| (*session, why)).collect();
-    assert_eq!(reasons, [(SessionId::new(1), &CloseReason::Here(Goodbye::Superseded))]);
+    let reasons: Vec<_> = hub.closed.iter().map(|(link_id, why)| (*link_id, why)).collect();
+    assert_eq!(reasons, [(LinkId::new(1), &CloseReason::Here(Goodbye::Superseded))]);
     assert_eq!(hub.node.status().links[0].state, LinkState::Up);
 }
 
@@ -50,8 +50,8 @@ fn a_log_that_cannot_be_read_closes_its_link() {
     us.subscribe_all();
     hub.talk(&mut us);
 
-    let closed: Vec<SessionId> = hub.closed.iter().map(|(session, _)| *session).collect();
-    assert_eq!(closed, [us.session]);
+    let closed: Vec<LinkId> = hub.closed.iter().map(|(link_id, _)| *link_id).collect();
+    assert_eq!(closed, [us.link_id]);
     assert_eq!(hub.node.status().links[0].state, LinkState::Down);
 }
 
@@ -107,7 +107,7 @@ fn the_lag_of_a_link_that_is_down_grows_with_the_log() {
     hub.talk(&mut us);
     let up = hub.node.status().links[0].lag_records;
 
-    hub.node.on_disconnected(hub.now, us.session);
+    hub.node.on_disconnected(hub.now, us.link_id);
     let down = hub.node.status().links[0].lag_records;
     agent.publish(&mut hub, channel, &[record("eu-1-till", "{}"), record("eu-1-till", "{}")]);
 
@@ -122,7 +122,7 @@ fn the_age_of_what_is_missing_is_zero_while_nothing_is_and_rises_while_the_link_
     let lag = |hub: &Hub| hub.node.link_lags(hub.now.monotonic).next().unwrap().1.as_secs();
     let up = lag(&hub);
 
-    hub.node.on_disconnected(hub.now, us.session);
+    hub.node.on_disconnected(hub.now, us.link_id);
     hub.advance(7_000);
 
     assert_eq!((up, lag(&hub)), (0, 7));
@@ -136,13 +136,13 @@ fn what_is_missing_goes_on_ageing_on_a_link_that_was_just_made_again() {
     hub.cut_power_after(0);
     us.mirror(&mut hub, channel, &[record("us-1-till", "{}")]);
     hub.advance(2_000);
-    hub.node.on_disconnected(hub.now, us.session);
+    hub.node.on_disconnected(hub.now, us.link_id);
     hub.advance(1_000);
 
     let again = Remote::hub(&mut hub, 2, "us");
 
     let lag = hub.node.link_lags(hub.now.monotonic).next().unwrap().1.as_secs();
-    assert!(hub.node.is_connected(again.session));
+    assert!(hub.node.is_connected(again.link_id));
     assert_eq!(lag, 3);
 }
 

@@ -12,13 +12,13 @@ use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::{Dialled, Identity, Link, LinkConfig, LinkOutput, Offer};
 
 use super::hub::{Hub, START};
-use crate::session::SessionId;
+use crate::peer_link::LinkId;
 
 /// The life of every remote node.
 pub(super) const LIFE: Incarnation = Incarnation::new(1, 5);
 
 pub(super) struct Remote {
-    pub(super) session: SessionId,
+    pub(super) link_id: LinkId,
     pub(super) link: Link,
     identity: Identity,
     life: Incarnation,
@@ -38,26 +38,26 @@ pub(super) fn partition(topic: &str) -> TopicPartition {
 
 impl Remote {
     /// Connects the agent `eu-1` of the hub's region and lets both sides say hello.
-    pub(super) fn agent(hub: &mut Hub, session: u64) -> Self {
-        Self::agent_in(hub, session, LIFE)
+    pub(super) fn agent(hub: &mut Hub, link_id: u64) -> Self {
+        Self::agent_in(hub, link_id, LIFE)
     }
 
     /// The same in a life of its own: it has sent nothing yet.
-    pub(super) fn agent_in(hub: &mut Hub, session: u64, life: Incarnation) -> Self {
+    pub(super) fn agent_in(hub: &mut Hub, link_id: u64, life: Incarnation) -> Self {
         let (region, name) = (hub.region().clone(), AgentName::new("eu-1").unwrap());
         let identity = Identity::Agent { region, name };
-        Self::connect(hub, session, (identity, life), Role::Agent("eu-1".to_owned()))
+        Self::connect(hub, link_id, (identity, life), Role::Agent("eu-1".to_owned()))
     }
 
     /// Connects the hub of another region and lets both sides say hello.
-    pub(super) fn hub(hub: &mut Hub, session: u64, name: &str) -> Self {
+    pub(super) fn hub(hub: &mut Hub, link_id: u64, name: &str) -> Self {
         let identity = Identity::Hub { region: region(name), name: HubName::new("hub-1").unwrap() };
-        Self::connect(hub, session, (identity, LIFE), Role::Hub("hub-1".to_owned()))
+        Self::connect(hub, link_id, (identity, LIFE), Role::Hub("hub-1".to_owned()))
     }
 
     fn connect(
         hub: &mut Hub,
-        session: u64,
+        link_id: u64,
         (identity, life): (Identity, Incarnation),
         role: Role,
     ) -> Self {
@@ -65,11 +65,11 @@ impl Remote {
         let peer = Identity::Hub { region: hub.region().clone(), name };
         let config = LinkConfig::new(identity.clone(), life, peer);
         let id = SpiffeId { fleet: "test".to_owned(), region: identity.region().clone(), role };
-        let session = SessionId::new(session);
+        let link_id = LinkId::new(link_id);
         let link = Link::new(config, 3, Monotonic::default());
         let (logs, frames, said) = (BTreeMap::new(), VecDeque::new(), Vec::new());
-        let mut remote = Self { session, link, identity, life, logs, frames, said };
-        hub.node.on_connected(hub.now, session, &id, Dialled::There);
+        let mut remote = Self { link_id, link, identity, life, logs, frames, said };
+        hub.node.on_connected(hub.now, link_id, &id, Dialled::There);
         hub.talk(&mut remote);
         remote
     }

@@ -181,7 +181,7 @@ fn what_a_peer_has_over_another_way_is_not_kept_for_it_until_it_takes_it_after_a
     }
     hub.talk(&mut us);
     let refused = held(&hub);
-    hub.node.on_disconnected(hub.now, us.session);
+    hub.node.on_disconnected(hub.now, us.link_id);
     let away = held(&hub);
     let mut again = Remote::hub(&mut hub, 3, "us");
     again.subscribe_all();

@@ -21,9 +21,9 @@ use crate::topics::{Replication, Topic, Topics};
 
 /// Number of a connection in this run of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(u64);
+pub struct LinkId(u64);
 
-impl SessionId {
+impl LinkId {
     /// Wraps a number that no other connection of this run has.
     #[must_use]
     pub const fn new(number: u64) -> Self {
@@ -31,7 +31,7 @@ impl SessionId {
     }
 }
 
-impl std::fmt::Display for SessionId {
+impl std::fmt::Display for LinkId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.0)
     }
@@ -141,7 +141,7 @@ pub struct Receiving {
 
 /// One connection.
 #[derive(Debug)]
-pub struct Session {
+pub struct PeerLink {
     /// The link's state machine.
     pub link: Link,
     /// Who the peer is, as its certificate says.
@@ -166,7 +166,7 @@ pub struct Session {
     refused: BTreeMap<TopicPartition, String>,
 }
 
-impl Session {
+impl PeerLink {
     /// A connection that was just made, with the hello on its way.
     #[must_use]
     pub fn new(config: LinkConfig, peer: Peer, seed: u64, now: Monotonic) -> Self {
@@ -498,7 +498,7 @@ mod tests {
         Topics::new(&region("eu"), &[declared]).unwrap()
     }
 
-    fn agent_session() -> Session {
+    fn agent_peer_link() -> PeerLink {
         let config = AgentConfig {
             name: AgentName::new("eu-1").unwrap(),
             topics: vec![topic("air"), topic("undeclared")],
@@ -506,7 +506,7 @@ mod tests {
         };
         let peer = Identity::Agent { region: region("eu"), name: config.name.clone() };
         let link = LinkConfig::new(hub("eu"), Incarnation::new(1, 1), peer);
-        Session::new(link, Peer::Agent(Grant::new(&config)), 1, Monotonic::default())
+        PeerLink::new(link, Peer::Agent(Grant::new(&config)), 1, Monotonic::default())
     }
 
     fn offer(name: &str, path: &[&str]) -> Offer {
@@ -531,7 +531,7 @@ mod tests {
 
     #[test]
     fn an_agents_topic_goes_whole_to_the_partition_of_its_name() {
-        let receiving = agent_session().admit(&topics(), &offer("air", &[])).unwrap();
+        let receiving = agent_peer_link().admit(&topics(), &offer("air", &[])).unwrap();
 
         let expected = (murmur2(b"eu-1") & 0x7fff_ffff) % 8;
         assert_eq!(
@@ -543,7 +543,7 @@ mod tests {
     #[test]
     fn a_topic_outside_the_grant_or_undeclared_names_the_line_to_add() {
         let refusals = ["alerts", "undeclared"]
-            .map(|name| agent_session().admit(&topics(), &offer(name, &[])).unwrap_err());
+            .map(|name| agent_peer_link().admit(&topics(), &offer(name, &[])).unwrap_err());
 
         assert_eq!(
             refusals.clone().map(|refusal| refusal.code()),
@@ -556,9 +556,9 @@ mod tests {
     fn another_regions_topic_keeps_its_partition_under_a_prefix() {
         let link = LinkConfig::new(hub("eu"), Incarnation::new(1, 1), hub("us"));
         let offering = Offering { forwarding: Forwarding::Own, topics: Filter::default() };
-        let session = Session::new(link, Peer::Hub(offering), 1, Monotonic::default());
+        let peer_link = PeerLink::new(link, Peer::Hub(offering), 1, Monotonic::default());
 
-        let receiving = session.admit(&topics(), &offer("air", &["us"])).unwrap();
+        let receiving = peer_link.admit(&topics(), &offer("air", &["us"])).unwrap();
 
         let expected = TopicPartition::new(topic("us.air"), PartitionIndex::new(0));
         assert_eq!(receiving.local, expected);

@@ -8,69 +8,69 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headland_event::Monotonic;
 
-use crate::session::{Peer, Session, SessionId};
+use crate::peer_link::{LinkId, Peer, PeerLink};
 
 /// The connections by their numbers.
 #[derive(Debug, Default)]
-pub struct Sessions {
+pub struct PeerLinks {
     /// Boxed, since a map keeps places for about twice as many values as it has.
-    slots: BTreeMap<SessionId, Box<Slot>>,
+    slots: BTreeMap<LinkId, Box<Slot>>,
     /// Those of hubs.
-    hubs: BTreeSet<SessionId>,
+    hubs: BTreeSet<LinkId>,
     /// Those that may have changed since they rested.
-    awake: BTreeSet<SessionId>,
+    awake: BTreeSet<LinkId>,
     /// When each of the others wants to be called: no connection is in both.
-    timers: BTreeSet<(Monotonic, SessionId)>,
+    timers: BTreeSet<(Monotonic, LinkId)>,
 }
 
 #[derive(Debug)]
 struct Slot {
-    session: Session,
+    peer_link: PeerLink,
     /// Its place in the timers, while it rests.
     timer: Option<Monotonic>,
 }
 
-impl Sessions {
+impl PeerLinks {
     /// Takes a connection up; it is awake.
-    pub fn insert(&mut self, id: SessionId, session: Session) {
+    pub fn insert(&mut self, id: LinkId, peer_link: PeerLink) {
         self.remove(&id);
-        if matches!(session.peer, Peer::Hub(_)) {
+        if matches!(peer_link.peer, Peer::Hub(_)) {
             self.hubs.insert(id);
         }
-        self.slots.insert(id, Box::new(Slot { session, timer: None }));
+        self.slots.insert(id, Box::new(Slot { peer_link, timer: None }));
         self.awake.insert(id);
     }
 
     /// Forgets a connection.
-    pub fn remove(&mut self, id: &SessionId) -> Option<Session> {
-        let Slot { session, timer } = *self.slots.remove(id)?;
+    pub fn remove(&mut self, id: &LinkId) -> Option<PeerLink> {
+        let Slot { peer_link, timer } = *self.slots.remove(id)?;
         self.hubs.remove(id);
         self.awake.remove(id);
         if let Some(timer) = timer {
             self.timers.remove(&(timer, *id));
         }
-        Some(session)
+        Some(peer_link)
     }
 
     /// One connection.
     #[must_use]
-    pub fn get(&self, id: &SessionId) -> Option<&Session> {
-        self.slots.get(id).map(|slot| &slot.session)
+    pub fn get(&self, id: &LinkId) -> Option<&PeerLink> {
+        self.slots.get(id).map(|slot| &slot.peer_link)
     }
 
     /// One connection, to change it; it is awake until [`Self::rest`].
-    pub fn get_mut(&mut self, id: &SessionId) -> Option<&mut Session> {
+    pub fn get_mut(&mut self, id: &LinkId) -> Option<&mut PeerLink> {
         let slot = self.slots.get_mut(id)?;
         if let Some(timer) = slot.timer.take() {
             self.timers.remove(&(timer, *id));
         }
         self.awake.insert(*id);
-        Some(&mut slot.session)
+        Some(&mut slot.peer_link)
     }
 
     /// Whether there is such a connection.
     #[must_use]
-    pub fn contains_key(&self, id: &SessionId) -> bool {
+    pub fn contains_key(&self, id: &LinkId) -> bool {
         self.slots.contains_key(id)
     }
 
@@ -81,36 +81,36 @@ impl Sessions {
     }
 
     /// Every connection, by its number.
-    pub fn iter(&self) -> impl Iterator<Item = (&SessionId, &Session)> {
-        self.slots.iter().map(|(id, slot)| (id, &slot.session))
+    pub fn iter(&self) -> impl Iterator<Item = (&LinkId, &PeerLink)> {
+        self.slots.iter().map(|(id, slot)| (id, &slot.peer_link))
     }
 
     /// The connections to other regions' hubs.
     #[must_use]
-    pub fn hubs(&self) -> Vec<SessionId> {
+    pub fn hubs(&self) -> Vec<LinkId> {
         self.hubs.iter().copied().collect()
     }
 
     /// Those that may have something to do.
     #[must_use]
-    pub fn awake(&self) -> Vec<SessionId> {
+    pub fn awake(&self) -> Vec<LinkId> {
         self.awake.iter().copied().collect()
     }
 
     /// Those whose time has come, or may have come since they are awake.
     #[must_use]
-    pub fn due(&self, now: Monotonic) -> Vec<SessionId> {
+    pub fn due(&self, now: Monotonic) -> Vec<LinkId> {
         let resting = self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id);
         resting.chain(self.awake.iter().copied()).collect()
     }
 
     /// A connection has given out all that it had to do.
-    pub fn rest(&mut self, id: &SessionId) {
+    pub fn rest(&mut self, id: &LinkId) {
         if !self.awake.remove(id) {
             return;
         }
         let Some(slot) = self.slots.get_mut(id) else { return };
-        slot.timer = slot.session.link.poll_timeout();
+        slot.timer = slot.peer_link.link.poll_timeout();
         if let Some(timer) = slot.timer {
             self.timers.insert((timer, *id));
         }
@@ -136,20 +136,20 @@ mod tests {
     use super::*;
     use crate::config::AgentConfig;
     use crate::ingest::Grant;
-    use crate::session::{Forwarding, Offering};
+    use crate::peer_link::{Forwarding, Offering};
 
-    const ID: SessionId = SessionId::new(1);
+    const ID: LinkId = LinkId::new(1);
 
     fn region() -> RegionId {
         RegionId::new("eu").unwrap()
     }
 
-    fn session(peer: Peer, seed: u64, now: Monotonic) -> Session {
+    fn peer_link(peer: Peer, seed: u64, now: Monotonic) -> PeerLink {
         let hub = Identity::Hub { region: region(), name: HubName::new("hub-1").unwrap() };
         let name = AgentName::new("a").unwrap();
         let agent = Identity::Agent { region: region(), name };
         let config = LinkConfig::new(hub, Incarnation::new(1, 1), agent);
-        Session::new(config, peer, seed, now)
+        PeerLink::new(config, peer, seed, now)
     }
 
     fn agent() -> Peer {
@@ -169,29 +169,29 @@ mod tests {
 
     #[test]
     fn a_connection_that_was_touched_is_awake_until_it_rests() {
-        let mut sessions = Sessions::default();
-        sessions.insert(ID, session(agent(), 1, after(0)));
-        let new = sessions.awake();
-        sessions.rest(&ID);
-        let rested = sessions.awake();
-        sessions.get(&ID).unwrap();
-        let read = sessions.awake();
-        sessions.get_mut(&ID).unwrap();
+        let mut peer_links = PeerLinks::default();
+        peer_links.insert(ID, peer_link(agent(), 1, after(0)));
+        let new = peer_links.awake();
+        peer_links.rest(&ID);
+        let rested = peer_links.awake();
+        peer_links.get(&ID).unwrap();
+        let read = peer_links.awake();
+        peer_links.get_mut(&ID).unwrap();
 
         assert_eq!((new, rested, read), (vec![ID], vec![], vec![]));
-        assert_eq!(sessions.awake(), [ID]);
+        assert_eq!(peer_links.awake(), [ID]);
     }
 
     #[test]
     fn only_links_to_hubs_are_among_the_hubs() {
-        let mut sessions = Sessions::default();
-        let (first, second) = (SessionId::new(1), SessionId::new(2));
-        sessions.insert(first, session(agent(), 1, after(0)));
-        sessions.insert(second, session(hub(), 1, after(0)));
+        let mut peer_links = PeerLinks::default();
+        let (first, second) = (LinkId::new(1), LinkId::new(2));
+        peer_links.insert(first, peer_link(agent(), 1, after(0)));
+        peer_links.insert(second, peer_link(hub(), 1, after(0)));
 
-        assert_eq!(sessions.hubs(), [second]);
-        sessions.remove(&second);
-        assert_eq!(sessions.hubs(), []);
+        assert_eq!(peer_links.hubs(), [second]);
+        peer_links.remove(&second);
+        assert_eq!(peer_links.hubs(), []);
     }
 
     #[derive(Debug, Clone)]
@@ -216,35 +216,36 @@ mod tests {
         fn the_first_timer_is_that_of_all_links_and_who_is_due_is_called(
             steps in prop::collection::vec(step(), 1..60),
         ) {
-            let (mut sessions, mut passed) = (Sessions::default(), 0);
+            let (mut peer_links, mut passed) = (PeerLinks::default(), 0);
             for step in steps {
                 match step {
                     Step::Insert(id, seed) => {
-                        sessions.insert(SessionId::new(id), session(agent(), seed, after(passed)));
+                        peer_links.insert(LinkId::new(id), peer_link(agent(), seed, after(passed)));
                     }
-                    Step::Remove(id) => drop(sessions.remove(&SessionId::new(id))),
+                    Step::Remove(id) => drop(peer_links.remove(&LinkId::new(id))),
                     Step::Probe(id) => {
-                        if let Some(known) = sessions.get_mut(&SessionId::new(id)) {
+                        if let Some(known) = peer_links.get_mut(&LinkId::new(id)) {
                             known.link.probe(after(passed));
                         }
                     }
                     Step::Pass(millis) => {
                         passed += millis;
-                        for id in sessions.due(after(passed)) {
-                            sessions.get_mut(&id).unwrap().link.on_timeout(after(passed));
-                            sessions.rest(&id);
+                        for id in peer_links.due(after(passed)) {
+                            peer_links.get_mut(&id).unwrap().link.on_timeout(after(passed));
+                            peer_links.rest(&id);
                         }
-                        let overdue = sessions.iter().filter_map(|(_, known)| {
+                        let overdue = peer_links.iter().filter_map(|(_, known)| {
                             known.link.poll_timeout().filter(|at| *at <= after(passed))
                         });
                         prop_assert_eq!(overdue.count(), 0);
                     }
                 }
-                prop_assert!(sessions.awake.iter().all(|id| sessions.slots[id].timer.is_none()));
-                let timers = sessions.slots.values().filter(|slot| slot.timer.is_some()).count();
-                prop_assert_eq!(sessions.timers.len(), timers);
-                let all = sessions.iter().filter_map(|(_, known)| known.link.poll_timeout());
-                prop_assert_eq!(sessions.poll_timeout(), all.min());
+                let slots = &peer_links.slots;
+                prop_assert!(peer_links.awake.iter().all(|id| slots[id].timer.is_none()));
+                let timers = peer_links.slots.values().filter(|slot| slot.timer.is_some()).count();
+                prop_assert_eq!(peer_links.timers.len(), timers);
+                let all = peer_links.iter().filter_map(|(_, known)| known.link.poll_timeout());
+                prop_assert_eq!(peer_links.poll_timeout(), all.min());
             }
         }
     }

@@ -1,9 +1,14 @@
 //! What a holder's log of one sku comes to, so that a later record stands for those before it.
 
+use std::collections::BTreeSet;
+
 use headland_event::Offset;
 use serde::{Deserialize, Serialize};
 
 use super::record::{Act, AskNumber, Closing, Holder};
+
+/// No sum of units, and no count, that comes of use is larger; sums of a few such ones still fit.
+const SUM_LIMIT: i64 = 1 << 53;
 
 /// All that a holder's records of one sku say, but for the promises that are open.
 ///
@@ -45,6 +50,30 @@ struct Answered {
 }
 
 impl Books {
+    /// Checks what another hub wrote: nobody can be given fewer than no units, or be named twice.
+    ///
+    /// # Errors
+    /// What does not fit, and what would.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let Self { own, debt, given, asked: _, answered, orders } = self;
+        let sums = [("debt", *debt)].into_iter().chain(given.iter().map(|of| ("given", of.units)));
+        let orders = ("orders", i64::try_from(*orders).unwrap_or(i64::MAX));
+        for (name, found) in sums.chain([orders]) {
+            if !(0..=SUM_LIMIT).contains(&found) {
+                return Err(format!("books: {name} is {found}, expected 0 to {SUM_LIMIT}"));
+            }
+        }
+        if !(-SUM_LIMIT..=SUM_LIMIT).contains(own) {
+            return Err(format!("books: own is {own}, expected at most {SUM_LIMIT} either way"));
+        }
+        let given_to: BTreeSet<&Holder> = given.iter().map(|of| &of.to).collect();
+        let answered_by: BTreeSet<&Holder> = answered.iter().map(|of| &of.by).collect();
+        if given_to.len() < given.len() || answered_by.len() < answered.len() {
+            return Err("books: a holder is named twice, expected once".to_owned());
+        }
+        Ok(())
+    }
+
     pub(super) const fn own(&self) -> i64 {
         self.own
     }

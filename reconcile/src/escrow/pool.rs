@@ -75,7 +75,10 @@ impl Pool {
         self.books.insert(from.clone(), books);
     }
 
+    /// A later promise of a request stands for the one before it, as in a log that is compacted by
+    /// key: what lies between them may be gone, the end of the first one too.
     fn open_one(&mut self, from: &Holder, request: &RequestId, units: Units) {
+        self.close_one(from, request);
         self.change(from, -units.get());
         self.open.entry(request.clone()).or_default().push((from.clone(), units));
         let promises = self.promises.entry(from.clone()).or_default();

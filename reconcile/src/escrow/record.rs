@@ -278,8 +278,12 @@ impl EscrowRecord {
     /// # Errors
     /// [`EscrowRecordError`] when it is none. No input makes it panic.
     pub fn parse(json: &[u8]) -> Result<Self, EscrowRecordError> {
-        serde_json::from_slice(json)
-            .map_err(|error| EscrowRecordError { detail: error.to_string() })
+        let record: Self = serde_json::from_slice(json)
+            .map_err(|error| EscrowRecordError { detail: error.to_string() })?;
+        if let Some(books) = &record.books {
+            books.check().map_err(|detail| EscrowRecordError { detail })?;
+        }
+        Ok(record)
     }
 
     /// What its record in a log is called: of those of one name the last one stays. A promise has

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use headland_event::{Incarnation, RegionId};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -79,11 +81,11 @@ impl Hub {
 
     /// The same hub after a crash, from what is in its journal.
     fn restarted(&self, peers: &[&Self]) -> Self {
-        self.restarted_from(peers, 0)
+        self.restarted_from(peers, (0, 0))
     }
 
-    /// The same, where logs were compacted before an offset.
-    fn restarted_from(&self, peers: &[&Self], cut: usize) -> Self {
+    /// The same, where logs were compacted.
+    fn restarted_from(&self, peers: &[&Self], cut: Cut) -> Self {
         let mut again = Self::new(self.holder.region.as_str(), 1, Standing::Settled);
         for hub in peers.iter().copied().chain([self]) {
             for (offset, record) in hub.left(cut) {
@@ -95,16 +97,25 @@ impl Hub {
         again
     }
 
-    /// What compaction by key before an offset leaves of the log.
-    fn left(&self, cut: usize) -> impl Iterator<Item = (usize, &EscrowRecord)> {
+    /// What compaction by key leaves of the log.
+    fn left(&self, (before, kept): Cut) -> impl Iterator<Item = (usize, &EscrowRecord)> {
         let key = |record: &EscrowRecord| record.key(&self.holder);
-        let last: BTreeMap<String, usize> =
-            self.log.iter().enumerate().map(|(at, record)| (key(record), at)).collect();
+        let mut last: BTreeMap<String, usize> = BTreeMap::new();
+        let mut old: BTreeSet<String> = BTreeSet::new();
+        for (at, record) in self.log.iter().enumerate() {
+            if let Some(dead) = last.insert(key(record), at)
+                && is_kept(dead, (before, kept))
+            {
+                old.insert(key(record));
+            }
+        }
         let log = self.log.iter().enumerate();
         log.filter(move |(at, record)| {
-            let is_last = last.get(&record.key(&self.holder)) == Some(at);
-            // A key without a value goes with what was before it.
-            *at >= cut || is_last && !matches!(record.act, Act::Gone { .. })
+            let key = record.key(&self.holder);
+            let is_last = last.get(&key) == Some(at);
+            // A key without a value goes with what was before it, once that is gone.
+            let may_go = !is_last || matches!(record.act, Act::Gone { .. }) && !old.contains(&key);
+            is_kept(*at, (before, kept)) || !may_go
         })
     }
 
@@ -376,12 +387,30 @@ fn a_log_is_cut_to_what_is_open_and_the_last_that_is_not() {
         }
     }
 
-    let left: Vec<String> = eu.left(usize::MAX).map(|(_, record)| record.key(&eu.holder)).collect();
+    let left: Vec<String> =
+        eu.left((usize::MAX, 0)).map(|(_, record)| record.key(&eu.holder)).collect();
 
     assert_eq!(eu.log.len(), 1 + 400 + 2 * 399);
     let expected = ["eu@1-0000000000000009/s|order/1", "eu@1-0000000000000009/s|open/r7"];
     assert_eq!(left[..2], expected.map(str::to_owned));
     assert_eq!(left[2..], ["eu@1-0000000000000009/s|rights".to_owned()]);
+}
+
+#[test]
+fn a_request_that_was_promised_twice_ends_as_often_wherever_its_log_was_cut() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    eu.create(10);
+    let _granted = eu.reserve(at(1), "r1", 1);
+    eu.close("r1", Closing::Released);
+    let _granted = eu.reserve(at(2), "r1", 5);
+    let _granted = eu.reserve(at(2), "r2", 1);
+    eu.close("r2", Closing::Released);
+
+    // Of all that is superseded the first promise alone is still there.
+    let mut again = eu.restarted_from(&[], (usize::MAX, 0b10));
+    again.close("r1", Closing::Sold);
+
+    assert_eq!(again.available(), 5);
 }
 
 #[test]
@@ -399,6 +428,14 @@ fn a_record_without_a_value_is_read_by_its_key() {
 
 /// What happens at one of three hubs: which, what, about which request, how many units.
 type Step = (usize, u8, u8, i64);
+
+/// Before which offset a log was compacted, and where it keeps what is superseded, as of files that
+/// were not copied: one bit for each 64th offset.
+type Cut = (usize, u64);
+
+fn is_kept(at: usize, (before, kept): Cut) -> bool {
+    at >= before || kept >> (at % 64) & 1 == 1
+}
 
 fn happen(hubs: &mut [Hub; 3], now: Monotonic, (hub, what, name, wanted): Step) {
     let other = (hub + 1 + usize::from(name % 2)) % 3;
@@ -425,8 +462,8 @@ fn happen(hubs: &mut [Hub; 3], now: Monotonic, (hub, what, name, wanted): Step) 
 proptest! {
     #[test]
     fn a_log_cut_anywhere_says_what_the_whole_one_does(
-        steps in vec((0..3_usize, 0..12_u8, 0..6_u8, 1..6_i64), 1..100), cut in 0..200_usize,
-        later in vec((0..3_usize, 0..12_u8, 0..6_u8, 1..6_i64), 0..30),
+        steps in vec((0..3_usize, 0..12_u8, 0..6_u8, 1..6_i64), 1..100), before in 0..200_usize,
+        kept in any::<u64>(), later in vec((0..3_usize, 0..12_u8, 0..6_u8, 1..6_i64), 0..30),
     ) {
         let mut hubs = ["ap", "eu", "us"].map(|region| Hub::new(region, 1, Standing::Settled));
         for (now, step) in (0..).zip(&steps) {
@@ -438,7 +475,7 @@ proptest! {
                 .map(|(hub, peers)| hub.restarted_from(&peers, cut))
         };
 
-        let (mut whole, mut short) = (again(0), again(cut));
+        let (mut whole, mut short) = (again((0, 0)), again((before, kept)));
 
         for hubs in [&mut whole, &mut short] {
             hubs.iter_mut().for_each(|hub| hub.run(at(1_000_000)));
@@ -452,6 +489,31 @@ proptest! {
             prop_assert_eq!(&whole.answers, &short.answers);
         }
     }
+}
+
+#[test]
+fn books_that_no_hub_keeps_are_refused_with_what_would_fit() {
+    let refused = |books: &str| {
+        let json = format!(
+            r#"{{"sku":"s","act":"close","request":"r","outcome":"sold","books":{{{books}}}}}"#
+        );
+        EscrowRecord::parse(json.as_bytes()).unwrap_err().detail
+    };
+    let given = |units: i64| {
+        let to = serde_json::to_string(&holder("eu", 1)).unwrap();
+        format!(r#"{{"to":{to},"units":{units},"number":1}}"#)
+    };
+
+    let less = refused(&format!(r#""own":1,"given":[{}]"#, given(-5)));
+    let twice = refused(&format!(r#""own":1,"given":[{},{}]"#, given(1), given(1)));
+    let much = refused(&format!(r#""own":{}"#, i64::MAX));
+    let debt = refused(r#""own":1,"debt":-1"#);
+
+    assert_eq!(less, "books: given is -5, expected 0 to 9007199254740992");
+    assert_eq!(twice, "books: a holder is named twice, expected once");
+    let fits = "expected at most 9007199254740992 either way";
+    assert_eq!(much, format!("books: own is {}, {fits}", i64::MAX));
+    assert_eq!(debt, "books: debt is -1, expected 0 to 9007199254740992");
 }
 
 #[test]

@@ -144,8 +144,8 @@ fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), C
         _ => return Ok(()),
     };
     let text = format!(
-        "topic {} is written by hubs with {section} alone, kept whole, and no agent may publish \
-         it; take it out of here",
+        "topic {} is written by hubs with {section} alone, cleaned by them, and no agent may \
+         publish it; take it out of here",
         name.get_ref()
     );
     Err(places.error_at(name, text))
@@ -310,8 +310,8 @@ api = { socket = "s" }
         let topic = "[[topic]]\nname = \"inventory.escrow\"\n";
         let agent = "[[agent]]\nname = \"a\"\ntopics = [\"inventory.escrow\"]\ndevices = []\n";
 
-        let why = "topic inventory.escrow is written by hubs with [escrow] alone, kept whole, and \
-                   no agent may publish it; take it out of here";
+        let why = "topic inventory.escrow is written by hubs with [escrow] alone, cleaned by them, \
+                   and no agent may publish it; take it out of here";
         assert_eq!(refusal(topic), format!("hub.toml:8:8: {why}"));
         assert_eq!(refusal(agent), format!("hub.toml:9:11: {why}"));
     }

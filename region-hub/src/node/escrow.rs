@@ -16,6 +16,7 @@ use crate::escrow::{
     CloseRequest, ReserveRequest, Reserved, Rights, RightsView, UnitsRequest, escrow_partition,
     escrow_topic,
 };
+use crate::topics::Topic;
 
 /// Bytes of a log of rights read at once.
 const READ_BYTES: ByteCount = ByteCount::mebibytes(1);
@@ -132,7 +133,11 @@ impl Node {
         let Some(rights) = self.rights.rights() else { return Ok(()) };
         let life = self.incarnation;
         let mut frozen = None;
-        for partition in log.partitions() {
+        // What was handed on of a log comes behind what is here of the log itself: of each holder
+        // what lies before the last that was read is passed over.
+        let mut partitions = log.partitions();
+        partitions.sort_by_key(|at| self.topics.get(&at.topic).is_some_and(Topic::is_apart));
+        for partition in partitions {
             let topic = self.topics.get(&partition.topic);
             let Some(topic) = topic.filter(|topic| topic.origin_name == escrow_topic()) else {
                 continue;

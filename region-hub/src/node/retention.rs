@@ -25,6 +25,11 @@ const CLEAN_EVERY: Duration = Duration::from_secs(10);
 /// not need it to the second, and a hub at rest stays at rest.
 const AGE_EVERY: Duration = Duration::from_mins(5);
 
+/// How long the log of rights says that a promise has ended. A hub that goes on behind that, from
+/// an older backup or another hub's copy, takes promises that ended for open, and so fewer units
+/// for free than there are, never more.
+const ENDED_PROMISES_KEPT: Duration = Duration::from_hours(7 * 24);
+
 /// What is kept, and who has what of it.
 #[derive(Debug)]
 pub(super) struct Keeping {
@@ -214,7 +219,7 @@ impl Node {
             }
             // Of each key of a log of rights the last record is all there is.
             let is_cut = topic.origin_name == escrow_topic() && self.may_cut_rights();
-            let of_rights = is_cut.then_some(Compaction { tombstones: Duration::ZERO });
+            let of_rights = is_cut.then_some(Compaction { tombstones: ENDED_PROMISES_KEPT });
             if let Some(compaction) = self.keeping.compaction(topic).or(of_rights) {
                 let pattern = TopicPattern::Exactly(topic.name.clone());
                 policy.compactions.push(CompactionRule { pattern, compaction });

@@ -1,6 +1,6 @@
 //! One hub: an escrow over a log that survives crashes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use headland_event::{Incarnation, Monotonic, Offset, RegionId};
@@ -75,19 +75,26 @@ impl Node {
     }
 
     /// Reads its logs: of those of some lengths what compaction by key left, but for their end.
+    /// Some of what is superseded stays, as in files that were not copied.
     fn replay(&mut self) {
         for (holder, log) in &self.logs {
             let cut = if log.len() % 8 == 3 { log.len() - log.len() % 7 } else { 0 };
-            let keys = log.iter().zip(0..).filter(|_| cut > 0);
-            let last: BTreeMap<String, usize> =
-                keys.map(|(record, at)| (record.key(holder), at)).collect();
+            let stays = |at: usize| at >= cut || (at * 7 + log.len()).is_multiple_of(5);
+            let (mut last, mut old) = (BTreeMap::new(), BTreeSet::new());
+            for (at, record) in log.iter().enumerate().filter(|_| cut > 0) {
+                let key = record.key(holder);
+                if last.insert(key.clone(), at).is_some_and(stays) {
+                    old.insert(key);
+                }
+            }
             for (at, record) in log.iter().enumerate() {
-                // A key without a value goes with what was before it.
-                let is_left = |record: &EscrowRecord| {
-                    let is_last = last.get(&record.key(holder)) == Some(&at);
-                    is_last && !matches!(record.act, Act::Gone { .. })
+                // A key without a value goes with what was before it, once that is gone.
+                let must_stay = |record: &EscrowRecord| {
+                    let key = record.key(holder);
+                    let is_last = last.get(&key) == Some(&at);
+                    is_last && (!matches!(record.act, Act::Gone { .. }) || old.contains(&key))
                 };
-                if at >= cut || is_left(record) {
+                if stays(at) || must_stay(record) {
                     let offset = u64::try_from(at).unwrap_or(u64::MAX);
                     self.escrow.replay(holder, Offset::new(offset), record);
                 }

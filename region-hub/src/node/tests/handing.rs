@@ -286,6 +286,37 @@ fn a_hole_in_what_is_handed_on_passes_over_nothing() {
 }
 
 #[test]
+fn rights_of_a_log_of_which_a_part_was_handed_on_are_the_same_after_a_restart() {
+    let now = Now { monotonic: Monotonic::default(), wall: START };
+    let text = config("eu", &["ap", "us"], "*") + "[escrow]\nfloor = 1\n";
+    let mut eu = Hub::start_as(7, &MemoryDisk::new(7), &text, now).unwrap();
+    eu.settle();
+    eu.advance(11_000);
+    eu.settle();
+    let life = headland_event::Incarnation::new(3, 4);
+    let stamp = |offset| Some(stamp_of(("us", life), headland_event::Offset::new(offset)));
+    let rights = |hub: &Hub| {
+        hub.node.rights_of(&headland_reconcile::Sku::new("85123A").unwrap()).unwrap().holders
+    };
+
+    let offered = r#"{"sku":"85123A","act":"create","request":"o1","units":10}"#;
+    let mut us = Remote::hub(&mut eu, 1, "us");
+    let channel = us.offer(&mut eu, "inventory.escrow");
+    us.publish_stamped(&mut eu, channel, &[record("85123A", offered)], stamp(0));
+    eu.node.on_disconnected(eu.now, us.link_id);
+    let sold = r#"{"sku":"85123A","act":"spend","request":"r1","units":4}"#;
+    let mut ap = Remote::hub(&mut eu, 2, "ap");
+    let channel = ap.hand_on(&mut eu, "inventory.escrow", "us");
+    ap.publish_stamped(&mut eu, channel, &[record("85123A", sold)], stamp(1));
+    let before = rights(&eu);
+    let apart = eu.values("handed-on.us.inventory.escrow").len();
+    eu.restart(&text);
+
+    assert_eq!((apart, before.values().sum::<i64>()), (1, 6), "{before:?}");
+    assert_eq!(rights(&eu), before);
+}
+
+#[test]
 fn what_two_lives_of_a_hub_say_of_one_region_has_a_key_each() {
     let mut keys = Vec::new();
     for nonce in [7, 9] {

@@ -110,9 +110,14 @@ impl Remote {
 
     /// Offers a hub what came from its own region.
     pub(super) fn offer_back(&mut self, hub: &mut Hub, topic: &str) -> ChannelId {
-        let own = self.identity.region();
-        let path = headland_replication::route::handed_on_path(hub.region(), own);
-        self.offer_over(hub, topic, (hub.region().clone(), path))
+        self.hand_on(hub, topic, hub.region().clone().as_str())
+    }
+
+    /// Offers a hub what came from some region.
+    pub(super) fn hand_on(&mut self, hub: &mut Hub, topic: &str, origin: &str) -> ChannelId {
+        let (origin, own) = (region(origin), self.identity.region());
+        let path = headland_replication::route::handed_on_path(&origin, own);
+        self.offer_over(hub, topic, (origin, path))
     }
 
     fn offer_over(

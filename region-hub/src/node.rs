@@ -324,10 +324,10 @@ impl Node {
             promise_at: now.monotonic,
             watch_at: now.monotonic,
             inventory: Inventory::new(config, random.next_u64()),
-            speaking: config
-                .membership
-                .as_ref()
-                .map(|of| Speaking::new(of.report_every.get(), now.monotonic)),
+            speaking: config.membership.as_ref().map(|of| {
+                let inventory = config.reconcile.topic.clone();
+                Speaking::new(of.report_every.get(), inventory, now.monotonic)
+            }),
             rules: None,
             rights: Self::rights(config, incarnation, state, random.next_u64())?,
             fullness: Fullness::new(),

@@ -10,7 +10,7 @@
 //! on. Of inventory the first is a part of the causal past ([`crate::ingest::CausalPast`]) and not
 //! here. Each is written in the commit with the records, so that a restart knows what it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
@@ -23,19 +23,34 @@ use headland_storage::StateStore;
 
 use super::Node;
 use super::recovery::{RecoveryError, owner};
+use crate::escrow::escrow_topic;
+use crate::members::members_topic;
+use crate::records::{groups_topic, promises_topic};
+use crate::topics::Topic;
 
 const VERSION: u8 = 1;
 
-/// What hubs have to hold alike beside inventory, by the names where they are born.
-const NEEDED: [&str; 4] = ["_groups", "_members", "_promises", "inventory.escrow"];
-
 /// Ends by topic.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ends {
+    /// Topics that all hubs have to hold alike, by their names where they were born.
+    needed: BTreeSet<TopicName>,
     by_topic: BTreeMap<TopicName, VectorClock>,
 }
 
 impl Ends {
+    /// Of a hub whose inventory is in this topic.
+    pub(super) fn new(inventory: TopicName) -> Self {
+        let needed =
+            [inventory, escrow_topic(), groups_topic(), members_topic(), promises_topic()].into();
+        Self { needed, by_topic: BTreeMap::new() }
+    }
+
+    /// Topics that all hubs have to hold alike, by their names where they were born.
+    pub(super) const fn needed(&self) -> &BTreeSet<TopicName> {
+        &self.needed
+    }
+
     /// What is here of a topic.
     pub(super) fn of(&self, topic: &TopicName) -> Option<&VectorClock> {
         self.by_topic.get(topic)
@@ -47,15 +62,10 @@ impl Ends {
 }
 
 impl Node {
-    /// Whether hubs have to hold a topic alike to end alike, by its name where it was born.
+    /// Whether hubs have to hold a topic alike to end alike, by its name where it was born; none
+    /// where hubs do not say who takes part.
     pub(super) fn is_needed(&self, origin_topic: &TopicName) -> bool {
-        NEEDED.contains(&origin_topic.as_str()) || origin_topic == self.inventory.configuration().0
-    }
-
-    /// Topics that all hubs have to hold alike, by their names where they were born.
-    pub(super) fn needed(&self) -> impl Iterator<Item = TopicName> {
-        let inventory = self.inventory.configuration().0.clone();
-        NEEDED.iter().filter_map(|name| TopicName::new(name).ok()).chain([inventory])
+        self.ends().is_some_and(|ends| ends.needed.contains(origin_topic))
     }
 
     /// Whether a batch of a topic that hubs hold alike is here, over whatever way it came.
@@ -92,7 +102,7 @@ impl Node {
         stamp: &Stamp,
         batch: &Batch,
     ) {
-        if self.speaking.is_none() || !self.is_needed(origin_topic) {
+        if !self.is_needed(origin_topic) {
             return;
         }
         let end = stamp.offset.after(batch.span());
@@ -100,13 +110,12 @@ impl Node {
         {
             self.raise_end(origin_topic, &stamp.actor, end);
         }
-        if self.topics.get(&local.topic).is_some_and(crate::topics::Topic::is_apart) {
+        if self.topics.get(&local.topic).is_some_and(Topic::is_apart) {
             self.raise_end(&local.topic, &stamp.actor, end);
         }
     }
 
     fn raise_end(&mut self, topic: &TopicName, actor: &Actor, end: Offset) {
-        // Hubs that do not say who takes part keep nothing apart.
         let Some(speaking) = &mut self.speaking else { return };
         if speaking.ends.end(topic, actor) >= end {
             return;

@@ -5,8 +5,8 @@
 //! inventory that comes faster than it is reconciled would pile up in memory, as would results of
 //! rules over all regions whose rows come faster than those are written. In all cases what links
 //! deliver is held here, unacknowledged, which takes up their windows and so stops the senders, who
-//! have it still. The windows bound what is held. Promises go on: what one lets
-//! go has been bounded before, and of those that rows are far behind the last ones are kept.
+//! have it still. The windows bound what is held. Promises go on: what one lets go has been bounded
+//! before, and of those that rows are far behind the last ones are kept.
 
 use std::collections::{BTreeMap, VecDeque};
 

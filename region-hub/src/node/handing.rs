@@ -121,7 +121,7 @@ impl Node {
         let is_other = |life: &Holder| *life != peer;
         let mut lacked = members.lacking(&reported, self.ingest.heads(), is_over);
         let mut lost = members.lacking(&reported, &speaking.aged.old, is_other);
-        let of_age = lost.clone();
+        let aged = lost.clone();
         let mut over = self.regions_over();
         if !self.has_former(&peer) {
             lost.clear();
@@ -135,8 +135,8 @@ impl Node {
         let apart = apart.flat_map(|kept| members.lacking(&reported, kept, is_other));
         // Not before the region's own log, which may have what lies before: whoever takes the later
         // part first passes over the earlier one.
-        let apart = apart.filter(|region| of_age.contains(region)).collect();
-        HandedOn { lacked, lost, apart, over, needed: self.needed().collect() }
+        let apart = apart.filter(|region| aged.contains(region)).collect();
+        HandedOn { lacked, lost, apart, over, needed: speaking.ends.needed().clone() }
     }
 
     /// Keeps which lives were seen to be over. A link that is down for a moment brings none of them
@@ -249,7 +249,7 @@ impl Node {
         // How far groups had read the former life's logs says nothing of those of this one.
         let is_own = offer.origin == *self.identity.region();
         let is_of_use = !is_own || offer.origin_topic != groups_topic();
-        self.speaking.is_some() && is_of_use && self.is_needed(&offer.origin_topic)
+        is_of_use && self.is_needed(&offer.origin_topic)
     }
 
     /// Whether a batch says that this life of this hub wrote it, and it did not: somebody else has

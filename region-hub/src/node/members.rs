@@ -61,11 +61,11 @@ enum Joining {
 }
 
 impl Speaking {
-    pub(super) fn new(every: Duration, now: Monotonic) -> Self {
+    pub(super) fn new(every: Duration, inventory: TopicName, now: Monotonic) -> Self {
         let (reported, awaited) = (VectorClock::new(), Awaited::default());
         let joining = Joining::Until(now.after(JOIN_WAIT), 0);
         let former = BTreeSet::new();
-        let (aged, ends, leaves) = (Aged::default(), Ends::default(), false);
+        let (aged, ends, leaves) = (Aged::default(), Ends::new(inventory), false);
         Self {
             every,
             report_at: now,

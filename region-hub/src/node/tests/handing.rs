@@ -42,6 +42,18 @@ fn hub_that_offers(nonce: u64, region: &str, peers: &[&str], offered: &str) -> H
     Hub::start_as(nonce, &MemoryDisk::new(nonce), &config(region, peers, offered), now).unwrap()
 }
 
+/// The hub of `us` when it has waited long enough for `eu` to tell it who takes part.
+fn alone() -> Hub {
+    waited(hub(7, "us", &["eu"]))
+}
+
+fn waited(mut hub: Hub) -> Hub {
+    hub.settle();
+    hub.advance(11_000);
+    hub.settle();
+    hub
+}
+
 /// Hubs and the connections between them, by the hubs' numbers.
 pub(super) struct Net {
     pub(super) hubs: Vec<Hub>,
@@ -248,10 +260,7 @@ fn a_link_that_is_down_for_a_moment_has_no_other_one_made_anew() {
 
 #[test]
 fn a_life_that_another_machine_has_as_well_is_not_taken_for_this_hubs_own() {
-    let mut us = hub(7, "us", &["eu"]);
-    us.settle();
-    us.advance(11_000);
-    us.settle();
+    let mut us = alone();
     let mut eu = Remote::hub(&mut us, 1, "eu");
     let channel = eu.offer_back(&mut us, EVENTS);
     let life = us.node.incarnation;
@@ -268,10 +277,7 @@ fn a_life_that_another_machine_has_as_well_is_not_taken_for_this_hubs_own() {
 
 #[test]
 fn a_hole_in_what_is_handed_on_passes_over_nothing() {
-    let mut us = hub(7, "us", &["eu"]);
-    us.settle();
-    us.advance(11_000);
-    us.settle();
+    let mut us = alone();
     let mut eu = Remote::hub(&mut us, 1, "eu");
     let channel = eu.offer_back(&mut us, EVENTS);
     let former = headland_event::Incarnation::new(3, 4);
@@ -289,10 +295,7 @@ fn a_hole_in_what_is_handed_on_passes_over_nothing() {
 fn rights_of_a_log_of_which_a_part_was_handed_on_are_the_same_after_a_restart() {
     let now = Now { monotonic: Monotonic::default(), wall: START };
     let text = config("eu", &["ap", "us"], "*") + "[escrow]\nfloor = 1\n";
-    let mut eu = Hub::start_as(7, &MemoryDisk::new(7), &text, now).unwrap();
-    eu.settle();
-    eu.advance(11_000);
-    eu.settle();
+    let mut eu = waited(Hub::start_as(7, &MemoryDisk::new(7), &text, now).unwrap());
     let life = headland_event::Incarnation::new(3, 4);
     let stamp = |offset| Some(stamp_of(("us", life), headland_event::Offset::new(offset)));
     let rights = |hub: &Hub| {

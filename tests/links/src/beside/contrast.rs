@@ -231,7 +231,7 @@ impl<'a> Clusters<'a> {
     /// Creates a topic at the first cluster and writes to it, partition after partition.
     fn write(&mut self, topic: &str, records: u64, pause: Duration) -> Result<()> {
         let connection = self.connection(0)?;
-        connection.create(topic)?;
+        connection.create(topic, PARTITIONS, None)?;
         let mut load = Load::new(RECORD_BYTES);
         for number in 0..records / BATCH {
             let partition = u32::try_from(number % u64::from(PARTITIONS))?;

@@ -7,6 +7,7 @@ mod protocol;
 /// The requests that reading takes.
 mod fetch;
 /// A connection to a broker.
+#[path = "../../../storage/src/beside/connection.rs"]
 mod connection;
 /// The process that writes to a broker.
 mod producer;

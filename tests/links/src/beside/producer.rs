@@ -30,7 +30,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<()> {
     let scenario = Scenario::read(&arguments.take_path("scenario")?)?;
     arguments.finish()?;
     let mut connection = Connection::open(broker)?;
-    connection.create(&topic)?;
+    connection.create(&topic, PARTITIONS, None)?;
     let started_at = gauge::now();
     write(&mut connection, &topic, records, &scenario)?;
     say(&json!({

@@ -2,6 +2,9 @@
 
 /// The few requests of Kafka's protocol that producing takes.
 mod protocol;
+/// A connection to a broker.
+#[expect(dead_code, reason = "the proof of links shares one between threads")]
+mod connection;
 /// Producers, each with one request on its way.
 mod producer;
 /// The store behind a local socket.

@@ -1,56 +1,20 @@
 //! Producers, each on a connection of its own with one request on its way.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
+use anyhow::{Context, Result, bail};
 use headland_event::SeededRandom;
 
+use super::connection::Connection;
 use super::protocol;
 use crate::speed::batches::{Shape, encoded};
 use headland_gauge as gauge;
 
 /// Different requests of a producer, so that no side lives in a processor's cache alone.
 const REQUESTS: usize = 16;
-/// Longest answer that is read: one to a request of a few partitions.
-const RESPONSE_LIMIT: usize = 1 << 16;
 /// How long a broker may take until a topic that it created can be written to.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Kafka's code for a topic that is there already.
-const TOPIC_EXISTS: i16 = 36;
-
-/// A connection to a broker, or to what speaks as one.
-#[derive(Debug)]
-pub(super) struct Connection(TcpStream);
-
-impl Connection {
-    pub(super) fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).context("cannot connect")?;
-        stream.set_nodelay(true).context("cannot set up a connection")?;
-        Ok(Self(stream))
-    }
-
-    /// Sends a request and returns its answer, without the length.
-    pub(super) fn ask(&mut self, request: &[u8]) -> Result<Bytes> {
-        self.0.write_all(request).context("cannot send a request")?;
-        let mut length = [0; 4];
-        self.0.read_exact(&mut length).context("cannot read an answer")?;
-        let length = usize::try_from(u32::from_be_bytes(length))?;
-        ensure!(length <= RESPONSE_LIMIT, "an answer of {length} bytes");
-        let mut answer = vec![0; length];
-        self.0.read_exact(&mut answer).context("cannot read an answer")?;
-        Ok(answer.into())
-    }
-
-    /// Creates a topic of eight partitions, unless it is there.
-    pub(super) fn create(&mut self, topic: &str, setting: Option<(&str, &str)>) -> Result<()> {
-        let code = protocol::read_created(self.ask(&protocol::create_topic(topic, 8, setting)?)?)?;
-        ensure!(code == 0 || code == TOPIC_EXISTS, "cannot create {topic}: code {code}");
-        Ok(())
-    }
-}
 
 /// A producer, and the requests it sends in turn.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use super::producer::{Connection, Producer};
+use super::connection::Connection;
+use super::producer::Producer;
 use crate::arguments::Arguments;
 use crate::report::Report;
 use crate::speed::batches::{Shape, Spread};
@@ -21,6 +22,8 @@ const FLUSHED: &str = "proof.flushed";
 const DEFAULT: &str = "proof.default";
 /// Requests before the watch runs: a virtual machine compiles what it runs often.
 const WARM_UP: Duration = Duration::from_secs(4);
+/// Partitions of each topic, as many as batches of the largest shape.
+const PARTITIONS: u32 = 8;
 const SHAPES: [Shape; 3] = [
     Shape { records: 1, spread: Spread::Turns },
     Shape { records: 100, spread: Spread::Eight },
@@ -96,8 +99,8 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<Report> {
     let (_server, store) = start(&directory.join("beside"))?;
     let kafka = Peer { address: broker, process };
     let mut topics = Connection::open(kafka.address)?;
-    topics.create(FLUSHED, Some(("flush.messages", "1")))?;
-    topics.create(DEFAULT, None)?;
+    topics.create(FLUSHED, PARTITIONS, Some(("flush.messages", "1")))?;
+    topics.create(DEFAULT, PARTITIONS, None)?;
     let (mut is_green, mut rows) = (true, Vec::new());
     for shape in SHAPES {
         let peer = |side| if side == Side::Store { store } else { kafka };

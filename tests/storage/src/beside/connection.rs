@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 
-use super::protocol;
-use crate::load::PARTITIONS;
 use headland_gauge as gauge;
+
+use super::protocol;
 
 /// Longest answer that is read: a megabyte of each partition, and one batch more.
 const RESPONSE_LIMIT: usize = 64 << 20;
@@ -66,9 +66,14 @@ impl Connection {
         self.answer()
     }
 
-    /// Creates the topic of the proof, unless it is there.
-    pub(super) fn create(&mut self, topic: &str) -> Result<()> {
-        let request = protocol::create_topic(topic, i32::try_from(PARTITIONS)?, None)?;
+    /// Creates a topic with one setting or none, unless it is there.
+    pub(super) fn create(
+        &mut self,
+        topic: &str,
+        partitions: u32,
+        setting: Option<(&str, &str)>,
+    ) -> Result<()> {
+        let request = protocol::create_topic(topic, i32::try_from(partitions)?, setting)?;
         let code = protocol::read_created(self.ask(&request)?)?;
         ensure!(code == 0 || code == TOPIC_EXISTS, "cannot create {topic}: code {code}");
         Ok(())

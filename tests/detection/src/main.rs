@@ -20,6 +20,7 @@ Usage: detection-proof COMMAND [EVENTS]
   filter    WHERE over plain rows                                     1000000 events a round
   tumble    average per 10 s over 100 devices with HAVING             1000000
   hop       average per 5 min every minute over 100 devices           1000000
+  lines     nothing but the lines of the above, to be taken off       1000000
   keys      the average per 10 s over 1,000 and over 1,000,000 keys   12000000
   snapshot  a snapshot of 1,000,000 keys while rows go on             1000000
 ";
@@ -44,6 +45,7 @@ fn run(command: &str, events: Option<usize>) -> Result<Value> {
         "filter" => speed::measure(&speed::FILTER, events.unwrap_or(MILLION)),
         "tumble" => speed::measure(&speed::TUMBLE, events.unwrap_or(MILLION)),
         "hop" => speed::measure(&speed::HOP, events.unwrap_or(MILLION)),
+        "lines" => speed::make_lines(events.unwrap_or(MILLION)),
         "keys" => keys::ratio(events.unwrap_or(12 * MILLION)),
         "snapshot" => keys::snapshot(events.unwrap_or(MILLION)),
         unknown => bail!("no command `{unknown}`\n\n{COMMANDS}"),

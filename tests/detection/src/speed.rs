@@ -120,6 +120,20 @@ pub(crate) fn measure(case: &Case, events: usize) -> Result<Value> {
     }))
 }
 
+/// Makes the lines of a measurement and does nothing with them.
+pub(crate) fn make_lines(events: usize) -> Result<Value> {
+    let mut lines = Lines::new(DEVICES, 3);
+    for _ in 0..ROUNDS {
+        let mut left = events;
+        while left > 0 {
+            let chunk = left.min(CHUNK);
+            left -= chunk;
+            lines.make(chunk)?;
+        }
+    }
+    Ok(json!({ "is_green": true, "events_per_round": events }))
+}
+
 /// Processor seconds per million events.
 pub(crate) fn per_million(taken: Duration, events: usize) -> f64 {
     let events = u32::try_from(events.max(1)).map_or_else(|_| f64::from(u32::MAX), f64::from);

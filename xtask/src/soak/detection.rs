@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -28,15 +28,16 @@ pub(super) fn speed(workspace: &Workspace, arguments: &[String]) -> Result<Measu
     Ok(proof.measured())
 }
 
-/// Instructions per event, of a run less a run of no events, lines made included; says so where
-/// nothing counts them.
+/// Instructions per event, of a run less one that only makes its lines; says so where nothing
+/// counts them.
 fn instructions(binary: &Path) -> Result<Value> {
     const EVENTS: u64 = 200_000;
     // The proof runs five rounds of as many events as it is told.
     const ROUNDS: u64 = 5;
     let mut results = serde_json::Map::new();
+    let without = count(binary, "lines", EVENTS)?;
     for command in ["filter", "tumble", "hop"] {
-        let (with, without) = (count(binary, command, EVENTS)?, count(binary, command, 0)?);
+        let with = count(binary, command, EVENTS)?;
         let each = match (with, without) {
             (Some(with), Some(without)) => {
                 json!(with.saturating_sub(without) / (EVENTS * ROUNDS))
@@ -72,8 +73,13 @@ fn said_by(
 ) -> Result<Option<u64>> {
     let [program, arguments @ ..] = counter else { return Ok(None) };
     let mut counter = Command::new(program);
-    counter.args(arguments).args(run).stdout(Stdio::null());
+    // It is slow and misses its bar, and a trace of where it said so would be counted too.
+    counter.args(arguments).args(run).env("RUST_BACKTRACE", "0");
     let Ok(output) = counter.output() else { return Ok(None) };
+    // What a run that died had counted until then is no figure: it has to have reported.
+    if serde_json::from_slice::<Value>(&output.stdout).is_err() {
+        return Ok(None);
+    }
     let said = String::from_utf8(output.stderr).context("a counter writes text")?;
     let counted = said.lines().find_map(number).map(|number| number.replace(',', ""));
     Ok(counted.and_then(|number| number.parse().ok()))

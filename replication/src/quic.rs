@@ -13,6 +13,8 @@
 //! driver is a future for the caller to run in a task of its own, beside the loop that feeds the
 //! [`crate::Link`]. quinn itself runs its endpoint and connections on the tokio runtime.
 
+/// How large datagrams may become.
+mod datagram;
 /// How much is buffered, and how a path is probed.
 mod transport;
 /// What quinn may send, as the path allows.

@@ -7,14 +7,14 @@ mod fleet;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fleet::Fleet;
 use headland_event::Lane;
 use headland_replication::quic::{
-    Connection, Endpoint, LaneEvent, LaneEvents, Lanes, TlsConfigs, Windows,
+    Connection, Endpoint, LaneEvent, LaneEvents, LaneSender, Lanes, TlsConfigs, Windows,
 };
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -35,6 +35,10 @@ struct Network {
     is_cut: Arc<AtomicBool>,
     /// Whether the client is heard and hears nothing.
     is_deaf: Arc<AtomicBool>,
+    /// Bytes of the largest datagram that passes, in either direction.
+    largest: Arc<AtomicUsize>,
+    /// Bytes of the largest datagram of the client that has passed.
+    seen: watch::Receiver<usize>,
     /// Datagrams of the client that a cut has swallowed.
     swallowed: watch::Receiver<u32>,
     /// Each value is another address of the client, as the server sees it.
@@ -49,6 +53,12 @@ impl Network {
         let is_cut = Arc::new(AtomicBool::new(false));
         let (swallowed_in, swallowed) = watch::channel(0);
         let (moves, mut moved) = watch::channel(0);
+        let (seen_in, seen) = watch::channel(0);
+        let largest = Arc::new(AtomicUsize::new(usize::MAX));
+        let passes = {
+            let largest = Arc::clone(&largest);
+            move |length: usize| length <= largest.load(Ordering::Relaxed)
+        };
         let mut tasks = JoinSet::new();
         let is_deaf = Arc::new(AtomicBool::new(false));
         let (cut, deaf) = (Arc::clone(&is_cut), Arc::clone(&is_deaf));
@@ -62,12 +72,14 @@ impl Network {
                         client = from;
                         if cut.load(Ordering::Relaxed) {
                             swallowed_in.send_modify(|count| *count += 1);
-                        } else {
+                        } else if passes(length) {
+                            seen_in.send_modify(|seen| *seen = length.max(*seen));
                             back.send_to(&up[..length], server).await.unwrap();
                         }
                     }
                     Ok((length, _)) = back.recv_from(&mut down) => {
-                        if !cut.load(Ordering::Relaxed) && !deaf.load(Ordering::Relaxed) {
+                        let is_lost = cut.load(Ordering::Relaxed) || deaf.load(Ordering::Relaxed);
+                        if !is_lost && passes(length) {
                             front.send_to(&down[..length], client).await.unwrap();
                         }
                     }
@@ -75,7 +87,7 @@ impl Network {
                 }
             }
         });
-        Self { address, is_cut, is_deaf, swallowed, moves, _tasks: tasks }
+        Self { address, is_cut, is_deaf, largest, seen, swallowed, moves, _tasks: tasks }
     }
 
     fn cut(&self) {
@@ -188,6 +200,56 @@ async fn a_path_is_probed_through_a_cut_and_what_was_lost_follows_the_heal() {
     network.heal();
 
     assert_eq!(receive(&mut down.events, 1).await, [data(1, 1)]);
+}
+
+/// Sends frames one after the other, each when the one before has arrived, until the network has
+/// passed on a datagram of `bytes`.
+async fn send_until(network: &Network, bytes: usize, sender: &LaneSender, to: &mut LaneEvents) {
+    for number in 0.. {
+        sender.send(Lane::State, data(0, number)).unwrap();
+        assert_eq!(receive(to, 1).await, [data(0, number)]);
+        if *network.seen.borrow() >= bytes {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn datagrams_grow_with_the_path_and_a_path_that_takes_less_goes_on() {
+    let fleet = Fleet::new();
+    let (server, client) = (server(&fleet), client(&fleet));
+    let network = Network::to(server.local_address()).await;
+    let (dialled, accepted) = join(&client, network.address, &server).await;
+    let (mut tasks, up, mut down) = (JoinSet::new(), dialled.lanes(), accepted.lanes());
+    tasks.spawn(async move { drop(up.driver.run().await) });
+    tasks.spawn(ignore(up.events));
+    tasks.spawn(async move { drop(down.driver.run().await) });
+
+    patiently(send_until(&network, 3_000, &up.sender, &mut down.events)).await;
+    // Nobody is told, as where a router drops what is too large and its answers are dropped too.
+    network.largest.store(1_300, Ordering::Relaxed);
+    for number in 0..50 {
+        up.sender.send(Lane::Telemetry, data(0, number)).unwrap();
+    }
+    let received = receive(&mut down.events, 50).await;
+
+    let expected: Vec<_> = (0..50).map(|number| data(0, number)).collect();
+    assert_eq!(received, expected);
+}
+
+#[tokio::test]
+async fn a_path_of_which_only_small_datagrams_pass_is_used_with_what_passes() {
+    let fleet = Fleet::new();
+    let (server, client) = (server(&fleet), client(&fleet));
+    let network = Network::to(server.local_address()).await;
+    network.largest.store(1_472, Ordering::Relaxed);
+    let (dialled, accepted) = join(&client, network.address, &server).await;
+    let (mut tasks, up, mut down) = (JoinSet::new(), dialled.lanes(), accepted.lanes());
+    tasks.spawn(async move { drop(up.driver.run().await) });
+    tasks.spawn(ignore(up.events));
+    tasks.spawn(async move { drop(down.driver.run().await) });
+
+    patiently(send_until(&network, 1_301, &up.sender, &mut down.events)).await;
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ use super::lost::Lost;
 use super::pace::Gauge;
 use crate::probing::{ProbeOutput, Probing};
 
-/// What a probe may take of the network beyond the window: one datagram.
-const PROBE_BYTES: ByteCount = ByteCount::new(1_500);
+/// What a probe may take of the network beyond a datagram: quinn wants room to be left over.
+const PROBE_SPARE: u64 = 1;
 
 /// One established connection; clones are the same one.
 #[derive(Debug, Clone)]
@@ -54,7 +54,7 @@ impl Connection {
                 }
                 ProbeOutput::Wait(pause) => pause,
                 ProbeOutput::Probe(pause) => {
-                    self.gauge.allow(PROBE_BYTES);
+                    self.gauge.allow(self.probe_bytes());
                     // A peer that takes no datagrams is left to the transport's own probes.
                     self.inner.send_datagram(Bytes::from_static(&[0])).ok();
                     pause
@@ -63,6 +63,12 @@ impl Connection {
             tokio::time::sleep(pause).await;
             now = now.after(pause);
         }
+    }
+
+    /// What a probe may take of the network beyond the window: one datagram, for which quinn wants
+    /// room of the largest.
+    fn probe_bytes(&self) -> ByteCount {
+        ByteCount::new(u64::from(self.inner.stats().path.current_mtu) + PROBE_SPARE)
     }
 
     /// The peer's certificate chain, its own first; empty when TLS asked for none.

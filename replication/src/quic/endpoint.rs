@@ -19,7 +19,7 @@ use super::places::{Place, Places};
 use super::reset::ResetKey;
 use super::silence::Silence;
 use super::socket;
-use super::transport::{Windows, bound_incoming, transport};
+use super::transport::{Windows, bound_incoming, transport, widen};
 use crate::attempts::{AttemptOutput, Attempts, Heard};
 use crate::handshakes::HANDSHAKE_PATIENCE;
 
@@ -200,7 +200,8 @@ impl Endpoint {
         let socket = socket::bind(address).map_err(refused)?;
         let runtime = Arc::new(TokioRuntime);
         let server = crypto.server.clone();
-        let inner = quinn::Endpoint::new(config, server, socket, runtime).map_err(refused)?;
+        let inner =
+            quinn::Endpoint::new(widen(config), server, socket, runtime).map_err(refused)?;
         let address = inner.local_addr().map_err(refused)?;
         let (crypto, places) = (Arc::new(Mutex::new(crypto)), Places::default());
         Ok(Self { inner, address, windows, crypto, places })
@@ -290,7 +291,7 @@ impl Endpoint {
             }
             if output != AttemptOutput::Wait {
                 let gauge = Arc::new(Gauge::default());
-                client.transport_config(Arc::new(transport(self.windows, gauge.clone())));
+                client.transport_config(Arc::new(transport(address, self.windows, gauge.clone())));
                 let connecting = self.inner.connect_with(client.clone(), address, name);
                 let connecting = connecting.map_err(|error| unusable(error.to_string()))?;
                 trying.push(establish(address, connecting, gauge, &answered));
@@ -360,7 +361,7 @@ impl Incoming {
         let gauge = Arc::new(Gauge::default());
         let connecting = match server {
             Some(mut server) => {
-                server.transport_config(Arc::new(transport(windows, gauge.clone())));
+                server.transport_config(Arc::new(transport(address, windows, gauge.clone())));
                 inner.accept_with(Arc::new(server))
             }
             None => inner.accept(),

@@ -1,11 +1,15 @@
 //! How much is buffered, and how a path is probed.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use headland_event::ByteCount;
-use quinn::{IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
+};
 
+use super::datagram;
 use super::pace::{Gauge, Pacing};
 use super::slot::STREAMS;
 
@@ -67,9 +71,18 @@ pub(super) fn bound_incoming(server: &mut ServerConfig) {
         .incoming_buffer_size_total(ALL_INCOMING_BYTES_LIMIT);
 }
 
-/// quinn's settings for one connection, whose controller keeps `gauge`.
-pub(super) fn transport(windows: Windows, gauge: Arc<Gauge>) -> TransportConfig {
+/// Lets peers send datagrams of every size that is tried; quinn takes 1,472 bytes.
+pub(super) fn widen(mut endpoint: EndpointConfig) -> EndpointConfig {
+    // It refuses less than 1,200 and more than 65,527 bytes.
+    endpoint.max_udp_payload_size(datagram::DATAGRAM_BYTES_MOST).ok();
+    endpoint
+}
+
+/// quinn's settings for one connection to `peer`, whose controller keeps `gauge`.
+pub(super) fn transport(peer: SocketAddr, windows: Windows, gauge: Arc<Gauge>) -> TransportConfig {
     let mut transport = TransportConfig::default();
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(datagram::largest(peer));
     transport
         .max_concurrent_uni_streams(VarInt::from_u32(STREAMS))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
@@ -80,7 +93,7 @@ pub(super) fn transport(windows: Windows, gauge: Arc<Gauge>) -> TransportConfig 
         .receive_window(varint(windows.connection))
         .send_window(windows.send.get())
         .initial_rtt(INITIAL_RTT)
-        .mtu_discovery_config(Some(MtuDiscoveryConfig::default()))
+        .mtu_discovery_config(Some(discovery))
         .keep_alive_interval(None)
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))));
     transport

@@ -14,6 +14,10 @@ use headland_event::{
 
 use crate::decode::TimeMark;
 
+/// Entries of keyed state in a part of a snapshot: a third of a millisecond on a server, a few on
+/// the small devices that agents run on.
+const ENTRIES_PER_PART: usize = 1_024;
+
 /// What rules made of a row.
 #[derive(Debug)]
 pub enum Detected {
@@ -67,12 +71,37 @@ impl Detect {
 
     /// The rules' state, as of the last row: how often alerts have changed, then the engine's in
     /// its own layout.
+    #[cfg(test)]
+    pub(crate) fn snapshot(&mut self) -> Bytes {
+        let mut writer = Writer::new();
+        writer.raw(&self.begin_snapshot());
+        while let Some(part) = self.poll_snapshot() {
+            writer.raw(&part);
+        }
+        writer.finish()
+    }
+
+    /// Begins a snapshot of the rules' state as of the last row, with what stands before its parts:
+    /// how often alerts have changed. The parts are the engine's state in its own layout; they come
+    /// from [`Self::poll_snapshot`], and rows may come in between.
+    ///
+    /// Cost: as of the [engine](Engine::begin_snapshot), and a copy of the alerts that change.
+    ///
+    /// # Panics
+    /// While another is under way.
     #[must_use]
-    pub fn snapshot(&mut self) -> Bytes {
+    pub fn begin_snapshot(&mut self) -> Bytes {
         let mut writer = Writer::new();
         self.revisions.write(&mut writer);
-        writer.raw(&self.engine.snapshot());
+        self.engine.begin_snapshot();
         writer.finish()
+    }
+
+    /// The next part of the snapshot under way, at most a few milliseconds of work; none when it is
+    /// whole.
+    #[must_use]
+    pub fn poll_snapshot(&mut self) -> Option<Bytes> {
+        self.engine.poll_snapshot(ENTRIES_PER_PART)
     }
 
     /// Goes on from a snapshot of the same rules.

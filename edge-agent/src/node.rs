@@ -258,7 +258,7 @@ impl Node {
             }
         }
         self.reached.extend(reached);
-        self.hand_out_snapshot(ticket, number);
+        self.note_durable(ticket, number);
         self.outputs.extend(spans.into_iter().map(Output::Trace));
         self.promise(now);
         self.drain(now);
@@ -323,6 +323,7 @@ impl Node {
         self.promise(now);
         self.state(now);
         self.clean(now);
+        self.write_snapshot(now);
         self.drain(now);
     }
 
@@ -334,7 +335,8 @@ impl Node {
         let promise = is_ready.then_some(self.promise_at);
         let timers = link.into_iter().chain(self.dialer.poll_timeout()).chain(promise);
         let audit = self.audit.poll_timeout().filter(|_| self.can_state());
-        timers.chain(self.cleaning.due_at).chain(audit).min()
+        let timers = timers.chain(self.cleaning.due_at).chain(audit);
+        timers.chain(self.snapshot_at()).min()
     }
 
     /// The next piece of work, `None` when there is none.

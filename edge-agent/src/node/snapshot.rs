@@ -26,6 +26,13 @@ use crate::outbox::owner;
 
 const VERSION: u8 = 3;
 
+/// Parts of the rules' state that are written at a time. More stops the agent longer, fewer let a
+/// state of many small slices take longer.
+const PARTS_AT_ONCE: usize = 3;
+
+/// Time that is left for other work between them.
+const BETWEEN_PARTS: Duration = Duration::from_millis(1);
+
 /// Why a snapshot was not taken up; the journal is replayed instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -38,18 +45,36 @@ pub enum TakeUpError {
     Rules(#[from] RestoreError),
 }
 
-/// When the next snapshot is due, and the one that waits for its commit.
+/// When the next snapshot is due, and the one that is being made.
 #[derive(Debug)]
 pub(super) struct Snapshots {
     pace: SnapshotPace,
-    waiting: Option<(Ticket, Bytes)>,
+    under_way: Option<UnderWay>,
+}
+
+/// A snapshot that is not handed out yet.
+#[derive(Debug)]
+struct UnderWay {
+    /// Its commit.
+    ticket: Ticket,
+    /// The commit's number, once that is durable.
+    at: Option<CommitNumber>,
+    state: Writer,
+    /// When the next parts of the rules are due; none when all are written.
+    parts_at: Option<Monotonic>,
 }
 
 impl Snapshots {
     /// At least `after` lies between two snapshots.
     pub(super) const fn new(after: Duration) -> Self {
         // The first one soon: without any the log cannot be cleaned.
-        Self { pace: SnapshotPace::due(after), waiting: None }
+        Self { pace: SnapshotPace::due(after), under_way: None }
+    }
+
+    /// Bytes that are written of the snapshot under way.
+    #[cfg(test)]
+    pub(super) fn written_bytes(&self) -> Option<usize> {
+        self.under_way.as_ref().map(|snapshot| snapshot.state.len())
     }
 }
 
@@ -104,31 +129,63 @@ impl Node {
         Ok(())
     }
 
-    /// Takes a snapshot as of a commit that was just composed, when one is due.
+    /// Begins a snapshot as of a commit that was just composed, when one is due.
     pub(super) fn snapshot(&mut self, now: Now, composed: &Composed) {
         let batches = composed.commit.entries.iter();
         let bytes = batches.map(|(_, entry)| entry.batch.as_bytes().len()).sum();
-        let Snapshots { pace, waiting } = &mut self.snapshots;
+        let Snapshots { pace, under_way } = &mut self.snapshots;
         pace.on_written(size(bytes));
-        if !pace.is_due(now.monotonic) || waiting.is_some() || !self.results.is_written() {
+        if !pace.is_due(now.monotonic) || under_way.is_some() || !self.results.is_written() {
             return;
         }
         let outbox = self.outbox.ledger().encode(self.uptime.at(now.monotonic));
         debug_assert!(outbox.len() < COMMIT_BYTES_LIMIT.as_len(), "blocks are few");
-        let mut writer = Writer::new();
-        writer.u8(VERSION);
-        writer.bytes(&outbox);
-        self.audit.write(&mut writer);
-        writer.raw(&self.detect.snapshot());
-        let state = writer.finish();
-        self.snapshots.pace.on_taken(now.monotonic, size(state.len()));
-        self.snapshots.waiting = Some((composed.ticket, state));
+        let mut state = Writer::new();
+        state.u8(VERSION);
+        state.bytes(&outbox);
+        self.audit.write(&mut state);
+        state.raw(&self.detect.begin_snapshot());
+        let parts_at = Some(now.monotonic.after(BETWEEN_PARTS));
+        let begun = UnderWay { ticket: composed.ticket, at: None, state, parts_at };
+        self.snapshots.under_way = Some(begun);
     }
 
-    /// Hands the snapshot out that waits for a commit, which is durable.
-    pub(super) fn hand_out_snapshot(&mut self, durable: Ticket, at: CommitNumber) {
-        let ready = self.snapshots.waiting.take_if(|(ticket, _)| *ticket == durable);
-        if let Some((_, state)) = ready {
+    /// When the next parts of a snapshot under way are due.
+    pub(super) fn snapshot_at(&self) -> Option<Monotonic> {
+        self.snapshots.under_way.as_ref().and_then(|snapshot| snapshot.parts_at)
+    }
+
+    /// Writes the next parts of the snapshot under way, when they are due.
+    pub(super) fn write_snapshot(&mut self, now: Now) {
+        let Snapshots { pace, under_way: Some(snapshot) } = &mut self.snapshots else { return };
+        if snapshot.parts_at.is_none_or(|due| now.monotonic < due) {
+            return;
+        }
+        for _ in 0..PARTS_AT_ONCE {
+            let Some(part) = self.detect.poll_snapshot() else {
+                snapshot.parts_at = None;
+                pace.on_taken(now.monotonic, size(snapshot.state.len()));
+                return self.hand_out_snapshot();
+            };
+            snapshot.state.raw(&part);
+        }
+        snapshot.parts_at = Some(now.monotonic.after(BETWEEN_PARTS));
+    }
+
+    /// A commit is durable: the snapshot may be of it.
+    pub(super) fn note_durable(&mut self, durable: Ticket, number: CommitNumber) {
+        let snapshot = self.snapshots.under_way.as_mut();
+        if let Some(snapshot) = snapshot.filter(|snapshot| snapshot.ticket == durable) {
+            snapshot.at = Some(number);
+            self.hand_out_snapshot();
+        }
+    }
+
+    /// Hands the snapshot out when it is whole and its commit durable.
+    fn hand_out_snapshot(&mut self) {
+        let whole = self.snapshots.under_way.take_if(|it| it.parts_at.is_none() && it.at.is_some());
+        if let Some(UnderWay { at: Some(at), state, .. }) = whole {
+            let state = state.finish();
             self.outputs.push_back(Output::Snapshot(Snapshot { at, state }));
         }
     }

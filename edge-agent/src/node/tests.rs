@@ -104,6 +104,8 @@ struct Bench {
     now: Now,
     /// Commits that still become durable before the power fails; `None` means all.
     commits_left: Option<usize>,
+    /// Turns at a snapshot that still come before the power fails; `None` means all.
+    turns_left: Option<usize>,
 }
 
 impl Bench {
@@ -129,7 +131,8 @@ impl Bench {
         let reader = store.reader();
         let missing = replay_past_damage(&reader, from, |commit| node.on_replayed(&commit));
         node.on_replay_ended(now, missing.unwrap());
-        let mut bench = Self { setup, disk, store, node, now, commits_left: None };
+        let mut bench =
+            Self { setup, disk, store, node, now, commits_left: None, turns_left: None };
         bench.settle();
         bench
     }
@@ -158,8 +161,20 @@ impl Bench {
         self.settle();
     }
 
-    /// Does what the agent asks for until it asks for nothing more, or the power fails.
+    /// Does what the agent asks for until it asks for nothing more, or the power fails; snapshots
+    /// are written to their end.
     fn settle(&mut self) {
+        self.drain();
+        while self.turns_left != Some(0)
+            && let Some(due) = self.node.snapshot_at()
+        {
+            self.turns_left = self.turns_left.map(|left| left - 1);
+            self.node.write_snapshot(Now { monotonic: due, ..self.now });
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Commit(composed) => {

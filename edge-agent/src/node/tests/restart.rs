@@ -46,9 +46,11 @@ proptest! {
     fn a_restart_from_a_snapshot_goes_on_as_one_from_the_whole_journal_byte_for_byte(
         before in proptest::collection::vec(reading(), 0..30),
         after in proptest::collection::vec(reading(), 0..10),
+        turns in proptest::option::of(0_usize..12),
     ) {
         let [quick, whole] = [Start::Snapshot, Start::WholeJournal].map(|start| {
             let mut bench = Bench::of(wide());
+            bench.turns_left = turns;
             bench.header();
             feed(&mut bench, &before);
             bench.setup.start = start;
@@ -63,12 +65,117 @@ proptest! {
     }
 }
 
+/// What alerts say, whatever traces they belong to.
+fn said(bench: &Bench) -> Vec<(String, String, String, AlertState, u32, Offset)> {
+    let alerts = bench.alerts().into_iter();
+    let said = alerts.map(|it| (it.rule, it.key, it.window, it.state, it.revision, it.evidence));
+    said.collect()
+}
+
+/// Lines of so many stations at an hour, in files of 400.
+fn hour(bench: &mut Bench, hour: u32, stations: u32) {
+    for from in (0..stations).step_by(400) {
+        let texts = (from..stations.min(from + 400))
+            .map(|n| format!("s{n},2013-03-01 {hour:02}:00:00,{}", 90 + n % 30));
+        let texts: Vec<String> = texts.collect();
+        let lines: Vec<(&str, u64)> = texts.iter().map(String::as_str).zip(2..).collect();
+        bench.feed(&lines);
+    }
+}
+
+/// Stations whose state takes several turns.
+const MANY: u32 = 8_000;
+
+/// An agent that has rows of many stations, and is to begin a snapshot with the next lines.
+fn due_with_many() -> Bench {
+    let mut setup = wide();
+    setup.config = setup.config.replace("1MiB", "64MiB");
+    let mut bench = Bench::of(setup);
+    bench.header();
+    hour(&mut bench, 0, MANY);
+    bench.advance(11_000);
+    bench
+}
+
+#[test]
+fn no_turn_at_a_snapshot_writes_more_than_its_parts() {
+    let mut bench = due_with_many();
+    bench.turns_left = Some(0);
+    bench.feed(&[("s1,2013-03-01 01:00:00,50", 2)]);
+    let written = |bench: &Bench| bench.node.snapshots.written_bytes().unwrap_or_default();
+    let (mut before, mut turns) = (written(&bench), Vec::new());
+    let begun = before;
+
+    while let Some(due) = bench.node.snapshot_at() {
+        bench.node.write_snapshot(Now { monotonic: due, ..bench.now });
+        let after = written(&bench);
+        turns.push(after.saturating_sub(before));
+        before = after;
+    }
+
+    let whole: usize = turns.iter().sum();
+    assert!(begun < whole / 10, "{begun} of {whole} bytes at the beginning");
+    assert!(turns.len() >= 3, "{turns:?}");
+    // Three parts of 1,024 entries each, of the 8,000 that there are.
+    assert!(turns.iter().all(|turn| *turn <= whole * 3 * 1_100 / 8_000), "{turns:?} of {whole}");
+}
+
+#[test]
+fn a_snapshot_shows_the_end_of_its_commit_whatever_lines_come_before_it_is_whole() {
+    let [alone, beside] = [false, true].map(|rows| {
+        let mut bench = due_with_many();
+        bench.turns_left = Some(1);
+        bench.feed(&[("s1,2013-03-01 01:00:00,50", 2)]);
+        if rows {
+            hour(&mut bench, 2, 500);
+            hour(&mut bench, 5, 500);
+        }
+        bench.turns_left = None;
+        bench.settle();
+        bench.store.snapshots().latest(&Node::snapshot_owner()).unwrap().unwrap()
+    });
+
+    assert_eq!((beside.at, beside.state), (alone.at, alone.state));
+}
+
+#[test]
+fn a_crash_after_any_part_of_a_snapshot_loses_and_repeats_nothing() {
+    let run = |turns: Option<usize>| {
+        let mut bench = due_with_many();
+        let owner = Node::snapshot_owner();
+        let before = bench.store.snapshots().latest(&owner).unwrap().unwrap().at;
+        bench.turns_left = turns;
+        bench.feed(&[("s1,2013-03-01 01:00:00,50", 2)]);
+        hour(&mut bench, 2, 500);
+        let taken = bench.store.snapshots().latest(&owner).unwrap().unwrap().at > before;
+        let mut bench = if turns.is_some() { bench.restarted() } else { bench };
+        bench.node.on_first_line(0, &line("station,time,pm25", 1));
+        hour(&mut bench, 5, 500);
+        (said(&bench), bench.node.detect.snapshot(), taken)
+    };
+    let (expected, state, _) = run(None);
+    assert_eq!(expected.iter().filter(|said| said.0 == "high").count(), 5_063);
+
+    let mut crashes = 0;
+    for turns in 0.. {
+        let (said, restored, taken) = run(Some(turns));
+
+        assert_eq!(said, expected, "a crash after {turns} turns");
+        assert_eq!(restored, state, "a crash after {turns} turns");
+        crashes += 1;
+        if taken {
+            break;
+        }
+    }
+    assert!(crashes > 3, "{crashes}");
+}
+
 #[test]
 fn a_restart_replays_only_what_came_after_the_snapshot() {
     let mut bench = Bench::of(wide());
     bench.header();
     bench.feed(&MORNING);
-    bench.advance(10_000);
+    bench.advance(11_000);
     bench.feed(&[LATER]);
 
     let owner = Node::snapshot_owner();

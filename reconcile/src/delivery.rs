@@ -29,6 +29,8 @@ pub(crate) enum Effect {
     Attribute { attribute: AttributeIndex },
     /// Decides about a late event.
     Decision { review: ReviewIndex },
+    /// Nothing: a stocktake that a hub cannot judge.
+    Void,
 }
 
 /// Units that a movement puts on one shelf, and takes from another one if that is stock too.
@@ -156,6 +158,14 @@ impl Deliveries {
     /// The copy that counts.
     pub(crate) fn kept(&self, id: &DeliveryId) -> Option<&DeliveryCopy> {
         self.kept.get(&DeliveryDigest::of(id))
+    }
+
+    /// Changes what the copy does that counts.
+    pub(crate) fn change(&mut self, id: &DeliveryId, effect: Effect) {
+        let index = self.kept.get_index_of(&DeliveryDigest::of(id));
+        if let Some((_, copy)) = index.and_then(|index| self.kept.get_index_mut(index)) {
+            copy.effect = effect;
+        }
     }
 
     /// The copies that do not count.

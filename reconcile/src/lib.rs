@@ -112,6 +112,8 @@ pub use output::{
     StockRecord, StocktakeRecord,
 };
 pub use position::Position;
-pub use reconciler::{Config, Input, KnownSkus, Locality, Prepared, READ_AHEAD, Reconciler};
+pub use reconciler::{
+    Config, Input, KnownSkus, Locality, Prepared, READ_AHEAD, Reconciler, VoidStocktake,
+};
 pub use second::Second;
 pub use snapshot::RestoreError;

@@ -44,6 +44,8 @@ mod report;
 mod restock;
 /// Every row of the canonical state, recomputed.
 mod canonical;
+/// Forgetting what no cut can ask for, and counts that nobody can judge.
+mod compaction;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -51,6 +53,8 @@ mod review_tests;
 
 use ahead::Found;
 pub use ahead::{Prepared, READ_AHEAD};
+pub(crate) use compaction::Compaction;
+pub use compaction::VoidStocktake;
 
 /// Accounting windows that nobody configured: days of UTC.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -168,6 +172,7 @@ pub struct Reconciler {
     pub(crate) reviews: Reviews,
     /// Of shelves that customers of this region took from.
     pub(crate) demand: KeyMap<ShelfIndex, Demand>,
+    pub(crate) compaction: Compaction,
     pub(crate) sum: RowSum,
     pub(crate) outputs: VecDeque<Output>,
 }
@@ -183,6 +188,7 @@ impl Reconciler {
             deliveries: Deliveries::new(seed),
             reviews: Reviews::new(seed),
             demand: keymap::key_map(seed),
+            compaction: Compaction::default(),
             sum: RowSum::default(),
             outputs: VecDeque::new(),
         }
@@ -288,19 +294,6 @@ impl Reconciler {
         fingerprint::canonical(self.rows())
     }
 
-    /// Forgets what only a cut before `stable` could ask for, where `stable` is what every hub
-    /// whose events still count has applied. O(state); no derived record changes.
-    ///
-    /// Whoever calls it answers for that: an event whose context does not cover `stable` may not
-    /// come any more.
-    pub fn compact(&mut self, stable: &VectorClock) {
-        debug_assert!(self.applied().covers(stable), "stable is more than was applied here");
-        let Self { actors, catalogue, .. } = self;
-        for stored in catalogue.shelves.values_mut() {
-            stored.held.compact(|actor| stable.end(actors.get(actor)), actors);
-        }
-    }
-
     /// Marks kept of postings: what [`Self::compact`] makes smaller. O(shelves).
     #[must_use]
     pub fn marks(&self) -> usize {
@@ -320,7 +313,7 @@ impl Reconciler {
 
     fn deliver(&mut self, input: &Input<'_>, at: Spot, found: &Found) {
         let Found { event, digest, .. } = found;
-        let effect = self.place(found, input.verdict, at);
+        let effect = self.place(found, input, at);
         let copy = DeliveryCopy { at, effect };
         match self.deliveries.arrive((*digest, &event.id), copy, &self.actors) {
             Arrival::First => {
@@ -345,10 +338,10 @@ impl Reconciler {
     }
 
     /// Finds where a copy belongs, and adds a movement made on time to its cells.
-    fn place(&mut self, found: &Found, verdict: Verdict, at: Spot) -> Effect {
+    fn place(&mut self, found: &Found, input: &Input<'_>, at: Spot) -> Effect {
         let Found { event, shelf, .. } = found;
         match &event.body {
-            EventBody::Movement(_) if verdict == Verdict::Late => Effect::Late,
+            EventBody::Movement(_) if input.verdict == Verdict::Late => Effect::Late,
             EventBody::Movement(movement) => {
                 let shift = self.shift(&event.sku, movement, *shelf);
                 let second = Second::of(event.time);
@@ -357,6 +350,7 @@ impl Reconciler {
                 }
                 Effect::Movement(shift)
             }
+            EventBody::Stocktake { .. } if self.compaction.voids(input, &event.id) => Effect::Void,
             EventBody::Stocktake { location, .. } => {
                 Effect::Stocktake { shelf: self.shelf_of(&event.sku, location) }
             }

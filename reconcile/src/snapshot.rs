@@ -1,18 +1,19 @@
 //! The core's state as bytes.
 //!
 //! ```text
-//! snapshot v4:  4 version u8 │ SHA-256 of the rest [32] │ postcard of { actors with what was
+//! snapshot v5:  5 version u8 │ SHA-256 of the rest [32] │ postcard of { actors with what was
 //!               applied of each, skus, locations, shelves, attributes, deliveries kept,
-//!               deliveries dropped, reviews, demand, seconds }
+//!               deliveries dropped, reviews, demand, seconds } │
+//!               postcard of { what every cut that may be asked for includes, void stocktakes }
 //! ```
 //! Seconds are those of each shelf's postings, of which marks are kept, and of its stocktakes,
 //! shelf by shelf. Each part stands in order of first mention, because the others name its members
-//! by that order. Older versions are not read, their events are: version 1 had no reviews, and up
-//! to version 3 nobody knew when postings happened, so that which of them overlap with a stocktake
-//! would depend on what each hub had in a snapshot. Bytes are decoded only when their hash fits,
-//! and the state is then checked against itself: whoever goes on from damaged bytes would tell
-//! other regions something nobody said. On an error the caller takes the older snapshot and
-//! replays from there, or the whole journal.
+//! by that order. Version 4 ended before the second object, and is read. Older ones are not, their
+//! events are: version 1 had no reviews, and up to version 3 nobody knew when postings happened, so
+//! that which of them overlap with a stocktake would depend on what each hub had in a snapshot.
+//! Bytes are decoded only when their hash fits, and the state is then checked against itself:
+//! whoever goes on from damaged bytes would tell other regions something nobody said. On an error
+//! the caller takes the older snapshot and replays from there, or the whole journal.
 
 use headland_event::{Actor, Offset};
 use serde::{Deserialize, Serialize};
@@ -24,19 +25,22 @@ use crate::delivery::{DeliveryCopy, DeliveryDigest};
 use crate::demand::Demand;
 use crate::fingerprint::RowSum;
 use crate::name::{DeliveryId, Location, ReviewId, Sku};
-use crate::reconciler::{Config, Reconciler};
+use crate::reconciler::{Compaction, Config, Reconciler};
 use crate::review::Review;
 use crate::second::Second;
 use crate::shelf::Shelf;
 
-const SNAPSHOT_VERSION: u8 = 4;
+const SNAPSHOT_VERSION: u8 = 5;
+
+/// The one before, in which nothing was compacted.
+const UNCOMPACTED_VERSION: u8 = 4;
 
 /// Why bytes are no snapshot to go on from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
     /// Written in another format.
-    #[error("snapshot version {found:?} cannot be read, expected 4")]
+    #[error("snapshot version {found:?} cannot be read, expected 4 or 5")]
     Version {
         /// The first byte, if there is one.
         found: Option<u8>,
@@ -98,7 +102,7 @@ impl Reconciler {
     #[must_use]
     pub fn snapshot(&self) -> Vec<u8> {
         assert!(self.outputs.is_empty(), "{} outputs would be lost", self.outputs.len());
-        let Self { actors, catalogue, deliveries, reviews, demand, .. } = self;
+        let Self { actors, catalogue, deliveries, reviews, demand, compaction, .. } = self;
         let Catalogue { products, locations, shelves, attributes } = catalogue;
         let mut seconds = Vec::new();
         shelves.iter().for_each(|(_, stored)| stored.held.write_seconds(&mut seconds));
@@ -115,7 +119,8 @@ impl Reconciler {
             seconds,
         };
         #[expect(clippy::expect_used, reason = "plain data whose lengths are known, into memory")]
-        let body = postcard::to_stdvec(&written).expect("plain data always has an encoding");
+        let body =
+            postcard::to_stdvec(&(written, compaction)).expect("plain data always has an encoding");
         let checksum: [u8; 32] = Sha256::digest(&body).into();
         [&[SNAPSHOT_VERSION][..], &checksum, &body].concat()
     }
@@ -125,19 +130,26 @@ impl Reconciler {
     /// # Errors
     /// [`RestoreError`] when the bytes are of another version, damaged, or inconsistent.
     pub fn restore(config: Config, seed: u64, bytes: &[u8]) -> Result<Self, RestoreError> {
-        let rest = match bytes.split_first() {
-            Some((&SNAPSHOT_VERSION, rest)) => rest,
+        let (version, rest) = match bytes.split_first() {
+            Some((&version @ (UNCOMPACTED_VERSION | SNAPSHOT_VERSION), rest)) => (version, rest),
             other => return Err(RestoreError::Version { found: other.map(|(found, _)| *found) }),
         };
         let body = rest
             .split_first_chunk::<32>()
             .and_then(|(checksum, body)| (*checksum == *Sha256::digest(body)).then_some(body))
             .ok_or(RestoreError::Damaged { length: bytes.len() })?;
-        let mut read: Read = postcard::from_bytes(body)
-            .map_err(|error| RestoreError::Bytes { detail: error.to_string() })?;
+        let undecodable =
+            |error: postcard::Error| RestoreError::Bytes { detail: error.to_string() };
+        let (mut read, rest): (Read, _) = postcard::take_from_bytes(body).map_err(undecodable)?;
+        let compaction = if version == UNCOMPACTED_VERSION {
+            Compaction::default()
+        } else {
+            postcard::from_bytes(rest).map_err(undecodable)?
+        };
         let seconds = std::mem::take(&mut read.seconds);
         let mut reconciler = Self::new(config, seed);
         reconciler.fill(read);
+        reconciler.compaction = compaction;
         reconciler.fill_seconds(seconds)?;
         reconciler.sum = RowSum::over(&reconciler.rows());
         reconciler.audit().map_err(|detail| RestoreError::Inconsistent { detail })?;

@@ -206,15 +206,13 @@ impl Tally {
     ) {
         match self {
             Self::Empty => {}
+            // The latest posting stands in the cell, whoever asks.
+            Self::One(cell) if cell.older.is_none() => {}
             Self::One(cell) => {
                 let (stable, mut kept) = (stable(cell.actor), kept(cell.actor));
                 kept.push(Asked { end: stable, by: Second::default() });
                 let mut marks = cell.marks();
-                // The latest posting stands in the cell, whoever asks.
                 let last = marks.pop();
-                if cell.older.take().is_none() {
-                    return;
-                }
                 // The mark before the latest one is asked for by whoever asks for that one.
                 let is_asked = last.is_some_and(|last| {
                     let is_beyond = |of: &Asked| of.end <= last.offset && last.second.is_by(of.by);

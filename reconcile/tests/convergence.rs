@@ -18,7 +18,9 @@ use bytes::Bytes;
 use headland_event::{
     Actor, EventTime, Hlc, Incarnation, Offset, PartitionIndex, RegionId, VectorClock, Verdict,
 };
-use headland_reconcile::{Config, DerivedTopic, Input, Locality, Output, Prepared, Reconciler};
+use headland_reconcile::{
+    Config, DerivedTopic, Input, Locality, Output, Prepared, Reconciler, VoidStocktake,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -117,6 +119,42 @@ impl Hub {
         };
     }
 
+    /// Something that happens to a hub between two records.
+    fn meddle(&mut self, action: u8, said: &mut BTreeMap<String, VoidStocktake>) {
+        match action {
+            0 | 1 => self.reconciler.begin_compaction(&self.reconciler.applied()),
+            2 => {
+                self.say(said);
+                self.hear(said);
+            }
+            _ => {
+                let bytes = self.reconciler.snapshot();
+                self.reconciler = Reconciler::restore(config(), 5, &bytes).unwrap();
+            }
+        }
+    }
+
+    /// Says which counts it cannot judge.
+    fn say(&self, said: &mut BTreeMap<String, VoidStocktake>) {
+        said.extend(self.reconciler.unsaid().map(|void| (void.position.to_string(), void)));
+    }
+
+    /// Hears all that was said.
+    fn hear(&mut self, said: &BTreeMap<String, VoidStocktake>) {
+        for void in said.values() {
+            self.reconciler.on_void(void);
+            while let Some(output) = self.reconciler.poll_output() {
+                self.write(&output);
+            }
+        }
+    }
+
+    fn rejected(&self) -> Vec<(&str, &serde_json::Value)> {
+        let all = self.tables.iter();
+        let rejected = all.filter(|((topic, _), _)| topic == DerivedTopic::Rejected.name());
+        rejected.map(|((_, key), value)| (&**key, value)).collect()
+    }
+
     /// The tables the oracle computes too: rejected records and alerts left out.
     fn derived(&self) -> Tables {
         let own = [DerivedTopic::Rejected, DerivedTopic::Alerts].map(DerivedTopic::name);
@@ -128,6 +166,11 @@ impl Hub {
         let of_topic = self.tables.keys().filter(|(of, _)| of == topic.name());
         of_topic.map(|(_, key)| &**key).collect()
     }
+}
+
+fn place_of(record: &Record) -> String {
+    let (region, (life, nonce), partition) = &record.actor;
+    format!("{region}@{life}-{nonce:016x}/{partition}/{}", record.offset)
 }
 
 /// Schedules of each law: 200 in a build, more when the environment says so.
@@ -252,8 +295,7 @@ proptest! {
         let mut kept = BTreeSet::new();
         for record in &history.records {
             let id = record.value["id"].as_str().unwrap().to_owned();
-            let (region, (life, nonce), partition) = &record.actor;
-            let place = format!("{region}@{life}-{nonce:016x}/{partition}/{}", record.offset);
+            let place = place_of(record);
             let is_dropped = dropped.contains(&*format!("{id}@{place}"));
             let is_rejected = hub.keys(DerivedTopic::Rejected).contains(&*place);
 
@@ -339,6 +381,48 @@ proptest! {
         let whole = Hub::after(&history, &order);
         prop_assert_eq!(hub.reconciler.canonical_state(), whole.reconciler.canonical_state());
         prop_assert_eq!(hub.tables, whole.tables);
+    }
+
+    #[test]
+    fn hubs_that_forget_whatever_they_applied_agree_on_what_nobody_can_judge(
+        history in histories(60), turns in turns(),
+        cuts in vec((0..3_usize, 0..60_usize, 0..4_u8), 0..12),
+    ) {
+        let orders = [history.interleaved(&turns), history.journals[0].clone(),
+            history.journals[1].clone()];
+        let mut hubs = [Hub::new(1), Hub::new(2), Hub::new(3)];
+        let mut said = BTreeMap::new();
+        for at in 0..=orders.iter().map(Vec::len).max().unwrap_or(0) {
+            for (hub, _, action) in cuts.iter().filter(|(_, when, _)| *when == at) {
+                hubs[*hub].meddle(*action, &mut said);
+            }
+            for (hub, order) in hubs.iter_mut().zip(&orders) {
+                order.get(at).into_iter().for_each(|index| hub.feed(&history.records[*index]));
+                hub.reconciler.poll_compaction(1);
+            }
+        }
+        hubs.iter().for_each(|hub| hub.say(&mut said));
+        for hub in &mut hubs {
+            hub.hear(&said);
+        }
+
+        let is_void = |of: &Record| said.contains_key(&place_of(of));
+        let mut records = history.records;
+        for record in records.iter_mut().filter(|of| is_void(of)) {
+            prop_assert_eq!(&record.value["kind"], "stocktake");
+            record.value["kind"] = "void".into();
+        }
+        let expected = oracle::tables(&records);
+        for hub in &hubs {
+            prop_assert_eq!(hub.reconciler.unsaid().count(), 0);
+            prop_assert_eq!(stated::differs(&hub.derived(), &expected), None);
+            prop_assert_eq!(hub.reconciler.canonical_state(), hubs[0].reconciler.canonical_state());
+            prop_assert_eq!(hub.reconciler.fingerprint(), hubs[0].reconciler.fingerprint());
+            prop_assert_eq!(hub.rejected(), hubs[0].rejected());
+            let restored = Reconciler::restore(config(), 9, &hub.reconciler.snapshot()).unwrap();
+            prop_assert_eq!(restored.canonical_state(), hub.reconciler.canonical_state());
+            prop_assert_eq!(restored.compacted(), hub.reconciler.compacted());
+        }
     }
 
     #[test]

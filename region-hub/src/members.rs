@@ -158,6 +158,9 @@ pub struct RegionsView {
     /// What no record that is still to come can be concurrent with: ends by log; empty while
     /// `unheard` names anybody.
     pub stable: BTreeMap<String, Offset>,
+    /// What every cut that can still be asked for includes: ends by log. What only an older one
+    /// could ask for is forgotten here.
+    pub compacted: BTreeMap<String, Offset>,
     /// Lives that hold `stable` back, as `<region>@<life>`: those that go on and were not heard,
     /// and those that ended and lack records here. One that is gone for good has to be excluded.
     pub unheard: Vec<String>,

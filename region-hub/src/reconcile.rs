@@ -51,6 +51,10 @@ const STEP_BYTES_TARGET: usize = 1 << 20;
 /// has decided, and everything else goes on.
 const HELD_BYTES: u64 = 256 << 20;
 
+/// Shelves that forget what nobody can ask for any more whenever a record is applied, while some
+/// are left. With one, a pass takes as many records as there are shelves; more delay each record.
+const COMPACTED_EACH: usize = 2;
+
 /// What a record without a value is read as.
 static NO_VALUE: Bytes = Bytes::new();
 
@@ -288,6 +292,7 @@ impl Inventory {
             value: &value,
         };
         self.reconciler.on_prepared(input, &prepared);
+        self.reconciler.poll_compaction(COMPACTED_EACH);
         self.reading.cause = record;
         true
     }
@@ -304,7 +309,7 @@ impl Inventory {
             // Whatever of its log is still held stands behind it.
             Some(Arrived::Released(stamped)) => self.reading.open(stamped),
             Some(Arrived::Members(batch, own_end)) => {
-                self.read_members(&batch);
+                self.read_members(&batch, own_end.is_some());
                 self.members_end = own_end.unwrap_or(self.members_end);
             }
         }
@@ -312,20 +317,35 @@ impl Inventory {
     }
 
     /// Takes note of who takes part; what was held and counts by now is read next.
-    fn read_members(&mut self, batch: &Batch) {
+    ///
+    /// What this hub says of itself that it has applied is where it forgets what nobody can ask for
+    /// any more: so what is void because of that follows from the journal alone.
+    fn read_members(&mut self, batch: &Batch, is_local: bool) {
         if Hole::of(batch).is_some() {
             // Later records of the same writer say what the ones that are gone said.
             return;
         }
+        let mut is_void = false;
         for record in batch.records().unwrap_or_default() {
             match MemberRecord::parse(record.value.as_deref().unwrap_or_default()) {
                 Ok(MemberRecord::Change(signed)) => self.members.on_change(&signed.change),
                 Ok(MemberRecord::Report(report)) => {
-                    self.members.on_report(report, &self.reconciler.applied());
+                    let applied = self.reconciler.applied();
+                    self.members.on_report(report, &applied);
+                    if is_local {
+                        self.reconciler.begin_compaction(&self.members.stable(&applied));
+                    }
+                }
+                Ok(MemberRecord::Void(void)) => {
+                    self.reconciler.on_void(&void);
+                    self.reading.cause = record;
+                    is_void = true;
                 }
                 Err(error) => tracing::error!(%error, "a record of members does not count"),
             }
         }
+        // What it derives is told from what the record behind it derives.
+        self.reading.count += u64::from(is_void);
         let released = self.held.release(&self.members);
         released.into_iter().rev().for_each(|stamped| {
             self.reading.batches.push_front(Arrived::Released(stamped));

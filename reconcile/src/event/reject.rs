@@ -106,6 +106,12 @@ pub enum RejectReason {
         /// The region whose hub took it in.
         region: RegionId,
     },
+    /// A stocktake of a hub that had not seen what others have forgotten since.
+    #[error(
+        "its hub had not seen what all others had: it began from an old backup, or was excluded; \
+         count again"
+    )]
+    Unseen,
     /// The ingest hub's verdict: further ahead of its clock than allowed.
     #[error("future")]
     Future,

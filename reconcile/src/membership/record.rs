@@ -5,6 +5,7 @@
 //!            "ends":[{"region":"us","incarnation":{…},"partition":0,"end":7}],
 //!            "by":"ann","reason":"its disk is gone"}}
 //! {"report":{"life":{…},"applied":[{…}]}}
+//! {"void":{"actor":{"region":"us","incarnation":{…},"partition":0},"offset":7,"id":"a/1"}}
 //! ```
 
 use headland_event::limits::CLOCK_ENTRIES_LIMIT;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{MemberChange, MemberReport};
 use crate::name::{ReasonText, Reviewer};
+use crate::reconciler::VoidStocktake;
 
 /// One record of `_members`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ pub enum MemberRecord {
     Change(SignedChange),
     /// What a life has applied.
     Report(MemberReport),
+    /// A stocktake that does not count anywhere, because the writer cannot judge it.
+    Void(VoidStocktake),
 }
 
 /// A change, and who wants it.

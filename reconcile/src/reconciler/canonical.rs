@@ -60,10 +60,13 @@ impl Reconciler {
     /// # Errors
     /// The first thing found wrong, in words.
     pub(crate) fn audit(&mut self) -> Result<(), &'static str> {
-        let Self { actors, catalogue, deliveries, reviews, demand, .. } = self;
+        let Self { actors, catalogue, deliveries, reviews, demand, compaction, .. } = self;
         for (_, copy) in deliveries.iter_kept() {
             let leads_somewhere = match copy.effect {
                 Effect::Late => true,
+                Effect::Void => {
+                    actors.has(copy.at.actor) && compaction.is_void(&actors.position(copy.at))
+                }
                 Effect::Movement(shift) => {
                     shift.parts().all(|(shelf, _)| catalogue.has_shelf(shelf))
                 }

@@ -54,6 +54,10 @@ impl Reconciler {
                 self.settle_review(review);
                 conflicts
             }
+            (Effect::Void, EventBody::Stocktake { location, count }) => {
+                self.report_void((&event.id, &event.sku, location, *count), copy);
+                Vec::new()
+            }
             (Effect::Late, EventBody::Movement(movement)) => {
                 let shift = self.shift(&event.sku, movement, None);
                 self.make_late(&event.id, LateEvent { at: copy.at, shift, value: text_of(input) });
@@ -68,6 +72,7 @@ impl Reconciler {
                 Effect::Late
                 | Effect::Movement(_)
                 | Effect::Stocktake { .. }
+                | Effect::Void
                 | Effect::Attribute { .. }
                 | Effect::Decision { .. },
                 _,
@@ -102,6 +107,10 @@ impl Reconciler {
                     }
                     (_, _, _) => Vec::new(),
                 }
+            }
+            Effect::Void => {
+                self.retract(DerivedTopic::Rejected, position.to_string());
+                Vec::new()
             }
             Effect::Attribute { attribute } => {
                 let (named, attribute) = self.catalogue.attribute_at(attribute);

@@ -21,7 +21,7 @@ impl Reconciler {
     /// Reports what a copy's shelves or attribute hold now, if that is not what was reported last.
     pub(super) fn settle(&mut self, effect: Effect) {
         match effect {
-            Effect::Late | Effect::Decision { .. } => {}
+            Effect::Late | Effect::Void | Effect::Decision { .. } => {}
             Effect::Movement(shift) => {
                 self.settle_shelf(shift.shelf);
                 if let Some(from) = shift.from {

@@ -24,6 +24,9 @@ use crate::peer_link::PeerLink;
 /// How often it is looked whether there is something to say about lives that ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Void stocktakes that one look writes down, a few hundred kilobytes; the next one goes on.
+const VOID_EACH: usize = 1_000;
+
 /// How long a life that is not listed yet waits for hubs that it cannot reach, before it takes in
 /// other regions' inventory. Those that are reached have said by then who takes part; longer only
 /// delays the first start beside a hub that is down.
@@ -143,6 +146,8 @@ impl Node {
         for change in members.amendments(&own, &applied) {
             said.extend(self.signed(change, "more of its logs was applied here"));
         }
+        let void = self.inventory.reconciler().unsaid().take(VOID_EACH);
+        said.extend(void.map(MemberRecord::Void));
         let report_due = self
             .speaking
             .as_mut()
@@ -230,6 +235,7 @@ fn key_of(writer: &Holder, said: &MemberRecord) -> String {
     match said {
         MemberRecord::Change(signed) => format!("{writer}/{}/standing", signed.change.life),
         MemberRecord::Report(report) => format!("{writer}/{}/applied", report.life),
+        MemberRecord::Void(void) => format!("{writer}/{}/void", void.position),
     }
 }
 

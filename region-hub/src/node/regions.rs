@@ -225,6 +225,7 @@ impl Node {
             lives: listed.chain(unlisted).collect(),
             held_records: self.inventory.held_records(),
             stable: shown(&members.stable(&applied)),
+            compacted: shown(self.inventory.reconciler().compacted()),
             unheard: members.unheard(&applied).into_iter().map(Holder::to_string).collect(),
         }
     }

@@ -253,6 +253,28 @@ async fn a_path_of_which_only_small_datagrams_pass_is_used_with_what_passes() {
 }
 
 #[tokio::test]
+async fn an_agent_keeps_to_datagrams_of_ethernet() {
+    let fleet = Fleet::new();
+    let tls = TlsConfigs { server: None, client: Some(fleet.client()) };
+    let agent = Endpoint::bind(ANY, tls, Windows::agent()).unwrap();
+    let server = server(&fleet);
+    let network = Network::to(server.local_address()).await;
+    let (dialled, accepted) = join(&agent, network.address, &server).await;
+    let (mut tasks, up, mut down) = (JoinSet::new(), dialled.lanes(), accepted.lanes());
+    tasks.spawn(async move { drop(up.driver.run().await) });
+    tasks.spawn(ignore(up.events));
+    tasks.spawn(async move { drop(down.driver.run().await) });
+
+    patiently(send_until(&network, 1_301, &up.sender, &mut down.events)).await;
+    for number in 0..50 {
+        up.sender.send(Lane::Telemetry, data(1, number)).unwrap();
+    }
+    receive(&mut down.events, 50).await;
+
+    assert!(*network.seen.borrow() <= 1_472, "{}", *network.seen.borrow());
+}
+
+#[tokio::test]
 async fn a_peer_that_moves_under_load_loses_nothing() {
     let fleet = Fleet::new();
     let (server, client) = (server(&fleet), client(&fleet));

@@ -9,27 +9,32 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 /// Bytes of UDP payload, most. quinn hands ten datagrams to the kernel at once, which takes no more
 /// than 65,507 bytes; of a jumbo frame of 9,000 bytes a quarter stays unused for that.
-pub(super) const DATAGRAM_BYTES_MOST: u16 = 6_500;
+pub(super) const JUMBO_BYTES: u16 = 6_500;
+
+/// Bytes of UDP payload that fit into a frame of Ethernet.
+pub(super) const ETHERNET_BYTES: u16 = 1_472;
 
 /// Bytes of UDP payload that are tried on every path: Ethernet, IPv6 and a tunnel's header.
-const ETHERNET_BYTES: u16 = 1_452;
+const COMMON_BYTES: u16 = 1_452;
 
 /// Bytes of the headers before the payload: IP's smallest, and UDP's.
 const HEADERS_V4: u32 = 20 + 8;
 const HEADERS_V6: u32 = 40 + 8;
 
-/// Largest datagram, in bytes of UDP payload, that is worth a probe on the way to `peer`.
+/// Largest datagram, in bytes of UDP payload, that is worth a probe on the way to `peer`: `most` or
+/// less.
 ///
 /// Cost: four system calls, none of which sends anything.
-pub(super) fn largest(peer: SocketAddr) -> u16 {
+pub(super) fn largest(peer: SocketAddr, most: u16) -> u16 {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let headers = if peer.is_ipv4() { HEADERS_V4 } else { HEADERS_V6 };
-    first_link_bytes(peer).map_or(ETHERNET_BYTES, |bytes| within(bytes.saturating_sub(headers)))
+    let payload = first_link_bytes(peer).map_or(0, |bytes| bytes.saturating_sub(headers));
+    within(payload, most)
 }
 
-fn within(payload: u32) -> u16 {
+fn within(payload: u32, most: u16) -> u16 {
     let payload = u16::try_from(payload).unwrap_or(u16::MAX);
-    payload.clamp(ETHERNET_BYTES, DATAGRAM_BYTES_MOST)
+    payload.max(COMMON_BYTES).min(most)
 }
 
 /// Bytes of the largest packet that this machine can send on its way to `peer`; `None` when there
@@ -62,16 +67,17 @@ mod tests {
 
     #[test]
     fn ten_datagrams_are_what_the_kernel_takes_at_once() {
-        assert!(10 * u32::from(DATAGRAM_BYTES_MOST) <= 65_507);
+        assert!(10 * u32::from(JUMBO_BYTES) <= 65_507);
     }
 
     #[test]
     fn what_the_first_link_takes_bounds_the_probes_and_less_than_ethernet_does_not() {
-        assert_eq!(within(1_280 - HEADERS_V6), 1_452);
-        assert_eq!(within(1_500 - HEADERS_V4), 1_472);
-        assert_eq!(within(4_000), 4_000);
-        assert_eq!(within(9_000 - HEADERS_V4), 6_500);
-        assert_eq!(within(65_536 - HEADERS_V4), 6_500);
-        assert_eq!(within(u32::MAX), 6_500);
+        assert_eq!(within(0, JUMBO_BYTES), 1_452);
+        assert_eq!(within(1_280 - HEADERS_V6, JUMBO_BYTES), 1_452);
+        assert_eq!(within(1_500 - HEADERS_V4, JUMBO_BYTES), 1_472);
+        assert_eq!(within(4_000, JUMBO_BYTES), 4_000);
+        assert_eq!(within(9_000 - HEADERS_V4, JUMBO_BYTES), 6_500);
+        assert_eq!(within(u32::MAX, JUMBO_BYTES), 6_500);
+        assert_eq!(within(9_000 - HEADERS_V4, ETHERNET_BYTES), 1_472);
     }
 }

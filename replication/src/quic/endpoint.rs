@@ -200,8 +200,8 @@ impl Endpoint {
         let socket = socket::bind(address).map_err(refused)?;
         let runtime = Arc::new(TokioRuntime);
         let server = crypto.server.clone();
-        let inner =
-            quinn::Endpoint::new(widen(config), server, socket, runtime).map_err(refused)?;
+        let inner = quinn::Endpoint::new(widen(config, windows), server, socket, runtime)
+            .map_err(refused)?;
         let address = inner.local_addr().map_err(refused)?;
         let (crypto, places) = (Arc::new(Mutex::new(crypto)), Places::default());
         Ok(Self { inner, address, windows, crypto, places })

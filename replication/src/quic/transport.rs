@@ -45,6 +45,9 @@ pub struct Windows {
     pub connection: ByteCount,
     /// Bytes we keep until the peer's transport has acknowledged them.
     pub send: ByteCount,
+    /// Bytes of the largest datagram that we send or take. quinn keeps room for ten of them on
+    /// each connection, at either end.
+    pub datagram: u16,
 }
 
 impl Windows {
@@ -52,14 +55,16 @@ impl Windows {
     #[must_use]
     pub const fn hub() -> Self {
         let wide = ByteCount::mebibytes(16);
-        Self { stream: STREAM_WINDOW_MAX, connection: wide, send: wide }
+        let datagram = datagram::JUMBO_BYTES;
+        Self { stream: STREAM_WINDOW_MAX, connection: wide, send: wide, datagram }
     }
 
     /// For an agent: 100 Mbit/s over 80 ms in little memory.
     #[must_use]
     pub const fn agent() -> Self {
         let narrow = ByteCount::mebibytes(1);
-        Self { stream: narrow, connection: narrow, send: narrow }
+        let datagram = datagram::ETHERNET_BYTES;
+        Self { stream: narrow, connection: narrow, send: narrow, datagram }
     }
 }
 
@@ -72,9 +77,9 @@ pub(super) fn bound_incoming(server: &mut ServerConfig) {
 }
 
 /// Lets peers send datagrams of every size that is tried; quinn takes 1,472 bytes.
-pub(super) fn widen(mut endpoint: EndpointConfig) -> EndpointConfig {
+pub(super) fn widen(mut endpoint: EndpointConfig, windows: Windows) -> EndpointConfig {
     // It refuses less than 1,200 and more than 65,527 bytes.
-    endpoint.max_udp_payload_size(datagram::DATAGRAM_BYTES_MOST).ok();
+    endpoint.max_udp_payload_size(windows.datagram).ok();
     endpoint
 }
 
@@ -82,7 +87,7 @@ pub(super) fn widen(mut endpoint: EndpointConfig) -> EndpointConfig {
 pub(super) fn transport(peer: SocketAddr, windows: Windows, gauge: Arc<Gauge>) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(datagram::largest(peer));
+    discovery.upper_bound(datagram::largest(peer, windows.datagram));
     transport
         .max_concurrent_uni_streams(VarInt::from_u32(STREAMS))
         .max_concurrent_bidi_streams(VarInt::from_u32(0))

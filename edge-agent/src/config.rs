@@ -10,6 +10,9 @@ use headland_platform::config::{
 use headland_storage::{CodecNotBuilt, SnapshotPace};
 use serde::Deserialize;
 
+/// One hub, or a list of them.
+mod hubs;
+
 use crate::outbox::Limits;
 
 /// `agent.toml`.
@@ -22,8 +25,13 @@ pub struct AgentConfig {
     pub name: AgentName,
     /// Folder of the journal. On flash choose a partition that survives updates.
     pub data_dir: PathBuf,
-    /// The hub to send to.
-    pub hub: HubConfig,
+    /// The hub to send to, or several in the order in which they are preferred, each as a table
+    /// `[[hub]]`: what one does not take goes to the next.
+    #[serde(rename = "hub", deserialize_with = "hubs::one_or_more")]
+    pub hubs: Vec<HubConfig>,
+    /// When to go to another hub, where there are several.
+    #[serde(default)]
+    pub roaming: RoamingConfig,
     /// Who the agent is and whom it trusts.
     pub tls: TlsConfig,
     /// The rules the agent runs.
@@ -44,7 +52,7 @@ pub struct AgentConfig {
     pub telemetry: Option<TelemetryConfig>,
 }
 
-/// `[hub]`: the hub to send to.
+/// `[[hub]]`: a hub to send to; `[hub]` when it is the only one.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HubConfig {
@@ -52,6 +60,42 @@ pub struct HubConfig {
     pub address: Spanned<String>,
     /// The hub's name in its certificate; a hub of another name is refused.
     pub name: String,
+    /// The hub's region (default the agent's). A hub of another one has to name the agent, with its
+    /// region, in an `[[agent]]` of its own.
+    #[serde(default)]
+    pub region: Option<RegionId>,
+}
+
+impl HubConfig {
+    /// The hub's region, for an agent of region `own`.
+    #[must_use]
+    pub fn region<'a>(&'a self, own: &'a RegionId) -> &'a RegionId {
+        self.region.as_ref().unwrap_or(own)
+    }
+}
+
+/// `[roaming]`: when to go to another of several hubs.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoamingConfig {
+    /// How long a hub may be away until the next one is dialled (default `"3s"`, at least
+    /// `"100ms"`); one that takes none of the agent's topics is left at once. Shorter leaves hubs
+    /// that only restart, longer lets alerts wait. A hub that is silent was noticed after 5 s.
+    pub move_after: DurationText,
+    /// How long an agent stays at a hub until it tries those before it in the list (default
+    /// `"10m"`, at least `"1s"`). Half of it is drawn at random. A try that fails, and a stay that
+    /// was shorter, doubles it, up to 16 times. Shorter comes back sooner, longer bears more with
+    /// a hub that comes and goes.
+    pub return_after: DurationText,
+}
+
+impl Default for RoamingConfig {
+    fn default() -> Self {
+        Self {
+            move_after: DurationText::new(Duration::from_secs(3)),
+            return_after: DurationText::new(Duration::from_mins(10)),
+        }
+    }
 }
 
 /// `[rules]`: SQL.
@@ -221,17 +265,34 @@ pub fn load(path: &Path) -> Result<Loaded<AgentConfig>, ConfigError> {
         path.resolved = folder.resolve(&path.written);
     }
     check_address(&loaded)?;
+    check_hubs(&loaded)?;
     check_sources(&loaded)?;
     Ok(loaded)
 }
 
 /// Refuses an address that cannot be dialled.
 fn check_address(loaded: &Loaded<AgentConfig>) -> Result<(), ConfigError> {
-    let address = &loaded.value.hub.address;
-    if has_host_and_port(address.get_ref()) {
-        return Ok(());
+    for address in loaded.value.hubs.iter().map(|hub| &hub.address) {
+        if !has_host_and_port(address.get_ref()) {
+            let text = format!("address {:?} is not host:port", address.get_ref());
+            return Err(loaded.error_at(address, text));
+        }
     }
-    Err(loaded.error_at(address, format!("address {:?} is not host:port", address.get_ref())))
+    Ok(())
+}
+
+/// Refuses a hub that is named twice: what it has acknowledged is told by its name.
+fn check_hubs(loaded: &Loaded<AgentConfig>) -> Result<(), ConfigError> {
+    let AgentConfig { region, hubs, .. } = &loaded.value;
+    for (index, hub) in hubs.iter().enumerate() {
+        let is_same =
+            |it: &&HubConfig| it.name == hub.name && it.region(region) == hub.region(region);
+        if hubs.iter().take(index).any(|it| is_same(&it)) {
+            let text = format!("hub {} of region {} is named twice", hub.name, hub.region(region));
+            return Err(loaded.error_at(&hub.address, text));
+        }
+    }
+    Ok(())
 }
 
 fn has_host_and_port(address: &str) -> bool {
@@ -364,6 +425,46 @@ socket = "eu-1.sock"
         let (place, message) = message.split_once(": ").unwrap();
         assert_eq!(place, "19:8");
         assert!(message.ends_with("air.csv is read for table air already"), "{message}");
+    }
+
+    #[test]
+    fn one_hub_or_several_in_order_each_of_its_own_region_or_the_agents() {
+        let several = r#"[[hub]]
+address = "127.0.0.1:4433"
+name = "hub-1"
+[[hub]]
+address = "us.example:4433"
+name = "hub-1"
+region = "us"
+"#;
+        let one = "[hub]\naddress = \"127.0.0.1:4433\"\nname = \"hub-1\"\n";
+        let hubs = |text: &str| -> Vec<(String, String)> {
+            let config = read(text).unwrap().value;
+            let of = |hub: &HubConfig| {
+                (hub.region(&config.region).to_string(), hub.address.get_ref().clone())
+            };
+            config.hubs.iter().map(of).collect()
+        };
+        let pair = |region: &str, address: &str| (region.to_owned(), address.to_owned());
+
+        assert_eq!(hubs(EXAMPLE), [pair("eu", "127.0.0.1:4433")]);
+        let both = [pair("eu", "127.0.0.1:4433"), pair("us", "us.example:4433")];
+        assert_eq!(hubs(&EXAMPLE.replace(one, several)), both);
+    }
+
+    #[test]
+    fn a_hub_named_twice_or_none_is_refused() {
+        let one = "[hub]\naddress = \"127.0.0.1:4433\"\nname = \"hub-1\"\n";
+        let error = |text: &str| read(&EXAMPLE.replace(one, text)).unwrap_err().to_string();
+        let entry = one.replace("[hub]", "[[hub]]");
+
+        let twice = error(&format!("{entry}{entry}region = \"eu\"\n"));
+        assert!(
+            twice.ends_with("agent.toml:9:11: hub hub-1 of region eu is named twice"),
+            "{twice}"
+        );
+        let none = error("hub = []\n");
+        assert!(none.contains("at least one hub"), "{none}");
     }
 
     #[test]

@@ -14,6 +14,61 @@ use headland_replication::quic::{
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
+use crate::hubs::HubIndex;
+
+/// Number of an attempt to connect, in this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Attempt(u64);
+
+impl Attempt {
+    /// The one after it.
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// What attempts to connect are made with.
+#[derive(Debug)]
+pub(crate) struct Dialling {
+    pub(crate) endpoint: Endpoint,
+    /// In the order of the configuration.
+    pub(crate) hubs: Vec<HubAddress>,
+    /// Who is told what happens.
+    pub(crate) to: Sender<(Attempt, LinkInput)>,
+}
+
+impl Dialling {
+    /// Follows renewed certificates until the agent stops.
+    pub(crate) fn renew(&self, token: &Token) {
+        // All hubs are shown the same certificate.
+        if let Some(hub) = self.hubs.first() {
+            let renewing = renew(self.endpoint.clone(), hub.identity.clone());
+            drop(task::spawn("renewal", token, renewing));
+        }
+    }
+
+    /// Dials a hub once and moves frames until the connection is over, in a task of its own.
+    pub(crate) fn dial(&self, hub: HubIndex, attempt: Attempt, token: &Token) {
+        let inputs = Inputs { attempt, to: self.to.clone() };
+        let hub = self.hubs.get(hub).cloned();
+        drop(hub.map(|hub| dial(self.endpoint.clone(), hub, inputs, token)));
+    }
+}
+
+/// Takes what happens in one attempt.
+#[derive(Debug, Clone)]
+struct Inputs {
+    attempt: Attempt,
+    to: Sender<(Attempt, LinkInput)>,
+}
+
+impl Inputs {
+    /// Says whether anybody takes it still.
+    async fn send(&self, input: LinkInput) -> bool {
+        self.to.send((self.attempt, input)).await.is_ok()
+    }
+}
+
 /// What happens on the way to the hub and back.
 #[derive(Debug)]
 pub(crate) enum LinkInput {
@@ -58,7 +113,7 @@ pub(crate) fn tls_of(identity: &Identity) -> TlsConfigs {
 
 /// Hands each new identity to the endpoint: handshakes from then on are made with it, and a
 /// connection that exists stays.
-pub(crate) async fn renew(endpoint: Endpoint, mut identity: watch::Receiver<Identity>) {
+async fn renew(endpoint: Endpoint, mut identity: watch::Receiver<Identity>) {
     while identity.changed().await.is_ok() {
         let tls = tls_of(&identity.borrow_and_update());
         let renewed: Result<(), BindError> = endpoint.renew(tls);
@@ -70,12 +125,7 @@ pub(crate) async fn renew(endpoint: Endpoint, mut identity: watch::Receiver<Iden
 }
 
 /// Dials once and moves frames until the connection is over, in a task of its own.
-pub(crate) fn dial(
-    endpoint: Endpoint,
-    hub: HubAddress,
-    inputs: Sender<LinkInput>,
-    token: &Token,
-) -> Task<Option<()>> {
+fn dial(endpoint: Endpoint, hub: HubAddress, inputs: Inputs, token: &Token) -> Task<Option<()>> {
     let drivers = token.clone();
     task::spawn("uplink", token, async move {
         let lost = match connect(&endpoint, &hub).await {
@@ -88,7 +138,7 @@ pub(crate) fn dial(
             Err(error) => Ending::from(error),
         };
         // A receiver that is gone means that the agent is stopping.
-        drop(inputs.send(LinkInput::Lost(lost)).await);
+        inputs.send(LinkInput::Lost(lost)).await;
     })
 }
 
@@ -115,12 +165,12 @@ async fn connect(endpoint: &Endpoint, hub: &HubAddress) -> Result<Connection, St
 async fn run(
     connection: Connection,
     identity: watch::Receiver<Identity>,
-    inputs: &Sender<LinkInput>,
+    inputs: &Inputs,
     token: &Token,
 ) -> Ending {
     let Lanes { sender, events, driver } = connection.lanes();
     let moving = task::spawn("uplink lanes", token, driver.run());
-    if inputs.send(LinkInput::Connected(sender)).await.is_err() {
+    if !inputs.send(LinkInput::Connected(sender)).await {
         return Ending::from("the agent is stopping".to_owned());
     }
     tokio::select! {
@@ -140,9 +190,9 @@ async fn run(
     }
 }
 
-async fn pass_on(mut events: LaneEvents, inputs: &Sender<LinkInput>) {
+async fn pass_on(mut events: LaneEvents, inputs: &Inputs) {
     while let Some(event) = events.recv().await {
-        if inputs.send(LinkInput::Event(event)).await.is_err() {
+        if !inputs.send(LinkInput::Event(event)).await {
             return;
         }
     }

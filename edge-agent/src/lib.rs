@@ -2,9 +2,11 @@
 //!
 //! It follows files, decodes each line by the table it belongs to, runs SQL rules, writes records,
 //! alerts and its place in each file to its journal in one commit, and sends the journal to its
-//! region's hub over one QUIC connection, alerts first. Without a hub it goes on the same way.
+//! region's hub over one QUIC connection, alerts first; while that one is away, to the next of its
+//! hubs. Without a hub it goes on the same way.
 //!
-//! It does *not* know other regions, stock or conflicts, and it never talks to another agent.
+//! It does *not* know what regions are to each other, stock or conflicts, and it never talks to
+//! another agent.
 //!
 //! Main types: [`Node`] decides everything; [`pipeline`] drives one with tokio.
 //!
@@ -29,6 +31,8 @@ pub mod dead;
 pub mod detect;
 /// Records and alerts to commits.
 pub mod outbox;
+/// Which of its hubs it uses.
+pub mod hubs;
 /// The link to the hub.
 pub mod uplink;
 /// The agent: everything it decides, without a socket, a file or a clock.

@@ -9,9 +9,8 @@ use headland_event::{
     Now, Offset, Random, SeededRandom, TopicName, TopicPartition,
 };
 use headland_platform::telemetry::Span;
-use headland_replication::{
-    Audit, CloseReason, Dialer, DialerConfig, DialerOutput, Identity, Link, LinkConfig, LinkOutput,
-};
+use headland_replication::frame::Goodbye;
+use headland_replication::{Audit, CloseReason, Identity, Link, LinkConfig, LinkOutput};
 use headland_storage::{
     CleanPolicy, CodecNotBuilt, Composed, Composer, LogReader, Missing, Snapshot, StateStore,
     Ticket, TopicCodecs, TopicPattern,
@@ -41,7 +40,8 @@ use crate::config::AgentConfig;
 use crate::dead;
 use crate::decode::{ReplayedRows, SourceError};
 use crate::detect::{Detect, alerts_topic};
-use crate::outbox::{Outbox, OutboxError, partition_of};
+use crate::hubs::{HubIndex, Hubs};
+use crate::outbox::{Keeping, Outbox, OutboxError, Stretch, partition_of};
 use crate::uplink::{self, Uplink};
 use capture::Source;
 use results::Results;
@@ -79,8 +79,9 @@ pub enum Output {
         /// Where to stop.
         limit: ByteCount,
     },
-    /// Dial the hub; answer with [`Node::on_connected`] or [`Node::on_disconnected`].
-    Dial,
+    /// Dial a hub; answer with [`Node::on_connected`] or [`Node::on_dial_failed`]. One that is
+    /// being dialled already is not wanted any more, one that is connected stays until then.
+    Dial(HubIndex),
     /// Close the connection once what was sent is written.
     Close(CloseReason),
     /// Export a span.
@@ -130,7 +131,8 @@ struct InFlight {
 #[derive(Debug)]
 pub struct Node {
     identity: Identity,
-    hub: Identity,
+    /// In the order of the configuration.
+    hub_identities: Vec<Identity>,
     incarnation: Incarnation,
     sources: Vec<Source>,
     detect: Detect,
@@ -149,9 +151,11 @@ pub struct Node {
     missing: Missing,
     future_records: u64,
     uplink: Option<Uplink>,
-    dialer: Dialer,
+    hubs: Hubs,
     /// The hub ends the connection for a newer one of the same identity.
     is_superseded: bool,
+    /// The hub takes nothing of what this agent has.
+    is_useless: bool,
     /// Event time by topic, as far as the records behind it are durable.
     reached: BTreeMap<TopicName, EventTime>,
     promised: BTreeMap<TopicName, EventTime>,
@@ -171,7 +175,7 @@ impl Node {
     /// [`StartError`] when configuration, rules and log do not fit.
     pub fn new(
         config: &AgentConfig,
-        hub: Identity,
+        hubs: Vec<Identity>,
         program: Program,
         incarnation: Incarnation,
         (log, state): (&impl LogReader, &impl StateStore),
@@ -197,6 +201,8 @@ impl Node {
         composer.add_alerts(alerts_topic());
         let mut outbox = Outbox::new(composer, config.outbox.limits(), codecs);
         outbox.claim(state, &identity)?;
+        let keeping = if hubs.len() > 1 { Keeping::Spans } else { Keeping::LastHub };
+        outbox.take_up_hubs(state, keeping)?;
         let mut cleaning = Cleaning::due();
         for partition in log.partitions() {
             let lane = lanes.of(&partition.topic);
@@ -206,7 +212,8 @@ impl Node {
         }
         Ok(Self {
             identity,
-            hub,
+            hubs: Hubs::new(hubs.len(), config.roaming, random.next_u64()),
+            hub_identities: hubs,
             incarnation,
             sources,
             detect,
@@ -222,8 +229,8 @@ impl Node {
             missing: Missing::default(),
             future_records: 0,
             uplink: None,
-            dialer: Dialer::new(DialerConfig::default(), random.next_u64()),
             is_superseded: false,
+            is_useless: false,
             reached: BTreeMap::new(),
             promised: BTreeMap::new(),
             promise_at: Monotonic::default(),
@@ -264,22 +271,38 @@ impl Node {
         self.drain(now);
     }
 
-    /// The connection to the hub was made.
-    pub fn on_connected(&mut self, now: Now) {
-        let config = LinkConfig::new(self.identity.clone(), self.incarnation, self.hub.clone());
+    /// The connection to a hub was made; it takes the place of the one that is there.
+    pub fn on_connected(&mut self, now: Now, hub: HubIndex) {
+        let Some(peer) = self.hub_identities.get(hub) else { return };
+        let config = LinkConfig::new(self.identity.clone(), self.incarnation, peer.clone());
+        self.hubs.on_connected(now.monotonic, hub);
+        self.promised.clear();
+        (self.is_superseded, self.is_useless) = (false, false);
         let link = Link::new(config, self.random.next_u64(), now.monotonic);
         self.uplink = Some(Uplink::new(link, self.identity.region().clone()));
         self.drain(now);
     }
 
-    /// The connection to the hub failed or ended.
+    /// The connection to the hub ended.
     pub fn on_disconnected(&mut self, now: Now) {
         self.uplink = None;
         self.promised.clear();
+        let is_useless = std::mem::take(&mut self.is_useless);
         if std::mem::take(&mut self.is_superseded) {
-            self.dialer.on_superseded(now.monotonic);
+            self.hubs.on_superseded(now.monotonic);
+        } else if is_useless {
+            self.hubs.on_useless(now.monotonic);
         } else {
-            self.dialer.on_lost(now.monotonic);
+            self.hubs.on_lost(now.monotonic);
+        }
+    }
+
+    /// The hub that was last asked for by [`Output::Dial`] could not be connected.
+    pub fn on_dial_failed(&mut self, now: Now) {
+        if self.uplink.is_some() {
+            self.hubs.on_try_failed(now.monotonic);
+        } else {
+            self.on_disconnected(now);
         }
     }
 
@@ -307,16 +330,22 @@ impl Node {
     /// The log's answer to [`Output::Read`].
     pub fn on_entries(&mut self, now: Now, channel: ChannelId, entries: Vec<Entry>) {
         let partition = self.uplink.as_ref().and_then(|uplink| uplink.partition(channel));
-        let dropped = partition.map(|at| self.dropped_of(at)).unwrap_or_default();
+        let Some(partition) = partition.cloned() else { return };
+        let dropped = self.dropped_of(&partition);
+        let (settled, hub) = (self.outbox.settled(), self.hub_identities.get(self.hubs.current()));
+        let stretch = |at| match hub {
+            Some(hub) => settled.stretch(&partition, hub, at),
+            None => Stretch { is_elsewhere: false, end: None },
+        };
         if let Some(uplink) = &mut self.uplink {
-            uplink.on_entries(channel, entries, &dropped);
+            uplink.on_entries(channel, entries, &dropped, stretch);
             self.drain(now);
         }
     }
 
     /// Time has come to [`Self::poll_timeout`].
     pub fn on_timeout(&mut self, now: Now) {
-        self.dialer.on_timeout(now.monotonic);
+        self.hubs.on_timeout(now.monotonic);
         if let Some(uplink) = &mut self.uplink {
             uplink.link.on_timeout(now.monotonic);
         }
@@ -333,7 +362,7 @@ impl Node {
         let link = self.uplink.as_ref().and_then(|uplink| uplink.link.poll_timeout());
         let is_ready = self.uplink.as_ref().is_some_and(Uplink::is_ready);
         let promise = is_ready.then_some(self.promise_at);
-        let timers = link.into_iter().chain(self.dialer.poll_timeout()).chain(promise);
+        let timers = link.into_iter().chain(self.hubs.poll_timeout()).chain(promise);
         let audit = self.audit.poll_timeout().filter(|_| self.can_state());
         let timers = timers.chain(self.cleaning.due_at).chain(audit);
         timers.chain(self.snapshot_at()).min()
@@ -341,8 +370,8 @@ impl Node {
 
     /// The next piece of work, `None` when there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
-        if let Some(DialerOutput::Dial) = self.dialer.poll_output() {
-            return Some(Output::Dial);
+        if let Some(hub) = self.hubs.poll_output() {
+            return Some(Output::Dial(hub));
         }
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
@@ -382,16 +411,14 @@ impl Node {
                     }
                 }
                 LinkOutput::Acked { channel, next } => {
-                    let uplink = self.uplink.as_ref();
-                    if let Some(partition) = uplink.and_then(|u| u.partition(channel)) {
-                        self.outbox.ledger_mut().on_acked(partition, next);
-                    }
+                    self.on_acked(now, channel, next);
                 }
                 LinkOutput::OfferRefused { channel, refusal } => {
                     let uplink = self.uplink.as_ref();
                     let partition = uplink.and_then(|u| u.partition(channel));
                     let partition = partition.map(ToString::to_string);
                     tracing::error!(partition, %refusal, "the hub refused a topic; kept here");
+                    self.on_refused(channel);
                 }
                 // An agent subscribes to nothing.
                 LinkOutput::Announced(announce) => {
@@ -414,6 +441,31 @@ impl Node {
         }
     }
 
+    /// The hub has everything of a channel before `next`.
+    fn on_acked(&mut self, now: Now, channel: ChannelId, next: Offset) {
+        let hub = self.hub_identities.get(self.hubs.current());
+        let taken = self.uplink.as_mut().and_then(|uplink| uplink.on_acked(channel));
+        let (Some((partition, is_first)), Some(hub)) = (taken, hub) else { return };
+        let is_of_source =
+            || self.sources.iter().any(|source| *source.decoder.topic() == partition.topic);
+        if is_first && is_of_source() {
+            self.hubs.on_taken(now.monotonic);
+        }
+        self.outbox.on_acked(partition, hub, next);
+    }
+
+    /// The hub does not take a channel. Where there is another hub, one that takes nothing of what
+    /// the sources give is left: its region was left, or does not know this agent's topics.
+    fn on_refused(&mut self, channel: ChannelId) {
+        let Some(uplink) = &mut self.uplink else { return };
+        uplink.on_refused(channel);
+        let topics = self.sources.iter().map(|source| source.decoder.topic());
+        if self.hubs.are_several() && uplink.is_useless(topics) {
+            self.is_useless = true;
+            uplink.link.close(Goodbye::Reconfigured);
+        }
+    }
+
     /// Offers every topic of the agent, empty ones too: the hub learns what will be promised.
     fn offer_all(&mut self) {
         let mut topics: BTreeSet<TopicName> = [alerts_topic()].into();
@@ -432,11 +484,14 @@ impl Node {
     }
 
     fn on_hub_ready(&mut self, now: Now) {
-        self.dialer.on_ready();
+        self.hubs.on_hello(now.monotonic);
         let Some(uplink) = &mut self.uplink else { return };
         uplink.on_ready();
+        if let Some(hub) = self.hub_identities.get(self.hubs.current()) {
+            self.outbox.on_hub(hub);
+            tracing::info!(%hub, "the hub is ready");
+        }
         self.offer_all();
-        tracing::info!(hub = %self.hub, "the hub is ready");
         self.promise_at = now.monotonic;
         self.promise(now);
     }

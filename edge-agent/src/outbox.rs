@@ -22,11 +22,14 @@ use crate::decode::Columns;
 mod position;
 /// What is held, and what of it goes when there is too much.
 mod ledger;
+/// Which hub has acknowledged what.
+mod settled;
 /// What is sent in the place of records that are gone.
 pub mod holes;
 
 pub use ledger::{Ledger, Limits};
 pub use position::FilePosition;
+pub use settled::{Settled, Stretch};
 
 /// Why the outbox could not be taken up.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +65,33 @@ pub struct Outbox {
     durable: BTreeMap<TopicPartition, Offset>,
     dead_letters: u64,
     ledger: Ledger,
+    settled: Settled,
+    keeping: Keeping,
+    /// The hub that took records last, by the state.
+    last_hub: Option<String>,
     codecs: TopicCodecs,
 }
+
+/// Whether it is kept over restarts which hub has acknowledged what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeping {
+    /// There is one hub: its positions say it.
+    LastHub,
+    /// There are several: a restart in front of another one has to know.
+    Spans,
+}
+
+/// Key of the state `hubs`: the hub that took records last. No topic has such a name.
+const LAST_HUB: &[u8] = b"/last";
 
 /// The one partition of an agent's topic.
 #[must_use]
 pub fn partition_of(topic: &TopicName) -> TopicPartition {
     TopicPartition::new(topic.clone(), PartitionIndex::new(0))
+}
+
+fn topic_of(key: &[u8]) -> Option<TopicName> {
+    TopicName::new(std::str::from_utf8(key).ok()?).ok()
 }
 
 /// An owner of state whose name is a literal.
@@ -89,7 +112,70 @@ impl Outbox {
             durable,
             dead_letters: 0,
             ledger: Ledger::new(limits),
+            settled: Settled::default(),
+            keeping: Keeping::LastHub,
+            last_hub: None,
             codecs,
+        }
+    }
+
+    /// Takes up which hub has acknowledged what.
+    ///
+    /// # Errors
+    /// [`OutboxError`] when the state cannot be read.
+    pub fn take_up_hubs(
+        &mut self,
+        state: &impl StateStore,
+        keeping: Keeping,
+    ) -> Result<(), OutboxError> {
+        self.keeping = keeping;
+        for (key, value) in state.scan(&owner("hubs"), b"")? {
+            if key == LAST_HUB {
+                self.last_hub = Some(String::from_utf8_lossy(&value).into_owned());
+            } else if let Some(topic) = topic_of(&key) {
+                self.settled.restore(partition_of(&topic), value)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A hub takes records from now on: what it has is told from what the one before it had.
+    pub fn on_hub(&mut self, hub: &Identity) {
+        let hub = hub.to_string();
+        if self.last_hub.as_ref() == Some(&hub) {
+            return;
+        }
+        let former = self.last_hub.replace(hub.clone());
+        // Before spans were kept there was one hub.
+        if let Some(former) = former {
+            let acked: Vec<_> = self.ledger.all_acked().collect();
+            for (partition, acked) in acked {
+                self.settled.adopt(&partition, &former, acked);
+            }
+        }
+        self.composer.set(owner("hubs"), Bytes::from_static(LAST_HUB), Some(hub.into()));
+    }
+
+    /// A hub has everything of a partition before `next` on disk.
+    pub fn on_acked(&mut self, partition: &TopicPartition, hub: &Identity, next: Offset) {
+        let all = self.settled.on_acked(partition, hub, next);
+        self.ledger.on_acked(partition, all);
+    }
+
+    /// Which hub has acknowledged what.
+    #[must_use]
+    pub const fn settled(&self) -> &Settled {
+        &self.settled
+    }
+
+    /// Keeps which hub has acknowledged what, in the commit being composed.
+    fn keep_settled(&mut self) {
+        if self.keeping == Keeping::LastHub {
+            return;
+        }
+        for (partition, value) in self.settled.take_changed() {
+            let key = Bytes::copy_from_slice(partition.topic.as_str().as_bytes());
+            self.composer.set(owner("hubs"), key, Some(value));
         }
     }
 
@@ -238,6 +324,7 @@ impl Outbox {
                 self.ledger.on_batch((&partition, lane(&topic)), end, bytes, uptime);
             }
         }
+        self.keep_settled();
         self.composer.take()
     }
 

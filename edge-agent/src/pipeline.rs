@@ -15,13 +15,13 @@ mod start;
 mod stages;
 
 pub use checkup::check;
-use stages::Stages;
+use stages::{Stages, UplinkInUse};
 use start::Parts;
 pub use start::RunError;
 
 use crate::api::{self, StatusQuery};
 use crate::config::AgentConfig;
-use crate::connection::{self, LinkInput};
+use crate::connection::{self, Attempt, LinkInput};
 use crate::node::{Output, SourceIndex};
 use crate::source::{Chunk, FollowError, Follower};
 
@@ -39,7 +39,7 @@ type Lines = (SourceIndex, Result<Chunk, FollowError>);
 /// Cancel the token instead: what is queued is then written and the log closed.
 pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunError> {
     let clock = Clock::start();
-    let Parts { store, reader, node, snapshots, followers, endpoint, hub, traces } =
+    let Parts { store, reader, node, snapshots, followers, endpoint, hubs, traces } =
         start::start(&config, &clock, &token).await?;
     let (lines_tx, lines) = mpsc::channel(followers.len().max(1));
     let sources: Vec<Task<_>> = followers
@@ -54,21 +54,18 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
     let writer =
         CommitWriter::start(store, move || clock.monotonic(), report).map_err(RunError::Thread)?;
     let (links_tx, links) = mpsc::channel(INPUTS_AT_ONCE);
-    let renewing = connection::renew(endpoint.clone(), hub.identity.clone());
-    drop(task::spawn("renewal", &token, renewing));
+    let dialling = connection::Dialling { endpoint, hubs, to: links_tx };
+    dialling.renew(&token);
     let (queries_tx, queries) = mpsc::channel(8);
     let api = api::serve(&config.value.api.socket, queries_tx, Metrics::new(), &token)?;
-    let (sender, closing) = (None, None);
-    let mut stages = Stages { node, clock, reader, writer, sender, closing, snapshots, traces };
+    let (uplink, closing) = (UplinkInUse::default(), None);
+    let mut stages = Stages { node, clock, reader, writer, uplink, closing, snapshots, traces };
     let mut inputs = Inputs { lines, reports, links, queries };
     tracing::info!(agent = %config.value.name, region = %config.value.region, "ready");
     let result = loop {
         while let Some(output) = stages.node.poll_output() {
             match output {
-                Output::Dial => {
-                    let inputs = links_tx.clone();
-                    drop(connection::dial(endpoint.clone(), hub.clone(), inputs, &token));
-                }
+                Output::Dial(hub) => dialling.dial(hub, stages.uplink.begin(hub), &token),
                 output => stages.perform(output),
             }
         }
@@ -108,7 +105,7 @@ async fn follow(
 struct Inputs {
     lines: mpsc::Receiver<Lines>,
     reports: mpsc::UnboundedReceiver<Report>,
-    links: mpsc::Receiver<LinkInput>,
+    links: mpsc::Receiver<(Attempt, LinkInput)>,
     queries: mpsc::Receiver<StatusQuery>,
 }
 
@@ -127,11 +124,11 @@ impl Inputs {
                 // Only the journal's thread sends: without it nothing would ever be durable.
                 stages.on_report(report.ok_or(RunError::JournalGone)?)?;
             }
-            Some(input) = self.links.recv() => {
-                stages.on_link(input);
+            Some((attempt, input)) = self.links.recv() => {
+                stages.on_link(attempt, input);
                 for _ in 1..INPUTS_AT_ONCE {
-                    let Ok(input) = self.links.try_recv() else { break };
-                    stages.on_link(input);
+                    let Ok((attempt, input)) = self.links.try_recv() else { break };
+                    stages.on_link(attempt, input);
                 }
             }
             Some(query) = self.queries.recv() => drop(query.send(stages.node.status())),

@@ -10,7 +10,7 @@ use headland_replication::frame::{ChannelEnd, ChannelPromise};
 use headland_replication::{CloseReason, Link, Offer};
 use headland_storage::Dropped;
 
-use crate::outbox::{holes, partition_of};
+use crate::outbox::{Stretch, holes, partition_of};
 
 /// One connection to the hub.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ pub struct Uplink {
     /// Channels whose open read met damage.
     damaged: BTreeSet<ChannelId>,
     is_ready: bool,
+    /// Channels of which the hub has said where it stands.
+    taken: BTreeSet<ChannelId>,
+    /// Topics that the hub does not take.
+    refused: BTreeSet<TopicName>,
 }
 
 impl Uplink {
@@ -31,7 +35,27 @@ impl Uplink {
     #[must_use]
     pub fn new(link: Link, region: RegionId) -> Self {
         let (channels, reads, damaged) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { link, region, channels, reads, damaged, is_ready: false }
+        let (taken, refused) = (BTreeSet::new(), BTreeSet::new());
+        Self { link, region, channels, reads, damaged, is_ready: false, taken, refused }
+    }
+
+    /// The hub has said where it stands in a channel; returns its partition, and whether that is
+    /// the first time.
+    pub fn on_acked(&mut self, channel: ChannelId) -> Option<(&TopicPartition, bool)> {
+        let is_first = self.taken.insert(channel);
+        self.channels.get(&channel).map(|partition| (partition, is_first))
+    }
+
+    /// The hub does not take a channel.
+    pub fn on_refused(&mut self, channel: ChannelId) {
+        if let Some(partition) = self.channels.get(&channel) {
+            self.refused.insert(partition.topic.clone());
+        }
+    }
+
+    /// Whether the hub takes none of these topics.
+    pub fn is_useless<'a>(&self, mut topics: impl Iterator<Item = &'a TopicName>) -> bool {
+        topics.all(|topic| self.refused.contains(topic))
     }
 
     /// The hub has said hello.
@@ -62,13 +86,23 @@ impl Uplink {
     }
 
     /// The log's answer to the read of a channel; holes stand for what it does not have any more.
-    pub fn on_entries(&mut self, channel: ChannelId, entries: Vec<Entry>, dropped: &[Dropped]) {
+    /// What `stretch` says that another hub has is not sent.
+    pub fn on_entries(
+        &mut self,
+        channel: ChannelId,
+        entries: Vec<Entry>,
+        dropped: &[Dropped],
+        stretch: impl Fn(Offset) -> Stretch,
+    ) {
         let otherwise = match self.damaged.remove(&channel) {
             true => DropPolicy::Damaged,
             false => DropPolicy::Acknowledged,
         };
         let entries = match self.reads.remove(&channel) {
-            Some(from) => holes::filled(from, entries, dropped, otherwise),
+            Some(from) => {
+                let entries = holes::filled(from, entries, dropped, otherwise);
+                holes::elsewhere(entries, stretch)
+            }
             None => entries,
         };
         self.link.on_entries(channel, entries);

@@ -33,16 +33,30 @@ pub enum DropPolicy {
     Compacted,
     /// The sender's disk damaged them.
     Damaged,
+    /// Another hub has them: the writer went from that one to this one.
+    Elsewhere,
 }
 
 impl DropPolicy {
-    const ALL: [Self; 6] = [
+    /// Whether nobody misses the records: a later one took their place, or they are in another log.
+    #[must_use]
+    pub const fn is_harmless(self) -> bool {
+        match self {
+            Self::Compacted | Self::Elsewhere => true,
+            Self::Time | Self::Bytes | Self::Acknowledged | Self::EarlierLife | Self::Damaged => {
+                false
+            }
+        }
+    }
+
+    const ALL: [Self; 7] = [
         Self::Time,
         Self::Bytes,
         Self::Acknowledged,
         Self::EarlierLife,
         Self::Compacted,
         Self::Damaged,
+        Self::Elsewhere,
     ];
 
     /// The policy's name on the wire and in metrics.
@@ -55,6 +69,7 @@ impl DropPolicy {
             Self::EarlierLife => "earlier-life",
             Self::Compacted => "compacted",
             Self::Damaged => "damaged",
+            Self::Elsewhere => "elsewhere",
         }
     }
 }

@@ -75,7 +75,7 @@ pub struct HubConfig {
     /// Hubs of other regions.
     #[serde(default, rename = "peer")]
     pub peers: Vec<PeerConfig>,
-    /// Agents of this region, and what each may publish.
+    /// Agents that may send to this hub, and what each may publish.
     #[serde(default, rename = "agent")]
     pub agents: Vec<AgentConfig>,
     /// Traces; absent means none are exported.
@@ -383,6 +383,11 @@ pub struct PeerConfig {
 pub struct AgentConfig {
     /// The agent's name in its certificate.
     pub name: AgentName,
+    /// The region in its certificate (default this hub's). One of another region comes here while
+    /// its own hub is away, and what it then sends is of this region's topics: name it here, with
+    /// what it may publish, at each hub that its own configuration lists.
+    #[serde(default)]
+    pub region: Option<RegionId>,
     /// Topics it may publish.
     pub topics: Vec<TopicName>,
     /// Device ids (record keys) it may publish for: `till-1` is that device alone, `till-1-` and

@@ -24,6 +24,7 @@ use headland_event::{
     Batch, Codec, CommitNumber, Entry, EventTime, Offset, PartitionIndex, Promise, Record,
     RegionId, TopicName, TopicPartition,
 };
+use headland_replication::Counted;
 use headland_storage::{StateOwner, StateStore};
 
 use crate::node::RecoveryError;
@@ -77,6 +78,8 @@ pub struct Rules {
     beginning: Beginning,
     phase: Phase,
     written: Written,
+    /// Rows that counted: one that two hubs have in their logs counts once.
+    counted: Counted,
     counts: RulesCounts,
 }
 
@@ -102,14 +105,26 @@ pub struct RulesCounts {
     pub settled: u64,
     /// Results whose revisions were forgotten, because more are remembered than may be.
     pub forgotten: u64,
+    /// Second copies of rows that two hubs have in their logs, of a device that went from one to
+    /// the other; windows that they are of are not final here.
+    pub doubled: u64,
 }
 
 impl RulesCounts {
     /// What was left out or is not as at other hubs, by name.
     #[must_use]
-    pub const fn left(&self) -> [(&'static str, u64); 8] {
-        let Self { unreadable, refused, gaps, left_out, replaced, unsettled, settled, forgotten } =
-            *self;
+    pub const fn left(&self) -> [(&'static str, u64); 9] {
+        let Self {
+            unreadable,
+            refused,
+            gaps,
+            left_out,
+            replaced,
+            unsettled,
+            settled,
+            forgotten,
+            doubled,
+        } = *self;
         [
             ("unreadable", unreadable),
             ("refused", refused),
@@ -119,6 +134,7 @@ impl RulesCounts {
             ("unsettled", unsettled),
             ("settled", settled),
             ("forgotten", forgotten),
+            ("doubled", doubled),
         ]
     }
 }
@@ -253,6 +269,7 @@ impl Rules {
             beginning: Beginning::default(),
             phase: Phase::Running,
             written,
+            counted: Counted::default(),
             counts: RulesCounts::default(),
         })
     }

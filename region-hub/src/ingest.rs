@@ -68,6 +68,8 @@ pub enum MirrorError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     agent: AgentName,
+    /// The region in its certificate; `None` is the hub's own.
+    region: Option<RegionId>,
     topics: Vec<TopicName>,
     devices: Vec<DevicePattern>,
 }
@@ -76,8 +78,15 @@ impl Grant {
     /// The grant of a configured agent.
     #[must_use]
     pub fn new(config: &AgentConfig) -> Self {
-        let AgentConfig { name, topics, devices } = config;
-        Self { agent: name.clone(), topics: topics.clone(), devices: devices.clone() }
+        let AgentConfig { name, region, topics, devices } = config;
+        let (agent, region) = (name.clone(), region.clone());
+        Self { agent, region, topics: topics.clone(), devices: devices.clone() }
+    }
+
+    /// The region of the agent, at a hub of region `own`.
+    #[must_use]
+    pub fn region<'a>(&'a self, own: &'a RegionId) -> &'a RegionId {
+        self.region.as_ref().unwrap_or(own)
     }
 
     /// The agent it is for.
@@ -346,6 +355,7 @@ api = { socket = "none" }
     fn grant() -> Grant {
         Grant::new(&AgentConfig {
             name: AgentName::new("eu-1").unwrap(),
+            region: None,
             topics: vec![topic("inventory.events")],
             devices: vec![DevicePattern::new("eu-1-").unwrap()],
         })

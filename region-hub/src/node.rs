@@ -455,7 +455,7 @@ impl Node {
                 let grant = self.grants.iter().find(|grant| grant.agent().as_str() == name)?;
                 let region = id.region.clone();
                 let identity = Identity::Agent { region, name: grant.agent().clone() };
-                (id.region == *self.identity.region())
+                (id.region == *grant.region(self.identity.region()))
                     .then(|| (identity, Peer::Agent(grant.clone())))
             }
             Role::Hub(name) => self.peers.iter().find_map(|peer| {

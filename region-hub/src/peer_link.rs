@@ -501,6 +501,7 @@ mod tests {
     fn agent_peer_link() -> PeerLink {
         let config = AgentConfig {
             name: AgentName::new("eu-1").unwrap(),
+            region: None,
             topics: vec![topic("air"), topic("undeclared")],
             devices: Vec::new(),
         };

@@ -154,7 +154,7 @@ mod tests {
 
     fn agent() -> Peer {
         let name = AgentName::new("a").unwrap();
-        let config = AgentConfig { name, topics: Vec::new(), devices: Vec::new() };
+        let config = AgentConfig { name, region: None, topics: Vec::new(), devices: Vec::new() };
         Peer::Agent(Grant::new(&config))
     }
 

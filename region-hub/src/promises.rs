@@ -218,6 +218,7 @@ mod tests {
         let grants = ["eu-1", "eu-2"].map(|agent| {
             let config = AgentConfig {
                 name: name(agent),
+                region: None,
                 topics: vec![events(), air()],
                 devices: Vec::new(),
             };

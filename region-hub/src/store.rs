@@ -15,7 +15,7 @@ use headland_storage::{
 const DAMAGED: u8 = 3;
 
 /// Owners of state in the data directories of hubs and agents: all whose loss can be accepted.
-pub(crate) const OWNERS: [&str; 16] = [
+pub(crate) const OWNERS: [&str; 17] = [
     "node",
     "topics",
     "positions",
@@ -28,6 +28,7 @@ pub(crate) const OWNERS: [&str; 16] = [
     "watermarks",
     "inventory",
     "escrow",
+    "hubs",
     "sources",
     "columns",
     "results",

@@ -57,11 +57,11 @@ fn a_hub_that_is_no_peer_is_told_the_lines_to_add() {
 }
 
 #[test]
-fn an_agent_of_another_region_is_not_told_to_add_a_grant_that_would_not_help() {
+fn an_agent_of_another_region_is_told_of_its_own_hub_and_of_the_grant_that_admits_it_here() {
     let told = told("spiffe://shop/region/us/agent/till-3");
 
-    assert!(told.contains("takes agents of region eu only"), "{told}");
-    assert!(!told.contains("[[agent]]"), "{told}");
+    assert!(told.contains("add [[agent]] name = \"till-3\" region = \"us\""), "{told}");
+    assert!(told.contains("set [hub] of the agent to a hub of region us"), "{told}");
 }
 
 #[test]

@@ -135,6 +135,12 @@ impl Dialer {
         }
     }
 
+    /// Dials at once, whatever it waits for: another peer is to be dialled than before.
+    pub fn dial_now(&mut self, now: Monotonic) {
+        self.outputs.clear();
+        self.dial(now);
+    }
+
     fn dial(&mut self, now: Monotonic) {
         self.state = State::Dialling;
         self.dialled_at = Some(now);

@@ -62,6 +62,8 @@ pub mod groups;
 pub mod fence;
 /// Whether what one node wrote is what another holds.
 pub mod audit;
+/// Which dots a reader of several logs has counted.
+pub mod counted;
 /// How much of a connection may be on its way through the network.
 pub mod congestion;
 /// How soon a connection notices that its path is back.
@@ -73,6 +75,7 @@ pub mod quic;
 pub use audit::Audit;
 pub use checkpoint::Checkpoint;
 pub use condition::Condition;
+pub use counted::{Counted, Doubled};
 pub use dialer::{Dialer, DialerConfig, DialerOutput};
 pub use filter::{Filter, NamePattern};
 pub use frame::{Frame, FrameError, Identity, Offer, Refusal, RefusalCode};

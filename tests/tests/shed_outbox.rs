@@ -107,7 +107,7 @@ impl Pair {
         let config = toml::from_str(AGENT).unwrap();
         let reads = (&outbox.reader(), &outbox);
         let agent =
-            edge_agent::Node::new(&config, identity, program, outbox.incarnation(), reads, 3);
+            edge_agent::Node::new(&config, vec![identity], program, outbox.incarnation(), reads, 3);
         let id = SpiffeId {
             fleet: "f".to_owned(),
             region: region(),
@@ -160,7 +160,7 @@ impl Pair {
         let name = AgentName::new("eu-1").unwrap();
         let role = Role::Agent(name.to_string());
         let id = SpiffeId { fleet: "f".to_owned(), region: region(), role };
-        self.agent.on_connected(self.now);
+        self.agent.on_connected(self.now, 0);
         self.hub.on_connected(self.now, link_id, &id, Dialled::There);
         self.settle();
         self.wait();
@@ -224,7 +224,7 @@ impl Pair {
                 });
                 self.agent.on_cleaned(starts, report.dropped);
             }
-            Output::Dial | Output::Close(_) | Output::Trace(_) => {}
+            Output::Dial(_) | Output::Close(_) | Output::Trace(_) => {}
         }
     }
 

@@ -138,6 +138,30 @@ fn windows_over_all_regions_have_the_same_final_bytes_at_every_hub() {
     assert!(finals > OUTCOMES.len(), "{finals} windows prove nothing");
 }
 
+/// Schedules in which agents go from hub to hub, in a run without a wish.
+const ROAMING_SCHEDULES: u64 = 24;
+
+#[test]
+fn of_agents_that_go_from_hub_to_hub_every_dot_counts_once_and_nothing_is_lost() {
+    let test = "of_agents_that_go_from_hub_to_hub_every_dot_counts_once_and_nothing_is_lost";
+    let seeds = match wish("HEADLAND_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 1..wish("HEADLAND_SIM_SCHEDULES").unwrap_or(ROAMING_SCHEDULES) + 1,
+    };
+    let (mut roamed, mut doubled, mut finals) = (0, 0, 0);
+    for seed in seeds.clone() {
+        let _running = Running { seed, test };
+        let outcome = run(Schedule::draw(seed).roaming(), Planted::Nothing);
+        assert_eq!(outcome.failures, [].into(), "replay: {}", replay(seed, test));
+        roamed += outcome.roamed;
+        doubled += outcome.doubled;
+        finals += outcome.finals;
+    }
+    eprintln!("{test}: {roamed} records at other hubs, {doubled} of them at two, {finals} finals");
+    // One schedule alone may be too short.
+    assert!(roamed > 0 && doubled > 0 && finals > 0 || seeds.count() < 20, "nobody went anywhere");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     let [first, second, other] =

@@ -84,7 +84,7 @@ impl Setup {
             headland_platform::config::parse("agent.toml".as_ref(), self.config.clone()).unwrap();
         let program = Program::compile("rules.sql", &self.rules).unwrap();
         let reader = store.reader();
-        Node::new(&config.value, hub(), program, store.incarnation(), (&reader, store), 3)
+        Node::new(&config.value, vec![hub()], program, store.incarnation(), (&reader, store), 3)
     }
 }
 
@@ -201,7 +201,7 @@ impl Bench {
                 }
                 Output::Send { .. }
                 | Output::Read { .. }
-                | Output::Dial
+                | Output::Dial(_)
                 | Output::Close(_)
                 | Output::Trace(_) => {}
             }
@@ -631,7 +631,7 @@ fn an_agent_that_another_one_replaced_waits_longer_each_time() {
     bench.advance(0);
 
     for _ in 0..8 {
-        bench.node.on_connected(bench.now);
+        bench.node.on_connected(bench.now, 0);
         for frame in [&hello, &goodbye] {
             let frame = frame.encode().unwrap();
             bench.node.on_frame(bench.now, Lane::Control, frame);

@@ -3,6 +3,8 @@
 use headland_event::{Dot, DropPolicy, Entry, Hole, Incarnation, Offset, Sequence};
 use headland_storage::{Dropped, ShedBy};
 
+use super::Stretch;
+
 /// Most holes that answer one read; a longer one goes on with the next.
 const HOLES_AT_ONCE: usize = 64;
 
@@ -38,6 +40,83 @@ pub fn filled(
     filled
 }
 
+/// The same entries, with holes where `stretch` says that another hub has the records.
+///
+/// What was shed or damaged keeps its name: nobody has it. An entry of which another hub has a part
+/// only stays whole, and is then in both logs.
+#[must_use]
+pub fn elsewhere(entries: Vec<Entry>, stretch: impl Fn(Offset) -> Stretch) -> Vec<Entry> {
+    let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return entries };
+    let Stretch { is_elsewhere, end } = stretch(first.base);
+    if !is_elsewhere && end.is_none_or(|end| end >= last.end()) {
+        return entries;
+    }
+    let mut made = Vec::new();
+    for entry in entries {
+        let hole = Hole::of(&entry.batch).map(|hole| hole.policy);
+        match hole {
+            None => {
+                let Stretch { is_elsewhere, end } = stretch(entry.base);
+                if is_elsewhere && end.is_some_and(|end| end >= entry.end()) {
+                    push(&mut made, &entry, (entry.base, entry.end()), DropPolicy::Elsewhere);
+                } else {
+                    made.push(entry);
+                }
+            }
+            Some(policy @ (DropPolicy::Acknowledged | DropPolicy::EarlierLife)) => {
+                let mut at = entry.base;
+                while at < entry.end() {
+                    let Stretch { is_elsewhere, end } = stretch(at);
+                    let end = end.map_or_else(|| entry.end(), |end| end.min(entry.end()));
+                    let policy = if is_elsewhere { DropPolicy::Elsewhere } else { policy };
+                    push(&mut made, &entry, (at, end), policy);
+                    at = end;
+                }
+            }
+            Some(
+                DropPolicy::Time
+                | DropPolicy::Bytes
+                | DropPolicy::Compacted
+                | DropPolicy::Damaged
+                | DropPolicy::Elsewhere,
+            ) => made.push(entry),
+        }
+    }
+    made
+}
+
+/// Adds a hole for offsets of an entry, as one with the hole before it where that fits.
+fn push(made: &mut Vec<Entry>, of: &Entry, (from, end): (Offset, Offset), policy: DropPolicy) {
+    let dot = match of.dot.sequence.get() {
+        0 => of.dot,
+        _ => Dot { sequence: of.dot.sequence.after(from.since(of.base)), ..of.dot },
+    };
+    let (mut base, mut dot, mut span) = (from, dot, end.since(from));
+    if let Some(last) = made.last()
+        && let Some(hole) = Hole::of(&last.batch)
+        && hole.policy == policy
+        && last.end() == base
+        && follows(last, dot)
+        && last.batch.span().saturating_add(span) <= Hole::SPAN_MAX
+    {
+        (base, dot, span) = (last.base, last.dot, last.batch.span() + span);
+        made.pop();
+    }
+    debug_assert!(span <= Hole::SPAN_MAX, "no entry is longer than a hole may be");
+    #[expect(clippy::expect_used, reason = "a span of 1 to the most that a hole takes")]
+    let batch =
+        Hole { count: span, policy }.to_batch(span, of.batch.base_time()).expect("it fits a hole");
+    made.push(Entry { base, dot, stamp: None, batch });
+}
+
+/// Whether a dot is the one behind an entry; of records without dots each follows the other.
+fn follows(last: &Entry, dot: Dot) -> bool {
+    let of_one = (last.dot.stream, last.dot.incarnation) == (dot.stream, dot.incarnation);
+    let sequence = last.dot.sequence;
+    let next = if sequence.get() == 0 { sequence } else { sequence.after(last.batch.span()) };
+    of_one && next == dot.sequence
+}
+
 /// Offsets that are gone, from the first that is asked for to the first entry left.
 struct Gone<'a> {
     at: Offset,
@@ -60,7 +139,8 @@ impl Gone<'_> {
                 | DropPolicy::Bytes
                 | DropPolicy::Acknowledged
                 | DropPolicy::Compacted
-                | DropPolicy::EarlierLife => DropPolicy::EarlierLife,
+                | DropPolicy::EarlierLife
+                | DropPolicy::Elsewhere => DropPolicy::EarlierLife,
             };
             (policy, left - of_this_life, Sequence::new(0))
         } else {
@@ -209,5 +289,56 @@ mod tests {
             })
             .collect();
         assert_eq!(named, [(0, 2, 1, DropPolicy::Bytes), (2, 3, 3, DropPolicy::Damaged)]);
+    }
+
+    /// Another hub has the records of these offsets.
+    fn has(from: u64, to: u64) -> impl Fn(Offset) -> Stretch {
+        move |at| match at.get() {
+            at if at < from => Stretch { is_elsewhere: false, end: Some(Offset::new(from)) },
+            at if at < to => Stretch { is_elsewhere: true, end: Some(Offset::new(to)) },
+            _ => Stretch { is_elsewhere: false, end: None },
+        }
+    }
+
+    #[test]
+    fn what_another_hub_has_is_one_hole_with_its_dots_whether_or_not_it_is_in_the_log_still() {
+        let log = vec![entry(4, 5), entry(6, 7), entry(8, 9)];
+
+        let entries = elsewhere(filled(Offset::new(0), log, &[]), has(2, 8));
+
+        let expected = [(0, 2, 1, DropPolicy::Acknowledged), (2, 8, 3, DropPolicy::Elsewhere)];
+        assert_eq!(holes(&entries), expected);
+        assert_eq!(entries[2..], [entry(8, 9)]);
+    }
+
+    #[test]
+    fn what_was_shed_stays_shed_and_what_another_hub_has_in_part_is_sent_whole() {
+        let dropped = [range(1, 2, ShedBy::Bytes)];
+        let log = vec![entry(4, 5), entry(6, 7)];
+
+        let entries = elsewhere(filled(Offset::new(0), log, &dropped), has(0, 7));
+
+        let expected = [(0, 2, 1, DropPolicy::Bytes), (2, 6, 3, DropPolicy::Elsewhere)];
+        assert_eq!(holes(&entries), expected);
+        assert_eq!(entries[2..], [entry(6, 7)]);
+    }
+
+    #[test]
+    fn of_an_earlier_life_another_hub_has_records_whose_dots_are_not_known_any_more() {
+        let entries = elsewhere(filled(Offset::new(1), vec![entry(9, 3)], &[]), has(0, 4));
+
+        let expected = [
+            (1, 4, 0, DropPolicy::Elsewhere),
+            (4, 7, 0, DropPolicy::EarlierLife),
+            (7, 9, 1, DropPolicy::Acknowledged),
+        ];
+        assert_eq!(holes(&entries), expected);
+    }
+
+    #[test]
+    fn what_no_other_hub_has_stays_as_it_is() {
+        let log = vec![entry(4, 5), entry(6, 7)];
+
+        assert_eq!(elsewhere(log.clone(), has(8, 12)), log);
     }
 }

@@ -164,6 +164,11 @@ impl Ledger {
         held.map_or(Offset::new(0), |held| held.acked.max(held.start))
     }
 
+    /// How far each partition is acknowledged.
+    pub fn all_acked(&self) -> impl Iterator<Item = (TopicPartition, Offset)> {
+        self.partitions.iter().map(|(partition, held)| (partition.clone(), held.acked))
+    }
+
     /// Bytes that the hub has not acknowledged and that are not to be shed.
     #[must_use]
     pub fn unacked_bytes(&self) -> ByteCount {

@@ -6,7 +6,7 @@ use headland_platform::config::Loaded;
 use headland_platform::tls::certificate_line;
 
 use super::start::{Prepared, RunError, prepare};
-use crate::config::{AgentConfig, SourceConfig};
+use crate::config::{AgentConfig, HubConfig, SourceConfig};
 
 /// Checks a configuration with its rules and certificate files; returns what was found, a line per
 /// thing.
@@ -16,18 +16,18 @@ use crate::config::{AgentConfig, SourceConfig};
 /// # Errors
 /// [`RunError`] for the first thing that does not fit.
 pub fn check(config: &Loaded<AgentConfig>, now: EventTime) -> Result<Vec<String>, RunError> {
-    let Prepared { program, identity, hub } = prepare(config)?;
+    let Prepared { program, identity, hubs: _ } = prepare(config)?;
     let agent = &config.value;
     let there = if agent.data_dir.is_dir() { "exists" } else { "will be made" };
     let rules = agent.rules.file.get_ref().display();
     let (tables, count) = (program.tables().len(), program.rules().len());
     let mut lines = vec![
         format!("agent {} of region {}", agent.name, agent.region),
-        format!("hub {hub}: dialled at {}", agent.hub.address.get_ref()),
         format!("data_dir {}: {there}", agent.data_dir.display()),
         format!("api socket {}", agent.api.socket.display()),
         format!("rules {rules}: tables to read {tables}, rules {count}"),
     ];
+    lines.splice(1..1, agent.hubs.iter().map(|hub| hub_line(agent, hub)));
     lines.extend(program.tables().iter().map(table_line));
     lines.extend(program.rules().iter().map(|rule| rule_line(&program, rule)));
     lines.extend(agent.sources.iter().map(source_line));
@@ -40,6 +40,13 @@ pub fn check(config: &Loaded<AgentConfig>, now: EventTime) -> Result<Vec<String>
     lines.push(certificate_line("authority", &tls.ca_file, None, now)?);
     lines.extend(tls.crl_file.iter().map(|list| format!("revocations {}", list.display())));
     Ok(lines)
+}
+
+fn hub_line(agent: &AgentConfig, hub: &HubConfig) -> String {
+    let HubConfig { address, name, region } = hub;
+    let region = region.as_ref().filter(|region| **region != agent.region);
+    let of = region.map(|region| format!(" of region {region}")).unwrap_or_default();
+    format!("hub {name}{of}: dialled at {}", address.get_ref())
 }
 
 fn table_line(table: &Table) -> String {

@@ -4,6 +4,8 @@ use headland_event::Now;
 use headland_platform::clock::Clock;
 use headland_platform::task;
 use headland_platform::telemetry::{TraceSink, with_causes};
+use headland_replication::CloseReason;
+use headland_replication::frame::Goodbye;
 use headland_replication::quic::{CloseCode, Farewell, LaneEvent, LaneSender};
 use headland_storage::{
     CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader, LogReader, MissingOffsets,
@@ -11,7 +13,8 @@ use headland_storage::{
 };
 
 use super::start::RunError;
-use crate::connection::{self, Ending, LinkInput};
+use crate::connection::{self, Attempt, Ending, LinkInput};
+use crate::hubs::HubIndex;
 use crate::node::{Node, Output, SourceIndex};
 use crate::source::{Chunk, FollowError};
 use crate::uplink::{self, SUPERSEDED};
@@ -22,11 +25,49 @@ pub(super) struct Stages {
     pub(super) clock: Clock,
     pub(super) reader: JournalReader<DiskFile>,
     pub(super) writer: CommitWriter<DiskStore>,
-    pub(super) sender: Option<LaneSender>,
+    pub(super) uplink: UplinkInUse,
     /// Why the link is being closed, until it is.
     pub(super) closing: Option<String>,
     pub(super) snapshots: SnapshotStore<DiskMedium>,
     pub(super) traces: Option<TraceSink>,
+}
+
+/// Which of the connections that were dialled is used: the last that was made.
+#[derive(Debug, Default)]
+pub(super) struct UplinkInUse {
+    /// What is sent goes out by this.
+    pub(super) sender: Option<LaneSender>,
+    used: Option<Attempt>,
+    last: Attempt,
+    /// The hub of the last attempt.
+    hub: HubIndex,
+}
+
+impl UplinkInUse {
+    /// A hub is being dialled: what becomes of earlier attempts is of no interest any more.
+    pub(super) fn begin(&mut self, hub: HubIndex) -> Attempt {
+        (self.last, self.hub) = (self.last.next(), hub);
+        self.last
+    }
+
+    /// An attempt has made a connection; returns the hub when it is used from now on.
+    fn on_connected(&mut self, attempt: Attempt, sender: LaneSender) -> Option<HubIndex> {
+        let unused = if attempt == self.last {
+            self.used = Some(attempt);
+            self.sender.replace(sender)
+        } else {
+            Some(sender)
+        };
+        if let Some(unused) = unused {
+            unused.close(Farewell::from(&CloseReason::Here(Goodbye::Reconfigured)));
+        }
+        (self.used == Some(attempt)).then_some(self.hub)
+    }
+
+    /// The connection in use is over.
+    fn on_lost(&mut self) {
+        (self.sender, self.used) = (None, None);
+    }
 }
 
 impl Stages {
@@ -38,7 +79,9 @@ impl Stages {
     pub(super) fn perform(&mut self, output: Output) {
         match output {
             Output::Commit(composed) => self.writer.commit(composed),
-            Output::Send { lane, frame } => connection::send(self.sender.as_ref(), lane, frame),
+            Output::Send { lane, frame } => {
+                connection::send(self.uplink.sender.as_ref(), lane, frame)
+            }
             Output::Read { channel, partition, from, limit } => {
                 match self.reader.read(&partition, from, limit) {
                     Ok(entries) => self.node.on_entries(self.now(), channel, entries),
@@ -50,14 +93,14 @@ impl Stages {
                         let error = with_causes(&error);
                         tracing::error!(%partition, %from, error, "cannot read the log");
                         // Nothing would ask again; the next connection does.
-                        self.sender = None;
+                        self.uplink.sender = None;
                     }
                 }
             }
             Output::Close(reason) => {
                 self.closing = Some(uplink::why(&reason));
                 // The driver writes what is queued, tells the hub's transport why, and ends.
-                if let Some(sender) = self.sender.take() {
+                if let Some(sender) = self.uplink.sender.take() {
                     sender.close(Farewell::from(&reason));
                 }
             }
@@ -68,7 +111,7 @@ impl Stages {
             }
             Output::Snapshot(snapshot) => self.save(snapshot),
             Output::Clean(policy) => self.writer.clean(policy, self.clock.wall()),
-            Output::Dial => {}
+            Output::Dial(_) => {}
         }
     }
 
@@ -112,34 +155,45 @@ impl Stages {
         Ok(())
     }
 
-    pub(super) fn on_link(&mut self, input: LinkInput) {
+    pub(super) fn on_link(&mut self, attempt: Attempt, input: LinkInput) {
         let now = self.now();
+        let is_used = self.uplink.used == Some(attempt);
         match input {
             LinkInput::Connected(sender) => {
-                self.sender = Some(sender);
-                self.node.on_connected(now);
+                if let Some(hub) = self.uplink.on_connected(attempt, sender) {
+                    self.closing = None;
+                    self.node.on_connected(now, hub);
+                }
             }
-            LinkInput::Event(LaneEvent::Received { lane, frame }) => {
+            LinkInput::Event(LaneEvent::Received { lane, frame }) if is_used => {
                 self.node.on_frame(now, lane, frame);
             }
-            LinkInput::Event(LaneEvent::Written { lane, bytes }) => {
+            LinkInput::Event(LaneEvent::Written { lane, bytes }) if is_used => {
                 self.node.on_written(now, lane, bytes);
             }
-            LinkInput::Lost(Ending { why, code }) => {
-                if code == Some(CloseCode::Superseded) {
-                    self.node.on_superseded();
-                }
-                // What the hub's link said says more than how the transport ended.
-                let why = match (self.closing.take(), code) {
-                    (Some(said), _) => format!("{said} ({why})"),
-                    (None, Some(CloseCode::Superseded)) => format!("{SUPERSEDED} ({why})"),
-                    (None, _) => why,
-                };
+            LinkInput::Event(_) => {}
+            LinkInput::Lost(ending) if is_used => self.on_lost(now, ending),
+            LinkInput::Lost(Ending { why, .. }) if attempt == self.uplink.last => {
                 tracing::warn!(%why, "no link to the hub; what is detected is kept");
-                self.sender = None;
-                self.node.on_disconnected(now);
+                self.node.on_dial_failed(now);
             }
+            LinkInput::Lost(Ending { why, .. }) => tracing::debug!(%why, "not used any more"),
         }
+    }
+
+    fn on_lost(&mut self, now: Now, Ending { why, code }: Ending) {
+        if code == Some(CloseCode::Superseded) {
+            self.node.on_superseded();
+        }
+        // What the hub's link said says more than how the transport ended.
+        let why = match (self.closing.take(), code) {
+            (Some(said), _) => format!("{said} ({why})"),
+            (None, Some(CloseCode::Superseded)) => format!("{SUPERSEDED} ({why})"),
+            (None, _) => why,
+        };
+        tracing::warn!(%why, "no link to the hub; what is detected is kept");
+        self.uplink.on_lost();
+        self.node.on_disconnected(now);
     }
 
     pub(super) fn on_lines(&mut self, index: SourceIndex, lines: Result<Chunk, FollowError>) {

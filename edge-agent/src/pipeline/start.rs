@@ -105,7 +105,7 @@ pub(super) struct Parts {
     pub(super) snapshots: SnapshotStore<DiskMedium>,
     pub(super) followers: Vec<Follower>,
     pub(super) endpoint: Endpoint,
-    pub(super) hub: HubAddress,
+    pub(super) hubs: Vec<HubAddress>,
     pub(super) traces: Option<TraceSink>,
 }
 
@@ -117,27 +117,28 @@ pub(super) async fn start(
 ) -> Result<Parts, RunError> {
     let agent = &config.value;
     let renewal = Renewal::begin(&agent.tls, &agent.region, role(agent));
-    let Prepared { program, identity: _, hub: hub_name } = prepare(config)?;
+    let Prepared { program, identity: _, hubs: hub_identities } = prepare(config)?;
     let (renewal, identity) = renewal?;
     let endpoint_tls = tls_of(&identity);
-    let hub = HubAddress {
-        address: agent.hub.address.get_ref().clone(),
+    let fleet = identity.id().fleet.clone();
+    let identity = renewal.follow(identity, token);
+    let hubs = agent.hubs.iter().map(|hub| HubAddress {
+        address: hub.address.get_ref().clone(),
         id: SpiffeId {
-            fleet: identity.id().fleet.clone(),
-            region: agent.region.clone(),
-            role: Role::Hub(hub_name.to_string()),
+            fleet: fleet.clone(),
+            region: hub.region(&agent.region).clone(),
+            role: Role::Hub(hub.name.clone()),
         },
-        identity: renewal.follow(identity, token),
-    };
+        identity: identity.clone(),
+    });
+    let hubs: Vec<HubAddress> = hubs.collect();
     let mut options = OpenOptions::new(entropy()?);
     options.file_bytes = agent.storage.file_bytes.get();
     let store = DiskStore::open(&agent.data_dir, options)
         .map_err(|source| open_error(&agent.data_dir, source))?;
     let reader = store.reader();
-    let hub_identity =
-        headland_replication::Identity::Hub { region: agent.region.clone(), name: hub_name };
     let log = (&reader, &store);
-    let mut node = Node::new(agent, hub_identity, program, store.incarnation(), log, entropy()?)
+    let mut node = Node::new(agent, hub_identities, program, store.incarnation(), log, entropy()?)
         .map_err(|error| start_error(&agent.data_dir, error))?;
     let snapshots = store.snapshots();
     let from = node.take_up(snapshots.newest_first(&Node::snapshot_owner())?);
@@ -152,14 +153,15 @@ pub(super) async fn start(
         Ok::<_, TraceSinkError>(sink)
     });
     let traces = traces.transpose()?;
-    Ok(Parts { store, reader, node, snapshots, followers, endpoint, hub, traces })
+    Ok(Parts { store, reader, node, snapshots, followers, endpoint, hubs, traces })
 }
 
 /// What the files of a configuration hold.
 pub(super) struct Prepared {
     pub(super) program: Program,
     pub(super) identity: Identity,
-    pub(super) hub: HubName,
+    /// The hubs, in order.
+    pub(super) hubs: Vec<headland_replication::Identity>,
 }
 
 /// Reads the files of a configuration and checks that they fit it: rules, tables of sources,
@@ -175,7 +177,12 @@ pub(super) fn prepare(config: &Loaded<AgentConfig>) -> Result<Prepared, RunError
         }
     }
     let identity = Identity::configured(&agent.tls, &agent.region, role(agent))?;
-    Ok(Prepared { program, identity, hub: HubName::new(&agent.hub.name)? })
+    let hubs = agent.hubs.iter().map(|hub| {
+        let (region, name) = (hub.region(&agent.region).clone(), HubName::new(&hub.name)?);
+        Ok(headland_replication::Identity::Hub { region, name })
+    });
+    let hubs = hubs.collect::<Result<_, NameError>>()?;
+    Ok(Prepared { program, identity, hubs })
 }
 
 fn role(agent: &AgentConfig) -> Role {

@@ -30,9 +30,18 @@ fn stages(folder: &std::path::Path) -> Stages {
     let hub =
         Identity::Hub { region: RegionId::new("eu").unwrap(), name: HubName::new("h").unwrap() };
     let log = (&reader, &store);
-    let node = Node::new(&config.value, hub, program, store.incarnation(), log, 1).unwrap();
+    let node = Node::new(&config.value, vec![hub], program, store.incarnation(), log, 1).unwrap();
     let writer = CommitWriter::start(store, move || clock.monotonic(), |_| {}).unwrap();
-    Stages { node, clock, reader, writer, sender: None, closing: None, snapshots, traces: None }
+    Stages {
+        node,
+        clock,
+        reader,
+        writer,
+        uplink: UplinkInUse::default(),
+        closing: None,
+        snapshots,
+        traces: None,
+    }
 }
 
 #[tokio::test]

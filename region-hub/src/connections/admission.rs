@@ -48,10 +48,10 @@ impl Admitted {
     /// Those of a configuration, in the fleet of the hub's own certificate.
     fn named(config: &HubConfig, own: &SpiffeId) -> BTreeSet<SpiffeId> {
         let id = |region, role| SpiffeId { fleet: own.fleet.clone(), region, role };
-        let agents = config
-            .agents
-            .iter()
-            .map(|agent| id(config.region.clone(), Role::Agent(agent.name.to_string())));
+        let agents = config.agents.iter().map(|agent| {
+            let region = agent.region.as_ref().unwrap_or(&config.region).clone();
+            id(region, Role::Agent(agent.name.to_string()))
+        });
         let hubs = config
             .peers
             .iter()

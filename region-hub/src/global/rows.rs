@@ -8,7 +8,9 @@
 use headland_detection::{Origin, Part, Standing};
 use headland_event::limits::TOPICS_LIMIT;
 use headland_event::progress::FUTURE_LIMIT;
-use headland_event::{Entry, EventTime, Hole, Offset, PartitionIndex, Stamp, TopicName, Verdict};
+use headland_event::{
+    Dot, DropPolicy, Entry, EventTime, Hole, Offset, PartitionIndex, Stamp, TopicName, Verdict,
+};
 
 use super::logs::{At, Due, Held, Lost, Reached, Settled};
 use super::{Rules, note_unreadable};
@@ -66,7 +68,12 @@ impl Rules {
         }
         self.lose(Some(at.topic), lost, horizon);
         let behind = self.logs.watermark(at.region, at.topic);
-        let is_hole = Hole::of(&entry.batch).is_some();
+        let hole = Hole::of(&entry.batch);
+        if hole.is_some_and(|hole| hole.policy == DropPolicy::Elsewhere) {
+            // They are in the log of another region, where they count.
+            return;
+        }
+        let is_hole = hole.is_some();
         let records =
             if is_hole { Vec::new() } else { entry.batch.numbered_records().unwrap_or_default() };
         if u64::try_from(records.len()).unwrap_or(u64::MAX) < entry.batch.span() {
@@ -85,6 +92,10 @@ impl Rules {
                 continue;
             }
             let value = record.value.unwrap_or_default();
+            if self.is_doubled(entry.dot, offset.since(stamp.offset)) {
+                self.on_doubled(at.topic, &value);
+                continue;
+            }
             let row = Held { partition, offset, time, verdict, horizon, behind, value };
             if self.offer(at, &row) == Judgement::Waits {
                 let value = bytes::Bytes::copy_from_slice(&row.value);
@@ -92,6 +103,26 @@ impl Rules {
             }
             // Row by row: each may correct all of its windows.
             self.take_results();
+        }
+    }
+
+    /// Counts the row at a place of a batch; whether a copy of it from another log has counted.
+    fn is_doubled(&mut self, first: Dot, place: u64) -> bool {
+        // Without a dot nobody can tell.
+        first.sequence.get() > 0
+            && self.counted.count(Dot { sequence: first.sequence.after(place), ..first }, 1).has(0)
+    }
+
+    /// Leaves out the second copy of a row. Which one comes first, and so in which order rows are
+    /// added up and whether this one is late, is not the same at every hub: a window that it is of
+    /// is not final.
+    fn on_doubled(&mut self, topic: &TopicName, value: &[u8]) {
+        self.counts.doubled = self.counts.doubled.saturating_add(1);
+        for source in self.tables.iter().filter(|source| source.topic == *topic) {
+            let Ok(decoded) = source.decoder.decode(value) else { continue };
+            if let Some(own) = self.engine.program().table(source.table).event_time_of(&decoded) {
+                self.engine.on_gap(source.table, own, own);
+            }
         }
     }
 

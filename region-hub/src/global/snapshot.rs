@@ -1,15 +1,16 @@
 //! The state of rules as bytes, at the end of a commit.
 //!
 //! ```text
-//! v4:  4 version u8 │ topics u32 × { name } │ regions u32 × { name, watermarks, lives }
+//! v5:  5 version u8 │ topics u32 × { name } │ regions u32 × { name, watermarks, lives }
 //!      │ rules u32 × { name u32 length + bytes, begun u64, of 16, settled i64 ms, said i64 ms }
-//!      │ said, in its own layout │ engine, in its own layout
+//!      │ said, counted and engine, each in its own layout
 //!   watermarks  u32 × { topic, i64 ms }
 //!   lives       u32 × { incarnation │ 0 empty | 1 behind u8 │ topics u32 × { topic,
 //!                 promises u32 × { i64 ms │ ends }
 //!                 ends    u32 × { partition u32, offset u64 }
 //!                 rows    u32 × { partition u32, offset u64, times 3 × i64 ms, verdict u8,
 //!                   value } } }
+//! v4:  as v5 with version 4, without `counted`
 //! v3:  as v4 with version 3, without `said i64`, and what was said without rules
 //! ```
 //! Of another version, of other topics or other regions, and of rules that no longer fit, it is not
@@ -27,12 +28,16 @@ use headland_event::{
     CommitNumber, EventTime, Hlc, Offset, PartitionIndex, RegionId, TopicName, Verdict,
 };
 
+use headland_replication::Counted;
+
 use super::Rules;
 use super::logs::{Begins, Held, LifeLogs, Logs, RegionLogs, TopicLogs, Waiting};
 use super::said::{Layout, Said};
 use super::written::{Begun, GoesOn, KnowsSaid};
 
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
+/// The layout before rows were counted by their dots.
+const VERSION_4: u8 = 4;
 /// The layout before it was known which rule has said what.
 const VERSION_3: u8 = 3;
 
@@ -110,6 +115,7 @@ impl Rules {
             rules.push(rule.clone());
         }
         self.results.said.write(&rules, &mut writer);
+        self.counted.write(&mut writer);
         self.engine.begin_snapshot();
         writer.finish()
     }
@@ -128,11 +134,11 @@ impl Rules {
         let mut reader = Reader::new(state);
         let found = reader.u8("rules version")?;
         let (knows_said, layout) = match found {
-            VERSION => (KnowsSaid::Yes, Layout::WithRules),
+            VERSION | VERSION_4 => (KnowsSaid::Yes, Layout::WithRules),
             VERSION_3 => (KnowsSaid::No, Layout::WithoutRules),
             found => {
                 let (field, found) = ("rules version", i64::from(found));
-                return Err(CodecError::Value { field, at: 0, found, expected: "3 or 4" }.into());
+                return Err(CodecError::Value { field, at: 0, found, expected: "3 to 5" }.into());
             }
         };
         let mut topics: Vec<TopicName> = Vec::new();
@@ -166,16 +172,18 @@ impl Rules {
             begun.insert(rule, Begun::read(knows_said, &mut reader)?);
         }
         let said = Said::read((layout, &rules), &mut reader)?;
+        let counted =
+            if found == VERSION { Counted::read(&mut reader)? } else { Counted::default() };
         let engine = reader.take("engine", reader.remaining())?;
         let engine = Engine::restore(self.engine.program().clone(), self.seed, engine)?;
-        Ok(RulesState { logs, begun, said, engine })
+        Ok(RulesState { logs, begun, said, counted, engine })
     }
 
     /// Goes on from a state at the end of commit `at`, before anything is read. Rules that it has
     /// not, or of another definition, begin with nothing: they lack all rows up to there; `hlc` is
     /// at or behind the stamp of each of them.
     pub fn take_up(&mut self, state: RulesState, at: CommitNumber, hlc: Hlc) {
-        let RulesState { logs, begun, mut said, mut engine } = state;
+        let RulesState { logs, begun, mut said, counted, mut engine } = state;
         debug_assert_eq!(logs.regions.len(), self.regions.len(), "it was decoded by these rules");
         for rule in self.engine.program().rules().iter().map(headland_detection::Rule::name) {
             let begun = begun.get(&**rule);
@@ -186,6 +194,7 @@ impl Rules {
             }
         }
         (self.engine, self.logs, self.results.said) = (engine, logs, said);
+        self.counted = counted;
         self.begin_new_rules(at, hlc);
     }
 }
@@ -196,6 +205,7 @@ pub struct RulesState {
     logs: Logs,
     begun: BTreeMap<String, Begun>,
     said: Said,
+    counted: Counted,
     engine: Engine,
 }
 

@@ -118,13 +118,20 @@ fn entry(
     let (offset, hlc) = (Offset::new(offset), Hlc::new(NOW, 0));
     let stamp = Stamp { actor, offset, hlc, context: VectorClock::default(), verdicts };
     let dot = Dot {
-        stream: StreamId::new([0; 16]),
+        stream: stream_of(origin, name, partition),
         incarnation,
         sequence: Sequence::new(offset.get() + 1),
     };
     let batch = Batch::encode(std::slice::from_ref(record)).unwrap();
     let entry = Entry { base: offset, dot, stamp: Some(stamp), batch };
     (TopicPartition::new(topic(&here), partition), entry)
+}
+
+/// Every partition of a region is a stream of its own.
+fn stream_of(origin: &str, name: &str, partition: PartitionIndex) -> StreamId {
+    let mut id = [0; 16];
+    id.iter_mut().zip(format!("{partition} {origin} {name}").bytes()).for_each(|(to, of)| *to = of);
+    StreamId::new(id)
 }
 
 /// What a region writes: rows of two topics into two partitions each, late ones among them, and
@@ -499,6 +506,49 @@ fn a_hole_leaves_the_windows_that_it_may_be_of_without_a_final_result() {
 }
 
 #[test]
+fn what_another_hub_has_instead_leaves_windows_final() {
+    let (place, mut stored) = row(3_000, 1);
+    let hole = Hole { count: 1, policy: headland_event::DropPolicy::Elsewhere };
+    stored.batch = hole.to_batch(1, EventTime::from_millis(0)).unwrap();
+    let entries =
+        [row(100, 0), (place, stored), row(3_000, 2), promise("ap", "air", (900_000, [3, 0]), 1)];
+
+    let told = alone(COUNTS, &entries, |_| ());
+
+    assert_eq!(told, ["final 1", "final 1"]);
+}
+
+#[test]
+fn a_row_that_an_agent_brought_to_two_hubs_counts_once_over_a_restart_too_and_is_not_final() {
+    let brought = row(100, 0);
+    // The agent's stream is the same in both logs.
+    let (at, mut again) = moved(&brought, "eu");
+    again.dot = brought.1.dot;
+    let logs = [
+        vec![brought, row(3_000, 1), promise("ap", "air", (900_000, [2, 0]), 0)],
+        vec![(at, again), moved(&row(3_100, 1), "eu"), promise("eu", "air", (900_000, [2, 0]), 0)],
+        vec![promise("us", "air", (900_000, [0, 0]), 0)],
+    ];
+    for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0]] {
+        let mut rules = rules_of(program(COUNTS)).unwrap();
+
+        for log in order {
+            for stored in &logs[log] {
+                rules.on_commit(&topics(), CommitNumber::new(1), std::slice::from_ref(stored));
+            }
+            if log != order[2] {
+                let state = rules.snapshot();
+                rules = rules_of(program(COUNTS)).unwrap();
+                let state = rules.decode(state).unwrap();
+                rules.take_up(state, CommitNumber::new(0), Hlc::new(NOW, 0));
+            }
+        }
+
+        assert_eq!(said(&mut rules), ["provisional 1", "final 2"], "in the order {order:?}");
+    }
+}
+
+#[test]
 fn rules_that_begin_where_a_log_ends_say_nothing_final_of_what_they_may_have_missed() {
     let log = [row(100, 0), promise("ap", "air", (50, [1, 0]), 0)];
     // The clock is a minute behind the first window that no row before can be in.
@@ -554,7 +604,9 @@ fn moved((at, stored): &Stored, origin: &str) -> Stored {
     if origin != "ap" {
         at.topic = topic(&format!("{origin}.{}", at.topic));
     }
-    stored.stamp.as_mut().unwrap().actor.region = region(origin);
+    let actor = &mut stored.stamp.as_mut().unwrap().actor;
+    actor.region = region(origin);
+    stored.dot.stream = stream_of(origin, "moved", actor.partition);
     (at, stored)
 }
 
@@ -579,6 +631,7 @@ fn a_state_of_other_topics_or_regions_is_refused_by_its_name() {
 fn a_new_life_of_a_hub_lets_its_region_go_on_without_final_results_of_the_change() {
     let life = |(at, mut stored): Stored| {
         stored.stamp.as_mut().unwrap().actor.incarnation = Incarnation::new(2, 9);
+        stored.dot.incarnation = Incarnation::new(2, 9);
         (at, stored)
     };
     let entries = [

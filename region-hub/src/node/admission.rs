@@ -15,10 +15,11 @@ impl Node {
             );
         }
         match &id.role {
-            Role::Agent(_) if id.region != *region => format!(
-                "the certificate is of {id}, this hub takes agents of region {region} only; \
+            Role::Agent(name) if id.region != *region => format!(
+                "the certificate is of {id}, this hub of region {region} takes agents of other \
+                 regions that it names only; add [[agent]] name = \"{name}\" region = \"{}\", \
                  set [hub] of the agent to a hub of region {}, or issue a certificate of {region}",
-                id.region
+                id.region, id.region
             ),
             Role::Agent(name) => format!(
                 "{id} is not configured at this hub of region {region}; \

@@ -1,7 +1,7 @@
 //! Damage to the log: what is missing is named to operators and peers, and all else is served.
 
 use headland_event::{
-    Alert, Batch, ByteCount, ChannelId, DropPolicy, Entry, Hole, Lane, Now, PartitionIndex, Record,
+    Alert, Batch, ByteCount, ChannelId, Entry, Hole, Lane, Now, PartitionIndex, Record,
     TopicPartition,
 };
 use headland_storage::{Missing, MissingCommits, MissingOffsets};
@@ -38,12 +38,12 @@ impl Node {
         Ok(())
     }
 
-    /// Counts the records that senders name as gone. Those that a later one of their key replaced
-    /// are not: nobody misses them.
+    /// Counts the records that senders name as gone. Those that a later one of their key replaced,
+    /// or that another hub has, are not: nobody misses them.
     pub(super) fn count_holes(&mut self, entries: &[(TopicPartition, Entry)]) {
         for (partition, entry) in entries {
             let Some(Hole { count, policy }) = Hole::of(&entry.batch) else { continue };
-            if policy == DropPolicy::Compacted {
+            if policy.is_harmless() {
                 continue;
             }
             let (from, dot) = (entry.base, entry.dot);

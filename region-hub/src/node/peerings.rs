@@ -17,7 +17,7 @@ pub(super) fn peerings(
     random: &mut SeededRandom,
 ) -> BTreeMap<Identity, Peering<LinkId>> {
     let agents = config.agents.iter().map(|agent| {
-        let region = config.region.clone();
+        let region = agent.region.as_ref().unwrap_or(&config.region).clone();
         (Identity::Agent { region, name: agent.name.clone() }, None)
     });
     let hubs = config.peers.iter().map(|peer| {

@@ -73,10 +73,11 @@ fn peer_line(peer: &PeerConfig) -> String {
 }
 
 fn agent_line(agent: &AgentConfig) -> String {
-    let AgentConfig { name, topics, devices } = agent;
+    let AgentConfig { name, region, topics, devices } = agent;
+    let of = region.as_ref().map(|region| format!(" of region {region}")).unwrap_or_default();
     let topics: Vec<String> = topics.iter().map(ToString::to_string).collect();
     let devices: Vec<String> = devices.iter().map(ToString::to_string).collect();
-    format!("agent {name}: topics {}; devices {}", topics.join(", "), devices.join(", "))
+    format!("agent {name}{of}: topics {}; devices {}", topics.join(", "), devices.join(", "))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(super) enum Event {
     /// A node wants to be told the time.
     Timer(NodeId, Life, Monotonic),
     /// An attempt to connect has an answer.
-    Dialled { from: NodeId, to: usize, index: usize, life: Life },
+    Dialled { from: NodeId, to: usize, index: usize, life: Life, attempt: u64 },
     /// One end of a connection learns that it is over.
     Lost { link_id: LinkId, end: usize },
     /// One end of a connection closes it, once what was sent is written.

@@ -9,7 +9,7 @@ use region_hub::topics::Topics;
 
 use super::input::InputFile;
 use super::machine::{Machine, commits_of};
-use super::topology::agent_config;
+use super::topology::{Homes, agent_config, hubs_of, identity};
 use super::witness::SentPromise;
 use super::world::World;
 
@@ -37,6 +37,7 @@ pub(super) struct Evidence {
     pub(super) inputs: Vec<[InputFile; 2]>,
     pub(super) promises: Vec<SentPromise>,
     pub(super) agent_hold: &'static str,
+    pub(super) homes: Homes,
 }
 
 impl Evidence {
@@ -64,6 +65,7 @@ impl Evidence {
             inputs: std::mem::take(&mut world.inputs),
             promises: std::mem::take(&mut world.witness.promises),
             agent_hold: world.agent_hold,
+            homes: world.homes,
         }
     }
 
@@ -91,10 +93,10 @@ impl Evidence {
         use headland_storage::{LogStore, MemoryDisk, MemoryStore, OpenOptions};
 
         let store = MemoryStore::open(&MemoryDisk::new(1), OpenOptions::new(1)).unwrap();
-        let hub = super::topology::identity(super::world::hub_of(agent));
-        let (config, program) = (agent_config(agent), super::topology::program());
+        let hubs = hubs_of(agent, Homes::Own).into_iter().map(identity).collect();
+        let (config, program) = (agent_config(agent, Homes::Own), super::topology::program());
         let (log, life) = ((&store.reader(), &store), Incarnation::new(1, 1));
-        let mut node = edge_agent::Node::new(&config, hub, program, life, log, 1).unwrap();
+        let mut node = edge_agent::Node::new(&config, hubs, program, life, log, 1).unwrap();
         for (index, file) in self.inputs[agent].iter().enumerate() {
             let (lines, position) = file.chunk(<_>::default(), file.lines.len());
             // No event is ahead of this clock.
@@ -122,9 +124,12 @@ fn log_of(commits: &[StoredCommit]) -> Log {
     log
 }
 
-/// Records of entries, in order.
+/// Records of entries, in order, without what stands for records that another hub has.
 pub(super) fn records_of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Vec<Record> {
-    entries.into_iter().flat_map(|entry| entry.batch.records().unwrap()).collect()
+    let is_elsewhere =
+        |entry: &Entry| Hole::of(&entry.batch).is_some_and(|h| h.policy == DropPolicy::Elsewhere);
+    let entries = entries.into_iter().filter(|entry| !is_elsewhere(entry));
+    entries.flat_map(|entry| entry.batch.records().unwrap()).collect()
 }
 
 /// Text of a value.

@@ -12,10 +12,11 @@ use super::machine::Running;
 use super::planted_fault::{PLANTED_FROM, Planted};
 use super::schedule::{FAULTS_UNTIL, skew};
 use super::topology::{
-    NodeId, agent_config, hub_config, hub_program, identity, peer_of, program, regions, spiffe_id,
+    NodeId, agent_config, hub_config, hub_program, hubs_of, identity, peer_of, program, regions,
+    spiffe_id,
 };
 use super::witness::Acknowledged;
-use super::world::{World, hub_of};
+use super::world::World;
 
 impl World {
     pub(super) fn start_hub(&mut self, hub: usize) {
@@ -27,7 +28,7 @@ impl World {
         let now = self.now_of(id);
         let (store, commits, lost) = self.hubs[hub].open(self.random.next_u64());
         self.on_opened(id, lost.map(|lost| format!("{lost:?}")));
-        let (config, seed) = (hub_config(hub, self.agent_hold), self.random.next_u64());
+        let (config, seed) = (hub_config(hub, self.agent_hold, self.homes), self.random.next_u64());
         let log = (&store.reader(), &store);
         let mut node =
             region_hub::Node::new(&config, &spiffe_id(id), store.incarnation(), log, seed, now)
@@ -50,10 +51,11 @@ impl World {
         let id = NodeId::Agent(agent);
         let (store, commits, lost) = self.agents[agent].open(self.random.next_u64());
         self.on_opened(id, lost.map(|lost| format!("{lost:?}")));
-        let (hub, seed) = (identity(hub_of(agent)), self.random.next_u64());
-        let (config, log) = (agent_config(agent), (&store.reader(), &store));
+        let hubs = hubs_of(agent, self.homes).into_iter().map(identity).collect();
+        let seed = self.random.next_u64();
+        let (config, log) = (agent_config(agent, self.homes), (&store.reader(), &store));
         let mut node =
-            edge_agent::Node::new(&config, hub, program(), store.incarnation(), log, seed)
+            edge_agent::Node::new(&config, hubs, program(), store.incarnation(), log, seed)
                 .expect("an agent starts on its own log");
         let kept = store.snapshots().newest_first(&edge_agent::Node::snapshot_owner());
         let from = node.take_up(kept.unwrap());
@@ -139,7 +141,8 @@ impl World {
                     let to = peer_of(hub, index);
                     let life = self.hubs[hub].life;
                     let delay = self.delay(5, 200);
-                    self.agenda.after(delay, Event::Dialled { from: id, to, index, life });
+                    let dialled = Event::Dialled { from: id, to, index, life, attempt: 0 };
+                    self.agenda.after(delay, dialled);
                 }
                 Output::Close { link_id, reason: _ } => self.close(id, link_id),
                 Output::Snapshot(Snapshot { at, state }) => {
@@ -176,11 +179,13 @@ impl World {
                     let read = running.store.reader().read(&partition, from, limit);
                     running.node.on_entries(now, channel, read.unwrap());
                 }
-                Output::Dial => {
-                    let NodeId::Hub(to) = hub_of(agent) else { return };
+                Output::Dial(index) => {
+                    let NodeId::Hub(to) = hubs_of(agent, self.homes)[index] else { return };
                     let life = self.agents[agent].life;
-                    let delay = self.delay(1, 40);
-                    self.agenda.after(delay, Event::Dialled { from: id, to, index: 0, life });
+                    self.attempts[agent] += 1;
+                    let (delay, attempt) = (self.delay(1, 40), self.attempts[agent]);
+                    let dialled = Event::Dialled { from: id, to, index, life, attempt };
+                    self.agenda.after(delay, dialled);
                 }
                 Output::Snapshot(Snapshot { at, state }) => {
                     let owner = edge_agent::Node::snapshot_owner();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use headland_event::{Random, SeededRandom};
 
 use super::input::{self, InputFile, index};
-use super::topology::{AGENTS, NodeId, REGIONS};
+use super::topology::{AGENTS, Homes, NodeId, REGIONS};
 
 /// When the first fault may happen.
 const FAULTS_FROM: u64 = 300;
@@ -52,6 +52,8 @@ pub struct Schedule {
     pub(super) seed: u64,
     pub(super) inputs: Vec<[InputFile; 2]>,
     pub(super) faults: Vec<PlannedFault>,
+    /// Which hubs agents go to.
+    pub(super) homes: Homes,
     /// How long hubs wait for silent agents; in one schedule of four shorter than outages are.
     pub(super) agent_hold: &'static str,
     /// Whether it goes on until all writers have stated what their streams come to, which takes
@@ -70,7 +72,21 @@ impl Schedule {
         let count = random.below(10);
         let faults = (0..count).map(|_| fault(&mut random)).collect();
         let agent_hold = if random.below(4) == 0 { "1s" } else { "10h" };
-        Self { seed, inputs, faults, agent_hold, is_audited: seed.is_multiple_of(8), random }
+        let (homes, is_audited) = (Homes::Own, seed.is_multiple_of(8));
+        Self { seed, inputs, faults, homes, agent_hold, is_audited, random }
+    }
+
+    /// Agents go to the hubs of other regions while their own is away, and lose more connections.
+    #[must_use]
+    pub fn roaming(mut self) -> Self {
+        self.homes = Homes::All;
+        for agent in (0..AGENTS).flat_map(|agent| [agent; 4]) {
+            let at = FAULTS_FROM + self.random.below(FAULTS_UNTIL - FAULTS_FROM);
+            let at = Duration::from_millis(at);
+            let fault = Fault::Loss(NodeId::Agent(agent));
+            self.faults.push(PlannedFault { at, until: at, fault });
+        }
+        self
     }
 
     /// The same inputs without a fault.

@@ -77,6 +77,29 @@ pub(super) fn agents_of(region: usize) -> impl Iterator<Item = usize> {
     (0..AGENTS).filter(move |agent| region_of(*agent) == region)
 }
 
+/// Which hubs an agent goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Homes {
+    /// That of its region.
+    Own,
+    /// That of its region, and while it is away those of the others.
+    All,
+}
+
+/// The hubs of an agent, the preferred one first.
+pub(super) fn hubs_of(agent: usize, homes: Homes) -> Vec<NodeId> {
+    let count = match homes {
+        Homes::Own => 1,
+        Homes::All => REGIONS.len(),
+    };
+    (0..count).map(|at| NodeId::Hub((region_of(agent) + at) % REGIONS.len())).collect()
+}
+
+/// Agents that a hub takes records of.
+fn agents_at(region: usize, homes: Homes) -> Vec<usize> {
+    (0..AGENTS).filter(|agent| hubs_of(*agent, homes).contains(&NodeId::Hub(region))).collect()
+}
+
 /// Name of an agent, `eu-1`.
 pub(super) fn agent_name(agent: usize) -> String {
     let index = agent % (AGENTS / REGIONS.len()) + 1;
@@ -113,7 +136,7 @@ pub(super) fn peer_of(region: usize, index: usize) -> usize {
 }
 
 /// A hub of a full mesh: of two hubs the one of the earlier region dials.
-pub(super) fn hub_config(region: usize, agent_hold: &str) -> HubConfig {
+pub(super) fn hub_config(region: usize, agent_hold: &str, homes: Homes) -> HubConfig {
     let name = REGIONS[region];
     let mut text = format!(
         r#"
@@ -139,10 +162,10 @@ partitions = 8
         let address = if region < other { "address = \"none:1\"\n" } else { "" };
         text += &format!("[[peer]]\nregion = \"{}\"\nname = \"hub-1\"\n{address}", REGIONS[other]);
     }
-    for agent in agents_of(region) {
-        let agent = agent_name(agent);
+    for agent in agents_at(region, homes) {
+        let (of, agent) = (REGIONS[region_of(agent)], agent_name(agent));
         text += &format!(
-            "[[agent]]\nname = \"{agent}\"\ndevices = [\"{agent}-\"]\n\
+            "[[agent]]\nname = \"{agent}\"\nregion = \"{of}\"\ndevices = [\"{agent}-\"]\n\
              topics = [\"inventory.events\", \"air.readings\", \"alerts\"]\n"
         );
     }
@@ -150,14 +173,20 @@ partitions = 8
 }
 
 /// An agent that follows one stream of inventory and one of air.
-pub(super) fn agent_config(agent: usize) -> AgentConfig {
+pub(super) fn agent_config(agent: usize, homes: Homes) -> AgentConfig {
     let (region, name) = (REGIONS[region_of(agent)], agent_name(agent));
+    let hubs = hubs_of(agent, homes).into_iter().map(|hub| {
+        let of = identity(hub).region().clone();
+        format!("{{ address = \"none:1\", name = \"hub-1\", region = \"{of}\" }}")
+    });
+    let hubs = hubs.collect::<Vec<_>>().join(", ");
     let text = format!(
         r#"
 region = "{region}"
 name = "{name}"
 data_dir = "none"
-hub = {{ address = "none:1", name = "hub-1" }}
+hub = [{hubs}]
+roaming = {{ move_after = "150ms", return_after = "1s" }}
 tls = {{ ca_file = "none", certificate_file = "none", key_file = "none" }}
 rules = {{ file = "none" }}
 api = {{ socket = "none" }}

@@ -89,11 +89,18 @@ impl World {
         }
     }
 
-    pub(super) fn on_dialled(&mut self, from: NodeId, to: usize, index: usize, life: Life) {
+    pub(super) fn on_dialled(
+        &mut self,
+        (from, to): (NodeId, usize),
+        index: usize,
+        life: Life,
+        attempt: u64,
+    ) {
         let is_stale = match from {
             NodeId::Hub(hub) => self.hubs[hub].life != life || self.hubs[hub].running.is_none(),
             NodeId::Agent(agent) => {
-                self.agents[agent].life != life || self.agents[agent].running.is_none()
+                let is_other = self.agents[agent].life != life || self.attempts[agent] != attempt;
+                is_other || self.agents[agent].running.is_none()
             }
         };
         if is_stale {
@@ -108,7 +115,7 @@ impl World {
                     self.feed_hub(hub, |node, now| node.on_dial_failed(now, index, "cut"));
                 }
                 NodeId::Agent(agent) => {
-                    self.feed_agent(agent, edge_agent::Node::on_disconnected);
+                    self.feed_agent(agent, edge_agent::Node::on_dial_failed);
                 }
             }
             return;
@@ -120,8 +127,11 @@ impl World {
                 self.feed_hub(hub, |node, now| node.on_connected(now, link_id, &id, Dialled::Here));
             }
             NodeId::Agent(agent) => {
-                self.uplinks[agent] = Some(link_id);
-                self.feed_agent(agent, edge_agent::Node::on_connected);
+                if let Some(former) = self.uplinks[agent].replace(link_id) {
+                    let end = self.network.connections[&former].end_of(from);
+                    self.hang_up(former, end);
+                }
+                self.feed_agent(agent, |node, now| node.on_connected(now, index));
             }
         }
         let id = spiffe_id(from);

@@ -15,7 +15,7 @@ use super::machine::Machine;
 use super::network::Network;
 use super::planted_fault::{Planted, Tampering};
 use super::schedule::{FAULTS_UNTIL, Fault, Schedule};
-use super::topology::{AGENTS, NodeId, REGIONS, region_of};
+use super::topology::{AGENTS, Homes, NodeId, REGIONS};
 use super::witness::Witness;
 
 /// 2010-12-02T03:00:00Z in milliseconds, the true time at which a world begins.
@@ -49,6 +49,10 @@ pub struct Outcome {
     pub cleaned: usize,
     /// Records that compaction took out of hubs' logs.
     pub compacted: u64,
+    /// Records of agents that the logs of two hubs have.
+    pub doubled: usize,
+    /// Records of agents that are in the log of another hub than that of their region.
+    pub roamed: usize,
     /// Whether the planted fault came to pass.
     pub is_planted: bool,
 }
@@ -62,6 +66,9 @@ pub(super) struct World {
     pub(super) agents: Vec<Machine<edge_agent::Node>>,
     /// The connection each agent uses.
     pub(super) uplinks: Vec<Option<region_hub::peer_link::LinkId>>,
+    /// How often each agent has dialled: what came of earlier attempts concerns nobody.
+    pub(super) attempts: Vec<u64>,
+    pub(super) homes: Homes,
     pub(super) inputs: Vec<[InputFile; 2]>,
     pub(super) agent_hold: &'static str,
     is_audited: bool,
@@ -103,13 +110,15 @@ pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
         crashes: world.crashes,
         cleaned: world.cleaned,
         compacted: evidence.compacted(),
+        doubled: check::counting::doubled(&evidence),
+        roamed: check::counting::roamed(&evidence),
         is_planted: world.tampering.is_done,
     }
 }
 
 impl World {
     fn new(schedule: Schedule, planted: Planted) -> Self {
-        let Schedule { seed, inputs, faults, agent_hold, is_audited, mut random } = schedule;
+        let Schedule { seed, inputs, faults, homes, agent_hold, is_audited, mut random } = schedule;
         let mut agenda = Agenda::default();
         let has_faults = !faults.is_empty();
         let hubs: Vec<_> = REGIONS.iter().map(|_| Machine::new(random.next_u64())).collect();
@@ -139,6 +148,8 @@ impl World {
             hubs,
             agents,
             uplinks: vec![None; AGENTS],
+            attempts: vec![0; AGENTS],
+            homes,
             inputs,
             agent_hold,
             is_audited,
@@ -179,7 +190,9 @@ impl World {
             Event::Deliver { link_id, from, lane } => self.deliver(link_id, from, lane),
             Event::Disk(node, life) => self.on_disk(node, life),
             Event::Timer(node, life, at) => self.on_timer(node, life, at),
-            Event::Dialled { from, to, index, life } => self.on_dialled(from, to, index, life),
+            Event::Dialled { from, to, index, life, attempt } => {
+                self.on_dialled((from, to), index, life, attempt);
+            }
             Event::Lost { link_id, end } => self.lose(link_id, end),
             Event::HangUp { link_id, end } => self.hang_up(link_id, end),
             Event::Grown(agent) => self.on_grown(agent),
@@ -305,9 +318,15 @@ impl World {
             NodeId::Hub(hub) => &self.hubs[hub].ledger,
             NodeId::Agent(agent) => &self.agents[agent].ledger,
         };
-        let dots = &self.hubs[said.hub].ledger.dots;
-        let missing =
-            sender.between(&said.partition, after, said.next).find(|(_, dot)| !dots.contains(dot));
+        let mut entries = sender.between(&said.partition, after, said.next);
+        let missing = entries.find(|(_, dot)| {
+            let mut hubs = self.hubs.iter().enumerate();
+            // A hole of what another hub has counts as what it stands for.
+            !hubs.any(|(hub, machine)| {
+                let may_have_it = hub == said.hub || self.homes == Homes::All;
+                may_have_it && machine.ledger.dots.contains(dot)
+            })
+        });
         if let Some((end, dot)) = missing {
             let text = format!("{said:?}: the entry before {end} ({dot}) is not durable there");
             self.witness.fail(Check::AcknowledgedSurvives, text);
@@ -318,9 +337,4 @@ impl World {
 /// Every node.
 fn nodes() -> impl Iterator<Item = NodeId> {
     (0..REGIONS.len()).map(NodeId::Hub).chain((0..AGENTS).map(NodeId::Agent))
-}
-
-/// The hub of an agent's region.
-pub(super) const fn hub_of(agent: usize) -> NodeId {
-    NodeId::Hub(region_of(agent))
 }

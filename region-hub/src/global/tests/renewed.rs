@@ -274,6 +274,7 @@ fn rows_beyond_the_room_to_wait_correct_the_same_windows_wherever_promises_are_k
     let (mut behind, mut stored) = row(100, 0);
     behind.partition = PartitionIndex::new(1);
     stored.stamp.as_mut().unwrap().actor.partition = behind.partition;
+    stored.dot.stream = stream_of("ap", "air", behind.partition);
     let other = (behind, stored);
     let mut log = vec![
         row(200, 0),

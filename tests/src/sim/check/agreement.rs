@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headland_event::{EventTime, RegionId, Verdict};
+use headland_event::{EventTime, Hole, RegionId, Verdict};
 use headland_reconcile::{Config, DerivedTopic, Input, InventoryEvent, Locality, Reconciler};
 use serde_json::Value;
 
@@ -88,13 +88,18 @@ fn state_in_order(log: &Log, regions: [usize; 3]) -> Vec<u8> {
             }
             for entry in entries {
                 let stamp = entry.stamp.as_ref().unwrap();
+                let is_hole = Hole::of(&entry.batch).is_some();
                 for (delta, record) in entry.batch.numbered_records().unwrap() {
+                    let (delta, verdict) = match is_hole {
+                        true => (entry.batch.last_delta(), Verdict::Forbidden),
+                        false => (delta, stamp.verdict(delta)),
+                    };
                     reconciler.on_event(Input {
                         actor: &stamp.actor,
                         offset: stamp.offset.at(delta),
                         hlc: stamp.hlc,
                         context: &stamp.context,
-                        verdict: stamp.verdict(delta),
+                        verdict,
                         locality: Locality::Remote,
                         captured_at: EventTime::default(),
                         detected_at: EventTime::default(),

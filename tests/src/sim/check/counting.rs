@@ -1,19 +1,23 @@
 //! Every record is everywhere, once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use headland_event::{Entry, StreamId, TopicPartition, Verdict};
+use headland_event::{Dot, Entry, Hole, Record, StreamId, TopicPartition, Verdict};
+use headland_replication::Counted;
 use region_hub::topics::Replication;
 
 use super::{ensure, kept_as, mirror_of};
-use crate::sim::evidence::{Evidence, records_of, text};
+use crate::sim::evidence::{Evidence, HubEvidence, records_of, text};
 use crate::sim::input::{Fate, mirror_prefix};
-use crate::sim::topology::{AGENTS, REGIONS, region_of};
+use crate::sim::topology::{AGENTS, Homes, REGIONS, agents_of, region_of};
 
 pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
     for agent in 0..AGENTS {
         for hub in 0..REGIONS.len() {
-            lines_of(evidence, agent, hub)?;
+            match evidence.homes {
+                Homes::Own => lines_of(evidence, agent, hub)?,
+                Homes::All => lines_of_all(evidence, agent, hub)?,
+            }
             columns_of(evidence, agent, hub)?;
         }
     }
@@ -49,6 +53,91 @@ fn lines_of(evidence: &Evidence, agent: usize, hub: usize) -> Result<(), String>
     Ok(())
 }
 
+/// A reader of all regions' logs at a hub that counts each dot once, whichever copy comes first,
+/// has an agent's lines in the order in which they were written.
+fn lines_of_all(evidence: &Evidence, agent: usize, hub: usize) -> Result<(), String> {
+    for file in &evidence.inputs[agent] {
+        let dead = format!("{}.dead", file.topic);
+        let of = |fates: &[Fate]| -> Vec<String> {
+            let lines = file.lines.iter().filter(|line| fates.contains(&line.fate));
+            lines.map(|line| text(Some(&line.text))).collect()
+        };
+        for (topic, expected) in
+            [(file.topic, of(&[Fate::Record, Fate::Forbidden])), (&*dead, of(&[Fate::Dead]))]
+        {
+            let streams = streams_of(evidence, agent, topic);
+            let all = union_of(evidence, hub, topic).into_iter();
+            let of_agent = all.filter(|(dot, _)| streams.contains(&dot.stream));
+            let mut found: Vec<(Dot, Record)> = of_agent.collect();
+            found.sort_by_key(|(dot, _)| (dot.incarnation, dot.sequence));
+            let found: Vec<String> =
+                found.iter().map(|(_, record)| text(record.value.as_ref())).collect();
+            ensure(found == expected, || {
+                format!("agent {agent}'s {topic} at hub {hub}: {}", difference(&found, &expected))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// What a reader of a topic of all regions counts at a hub, by dot.
+pub(super) fn union_of(evidence: &Evidence, hub: usize, topic: &str) -> BTreeMap<Dot, Record> {
+    let (mut counted, mut records) = (Counted::default(), BTreeMap::new());
+    for (partition, entries) in &evidence.hubs[hub].log {
+        let name = partition.topic.as_str();
+        if mirror_prefix(name).map_or(name, |(_, rest)| rest) != topic {
+            continue;
+        }
+        for entry in entries.iter().filter(|entry| Hole::of(&entry.batch).is_none()) {
+            let doubled = counted.count(entry.dot, entry.batch.span());
+            for (place, record) in (0..).zip(entry.batch.records().unwrap()) {
+                if !doubled.has(place) {
+                    let sequence = entry.dot.sequence.after(place);
+                    let before = records.insert(Dot { sequence, ..entry.dot }, record);
+                    assert!(before.is_none(), "a dot counts once");
+                }
+            }
+        }
+    }
+    records
+}
+
+/// Copies of records of agents at the first hub beyond one for each.
+pub(in crate::sim) fn doubled(evidence: &Evidence) -> usize {
+    let topics = ["inventory.events", "air.readings"].into_iter();
+    topics.map(|topic| copies(evidence, topic) - union_of(evidence, 0, topic).len()).sum()
+}
+
+fn copies(evidence: &Evidence, topic: &str) -> usize {
+    let log = evidence.hubs[0].log.iter().filter(|(partition, _)| {
+        let name = partition.topic.as_str();
+        mirror_prefix(name).map_or(name, |(_, rest)| rest) == topic
+    });
+    let entries = log.flat_map(|(_, entries)| entries);
+    entries.filter(|entry| Hole::of(&entry.batch).is_none()).map(|entry| entry.batch.len()).sum()
+}
+
+/// Records of agents in the logs of hubs that are not of their regions.
+pub(in crate::sim) fn roamed(evidence: &Evidence) -> usize {
+    let of_hub = |(hub, of): (usize, &HubEvidence)| -> usize {
+        let own: BTreeSet<StreamId> = agents_of(hub)
+            .flat_map(|agent| streams_of(evidence, agent, "inventory.events"))
+            .collect();
+        let log = of.log.iter().filter(|(at, _)| at.topic.as_str() == "inventory.events");
+        let entries = log.flat_map(|(_, entries)| entries);
+        let entries = entries.filter(|entry| Hole::of(&entry.batch).is_none());
+        entries.filter(|entry| !own.contains(&entry.dot.stream)).map(|of| of.batch.len()).sum()
+    };
+    evidence.hubs.iter().enumerate().map(of_hub).sum()
+}
+
+/// Streams that an agent wrote to a topic.
+fn streams_of(evidence: &Evidence, agent: usize, topic: &str) -> BTreeSet<StreamId> {
+    let log = evidence.agents[agent].iter();
+    let log = log.filter(|(partition, _)| partition.topic.as_str() == topic);
+    log.flat_map(|(_, entries)| entries).map(|entry| entry.dot.stream).collect()
+}
+
 /// Records of air say what their columns are, also after the agent was started again.
 fn columns_of(evidence: &Evidence, agent: usize, hub: usize) -> Result<(), String> {
     let [_, air] = &evidence.inputs[agent];
@@ -69,22 +158,20 @@ fn entries_of<'a>(
     hub: usize,
     topic: &'a str,
 ) -> impl Iterator<Item = &'a Entry> {
-    let source = region_of(agent);
-    let streams: BTreeSet<StreamId> = evidence.agents[agent]
-        .iter()
-        .filter(|(partition, _)| partition.topic.as_str() == topic)
-        .flat_map(|(_, entries)| entries)
-        .map(|entry| entry.dot.stream)
-        .collect();
+    let (source, homes) = (region_of(agent), evidence.homes);
+    let streams = streams_of(evidence, agent, topic);
     let log = evidence.hubs[hub].log.iter();
     log.filter(move |(partition, _)| {
         let name = partition.topic.as_str();
         match mirror_prefix(name) {
+            Some((_, rest)) if homes == Homes::All => rest == topic,
+            None if homes == Homes::All => name == topic,
             Some((region, rest)) => hub != source && region == source && rest == topic,
             None => hub == source && name == topic,
         }
     })
     .flat_map(|(_, entries)| entries)
+    .filter(|entry| Hole::of(&entry.batch).is_none())
     .filter(move |entry| streams.contains(&entry.dot.stream))
 }
 
@@ -161,8 +248,11 @@ fn nothing_returned(evidence: &Evidence, hub: usize) -> Result<(), String> {
     }
     let mut dots = BTreeSet::new();
     for (partition, entries) in &evidence.hubs[hub].log {
-        for entry in entries {
-            ensure(dots.insert(entry.dot), || {
+        // In the logs of two regions may be what an agent brought to both of their hubs.
+        let log = mirror_prefix(partition.topic.as_str()).map_or(hub, |(region, _)| region);
+        let log = if evidence.homes == Homes::All { log } else { hub };
+        for entry in entries.iter().filter(|entry| entry.dot.sequence.get() > 0) {
+            ensure(dots.insert((log, entry.dot)), || {
                 format!("the entry {} is twice at hub {hub}, again in {partition}", entry.dot)
             })?;
         }

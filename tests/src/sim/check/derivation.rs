@@ -8,10 +8,10 @@ use headland_reconcile::DerivedTopic;
 use region_hub::reconcile::Inventory;
 use serde_json::Value;
 
-use super::{ensure, kept_as};
+use super::{counting, ensure, kept_as};
 use crate::sim::evidence::{Evidence, records_of, text};
 use crate::sim::input::mirror_prefix;
-use crate::sim::topology::{REGIONS, agents_of, hub_config};
+use crate::sim::topology::{AGENTS, Homes, REGIONS, agents_of, hub_config};
 use crate::sim::world::WALL_START;
 
 /// What the slowest wall clock says when a world begins, in milliseconds.
@@ -34,7 +34,10 @@ pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
             })?;
         }
     }
-    (0..REGIONS.len()).try_for_each(|source| alerts(evidence, source))
+    match evidence.homes {
+        Homes::Own => (0..REGIONS.len()).try_for_each(|source| alerts(evidence, source)),
+        Homes::All => (0..REGIONS.len()).try_for_each(|hub| alerts_of_all(evidence, hub)),
+    }
 }
 
 /// What a hub's log holds of what it derived.
@@ -51,7 +54,7 @@ fn written(evidence: &Evidence, hub: usize) -> Written {
 /// What a hub that never crashed derives from the same commits.
 fn derived(evidence: &Evidence, hub: usize) -> Written {
     let of = &evidence.hubs[hub];
-    let mut inventory = Inventory::new(&hub_config(hub, evidence.agent_hold), 7);
+    let mut inventory = Inventory::new(&hub_config(hub, evidence.agent_hold, evidence.homes), 7);
     let mut derived = Written::new();
     for commit in &of.commits {
         inventory.on_commit(&of.topics, commit.number, &commit.entries);
@@ -82,6 +85,22 @@ fn note(written: &mut Written, topic: &str, partition: &str, record: Record) {
         value["detected_at"] = Value::Null;
     }
     written.entry(partition.to_owned()).or_default().push((text(record.key.as_ref()), value));
+}
+
+/// Of agents that go from hub to hub a reader of all regions' alerts has each once.
+fn alerts_of_all(evidence: &Evidence, hub: usize) -> Result<(), String> {
+    let mut expected: Vec<String> = (0..AGENTS)
+        .flat_map(|agent| evidence.uninterrupted_alerts(agent))
+        .map(|record| id_of(&record))
+        .collect();
+    let records = counting::union_of(evidence, hub, "alerts").into_values();
+    let of_agents = records.filter(|of| value_of(of.value.as_ref())["rule"] != "restock");
+    let mut found: Vec<String> = of_agents.map(|record| id_of(&record)).collect();
+    expected.sort();
+    found.sort();
+    ensure(found == expected, || {
+        format!("agents raised {} alerts, {} are at hub {hub}", expected.len(), found.len())
+    })
 }
 
 /// Every alert of a region is at every hub once, those of agents as often as their input says.

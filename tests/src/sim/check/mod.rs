@@ -8,7 +8,7 @@ use super::evidence::Evidence;
 use super::topology::REGIONS;
 
 /// Every record is everywhere, once.
-mod counting;
+pub(super) mod counting;
 /// All hubs say the same.
 mod agreement;
 /// Derived records and alerts are written once.

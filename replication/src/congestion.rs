@@ -52,8 +52,10 @@ use round::{Round, RoundResult};
 use shortest::Shortest;
 use turns::Turns;
 
-/// Datagrams before anything is known (RFC 9002, §7.2 has 10; pacing spreads them).
+/// Datagrams before anything is known (RFC 9002, §7.2 has 10; pacing spreads them), each counted
+/// as one of Ethernet at most: larger ones would fill a slow path's queue at once.
 const INITIAL_DATAGRAMS: u64 = 32;
+const ETHERNET_BYTES: u64 = 1_472;
 /// Datagrams in flight at least: enough for the peer to see a loss by what follows it.
 const LEAST_DATAGRAMS: u64 = 4;
 /// Most bytes in flight, whatever the path shows: several times a hub's flow-control windows.
@@ -174,7 +176,7 @@ impl Congestion {
         let datagram = datagram.get().max(1);
         Self {
             datagram,
-            window: INITIAL_DATAGRAMS * datagram,
+            window: initial_window(datagram),
             phase: Phase::Startup,
             company: Company::Alone,
             rate: RateFilter::default(),
@@ -194,7 +196,7 @@ impl Congestion {
     /// Bytes that may be in flight before anything is known.
     #[must_use]
     pub const fn initial_window(&self) -> ByteCount {
-        ByteCount::new(INITIAL_DATAGRAMS * self.datagram)
+        ByteCount::new(initial_window(self.datagram))
     }
 
     /// Bytes that may be in flight.
@@ -437,6 +439,12 @@ impl Congestion {
     fn bounded(&self, window: u64) -> u64 {
         window.clamp(LEAST_DATAGRAMS * self.datagram, WINDOW_LIMIT)
     }
+}
+
+/// Bytes in flight before anything is known.
+const fn initial_window(datagram: u64) -> u64 {
+    let counted = if datagram < ETHERNET_BYTES { datagram } else { ETHERNET_BYTES };
+    INITIAL_DATAGRAMS * counted
 }
 
 /// Whether a round trip is longer than a known one by more than timers and radios make.

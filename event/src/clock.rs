@@ -71,6 +71,16 @@ impl VectorClock {
         debug_assert!(self.covers(other), "a merge loses nothing of the other clock");
     }
 
+    /// What both clocks include: their greatest lower bound.
+    #[must_use]
+    pub fn meet(&self, other: &Self) -> Self {
+        let mut both = Self::new();
+        for (actor, end) in &self.ends {
+            both.advance(actor, (*end).min(other.end(actor)));
+        }
+        both
+    }
+
     /// Actors and their ends, ordered by actor.
     pub fn iter(&self) -> impl Iterator<Item = (&Actor, Offset)> {
         self.ends.iter().map(|(actor, end)| (actor, *end))

@@ -92,6 +92,11 @@ impl<A: Ord + Clone + Debug + Display> Cells<A> {
         debug_assert_eq!(i128::from(net), self.net(actor), "history and cell of {actor} differ");
     }
 
+    /// The actors that posted, in their order.
+    pub(crate) fn writers(&self) -> impl Iterator<Item = &A> {
+        self.history.keys()
+    }
+
     /// Units raised less units lowered, over all actors. O(actors).
     #[must_use]
     pub fn total(&self) -> i64 {

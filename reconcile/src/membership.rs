@@ -71,6 +71,15 @@ pub struct MemberReport {
     /// The ends of everything it has applied, its own logs included.
     #[serde(serialize_with = "record::write_ends", deserialize_with = "record::read_ends")]
     pub applied: VectorClock,
+    /// What it knows to be stable, and forgets where this record stands in its own journal; empty
+    /// when it forgets nothing.
+    #[serde(
+        default,
+        skip_serializing_if = "VectorClock::is_empty",
+        serialize_with = "record::write_ends",
+        deserialize_with = "record::read_ends"
+    )]
+    pub stable: VectorClock,
 }
 
 /// Whether a record counts, by the life that wrote it.
@@ -158,7 +167,7 @@ impl Membership {
     /// Takes note of a report. Of reports that wait for their records the latest is kept, so that a
     /// receiver that lags behind holds one of each life.
     pub fn on_report(&mut self, report: MemberReport, applied: &VectorClock) {
-        let MemberReport { life, applied: seen } = report;
+        let MemberReport { life, applied: seen, stable: _ } = report;
         // Whoever reports takes part.
         let member = self.members.entry(life).or_insert_with(Member::active);
         match &mut member.waiting {
@@ -223,7 +232,7 @@ impl Membership {
         is_over: impl Fn(&Holder) -> bool,
     ) -> BTreeSet<RegionId> {
         let lacks = |(actor, end): &(&Actor, Offset)| {
-            let life = Holder { region: actor.region.clone(), incarnation: actor.incarnation };
+            let life = Holder::of(actor);
             let ended = self.members.get(&life).filter(|member| member.has_ended());
             let counts = ended.map_or(*end, |member| member.ends.end(actor).min(*end));
             have.end(actor) < counts && (ended.is_some() || is_over(&life))
@@ -235,9 +244,7 @@ impl Membership {
     #[must_use]
     pub fn named(&self) -> BTreeSet<Holder> {
         let applied = self.known();
-        let applied = applied.iter().map(|(actor, _)| actor);
-        let applied =
-            applied.map(|of| Holder { region: of.region.clone(), incarnation: of.incarnation });
+        let applied = applied.iter().map(|(actor, _)| Holder::of(actor));
         applied.chain(self.members.keys().cloned()).collect()
     }
 
@@ -259,14 +266,18 @@ impl Membership {
     }
 
     /// Lives that [`Self::stable`] waits for: those that go on and whose report is not in effect,
-    /// and those that ended and of which records are missing here. O(lives × log actors).
+    /// those that ended and of which records are missing here, and those that are not listed and of
+    /// which there are records here or elsewhere. O(lives × log actors).
     #[must_use]
-    pub fn unheard(&self, applied: &VectorClock) -> Vec<&Holder> {
+    pub fn unheard(&self, applied: &VectorClock) -> BTreeSet<Holder> {
         let is_unheard = |member: &Member| {
             if member.has_ended() { !applied.covers(&member.ends) } else { member.seen.is_none() }
         };
         let unheard = self.members.iter().filter(|(_, member)| is_unheard(member));
-        unheard.map(|(life, _)| life).collect()
+        let unheard = unheard.map(|(life, _)| life.clone());
+        let known = self.known();
+        let known = known.iter().chain(applied.iter()).map(|(actor, _)| Holder::of(actor));
+        unheard.chain(known.filter(|life| !self.members.contains_key(life))).collect()
     }
 
     /// Changes that raise the ends of some lives that ended to what a clock knows of them.
@@ -291,7 +302,7 @@ impl Membership {
     /// Whether a record counts. O(log lives + log actors).
     #[must_use]
     pub fn acceptance(&self, actor: &Actor, offset: Offset) -> Acceptance {
-        let life = Holder { region: actor.region.clone(), incarnation: actor.incarnation };
+        let life = Holder::of(actor);
         let Some(member) = self.members.get(&life) else { return Acceptance::Counts };
         if member.has_ended() && !member.ends.includes(actor, offset) {
             Acceptance::BeyondEnd
@@ -322,8 +333,8 @@ impl Membership {
     }
 
     /// What every record that is still to come was written after: what each life that goes on has
-    /// reported, as far as it was applied here. Empty while a life has reported nothing, or while
-    /// records of one that ended are missing. O(lives × actors).
+    /// reported, as far as it was applied here. Empty while [`Self::unheard`] names a life. O(lives
+    /// × actors).
     #[must_use]
     pub fn stable(&self, applied: &VectorClock) -> VectorClock {
         if !self.unheard(applied).is_empty() {
@@ -331,8 +342,8 @@ impl Membership {
         }
         let goes_on = self.members.values().filter(|member| !member.has_ended());
         let seen = goes_on.filter_map(|member| member.seen.clone());
-        let stable = seen.reduce(|of, seen| meet(&of, &seen));
-        let stable = stable.map(|stable| meet(&stable, applied)).unwrap_or_default();
+        let stable = seen.reduce(|of, seen| of.meet(&seen));
+        let stable = stable.map(|stable| stable.meet(applied)).unwrap_or_default();
         debug_assert!(applied.covers(&stable), "stable beyond what was applied");
         stable
     }
@@ -340,15 +351,6 @@ impl Membership {
 
 fn is_of(actor: &Actor, life: &Holder) -> bool {
     actor.region == life.region && actor.incarnation == life.incarnation
-}
-
-/// What both clocks include.
-fn meet(one: &VectorClock, other: &VectorClock) -> VectorClock {
-    let mut both = VectorClock::new();
-    for (actor, end) in one.iter() {
-        both.advance(actor, end.min(other.end(actor)));
-    }
-    both
 }
 
 #[cfg(test)]
@@ -385,7 +387,7 @@ mod tests {
     }
 
     fn report(region: &str, ends: &[(&str, u64)]) -> MemberReport {
-        MemberReport { life: life(region), applied: clock(ends) }
+        MemberReport { life: life(region), applied: clock(ends), stable: VectorClock::new() }
     }
 
     #[test]
@@ -513,10 +515,10 @@ mod tests {
 
         let (few, all) = (clock(&[("us", 4)]), clock(&[("us", 5)]));
 
-        assert_eq!(membership.unheard(&few), [&life("ap"), &life("us")]);
-        assert_eq!(membership.unheard(&all), [&life("ap")]);
+        assert_eq!(membership.unheard(&few), [life("ap"), life("us")].into());
+        assert_eq!(membership.unheard(&all), [life("ap")].into());
         membership.on_report(report("ap", &[]), &all);
-        assert_eq!(membership.unheard(&all), Vec::<&Holder>::new());
+        assert_eq!(membership.unheard(&all), BTreeSet::new());
     }
 
     #[test]

@@ -350,7 +350,7 @@ impl Reconciler {
                 }
                 Effect::Movement(shift)
             }
-            EventBody::Stocktake { .. } if self.compaction.voids(input, &event.id) => Effect::Void,
+            EventBody::Stocktake { .. } if self.voids(input, event) => Effect::Void,
             EventBody::Stocktake { location, .. } => {
                 Effect::Stocktake { shelf: self.shelf_of(&event.sku, location) }
             }

@@ -197,6 +197,11 @@ impl Shelf {
         });
     }
 
+    /// The logs that posted to it.
+    pub(crate) fn writers(&self) -> impl Iterator<Item = ActorIndex> {
+        self.tally.writers()
+    }
+
     /// Marks kept of postings.
     pub(crate) fn marks(&self) -> usize {
         self.tally.marks()

@@ -255,6 +255,16 @@ impl Tally {
         }
     }
 
+    /// The logs that posted.
+    pub(crate) fn writers(&self) -> impl Iterator<Item = ActorIndex> {
+        let (one, many) = match self {
+            Self::Empty => (None, None),
+            Self::One(cell) => (Some(cell.actor), None),
+            Self::Many(cells) => (None, Some(cells)),
+        };
+        one.into_iter().chain(many.into_iter().flat_map(|cells| cells.writers().copied()))
+    }
+
     /// Marks kept.
     pub(crate) fn marks(&self) -> usize {
         match self {

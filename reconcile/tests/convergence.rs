@@ -135,14 +135,18 @@ impl Hub {
     }
 
     /// Says which counts it cannot judge.
-    fn say(&self, said: &mut BTreeMap<String, VoidStocktake>) {
-        said.extend(self.reconciler.unsaid().map(|void| (void.position.to_string(), void)));
+    fn say(&mut self, said: &mut BTreeMap<String, VoidStocktake>) {
+        let unsaid: Vec<VoidStocktake> = self.reconciler.unsaid().collect();
+        for void in unsaid {
+            self.reconciler.on_void(&void, Locality::Local);
+            said.insert(void.position.to_string(), void);
+        }
     }
 
     /// Hears all that was said.
     fn hear(&mut self, said: &BTreeMap<String, VoidStocktake>) {
         for void in said.values() {
-            self.reconciler.on_void(void);
+            self.reconciler.on_void(void, Locality::Remote);
             while let Some(output) = self.reconciler.poll_output() {
                 self.write(&output);
             }
@@ -401,7 +405,7 @@ proptest! {
                 hub.reconciler.poll_compaction(1);
             }
         }
-        hubs.iter().for_each(|hub| hub.say(&mut said));
+        hubs.iter_mut().for_each(|hub| hub.say(&mut said));
         for hub in &mut hubs {
             hub.hear(&said);
         }

@@ -228,7 +228,7 @@ fn records(entry: &Entry, has_old_keys: &mut bool) -> Vec<(Holder, Offset, Escro
         return Vec::new();
     };
     let actor = &stamp.actor;
-    let holder = Holder { region: actor.region.clone(), incarnation: actor.incarnation };
+    let holder = Holder::of(actor);
     let decoded = entry.batch.numbered_records().unwrap_or_default();
     let read = decoded.into_iter().filter_map(|(delta, record)| {
         let at = stamp.offset.at(delta);

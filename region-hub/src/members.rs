@@ -162,7 +162,8 @@ pub struct RegionsView {
     /// could ask for is forgotten here.
     pub compacted: BTreeMap<String, Offset>,
     /// Lives that hold `stable` back, as `<region>@<life>`: those that go on and were not heard,
-    /// and those that ended and lack records here. One that is gone for good has to be excluded.
+    /// those that ended and lack records here, and those that are not listed; and regions of peers
+    /// of which no life is. One that is gone for good has to be excluded.
     pub unheard: Vec<String>,
 }
 

@@ -309,7 +309,8 @@ impl Inventory {
             // Whatever of its log is still held stands behind it.
             Some(Arrived::Released(stamped)) => self.reading.open(stamped),
             Some(Arrived::Members(batch, own_end)) => {
-                self.read_members(&batch, own_end.is_some());
+                let by = if own_end.is_some() { Locality::Local } else { Locality::Remote };
+                self.read_members(&batch, by);
                 self.members_end = own_end.unwrap_or(self.members_end);
             }
         }
@@ -320,9 +321,10 @@ impl Inventory {
     ///
     /// What this hub says of itself that it has applied is where it forgets what nobody can ask for
     /// any more: so what is void because of that follows from the journal alone.
-    fn read_members(&mut self, batch: &Batch, is_local: bool) {
+    fn read_members(&mut self, batch: &Batch, by: Locality) {
         if Hole::of(batch).is_some() {
-            // Later records of the same writer say what the ones that are gone said.
+            // Later records of the same writer say what the ones that are gone said, but for those
+            // of stocktakes that do not count: whoever else cannot judge one has said so too.
             return;
         }
         let mut is_void = false;
@@ -330,14 +332,13 @@ impl Inventory {
             match MemberRecord::parse(record.value.as_deref().unwrap_or_default()) {
                 Ok(MemberRecord::Change(signed)) => self.members.on_change(&signed.change),
                 Ok(MemberRecord::Report(report)) => {
-                    let applied = self.reconciler.applied();
-                    self.members.on_report(report, &applied);
-                    if is_local {
-                        self.reconciler.begin_compaction(&self.members.stable(&applied));
+                    if by == Locality::Local {
+                        self.reconciler.begin_compaction(&report.stable);
                     }
+                    self.members.on_report(report, &self.reconciler.applied());
                 }
                 Ok(MemberRecord::Void(void)) => {
-                    self.reconciler.on_void(&void);
+                    self.reconciler.on_void(&void, by);
                     self.reading.cause = record;
                     is_void = true;
                 }
@@ -368,6 +369,11 @@ impl Inventory {
     #[cfg(test)]
     pub(crate) const fn limit_held(&mut self, limit: ByteCount) {
         self.held_limit = limit.get();
+    }
+
+    /// This hub's own records of members are damaged: what only they say is said again.
+    pub fn say_again(&mut self) {
+        self.reconciler.say_again();
     }
 
     /// Which lives take part, by what was read so far.

@@ -15,7 +15,7 @@
 
 use std::fmt;
 
-use headland_event::{Incarnation, Offset, RegionId};
+use headland_event::{Actor, Incarnation, Offset, RegionId};
 use serde::{Deserialize, Serialize};
 
 use super::{Books, ORDERS_LIMIT};
@@ -29,6 +29,14 @@ pub struct Holder {
     pub region: RegionId,
     /// The life.
     pub incarnation: Incarnation,
+}
+
+impl Holder {
+    /// The life that writes a log.
+    #[must_use]
+    pub fn of(actor: &Actor) -> Self {
+        Self { region: actor.region.clone(), incarnation: actor.incarnation }
+    }
 }
 
 impl fmt::Display for Holder {

@@ -108,8 +108,8 @@ pub enum RejectReason {
     },
     /// A stocktake of a hub that had not seen what others have forgotten since.
     #[error(
-        "its hub had not seen what all others had: it began from an old backup, or was excluded; \
-         count again"
+        "its hub had not seen what others have forgotten: it was restored from a backup, excluded \
+         or new, and had not caught up; count again"
     )]
     Unseen,
     /// The ingest hub's verdict: further ahead of its clock than allowed.

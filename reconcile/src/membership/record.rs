@@ -4,7 +4,7 @@
 //! {"change":{"life":{"region":"us","incarnation":{…}},"standing":"excluded",
 //!            "ends":[{"region":"us","incarnation":{…},"partition":0,"end":7}],
 //!            "by":"ann","reason":"its disk is gone"}}
-//! {"report":{"life":{…},"applied":[{…}]}}
+//! {"report":{"life":{…},"applied":[{…}],"stable":[{…}]}}
 //! {"void":{"actor":{"region":"us","incarnation":{…},"partition":0},"offset":7,"id":"a/1"}}
 //! ```
 
@@ -135,7 +135,8 @@ mod tests {
     fn a_report_reads_back_and_what_is_none_is_refused() {
         let mut applied = VectorClock::new();
         applied.advance(&actor("eu", 1), Offset::new(3));
-        let record = MemberRecord::Report(MemberReport { life: life(), applied });
+        let stable = applied.clone();
+        let record = MemberRecord::Report(MemberReport { life: life(), applied, stable });
 
         assert_eq!(MemberRecord::parse(&record.to_json()).unwrap(), record);
         for bytes in ["", "{}", r#"{"report":{}}"#, r#"{"change":{"standing":"gone"}}"#] {

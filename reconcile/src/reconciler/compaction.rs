@@ -3,23 +3,25 @@
 //! A stocktake asks every shelf's cells what they were at the cut that its counter's hub had seen.
 //! Once all lives that take part have reported a cut, each stocktake that they are still to write
 //! has seen it, and what only an older cut could ask for is forgotten ([`Reconciler::compact`]).
-//! Two kinds of hubs still bring older cuts: a life that begins from an old backup and meets
-//! nobody, and one that was excluded and whose records are handed in afterwards. A hub that has
-//! forgotten cannot judge such a count, and one that has not could: they would differ. So it does
-//! not count anywhere: whoever cannot judge it says so, in a record that is there for good
-//! ([`crate::MemberRecord::Void`]), and everybody who reads that takes the count back. Which counts
-//! do not count is then a set that only grows, and hubs that hold the same records agree.
+//! Some still bring older cuts: a life that begins from an old backup, one that was excluded and
+//! whose records are handed in afterwards, a new region that has not caught up. A hub that has
+//! forgotten what such a count asks for cannot judge it, and one that has not could: they would
+//! differ. So it does not count anywhere: whoever cannot judge it says so, in a record that is
+//! there for good ([`crate::MemberRecord::Void`]), and everybody who reads that takes the count
+//! back. Which counts do not count is then a set that only grows, and hubs that hold the same
+//! records agree. Only logs that wrote to the same shelf are asked for: whoever counts a shelf that
+//! no other log knows is always judged.
 
 use std::collections::BTreeMap;
 
-use headland_event::VectorClock;
+use headland_event::{Actor, VectorClock};
 use serde::{Deserialize, Serialize};
 
-use super::{Input, Reconciler, position_of};
+use super::{Input, Locality, Reconciler, position_of};
 use crate::actor::Spot;
 use crate::catalogue::ShelfIndex;
 use crate::delivery::{DeliveryCopy, Effect};
-use crate::event::RejectReason;
+use crate::event::{EventBody, InventoryEvent, RejectReason};
 use crate::name::{DeliveryId, Location, Sku};
 use crate::output::{Output, RejectedRecord};
 use crate::position::Position;
@@ -48,8 +50,19 @@ pub(crate) struct Compaction {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Void {
     id: DeliveryId,
-    /// Whether a record says so; else this hub has to.
-    is_said: bool,
+    word: Word,
+}
+
+/// Who says that a stocktake does not count. Each hub that cannot judge it says so by itself: one
+/// record could be lost by damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Word {
+    /// Others; this hub could judge it, or it has not come yet.
+    Heard,
+    /// This hub has to.
+    Due,
+    /// This hub did.
+    Said,
 }
 
 /// Shelves forget one after the other, so that none of a million waits for the others.
@@ -66,37 +79,24 @@ impl Compaction {
         self.void.contains_key(position)
     }
 
-    /// Whether a record was written by who had seen all that may be forgotten here. O(actors).
-    fn covers(&self, input: &Input<'_>) -> bool {
-        self.floor.iter().all(|(actor, end)| {
-            let seen = input.context.end(actor);
-            // A log's own records were seen by whoever wrote behind them.
-            let seen = if actor == input.actor { seen.max(input.offset) } else { seen };
-            seen >= end
-        })
-    }
-
-    /// Says whether a stocktake that came does not count; one that cannot be judged is noted.
-    pub(super) fn voids(&mut self, input: &Input<'_>, id: &DeliveryId) -> bool {
-        let position = position_of(input);
-        if self.is_void(&position) {
-            return true;
+    /// Takes note of a stocktake that cannot be judged.
+    fn note(&mut self, position: Position, id: &DeliveryId) {
+        let void = self.void.entry(position);
+        let void = void.or_insert_with(|| Void { id: id.clone(), word: Word::Due });
+        if void.word == Word::Heard {
+            void.word = Word::Due;
         }
-        let is_void = !self.covers(input);
-        if is_void {
-            self.void.insert(position, Void { id: id.clone(), is_said: false });
-        }
-        is_void
     }
 }
 
 impl Reconciler {
     /// Begins to forget what only a cut before `stable` could ask for, where `stable` is what every
-    /// hub whose events still count has applied; no derived record changes. From now on a stocktake
-    /// whose counter's hub had not seen all of it does not count, and [`Self::unsaid`] names it.
-    /// O(actors); the work is [`Self::poll_compaction`]'s.
+    /// hub whose events still count has applied, as far as it is applied here; no derived record
+    /// changes. From now on a stocktake does not count whose counter's hub had not seen all of that
+    /// of the logs that wrote to its shelf; [`Self::unsaid`] names it. O(actors); the work is
+    /// [`Self::poll_compaction`]'s.
     pub fn begin_compaction(&mut self, stable: &VectorClock) {
-        debug_assert!(self.applied().covers(stable), "stable beyond what was applied");
+        let stable = &stable.meet(&self.applied());
         let Compaction { floor, pass, .. } = &mut self.compaction;
         if floor.covers(stable) {
             return;
@@ -133,24 +133,60 @@ impl Reconciler {
         &self.compaction.floor
     }
 
-    /// Stocktakes that cannot be judged here and of which no record says that they do not count:
-    /// this hub has to write one. O(void stocktakes).
+    /// Whether a copy of a stocktake does not count; one that cannot be judged is noted.
+    /// O(actors of the shelf).
+    pub(super) fn voids(&mut self, input: &Input<'_>, event: &InventoryEvent) -> bool {
+        let EventBody::Stocktake { location, .. } = &event.body else { return false };
+        let position = position_of(input);
+        let floor = &self.compaction.floor;
+        let is_seen = |actor: &Actor| {
+            let seen = input.context.end(actor);
+            // A log's own records were seen by whoever wrote behind them.
+            let seen = if actor == input.actor { seen.max(input.offset) } else { seen };
+            seen >= floor.end(actor)
+        };
+        let shelf = self.catalogue.find(&event.sku, location).filter(|_| !floor.is_empty());
+        if shelf.is_some_and(|shelf| !shelf.writers().all(|of| is_seen(self.actors.get(of)))) {
+            self.compaction.note(position, &event.id);
+            return true;
+        }
+        self.compaction.is_void(&position)
+    }
+
+    /// Stocktakes that cannot be judged here, of which this hub has yet to say that they do not
+    /// count. O(void stocktakes).
     pub fn unsaid(&self) -> impl Iterator<Item = VoidStocktake> {
-        let unsaid = self.compaction.void.iter().filter(|(_, void)| !void.is_said);
+        let unsaid = self.compaction.void.iter().filter(|(_, void)| void.word == Word::Due);
         unsaid.map(|(position, void)| VoidStocktake {
             position: position.clone(),
             id: void.id.clone(),
         })
     }
 
-    /// Takes note that a stocktake does not count, whether it has come yet or not; again changes
-    /// nothing. Costs what taking it back does.
-    pub fn on_void(&mut self, void: &VoidStocktake) {
-        let VoidStocktake { position, id } = void;
-        let said = Void { id: id.clone(), is_said: true };
-        if self.compaction.void.insert(position.clone(), said).is_some() {
-            return;
+    /// What this hub said may be lost: it says all of it again. O(void stocktakes).
+    pub fn say_again(&mut self) {
+        for void in self.compaction.void.values_mut().filter(|void| void.word == Word::Said) {
+            void.word = Word::Due;
         }
+    }
+
+    /// Takes note that a stocktake does not count, whether it has come yet or not, as this hub says
+    /// or another one; again changes nothing. Costs what taking it back does.
+    pub fn on_void(&mut self, void: &VoidStocktake, by: Locality) {
+        let VoidStocktake { position, id } = void;
+        let word = match by {
+            Locality::Local => Word::Said,
+            Locality::Remote => Word::Heard,
+        };
+        match self.compaction.void.get_mut(position) {
+            Some(known) => {
+                if word == Word::Said {
+                    known.word = word;
+                }
+                return;
+            }
+            None => self.compaction.void.insert(position.clone(), Void { id: id.clone(), word }),
+        };
         let Some(copy) = self.deliveries.kept(id).copied() else { return };
         let Effect::Stocktake { shelf } = copy.effect else { return };
         if self.actors.position(copy.at) != *position {

@@ -7,6 +7,7 @@ use headland_event::{
 use headland_storage::{Missing, MissingCommits, MissingOffsets};
 
 use super::{Node, Output, StartError};
+use crate::members::members_partition;
 use crate::peer_link::{LinkId, murmur2};
 use crate::records::alerts_topic;
 
@@ -26,6 +27,15 @@ impl Node {
         }
         for lost in missing.offsets() {
             say(lost);
+        }
+        if missing.offsets().any(|lost| lost.partition == members_partition()) {
+            self.inventory.say_again();
+        }
+        if self.speaking.is_none() && !self.inventory.reconciler().compacted().is_empty() {
+            tracing::error!(
+                "there is no section [membership] any more: a stocktake that cannot be judged here \
+                 would not count here and count elsewhere; put it back"
+            );
         }
         let alerts = missing.alerts(&self.identity.to_string(), now.wall);
         alerts.iter().for_each(|alert| self.raise(alert, now));
@@ -74,6 +84,9 @@ impl Node {
     ) {
         let MissingOffsets { partition, from: _, until } = lost.clone();
         if self.missing.add(lost.clone()) {
+            if partition == members_partition() {
+                self.inventory.say_again();
+            }
             say(&lost);
             let alert = lost.alert(&self.identity.to_string(), now.wall);
             self.raise(&alert, now);

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use headland_event::{Batch, BatchError, Monotonic, Now, Record, TopicName, VectorClock};
+use headland_event::{Batch, BatchError, Monotonic, Now, Record, RegionId, TopicName, VectorClock};
 use headland_reconcile::{
     Holder, MemberChange, MemberRecord, MemberReport, MemberStanding, ReasonText, Reviewer,
     SignedChange,
@@ -148,19 +148,43 @@ impl Node {
         }
         let void = self.inventory.reconciler().unsaid().take(VOID_EACH);
         said.extend(void.map(MemberRecord::Void));
-        let report_due = self
-            .speaking
-            .as_mut()
-            .filter(|of| !is_joining && now.monotonic >= of.report_at && of.reported != applied);
-        if let Some(speaking) = report_due {
-            speaking.report_at = now.monotonic.after(speaking.every);
-            speaking.reported = applied.clone();
-            said.push(MemberRecord::Report(MemberReport { life: own, applied }));
-        }
+        said.extend(self.report(now).map(MemberRecord::Report));
         // Their size is bounded by the number of actors that a clock may have.
         if let Err(error) = self.write_members(&said, now) {
             tracing::error!(%error, "a record of members fits no batch");
         }
+    }
+
+    /// What this hub has applied, and what it knows to be stable and will forget; `None` while that
+    /// is said already, or not due.
+    fn report(&mut self, now: Now) -> Option<MemberReport> {
+        let (is_joining, life) = (self.is_joining(), self.life());
+        let reconciler = self.inventory.reconciler();
+        let (applied, members) = (reconciler.applied(), self.inventory.members());
+        // Of a peer that was never heard of there may be a whole history of counts.
+        let is_known = self.unlisted_peers().next().is_none();
+        let stable = if is_known { members.stable(&applied) } else { VectorClock::new() };
+        let is_more = !reconciler.compacted().covers(&stable);
+        let speaking = self.speaking.as_mut()?;
+        let is_due = !is_joining && now.monotonic >= speaking.report_at;
+        if !is_due || speaking.reported == applied && !is_more {
+            return None;
+        }
+        speaking.report_at = now.monotonic.after(speaking.every);
+        speaking.reported.clone_from(&applied);
+        Some(MemberReport { life, applied, stable })
+    }
+
+    /// Regions of configured hubs of which no life is listed.
+    pub(super) fn unlisted_peers(&self) -> impl Iterator<Item = &RegionId> {
+        let members = self.inventory.members();
+        let is_listed =
+            |region: &RegionId| members.lives().any(|(life, ..)| life.region == *region);
+        let regions = self.peers.iter().filter_map(|peer| match &peer.identity {
+            Identity::Hub { region, .. } => Some(region),
+            Identity::Agent { .. } => None,
+        });
+        regions.filter(move |region| !is_listed(region))
     }
 
     /// Notes whether every configured hub was heard about who takes part, or the time for it is up.

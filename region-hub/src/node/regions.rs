@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headland_event::{Actor, BatchError, Now, Offset, VectorClock};
+use headland_event::{BatchError, Now, Offset, RegionId, VectorClock};
 use headland_reconcile::{Holder, MemberChange, MemberRecord, MemberStanding};
 
 use super::Node;
@@ -162,7 +162,7 @@ impl Node {
     /// Lives of a region that are not listed, and take part from now on.
     fn unlisted(&self, asked: &RegionRequest) -> Vec<MemberChange> {
         let members = self.inventory.members();
-        let seen = self.ingest.heads().iter().map(|(actor, _)| life_of(actor));
+        let seen = self.ingest.heads().iter().map(|(actor, _)| Holder::of(actor));
         let lives: BTreeSet<Holder> = seen.filter(|life| is_meant(asked, life)).collect();
         let unlisted = lives.into_iter().filter(|life| members.standing(life).is_none());
         let (standing, ends) = (MemberStanding::Active, VectorClock::new());
@@ -213,7 +213,7 @@ impl Node {
             standing: Some(standing),
             ends: shown(ends),
         });
-        let seen: BTreeSet<Holder> = applied.iter().map(|(actor, _)| life_of(actor)).collect();
+        let seen: BTreeSet<Holder> = applied.iter().map(|(actor, _)| Holder::of(actor)).collect();
         let unlisted = seen.into_iter().filter(|life| members.standing(life).is_none());
         let unlisted = unlisted.map(|life| LifeView {
             region: life.region,
@@ -221,12 +221,14 @@ impl Node {
             standing: None,
             ends: BTreeMap::new(),
         });
+        let lives = members.unheard(&applied).into_iter().map(|life| life.to_string());
+        let regions = self.unlisted_peers().map(RegionId::to_string);
         RegionsView {
             lives: listed.chain(unlisted).collect(),
             held_records: self.inventory.held_records(),
             stable: shown(&members.stable(&applied)),
             compacted: shown(self.inventory.reconciler().compacted()),
-            unheard: members.unheard(&applied).into_iter().map(Holder::to_string).collect(),
+            unheard: lives.chain(regions).collect(),
         }
     }
 }
@@ -243,14 +245,10 @@ const fn has_ended(standing: MemberStanding) -> bool {
     }
 }
 
-fn life_of(actor: &Actor) -> Holder {
-    Holder { region: actor.region.clone(), incarnation: actor.incarnation }
-}
-
 /// The ends of one life's logs in a clock.
 fn ends_of(life: &Holder, clock: &VectorClock) -> VectorClock {
     let mut ends = VectorClock::new();
-    for (actor, end) in clock.iter().filter(|(actor, _)| life_of(actor) == *life) {
+    for (actor, end) in clock.iter().filter(|(actor, _)| Holder::of(actor) == *life) {
         ends.advance(actor, end);
     }
     ends

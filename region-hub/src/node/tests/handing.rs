@@ -27,9 +27,17 @@ fn config(region: &str, peers: &[&str], offered: &str) -> String {
 
 /// A hub that passes on what it gets, on a disk; a new disk, or one of a backup, begins a life.
 pub(super) fn hub_on(disk: &MemoryDisk, nonce: u64, region: &str, peers: &[&str]) -> Hub {
-    let now = Now { monotonic: Monotonic::default(), wall: START };
     let text = config(region, peers, "*").replace("topics = [\"*\"]", "forward = true");
-    Hub::start_as(nonce, disk, &text, now).unwrap()
+    Hub::start_as(nonce, disk, &text, at_start()).unwrap()
+}
+
+/// One that passes on nothing.
+pub(super) fn end_on(disk: &MemoryDisk, nonce: u64, region: &str, peers: &[&str]) -> Hub {
+    Hub::start_as(nonce, disk, &config(region, peers, "*"), at_start()).unwrap()
+}
+
+const fn at_start() -> Now {
+    Now { monotonic: Monotonic::from_nanos(0), wall: START }
 }
 
 /// A hub on a new disk, whose life has this number.

@@ -4,7 +4,7 @@
 use headland_event::{Incarnation, Random, SeededRandom};
 use headland_storage::{MemoryDisk, Survival};
 
-use super::handing::{Net, hub_on};
+use super::handing::{Net, end_on, hub_on};
 use super::hub::Hub;
 use super::remote::{Remote, record};
 
@@ -21,13 +21,18 @@ struct World {
     backups: Vec<Option<MemoryDisk>>,
     /// Lives begun, of hubs and of agents.
     lives: u64,
+    /// Whether hubs pass on what they get.
+    forwards: bool,
 }
 
 impl World {
     fn new(hubs: usize, between: &[(usize, usize)]) -> Self {
-        let net = Net::new([]);
-        let mut world =
-            Self { net, between: between.to_vec(), backups: vec![None; hubs], lives: 10 };
+        Self::of(hubs, between, true)
+    }
+
+    fn of(hubs: usize, between: &[(usize, usize)], forwards: bool) -> Self {
+        let (net, backups) = (Net::new([]), vec![None; hubs]);
+        let mut world = Self { net, between: between.to_vec(), backups, lives: 10, forwards };
         for at in 0..hubs {
             let disk = MemoryDisk::new(u64::try_from(at).unwrap());
             let hub = world.start(at, &disk);
@@ -42,17 +47,18 @@ impl World {
             if at == *one { Some(REGIONS[*other]) } else { (at == *other).then_some(REGIONS[*one]) }
         };
         let peers: Vec<&str> = self.between.iter().filter_map(near).collect();
-        hub_on(disk, self.lives, REGIONS[at], &peers)
+        let begin = if self.forwards { hub_on } else { end_on };
+        begin(disk, self.lives, REGIONS[at], &peers)
     }
 
     /// An agent of a hub says that four units came.
     fn write(&mut self, at: usize) {
-        self.say(at, r#""kind":"restock","quantity":4"#);
+        self.say(at, r#""kind":"restock","quantity":4,"location":"eu-1""#);
     }
 
     /// An agent of a hub says that 50 units are there.
     fn count(&mut self, at: usize) {
-        self.say(at, r#""kind":"stocktake","count":50"#);
+        self.say(at, r#""kind":"stocktake","count":50,"location":"eu-1""#);
     }
 
     fn say(&mut self, at: usize, said: &str) {
@@ -61,7 +67,7 @@ impl World {
         let mut agent = Remote::agent_in(hub, 10_000 + number, Incarnation::new(1, number));
         let channel = agent.offer(hub, EVENTS);
         let text = format!(r#"{{"id":"{number}",{said},"device":"eu-1-till","sku":"A","#)
-            + r#""location":"eu-1","time":"2010-12-01T08:06:00Z"}"#;
+            + r#""time":"2010-12-01T08:06:00Z"}"#;
         agent.publish(hub, channel, &[record("eu-1-till", &text)]);
         hub.node.on_disconnected(hub.now, agent.link_id);
     }
@@ -188,6 +194,58 @@ fn along_a_chain_what_two_hubs_lost_comes_back_from_the_third() {
     assert_eq!(world.units(), [Some(4); 4]);
     assert_eq!(world.states().windows(2).filter(|pair| pair[0] != pair[1]).count(), 0);
     assert_eq!(world.most_copies_apart(), 1);
+}
+
+#[test]
+fn a_region_that_joins_while_another_is_cut_off_takes_none_of_its_counts_back() {
+    let mut world = World::of(3, &[(0, 1), (0, 2), (1, 2)], false);
+    world.link((0, 1));
+    for _ in 0..3 {
+        world.write(0);
+        world.count(1);
+        world.net.talk(3);
+    }
+
+    world.cut((0, 1));
+    world.link((0, 2));
+    world.write(0);
+    world.net.talk(30);
+    world.count(2);
+    world.net.talk(5);
+    let of_two = world.net.hubs[2].node.inventory().compacted().clone();
+    world.heal();
+    world.net.talk(10);
+
+    assert!(of_two.is_empty(), "nobody has told it who takes part besides: {of_two:?}");
+    for hub in &world.net.hubs {
+        assert_eq!(hub.keys("inventory.rejected"), [""; 0]);
+        assert!(!hub.node.inventory().compacted().is_empty());
+    }
+    assert_eq!(world.units(), [Some(50); 3]);
+}
+
+#[test]
+fn a_count_that_a_new_region_makes_of_its_own_shelf_counts_although_it_has_seen_nothing_else() {
+    let mut world = World::new(2, &[(0, 1)]);
+    world.net.talk(15);
+    world.write(0);
+    world.link((0, 1));
+    world.net.talk(15);
+    world.cut((0, 1));
+    world.lose(1, false);
+    world.net.talk(15);
+
+    world.say(1, r#""kind":"stocktake","count":9,"location":"us-9""#);
+    world.say(1, r#""kind":"stocktake","count":7,"location":"eu-1""#);
+    world.heal();
+    world.net.talk(10);
+
+    for hub in &world.net.hubs {
+        let rejected = hub.values("inventory.rejected");
+        assert_eq!(rejected.len(), 1, "only that of the shelf of eu: {rejected:?}");
+        assert!(rejected[0].contains("count again"), "{rejected:?}");
+    }
+    assert_eq!(world.units(), [Some(4); 2]);
 }
 
 /// Draws which of `count` it is.

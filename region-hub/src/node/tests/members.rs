@@ -454,7 +454,11 @@ fn ap_applied(end: u64) -> String {
     let mut applied = VectorClock::new();
     applied.advance(&actor_of_us(), Offset::new(end));
     let life = Holder { region: "ap".parse().unwrap(), incarnation: LIFE };
-    let record = MemberRecord::Report(headland_reconcile::MemberReport { life, applied });
+    let record = MemberRecord::Report(headland_reconcile::MemberReport {
+        life,
+        applied,
+        stable: VectorClock::new(),
+    });
     String::from_utf8(record.to_json()).unwrap()
 }
 

@@ -1,0 +1,127 @@
+//! An agent of real processes that goes to the hub of another region, and comes back.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use headland_tests::fleet::{Fleet, Node, TOPICS};
+use headland_tests::lines::{READING_COLUMNS, readings};
+use serde_json::{Value, json};
+
+const UNION: &str = "air.readings@*";
+
+/// Two regions whose hubs both take an agent of `eu`, which prefers its own.
+struct Regions {
+    fleet: Fleet,
+    eu: Node,
+    us: Node,
+    agent: Node,
+    written: usize,
+}
+
+impl Regions {
+    async fn start() -> Result<Self> {
+        let fleet = Fleet::new()?;
+        let (mut eu, mut us) = (fleet.hub("eu")?, fleet.hub("us")?);
+        eu.grant("eu-1", &TOPICS, &["*"])?;
+        us.grant("eu-1", &TOPICS, &["*"])?;
+        us.configure("region = \"eu\"")?;
+        eu.expect(&us)?;
+        us.dial(&eu)?;
+        let mut agent = fleet.agent("eu-1", &eu)?;
+        let other = format!(
+            "[[hub]]\naddress = \"{}\"\nname = \"hub-1\"\nregion = \"us\"\n\
+             [roaming]\nmove_after = \"300ms\"\nreturn_after = \"1s\"\n[tls]\nca_file",
+            us.address
+        );
+        agent.reconfigure("[hub]", "[[hub]]")?;
+        agent.reconfigure("[tls]\nca_file", &other)?;
+        fleet.append("eu-1.csv", &[READING_COLUMNS])?;
+        eu.start().await?;
+        us.start().await?;
+        agent.start().await?;
+        Ok(Self { fleet, eu, us, agent, written: 0 })
+    }
+
+    fn write(&mut self, count: usize) -> Result<()> {
+        let lines = readings(self.written..self.written + count);
+        self.written += count;
+        self.fleet.append("eu-1.csv", &lines)
+    }
+
+    /// Waits until some hub has acknowledged all that was written.
+    async fn settle(&self) -> Result<()> {
+        let written = self.written as u64 + 1;
+        let is_safe = |status: &Value| {
+            let is_read = status["sources"].as_array().is_some_and(|sources| {
+                sources.iter().any(|source| source["lines"].as_u64() == Some(written))
+            });
+            is_read && status["unacknowledged_records"] == 0
+        };
+        self.agent.status_when(is_safe).await.map(drop)
+    }
+}
+
+/// What a reader of all regions' logs at a hub has, by dot: of two copies of a record one.
+async fn union_at(hub: &Node, group: &str) -> Result<BTreeMap<String, String>> {
+    let mut all = BTreeMap::new();
+    loop {
+        let answer = hub.api.json(&format!("/v1/groups/{group}/records?topic={UNION}")).await?;
+        let positions = answer.get("positions").context("no positions")?;
+        if positions.as_array().is_none_or(Vec::is_empty) {
+            return Ok(all);
+        }
+        for record in answer.get("records").and_then(Value::as_array).context("no records")? {
+            // What stands for records that another hub has says so in a header.
+            if record.pointer("/headers/hl-dropped").is_some() {
+                continue;
+            }
+            let text = |field: &str| Some(record.get(field)?.as_str()?.to_owned());
+            let dot = text("dot").context("no dot")?;
+            all.insert(dot, text("value").context("no value")?);
+        }
+        let request = json!({ "change": "commit", "positions": positions });
+        let answer = hub.api.post(&format!("/v1/groups/{group}/offsets"), &request).await?;
+        assert_eq!(answer.code, 200, "{}", answer.body);
+    }
+}
+
+/// Waits until a hub has a topic up to where another one has it.
+async fn mirrored(from: &Node, to: &Node, prefix: &str) -> Result<()> {
+    let topic = from.api.json("/v1/topics/air.readings").await?;
+    let end = topic.pointer("/partitions/0/end").context("no end")?.clone();
+    let is_there = |found: &Value| found.pointer("/partitions/0/end") == Some(&end);
+    to.json_when(&format!("/v1/topics/{prefix}.air.readings"), is_there).await.map(drop)
+}
+
+#[tokio::test]
+async fn an_agent_goes_on_at_another_hub_and_comes_back_and_each_record_counts_once() -> Result<()>
+{
+    let mut regions = Regions::start().await?;
+    regions.write(200)?;
+    regions.settle().await?;
+
+    // Some of these may be on the disk of the hub that is killed, and not acknowledged.
+    regions.write(2_000)?;
+    regions.eu.kill().await?;
+    regions.write(300)?;
+    regions.settle().await?;
+    let at_us = regions.us.api.json("/v1/topics/air.readings").await?;
+    assert!(at_us.pointer("/partitions/0/end").and_then(Value::as_u64) > Some(0), "{at_us}");
+
+    regions.eu.start().await?;
+    regions.agent.says("goes back to a hub that is preferred").await?;
+    regions.write(100)?;
+    regions.settle().await?;
+    mirrored(&regions.eu, &regions.us, "eu").await?;
+    mirrored(&regions.us, &regions.eu, "us").await?;
+
+    for (hub, group) in [(&regions.eu, "all-at-eu"), (&regions.us, "all-at-us")] {
+        let found = union_at(hub, group).await?;
+        let mut found: Vec<String> = found.into_values().collect();
+        let mut expected = readings(0..regions.written);
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+    }
+    Ok(())
+}

@@ -173,21 +173,22 @@ impl Connections {
         };
         let link_id = LinkId::new(self.last.fetch_add(1, Ordering::Relaxed));
         let Lanes { sender, events, driver } = connection.lanes();
-        let moving = task::spawn("lanes", &self.token, driver.run());
         let connected = LinkInput::Connected(link_id, id.clone(), dialled, sender);
         if self.inputs.send(connected).await.is_err() {
             return;
         }
         let admission = self.admission.clone();
         let reviewed = review(admission, self.clock, connection, id, dialled);
-        tokio::select! {
-            passed_on = pass_on(events, link_id, &self.inputs) => if passed_on.is_none() { return },
+        // In this task, not in one of their own: each costs a hub with thousands of connections.
+        let moved = async { tokio::join!(driver.run(), pass_on(events, link_id, &self.inputs)) };
+        let moved = tokio::select! {
+            (moved, passed_on) = moved => if passed_on.is_some() { moved } else { return },
             // Reviewing ends only with the events, as it closes the connection first.
             () = reviewed => return,
-        }
-        let (why, ended) = match moving.join().await.flatten() {
-            Some(Err(error)) => (with_causes(&error), ended(&error)),
-            Some(Ok(())) | None => ("closed".to_owned(), Ended::Lost),
+        };
+        let (why, ended) = match moved {
+            Err(error) => (with_causes(&error), ended(&error)),
+            Ok(()) => ("closed".to_owned(), Ended::Lost),
         };
         drop(self.inputs.send(LinkInput::Lost(link_id, why, ended)).await);
     }

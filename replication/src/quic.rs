@@ -43,6 +43,8 @@ mod future_set;
 mod slot;
 /// Frames in and out of one connection.
 mod lanes;
+/// What happens on a connection, on its way to the caller.
+mod passing;
 /// Frames that wait to be written.
 mod outgoing;
 /// Frames on their way out.

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use headland_event::Lane;
 use headland_event::limits::FRAME_BYTES_LIMIT;
 use quinn::{Connection, ReadError, ReadExactError, RecvStream};
-use tokio::sync::mpsc::Sender;
 
 use super::close::CloseCode;
 use super::lanes::LaneEvent;
 use super::lost::{DriverError, Lost};
+use super::passing::EventsIn;
 use super::slot::Slot;
 
 /// Slots of lanes for which the peer has opened its stream, one bit each.
@@ -31,7 +31,7 @@ pub(super) async fn read_slot(
     connection: &Connection,
     stream: RecvStream,
     claimed: &ClaimedSlots,
-    events: &Sender<LaneEvent>,
+    events: &EventsIn,
 ) -> Result<(), DriverError> {
     let ended = read_frames(stream, claimed, events).await;
     match &ended {
@@ -46,7 +46,7 @@ pub(super) async fn read_slot(
 async fn read_frames(
     mut stream: RecvStream,
     claimed: &ClaimedSlots,
-    events: &Sender<LaneEvent>,
+    events: &EventsIn,
 ) -> Result<(), DriverError> {
     let [code] = read_array(&mut stream).await?.ok_or_else(nothing)?;
     let slot = Slot::from_code(code).ok_or(DriverError::UnknownLane { code })?;
@@ -55,7 +55,7 @@ async fn read_frames(
     while let Some(prefix) = read_array(&mut stream).await? {
         let frame = read_frame(&mut stream, lane, u32::from_be_bytes(prefix)).await?;
         // A caller that no longer listens is flushing its last frames: the peer's are dropped.
-        events.send(LaneEvent::Received { lane, frame }).await.ok();
+        events.send(LaneEvent::Received { lane, frame }).await;
     }
     Ok(())
 }

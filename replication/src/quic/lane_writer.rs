@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use headland_event::{ByteCount, Lane};
 use quinn::{SendStream, WriteError};
-use tokio::sync::mpsc::Sender;
 
 use super::connection::Connection;
 use super::lanes::LaneEvent;
 use super::outgoing::Outgoing;
+use super::passing::EventsIn;
 use super::slot::Slot;
 
 /// How writing ended.
@@ -70,7 +70,7 @@ impl Writing<'_> {
 pub(super) async fn write_lanes(
     connection: &Connection,
     outgoing: &Outgoing,
-    events: &Sender<LaneEvent>,
+    events: &EventsIn,
 ) -> WritingEnd {
     let mut idle: BTreeMap<Slot, SendStream> = BTreeMap::new();
     let mut writing = Writing { slots: BTreeMap::new() };
@@ -116,7 +116,7 @@ async fn write_slot(
     connection: &Connection,
     (slot, stream): (Slot, Option<SendStream>),
     outgoing: &Outgoing,
-    events: &Sender<LaneEvent>,
+    events: &EventsIn,
 ) -> Option<SendStream> {
     let lane = slot.lane;
     let mut stream = match stream {
@@ -126,7 +126,7 @@ async fn write_slot(
     while let Some(frame) = outgoing.take(slot) {
         let bytes = write_frame(connection, lane, &mut stream, frame).await.ok()?;
         // A caller that no longer listens still wants what it queued to go out.
-        events.send(LaneEvent::Written { lane, bytes }).await.ok();
+        events.send(LaneEvent::Written { lane, bytes }).await;
     }
     Some(stream)
 }

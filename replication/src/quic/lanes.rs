@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headland_event::{ByteCount, Lane};
-use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use super::close::{CloseCode, Farewell};
 use super::connection::Connection;
@@ -13,11 +12,8 @@ use super::lane_reader::{ClaimedSlots, read_slot};
 use super::lane_writer::{WritingEnd, write_lanes};
 use super::lost::{DriverError, Lost};
 use super::outgoing::{self, Incoming, Outgoing};
+use super::passing::{self, EventsIn, EventsOut};
 use super::slot::Slot;
-
-/// Most events that wait for the caller. Each may be a frame of 1.1 MiB, so this bounds memory;
-/// when it is reached, reading stops and QUIC's windows hold the peer back.
-const EVENTS_LIMIT: usize = 8;
 
 /// How long a peer may take over what was queued when the connection is closed: several round
 /// trips of any path. One that takes nothing would keep the connection's memory for ever.
@@ -97,7 +93,7 @@ impl LaneSender {
 /// Frames in, and what was written.
 #[derive(Debug)]
 pub struct LaneEvents {
-    events: Receiver<LaneEvent>,
+    events: EventsOut,
 }
 
 impl LaneEvents {
@@ -125,13 +121,13 @@ pub struct Lanes {
 #[derive(Debug)]
 pub struct LaneDriver {
     connection: Connection,
-    events: Sender<LaneEvent>,
+    events: EventsIn,
     outgoing: Outgoing,
 }
 
 impl Lanes {
     pub(super) fn new(connection: Connection) -> Self {
-        let (events_out, events) = mpsc::channel(EVENTS_LIMIT);
+        let (events_out, events) = passing::queue();
         let events_in = LaneEvents { events };
         let (queue, outgoing) = outgoing::queue();
         let driver = LaneDriver { connection, events: events_out, outgoing };
@@ -195,10 +191,7 @@ const fn linger(farewell: &Farewell) -> Duration {
 
 /// Reads every stream that the peer opens to its end. One that fails does not keep the others from
 /// reading what the transport already has: the peer's last word may be there.
-async fn read_lanes(
-    connection: &Connection,
-    events: &Sender<LaneEvent>,
-) -> Result<(), DriverError> {
+async fn read_lanes(connection: &Connection, events: &EventsIn) -> Result<(), DriverError> {
     let claimed = ClaimedSlots::default();
     let mut reading = FutureSet::new();
     let mut errors: Vec<DriverError> = Vec::new();

@@ -386,6 +386,23 @@ fn a_rule_that_stops_while_a_snapshot_is_taken_is_in_it_as_it_ran() {
 }
 
 #[test]
+fn a_part_of_a_snapshot_takes_many_small_windows() {
+    let table = TABLE.replace("INTERVAL '5' SECOND", "INTERVAL '2' HOUR");
+    let program = Program::compile("rules.sql", &format!("{table}{COUNTS}")).unwrap();
+    let mut engine = Engine::new(program, 7);
+    // So many windows are open at once, of a key each.
+    let windows: Vec<_> = (0..500).map(|at| ("a", Some(1), at * 10_000)).collect();
+    run(&mut engine, &windows);
+    let expected = engine.snapshot();
+
+    engine.begin_snapshot();
+    let parts: Vec<bytes::Bytes> = std::iter::from_fn(|| engine.poll_snapshot(1_024)).collect();
+
+    assert_eq!(bytes::Bytes::from(parts.concat()), expected);
+    assert!(parts.len() < 10, "{} parts", parts.len());
+}
+
+#[test]
 #[should_panic(expected = "outputs are drained before a snapshot")]
 fn a_snapshot_before_outputs_are_drained_would_lose_them_and_panics() {
     let mut engine = engine(COUNTS);

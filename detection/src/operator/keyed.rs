@@ -218,6 +218,12 @@ impl<V: State> Keyed<V> {
         }));
     }
 
+    /// Entries that the snapshot under way has yet to write.
+    pub(crate) fn uncut(&self) -> usize {
+        let cut = self.cut.as_ref();
+        cut.map_or(0, |cut| cut.heads.len() + cut.runs.iter().map(Vec::len).sum::<usize>())
+    }
+
     /// Writes up to `budget` further entries of the snapshot under way, in the order of keys.
     pub(crate) fn poll_cut(&mut self, budget: usize, writer: &mut Writer) -> Progress {
         let Some(cut) = &mut self.cut else { return Progress::Done };

@@ -156,24 +156,38 @@ impl<V: State> Paned<V> {
         self.cut = Some(Cut { header: Some(header), slices, dropped: BTreeMap::new() });
     }
 
-    /// Writes about `budget` further entries of the snapshot under way.
+    /// Writes about `budget` further entries of the snapshot under way; of small slices several.
     pub(crate) fn poll_cut(&mut self, budget: usize, writer: &mut Writer) -> Progress {
         let Some(cut) = &mut self.cut else { return Progress::Done };
         if let Some(header) = cut.header.take() {
             writer.raw(header.as_slice());
         }
-        let Some((place, header)) = cut.slices.front_mut() else {
-            self.cut = None;
-            return Progress::Done;
-        };
-        writer.raw(header.as_slice());
-        header.clear();
-        let slice = cut.dropped.get_mut(place).or_else(|| self.slices.get_mut(place));
-        if slice.is_none_or(|slice| slice.poll_cut(budget, writer) == Progress::Done) {
-            cut.dropped.remove(place);
-            cut.slices.pop_front();
+        let mut left = budget;
+        while let Some((place, header)) = cut.slices.front_mut() {
+            let slice = cut.dropped.get_mut(place).or_else(|| self.slices.get_mut(place));
+            let entries = slice.as_ref().map_or(0, |slice| slice.uncut());
+            let is_large = entries >= left;
+            if is_large && left < budget {
+                return Progress::More;
+            }
+            writer.raw(header.as_slice());
+            header.clear();
+            let is_whole = slice.is_none_or(|slice| {
+                // Small ones are sorted and written in one go: there may be thousands.
+                while !is_large && slice.poll_cut(left, writer) == Progress::More {}
+                !is_large || slice.poll_cut(budget, writer) == Progress::Done
+            });
+            if is_whole {
+                cut.dropped.remove(place);
+                cut.slices.pop_front();
+            }
+            if is_large {
+                return Progress::More;
+            }
+            left -= entries + 1;
         }
-        Progress::More
+        self.cut = None;
+        Progress::Done
     }
 
     /// Reads what a snapshot wrote into a state that is new.

@@ -145,6 +145,7 @@ impl Node {
         state.bytes(&outbox);
         self.audit.write(&mut state);
         state.raw(&self.detect.begin_snapshot());
+        pace.on_begun();
         let parts_at = Some(now.monotonic.after(BETWEEN_PARTS));
         let begun = UnderWay { ticket: composed.ticket, at: None, state, parts_at };
         self.snapshots.under_way = Some(begun);

@@ -366,6 +366,27 @@ fn a_restart_goes_on_in_the_file_and_in_the_window() {
 }
 
 #[test]
+fn a_snapshot_is_made_by_nothing_but_the_agents_timer() {
+    let mut bench = Bench::new();
+    bench.turns_left = Some(0);
+    bench.header();
+    bench.feed(&MORNING);
+    let saved = |bench: &Bench| {
+        bench.store.snapshots().newest_first(&Node::snapshot_owner()).unwrap().len()
+    };
+    let before = saved(&bench);
+
+    for _ in 0..100 {
+        let Some(due) = bench.node.poll_timeout() else { break };
+        bench.now.monotonic = bench.now.monotonic.max(due);
+        bench.node.on_timeout(bench.now);
+        bench.drain();
+    }
+
+    assert_eq!((before, saved(&bench)), (0, 1));
+}
+
+#[test]
 fn a_full_outbox_takes_no_more_lines() {
     let mut bench = Bench::new();
     bench.header();

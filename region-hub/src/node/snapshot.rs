@@ -227,6 +227,7 @@ impl Node {
         if !is_due || !is_idle || self.audit.has_faults() {
             return;
         }
+        pace.on_begun();
         let state = self.encode_snapshot();
         let needs = if self.composer.pending_bytes() > 0 {
             self.composer.next_ticket()

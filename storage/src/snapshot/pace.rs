@@ -48,11 +48,16 @@ impl SnapshotPace {
         self.due_at <= now && self.bytes >= self.bytes_wanted
     }
 
-    /// A snapshot of so many bytes was taken.
+    /// A snapshot begins: what is written from here on is not in it.
+    pub const fn on_begun(&mut self) {
+        self.bytes = 0;
+    }
+
+    /// The snapshot that was begun is taken, and has so many bytes.
     pub fn on_taken(&mut self, now: Monotonic, size: ByteCount) {
         let bytes_wanted = size.get().saturating_mul(BYTES_FOR_EACH);
         let due_at = now.after(self.after);
-        *self = Self { due_at, bytes: 0, bytes_wanted, ..*self };
+        *self = Self { due_at, bytes_wanted, ..*self };
     }
 }
 
@@ -71,6 +76,7 @@ mod tests {
         pace.on_written(ByteCount::new(1));
         assert!(pace.is_due(at(0)));
 
+        pace.on_begun();
         pace.on_taken(at(5_000), ByteCount::new(100));
         pace.on_written(ByteCount::new(399));
         let few = pace.is_due(at(20_000));
@@ -78,6 +84,17 @@ mod tests {
 
         assert!(!few);
         assert!(!pace.is_due(at(14_999)));
+        assert!(pace.is_due(at(15_000)));
+    }
+
+    #[test]
+    fn what_is_written_while_a_snapshot_is_made_counts_for_the_next_one() {
+        let mut pace = SnapshotPace::due(SnapshotPace::AFTER);
+        pace.on_begun();
+        pace.on_written(ByteCount::new(400));
+
+        pace.on_taken(at(5_000), ByteCount::new(100));
+
         assert!(pace.is_due(at(15_000)));
     }
 }

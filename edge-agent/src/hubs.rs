@@ -37,6 +37,8 @@ pub struct Hubs {
     state: State,
     /// A hub before the one in use that is being tried.
     tried: Option<HubIndex>,
+    /// Whether the hub in use was tried, and has not yet taken anything.
+    is_on_trial: bool,
     /// Which is tried next.
     next_try: HubIndex,
     return_at: Option<Monotonic>,
@@ -68,6 +70,7 @@ impl Hubs {
             dialer: Dialer::new(DialerConfig::default(), random.next_u64()),
             state: State::Away { since: None },
             tried: None,
+            is_on_trial: false,
             next_try: 0,
             return_at: None,
             factor: 1,
@@ -93,6 +96,7 @@ impl Hubs {
         if self.tried.take() == Some(hub) || hub != self.current {
             tracing::info!(hub, "goes back to a hub that is preferred");
             self.use_hub(now, hub);
+            self.is_on_trial = true;
         }
     }
 
@@ -110,6 +114,7 @@ impl Hubs {
             return;
         }
         self.dialer.on_ready();
+        self.is_on_trial = false;
         self.state = State::Up { since: now };
         self.return_at = (self.current > 0).then(|| self.next_return(now));
     }
@@ -137,9 +142,13 @@ impl Hubs {
     /// A hub that was tried did not answer.
     pub fn on_try_failed(&mut self, now: Monotonic) {
         if self.tried.take().is_some() {
-            self.factor = self.factor.saturating_mul(2).min(RETURN_FACTOR_MAX);
+            self.return_later();
             self.return_at = Some(self.next_return(now));
         }
+    }
+
+    fn return_later(&mut self) {
+        self.factor = self.factor.saturating_mul(2).min(RETURN_FACTOR_MAX);
     }
 
     /// Advances to `now`; call it no later than [`Self::poll_timeout`].
@@ -182,11 +191,14 @@ impl Hubs {
     fn on_away(&mut self, now: Monotonic) {
         if let State::Up { since } = self.state {
             let is_short = now.since(since) < self.return_after();
-            self.factor = if is_short && self.are_several() {
-                self.factor.saturating_mul(2).min(RETURN_FACTOR_MAX)
+            if is_short && self.are_several() {
+                self.return_later();
             } else {
-                1
-            };
+                self.factor = 1;
+            }
+        }
+        if std::mem::take(&mut self.is_on_trial) {
+            self.return_later();
         }
         if !matches!(self.state, State::Away { .. }) {
             self.state = State::Away { since: Some(now) };
@@ -362,6 +374,34 @@ mod tests {
         }
 
         for (wait, minutes) in waits.iter().zip([10, 20, 40, 80, 160, 160, 160]) {
+            let full = Duration::from_mins(minutes);
+            assert!(*wait >= full / 2 && *wait <= full, "{wait:?} of {full:?}");
+        }
+    }
+
+    #[test]
+    fn tries_of_a_hub_that_takes_nothing_come_less_and_less_often() {
+        let mut hubs = hubs(2, 1);
+        fail_until(&mut hubs, at(0), at(3_001));
+        let mut now = at(4_000);
+        hubs.on_timeout(now);
+        assert_eq!(up(&mut hubs, now), 1);
+
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            let due = hubs.poll_timeout().unwrap();
+            waits.push(due.since(now));
+            hubs.on_timeout(due);
+            assert_eq!(hubs.poll_output(), Some(0));
+            hubs.on_connected(due, 0);
+            hubs.on_hello(due);
+            hubs.on_useless(due);
+            now = hubs.poll_timeout().unwrap();
+            hubs.on_timeout(now);
+            assert_eq!(up(&mut hubs, now), 1);
+        }
+
+        for (wait, minutes) in waits.iter().zip([10, 20, 40, 80, 160, 160]) {
             let full = Duration::from_mins(minutes);
             assert!(*wait >= full / 2 && *wait <= full, "{wait:?} of {full:?}");
         }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use headland_tests::binaries;
 use headland_tests::fleet::{Fleet, Node, TOPICS};
 use headland_tests::lines::{READING_COLUMNS, readings};
+use headland_tests::process::Process;
 use serde_json::{Value, json};
 
 const UNION: &str = "air.readings@*";
@@ -50,14 +52,39 @@ impl Regions {
 
     /// Waits until some hub has acknowledged all that was written.
     async fn settle(&self) -> Result<()> {
+        self.settle_when(|_| true).await
+    }
+
+    /// The same, and until the agent uses the hub of a region.
+    async fn settle_at(&self, region: &str) -> Result<()> {
+        let hub = format!("region/{region}/hub/hub-1");
+        let is_there = |status: &Value| status["hub"] == *hub && status["connected"] == true;
+        self.settle_when(is_there).await
+    }
+
+    async fn settle_when(&self, is_there: impl Fn(&Value) -> bool) -> Result<()> {
         let written = self.written as u64 + 1;
         let is_safe = |status: &Value| {
             let is_read = status["sources"].as_array().is_some_and(|sources| {
                 sources.iter().any(|source| source["lines"].as_u64() == Some(written))
             });
-            is_read && status["unacknowledged_records"] == 0
+            is_read && status["unacknowledged_records"] == 0 && is_there(status)
         };
         self.agent.status_when(is_safe).await.map(drop)
+    }
+
+    /// At each hub, who reads the logs of all regions has every record once.
+    async fn each_counts_once(&self) -> Result<()> {
+        mirrored(&self.eu, &self.us, "eu").await?;
+        mirrored(&self.us, &self.eu, "us").await?;
+        for (hub, group) in [(&self.eu, "all-at-eu"), (&self.us, "all-at-us")] {
+            let mut found: Vec<String> = union_at(hub, group).await?.into_values().collect();
+            let mut expected = readings(0..self.written);
+            found.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(found, expected);
+        }
+        Ok(())
     }
 }
 
@@ -112,16 +139,38 @@ async fn an_agent_goes_on_at_another_hub_and_comes_back_and_each_record_counts_o
     regions.agent.says("goes back to a hub that is preferred").await?;
     regions.write(100)?;
     regions.settle().await?;
-    mirrored(&regions.eu, &regions.us, "eu").await?;
-    mirrored(&regions.us, &regions.eu, "us").await?;
+    regions.each_counts_once().await
+}
 
-    for (hub, group) in [(&regions.eu, "all-at-eu"), (&regions.us, "all-at-us")] {
-        let found = union_at(hub, group).await?;
-        let mut found: Vec<String> = found.into_values().collect();
-        let mut expected = readings(0..regions.written);
-        found.sort_unstable();
-        expected.sort_unstable();
-        assert_eq!(found, expected);
+/// Runs a command of the hub's binary until the other region's hub has answered.
+async fn until_heard(arguments: &[&str]) -> Result<()> {
+    for _ in 0..24 {
+        let ended = Process::start(&binaries::built()?.hub, arguments)?.ended().await?;
+        let said = ended.lines.join("\n");
+        assert_eq!(ended.status.code(), Some(0), "{said}");
+        let view: Value = serde_json::from_str(&said).context("it says no JSON")?;
+        if view.get("heard_there") == Some(&Value::Bool(true)) {
+            return Ok(());
+        }
     }
-    Ok(())
+    anyhow::bail!("the other region's hub did not answer")
+}
+
+#[tokio::test]
+async fn agents_of_a_region_that_is_left_go_on_at_the_other_hub_and_come_back_after_it()
+-> Result<()> {
+    let mut regions = Regions::start().await?;
+    regions.write(200)?;
+    regions.settle().await?;
+    let socket = regions.fleet.path("us.sock");
+    let socket = socket.to_str().context("a path that is not UTF-8")?;
+
+    until_heard(&["failover", "eu", "--socket", socket]).await?;
+    regions.write(300)?;
+    regions.settle_at("us").await?;
+    until_heard(&["failback", "eu", "--socket", socket]).await?;
+    regions.write(100)?;
+    regions.settle_at("eu").await?;
+
+    regions.each_counts_once().await
 }

@@ -45,6 +45,8 @@ pub struct RuleStatus {
 pub struct Status {
     /// The agent's name.
     pub name: Option<AgentName>,
+    /// The hub that is used, or being dialled: `region/<region>/hub/<name>`.
+    pub hub: Option<String>,
     /// Whether the hub has said hello.
     pub connected: bool,
     /// Records in the outbox that the hub has not acknowledged.
@@ -105,6 +107,7 @@ impl Node {
         });
         Status {
             name,
+            hub: self.hub_identities.get(self.hubs.current()).map(ToString::to_string),
             connected: uplink.is_some(),
             unacknowledged_records: self.outbox.unacked_records(),
             in_flight_records: uplink.map_or(0, crate::uplink::Uplink::in_flight_records),

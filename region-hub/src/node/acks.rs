@@ -16,6 +16,7 @@
 //! peer says from there on does not count, after a restart of this hub either.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -93,6 +94,11 @@ impl Waiting {
     }
 }
 
+/// The keys of all channels of a connection.
+const fn all_of(link_id: LinkId) -> RangeInclusive<(LinkId, ChannelId)> {
+    (link_id, ChannelId::new(0))..=(link_id, ChannelId::new(u32::MAX))
+}
+
 impl Acks {
     pub(super) fn new(topics: &[TopicConfig]) -> Self {
         let rules = topics.iter().filter_map(|topic| match topic.ack {
@@ -109,8 +115,18 @@ impl Acks {
         for waiting in self.waiting.values_mut() {
             waiting.retain(|one| one.link_id != link_id);
         }
-        self.refused.retain(|(of, _)| *of != link_id);
-        self.unplaced.retain(|(of, _), _| *of != link_id);
+        self.forget_refused(link_id);
+        let unplaced = self.unplaced.range(all_of(link_id)).map(|(of, _)| *of);
+        for of in unplaced.collect::<Vec<_>>() {
+            self.unplaced.remove(&of);
+        }
+    }
+
+    /// Forgets what a connection was refused. O(its channels): another may have very many.
+    fn forget_refused(&mut self, link_id: LinkId) {
+        for of in self.refused.range(all_of(link_id)).copied().collect::<Vec<_>>() {
+            self.refused.remove(&of);
+        }
     }
 
     /// Notes that a channel need not wait for one more partition; whether it waits for none.
@@ -407,7 +423,7 @@ impl Node {
 
     /// Makes an agent connect anew, which offers again what was refused.
     fn take_up_again(&mut self, link_id: LinkId) {
-        self.acks.refused.retain(|(of, _)| *of != link_id);
+        self.acks.forget_refused(link_id);
         if let Some(known) = self.peer_links.get_mut(&link_id) {
             tracing::info!(agent = %known.identity, "asked again for what had to wait");
             known.link.close(Goodbye::Reconfigured);

@@ -12,7 +12,8 @@ use crate::batch::Batch;
 use crate::clock::{Actor, VectorClock};
 use crate::codec::{CodecError, Reader, Writer};
 use crate::hlc::Hlc;
-use crate::id::{Dot, Offset, OffsetDelta, PartitionIndex};
+use crate::hole::{DropPolicy, Hole};
+use crate::id::{Dot, Offset, OffsetDelta, PartitionIndex, Sequence};
 use crate::limits::BATCH_RECORDS_LIMIT;
 use crate::progress::Verdict;
 use crate::time::EventTime;
@@ -143,6 +144,15 @@ impl Entry {
     #[must_use]
     pub fn end(&self) -> Offset {
         self.base.after(self.batch.span())
+    }
+
+    /// Whether a hub put a hole here in the place of records that it lost: whoever else holds them
+    /// may bring them. A hole that an agent named is a part of the log, the same at everybody.
+    #[must_use]
+    pub fn is_stand_in(&self) -> bool {
+        let hole = Hole::of(&self.batch);
+        hole.is_some_and(|hole| hole.policy != DropPolicy::EarlierLife)
+            && self.dot.sequence == Sequence::new(0)
     }
 }
 

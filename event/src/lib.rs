@@ -45,6 +45,8 @@ pub mod hole;
 pub mod hlc;
 /// Vector clocks over hub incarnations.
 pub mod clock;
+/// What is here of logs: their ends, and the gaps below them.
+pub mod extent;
 /// What the ingest hub says about a batch, and the entry a log keeps.
 pub mod entry;
 /// Promises about event time and verdicts on lateness.
@@ -58,6 +60,7 @@ pub use alert::{Alert, AlertId, AlertState, Coverage, Finality, Severity};
 pub use batch::{Batch, BatchError, Codec, RecordRef};
 pub use clock::{Actor, VectorClock};
 pub use entry::{Entry, Stamp, VerdictAt};
+pub use extent::{Extent, Gap, Gaps, Taken};
 pub use hlc::{Hlc, HlcClock};
 pub use hole::{DropPolicy, Hole};
 pub use id::{

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use headland_event::{Actor, KeyMap, Offset, VectorClock, keymap};
+use headland_event::{Actor, Extent, Gap, Gaps, KeyMap, Offset, VectorClock, keymap};
 use serde::{Deserialize, Serialize};
 
 use crate::position::Position;
@@ -30,13 +30,15 @@ pub(crate) struct Spot {
 pub(crate) struct Actors {
     /// Each with the end of what was applied of its log.
     known: KeyMap<Actor, Offset>,
+    /// What lies below those ends and was not applied: it may come later.
+    gaps: Gaps,
     /// The one asked for last: records come in batches of one.
     latest: Option<ActorIndex>,
 }
 
 impl Actors {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { known: keymap::key_map(seed), latest: None }
+        Self { known: keymap::key_map(seed), gaps: Gaps::new(), latest: None }
     }
 
     /// The index of an actor, made when it is new. O(1).
@@ -57,13 +59,48 @@ impl Actors {
         index
     }
 
-    /// Raises the end of what was applied of an actor's log to behind `offset`; says whether it
-    /// rose.
+    /// Takes note that the record at `offset` of an actor's log is applied; says whether it was
+    /// not before. O(1) at the end of a log, else O(gaps of it).
     pub(crate) fn advance(&mut self, index: ActorIndex, offset: Offset) -> bool {
         let found = usize::try_from(index.0).ok().and_then(|at| self.known.get_index_mut(at));
-        let Some((_, end)) = found.filter(|(_, end)| offset >= **end) else { return false };
+        let Some((actor, end)) = found else { return false };
+        if offset < *end {
+            return !self.gaps.is_empty() && self.gaps.fill(actor, offset, offset.after(1));
+        }
         *end = offset.after(1);
         true
+    }
+
+    /// Takes note that a part of a log comes whose records are applied next: what lies between it
+    /// and what was applied is missing. Returns a gap that is given up for want of room.
+    #[must_use]
+    pub(crate) fn begin(&mut self, actor: &Actor, from: Offset) -> Option<Gap> {
+        let index = self.index_of(actor);
+        let found = usize::try_from(index.0).ok().and_then(|at| self.known.get_index_mut(at));
+        let (actor, end) = found.filter(|(_, end)| from > **end)?;
+        let gap = Gap { from: *end, until: from };
+        *end = from;
+        self.gaps.note(actor, gap)
+    }
+
+    /// Takes note of a part of a log that has no records, at anybody.
+    pub(crate) fn pass(&mut self, actor: &Actor, from: Offset, until: Offset) {
+        let index = self.index_of(actor);
+        let found = usize::try_from(index.0).ok().and_then(|at| self.known.get_index_mut(at));
+        if let Some((actor, end)) = found {
+            *end = until.max(*end);
+            let _was_missing = self.gaps.fill(actor, from, until);
+        }
+    }
+
+    /// What was applied of each actor's log. O(actors).
+    pub(crate) fn extent(&self) -> Extent {
+        Extent::new(self.applied(), self.gaps.clone())
+    }
+
+    /// What lies below the ends and was not applied.
+    pub(crate) const fn gaps(&self) -> &Gaps {
+        &self.gaps
     }
 
     /// The end of what was applied of each actor's log. O(actors).
@@ -111,8 +148,9 @@ impl Actors {
     }
 
     /// Fills what [`Self::new`] made from what [`Self::iter`] gave.
-    pub(crate) fn fill(&mut self, actors: Vec<(Actor, Offset)>) {
+    pub(crate) fn fill(&mut self, actors: Vec<(Actor, Offset)>, gaps: Gaps) {
         self.known.extend(actors);
+        self.gaps = gaps;
     }
 }
 
@@ -139,6 +177,22 @@ pub(crate) mod tests {
             }
         }
         assert_eq!(actors.iter().len(), 2);
+    }
+
+    #[test]
+    fn what_was_missing_is_applied_once() {
+        let mut actors = Actors::new(1);
+        let (eu, at) = (actor("eu", 0), spot(&mut actors, "eu", 7));
+        assert_eq!(actors.begin(&eu, at.offset), None);
+        assert!(actors.advance(at.actor, at.offset));
+
+        let applied: Vec<bool> =
+            [3, 3, 9, 3, 6].map(|offset| actors.advance(at.actor, Offset::new(offset))).into();
+        actors.pass(&eu, Offset::new(0), Offset::new(3));
+
+        assert_eq!(applied, [true, false, true, false, true]);
+        let missing: Vec<_> = actors.gaps().iter().map(|(_, gap)| gap).collect();
+        assert_eq!(missing, [Gap { from: Offset::new(4), until: Offset::new(6) }]);
     }
 
     #[test]

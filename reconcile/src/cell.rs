@@ -71,25 +71,30 @@ impl<A: Ord + Clone + Debug + Display> Cells<A> {
         Self::default()
     }
 
-    /// Adds the posting at `offset` of `actor`; one at or below an earlier offset changes nothing.
+    /// Adds the posting at `offset` of `actor`; one of which there is a mark changes nothing.
     ///
-    /// O(log actors). Sums are exact while postings keep to [`crate::event::UNITS_LIMIT`].
+    /// O(log actors), and one before others of its log O(postings behind it). Sums are exact while
+    /// postings keep to [`crate::event::UNITS_LIMIT`].
     pub fn post(&mut self, actor: &A, offset: Offset, second: Second, delta: i64) {
-        let before = self.history.get(actor).and_then(|marks| marks.last());
-        if before.is_some_and(|mark| offset <= mark.offset) {
+        let is_new = match self.history.get_mut(actor) {
+            Some(marks) => add(marks, offset, second, delta),
+            None => {
+                let marks = vec![Mark { offset, net: delta, second }];
+                self.history.insert(actor.clone(), marks).is_none()
+            }
+        };
+        if !is_new {
             return;
         }
-        let net = before.map_or(0, |mark| mark.net) + delta;
         let side = if delta < 0 { &mut self.lowered } else { &mut self.raised };
         let units = side.get(actor) + delta.unsigned_abs();
         side.apply(Dot::new(actor.clone(), units));
-        match self.history.get_mut(actor) {
-            Some(marks) => marks.push(Mark { offset, net, second }),
-            None => {
-                self.history.insert(actor.clone(), vec![Mark { offset, net, second }]);
-            }
-        }
-        debug_assert_eq!(i128::from(net), self.net(actor), "history and cell of {actor} differ");
+        debug_assert!(self.is_sum(actor), "history and cell of {actor} differ");
+    }
+
+    fn is_sum(&self, actor: &A) -> bool {
+        let last = self.history.get(actor).and_then(|marks| marks.last());
+        last.map_or(0, |last| i128::from(last.net)) == self.net(actor)
     }
 
     /// The actors that posted, in their order.
@@ -115,6 +120,7 @@ impl<A: Ord + Clone + Debug + Display> Cells<A> {
     }
 
     /// Joins the cells of another replica: per actor, the one that has applied more of its log.
+    /// Where a part of a log is missing there is no such order; hubs exchange records, not cells.
     ///
     /// Commutative, associative and idempotent for replicas that folded prefixes of the same logs
     /// and were not compacted.
@@ -191,6 +197,22 @@ impl<A: Ord + Clone + Debug + Display> Cells<A> {
 pub(crate) struct Sides {
     pub(crate) raised: u64,
     pub(crate) lowered: u64,
+}
+
+/// Adds the mark of a posting among those of its log; says whether there was none at its offset.
+/// What [`compact`] left stays as good as before: an end that may be asked for has no forgotten
+/// mark between it and the last one before it.
+pub(crate) fn add(marks: &mut Vec<Mark>, offset: Offset, second: Second, delta: i64) -> bool {
+    let at = marks.partition_point(|mark| mark.offset < offset);
+    if marks.get(at).is_some_and(|mark| mark.offset == offset) {
+        return false;
+    }
+    let before = at.checked_sub(1).and_then(|at| marks.get(at)).map_or(0, |mark| mark.net);
+    for behind in marks.iter_mut().skip(at) {
+        behind.net += delta;
+    }
+    marks.insert(at, Mark { offset, net: before + delta, second });
+    true
 }
 
 /// The net units after the last mark before an end.

@@ -26,7 +26,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headland_event::{Actor, Offset, RegionId, VectorClock};
+use headland_event::{Actor, Extent, Gaps, Offset, RegionId, VectorClock};
 use serde::{Deserialize, Serialize};
 
 use crate::escrow::Holder;
@@ -80,6 +80,30 @@ pub struct MemberReport {
         deserialize_with = "record::read_ends"
     )]
     pub stable: VectorClock,
+    /// What lies below those ends and was not applied; hubs of before said nothing of it.
+    #[serde(
+        default,
+        skip_serializing_if = "Gaps::is_empty",
+        serialize_with = "record::write_gaps",
+        deserialize_with = "record::read_gaps"
+    )]
+    pub missing: Gaps,
+}
+
+/// Regions of whose logs somebody lacks what another one has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lacking {
+    /// Of lives that write no more, something behind the end of what is there.
+    pub over: BTreeSet<RegionId>,
+    /// Of any life, something that others had passed over.
+    pub gaps: BTreeSet<RegionId>,
+}
+
+impl Lacking {
+    fn merge(&mut self, Self { over, gaps }: Self) {
+        self.over.extend(over);
+        self.gaps.extend(gaps);
+    }
 }
 
 /// Whether a record counts, by the life that wrote it.
@@ -100,13 +124,17 @@ struct Member {
     seen: Option<VectorClock>,
     /// Reports whose records have not all come, by what each says of its own logs.
     waiting: Option<VectorClock>,
+    /// What the latest report says is missing; snapshots keep it apart.
+    #[serde(skip)]
+    missing: Gaps,
 }
 
 impl Member {
     /// What takes part and has said nothing else.
     const fn active() -> Self {
         let standing = MemberStanding::Active;
-        Self { standing, ends: VectorClock::new(), seen: None, waiting: None }
+        let ends = VectorClock::new();
+        Self { standing, ends, seen: None, waiting: None, missing: Gaps::new() }
     }
 
     const fn has_ended(&self) -> bool {
@@ -137,23 +165,37 @@ impl Membership {
         Self { members: BTreeMap::new() }
     }
 
-    /// All of it as bytes of a snapshot. O(lives × actors).
+    /// All of it as bytes of a snapshot: lives, then what each said is missing. O(lives × actors).
     ///
     /// # Panics
     /// Never: plain data always has an encoding.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
+        let missing = self.members.iter().filter(|(_, member)| !member.missing.is_empty());
+        let missing: BTreeMap<&Holder, &Gaps> =
+            missing.map(|(life, member)| (life, &member.missing)).collect();
         #[expect(clippy::expect_used, reason = "plain data whose lengths are known, into memory")]
-        postcard::to_stdvec(self).expect("plain data always has an encoding")
+        postcard::to_stdvec(&(self, missing)).expect("plain data always has an encoding")
     }
 
-    /// Reads what [`Self::to_bytes`] wrote. O(bytes).
+    /// Reads what [`Self::to_bytes`] wrote, or an earlier version that knew of nothing missing.
+    /// O(bytes).
     ///
     /// # Errors
     /// [`RestoreError`] when the bytes are no members.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RestoreError> {
-        postcard::from_bytes(bytes)
-            .map_err(|error| RestoreError::Bytes { detail: error.to_string() })
+        let layout = |error: postcard::Error| RestoreError::Bytes { detail: error.to_string() };
+        let (mut read, rest) = postcard::take_from_bytes::<Self>(bytes).map_err(layout)?;
+        if rest.is_empty() {
+            return Ok(read);
+        }
+        let missing: BTreeMap<Holder, Gaps> = postcard::from_bytes(rest).map_err(layout)?;
+        for (life, missing) in missing {
+            if let Some(member) = read.members.get_mut(&life) {
+                member.missing = missing;
+            }
+        }
+        Ok(read)
     }
 
     /// Takes note of a change; changes come in any order, and again.
@@ -167,9 +209,10 @@ impl Membership {
     /// Takes note of a report. Of reports that wait for their records the latest is kept, so that a
     /// receiver that lags behind holds one of each life.
     pub fn on_report(&mut self, report: MemberReport, applied: &VectorClock) {
-        let MemberReport { life, applied: seen, stable: _ } = report;
+        let MemberReport { life, applied: seen, stable: _, missing } = report;
         // Whoever reports takes part.
         let member = self.members.entry(life).or_insert_with(Member::active);
+        member.missing = missing;
         match &mut member.waiting {
             Some(waiting) => waiting.merge(&seen),
             None => member.waiting = Some(seen),
@@ -221,23 +264,43 @@ impl Membership {
         MemberChange { life, standing: standing.max(known.standing), ends }
     }
 
-    /// Regions of lives that write no more, of which `known` includes records that `have` does not:
-    /// of a life that ended up to its end, of another that `is_over` all of them. Whoever holds
-    /// their logs hands them on. O(actors × log lives).
+    /// Regions of whose logs `known` has what `have` lacks: of a life that ended up to its end, of
+    /// another that `is_over` all of them, and of every life what lies in a gap, since whoever
+    /// passed over it will not send it. Whoever holds it hands it on. O(actors × log lives).
     #[must_use]
     pub fn lacking(
         &self,
-        have: &VectorClock,
-        known: &VectorClock,
+        have: &Extent,
+        known: &Extent,
         is_over: impl Fn(&Holder) -> bool,
-    ) -> BTreeSet<RegionId> {
-        let lacks = |(actor, end): &(&Actor, Offset)| {
+    ) -> Lacking {
+        let mut lacking = Lacking::default();
+        for (actor, end) in known.ends().iter() {
             let life = Holder::of(actor);
             let ended = self.members.get(&life).filter(|member| member.has_ended());
-            let counts = ended.map_or(*end, |member| member.ends.end(actor).min(*end));
-            have.end(actor) < counts && (ended.is_some() || is_over(&life))
-        };
-        known.iter().filter(lacks).map(|(actor, _)| actor.region.clone()).collect()
+            let counts = ended.map_or(end, |member| member.ends.end(actor).min(end));
+            let is_over = ended.is_some() || is_over(&life);
+            if is_over && have.lacks_behind(known, actor, counts) {
+                lacking.over.insert(actor.region.clone());
+            }
+            if have.lacks_within(known, actor, counts) {
+                lacking.gaps.insert(actor.region.clone());
+            }
+        }
+        lacking
+    }
+
+    /// The same of all that anybody has said that there is. Where a log ends says nothing of what
+    /// lies below that end. O(lives × actors × log lives).
+    #[must_use]
+    pub fn lacked(&self, have: &Extent, is_over: impl Fn(&Holder) -> bool) -> Lacking {
+        let mut lacked = Lacking::default();
+        for (life, member) in &self.members {
+            lacked.merge(self.lacking(have, &self.reported(life), &is_over));
+            let ends = Extent::new(member.ends.clone(), Gaps::new());
+            lacked.over.extend(self.lacking(have, &ends, &is_over).over);
+        }
+        lacked
     }
 
     /// Every life that anybody has named: listed, or in what was applied somewhere.
@@ -250,8 +313,11 @@ impl Membership {
 
     /// What a life has said that it applied, whether its own records have come or not.
     #[must_use]
-    pub fn reported(&self, life: &Holder) -> VectorClock {
-        self.members.get(life).map(Member::reported).unwrap_or_default()
+    pub fn reported(&self, life: &Holder) -> Extent {
+        let member = self.members.get(life);
+        member.map_or_else(Extent::default, |member| {
+            Extent::new(member.reported(), member.missing.clone())
+        })
     }
 
     /// What anybody has said that there is: ends of lives that ended, and what was applied.
@@ -355,6 +421,7 @@ fn is_of(actor: &Actor, life: &Holder) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use headland_event::Gap;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -387,7 +454,8 @@ mod tests {
     }
 
     fn report(region: &str, ends: &[(&str, u64)]) -> MemberReport {
-        MemberReport { life: life(region), applied: clock(ends), stable: VectorClock::new() }
+        let (stable, missing) = (VectorClock::new(), Gaps::new());
+        MemberReport { life: life(region), applied: clock(ends), stable, missing }
     }
 
     #[test]
@@ -477,7 +545,10 @@ mod tests {
         let mut membership = members(&["ap", "eu", "us"]);
         let held = clock(&[("eu", 9), ("us", 7)]);
         let lacks = |of: &Membership, region: &str, held: &VectorClock| {
-            of.lacking(&of.reported(&life(region)), held, |_| false)
+            let held = Extent::new(held.clone(), Gaps::new());
+            let lacking = of.lacking(&of.reported(&life(region)), &held, |_| false);
+            assert_eq!(lacking.gaps, BTreeSet::new());
+            lacking.over
         };
         assert_eq!(lacks(&membership, "ap", &held), BTreeSet::new());
         membership.on_change(&change("us", MemberStanding::Excluded, &[("us", 5)]));
@@ -499,12 +570,50 @@ mod tests {
         let mut membership = members(&["ap", "us"]);
         let nothing = VectorClock::new();
         membership.on_report(report("ap", &[("us", 4)]), &nothing);
-        let have = clock(&[("us", 3)]);
+        let have = Extent::new(clock(&[("us", 3)]), Gaps::new());
 
-        let lacking =
-            |is_over: bool| membership.lacking(&have, &membership.known(), |_| is_over).len();
+        let lacked = |is_over: bool| membership.lacked(&have, |_| is_over).over.len();
 
-        assert_eq!([lacking(false), lacking(true)], [0, 1]);
+        assert_eq!([lacked(false), lacked(true)], [0, 1]);
+    }
+
+    #[test]
+    fn what_lies_in_a_gap_is_lacking_of_every_life_as_far_as_somebody_has_it() {
+        let mut membership = members(&["ap", "eu", "us"]);
+        let gaps = |ranges: &[(u64, u64)]| {
+            let mut gaps = Gaps::new();
+            for (from, until) in ranges {
+                let gap = Gap { from: Offset::new(*from), until: Offset::new(*until) };
+                assert_eq!(gaps.note(&actor("us", 0), gap), None);
+            }
+            gaps
+        };
+        let ends = clock(&[("us", 9)]);
+        let said = MemberReport { missing: gaps(&[(2, 4)]), ..report("ap", &[("us", 9)]) };
+        membership.on_report(said, &ends);
+
+        let lacked = |ranges| membership.lacked(&Extent::new(ends.clone(), gaps(ranges)), |_| true);
+
+        let us = BTreeSet::from([life("us").region]);
+        assert_eq!(lacked(&[]), Lacking::default());
+        assert_eq!(lacked(&[(2, 4)]), Lacking::default(), "nobody has it");
+        assert_eq!(lacked(&[(2, 5)]), Lacking { gaps: us.clone(), ..Lacking::default() });
+        assert_eq!(lacked(&[(2, 4), (7, 8)]), Lacking { gaps: us, ..Lacking::default() });
+    }
+
+    #[test]
+    fn members_read_back_with_what_each_said_is_missing_and_those_of_before_without() {
+        let mut membership = members(&["ap", "us"]);
+        let before = postcard::to_stdvec(&membership).unwrap();
+        assert_eq!(Membership::from_bytes(&before), Ok(membership.clone()));
+        let mut missing = Gaps::new();
+        let gap = Gap { from: Offset::new(2), until: Offset::new(4) };
+        assert_eq!(missing.note(&actor("us", 0), gap), None);
+
+        let said = MemberReport { missing, ..report("ap", &[("us", 9)]) };
+        membership.on_report(said, &VectorClock::new());
+
+        assert_eq!(Membership::from_bytes(&membership.to_bytes()), Ok(membership));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headland_event::{
-    Actor, EventTime, Hlc, KeyMap, Offset, RegionId, VectorClock, Verdict, keymap,
+    Actor, EventTime, Extent, Gap, Hlc, KeyMap, Offset, RegionId, VectorClock, Verdict, keymap,
 };
 
 use crate::actor::{Actors, Spot};
@@ -194,10 +194,12 @@ impl Reconciler {
         }
     }
 
-    /// Applies one record. Records of one actor come by rising offset, actors in any order.
+    /// Applies one record. Records of one actor come by rising offset, but for what was
+    /// [missing](Self::begin), actors in any order.
     ///
-    /// An offset at or before one applied is a replay and changes nothing. O(log actors) for a
-    /// movement, plus O(writes of the same key) for a stocktake, an attribute or a decision.
+    /// An offset below the end of what is applied that is not missing is a replay and changes
+    /// nothing. O(log actors) for a movement, or O(postings of its log to its shelf) where it was
+    /// missing, plus O(writes of the same key) for a stocktake, an attribute or a decision.
     pub fn on_event(&mut self, input: Input<'_>) {
         let prepared = self.read(input.value);
         self.on_prepared(input, &prepared);
@@ -232,6 +234,20 @@ impl Reconciler {
         }
     }
 
+    /// Takes note that a part of a log comes next that begins at `from`: what lies between what is
+    /// applied of the log and it is missing, and is applied when it comes. Of more gaps than
+    /// [`Gaps::note`](headland_event::Gaps::note) keeps, the one that is given up is returned: its
+    /// records will never be applied here.
+    #[must_use]
+    pub fn begin(&mut self, actor: &Actor, from: Offset) -> Option<Gap> {
+        self.actors.begin(actor, from)
+    }
+
+    /// Takes note of offsets of a log that have no records at anybody: an agent shed them.
+    pub fn pass(&mut self, actor: &Actor, from: Offset, until: Offset) {
+        self.actors.pass(actor, from, until);
+    }
+
     /// The next thing to write, if there is any.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -261,6 +277,12 @@ impl Reconciler {
     #[must_use]
     pub fn skus(&self) -> impl ExactSizeIterator<Item = &Sku> {
         self.catalogue.skus()
+    }
+
+    /// What was applied of each actor's log, with what is missing of it. O(actors).
+    #[must_use]
+    pub fn extent(&self) -> Extent {
+        self.actors.extent()
     }
 
     /// The end of what was applied of each actor's log. O(actors).

@@ -1,21 +1,24 @@
 //! The core's state as bytes.
 //!
 //! ```text
-//! snapshot v5:  5 version u8 │ SHA-256 of the rest [32] │ postcard of { actors with what was
+//! snapshot v6:  6 version u8 │ SHA-256 of the rest [32] │ postcard of { actors with what was
 //!               applied of each, skus, locations, shelves, attributes, deliveries kept,
 //!               deliveries dropped, reviews, demand, seconds } │
-//!               postcard of { what every cut that may be asked for includes, void stocktakes }
+//!               postcard of { what every cut that may be asked for includes, void stocktakes } │
+//!               postcard of gaps
+//! v5:           as v6 with version 5 and without gaps: what lay in one counted as applied
+//! v4:           as v5 with version 4 and without the second object: nothing was compacted
 //! ```
 //! Seconds are those of each shelf's postings, of which marks are kept, and of its stocktakes,
 //! shelf by shelf. Each part stands in order of first mention, because the others name its members
-//! by that order. Version 4 ended before the second object, and is read. Older ones are not, their
-//! events are: version 1 had no reviews, and up to version 3 nobody knew when postings happened, so
-//! that which of them overlap with a stocktake would depend on what each hub had in a snapshot.
+//! by that order. Older versions than 4 are not read, their events are: version 1 had no reviews,
+//! and up to version 3 nobody knew when postings happened, so that which of them overlap with a
+//! stocktake would depend on what each hub had in a snapshot.
 //! Bytes are decoded only when their hash fits, and the state is then checked against itself:
 //! whoever goes on from damaged bytes would tell other regions something nobody said. On an error
 //! the caller takes the older snapshot and replays from there, or the whole journal.
 
-use headland_event::{Actor, Offset};
+use headland_event::{Actor, Gaps, Offset};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -30,7 +33,10 @@ use crate::review::Review;
 use crate::second::Second;
 use crate::shelf::Shelf;
 
-const SNAPSHOT_VERSION: u8 = 5;
+const SNAPSHOT_VERSION: u8 = 6;
+
+/// The layout before gaps in logs were known.
+const GAPLESS_VERSION: u8 = 5;
 
 /// The one before, in which nothing was compacted.
 const UNCOMPACTED_VERSION: u8 = 4;
@@ -40,7 +46,7 @@ const UNCOMPACTED_VERSION: u8 = 4;
 #[non_exhaustive]
 pub enum RestoreError {
     /// Written in another format.
-    #[error("snapshot version {found:?} cannot be read, expected 4 or 5")]
+    #[error("snapshot version {found:?} cannot be read, expected 4 to 6")]
     Version {
         /// The first byte, if there is one.
         found: Option<u8>,
@@ -119,8 +125,8 @@ impl Reconciler {
             seconds,
         };
         #[expect(clippy::expect_used, reason = "plain data whose lengths are known, into memory")]
-        let body =
-            postcard::to_stdvec(&(written, compaction)).expect("plain data always has an encoding");
+        let body = postcard::to_stdvec(&(written, compaction, actors.gaps()))
+            .expect("plain data always has an encoding");
         let checksum: [u8; 32] = Sha256::digest(&body).into();
         [&[SNAPSHOT_VERSION][..], &checksum, &body].concat()
     }
@@ -131,7 +137,7 @@ impl Reconciler {
     /// [`RestoreError`] when the bytes are of another version, damaged, or inconsistent.
     pub fn restore(config: Config, seed: u64, bytes: &[u8]) -> Result<Self, RestoreError> {
         let (version, rest) = match bytes.split_first() {
-            Some((&version @ (UNCOMPACTED_VERSION | SNAPSHOT_VERSION), rest)) => (version, rest),
+            Some((&version @ UNCOMPACTED_VERSION..=SNAPSHOT_VERSION, rest)) => (version, rest),
             other => return Err(RestoreError::Version { found: other.map(|(found, _)| *found) }),
         };
         let body = rest
@@ -141,14 +147,14 @@ impl Reconciler {
         let undecodable =
             |error: postcard::Error| RestoreError::Bytes { detail: error.to_string() };
         let (mut read, rest): (Read, _) = postcard::take_from_bytes(body).map_err(undecodable)?;
-        let compaction = if version == UNCOMPACTED_VERSION {
-            Compaction::default()
-        } else {
-            postcard::from_bytes(rest).map_err(undecodable)?
+        let (compaction, gaps) = match version {
+            UNCOMPACTED_VERSION => (Compaction::default(), Gaps::new()),
+            GAPLESS_VERSION => (postcard::from_bytes(rest).map_err(undecodable)?, Gaps::new()),
+            _ => postcard::from_bytes(rest).map_err(undecodable)?,
         };
         let seconds = std::mem::take(&mut read.seconds);
         let mut reconciler = Self::new(config, seed);
-        reconciler.fill(read);
+        reconciler.fill(read, gaps);
         reconciler.compaction = compaction;
         reconciler.fill_seconds(seconds)?;
         reconciler.sum = RowSum::over(&reconciler.rows());
@@ -173,9 +179,9 @@ impl Reconciler {
         Ok(())
     }
 
-    fn fill(&mut self, read: Read) {
+    fn fill(&mut self, read: Read, gaps: Gaps) {
         let Read { actors, products, locations, .. } = read;
-        self.actors.fill(actors);
+        self.actors.fill(actors, gaps);
         self.catalogue.products.extend(products);
         self.catalogue.locations.extend(locations.into_iter().map(|location| (location, ())));
         self.catalogue.shelves.extend(read.shelves);

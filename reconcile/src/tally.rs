@@ -89,7 +89,7 @@ impl Cell {
 
     fn post(&mut self, offset: Offset, second: Second, delta: i64) {
         if offset <= self.offset {
-            return;
+            return self.insert(offset, second, delta);
         }
         let mark = self.last();
         match &mut self.older {
@@ -97,6 +97,19 @@ impl Cell {
             None => self.older = Some(Box::new(Older { first: mark, rest: Vec::new() })),
         }
         (self.offset, self.second) = (offset, second);
+        self.sides.add(delta);
+    }
+
+    /// Adds a posting before others of its log, unless there is a mark of it.
+    #[cold]
+    fn insert(&mut self, offset: Offset, second: Second, delta: i64) {
+        let mut marks = self.marks();
+        if !cell::add(&mut marks, offset, second, delta) {
+            return;
+        }
+        // The latest posting stands in the cell.
+        let _latest = marks.pop();
+        self.older = Older::try_from(marks).ok().map(Box::new);
         self.sides.add(delta);
     }
 
@@ -142,8 +155,8 @@ impl Sides {
 }
 
 impl Tally {
-    /// Adds a posting; one at or below an earlier offset of its actor changes nothing. O(1) for
-    /// one actor, else O(log actors).
+    /// Adds a posting; one of which there is a mark changes nothing. O(1) for one actor, else
+    /// O(log actors), and O(postings of its actor) before others of its log.
     pub(crate) fn post(&mut self, at: Spot, second: Second, delta: i64) {
         let Spot { actor, offset } = at;
         match self {

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use headland_event::limits::CLOCK_ENTRIES_LIMIT;
 use headland_event::{
-    Actor, AgentName, Batch, BatchError, EventClock, EventTime, Hlc, HlcClock, Incarnation, Offset,
-    OffsetDelta, Record, RegionId, Stamp, TopicName, TopicPartition, VectorClock, Verdict,
+    Actor, AgentName, Batch, BatchError, EventClock, EventTime, Extent, Hlc, HlcClock, Incarnation,
+    Offset, OffsetDelta, Record, RegionId, Stamp, TopicName, TopicPartition, VectorClock, Verdict,
     VerdictAt,
 };
 use headland_reconcile::Membership;
@@ -25,6 +25,7 @@ mod past;
 
 pub use gate::{Forbidden, Gate, RegisteredSchemas};
 pub use past::CausalPast;
+pub(crate) use past::HeldParts;
 
 /// Most actors of other regions in the hub's causal past; an entry of one more is refused.
 ///
@@ -267,13 +268,15 @@ impl Ingest {
         Ok(())
     }
 
-    /// Takes note of a batch in the journal, from here or from another region.
+    /// Takes note of a batch in the journal, from here or from another region. What stands in for
+    /// lost records is none: they are missing as soon as something comes behind them.
     ///
     /// `origin_topic` is the batch's topic where it was born.
     pub fn observe(&mut self, origin_topic: &TopicName, stamp: &Stamp, batch: &Batch) {
         self.hlc.observe(stamp.hlc);
         if *origin_topic == self.inventory {
-            self.past.on_inventory(&stamp.actor, stamp.offset.after(batch.span()));
+            let end = stamp.offset.after(batch.span());
+            self.past.on_inventory(&stamp.actor, stamp.offset, end);
         } else if is_of_members(origin_topic) {
             self.past.on_members(batch);
         }
@@ -285,9 +288,15 @@ impl Ingest {
         self.hlc.last()
     }
 
-    /// What the journal holds of inventory.
+    /// Where logs of inventory end in the journal.
     #[must_use]
     pub const fn heads(&self) -> &VectorClock {
+        self.past.heads().ends()
+    }
+
+    /// What the journal holds of inventory, with what is missing below those ends.
+    #[must_use]
+    pub const fn extent(&self) -> &Extent {
         self.past.heads()
     }
 

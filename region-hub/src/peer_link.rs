@@ -87,6 +87,8 @@ impl Offering {
 pub struct HandedOn {
     /// Regions of whose lives that are over the peer lacks some.
     pub lacked: BTreeSet<RegionId>,
+    /// Regions of whose logs the peer passed over some, since who sent them had lost it.
+    pub gapped: BTreeSet<RegionId>,
     /// Regions of whose logs a former life of the peer may have had what this one lacks.
     pub lost: BTreeSet<RegionId>,
     /// Regions of which the peer lacks what was handed on to this hub.
@@ -116,13 +118,13 @@ impl HandedOn {
             return false;
         }
         let is_lacked = self.lacked.contains(origin);
+        let is_gapped = self.gapped.contains(origin);
         if origin == region || path.contains(region) {
-            return is_needed && (is_lacked || self.lost.contains(origin));
+            return is_needed && (is_lacked || is_gapped || self.lost.contains(origin));
         }
         // A copy that came over a third region is that one's to hand on.
-        path.len() == 1
-            && is_lacked
-            && (is_needed || offering.offers_beyond(Forwarding::All, topic, region))
+        let is_allowed = || offering.offers_beyond(Forwarding::All, topic, region);
+        path.len() == 1 && (is_needed && (is_lacked || is_gapped) || is_lacked && is_allowed())
     }
 }
 

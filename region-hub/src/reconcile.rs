@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Writer};
 use headland_event::{
-    Actor, Batch, ByteCount, Codec, CommitNumber, Entry, Hole, Now, Offset, OffsetDelta, Record,
-    Stamp, TopicName, TopicPartition, Verdict,
+    Actor, Batch, ByteCount, Codec, CommitNumber, Entry, Gap, Hole, Now, Offset, OffsetDelta,
+    Record, Stamp, TopicName, TopicPartition, Verdict,
 };
 use headland_reconcile::{
     Config, Input, Locality, MemberRecord, Membership, Prepared, READ_AHEAD, Reconciler,
@@ -110,6 +110,9 @@ enum Arrived {
     Events(Stamped),
     /// Inventory that was held back and counts by now.
     Released(Stamped),
+    /// A hole in the place of inventory that its sender lost. What it stands for is missing as soon
+    /// as something comes behind it, and counts when somebody else brings it.
+    StandIn,
     /// Records of who takes part, and where they end in the log of this hub's own.
     Members(Batch, Option<Offset>),
 }
@@ -201,6 +204,9 @@ impl Inventory {
             }
             let is_inventory = topic.origin_name == self.topic;
             let stamp = entry.stamp.clone().filter(|_| is_inventory)?;
+            if entry.is_stand_in() {
+                return Some(Arrived::StandIn);
+            }
             let locality = if topic.is_local() { Locality::Local } else { Locality::Remote };
             Some(Arrived::Events(Stamped { locality, stamp, batch }))
         };
@@ -276,7 +282,7 @@ impl Inventory {
         let value = record.value.clone().unwrap_or_default();
         let Stamped { locality, stamp, batch } = stamped;
         let (delta, verdict) = match Hole::of(batch) {
-            // There is no event; what stands behind the hole happened after all of it.
+            // There is no event, and it was passed over when it was opened.
             Some(_) => (batch.last_delta(), Verdict::Forbidden),
             None => (delta, stamp.verdict(delta)),
         };
@@ -303,11 +309,17 @@ impl Inventory {
             None => return false,
             Some(Arrived::Events(stamped)) => {
                 if let Some(stamped) = self.held.pass(&self.members, stamped) {
+                    self.begin(&stamped);
                     self.reading.open(stamped);
                 }
             }
             // Whatever of its log is still held stands behind it.
-            Some(Arrived::Released(stamped)) => self.reading.open(stamped),
+            Some(Arrived::Released(stamped)) => {
+                self.begin(&stamped);
+                self.reading.open(stamped);
+            }
+            // It has one record, which is no event.
+            Some(Arrived::StandIn) => self.reading.count += 1,
             Some(Arrived::Members(batch, own_end)) => {
                 let by = if own_end.is_some() { Locality::Local } else { Locality::Remote };
                 self.read_members(&batch, by);
@@ -315,6 +327,21 @@ impl Inventory {
             }
         }
         true
+    }
+
+    /// Takes note of what a batch passes over that comes next: it is missing until it comes.
+    fn begin(&mut self, Stamped { stamp, batch, .. }: &Stamped) {
+        let Stamp { actor, offset, .. } = stamp;
+        if let Some(Gap { from, until }) = self.reconciler.begin(actor, *offset) {
+            tracing::error!(
+                %actor, %from, %until,
+                "more gaps than are kept: what lies in this one counts as if it were here"
+            );
+        }
+        if Hole::of(batch).is_some() {
+            // An agent shed it: what stands behind it happened after all of it.
+            self.reconciler.pass(actor, *offset, offset.after(batch.span()));
+        }
     }
 
     /// Takes note of who takes part; what was held and counts by now is read next.
@@ -362,7 +389,7 @@ impl Inventory {
     /// Whether a batch that ends at `end` of a log would be held back, and there is no room.
     #[must_use]
     pub fn lacks_room_for(&self, actor: &Actor, end: Offset) -> bool {
-        self.held.bytes() >= self.held_limit && self.held.holds(&self.members, actor, end)
+        self.held.bytes() >= self.held_limit && !self.members.accepts(actor, end)
     }
 
     /// Holds less back, so that a test reaches the limit.
@@ -432,7 +459,7 @@ impl Inventory {
     /// What is born here from now on happens after, when everything that was composed is read.
     #[must_use]
     pub fn past(&self) -> CausalPast {
-        CausalPast::resume(self.reconciler.applied(), self.members.clone(), self.held.ends())
+        CausalPast::resume(self.reconciler.extent(), self.members.clone(), self.held.parts())
     }
 
     /// What is reconciled so far.
@@ -445,7 +472,7 @@ impl Inventory {
 fn bytes_of(batches: &VecDeque<Arrived>) -> u64 {
     let length = |arrived: &Arrived| match arrived {
         Arrived::Events(stamped) | Arrived::Released(stamped) => stamped.bytes(),
-        Arrived::Members(_, _) => 0,
+        Arrived::Members(_, _) | Arrived::StandIn => 0,
     };
     batches.iter().map(length).fold(0, u64::saturating_add)
 }

@@ -4,12 +4,16 @@
 //! {"change":{"life":{"region":"us","incarnation":{…}},"standing":"excluded",
 //!            "ends":[{"region":"us","incarnation":{…},"partition":0,"end":7}],
 //!            "by":"ann","reason":"its disk is gone"}}
-//! {"report":{"life":{…},"applied":[{…}],"stable":[{…}]}}
+//! {"report":{"life":{…},"applied":[{…}],"stable":[{…}],
+//!            "missing":[{"region":"us","incarnation":{…},"partition":0,"from":3,"until":5}]}}
 //! {"void":{"actor":{"region":"us","incarnation":{…},"partition":0},"offset":7,"id":"a/1"}}
 //! ```
 
+use headland_event::extent::GAPS_LIMIT;
 use headland_event::limits::CLOCK_ENTRIES_LIMIT;
-use headland_event::{Actor, Incarnation, Offset, PartitionIndex, RegionId, VectorClock};
+use headland_event::{
+    Actor, Gap, Gaps, Incarnation, Offset, PartitionIndex, RegionId, VectorClock,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{MemberChange, MemberReport};
@@ -97,6 +101,42 @@ pub(super) fn read_ends<'de, D: Deserializer<'de>>(from: D) -> Result<VectorCloc
     Ok(clock)
 }
 
+/// One gap in a log.
+#[derive(Serialize, Deserialize)]
+struct Missing {
+    region: RegionId,
+    incarnation: Incarnation,
+    partition: PartitionIndex,
+    from: Offset,
+    until: Offset,
+}
+
+/// Gaps as a list.
+pub(super) fn write_gaps<S: Serializer>(gaps: &Gaps, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(gaps.iter().map(|(actor, Gap { from, until })| {
+        let Actor { region, incarnation, partition } = actor.clone();
+        Missing { region, incarnation, partition, from, until }
+    }))
+}
+
+/// Reads what [`write_gaps`] wrote; more gaps than a hub keeps are refused.
+pub(super) fn read_gaps<'de, D: Deserializer<'de>>(from: D) -> Result<Gaps, D::Error> {
+    let list = Vec::<Missing>::deserialize(from)?;
+    let (found, mut gaps) = (list.len(), Gaps::new());
+    for Missing { region, incarnation, partition, from, until } in list {
+        let actor = Actor { region, incarnation, partition };
+        let _given_up = gaps.note(&actor, Gap { from, until });
+    }
+    if gaps.len() != found {
+        let kept = gaps.len();
+        let text = format!(
+            "{found} gaps of which {kept} can be kept, expected at most {GAPS_LIMIT} in order"
+        );
+        return Err(serde::de::Error::custom(text));
+    }
+    Ok(gaps)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,10 +175,19 @@ mod tests {
     fn a_report_reads_back_and_what_is_none_is_refused() {
         let mut applied = VectorClock::new();
         applied.advance(&actor("eu", 1), Offset::new(3));
+        let mut missing = Gaps::new();
         let stable = applied.clone();
-        let record = MemberRecord::Report(MemberReport { life: life(), applied, stable });
+        let whole = MemberReport { life: life(), applied, stable, missing: missing.clone() };
+        let gap = Gap { from: Offset::new(1), until: Offset::new(2) };
+        assert_eq!(missing.note(&actor("eu", 1), gap), None);
+        let with_a_gap = MemberReport { missing, ..whole.clone() };
 
-        assert_eq!(MemberRecord::parse(&record.to_json()).unwrap(), record);
+        for (report, is_said) in [(whole, false), (with_a_gap, true)] {
+            let record = MemberRecord::Report(report);
+            let json = String::from_utf8(record.to_json()).unwrap();
+            assert_eq!(json.contains(r#""partition":1,"from":1,"until":2}]"#), is_said, "{json}");
+            assert_eq!(MemberRecord::parse(json.as_bytes()).unwrap(), record);
+        }
         for bytes in ["", "{}", r#"{"report":{}}"#, r#"{"change":{"standing":"gone"}}"#] {
             assert!(MemberRecord::parse(bytes.as_bytes()).is_err(), "{bytes}");
         }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
-use headland_event::Incarnation;
+use headland_event::{Gap, Incarnation};
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -440,8 +440,9 @@ fn a_snapshot_of_before_demand_or_seconds_were_kept_is_refused_so_that_its_event
     let mut hub = Hub::new();
     hub.feed(at("eu", 0), &moved("a", "sale", 3));
     let bytes = hub.reconciler.snapshot();
-    // The last bytes are one second and their number, and before them that there is no demand.
-    for (version, gone) in [(3, 6), (2, 7)] {
+    // The last bytes are that there are no gaps and nothing is compacted, one second and their
+    // number, and before them that there is no demand.
+    for (version, gone) in [(3, 9), (2, 10)] {
         let body = &bytes[33..bytes.len() - gone];
         let checksum: [u8; 32] = Sha256::digest(body).into();
         let before = [&[version][..], &checksum, body].concat();
@@ -450,6 +451,40 @@ fn a_snapshot_of_before_demand_or_seconds_were_kept_is_refused_so_that_its_event
 
         assert_eq!(refused, Some(RestoreError::Version { found: Some(version) }));
     }
+}
+
+#[test]
+fn a_snapshot_of_before_gaps_or_compaction_were_known_is_gone_on_from() {
+    let mut hub = Hub::new();
+    hub.feed(at("eu", 0), &moved("a", "sale", 3));
+    let bytes = hub.reconciler.snapshot();
+    // The last byte is that there are no gaps, the two before it that nothing is compacted.
+    for (version, gone) in [(5, 1), (4, 3)] {
+        let body = &bytes[33..bytes.len() - gone];
+        let checksum: [u8; 32] = Sha256::digest(body).into();
+        let before = [&[version][..], &checksum, body].concat();
+
+        let restored = Reconciler::restore(config(), 77, &before).unwrap();
+
+        assert_eq!(restored.snapshot(), bytes);
+    }
+}
+
+#[test]
+fn what_is_missing_stands_in_a_snapshot_and_counts_when_it_comes() {
+    let mut hub = Hub::new();
+    assert_eq!(hub.reconciler.begin(&actor("us", 0), Offset::new(5)), None);
+    hub.feed(at("us", 5), &moved("a", "sale", 3));
+
+    let bytes = hub.reconciler.snapshot();
+    hub.reconciler = Reconciler::restore(config(), 77, &bytes).unwrap();
+    for offset in [4, 4, 5] {
+        hub.feed(at("us", offset), &moved(&format!("b{offset}"), "sale", 1));
+    }
+
+    assert_eq!(hub.stock(), Some(-4));
+    let missing: Vec<_> = hub.reconciler.extent().gaps().iter().map(|(_, gap)| gap).collect();
+    assert_eq!(missing, [Gap { from: Offset::new(0), until: Offset::new(4) }]);
 }
 
 fn covering() -> Hub {

@@ -11,39 +11,44 @@
 //! order of the journal, with the same rule as [`crate::reconcile::Inventory`], which a test
 //! compares.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use headland_event::{Actor, Batch, Offset, VectorClock};
+use headland_event::{Actor, Batch, Extent, Offset, Taken, VectorClock};
 use headland_reconcile::{MemberRecord, Membership};
 
 /// Ends of logs of inventory, in the order of the journal.
 #[derive(Debug, Clone, Default)]
 pub struct CausalPast {
     /// All that the journal holds.
-    heads: VectorClock,
+    heads: Extent,
     /// As much of it as counts.
     counted: VectorClock,
     members: Membership,
-    /// Ends of batches that do not count, by the log they are of.
-    held: BTreeMap<Actor, VecDeque<Offset>>,
+    /// Batches that do not count, by the log they are of.
+    held: BTreeMap<Actor, HeldParts>,
 }
+
+/// Where batches of one log begin and end.
+pub(crate) type HeldParts = BTreeMap<Offset, Offset>;
 
 impl CausalPast {
     /// As it is with a snapshot: what counted, who took part, and the ends of batches held back.
     pub(crate) fn resume(
-        counted: VectorClock,
+        applied: Extent,
         members: Membership,
-        held: BTreeMap<Actor, VecDeque<Offset>>,
+        held: BTreeMap<Actor, HeldParts>,
     ) -> Self {
-        let mut heads = counted.clone();
-        for (actor, ends) in &held {
-            ends.iter().for_each(|end| heads.advance(actor, *end));
+        let (counted, mut heads) = (applied.ends().clone(), applied);
+        for (actor, parts) in &held {
+            for (from, until) in parts {
+                let _taken = heads.take(actor, *from, *until);
+            }
         }
         Self { heads, counted, members, held }
     }
 
     /// All that the journal holds.
-    pub(super) const fn heads(&self) -> &VectorClock {
+    pub(super) const fn heads(&self) -> &Extent {
         &self.heads
     }
 
@@ -57,19 +62,19 @@ impl CausalPast {
         &self.members
     }
 
-    /// Takes note of a batch of inventory that ends at `end` of its log. O(log actors).
-    pub(super) fn on_inventory(&mut self, actor: &Actor, end: Offset) {
-        if end <= self.heads.end(actor) {
+    /// Takes note of a batch of inventory. O(log actors), and O(gaps of its log) below its end.
+    pub(super) fn on_inventory(&mut self, actor: &Actor, from: Offset, end: Offset) {
+        // What is given up is said where it is reconciled.
+        if self.heads.take(actor, from, end) == Taken::Known {
             // A copy of what came before, over another way.
             return;
         }
-        self.heads.advance(actor, end);
-        if self.held.contains_key(actor) || !self.members.accepts(actor, end) {
-            self.held.entry(actor.clone()).or_default().push_back(end);
-        } else {
+        if self.members.accepts(actor, end) {
             self.counted.advance(actor, end);
+        } else {
+            self.held.entry(actor.clone()).or_default().insert(from, end);
         }
-        debug_assert!(self.heads.covers(&self.counted), "what counts is in the journal");
+        debug_assert!(self.heads.ends().covers(&self.counted), "what counts is in the journal");
     }
 
     /// Takes note of records of members: what was held may count from now on. What cannot be read
@@ -83,11 +88,15 @@ impl CausalPast {
             }
         }
         let Self { counted, members, held, .. } = self;
-        for (actor, ends) in &mut *held {
-            while let Some(end) = ends.pop_front_if(|end| members.accepts(actor, *end)) {
-                counted.advance(actor, end);
-            }
-        }
-        held.retain(|_, ends| !ends.is_empty());
+        held.retain(|actor, parts| {
+            parts.retain(|_, end| {
+                let counts = members.accepts(actor, *end);
+                if counts {
+                    counted.advance(actor, *end);
+                }
+                !counts
+            });
+            !parts.is_empty()
+        });
     }
 }

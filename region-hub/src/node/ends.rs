@@ -70,7 +70,17 @@ impl Node {
 
     /// Whether a batch of a topic that hubs hold alike is here, over whatever way it came.
     pub(super) fn has(&self, origin_topic: &TopicName, stamp: &Stamp, batch: &Batch) -> bool {
-        self.end_here(origin_topic, stamp) >= stamp.offset.after(batch.span())
+        let end = stamp.offset.after(batch.span());
+        if self.is_of_inventory(origin_topic) {
+            return self.ingest.extent().has(&stamp.actor, stamp.offset, end);
+        }
+        self.end_here(origin_topic, stamp) >= end
+    }
+
+    /// Whether a topic, by its name where it was born, is reconciled. Of its logs a part that was
+    /// passed over is taken when it comes; of all others it is not.
+    pub(super) fn is_of_inventory(&self, origin_topic: &TopicName) -> bool {
+        origin_topic == self.inventory.configuration().0
     }
 
     fn ends(&self) -> Option<&Ends> {
@@ -79,7 +89,7 @@ impl Node {
 
     /// Where the log that a stamp is of ends here, over whatever way it came.
     pub(super) fn end_here(&self, origin_topic: &TopicName, stamp: &Stamp) -> Offset {
-        if origin_topic == self.inventory.configuration().0 {
+        if self.is_of_inventory(origin_topic) {
             self.ingest.heads().end(&stamp.actor)
         } else {
             self.ends().map_or(Offset::new(0), |ends| ends.end(origin_topic, &stamp.actor))
@@ -106,8 +116,7 @@ impl Node {
             return;
         }
         let end = stamp.offset.after(batch.span());
-        if origin_topic != self.inventory.configuration().0 && !self.is_beyond(origin_topic, stamp)
-        {
+        if !self.is_of_inventory(origin_topic) && !self.is_beyond(origin_topic, stamp) {
             self.raise_end(origin_topic, &stamp.actor, end);
         }
         if self.topics.get(&local.topic).is_some_and(Topic::is_apart) {

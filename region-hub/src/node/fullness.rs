@@ -123,6 +123,8 @@ impl Node {
     /// are ahead themselves and further.
     fn is_ahead(&mut self, place: Place, local: &TopicPartition, entry: &Entry) -> bool {
         let topic = self.topics.get(&local.topic).filter(|topic| topic.is_apart());
+        // What is passed over of inventory is taken when it comes.
+        let topic = topic.filter(|topic| !self.is_of_inventory(&topic.origin_name));
         let (Some(topic), Some(stamp)) = (topic, &entry.stamp) else { return false };
         let is_ahead = |stamp: &Stamp| stamp.offset > self.end_here(&topic.origin_name, stamp);
         if !is_ahead(stamp) {

@@ -16,9 +16,12 @@
 //! since over links that forward a path without the peer is offered to it, and one with it was the
 //! peer's. The peer takes it, unless its region's own hub sends it that log; and then
 //! that hub writes it still, or the life is over, which the peer knows as it sees another one. So
-//! what is held somewhere comes one link further as long as somebody next to it lacks it, and
-//! nothing later of its log came first. And it ends: each hub stores a record apart once, by the
-//! ends of what it has, and offers nothing to a peer that has said it has it.
+//! what is held somewhere comes one link further as long as somebody next to it lacks it. What came
+//! later of its log may have come first: of inventory that leaves a gap, which is lacking like all
+//! else, and whatever life it is of, since whoever sent what lies behind a gap had lost what lies
+//! in it. Of other topics nothing later may come first, see [`super::fullness`]. And it ends: each
+//! hub stores a record apart once, by the ends of what it has, and offers nothing to a peer that
+//! has said it has it.
 //!
 //! What is offered beside the logs of inventory is what hubs have to hold alike to end alike.
 //!
@@ -30,9 +33,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use headland_event::{
-    Actor, Batch, Monotonic, Now, RegionId, Stamp, TopicName, TopicPartition, VectorClock,
+    Actor, Batch, Extent, Monotonic, Now, RegionId, Stamp, TopicName, TopicPartition, VectorClock,
 };
-use headland_reconcile::{Holder, MemberStanding};
+use headland_reconcile::{Holder, Lacking, MemberStanding};
 use headland_replication::frame::Goodbye;
 use headland_replication::route;
 use headland_replication::{Identity, Offer};
@@ -50,8 +53,10 @@ const REPORTS_WAITED: u32 = 2;
 /// What others hand on to this hub.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Awaited {
-    /// Regions of whose logs somebody has more than this hub.
+    /// Regions of whose logs of lives that are over somebody has more than this hub.
     lacked: BTreeSet<RegionId>,
+    /// Regions of whose logs somebody has what this hub passed over.
+    gapped: BTreeSet<RegionId>,
     /// Regions of which a life is over.
     over: BTreeSet<RegionId>,
 }
@@ -119,9 +124,11 @@ impl Node {
         let reported = members.reported(&peer);
         let is_over = |life: &Holder| self.is_over(life);
         let is_other = |life: &Holder| *life != peer;
-        let mut lacked = members.lacking(&reported, self.ingest.heads(), is_over);
-        let mut lost = members.lacking(&reported, &speaking.aged.old, is_other);
-        let aged = lost.clone();
+        let here = self.ingest.extent();
+        let with_gaps = |ends: &VectorClock| Extent::new(ends.clone(), here.gaps().clone());
+        let Lacking { over: mut lacked, gaps: gapped } = members.lacking(&reported, here, is_over);
+        let old = members.lacking(&reported, &with_gaps(&speaking.aged.old), is_other);
+        let (mut lost, aged) = (old.over.clone(), &old.over | &old.gaps);
         let mut over = self.regions_over();
         if !self.has_former(&peer) {
             lost.clear();
@@ -132,11 +139,12 @@ impl Node {
         let apart = self.topics.iter().filter(|topic| topic.is_apart());
         let apart = apart.filter(|topic| topic.origin_name == *inventory);
         let apart = apart.filter_map(|topic| speaking.ends.of(&topic.name));
-        let apart = apart.flat_map(|kept| members.lacking(&reported, kept, is_other));
+        let apart = apart.map(|kept| members.lacking(&reported, &with_gaps(kept), is_other));
+        let apart = apart.flat_map(|lacking| &lacking.over | &lacking.gaps);
         // Not before the region's own log, which may have what lies before: whoever takes the later
-        // part first passes over the earlier one.
+        // part of a log of other topics first passes over the earlier one.
         let apart = apart.filter(|region| aged.contains(region)).collect();
-        HandedOn { lacked, lost, apart, over, needed: speaking.ends.needed().clone() }
+        HandedOn { lacked, gapped, lost, apart, over, needed: speaking.ends.needed().clone() }
     }
 
     /// Keeps which lives were seen to be over. A link that is down for a moment brings none of them
@@ -189,9 +197,9 @@ impl Node {
     /// Takes note of what others have that this hub lacks. Whoever was told off before, since the
     /// region itself was linked, is asked again.
     fn await_handed_on(&mut self, now: Now) {
-        let (heads, members) = (self.ingest.heads(), self.inventory.members());
-        let lacked = members.lacking(heads, &members.known(), |life| self.is_over(life));
-        let found = Awaited { lacked, over: self.regions_over() };
+        let (here, members) = (self.ingest.extent(), self.inventory.members());
+        let Lacking { over: lacked, gaps: gapped } = members.lacked(here, |of| self.is_over(of));
+        let found = Awaited { lacked, gapped, over: self.regions_over() };
         let leaves = self.speaking.as_ref().is_some_and(|speaking| speaking.leaves);
         let is_through = leaves && self.leave_beside(now);
         let Some(speaking) = &mut self.speaking else { return };
@@ -201,13 +209,16 @@ impl Node {
         }
         let before = std::mem::replace(&mut speaking.awaited, found.clone());
         let is_left = |of: &BTreeSet<RegionId>, now: &BTreeSet<RegionId>| !of.is_subset(now);
-        speaking.leaves |=
-            is_left(&before.lacked, &found.lacked) || is_left(&before.over, &found.over);
+        speaking.leaves |= is_left(&before.lacked, &found.lacked)
+            || is_left(&before.gapped, &found.gapped)
+            || is_left(&before.over, &found.over);
         let is_new = |region: &RegionId| {
             let is_new = |of: &BTreeSet<RegionId>, former: &BTreeSet<RegionId>| {
                 of.contains(region) && !former.contains(region)
             };
-            is_new(&found.lacked, &before.lacked) || is_new(&found.over, &before.over)
+            is_new(&found.lacked, &before.lacked)
+                || is_new(&found.gapped, &before.gapped)
+                || is_new(&found.over, &before.over)
         };
         let told_off = |known: &PeerLink| known.declined.iter().any(is_new);
         let asked: Vec<LinkId> = self
@@ -238,9 +249,12 @@ impl Node {
 
     fn is_awaited_of(&self, (origin, topic): (&RegionId, &TopicName), is_near: bool) -> bool {
         let Some(speaking) = &self.speaking else { return false };
-        let Awaited { lacked, over } = &speaking.awaited;
+        let Awaited { lacked, gapped, over } = &speaking.awaited;
         let is_said = is_of_members(topic) && is_near;
-        lacked.contains(origin) || (is_said && over.contains(origin))
+        let is_passed = speaking.ends.needed().contains(topic);
+        lacked.contains(origin)
+            || (is_passed && gapped.contains(origin))
+            || (is_said && over.contains(origin))
     }
 
     /// Whether what is offered has to be the same at all hubs, so that what this one lacks of it is

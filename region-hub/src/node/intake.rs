@@ -328,14 +328,18 @@ impl Node {
         let is_apart = self.topics.get(&local.topic).is_some_and(Topic::is_apart);
         // Whose records are gone from a topic in which lives are mixed is not known: passing over
         // what a hole's stamp says could pass over what others have.
-        let is_hole = Hole::of(&entry.batch).is_some();
+        let is_stand_in = entry.is_stand_in();
+        let is_hole =
+            is_stand_in || Hole::of(&entry.batch).is_some() && !self.is_of_inventory(origin_topic);
         if is_apart && (is_hole || self.has(origin_topic, stamp, &entry.batch)) {
             return Ok(());
         }
         if is_apart && self.is_beyond(origin_topic, stamp) {
             return unfit("it is of one log more than are told apart");
         }
-        self.ingest.observe(origin_topic, stamp, &entry.batch);
+        if !is_stand_in {
+            self.ingest.observe(origin_topic, stamp, &entry.batch);
+        }
         self.note_end(local, origin_topic, stamp, &entry.batch);
         if !is_apart {
             self.follow(local, stamp, now);

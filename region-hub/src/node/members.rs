@@ -8,7 +8,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use headland_event::{Batch, BatchError, Monotonic, Now, Record, RegionId, TopicName, VectorClock};
+use headland_event::{
+    Batch, BatchError, Extent, Monotonic, Now, Record, RegionId, TopicName, VectorClock,
+};
 use headland_reconcile::{
     Holder, MemberChange, MemberRecord, MemberReport, MemberStanding, ReasonText, Reviewer,
     SignedChange,
@@ -40,7 +42,7 @@ pub(super) struct Speaking {
     report_at: Monotonic,
     look_at: Monotonic,
     /// What it said last that it has applied.
-    reported: VectorClock,
+    reported: Extent,
     /// What others hand on to it.
     pub(super) awaited: Awaited,
     /// Whether there may be somebody to tell off who hands on what is not lacking any more.
@@ -65,7 +67,7 @@ enum Joining {
 
 impl Speaking {
     pub(super) fn new(every: Duration, inventory: TopicName, now: Monotonic) -> Self {
-        let (reported, awaited) = (VectorClock::new(), Awaited::default());
+        let (reported, awaited) = (Extent::default(), Awaited::default());
         let joining = Joining::Until(now.after(JOIN_WAIT), 0);
         let former = BTreeSet::new();
         let (aged, ends, leaves) = (Aged::default(), Ends::new(inventory), false);
@@ -137,13 +139,13 @@ impl Node {
         self.look_around(now);
         let mut said = Vec::new();
         let is_joining = self.is_joining();
-        let (members, applied) = (self.inventory.members(), self.inventory.reconciler().applied());
+        let (members, extent) = (self.inventory.members(), self.inventory.reconciler().extent());
         if !is_joining && members.standing(&own).is_none() {
             let (standing, ends) = (MemberStanding::Active, VectorClock::new());
             let change = MemberChange { life: own.clone(), standing, ends };
             said.extend(self.signed(change, "a hub's life began"));
         }
-        for change in members.amendments(&own, &applied) {
+        for change in members.amendments(&own, extent.ends()) {
             said.extend(self.signed(change, "more of its logs was applied here"));
         }
         let void = self.inventory.reconciler().unsaid().take(VOID_EACH);
@@ -160,19 +162,23 @@ impl Node {
     fn report(&mut self, now: Now) -> Option<MemberReport> {
         let (is_joining, life) = (self.is_joining(), self.life());
         let reconciler = self.inventory.reconciler();
-        let (applied, members) = (reconciler.applied(), self.inventory.members());
+        let (extent, members) = (reconciler.extent(), self.inventory.members());
         // Of a peer that was never heard of there may be a whole history of counts.
         let is_known = self.unlisted_peers().next().is_none();
-        let stable = if is_known { members.stable(&applied) } else { VectorClock::new() };
+        // What is missing amid a log may be a count at any older cut, if somebody has it.
+        let is_awaited = !members.lacked(&extent, |_| false).gaps.is_empty();
+        let is_stable = is_known && !is_awaited;
+        let stable = if is_stable { members.stable(extent.ends()) } else { VectorClock::new() };
         let is_more = !reconciler.compacted().covers(&stable);
         let speaking = self.speaking.as_mut()?;
         let is_due = !is_joining && now.monotonic >= speaking.report_at;
-        if !is_due || speaking.reported == applied && !is_more {
+        if !is_due || speaking.reported == extent && !is_more {
             return None;
         }
         speaking.report_at = now.monotonic.after(speaking.every);
-        speaking.reported.clone_from(&applied);
-        Some(MemberReport { life, applied, stable })
+        let (applied, missing) = (extent.ends().clone(), extent.gaps().clone());
+        speaking.reported = extent;
+        Some(MemberReport { life, applied, stable, missing })
     }
 
     /// Regions of configured hubs of which no life is listed.

@@ -113,7 +113,7 @@ impl Node {
             "what is replayed lies before the end of its partition"
         );
         let Some(topic) = self.topics.get(&partition.topic) else { return };
-        if let Some(stamp) = &entry.stamp {
+        if let Some(stamp) = entry.stamp.as_ref().filter(|_| !entry.is_stand_in()) {
             self.ingest.observe(&topic.origin_name, stamp, &entry.batch);
         }
     }

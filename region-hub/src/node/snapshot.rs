@@ -1,11 +1,12 @@
 //! Snapshots of what a hub derives from its journal, so that a restart replays the end of it only.
 //!
 //! ```text
-//! v6:  6 version u8 │ inventory topic u8 length + name │ restock below i64
+//! v7:  7 version u8 │ inventory topic u8 length + name │ restock below i64
 //!      │ hybrid clock { wall i64, logical u32 } │ audit, in its own layout
 //!      │ members u32 length + postcard │ inventory that is held back, in its own layout
 //!      │ reconciler u32 length + bytes, in its own layout
 //!      │ rules, in their own layout, empty without rules
+//! v6:  as v7 with version 6; members say of nothing that it is missing
 //! v5:  as v6 with version 5, and at the end: rules u32 length + bytes │ reconciler
 //! v4:  as v5 with version 4 and without what is held back: there was none
 //! v3:  as v4 with version 3 and without rules
@@ -38,7 +39,7 @@ use super::{Node, Output};
 use crate::global::{Rules, RulesState};
 use crate::reconcile::{Held, HeldError, Inventory};
 
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
 /// The layout before the rules stood behind everything else; the first one with what is held back.
 const VERSION_5: u8 = 5;
 /// The layout before what is held back was in it.
@@ -151,7 +152,7 @@ impl Node {
         let mut reader = Reader::new(state);
         let found = reader.u8("snapshot version")?;
         if !(VERSION_1..=VERSION).contains(&found) {
-            let (field, found, expected) = ("snapshot version", i64::from(found), "1 to 6");
+            let (field, found, expected) = ("snapshot version", i64::from(found), "1 to 7");
             return Err(CodecError::Value { field, at: 0, found, expected }.into());
         }
         let topic: TopicName = reader.name("inventory topic")?;

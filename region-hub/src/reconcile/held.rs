@@ -11,10 +11,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
-use headland_event::{Actor, Batch, BatchError, Offset};
+use headland_event::{Actor, Batch, BatchError};
 use headland_reconcile::{Locality, Membership};
 
 use super::Stamped;
+use crate::ingest::HeldParts;
 
 /// Bytes that one end in a clock takes in memory: the actor with its region's name, and the offset.
 const CLOCK_END_BYTES: u64 = 96;
@@ -41,28 +42,26 @@ pub struct Held {
 impl Held {
     /// Hands back a batch that counts, and keeps any other.
     pub(super) fn pass(&mut self, members: &Membership, stamped: Stamped) -> Option<Stamped> {
-        if !self.holds(members, &stamped.stamp.actor, stamped.end()) {
+        if members.accepts(&stamped.stamp.actor, stamped.end()) {
             return Some(stamped);
         }
-        let last = self.by_actor.get(&stamped.stamp.actor).and_then(VecDeque::back);
-        // A copy of what is held, over another way, adds nothing.
-        if last.is_none_or(|last| last.end() < stamped.end()) {
-            self.push(stamped);
-        }
+        self.push(stamped);
         None
     }
 
-    /// Whether a batch that ends at `end` of a log is held back. O(log actors).
-    pub(super) fn holds(&self, members: &Membership, actor: &Actor, end: Offset) -> bool {
-        self.by_actor.contains_key(actor) || !members.accepts(actor, end)
-    }
-
+    /// Keeps a batch in the order of its log; a copy of what is held, over another way, adds
+    /// nothing.
     fn push(&mut self, Stamped { locality, stamp, batch }: Stamped) {
+        let waiting = self.by_actor.entry(stamp.actor.clone()).or_default();
+        let at = waiting.partition_point(|held| held.stamp.offset < stamp.offset);
+        if waiting.get(at).is_some_and(|held| held.stamp.offset == stamp.offset) {
+            return;
+        }
         // It was decoded from these very bytes before.
         let batch = Batch::decode(Bytes::copy_from_slice(batch.as_bytes())).unwrap_or(batch);
         let stamped = Stamped { locality, stamp, batch };
         self.bytes = self.bytes.saturating_add(memory_of(&stamped));
-        self.by_actor.entry(stamped.stamp.actor.clone()).or_default().push_back(stamped);
+        waiting.insert(at, stamped);
     }
 
     /// Takes out what counts by now, in the order of each log.
@@ -90,10 +89,11 @@ impl Held {
         self.by_actor.values().flatten()
     }
 
-    /// Where held batches end, in the order of each log.
-    pub(super) fn ends(&self) -> BTreeMap<Actor, VecDeque<Offset>> {
-        let ends = |waiting: &VecDeque<Stamped>| waiting.iter().map(Stamped::end).collect();
-        self.by_actor.iter().map(|(actor, waiting)| (actor.clone(), ends(waiting))).collect()
+    /// Where held batches begin and end.
+    pub(super) fn parts(&self) -> BTreeMap<Actor, HeldParts> {
+        let part = |stamped: &Stamped| (stamped.stamp.offset, stamped.end());
+        let parts = |waiting: &VecDeque<Stamped>| waiting.iter().map(part).collect();
+        self.by_actor.iter().map(|(actor, waiting)| (actor.clone(), parts(waiting))).collect()
     }
 
     /// Appends what is held in the layout above. O(bytes held).
@@ -141,7 +141,9 @@ fn memory_of(stamped: &Stamped) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use headland_event::{EventTime, Hlc, Incarnation, PartitionIndex, Record, Stamp, VectorClock};
+    use headland_event::{
+        EventTime, Hlc, Incarnation, Offset, PartitionIndex, Record, Stamp, VectorClock,
+    };
 
     use super::*;
 

@@ -291,12 +291,119 @@ fn a_hole_in_what_is_handed_on_passes_over_nothing() {
     let former = headland_event::Incarnation::new(3, 4);
     let stamp = |offset| Some(stamp_of(("us", former), headland_event::Offset::new(offset)));
 
-    eu.shed(&mut us, channel, 10, stamp(40));
+    eu.lose(&mut us, channel, 10, stamp(40).unwrap());
     let behind_the_hole = us.node.ingest.heads().clone();
     eu.publish_stamped(&mut us, channel, &[record("us-1-till", "{}")], stamp(0));
 
     assert!(behind_the_hole.is_empty(), "{behind_the_hole:?}");
     assert_eq!(us.records("handed-on.us.inventory.events").len(), 1);
+}
+
+/// A restock of four units.
+fn restocked(id: &str) -> headland_event::Record {
+    let text = format!(r#"{{"id":"{id}","kind":"restock","device":"us-1-till","sku":"85123A","#)
+        + r#""location":"eu-1","quantity":4,"time":"2010-12-01T08:06:00Z"}"#;
+    record("us-1-till", &text)
+}
+
+fn missing(hub: &Hub) -> Vec<(u64, u64)> {
+    let extent = hub.node.inventory().extent();
+    extent.gaps().iter().map(|(_, gap)| (gap.from.get(), gap.until.get())).collect()
+}
+
+#[test]
+fn a_later_part_that_comes_first_counts_and_so_does_the_earlier_one_when_it_comes() {
+    let mut us = alone();
+    let mut eu = Remote::hub(&mut us, 1, "eu");
+    let channel = eu.offer_back(&mut us, EVENTS);
+    let former = headland_event::Incarnation::new(3, 4);
+    let stamp = |offset| Some(stamp_of(("us", former), headland_event::Offset::new(offset)));
+
+    eu.publish_stamped(&mut us, channel, &[restocked("us/3")], stamp(2));
+    let first = (state(&us).0, missing(&us));
+    for offset in [1, 2, 1, 0] {
+        let id = format!("us/{}", offset + 1);
+        eu.publish_stamped(&mut us, channel, &[restocked(&id)], stamp(offset));
+    }
+
+    assert_eq!(first, (Some(4), vec![(0, 2)]));
+    assert_eq!((state(&us).0, missing(&us)), (Some(12), vec![]));
+    assert_eq!(us.records("handed-on.us.inventory.events").len(), 3, "each is stored once");
+    let before = state(&us);
+    us.restart(&config("us", &["eu"], "*"));
+    assert_eq!(state(&us), before);
+}
+
+#[test]
+fn what_an_agent_shed_of_a_log_that_is_handed_on_is_missing_to_nobody() {
+    let mut us = alone();
+    let mut eu = Remote::hub(&mut us, 1, "eu");
+    let channel = eu.offer_back(&mut us, EVENTS);
+    let former = headland_event::Incarnation::new(3, 4);
+    let stamp = |offset| Some(stamp_of(("us", former), headland_event::Offset::new(offset)));
+
+    eu.publish_stamped(&mut us, channel, &[restocked("us/9")], stamp(8));
+    eu.shed(&mut us, channel, 6, stamp(2));
+
+    assert_eq!((state(&us).0, missing(&us)), (Some(4), vec![(0, 2)]));
+}
+
+/// Hubs of `ap`, `eu` and `us`, of which the last one's disk has damaged the second of three
+/// records that `ap` has got.
+fn damaged() -> Net {
+    let ap = hub(7, "ap", &["eu", "us"]);
+    let eu = hub(7, "eu", &["ap", "us"]);
+    let mut net = Net::new([ap, eu, hub(7, "us", &["ap", "eu"])]);
+    net.meet(0, 2);
+    restock(&mut net.hubs[2], 2, &["us/1", "us/2", "us/3"]);
+    net.talk(5);
+    super::damage::damage(&net.hubs[2], "us/2");
+    net
+}
+
+#[test]
+fn what_the_disk_of_a_living_region_damaged_comes_from_another_that_has_it() {
+    let mut net = damaged();
+    net.meet(1, 2);
+    net.talk(20);
+    assert_eq!(state(&net.hubs[1]).0, Some(8));
+    assert_eq!(missing(&net.hubs[1]), [(1, 2)]);
+
+    net.meet(0, 1);
+    net.talk(20);
+
+    let states: Vec<_> = net.hubs.iter().map(state).collect();
+    assert_eq!(states[1].0, Some(12));
+    assert_eq!((&states[1], &states[2]), (&states[0], &states[0]));
+    assert_eq!(missing(&net.hubs[1]), []);
+    let apart: Vec<usize> = ["us.inventory.events", "handed-on.us.inventory.events"]
+        .map(|topic| net.hubs[1].values(topic).iter().filter(|text| text.contains("us/2")).count())
+        .into();
+    assert_eq!(apart, [0, 1]);
+}
+
+#[test]
+fn a_region_gets_back_what_its_own_disk_damaged_in_the_same_life() {
+    let mut net = damaged();
+    let disk = net.hubs[2].disk().clone();
+    // A snapshot has all of it, and misses nothing.
+    let snapshots = disk.names().into_iter().filter(|name| name.contains("snapshot"));
+    snapshots.for_each(|name| disk.remove(&name));
+    let text = config("us", &["ap", "eu"], "*");
+    let mut us = Hub::start_as(7, &disk, &text, net.hubs[2].now).unwrap();
+    us.settle();
+    net.replace(2, us);
+    assert_eq!((state(&net.hubs[2]).0, missing(&net.hubs[2])), (Some(8), vec![(1, 2)]));
+
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        net.meet(one, other);
+    }
+    net.talk(30);
+
+    let states: Vec<_> = net.hubs.iter().map(state).collect();
+    assert_eq!(states[0].0, Some(12));
+    assert_eq!((&states[1], &states[2]), (&states[0], &states[0]));
+    assert_eq!(missing(&net.hubs[2]), []);
 }
 
 #[test]

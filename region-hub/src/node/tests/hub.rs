@@ -289,13 +289,19 @@ impl Hub {
             .collect()
     }
 
-    /// Every entry of a topic's partition 0.
+    /// Every entry of a topic's partition 0 that can be read.
     pub(super) fn entries(&self, topic: &str) -> Vec<Entry> {
         let (reader, partition) = (self.store.reader(), partition(topic));
-        let mut entries: Vec<Entry> = Vec::new();
-        while reader.end(&partition) > entries.last().map_or(Offset::new(0), Entry::end) {
-            let from = entries.last().map_or(Offset::new(0), Entry::end);
-            entries.extend(reader.read(&partition, from, READ_BYTES).unwrap());
+        let (mut entries, mut from) = (Vec::new(), Offset::new(0));
+        while reader.end(&partition) > from {
+            match reader.read(&partition, from, READ_BYTES) {
+                Ok(read) => {
+                    from = read.last().map_or(from, Entry::end);
+                    entries.extend(read);
+                }
+                Err(ReadError::Quarantined { until, .. }) => from = until,
+                Err(error) => panic!("{error}"),
+            }
         }
         entries
     }

@@ -1,9 +1,12 @@
 //! Hubs in any layout of links, whose power fails, whose disks are lost and which go on from old
 //! backups, end the same.
 
+use std::collections::BTreeSet;
+
 use headland_event::{Incarnation, Random, SeededRandom};
 use headland_storage::{MemoryDisk, Survival};
 
+use super::damage::damage;
 use super::handing::{Net, end_on, hub_on};
 use super::hub::Hub;
 use super::remote::{Remote, record};
@@ -106,6 +109,31 @@ impl World {
         let mut hub = self.start(at, &disk);
         hub.now = self.net.hubs[at].now;
         self.net.replace(at, hub);
+    }
+
+    /// Ids of events that can be read at a hub, each once.
+    fn ids(&self, at: usize) -> BTreeSet<String> {
+        let hub = &self.net.hubs[at];
+        let topics = hub.node.topics().iter().filter(|topic| topic.origin_name.as_str() == EVENTS);
+        let texts = topics.flat_map(|topic| hub.values(topic.name.as_str()));
+        texts.filter_map(|text| Some(text.split('"').nth(3)?.to_owned())).collect()
+    }
+
+    /// The disk of a hub damages the commit of an event that another hub has too, amid others; the
+    /// hub finds it when it starts again.
+    fn damage(&mut self, random: &mut SeededRandom, at: usize) {
+        self.write(at);
+        self.net.talk(1);
+        let others = (0..self.net.hubs.len()).filter(|other| *other != at);
+        let held: BTreeSet<String> = others.flat_map(|other| self.ids(other)).collect();
+        let both: Vec<String> = self.ids(at).intersection(&held).cloned().collect();
+        if both.is_empty() {
+            return;
+        }
+        let id = &both[one_of(random, both.len())];
+        damage(&self.net.hubs[at], &format!(r#"{{"id":"{id}","kind""#));
+        self.write(at);
+        self.restart(at);
     }
 
     fn back_up(&mut self, at: usize) {
@@ -251,6 +279,44 @@ fn a_count_that_a_new_region_makes_of_its_own_shelf_counts_although_it_has_seen_
 /// Draws which of `count` it is.
 fn one_of(random: &mut SeededRandom, count: usize) -> usize {
     usize::try_from(random.next_u64() % u64::try_from(count).unwrap()).unwrap()
+}
+
+#[test]
+fn what_is_damaged_amid_one_copy_comes_back_where_all_are_linked() {
+    for seed in 1..=SCHEDULES {
+        let mut random = SeededRandom::new(1_000 + seed);
+        let mut world = World::new(3, &[(0, 1), (1, 2), (0, 2)]);
+        let mut told = Vec::new();
+        for _ in 0..12 {
+            let hub = one_of(&mut random, world.net.hubs.len());
+            let link = world.between[one_of(&mut random, world.between.len())];
+            let step = one_of(&mut random, 14);
+            told.push((step, hub, link));
+            match step {
+                0..=4 => world.write(hub),
+                5..=8 => world.link(link),
+                9 => world.cut(link),
+                10 => world.lose(hub, false),
+                11 => world.restart(hub),
+                _ => world.net.talk(11),
+            }
+        }
+        let hub = one_of(&mut random, world.net.hubs.len());
+        world.damage(&mut random, hub);
+        let hubs = 0..world.net.hubs.len();
+        // Whatever was damaged at the end of a copy lies amid it once something follows.
+        hubs.clone().for_each(|hub| world.write(hub));
+        let left: BTreeSet<String> = hubs.flat_map(|hub| world.ids(hub)).collect();
+        let units = Some(4 * i64::try_from(left.len()).unwrap());
+
+        world.heal();
+
+        let states = world.states();
+        let are_equal = states.windows(2).all(|pair| pair[0] == pair[1]);
+        assert!(are_equal, "seed {seed}: {:?}\n{told:?}, {hub}\n{states:#?}", world.units());
+        assert!(world.units().iter().all(|of| *of == units), "seed {seed}: {:?}", world.units());
+        assert_eq!(world.most_copies_apart().max(1), 1, "seed {seed}: {told:?}");
+    }
 }
 
 fn drawn(random: &mut SeededRandom) -> World {

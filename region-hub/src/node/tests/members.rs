@@ -458,6 +458,7 @@ fn ap_applied(end: u64) -> String {
         life,
         applied,
         stable: VectorClock::new(),
+        missing: headland_event::Gaps::new(),
     });
     String::from_utf8(record.to_json()).unwrap()
 }

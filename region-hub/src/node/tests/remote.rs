@@ -185,6 +185,18 @@ impl Remote {
         hub.talk(self);
     }
 
+    /// Puts a hole in the place of records that this hub lost, and lets it flow.
+    pub(super) fn lose(&mut self, hub: &mut Hub, channel: ChannelId, span: u64, stamp: Stamp) {
+        let base = self.end(channel);
+        let hole = Hole { count: span, policy: DropPolicy::Damaged };
+        let batch = hole.to_batch(span, EventTime::default()).unwrap();
+        let dot = Dot { sequence: Sequence::new(0), ..self.dot(channel, base.get()) };
+        let entry = Entry { base, dot, stamp: Some(stamp), batch };
+        self.logs.entry(channel).or_default().push(entry);
+        self.link.on_head(channel, self.end(channel));
+        hub.talk(self);
+    }
+
     /// Takes every channel that the hub announced, from its start.
     pub(super) fn subscribe_all(&mut self) {
         let announced = self.said.iter().filter_map(|said| match said {

@@ -1,0 +1,309 @@
+//! What is here of logs: their ends, and the gaps below them.
+//!
+//! A log mostly comes from its beginning and in order. Where the one who sends it has lost a part,
+//! or a later part comes first over another way, what is missing stays known as a [`Gap`]: whoever
+//! holds it may bring it later, it is taken then, and nothing that is here is taken twice. A part
+//! that nobody holds, because a life of a hub began its log there, is a gap at everybody alike and
+//! is asked of nobody.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Actor, VectorClock};
+use crate::id::Offset;
+use crate::limits::CLOCK_ENTRIES_LIMIT;
+
+/// Most gaps of one log. Parts of a log that are brought in another order leave one or two, so that
+/// more are as many places of damage. What does not fit is given up, see [`Gaps::note`].
+pub const GAPS_OF_LOG_LIMIT: usize = 64;
+
+/// Most gaps of all logs, so that a report of them fits a batch beside a clock of as many ends.
+pub const GAPS_LIMIT: usize = CLOCK_ENTRIES_LIMIT;
+
+/// Offsets of a log that are not here, although later ones are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The first that is missing.
+    pub from: Offset,
+    /// The first behind it that is here.
+    pub until: Offset,
+}
+
+/// The gaps of each log, by rising offset, none touching another.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Gaps {
+    by_actor: BTreeMap<Actor, Vec<Gap>>,
+}
+
+impl Gaps {
+    /// No gap.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { by_actor: BTreeMap::new() }
+    }
+
+    /// Whether nothing is missing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_actor.is_empty()
+    }
+
+    /// How many there are. O(logs with gaps).
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_actor.values().map(Vec::len).sum()
+    }
+
+    /// Every gap, ordered by log and offset.
+    pub fn iter(&self) -> impl Iterator<Item = (&Actor, Gap)> {
+        self.by_actor.iter().flat_map(|(actor, gaps)| gaps.iter().map(move |gap| (actor, *gap)))
+    }
+
+    /// The gaps of one log.
+    #[must_use]
+    pub fn of(&self, actor: &Actor) -> &[Gap] {
+        self.by_actor.get(actor).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds a gap behind all others of its log; an empty one, or one before others, changes
+    /// nothing. Returns the gap that was given up for it: beyond the limits the lowest one of the
+    /// log, or the new one when the log has none. What is given up counts as here.
+    #[must_use]
+    pub fn note(&mut self, actor: &Actor, gap: Gap) -> Option<Gap> {
+        let is_behind = self.of(actor).last().is_none_or(|last| last.until < gap.from);
+        if gap.from >= gap.until || !is_behind {
+            return None;
+        }
+        if self.is_full(actor) {
+            let Some(gaps) = self.by_actor.get_mut(actor) else { return Some(gap) };
+            gaps.push(gap);
+            return Some(gaps.remove(0));
+        }
+        self.by_actor.entry(actor.clone()).or_default().push(gap);
+        None
+    }
+
+    /// Whether no more gap of a log fits.
+    fn is_full(&self, actor: &Actor) -> bool {
+        self.of(actor).len() >= GAPS_OF_LOG_LIMIT || self.len() >= GAPS_LIMIT
+    }
+
+    /// Takes offsets out of the gaps of a log; says whether any of them was missing. What splits a
+    /// gap beyond the limits gives up the lowest one.
+    #[must_use]
+    pub fn fill(&mut self, actor: &Actor, from: Offset, until: Offset) -> bool {
+        if !self.touches(actor, from, until) {
+            return false;
+        }
+        let mut left = Vec::new();
+        for gap in self.of(actor) {
+            let before = Gap { from: gap.from, until: gap.until.min(from) };
+            let behind = Gap { from: gap.from.max(until), until: gap.until };
+            left.extend([before, behind].into_iter().filter(|part| part.from < part.until));
+        }
+        self.by_actor.remove(actor);
+        if left.len() > GAPS_OF_LOG_LIMIT || self.len() + left.len() > GAPS_LIMIT {
+            left.remove(0);
+        }
+        if !left.is_empty() {
+            self.by_actor.insert(actor.clone(), left);
+        }
+        true
+    }
+
+    /// Whether any of the offsets is missing.
+    #[must_use]
+    pub fn touches(&self, actor: &Actor, from: Offset, until: Offset) -> bool {
+        self.of(actor).iter().any(|gap| gap.from.max(from) < gap.until.min(until))
+    }
+
+    /// Whether all of the offsets are missing.
+    #[must_use]
+    pub fn spans(&self, actor: &Actor, from: Offset, until: Offset) -> bool {
+        from >= until || self.of(actor).iter().any(|gap| gap.from <= from && until <= gap.until)
+    }
+}
+
+/// What is here of each log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Extent {
+    ends: VectorClock,
+    gaps: Gaps,
+}
+
+/// What a part of a log is to what is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// All of it was here.
+    Known,
+    /// Some of it was not.
+    New,
+    /// Some of it was not, and a gap did not fit any more: what lies in it counts as here.
+    GivenUp(Gap),
+}
+
+impl Extent {
+    /// Ends, and what is missing below them.
+    #[must_use]
+    pub const fn new(ends: VectorClock, gaps: Gaps) -> Self {
+        Self { ends, gaps }
+    }
+
+    /// The end of what is here of each log, whatever is missing below it.
+    #[must_use]
+    pub const fn ends(&self) -> &VectorClock {
+        &self.ends
+    }
+
+    /// What is missing below the ends.
+    #[must_use]
+    pub const fn gaps(&self) -> &Gaps {
+        &self.gaps
+    }
+
+    /// Whether all of a part of a log is here.
+    #[must_use]
+    pub fn has(&self, actor: &Actor, from: Offset, until: Offset) -> bool {
+        self.ends.end(actor) >= until && !self.gaps.touches(actor, from, until)
+    }
+
+    /// Takes a part of a log in; what lies between it and the end before is a gap.
+    #[must_use]
+    pub fn take(&mut self, actor: &Actor, from: Offset, until: Offset) -> Taken {
+        let end = self.ends.end(actor);
+        let is_filled = self.gaps.fill(actor, from, until);
+        if until <= end {
+            return if is_filled { Taken::New } else { Taken::Known };
+        }
+        let given_up = self.gaps.note(actor, Gap { from: end, until: from });
+        self.ends.advance(actor, until);
+        given_up.map_or(Taken::New, Taken::GivenUp)
+    }
+
+    /// Whether `other` has something of a log, up to `until`, that lies in a gap here.
+    #[must_use]
+    pub fn lacks_within(&self, other: &Self, actor: &Actor, until: Offset) -> bool {
+        let until = until.min(other.ends.end(actor));
+        let mut gaps = self.gaps.of(actor).iter();
+        gaps.any(|gap| !other.gaps.spans(actor, gap.from, gap.until.min(until)))
+    }
+
+    /// Whether `other` has something of a log, up to `until`, that lies behind the end here.
+    #[must_use]
+    pub fn lacks_behind(&self, other: &Self, actor: &Actor, until: Offset) -> bool {
+        let until = until.min(other.ends.end(actor));
+        !other.gaps.spans(actor, self.ends.end(actor), until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::{Incarnation, PartitionIndex, RegionId};
+
+    fn actor(partition: u32) -> Actor {
+        Actor {
+            region: RegionId::new("eu").unwrap(),
+            incarnation: Incarnation::new(1, 9),
+            partition: PartitionIndex::new(partition),
+        }
+    }
+
+    fn gap(from: u64, until: u64) -> Gap {
+        Gap { from: Offset::new(from), until: Offset::new(until) }
+    }
+
+    fn take(extent: &mut Extent, from: u64, until: u64) -> Taken {
+        extent.take(&actor(0), Offset::new(from), Offset::new(until))
+    }
+
+    #[test]
+    fn what_a_later_part_passes_over_is_a_gap_until_it_comes() {
+        let mut extent = Extent::default();
+
+        let taken =
+            [(0, 2), (5, 8), (0, 2), (3, 5), (3, 6), (2, 3), (2, 3)].map(|(from, until)| {
+                let taken = take(&mut extent, from, until);
+                (taken, extent.gaps().of(&actor(0)).to_vec())
+            });
+
+        let (new, known) = (Taken::New, Taken::Known);
+        let expected = [
+            (new, vec![]),
+            (new, vec![gap(2, 5)]),
+            (known, vec![gap(2, 5)]),
+            (new, vec![gap(2, 3)]),
+            (known, vec![gap(2, 3)]),
+            (new, vec![]),
+            (known, vec![]),
+        ];
+        assert_eq!(taken, expected);
+        assert!(extent.gaps().is_empty());
+    }
+
+    #[test]
+    fn beyond_the_limit_of_a_log_its_lowest_gap_is_given_up() {
+        let mut extent = Extent::default();
+        let count = u64::try_from(GAPS_OF_LOG_LIMIT).unwrap();
+        for at in 1..=count {
+            assert_eq!(take(&mut extent, at * 2 - 1, at * 2), Taken::New);
+        }
+
+        let beyond = take(&mut extent, count * 2 + 1, count * 2 + 2);
+
+        assert_eq!(beyond, Taken::GivenUp(gap(0, 1)));
+        assert_eq!(extent.gaps().len(), GAPS_OF_LOG_LIMIT);
+        assert!(extent.has(&actor(0), Offset::new(0), Offset::new(2)));
+    }
+
+    #[test]
+    fn beyond_the_limit_of_all_a_log_without_gaps_gets_none() {
+        let mut gaps = Gaps::new();
+        let logs = u32::try_from(GAPS_LIMIT).unwrap();
+        for log in 0..logs {
+            assert_eq!(gaps.note(&actor(log), gap(0, 1)), None);
+        }
+
+        assert_eq!(gaps.note(&actor(logs), gap(3, 4)), Some(gap(3, 4)));
+        assert_eq!(gaps.note(&actor(7), gap(3, 4)), Some(gap(0, 1)));
+        assert_eq!((gaps.len(), gaps.of(&actor(logs))), (GAPS_LIMIT, &[][..]));
+    }
+
+    proptest! {
+        #[test]
+        fn an_extent_is_the_set_of_offsets_that_were_taken(
+            parts in vec((0..30_u64, 1..6_u64), 0..12), others in vec((0..30_u64, 1..6_u64), 0..12),
+            until in 0..40_u64,
+        ) {
+            let of = |parts: &[(u64, u64)]| {
+                let (mut extent, mut set) = (Extent::default(), BTreeSet::new());
+                for (from, length) in parts {
+                    let is_new = (*from..from + length).any(|at| !set.contains(&at));
+                    let taken = take(&mut extent, *from, from + length);
+                    assert_eq!(taken == Taken::New, is_new);
+                    set.extend(*from..from + length);
+                }
+                (extent, set)
+            };
+            let ((here, mine), (there, theirs)) = (of(&parts), of(&others));
+            let end = mine.last().map_or(0, |last| last + 1);
+
+            for at in 0..40 {
+                let has = here.has(&actor(0), Offset::new(at), Offset::new(at + 1));
+                prop_assert_eq!(has, mine.contains(&at));
+            }
+            let lacked = theirs.difference(&mine).filter(|at| **at < until);
+            let (within, behind): (Vec<u64>, Vec<u64>) = lacked.partition(|at| **at < end);
+            let until = Offset::new(until);
+            prop_assert_eq!(here.lacks_within(&there, &actor(0), until), !within.is_empty());
+            prop_assert_eq!(here.lacks_behind(&there, &actor(0), until), !behind.is_empty());
+        }
+    }
+}

@@ -26,7 +26,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headland_event::{Actor, Extent, Gaps, Offset, RegionId, VectorClock};
+use headland_event::{Actor, Extent, Gap, Gaps, Offset, RegionId, VectorClock};
 use serde::{Deserialize, Serialize};
 
 use crate::escrow::Holder;
@@ -303,6 +303,38 @@ impl Membership {
         lacked
     }
 
+    /// Logs of lives that write no more, of which somebody said that it has records behind the end
+    /// here, each with the end that was said. O(actors × log lives).
+    #[must_use]
+    pub fn lacked_ends(&self, have: &Extent, is_over: impl Fn(&Holder) -> bool) -> VectorClock {
+        let known = self.known();
+        let mut lacked = VectorClock::new();
+        for (actor, end) in known.iter() {
+            let life = Holder::of(actor);
+            let ended = self.members.get(&life).filter(|member| member.has_ended());
+            let counts = ended.map_or(end, |member| member.ends.end(actor).min(end));
+            if have.ends().end(actor) < counts && (ended.is_some() || is_over(&life)) {
+                lacked.advance(actor, counts);
+            }
+        }
+        lacked
+    }
+
+    /// Gaps here in which somebody said that it has something. O(gaps × lives).
+    #[must_use]
+    pub fn lacked_gaps(&self, have: &Extent) -> Vec<(Actor, Gap)> {
+        let reported: Vec<Extent> = self.members.keys().map(|life| self.reported(life)).collect();
+        let is_held = |(actor, gap): &(&Actor, Gap)| {
+            let holds = |other: &Extent| {
+                let until = gap.until.min(other.ends().end(actor));
+                !other.gaps().spans(actor, gap.from, until)
+            };
+            reported.iter().any(holds)
+        };
+        let lacked = have.gaps().iter().filter(is_held);
+        lacked.map(|(actor, gap)| (actor.clone(), gap)).collect()
+    }
+
     /// Every life that anybody has named: listed, or in what was applied somewhere.
     #[must_use]
     pub fn named(&self) -> BTreeSet<Holder> {
@@ -421,7 +453,6 @@ fn is_of(actor: &Actor, life: &Holder) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use headland_event::Gap;
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -575,6 +606,8 @@ mod tests {
         let lacked = |is_over: bool| membership.lacked(&have, |_| is_over).over.len();
 
         assert_eq!([lacked(false), lacked(true)], [0, 1]);
+        assert_eq!(membership.lacked_ends(&have, |_| false), VectorClock::new());
+        assert_eq!(membership.lacked_ends(&have, |_| true), clock(&[("us", 4)]));
     }
 
     #[test]
@@ -597,6 +630,9 @@ mod tests {
         let us = BTreeSet::from([life("us").region]);
         assert_eq!(lacked(&[]), Lacking::default());
         assert_eq!(lacked(&[(2, 4)]), Lacking::default(), "nobody has it");
+        let two = Extent::new(ends.clone(), gaps(&[(2, 4), (7, 8)]));
+        let told = membership.lacked_gaps(&two).into_iter().map(|(_, gap)| gap.from.get());
+        assert_eq!(told.collect::<Vec<_>>(), [7]);
         assert_eq!(lacked(&[(2, 5)]), Lacking { gaps: us.clone(), ..Lacking::default() });
         assert_eq!(lacked(&[(2, 4), (7, 8)]), Lacking { gaps: us, ..Lacking::default() });
     }

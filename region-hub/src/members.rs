@@ -148,6 +148,19 @@ pub struct LifeView {
     pub ends: BTreeMap<String, Offset>,
 }
 
+/// Records of a log of inventory that are not here although somebody said that it has them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LackView {
+    /// The log, as `<region>@<life>/<partition>`.
+    pub log: String,
+    /// The first offset that is not here.
+    pub from: Offset,
+    /// The offset behind the last one.
+    pub until: Offset,
+    /// What becomes of it.
+    pub way_out: String,
+}
+
 /// Who takes part.
 #[derive(Debug, Clone, Serialize)]
 pub struct RegionsView {
@@ -161,6 +174,9 @@ pub struct RegionsView {
     /// What every cut that can still be asked for includes: ends by log. What only an older one
     /// could ask for is forgotten here.
     pub compacted: BTreeMap<String, Offset>,
+    /// Logs of which somebody has said that it has records that are not here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<LackView>,
     /// Lives that hold `stable` back, as `<region>@<life>`: those that go on and were not heard,
     /// those that ended and lack records here, and those that are not listed; and regions of peers
     /// of which no life is. One that is gone for good has to be excluded.

@@ -163,7 +163,7 @@ impl Node {
     }
 
     /// Whether a life writes no more although nobody has said so.
-    fn is_over(&self, life: &Holder) -> bool {
+    pub(super) fn is_over(&self, life: &Holder) -> bool {
         let was_seen = |speaking: &Speaking| speaking.former.contains(life);
         self.speaking.as_ref().is_some_and(was_seen) || self.is_succeeded(life)
     }

@@ -8,7 +8,7 @@ use headland_reconcile::{Holder, MemberChange, MemberRecord, MemberStanding};
 use super::Node;
 use super::members::word;
 use crate::members::{
-    LifeName, LifeView, RegionAction, RegionRequest, RegionsView, members_partition,
+    LackView, LifeName, LifeView, RegionAction, RegionRequest, RegionsView, members_partition,
 };
 
 /// Why a region's part is not changed.
@@ -202,6 +202,28 @@ impl Node {
         (self.inventory.members_end() >= end).then(|| self.regions())
     }
 
+    /// What is not here although somebody has said that it has it, with the way out.
+    fn lacking_views(&self) -> Vec<LackView> {
+        let (members, extent) = (self.inventory.members(), self.inventory.reconciler().extent());
+        let behind = members.lacked_ends(&extent, |life| self.is_over(life));
+        let behind = behind.iter().map(|(actor, until)| {
+            let (from, life) = (extent.ends().end(actor), actor.incarnation);
+            let way_out = format!(
+                "the life is over: a hub that has them hands them on once it is linked; when none \
+                 has them any more, `headland region exclude {} --life {life}` goes on without",
+                actor.region
+            );
+            LackView { log: actor.to_string(), from, until, way_out }
+        });
+        let gaps = members.lacked_gaps(&extent).into_iter().map(|(actor, gap)| {
+            let way_out = "a hub that has them hands them on once it is linked; all behind them \
+                           counts meanwhile";
+            let way_out = way_out.to_owned();
+            LackView { log: actor.to_string(), from: gap.from, until: gap.until, way_out }
+        });
+        behind.chain(gaps).collect()
+    }
+
     /// Who takes part, as far as this hub has read.
     #[must_use]
     pub fn regions(&self) -> RegionsView {
@@ -228,6 +250,7 @@ impl Node {
             held_records: self.inventory.held_records(),
             stable: shown(&members.stable(&applied)),
             compacted: shown(self.inventory.reconciler().compacted()),
+            lacking: self.lacking_views(),
             unheard: lives.chain(regions).collect(),
         }
     }

@@ -368,6 +368,8 @@ fn what_the_disk_of_a_living_region_damaged_comes_from_another_that_has_it() {
     net.talk(20);
     assert_eq!(state(&net.hubs[1]).0, Some(8));
     assert_eq!(missing(&net.hubs[1]), [(1, 2)]);
+    let named = net.hubs[1].node.regions().lacking;
+    assert_eq!((named.len(), named[0].from.get(), named[0].until.get()), (1, 1, 2));
 
     net.meet(0, 1);
     net.talk(20);
@@ -380,6 +382,43 @@ fn what_the_disk_of_a_living_region_damaged_comes_from_another_that_has_it() {
         .map(|topic| net.hubs[1].values(topic).iter().filter(|text| text.contains("us/2")).count())
         .into();
     assert_eq!(apart, [0, 1]);
+}
+
+#[test]
+fn what_nobody_has_any_more_is_named_with_the_way_out_until_its_life_is_excluded() {
+    let ap = hub(7, "ap", &["eu", "us"]);
+    let mut net = Net::new([ap, hub(7, "eu", &["ap", "us"]), hub(7, "us", &["ap", "eu"])]);
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        net.meet(one, other);
+    }
+    net.talk(15);
+    net.part(0, 2);
+    restock(&mut net.hubs[2], 2, &["us/1", "us/2"]);
+    net.talk(15);
+    let lacking = |net: &Net| net.hubs[0].node.regions().lacking;
+    let before = lacking(&net);
+
+    net.replace(1, hub(9, "eu", &["ap", "us"]));
+    net.replace(2, hub(9, "us", &["ap", "eu"]));
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        net.meet(one, other);
+    }
+    net.talk(20);
+    let named = lacking(&net);
+    let life = named[0].log.split(['@', '/']).nth(1).unwrap().parse().unwrap();
+    let asked = super::members::request(RegionAction::Exclude, "us");
+    let asked = crate::members::RegionRequest { life: Some(life), ..asked };
+    let hub = &mut net.hubs[0];
+    hub.node.on_region(hub.now, &asked).unwrap();
+    net.talk(10);
+
+    assert_eq!(before, [], "its life goes on");
+    let of: Vec<_> = named.iter().map(|of| (of.from.get(), of.until.get())).collect();
+    assert_eq!(of, [(0, 2)]);
+    let way_out = format!("`headland region exclude us --life {life}`");
+    assert!(named[0].way_out.contains(&way_out), "{}", named[0].way_out);
+    assert_eq!(lacking(&net), []);
+    assert_eq!(state(&net.hubs[0]), state(&net.hubs[1]));
 }
 
 #[test]

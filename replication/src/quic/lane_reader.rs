@@ -66,8 +66,16 @@ async fn read_frame(stream: &mut RecvStream, lane: Lane, found: u32) -> Result<B
     if found > limit {
         return Err(DriverError::FrameTooLarge { lane, found, limit });
     }
-    let mut frame = vec![0_u8; usize::try_from(found).unwrap_or(usize::MAX)];
-    stream.read_exact(&mut frame).await.map_err(broken)?;
+    let length = usize::try_from(found).unwrap_or(usize::MAX);
+    // Copied once, into room that was not written before: zeros cost as much as the copy. A chunk
+    // is not kept as it is, as it keeps all that arrived with it.
+    let mut frame = Vec::with_capacity(length);
+    while frame.len() < length {
+        let chunk = stream.read_chunk(length - frame.len(), true).await;
+        let chunk = chunk.map_err(|error| broken(ReadExactError::ReadError(error)))?;
+        let chunk = chunk.ok_or_else(|| broken(ReadExactError::FinishedEarly(frame.len())))?;
+        frame.extend_from_slice(&chunk.bytes);
+    }
     Ok(Bytes::from(frame))
 }
 

@@ -483,9 +483,21 @@ impl Rules {
         self.ready = Ready::of_at_most(bytes, behind);
     }
 
-    /// Whether all results were taken.
+    /// Behind every result that was derived so far.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub const fn derived_end(&self) -> u64 {
+        self.ready.end()
+    }
+
+    /// Whether every result before `end` was taken, or another will be in its place.
+    #[must_use]
+    pub fn is_taken(&self, end: u64) -> bool {
+        self.ready.is_taken(end)
+    }
+
+    /// Whether all results were taken.
+    #[cfg(test)]
+    pub(crate) fn is_idle(&self) -> bool {
         self.ready.is_empty()
     }
 }

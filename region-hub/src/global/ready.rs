@@ -96,8 +96,19 @@ impl Ready {
         Some(made)
     }
 
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.results.is_empty()
+    }
+
+    /// Behind every result that was added so far.
+    pub(super) const fn end(&self) -> u64 {
+        self.next
+    }
+
+    /// Whether every result before `end` was taken, or another will be in its place.
+    pub(super) fn is_taken(&self, end: u64) -> bool {
+        self.results.first_key_value().is_none_or(|(number, _)| *number >= end)
     }
 
     /// Whether as many wait as may.
@@ -193,6 +204,23 @@ mod tests {
         let expected = [("big", LIMIT), ("a", 2), ("a", 999 % 7), ("b", 999 % 5)];
         assert_eq!(waiting(&mut ready), named(&expected));
         assert_eq!((ready.bytes, ready.last.len()), (0, 0));
+    }
+
+    #[test]
+    fn results_are_taken_up_to_an_end_when_those_before_it_are_whatever_comes_behind() {
+        let mut ready = ready();
+        assert!(ready.is_taken(ready.end()));
+        ["a", "b"].into_iter().for_each(|key| ready.push(made(key, 1, Urgency::Final)));
+        let end = ready.end();
+        ready.push(made("c", 1, Urgency::Final));
+
+        let taken = [0, 1, 2].map(|_| {
+            let before = ready.is_taken(end);
+            assert!(ready.pop().is_some());
+            before
+        });
+
+        assert_eq!(taken, [false, false, true]);
     }
 
     #[test]

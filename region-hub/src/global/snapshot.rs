@@ -74,9 +74,6 @@ pub enum RulesSnapshotError {
 
 impl Rules {
     /// The state at the end of the last commit.
-    ///
-    /// # Panics
-    /// When results were not taken: they would be lost with it.
     #[cfg(test)]
     pub(crate) fn snapshot(&mut self) -> Bytes {
         let mut writer = Writer::new();
@@ -90,13 +87,15 @@ impl Rules {
     /// Begins a snapshot of the state at the end of the last commit, with what stands before its
     /// parts; those come from [`Self::poll_snapshot`], and commits may come in between.
     ///
+    /// Results that wait are not in it: it is used only once those before [`Self::derived_end`] are
+    /// durable.
+    ///
     /// Cost: as of the [engine](Engine::begin_snapshot), and a copy of the rows that wait.
     ///
     /// # Panics
-    /// When results were not taken: they would be lost with it. And while another is under way.
+    /// While another is under way.
     #[must_use]
     pub fn begin_snapshot(&mut self) -> Bytes {
-        assert!(self.is_idle(), "results are taken before a snapshot");
         let mut writer = Writer::new();
         writer.u8(VERSION);
         writer.length(self.topics.len());

@@ -30,6 +30,11 @@ impl Node {
 
     /// Derives as much as may be on its way to the disk; none of it while that is full.
     pub(super) fn derive(&mut self, now: Now) {
+        self.write_derived(now);
+        self.note_taken();
+    }
+
+    fn write_derived(&mut self, now: Now) {
         // Whatever is left waits for a step on its way to the disk, whose report comes here again.
         while !self.fullness.is_full() && self.derived_bytes() < DERIVED_BYTES_LIMIT {
             // Neither waits until the other has nothing left: while one derives without end, which

@@ -14,9 +14,13 @@
 //! v1:  as v2 with version 1 and without audit
 //! ```
 //! A snapshot at a commit says what was reconciled up to it. Restoring it derives nothing again, so
-//! it is handed out only when all that was derived is durable. The hub's causal past is the
-//! reconciler's and what is held back: both are ends of inventory in the journal. One that was made
-//! of another topic is not taken up, because a replay would derive something else. The threshold of
+//! it is handed out only when all that was derived up to it is durable. Results of rules may wait
+//! for as long as more come than the disk takes: a snapshot does not wait for a moment at which
+//! there are none, but is handed out once those are written that were there when it began.
+//!
+//! The hub's causal past is the reconciler's and what is held back: both are ends of inventory in
+//! the journal. One that was made of another topic is not taken up, because a replay would derive
+//! something else. The threshold of
 //! restock alerts says only when to warn from now on, so a snapshot with another one is as good.
 //!
 //! The state of rules may be large, so it is written in parts, with other work in between: it shows
@@ -36,7 +40,7 @@ use headland_storage::{Snapshot, SnapshotPace, StateOwner, Ticket};
 
 use super::recovery::owner;
 use super::{Node, Output};
-use crate::global::{Rules, RulesState};
+use crate::global::RulesState;
 use crate::reconcile::{Held, HeldError, Inventory};
 
 const VERSION: u8 = 7;
@@ -103,7 +107,7 @@ pub(super) struct Snapshots {
 struct UnderWay {
     at: CommitNumber,
     state: Writer,
-    needs: Ticket,
+    needs: Needs,
     /// When the next parts are due.
     next_at: Monotonic,
 }
@@ -112,8 +116,16 @@ struct UnderWay {
 struct Waiting {
     at: CommitNumber,
     state: Bytes,
+    needs: Needs,
+}
+
+/// What has to be durable before a snapshot is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// The results of rules before this one, which are in no commit yet.
+    Results(u64),
     /// The commit with the last of what was derived.
-    needs: Ticket,
+    Commit(Ticket),
 }
 
 impl Snapshots {
@@ -207,7 +219,11 @@ impl Node {
     /// Hands out the snapshot that waits, when what was derived before it is durable.
     pub(super) fn hand_out_snapshot(&mut self, durable: Ticket) {
         self.snapshots.durable = Some(durable);
-        let ready = self.snapshots.waiting.take_if(|waiting| waiting.needs <= durable);
+        let is_there = |needs: Needs| match needs {
+            Needs::Results(_) => false,
+            Needs::Commit(ticket) => ticket <= durable,
+        };
+        let ready = self.snapshots.waiting.take_if(|waiting| is_there(waiting.needs));
         if let Some(Waiting { at, state, needs: _ }) = ready {
             self.outputs.push_back(Output::Snapshot(Snapshot { at, state }));
         }
@@ -224,16 +240,16 @@ impl Node {
         let Snapshots { pace, under_way, waiting, durable: _ } = &mut self.snapshots;
         entries.iter().for_each(|(_, entry)| pace.on_written(bytes_of(entry)));
         let is_due = pace.is_due(now.monotonic) && under_way.is_none() && waiting.is_none();
-        let is_idle = self.inventory.is_idle() && self.rules.as_ref().is_none_or(Rules::is_idle);
-        if !is_due || !is_idle || self.audit.has_faults() {
+        if !is_due || !self.inventory.is_idle() || self.audit.has_faults() {
             return;
         }
         pace.on_begun();
         let state = self.encode_snapshot();
-        let needs = if self.composer.pending_bytes() > 0 {
-            self.composer.next_ticket()
-        } else {
-            self.in_flight.back().map_or(ticket, |last| last.ticket)
+        let needs = match &self.rules {
+            Some(rules) if !rules.is_taken(rules.derived_end()) => {
+                Needs::Results(rules.derived_end())
+            }
+            Some(_) | None => Needs::Commit(self.last_composed().unwrap_or(ticket)),
         };
         let next_at = now.monotonic.after(BETWEEN_PARTS);
         let mut snapshot = UnderWay { at: number, state, needs, next_at };
@@ -243,6 +259,29 @@ impl Node {
                 self.snapshots.under_way = Some(snapshot);
             }
             None => self.end_snapshot(now, snapshot),
+        }
+    }
+
+    /// The commit with the last of what was composed, unless all of it is durable.
+    fn last_composed(&self) -> Option<Ticket> {
+        let is_pending = self.composer.pending_bytes() > 0;
+        let in_flight = self.in_flight.back().map(|last| last.ticket);
+        if is_pending { Some(self.composer.next_ticket()) } else { in_flight }
+    }
+
+    /// Results were composed: a snapshot may have waited for the last of them.
+    pub(super) fn note_taken(&mut self) {
+        let last = self.last_composed();
+        let Some(rules) = &self.rules else { return };
+        let Snapshots { under_way, waiting, pace: _, durable } = &mut self.snapshots;
+        let under_way = under_way.as_mut().map(|it| &mut it.needs);
+        for needs in under_way.into_iter().chain(waiting.as_mut().map(|it| &mut it.needs)) {
+            if let Needs::Results(end) = *needs
+                && rules.is_taken(end)
+                && let Some(ticket) = last.or(*durable)
+            {
+                *needs = Needs::Commit(ticket);
+            }
         }
     }
 

@@ -215,7 +215,7 @@ impl Hub {
         self.sent.get_mut(&link_id)?.pop_front()
     }
 
-    fn perform(&mut self, output: Output) {
+    pub(super) fn perform(&mut self, output: Output) {
         match output {
             Output::Commit(composed) => {
                 if self.is_dead() {

@@ -1,11 +1,15 @@
 //! A hub that restarts from a snapshot is the hub that replays everything.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use headland_detection::Program;
+use headland_event::{ChannelId, Now, TopicName};
+use headland_replication::frame::{ChannelEnd, ChannelPromise};
 use headland_storage::Snapshot;
 
 use super::derivation::{assert_each_pair_once, write_concurrently};
-use super::hub::{CONFIG, Hub};
+use super::hub::{CONFIG, Hub, START};
 use super::remote::{Remote, record};
 use crate::global::Rules;
 
@@ -104,34 +108,49 @@ fn a_snapshot_with_another_threshold_for_restock_alerts_is_taken_up() {
     assert_eq!(hub.node.inventory.reconciler().fingerprint(), fingerprint);
 }
 
+/// Windows of two seconds.
+const TUMBLE: &str = "TUMBLE(TABLE air, DESCRIPTOR(ts), INTERVAL '2' SECOND)";
+
+/// Nine hundred and sixty windows a row.
+const HOP: &str = "HOP(TABLE air, DESCRIPTOR(ts), INTERVAL '1' SECOND, INTERVAL '16' MINUTE)";
+
 /// A hub with a rule over all regions, whose next commit makes a snapshot due.
 fn due_with_rules() -> Hub {
-    let sql = "CREATE TABLE air (k STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
-        WITH ('topic' = 'air@*');
-        CREATE TABLE n (k STRING, n BIGINT) WITH ('topic' = 'n', 'emit.early' = '1 s');
-        INSERT INTO n SELECT k, COUNT(*)
-        FROM TABLE(TUMBLE(TABLE air, DESCRIPTOR(ts), INTERVAL '2' SECOND))
-        GROUP BY k, window_start, window_end;";
-    let air = "[[topic]]\nname = \"air\"\nlane = \"state\"\npartitions = 1\n[[peer]]";
-    let config = CONFIG.replacen("[[peer]]", air, 1).replace("\"alerts\"]", "\"air\"]");
-    let mut hub = Hub::configured(&config);
-    let eu = [hub.region().clone()];
-    let program = Program::compile("rules.sql", sql).unwrap();
-    hub.node.rules = Some(Rules::new(program, &eu[0], &eu, &hub.node.topics, 1).unwrap());
-    hub.settle();
+    let mut hub = with_rules(TUMBLE);
     hub.advance(11_000);
     hub
 }
 
+/// A hub with a rule over windows of all regions, which is its own alone.
+fn with_rules(windows: &str) -> Hub {
+    let sql = format!(
+        "CREATE TABLE air (k STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+        WITH ('topic' = 'air@*');
+        CREATE TABLE n (k STRING, n BIGINT) WITH ('topic' = 'n', 'emit.early' = '1 s');
+        INSERT INTO n SELECT k, COUNT(*) FROM TABLE({windows})
+        GROUP BY k, window_start, window_end;"
+    );
+    let air = "[[topic]]\nname = \"air\"\nlane = \"state\"\npartitions = 1\n[[peer]]";
+    let config = CONFIG.replacen("[[peer]]", air, 1).replace("\"alerts\"]", "\"air\"]");
+    let config = format!("storage = {{ snapshot_after = \"2s\" }}\n{config}");
+    let mut hub = Hub::configured(&config);
+    let eu = [hub.region().clone()];
+    let program = Program::compile("rules.sql", &sql).unwrap();
+    hub.node.rules = Some(Rules::new(program, &eu[0], &eu, &hub.node.topics, 1).unwrap());
+    hub.settle();
+    hub
+}
+
 /// Rows of windows of their own.
-fn publish_rows(hub: &mut Hub, agent: &mut Remote, from: u32) {
+fn publish_rows(hub: &mut Hub, agent: &mut Remote, seconds: Range<u32>) -> ChannelId {
     let channel = agent.offer(hub, "air");
     let row = |second: u32| {
-        let text = format!(r#"{{"k":"{second}","ts":"2010-12-01 08:05:{second:02}.000"}}"#);
+        let text = format!(r#"{{"k":"{second}","ts":"2010-12-01 07:45:{second:02}.000"}}"#);
         record("eu-1-till", &text)
     };
-    let rows: Vec<_> = (from..from + 20).map(row).collect();
+    let rows: Vec<_> = seconds.map(row).collect();
     agent.publish(hub, channel, &rows);
+    channel
 }
 
 /// The snapshot of a hub at whose side rows come, or none, while it is written; and how often the
@@ -139,12 +158,12 @@ fn publish_rows(hub: &mut Hub, agent: &mut Remote, from: u32) {
 fn snapshot_beside(rows: bool) -> (Snapshot, usize) {
     let mut hub = due_with_rules();
     let mut agent = Remote::agent(&mut hub, 1);
-    publish_rows(&mut hub, &mut agent, 10);
+    let _channel = publish_rows(&mut hub, &mut agent, 10..30);
     assert!(hub.saved.is_none(), "it takes several turns");
     let mut turns = 0;
     while hub.node.snapshot_at().is_some() {
         if rows && turns == 0 {
-            publish_rows(&mut hub, &mut agent, 20);
+            let _channel = publish_rows(&mut hub, &mut agent, 20..40);
         }
         hub.advance(1);
         hub.settle();
@@ -167,6 +186,42 @@ fn a_snapshot_of_rules_is_written_in_parts_and_shows_the_end_of_its_commit_whate
     assert_eq!(from, alone.at.after(1));
     assert!(again.len() > rules.len(), "the rules go on with what they had");
     assert!(alone.state.ends_with(&again));
+}
+
+#[test]
+fn a_hub_whose_rules_say_more_than_is_written_takes_a_snapshot_that_waits_for_what_they_had_said() {
+    let mut hub = with_rules(HOP);
+    let mut agent = Remote::agent(&mut hub, 1);
+    let channel = publish_rows(&mut hub, &mut agent, 10..50);
+    hub.advance(1_500);
+    hub.talk(&mut agent);
+    let ends = vec![ChannelEnd { channel, end: agent.end(channel) }];
+    let topic = TopicName::new("air").unwrap();
+    agent.link.promise(ChannelPromise { topic, watermark: START, ends }).unwrap();
+    hub.talk(&mut agent);
+    assert!(hub.saved.is_none() && hub.records("n").is_empty());
+    hub.advance(1_000);
+
+    let (mut begun_at, mut written_when_used) = (None, None);
+    while let Some(output) = hub.node.poll_output() {
+        hub.perform(output);
+        if hub.node.snapshot_at().is_some() && begun_at.is_none() {
+            begun_at = Some(hub.commits());
+            assert!(!hub.node.rules.as_ref().unwrap().is_idle(), "results wait");
+            // It is whole long before the last of them is written.
+            while let Some(due) = hub.node.snapshot_at() {
+                hub.node.write_snapshot(Now { monotonic: due, ..hub.now });
+            }
+            assert!(hub.saved.is_none());
+        }
+        if hub.saved.is_some() && written_when_used.is_none() {
+            written_when_used = Some(hub.records("n").len());
+        }
+    }
+
+    assert_eq!(hub.saved.as_ref().map(|saved| saved.at.get()), begun_at);
+    assert_eq!(written_when_used, Some(hub.records("n").len()));
+    assert_eq!(hub.records("n").len(), 40 * 960);
 }
 
 #[test]

@@ -142,6 +142,29 @@ impl Engine {
         }
     }
 
+    /// Says that late rows of `table` with event times from `first` to `last`, both included, are
+    /// missing here, or may count otherwise on another node. Final results leave late rows out and
+    /// stand; but windows of rules that [merge parts](crate::Rule::merges_parts) and hold such a
+    /// time are no longer corrected: what they have, with the late rows that came, they say behind
+    /// their final result as [provisional](headland_event::Finality::Provisional), those that have
+    /// closed now, once.
+    ///
+    /// At most 64 stretches are told apart; beyond that the nearest become one. O(groups of windows
+    /// that have closed and still take late rows), the first time that they are in doubt.
+    pub fn on_doubt(
+        &mut self,
+        table: TableId,
+        (first, last): (EventTime, EventTime),
+        evidence: Offset,
+        captured_at: EventTime,
+    ) {
+        let arrival = Arrival { evidence, captured_at };
+        let rules = self.program.rules().iter().zip(&mut self.states);
+        for (rule, state) in rules.filter(|(rule, _)| rule.sources().contains(&table)) {
+            state.on_doubt(rule, (first, last), arrival, &mut self.outputs);
+        }
+    }
+
     /// As [`on_gap`](Self::on_gap), for the rules among those called `names`.
     pub fn on_gap_of(&mut self, names: &[Arc<str>], first: EventTime, last: EventTime) {
         let rules = self.program.rules().iter().zip(&mut self.states);

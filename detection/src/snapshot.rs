@@ -1,7 +1,7 @@
 //! The engine's state as bytes.
 //!
 //! ```text
-//! version    u8    6
+//! version    u8    7: 6 is as 7, but that no window is in doubt
 //! tables     u32   then per table: name (u32, UTF-8), 0 | 1 and watermark i64 ms
 //! rules      u32   then per rule:
 //!   name     u32, UTF-8
@@ -38,7 +38,10 @@ use crate::operator::keyed::Progress;
 use crate::output::RuleCounts;
 use crate::program::Program;
 
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
+
+/// The layout before doubts about late rows were in it, which is otherwise the same.
+const VERSION_6: u8 = 6;
 
 /// Entries written at a time by [`Engine::snapshot`]: as many as fit a cache.
 const ENTRIES_PER_STEP: usize = 4_096;
@@ -58,7 +61,7 @@ pub(crate) struct SnapshotCursor {
 #[non_exhaustive]
 pub enum RestoreError {
     /// The snapshot was written by another version of this crate.
-    #[error("the snapshot has version {found}, expected {VERSION}")]
+    #[error("the snapshot has version {found}, expected 6 or {VERSION}")]
     Version {
         /// The version found.
         found: u8,
@@ -178,7 +181,7 @@ impl Engine {
         engine.begun_new = engine.program.rules().iter().map(|rule| rule.name().clone()).collect();
         let mut reader = Reader::new(snapshot);
         let found = reader.u8("version")?;
-        if found != VERSION {
+        if !matches!(found, VERSION_6 | VERSION) {
             return Err(RestoreError::Version { found });
         }
         for _ in 0..count(&mut reader, "tables")? {

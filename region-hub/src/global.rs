@@ -384,14 +384,22 @@ impl Rules {
         let Some(Lost { after, until }) = lost else { return };
         let first = EventTime::from_millis(after.millis().saturating_add(1));
         let last = until.unwrap_or(horizon);
-        if first > last {
-            return;
+        if first <= last {
+            self.counts.gaps = self.counts.gaps.saturating_add(1);
+            tracing::warn!(
+                ?topic, %first, %last,
+                "rows are missing: windows with them are not final"
+            );
         }
-        self.counts.gaps = self.counts.gaps.saturating_add(1);
-        tracing::warn!(?topic, %first, %last, "rows are missing: windows with them are not final");
+        let (zero, never) = (Offset::default(), EventTime::MIN);
         for source in self.tables.iter().filter(|it| topic.is_none_or(|topic| it.topic == *topic)) {
-            self.engine.on_gap(source.table, first, last);
+            if first <= last {
+                self.engine.on_gap(source.table, first, last);
+            }
+            // Late ones may be among them, or have come behind another promise elsewhere.
+            self.engine.on_doubt(source.table, (EventTime::MIN, last), zero, never);
         }
+        self.take_results();
     }
 
     fn take_results(&mut self) {

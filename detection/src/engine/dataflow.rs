@@ -191,6 +191,17 @@ impl Dataflow {
         self.stages.iter_mut().for_each(|stage| stage.operator.on_gap(first, last));
     }
 
+    /// Says that late rows with times from `first` to `last` are missing, or count elsewhere
+    /// otherwise.
+    pub(crate) fn on_doubt(&mut self, first: i64, last: i64, effects: &mut Effects) {
+        for at in (0..self.stages.len()).rev() {
+            let Some(stage) = self.stages.get_mut(at) else { return };
+            let mut out = std::mem::take(&mut stage.out);
+            stage.operator.on_doubt(first, last, &mut out);
+            self.derive(at, out, effects);
+        }
+    }
+
     /// Moves the watermark of a table: every operator takes it once its inputs have sent theirs.
     pub(crate) fn on_watermark(&mut self, table: TableId, watermark: i64, effects: &mut Effects) {
         for scan in &self.scans {

@@ -10,7 +10,7 @@ use crate::output::{
     FailedWindow, LateRow, LookupId, LookupRequest, Output, Refusal, RefusedRow, RuleCounts,
     RuleLoad, RuleResult,
 };
-use crate::part::Origin;
+use crate::part::{Origin, Standing};
 use crate::plan::{JoinedKeys, Rule};
 use crate::relation::{Sink, WindowName};
 use crate::settings::{OnLimit, RuleSettings};
@@ -190,12 +190,17 @@ impl RuleState {
         }
     }
 
-    /// A row that others have room for is missing here: no window that holds it is final.
+    /// A row that others have room for is missing here: no window that holds it is final, or
+    /// corrected when the row is late.
     fn miss_refused(&mut self, input: &Input<'_>, reason: &Refusal) {
-        if let (Reading::SideBySide, Some(time)) = (input.reading, input.event_time)
-            && is_limited(reason)
-        {
-            self.dataflow.on_gap(time.millis(), time.millis());
+        let (Reading::SideBySide, Some(time)) = (input.reading, input.event_time) else { return };
+        if !is_limited(reason) {
+            return;
+        }
+        let time = time.millis();
+        match input.origin.standing {
+            Standing::OnTime => self.dataflow.on_gap(time, time),
+            Standing::Late { .. } => self.dataflow.on_doubt(time, time, &mut self.effects),
         }
     }
 
@@ -203,6 +208,21 @@ impl RuleState {
     pub(crate) fn on_gap(&mut self, first: EventTime, last: EventTime) {
         if first <= last {
             self.dataflow.on_gap(first.millis(), last.millis());
+        }
+    }
+
+    /// Late rows of this rule with times from `first` to `last` are missing, or count elsewhere
+    /// otherwise.
+    pub(crate) fn on_doubt(
+        &mut self,
+        rule: &Rule,
+        (first, last): (EventTime, EventTime),
+        arrival: Arrival,
+        outputs: &mut VecDeque<Output>,
+    ) {
+        if first <= last && !self.is_stopped() {
+            self.dataflow.on_doubt(first.millis(), last.millis(), &mut self.effects);
+            self.give_out(rule, arrival, outputs);
         }
     }
 

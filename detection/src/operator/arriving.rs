@@ -214,6 +214,11 @@ pub(crate) trait Operate: Debug + Send {
     /// open and holds such a time says that its result is final.
     fn on_gap(&mut self, _first: i64, _last: i64) {}
 
+    /// Says that late rows with times from `first` to `last` are missing here, or count elsewhere
+    /// otherwise: windows that hold such a time are no longer corrected, but say provisionally what
+    /// they have behind their final result; those that have closed say it again at once.
+    fn on_doubt(&mut self, _first: i64, _last: i64, _out: &mut Emitted) {}
+
     /// Takes the rows found for a request of a lookup.
     fn on_lookup(&mut self, _number: u64, _found: Vec<Vec<Value>>, _out: &mut Emitted) {}
 

@@ -1,10 +1,15 @@
 //! Stretches of event time of which rows are missing here: what windows over them say is never
 //! final, because whoever has those rows says otherwise.
 //!
+//! Of late rows that are missing, or count elsewhere otherwise, *doubts* say as much: what is final
+//! leaves late rows out and stands, and corrections behind it are none.
+//!
 //! # Snapshot
 //! ```text
-//! gaps   u32, each: first i64 ms │ last i64 ms     ascending, apart from each other
+//! gaps     u32, each: first i64 ms │ last i64 ms     ascending, apart from each other
+//! doubts   in the same layout, when the highest bit of the number of gaps is set
 //! ```
+//! Before version 7 of a snapshot that bit was never set.
 
 use headland_event::codec::{CodecError, Reader, Writer};
 
@@ -12,6 +17,9 @@ use headland_event::codec::{CodecError, Reader, Writer};
 /// windows between them are not final either: of those ahead of what has fired, if there are such,
 /// since what was final stays so.
 const GAPS_LIMIT: usize = 64;
+
+/// Of the number of gaps: doubts follow.
+const WITH_DOUBTS: u32 = 1 << 31;
 
 /// Stretches of event time, in milliseconds, both ends included.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -61,18 +69,45 @@ impl Gaps {
         self.0.retain(|(_, to)| *to >= time);
     }
 
-    pub(crate) fn write(&self, writer: &mut Writer) {
-        writer.length(self.0.len());
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Appends gaps and doubts.
+    pub(crate) fn write(gaps: &Self, doubts: &Self, writer: &mut Writer) {
+        let flag = if doubts.is_empty() { 0 } else { WITH_DOUBTS };
+        gaps.write_with(flag, writer);
+        if !doubts.is_empty() {
+            doubts.write_with(0, writer);
+        }
+    }
+
+    fn write_with(&self, flag: u32, writer: &mut Writer) {
+        // There are few.
+        let count = u32::try_from(self.0.len()).unwrap_or(0);
+        writer.u32(count | flag);
         for (first, last) in &self.0 {
             writer.i64(*first);
             writer.i64(*last);
         }
     }
 
-    /// Reads what [`write`](Self::write) wrote.
-    pub(crate) fn read(reader: &mut Reader) -> Result<Self, CodecError> {
+    /// Reads the gaps and doubts that [`write`](Self::write) wrote.
+    pub(crate) fn read(reader: &mut Reader) -> Result<(Self, Self), CodecError> {
+        let (at, count) = (reader.position(), reader.u32("gaps")?);
+        let gaps = Self::read_list(at, count & !WITH_DOUBTS, reader)?;
+        let at = reader.position();
+        let doubts = if count & WITH_DOUBTS == 0 { 0 } else { reader.u32("doubts")? };
+        Ok((gaps, Self::read_list(at, doubts, reader)?))
+    }
+
+    fn read_list(at: usize, count: u32, reader: &mut Reader) -> Result<Self, CodecError> {
+        if usize::try_from(count).is_ok_and(|count| count > GAPS_LIMIT) {
+            let (field, found, expected) = ("gaps", i64::from(count), "at most 64 stretches");
+            return Err(CodecError::Value { field, at, found, expected });
+        }
         let mut gaps = Self::default();
-        for _ in 0..reader.length("gaps", GAPS_LIMIT)? {
+        for _ in 0..count {
             let (at, first) = (reader.position(), reader.i64("gap")?);
             let last = reader.i64("gap")?;
             if last < first || gaps.0.last().is_some_and(|(_, before)| *before >= first) {
@@ -93,8 +128,10 @@ mod tests {
 
     fn restarted(gaps: &Gaps) -> Gaps {
         let mut writer = Writer::new();
-        gaps.write(&mut writer);
-        Gaps::read(&mut Reader::new(writer.finish())).unwrap()
+        Gaps::write(gaps, &Gaps::default(), &mut writer);
+        let (gaps, doubts) = Gaps::read(&mut Reader::new(writer.finish())).unwrap();
+        assert!(doubts.is_empty());
+        gaps
     }
 
     #[test]

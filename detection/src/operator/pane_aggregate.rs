@@ -12,7 +12,8 @@
 //! alone: hence the first window that it counts in names its pane, and whoever is further on, or
 //! behind, decides no other.
 //!
-//! A window of which rows are missing here says what it has, and never that it is final.
+//! A window of which rows are missing here says what it has, and never that it is final. Of late
+//! rows that are missing it says what it has behind what is final, and never that this corrects it.
 
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{EventTime, Finality};
@@ -57,6 +58,8 @@ pub(crate) struct PaneAggregate {
     early: Option<EarlyResults>,
     /// Times of which rows are missing here.
     gaps: Gaps,
+    /// Times of which late rows are missing here, or count elsewhere otherwise.
+    doubts: Gaps,
     /// Every window whose last millisecond is at or before this has fired.
     progress: i64,
     /// The last millisecond of the next window to fire; the end of time when there is none.
@@ -107,6 +110,7 @@ impl PaneAggregate {
             panes: Paned::new(seed),
             early: early.map(|interval| EarlyResults::new(interval, seed)),
             gaps: Gaps::default(),
+            doubts: Gaps::default(),
             progress: i64::MIN,
             due: i64::MAX,
             header: None,
@@ -256,11 +260,37 @@ impl PaneAggregate {
         }
     }
 
+    /// The first and the last millisecond of a row's window.
+    fn span(&self, row: &[Value]) -> (i64, i64) {
+        let [start, end] = [0, 1].map(|place| time_of(row, self.keys.len() + place));
+        (start.unwrap_or(i64::MIN), end.unwrap_or(i64::MAX).saturating_sub(1))
+    }
+
     /// What a closed window says of a row that it gives: `said`, unless rows of it are missing.
     fn finality_of(&self, row: &[Value], said: Finality) -> Finality {
-        let [start, end] = [0, 1].map(|place| time_of(row, self.keys.len() + place));
-        let (first, last) = (start.unwrap_or(i64::MIN), end.unwrap_or(i64::MAX).saturating_sub(1));
+        let (first, last) = self.span(row);
         if self.gaps.touch(first, last) { Finality::Provisional } else { said }
+    }
+
+    /// Whether late rows of a row's window are missing, and no others.
+    fn is_doubted(&self, row: &[Value]) -> bool {
+        let (first, last) = self.span(row);
+        self.doubts.touch(first, last) && !self.gaps.touch(first, last)
+    }
+
+    /// The ends of windows that have fired and still take late rows, ascending.
+    fn fired_ends(&self) -> Vec<i64> {
+        let mut ends: Vec<i64> = self.panes.places().flat_map(|at| self.ends(at.end)).collect();
+        ends.retain(|end| self.takes_late(*end));
+        ends.sort_unstable();
+        ends.dedup();
+        ends
+    }
+
+    /// Whether the window that ends at `end` has fired and still takes late rows.
+    const fn takes_late(&self, end: i64) -> bool {
+        let last = end.saturating_sub(1);
+        last <= self.progress && last.saturating_add(self.lateness) > self.progress
     }
 
     /// Gives out every group of a window that closes, then what late rows make of it.
@@ -285,6 +315,18 @@ impl PaneAggregate {
             let [before, after] =
                 [Rows::OnTime, Rows::All].map(|rows| self.group_of(end, key, rows));
             out.rows.extend(self.corrected(changed(before, after)));
+        }
+        if !self.doubts.is_empty() && self.lateness > 0 {
+            self.rows(end, Rows::All, |key, row| {
+                let late = self.panes.ending_in(self.pane_ends(end));
+                let mut late = late.filter(|(at, _)| at.late_from.is_some_and(|from| from <= end));
+                // What has late rows was said already.
+                if self.is_doubted(&row)
+                    && !late.any(|(_, pane)| pane.get(key.as_bytes()).is_some())
+                {
+                    out.rows.extend(again(row));
+                }
+            });
         }
     }
 
@@ -319,11 +361,7 @@ impl PaneAggregate {
         out: &mut Emitted,
     ) -> Result<(), Refusal> {
         let mut ends = self.ends(place.end);
-        ends.retain(|end| {
-            let last = end.saturating_sub(1);
-            last <= self.progress && last.saturating_add(self.lateness) > self.progress
-        });
-        ends.retain(|end| Rows::All.hold(place, *end));
+        ends.retain(|end| self.takes_late(*end) && Rows::All.hold(place, *end));
         let key = GroupKey::new(&self.key);
         let before: Vec<_> = ends.iter().map(|end| self.group_of(*end, &key, Rows::All)).collect();
         self.add(place, arriving)?;
@@ -342,8 +380,9 @@ impl PaneAggregate {
     /// What replaces the result of a window that has fired.
     fn corrected(&self, changes: impl Iterator<Item = Changed>) -> impl Iterator<Item = Changed> {
         changes.map(|changed| {
-            let finality = self.finality_of(&changed.row, Finality::Correction);
-            changed.with(finality)
+            let (first, last) = self.span(&changed.row);
+            let is_short = self.gaps.touch(first, last) || self.doubts.touch(first, last);
+            changed.with(if is_short { Finality::Provisional } else { Finality::Correction })
         })
     }
 
@@ -352,7 +391,9 @@ impl PaneAggregate {
     fn forget_gaps(&mut self) {
         if let Assignment::Time { windows, .. } = self.assignment {
             let behind = self.lateness.saturating_add(windows.size());
-            self.gaps.forget_before(self.progress.saturating_sub(behind));
+            let before = self.progress.saturating_sub(behind);
+            self.gaps.forget_before(before);
+            self.doubts.forget_before(before);
         }
     }
 
@@ -376,6 +417,12 @@ pub(crate) fn replaced(
     changed(before, after).filter(move |_| !is_same)
 }
 
+/// A result said once more, which may change elsewhere.
+fn again(row: Vec<Value>) -> impl Iterator<Item = Changed> {
+    let said = changed(Some(row.clone()), Some(row));
+    said.map(|changed| changed.with(Finality::Provisional))
+}
+
 /// What takes an old result back and gives a new one.
 fn changed(before: Option<Vec<Value>>, after: Option<Vec<Value>>) -> impl Iterator<Item = Changed> {
     let (old, new) = if before.is_some() && after.is_some() {
@@ -395,6 +442,25 @@ impl Operate for PaneAggregate {
         if first <= last {
             self.gaps.add(first, last, self.progress);
         }
+    }
+
+    fn on_doubt(&mut self, first: i64, last: i64, out: &mut Emitted) {
+        // Without lateness late rows count nowhere.
+        if self.lateness == 0 {
+            return;
+        }
+        let is_in = |(from, to): (i64, i64)| from <= last && to >= first;
+        for end in self.fired_ends() {
+            self.rows(end, Rows::All, |_, row| {
+                let (from, to) = self.span(&row);
+                let is_said = self.gaps.touch(from, to) || self.doubts.touch(from, to);
+                if is_in((from, to)) && !is_said {
+                    out.rows.extend(again(row));
+                }
+            });
+        }
+        self.doubts.add(first, last, self.progress);
+        self.forget_gaps();
     }
 
     fn on_row(&mut self, arriving: &Arriving<'_>, out: &mut Emitted) -> Result<Fate, Refusal> {
@@ -489,7 +555,7 @@ impl Operate for PaneAggregate {
     fn begin_cut(&mut self) {
         let mut header = Writer::new();
         header.i64(self.progress);
-        self.gaps.write(&mut header);
+        Gaps::write(&self.gaps, &self.doubts, &mut header);
         if let Some(early) = &mut self.early {
             early.begin_cut(&mut header);
         }
@@ -509,7 +575,7 @@ impl Operate for PaneAggregate {
 
     fn read(&mut self, reader: &mut Reader) -> Result<(), CodecError> {
         self.progress = reader.i64("progress")?;
-        self.gaps = Gaps::read(reader)?;
+        (self.gaps, self.doubts) = Gaps::read(reader)?;
         let begun = self.early.is_some().then(|| reader.i64("early interval")).transpose()?;
         self.panes.read(&self.calls, reader)?;
         if let (Some(early), Some(begun)) = (&mut self.early, begun) {

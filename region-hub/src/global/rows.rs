@@ -187,9 +187,13 @@ impl Rules {
                 if own <= *behind { Standing::Late { behind: *behind } } else { Standing::OnTime };
             if *settled == Settled::ByBound {
                 self.counts.unsettled = self.counts.unsettled.saturating_add(1);
-                // A late one is in no final result.
-                if standing == Standing::OnTime {
-                    self.engine.on_gap(source.table, own, own);
+                match standing {
+                    Standing::OnTime => self.engine.on_gap(source.table, own, own),
+                    // It is in no final result, but others may know of a later promise before it.
+                    Standing::Late { .. } => {
+                        let (zero, never) = (Offset::default(), EventTime::MIN);
+                        self.engine.on_doubt(source.table, (own, own), zero, never);
+                    }
                 }
             }
             let origin = Origin { part, standing };

@@ -549,6 +549,29 @@ fn a_row_that_an_agent_brought_to_two_hubs_counts_once_over_a_restart_too_and_is
 }
 
 #[test]
+fn a_hole_that_late_rows_may_be_in_makes_what_was_final_provisional_and_what_follows_no_correction()
+{
+    let sql = COUNTS.replace("'topic' = 'n'", "'topic' = 'n', 'allowed-lateness' = '1 min'");
+    let (place, mut stored) = row(3_000, 1);
+    let hole = Hole { count: 1, policy: headland_event::DropPolicy::Bytes };
+    stored.batch = hole.to_batch(1, EventTime::from_millis(0)).unwrap();
+    let (late_place, mut late) = row(200, 2);
+    let verdict = VerdictAt { delta: OffsetDelta::new(0), verdict: Verdict::Late };
+    late.stamp.as_mut().unwrap().verdicts = vec![verdict];
+    let entries = [
+        row(100, 0),
+        promise("ap", "air", (2_500, [1, 0]), 0),
+        (place, stored),
+        (late_place, late),
+        promise("ap", "air", (3_000, [3, 0]), 1),
+    ];
+
+    let told = alone(&sql, &entries, |_| ());
+
+    assert_eq!(told, ["final 1", "provisional 1", "provisional 2"]);
+}
+
+#[test]
 fn rules_that_begin_where_a_log_ends_say_nothing_final_of_what_they_may_have_missed() {
     let log = [row(100, 0), promise("ap", "air", (50, [1, 0]), 0)];
     // The clock is a minute behind the first window that no row before can be in.

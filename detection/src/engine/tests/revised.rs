@@ -540,3 +540,6 @@ fn early_results_keep_to_the_limit_of_memory() {
 
     assert_eq!(revisions(&told), Vec::<String>::new());
 }
+
+/// Late rows that one node lacks.
+mod doubted;

@@ -11,7 +11,9 @@
 
 use std::collections::BTreeMap;
 
-use headland_detection::{Change, Engine, Output, Program, Row, RuleResult, TableId, Value};
+use headland_detection::{
+    Change, Engine, LookupRequest, Output, Program, Row, RuleResult, TableId, Value,
+};
 use headland_event::{EventTime, Offset};
 use proptest::prelude::*;
 
@@ -22,11 +24,12 @@ CREATE TABLE r (k STRING, v BIGINT, ts TIMESTAMP(3),
   WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('topic' = 'r');
 CREATE TABLE versions (k STRING, v BIGINT, ts TIMESTAMP(3), PRIMARY KEY (k) NOT ENFORCED,
   WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('topic' = 'versions');
+CREATE TABLE named (k STRING, w BIGINT, PRIMARY KEY (k) NOT ENFORCED) WITH ('topic' = 'named');
 CREATE VIEW both AS SELECT k, v, ts FROM l UNION ALL SELECT k, v, ts FROM r;
 ";
 
 /// A query per operator.
-const QUERIES: [(&str, &str); 18] = [
+const QUERIES: [(&str, &str); 23] = [
     ("filter and project", "SELECT k, v + 1 AS w FROM l WHERE v > 3"),
     (
         "TUMBLE",
@@ -100,7 +103,44 @@ const QUERIES: [(&str, &str); 18] = [
         "SELECT k, window_end, SUM(v) AS s FROM TABLE(TUMBLE(TABLE both, DESCRIPTOR(ts),
          INTERVAL '10' SECOND)) GROUP BY k, window_start, window_end",
     ),
+    (
+        "MATCH_RECOGNIZE",
+        "SELECT * FROM l MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts
+         MEASURES A.v AS low, LAST(B.v) AS high ONE ROW PER MATCH AFTER MATCH SKIP PAST LAST ROW
+         PATTERN (A B+) DEFINE A AS A.v < 3, B AS B.v >= 3)",
+    ),
+    (
+        "MATCH_RECOGNIZE WITHIN",
+        "SELECT * FROM l MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts
+         MEASURES A.v AS low, LAST(B.v) AS high ONE ROW PER MATCH AFTER MATCH SKIP TO NEXT ROW
+         PATTERN (A C* B) WITHIN INTERVAL '8' SECOND
+         DEFINE A AS A.v < 3, B AS B.v >= 6, C AS C.v < 6)",
+    ),
+    (
+        "UNNEST",
+        "SELECT k, x, n FROM l
+         CROSS JOIN UNNEST(ARRAY[v, v + 1, v]) WITH ORDINALITY AS u (x, n) WHERE x > 2",
+    ),
+    (
+        "LEFT JOIN UNNEST",
+        "SELECT k, x FROM l LEFT JOIN UNNEST(SPLIT(k, CAST(v AS STRING))) AS u (x) ON TRUE",
+    ),
+    (
+        "lookup join",
+        "SELECT l.k, l.v, named.w FROM l
+         LEFT JOIN named FOR SYSTEM_TIME AS OF l.ts ON l.k = named.k",
+    ),
 ];
+
+/// The rows of the table that is looked up: none of one key, one and two of the others.
+fn named(key: &Value) -> Vec<Row> {
+    let rows = match key.to_string().as_str() {
+        "k1" => 1,
+        "k2" => 2,
+        _ => 0,
+    };
+    (0..rows).map(|w| Row::new(vec![key.clone(), Value::Integer(w)])).collect()
+}
 
 /// Side, key, value and second of a row.
 type Input = (usize, u8, i64, i64);
@@ -128,12 +168,15 @@ fn program(query: &str, options: &str) -> Program {
 struct Run {
     engine: Engine,
     outputs: Vec<Output>,
+    /// What is to be looked up and was not answered.
+    asked: Vec<LookupRequest>,
     fed: u64,
 }
 
 impl Run {
     fn new(program: &Program) -> Self {
-        Self { engine: Engine::new(program.clone(), 7), outputs: Vec::new(), fed: 0 }
+        let (outputs, asked) = (Vec::new(), Vec::new());
+        Self { engine: Engine::new(program.clone(), 7), outputs, asked, fed: 0 }
     }
 
     fn tables(&self, side: usize) -> Vec<TableId> {
@@ -152,7 +195,22 @@ impl Run {
     }
 
     fn drain(&mut self) {
-        self.outputs.extend(std::iter::from_fn(|| self.engine.poll_output()));
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Lookup(lookup) => self.asked.push(lookup),
+                output => self.outputs.push(output),
+            }
+        }
+    }
+
+    /// Answers what was asked so far.
+    fn answer(&mut self) {
+        self.drain();
+        for LookupRequest { rule, id, key, arrived_at, evidence } in std::mem::take(&mut self.asked)
+        {
+            self.engine.on_lookup(&rule, id, named(&key[0]), evidence, arrived_at);
+        }
+        self.drain();
     }
 
     /// Goes on from a snapshot, with hashers of another seed.
@@ -168,7 +226,7 @@ impl Run {
             let end = EventTime::from_millis(i64::MAX);
             self.engine.on_watermark(table, end, Offset::new(self.fed), EventTime::MIN);
         }
-        self.drain();
+        self.answer();
         self
     }
 
@@ -254,14 +312,20 @@ proptest! {
             for (input, between) in inputs.iter().zip(&between) {
                 run.feed(input);
                 match between {
+                    // What was asked before is answered behind it, under the same name.
                     0 => run.restart(),
-                    1..=3 => run.drain(),
+                    1 => run.answer(),
+                    2 | 3 => run.drain(),
                     _ => {}
                 }
             }
 
             let (found, expected) = (run.end(), ran(&program, &inputs));
-            prop_assert_eq!(found.outputs, expected.outputs, "{}", name);
+            prop_assert_eq!(found.there(), expected.there(), "{}", name);
+            // Rows come out in the order of the answers, which whoever looks up decides.
+            if name != "lookup join" {
+                prop_assert_eq!(found.outputs, expected.outputs, "{}", name);
+            }
             prop_assert_eq!(found.engine.counts("o"), expected.engine.counts("o"), "{}", name);
         }
     }
@@ -330,6 +394,73 @@ proptest! {
             });
             prop_assert_eq!(run.there(), counted(rows), "{}", query);
         }
+    }
+
+    #[test]
+    fn a_collection_gives_each_of_its_elements_and_a_lookup_each_row_that_is_found(
+        inputs in inputs()
+    ) {
+        let query = |name| QUERIES.into_iter().find(|(known, _)| *known == name).unwrap().1;
+        let left: Vec<_> = inputs.iter().filter(|input| input.0 == 0).collect();
+
+        let elements = left.iter().flat_map(|(_, key, value, _)| {
+            let elements = [(value, 0, 1), (value, 1, 2), (value, 0, 3)];
+            let elements = elements.map(|(value, more, place)| (value + more, place));
+            let above = elements.into_iter().filter(|(element, _)| *element > 2);
+            above.map(move |(element, place)| format!("k{key} {element} {place}"))
+        });
+        let found = ran(&program(query("UNNEST"), ""), &inputs).there();
+        prop_assert_eq!(found, counted(elements));
+
+        let rows = left.iter().flat_map(|(_, key, value, _)| {
+            let found = named(&Value::text(&format!("k{key}")));
+            let mut found: Vec<_> = found.iter().map(|row| row.values()[1].to_string()).collect();
+            if found.is_empty() {
+                found.push(Value::Null.to_string());
+            }
+            found.into_iter().map(move |w| format!("k{key} {value} {w}"))
+        });
+        let found = ran(&program(query("lookup join"), ""), &inputs).there();
+        prop_assert_eq!(found, counted(rows));
+    }
+
+    #[test]
+    fn a_pattern_finds_the_matches_that_a_search_over_the_sorted_rows_in_time_finds(
+        inputs in inputs()
+    ) {
+        let (_, query) = QUERIES[18];
+        let run = ran(&program(query, ""), &inputs);
+
+        // A row is late when it is not behind the watermark, 5 s before the greatest time so far.
+        let (mut most, mut late) = (None, Vec::new());
+        let mut kept: BTreeMap<u8, Vec<(i64, i64)>> = BTreeMap::new();
+        for (at, (side, key, value, second)) in (0..).zip(&inputs) {
+            if *side == 0 {
+                if most.is_some_and(|most: i64| *second <= most - 5) {
+                    late.push(at);
+                } else {
+                    kept.entry(*key).or_default().push((*second, *value));
+                }
+                most = most.max(Some(*second));
+            }
+        }
+        prop_assert_eq!(run.late(), late);
+        let mut matches = Vec::new();
+        for (key, mut rows) in kept {
+            // Of one time they stay in the order in which they came.
+            rows.sort_by_key(|(second, _)| *second);
+            let mut rest = rows.as_slice();
+            while let Some((first, behind)) = rest.split_first() {
+                let length = behind.iter().take_while(|(_, value)| *value >= 3).count();
+                if first.1 < 3 && length > 0 {
+                    matches.push(format!("k{key} {} {}", first.1, behind[length - 1].1));
+                    rest = &behind[length..];
+                } else {
+                    rest = behind;
+                }
+            }
+        }
+        prop_assert_eq!(run.there(), counted(matches));
     }
 
     #[test]

@@ -115,15 +115,18 @@ impl Rules {
 
     /// Leaves out the second copy of a row. Which one comes first, and so in which order rows are
     /// added up and whether this one is late, is not the same at every hub: a window that it is of
-    /// is not final.
+    /// is not final, nor corrected.
     fn on_doubled(&mut self, topic: &TopicName, value: &[u8]) {
         self.counts.doubled = self.counts.doubled.saturating_add(1);
         for source in self.tables.iter().filter(|source| source.topic == *topic) {
             let Ok(decoded) = source.decoder.decode(value) else { continue };
             if let Some(own) = self.engine.program().table(source.table).event_time_of(&decoded) {
                 self.engine.on_gap(source.table, own, own);
+                let (zero, never) = (Offset::default(), EventTime::MIN);
+                self.engine.on_doubt(source.table, (own, own), zero, never);
             }
         }
+        self.take_results();
     }
 
     /// Shows a row to the tables of its topic for which it counts at once; says whether it has to

@@ -9,7 +9,7 @@ use crate::engine::rule_state::{Arrival, Input, Reading, RuleState, Timeliness};
 use crate::output::{LookupId, Output, RuleCounts, RuleLoad};
 use crate::part::Origin;
 use crate::program::Program;
-use crate::settings::RuleSettings;
+use crate::settings::{RuleLimits, RuleSettings};
 use crate::snapshot::SnapshotCursor;
 use crate::table::TableId;
 use crate::value::Row;
@@ -183,6 +183,19 @@ impl Engine {
                 self.begun_new.push(rule.name().clone());
             }
         }
+    }
+
+    /// Lets the rule called `name` run by other limits from the next row on, with what it keeps: a
+    /// limit that is lower than what it keeps lets nothing more in. A rule that had stopped at a
+    /// limit begins with nothing where its tables stand, when one was raised or none stops it any
+    /// more; says whether it does.
+    pub fn set_limits(&mut self, name: &str, limits: RuleLimits) -> bool {
+        let mut rules = self.program.rules().iter().zip(&mut self.states);
+        let found = rules.find(|(rule, _)| &**rule.name() == name);
+        found.is_some_and(|(_, state)| {
+            state.set_limits(limits);
+            state.begins_anew_if_raised(&self.watermarks)
+        })
     }
 
     /// Rules that begin with nothing in an engine that was restored, by their names: those that the

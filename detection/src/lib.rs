@@ -100,7 +100,7 @@ pub use part::{Origin, Part, Standing};
 pub use plan::Rule;
 pub use program::Program;
 pub use revisions::Revisions;
-pub use settings::{OnLimit, RuleSettings, WINDOW_LIMIT};
+pub use settings::{OnLimit, RuleLimits, RuleSettings, WINDOW_LIMIT};
 pub use snapshot::RestoreError;
 pub use sql::error::{Hint, Position, SqlError, SqlErrorReason};
 pub use table::{Format, Table, TableId};

@@ -39,6 +39,19 @@ pub struct RuleSettings {
     pub on_limit: OnLimit,
 }
 
+/// What a rule may keep and do: the part of its [`RuleSettings`] that may change while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleLimits {
+    /// Most keys.
+    pub keys: usize,
+    /// Most memory of the rule's largest operator, about.
+    pub memory: ByteCount,
+    /// Most rows looked at or made for one row.
+    pub work: usize,
+    /// What happens at a limit.
+    pub on_limit: OnLimit,
+}
+
 /// For how long a rule keeps what event time has passed, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
@@ -74,6 +87,21 @@ impl Default for RuleSettings {
 }
 
 impl RuleSettings {
+    /// What the rule may keep and do.
+    #[must_use]
+    pub const fn limits(&self) -> RuleLimits {
+        let Self { keys_limit: keys, memory_limit: memory, work_limit: work, on_limit, .. } = *self;
+        RuleLimits { keys, memory, work, on_limit }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub const fn with_limits(self, limits: RuleLimits) -> Self {
+        let RuleLimits { keys: keys_limit, memory: memory_limit, work: work_limit, on_limit } =
+            limits;
+        Self { keys_limit, memory_limit, work_limit, on_limit, ..self }
+    }
+
     pub(crate) fn operator_limits(&self) -> Limits {
         Limits {
             keys: self.keys_limit,

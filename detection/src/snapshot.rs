@@ -37,6 +37,7 @@ use crate::operator::arriving::Limits;
 use crate::operator::keyed::Progress;
 use crate::output::RuleCounts;
 use crate::program::Program;
+use crate::settings::RuleLimits;
 
 const VERSION: u8 = 7;
 
@@ -177,7 +178,25 @@ impl Engine {
     /// # Errors
     /// [`RestoreError`] when the bytes are damaged or hold state that the program has no place for.
     pub fn restore(program: Program, seed: u64, snapshot: Bytes) -> Result<Self, RestoreError> {
+        Self::restore_under(program, seed, snapshot, |_| None)
+    }
+
+    /// As [`restore`](Self::restore), with rules that run by other limits than the program says.
+    ///
+    /// # Errors
+    /// [`RestoreError`] when the bytes are damaged or hold state that the program has no place for.
+    pub fn restore_under(
+        program: Program,
+        seed: u64,
+        snapshot: Bytes,
+        limits: impl Fn(&str) -> Option<RuleLimits>,
+    ) -> Result<Self, RestoreError> {
         let mut engine = Self::new(program, seed);
+        for (rule, state) in engine.program.rules().iter().zip(&mut engine.states) {
+            if let Some(limits) = limits(rule.name()) {
+                state.set_limits(limits);
+            }
+        }
         engine.begun_new = engine.program.rules().iter().map(|rule| rule.name().clone()).collect();
         let mut reader = Reader::new(snapshot);
         let found = reader.u8("version")?;

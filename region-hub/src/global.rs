@@ -42,6 +42,8 @@ mod beginning;
 mod results;
 /// How often each result was said.
 mod said;
+/// Which limits a rule runs by, commit by commit.
+mod limits;
 /// How far the results of each rule are written.
 mod written;
 /// Results that wait to be written.
@@ -332,12 +334,12 @@ impl Rules {
         number: CommitNumber,
         entries: &[(TopicPartition, Entry)],
     ) {
-        self.written.on_commit(number);
         match self.phase {
-            Phase::Running => {}
+            Phase::Running => self.apply_limits(number),
             // They begin where the log ends.
-            Phase::BeginsNew(_) => return,
+            Phase::BeginsNew(_) => return self.written.on_commit(number),
         }
+        self.written.on_commit(number);
         for (partition, entry) in entries {
             let Some(topic) = topics.get(&partition.topic) else { continue };
             let Some(stamp) = &entry.stamp else { continue };

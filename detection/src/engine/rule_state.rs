@@ -13,7 +13,7 @@ use crate::output::{
 use crate::part::{Origin, Standing};
 use crate::plan::{JoinedKeys, Rule};
 use crate::relation::{Sink, WindowName};
-use crate::settings::{OnLimit, RuleSettings};
+use crate::settings::{OnLimit, RuleLimits, RuleSettings};
 use crate::table::TableId;
 use crate::value::{Row, Value};
 
@@ -106,6 +106,12 @@ impl RuleState {
     /// Starts over with other settings; what the rule has kept is gone.
     pub(crate) fn with_settings(self, settings: RuleSettings) -> Self {
         Self::new(self.sink, settings, self.seed)
+    }
+
+    /// Goes on by other limits.
+    pub(crate) fn set_limits(&mut self, limits: RuleLimits) {
+        self.settings = self.settings.with_limits(limits);
+        self.dataflow.set_limits(self.settings.operator_limits());
     }
 
     pub(crate) fn load(&self) -> RuleLoad {

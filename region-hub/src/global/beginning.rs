@@ -80,6 +80,11 @@ impl Rules {
 
     /// All that the log holds was replayed; `hlc` is at or behind the stamp of each of its batches.
     pub fn on_replay_ended(&mut self, hlc: Hlc) {
+        self.begin_where_the_log_ends(hlc);
+        self.written.edit_limits();
+    }
+
+    fn begin_where_the_log_ends(&mut self, hlc: Hlc) {
         let phase = std::mem::replace(&mut self.phase, Phase::Running);
         let Phase::BeginsNew(Beginning { ends, promises }) = phase else {
             self.beginning = Beginning::default();
@@ -110,6 +115,17 @@ impl Rules {
         for rule in rules {
             self.results.said.forget(rule);
             self.written.begin(rule, at, self.results.least(rule, &self.logs));
+        }
+    }
+
+    /// Lets limits hold that were edited, from this commit on. A rule that had stopped at one and
+    /// begins anew lacks what it had taken, as it has said.
+    pub(super) fn apply_limits(&mut self, number: CommitNumber) {
+        for (rule, limits) in self.written.take_edits(number) {
+            if self.engine.set_limits(&rule, limits) {
+                tracing::info!(%rule, "a limit was raised: a rule that had stopped begins anew");
+                self.leave_settled(&[rule], self.written.commit());
+            }
         }
     }
 

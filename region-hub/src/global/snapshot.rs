@@ -1,8 +1,9 @@
 //! The state of rules as bytes, at the end of a commit.
 //!
 //! ```text
-//! v5:  5 version u8 │ topics u32 × { name } │ regions u32 × { name, watermarks, lives }
-//!      │ rules u32 × { name u32 length + bytes, begun u64, of 16, settled i64 ms, said i64 ms }
+//! v6:  6 version u8 │ topics u32 × { name } │ regions u32 × { name, watermarks, lives }
+//!      │ rules u32 × { name u32 length + bytes, begun u64, of 16, settled i64 ms, said i64 ms,
+//!                limits in their own layout }
 //!      │ said, counted and engine, each in its own layout
 //!   watermarks  u32 × { topic, i64 ms }
 //!   lives       u32 × { incarnation │ 0 empty | 1 behind u8 │ topics u32 × { topic,
@@ -10,6 +11,7 @@
 //!                 ends    u32 × { partition u32, offset u64 }
 //!                 rows    u32 × { partition u32, offset u64, times 3 × i64 ms, verdict u8,
 //!                   value } } }
+//! v5:  as v6 with version 5 and without limits
 //! v4:  as v5 with version 4, without `counted`
 //! v3:  as v4 with version 3, without `said i64`, and what was said without rules
 //! ```
@@ -33,9 +35,11 @@ use headland_replication::Counted;
 use super::Rules;
 use super::logs::{Begins, Held, LifeLogs, Logs, RegionLogs, TopicLogs, Waiting};
 use super::said::{Layout, Said};
-use super::written::{Begun, GoesOn, KnowsSaid};
+use super::written::{Begun, GoesOn, Knows};
 
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
+/// The layout before it was known by what limits a rule ran.
+const VERSION_5: u8 = 5;
 /// The layout before rows were counted by their dots.
 const VERSION_4: u8 = 4;
 /// The layout before it was known which rule has said what.
@@ -132,12 +136,13 @@ impl Rules {
     pub fn decode(&self, state: Bytes) -> Result<RulesState, RulesSnapshotError> {
         let mut reader = Reader::new(state);
         let found = reader.u8("rules version")?;
-        let (knows_said, layout) = match found {
-            VERSION | VERSION_4 => (KnowsSaid::Yes, Layout::WithRules),
-            VERSION_3 => (KnowsSaid::No, Layout::WithoutRules),
+        let (knows, layout) = match found {
+            VERSION => (Knows::All, Layout::WithRules),
+            VERSION_5 | VERSION_4 => (Knows::Said, Layout::WithRules),
+            VERSION_3 => (Knows::Neither, Layout::WithoutRules),
             found => {
                 let (field, found) = ("rules version", i64::from(found));
-                return Err(CodecError::Value { field, at: 0, found, expected: "3 to 5" }.into());
+                return Err(CodecError::Value { field, at: 0, found, expected: "3 to 6" }.into());
             }
         };
         let mut topics: Vec<TopicName> = Vec::new();
@@ -168,13 +173,16 @@ impl Rules {
         for _ in 0..reader.length("rules", reader.remaining())? {
             let rule = reader.text("rule", RECORD_BYTES_LIMIT.as_len())?;
             rules.push(Arc::from(&*rule));
-            begun.insert(rule, Begun::read(knows_said, &mut reader)?);
+            begun.insert(rule, Begun::read(knows, &mut reader)?);
         }
         let said = Said::read((layout, &rules), &mut reader)?;
         let counted =
-            if found == VERSION { Counted::read(&mut reader)? } else { Counted::default() };
+            if found >= VERSION_5 { Counted::read(&mut reader)? } else { Counted::default() };
         let engine = reader.take("engine", reader.remaining())?;
-        let engine = Engine::restore(self.engine.program().clone(), self.seed, engine)?;
+        // By the limits it ran by: those of the rules file hold behind the end of the log.
+        let limits = |rule: &str| begun.get(rule).and_then(Begun::last_limits);
+        let program = self.engine.program().clone();
+        let engine = Engine::restore_under(program, self.seed, engine, limits)?;
         Ok(RulesState { logs, begun, said, counted, engine })
     }
 
@@ -184,6 +192,7 @@ impl Rules {
     pub fn take_up(&mut self, state: RulesState, at: CommitNumber, hlc: Hlc) {
         let RulesState { logs, begun, mut said, counted, mut engine } = state;
         debug_assert_eq!(logs.regions.len(), self.regions.len(), "it was decoded by these rules");
+        self.written.on_commit(at);
         for rule in self.engine.program().rules().iter().map(headland_detection::Rule::name) {
             let begun = begun.get(&**rule);
             match begun.map_or(GoesOn::Anew, |begun| self.written.go_on(rule, *begun)) {

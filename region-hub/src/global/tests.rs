@@ -688,3 +688,5 @@ fn results_and_inventory_take_turns() {
 
 /// Rules behind restarts at which they are others.
 mod renewed;
+/// Rules files that are edited while regions are cut off and hubs restart.
+mod edited;

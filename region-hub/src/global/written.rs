@@ -1,8 +1,10 @@
 //! How far the results of each rule are written, and which windows a rule leaves as they are.
 //!
 //! ```text
-//! v2:  2 version u8 │ commit u64, output u64: everything before this result is written
-//!      │ begun u64, of 16, settled i64 ms, said i64 ms │ final until i64 ms, said until i64 ms
+//! v3:  3 version u8 │ commit u64, output u64: everything before this result is written
+//!      │ begun u64, of 16, settled i64 ms, said i64 ms, limits in their own layout
+//!      │ final until i64 ms, said until i64 ms
+//! v2:  as v3 with version 2 and without limits
 //! v1:  as v2 with version 1 and without both `said`: until a day behind what was final, at most
 //! ```
 //! Results are counted by rule, since a rule that is new beside others is at another place than
@@ -16,11 +18,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use headland_detection::Program;
+use headland_detection::{Program, RuleLimits};
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{AlertId, CommitNumber, EventTime, Finality, RegionId};
 
-const VERSION: u8 = 2;
+use super::limits::LimitsLog;
+
+const VERSION: u8 = 3;
+/// The layout before it was known by what limits a rule ran.
+const VERSION_2: u8 = 2;
 /// The layout before it was known what had been said.
 const VERSION_1: u8 = 1;
 
@@ -46,13 +52,18 @@ pub(super) struct Begun {
     settled: EventTime,
     /// Of windows that end up to here the rule may have said something before it began.
     said: EventTime,
+    /// By what limits it runs since.
+    limits: LimitsLog,
 }
 
-/// Whether a layout holds what was said before.
+/// What a layout holds of a beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KnowsSaid {
-    Yes,
-    No,
+pub(super) enum Knows {
+    All,
+    /// All but by what limits the rule runs.
+    Said,
+    /// Nor what was said before.
+    Neither,
 }
 
 /// How a rule goes on from a snapshot.
@@ -109,6 +120,10 @@ struct RuleMarks {
     begun: Begun,
     final_until: EventTime,
     said_until: EventTime,
+    /// The limits in the rules file.
+    configured: RuleLimits,
+    /// Those that it runs by.
+    running: RuleLimits,
 }
 
 impl Place {
@@ -129,10 +144,11 @@ impl Place {
 }
 
 impl Mark {
-    pub(super) const fn new(of: AlertId) -> Self {
+    pub(super) fn new(of: AlertId) -> Self {
         let written = Place::at_start_of(CommitNumber::new(0));
         let (settled, never) = (EventTime::MIN, EventTime::MIN);
-        let begun = Begun { at: CommitNumber::new(0), of, settled, said: never };
+        let (at, limits) = (CommitNumber::new(0), LimitsLog::default());
+        let begun = Begun { at, of, settled, said: never, limits };
         Self { written, begun, final_until: never, said_until: never }
     }
 
@@ -158,23 +174,24 @@ impl Mark {
     pub(super) fn decode(value: Bytes) -> Result<Self, CodecError> {
         let mut reader = Reader::new(value);
         let version = reader.u8("mark version")?;
-        let knows_said = match version {
-            VERSION => KnowsSaid::Yes,
-            VERSION_1 => KnowsSaid::No,
+        let knows = match version {
+            VERSION => Knows::All,
+            VERSION_2 => Knows::Said,
+            VERSION_1 => Knows::Neither,
             found => {
                 let (field, found) = ("mark version", i64::from(found));
-                return Err(CodecError::Value { field, at: 0, found, expected: "1 or 2" });
+                return Err(CodecError::Value { field, at: 0, found, expected: "1 to 3" });
             }
         };
         let commit = CommitNumber::new(reader.u64("commit")?);
         let written = Place { commit, output: reader.u64("output")? };
-        let begun = Begun::read(knows_said, &mut reader)?;
+        let begun = Begun::read(knows, &mut reader)?;
         let final_until = EventTime::from_millis(reader.i64("final until")?);
-        let said_until = match knows_said {
-            KnowsSaid::Yes => EventTime::from_millis(reader.i64("said until")?),
+        let said_until = match knows {
+            Knows::All | Knows::Said => EventTime::from_millis(reader.i64("said until")?),
             // One that never said a final result may have said anything.
-            KnowsSaid::No if final_until == EventTime::MIN => EventTime::from_millis(i64::MAX),
-            KnowsSaid::No => final_until.plus(SAID_AHEAD),
+            Knows::Neither if final_until == EventTime::MIN => EventTime::from_millis(i64::MAX),
+            Knows::Neither => final_until.plus(SAID_AHEAD),
         };
         reader.end()?;
         Ok(Self { written, begun, final_until, said_until })
@@ -183,11 +200,17 @@ impl Mark {
 
 impl Begun {
     pub(super) fn write(&self, writer: &mut Writer) {
-        let Self { at, of, settled, said } = self;
+        let Self { at, of, settled, said, limits } = self;
         writer.u64(at.get());
         writer.raw(of.bytes());
         writer.i64(settled.millis());
         writer.i64(said.millis());
+        limits.write(writer);
+    }
+
+    /// The last limits that it knows of.
+    pub(super) fn last_limits(&self) -> Option<RuleLimits> {
+        self.limits.last()
     }
 
     /// Whether it is the same beginning of the same rule.
@@ -195,15 +218,19 @@ impl Begun {
         (self.at, self.of) == (at, of)
     }
 
-    pub(super) fn read(knows_said: KnowsSaid, reader: &mut Reader) -> Result<Self, CodecError> {
+    pub(super) fn read(knows: Knows, reader: &mut Reader) -> Result<Self, CodecError> {
         let (at, mut of) = (CommitNumber::new(reader.u64("begun")?), [0; 16]);
         of.copy_from_slice(&reader.take("what has begun", 16)?);
         let settled = EventTime::from_millis(reader.i64("settled")?);
-        let said = match knows_said {
-            KnowsSaid::Yes => EventTime::from_millis(reader.i64("said")?),
-            KnowsSaid::No => EventTime::MIN,
+        let said = match knows {
+            Knows::All | Knows::Said => EventTime::from_millis(reader.i64("said")?),
+            Knows::Neither => EventTime::MIN,
         };
-        Ok(Self { at, of: AlertId::new(of), settled, said })
+        let limits = match knows {
+            Knows::All => LimitsLog::read(reader)?,
+            Knows::Said | Knows::Neither => LimitsLog::default(),
+        };
+        Ok(Self { at, of: AlertId::new(of), settled, said, limits })
     }
 }
 
@@ -219,17 +246,29 @@ impl Written {
         for rule in program.rules() {
             let definition = program.definition(rule.name()).unwrap_or_default();
             let of = AlertId::derive(rule.name(), definition, &regions);
-            written.add(rule.name().clone(), of, durable(rule.name())?);
+            let limits = rule.settings().limits();
+            written.add(rule.name().clone(), (of, limits), durable(rule.name())?);
         }
         Ok(written)
     }
 
-    /// A rule that computes what `of` names, and what is durable of it.
-    fn add(&mut self, rule: Arc<str>, of: AlertId, durable: Option<Mark>) {
+    /// A rule that computes what `of` names, by the limits of the rules file; with what is durable.
+    fn add(&mut self, rule: Arc<str>, (of, limits): (AlertId, RuleLimits), durable: Option<Mark>) {
         let fresh = Mark::new(of);
         let Mark { final_until, said_until, .. } = durable.unwrap_or(fresh);
         let (next, begun) = (fresh.written, fresh.begun);
-        let marks = RuleMarks { durable, written: next, next, begun, final_until, said_until };
+        let begun = Begun { limits: LimitsLog::new(begun.at, limits), ..begun };
+        let (written, configured, running) = (next, limits, limits);
+        let marks = RuleMarks {
+            durable,
+            written,
+            next,
+            begun,
+            final_until,
+            said_until,
+            configured,
+            running,
+        };
         self.rules.insert(rule.clone(), marks);
         // Unless it is told to go on or to begin elsewhere, it reads all of the log.
         self.begin(&rule, CommitNumber::new(0), EventTime::MIN);
@@ -238,25 +277,37 @@ impl Written {
     /// A rule begins behind a commit, where all regions are past `least`.
     pub(super) fn begin(&mut self, rule: &str, at: CommitNumber, least: EventTime) {
         let Some(marks) = self.rules.get_mut(rule) else { return };
-        let of = marks.begun.of;
+        let Begun { of, limits: running, .. } = marks.begun;
         let nothing = Place::default();
+        let first = running.at(at.after(1)).unwrap_or(marks.configured);
+        let limits = LimitsLog::new(at, first).followed_by(&running);
         (marks.begun, marks.written) = match marks.durable {
             // It is replayed as it was: what it has said since then is its own.
-            Some(Mark { written, begun, .. }) if begun.is_of(at, of) => (begun, written),
-            Some(Mark { final_until, said_until, .. }) => {
-                (Begun { at, of, settled: final_until.max(least), said: said_until }, nothing)
+            Some(Mark { written, begun, .. }) if begun.is_of(at, of) => {
+                let limits = limits.followed_by(&begun.limits);
+                (Begun { limits, ..begun }, written)
             }
-            None => (Begun { at, of, settled: least, said: EventTime::MIN }, nothing),
+            Some(Mark { final_until, said_until, .. }) => {
+                let settled = final_until.max(least);
+                (Begun { at, of, settled, said: said_until, limits }, nothing)
+            }
+            None => (Begun { at, of, settled: least, said: EventTime::MIN, limits }, nothing),
         };
     }
 
     /// A rule goes on from a snapshot, unless that is of a rule that computed otherwise.
     pub(super) fn go_on(&mut self, rule: &str, begun: Begun) -> GoesOn {
-        let Some(marks) = self.rules.get_mut(rule).filter(|marks| marks.begun.of == begun.of)
-        else {
+        let Some(marks) = self.rules.get_mut(rule) else { return GoesOn::Anew };
+        marks.running = begun.limits.last().unwrap_or(marks.configured);
+        if marks.begun.of != begun.of {
             return GoesOn::Anew;
-        };
-        let Begun { at: _, of: _, settled, said } = begun;
+        }
+        let Begun { at, of, settled, said, limits } = begun;
+        let limits =
+            if limits.last().is_some() { limits } else { LimitsLog::new(at, marks.configured) };
+        let later = marks.durable.filter(|last| last.begun.of == of && last.begun.at >= at);
+        let limits = later.map_or(limits, |last| limits.followed_by(&last.begun.limits));
+        let begun = Begun { limits, ..begun };
         (marks.begun, marks.written) = match marks.durable {
             Some(Mark { written, begun: last, .. }) if last.is_of(begun.at, begun.of) => {
                 let (settled, said) = (settled.max(last.settled), said.max(last.said));
@@ -278,6 +329,25 @@ impl Written {
     /// Where each rule began.
     pub(super) fn begun(&self) -> impl ExactSizeIterator<Item = (&Arc<str>, &Begun)> {
         self.rules.iter().map(|(rule, marks)| (rule, &marks.begun))
+    }
+
+    /// The log ends here, by what limits rules ran: behind it those of the rules file hold.
+    pub(super) fn edit_limits(&mut self) {
+        for marks in self.rules.values_mut() {
+            marks.begun.limits.edit(self.commit, marks.configured);
+        }
+    }
+
+    /// Rules that other limits hold for from this commit on, which is derived next.
+    pub(super) fn take_edits(&mut self, commit: CommitNumber) -> Vec<(Arc<str>, RuleLimits)> {
+        let mut edits = Vec::new();
+        for (rule, marks) in &mut self.rules {
+            let limits = marks.begun.limits.at(commit).unwrap_or(marks.configured);
+            if std::mem::replace(&mut marks.running, limits) != limits {
+                edits.push((rule.clone(), limits));
+            }
+        }
+        edits
     }
 
     /// What is derived next is of this commit.
@@ -317,7 +387,7 @@ impl Written {
     ) -> Option<Mark> {
         let of_all = self.before_marks.as_mut();
         let is_old = of_all.is_some_and(|it| it.next.take(self.commit) < it.written);
-        let RuleMarks { durable, written, next, begun, final_until, said_until } =
+        let RuleMarks { durable, written, next, begun, final_until, said_until, .. } =
             self.rules.get_mut(rule)?;
         let at = next.take(self.commit);
         if is_old && durable.is_none() && begun.at == CommitNumber::new(0) {
@@ -351,7 +421,7 @@ impl Written {
         }
         let rules = self.rules.iter().filter(|(_, marks)| marks.durable.is_none());
         let marks = rules.map(|(rule, marks)| {
-            let RuleMarks { durable: _, written, next: _, begun, final_until, said_until } = *marks;
+            let RuleMarks { written, begun, final_until, said_until, .. } = *marks;
             let written = Place::at_start_of(commit).max(written);
             (rule.clone(), Mark { written, begun, final_until, said_until })
         });
@@ -373,9 +443,13 @@ mod tests {
         AlertId::derive(RULE, what, "")
     }
 
+    fn limits() -> RuleLimits {
+        headland_detection::RuleSettings::default().limits()
+    }
+
     fn rules(what: &str, durable: Option<Mark>) -> Written {
         let mut written = Written::default();
-        written.add(RULE.into(), of(what), durable);
+        written.add(RULE.into(), (of(what), limits()), durable);
         written
     }
 
@@ -496,7 +570,7 @@ mod tests {
     fn what_was_written_before_there_were_marks_is_not_said_again_by_any_rule() {
         let (mut written, both) = (Written::default(), ["r", "s"]);
         for rule in both {
-            written.add(rule.into(), of(rule), None);
+            written.add(rule.into(), (of(rule), limits()), None);
         }
         written.read_before_marks(CommitNumber::new(7), 3);
         let say = |written: &mut Written, rule| written.count(rule, Finality::Final, time(1));

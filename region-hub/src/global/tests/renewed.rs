@@ -334,6 +334,88 @@ fn a_rule_that_stopped_at_a_limit_and_begins_anew_replaces_nothing_that_was_fina
     assert_eq!(said, Vec::<String>::new());
 }
 
+/// Counts by station, early too, of as many as a limit lets in.
+fn by_station(keys: usize) -> String {
+    let with = format!("'topic' = 'n', 'emit.early' = '1 s', 'limit.keys' = '{keys}'");
+    COUNTS.replace("GROUP BY", "GROUP BY station,").replace("'topic' = 'n'", &with)
+}
+
+/// A row of a station.
+fn of_station(time: i64, station: &str, offset: u64) -> Stored {
+    let instant = 1_700_000_000_000 + time;
+    let text = format!("{{\"station\":\"{station}\",\"ts\":\"{}\"}}", stamp_of(instant));
+    let record = Record::new(EventTime::from_millis(instant), "", text);
+    entry("ap", "air", (0, offset), &record, Verdict::OnTime)
+}
+
+#[test]
+fn a_limit_that_was_edited_holds_behind_the_end_of_the_log_and_a_replay_says_what_was_said() {
+    let promised = |time, end, offset| promise("ap", "air", (time, [end, 0]), offset);
+    let log = [
+        vec![
+            of_station(100, "a", 0),
+            of_station(200, "b", 1),
+            promised(300, 2, 0),
+            promised(1_100, 2, 1),
+        ],
+        vec![of_station(1_500, "a", 2), promised(1_600, 3, 2), promised(2_500, 3, 3)],
+        vec![of_station(2_600, "a", 3), of_station(2_700, "b", 4), promised(5_000, 5, 4)],
+        vec![of_station(6_100, "a", 5), of_station(6_200, "b", 6), promised(9_000, 7, 5)],
+    ];
+    let early = "provisional n 1, revision 1";
+    let said = [
+        vec![early, early],
+        vec!["final n 2, revision 2", "final n 1, revision 2"],
+        // By one key: what others may say of b is not final.
+        vec!["provisional n 1, revision 1"],
+        vec!["final n 1, revision 1", "final n 1, revision 1"],
+    ];
+    for snapshot_at in [0, 1] {
+        let mut hub = Hub::new(&by_station(9), &["ap"]);
+        let mut state = (snapshot_at == 0).then(|| hub.rules.snapshot());
+        for (keys, (number, next)) in [9, 9, 1, 9].into_iter().zip((1_u64..).zip(&log)) {
+            // A restart before each commit, from the same snapshot.
+            if let Some(state) = &state {
+                hub.restart(&by_station(keys), &["ap"]);
+                let state = hub.rules.decode(state.clone()).unwrap();
+                hub.rules.take_up(
+                    state,
+                    CommitNumber::new(snapshot_at),
+                    Hlc::new(EventTime::MIN, 0),
+                );
+                let again = (snapshot_at + 1..number)
+                    .zip(&log[usize::try_from(snapshot_at).unwrap()..])
+                    .flat_map(|(number, entries)| hub.feed(number, entries));
+                assert_eq!(again.collect::<Vec<_>>(), Vec::<String>::new(), "before {number}");
+                hub.rules.on_replay_ended(Hlc::new(NOW, 0));
+            }
+            let index = usize::try_from(number - 1).unwrap();
+            assert_eq!(hub.feed(number, next), said[index], "commit {number}");
+            if number == snapshot_at {
+                state = Some(hub.rules.snapshot());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_commit_had_left_to_say_is_said_by_the_limits_it_began_with() {
+    let log = [
+        of_station(100, "a", 0),
+        of_station(200, "b", 1),
+        promise("ap", "air", (2_500, [2, 0]), 0),
+    ];
+    let mut hub = Hub::new(&by_station(9), &["ap"]);
+    hub.rules.on_commit(&topics(), CommitNumber::new(1), &log);
+    let step = hub.rules.poll_step_of(1).unwrap();
+    hub.durable.0.extend(step.state);
+
+    hub.restart(&by_station(1), &["ap"]);
+    let rest = hub.feed(1, &log);
+
+    assert_eq!(rest, ["final n 1, revision 1"]);
+}
+
 #[test]
 fn a_rule_that_is_edited_in_place_begins_anew_and_says_nothing_twice_or_mixed() {
     // A row adds 1 to one sum, and 10 to the other.

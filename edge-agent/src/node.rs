@@ -151,6 +151,9 @@ pub struct Node {
     missing: Missing,
     future_records: u64,
     uplink: Option<Uplink>,
+    /// What was read for the link while it was not durable yet what of it may be holes; one read a
+    /// channel at most.
+    held_entries: Vec<(ChannelId, Vec<Entry>)>,
     hubs: Hubs,
     /// The hub ends the connection for a newer one of the same identity.
     is_superseded: bool,
@@ -229,6 +232,7 @@ impl Node {
             missing: Missing::default(),
             future_records: 0,
             uplink: None,
+            held_entries: Vec::new(),
             is_superseded: false,
             is_useless: false,
             reached: BTreeMap::new(),
@@ -266,6 +270,9 @@ impl Node {
         }
         self.reached.extend(reached);
         self.note_durable(ticket, number);
+        self.outbox.on_committed(ticket);
+        self.keep_holes(now);
+        self.send_held(now);
         self.outputs.extend(spans.into_iter().map(Output::Trace));
         self.promise(now);
         self.drain(now);
@@ -279,6 +286,7 @@ impl Node {
         self.promised.clear();
         (self.is_superseded, self.is_useless) = (false, false);
         let link = Link::new(config, self.random.next_u64(), now.monotonic);
+        self.held_entries.clear();
         self.uplink = Some(Uplink::new(link, self.identity.region().clone()));
         self.drain(now);
     }
@@ -286,6 +294,7 @@ impl Node {
     /// The connection to the hub ended.
     pub fn on_disconnected(&mut self, now: Now) {
         self.uplink = None;
+        self.held_entries.clear();
         self.promised.clear();
         let is_useless = std::mem::take(&mut self.is_useless);
         if std::mem::take(&mut self.is_superseded) {
@@ -329,6 +338,10 @@ impl Node {
 
     /// The log's answer to [`Output::Read`].
     pub fn on_entries(&mut self, now: Now, channel: ChannelId, entries: Vec<Entry>) {
+        if !self.outbox.may_send_holes() {
+            self.held_entries.push((channel, entries));
+            return;
+        }
         let partition = self.uplink.as_ref().and_then(|uplink| uplink.partition(channel));
         let Some(partition) = partition.cloned() else { return };
         let dropped = self.dropped_of(&partition);
@@ -451,7 +464,28 @@ impl Node {
         if is_first && is_of_source() {
             self.hubs.on_taken(now.monotonic);
         }
+        if is_first {
+            self.outbox.on_stands(partition, hub, next);
+        }
         self.outbox.on_acked(partition, hub, next);
+        self.keep_holes(now);
+    }
+
+    /// Commits what may be sent as holes, as soon as commits on their way leave room.
+    fn keep_holes(&mut self, now: Now) {
+        let is_free = self.in_flight.len() < IN_FLIGHT_LIMIT && self.results.is_written();
+        if self.outbox.has_to_keep() && is_free && self.outbox.waiting_bytes() == 0 {
+            self.commit_apart(now);
+        }
+    }
+
+    /// Sends what was read before it was durable what of it may be holes.
+    fn send_held(&mut self, now: Now) {
+        if self.outbox.may_send_holes() {
+            for (channel, entries) in std::mem::take(&mut self.held_entries) {
+                self.on_entries(now, channel, entries);
+            }
+        }
     }
 
     /// The hub does not take a channel. Where there is another hub, one that takes nothing of what

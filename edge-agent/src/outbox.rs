@@ -13,7 +13,9 @@ use headland_event::{
     ByteCount, Lane, Offset, PartitionIndex, Random, Record, TopicName, TopicPartition,
 };
 use headland_replication::Identity;
-use headland_storage::{Composed, Composer, StateError, StateOwner, StateStore, TopicCodecs};
+use headland_storage::{
+    Composed, Composer, StateError, StateOwner, StateStore, Ticket, TopicCodecs,
+};
 
 use crate::dead;
 use crate::decode::Columns;
@@ -66,6 +68,8 @@ pub struct Outbox {
     dead_letters: u64,
     ledger: Ledger,
     settled: Settled,
+    /// The commit that keeps what may be sent as holes, until it is durable.
+    kept_with: Option<Ticket>,
     keeping: Keeping,
     /// The hub that took records last, by the state.
     last_hub: Option<String>,
@@ -113,6 +117,7 @@ impl Outbox {
             dead_letters: 0,
             ledger: Ledger::new(limits),
             settled: Settled::default(),
+            kept_with: None,
             keeping: Keeping::LastHub,
             last_hub: None,
             codecs,
@@ -158,8 +163,31 @@ impl Outbox {
 
     /// A hub has everything of a partition before `next` on disk.
     pub fn on_acked(&mut self, partition: &TopicPartition, hub: &Identity, next: Offset) {
-        let all = self.settled.on_acked(partition, hub, next);
+        let start = self.ledger.start(partition);
+        let all = self.settled.on_acked(partition, hub, (start, next));
         self.ledger.on_acked(partition, all);
+    }
+
+    /// A hub that was just connected has everything of a partition before `at` on disk.
+    pub fn on_stands(&mut self, partition: &TopicPartition, hub: &Identity, at: Offset) {
+        self.settled.on_stands(partition, hub, at);
+    }
+
+    /// Whether a commit has to keep what may be sent as holes.
+    #[must_use]
+    pub const fn has_to_keep(&self) -> bool {
+        self.settled.is_due()
+    }
+
+    /// Whether what may be sent as holes is durable, so that they may be sent.
+    #[must_use]
+    pub const fn may_send_holes(&self) -> bool {
+        !self.settled.is_due() && self.kept_with.is_none()
+    }
+
+    /// A commit is durable.
+    pub fn on_committed(&mut self, ticket: Ticket) {
+        self.kept_with.take_if(|kept_with| *kept_with <= ticket);
     }
 
     /// Which hub has acknowledged what.
@@ -170,7 +198,8 @@ impl Outbox {
 
     /// Keeps which hub has acknowledged what, in the commit being composed.
     fn keep_settled(&mut self) {
-        if self.keeping == Keeping::LastHub {
+        // Of one hub its positions say it all, unless another one was there before.
+        if self.keeping == Keeping::LastHub && !self.settled.is_due() {
             return;
         }
         for (partition, value) in self.settled.take_changed() {
@@ -324,8 +353,13 @@ impl Outbox {
                 self.ledger.on_batch((&partition, lane(&topic)), end, bytes, uptime);
             }
         }
+        let is_due = self.settled.is_due();
         self.keep_settled();
-        self.composer.take()
+        let composed = self.composer.take();
+        if is_due {
+            self.kept_with = composed.as_ref().map(|composed| composed.ticket);
+        }
+        composed
     }
 
     /// The end of a partition is durable.

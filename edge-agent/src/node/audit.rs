@@ -61,6 +61,11 @@ impl Node {
         if stated.is_empty() {
             return;
         }
+        self.commit_apart(now);
+    }
+
+    /// Closes a commit that is of no lines.
+    pub(super) fn commit_apart(&mut self, now: Now) {
         let (lanes, uptime) = (&self.lanes, self.uptime.at(now.monotonic));
         let composed = self.outbox.finish(|topic| lanes.of(topic), uptime, &mut self.random);
         let Some(composed) = composed else { return };

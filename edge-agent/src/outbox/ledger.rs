@@ -157,6 +157,12 @@ impl Ledger {
         self.partitions.entry(partition.clone()).or_insert_with(|| Held::new(lane, Offset::new(0)))
     }
 
+    /// Where a partition starts.
+    #[must_use]
+    pub fn start(&self, partition: &TopicPartition) -> Offset {
+        self.partitions.get(partition).map_or(Offset::new(0), |held| held.start)
+    }
+
     /// How far the hub has a partition: everything before it is durable there, or gone.
     #[must_use]
     pub fn acked(&self, partition: &TopicPartition) -> Offset {

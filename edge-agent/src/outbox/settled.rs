@@ -2,9 +2,10 @@
 //!
 //! Of each partition a list of spans that do not overlap. A hub says where it stands, and has
 //! everything before that on disk: as records, or as holes where another hub has the records. So
-//! what it has itself is what lies before its position and in no other hub's span. A hub that
-//! stands further back than it did has lost what it had beyond, which is then nobody's again, and
-//! is sent anew.
+//! what it has itself is what lies before its position, in no other hub's span, and was never sent
+//! to it as a hole. What may be sent as holes is kept before any is, because it cannot be told
+//! afterwards: a hub that stands further back than it did has lost what it had beyond, which is
+//! then nobody's again, also where others have holes for it, and is sent anew.
 //!
 //! What was sent to a hub and not acknowledged by it is nobody's: the next hub gets it, whether or
 //! not the first one has it on disk. Readers of both logs count a dot once.
@@ -34,11 +35,22 @@ struct Span {
     hub: String,
 }
 
+/// What hubs have of a partition.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Known {
+    /// Records, by rising offset; no two overlap.
+    spans: Vec<Span>,
+    /// What hubs may have got as holes because another one had the records.
+    holes: Vec<Span>,
+}
+
 /// Which hub has acknowledged which records of each partition.
 #[derive(Debug, Default)]
 pub struct Settled {
-    partitions: BTreeMap<TopicPartition, Vec<Span>>,
+    partitions: BTreeMap<TopicPartition, Known>,
     changed: BTreeSet<TopicPartition>,
+    /// Whether something is not kept yet without which no hole may be sent.
+    is_due: bool,
 }
 
 /// Who has a stretch of records.
@@ -51,17 +63,54 @@ pub struct Stretch {
 }
 
 impl Settled {
-    /// A hub has everything of a partition before `next`; returns up to where all records are with
-    /// some hub. Cost: O(spans).
-    pub fn on_acked(&mut self, partition: &TopicPartition, hub: &Identity, next: Offset) -> Offset {
+    /// A hub that was just connected stands at an offset of a partition: what others have of the
+    /// records from there on may be sent to it as holes. Cost: O(spans + holes).
+    pub fn on_stands(&mut self, partition: &TopicPartition, hub: &Identity, at: Offset) {
         let hub = hub.to_string();
-        let spans = self.partitions.entry(partition.clone()).or_default();
+        let known = self.partitions.entry(partition.clone()).or_default();
+        let before = known.holes.clone();
+        for hole in known.holes.iter_mut().filter(|hole| hole.hub == hub) {
+            hole.to = hole.to.min(at);
+        }
+        known.holes.retain(|hole| hole.from < hole.to);
+        let others = known.spans.iter().filter(|span| span.hub != hub && span.to > at);
+        let fresh =
+            others.map(|span| Span { from: span.from.max(at), to: span.to, hub: hub.clone() });
+        known.holes.extend(fresh);
+        known
+            .holes
+            .sort_unstable_by(|one, other| (&one.hub, one.from).cmp(&(&other.hub, other.from)));
+        limit(&mut known.holes);
+        if known.holes != before {
+            self.changed.insert(partition.clone());
+            self.is_due = true;
+        }
+    }
+
+    /// A hub has everything of a partition before `next`, and the log begins at `start`; returns up
+    /// to where all records are with some hub, or gone. Cost: O(spans + holes).
+    pub fn on_acked(
+        &mut self,
+        partition: &TopicPartition,
+        hub: &Identity,
+        (start, next): (Offset, Offset),
+    ) -> Offset {
+        let hub = hub.to_string();
+        let Known { spans, holes } = self.partitions.entry(partition.clone()).or_default();
         let before = spans.clone();
-        for span in spans.iter_mut().filter(|span| span.hub == hub) {
-            span.to = span.to.min(next);
+        for span in spans.iter_mut().filter(|span| span.hub == hub && span.to > next) {
+            // Forgotten by a crash, others would be sent holes for what it lost.
+            self.is_due = true;
+            span.to = next;
         }
         spans.retain(|span| span.hub != hub || span.from < span.to);
-        let others: Vec<Span> = spans.iter().filter(|span| span.hub != hub).cloned().collect();
+        // What is gone from the log is sent to nobody.
+        holes.retain(|hole| hole.to > start);
+        let is_of_others = |span: &&Span| span.hub != hub;
+        let is_its_hole = |hole: &&Span| hole.hub == hub || hole.hub == SEVERAL;
+        let mut others: Vec<Span> = spans.iter().filter(is_of_others).cloned().collect();
+        others.extend(holes.iter().filter(is_its_hole).cloned());
+        others.sort_unstable_by_key(|other| other.from);
         spans.retain(|span| span.hub != hub);
         let mut at = Offset::new(0);
         for other in &others {
@@ -80,12 +129,18 @@ impl Settled {
             self.changed.insert(partition.clone());
         }
         debug_assert!(spans.iter().zip(spans.iter().skip(1)).all(|(a, b)| a.to <= b.from));
-        contiguous(spans)
+        contiguous(spans, start)
+    }
+
+    /// Whether something is not kept yet without which no hole may be sent.
+    #[must_use]
+    pub const fn is_due(&self) -> bool {
+        self.is_due
     }
 
     /// Takes over what a hub was known to have acknowledged before spans were kept.
     pub fn adopt(&mut self, partition: &TopicPartition, hub: &str, acked: Offset) {
-        let spans = self.partitions.entry(partition.clone()).or_default();
+        let Known { spans, .. } = self.partitions.entry(partition.clone()).or_default();
         if spans.is_empty() && acked > Offset::new(0) {
             spans.push(Span { from: Offset::new(0), to: acked, hub: hub.to_owned() });
             self.changed.insert(partition.clone());
@@ -96,7 +151,7 @@ impl Settled {
     #[must_use]
     pub fn stretch(&self, partition: &TopicPartition, hub: &Identity, at: Offset) -> Stretch {
         let hub = hub.to_string();
-        let spans = self.partitions.get(partition).map_or(&[][..], Vec::as_slice);
+        let spans = self.partitions.get(partition).map_or(&[][..], |known| &known.spans);
         let mut others = spans.iter().filter(|span| span.hub != hub && span.to > at);
         match others.next() {
             Some(span) if span.from <= at => Stretch { is_elsewhere: true, end: Some(span.to) },
@@ -106,17 +161,20 @@ impl Settled {
     }
 
     /// What has changed since this was last asked, as bytes:
-    /// `spans u32, for each { from u64 │ to u64 │ hub text }`.
+    /// `spans u32, for each { from u64 │ to u64 │ hub text }`, and the same of holes.
     pub fn take_changed(&mut self) -> Vec<(TopicPartition, Bytes)> {
+        self.is_due = false;
         let changed = std::mem::take(&mut self.changed).into_iter();
         let encoded = changed.filter_map(|partition| {
-            let spans = self.partitions.get(&partition)?;
+            let Known { spans, holes } = self.partitions.get(&partition)?;
             let mut writer = Writer::new();
-            writer.length(spans.len());
-            for Span { from, to, hub } in spans {
-                writer.u64(from.get());
-                writer.u64(to.get());
-                writer.bytes(hub.as_bytes());
+            for list in [spans, holes] {
+                writer.length(list.len());
+                for Span { from, to, hub } in list {
+                    writer.u64(from.get());
+                    writer.u64(to.get());
+                    writer.bytes(hub.as_bytes());
+                }
             }
             Some((partition, writer.finish()))
         });
@@ -129,14 +187,16 @@ impl Settled {
     /// [`CodecError`] when the bytes are not of the layout; nothing changes.
     pub fn restore(&mut self, partition: TopicPartition, bytes: Bytes) -> Result<(), CodecError> {
         let mut reader = Reader::new(bytes);
-        let mut spans = Vec::new();
-        for _ in 0..reader.length("spans", SPANS_LIMIT)? {
-            let from = Offset::new(reader.u64("from")?);
-            let to = Offset::new(reader.u64("to")?);
-            spans.push(Span { from, to, hub: reader.text("hub", HUB_BYTES_LIMIT)? });
+        let mut known = Known::default();
+        for list in [&mut known.spans, &mut known.holes] {
+            for _ in 0..reader.length("spans", SPANS_LIMIT)? {
+                let from = Offset::new(reader.u64("from")?);
+                let to = Offset::new(reader.u64("to")?);
+                list.push(Span { from, to, hub: reader.text("hub", HUB_BYTES_LIMIT)? });
+            }
         }
         reader.end()?;
-        self.partitions.insert(partition, spans);
+        self.partitions.insert(partition, known);
         Ok(())
     }
 }
@@ -144,22 +204,23 @@ impl Settled {
 /// Makes one of neighbours of one hub, and of the oldest beyond the limit.
 fn limit(spans: &mut Vec<Span>) {
     spans.dedup_by(|next, span| {
-        let is_one = span.hub == next.hub && span.to == next.from;
-        span.to = if is_one { next.to } else { span.to };
+        let is_one = span.hub == next.hub && span.to >= next.from;
+        span.to = if is_one { span.to.max(next.to) } else { span.to };
         is_one
     });
     while spans.len() > SPANS_LIMIT {
         let first = spans.remove(0);
         if let Some(next) = spans.first_mut() {
             // A gap between them is lost: it was shed, or is older than anything that is kept.
-            *next = Span { from: first.from, to: next.to, hub: SEVERAL.to_owned() };
+            let (from, to) = (first.from.min(next.from), first.to.max(next.to));
+            *next = Span { from, to, hub: SEVERAL.to_owned() };
         }
     }
 }
 
-/// Up to where spans follow each other from the beginning.
-fn contiguous(spans: &[Span]) -> Offset {
-    let mut at = Offset::new(0);
+/// Up to where spans follow each other from the beginning of the log.
+fn contiguous(spans: &[Span], start: Offset) -> Offset {
+    let mut at = start;
     for span in spans {
         if span.from > at {
             break;
@@ -172,6 +233,8 @@ fn contiguous(spans: &[Span]) -> Offset {
 #[cfg(test)]
 mod tests {
     use headland_event::{HubName, PartitionIndex, RegionId, TopicName};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -184,11 +247,19 @@ mod tests {
         Identity::Hub { region, name: HubName::new("hub-1").unwrap() }
     }
 
-    /// What is acknowledged, one after the other, and up to where all is settled each time.
+    /// What is acknowledged, one after the other, and up to where all is settled each time; the
+    /// first time in a row is where a hub stands that was just connected.
     fn acked(settled: &mut Settled, steps: &[(&str, u64)]) -> Vec<u64> {
-        let steps = steps.iter();
-        let all = steps.map(|(at, next)| settled.on_acked(&air(), &hub(at), Offset::new(*next)));
-        all.map(Offset::get).collect()
+        let mut connected = "";
+        let all = steps.iter().map(|(at, next)| {
+            let next = Offset::new(*next);
+            if *at != connected {
+                settled.on_stands(&air(), &hub(at), next);
+            }
+            connected = at;
+            settled.on_acked(&air(), &hub(at), (Offset::new(0), next)).get()
+        });
+        all.collect()
     }
 
     /// Stretches from offset 0 on, as a hub is told: where each ends, and whether it is elsewhere.
@@ -208,10 +279,8 @@ mod tests {
     fn what_one_hub_acknowledged_is_elsewhere_for_another_and_not_for_itself() {
         let mut settled = Settled::default();
 
-        assert_eq!(
-            acked(&mut settled, &[("eu", 5), ("us", 0), ("us", 5), ("us", 9)]),
-            [5, 5, 5, 9]
-        );
+        let steps = [("eu", 0), ("eu", 5), ("us", 0), ("us", 5), ("us", 9)];
+        assert_eq!(acked(&mut settled, &steps), [0, 5, 5, 5, 9]);
 
         assert_eq!(stretches(&settled, "us"), [(true, Some(5)), (false, None)]);
         assert_eq!(stretches(&settled, "eu"), [(false, Some(5)), (true, Some(9)), (false, None)]);
@@ -221,7 +290,7 @@ mod tests {
     #[test]
     fn a_hub_that_stands_further_back_than_it_did_is_sent_what_it_lost_and_no_others_records() {
         let mut settled = Settled::default();
-        acked(&mut settled, &[("eu", 5), ("us", 9), ("eu", 12)]);
+        acked(&mut settled, &[("eu", 0), ("eu", 5), ("us", 0), ("us", 9), ("eu", 5), ("eu", 12)]);
 
         assert_eq!(acked(&mut settled, &[("eu", 2)]), [2]);
         assert_eq!(stretches(&settled, "eu"), [(false, Some(5)), (true, Some(9)), (false, None)]);
@@ -233,7 +302,8 @@ mod tests {
         let mut settled = Settled::default();
 
         // It had stored up to 11 when its acknowledgements were lost; the other one has 5 to 9.
-        assert_eq!(acked(&mut settled, &[("eu", 5), ("us", 9), ("eu", 11)]), [5, 9, 11]);
+        let steps = [("eu", 0), ("eu", 5), ("us", 0), ("us", 9), ("eu", 11)];
+        assert_eq!(acked(&mut settled, &steps), [0, 5, 5, 9, 11]);
 
         assert_eq!(
             stretches(&settled, "us"),
@@ -242,9 +312,54 @@ mod tests {
     }
 
     #[test]
+    fn what_a_hub_got_as_a_hole_it_never_has_although_nobody_else_has_it_any_more() {
+        let mut settled = Settled::default();
+        acked(&mut settled, &[("eu", 0), ("eu", 5), ("us", 0), ("us", 9)]);
+
+        // The disk of the first one is lost, and it is gone again before it was sent anything.
+        let lost = acked(&mut settled, &[("eu", 0), ("us", 9), ("us", 12)]);
+        let told = stretches(&settled, "eu");
+        let again = acked(&mut settled, &[("eu", 0), ("eu", 5), ("eu", 9), ("eu", 12)]);
+
+        assert_eq!(lost, [0, 0, 0], "nothing may be taken away");
+        assert_eq!(told, [(false, Some(5)), (true, Some(12)), (false, None)]);
+        assert_eq!(again, [0, 12, 12, 12]);
+    }
+
+    #[test]
+    fn what_nobody_has_and_is_gone_from_the_log_holds_nothing_back() {
+        let mut settled = Settled::default();
+        acked(&mut settled, &[("eu", 0), ("eu", 5), ("us", 0), ("us", 9), ("eu", 0), ("us", 9)]);
+
+        let all = settled.on_acked(&air(), &hub("us"), (Offset::new(5), Offset::new(12)));
+
+        assert_eq!(all, Offset::new(12));
+    }
+
+    #[test]
+    fn a_crash_forgets_nothing_of_what_a_hub_lost() {
+        let mut world = World::default();
+        let steps = [Step::Write(5), Step::Visit(1, 5, true), Step::Visit(2, 0, true)];
+        let lost = [Step::Lose(1, 0), Step::Visit(1, 2, false), Step::Crash];
+        let then = [Step::Write(4), Step::Visit(2, 9, true), Step::Visit(1, 9, true)];
+
+        steps.iter().chain(&lost).chain(&then).for_each(|step| world.step(step));
+
+        assert_eq!((world.all, world.hubs[1].len()), (9, 9));
+    }
+
+    #[test]
+    fn a_hub_that_lost_its_holes_is_sent_what_nobody_has() {
+        let mut settled = Settled::default();
+        acked(&mut settled, &[("eu", 0), ("eu", 5), ("us", 0), ("us", 9), ("eu", 0)]);
+
+        assert_eq!(acked(&mut settled, &[("us", 0), ("us", 5), ("us", 9)]), [0, 5, 9]);
+    }
+
+    #[test]
     fn decode_of_encode_is_the_same_and_nothing_is_written_twice() {
         let mut settled = Settled::default();
-        acked(&mut settled, &[("eu", 5), ("us", 9)]);
+        acked(&mut settled, &[("eu", 0), ("eu", 5), ("us", 0), ("us", 9)]);
 
         let mut again = Settled::default();
         for (partition, bytes) in settled.take_changed() {
@@ -265,7 +380,7 @@ mod tests {
             assert_eq!(acked(&mut settled, &[(at, next)]), [next]);
         }
 
-        assert_eq!(settled.partitions[&air()].len(), SPANS_LIMIT);
+        assert_eq!(settled.partitions[&air()].spans.len(), SPANS_LIMIT);
         assert_eq!(settled.stretch(&air(), &hub("eu"), Offset::new(0)).end, Some(Offset::new(437)));
     }
 
@@ -276,5 +391,114 @@ mod tests {
         settled.adopt(&air(), &hub("us").to_string(), Offset::new(7));
 
         assert_eq!(stretches(&settled, "us"), [(true, Some(4)), (false, None)]);
+    }
+
+    /// What happens to an agent and three hubs.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Write(u64),
+        /// A hub takes so many records, and says so or not.
+        Visit(usize, u64, bool),
+        /// A hub goes on from its first records.
+        Lose(usize, usize),
+        /// The agent loses its power.
+        Crash,
+        /// What is settled goes from the agent's log.
+        Clean,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            3 => (1..6_u64).prop_map(Step::Write),
+            6 => (0..3_usize, 0..8_u64, any::<bool>()).prop_map(|(h, n, is)| Step::Visit(h, n, is)),
+            1 => (0..3_usize, 0..12_usize).prop_map(|(hub, kept)| Step::Lose(hub, kept)),
+            1 => Just(Step::Crash),
+            1 => Just(Step::Clean),
+        ];
+        vec(step, 1..60)
+    }
+
+    fn index(offset: u64) -> usize {
+        usize::try_from(offset).unwrap()
+    }
+
+    /// Hubs by what stands at each offset of their logs: a record, or a hole.
+    #[derive(Default)]
+    struct World {
+        settled: Settled,
+        kept: Vec<(TopicPartition, Bytes)>,
+        hubs: [Vec<bool>; 3],
+        /// What the agent cannot know yet to be lost.
+        before: [Vec<bool>; 3],
+        start: u64,
+        end: u64,
+        all: u64,
+    }
+
+    impl World {
+        fn step(&mut self, step: &Step) {
+            match step {
+                Step::Write(count) => self.end += count,
+                Step::Visit(at, count, is_acked) => self.visit(*at, *count, *is_acked),
+                Step::Lose(at, kept) => {
+                    if self.before[*at].is_empty() {
+                        self.before[*at].clone_from(&self.hubs[*at]);
+                    }
+                    self.hubs[*at].truncate(*kept);
+                }
+                Step::Crash => {
+                    self.settled = Settled::default();
+                    for (partition, bytes) in self.kept.clone() {
+                        self.settled.restore(partition, bytes).unwrap();
+                    }
+                }
+                Step::Clean => self.start = self.start.max(self.all),
+            }
+        }
+
+        fn visit(&mut self, at: usize, count: u64, is_acked: bool) {
+            let name = hub(["ap", "eu", "us"][at]);
+            self.before[at].clear();
+            let position = Offset::new(self.hubs[at].len() as u64);
+            self.settled.on_stands(&air(), &name, position);
+            self.acked(&name, position);
+            // What may be holes is durable before any is sent.
+            if self.settled.is_due() {
+                self.kept = self.settled.take_changed();
+            }
+            for offset in position.get()..self.end.min(position.get() + count) {
+                let is_elsewhere =
+                    self.settled.stretch(&air(), &name, Offset::new(offset)).is_elsewhere;
+                self.hubs[at].push(!is_elsewhere && offset >= self.start);
+            }
+            if is_acked {
+                self.acked(&name, Offset::new(self.hubs[at].len() as u64));
+            }
+        }
+
+        fn acked(&mut self, name: &Identity, next: Offset) {
+            let all = self.settled.on_acked(&air(), name, (Offset::new(self.start), next)).get();
+            for offset in self.all..all {
+                let has = |log: &Vec<bool>| log.get(index(offset)) == Some(&true);
+                let is_there = self.hubs.iter().chain(&self.before).any(has);
+                assert!(is_there, "{offset} would go, and no hub has it");
+            }
+            self.all = self.all.max(all);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_settled_that_no_hub_has_whatever_hubs_and_agent_lose(steps in steps()) {
+            let mut world = World::default();
+            steps.iter().for_each(|step| world.step(step));
+
+            // All hubs are there again, and what one lost another one may still be sent.
+            for at in [0, 1, 2, 0, 1, 2] {
+                world.visit(at, u64::MAX / 2, true);
+            }
+            let is_empty = world.hubs.iter().all(Vec::is_empty);
+            prop_assert!(world.end == 0 || !is_empty);
+        }
     }
 }

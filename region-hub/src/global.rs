@@ -110,12 +110,15 @@ pub struct RulesCounts {
     /// Second copies of rows that two hubs have in their logs, of a device that went from one to
     /// the other; windows that they are of are not final here.
     pub doubled: u64,
+    /// Rows of which it is not known any more whether a copy has counted; they count, and windows
+    /// that they are of are not final here.
+    pub unsure: u64,
 }
 
 impl RulesCounts {
     /// What was left out or is not as at other hubs, by name.
     #[must_use]
-    pub const fn left(&self) -> [(&'static str, u64); 9] {
+    pub const fn left(&self) -> [(&'static str, u64); 10] {
         let Self {
             unreadable,
             refused,
@@ -126,6 +129,7 @@ impl RulesCounts {
             settled,
             forgotten,
             doubled,
+            unsure,
         } = *self;
         [
             ("unreadable", unreadable),
@@ -137,6 +141,7 @@ impl RulesCounts {
             ("settled", settled),
             ("forgotten", forgotten),
             ("doubled", doubled),
+            ("unsure", unsure),
         ]
     }
 }

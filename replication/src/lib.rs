@@ -75,7 +75,7 @@ pub mod quic;
 pub use audit::Audit;
 pub use checkpoint::Checkpoint;
 pub use condition::Condition;
-pub use counted::{Counted, Doubled};
+pub use counted::{Counted, CountedLayout, Doubled, Known};
 pub use dialer::{Dialer, DialerConfig, DialerOutput};
 pub use filter::{Filter, NamePattern};
 pub use frame::{Frame, FrameError, Identity, Offer, Refusal, RefusalCode};

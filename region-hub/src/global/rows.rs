@@ -9,7 +9,7 @@ use headland_detection::{Origin, Part, Standing};
 use headland_event::limits::TOPICS_LIMIT;
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
-    Dot, DropPolicy, Entry, EventTime, Hole, Offset, PartitionIndex, Stamp, TopicName, Verdict,
+    DropPolicy, Entry, EventTime, Hole, Offset, PartitionIndex, Stamp, TopicName, Verdict,
 };
 
 use super::logs::{At, Due, Held, Lost, Reached, Settled};
@@ -80,21 +80,28 @@ impl Rules {
             // Shed, or compacted away: other hubs may have read them before.
             self.lose(Some(at.topic), Some(Lost { after: behind, until: None }), horizon);
         }
-        for (delta, record) in records {
-            let verdict = stamp.verdict(delta);
-            match verdict {
-                Verdict::OnTime | Verdict::Late => {}
-                // None of them counts, at any hub: what becomes of them their ingest hub decided.
-                Verdict::Future | Verdict::Forbidden | Verdict::Unlisted => continue,
-            }
-            let (offset, time) = (stamp.offset.at(delta), record.time);
-            if offset < seen {
-                continue;
-            }
+        // Of the others none counts, at any hub: what becomes of them their ingest hub decided.
+        let counts = |delta| {
+            let is_new = stamp.offset.at(delta) >= seen;
+            is_new && matches!(stamp.verdict(delta), Verdict::OnTime | Verdict::Late)
+        };
+        let places = records.iter().map(|(delta, _)| *delta).filter(|delta| counts(*delta));
+        let places = places.map(|delta| stamp.offset.at(delta).since(stamp.offset));
+        let known = self.counted.count_at(entry.dot, entry.batch.span(), places);
+        if known.has_let_go {
+            // What comes of those streams again counts again.
+            self.lose(None, Some(Lost { after: EventTime::MIN, until: None }), horizon);
+        }
+        for (delta, record) in records.into_iter().filter(|(delta, _)| counts(*delta)) {
+            let (verdict, offset) = (stamp.verdict(delta), stamp.offset.at(delta));
+            let (place, time) = (offset.since(stamp.offset), record.time);
             let value = record.value.unwrap_or_default();
-            if self.is_doubled(entry.dot, offset.since(stamp.offset)) {
+            if known.doubled.has(place) {
                 self.on_doubled(at.topic, &value);
                 continue;
+            }
+            if known.unsure.has(place) {
+                self.on_unsure(at.topic, &value);
             }
             let row = Held { partition, offset, time, verdict, horizon, behind, value };
             if self.offer(at, &row) == Judgement::Waits {
@@ -106,18 +113,26 @@ impl Rules {
         }
     }
 
-    /// Counts the row at a place of a batch; whether a copy of it from another log has counted.
-    fn is_doubled(&mut self, first: Dot, place: u64) -> bool {
-        // Without a dot nobody can tell.
-        first.sequence.get() > 0
-            && self.counted.count(Dot { sequence: first.sequence.after(place), ..first }, 1).has(0)
-    }
-
     /// Leaves out the second copy of a row. Which one comes first, and so in which order rows are
     /// added up and whether this one is late, is not the same at every hub: a window that it is of
     /// is not final, nor corrected.
     fn on_doubled(&mut self, topic: &TopicName, value: &[u8]) {
         self.counts.doubled = self.counts.doubled.saturating_add(1);
+        self.leave_open(topic, value);
+    }
+
+    /// Lets a row count of which nobody knows any more whether a copy has: a window that it is of
+    /// is not final.
+    fn on_unsure(&mut self, topic: &TopicName, value: &[u8]) {
+        self.counts.unsure = self.counts.unsure.saturating_add(1);
+        if self.counts.unsure == 1 {
+            tracing::warn!(%topic, "rows may count twice: their windows are not final; said once");
+        }
+        self.leave_open(topic, value);
+    }
+
+    /// Windows that a row is of are not final.
+    fn leave_open(&mut self, topic: &TopicName, value: &[u8]) {
         for source in self.tables.iter().filter(|source| source.topic == *topic) {
             let Ok(decoded) = source.decoder.decode(value) else { continue };
             if let Some(own) = self.engine.program().table(source.table).event_time_of(&decoded) {

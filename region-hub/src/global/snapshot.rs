@@ -1,7 +1,7 @@
 //! The state of rules as bytes, at the end of a commit.
 //!
 //! ```text
-//! v6:  6 version u8 │ topics u32 × { name } │ regions u32 × { name, watermarks, lives }
+//! v7:  7 version u8 │ topics u32 × { name } │ regions u32 × { name, watermarks, lives }
 //!      │ rules u32 × { name u32 length + bytes, begun u64, of 16, settled i64 ms, said i64 ms,
 //!                limits in their own layout }
 //!      │ said, counted and engine, each in its own layout
@@ -11,6 +11,7 @@
 //!                 ends    u32 × { partition u32, offset u64 }
 //!                 rows    u32 × { partition u32, offset u64, times 3 × i64 ms, verdict u8,
 //!                   value } } }
+//! v6:  as v7 with version 6, `counted` without what was passed and forgotten
 //! v5:  as v6 with version 5 and without limits
 //! v4:  as v5 with version 4, without `counted`
 //! v3:  as v4 with version 3, without `said i64`, and what was said without rules
@@ -30,14 +31,16 @@ use headland_event::{
     CommitNumber, EventTime, Hlc, Offset, PartitionIndex, RegionId, TopicName, Verdict,
 };
 
-use headland_replication::Counted;
+use headland_replication::{Counted, CountedLayout};
 
 use super::Rules;
 use super::logs::{Begins, Held, LifeLogs, Logs, RegionLogs, TopicLogs, Waiting};
 use super::said::{Layout, Said};
 use super::written::{Begun, GoesOn, Knows};
 
-const VERSION: u8 = 6;
+const VERSION: u8 = 7;
+/// The layout before it was known which rows were passed.
+const VERSION_6: u8 = 6;
 /// The layout before it was known by what limits a rule ran.
 const VERSION_5: u8 = 5;
 /// The layout before rows were counted by their dots.
@@ -137,12 +140,12 @@ impl Rules {
         let mut reader = Reader::new(state);
         let found = reader.u8("rules version")?;
         let (knows, layout) = match found {
-            VERSION => (Knows::All, Layout::WithRules),
+            VERSION | VERSION_6 => (Knows::All, Layout::WithRules),
             VERSION_5 | VERSION_4 => (Knows::Said, Layout::WithRules),
             VERSION_3 => (Knows::Neither, Layout::WithoutRules),
             found => {
                 let (field, found) = ("rules version", i64::from(found));
-                return Err(CodecError::Value { field, at: 0, found, expected: "3 to 6" }.into());
+                return Err(CodecError::Value { field, at: 0, found, expected: "3 to 7" }.into());
             }
         };
         let mut topics: Vec<TopicName> = Vec::new();
@@ -176,8 +179,11 @@ impl Rules {
             begun.insert(rule, Begun::read(knows, &mut reader)?);
         }
         let said = Said::read((layout, &rules), &mut reader)?;
-        let counted =
-            if found >= VERSION_5 { Counted::read(&mut reader)? } else { Counted::default() };
+        let counted = match found {
+            VERSION => Counted::read(CountedLayout::WithPassed, &mut reader)?,
+            VERSION_5 | VERSION_6 => Counted::read(CountedLayout::Ranges, &mut reader)?,
+            _ => Counted::default(),
+        };
         let engine = reader.take("engine", reader.remaining())?;
         // By the limits it ran by: those of the rules file hold behind the end of the log.
         let limits = |rule: &str| begun.get(rule).and_then(Begun::last_limits);

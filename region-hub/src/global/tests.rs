@@ -548,6 +548,52 @@ fn a_row_that_an_agent_brought_to_two_hubs_counts_once_over_a_restart_too_and_is
     }
 }
 
+/// What is said of a row that two hubs have, the second of which is read after this.
+fn brought_twice(between: impl Fn(u64, &mut Stored)) -> Vec<String> {
+    let brought = row(100, 0);
+    let (at, mut again) = moved(&brought, "eu");
+    again.dot = brought.1.dot;
+    let between = (1..=600).map(|offset| {
+        let mut stored = row(3_000, offset);
+        if offset % 2 == 1 {
+            between(offset, &mut stored);
+        }
+        stored
+    });
+    let log: Vec<Stored> = [brought].into_iter().chain(between).collect();
+    let end = [
+        (at, again),
+        promise("ap", "air", (900_000, [601, 0]), 0),
+        promise("eu", "air", (900_000, [1, 0]), 0),
+        promise("us", "air", (900_000, [0, 0]), 0),
+    ];
+    let mut rules = rules_of(program(COUNTS)).unwrap();
+    for stored in log.iter().chain(&end) {
+        rules.on_commit(&topics(), CommitNumber::new(1), std::slice::from_ref(stored));
+    }
+    said(&mut rules)
+}
+
+#[test]
+fn rows_that_do_not_count_do_not_make_it_forget_what_an_agent_brought_to_two_hubs() {
+    let told = brought_twice(|offset, (place, stored)| {
+        let record = stored.batch.records().unwrap().remove(0);
+        (*place, *stored) = entry("ap", "air", (0, offset), &record, Verdict::Forbidden);
+    });
+
+    assert_eq!(told, ["provisional 1", "final 300"]);
+}
+
+#[test]
+fn a_row_of_which_nobody_knows_any_more_whether_it_has_counted_is_in_no_final_result() {
+    let told = brought_twice(|_, (_, stored)| {
+        let hole = Hole { count: 1, policy: headland_event::DropPolicy::Elsewhere };
+        stored.batch = hole.to_batch(1, EventTime::from_millis(0)).unwrap();
+    });
+
+    assert_eq!(told, ["provisional 2", "final 300"]);
+}
+
 #[test]
 fn a_hole_that_late_rows_may_be_in_makes_what_was_final_provisional_and_what_follows_no_correction()
 {

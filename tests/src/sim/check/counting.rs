@@ -89,7 +89,7 @@ pub(super) fn union_of(evidence: &Evidence, hub: usize, topic: &str) -> BTreeMap
             continue;
         }
         for entry in entries.iter().filter(|entry| Hole::of(&entry.batch).is_none()) {
-            let doubled = counted.count(entry.dot, entry.batch.span());
+            let doubled = counted.count(entry.dot, entry.batch.span()).doubled;
             for (place, record) in (0..).zip(entry.batch.records().unwrap()) {
                 if !doubled.has(place) {
                     let sequence = entry.dot.sequence.after(place);

@@ -283,19 +283,16 @@ impl Node {
         let Some(peer) = self.hub_identities.get(hub) else { return };
         let config = LinkConfig::new(self.identity.clone(), self.incarnation, peer.clone());
         self.hubs.on_connected(now.monotonic, hub);
-        self.promised.clear();
+        self.let_go();
         (self.is_superseded, self.is_useless) = (false, false);
         let link = Link::new(config, self.random.next_u64(), now.monotonic);
-        self.held_entries.clear();
         self.uplink = Some(Uplink::new(link, self.identity.region().clone()));
         self.drain(now);
     }
 
     /// The connection to the hub ended.
     pub fn on_disconnected(&mut self, now: Now) {
-        self.uplink = None;
-        self.held_entries.clear();
-        self.promised.clear();
+        self.let_go();
         let is_useless = std::mem::take(&mut self.is_useless);
         if std::mem::take(&mut self.is_superseded) {
             self.hubs.on_superseded(now.monotonic);
@@ -304,6 +301,17 @@ impl Node {
         } else {
             self.hubs.on_lost(now.monotonic);
         }
+    }
+
+    /// Lets the link go, with what it still asked for: the next connection is another one.
+    fn let_go(&mut self) {
+        let is_of_link = |it: &Output| {
+            matches!(it, Output::Send { .. } | Output::Read { .. } | Output::Close(_))
+        };
+        self.outputs.retain(|output| !is_of_link(output));
+        self.uplink = None;
+        self.held_entries.clear();
+        self.promised.clear();
     }
 
     /// The hub that was last asked for by [`Output::Dial`] could not be connected.
@@ -358,7 +366,12 @@ impl Node {
 
     /// Time has come to [`Self::poll_timeout`].
     pub fn on_timeout(&mut self, now: Now) {
+        let hub = self.hubs.current();
         self.hubs.on_timeout(now.monotonic);
+        if self.hubs.current() != hub {
+            // It was left: what it still says is not the next one's.
+            self.let_go();
+        }
         if let Some(uplink) = &mut self.uplink {
             uplink.link.on_timeout(now.monotonic);
         }

@@ -1,5 +1,7 @@
 //! Hubs that are away for longer than there is room.
 
+use headland_replication::frame::{Frame, Hello};
+
 use super::*;
 
 /// Lines of a station, a day apart.
@@ -75,4 +77,38 @@ fn an_idle_agent_asks_for_nothing_to_be_cleaned() {
 
     let asked = std::iter::from_fn(|| bench.node.poll_output());
     assert_eq!(asked.filter(|output| matches!(output, Output::Clean(_))).count(), 0);
+}
+
+#[test]
+fn what_was_to_go_out_by_a_former_connection_does_not_go_out_by_the_next_one() {
+    let mut bench = Bench::new();
+    bench.header();
+    bench.advance(0);
+    let hello = Frame::Hello(Hello {
+        identity: hub(),
+        incarnation: Incarnation::new(1, 1),
+        window: ByteCount::mebibytes(1),
+    });
+    let sent = |bench: &mut Bench| {
+        let outputs = std::iter::from_fn(|| bench.node.poll_output());
+        outputs
+            .filter_map(|output| match output {
+                Output::Send { frame, .. } => Some(Frame::decode(frame).unwrap()),
+                Output::Read { .. } | Output::Close(_) => panic!("{output:?} of a former link"),
+                _ => None,
+            })
+            .collect::<Vec<Frame>>()
+    };
+    bench.node.on_connected(bench.now, 0);
+    bench.node.on_frame(bench.now, Lane::Control, hello.encode().unwrap());
+
+    // Nothing of it was done when the connection is another one.
+    bench.node.on_disconnected(bench.now);
+    assert_eq!(sent(&mut bench), []);
+    bench.node.on_connected(bench.now, 0);
+    bench.node.on_frame(bench.now, Lane::Control, hello.encode().unwrap());
+    bench.node.on_connected(bench.now, 0);
+
+    let frames = sent(&mut bench);
+    assert!(matches!(&*frames, [Frame::Hello(_)]), "{frames:?}");
 }

@@ -4,8 +4,9 @@
 //!   that takes none of its topics, is left for the next in the list; after the last comes the
 //!   first.
 //! - With a later one in use, the ones before it are tried one by one, one each time `return_after`
-//!   has passed; the hub in use is kept until the tried one has answered. A try that fails, or a
-//!   stay that was shorter than that time, doubles the time, up to 16 times.
+//!   has passed; the hub in use is kept until the tried one has answered. A try that fails, also
+//!   because the tried one answers and takes nothing, or a stay that was shorter than that time,
+//!   doubles the time, up to 16 times.
 //! - Half of every wait is drawn at random, so that the agents of a hub do not move together.
 
 use std::time::Duration;
@@ -23,6 +24,9 @@ const RETURN_FACTOR_MAX: u32 = 16;
 
 /// The shortest time after which a hub is left: below it the list is run through without a pause.
 const MOVE_AFTER_MIN: Duration = Duration::from_millis(100);
+
+/// The shortest time that a hub which has said hello has to take something.
+const GREETED_MIN: Duration = Duration::from_secs(10);
 
 /// The shortest time after which an earlier hub is tried.
 const RETURN_AFTER_MIN: Duration = Duration::from_secs(1);
@@ -52,8 +56,8 @@ pub struct Hubs {
 enum State {
     /// The hub is not ready since then, `None` before the first look at the clock.
     Away { since: Option<Monotonic> },
-    /// It has said hello, and not yet whether it takes anything.
-    Greeted,
+    /// It has said hello since then, and not yet whether it takes anything.
+    Greeted { since: Monotonic },
     /// It takes records since then.
     Up { since: Monotonic },
 }
@@ -102,7 +106,7 @@ impl Hubs {
 
     /// The hub in use has said hello.
     pub fn on_hello(&mut self, now: Monotonic) {
-        self.state = State::Greeted;
+        self.state = State::Greeted { since: now };
         if !self.are_several() {
             self.on_taken(now);
         }
@@ -170,13 +174,7 @@ impl Hubs {
     /// When to call [`Self::on_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        let leave = match self.state {
-            State::Away { since: Some(since) } if self.are_several() => {
-                Some(since.after(self.move_after()))
-            }
-            State::Away { .. } | State::Greeted | State::Up { .. } => None,
-        };
-        self.dialer.poll_timeout().into_iter().chain(leave).chain(self.return_at).min()
+        self.dialer.poll_timeout().into_iter().chain(self.leave_at()).chain(self.return_at).min()
     }
 
     /// The hub to dial now.
@@ -206,6 +204,16 @@ impl Hubs {
         (self.return_at, self.tried) = (None, None);
     }
 
+    /// When the hub in use is left, if nothing changes.
+    fn leave_at(&self) -> Option<Monotonic> {
+        let at = match self.state {
+            State::Away { since } => since?.after(self.move_after()),
+            State::Greeted { since } => since.after(self.move_after().max(GREETED_MIN)),
+            State::Up { .. } => return None,
+        };
+        self.are_several().then_some(at)
+    }
+
     fn move_after(&self) -> Duration {
         self.config.move_after.get().max(MOVE_AFTER_MIN)
     }
@@ -216,10 +224,8 @@ impl Hubs {
 
     /// Goes to the next hub when this one was away for long enough.
     fn move_on(&mut self, now: Monotonic) {
-        if let State::Away { since: Some(since) } = self.state
-            && self.are_several()
-            && now.since(since) >= self.move_after()
-        {
+        if self.leave_at().is_some_and(|at| at <= now) {
+            self.on_away(now);
             self.go_next(now);
             self.dialer.dial_now(now);
         }
@@ -405,6 +411,60 @@ mod tests {
             let full = Duration::from_mins(minutes);
             assert!(*wait >= full / 2 && *wait <= full, "{wait:?} of {full:?}");
         }
+    }
+
+    /// What becomes of tries that connect and are of no use: times until the next one.
+    fn waits_of_useless_tries(leave: impl Fn(&mut Hubs, Monotonic) -> Monotonic) -> Vec<Duration> {
+        let mut hubs = hubs(2, 1);
+        fail_until(&mut hubs, at(0), at(3_001));
+        let mut now = at(4_000);
+        hubs.on_timeout(now);
+        assert_eq!(up(&mut hubs, now), 1);
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            let due = hubs.poll_timeout().unwrap();
+            waits.push(due.since(now));
+            hubs.on_timeout(due);
+            assert_eq!(hubs.poll_output(), Some(0));
+            hubs.on_connected(due, 0);
+            now = leave(&mut hubs, due);
+            assert_eq!(hubs.current(), 1);
+            assert_eq!(up(&mut hubs, now), 1);
+        }
+        waits
+    }
+
+    fn assert_double(waits: &[Duration]) {
+        for (wait, minutes) in waits.iter().zip([10, 20, 40, 80, 160, 160]) {
+            let full = Duration::from_mins(minutes);
+            assert!(*wait >= full / 2 && *wait <= full, "{wait:?} of {full:?}");
+        }
+    }
+
+    #[test]
+    fn tries_of_a_hub_that_answers_and_takes_nothing_come_less_and_less_often() {
+        let waits = waits_of_useless_tries(|hubs, now| {
+            hubs.on_hello(now);
+            hubs.on_useless(now);
+            let due = hubs.poll_timeout().unwrap();
+            hubs.on_timeout(due);
+            due
+        });
+
+        assert_double(&waits);
+    }
+
+    #[test]
+    fn a_hub_that_says_hello_and_nothing_else_is_left_and_tried_less_and_less_often() {
+        let waits = waits_of_useless_tries(|hubs, now| {
+            hubs.on_hello(now);
+            let due = hubs.poll_timeout().unwrap();
+            assert_eq!(due.since(now), GREETED_MIN);
+            hubs.on_timeout(due);
+            due
+        });
+
+        assert_double(&waits);
     }
 
     #[test]

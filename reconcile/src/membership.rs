@@ -212,7 +212,10 @@ impl Membership {
         let MemberReport { life, applied: seen, stable: _, missing } = report;
         // Whoever reports takes part.
         let member = self.members.entry(life).or_insert_with(Member::active);
-        member.missing = missing;
+        // One that came late over another way says less than is known.
+        if seen.covers(&member.reported()) {
+            member.missing = missing;
+        }
         match &mut member.waiting {
             Some(waiting) => waiting.merge(&seen),
             None => member.waiting = Some(seen),
@@ -484,6 +487,16 @@ mod tests {
         membership
     }
 
+    /// Gaps in the log of `us`.
+    fn gaps(ranges: &[(u64, u64)]) -> Gaps {
+        let mut gaps = Gaps::new();
+        for (from, until) in ranges {
+            let gap = Gap { from: Offset::new(*from), until: Offset::new(*until) };
+            assert_eq!(gaps.note(&actor("us", 0), gap), None);
+        }
+        gaps
+    }
+
     fn report(region: &str, ends: &[(&str, u64)]) -> MemberReport {
         let (stable, missing) = (VectorClock::new(), Gaps::new());
         MemberReport { life: life(region), applied: clock(ends), stable, missing }
@@ -613,14 +626,6 @@ mod tests {
     #[test]
     fn what_lies_in_a_gap_is_lacking_of_every_life_as_far_as_somebody_has_it() {
         let mut membership = members(&["ap", "eu", "us"]);
-        let gaps = |ranges: &[(u64, u64)]| {
-            let mut gaps = Gaps::new();
-            for (from, until) in ranges {
-                let gap = Gap { from: Offset::new(*from), until: Offset::new(*until) };
-                assert_eq!(gaps.note(&actor("us", 0), gap), None);
-            }
-            gaps
-        };
         let ends = clock(&[("us", 9)]);
         let said = MemberReport { missing: gaps(&[(2, 4)]), ..report("ap", &[("us", 9)]) };
         membership.on_report(said, &ends);
@@ -635,6 +640,17 @@ mod tests {
         assert_eq!(told.collect::<Vec<_>>(), [7]);
         assert_eq!(lacked(&[(2, 5)]), Lacking { gaps: us.clone(), ..Lacking::default() });
         assert_eq!(lacked(&[(2, 4), (7, 8)]), Lacking { gaps: us, ..Lacking::default() });
+    }
+
+    #[test]
+    fn a_report_that_comes_late_over_another_way_does_not_say_what_is_missing() {
+        let mut membership = members(&["ap"]);
+        let said = MemberReport { missing: gaps(&[(2, 4)]), ..report("ap", &[("us", 9)]) };
+        membership.on_report(said, &VectorClock::new());
+
+        membership.on_report(report("ap", &[("us", 1)]), &VectorClock::new());
+
+        assert_eq!(membership.members[&life("ap")].missing, gaps(&[(2, 4)]));
     }
 
     #[test]

@@ -15,8 +15,8 @@ use headland_event::{
     Record, Stamp, TopicName, TopicPartition, Verdict,
 };
 use headland_reconcile::{
-    Config, Input, Locality, MemberRecord, Membership, Prepared, READ_AHEAD, Reconciler,
-    RestoreError,
+    Config, Input, Locality, MemberRecord, MemberReport, Membership, Prepared, READ_AHEAD,
+    Reconciler, RestoreError,
 };
 use headland_storage::StateOwner;
 
@@ -359,7 +359,7 @@ impl Inventory {
             match MemberRecord::parse(record.value.as_deref().unwrap_or_default()) {
                 Ok(MemberRecord::Change(signed)) => self.members.on_change(&signed.change),
                 Ok(MemberRecord::Report(report)) => {
-                    if by == Locality::Local {
+                    if by == Locality::Local && self.has_all_of(&report) {
                         self.reconciler.begin_compaction(&report.stable);
                     }
                     self.members.on_report(report, &self.reconciler.applied());
@@ -378,6 +378,15 @@ impl Inventory {
         released.into_iter().rev().for_each(|stamped| {
             self.reading.batches.push_front(Arrived::Released(stamped));
         });
+    }
+
+    /// Whether all is applied that was when this hub composed a report. After damage it may not be:
+    /// a stocktake that counted could not be judged when it comes back, were anything forgotten.
+    fn has_all_of(&self, report: &MemberReport) -> bool {
+        let extent = self.reconciler.extent();
+        let mut gaps = extent.gaps().iter();
+        extent.ends().covers(&report.applied)
+            && gaps.all(|(actor, gap)| report.missing.spans(actor, gap.from, gap.until))
     }
 
     /// Bytes of commits with inventory that are not read yet.

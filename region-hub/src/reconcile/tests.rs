@@ -1,7 +1,7 @@
 //! Hubs that hear of inventory and of who takes part in any order end alike.
 
 use headland_event::{
-    Dot, EventTime, Incarnation, Monotonic, PartitionIndex, RegionId, Sequence, StreamId,
+    Dot, EventTime, Gaps, Incarnation, Monotonic, PartitionIndex, RegionId, Sequence, StreamId,
     VectorClock,
 };
 use headland_reconcile::{
@@ -295,4 +295,27 @@ proptest! {
         let written = ap.events.len() + eu.events.len() + eu.heard[LOST].0;
         prop_assert_eq!(counted, written, "every event counts");
     }
+}
+
+#[test]
+fn nothing_is_forgotten_where_a_report_says_more_than_is_there_after_damage() {
+    let mut eu = Hub::new(1);
+    (0..3).for_each(|kind| eu.event(kind));
+    let applied = eu.inventory.reconciler().applied();
+    let Holder { region, incarnation } = life(0);
+    let ap = Actor { region, incarnation, partition: PartitionIndex::new(0) };
+    let mut lost = applied.clone();
+    lost.advance(&ap, Offset::new(9));
+    let report = |applied: &VectorClock, stable: &VectorClock| {
+        let (applied, stable) = (applied.clone(), stable.clone());
+        let report = MemberReport { life: life(1), applied, stable, missing: Gaps::new() };
+        MemberRecord::Report(report).to_json()
+    };
+
+    eu.write(MEMBERS, report(&lost, &applied));
+    let after_damage = eu.inventory.reconciler().compacted().clone();
+    eu.write(MEMBERS, report(&applied, &applied));
+
+    assert_eq!(after_damage, VectorClock::new());
+    assert_eq!(*eu.inventory.reconciler().compacted(), applied);
 }

@@ -17,8 +17,8 @@ use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{Offset, TopicPartition};
 use headland_replication::Identity;
 
-/// Most spans of a partition. An agent that goes to and fro adds one each time; beyond it the two
-/// oldest become one of several hubs, which none of the hubs is sent again.
+/// Most spans of a partition, and most holes. An agent that goes to and fro adds one each time;
+/// beyond it the two oldest neighbours become one of several hubs, which none is sent again.
 const SPANS_LIMIT: usize = 64;
 
 /// Longest name of a hub: `region/` and `/hub/` between two names of at most 64 bytes.
@@ -80,7 +80,7 @@ impl Settled {
         known
             .holes
             .sort_unstable_by(|one, other| (&one.hub, one.from).cmp(&(&other.hub, other.from)));
-        limit(&mut known.holes);
+        limit_holes(&mut known.holes);
         if known.holes != before {
             self.changed.insert(partition.clone());
             self.is_due = true;
@@ -201,21 +201,47 @@ impl Settled {
     }
 }
 
-/// Makes one of neighbours of one hub, and of the oldest beyond the limit.
+/// Makes one of neighbours of one hub, and beyond the limit of the oldest neighbours of two. What
+/// lies between spans is nobody's and stays so: where no two are neighbours the oldest is forgotten,
+/// and sent again.
 fn limit(spans: &mut Vec<Span>) {
+    join(spans);
+    while spans.len() > SPANS_LIMIT {
+        let mut pairs = spans.iter().zip(spans.iter().skip(1));
+        let Some(at) = pairs.position(|(span, next)| span.to == next.from) else {
+            spans.remove(0);
+            continue;
+        };
+        let first = spans.remove(at);
+        if let Some(next) = spans.get_mut(at) {
+            *next = Span { from: first.from, to: next.to, hub: SEVERAL.to_owned() };
+        }
+        join(spans);
+    }
+}
+
+/// The same of holes, which lie hub by hub. What lies between those of one hub is taken for one too:
+/// it is then counted on less, never more.
+fn limit_holes(holes: &mut Vec<Span>) {
+    join(holes);
+    while holes.len() > SPANS_LIMIT {
+        let mut pairs = holes.iter().zip(holes.iter().skip(1));
+        let at = pairs.position(|(hole, next)| hole.hub == next.hub);
+        let first = holes.remove(at.unwrap_or(0));
+        if let Some(next) = holes.get_mut(at.unwrap_or(0)) {
+            let hub = if at.is_some() { first.hub } else { SEVERAL.to_owned() };
+            *next = Span { from: first.from.min(next.from), to: first.to.max(next.to), hub };
+        }
+    }
+}
+
+/// Makes one of neighbours of one hub.
+fn join(spans: &mut Vec<Span>) {
     spans.dedup_by(|next, span| {
         let is_one = span.hub == next.hub && span.to >= next.from;
         span.to = if is_one { span.to.max(next.to) } else { span.to };
         is_one
     });
-    while spans.len() > SPANS_LIMIT {
-        let first = spans.remove(0);
-        if let Some(next) = spans.first_mut() {
-            // A gap between them is lost: it was shed, or is older than anything that is kept.
-            let (from, to) = (first.from.min(next.from), first.to.max(next.to));
-            *next = Span { from, to, hub: SEVERAL.to_owned() };
-        }
-    }
 }
 
 /// Up to where spans follow each other from the beginning of the log.
@@ -346,6 +372,18 @@ mod tests {
         steps.iter().chain(&lost).chain(&then).for_each(|step| world.step(step));
 
         assert_eq!((world.all, world.hubs[1].len()), (9, 9));
+    }
+
+    #[test]
+    fn what_nobody_has_is_nobodys_however_often_the_agent_goes_to_and_fro_after_that() {
+        let mut settled = Settled::default();
+        let steps = [("eu", 0), ("eu", 5), ("us", 0), ("us", 9), ("ap", 0), ("ap", 10), ("eu", 2)];
+        acked(&mut settled, &steps);
+
+        for next in 11..=300 {
+            let at = if next % 2 == 0 { "ap" } else { "us" };
+            assert_eq!(acked(&mut settled, &[(at, next - 1), (at, next)]), [2, 2]);
+        }
     }
 
     #[test]
@@ -499,6 +537,23 @@ mod tests {
             }
             let is_empty = world.hubs.iter().all(Vec::is_empty);
             prop_assert!(world.end == 0 || !is_empty);
+        }
+
+        #[test]
+        fn nor_when_there_are_more_spans_than_are_kept(
+            moves in vec((0..3_usize, 1..3_u64, 0..40_u8), 150..250),
+        ) {
+            let mut world = World::default();
+            for (at, count, accident) in moves {
+                match accident {
+                    0 => world.step(&Step::Lose(at, 3)),
+                    1 => world.step(&Step::Crash),
+                    2 => world.step(&Step::Clean),
+                    _ => {}
+                }
+                world.step(&Step::Write(count));
+                world.visit(at, count, accident != 3);
+            }
         }
     }
 }

@@ -76,22 +76,32 @@ impl Gaps {
         if gap.from >= gap.until || !is_behind {
             return None;
         }
-        if self.is_full(actor) {
-            let Some(gaps) = self.by_actor.get_mut(actor) else { return Some(gap) };
-            gaps.push(gap);
-            return Some(gaps.remove(0));
+        if self.of(actor).is_empty() && self.len() >= GAPS_LIMIT {
+            return Some(gap);
         }
         self.by_actor.entry(actor.clone()).or_default().push(gap);
-        None
+        self.trim(actor)
     }
 
-    /// Whether no more gap of a log fits.
-    fn is_full(&self, actor: &Actor) -> bool {
-        self.of(actor).len() >= GAPS_OF_LOG_LIMIT || self.len() >= GAPS_LIMIT
+    /// Gives up the lowest gaps of a log that are beyond the limits, which parts in the middle of
+    /// others bring about; returns from the first to the last of them. To be called before a part
+    /// is taken: while its records come one by one, a gap may be in two for a moment.
+    #[must_use]
+    pub fn trim(&mut self, actor: &Actor) -> Option<Gap> {
+        let all = self.len();
+        let gaps = self.by_actor.get_mut(actor)?;
+        let beyond = gaps.len().saturating_sub(GAPS_OF_LOG_LIMIT);
+        let beyond = beyond.max(all.saturating_sub(GAPS_LIMIT)).min(gaps.len());
+        let given_up: Vec<Gap> = gaps.drain(..beyond).collect();
+        if gaps.is_empty() {
+            self.by_actor.remove(actor);
+        }
+        let (first, last) = (given_up.first()?, given_up.last()?);
+        Some(Gap { from: first.from, until: last.until })
     }
 
-    /// Takes offsets out of the gaps of a log; says whether any of them was missing. What splits a
-    /// gap beyond the limits gives up the lowest one.
+    /// Takes offsets out of the gaps of a log; says whether any of them was missing. A gap of which
+    /// the middle comes is two then, also beyond the limits, see [`Self::trim`].
     #[must_use]
     pub fn fill(&mut self, actor: &Actor, from: Offset, until: Offset) -> bool {
         if !self.touches(actor, from, until) {
@@ -104,9 +114,6 @@ impl Gaps {
             left.extend([before, behind].into_iter().filter(|part| part.from < part.until));
         }
         self.by_actor.remove(actor);
-        if left.len() > GAPS_OF_LOG_LIMIT || self.len() + left.len() > GAPS_LIMIT {
-            left.remove(0);
-        }
         if !left.is_empty() {
             self.by_actor.insert(actor.clone(), left);
         }
@@ -173,11 +180,15 @@ impl Extent {
     #[must_use]
     pub fn take(&mut self, actor: &Actor, from: Offset, until: Offset) -> Taken {
         let end = self.ends.end(actor);
+        let given_up = if from > end {
+            self.gaps.note(actor, Gap { from: end, until: from })
+        } else {
+            self.gaps.trim(actor)
+        };
         let is_filled = self.gaps.fill(actor, from, until);
-        if until <= end {
-            return if is_filled { Taken::New } else { Taken::Known };
+        if until <= end && !is_filled {
+            return Taken::Known;
         }
-        let given_up = self.gaps.note(actor, Gap { from: end, until: from });
         self.ends.advance(actor, until);
         given_up.map_or(Taken::New, Taken::GivenUp)
     }
@@ -261,6 +272,39 @@ mod tests {
         assert_eq!(beyond, Taken::GivenUp(gap(0, 1)));
         assert_eq!(extent.gaps().len(), GAPS_OF_LOG_LIMIT);
         assert!(extent.has(&actor(0), Offset::new(0), Offset::new(2)));
+    }
+
+    #[test]
+    fn a_part_at_the_end_of_a_gap_gives_none_up_though_its_records_come_one_by_one() {
+        let count = u64::try_from(GAPS_OF_LOG_LIMIT).unwrap();
+        let mut extent = Extent::default();
+        for at in 1..=count {
+            assert_eq!(take(&mut extent, at * 10, at * 10 + 1), Taken::New);
+        }
+        let mut one_by_one = extent.gaps().clone();
+
+        assert_eq!(take(&mut extent, 15, 20), Taken::New);
+        assert_eq!(one_by_one.trim(&actor(0)), None);
+        for at in 15..20 {
+            assert!(one_by_one.fill(&actor(0), Offset::new(at), Offset::new(at + 1)));
+        }
+
+        assert_eq!(one_by_one, *extent.gaps());
+        assert_eq!(extent.gaps().len(), GAPS_OF_LOG_LIMIT);
+    }
+
+    #[test]
+    fn a_gap_of_which_the_middle_came_is_two_until_another_part_comes() {
+        let count = u64::try_from(GAPS_OF_LOG_LIMIT).unwrap();
+        let mut extent = Extent::default();
+        for at in 1..=count {
+            assert_eq!(take(&mut extent, at * 10, at * 10 + 1), Taken::New);
+        }
+
+        let taken = [(35, 36), (45, 46), (50, 51)].map(|(from, to)| take(&mut extent, from, to));
+
+        assert_eq!(taken, [Taken::New, Taken::GivenUp(gap(0, 10)), Taken::Known]);
+        assert_eq!(extent.gaps().len(), GAPS_OF_LOG_LIMIT);
     }
 
     #[test]

@@ -77,7 +77,10 @@ impl Actors {
     pub(crate) fn begin(&mut self, actor: &Actor, from: Offset) -> Option<Gap> {
         let index = self.index_of(actor);
         let found = usize::try_from(index.0).ok().and_then(|at| self.known.get_index_mut(at));
-        let (actor, end) = found.filter(|(_, end)| from > **end)?;
+        let (actor, end) = found?;
+        if from <= *end {
+            return self.gaps.trim(actor);
+        }
         let gap = Gap { from: *end, until: from };
         *end = from;
         self.gaps.note(actor, gap)

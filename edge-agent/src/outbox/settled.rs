@@ -202,8 +202,8 @@ impl Settled {
 }
 
 /// Makes one of neighbours of one hub, and beyond the limit of the oldest neighbours of two. What
-/// lies between spans is nobody's and stays so: where no two are neighbours the oldest is forgotten,
-/// and sent again.
+/// lies between spans is nobody's and stays so: where no two are neighbours the oldest is
+/// forgotten, and sent again.
 fn limit(spans: &mut Vec<Span>) {
     join(spans);
     while spans.len() > SPANS_LIMIT {
@@ -220,8 +220,8 @@ fn limit(spans: &mut Vec<Span>) {
     }
 }
 
-/// The same of holes, which lie hub by hub. What lies between those of one hub is taken for one too:
-/// it is then counted on less, never more.
+/// The same of holes, which lie hub by hub. What lies between those of one hub is taken for one
+/// too: it is then counted on less, never more.
 fn limit_holes(holes: &mut Vec<Span>) {
     join(holes);
     while holes.len() > SPANS_LIMIT {

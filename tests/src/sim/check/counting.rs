@@ -8,7 +8,7 @@ use region_hub::topics::Replication;
 
 use super::{ensure, kept_as, mirror_of};
 use crate::sim::evidence::{Evidence, HubEvidence, records_of, text};
-use crate::sim::input::{Fate, mirror_prefix};
+use crate::sim::input::{Fate, InputFile, mirror_prefix};
 use crate::sim::topology::{AGENTS, Homes, REGIONS, agents_of, region_of};
 
 pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
@@ -30,17 +30,22 @@ pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
     (0..REGIONS.len()).try_for_each(|hub| nothing_returned(evidence, hub))
 }
 
+/// The topics that a file's lines end in, with those lines: records in their topic, others in the
+/// dead one.
+fn expected_of(file: &InputFile) -> [(String, Vec<String>); 2] {
+    let of = |fates: &[Fate]| -> Vec<String> {
+        let lines = file.lines.iter().filter(|line| fates.contains(&line.fate));
+        lines.map(|line| text(Some(&line.text))).collect()
+    };
+    let dead = format!("{}.dead", file.topic);
+    [(file.topic.to_owned(), of(&[Fate::Record, Fate::Forbidden])), (dead, of(&[Fate::Dead]))]
+}
+
 /// An agent's lines are at a hub in order: records in their topic, others in the dead one.
 fn lines_of(evidence: &Evidence, agent: usize, hub: usize) -> Result<(), String> {
     for file in &evidence.inputs[agent] {
-        let dead = format!("{}.dead", file.topic);
-        let of = |fates: &[Fate]| -> Vec<String> {
-            let lines = file.lines.iter().filter(|line| fates.contains(&line.fate));
-            lines.map(|line| text(Some(&line.text))).collect()
-        };
-        for (topic, expected) in
-            [(file.topic, of(&[Fate::Record, Fate::Forbidden])), (&*dead, of(&[Fate::Dead]))]
-        {
+        for (topic, expected) in expected_of(file) {
+            let topic = &*topic;
             let found: Vec<String> = entries_of(evidence, agent, hub, topic)
                 .flat_map(|entry| entry.batch.records().unwrap())
                 .map(|record| text(record.value.as_ref()))
@@ -57,14 +62,8 @@ fn lines_of(evidence: &Evidence, agent: usize, hub: usize) -> Result<(), String>
 /// has an agent's lines in the order in which they were written.
 fn lines_of_all(evidence: &Evidence, agent: usize, hub: usize) -> Result<(), String> {
     for file in &evidence.inputs[agent] {
-        let dead = format!("{}.dead", file.topic);
-        let of = |fates: &[Fate]| -> Vec<String> {
-            let lines = file.lines.iter().filter(|line| fates.contains(&line.fate));
-            lines.map(|line| text(Some(&line.text))).collect()
-        };
-        for (topic, expected) in
-            [(file.topic, of(&[Fate::Record, Fate::Forbidden])), (&*dead, of(&[Fate::Dead]))]
-        {
+        for (topic, expected) in expected_of(file) {
+            let topic = &*topic;
             let streams = streams_of(evidence, agent, topic);
             let all = union_of(evidence, hub, topic).into_iter();
             let of_agent = all.filter(|(dot, _)| streams.contains(&dot.stream));

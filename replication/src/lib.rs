@@ -58,6 +58,8 @@ pub mod condition;
 pub mod checkpoint;
 /// How far consumer groups have read, the same in every region.
 pub mod groups;
+/// Which regions are in use by leases, and how they are taken over without an operator.
+pub mod lease;
 /// Regions that were left for another one.
 pub mod fence;
 /// Whether what one node wrote is what another holds.

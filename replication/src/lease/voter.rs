@@ -1,0 +1,220 @@
+//! What one hub grants and agrees to.
+//!
+//! A lease that was granted is remembered in memory only: after its start a hub agrees to nothing
+//! until every lease is over that it can have granted before. What it agrees to is on its disk
+//! before anybody hears of it, and from then on the region gets no lease under a former fence.
+
+use std::collections::BTreeMap;
+
+use headland_event::{Monotonic, RegionId};
+
+use super::message::{Ballot, LeaseMessage, Vote, Voted};
+use super::{HOLD, LEASE};
+use crate::fence::Fences;
+
+/// A number beyond this cannot come of use, as with fences.
+const NUMBER_LIMIT: u64 = 1 << 53;
+
+/// What is known of one region.
+#[derive(Debug, Clone)]
+struct Seat {
+    voted: Voted,
+    granted_at: Option<Monotonic>,
+}
+
+/// What one hub has granted and agreed to.
+#[derive(Debug, Clone)]
+pub(super) struct Voter {
+    seats: BTreeMap<RegionId, Seat>,
+    started: Monotonic,
+}
+
+/// What comes of a question.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) message: Option<LeaseMessage>,
+    /// What has to be on disk before the answer is sent.
+    pub(super) keep: Option<Voted>,
+}
+
+impl Answer {
+    const NONE: Self = Self { message: None, keep: None };
+}
+
+impl Voter {
+    pub(super) fn new(regions: &[RegionId], kept: Vec<Voted>, started: Monotonic) -> Self {
+        let seat = |region: &RegionId| {
+            (region.clone(), Seat { voted: Voted::nothing(region.clone()), granted_at: None })
+        };
+        let mut seats: BTreeMap<RegionId, Seat> = regions.iter().map(seat).collect();
+        for voted in kept {
+            if let Some(seat) = seats.get_mut(&voted.region) {
+                seat.voted = voted;
+            }
+        }
+        Self { seats, started }
+    }
+
+    /// All that was said, for a peer that may have lost what it said itself.
+    pub(super) fn said(&self) -> Vec<Voted> {
+        self.seats.values().map(|seat| seat.voted.clone()).collect()
+    }
+
+    /// Takes over what another hub has said, as one that may have lost its own; what to keep.
+    pub(super) fn learn(&mut self, said: &[Voted]) -> Vec<Voted> {
+        let mut learned = Vec::new();
+        for theirs in said {
+            let Some(seat) = self.seats.get_mut(&theirs.region) else { continue };
+            let ours = &mut seat.voted;
+            let before = ours.clone();
+            if theirs.number > ours.number {
+                ours.number = theirs.number;
+                (ours.promised, ours.accepted) = (None, None);
+            }
+            if theirs.number == ours.number {
+                ours.promised = ours.promised.clone().max(theirs.promised.clone());
+                ours.accepted = ours.accepted.clone().max(theirs.accepted.clone());
+            }
+            ours.leased = ours.leased.max(theirs.leased);
+            if *ours != before {
+                learned.push(ours.clone());
+            }
+        }
+        learned
+    }
+
+    /// Whether a lease under this fence is not refused for what was agreed to here.
+    pub(super) fn lets(&self, fences: &Fences, region: &RegionId, number: u64) -> bool {
+        let Some(Seat { voted, .. }) = self.seats.get(region) else { return false };
+        let known = fences.held(region).map_or(0, |fence| fence.number);
+        let is_in_use = number > known || number == known && fences.left_for(region).is_none();
+        is_in_use && !(voted.accepted.is_some() && voted.number > number)
+    }
+
+    /// A region asks for a lease.
+    pub(super) fn on_ask(
+        &mut self,
+        now: Monotonic,
+        fences: &Fences,
+        from: &RegionId,
+        ask: (u64, Monotonic),
+    ) -> Answer {
+        let (number, sent_at) = ask;
+        if number >= NUMBER_LIMIT || !self.lets(fences, from, number) {
+            return Answer::NONE;
+        }
+        let Some(seat) = self.seats.get_mut(from) else { return Answer::NONE };
+        seat.granted_at = Some(now);
+        let is_first = seat.voted.leased != Some(number);
+        seat.voted.leased = Some(number);
+        let keep = is_first.then(|| seat.voted.clone());
+        Answer { message: Some(LeaseMessage::Grant { number, sent_at }), keep }
+    }
+
+    /// When a region was last granted a lease, in this run.
+    pub(super) fn granted_at(&self, region: &RegionId) -> Option<Monotonic> {
+        self.seats.get(region)?.granted_at
+    }
+
+    /// The fence under which a region was last granted a lease.
+    pub(super) fn leased(&self, region: &RegionId) -> Option<u64> {
+        self.seats.get(region)?.voted.leased
+    }
+
+    /// Whether something was agreed to here about a fence.
+    pub(super) fn is_agreed(&self, region: &RegionId, number: u64) -> bool {
+        let voted = self.seats.get(region).map(|seat| &seat.voted);
+        voted.is_some_and(|voted| voted.number == number && voted.accepted.is_some())
+    }
+
+    /// Whether every lease of a region that was granted here is over.
+    fn is_over(&self, now: Monotonic, seat: &Seat) -> bool {
+        let granted = seat.granted_at.unwrap_or(self.started).max(self.started);
+        granted.after(HOLD) <= now
+    }
+
+    /// The seat to vote in about a fence, begun anew for one that is further.
+    fn seat(
+        &mut self,
+        now: Monotonic,
+        fences: &Fences,
+        (region, number): (&RegionId, u64),
+    ) -> Option<&mut Seat> {
+        let known = fences.held(region).map_or(0, |fence| fence.number);
+        let seat = self.seats.get(region)?;
+        let is_open = self.is_over(now, seat) && number > known && number >= seat.voted.number;
+        if !is_open || number >= NUMBER_LIMIT {
+            return None;
+        }
+        let seat = self.seats.get_mut(region)?;
+        if number > seat.voted.number {
+            seat.voted.number = number;
+            (seat.voted.promised, seat.voted.accepted) = (None, None);
+        }
+        Some(seat)
+    }
+
+    /// May a region be taken over? There is no answer while a lease goes on.
+    pub(super) fn on_prepare(
+        &mut self,
+        now: Monotonic,
+        fences: &Fences,
+        about: (&RegionId, u64),
+        ballot: Ballot,
+    ) -> Answer {
+        let Some(seat) = self.seat(now, fences, about) else { return Answer::NONE };
+        if let Some(promised) = seat.voted.promised.clone().filter(|known| *known > ballot) {
+            return refused(about, promised);
+        }
+        let is_new = seat.voted.promised.as_ref() != Some(&ballot);
+        seat.voted.promised = Some(ballot.clone());
+        let accepted = seat.voted.accepted.clone();
+        let keep = is_new.then(|| seat.voted.clone());
+        let (region, number) = (about.0.clone(), about.1);
+        let message = LeaseMessage::Promise { region, number, ballot, accepted };
+        Answer { message: Some(message), keep }
+    }
+
+    /// A region is to be left. There is no answer while a lease goes on.
+    pub(super) fn on_accept(
+        &mut self,
+        now: Monotonic,
+        fences: &Fences,
+        about: (&RegionId, u64),
+        vote: Vote,
+    ) -> Answer {
+        let Some(seat) = self.seat(now, fences, about) else { return Answer::NONE };
+        if let Some(promised) = seat.voted.promised.clone().filter(|known| *known > vote.ballot) {
+            return refused(about, promised);
+        }
+        let ballot = vote.ballot.clone();
+        let is_new = seat.voted.accepted.as_ref() != Some(&vote);
+        seat.voted.promised = Some(ballot.clone());
+        seat.voted.accepted = Some(vote);
+        let keep = is_new.then(|| seat.voted.clone());
+        let (region, number) = (about.0.clone(), about.1);
+        let message = LeaseMessage::Accepted { region, number, ballot };
+        Answer { message: Some(message), keep }
+    }
+
+    /// The highest attempt that was heard of about a fence.
+    pub(super) fn round(&self, region: &RegionId, number: u64) -> u64 {
+        let seat = self.seats.get(region).filter(|seat| seat.voted.number == number);
+        let promised = seat.and_then(|seat| seat.voted.promised.as_ref());
+        promised.map_or(0, |ballot| ballot.round)
+    }
+
+    pub(super) fn check_invariants(&self) {
+        debug_assert!(LEASE < HOLD, "who grants counts longer than who holds");
+        for (region, Seat { voted, .. }) in &self.seats {
+            debug_assert_eq!(*region, voted.region, "each seat is of its region");
+            let accepted = voted.accepted.as_ref().map(|vote| &vote.ballot);
+            debug_assert!(accepted <= voted.promised.as_ref(), "what is agreed to was promised");
+        }
+    }
+}
+
+fn refused((region, number): (&RegionId, u64), promised: Ballot) -> Answer {
+    let message = LeaseMessage::Refused { region: region.clone(), number, promised };
+    Answer { message: Some(message), keep: None }
+}

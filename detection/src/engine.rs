@@ -6,6 +6,7 @@ use std::sync::Arc;
 use headland_event::{EventTime, Offset};
 
 use crate::engine::rule_state::{Arrival, Input, Reading, RuleState, Timeliness};
+use crate::file_rows::FileRows;
 use crate::output::{LookupId, Output, RuleCounts, RuleLoad};
 use crate::part::Origin;
 use crate::program::Program;
@@ -46,7 +47,10 @@ impl Engine {
             .rules()
             .iter()
             .map(|rule| RuleState::new(rule.sink().clone(), *rule.settings(), seed));
-        let states = states.collect();
+        let mut states: Vec<RuleState> = states.collect();
+        for (table, rows) in program.files() {
+            states.iter_mut().for_each(|state| state.on_file(table, rows));
+        }
         let watermarks = vec![None; program.tables().len()];
         let (outputs, begun_new) = (VecDeque::new(), Vec::new());
         Self { program, watermarks, states, outputs, begun_new, snapshot: None }
@@ -78,6 +82,17 @@ impl Engine {
             state.dataflow.set_limits(state.settings.operator_limits());
         }
         self
+    }
+
+    /// Lets rules that look in the file of a table find these rows from now on.
+    ///
+    /// Cost: an index of the file per rule that looks there.
+    ///
+    /// # Panics
+    /// When `table` is another program's.
+    pub fn on_file(&mut self, table: TableId, rows: &Arc<FileRows>) {
+        self.program = self.program.clone().with_file(table, Arc::clone(rows));
+        self.states.iter_mut().for_each(|state| state.on_file(table, rows));
     }
 
     /// The program that runs.

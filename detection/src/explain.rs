@@ -62,7 +62,7 @@ pub(crate) struct TableExplanation<'a>(pub(crate) &'a Table);
 impl fmt::Display for TableExplanation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(table) = self;
-        write!(f, "table {}, topic {}, {}", table.name(), table.topic(), table.format())?;
+        write!(f, "table {}, {}, {}", table.name(), plan::place(table), table.format())?;
         let columns = table.schema().columns();
         if let Some(key) = table.key_index().and_then(|index| columns.get(index)) {
             write!(f, ", key {}", key.name())?;

@@ -75,6 +75,8 @@ mod explain;
 pub mod rule_files;
 /// From a line of a topic to a row of its table.
 mod decode;
+/// Rows of a file that rules look up.
+mod file_rows;
 /// Several logs read side by side.
 mod part;
 /// Relational operators as they run.
@@ -92,6 +94,7 @@ pub use decimal::Decimal;
 pub use decode::{DecodeError, Decoder, HeaderError};
 pub use engine::Engine;
 pub use expression::EvaluationError;
+pub use file_rows::{FileMistake, FileMistakes, FileRows};
 pub use output::{
     Change, FailedWindow, LateRow, LookupId, LookupRequest, Output, Refusal, RefusedRow,
     RuleCounts, RuleLoad, RuleResult,
@@ -103,5 +106,5 @@ pub use revisions::Revisions;
 pub use settings::{OnLimit, RuleLimits, RuleSettings, WINDOW_LIMIT};
 pub use snapshot::RestoreError;
 pub use sql::error::{Hint, Position, SqlError, SqlErrorReason};
-pub use table::{Format, Table, TableId};
+pub use table::{FilePlace, Format, Table, TableId};
 pub use value::{Column, DataType, Row, Schema, Value};

@@ -150,6 +150,9 @@ pub enum Refusal {
     /// The rule has stopped at a limit.
     #[error("the rule has stopped at a limit")]
     Stopped,
+    /// The rule looks in a file that could not be read.
+    #[error("the rule looks in a file that could not be read")]
+    NoTable,
 }
 
 impl Refusal {
@@ -157,7 +160,11 @@ impl Refusal {
     pub(crate) const fn is_limit(&self) -> bool {
         match self {
             Self::WindowLimit { .. } | Self::MemoryLimit { .. } | Self::WorkLimit { .. } => true,
-            Self::Evaluation(_) | Self::Future | Self::NoEventTime | Self::Stopped => false,
+            Self::Evaluation(_)
+            | Self::Future
+            | Self::NoEventTime
+            | Self::Stopped
+            | Self::NoTable => false,
         }
     }
 }

@@ -25,12 +25,16 @@ pub struct Rule {
 
 impl Rule {
     /// A rule that writes to `target` what `sink` makes of `sources`.
-    pub(crate) fn new(target: &Table, sources: Vec<TableId>, sink: Sink) -> Self {
+    pub(crate) fn new(
+        (target, topic): (&Table, &TopicName),
+        sources: Vec<TableId>,
+        sink: Sink,
+    ) -> Self {
         debug_assert!(!sources.is_empty(), "every query has FROM");
         Self {
             name: Arc::clone(target.name()),
             sources: Arc::from(sources),
-            topic: target.topic().clone(),
+            topic: topic.clone(),
             severity: target.severity(),
             schema: target.schema().clone(),
             settings: *target.settings(),

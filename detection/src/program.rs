@@ -1,5 +1,6 @@
 //! A compiled rule file: its source tables and its rules.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,12 +8,14 @@ use headland_event::TopicName;
 
 use crate::expectation;
 use crate::explain::Explanation;
+use crate::file_rows::FileRows;
 use crate::plan::Rule;
 use crate::query;
 use crate::settings::options;
 use crate::sql::error::{Fault, Hint, SqlError, SqlErrorReason};
 use crate::sql::statement::{self, CreateTable, CreateView, Insert, Statement};
-use crate::table::{Table, TableId, metadata};
+use crate::table::place::StorePlace;
+use crate::table::{FilePlace, Table, TableId, metadata};
 
 /// What a rule computes, as text.
 mod definition;
@@ -27,6 +30,8 @@ pub struct Program {
     definitions: Arc<[String]>,
     /// Rules that the file only asks about.
     explained: Arc<[Rule]>,
+    /// What is in the files that rules look in, as far as it is known.
+    files: Arc<[(TableId, Arc<FileRows>)]>,
 }
 
 impl Program {
@@ -54,6 +59,7 @@ impl Program {
                 rules: Arc::from(rules),
                 definitions: Arc::from(definitions),
                 explained: Arc::from(explained),
+                files: Arc::from([]),
             }),
             Err(faults) => {
                 debug_assert!(!faults.is_empty(), "what does not compile has a mistake");
@@ -91,8 +97,54 @@ impl Program {
     /// The source tables whose rows are the records of `topic`; each sees all of them. O(tables).
     pub fn tables_of<'a>(&'a self, topic: &'a TopicName) -> impl Iterator<Item = TableId> + 'a {
         let tables = self.tables.iter().enumerate();
-        let tables = tables.filter(move |(_, table)| table.topic() == topic);
+        let tables = tables.filter(move |(_, table)| table.topic() == Some(topic));
         tables.map(|(index, _)| TableId::new(index))
+    }
+
+    /// The source tables whose rows are in a file; `rules` says where the rule file is.
+    pub fn file_tables(&self) -> impl Iterator<Item = (TableId, &Table, &FilePlace)> {
+        let tables = self.tables.iter().enumerate();
+        tables.filter_map(|(index, table)| Some((TableId::new(index), table, table.file()?)))
+    }
+
+    /// The program over what is in the file of a table: it is part of the
+    /// [definition](Self::definition) of each rule that looks there. Without it a rule refuses its
+    /// rows.
+    #[must_use]
+    pub fn with_file(mut self, table: TableId, rows: Arc<FileRows>) -> Self {
+        debug_assert!(self.table(table).file().is_some(), "rows of a file are of its table");
+        let others = self.files.iter().filter(|(known, _)| *known != table).cloned();
+        let mut files: Vec<_> = others.chain([(table, rows)]).collect();
+        files.sort_unstable_by_key(|(table, _)| *table);
+        self.files = Arc::from(files);
+        self
+    }
+
+    /// What is in the file of a table, as far as it is known.
+    #[must_use]
+    pub fn file_rows(&self, table: TableId) -> Option<&Arc<FileRows>> {
+        self.files().find(|(known, _)| *known == table).map(|(_, rows)| rows)
+    }
+
+    /// What is in the files that rules look in.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (TableId, &Arc<FileRows>)> {
+        self.files.iter().map(|(table, rows)| (*table, rows))
+    }
+
+    /// Checks that no rule looks in a store: for a node that knows topics and files only.
+    ///
+    /// # Errors
+    /// [`SqlError`] at the connector of the first table that is in a store.
+    pub fn check_stores(&self) -> Result<(), SqlError> {
+        match self.tables.iter().find_map(Table::store) {
+            None => Ok(()),
+            Some(StorePlace { connector, at }) => {
+                let expected = "'filesystem' with 'path', or no connector and a 'topic'";
+                let found = format!("{connector:?}");
+                let reason = SqlErrorReason::mismatch("option 'connector'", found, expected);
+                Err(Fault::new(*at, reason).within(&self.file))
+            }
+        }
     }
 
     /// Checks that the records of a topic that is read mean one thing: a log that keeps them does
@@ -102,7 +154,7 @@ impl Program {
     /// [`SqlError`] at the declaration of the second table when its records would be others, or of
     /// the first one when a rule writes to the topic.
     pub fn check_topic(&self, topic: &TopicName) -> Result<(), SqlError> {
-        let mut tables = self.tables.iter().filter(|table| table.topic() == topic);
+        let mut tables = self.tables.iter().filter(|table| table.topic() == Some(topic));
         let Some(first) = tables.next() else { return Ok(()) };
         let refused =
             |table: &Table, reason| Err(Fault::new(table.declared_at(), reason).within(&self.file));
@@ -137,11 +189,20 @@ impl Program {
 
     /// What the rule called `name` computes, as text: its query, the views it may name, and the
     /// tables it reads and writes. Equal texts compute the same; limits, severity, comments and the
-    /// delay of a watermark are no part of it. None when there is no such rule.
+    /// delay of a watermark are no part of it; the digest of a file that it looks in is. None when
+    /// there is no such rule.
     #[must_use]
-    pub fn definition(&self, name: &str) -> Option<&str> {
+    pub fn definition(&self, name: &str) -> Option<Cow<'_, str>> {
         let index = self.rules.iter().position(|rule| &**rule.name() == name)?;
-        self.definitions.get(index).map(String::as_str)
+        let (rule, definition) = (self.rules.get(index)?, self.definitions.get(index)?);
+        let mut text = Cow::Borrowed(definition.as_str());
+        for (table, rows) in self.files() {
+            if rule.sources().contains(&table) {
+                let name = self.table(table).name();
+                text.to_mut().push_str(&format!("FILE {name:?} {:?};", rows.digest()));
+            }
+        }
+        Some(text)
     }
 
     /// The rules that EXPLAIN asks about, which do not run, in the order of their statements.

@@ -396,6 +396,9 @@ pub(crate) enum JoinMethod {
     /// `FOR SYSTEM_TIME AS OF` arrival: an output asks for the key, an input brings the rows. The
     /// right side is a scan of the table.
     Lookup { table: TableId },
+    /// As a lookup, in a file that the engine has: the right side is a scan of the table and its
+    /// keys are columns.
+    File { table: TableId },
 }
 
 /// MATCH_RECOGNIZE over rows in the order of event time.

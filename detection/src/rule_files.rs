@@ -5,11 +5,13 @@
 
 use std::fmt::Write;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::explain::{Explanation, TableExplanation};
+use crate::file_rows::{FileMistakes, FileRows};
 use crate::program::Program;
 use crate::sql::error::SqlError;
+use crate::table::Table;
 
 /// Most bytes that are read of a file: more than a rule file may have, so that a longer one is
 /// refused as what it is, and a path to a device or to data fills no memory.
@@ -59,9 +61,47 @@ pub struct Report {
     pub judgement: Judgement,
 }
 
+/// Why the file of a table gives no rows.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// Lines do not fit.
+    #[error(transparent)]
+    Mistakes(#[from] FileMistakes),
+}
+
+/// Reads the rows of a table from its file at `path`, which `open` opens; returns its bytes too.
+/// Little more is read than the table lets in.
+///
+/// # Errors
+/// [`FileError`] when it cannot be read, or not all of it fits the table.
+pub fn read_file<R: Read>(
+    table: &Table,
+    path: &Path,
+    open: &mut impl FnMut(&Path) -> io::Result<R>,
+) -> Result<(FileRows, Vec<u8>), FileError> {
+    let limit = table.file().map_or(0, |file| file.bytes_limit.get());
+    let mut bytes = Vec::new();
+    let read =
+        open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));
+    if let Err(source) = read {
+        return Err(FileError::Unread { path: path.to_owned(), source });
+    }
+    Ok((FileRows::read(table, &path.display().to_string(), &bytes)?, bytes))
+}
+
 /// Answers a question about each file that `open` opens; a file with mistakes is told by them.
 ///
-/// Every statement is looked at, so that several mistakes are told at once, each with file, line,
+/// The files of tables that rules look in are read too, from the folder of the rule file. Every
+/// statement is looked at, so that several mistakes are told at once, each with file, line,
 /// column, what was found and what would fit, and the line it is in. Of a file 2 MiB are read at
 /// most, which is more than one may have. Cost: compiles each file.
 pub fn judge<'a, R: Read>(
@@ -74,7 +114,7 @@ pub fn judge<'a, R: Read>(
     for path in files {
         let name = path.display().to_string();
         let judgement = match open(path).and_then(read).map(String::from_utf8) {
-            Ok(Ok(sql)) => report.file(question, &name, &sql),
+            Ok(Ok(sql)) => report.file(question, (path, &name, &sql), &mut open),
             Ok(Err(error)) => {
                 let at = error.utf8_error().valid_up_to() + 1;
                 report.refuse(&format!("{name}: byte {at} is no UTF-8, expected SQL as text"));
@@ -97,8 +137,18 @@ fn read(file: impl Read) -> io::Result<Vec<u8>> {
 }
 
 impl Report {
-    fn file(&mut self, question: Question, name: &str, sql: &str) -> Judgement {
-        let program = match Program::compile_all(name, sql) {
+    fn file<R: Read>(
+        &mut self,
+        question: Question,
+        (path, name, sql): (&Path, &str, &str),
+        open: &mut impl FnMut(&Path) -> io::Result<R>,
+    ) -> Judgement {
+        let compiled = Program::compile_all(name, sql);
+        let compiled = compiled.and_then(|program| match program.check_stores() {
+            Ok(()) => Ok(program),
+            Err(mistake) => Err(vec![mistake]),
+        });
+        let program = match compiled {
             Ok(program) => program,
             Err(mistakes) => {
                 debug_assert!(!mistakes.is_empty(), "what does not compile has a mistake");
@@ -119,7 +169,34 @@ impl Report {
                 self.told.push_str(&Explanation { program: &program, rule }.to_string());
             }
         }
-        Judgement::Sound
+        let judgements = program
+            .file_tables()
+            .map(|(_, table, file)| self.table(table, &file.beside(path), open));
+        judgements.max().unwrap_or(Judgement::Sound)
+    }
+
+    /// Reads the file of a table as an agent or a hub would.
+    fn table<R: Read>(
+        &mut self,
+        table: &Table,
+        path: &Path,
+        open: &mut impl FnMut(&Path) -> io::Result<R>,
+    ) -> Judgement {
+        match read_file(table, path, open) {
+            Ok((rows, _)) => {
+                let (name, count) = (table.name(), counted(rows.rows().len(), "row"));
+                self.tell(&format!("{}: {count} of table {name}", path.display()));
+                Judgement::Sound
+            }
+            Err(FileError::Mistakes(mistakes)) => {
+                self.refuse(&mistakes.to_string());
+                Judgement::Mistaken
+            }
+            Err(error @ FileError::Unread { .. }) => {
+                self.refuse(&error.to_string());
+                Judgement::Unread
+            }
+        }
     }
 
     fn tell(&mut self, line: &str) {
@@ -287,6 +364,37 @@ rules.sql:1:26: expected WITH ('topic' = '…') after the columns, found the end
         let limit = "zero:1:1: the file is longer than its limit of 1048576";
         assert_eq!(report.refused.lines().next(), Some(limit));
         assert_eq!(report.judgement.exit_code(), 1);
+    }
+
+    #[test]
+    fn files_of_tables_are_read_beside_the_rules_and_their_mistakes_told() {
+        let sql = "CREATE TABLE d (id STRING, floor INT) WITH ('connector' = 'filesystem',\n\
+                   'path' = 'data/d.csv', 'format' = 'csv');";
+        let judged = |csv: Option<&'static str>| {
+            judge(Question::Check, [Path::new("etc/rules.sql")], |path| match path.to_str() {
+                Some("etc/rules.sql") => Ok(sql.as_bytes()),
+                Some("etc/data/d.csv") => {
+                    csv.map(str::as_bytes).ok_or_else(|| io::Error::other("gone"))
+                }
+                other => panic!("{other:?}"),
+            })
+        };
+
+        let sound = judged(Some("a,1\nb,2\n"));
+        let mistaken = judged(Some("a,1\nb,x\n"));
+        let unread = judged(None);
+
+        assert_eq!(
+            sound.told,
+            "etc/rules.sql: 0 rules over 1 table\netc/data/d.csv: 2 rows of table d\n"
+        );
+        assert_eq!(
+            mistaken.refused,
+            "etc/data/d.csv:2:3: column \"floor\", byte 3: found \"x\", expected INT\n"
+        );
+        assert_eq!(unread.refused, "etc/data/d.csv: cannot be read: gone\n");
+        let codes = [sound, mistaken, unread].map(|report| report.judgement.exit_code());
+        assert_eq!(codes, [0, 1, 2]);
     }
 
     #[test]

@@ -17,8 +17,12 @@ use crate::value::{Column, DataType, Row, Schema};
 
 /// What is known about a line besides what stands in it.
 pub(crate) mod metadata;
+/// Where the rows of a table are.
+pub(crate) mod place;
 
 use metadata::Metadata;
+pub use place::FilePlace;
+use place::{Place, StorePlace};
 
 /// Keys that WITH takes besides those of [`RULE_OPTIONS`].
 const OPTIONS: [&str; 6] = ["topic", "format", "key", "severity", "alert.key", "alert.window"];
@@ -73,7 +77,7 @@ pub struct Table {
     name: Arc<str>,
     declared_at: Position,
     schema: Schema,
-    topic: TopicName,
+    place: Place,
     is_of_all_regions: bool,
     format: Format,
     key: Option<usize>,
@@ -111,10 +115,30 @@ impl Table {
         &self.schema
     }
 
-    /// The topic its rows come from or go to.
+    /// The topic its rows come from or go to; none when they are in a file or a store.
     #[must_use]
-    pub const fn topic(&self) -> &TopicName {
-        &self.topic
+    pub const fn topic(&self) -> Option<&TopicName> {
+        match &self.place {
+            Place::Topic(topic) => Some(topic),
+            Place::File(_) | Place::Store(_) => None,
+        }
+    }
+
+    /// The file that holds its rows, when one does.
+    #[must_use]
+    pub const fn file(&self) -> Option<&FilePlace> {
+        match &self.place {
+            Place::File(file) => Some(file),
+            Place::Topic(_) | Place::Store(_) => None,
+        }
+    }
+
+    /// The store that somebody else looks in for its rows, when one holds them.
+    pub(crate) const fn store(&self) -> Option<&StorePlace> {
+        match &self.place {
+            Place::Store(store) => Some(store),
+            Place::Topic(_) | Place::File(_) => None,
+        }
     }
 
     /// How a line holds a row; JSON when WITH does not say.
@@ -251,7 +275,7 @@ impl Table {
         Ok(Self {
             name: Arc::from(declared.name.value.as_str()),
             declared_at: declared.name.span.start.into(),
-            topic: options.topic()?,
+            place: Place::of(declared, || options.topic())?,
             is_of_all_regions: options.is_of_all_regions(),
             format: options.format()?,
             key: options.column("key")?,
@@ -407,11 +431,13 @@ impl Options<'_> {
                 let first_line = first.key_at.line;
                 SqlErrorReason::Duplicate { what: "option", name, first_line }
             } else if OPTIONS.iter().chain(&RULE_OPTIONS).any(|known| *known == name)
+                || place::OPTIONS.contains(&name.as_str())
                 || name.starts_with(expectation::PREFIX)
             {
                 continue;
             } else {
                 let known = OPTIONS.into_iter().chain(RULE_OPTIONS).chain(["expect.…"]);
+                let known = known.chain(place::OPTIONS);
                 let hint = Hint::new(&name, known);
                 let table = self.declared.name.value.clone();
                 SqlErrorReason::UnknownOption { name, table, hint }
@@ -493,7 +519,7 @@ mod tests {
 
         let row = Row::new(vec![Value::text("Dongsi"), Value::Timestamp(time)]);
 
-        assert_eq!(table.topic().as_str(), "air.readings");
+        assert_eq!(table.topic().map(TopicName::as_str), Some("air.readings"));
         assert_eq!(table.format(), Format::Csv);
         assert_eq!(table.delay(), Some(Duration::from_secs(3_600)));
         assert_eq!(table.key_of(&row).as_deref(), Some("Dongsi"));
@@ -507,10 +533,11 @@ mod tests {
             "rules.sql:2:2: unknown option \"fromat\" of table t, did you mean \"format\"?"
         );
         assert_eq!(
-            compile("CREATE TABLE t (a INT) WITH ('topic' = 't', 'connector' = 'k')").unwrap_err(),
-            "rules.sql:1:45: unknown option \"connector\" of table t, known are topic, format, \
+            compile("CREATE TABLE t (a INT) WITH ('topic' = 't', 'catalogue' = 'k')").unwrap_err(),
+            "rules.sql:1:45: unknown option \"catalogue\" of table t, known are topic, format, \
              key, severity, alert.key, alert.window, allowed-lateness, emit.early, \
-             state-retention, limit.keys, limit.memory, limit.work, on-limit, expect.…"
+             state-retention, limit.keys, limit.memory, limit.work, on-limit, expect.…, \
+             connector, path, file.rows, file.bytes"
         );
     }
 

@@ -63,7 +63,9 @@ fn tables_say_where_their_rows_come_from() {
     let told: Vec<_> = program
         .tables()
         .iter()
-        .map(|table| (table.topic().as_str(), table.format(), table.delay().unwrap().as_secs()))
+        .map(|table| {
+            (table.topic().unwrap().as_str(), table.format(), table.delay().unwrap().as_secs())
+        })
         .collect();
 
     assert_eq!(

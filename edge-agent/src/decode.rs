@@ -128,6 +128,12 @@ pub enum SourceError {
         /// Tables that the rules declare.
         known: String,
     },
+    /// The rows of the table are in a file that is looked up in.
+    #[error("table {table} has a 'connector', expected one with a 'topic'")]
+    NoTopic {
+        /// The table of the source.
+        table: String,
+    },
     /// The rules have another use for the topic.
     #[error(transparent)]
     SharedTopic(#[from] SqlError),
@@ -164,7 +170,8 @@ impl SourceDecoder {
         };
         let id = program.table_id(table).ok_or_else(unknown)?;
         let found = program.table(id).clone();
-        let topic = found.topic().clone();
+        let no_topic = || SourceError::NoTopic { table: table.clone() };
+        let topic = found.topic().ok_or_else(no_topic)?.clone();
         let dead_topic = dead::topic_of(&topic)
             .map_err(|source| SourceError::Topic { table: table.clone(), source })?;
         program.check_topic(&topic)?;

@@ -1,9 +1,11 @@
 //! Rows to alerts: runs the rules, and says how far event time has come.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use headland_detection::{
-    Change, Engine, Output, Program, Refusal, RefusedRow, RestoreError, Revisions, Row, Rule,
-    RuleCounts, RuleLoad, RuleResult, TableId,
+    Change, Engine, FileRows, Output, Program, Refusal, RefusedRow, RestoreError, Revisions, Row,
+    Rule, RuleCounts, RuleLoad, RuleResult, TableId,
 };
 use headland_event::codec::{Reader, Writer};
 use headland_event::trace::TRACEPARENT_HEADER;
@@ -41,6 +43,8 @@ impl Detected {
 /// The agent's rules.
 #[derive(Debug)]
 pub struct Detect {
+    /// The rules, whatever is in the files that they look in.
+    program: Program,
     engine: Engine,
     revisions: Revisions,
     /// Whose rows they see: this agent's alone, so that upstream each result is provisional.
@@ -65,8 +69,8 @@ impl Detect {
     /// Runs a program's rules from the start over the rows of `agent`.
     #[must_use]
     pub fn new(program: Program, agent: &AgentName, seed: u64) -> Self {
-        let (engine, revisions) = (Engine::new(program, seed), Revisions::default());
-        Self { engine, revisions, coverage: Coverage::of(agent.as_str()), seed }
+        let (engine, revisions) = (Engine::new(program.clone(), seed), Revisions::default());
+        Self { program, engine, revisions, coverage: Coverage::of(agent.as_str()), seed }
     }
 
     /// The rules' state, as of the last row: how often alerts have changed, then the engine's in
@@ -104,17 +108,51 @@ impl Detect {
         self.engine.poll_snapshot(ENTRIES_PER_PART)
     }
 
-    /// Goes on from a snapshot of the same rules.
+    /// Goes on from a snapshot of the same rules, which looked in these files then.
     ///
     /// # Errors
     /// [`RestoreError`] when it is of other rules, or none; nothing changes.
-    pub fn restore(&mut self, snapshot: Bytes) -> Result<(), RestoreError> {
+    pub fn restore(
+        &mut self,
+        snapshot: Bytes,
+        files: Vec<(TableId, Arc<FileRows>)>,
+    ) -> Result<(), RestoreError> {
         let mut reader = Reader::new(snapshot);
         let revisions = Revisions::read(&mut reader)?;
         let engine = reader.take("rules", reader.remaining())?;
-        self.engine = Engine::restore(self.engine.program().clone(), self.seed, engine)?;
+        let over = |program: Program, (table, rows)| program.with_file(table, rows);
+        let program = files.into_iter().fold(self.program.clone(), over);
+        self.engine = Engine::restore(program, self.seed, engine)?;
         self.revisions = revisions;
         Ok(())
+    }
+
+    /// Begins with what is in these files, before any row.
+    pub fn begin_with(&mut self, files: Vec<(TableId, Arc<FileRows>)>) {
+        files.iter().for_each(|(table, rows)| self.on_file(*table, rows));
+    }
+
+    /// Lets rules that look in the file of a table find these rows from now on.
+    pub fn on_file(&mut self, table: TableId, rows: &Arc<FileRows>) {
+        self.engine.on_file(table, rows);
+    }
+
+    /// Which content of the file of a table rules look in; none when they have none.
+    #[must_use]
+    pub fn file_digest(&self, table: TableId) -> Option<&str> {
+        self.engine.program().file_rows(table).map(|rows| rows.digest())
+    }
+
+    /// The tables whose files rules look in, with the digests of what they hold.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        let tables = self.program.file_tables();
+        tables.filter_map(|(id, table, _)| Some((&**table.name(), self.file_digest(id)?)))
+    }
+
+    /// The name of a table.
+    #[must_use]
+    pub fn table_name(&self, table: TableId) -> &str {
+        self.program.table(table).name()
     }
 
     /// Feeds a row to each table that sees it; returns what the rules make of it, in order.
@@ -145,11 +183,13 @@ impl Detect {
                 Output::Late(late) => detected.push(Detected::Late(late.table)),
                 // The source counts them and says so once.
                 Output::Refused(RefusedRow { reason: Refusal::Future, .. }) => {}
+                // So was the file when it was read.
+                Output::Refused(RefusedRow { reason: Refusal::NoTable, .. }) => {}
                 Output::Refused(refused) => {
                     tracing::error!(?refused, "a rule did not take a row");
                 }
                 Output::Failed(failed) => tracing::error!(?failed, "a window has no result"),
-                // An agent has no tables of its own to look in: the row goes on without a partner.
+                // Rules that look in stores are refused: the row goes on without a partner.
                 Output::Lookup(lookup) => {
                     self.engine.on_lookup(
                         &lookup.rule,

@@ -18,6 +18,8 @@ use headland_storage::{
 
 /// Lines to records, alerts and commits.
 mod capture;
+/// Files that rules look in.
+mod files;
 /// What the agent's streams come to, for the hubs that hold them.
 mod audit;
 /// What rules raise, in commits of bounded size.
@@ -44,6 +46,7 @@ use crate::hubs::{HubIndex, Hubs};
 use crate::outbox::{Keeping, Outbox, OutboxError, Stretch, partition_of};
 use crate::uplink::{self, Uplink};
 use capture::Source;
+use files::Files;
 use results::Results;
 use retention::{Cleaning, Lanes};
 use snapshot::Snapshots;
@@ -136,6 +139,7 @@ pub struct Node {
     incarnation: Incarnation,
     sources: Vec<Source>,
     detect: Detect,
+    files: Files,
     /// Records of earlier runs to rows, by topic.
     replayed: BTreeMap<TopicName, ReplayedRows>,
     outbox: Outbox,
@@ -195,6 +199,7 @@ impl Node {
             (TopicPattern::Exactly(source.decoder.topic().clone()), config.codec)
         });
         let codecs = TopicCodecs::new(codecs.collect())?;
+        let files = Files::new(&program, state).map_err(OutboxError::State)?;
         let detect = Detect::new(program, &config.name, random.next_u64());
         for topic in detect.topics() {
             dead::topic_of(topic)?;
@@ -220,6 +225,7 @@ impl Node {
             incarnation,
             sources,
             detect,
+            files,
             replayed: BTreeMap::new(),
             outbox,
             lanes,

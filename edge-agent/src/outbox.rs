@@ -300,6 +300,11 @@ impl Outbox {
         self.composer.set(owner("columns"), key, Some(columns.encode()));
     }
 
+    /// Keeps what a file that rules look in holds, in the commit being composed.
+    pub fn set_file(&mut self, key: Bytes, value: Option<Bytes>) {
+        self.composer.set(owner("files"), key, value);
+    }
+
     /// Keeps how far a file was read, in the commit being composed.
     pub fn set_position(&mut self, source: &str, position: FilePosition) {
         let key = Bytes::copy_from_slice(source.as_bytes());

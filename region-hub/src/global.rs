@@ -518,9 +518,9 @@ impl Rules {
 }
 
 fn sources(program: &Program) -> Result<Vec<Source>, RulesError> {
-    let tables = program.tables().iter().map(|table| {
+    let tables = program.tables().iter().filter_map(|table| Some((table, table.topic()?.clone())));
+    let tables = tables.map(|(table, topic)| {
         let name = || table.name().to_string();
-        let topic = table.topic().clone();
         if !table.is_of_all_regions() {
             return Err(RulesError::OneRegion { table: name(), topic });
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headland_event::EventTime;
+use headland_event::{EventTime, TopicName};
 
 use crate::decimal::Decimal;
 use crate::decode::csv::CsvDecoder;
@@ -129,7 +129,7 @@ impl Decoder {
             computed: table.computed().to_vec(),
             metadata: table.metadata().to_vec(),
             physical: (0..width).map(|index| table.is_physical(index)).collect(),
-            topic: Value::text(table.topic().as_str()),
+            topic: Value::text(table.topic().map_or("", TopicName::as_str)),
             event_time,
         })
     }

@@ -1,10 +1,13 @@
 //! The operators of one rule at work: rows climb from scans to the root, watermarks after them.
 
+use std::sync::Arc;
+
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{EventTime, Finality};
 
 use crate::engine::wiring;
 use crate::expression::Expression;
+use crate::file_rows::FileRows;
 use crate::operator::arriving::{
     Arriving, Changed, Emitted, Fate, Intent, Kept, Limits, LookupRequest, Operate,
 };
@@ -212,6 +215,11 @@ impl Dataflow {
             }
         }
         self.spread_watermarks(effects);
+    }
+
+    /// Hands the rows of a file to those who look in it.
+    pub(crate) fn on_file(&mut self, table: TableId, rows: &Arc<FileRows>) {
+        self.stages.iter_mut().for_each(|stage| stage.operator.on_file(table, rows));
     }
 
     /// Hands an answer to the stage that asked.

@@ -1,10 +1,12 @@
 //! One rule as it runs: its operators, its counts, and what becomes of what leaves them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use headland_event::{EventTime, Offset};
 
 use crate::engine::dataflow::{Dataflow, Effect, Effects, Failure, Outcome};
+use crate::file_rows::FileRows;
 use crate::operator::arriving::{Changed, Kept, Limits};
 use crate::output::{
     FailedWindow, LateRow, LookupId, LookupRequest, Output, Refusal, RefusedRow, RuleCounts,
@@ -32,6 +34,8 @@ pub(crate) struct RuleState {
     limited: u64,
     seed: u64,
     effects: Effects,
+    /// What is in the files that the rule looks in.
+    files: Vec<(TableId, Arc<FileRows>)>,
     pub(crate) cut: Cut,
 }
 
@@ -99,13 +103,27 @@ impl RuleState {
             limited,
             seed,
             effects,
+            files: Vec::new(),
             cut: Cut::Nothing,
         }
     }
 
+    /// Looks in these rows of a file from now on.
+    pub(crate) fn on_file(&mut self, table: TableId, rows: &Arc<FileRows>) {
+        self.dataflow.on_file(table, rows);
+        self.files.retain(|(known, _)| *known != table);
+        self.files.push((table, Arc::clone(rows)));
+    }
+
+    /// Looks in the files that an engine of the same rule looked in.
+    fn look_in(mut self, files: Vec<(TableId, Arc<FileRows>)>) -> Self {
+        files.iter().for_each(|(table, rows)| self.on_file(*table, rows));
+        self
+    }
+
     /// Starts over with other settings; what the rule has kept is gone.
     pub(crate) fn with_settings(self, settings: RuleSettings) -> Self {
-        Self::new(self.sink, settings, self.seed)
+        Self::new(self.sink, settings, self.seed).look_in(self.files)
     }
 
     /// Goes on by other limits.
@@ -138,7 +156,8 @@ impl RuleState {
 
     /// Begins with nothing, as of these watermarks of its tables.
     pub(crate) fn begin_anew(&mut self, watermarks: &[Option<EventTime>]) {
-        *self = Self::new(self.sink.clone(), self.settings, self.seed);
+        let files = std::mem::take(&mut self.files);
+        *self = Self::new(self.sink.clone(), self.settings, self.seed).look_in(files);
         self.pass(watermarks);
     }
 
@@ -290,7 +309,8 @@ impl RuleState {
         if reason.is_limit() && self.settings.on_limit == OnLimit::StopRule {
             let (times, limits) = (self.settings.times(), self.settings.operator_limits());
             self.stopped_under = Some(limits);
-            let nothing = Dataflow::new(&self.sink.relation, times, self.seed, limits);
+            let mut nothing = Dataflow::new(&self.sink.relation, times, self.seed, limits);
+            self.files.iter().for_each(|(table, rows)| nothing.on_file(*table, rows));
             let stopped = std::mem::replace(&mut self.dataflow, nothing);
             if matches!(self.cut, Cut::Running) {
                 self.cut = Cut::Stopped(Box::new(stopped));

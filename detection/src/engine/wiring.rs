@@ -6,6 +6,7 @@ use crate::operator::accumulator::Call;
 use crate::operator::arriving::{Emitted, Operate};
 use crate::operator::assign_windows::AssignWindows;
 use crate::operator::calc::{Pass, Project};
+use crate::operator::file_join::FileJoin;
 use crate::operator::group_aggregate::GroupAggregate;
 use crate::operator::interval_join::IntervalJoin;
 use crate::operator::lookup_join::LookupJoin;
@@ -174,6 +175,9 @@ fn join(plan: &Join, retention: i64, seed: u64) -> (Box<dyn Operate>, Vec<&Relat
             (Box::new(TemporalJoin::new(pairing, times, retention, seed)), both)
         }
         JoinMethod::Lookup { .. } => (Box::new(LookupJoin::new(pairing)), vec![&plan.left]),
+        JoinMethod::File { table } => {
+            (Box::new(FileJoin::new(pairing, *table, seed)), vec![&plan.left])
+        }
     }
 }
 
@@ -196,7 +200,7 @@ pub(super) fn is_timed(relation: &Relation) -> bool {
         Operator::TopN(plan) => plan.window.is_some() || is_timed(&plan.input),
         Operator::Join(plan) => {
             let is_timed_itself = match plan.method {
-                JoinMethod::Regular | JoinMethod::Lookup { .. } => false,
+                JoinMethod::Regular | JoinMethod::Lookup { .. } | JoinMethod::File { .. } => false,
                 JoinMethod::Interval { .. }
                 | JoinMethod::Window { .. }
                 | JoinMethod::Temporal { .. } => true,

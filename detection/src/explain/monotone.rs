@@ -61,6 +61,9 @@ impl Monotony {
                     (_, JoinMethod::Lookup { .. }) => {
                         Self::Refutable("what is found depends on when it is looked up")
                     }
+                    (_, JoinMethod::File { .. }) => {
+                        Self::Monotone("a file holds all its rows at once")
+                    }
                     (_, JoinMethod::Temporal { .. }) => {
                         Self::Refutable("a version still to come may be the one that held")
                     }

@@ -64,7 +64,7 @@ fn name(program: &Program, relation: &Relation) -> String {
     match &relation.operator {
         Operator::Scan(table) => {
             let table = program.table(*table);
-            format!("scan {}, topic {}, {}", table.name(), table.topic(), event_time(table))
+            format!("scan {}, {}, {}", table.name(), place(table), event_time(table))
         }
         Operator::Filter { .. } => "filter".to_owned(),
         Operator::Project { .. } => format!("project {}", named(relation)),
@@ -110,6 +110,16 @@ fn name(program: &Program, relation: &Relation) -> String {
             let per = apart(plan.partition.len());
             format!("match of {}{}{per}", names.join(", "), within.unwrap_or_default())
         }
+    }
+}
+
+/// Where the rows of a table are.
+pub(super) fn place(table: &Table) -> String {
+    match (table.topic(), table.file(), table.store()) {
+        (Some(topic), ..) => format!("topic {topic}"),
+        (None, Some(file), _) => format!("file {}", file.path.display()),
+        (None, None, Some(store)) => format!("store {}", store.connector),
+        (None, None, None) => "nowhere".to_owned(),
     }
 }
 
@@ -186,6 +196,7 @@ fn join(plan: &Join) -> String {
         JoinMethod::Window { .. } => "of rows in one window".to_owned(),
         JoinMethod::Temporal { .. } => "with the version at the row's time".to_owned(),
         JoinMethod::Lookup { .. } => "with what is looked up on arrival".to_owned(),
+        JoinMethod::File { .. } => "with the rows of a file".to_owned(),
     };
     let keys = match plan.keys.len() {
         0 => "without keys".to_owned(),

@@ -1,13 +1,16 @@
 //! What passes between operators, and what an operator is.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{EventTime, Finality};
 
+use crate::file_rows::FileRows;
 use crate::operator::keyed::Progress;
 use crate::output::{Change, Refusal};
 use crate::part::Origin;
+use crate::table::TableId;
 use crate::value::Value;
 
 /// A row that comes to an operator.
@@ -221,6 +224,9 @@ pub(crate) trait Operate: Debug + Send {
 
     /// Takes the rows found for a request of a lookup.
     fn on_lookup(&mut self, _number: u64, _found: Vec<Vec<Value>>, _out: &mut Emitted) {}
+
+    /// Takes the rows of a file from now on, when it is the one that is looked up in.
+    fn on_file(&mut self, _table: TableId, _rows: &Arc<FileRows>) {}
 
     /// By how many milliseconds the watermark behind this operator stays behind the one before it:
     /// as far back as a row may come out.

@@ -62,6 +62,8 @@ pub(crate) mod window_join;
 pub(crate) mod temporal_join;
 /// Rows with what somebody else finds.
 pub(crate) mod lookup_join;
+/// Join with the rows of a file.
+pub(crate) mod file_join;
 /// Every pair of rows.
 pub(crate) mod regular_join;
 /// Runs of rows that fit a pattern.

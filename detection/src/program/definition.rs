@@ -97,7 +97,7 @@ FROM TABLE(TUMBLE(TABLE v, DESCRIPTOR(ts), INTERVAL '2' SECOND))
 WHERE b < 3 GROUP BY UPPER(k), window_start, window_end HAVING COUNT(*) > 1;";
 
     fn definition(sql: &str) -> String {
-        Program::compile("rules.sql", sql).unwrap().definition("n").unwrap().to_owned()
+        Program::compile("rules.sql", sql).unwrap().definition("n").unwrap().into_owned()
     }
 
     #[test]

@@ -6,6 +6,7 @@ use sqlparser::tokenizer::Location;
 use crate::expression::source_text::{place, quoted};
 use crate::expression::tree::Comparison;
 use crate::expression::{Columns, Compiler, Expression};
+use crate::program::Catalog;
 use crate::query::bound::{Bound, changes};
 use crate::query::conjunct::{Bounds, join, split};
 use crate::query::source::{Environment, Versioned, versioned};
@@ -40,7 +41,10 @@ pub(super) fn compile<'a>(
         columns.truncate(sides.width);
     }
     let window_row = left.window_row;
-    let method = sides.method(&left, &right, as_of, at)?;
+    let method = match as_of {
+        Some(as_of) => sides.versions(&left, &right, (as_of, kind), environment.catalog, at)?,
+        None => sides.method(&left, &right),
+    };
     if sides.keys.is_empty() && !matches!(method, JoinMethod::Window { .. }) {
         let subject = "the condition of a join".to_owned();
         let missing = "an equality between columns of both sides: without one every row meets \
@@ -69,7 +73,10 @@ fn joined(
         _ => changes(&left, &right),
     };
     // The other side only brings versions, whose changes are not the rows'.
-    let is_versioned = matches!(method, JoinMethod::Temporal { .. } | JoinMethod::Lookup { .. });
+    let is_versioned = match &method {
+        JoinMethod::Temporal { .. } | JoinMethod::Lookup { .. } | JoinMethod::File { .. } => true,
+        JoinMethod::Regular | JoinMethod::Interval { .. } | JoinMethod::Window { .. } => false,
+    };
     Relation {
         event_time: if is_bounded { left.event_time } else { None },
         window: match &method {
@@ -188,20 +195,48 @@ impl Sides {
     }
 
     /// What bounds the state; conditions that it stands for are taken out.
-    fn method(
+    fn method(&mut self, left: &Bound, right: &Bound) -> JoinMethod {
+        let bounded = self.window(left, right);
+        let bounded = bounded.or_else(|| self.interval(&left.relation, &right.relation));
+        bounded.unwrap_or(JoinMethod::Regular)
+    }
+
+    /// As of a time: versions by event time, or a table that is looked up.
+    fn versions(
         &mut self,
         left: &Bound,
         right: &Bound,
-        as_of: Option<&Expr>,
+        (as_of, kind): (&Expr, JoinKind),
+        catalog: &Catalog,
         at: Location,
     ) -> Result<JoinMethod, Fault> {
-        if let Some(as_of) = as_of {
-            return versions(left, right, as_of, at);
+        let method = versions(left, right, as_of, catalog, at)?;
+        let is_looked_up = !matches!(method, JoinMethod::Temporal { .. });
+        if is_looked_up && !matches!(kind, JoinKind::Inner | JoinKind::Left) {
+            let what = "FOR SYSTEM_TIME AS OF on the right side of this join";
+            let at = place(as_of, at);
+            return Err(Fault::new(at, SqlErrorReason::unsupported(what, "[INNER | LEFT] JOIN")));
         }
-        if let Some(method) = self.window(left, right) {
-            return Ok(method);
+        if matches!(method, JoinMethod::File { .. }) {
+            self.keep_columns();
         }
-        Ok(self.interval(&left.relation, &right.relation).unwrap_or(JoinMethod::Regular))
+        Ok(method)
+    }
+
+    /// Leaves only keys that are columns of the right side; what else is to be equal is asked of
+    /// each pair.
+    fn keep_columns(&mut self) {
+        let is_column =
+            |(_, right): &(Expression, Expression)| matches!(right, Expression::Column(_));
+        let (columns, others): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.keys).into_iter().partition(is_column);
+        self.keys = columns;
+        for (left, right) in others {
+            let most = right.columns().into_iter().max().map_or(0, |column| column + 1);
+            let places = (0..most).map(|column| Expression::Column(self.width + column));
+            let right = right.over(&places.collect::<Vec<_>>());
+            self.rest.push(Expression::Compare(Comparison::Equal, Box::new([left, right])));
+        }
     }
 
     /// Both sides' windows are equal: start with start and end with end, or whole windows.
@@ -242,7 +277,13 @@ impl Sides {
 }
 
 /// `FOR SYSTEM_TIME AS OF left.time`: versions by event time, or a table that is looked up.
-fn versions(left: &Bound, right: &Bound, as_of: &Expr, at: Location) -> Result<JoinMethod, Fault> {
+fn versions(
+    left: &Bound,
+    right: &Bound,
+    as_of: &Expr,
+    catalog: &Catalog,
+    at: Location,
+) -> Result<JoinMethod, Fault> {
     let at = place(as_of, at);
     let typed = Compiler::new(&mut left.scope(), at).compile(as_of)?;
     let left_time = match (&typed.expression, left.relation.event_time) {
@@ -254,6 +295,11 @@ fn versions(left: &Bound, right: &Bound, as_of: &Expr, at: Location) -> Result<J
             return Err(Fault::new(at, reason));
         }
     };
+    if let Operator::Scan(table) = right.relation.operator
+        && catalog.table(table).is_some_and(|table| table.file().is_some())
+    {
+        return Ok(JoinMethod::File { table });
+    }
     if right.relation.upsert_key.is_none() {
         let subject = "the right side of FOR SYSTEM_TIME AS OF".to_owned();
         let missing = "a PRIMARY KEY (…) NOT ENFORCED, by which its versions replace each other";

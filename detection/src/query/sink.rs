@@ -37,8 +37,15 @@ pub(crate) fn compile(insert: &Insert, target: &Table, catalog: &Catalog) -> Res
     }
     let mut sources = Vec::new();
     collect_sources(&relation, &mut sources);
+    let Some(topic) = target.topic() else {
+        let what = format!("inserting into table {}, which has a 'connector',", target.name());
+        return Err(Fault::new(
+            insert.target.span.start,
+            SqlErrorReason::unsupported(what, "topics"),
+        ));
+    };
     let sink = labelled(relation, target, catalog);
-    Ok(Rule::new(target, sources, sink))
+    Ok(Rule::new((target, topic), sources, sink))
 }
 
 /// The columns that `CREATE TABLE target AS query` gives the target.

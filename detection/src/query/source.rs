@@ -206,7 +206,11 @@ pub(super) fn versioned<'a>(
                     return Err(Fault::new(at, reason));
                 }
             };
-            let bound = environment.lookup(single_name(name, at)?)?;
+            let named = single_name(name, at)?;
+            let bound = environment.lookup(named)?;
+            if as_of.is_none() {
+                refuse_unread(&bound, named, environment.catalog)?;
+            }
             Ok(Versioned { bound: aliased(bound, alias.as_ref())?, as_of })
         }
         TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
@@ -229,6 +233,17 @@ pub(super) fn versioned<'a>(
             Err(Fault::new(at, SqlErrorReason::unsupported(quoted(other), SOURCES)))
         }
     }
+}
+
+/// Refuses to read a table whose rows do not come one after the other.
+fn refuse_unread(bound: &Bound, name: &Ident, catalog: &Catalog) -> Result<(), Fault> {
+    let Operator::Scan(table) = bound.relation.operator else { return Ok(()) };
+    if catalog.table(table).is_none_or(|table| table.topic().is_some()) {
+        return Ok(());
+    }
+    let what = format!("reading table {name}, which has a 'connector',");
+    let supported = "JOIN table FOR SYSTEM_TIME AS OF left.event_time ON left.key = table.key";
+    Err(Fault::new(name.span.start, SqlErrorReason::unsupported(what, supported)))
 }
 
 /// `table MATCH_RECOGNIZE (…)`.

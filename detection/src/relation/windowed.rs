@@ -1,6 +1,6 @@
 //! Which relations are results of windows whose length is fixed.
 
-use crate::relation::{Operator, Relation, WindowAggregate, WindowKind, Windowing};
+use crate::relation::{JoinMethod, Operator, Relation, WindowAggregate, WindowKind, Windowing};
 
 impl Relation {
     /// Whether windows may give the results early and change them: nothing but filters and
@@ -51,6 +51,10 @@ impl Relation {
                 has_fixed_length(window.kind) && input.is_row_by_row()
             }
             Operator::Union(inputs) => inputs.iter().all(Self::is_row_by_row),
+            // What a file holds is the same for all logs.
+            Operator::Join(plan) if matches!(plan.method, JoinMethod::File { .. }) => {
+                plan.left.is_row_by_row()
+            }
             Operator::WindowAggregate(_)
             | Operator::GroupAggregate(_)
             | Operator::Over(_)

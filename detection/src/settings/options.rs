@@ -74,13 +74,15 @@ pub(crate) fn duration(option: &TableOption) -> Result<Duration, Fault> {
     millis.map(Duration::from_millis).ok_or_else(|| mismatch(option, expected))
 }
 
-fn size(option: &TableOption) -> Result<ByteCount, Fault> {
+/// A size in an option.
+pub(crate) fn size(option: &TableOption) -> Result<ByteCount, Fault> {
     let bytes = measure(&option.value, &SIZE_UNITS).filter(|bytes| *bytes > 0);
     let expected = "a size such as 512KiB, 64MiB or 1GiB";
     bytes.map(ByteCount::new).ok_or_else(|| mismatch(option, expected))
 }
 
-fn count(option: &TableOption) -> Result<usize, Fault> {
+/// A whole number in an option.
+pub(crate) fn count(option: &TableOption) -> Result<usize, Fault> {
     let number = option.value.trim().parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| mismatch(option, "a whole number from 1, such as 10000"))
 }

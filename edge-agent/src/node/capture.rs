@@ -49,6 +49,7 @@ impl Node {
     /// Takes note of a commit found in the log at the start: rules see its records again. What they
     /// raise was written already, but for the last of what the last lines raised.
     pub fn on_replayed(&mut self, commit: &StoredCommit) {
+        self.replay_files(&commit.state);
         let (mut results, mut has_rows) = (Vec::new(), false);
         for (partition, entry) in &commit.entries {
             let lane = self.lanes.of(&partition.topic);

@@ -2,8 +2,10 @@
 //! only.
 //!
 //! ```text
-//! v3:  3 version u8 │ outbox u32 length + bytes, in its own layout │ audit, in its own layout
+//! v4:  4 version u8 │ outbox u32 length + bytes, in its own layout │ audit, in its own layout
+//!      │ files u32, then per file that rules look in: table u32 + UTF-8, digest u32 + UTF-8
 //!      │ rules, in their own layout
+//! v3:  as v4 without files
 //! ```
 //! A snapshot at a commit says what rules and outbox hold with it. Rules run ahead of the disk, so
 //! it is taken when the commit is composed and handed out once that is durable; and only when all
@@ -22,9 +24,13 @@ use headland_replication::Audit;
 use headland_storage::{Composed, Snapshot, SnapshotPace, StateOwner, Ticket};
 
 use super::{Node, Output};
+use crate::detect::Detect;
 use crate::outbox::owner;
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+
+/// The layout before rules looked in files, which is otherwise the same.
+const VERSION_3: u8 = 3;
 
 /// Parts of the rules' state that are written at a time. More stops the agent longer, fewer let a
 /// state of many small slices take longer.
@@ -102,24 +108,26 @@ impl Node {
             }
         }
         self.no_snapshot = why;
+        self.detect.begin_with(self.files.oldest());
         CommitNumber::new(1)
     }
 
     fn try_take_up(&mut self, state: Bytes) -> Result<(), TakeUpError> {
         let mut reader = Reader::new(state);
         let found = reader.u8("snapshot version")?;
-        if found != VERSION {
-            let (field, found, expected) = ("snapshot version", i64::from(found), "3");
+        if !matches!(found, VERSION_3 | VERSION) {
+            let (field, found, expected) = ("snapshot version", i64::from(found), "3 or 4");
             return Err(CodecError::Value { field, at: 0, found, expected }.into());
         }
         let outbox = reader.bytes("outbox", reader.remaining())?;
         let audit = Audit::read(self.incarnation, Monotonic::default(), &mut reader)?;
+        let files = if found == VERSION { self.files.read(&mut reader)? } else { Vec::new() };
         let rules = reader.take("rules", reader.remaining())?;
         // What is held does not depend on the rules, and their error is the last that can happen.
         let lanes = &self.lanes;
         let uptime = self.outbox.ledger_mut().restore(outbox, |topic| lanes.of(topic))?;
         self.uptime.restore(uptime);
-        self.detect.restore(rules)?;
+        self.detect.restore(rules, files)?;
         self.audit = audit;
         for source in &self.sources {
             let watermark = self.detect.watermark(source.decoder.tables());
@@ -144,6 +152,7 @@ impl Node {
         state.u8(VERSION);
         state.bytes(&outbox);
         self.audit.write(&mut state);
+        files(&self.detect, &mut state);
         state.raw(&self.detect.begin_snapshot());
         pace.on_begun();
         let parts_at = Some(now.monotonic.after(BETWEEN_PARTS));
@@ -189,6 +198,16 @@ impl Node {
             let state = state.finish();
             self.outputs.push_back(Output::Snapshot(Snapshot { at, state }));
         }
+    }
+}
+
+/// Writes which contents of files are in force.
+fn files(detect: &Detect, writer: &mut Writer) {
+    let files: Vec<_> = detect.files().collect();
+    writer.length(files.len());
+    for (table, digest) in files {
+        writer.bytes(table.as_bytes());
+        writer.bytes(digest.as_bytes());
     }
 }
 

@@ -1,5 +1,8 @@
 //! An agent over a log in memory, without a hub.
 
+use std::sync::Arc;
+
+use headland_detection::FileRows;
 use headland_event::{Alert, AlertState, HubName, Record, RegionId};
 use headland_platform::config::Loaded;
 use headland_storage::{
@@ -45,6 +48,8 @@ bytes_limit = "1KiB"
 
 /// Crashes and restarts.
 mod restart;
+/// Files that rules look in.
+mod files;
 /// Hubs that are away for longer than there is room.
 mod outage;
 
@@ -54,6 +59,8 @@ struct Setup {
     config: String,
     rules: String,
     start: Start,
+    /// What the files of tables hold.
+    files: Vec<(&'static str, String)>,
 }
 
 /// What an agent starts from.
@@ -65,7 +72,12 @@ enum Start {
 
 impl Setup {
     fn new() -> Self {
-        Self { config: CONFIG.to_owned(), rules: RULES.to_owned(), start: Start::Snapshot }
+        Self {
+            config: CONFIG.to_owned(),
+            rules: RULES.to_owned(),
+            start: Start::Snapshot,
+            files: Vec::new(),
+        }
     }
 
     /// A second file, `/in/other.csv`.
@@ -77,6 +89,17 @@ impl Setup {
     fn with_rules(mut self, more: &str) -> Self {
         self.rules += more;
         self
+    }
+
+    /// Shows an agent the files of tables, as far as they fit.
+    fn look(&self, node: &mut Node) {
+        let program = Program::compile("rules.sql", &self.rules).unwrap();
+        for (name, text) in &self.files {
+            let id = program.table_id(name).unwrap();
+            if let Ok(rows) = FileRows::read(program.table(id), name, text.as_bytes()) {
+                node.on_file(id, &Arc::new(rows), Bytes::from(text.clone()));
+            }
+        }
     }
 
     fn node(&self, store: &MemoryStore) -> Result<Node, StartError> {
@@ -131,6 +154,7 @@ impl Bench {
         let reader = store.reader();
         let missing = replay_past_damage(&reader, from, |commit| node.on_replayed(&commit));
         node.on_replay_ended(now, missing.unwrap());
+        setup.look(&mut node);
         let mut bench =
             Self { setup, disk, store, node, now, commits_left: None, turns_left: None };
         bench.settle();

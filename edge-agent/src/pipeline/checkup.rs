@@ -1,5 +1,8 @@
 //! What can be checked of a configuration without starting, said line by line.
 
+use std::fs::File;
+
+use headland_detection::rule_files::read_file;
 use headland_detection::{Program, Rule, Table};
 use headland_event::{Codec, EventTime};
 use headland_platform::config::Loaded;
@@ -29,6 +32,11 @@ pub fn check(config: &Loaded<AgentConfig>, now: EventTime) -> Result<Vec<String>
     ];
     lines.splice(1..1, agent.hubs.iter().map(|hub| hub_line(agent, hub)));
     lines.extend(program.tables().iter().map(table_line));
+    for (_, table, file) in program.file_tables() {
+        let path = file.beside(agent.rules.file.get_ref());
+        let (rows, _) = read_file(table, &path, &mut |path| File::open(path))?;
+        lines.push(format!("file {}: {} rows", path.display(), rows.rows().len()));
+    }
     lines.extend(program.rules().iter().map(|rule| rule_line(&program, rule)));
     lines.extend(agent.sources.iter().map(source_line));
     lines.extend(agent.telemetry.iter().map(|telemetry| {
@@ -52,7 +60,12 @@ fn hub_line(agent: &AgentConfig, hub: &HubConfig) -> String {
 fn table_line(table: &Table) -> String {
     let columns = table.schema().columns().len();
     let format = table.format();
-    format!("table {}: topic {}, {format}, {columns} columns", table.name(), table.topic())
+    let place = match (table.topic(), table.file()) {
+        (Some(topic), _) => format!("topic {topic}"),
+        (None, Some(file)) => format!("file {}", file.path.display()),
+        (None, None) => "a store".to_owned(),
+    };
+    format!("table {}: {place}, {format}, {columns} columns", table.name())
 }
 
 fn rule_line(program: &Program, rule: &Rule) -> String {

@@ -1,9 +1,14 @@
 //! What has to be ready before the stages run: rules, identity, log, node, socket.
 
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use headland_detection::{Program, SqlError};
+use bytes::Bytes;
+
+use headland_detection::rule_files::{FileError, read_file};
+use headland_detection::{FileRows, Program, SqlError, TableId};
 use headland_event::{HubName, NameError, Now};
 use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
@@ -39,6 +44,9 @@ pub enum RunError {
     /// The rules do not compile.
     #[error(transparent)]
     Sql(#[from] SqlError),
+    /// The file of a table that rules look in does not fit.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The certificate cannot be used, or is another node's.
     #[error(transparent)]
     Identity(#[from] ConfiguredError),
@@ -138,6 +146,7 @@ pub(super) async fn start(
         .map_err(|source| open_error(&agent.data_dir, source))?;
     let reader = store.reader();
     let log = (&reader, &store);
+    let files = files(agent.rules.file.get_ref(), &program);
     let mut node = Node::new(agent, hub_identities, program, store.incarnation(), log, entropy()?)
         .map_err(|error| start_error(&agent.data_dir, error))?;
     let snapshots = store.snapshots();
@@ -145,6 +154,7 @@ pub(super) async fn start(
     let missing = replay_past_damage(&reader, from, |commit| node.on_replayed(&commit))?;
     let now = Now { monotonic: clock.monotonic(), wall: clock.wall() };
     node.on_replay_ended(now, missing);
+    files.into_iter().for_each(|(table, rows, bytes)| node.on_file(table, &rows, bytes));
     let followers = followers(agent, &mut node)?;
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let endpoint = Endpoint::bind(any, endpoint_tls, Windows::agent())?;
@@ -194,7 +204,25 @@ fn compile(config: &Loaded<AgentConfig>) -> Result<Program, RunError> {
     let path = file.get_ref().display();
     let sql = std::fs::read_to_string(file.get_ref())
         .map_err(|error| config.error_at(file, format!("cannot read rules {path}: {error}")))?;
-    Ok(Program::compile(&path.to_string(), &sql)?)
+    let program = Program::compile(&path.to_string(), &sql)?;
+    program.check_stores()?;
+    Ok(program)
+}
+
+/// The files that rules look in. One that does not fit is told; the rules that need it go on with
+/// what the journal has of it, or refuse their rows, and others go on.
+fn files(rules: &Path, program: &Program) -> Vec<(TableId, Arc<FileRows>, Bytes)> {
+    let mut found = Vec::new();
+    for (id, table, file) in program.file_tables() {
+        match read_file(table, &file.beside(rules), &mut |path| File::open(path)) {
+            Ok((rows, bytes)) => found.push((id, Arc::new(rows), Bytes::from(bytes))),
+            Err(error) => {
+                let table = &**table.name();
+                tracing::error!(table, "the file of a table is not used:\n{error}");
+            }
+        }
+    }
+    found
 }
 
 fn open_error(path: &Path, source: OpenError) -> RunError {

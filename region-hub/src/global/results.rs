@@ -62,7 +62,8 @@ struct Value<'a> {
 impl Results {
     pub(super) fn new(program: &Program, regions: &[RegionId]) -> Self {
         let topics = program.rules().iter().map(|rule| {
-            let topics = rule.sources().iter().map(|table| program.table(*table).topic().clone());
+            let topics =
+                rule.sources().iter().filter_map(|table| program.table(*table).topic().cloned());
             (rule.name().to_string(), topics.collect())
         });
         Self {

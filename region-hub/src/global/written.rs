@@ -245,7 +245,7 @@ impl Written {
         let regions = regions.iter().map(RegionId::as_str).collect::<Vec<_>>().join(",");
         for rule in program.rules() {
             let definition = program.definition(rule.name()).unwrap_or_default();
-            let of = AlertId::derive(rule.name(), definition, &regions);
+            let of = AlertId::derive(rule.name(), &definition, &regions);
             let limits = rule.settings().limits();
             written.add(rule.name().clone(), (of, limits), durable(rule.name())?);
         }

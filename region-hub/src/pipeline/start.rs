@@ -1,7 +1,10 @@
 //! What has to be ready before the stages run: identity, log, node, socket.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use headland_detection::rule_files::{FileError, read_file};
 use headland_detection::{Program, SqlError};
 use headland_event::{ByteCount, Now};
 use headland_platform::clock::{Clock, EntropyError, entropy};
@@ -37,6 +40,9 @@ pub enum RunError {
     /// The rules do not compile.
     #[error(transparent)]
     Rules(#[from] SqlError),
+    /// The file of a table that rules look in does not fit.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The certificate cannot be used, or is another node's.
     #[error(transparent)]
     Identity(#[from] ConfiguredError),
@@ -158,7 +164,19 @@ pub(super) fn rules(config: &Loaded<HubConfig>) -> Result<Option<Program>, RunEr
     let sql = std::fs::read_to_string(rules.file.get_ref()).map_err(|error| {
         config.error_at(&rules.file, format!("cannot read rules {path}: {error}"))
     })?;
-    Ok(Some(Program::compile(&path, &sql)?))
+    let mut program = Program::compile(&path, &sql)?;
+    program.check_stores()?;
+    // A file that does not fit stops the hub as a mistake in a rule does: what others say to be
+    // final it could not say.
+    let files = program.file_tables().map(|(id, table, file)| {
+        let path = file.beside(rules.file.get_ref());
+        let (rows, _) = read_file(table, &path, &mut |path| File::open(path))?;
+        Ok((id, Arc::new(rows)))
+    });
+    for (table, rows) in files.collect::<Result<Vec<_>, FileError>>()? {
+        program = program.with_file(table, rows);
+    }
+    Ok(Some(program))
 }
 
 fn role(hub: &HubConfig) -> Role {

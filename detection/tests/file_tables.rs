@@ -1,0 +1,194 @@
+//! Rules that look rows up in a file.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails a test, with what it found")]
+
+use std::sync::Arc;
+
+use headland_detection::{Engine, FileRows, Output, Program, Row, TableId, Value};
+use headland_event::{EventTime, Offset};
+
+const TABLES: &str = "
+CREATE TABLE e (id STRING, v BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+  WITH ('topic' = 'e');
+CREATE TABLE devices (id STRING, site STRING, most BIGINT)
+  WITH ('connector' = 'filesystem', 'path' = 'devices.csv', 'format' = 'csv');
+";
+
+fn program(query: &str) -> Program {
+    let sql = format!("{TABLES}CREATE TABLE o WITH ('topic' = 'o') AS {query};");
+    Program::compile("rules.sql", &sql).unwrap()
+}
+
+fn read(program: &Program, csv: &str) -> (TableId, Arc<FileRows>) {
+    let (id, table, _) = program.file_tables().next().unwrap();
+    (id, Arc::new(FileRows::read(table, "devices.csv", csv.as_bytes()).unwrap()))
+}
+
+fn with(program: &Program, csv: &str) -> Program {
+    let (table, rows) = read(program, csv);
+    program.clone().with_file(table, rows)
+}
+
+/// What comes out for rows of one table, one line each.
+fn run(engine: &mut Engine, rows: &[(&str, i64, i64)]) -> Vec<String> {
+    let table = engine.program().table_id("e").unwrap();
+    let mut told = Vec::new();
+    for (number, (id, value, second)) in (0..).zip(rows) {
+        let time = EventTime::from_millis(second * 1_000);
+        let row = vec![Value::text(id), Value::Integer(*value), Value::Timestamp(time)];
+        engine.on_row(table, &Row::new(row), Offset::new(number), EventTime::MIN);
+        while let Some(output) = engine.poll_output() {
+            told.push(match output {
+                Output::Result(result) => {
+                    let values = result.columns.iter().map(|(_, value)| value.to_string());
+                    values.collect::<Vec<_>>().join(" ")
+                }
+                Output::Refused(refused) => format!("refused: {}", refused.reason),
+                other => format!("{other:?}"),
+            });
+        }
+    }
+    told
+}
+
+const JOINED: &str = "SELECT e.id, v, d.site FROM e
+  JOIN devices FOR SYSTEM_TIME AS OF e.ts AS d ON d.id = e.id AND v < d.most";
+
+#[test]
+fn each_row_comes_out_with_every_row_of_the_file_that_has_its_key() {
+    let csv = "id,site,most\na,north,9\nb,south,9\nb,west,5\nc,east,0\n";
+    let rows = [("a", 1, 0), ("b", 4, 1), ("b", 7, 2), ("c", 1, 3), ("d", 1, 4), ("a", 2, 5)];
+
+    let inner = run(&mut Engine::new(with(&program(JOINED), csv), 7), &rows);
+    let left = JOINED.replace("JOIN", "LEFT JOIN");
+    let left = run(&mut Engine::new(with(&program(&left), csv), 7), &rows);
+
+    assert_eq!(inner, ["a 1 north", "b 4 south", "b 4 west", "b 7 south", "a 2 north"]);
+    let expected =
+        ["a 1 north", "b 4 south", "b 4 west", "b 7 south", "c 1 NULL", "d 1 NULL", "a 2 north"];
+    assert_eq!(left, expected);
+}
+
+#[test]
+fn a_rule_without_its_file_refuses_rows_and_takes_them_once_it_is_there() {
+    let mut engine = Engine::new(program(JOINED), 7);
+
+    let before = run(&mut engine, &[("a", 1, 0)]);
+    let (table, rows) = read(engine.program(), "a,north,9\n");
+    engine.on_file(table, &rows);
+    let first = run(&mut engine, &[("a", 2, 1)]);
+    let (table, rows) = read(engine.program(), "a,south,9\n");
+    engine.on_file(table, &rows);
+    let second = run(&mut engine, &[("a", 3, 2)]);
+
+    assert_eq!(before, ["refused: the rule looks in a file that could not be read"]);
+    assert_eq!((first, second), (vec!["a 2 north".to_owned()], vec!["a 3 south".to_owned()]));
+    let counts = engine.counts("o").unwrap();
+    assert_eq!((counts.rows, counts.accepted, counts.refused), (3, 2, 1));
+}
+
+#[test]
+fn what_is_looked_up_goes_into_windows_and_a_rule_that_began_anew_looks_again() {
+    let query = "SELECT site, window_end, SUM(v) AS total FROM TABLE(TUMBLE(TABLE joined,
+      DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY site, window_start, window_end";
+    let view = format!("CREATE VIEW joined AS {};", JOINED.replace("d.site", "d.site, ts"));
+    let sql = format!("{TABLES}{view}CREATE TABLE o WITH ('topic' = 'o') AS {query};");
+    let program = with(&Program::compile("rules.sql", &sql).unwrap(), "a,north,9\nb,north,9\n");
+    let rows = [("a", 1, 0), ("b", 2, 9), ("c", 4, 9), ("a", 8, 10), ("c", 0, 25)];
+
+    let mut engine = Engine::new(program, 7);
+    let first = run(&mut engine, &rows);
+    engine.begin_anew("o");
+    let again = run(&mut engine, &[("b", 5, 30), ("z", 0, 40)]);
+
+    assert!(engine.program().rules()[0].merges_parts());
+    assert_eq!(first, ["north 1970-01-01T00:00:10Z 3", "north 1970-01-01T00:00:20Z 8"]);
+    assert_eq!(again, ["north 1970-01-01T00:00:40Z 5"]);
+}
+
+#[test]
+fn what_a_file_holds_is_part_of_the_definition_of_the_rules_that_look_in_it() {
+    let query = "SELECT e.id FROM e";
+    let (joined, alone) = (program(JOINED), program(query));
+    let definition = |program: &Program| program.definition("o").unwrap().into_owned();
+
+    let (first, second) = (with(&joined, "a,north,9\n"), with(&joined, "a,south,9\n"));
+
+    assert_ne!(definition(&joined), definition(&first));
+    assert_ne!(definition(&first), definition(&second));
+    assert_eq!(definition(&first), definition(&with(&joined, "a,north,9\n")));
+    assert_eq!(definition(&alone), definition(&with(&alone, "a,north,9\n")));
+}
+
+#[test]
+fn a_snapshot_goes_on_with_the_file_that_its_program_has() {
+    let mut engine = Engine::new(with(&program(JOINED), "a,north,9\n"), 7);
+    let before = run(&mut engine, &[("a", 1, 0)]);
+
+    let snapshot = engine.snapshot();
+    let program = with(engine.program(), "a,south,9\n");
+    let mut restored = Engine::restore(program, 8, snapshot).unwrap();
+
+    assert_eq!(before, ["a 1 north"]);
+    assert_eq!(run(&mut restored, &[("a", 2, 1)]), ["a 2 south"]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_its_place() {
+    let refused = |tables: &str, query: &str| {
+        let sql = format!("{tables}\nCREATE TABLE o WITH ('topic' = 'o') AS {query};");
+        Program::compile("rules.sql", &sql).unwrap_err().to_string()
+    };
+    let table = |columns: &str, options: &str| {
+        format!("CREATE TABLE t ({columns}) WITH ('connector' = 'filesystem', {options});")
+    };
+    let sql = |columns: &str, options: &str| {
+        let table = table(columns, options);
+        Program::compile("rules.sql", &table).unwrap_err().to_string()
+    };
+
+    assert_eq!(
+        refused(TABLES, "SELECT id FROM devices"),
+        "rules.sql:7:55: reading table devices, which has a 'connector', is not supported yet; \
+         supported: JOIN table FOR SYSTEM_TIME AS OF left.event_time ON left.key = table.key"
+    );
+    let right = JOINED.replace("JOIN", "RIGHT JOIN").replace("FROM e\n", "FROM e");
+    assert_eq!(
+        refused(TABLES, &right),
+        "rules.sql:7:112: FOR SYSTEM_TIME AS OF on the right side of this join is not supported \
+         yet; supported: [INNER | LEFT] JOIN"
+    );
+    let upper = JOINED.replace("d.id = e.id", "UPPER(d.id) = e.id").replace("FROM e\n", "FROM e");
+    assert!(refused(TABLES, &upper).contains("lacks an equality between columns of both sides"));
+    assert_eq!(
+        sql("a INT", "'format' = 'csv'"),
+        "rules.sql:1:30: table t lacks the option 'path' in WITH: the file, from the folder of \
+         the rules"
+    );
+    assert_eq!(
+        sql("a INT", "'path' = 'p', 'topic' = 't'"),
+        "rules.sql:1:72: option 'topic' is on a table of another kind, expected it on a table \
+         without 'connector'"
+    );
+    assert_eq!(
+        sql("a INT", "'path' = 'p', 'file.bytes' = '5MiB'"),
+        "rules.sql:1:87: option 'file.bytes' is \"5MiB\", expected at most 4MiB"
+    );
+    assert!(
+        sql("ts TIMESTAMP(3), WATERMARK FOR ts AS ts", "'path' = 'p'")
+            .contains("WATERMARK here is not supported yet")
+    );
+    let topic = "CREATE TABLE t (a INT) WITH ('topic' = 't', 'path' = 'p');";
+    assert_eq!(
+        Program::compile("rules.sql", topic).unwrap_err().to_string(),
+        "rules.sql:1:45: option 'path' is on a table of another kind, expected 'connector' = \
+         'filesystem' beside it"
+    );
+    let store = "CREATE TABLE t (a INT) WITH ('connector' = 'jdbc');";
+    let store = Program::compile("rules.sql", store).unwrap();
+    assert_eq!(
+        store.check_stores().unwrap_err().to_string(),
+        "rules.sql:1:44: option 'connector' is \"jdbc\", expected 'filesystem' with 'path', or no \
+         connector and a 'topic'"
+    );
+}

@@ -1,0 +1,179 @@
+//! Files that rules look in: what is said of a row is said of what the file held when it came.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// How many rows each site has had, and each row with its site.
+const LOOKING: &str = "
+CREATE TABLE sites (station STRING, site STRING)
+  WITH ('connector' = 'filesystem', 'path' = 'sites.csv', 'format' = 'csv');
+CREATE VIEW placed AS SELECT air.station, site, pm25 FROM air
+  JOIN sites FOR SYSTEM_TIME AS OF air.`time` ON sites.station = air.station;
+CREATE TABLE busy (site STRING, n BIGINT) WITH ('topic' = 'busy');
+INSERT INTO busy SELECT site, COUNT(*) FROM placed GROUP BY site;
+CREATE TABLE seen (station STRING, site STRING, pm25 DOUBLE) WITH ('topic' = 'seen');
+INSERT INTO seen SELECT * FROM placed;
+";
+
+fn looking(text: &str) -> Setup {
+    let mut setup = Setup::new().with_rules(LOOKING);
+    setup.config = setup.config.replace("1KiB", "64MiB");
+    setup.files = vec![("sites", text.to_owned())];
+    setup
+}
+
+/// What alerts of a topic say, in order.
+fn said(bench: &Bench, topic: &str) -> Vec<String> {
+    let alerts = bench.records(topic).into_iter().map(|record| {
+        let alert: Alert = serde_json::from_slice(record.value.as_ref().unwrap()).unwrap();
+        let values: Vec<_> = alert.values.values().map(String::as_str).collect();
+        format!("{} {} {:?} at {}", values.join(" "), alert.revision, alert.state, alert.evidence)
+    });
+    alerts.collect()
+}
+
+fn values(bench: &Bench, topic: &str) -> Vec<String> {
+    let said = said(bench, topic).into_iter();
+    said.map(|said| said.split(" Firing").next().unwrap().to_owned()).collect()
+}
+
+/// The line of a station's reading, `minute` minutes into a day.
+fn reading(station: u8, minute: u64) -> String {
+    format!("s{station},2013-03-01 {:02}:{:02}:00,50", minute / 60, minute % 60)
+}
+
+fn feed(bench: &mut Bench, station: u8, number: u64) {
+    let text = reading(station, number);
+    bench.feed(&[(&text, number)]);
+}
+
+#[test]
+fn a_file_that_changed_counts_from_the_next_line_on_and_a_bad_one_not_at_all() {
+    let mut bench = Bench::of(looking("s0,north\ns1,south\n"));
+    bench.header();
+
+    feed(&mut bench, 0, 2);
+    bench.setup = looking("s0,west\ns1,south\n");
+    let mut bench = bench.restarted();
+    bench.node.on_first_line(0, &line("station,time,pm25", 1));
+    feed(&mut bench, 0, 3);
+    bench.setup = looking("s0,east\ns1\n");
+    let mut bench = bench.restarted();
+    bench.node.on_first_line(0, &line("station,time,pm25", 1));
+    feed(&mut bench, 0, 4);
+
+    assert_eq!(values(&bench, "seen"), ["50.0 north s0 1", "50.0 west s0 1", "50.0 west s0 1"]);
+    assert_eq!(values(&bench, "busy"), ["1 north 1", "1 west 1", "2 west 2"]);
+}
+
+#[test]
+fn rules_whose_file_never_fitted_refuse_their_rows_while_others_go_on() {
+    let mut bench = Bench::of(looking("s0\n"));
+    bench.header();
+
+    bench.feed(&MORNING);
+    bench.feed(&[LATER]);
+
+    assert_eq!(said(&bench, "seen"), Vec::<String>::new());
+    assert_eq!(bench.alerts().len(), 1);
+    let rules = bench.node.status().rules;
+    let refused = |name: &str| rules.iter().find(|rule| rule.name == name).unwrap().rows["refused"];
+    assert_eq!((refused("seen"), refused("high")), (3, 0));
+}
+
+/// One thing that happens to an agent.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// A line of a station.
+    Line(u8),
+    /// The file changes, the agent starts again.
+    Edit(u8),
+    /// The power fails so many commits into a line, which is read again.
+    Crash(usize, u8),
+    /// Time goes by, so that snapshots are due.
+    Pause(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0_u8..3).prop_map(Step::Line),
+        2 => (0_u8..4).prop_map(Step::Edit),
+        2 => (0_usize..2, 0_u8..3).prop_map(|(commits, station)| Step::Crash(commits, station)),
+        2 => (0_u64..20_000).prop_map(Step::Pause),
+    ]
+}
+
+/// The file in its `version`: each station at another site.
+fn sites(version: u8) -> String {
+    (0..3).map(|station| format!("s{station},site{}\n", (station + version) % 4)).collect()
+}
+
+/// What is said when nothing fails: files change while the agent runs.
+fn undisturbed(steps: &[Step]) -> Bench {
+    let mut bench = Bench::of(looking(&sites(0)));
+    bench.header();
+    let mut number = 2;
+    for step in steps {
+        match *step {
+            Step::Line(station) | Step::Crash(_, station) => {
+                feed(&mut bench, station, number);
+                number += 1;
+            }
+            Step::Edit(version) => {
+                bench.setup = looking(&sites(version));
+                bench.setup.look(&mut bench.node);
+            }
+            Step::Pause(millis) => bench.advance(millis),
+        }
+    }
+    bench
+}
+
+fn disturbed(steps: &[Step]) -> Bench {
+    let mut bench = Bench::of(looking(&sites(0)));
+    bench.header();
+    let mut number = 2;
+    for step in steps {
+        match *step {
+            Step::Line(station) => {
+                feed(&mut bench, station, number);
+                number += 1;
+            }
+            Step::Edit(version) => {
+                bench.setup = looking(&sites(version));
+                bench = restarted(bench);
+            }
+            Step::Crash(commits, station) => {
+                bench.commits_left = Some(commits);
+                feed(&mut bench, station, number);
+                bench = restarted(bench);
+                if bench.node.source_position(0).unwrap().lines < number {
+                    feed(&mut bench, station, number);
+                }
+                number += 1;
+            }
+            Step::Pause(millis) => bench.advance(millis),
+        }
+    }
+    bench
+}
+
+fn restarted(bench: Bench) -> Bench {
+    let mut bench = bench.restarted();
+    bench.node.on_first_line(0, &line("station,time,pm25", 1));
+    bench
+}
+
+proptest! {
+    #[test]
+    fn what_a_row_found_in_a_file_is_said_once_and_alike_whatever_crashed_and_changed(
+        steps in prop::collection::vec(step(), 0..40),
+    ) {
+        let (one, other) = (undisturbed(&steps), disturbed(&steps));
+
+        for topic in ["seen", "busy"] {
+            prop_assert_eq!(said(&one, topic), said(&other, topic));
+        }
+    }
+}

@@ -5,10 +5,17 @@
 //! its place until its time is up. Hence: places of one address are bounded far below all of them,
 //! so that no single address shuts out others, and once all are taken, the oldest handshake among
 //! the addresses with the most of them makes room.
+//!
+//! A peer that waits begins further handshakes beside its first one, as it cannot know whether it
+//! was heard. A thousand agents that find their hub again would so have it make five thousand
+//! connections, of which all but a thousand are given up as soon as they are made. Hence: while
+//! some handshakes go on, another one of the same socket is not taken up for a while.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+
+use headland_event::Monotonic;
 
 /// Handshakes that go on at once. 512 half-open ones were measured to cost a hub 53 MiB, those
 /// that linger after they were given up included.
@@ -19,6 +26,21 @@ pub const HANDSHAKES_PER_ADDRESS_LIMIT: usize = 256;
 
 /// Time for a handshake: two round trips of 600 ms with a packet of each lost, and some more.
 pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Handshakes that go on from which on a node is busy: it asks peers to show that they receive at
+/// their address (RFC 9000, §8.1.2), and takes up no second handshake of a socket. Far fewer than
+/// there are places, so that nobody takes places in another's name; not 0, as the first costs a
+/// round trip and the second keeps a peer waiting whose answers a cut has swallowed.
+pub const HANDSHAKES_BUSY: usize = 16;
+
+/// Time for which a busy node takes up no second handshake of a socket: as long as a peer that was
+/// answered waits before it begins another one. Less would take up what the peer began before it
+/// was answered; with more, a peer whose answers were lost would wait longer.
+pub const HANDSHAKE_REPEATED: Duration = Duration::from_secs(2);
+
+/// Sockets that are remembered for that; beyond, the oldest is forgotten, and costs at worst
+/// another handshake. More than a node can take up in that time.
+const SOCKETS_LIMIT: usize = 8_192;
 
 /// A handshake that has a place; numbers grow with age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +55,15 @@ pub enum Arrival {
     Replace(HandshakeId, HandshakeId),
     /// Say nothing: that costs least, and who means it sends its first packet again.
     Ignore,
+}
+
+/// How a handshake has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandshakeEnd {
+    /// There is a connection.
+    Established,
+    /// There is none, so its peer may begin another one at once.
+    Failed,
 }
 
 /// One address: a whole /64 for IPv6, as everybody who has one address there has all of them.
@@ -52,8 +83,12 @@ pub struct Handshakes {
     limit: usize,
     per_address: usize,
     next: u64,
-    places: BTreeMap<HandshakeId, IpAddr>,
+    places: BTreeMap<HandshakeId, SocketAddr>,
     by_address: BTreeMap<IpAddr, usize>,
+    /// The latest handshake of each socket that was heard lately, and when it was taken up.
+    sockets: BTreeMap<SocketAddr, (HandshakeId, Monotonic)>,
+    /// The same by age; those that are not the latest of their socket count no more.
+    heard: VecDeque<(HandshakeId, SocketAddr)>,
 }
 
 impl Default for Handshakes {
@@ -68,7 +103,8 @@ impl Handshakes {
     pub fn new(limit: usize, per_address: usize) -> Self {
         let (limit, per_address) = (limit.max(1), per_address.max(1));
         let (places, by_address) = (BTreeMap::new(), BTreeMap::new());
-        Self { limit, per_address, next: 0, places, by_address }
+        let (sockets, heard) = (BTreeMap::new(), VecDeque::new());
+        Self { limit, per_address, next: 0, places, by_address, sockets, heard }
     }
 
     /// Handshakes that go on.
@@ -83,13 +119,27 @@ impl Handshakes {
         self.places.is_empty()
     }
 
-    /// A peer begins a handshake from `address`.
+    /// Whether so many go on that peers are asked to show that they receive where they send from.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.places.len() >= HANDSHAKES_BUSY
+    }
+
+    /// Whether a handshake of this socket is to be left alone: one was taken up a moment ago, and
+    /// there is enough to do without another.
+    #[must_use]
+    pub fn is_repeated(&self, now: Monotonic, from: SocketAddr) -> bool {
+        let latest = self.sockets.get(&from);
+        self.is_busy() && latest.is_some_and(|(_, at)| now.since(*at) < HANDSHAKE_REPEATED)
+    }
+
+    /// A peer begins a handshake from the socket `from`.
     ///
     /// Cost: O(log n); O(n) when all places are taken.
-    pub fn on_arrival(&mut self, address: IpAddr) -> Arrival {
-        let address = place_of(address);
+    pub fn on_arrival(&mut self, now: Monotonic, from: SocketAddr) -> Arrival {
+        let address = place_of(from.ip());
         let own = self.by_address.get(&address).copied().unwrap_or(0);
-        if own >= self.per_address {
+        if own >= self.per_address || self.is_repeated(now, from) {
             return Arrival::Ignore;
         }
         let given_up = if self.places.len() < self.limit {
@@ -101,26 +151,49 @@ impl Handshakes {
             }
         };
         if let Some(oldest) = given_up {
-            self.on_end(oldest);
+            self.on_end(oldest, HandshakeEnd::Failed);
         }
         let id = HandshakeId(self.next);
         self.next += 1;
-        self.places.insert(id, address);
+        self.places.insert(id, from);
         *self.by_address.entry(address).or_default() += 1;
+        self.remember(now, id, from);
         self.check_invariants();
         given_up.map_or(Arrival::Admit(id), |oldest| Arrival::Replace(id, oldest))
     }
 
-    /// A handshake has succeeded, failed or been given up; one that is not known changes nothing.
-    pub fn on_end(&mut self, id: HandshakeId) {
-        let Some(address) = self.places.remove(&id) else { return };
+    /// A handshake has ended or been given up; one that is not known changes nothing.
+    pub fn on_end(&mut self, id: HandshakeId, end: HandshakeEnd) {
+        let Some(from) = self.places.remove(&id) else { return };
+        let address = place_of(from.ip());
         if let Some(count) = self.by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
                 self.by_address.remove(&address);
             }
         }
+        let is_latest = self.sockets.get(&from).is_some_and(|(latest, _)| *latest == id);
+        if is_latest && end == HandshakeEnd::Failed {
+            self.sockets.remove(&from);
+        }
         self.check_invariants();
+    }
+
+    /// Notes when a socket was heard, and forgets those that were not heard lately.
+    fn remember(&mut self, now: Monotonic, id: HandshakeId, from: SocketAddr) {
+        self.sockets.insert(from, (id, now));
+        self.heard.push_back((id, from));
+        while let Some((oldest, socket)) = self.heard.front().copied() {
+            let latest = self.sockets.get(&socket).filter(|(latest, _)| *latest == oldest);
+            let is_late = latest.is_none_or(|(_, at)| now.since(*at) >= HANDSHAKE_REPEATED);
+            if !is_late && self.heard.len() <= SOCKETS_LIMIT {
+                break;
+            }
+            if latest.is_some() {
+                self.sockets.remove(&socket);
+            }
+            self.heard.pop_front();
+        }
     }
 
     /// The oldest handshake among the addresses that have the most, if that is more than `own`:
@@ -129,7 +202,9 @@ impl Handshakes {
     fn oldest_of_the_greediest(&self, own: usize) -> Option<HandshakeId> {
         let most = self.by_address.values().copied().max().filter(|most| *most > own)?;
         let mut places = self.places.iter();
-        places.find(|(_, at)| self.by_address.get(at) == Some(&most)).map(|(id, _)| *id)
+        places
+            .find(|(_, from)| self.by_address.get(&place_of(from.ip())) == Some(&most))
+            .map(|(id, _)| *id)
     }
 
     fn check_invariants(&self) {
@@ -143,6 +218,8 @@ impl Handshakes {
             self.by_address.values().all(|count| (1..=self.per_address).contains(count)),
             "an address that is counted has a handshake, and not too many"
         );
+        debug_assert!(self.heard.len() <= SOCKETS_LIMIT, "sockets are bounded");
+        debug_assert!(self.sockets.len() <= self.heard.len(), "each of them has an age");
     }
 }
 
@@ -154,8 +231,23 @@ mod tests {
 
     use super::*;
 
-    fn at(last: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, last])
+    const NOW: Monotonic = Monotonic::from_millis(0);
+
+    fn at(last: u8) -> SocketAddr {
+        socket(last, 443)
+    }
+
+    fn socket(last: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, last], port))
+    }
+
+    /// Handshakes of as many others as make a node busy.
+    fn busy() -> Handshakes {
+        let mut handshakes = Handshakes::new(64, 64);
+        for port in 1..=16 {
+            admitted(handshakes.on_arrival(NOW, socket(9, port)));
+        }
+        handshakes
     }
 
     fn admitted(arrival: Arrival) -> HandshakeId {
@@ -169,8 +261,8 @@ mod tests {
     fn one_address_takes_its_share_and_leaves_the_others_theirs() {
         let mut handshakes = Handshakes::new(4, 3);
 
-        let flood = [(); 5].map(|()| handshakes.on_arrival(at(1)));
-        let other = handshakes.on_arrival(at(2));
+        let flood = [(); 5].map(|()| handshakes.on_arrival(NOW, at(1)));
+        let other = handshakes.on_arrival(NOW, at(2));
 
         assert_eq!(flood[3..], [Arrival::Ignore; 2]);
         assert!(matches!(other, Arrival::Admit(_)), "{other:?}");
@@ -181,10 +273,10 @@ mod tests {
     fn when_all_places_are_taken_the_greediest_address_gives_up_its_oldest() {
         let mut handshakes = Handshakes::new(3, 2);
         let (oldest, alone) =
-            (admitted(handshakes.on_arrival(at(1))), handshakes.on_arrival(at(2)));
-        handshakes.on_arrival(at(1));
+            (admitted(handshakes.on_arrival(NOW, at(1))), handshakes.on_arrival(NOW, at(2)));
+        handshakes.on_arrival(NOW, at(1));
 
-        let newcomer = handshakes.on_arrival(at(3));
+        let newcomer = handshakes.on_arrival(NOW, at(3));
 
         assert!(matches!(newcomer, Arrival::Replace(_, given_up) if given_up == oldest));
         assert!(matches!(alone, Arrival::Admit(_)));
@@ -193,13 +285,13 @@ mod tests {
     #[test]
     fn among_addresses_with_one_handshake_each_nobody_is_pushed_out() {
         let mut handshakes = Handshakes::new(2, 2);
-        handshakes.on_arrival(at(1));
-        handshakes.on_arrival(at(2));
+        handshakes.on_arrival(NOW, at(1));
+        handshakes.on_arrival(NOW, at(2));
 
         // It has none, the others have one each: it may push out one.
-        let third = handshakes.on_arrival(at(3));
+        let third = handshakes.on_arrival(NOW, at(3));
         // It has one by now, and nobody has more.
-        let again = handshakes.on_arrival(at(3));
+        let again = handshakes.on_arrival(NOW, at(3));
 
         assert!(matches!(third, Arrival::Replace(..)), "{third:?}");
         assert_eq!(again, Arrival::Ignore);
@@ -208,13 +300,14 @@ mod tests {
     #[test]
     fn a_flood_from_lower_addresses_pushes_out_its_own_handshakes_first() {
         let mut handshakes = Handshakes::default();
-        let mut flood = (0..=u16::MAX).map(|low| IpAddr::from(Ipv4Addr::from_bits(low.into())));
+        let mut flood =
+            (0..=u16::MAX).map(|low| SocketAddr::from((Ipv4Addr::from_bits(low.into()), 443)));
         let mut arrive = |handshakes: &mut Handshakes, count: usize| -> Vec<Arrival> {
-            flood.by_ref().take(count).map(|from| handshakes.on_arrival(from)).collect()
+            flood.by_ref().take(count).map(|from| handshakes.on_arrival(NOW, from)).collect()
         };
         arrive(&mut handshakes, HANDSHAKES_LIMIT);
 
-        let agent = admitted(handshakes.on_arrival(at(1)));
+        let agent = admitted(handshakes.on_arrival(NOW, at(1)));
         let gave_up_agent =
             |arrival: &Arrival| matches!(arrival, Arrival::Replace(_, up) if *up == agent);
         let after = arrive(&mut handshakes, HANDSHAKES_LIMIT);
@@ -226,20 +319,21 @@ mod tests {
     #[test]
     fn a_place_is_free_again_once_its_handshake_has_ended() {
         let mut handshakes = Handshakes::new(1, 1);
-        let id = admitted(handshakes.on_arrival(at(1)));
+        let id = admitted(handshakes.on_arrival(NOW, at(1)));
 
-        handshakes.on_end(id);
-        handshakes.on_end(id);
+        handshakes.on_end(id, HandshakeEnd::Failed);
+        handshakes.on_end(id, HandshakeEnd::Failed);
 
         assert!(handshakes.is_empty());
-        assert!(matches!(handshakes.on_arrival(at(1)), Arrival::Admit(_)));
+        assert!(matches!(handshakes.on_arrival(NOW, at(1)), Arrival::Admit(_)));
     }
 
     #[test]
     fn addresses_of_one_ipv6_network_count_as_one_and_a_mapped_one_as_itself() {
         let mut handshakes = Handshakes::new(9, 1);
         let arrive = |handshakes: &mut Handshakes, text: &str| {
-            handshakes.on_arrival(text.parse::<IpAddr>().unwrap()) != Arrival::Ignore
+            let from = SocketAddr::new(text.parse().unwrap(), 443);
+            handshakes.on_arrival(NOW, from) != Arrival::Ignore
         };
 
         let found = [
@@ -254,6 +348,66 @@ mod tests {
         assert_eq!(found, [true, false, true, true, false]);
     }
 
+    #[test]
+    fn a_busy_node_takes_up_one_handshake_of_a_socket_at_a_time() {
+        let mut handshakes = busy();
+
+        admitted(handshakes.on_arrival(NOW, socket(1, 1)));
+        let again = handshakes.on_arrival(NOW.after(Duration::from_millis(1_999)), socket(1, 1));
+        let beside = handshakes.on_arrival(NOW, socket(1, 2));
+        let later = handshakes.on_arrival(NOW.after(HANDSHAKE_REPEATED), socket(1, 1));
+
+        assert_eq!(again, Arrival::Ignore);
+        assert!(matches!(beside, Arrival::Admit(_)), "{beside:?}");
+        assert!(matches!(later, Arrival::Admit(_)), "{later:?}");
+    }
+
+    #[test]
+    fn a_node_with_little_to_do_takes_up_every_handshake_of_a_socket() {
+        let mut handshakes = Handshakes::default();
+
+        let four = [(); 4].map(|()| handshakes.on_arrival(NOW, at(1)));
+
+        assert!(four.iter().all(|arrival| matches!(arrival, Arrival::Admit(_))), "{four:?}");
+    }
+
+    #[test]
+    fn what_a_peer_began_before_it_was_answered_is_not_taken_up_after_it_either() {
+        let mut handshakes = busy();
+        let (failed, established) = (socket(1, 1), socket(1, 2));
+        for (from, end) in
+            [(failed, HandshakeEnd::Failed), (established, HandshakeEnd::Established)]
+        {
+            let id = admitted(handshakes.on_arrival(NOW, from));
+            handshakes.on_end(id, end);
+        }
+
+        let after_failure = handshakes.on_arrival(NOW, failed);
+        let after_success = handshakes.on_arrival(NOW, established);
+
+        assert!(matches!(after_failure, Arrival::Admit(_)), "{after_failure:?}");
+        assert_eq!(after_success, Arrival::Ignore);
+    }
+
+    #[test]
+    fn sockets_are_forgotten_after_their_time_and_beyond_their_bound() {
+        let mut handshakes = busy();
+        let second = |handshakes: &mut Handshakes, at: Monotonic, ports: u16| {
+            for port in 0..ports {
+                let id = admitted(handshakes.on_arrival(at, socket(3, port)));
+                handshakes.on_end(id, HandshakeEnd::Established);
+            }
+            handshakes.heard.len()
+        };
+
+        let bounded = second(&mut handshakes, NOW, 10_000);
+        let forgotten = handshakes.on_arrival(NOW, socket(3, 0));
+        let later = second(&mut handshakes, NOW.after(HANDSHAKE_REPEATED), 1);
+
+        assert_eq!((bounded, later), (SOCKETS_LIMIT, 1));
+        assert!(matches!(forgotten, Arrival::Admit(_)), "{forgotten:?}");
+    }
+
     proptest! {
         #[test]
         fn places_are_bounded_and_an_address_without_a_handshake_always_gets_one(
@@ -264,12 +418,12 @@ mod tests {
             for (address, arrives) in steps {
                 if !arrives {
                     if let Some(place) = known.iter().position(|(at, _)| *at == address) {
-                        handshakes.on_end(known.remove(place).1);
+                        handshakes.on_end(known.remove(place).1, HandshakeEnd::Failed);
                     }
                     continue;
                 }
                 let has_none = known.iter().all(|(at, _)| *at != address);
-                match handshakes.on_arrival(at(address)) {
+                match handshakes.on_arrival(NOW, at(address)) {
                     Arrival::Admit(id) => known.push((address, id)),
                     Arrival::Replace(id, given_up) => {
                         known.retain(|(_, other)| *other != given_up);

@@ -14,11 +14,12 @@ use tokio::net::UdpSocket;
 /// in a second while the machine has time left for those who are watched.
 const CLIENTS: usize = 300;
 
-/// Largest UDP datagram.
-const DATAGRAM_BYTES: usize = 65_535;
+/// More than any datagram of a handshake.
+const DATAGRAM_BYTES: usize = 4_096;
 
 /// Clients that show that they receive at their address (RFC 9000, §8.1.2) and then hear nothing
-/// more: the worst that somebody without a certificate can do to a hub's memory.
+/// more: the worst that somebody without a certificate can do to a hub's memory. Each has a socket
+/// of its own, as a busy hub takes up one handshake of a socket.
 ///
 /// All that they send passes; of the hub's answers only Retry packets do. They stop, without a
 /// word to the hub, when this is dropped.
@@ -35,15 +36,15 @@ impl Flood {
     /// When the machine gives no sockets.
     pub async fn begin(hub: SocketAddr, from: Ipv4Addr, identity: &Identity) -> Result<Self> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (inner, outer) = (UdpSocket::bind(any).await?, UdpSocket::bind((from, 0)).await?);
-        outer.connect(hub).await?;
-        let to = inner.local_addr()?;
         let (begun, token) = (Arc::<AtomicUsize>::default(), Token::new());
-        drop(task::spawn("flood relay", &token, relay(inner, outer, Arc::clone(&begun))));
         let client = Some(identity.client().as_ref().clone());
         let tls = TlsConfigs { server: None, client };
         let endpoint = Endpoint::bind(any, tls, Windows::agent())?;
         for _ in 0..CLIENTS {
+            let (inner, outer) = (UdpSocket::bind(any).await?, UdpSocket::bind((from, 0)).await?);
+            outer.connect(hub).await?;
+            let to = inner.local_addr()?;
+            drop(task::spawn("flood relay", &token, relay(inner, outer, Arc::clone(&begun))));
             let endpoint = endpoint.clone();
             drop(task::spawn("half a handshake", &token, async move {
                 loop {

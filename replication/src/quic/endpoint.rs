@@ -135,11 +135,6 @@ pub struct Endpoint {
     places: Places,
 }
 
-/// Handshakes of peers that go on, from which on a peer has to show first that it receives at the
-/// address it sends from (RFC 9000, §8.1.2). Far fewer than there are places, so that nobody takes
-/// places in another's name; not 0, as it costs a round trip.
-const UNVALIDATED_HANDSHAKES: usize = 16;
-
 /// What new connections are made with.
 #[derive(Debug, Clone, Default)]
 struct Crypto {
@@ -239,20 +234,25 @@ impl Endpoint {
     /// The next peer that connects; `None` once the endpoint is closed.
     ///
     /// While 16 handshakes go on, others are taken up only from addresses that were validated; who
-    /// was not is asked to come again and shows thereby that it receives. How many go on at once,
-    /// and of one address, [`crate::handshakes`] bounds; who is too many is not answered.
+    /// was not is asked to come again and shows thereby that it receives. Of one socket no second
+    /// one is taken up meanwhile for 2 s. How many go on at once, and of one address,
+    /// [`crate::handshakes`] bounds; who is too many is not answered.
     ///
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn accept(&self) -> Option<Incoming> {
         loop {
             let inner = self.inner.accept().await?;
-            if self.handshakes() >= UNVALIDATED_HANDSHAKES && inner.may_retry() {
+            if self.places.is_repeated(inner.remote_address()) {
+                inner.ignore();
+                continue;
+            }
+            if self.places.is_busy() && inner.may_retry() {
                 // A peer that may be asked to come again can be, so this does not fail.
                 inner.retry().ok();
                 continue;
             }
-            let Some(place) = self.places.take(inner.remote_address().ip()) else {
+            let Some(place) = self.places.take(inner.remote_address()) else {
                 inner.ignore();
                 continue;
             };
@@ -370,7 +370,12 @@ impl Incoming {
         let given_up = |why| Err(ConnectError::GivenUp { address, why });
         let answered = AtomicBool::new(false);
         tokio::select! {
-            established = establish(address, connecting, gauge, &answered) => established,
+            established = establish(address, connecting, gauge, &answered) => {
+                if established.is_ok() {
+                    place.on_established();
+                }
+                established
+            }
             () = place.given_up() => given_up("its place was needed for another address"),
             () = tokio::time::sleep(HANDSHAKE_PATIENCE) => given_up("it took too long"),
         }

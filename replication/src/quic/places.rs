@@ -1,17 +1,22 @@
 //! Places for handshakes of peers, shared by whoever accepts and the handshakes themselves.
+#![expect(clippy::disallowed_types, reason = "quinn's traits name std's Instant")]
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
+use headland_event::Monotonic;
+use quinn::{Runtime, TokioRuntime};
 use tokio::sync::oneshot;
 
-use crate::handshakes::{Arrival, HandshakeId, Handshakes};
+use crate::handshakes::{Arrival, HandshakeEnd, HandshakeId, Handshakes};
 
 /// All places of an endpoint; clones are the same ones.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Places {
     shared: Arc<Mutex<Shared>>,
+    started: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -21,11 +26,35 @@ struct Shared {
     held: BTreeMap<HandshakeId, oneshot::Sender<()>>,
 }
 
+impl Default for Places {
+    fn default() -> Self {
+        Self { shared: Arc::default(), started: TokioRuntime.now() }
+    }
+}
+
 impl Places {
+    /// The time of quinn's timers, as tests may hold it still.
+    fn now(&self) -> Monotonic {
+        let passed = TokioRuntime.now().saturating_duration_since(self.started);
+        Monotonic::from_millis(0).after(passed)
+    }
+
+    /// Whether a peer's handshake is to be left alone beside the one that it began just before.
+    pub(super) fn is_repeated(&self, from: SocketAddr) -> bool {
+        let now = self.now();
+        self.lock().handshakes.is_repeated(now, from)
+    }
+
+    /// Whether peers are to show that they receive at the address they send from.
+    pub(super) fn is_busy(&self) -> bool {
+        self.lock().handshakes.is_busy()
+    }
+
     /// Takes a place for a peer; `None` when it is to be ignored.
-    pub(super) fn take(&self, address: IpAddr) -> Option<Place> {
+    pub(super) fn take(&self, from: SocketAddr) -> Option<Place> {
+        let now = self.now();
         let mut shared = self.lock();
-        let id = match shared.handshakes.on_arrival(address) {
+        let id = match shared.handshakes.on_arrival(now, from) {
             Arrival::Ignore => return None,
             Arrival::Admit(id) => id,
             Arrival::Replace(id, given_up) => {
@@ -37,7 +66,7 @@ impl Places {
         shared.held.insert(id, held);
         debug_assert_eq!(shared.held.len(), shared.handshakes.len(), "one sender a place");
         drop(shared);
-        Some(Place { places: self.clone(), id, given_up })
+        Some(Place { places: self.clone(), id, given_up, end: HandshakeEnd::Failed })
     }
 
     /// Places taken.
@@ -57,9 +86,15 @@ pub(super) struct Place {
     places: Places,
     id: HandshakeId,
     given_up: oneshot::Receiver<()>,
+    end: HandshakeEnd,
 }
 
 impl Place {
+    /// The handshake has succeeded.
+    pub(super) const fn on_established(&mut self) {
+        self.end = HandshakeEnd::Established;
+    }
+
     /// Waits until the place is needed for somebody else.
     ///
     /// # Cancel safety
@@ -73,7 +108,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut shared = self.places.lock();
-        shared.handshakes.on_end(self.id);
+        shared.handshakes.on_end(self.id, self.end);
         shared.held.remove(&self.id);
     }
 }

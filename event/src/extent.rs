@@ -83,6 +83,42 @@ impl Gaps {
         self.trim(actor)
     }
 
+    /// Adds a gap wherever it lies, as one with those that it touches. Returns what was given up
+    /// for it, see [`Self::note`].
+    #[must_use]
+    pub fn add(&mut self, actor: &Actor, gap: Gap) -> Option<Gap> {
+        if gap.from >= gap.until {
+            return None;
+        }
+        let gaps = self.by_actor.entry(actor.clone()).or_default();
+        let mut whole = gap;
+        gaps.retain(|of| {
+            let is_apart = of.until < gap.from || gap.until < of.from;
+            if !is_apart {
+                whole.from = whole.from.min(of.from);
+                whole.until = whole.until.max(of.until);
+            }
+            is_apart
+        });
+        let at = gaps.partition_point(|of| of.until < whole.from);
+        gaps.insert(at, whole);
+        self.trim(actor)
+    }
+
+    /// The parts of a range that lie in no gap of a log, by rising offset.
+    #[must_use]
+    pub fn rest(&self, actor: &Actor, range: Gap) -> Vec<Gap> {
+        let (mut rest, mut from) = (Vec::new(), range.from);
+        for gap in self.of(actor).iter().chain([&Gap { from: range.until, until: range.until }]) {
+            let until = gap.from.min(range.until);
+            if from < until {
+                rest.push(Gap { from, until });
+            }
+            from = from.max(gap.until);
+        }
+        rest
+    }
+
     /// Gives up the lowest gaps of a log that are beyond the limits, which parts in the middle of
     /// others bring about; returns from the first to the last of them. To be called before a part
     /// is taken: while its records come one by one, a gap may be in two for a moment.
@@ -168,6 +204,17 @@ impl Extent {
     #[must_use]
     pub const fn gaps(&self) -> &Gaps {
         &self.gaps
+    }
+
+    /// What is left without some ranges of logs. Beyond the limits of gaps the lowest of a log are
+    /// left out, and count as here.
+    #[must_use]
+    pub fn without(&self, lost: &Gaps) -> Self {
+        let mut left = self.clone();
+        for (actor, gap) in lost.iter() {
+            let _given_up = left.gaps.add(actor, gap);
+        }
+        left
     }
 
     /// Whether all of a part of a log is here.
@@ -345,6 +392,19 @@ mod tests {
             }
             let lacked = theirs.difference(&mine).filter(|at| **at < until);
             let (within, behind): (Vec<u64>, Vec<u64>) = lacked.partition(|at| **at < end);
+            let (range, mut taken) = (gap(until / 2, until), Gaps::new());
+            for (from, length) in &parts {
+                prop_assert_eq!(taken.add(&actor(0), gap(*from, from + length)), None);
+            }
+            let rest = taken.rest(&actor(0), range);
+            for at in 0..40 {
+                let is_left = rest.iter().any(|of| of.from.get() <= at && at < of.until.get());
+                let is_meant = until / 2 <= at && at < until && !mine.contains(&at);
+                prop_assert_eq!(is_left, is_meant);
+                let (at, behind) = (Offset::new(at), Offset::new(at + 1));
+                let without = here.without(&taken).has(&actor(0), at, behind);
+                prop_assert!(!without, "all of it is lost");
+            }
             let until = Offset::new(until);
             prop_assert_eq!(here.lacks_within(&there, &actor(0), until), !within.is_empty());
             prop_assert_eq!(here.lacks_behind(&there, &actor(0), until), !behind.is_empty());

@@ -88,6 +88,14 @@ pub struct MemberReport {
         deserialize_with = "record::read_gaps"
     )]
     pub missing: Gaps,
+    /// What damage took from its log although it may have applied it: it has it to send no more.
+    #[serde(
+        default,
+        skip_serializing_if = "Gaps::is_empty",
+        serialize_with = "record::write_gaps",
+        deserialize_with = "record::read_gaps"
+    )]
+    pub lost: Gaps,
 }
 
 /// Regions of whose logs somebody lacks what another one has.
@@ -127,6 +135,9 @@ struct Member {
     /// What the latest report says is missing; snapshots keep it apart.
     #[serde(skip)]
     missing: Gaps,
+    /// What it says that its log lost; likewise.
+    #[serde(skip)]
+    lost: Gaps,
 }
 
 impl Member {
@@ -134,7 +145,8 @@ impl Member {
     const fn active() -> Self {
         let standing = MemberStanding::Active;
         let ends = VectorClock::new();
-        Self { standing, ends, seen: None, waiting: None, missing: Gaps::new() }
+        let missing = Gaps::new();
+        Self { standing, ends, seen: None, waiting: None, missing, lost: Gaps::new() }
     }
 
     const fn has_ended(&self) -> bool {
@@ -165,17 +177,20 @@ impl Membership {
         Self { members: BTreeMap::new() }
     }
 
-    /// All of it as bytes of a snapshot: lives, then what each said is missing. O(lives × actors).
+    /// All of it as bytes of a snapshot: lives, then what each said is missing, then what each said
+    /// its log lost. O(lives × actors).
     ///
     /// # Panics
     /// Never: plain data always has an encoding.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let missing = self.members.iter().filter(|(_, member)| !member.missing.is_empty());
-        let missing: BTreeMap<&Holder, &Gaps> =
-            missing.map(|(life, member)| (life, &member.missing)).collect();
+        let said = |of: fn(&Member) -> &Gaps| -> BTreeMap<&Holder, &Gaps> {
+            let said = self.members.iter().map(|(life, member)| (life, of(member)));
+            said.filter(|(_, gaps)| !gaps.is_empty()).collect()
+        };
+        let (missing, lost) = (said(|member| &member.missing), said(|member| &member.lost));
         #[expect(clippy::expect_used, reason = "plain data whose lengths are known, into memory")]
-        postcard::to_stdvec(&(self, missing)).expect("plain data always has an encoding")
+        postcard::to_stdvec(&(self, missing, lost)).expect("plain data always has an encoding")
     }
 
     /// Reads what [`Self::to_bytes`] wrote, or an earlier version that knew of nothing missing.
@@ -189,10 +204,19 @@ impl Membership {
         if rest.is_empty() {
             return Ok(read);
         }
-        let missing: BTreeMap<Holder, Gaps> = postcard::from_bytes(rest).map_err(layout)?;
+        type Said = BTreeMap<Holder, Gaps>;
+        let (missing, rest) = postcard::take_from_bytes::<Said>(rest).map_err(layout)?;
         for (life, missing) in missing {
             if let Some(member) = read.members.get_mut(&life) {
                 member.missing = missing;
+            }
+        }
+        if rest.is_empty() {
+            return Ok(read);
+        }
+        for (life, lost) in postcard::from_bytes::<Said>(rest).map_err(layout)? {
+            if let Some(member) = read.members.get_mut(&life) {
+                member.lost = lost;
             }
         }
         Ok(read)
@@ -209,12 +233,12 @@ impl Membership {
     /// Takes note of a report. Of reports that wait for their records the latest is kept, so that a
     /// receiver that lags behind holds one of each life.
     pub fn on_report(&mut self, report: MemberReport, applied: &VectorClock) {
-        let MemberReport { life, applied: seen, stable: _, missing } = report;
+        let MemberReport { life, applied: seen, stable: _, missing, lost } = report;
         // Whoever reports takes part.
         let member = self.members.entry(life).or_insert_with(Member::active);
         // One that came late over another way says less than is known.
         if seen.covers(&member.reported()) {
-            member.missing = missing;
+            (member.missing, member.lost) = (missing, lost);
         }
         match &mut member.waiting {
             Some(waiting) => waiting.merge(&seen),
@@ -346,12 +370,13 @@ impl Membership {
         applied.chain(self.members.keys().cloned()).collect()
     }
 
-    /// What a life has said that it applied, whether its own records have come or not.
+    /// What a life has said that it applied and has in its log, whether its own records have come
+    /// or not.
     #[must_use]
     pub fn reported(&self, life: &Holder) -> Extent {
         let member = self.members.get(life);
         member.map_or_else(Extent::default, |member| {
-            Extent::new(member.reported(), member.missing.clone())
+            Extent::new(member.reported(), member.missing.clone()).without(&member.lost)
         })
     }
 
@@ -499,7 +524,8 @@ mod tests {
 
     fn report(region: &str, ends: &[(&str, u64)]) -> MemberReport {
         let (stable, missing) = (VectorClock::new(), Gaps::new());
-        MemberReport { life: life(region), applied: clock(ends), stable, missing }
+        let lost = Gaps::new();
+        MemberReport { life: life(region), applied: clock(ends), stable, missing, lost }
     }
 
     #[test]

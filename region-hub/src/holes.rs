@@ -1,6 +1,6 @@
 //! What is sent to another hub in the place of records that are gone from the log.
 
-use headland_event::{Dot, DropPolicy, Entry, Hole, Offset, Sequence, Stamp};
+use headland_event::{Actor, Dot, DropPolicy, Entry, Gap, Hole, Offset, Sequence, Stamp};
 
 /// Most holes that answer one read; a longer one goes on with the next.
 const HOLES_AT_ONCE: usize = 64;
@@ -26,6 +26,15 @@ pub(crate) fn filled(from: Offset, entries: Vec<Entry>, policy: DropPolicy) -> V
         filled.extend(entries);
     }
     filled
+}
+
+/// What part of a log lies between an offset of a partition and an entry there; none where its log
+/// begins behind that.
+#[must_use]
+pub(crate) fn part_before(from: Offset, entry: &Entry) -> Option<(Actor, Gap)> {
+    let Stamp { actor, offset: until, .. } = entry.stamp.as_ref()?;
+    let first = until.get().checked_sub(entry.base.since(from))?;
+    Some((actor.clone(), Gap { from: Offset::new(first), until: *until }))
 }
 
 fn hole(at: Offset, first: &Entry, policy: DropPolicy) -> Option<Entry> {

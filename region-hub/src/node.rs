@@ -39,6 +39,8 @@ mod review;
 mod members;
 /// Where logs end that hubs have to hold alike.
 mod ends;
+/// What the log lost of inventory by damage.
+mod lost;
 /// What is handed on of lives that write no more.
 mod handing;
 /// What operators ask of a region's part.
@@ -478,21 +480,6 @@ impl Node {
     pub fn on_written(&mut self, now: Now, link_id: LinkId, lane: Lane, bytes: ByteCount) {
         if let Some(known) = self.peer_links.get_mut(&link_id) {
             known.link.on_written(lane, bytes);
-            self.drain(now, link_id);
-        }
-    }
-
-    /// The log's answer to [`Output::Read`].
-    pub fn on_entries(
-        &mut self,
-        now: Now,
-        link_id: LinkId,
-        channel: ChannelId,
-        entries: Vec<Entry>,
-    ) {
-        if let Some(known) = self.peer_links.get_mut(&link_id) {
-            let why = known.sending(channel).map(|partition| self.keeping.why(partition));
-            known.on_entries(channel, entries, why.unwrap_or(DropPolicy::Acknowledged));
             self.drain(now, link_id);
         }
     }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::{
-    ChannelId, DropPolicy, Entry, Incarnation, Monotonic, Offset, PartitionIndex, RegionId,
-    TopicName, TopicPartition,
+    Actor, ChannelId, DropPolicy, Entry, Gap, Incarnation, Monotonic, Offset, PartitionIndex,
+    RegionId, TopicName, TopicPartition,
 };
 use headland_replication::{
     Filter, Identity, Link, LinkConfig, Offer, Refusal, RefusalCode, route,
@@ -89,6 +89,9 @@ pub struct HandedOn {
     pub lacked: BTreeSet<RegionId>,
     /// Regions of whose logs the peer passed over some, since who sent them had lost it.
     pub gapped: BTreeSet<RegionId>,
+    /// Topics of those regions that the peer is offered anyway and gets once more from their
+    /// beginning, by their names here: it passed over what it lacks, or its disk lost it.
+    pub again: BTreeSet<TopicName>,
     /// Regions of whose logs a former life of the peer may have had what this one lacks.
     pub lost: BTreeSet<RegionId>,
     /// Regions of which the peer lacks what was handed on to this hub.
@@ -126,6 +129,20 @@ impl HandedOn {
         let is_allowed = || offering.offers_beyond(Forwarding::All, topic, region);
         path.len() == 1 && (is_needed && (is_lacked || is_gapped) || is_lacked && is_allowed())
     }
+
+    /// Whether a topic that is offered to a hub of `region` anyway is handed on to it besides.
+    fn includes_again(&self, topic: &Topic, offering: &Offering, region: &RegionId) -> bool {
+        self.again.contains(&topic.name) && offering.offers(topic, region)
+    }
+}
+
+/// How a partition comes to be offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// As the configuration of the link says.
+    Offered,
+    /// Since the peer lacks some of it.
+    HandedOn,
 }
 
 /// A partition that the peer sends and we store.
@@ -163,6 +180,8 @@ pub struct PeerLink {
     /// Channels whose open read met damage.
     damaged: BTreeSet<ChannelId>,
     offered: BTreeMap<TopicPartition, ChannelId>,
+    /// Partitions that are handed on besides, from their beginning.
+    again: BTreeMap<TopicPartition, ChannelId>,
     handed_on: HandedOn,
     /// Partitions that the peer does not take, with its reason.
     refused: BTreeMap<TopicPartition, String>,
@@ -187,6 +206,7 @@ impl PeerLink {
             reads: BTreeMap::new(),
             damaged: BTreeSet::new(),
             offered: BTreeMap::new(),
+            again: BTreeMap::new(),
             handed_on: HandedOn::default(),
             refused: BTreeMap::new(),
         }
@@ -309,6 +329,13 @@ impl PeerLink {
         self.receiving.values()
     }
 
+    /// Whether a channel of ours hands on what another one offers as well: how far the peer has got
+    /// there says nothing of what it has of the log.
+    #[must_use]
+    pub fn is_again(&self, channel: ChannelId) -> bool {
+        self.again.values().any(|again| *again == channel)
+    }
+
     /// The local partition of a channel of ours.
     #[must_use]
     pub fn sending(&self, channel: ChannelId) -> Option<&TopicPartition> {
@@ -320,20 +347,37 @@ impl PeerLink {
         self.reads.insert(channel, from);
     }
 
+    /// Where the open read of a channel starts.
+    #[must_use]
+    pub fn read_from(&self, channel: ChannelId) -> Option<Offset> {
+        self.reads.get(&channel).copied()
+    }
+
     /// The read of a channel met damage; what it finds behind that comes as its answer.
     pub fn on_damaged(&mut self, channel: ChannelId) {
         self.damaged.insert(channel);
     }
 
     /// The log's answer to the read of a channel; holes stand for what it does not have any more,
-    /// which is damaged or else gone for the reason `why`.
-    pub fn on_entries(&mut self, channel: ChannelId, entries: Vec<Entry>, why: DropPolicy) {
-        let why = if self.damaged.remove(&channel) { DropPolicy::Damaged } else { why };
-        let entries = match self.reads.remove(&channel) {
+    /// which is damaged or else gone for the reason `why`. Returns of which log
+    /// the damaged part is, by what follows; none when its log begins behind that.
+    pub fn on_entries(
+        &mut self,
+        channel: ChannelId,
+        entries: Vec<Entry>,
+        why: DropPolicy,
+    ) -> Option<(Actor, Gap)> {
+        let is_damaged = self.damaged.remove(&channel);
+        let why = if is_damaged { DropPolicy::Damaged } else { why };
+        let from = self.reads.remove(&channel);
+        let damaged = entries.first().zip(from).filter(|_| is_damaged);
+        let damaged = damaged.and_then(|(first, from)| holes::part_before(from, first));
+        let entries = match from {
             Some(from) => holes::filled(from, entries, why),
             None => entries,
         };
         self.link.on_entries(channel, entries);
+        damaged
     }
 
     /// Partitions offered to the peer, with our channels.
@@ -356,48 +400,49 @@ impl PeerLink {
 
     /// Tells the peer that a partition has grown; offers it when that was not done yet.
     pub fn on_head(&mut self, topic: &Topic, partition: &TopicPartition, head: Offset) {
+        let Peer::Hub(offering) = &self.peer else { return };
         if !self.is_ready() {
             return;
         }
-        if !self.is_offered(topic) {
-            return;
+        let region = self.identity.region();
+        let way = if offering.offers(topic, region) { Way::Offered } else { Way::HandedOn };
+        let is_again = self.handed_on.includes_again(topic, offering, region);
+        if way == Way::Offered || self.handed_on.includes(topic, offering, region) {
+            if let Some(channel) = self.offered.get(partition) {
+                self.link.on_head(*channel, head);
+            } else if let Some(channel) = self.offer(topic, partition, head, way) {
+                self.offered.insert(partition.clone(), channel);
+            }
         }
-        if let Some(channel) = self.offered.get(partition) {
-            self.link.on_head(*channel, head);
-        } else {
-            self.offer(topic, partition, head);
-        }
-    }
-
-    fn is_offered(&self, topic: &Topic) -> bool {
-        match &self.peer {
-            Peer::Agent(_) => false,
-            Peer::Hub(offering) => {
-                let region = self.identity.region();
-                offering.offers(topic, region) || self.handed_on.includes(topic, offering, region)
+        if is_again {
+            if let Some(channel) = self.again.get(partition) {
+                self.link.on_head(*channel, head);
+            } else if let Some(channel) = self.offer(topic, partition, head, Way::HandedOn) {
+                self.again.insert(partition.clone(), channel);
             }
         }
     }
 
-    /// The regions that a topic came over, as the peer is told.
-    fn path(&self, topic: &Topic) -> Vec<RegionId> {
-        let region = self.identity.region();
-        let is_offered = match &self.peer {
-            Peer::Agent(_) => true,
-            Peer::Hub(offering) => offering.offers(topic, region),
+    /// Offers a partition, as this hub does anyway or since the peer lacks some of it.
+    fn offer(
+        &mut self,
+        topic: &Topic,
+        partition: &TopicPartition,
+        head: Offset,
+        way: Way,
+    ) -> Option<ChannelId> {
+        let is_handed_on =
+            way == Way::HandedOn && self.handed_on.needed.contains(&topic.origin_name);
+        let path = if is_handed_on {
+            route::handed_on_path(&topic.origin, &self.region)
+        } else {
+            route::extended_path(&topic.path, &self.region)
         };
-        if !is_offered && self.handed_on.needed.contains(&topic.origin_name) {
-            return route::handed_on_path(&topic.origin, &self.region);
-        }
-        route::extended_path(&topic.path, &self.region)
-    }
-
-    fn offer(&mut self, topic: &Topic, partition: &TopicPartition, head: Offset) {
         let offer = Offer {
             source: partition.clone(),
             origin: topic.origin.clone(),
             origin_topic: topic.origin_name.clone(),
-            path: self.path(topic),
+            path,
             lane: topic.lane,
             start: Offset::new(0),
             head,
@@ -405,10 +450,11 @@ impl PeerLink {
         match self.link.announce(offer) {
             Ok(channel) => {
                 self.sending.insert(channel, partition.clone());
-                self.offered.insert(partition.clone(), channel);
+                Some(channel)
             }
             Err(error) => {
                 tracing::error!(peer = %self.identity, %partition, %error, "cannot offer");
+                None
             }
         }
     }

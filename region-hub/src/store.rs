@@ -15,7 +15,7 @@ use headland_storage::{
 const DAMAGED: u8 = 3;
 
 /// Owners of state in the data directories of hubs and agents: all whose loss can be accepted.
-pub(crate) const OWNERS: [&str; 17] = [
+pub(crate) const OWNERS: [&str; 18] = [
     "node",
     "topics",
     "positions",
@@ -24,6 +24,7 @@ pub(crate) const OWNERS: [&str; 17] = [
     "groups",
     "fences",
     "gaps",
+    "lost",
     "links",
     "watermarks",
     "inventory",

@@ -5,7 +5,8 @@
 //!            "ends":[{"region":"us","incarnation":{…},"partition":0,"end":7}],
 //!            "by":"ann","reason":"its disk is gone"}}
 //! {"report":{"life":{…},"applied":[{…}],"stable":[{…}],
-//!            "missing":[{"region":"us","incarnation":{…},"partition":0,"from":3,"until":5}]}}
+//!            "missing":[{"region":"us","incarnation":{…},"partition":0,"from":3,"until":5}],
+//!            "lost":[{…}]}}
 //! {"void":{"actor":{"region":"us","incarnation":{…},"partition":0},"offset":7,"id":"a/1"}}
 //! ```
 
@@ -177,12 +178,14 @@ mod tests {
         applied.advance(&actor("eu", 1), Offset::new(3));
         let mut missing = Gaps::new();
         let stable = applied.clone();
-        let whole = MemberReport { life: life(), applied, stable, missing: missing.clone() };
+        let lost = Gaps::new();
+        let whole = MemberReport { life: life(), applied, stable, missing: missing.clone(), lost };
         let gap = Gap { from: Offset::new(1), until: Offset::new(2) };
         assert_eq!(missing.note(&actor("eu", 1), gap), None);
-        let with_a_gap = MemberReport { missing, ..whole.clone() };
+        let with_a_gap = MemberReport { missing: missing.clone(), ..whole.clone() };
+        let that_lost = MemberReport { lost: missing, ..whole.clone() };
 
-        for (report, is_said) in [(whole, false), (with_a_gap, true)] {
+        for (report, is_said) in [(whole, false), (with_a_gap, true), (that_lost, true)] {
             let record = MemberRecord::Report(report);
             let json = String::from_utf8(record.to_json()).unwrap();
             assert_eq!(json.contains(r#""partition":1,"from":1,"until":2}]"#), is_said, "{json}");

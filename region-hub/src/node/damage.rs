@@ -1,7 +1,7 @@
 //! Damage to the log: what is missing is named to operators and peers, and all else is served.
 
 use headland_event::{
-    Alert, Batch, ByteCount, ChannelId, Entry, Hole, Lane, Now, PartitionIndex, Record,
+    Alert, Batch, ByteCount, ChannelId, DropPolicy, Entry, Hole, Lane, Now, PartitionIndex, Record,
     TopicPartition,
 };
 use headland_storage::{Missing, MissingCommits, MissingOffsets};
@@ -37,9 +37,13 @@ impl Node {
                  would not count here and count elsewhere; put it back"
             );
         }
+        if missing.offsets().any(|lost| self.is_inventory_at(&lost.partition)) {
+            self.ask_from_the_beginning();
+        }
         let alerts = missing.alerts(&self.identity.to_string(), now.wall);
         alerts.iter().for_each(|alert| self.raise(alert, now));
         self.missing = missing;
+        self.note_lost_ends();
         let hlc = self.ingest.hlc();
         if let Some(rules) = &mut self.rules {
             rules.on_replay_ended(hlc);
@@ -63,15 +67,38 @@ impl Node {
         }
     }
 
+    /// Whether a partition here is a log of inventory, or a copy of some of one.
+    fn is_inventory_at(&self, partition: &TopicPartition) -> bool {
+        let topic = self.topics.get(&partition.topic);
+        topic.is_some_and(|topic| self.is_of_inventory(&topic.origin_name))
+    }
+
     fn check_beginnings(&self, missing: &Missing) -> Result<(), StartError> {
-        let inventory = self.inventory.configuration().0;
-        let gone = missing.beginnings().iter().find(|(partition, _)| {
-            let topic = self.topics.get(&partition.topic);
-            topic.is_some_and(|topic| topic.origin_name == *inventory)
-        });
+        let mut beginnings = missing.beginnings().iter();
+        let gone = beginnings.find(|(partition, _)| self.is_inventory_at(partition));
         let Some((partition, found)) = gone.cloned() else { return Ok(()) };
         let (data_dir, why) = (self.data_dir.clone(), self.no_snapshot.clone());
         Err(StartError::HistoryGone { data_dir, partition, found, why })
+    }
+
+    /// The log's answer to [`Output::Read`].
+    pub fn on_entries(
+        &mut self,
+        now: Now,
+        link_id: LinkId,
+        channel: ChannelId,
+        entries: Vec<Entry>,
+    ) {
+        if let Some(known) = self.peer_links.get_mut(&link_id) {
+            let partition = known.sending(channel).cloned();
+            let why = partition.as_ref().map(|partition| self.keeping.why(partition));
+            let why = why.unwrap_or(DropPolicy::Acknowledged);
+            let damaged = known.on_entries(channel, entries, why);
+            if let Some((partition, part)) = partition.zip(damaged) {
+                self.on_damaged_part(now, &partition, &part);
+            }
+            self.drain(now, link_id);
+        }
     }
 
     /// The log met damage where [`Output::Read`] was to go on: what lies there is given up, the
@@ -91,6 +118,9 @@ impl Node {
             let alert = lost.alert(&self.identity.to_string(), now.wall);
             self.raise(&alert, now);
         }
+        let known = self.peer_links.get(&link_id);
+        let began = known.and_then(|known| known.read_from(channel)).unwrap_or(lost.from);
+        self.on_damaged_end(now, MissingOffsets { from: lost.from.min(began), ..lost.clone() });
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         known.on_damaged(channel);
         let (from, limit) = (until, READ_BYTES);

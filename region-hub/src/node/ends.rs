@@ -72,7 +72,9 @@ impl Node {
     pub(super) fn has(&self, origin_topic: &TopicName, stamp: &Stamp, batch: &Batch) -> bool {
         let end = stamp.offset.after(batch.span());
         if self.is_of_inventory(origin_topic) {
-            return self.ingest.extent().has(&stamp.actor, stamp.offset, end);
+            let lost = self.speaking.as_ref().map(|speaking| speaking.lost.gaps());
+            return self.ingest.extent().has(&stamp.actor, stamp.offset, end)
+                && lost.is_none_or(|lost| !lost.touches(&stamp.actor, stamp.offset, end));
         }
         self.end_here(origin_topic, stamp) >= end
     }

@@ -39,6 +39,18 @@ pub(super) struct Consumers {
     began: Began,
 }
 
+impl Consumers {
+    /// Partitions of other regions' logs of which something came here.
+    pub(super) fn mirrors(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.checkpoints.keys()
+    }
+
+    /// Which offset of its origin's log one of a mirror is, in the newest run of that.
+    pub(super) fn origin_of(&self, at: &TopicPartition, local: Offset) -> Option<Offset> {
+        self.checkpoints.get(at)?.origin_of(local)
+    }
+}
+
 /// What is kept of a group, and travels.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]

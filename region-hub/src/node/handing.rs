@@ -32,6 +32,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use headland_event::{
     Actor, Batch, Extent, Monotonic, Now, RegionId, Stamp, TopicName, TopicPartition, VectorClock,
 };
@@ -42,6 +43,7 @@ use headland_replication::{Identity, Offer};
 
 use super::Node;
 use super::members::Speaking;
+use super::recovery::owner;
 use crate::members::is_of_members;
 use crate::peer_link::{HandedOn, LinkId, PeerLink};
 use crate::records::groups_topic;
@@ -90,6 +92,7 @@ impl Node {
     /// Hands on to every hub what it lacks and cannot get otherwise.
     pub(super) fn hand_on(&mut self, now: Now) {
         self.note_former();
+        self.find_lost_ends();
         if let Some(speaking) = &mut self.speaking {
             let age = speaking.every * REPORTS_WAITED;
             speaking.aged.on_heads(now.monotonic, self.ingest.heads(), age);
@@ -124,7 +127,7 @@ impl Node {
         let reported = members.reported(&peer);
         let is_over = |life: &Holder| self.is_over(life);
         let is_other = |life: &Holder| *life != peer;
-        let here = self.ingest.extent();
+        let here = &self.readable();
         let with_gaps = |ends: &VectorClock| Extent::new(ends.clone(), here.gaps().clone());
         let Lacking { over: mut lacked, gaps: gapped } = members.lacking(&reported, here, is_over);
         let old = members.lacking(&reported, &with_gaps(&speaking.aged.old), is_other);
@@ -144,7 +147,36 @@ impl Node {
         // Not before the region's own log, which may have what lies before: whoever takes the later
         // part of a log of other topics first passes over the earlier one.
         let apart = apart.filter(|region| aged.contains(region)).collect();
-        HandedOn { lacked, gapped, lost, apart, over, needed: speaking.ends.needed().clone() }
+        let (again, needed) = (self.nearest(&gapped), speaking.ends.needed().clone());
+        HandedOn { lacked, gapped, again, lost, apart, over, needed }
+    }
+
+    /// The copies of some regions' inventory that came here over the fewest regions, the log of
+    /// this hub's own included: a peer that is offered one anyway and passed over some of it gets
+    /// it once more. Others have nothing that these lack, or it was handed on to this hub itself.
+    fn nearest(&self, regions: &BTreeSet<RegionId>) -> BTreeSet<TopicName> {
+        let copies = |region: &RegionId| -> Vec<&Topic> {
+            let copies = self.topics.iter().filter(|topic| topic.origin == *region);
+            let copies = copies.filter(|topic| self.is_of_inventory(&topic.origin_name));
+            copies.filter(|topic| !topic.is_apart()).collect()
+        };
+        let nearest = |region| {
+            let copies = copies(region);
+            let least = copies.iter().map(|topic| topic.path.len()).min();
+            copies.into_iter().filter(move |topic| Some(topic.path.len()) == least)
+        };
+        regions.iter().flat_map(nearest).map(|topic| topic.name.clone()).collect()
+    }
+
+    /// The log has lost records: what is handed on comes from the beginning again, since what was
+    /// passed over there as known may be what is lost.
+    pub(super) fn ask_from_the_beginning(&mut self) {
+        let keys: Vec<Bytes> =
+            self.positions.keys().filter(|key| is_of_handed_on(key)).cloned().collect();
+        for key in keys {
+            self.positions.remove(&key);
+            self.composer.set(owner("positions"), key, None);
+        }
     }
 
     /// Keeps which lives were seen to be over. A link that is down for a moment brings none of them
@@ -197,8 +229,8 @@ impl Node {
     /// Takes note of what others have that this hub lacks. Whoever was told off before, since the
     /// region itself was linked, is asked again.
     fn await_handed_on(&mut self, now: Now) {
-        let (here, members) = (self.ingest.extent(), self.inventory.members());
-        let Lacking { over: lacked, gaps: gapped } = members.lacked(here, |of| self.is_over(of));
+        let (here, members) = (self.readable(), self.inventory.members());
+        let Lacking { over: lacked, gaps: gapped } = members.lacked(&here, |of| self.is_over(of));
         let found = Awaited { lacked, gapped, over: self.regions_over() };
         let leaves = self.speaking.as_ref().is_some_and(|speaking| speaking.leaves);
         let is_through = leaves && self.leave_beside(now);
@@ -280,6 +312,19 @@ impl Node {
         (region, *incarnation) == (self.identity.region(), self.incarnation)
             && end > self.composer.end(&own)
     }
+}
+
+/// What keys of positions end with that belong to what is handed on.
+const HANDED_ON: &[u8] = b"/handed-on";
+
+/// The key of the position in a log that is handed on, by that of the log's copy: one that is taken
+/// later over the same way begins where it begins.
+pub(super) fn key_of_handed_on(of_copy: &[u8]) -> Bytes {
+    [of_copy, HANDED_ON].concat().into()
+}
+
+fn is_of_handed_on(key: &[u8]) -> bool {
+    key.ends_with(HANDED_ON)
 }
 
 /// The life of a hub at the other end of a connection; none of an agent, or before its hello.

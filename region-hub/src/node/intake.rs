@@ -338,6 +338,7 @@ impl Node {
             return unfit("it is of one log more than are told apart");
         }
         if !is_stand_in {
+            self.regain(&local.topic, origin_topic, (stamp, &entry.batch));
             self.ingest.observe(origin_topic, stamp, &entry.batch);
         }
         self.note_end(local, origin_topic, stamp, &entry.batch);

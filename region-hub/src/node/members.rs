@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use headland_event::{
-    Batch, BatchError, Extent, Monotonic, Now, Record, RegionId, TopicName, VectorClock,
+    Batch, BatchError, Extent, Gaps, Monotonic, Now, Record, RegionId, TopicName, VectorClock,
 };
 use headland_reconcile::{
     Holder, MemberChange, MemberRecord, MemberReport, MemberStanding, ReasonText, Reviewer,
@@ -19,6 +19,7 @@ use headland_replication::{Identity, Refusal, RefusalCode};
 
 use super::ends::Ends;
 use super::handing::{Aged, Awaited};
+use super::lost::Lost;
 use super::{KnownPeer, Node};
 use crate::members::{is_of_members, members_partition};
 use crate::peer_link::PeerLink;
@@ -41,8 +42,8 @@ pub(super) struct Speaking {
     pub(super) every: Duration,
     report_at: Monotonic,
     look_at: Monotonic,
-    /// What it said last that it has applied.
-    reported: Extent,
+    /// What it said last that it has applied, and that its log lost.
+    reported: (Extent, Gaps),
     /// What others hand on to it.
     pub(super) awaited: Awaited,
     /// Whether there may be somebody to tell off who hands on what is not lacking any more.
@@ -51,6 +52,8 @@ pub(super) struct Speaking {
     pub(super) aged: Aged,
     /// Where logs end that hubs have to hold alike.
     pub(super) ends: Ends,
+    /// What its log lost by damage.
+    pub(super) lost: Lost,
     /// Lives that were seen to be over since the start, because another one of their region came.
     pub(super) former: BTreeSet<Holder>,
     joining: Joining,
@@ -67,7 +70,7 @@ enum Joining {
 
 impl Speaking {
     pub(super) fn new(every: Duration, inventory: TopicName, now: Monotonic) -> Self {
-        let (reported, awaited) = (Extent::default(), Awaited::default());
+        let (reported, awaited) = (Default::default(), Awaited::default());
         let joining = Joining::Until(now.after(JOIN_WAIT), 0);
         let former = BTreeSet::new();
         let (aged, ends, leaves) = (Aged::default(), Ends::new(inventory), false);
@@ -80,6 +83,7 @@ impl Speaking {
             leaves,
             aged,
             ends,
+            lost: Lost::default(),
             former,
             joining,
         }
@@ -172,13 +176,15 @@ impl Node {
         let is_more = !reconciler.compacted().covers(&stable);
         let speaking = self.speaking.as_mut()?;
         let is_due = !is_joining && now.monotonic >= speaking.report_at;
-        if !is_due || speaking.reported == extent && !is_more {
+        let is_said = speaking.reported.0 == extent && speaking.reported.1 == *speaking.lost.gaps();
+        if !is_due || is_said && !is_more {
             return None;
         }
         speaking.report_at = now.monotonic.after(speaking.every);
         let (applied, missing) = (extent.ends().clone(), extent.gaps().clone());
-        speaking.reported = extent;
-        Some(MemberReport { life, applied, stable, missing })
+        let lost = speaking.lost.gaps().clone();
+        speaking.reported = (extent, lost.clone());
+        Some(MemberReport { life, applied, stable, missing, lost })
     }
 
     /// Regions of configured hubs of which no life is listed.

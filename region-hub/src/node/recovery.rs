@@ -97,6 +97,7 @@ impl Node {
         self.restore_groups(state)?;
         self.restore_gaps(state)?;
         self.restore_ends(state)?;
+        self.restore_lost(state)?;
         self.restore_fences(state)?;
         let (owner, key) = Inventory::place();
         if let Some(value) = state.get(&owner, &key)? {
@@ -114,7 +115,9 @@ impl Node {
         );
         let Some(topic) = self.topics.get(&partition.topic) else { return };
         if let Some(stamp) = entry.stamp.as_ref().filter(|_| !entry.is_stand_in()) {
-            self.ingest.observe(&topic.origin_name, stamp, &entry.batch);
+            let origin_topic = topic.origin_name.clone();
+            self.regain(&partition.topic, &origin_topic, (stamp, &entry.batch));
+            self.ingest.observe(&origin_topic, stamp, &entry.batch);
         }
     }
 }

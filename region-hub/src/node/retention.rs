@@ -159,6 +159,9 @@ impl Node {
         next: Offset,
     ) {
         let Some(known) = self.peer_links.get(&link_id) else { return };
+        if known.is_again(channel) {
+            return;
+        }
         if let Some(partition) = known.sending(channel).cloned() {
             let key = (known.identity.clone(), partition.clone());
             self.keeping.refused.remove(&key);
@@ -180,6 +183,9 @@ impl Node {
         refusal: &Refusal,
     ) {
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };
+        if known.is_again(channel) {
+            return;
+        }
         if let Some(partition) = known.sending(channel).cloned() {
             self.keeping.refused.insert((known.identity.clone(), partition));
         }

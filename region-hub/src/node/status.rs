@@ -222,7 +222,8 @@ fn missing_status(lost: &MissingOffsets) -> MissingStatus {
 
 /// Records here that the peer has not acknowledged.
 fn ahead(peer_link: &PeerLink) -> u64 {
-    let lags = peer_link.link.offers().map(|offer| offer.lag_records());
+    let offers = peer_link.link.offers().filter(|offer| !peer_link.is_again(offer.channel));
+    let lags = offers.map(|offer| offer.lag_records());
     lags.fold(0, u64::saturating_add)
 }
 

@@ -21,8 +21,9 @@ use headland_replication::frame::Goodbye;
 use headland_replication::{Identity, Offer, Refusal, RefusalCode, route};
 
 use super::Node;
+use super::handing::key_of_handed_on;
 use super::recovery::owner;
-use crate::peer_link::{LinkId, Receiving};
+use crate::peer_link::{LinkId, PeerLink, Receiving};
 use crate::topics::{Mirror, Topic, TopicError};
 
 /// How long a preferred peer may be away before others are asked: a restart takes less.
@@ -58,12 +59,15 @@ impl Node {
         let is_beside = nearer.is_some() && self.keeps_apart(offer);
         let Receiving { local, position_key, .. } = &receiving;
         let (key, (name, mirror)) = if is_handed_on || is_beside {
-            // A copy that is taken later over the same way begins where it begins.
-            let key = [position_key, &b"/handed-on"[..]].concat().into();
-            (key, self.topics.set_apart(offer).map_err(unfit)?)
+            (key_of_handed_on(position_key), self.topics.set_apart(offer).map_err(unfit)?)
         } else {
             (position_key.clone(), self.topics.mirror(&local.topic, offer).map_err(unfit)?)
         };
+        let is_known = |known: &PeerLink| known.all_receiving().any(|of| of.position_key == key);
+        if self.peer_links.get(&link_id).is_some_and(is_known) {
+            let text = format!("{} is taken already for what is lacking of it", offer.source);
+            return Err(Refusal::new(RefusalCode::Loop, text));
+        }
         if let (Mirror::Changed, Some(topic)) = (mirror, self.topics.get(&name)) {
             if topic.lane == Lane::Alerts {
                 self.composer.add_alerts(topic.name.clone());
@@ -82,7 +86,9 @@ impl Node {
             (&topic.origin, &topic.origin_name) == (&offer.origin, &offer.origin_topic)
         };
         let copies = self.topics.iter().filter(is_same).filter(|topic| !topic.is_local());
-        let others = copies.filter(|topic| topic.path.last() != offer.path.last());
+        // Who hands a log on may offer it anyway as well.
+        let is_again = route::is_handed_on(&offer.path);
+        let others = copies.filter(|topic| is_again || topic.path.last() != offer.path.last());
         let others = others.map(|topic| {
             let at = TopicPartition::new(topic.name.clone(), offer.source.partition);
             (topic.clone(), at)

@@ -308,7 +308,8 @@ fn nothing_is_forgotten_where_a_report_says_more_than_is_there_after_damage() {
     lost.advance(&ap, Offset::new(9));
     let report = |applied: &VectorClock, stable: &VectorClock| {
         let (applied, stable) = (applied.clone(), stable.clone());
-        let report = MemberReport { life: life(1), applied, stable, missing: Gaps::new() };
+        let (life, missing, lost) = (life(1), Gaps::new(), Gaps::new());
+        let report = MemberReport { life, applied, stable, missing, lost };
         MemberRecord::Report(report).to_json()
     };
 

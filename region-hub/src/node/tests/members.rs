@@ -459,6 +459,7 @@ fn ap_applied(end: u64) -> String {
         applied,
         stable: VectorClock::new(),
         missing: headland_event::Gaps::new(),
+        lost: headland_event::Gaps::new(),
     });
     String::from_utf8(record.to_json()).unwrap()
 }

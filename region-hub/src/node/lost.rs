@@ -1,0 +1,388 @@
+//! What the log lost of inventory by damage, whether this hub's state has it or not.
+//!
+//! A hub may have counted a record and lost it from its log since: its snapshot is from before. It
+//! then lacks nothing itself, but has nothing to send either, and whoever gets its log finds a hole
+//! there. And what stood at the end of a log leaves no hole: nothing says that it was there. So
+//! what is lost is kept as ranges of logs, and this hub says it beside what it has not applied. A
+//! hub that holds it hands it on like all that is missing ([`super::handing`]); here it is stored
+//! once more, which lets others and readers have it, and counts only if it had not.
+//!
+//! ```text
+//! state `lost`:  key the log, value: 1 version u8 │ region u8 length + name
+//!                │ life { counter u32, nonce u64 } │ partition u32
+//!                │ ranges lost │ ranges kept apart, each u32 × { from u64, until u64 }
+//! ```
+//! A read that meets damage names offsets of a partition here; the entry behind them tells of which
+//! log they are. At the end of a partition there is none: then it is as much as may have been lost
+//! of each log that goes there, beyond what is here of it. That is too much, which harms nobody,
+//! since it is handed what others have of it, and ends when something follows. Where lives are
+//! mixed, in what was handed on itself, nothing tells what was lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::extent::GAPS_OF_LOG_LIMIT;
+use headland_event::{
+    Actor, Batch, Extent, Gap, Gaps, Incarnation, Now, Offset, PartitionIndex, RegionId, Stamp,
+    TopicName, TopicPartition,
+};
+use headland_replication::frame::Goodbye;
+use headland_storage::{MissingOffsets, StateStore};
+
+use super::Node;
+use super::recovery::{RecoveryError, owner};
+use crate::peer_link::LinkId;
+use crate::topics::Topic;
+
+const VERSION: u8 = 1;
+
+/// What is lost.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    /// Ranges of logs that cannot be read here.
+    gaps: Gaps,
+    /// Ranges of logs that were handed on to this hub. They can be read, so that damage to another
+    /// place where they stand takes nothing.
+    apart: Gaps,
+    /// Logs of which the end is lost, by region and partition, with as many records at most.
+    ends: BTreeMap<(RegionId, PartitionIndex), u64>,
+}
+
+impl Lost {
+    /// Ranges of logs that cannot be read here.
+    pub(super) const fn gaps(&self) -> &Gaps {
+        &self.gaps
+    }
+
+    fn is_none(&self) -> bool {
+        self.gaps.is_empty() && self.ends.is_empty()
+    }
+}
+
+impl Node {
+    /// What can be read of inventory here: what the journal held, less what it lost.
+    pub(super) fn readable(&self) -> Extent {
+        let held = self.ingest.extent();
+        self.speaking.as_ref().map_or_else(|| held.clone(), |of| held.without(&of.lost.gaps))
+    }
+
+    /// Takes note of the ends of logs that a start found damaged. What is damaged amid them is
+    /// missing already, unless it was counted before: then whoever reads it finds it.
+    pub(super) fn note_lost_ends(&mut self) {
+        let found: Vec<MissingOffsets> = self.missing.offsets().cloned().collect();
+        for lost in found {
+            self.note_lost_end(&lost);
+        }
+        self.note_lost_copies();
+        self.find_lost_ends();
+    }
+
+    /// The same of a range that may lie at the end of its log; says whether the log
+    /// held some of it here only.
+    fn note_lost_end(&mut self, lost: &MissingOffsets) -> bool {
+        let MissingOffsets { partition, from, until } = lost;
+        let mut until = *until;
+        // What lies behind it may be known to be damaged too.
+        for behind in self.missing.offsets().filter(|other| other.partition == *partition) {
+            if (behind.from..behind.until).contains(&until) {
+                until = behind.until;
+            }
+        }
+        let is_end = self.durable.get(partition).is_some_and(|end| *end <= until);
+        let Some(topic) = self.log_of_inventory(partition).filter(|_| is_end) else { return false };
+        let log = (topic.origin.clone(), partition.partition);
+        let is_local = topic.is_local();
+        let begins =
+            if is_local { Some(*from) } else { self.consumers.origin_of(partition, *from) };
+        if let Some(speaking) = &mut self.speaking {
+            speaking.lost.ends.insert(log.clone(), until.since(*from));
+        }
+        begins.is_some_and(|begins| self.lose_all_of(&log, begins))
+    }
+
+    /// A read for a peer met damage that may reach to the end of a log.
+    pub(super) fn on_damaged_end(&mut self, now: Now, lost: MissingOffsets) {
+        if self.note_lost_end(&lost) {
+            self.ask_for_lost(now, &lost.partition);
+        }
+    }
+
+    /// Notes as lost what the log held of a region's partition from an offset on; says whether that
+    /// is news.
+    fn lose_all_of(
+        &mut self,
+        (region, partition): &(RegionId, PartitionIndex),
+        from: Offset,
+    ) -> bool {
+        let mut is_news = false;
+        let heads = self.ingest.heads().clone();
+        let is_meant = |actor: &Actor| (&actor.region, &actor.partition) == (region, partition);
+        for (actor, until) in heads.iter().filter(|(actor, _)| is_meant(actor)) {
+            let had = self.had(actor, Gap { from, until });
+            for (log, gaps) in had.into_iter().filter(|(log, _)| log == actor) {
+                is_news |= self.lose(&log, &gaps);
+            }
+        }
+        is_news
+    }
+
+    /// Of a copy of which nothing can be read the log does not even know that there was one. State
+    /// that was written with it does.
+    fn note_lost_copies(&mut self) {
+        let is_gone = |at: &&TopicPartition| {
+            let end = self.durable.get(at).copied().unwrap_or_default();
+            end == Offset::new(0) && self.log_of_inventory(at).is_some()
+        };
+        let gone = self.consumers.mirrors().filter(is_gone);
+        let logs: BTreeSet<(RegionId, PartitionIndex)> = gone
+            .filter_map(|at| Some((self.topics.get(&at.topic)?.origin.clone(), at.partition)))
+            .collect();
+        for log in logs {
+            self.lose_all_of(&log, Offset::new(0));
+            if let Some(speaking) = &mut self.speaking {
+                speaking.lost.ends.insert(log, u64::MAX);
+            }
+        }
+    }
+
+    /// Looks which logs those are of which the end is lost: one may be known from others only.
+    pub(super) fn find_lost_ends(&mut self) {
+        let Some(speaking) = self.speaking.as_ref().filter(|of| !of.lost.ends.is_empty()) else {
+            return;
+        };
+        let (heads, known) = (self.ingest.heads(), self.inventory.members().known());
+        let logs = heads.iter().chain(known.iter()).map(|(actor, _)| actor);
+        let lost = logs.filter_map(|actor| {
+            let most = speaking.lost.ends.get(&(actor.region.clone(), actor.partition))?;
+            let from = heads.end(actor);
+            let until = Offset::new(from.get().saturating_add(*most));
+            let gap = Gap { from, until };
+            (!speaking.lost.gaps.spans(actor, gap.from, gap.until)).then(|| (actor.clone(), gap))
+        });
+        let lost: BTreeMap<Actor, Gap> = lost.collect();
+        for (actor, gap) in lost {
+            self.lose(&actor, &[gap]);
+        }
+    }
+
+    /// A read for a peer met damage to a part of a log. Whatever this hub had of it is lost; what
+    /// it had not is missing already.
+    pub(super) fn on_damaged_part(&mut self, now: Now, at: &TopicPartition, part: &(Actor, Gap)) {
+        if self.speaking.is_none() || self.log_of_inventory(at).is_none() {
+            return;
+        }
+        let mut is_news = false;
+        for (actor, lost) in self.had(&part.0, part.1) {
+            is_news |= self.lose(&actor, &lost);
+        }
+        if is_news {
+            self.ask_for_lost(now, at);
+        }
+    }
+
+    /// Asks for what the log lost in this run: what is handed on begins before it.
+    fn ask_for_lost(&mut self, now: Now, at: &TopicPartition) {
+        self.ask_from_the_beginning();
+        self.cut_commit();
+        self.begin_links_anew(now, at);
+    }
+
+    /// What the log held of a range in this place only, as far as that is not lost already: of the
+    /// log that the range is said to be of, and of those before and after it, whose offsets are
+    /// counted on, what that one never had.
+    fn had(&self, actor: &Actor, range: Gap) -> Vec<(Actor, Vec<Gap>)> {
+        let readable = self.readable();
+        let is_same = |other: &&Actor| {
+            (&other.region, other.partition) == (&actor.region, actor.partition) && *other != actor
+        };
+        let others = readable.ends().iter().map(|(other, _)| other).filter(is_same);
+        let (mut left, mut had) = (vec![range], Vec::new());
+        for log in std::iter::once(actor).chain(others) {
+            let end = readable.ends().end(log);
+            let below = left.iter().map(|gap| Gap { from: gap.from, until: gap.until.min(end) });
+            let of = |gap: Gap| readable.gaps().rest(log, gap);
+            let found: Vec<Gap> = below.flat_map(of).collect();
+            let mut taken = Gaps::new();
+            for gap in &found {
+                let _beyond = taken.add(log, *gap);
+            }
+            left = left.into_iter().flat_map(|gap| taken.rest(log, gap)).collect();
+            let apart = self.speaking.as_ref().map(|speaking| &speaking.lost.apart);
+            let only = |gap: Gap| apart.map_or_else(|| vec![gap], |apart| apart.rest(log, gap));
+            had.push((log.clone(), found.into_iter().flat_map(only).collect()));
+        }
+        had
+    }
+
+    /// Notes ranges of a log as lost; says whether any was not known to be.
+    fn lose(&mut self, actor: &Actor, lost: &[Gap]) -> bool {
+        let Some(speaking) = &mut self.speaking else { return false };
+        let known = &mut speaking.lost.gaps;
+        let mut is_news = false;
+        for gap in lost {
+            if known.spans(actor, gap.from, gap.until) {
+                continue;
+            }
+            is_news = true;
+            if let Some(Gap { from, until }) = known.add(actor, *gap) {
+                tracing::error!(
+                    %actor, %from, %until,
+                    "more places of a log are lost than are kept: nobody is asked for this one"
+                );
+            }
+        }
+        if is_news {
+            self.keep_lost(actor);
+        }
+        is_news
+    }
+
+    /// Takes note of a batch of inventory that the log holds, before it is observed.
+    pub(super) fn regain(
+        &mut self,
+        at: &TopicName,
+        origin_topic: &TopicName,
+        entry: (&Stamp, &Batch),
+    ) {
+        let (Stamp { actor, offset, .. }, batch) = entry;
+        let Some(speaking) = &mut self.speaking else { return };
+        if *origin_topic != *self.inventory.configuration().0 {
+            return;
+        }
+        let (lost, end) = (&mut speaking.lost, offset.after(batch.span()));
+        let mut is_changed = lost.gaps.fill(actor, *offset, end);
+        let topic = self.topics.get(at);
+        if topic.is_some_and(Topic::is_apart) {
+            let handed_on = Gap { from: *offset, until: end };
+            if !lost.apart.spans(actor, *offset, end) {
+                let _forgotten = lost.apart.add(actor, handed_on);
+                is_changed = true;
+            }
+        } else if topic.is_some_and(|topic| !topic.is_local()) && !lost.is_none() {
+            // The log goes on: what it lost at its end lies before this, and is missing.
+            lost.ends.remove(&(actor.region.clone(), actor.partition));
+            let last = self.ingest.heads().end(actor);
+            is_changed |= lost.gaps.fill(actor, last, Offset::new(u64::MAX));
+        }
+        if is_changed {
+            self.keep_lost(&actor.clone());
+        }
+    }
+
+    /// Makes connections anew over which something of a log is handed on: it begins before what
+    /// was asked for.
+    fn begin_links_anew(&mut self, now: Now, at: &TopicPartition) {
+        let Some(origin) = self.topics.get(&at.topic).map(|topic| topic.origin.clone()) else {
+            return;
+        };
+        let is_apart = |topic: &Topic| topic.is_apart() && topic.origin == origin;
+        let brings = |link_id: &LinkId| {
+            let known = self.peer_links.get(link_id);
+            let mut topics = known.into_iter().flat_map(|known| known.all_receiving());
+            topics.any(|of| self.topics.get(&of.local.topic).is_some_and(is_apart))
+        };
+        let anew: Vec<LinkId> = self.peer_links.hubs().into_iter().filter(brings).collect();
+        for link_id in anew {
+            if let Some(known) = self.peer_links.get_mut(&link_id) {
+                tracing::info!(peer = %known.identity, "asked again for what the log lost");
+                known.link.close(Goodbye::Reconfigured);
+            }
+            self.drain(now, link_id);
+        }
+    }
+
+    /// The topic of a partition that is a region's own log of inventory, or a copy of one.
+    fn log_of_inventory(&self, at: &TopicPartition) -> Option<&Topic> {
+        let topic = self.topics.get(&at.topic)?;
+        (self.is_of_inventory(&topic.origin_name) && !topic.is_apart()).then_some(topic)
+    }
+
+    fn keep_lost(&mut self, actor: &Actor) {
+        let Some(speaking) = &self.speaking else { return };
+        let Lost { gaps, apart, ends: _ } = &speaking.lost;
+        let (lost, apart) = (gaps.of(actor), apart.of(actor));
+        let is_none = lost.is_empty() && apart.is_empty();
+        let value = (!is_none).then(|| encode(actor, lost, apart));
+        self.composer.set(owner("lost"), actor.to_string().into(), value);
+    }
+
+    /// Takes up what the state says.
+    pub(super) fn restore_lost(&mut self, state: &impl StateStore) -> Result<(), RecoveryError> {
+        let Some(speaking) = &mut self.speaking else { return Ok(()) };
+        for (_, value) in state.scan(&owner("lost"), b"")? {
+            let layout = |source| RecoveryError::Layout { owner: owner("lost"), source };
+            let (actor, lost, apart) = decode(value).map_err(layout)?;
+            for gap in lost {
+                let _beyond = speaking.lost.gaps.add(&actor, gap);
+            }
+            for gap in apart {
+                let _beyond = speaking.lost.apart.add(&actor, gap);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode(actor: &Actor, lost: &[Gap], apart: &[Gap]) -> Bytes {
+    let Actor { region, incarnation, partition } = actor;
+    let mut writer = Writer::new();
+    writer.u8(VERSION);
+    writer.name(region.as_str());
+    writer.u32(incarnation.counter());
+    writer.u64(incarnation.nonce());
+    writer.u32(partition.get());
+    for ranges in [lost, apart] {
+        writer.length(ranges.len());
+        for Gap { from, until } in ranges {
+            writer.u64(from.get());
+            writer.u64(until.get());
+        }
+    }
+    writer.finish()
+}
+
+fn decode(value: Bytes) -> Result<(Actor, Vec<Gap>, Vec<Gap>), CodecError> {
+    let mut reader = Reader::new(value);
+    let version = reader.u8("lost version")?;
+    if version != VERSION {
+        let (field, found, expected) = ("lost version", i64::from(version), "1");
+        return Err(CodecError::Value { field, at: 0, found, expected });
+    }
+    let region = reader.name("region")?;
+    let incarnation = Incarnation::new(reader.u32("counter")?, reader.u64("nonce")?);
+    let partition = PartitionIndex::new(reader.u32("partition")?);
+    let (lost, apart) = (ranges(&mut reader)?, ranges(&mut reader)?);
+    reader.end()?;
+    Ok((Actor { region, incarnation, partition }, lost, apart))
+}
+
+fn ranges(reader: &mut Reader) -> Result<Vec<Gap>, CodecError> {
+    let mut ranges = Vec::new();
+    for _ in 0..reader.length("ranges", GAPS_OF_LOG_LIMIT)? {
+        let (from, until) = (reader.u64("from")?, reader.u64("until")?);
+        ranges.push(Gap { from: Offset::new(from), until: Offset::new(until) });
+    }
+    Ok(ranges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lost_reads_back_and_another_version_is_refused() {
+        let (region, partition) = ("us".parse().unwrap(), PartitionIndex::new(3));
+        let actor = Actor { region, incarnation: Incarnation::new(2, 0xa7), partition };
+        let gap = |from, until| Gap { from: Offset::new(from), until: Offset::new(until) };
+        let lost = vec![gap(1, 3), gap(7, u64::MAX)];
+
+        let apart = vec![gap(4, 5)];
+        let value = encode(&actor, &lost, &apart);
+
+        assert_eq!(decode(value.clone()).unwrap(), (actor, lost, apart));
+        let mut later = value.to_vec();
+        later[0] = 2;
+        assert!(decode(later.into()).is_err());
+    }
+}

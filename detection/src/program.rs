@@ -147,6 +147,21 @@ impl Program {
         }
     }
 
+    /// Checks that no rule looks for the last row of a topic: of several logs nobody knows which
+    /// row is the last.
+    ///
+    /// # Errors
+    /// [`SqlError`] at the declaration of the first table of which one does.
+    pub fn check_side_by_side(&self) -> Result<(), SqlError> {
+        let mut tables = self.rules.iter().filter_map(|rule| rule.sink().relation.last_rows_of());
+        let Some(table) = tables.next().map(|table| self.table(table)) else { return Ok(()) };
+        let subject = format!("table {}", table.name());
+        let found = "looked up in the order of arrival, which is another one at each hub";
+        let expected = "a file that is the same everywhere: 'connector' = 'filesystem'";
+        let reason = SqlErrorReason::mismatch(subject, found, expected);
+        Err(Fault::new(table.declared_at(), reason).within(&self.file))
+    }
+
     /// Checks that the records of a topic that is read mean one thing: a log that keeps them does
     /// not say which table they were written for.
     ///

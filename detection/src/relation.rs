@@ -399,6 +399,9 @@ pub(crate) enum JoinMethod {
     /// As a lookup, in a file that the engine has: the right side is a scan of the table and its
     /// keys are columns.
     File { table: TableId },
+    /// The right side's row of the key that came last, in the order in which rows of both sides
+    /// come. The right side is a scan of a topic, and its keys are those of its primary key.
+    Latest { table: TableId },
 }
 
 /// MATCH_RECOGNIZE over rows in the order of event time.

@@ -24,12 +24,17 @@ CREATE TABLE r (k STRING, v BIGINT, ts TIMESTAMP(3),
   WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('topic' = 'r');
 CREATE TABLE versions (k STRING, v BIGINT, ts TIMESTAMP(3), PRIMARY KEY (k) NOT ENFORCED,
   WATERMARK FOR ts AS ts - INTERVAL '5' SECOND) WITH ('topic' = 'versions');
-CREATE TABLE named (k STRING, w BIGINT, PRIMARY KEY (k) NOT ENFORCED) WITH ('topic' = 'named');
+CREATE TABLE named (k STRING, w BIGINT, PRIMARY KEY (k) NOT ENFORCED)
+  WITH ('connector' = 'elsewhere');
+CREATE TABLE latest (k STRING, v BIGINT, ts TIMESTAMP(3), PRIMARY KEY (k) NOT ENFORCED)
+  WITH ('topic' = 'latest');
+CREATE VIEW recent AS SELECT l.k, l.ts, latest.v AS w FROM l
+  JOIN latest FOR SYSTEM_TIME AS OF l.ts ON l.k = latest.k AND latest.v < 8;
 CREATE VIEW both AS SELECT k, v, ts FROM l UNION ALL SELECT k, v, ts FROM r;
 ";
 
 /// A query per operator.
-const QUERIES: [(&str, &str); 23] = [
+const QUERIES: [(&str, &str); 25] = [
     ("filter and project", "SELECT k, v + 1 AS w FROM l WHERE v > 3"),
     (
         "TUMBLE",
@@ -130,6 +135,16 @@ const QUERIES: [(&str, &str); 23] = [
         "SELECT l.k, l.v, named.w FROM l
          LEFT JOIN named FOR SYSTEM_TIME AS OF l.ts ON l.k = named.k",
     ),
+    (
+        "join with the last row",
+        "SELECT l.k, l.v, latest.v AS w FROM l
+         LEFT JOIN latest FOR SYSTEM_TIME AS OF l.ts ON l.k = latest.k",
+    ),
+    (
+        "windows over the last row",
+        "SELECT k, window_end, SUM(w) AS s FROM TABLE(TUMBLE(TABLE recent, DESCRIPTOR(ts),
+         INTERVAL '10' SECOND)) GROUP BY k, window_start, window_end",
+    ),
 ];
 
 /// The rows of the table that is looked up: none of one key, one and two of the others.
@@ -180,7 +195,7 @@ impl Run {
     }
 
     fn tables(&self, side: usize) -> Vec<TableId> {
-        let names: &[&str] = [&["l"][..], &["r", "versions"]][side];
+        let names: &[&str] = [&["l"][..], &["r", "versions", "latest"]][side];
         names.iter().map(|name| self.engine.program().table_id(name).unwrap()).collect()
     }
 
@@ -343,7 +358,7 @@ proptest! {
                 let rule = &run.engine.program().rules()[0];
                 rule.sources().contains(&run.engine.program().table_id(table).unwrap())
             };
-            let is_right_read = is_read("r") || is_read("versions");
+            let is_right_read = is_read("r") || is_read("versions") || is_read("latest");
             let read = inputs.iter().filter(|input| input.0 == 0 || is_right_read).count();
             let count = |is_it: fn(&Output) -> bool| {
                 u64::try_from(run.outputs.iter().filter(|output| is_it(output)).count()).unwrap()
@@ -422,6 +437,23 @@ proptest! {
         });
         let found = ran(&program(query("lookup join"), ""), &inputs).there();
         prop_assert_eq!(found, counted(rows));
+    }
+
+    #[test]
+    fn a_row_finds_the_last_row_of_its_key_that_came_before_it(inputs in inputs()) {
+        let query = |name| QUERIES.into_iter().find(|(known, _)| *known == name).unwrap().1;
+        let run = ran(&program(query("join with the last row"), ""), &inputs);
+
+        let (mut last, mut rows) = (BTreeMap::new(), Vec::new());
+        for (side, key, value, _) in &inputs {
+            if *side == 1 {
+                last.insert(key, value);
+            } else {
+                let found = last.get(key).map_or("NULL".to_owned(), ToString::to_string);
+                rows.push(format!("k{key} {value} {found}"));
+            }
+        }
+        prop_assert_eq!(run.there(), counted(rows.into_iter()));
     }
 
     #[test]

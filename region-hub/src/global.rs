@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use headland_detection::{
-    DecodeError, Decoder, Engine, Format, Output, Program, RuleCounts, RuleLoad, TableId,
+    DecodeError, Decoder, Engine, Format, Output, Program, RuleCounts, RuleLoad, SqlError, TableId,
 };
 use headland_event::{
     Batch, Codec, CommitNumber, Entry, EventTime, Offset, PartitionIndex, Promise, Record,
@@ -186,6 +186,9 @@ pub enum RulesError {
         /// The rule.
         rule: String,
     },
+    /// A rule looks for the last row of a topic.
+    #[error(transparent)]
+    LastRow(#[from] SqlError),
     /// A table reads the topic of one region.
     #[error("table {table} reads topic '{topic}', expected '{topic}@*', the topic of all regions")]
     OneRegion {
@@ -247,6 +250,7 @@ impl Rules {
             let found = regions.iter().map(RegionId::as_str).collect::<Vec<_>>().join(", ");
             return Err(RulesError::OwnRegion { own: own.clone(), found });
         }
+        program.check_side_by_side()?;
         for rule in program.rules() {
             let (name, topic) = (rule.name().to_string(), rule.topic());
             if !rule.merges_parts() {

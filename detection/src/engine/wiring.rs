@@ -9,6 +9,7 @@ use crate::operator::calc::{Pass, Project};
 use crate::operator::file_join::FileJoin;
 use crate::operator::group_aggregate::GroupAggregate;
 use crate::operator::interval_join::IntervalJoin;
+use crate::operator::latest_join::LatestJoin;
 use crate::operator::lookup_join::LookupJoin;
 use crate::operator::matching::Matching;
 use crate::operator::over::Over;
@@ -64,6 +65,7 @@ impl Builder {
                 }
                 let (operator, inputs) = self.operator(operator);
                 let target = self.stage(operator, inputs.len(), parent);
+                self.wait_for_left(relation, target);
                 for (port, input) in inputs.into_iter().enumerate() {
                     self.add(input, Vec::new(), Some(Target { port, ..target }));
                 }
@@ -81,6 +83,17 @@ impl Builder {
         let out = Emitted::default();
         self.stages.push(Stage { operator, inputs, parent, watermark: None, out });
         Target { stage: self.stages.len() - 1, port: 0 }
+    }
+
+    /// The last row of a topic has no time of its own, and nothing waits for it.
+    fn wait_for_left(&mut self, relation: &Relation, target: Target) {
+        let Operator::Join(plan) = &relation.operator else { return };
+        let stage = self.stages.get_mut(target.stage);
+        if let (JoinMethod::Latest { .. }, Some(stage)) = (&plan.method, stage)
+            && let [_, right] = stage.inputs.as_mut_slice()
+        {
+            right.watermark = Some(i64::MAX);
+        }
     }
 
     fn guard(&mut self, target: Target, guards: Vec<Expression>, relation: &Relation) {
@@ -175,6 +188,7 @@ fn join(plan: &Join, retention: i64, seed: u64) -> (Box<dyn Operate>, Vec<&Relat
             (Box::new(TemporalJoin::new(pairing, times, retention, seed)), both)
         }
         JoinMethod::Lookup { .. } => (Box::new(LookupJoin::new(pairing)), vec![&plan.left]),
+        JoinMethod::Latest { .. } => (Box::new(LatestJoin::new(pairing, seed)), both),
         JoinMethod::File { table } => {
             (Box::new(FileJoin::new(pairing, *table, seed)), vec![&plan.left])
         }
@@ -200,7 +214,10 @@ pub(super) fn is_timed(relation: &Relation) -> bool {
         Operator::TopN(plan) => plan.window.is_some() || is_timed(&plan.input),
         Operator::Join(plan) => {
             let is_timed_itself = match plan.method {
-                JoinMethod::Regular | JoinMethod::Lookup { .. } | JoinMethod::File { .. } => false,
+                JoinMethod::Regular
+                | JoinMethod::Lookup { .. }
+                | JoinMethod::File { .. }
+                | JoinMethod::Latest { .. } => false,
                 JoinMethod::Interval { .. }
                 | JoinMethod::Window { .. }
                 | JoinMethod::Temporal { .. } => true,

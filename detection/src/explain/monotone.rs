@@ -58,7 +58,7 @@ impl Monotony {
             }
             Operator::Join(plan) => {
                 let own = match (plan.kind, &plan.method) {
-                    (_, JoinMethod::Lookup { .. }) => {
+                    (_, JoinMethod::Lookup { .. } | JoinMethod::Latest { .. }) => {
                         Self::Refutable("what is found depends on when it is looked up")
                     }
                     (_, JoinMethod::File { .. }) => {

@@ -196,6 +196,7 @@ fn join(plan: &Join) -> String {
         JoinMethod::Window { .. } => "of rows in one window".to_owned(),
         JoinMethod::Temporal { .. } => "with the version at the row's time".to_owned(),
         JoinMethod::Lookup { .. } => "with what is looked up on arrival".to_owned(),
+        JoinMethod::Latest { .. } => "with the row of its key that came last".to_owned(),
         JoinMethod::File { .. } => "with the rows of a file".to_owned(),
     };
     let keys = match plan.keys.len() {

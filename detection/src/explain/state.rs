@@ -131,6 +131,7 @@ fn of_join(plan: &Join, settings: &RuleSettings) -> (String, String) {
             (rows("rows, and the versions of each key"), until)
         }
         JoinMethod::Lookup { .. } => (rows("rows"), "until they are answered".to_owned()),
+        JoinMethod::Latest { .. } => (rows("the last row of each key"), FOR_EVER.to_owned()),
         JoinMethod::File { .. } => {
             (rows("every row of the file"), "as long as the file holds it".to_owned())
         }

@@ -62,6 +62,8 @@ pub(crate) mod window_join;
 pub(crate) mod temporal_join;
 /// Rows with what somebody else finds.
 pub(crate) mod lookup_join;
+/// Join with the last row of a topic.
+pub(crate) mod latest_join;
 /// Join with the rows of a file.
 pub(crate) mod file_join;
 /// Every pair of rows.

@@ -13,6 +13,7 @@ use crate::query::source::{Environment, Versioned, versioned};
 use crate::query::unnest;
 use crate::relation::{Changes, Join, JoinKind, JoinMethod, Operator, Relation, WindowColumns};
 use crate::sql::error::{Fault, SqlErrorReason};
+use crate::table::Table;
 
 const JOINS: &str = "[INNER | LEFT | RIGHT | FULL] JOIN … ON left.key = right.key [AND …]";
 
@@ -74,7 +75,10 @@ fn joined(
     };
     // The other side only brings versions, whose changes are not the rows'.
     let is_versioned = match &method {
-        JoinMethod::Temporal { .. } | JoinMethod::Lookup { .. } | JoinMethod::File { .. } => true,
+        JoinMethod::Temporal { .. }
+        | JoinMethod::Lookup { .. }
+        | JoinMethod::File { .. }
+        | JoinMethod::Latest { .. } => true,
         JoinMethod::Regular | JoinMethod::Interval { .. } | JoinMethod::Window { .. } => false,
     };
     Relation {
@@ -217,17 +221,37 @@ impl Sides {
             let at = place(as_of, at);
             return Err(Fault::new(at, SqlErrorReason::unsupported(what, "[INNER | LEFT] JOIN")));
         }
-        if matches!(method, JoinMethod::File { .. }) {
-            self.keep_columns();
+        match &method {
+            JoinMethod::File { .. } => self.keep_columns(|_| true),
+            JoinMethod::Latest { .. } => {
+                let key = right.relation.upsert_key.as_deref().unwrap_or_default();
+                self.keep_columns(|column| key.contains(&column));
+                let is_there = |column: &usize| {
+                    let wanted = Expression::Column(*column);
+                    self.keys.iter().any(|(_, right)| *right == wanted)
+                };
+                if !key.iter().all(is_there) {
+                    let subject = "the condition of a join with the last row".to_owned();
+                    let missing = "an equality with each column of the primary key".to_owned();
+                    return Err(Fault::new(at, SqlErrorReason::Missing { subject, missing }));
+                }
+            }
+            JoinMethod::Temporal { .. }
+            | JoinMethod::Lookup { .. }
+            | JoinMethod::Regular
+            | JoinMethod::Interval { .. }
+            | JoinMethod::Window { .. } => {}
         }
         Ok(method)
     }
 
-    /// Leaves only keys that are columns of the right side; what else is to be equal is asked of
-    /// each pair.
-    fn keep_columns(&mut self) {
-        let is_column =
-            |(_, right): &(Expression, Expression)| matches!(right, Expression::Column(_));
+    /// Leaves only keys that are certain columns of the right side; what else is to be equal is
+    /// asked of each pair.
+    fn keep_columns(&mut self, is_kept: impl Fn(usize) -> bool) {
+        let is_column = |(_, right): &(Expression, Expression)| match right {
+            Expression::Column(column) => is_kept(*column),
+            _ => false,
+        };
         let (columns, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.keys).into_iter().partition(is_column);
         self.keys = columns;
@@ -308,7 +332,10 @@ fn versions(
     }
     match (right.relation.event_time, &right.relation.operator) {
         (Some(right_time), _) => Ok(JoinMethod::Temporal { left_time, right_time }),
-        (None, Operator::Scan(table)) => Ok(JoinMethod::Lookup { table: *table }),
+        (None, Operator::Scan(table)) => match catalog.table(*table).and_then(Table::store) {
+            Some(_) => Ok(JoinMethod::Lookup { table: *table }),
+            None => Ok(JoinMethod::Latest { table: *table }),
+        },
         (None, _) => {
             let subject = "the right side of FOR SYSTEM_TIME AS OF".to_owned();
             let missing = "a WATERMARK, or to be a table itself".to_owned();

@@ -1,6 +1,7 @@
 //! Which relations are results of windows whose length is fixed.
 
 use crate::relation::{JoinMethod, Operator, Relation, WindowAggregate, WindowKind, Windowing};
+use crate::table::TableId;
 
 impl Relation {
     /// Whether windows may give the results early and change them: nothing but filters and
@@ -13,6 +14,35 @@ impl Relation {
     /// rows can be kept and merged.
     pub(crate) fn merges_parts(&self) -> bool {
         self.window_aggregate().is_some_and(|plan| plan.input.is_row_by_row())
+    }
+
+    /// The table of which the last row is looked up somewhere below, if one is.
+    pub(crate) fn last_rows_of(&self) -> Option<TableId> {
+        match &self.operator {
+            Operator::Scan(_) => None,
+            Operator::Filter { input, .. }
+            | Operator::Project { input, .. }
+            | Operator::Window { input, .. } => input.last_rows_of(),
+            Operator::Union(inputs) => inputs.iter().find_map(Self::last_rows_of),
+            Operator::WindowAggregate(plan) => plan.input.last_rows_of(),
+            Operator::GroupAggregate(plan) => plan.input.last_rows_of(),
+            Operator::Over(plan) => plan.input.last_rows_of(),
+            Operator::Deduplicate(plan) => plan.input.last_rows_of(),
+            Operator::TopN(plan) => plan.input.last_rows_of(),
+            Operator::Match(plan) => plan.input.last_rows_of(),
+            Operator::Unnest(plan) => plan.input.last_rows_of(),
+            Operator::Join(plan) => match plan.method {
+                JoinMethod::Latest { table } => Some(table),
+                JoinMethod::Regular
+                | JoinMethod::Interval { .. }
+                | JoinMethod::Window { .. }
+                | JoinMethod::Temporal { .. }
+                | JoinMethod::Lookup { .. }
+                | JoinMethod::File { .. } => {
+                    plan.left.last_rows_of().or_else(|| plan.right.last_rows_of())
+                }
+            },
+        }
     }
 
     fn window_aggregate(&self) -> Option<&WindowAggregate> {

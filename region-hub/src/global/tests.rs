@@ -1,8 +1,10 @@
 //! Rules over the logs of regions that come in any order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use headland_detection::FileRows;
 use headland_event::{
     Actor, Batch, ByteCount, Dot, Hlc, Hole, Incarnation, OffsetDelta, Random, SeededRandom,
     Sequence, Stamp, StreamId, VectorClock, Verdict, VerdictAt,
@@ -86,8 +88,33 @@ fn topics() -> Topics {
     topics
 }
 
+/// A rule file, with what is in its files: the rest of the line that begins with `-- FILE: `, where
+/// a semicolon ends a row.
 fn program(sql: &str) -> Program {
-    Program::compile("rules.sql", sql).unwrap()
+    let program = Program::compile("rules.sql", sql).unwrap();
+    let text = sql.lines().find_map(|line| line.strip_prefix("-- FILE: ")).unwrap_or_default();
+    let text = text.replace(';', "\n");
+    let files = program.file_tables();
+    let rows = |table| Arc::new(FileRows::read(table, "file", text.as_bytes()).unwrap());
+    let files: Vec<_> = files.map(|(id, table, _)| (id, rows(table))).collect();
+    files.into_iter().fold(program, |program, (id, rows)| program.with_file(id, rows))
+}
+
+/// A rule over all regions that looks in a file.
+const SITED: &str = "
+CREATE TABLE sites (id STRING, site STRING)
+  WITH ('connector' = 'filesystem', 'path' = 'sites.csv', 'format' = 'csv');
+CREATE VIEW placed AS SELECT site, ts, pm FROM air
+  JOIN sites FOR SYSTEM_TIME AS OF air.ts ON sites.id = air.station;
+CREATE TABLE sited (site STRING, n BIGINT, pm DOUBLE) WITH (
+  'topic' = 'sited', 'emit.early' = '1 s', 'allowed-lateness' = '2 s');
+INSERT INTO sited SELECT site, COUNT(*), AVG(pm)
+FROM TABLE(TUMBLE(TABLE placed, DESCRIPTOR(ts), INTERVAL '2' SECOND))
+GROUP BY site, window_start, window_end;
+-- FILE: ";
+
+fn sited(file: &str) -> String {
+    format!("{SQL}{SITED}{file}\n")
 }
 
 fn rules_of(program: Program) -> Result<Rules, RulesError> {
@@ -349,7 +376,8 @@ fn hub(sql: &str, logs: &[Vec<Stored>], seed: u64, fate: Fate) -> Told {
 #[test]
 fn hubs_that_receive_regions_in_any_order_say_the_same_in_the_end_byte_for_byte() {
     let mut corrected = 0;
-    for (seed, sql) in (1..=60).zip([SQL, SQL, OWN_TIME].into_iter().cycle()) {
+    let sited = sited("s0,a;s1,b;s1,a");
+    for (seed, sql) in (1..=60).zip([SQL, SQL, OWN_TIME, &sited].into_iter().cycle()) {
         let mut random = SeededRandom::new(seed);
         let logs = REGIONS.map(|origin| draw_region(&mut random, origin).into_values());
         let mut logs: Vec<Vec<Stored>> = logs.into_iter().flatten().collect();
@@ -400,6 +428,26 @@ fn what_regions_cannot_be_merged_for_is_refused_with_what_could() {
         "rule n writes to topic alerts, which the hub has already, expected a new one",
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn the_last_row_of_a_topic_is_refused_with_its_place_and_what_would_fit() {
+    let sql = "CREATE TABLE air (station STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+      WITH ('topic' = 'air@*');
+    CREATE TABLE limits (station STRING, most BIGINT, PRIMARY KEY (station) NOT ENFORCED)
+      WITH ('topic' = 'limits@*');
+    CREATE VIEW bounded AS SELECT air.station, ts, most FROM air
+      JOIN limits FOR SYSTEM_TIME AS OF air.ts ON limits.station = air.station;
+    CREATE TABLE n (station STRING, n BIGINT) WITH ('topic' = 'n');
+    INSERT INTO n SELECT station, MAX(most) FROM bounded
+      GROUP BY station, TUMBLE(ts, INTERVAL '1' HOUR);";
+
+    let refused = rules_of(program(sql)).unwrap_err().to_string();
+
+    let expected = "rules.sql:3:18: table limits is looked up in the order of arrival, which is \
+                    another one at each hub, expected a file that is the same everywhere: \
+                    'connector' = 'filesystem'";
+    assert_eq!(refused, expected);
 }
 
 #[test]

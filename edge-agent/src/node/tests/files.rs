@@ -14,10 +14,19 @@ CREATE TABLE busy (site STRING, n BIGINT) WITH ('topic' = 'busy');
 INSERT INTO busy SELECT site, COUNT(*) FROM placed GROUP BY site;
 CREATE TABLE seen (station STRING, site STRING, pm25 DOUBLE) WITH ('topic' = 'seen');
 INSERT INTO seen SELECT * FROM placed;
+CREATE TABLE limits (station STRING, most DOUBLE, PRIMARY KEY (station) NOT ENFORCED)
+  WITH ('topic' = 'limits', 'format' = 'csv');
+CREATE TABLE judged (station STRING, most DOUBLE, pm25 DOUBLE) WITH ('topic' = 'judged');
+INSERT INTO judged SELECT air.station, most, pm25 FROM air
+  LEFT JOIN limits FOR SYSTEM_TIME AS OF air.`time` ON limits.station = air.station;
+CREATE TABLE excess (station STRING, n BIGINT) WITH ('topic' = 'excess');
+INSERT INTO excess SELECT air.station, COUNT(*) FROM air
+  JOIN limits FOR SYSTEM_TIME AS OF air.`time` ON limits.station = air.station AND most < pm25
+  GROUP BY air.station;
 ";
 
 fn looking(text: &str) -> Setup {
-    let mut setup = Setup::new().with_rules(LOOKING);
+    let mut setup = Setup::new().with_rules(LOOKING).with_source("limits");
     setup.config = setup.config.replace("1KiB", "64MiB");
     setup.files = vec![("sites", text.to_owned())];
     setup
@@ -82,14 +91,35 @@ fn rules_whose_file_never_fitted_refuse_their_rows_while_others_go_on() {
     assert_eq!((refused("seen"), refused("high")), (3, 0));
 }
 
+#[test]
+fn the_last_row_of_a_topic_counts_for_rows_behind_it_also_after_a_restart() {
+    let mut bench = Bench::of(looking("s0,north\\n"));
+    bench.header();
+
+    feed(&mut bench, 0, 2);
+    bench.feed_to(1, &[("station,most", 1), ("s0,40", 2), ("s1,60", 3)]);
+    feed(&mut bench, 0, 3);
+    feed(&mut bench, 1, 4);
+    let mut bench = restarted(bench);
+    feed(&mut bench, 0, 5);
+    bench.feed_to(1, &[("s0,70", 4)]);
+    feed(&mut bench, 0, 6);
+
+    let judged = ["NULL 50.0 s0", "40.0 50.0 s0", "60.0 50.0 s1", "40.0 50.0 s0", "70.0 50.0 s0"];
+    assert_eq!(values(&bench, "judged"), judged.map(|values| format!("{values} 1")));
+    assert_eq!(values(&bench, "excess"), ["1 s0 1", "2 s0 2"]);
+}
+
 /// One thing that happens to an agent.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     /// A line of a station.
     Line(u8),
+    /// A row of a station in the topic that is looked up in.
+    Limit(u8, u8),
     /// The file changes, the agent starts again.
     Edit(u8),
-    /// The power fails so many commits into a line, which is read again.
+    /// The power fails so many commits into a line, which is read again, and before any snapshot.
     Crash(usize, u8),
     /// Time goes by, so that snapshots are due.
     Pause(u64),
@@ -98,6 +128,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0_u8..3).prop_map(Step::Line),
+        2 => (0_u8..3, 40_u8..60).prop_map(|(station, most)| Step::Limit(station, most)),
         2 => (0_u8..4).prop_map(Step::Edit),
         2 => (0_usize..2, 0_u8..3).prop_map(|(commits, station)| Step::Crash(commits, station)),
         2 => (0_u64..20_000).prop_map(Step::Pause),
@@ -113,13 +144,15 @@ fn sites(version: u8) -> String {
 fn undisturbed(steps: &[Step]) -> Bench {
     let mut bench = Bench::of(looking(&sites(0)));
     bench.header();
-    let mut number = 2;
+    bench.feed_to(1, &[("station,most", 1)]);
+    let (mut number, mut limits) = (2, 2);
     for step in steps {
         match *step {
             Step::Line(station) | Step::Crash(_, station) => {
                 feed(&mut bench, station, number);
                 number += 1;
             }
+            Step::Limit(station, most) => limit(&mut bench, station, most, &mut limits),
             Step::Edit(version) => {
                 bench.setup = looking(&sites(version));
                 bench.setup.look(&mut bench.node);
@@ -130,22 +163,29 @@ fn undisturbed(steps: &[Step]) -> Bench {
     bench
 }
 
+fn limit(bench: &mut Bench, station: u8, most: u8, number: &mut u64) {
+    bench.feed_to(1, &[(&format!("s{station},{most}"), *number)]);
+    *number += 1;
+}
+
 fn disturbed(steps: &[Step]) -> Bench {
     let mut bench = Bench::of(looking(&sites(0)));
     bench.header();
-    let mut number = 2;
+    bench.feed_to(1, &[("station,most", 1)]);
+    let (mut number, mut limits) = (2, 2);
     for step in steps {
         match *step {
             Step::Line(station) => {
                 feed(&mut bench, station, number);
                 number += 1;
             }
+            Step::Limit(station, most) => limit(&mut bench, station, most, &mut limits),
             Step::Edit(version) => {
                 bench.setup = looking(&sites(version));
                 bench = restarted(bench);
             }
             Step::Crash(commits, station) => {
-                bench.commits_left = Some(commits);
+                (bench.commits_left, bench.turns_left) = (Some(commits), Some(0));
                 feed(&mut bench, station, number);
                 bench = restarted(bench);
                 if bench.node.source_position(0).unwrap().lines < number {
@@ -166,13 +206,15 @@ fn restarted(bench: Bench) -> Bench {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn what_a_row_found_in_a_file_is_said_once_and_alike_whatever_crashed_and_changed(
         steps in prop::collection::vec(step(), 0..40),
     ) {
         let (one, other) = (undisturbed(&steps), disturbed(&steps));
 
-        for topic in ["seen", "busy"] {
+        for topic in ["seen", "busy", "judged", "excess"] {
             prop_assert_eq!(said(&one, topic), said(&other, topic));
         }
     }

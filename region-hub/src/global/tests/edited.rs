@@ -21,6 +21,8 @@ fn files() -> Vec<String> {
         few(3),
         few(9),
         few(1).replace("HAVING COUNT(*) > 1", "HAVING COUNT(*) > 2"),
+        sited("s0,a;s1,b"),
+        sited("s0,b;s1,a;s2,a"),
     ]
 }
 

@@ -370,6 +370,20 @@ pub(crate) struct Join {
     pub(crate) method: JoinMethod,
 }
 
+impl Join {
+    /// Whether each left row looks for its partners when it comes, and only left rows come out
+    /// without one.
+    pub(crate) const fn is_looked_up(&self) -> bool {
+        match self.method {
+            JoinMethod::Lookup { .. } | JoinMethod::File { .. } | JoinMethod::Latest { .. } => true,
+            JoinMethod::Regular
+            | JoinMethod::Interval { .. }
+            | JoinMethod::Window { .. }
+            | JoinMethod::Temporal { .. } => false,
+        }
+    }
+}
+
 /// Which rows without a partner come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JoinKind {

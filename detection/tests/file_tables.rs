@@ -134,6 +134,28 @@ fn a_snapshot_goes_on_with_the_file_that_its_program_has() {
 }
 
 #[test]
+fn conditions_on_the_left_are_asked_before_the_file_unless_they_may_fail() {
+    let explained = |condition: &str| {
+        let program = program(&format!("{JOINED} WHERE {condition}"));
+        let text = program.explain("o").unwrap();
+        let plan = text.lines().filter(|line| line.contains("filter") || line.contains("join"));
+        plan.map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let join = "inner join with the rows of a file by 1 key".to_owned();
+    let filter = "filter".to_owned();
+
+    let left = explained("v > 3 AND e.id <> 'b'");
+    let right = explained("d.site = 'north'");
+    let both = explained("v > 3 AND d.site = 'north'");
+    let failing = explained("10 / v > 1");
+
+    assert_eq!(left, [join.clone(), filter.clone()]);
+    assert_eq!(right, [filter.clone(), join.clone()]);
+    assert_eq!(both, [filter.clone(), join.clone(), filter.clone()]);
+    assert_eq!(failing, [filter, join]);
+}
+
+#[test]
 fn what_does_not_fit_is_refused_with_its_place() {
     let refused = |tables: &str, query: &str| {
         let sql = format!("{tables}\nCREATE TABLE o WITH ('topic' = 'o') AS {query};");

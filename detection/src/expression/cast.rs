@@ -31,6 +31,17 @@ pub(crate) enum OnFailure {
 }
 
 impl Cast {
+    /// Whether every value has one in the other type.
+    pub(crate) const fn is_total(&self) -> bool {
+        use DataType::{BigInt, Double, Float, Int, SmallInt, TinyInt};
+        match (self.on_failure, &self.from, &self.to) {
+            (OnFailure::Null, _, _) => true,
+            (OnFailure::Refuse, TinyInt | SmallInt | Int, BigInt | Double)
+            | (OnFailure::Refuse, BigInt | Float, Double) => true,
+            (OnFailure::Refuse, _, _) => false,
+        }
+    }
+
     /// The value for a row.
     pub(crate) fn evaluate(&self, row: &[Value]) -> Result<Value, EvaluationError> {
         let value = self.input.evaluate(row)?;

@@ -175,6 +175,28 @@ impl Expression {
         self.map_columns(&mut |index| columns.get(index).cloned().unwrap_or(Self::Column(index)))
     }
 
+    /// Whether it has a value for every row. No more than the usual conditions are known to.
+    pub(crate) fn is_total(&self) -> bool {
+        let all = |list: &[Self]| list.iter().all(Self::is_total);
+        match self {
+            Self::Column(_) | Self::Constant(_) => true,
+            Self::Cast(cast) => cast.is_total() && cast.input.is_total(),
+            Self::Not(inner) | Self::IsNull(inner) | Self::Is(inner, _) | Self::Like(inner, _) => {
+                inner.is_total()
+            }
+            Self::And(list) | Self::Or(list) | Self::Coalesce(list) => all(list),
+            Self::Compare(_, sides) | Self::Same(sides) => all(&**sides),
+            Self::In(inner, list) => inner.is_total() && all(list),
+            Self::Arithmetic(..)
+            | Self::Negate(..)
+            | Self::Case { .. }
+            | Self::Call(..)
+            | Self::Match(..)
+            | Self::Collect(_)
+            | Self::Field(..) => false,
+        }
+    }
+
     /// The columns it reads, in the order of their appearance.
     pub(crate) fn columns(&self) -> Vec<usize> {
         let mut columns = Vec::new();

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::expression::{Columns, Expression, Named, Typed};
+use crate::query::conjunct;
 use crate::query::rank::{self, Ranked};
-use crate::relation::{Changes, Field, Operator, Relation, WindowColumns};
+use crate::relation::{Changes, Field, Join, Operator, Relation, WindowColumns};
 use crate::value::DataType;
 
 /// The name of a column that no SQL can name.
@@ -77,18 +78,46 @@ pub(super) fn filter(input: Relation, predicate: Expression) -> Relation {
             let operator = Operator::Window { input: rows, window: windows };
             Relation { operator, columns, event_time, window, changes, upsert_key }
         }
-        operator => {
-            let input = Relation { operator, columns, event_time, window, changes, upsert_key };
-            Relation {
-                columns: input.columns.clone(),
-                event_time: input.event_time,
-                window: input.window,
-                changes: input.changes,
-                upsert_key: input.upsert_key.clone(),
-                operator: Operator::Filter { input: Box::new(input), predicate },
+        Operator::Join(plan) if plan.is_looked_up() => {
+            let (join, rest) = below(*plan, predicate);
+            let operator = Operator::Join(Box::new(join));
+            let joined = Relation { operator, columns, event_time, window, changes, upsert_key };
+            match rest {
+                Some(rest) => above(joined, rest),
+                None => joined,
             }
         }
+        operator => {
+            let input = Relation { operator, columns, event_time, window, changes, upsert_key };
+            above(input, predicate)
+        }
     }
+}
+
+fn above(input: Relation, predicate: Expression) -> Relation {
+    Relation {
+        columns: input.columns.clone(),
+        event_time: input.event_time,
+        window: input.window,
+        changes: input.changes,
+        upsert_key: input.upsert_key.clone(),
+        operator: Operator::Filter { input: Box::new(input), predicate },
+    }
+}
+
+/// Puts conditions on the left side of a lookup before it, so that rows that do not match look
+/// nothing up, and says which are left. A row that finds no partner is asked nothing more, so only
+/// what has a value for every row is put before the lookup.
+fn below(mut plan: Join, predicate: Expression) -> (Join, Option<Expression>) {
+    let width = plan.left.columns.len();
+    let is_left = |condition: &Expression| {
+        condition.is_total() && condition.columns().iter().all(|column| *column < width)
+    };
+    let (left, rest): (Vec<_>, Vec<_>) = conjunct::split(predicate).into_iter().partition(is_left);
+    if let Some(left) = conjunct::join(left) {
+        plan.left = filter(plan.left, left);
+    }
+    (plan, conjunct::join(rest))
 }
 
 /// One expression per column; what still names event time, window and key is kept.

@@ -461,8 +461,10 @@ impl Node {
                         uplink.link.refuse(announce.channel, refusal);
                     }
                 }
-                LinkOutput::Deliver { .. } | LinkOutput::Promised(_) | LinkOutput::Ended { .. } => {
-                }
+                LinkOutput::Deliver { .. }
+                | LinkOutput::Promised(_)
+                | LinkOutput::Leased(_)
+                | LinkOutput::Ended { .. } => {}
                 LinkOutput::Close(reason) => {
                     if uplink::is_superseded(&reason) {
                         self.on_superseded();

@@ -18,12 +18,15 @@ use crate::ingest::RegisteredSchemas;
 
 /// When records are acknowledged to who sent them.
 mod ack;
+/// When a region is left without an operator.
+mod failover;
 /// What a configuration says twice or cannot mean.
 mod places;
 /// Files that a configuration names and a hub decides by.
 mod lists;
 
 pub use ack::{Ack, AckError};
+pub use failover::{Failback, FailoverConfig};
 
 /// `hub.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,6 +54,9 @@ pub struct HubConfig {
     /// that is linked does, and none can be excluded).
     #[serde(default)]
     pub membership: Option<MembershipConfig>,
+    /// Regions that are left without an operator (default none: by `headland failover` alone).
+    #[serde(default)]
+    pub failover: Option<FailoverConfig>,
     /// Schemas of topics (default none: records of every schema are taken in).
     #[serde(default)]
     pub schemas: Option<SchemasConfig>,

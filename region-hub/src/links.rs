@@ -72,6 +72,10 @@ pub struct LinkView {
     /// The region that it was left for; absent while it is in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_for: Option<RegionId>,
+    /// How long ago this hub granted the region a lease, in milliseconds; absent where it never
+    /// did in this run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_granted_ms: Option<u64>,
     /// Its hub.
     pub peer: String,
     /// Whether there is a connection.

@@ -5,7 +5,7 @@ use headland_platform::telemetry::Metrics;
 use headland_replication::Condition;
 
 use crate::global::Rules;
-use crate::node::{LinkState, Node};
+use crate::node::{LeaseStatus, LinkState, Node};
 
 /// Sets every gauge from what the node says about itself.
 pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
@@ -50,12 +50,11 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
         let help = "Promised event time, milliseconds since 1970";
         metrics.set("headland_watermark_milliseconds", help, &labels, watermark.millis());
     }
+    if let Some(lease) = &status.lease {
+        observe_leases(metrics, lease);
+    }
     observe_acks(metrics, node, now);
-    let audit = node.audit_status();
-    let help = "Statements of writers that the log agrees with, since the start";
-    metrics.set("headland_audit_agreed_statements", help, &[], whole(audit.agreed));
-    let help = "Ranges in which the log does not hold what was written, since the start";
-    metrics.set("headland_audit_faults", help, &[], whole(audit.faults));
+    observe_audit(metrics, node);
     for (topic, records) in node.records() {
         let labels = [("topic", topic.as_str())];
         let help = "Durable records of a topic";
@@ -78,6 +77,26 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
         let help = "Records that senders had to shed, named in the topic in their place";
         metrics.set("headland_topic_dropped_records", help, &labels, whole(records));
     }
+}
+
+/// Whether the log holds what was written.
+fn observe_audit(metrics: &Metrics, node: &Node) {
+    let audit = node.audit_status();
+    let help = "Statements of writers that the log agrees with, since the start";
+    metrics.set("headland_audit_agreed_statements", help, &[], whole(audit.agreed));
+    let help = "Ranges in which the log does not hold what was written, since the start";
+    metrics.set("headland_audit_faults", help, &[], whole(audit.faults));
+}
+
+/// Whether this region is in use, where leases say so.
+fn observe_leases(metrics: &Metrics, lease: &LeaseStatus) {
+    let help = "1 while this region is in use as far as leases go, which it is without automatic";
+    metrics.set("headland_lease_in_use", help, &[], lease.in_use.into());
+    let help = "Other regions that are linked and vote with this one about who is in use";
+    metrics.set("headland_lease_voters", help, &[], whole(lease.voters.len()));
+    let help =
+        "Regions that were left without an operator, as this hub has decided since its start";
+    metrics.set("headland_lease_regions_left", help, &[], whole(lease.left));
 }
 
 /// How topics do that wait for other regions.

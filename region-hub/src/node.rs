@@ -11,14 +11,13 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use headland_detection::Program;
 use headland_event::{
-    AgentName, ByteCount, ChannelId, CommitNumber, DropPolicy, Entry, HubName, Incarnation, Lane,
-    Monotonic, NameError, Now, Offset, Random, RegionId, SeededRandom, TopicName, TopicPartition,
+    ByteCount, ChannelId, CommitNumber, DropPolicy, Entry, Incarnation, Lane, Monotonic, Now,
+    Offset, Random, RegionId, SeededRandom, TopicName, TopicPartition,
 };
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::{
-    Audit, CloseReason, Dialled, Identity, Link, LinkConfig, LinkOutput, Peering, Refusal,
-    RefusalCode,
+    Audit, CloseReason, Dialled, Identity, LinkConfig, Peering, Refusal, RefusalCode,
 };
 use headland_storage::{
     CleanPolicy, Commit, Composed, Composer, LogReader, Missing, Snapshot, StateStore,
@@ -61,6 +60,8 @@ mod flow;
 mod groups;
 /// Leaving a region for another one.
 mod failover;
+/// Whether this region is in use, and regions that are left without an operator.
+mod leases;
 /// When agents are told that what they sent is safe.
 mod acks;
 /// Whether the log holds what was written.
@@ -84,6 +85,7 @@ pub use escrow::EscrowError;
 pub use failover::FailoverError;
 pub use flow::LinkError;
 pub use groups::GroupError;
+pub use leases::LeaseStatus;
 pub use recovery::{RecoveryError, owner};
 pub use regions::RegionError;
 pub use review::{ReviewError, ReviewKind, ReviewRequest, Reviewed};
@@ -103,6 +105,7 @@ use acks::Acks;
 use escrow::Held;
 use fullness::Fullness;
 use groups::Consumers;
+use leases::Leasing;
 use links::KnownPeer;
 use members::Speaking;
 use retention::Keeping;
@@ -206,6 +209,7 @@ pub struct Node {
     codecs: TopicCodecs,
     /// How far groups have read, and where mirrors stand in the logs of their origins.
     consumers: Consumers,
+    leases: Option<Leasing>,
     audit: Audit,
     last_faults: audit::LastFaults,
     snapshots: Snapshots,
@@ -337,6 +341,7 @@ impl Node {
             acks: Acks::new(&config.topics),
             codecs: retention::codecs(&config.topics)?,
             consumers: Consumers::default(),
+            leases: None,
             audit: Audit::new(incarnation, now.monotonic),
             last_faults: audit::LastFaults::default(),
             snapshots: Snapshots::new(config.storage.snapshot_after.get(), now.monotonic),
@@ -365,6 +370,7 @@ impl Node {
             node.topics.add_members()?;
         }
         node.restore(state)?;
+        node.restore_leases(config.failover.as_ref(), state, now.monotonic)?;
         node.recover_rights(log)?;
         // What is replayed may lack the last entries, and what is lost stays taken.
         node.durable = node.composer.ends().map(|(at, end)| (at.clone(), end)).collect();
@@ -420,31 +426,6 @@ impl Node {
         }
         self.settle(now, &identity);
         self.drain(now, link_id);
-    }
-
-    /// Tells a peer that is not configured what would have to be added, and closes.
-    fn turn_away(&mut self, now: Now, link_id: LinkId, id: &SpiffeId) {
-        let text = self.who_may_enter(id);
-        tracing::warn!(%id, "{text}");
-        let refusal = Refusal::new(RefusalCode::NotAuthorised, text);
-        let Ok(identity) = identity_of(id) else {
-            let reason = CloseReason::RefusedHere(refusal);
-            return self.outputs.push_back(Output::Close { link_id, reason });
-        };
-        let config = LinkConfig::new(self.identity.clone(), self.incarnation, identity);
-        let mut link = Link::new(config, self.random.next_u64(), now.monotonic);
-        link.refuse_peer(refusal);
-        while let Some(output) = link.poll_output() {
-            match output {
-                LinkOutput::Send { lane, frame } => {
-                    self.outputs.push_back(Output::Send { link_id, lane, frame });
-                }
-                LinkOutput::Close(reason) => {
-                    self.outputs.push_back(Output::Close { link_id, reason });
-                }
-                other => debug_assert!(false, "a link that refuses its peer asks for {other:?}"),
-            }
-        }
     }
 
     /// Who a certificate belongs to and what that allows; `None` for anybody not configured.
@@ -510,6 +491,7 @@ impl Node {
             self.go_on(now, (link_id, channel), next);
         }
         self.outputs.extend(self.acks.on_committed(ticket));
+        self.on_leases_kept(now, ticket);
         self.mark(now, &entries);
         self.count_holes(&entries);
         self.sum_up(&entries);
@@ -552,6 +534,7 @@ impl Node {
     /// Time has come to [`Self::poll_timeout`].
     pub fn on_timeout(&mut self, now: Now) {
         self.dial(now);
+        self.look_after_leases(now);
         for link_id in self.peer_links.due(now.monotonic) {
             if let Some(known) = self.peer_links.get_mut(&link_id) {
                 known.link.on_timeout(now.monotonic);
@@ -588,6 +571,7 @@ impl Node {
             dialers.chain(self.peer_links.poll_timeout()).chain(self.promises.poll_timeout());
         let audit = self.audit.poll_timeout().filter(|_| !self.fullness.is_full());
         let timers = timers.chain(promise).chain(notices).chain(audit);
+        let timers = timers.chain(self.leases_at());
         timers.chain(self.clean_at()).chain(self.members_at()).chain(self.snapshot_at()).min()
     }
 
@@ -627,12 +611,4 @@ impl Node {
     pub fn peer(&self, index: PeerIndex) -> Option<&Identity> {
         self.peers.get(index).map(|peer| &peer.identity)
     }
-}
-
-fn identity_of(id: &SpiffeId) -> Result<Identity, NameError> {
-    let region = id.region.clone();
-    Ok(match &id.role {
-        Role::Agent(name) => Identity::Agent { region, name: AgentName::new(name)? },
-        Role::Hub(name) => Identity::Hub { region, name: HubName::new(name)? },
-    })
 }

@@ -8,6 +8,7 @@ use headland_event::{
     AgentName, EventTime, Now, Offset, PartitionIndex, Promise, Record, TopicName, TopicPartition,
 };
 use headland_replication::audit::Statement;
+use headland_replication::frame::LEASES_TOPIC;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -63,6 +64,16 @@ pub fn audit_topic() -> TopicName {
 pub fn groups_topic() -> TopicName {
     #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
     TopicName::new("_groups").expect("a literal topic name fits")
+}
+
+/// The topic by whose offer hubs know who reads what is said of leases; it never has a record.
+///
+/// # Panics
+/// Never: the name is a literal that fits.
+#[must_use]
+pub fn leases_topic() -> TopicName {
+    #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
+    TopicName::new(LEASES_TOPIC).expect("a literal topic name fits")
 }
 
 /// The topic of alerts.

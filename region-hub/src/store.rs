@@ -15,7 +15,7 @@ use headland_storage::{
 const DAMAGED: u8 = 3;
 
 /// Owners of state in the data directories of hubs and agents: all whose loss can be accepted.
-pub(crate) const OWNERS: [&str; 18] = [
+pub(crate) const OWNERS: [&str; 19] = [
     "node",
     "topics",
     "positions",
@@ -23,6 +23,7 @@ pub(crate) const OWNERS: [&str; 18] = [
     "ends",
     "groups",
     "fences",
+    "leases",
     "gaps",
     "lost",
     "links",

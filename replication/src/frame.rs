@@ -16,6 +16,7 @@
 //! 8  keepalive   sent at u64 ns │ echoes u8 { 0, 1 } │ { sent at u64 ns, held u64 ns } if 1
 //! 9  promise     topic name │ watermark i64 ms │ ends u32 × { channel u32, end u64 }
 //! 10 goodbye     reason u8
+//! 11 lease       word u8 │ what it says
 //!
 //! identity:      role u8 { 0 agent, 1 hub } │ region name │ node name
 //! name:          length u8 │ bytes;   text, bytes: length u32 │ bytes
@@ -33,6 +34,8 @@ use headland_event::batch::BatchError;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::FRAME_BYTES_LIMIT;
 
+use crate::lease::LeaseMessage;
+
 /// Who speaks: the first frame in each direction.
 mod hello;
 /// What a sender offers: one partition, where it came from and how far it reaches.
@@ -45,11 +48,14 @@ mod data;
 mod refusal;
 /// Signs of life and the end of it.
 mod keepalive;
+/// Who is in use.
+mod lease;
 
 pub use announce::{Announce, HOPS_LIMIT, Offer};
 pub use data::{Data, channel_of_data};
 pub use hello::{Hello, Identity};
 pub use keepalive::{Echo, Goodbye, Keepalive};
+pub use lease::LEASES_TOPIC;
 pub use progress::{Ack, ChannelEnd, ChannelPromise, Head, PROMISE_ENDS_LIMIT, Position};
 pub use refusal::{REFUSAL_TEXT_LIMIT, Refusal, RefusalCode, Refuse, Scope};
 
@@ -82,6 +88,8 @@ pub enum Frame {
     Promise(ChannelPromise),
     /// The sender closes the link in good order.
     Goodbye(Goodbye),
+    /// A hub's word about who is in use; only to a peer that has said that it reads it.
+    Lease(LeaseMessage),
 }
 
 /// Bytes that are no frame, or a frame that cannot be bytes.
@@ -147,6 +155,7 @@ impl Frame {
             Self::Keepalive(keepalive) => keepalive.write(&mut writer),
             Self::Promise(promise) => promise.write(&mut writer),
             Self::Goodbye(goodbye) => writer.u8(goodbye.code()),
+            Self::Lease(message) => message.write(&mut writer),
         }
         check_length(writer.len())?;
         Ok(writer.finish())
@@ -177,7 +186,8 @@ impl Frame {
             8 => Self::Keepalive(Keepalive::read(&mut reader)?),
             9 => Self::Promise(ChannelPromise::read(&mut reader)?),
             10 => Self::Goodbye(Goodbye::read(&mut reader)?),
-            unknown => return Err(unknown_code("frame kind", at, unknown, "1 to 10").into()),
+            11 => Self::Lease(LeaseMessage::read(&mut reader)?),
+            unknown => return Err(unknown_code("frame kind", at, unknown, "1 to 11").into()),
         };
         reader.end()?;
         Ok(frame)
@@ -196,6 +206,7 @@ impl Frame {
             Self::Keepalive(_) => 8,
             Self::Promise(_) => 9,
             Self::Goodbye(_) => 10,
+            Self::Lease(_) => 11,
         }
     }
 }

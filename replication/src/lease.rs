@@ -216,6 +216,12 @@ impl Leases {
         agreeing.map(|(region, _)| region)
     }
 
+    /// When this hub granted a region a lease last, in this run.
+    #[must_use]
+    pub fn granted_at(&self, region: &RegionId) -> Option<Monotonic> {
+        self.voter.granted_at(region)
+    }
+
     /// Whether this hub has all it ever said, and so grants and agrees.
     #[must_use]
     pub const fn memory(&self) -> Memory {
@@ -342,6 +348,11 @@ impl Leases {
         self.linked.insert(from.clone(), Greeting::Agrees);
         self.met.insert(from.clone());
         self.ask_at = now;
+        if self.config.asking == Asking::Never {
+            // It may have asked in a former run: nobody is to miss it now.
+            let (number, lasts) = (self.holder.number(), Duration::ZERO);
+            self.say(from.clone(), LeaseMessage::Ask { number, sent_at: now, lasts });
+        }
         if self.memory == Memory::Whole {
             return;
         }
@@ -365,7 +376,10 @@ impl Leases {
             LeaseMessage::Known { .. } => {}
             LeaseMessage::Ask { number, sent_at, lasts } => {
                 // A longer one than is counted here cannot be granted.
-                if self.memory == Memory::Whole && lasts <= LEASE {
+                if lasts.is_zero() {
+                    let keep = self.voter.on_no_more(from);
+                    self.answer(from, Answer { message: None, keep });
+                } else if self.memory == Memory::Whole && lasts <= LEASE {
                     let ask = (number, sent_at);
                     let answer = self.voter.on_ask(now, &self.fences, from, ask);
                     self.answer(from, answer);

@@ -32,6 +32,7 @@ use crate::frame::{
     ChannelPromise, Data, Frame, FrameError, Goodbye, Hello, Offer, PROMISE_ENDS_LIMIT, Refusal,
     RefusalCode, Refuse, Scope,
 };
+use crate::lease::LeaseMessage;
 use crate::route;
 
 /// Settings of one link.
@@ -251,6 +252,16 @@ impl Link {
         }
     }
 
+    /// Says something about who is in use. The peer must have offered
+    /// [`crate::frame::LEASES_TOPIC`]: one of an
+    /// earlier version gives up a link on which it hears this. While the control lane is stalled
+    /// it is lost, since what is said of leases is said again and would only pile up.
+    pub fn say(&mut self, message: LeaseMessage) {
+        if self.state == State::Ready && self.budget.has_room(Lane::Control, 1) {
+            self.send_control(&Frame::Lease(message));
+        }
+    }
+
     /// Closes the link in good order. What is in flight is sent again on the next connection.
     pub fn close(&mut self, reason: Goodbye) {
         if self.state != State::Closed {
@@ -355,6 +366,7 @@ impl Link {
                 self.outputs.push_back(LinkOutput::Promised(promise));
             }
             Frame::Goodbye(reason) => self.end(CloseReason::Peer(reason)),
+            Frame::Lease(message) => self.outputs.push_back(LinkOutput::Leased(message)),
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use headland_replication::frame::{
     Ack, Announce, ChannelEnd, ChannelPromise, Data, Echo, Frame, Goodbye, Head, Hello, Identity,
     Keepalive, Offer, Position, Refusal, RefusalCode, Refuse, Scope,
 };
+use headland_replication::lease::{Ballot, LeaseMessage, Vote, Voted};
 
 const CHANNEL: ChannelId = ChannelId::new(3);
 
@@ -106,6 +107,26 @@ fn promise() -> Frame {
     Frame::Promise(ChannelPromise { topic: topic("inventory.events"), watermark, ends })
 }
 
+fn ballot(round: u64, by: &str) -> Ballot {
+    Ballot { round, by: region(by) }
+}
+
+fn vote() -> Vote {
+    Vote { ballot: ballot(3, "us"), to: region("ap") }
+}
+
+fn known() -> LeaseMessage {
+    let voted = Voted {
+        region: region("eu"),
+        number: 5,
+        promised: Some(ballot(4, "us")),
+        accepted: Some(vote()),
+        leased: Some(4),
+    };
+    let regions = ["eu", "us", "ap"].map(region).to_vec();
+    LeaseMessage::Known { regions, voted: vec![voted, Voted::nothing(region("us"))] }
+}
+
 fn from_hex(text: &str) -> Bytes {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
@@ -150,4 +171,33 @@ golden! {
     a_keepalive_with_an_echo_keeps_its_bytes: keepalive(Some(echo())), "keepalive_echo.v1.hex";
     a_promise_keeps_its_bytes: promise(), "promise.v1.hex";
     a_goodbye_keeps_its_bytes: Frame::Goodbye(Goodbye::Superseded), "goodbye.v1.hex";
+    what_was_said_of_leases_keeps_its_bytes: Frame::Lease(known()), "lease_known.v1.hex";
+    a_question_for_a_lease_keeps_its_bytes:
+        Frame::Lease(LeaseMessage::Ask {
+            number: 4,
+            sent_at: Monotonic::from_millis(5_000),
+            lasts: Duration::from_secs(3),
+        }), "lease_ask.v1.hex";
+    a_granted_lease_keeps_its_bytes:
+        Frame::Lease(LeaseMessage::Grant { number: 4, sent_at: Monotonic::from_millis(5_000) }),
+        "lease_grant.v1.hex";
+    an_attempt_keeps_its_bytes:
+        Frame::Lease(LeaseMessage::Prepare {
+            region: region("eu"), number: 5, ballot: ballot(4, "us"),
+        }), "lease_prepare.v1.hex";
+    an_attempt_that_may_go_on_keeps_its_bytes:
+        Frame::Lease(LeaseMessage::Promise {
+            region: region("eu"), number: 5, ballot: ballot(4, "us"), accepted: Some(vote()),
+        }), "lease_promise.v1.hex";
+    a_vote_keeps_its_bytes:
+        Frame::Lease(LeaseMessage::Accept { region: region("eu"), number: 5, vote: vote() }),
+        "lease_accept.v1.hex";
+    an_agreed_vote_keeps_its_bytes:
+        Frame::Lease(LeaseMessage::Accepted {
+            region: region("eu"), number: 5, ballot: ballot(4, "us"),
+        }), "lease_accepted.v1.hex";
+    an_attempt_that_was_passed_by_keeps_its_bytes:
+        Frame::Lease(LeaseMessage::Refused {
+            region: region("eu"), number: 5, promised: ballot(9, "ap"),
+        }), "lease_refused.v1.hex";
 }

@@ -344,6 +344,7 @@ impl World {
             | LinkOutput::Deliver { .. }
             | LinkOutput::Acked { .. }
             | LinkOutput::Promised(_)
+            | LinkOutput::Leased(_)
             | LinkOutput::Ended { .. }
             | LinkOutput::Close(_) => {}
         }

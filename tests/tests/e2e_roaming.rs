@@ -11,6 +11,11 @@ use serde_json::{Value, json};
 
 const UNION: &str = "air.readings@*";
 
+/// Whether a hub's status says that its region is in use as far as leases go.
+fn is_in_use(status: &Value) -> bool {
+    status.pointer("/lease/in_use") == Some(&Value::Bool(true))
+}
+
 /// Two regions whose hubs both take an agent of `eu`, which prefers its own.
 struct Regions {
     fleet: Fleet,
@@ -22,8 +27,39 @@ struct Regions {
 
 impl Regions {
     async fn start() -> Result<Self> {
+        Self::start_in(Fleet::new()?, |_| Ok(())).await
+    }
+
+    /// Two of three regions that look after each other, and the third one.
+    async fn start_with_leases() -> Result<(Self, Node)> {
         let fleet = Fleet::new()?;
+        let mut ap = fleet.hub("ap")?;
+        // Longer than the default: a machine that stands still for seconds is no lost region.
+        let failover = "[failover]\nregions = [\"eu\", \"us\", \"ap\"]\nautomatic = true\n\
+                        after = \"8s\"";
+        ap.configure(failover)?;
+        let regions = Self::start_in(fleet, |hubs| {
+            for hub in hubs {
+                hub.configure(failover)?;
+                hub.expect(&ap)?;
+                ap.dial(hub)?;
+            }
+            Ok(())
+        });
+        let regions = regions.await?;
+        ap.start().await?;
+        for hub in [&regions.eu, &regions.us, &ap] {
+            hub.json_when("/v1/status", is_in_use).await?;
+        }
+        Ok((regions, ap))
+    }
+
+    async fn start_in(
+        fleet: Fleet,
+        configure: impl FnOnce([&Node; 2]) -> Result<()>,
+    ) -> Result<Self> {
         let (mut eu, mut us) = (fleet.hub("eu")?, fleet.hub("us")?);
+        configure([&eu, &us])?;
         eu.grant("eu-1", &TOPICS, &["*"])?;
         us.grant("eu-1", &TOPICS, &["*"])?;
         us.configure("region = \"eu\"")?;
@@ -182,4 +218,65 @@ async fn agents_of_a_region_that_is_left_go_on_at_the_other_hub_and_come_back_af
     regions.settle_at("eu").await?;
 
     regions.each_counts_once().await
+}
+
+/// What a group reads on at a hub, in the order of their lines; committed behind each answer.
+async fn read_on(hub: &Node) -> Result<Vec<String>> {
+    let mut found: Vec<String> = union_at(hub, "billing").await?.into_values().collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn lines(range: std::ops::Range<usize>) -> Vec<String> {
+    let mut lines = readings(range);
+    lines.sort_unstable();
+    lines
+}
+
+/// Waits until a hub has so many records of a topic.
+async fn has(hub: &Node, topic: &str, count: usize) -> Result<()> {
+    let is_it = |found: &Value| {
+        found["topic"] == topic && found.pointer("/partitions/0/end") == Some(&json!(count))
+    };
+    let is_there = |all: &Value| all.as_array().is_some_and(|all| all.iter().any(is_it));
+    hub.json_when("/v1/topics", is_there).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_region_that_is_killed_is_left_by_itself_and_agents_and_groups_go_on_and_come_back()
+-> Result<()> {
+    let (mut regions, ap) = Regions::start_with_leases().await?;
+    regions.write(200)?;
+    regions.settle().await?;
+    let before = read_on(&regions.eu).await?;
+    has(&regions.us, "eu.air.readings", 200).await?;
+    let heard = |group: &Value| group.pointer("/positions/0/origin_offset") == Some(&json!(200));
+    regions.us.json_when("/v1/groups/billing", heard).await?;
+
+    regions.eu.kill().await?;
+    regions.write(300)?;
+    regions.settle_at("us").await?;
+    for hub in [&regions.us, &ap] {
+        hub.json_when("/v1/links/eu", |link| link["left_for"] == "us").await?;
+    }
+    let meanwhile = read_on(&regions.us).await?;
+    regions.eu.start().await?;
+    let left = |status: &Value| status["left_for"] == "us" && !is_in_use(status);
+    regions.eu.json_when("/v1/status", left).await?;
+    let refused = regions.eu.api.get(&format!("/v1/groups/billing/records?topic={UNION}")).await?;
+
+    let socket = regions.fleet.path("us.sock");
+    let socket = socket.to_str().context("a path that is not UTF-8")?;
+    until_heard(&["failback", "eu", "--socket", socket]).await?;
+    regions.eu.json_when("/v1/status", is_in_use).await?;
+    regions.write(100)?;
+    regions.settle_at("eu").await?;
+    regions.each_counts_once().await?;
+    let back = read_on(&regions.eu).await?;
+
+    assert_eq!(before, lines(0..200));
+    assert_eq!(meanwhile, lines(200..500), "nothing is read again, and nothing passed over");
+    assert_eq!(refused.code, 409, "{}", refused.body);
+    assert_eq!(back, lines(500..600));
+    Ok(())
 }

@@ -1,10 +1,12 @@
 //! What a configuration says twice or cannot mean, found with its place in the file.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use headland_event::limits::LINKS_LIMIT;
 use headland_event::{AgentName, Codec, HubName, RegionId, TopicName};
 use headland_platform::config::{ConfigError, DurationText, Loaded, Spanned};
+use headland_replication::lease::{VOTERS_LEAST, VOTERS_LIMIT};
 use headland_replication::{Filter, NamePattern};
 use headland_storage::CodecNotBuilt;
 use serde::Deserialize;
@@ -12,8 +14,11 @@ use serde::Deserialize;
 use super::{Ack, Cleanup, ReconcileConfig};
 use crate::escrow::escrow_topic;
 use crate::members::members_topic;
-use crate::records::groups_topic;
+use crate::records::{groups_topic, leases_topic};
 use crate::topics::PARTITIONS_LIMIT;
+
+/// Least time after which a region is left: a lease of it has to be over.
+const AFTER_LEAST: Duration = Duration::from_secs(4);
 
 /// The values of `hub.toml` that must fit each other, with where they stand. Everything else is
 /// left to [`super::HubConfig`], which is read from the same text.
@@ -23,6 +28,8 @@ pub(super) struct Places {
     name: HubName,
     #[serde(default)]
     reconcile: ReconcilePlaces,
+    #[serde(default)]
+    failover: Option<FailoverPlaces>,
     #[serde(default, rename = "topic")]
     topics: Vec<TopicPlaces>,
     #[serde(default, rename = "peer")]
@@ -43,6 +50,13 @@ struct ReconcilePlaces {
     tombstones: Option<Spanned<DurationText>>,
     #[serde(default)]
     codec: Option<Spanned<Codec>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FailoverPlaces {
+    regions: Spanned<Vec<RegionId>>,
+    #[serde(default)]
+    after: Option<Spanned<DurationText>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -112,6 +126,7 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
         }
     }
     check_peers(places)?;
+    check_failover(places)?;
     let mut names = BTreeSet::new();
     for AgentPlaces { name, topics } in agents {
         for topic in topics {
@@ -137,7 +152,7 @@ fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), C
     let section = match name.get_ref() {
         of if *of == escrow_topic() => "[escrow]",
         of if *of == members_topic() => "[membership]",
-        of if *of == groups_topic() => {
+        of if *of == groups_topic() || *of == leases_topic() => {
             let text = format!("topic {of} is written by hubs alone; take it out of here");
             return Err(places.error_at(name, text));
         }
@@ -262,6 +277,44 @@ fn check_peers(places: &Loaded<Places>) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Refuses a list of regions that could not decide anything, and to leave a region whose lease may
+/// still go on.
+fn check_failover(places: &Loaded<Places>) -> Result<(), ConfigError> {
+    let Places { region: own, peers, failover, .. } = &places.value;
+    let Some(FailoverPlaces { regions, after }) = failover else { return Ok(()) };
+    let list = regions.get_ref();
+    let found = list.len();
+    let refuse = |text: String| Err(places.error_at(regions, text));
+    if found < VOTERS_LEAST {
+        return refuse(format!(
+            "{found} regions: of fewer than {VOTERS_LEAST} no majority is left when one is lost, \
+             and nobody could tell a lost region from a cut link; take [failover] out of here and \
+             use the commands failover and failback"
+        ));
+    }
+    if found > VOTERS_LIMIT {
+        return refuse(format!("{found} regions, at most {VOTERS_LIMIT} look after each other"));
+    }
+    if list.iter().collect::<BTreeSet<_>>().len() < found {
+        return refuse("a region is named twice".to_owned());
+    }
+    if !list.contains(own) {
+        return refuse(format!("this hub's region {own} is not among them"));
+    }
+    let is_linked =
+        |of: &RegionId| of == own || peers.iter().any(|peer| peer.region.get_ref() == of);
+    if let Some(region) = list.iter().find(|region| !is_linked(region)) {
+        return refuse(format!("there is no [[peer]] of region {region}, and each votes itself"));
+    }
+    match after {
+        Some(after) if after.get_ref().get() < AFTER_LEAST => {
+            let text = "a region is not left before its lease is over: at least 4s";
+            Err(places.error_at(after, text.to_owned()))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn has_host_and_port(address: &str) -> bool {
     let Some((host, port)) = address.rsplit_once(':') else { return false };
     // An IPv6 address stands in brackets, else its last group would pass for a port.
@@ -287,6 +340,24 @@ api = { socket = "s" }
     fn refusal(tables: &str) -> String {
         let text = format!("{HEAD}{tables}");
         parse(Path::new("hub.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_list_of_regions_that_could_not_decide_is_refused() {
+        let peers = "[[peer]]\nregion = \"us\"\nname = \"hub-1\"\n\
+                     [[peer]]\nregion = \"ap\"\nname = \"hub-1\"\n";
+        let said = |regions: &str, more: &str| {
+            refusal(&format!("[failover]\nregions = {regions}\n{more}{peers}"))
+        };
+
+        assert!(said("[\"eu\", \"us\"]", "").starts_with("hub.toml:8:11: 2 regions: of fewer"));
+        let unlinked = said("[\"eu\", \"us\", \"sa\"]", "");
+        assert!(unlinked.contains("no [[peer]] of region sa"), "{unlinked}");
+        let apart = said("[\"sa\", \"us\", \"ap\"]", "");
+        assert!(apart.contains("region eu is not among them"), "{apart}");
+        assert!(said("[\"eu\", \"us\", \"us\"]", "").contains("named twice"));
+        let soon = said("[\"eu\", \"us\", \"ap\"]", "after = \"3s\"\n");
+        assert!(soon.contains("at least 4s"), "{soon}");
     }
 
     #[test]
@@ -339,7 +410,7 @@ api = { socket = "s" }
 
         let fits = parse(Path::new("hub.toml"), format!("{HEAD}{}", of("air")));
         let air = &fits.unwrap().value.topics[0];
-        let tombstones = std::time::Duration::from_hours(24);
+        let tombstones = Duration::from_hours(24);
         assert_eq!(air.compaction(), Some(headland_storage::Compaction { tombstones }));
         let why = "is reconciled: each of its events counts, and cleanup = \"compact\" would take \
                    away all but the last of a device; use \"delete\"";

@@ -246,7 +246,7 @@ impl Node {
         let is_told = self.acks.rules.is_empty() || next == Offset::default();
         let waits = if is_told { Vec::new() } else { self.lacking((link_id, channel), word) };
         if waits.is_empty() {
-            return self.tell((link_id, channel), (next, word));
+            return self.tell(now, (link_id, channel), (next, word));
         }
         if word == Word::Position {
             self.acks.unplaced.insert((link_id, channel), waits.len());
@@ -263,8 +263,18 @@ impl Node {
         }
     }
 
-    fn tell(&mut self, (link_id, channel): (LinkId, ChannelId), (next, word): (Offset, Word)) {
+    fn tell(
+        &mut self,
+        now: Now,
+        (link_id, channel): (LinkId, ChannelId),
+        (next, word): (Offset, Word),
+    ) {
+        let is_leased = self.is_leased(now.monotonic);
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };
+        if !is_leased && matches!(known.peer, Peer::Agent(_)) {
+            // Its next connection is told a position, once this region is in use again.
+            return;
+        }
         match word {
             Word::Stored => known.link.on_stored(channel, next),
             Word::Position => known.link.subscribe(channel, next),
@@ -404,7 +414,7 @@ impl Node {
                 continue;
             }
             // A channel that was refused ignores it.
-            self.tell((link_id, channel), (next, word));
+            self.tell(now, (link_id, channel), (next, word));
             told.insert((link_id, channel));
         }
         for (link_id, channel) in told {

@@ -12,14 +12,12 @@ use std::time::Duration;
 
 use headland_event::{BatchError, Now, RegionId};
 use headland_replication::fence::Fence;
-use headland_replication::frame::Goodbye;
 use headland_storage::{StateStore, Ticket};
 
 use super::groups::json;
 use super::recovery::owner;
 use super::{Node, RecoveryError};
 use crate::failover::{FailoverAction, FailoverStep, FailoverView};
-use crate::peer_link::{LinkId, Peer};
 
 /// How long a region that is linked may take to answer. It is many round trips; an operator who
 /// has read that it did not answer can ask again.
@@ -181,12 +179,13 @@ impl Node {
     /// Takes over that a region was left or returned to, in memory and in the state. When this one
     /// stops or goes on by it, its agents connect anew, which has their topics refused or taken
     /// again.
-    fn take_fence(&mut self, fence: &Fence, now: Now) {
+    pub(super) fn take_fence(&mut self, fence: &Fence, now: Now) {
         let before = self.left_for(self.identity.region()).cloned();
         if !self.consumers.fences.take(fence) {
             return;
         }
         self.composer.set(owner("groups"), fence.key().into(), Some(json(fence)));
+        self.on_lease_fence(now, fence);
         let after = self.left_for(self.identity.region());
         if before.as_ref() == after {
             return;
@@ -195,20 +194,13 @@ impl Node {
             Some(to) => tracing::warn!(%to, "this region was left: it takes nothing of agents"),
             None => tracing::info!("this region is in use again"),
         }
-        let agents =
-            self.peer_links.iter().filter(|(_, known)| matches!(known.peer, Peer::Agent(_)));
-        for link_id in agents.map(|(link_id, _)| *link_id).collect::<Vec<LinkId>>() {
-            if let Some(known) = self.peer_links.get_mut(&link_id) {
-                known.link.close(Goodbye::Reconfigured);
-            }
-            self.drain(now, link_id);
-        }
+        self.part_with_agents(now);
     }
 
     /// Why this hub takes nothing of its agents and groups; `None` while its region is in use.
     pub(super) fn left(&self) -> Option<String> {
         let region = self.identity.region();
-        let to = self.left_for(region)?;
+        let Some(to) = self.left_for(region) else { return self.unleased() };
         Some(format!(
             "region {region} was left for {to}; to return, ask there: headland failback {region}; \
              if {to} is lost, ask here: headland failback {region} --force"

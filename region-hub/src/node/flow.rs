@@ -160,9 +160,11 @@ impl Node {
         let connection = up_at.map_or(Connection::None, Connection::Since);
         let observed = Observed { connection, flowing, held, acked_at: peer.acked_at };
         let rtt = peer_link.and_then(|peer_link| peer_link.link.rtt());
+        let granted = self.granted_ago(peer.identity.region(), now.monotonic);
         LinkView {
             region: peer.identity.region().clone(),
             left_for: self.left_for(peer.identity.region()).cloned(),
+            lease_granted_ms: granted.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
             peer: peer.identity.to_string(),
             state: if peer_link.is_some() { LinkState::Up } else { LinkState::Down },
             condition: Condition::of(&observed, now.monotonic),
@@ -174,6 +176,11 @@ impl Node {
             behind_records: self.behind_records(peer),
             topics: Some(topics.into_iter().map(|(topic, _)| topic).collect()),
         }
+    }
+
+    /// Whether a peer has what is older than a few seconds.
+    pub(super) fn is_in_order(&self, peer: &KnownPeer, now: Now) -> bool {
+        self.link_view(peer, now).condition == Condition::Ok
     }
 
     /// What a peer lacks of each topic that it is offered.

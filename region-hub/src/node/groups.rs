@@ -152,6 +152,8 @@ impl Node {
         group: &GroupName,
         request: &OffsetsRequest,
     ) -> Result<Ticket, GroupError> {
+        // Whether this region is in use is looked at now, not when the last input came.
+        self.look_after_leases(now);
         if self.fullness.is_full() {
             return Err(GroupError::Full);
         }
@@ -191,6 +193,8 @@ impl Node {
     /// # Errors
     /// [`GroupError`] when there is none, or nothing can be written; nothing has changed.
     pub fn on_group_end(&mut self, now: Now, group: &GroupName) -> Result<Ticket, GroupError> {
+        // Whether this region is in use is looked at now, not when the last input came.
+        self.look_after_leases(now);
         if self.fullness.is_full() {
             return Err(GroupError::Full);
         }

@@ -65,6 +65,7 @@ impl Node {
                 self.on_delivered(now, link_id, channel, entry);
             }
             LinkOutput::Promised(promise) => self.on_promised(now, link_id, promise),
+            LinkOutput::Leased(message) => self.on_lease_message(now, link_id, message),
             LinkOutput::Acked { channel, next } => self.on_acked(now, link_id, channel, next),
             LinkOutput::OfferRefused { channel, refusal } => {
                 let Some(known) = self.peer_links.get_mut(&link_id) else { return };
@@ -112,12 +113,16 @@ impl Node {
         }
         if is_hub {
             self.note_peer_met();
+            self.offer_leases(link_id);
         }
         self.on_up(now, link_id);
     }
 
     fn on_announced(&mut self, now: Now, link_id: LinkId, announce: &Announce) {
         let Announce { channel, offer } = announce;
+        if self.on_leases_offered(now, link_id, announce) {
+            return;
+        }
         let Some(known) = self.peer_links.get(&link_id) else { return };
         let unlike = self.unlike(&known.identity, &offer.origin_topic);
         let is_hub = matches!(known.peer, Peer::Hub(_));

@@ -81,6 +81,7 @@ impl Node {
         // The next connection delivers it again, and is the one that is told how far it got.
         self.forget_held(link_id);
         self.acks.forget(link_id);
+        self.on_leases_down(now, link_id);
         let Some(known) = self.peer_links.get(&link_id) else { return };
         let identity = known.identity.clone();
         let Some(peering) = self.peerings.get_mut(&identity) else { return };

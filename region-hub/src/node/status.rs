@@ -11,8 +11,8 @@ use headland_replication::Identity;
 use headland_storage::MissingOffsets;
 use serde::Serialize;
 
-use super::Node;
 use super::links::KnownPeer;
+use super::{LeaseStatus, Node};
 use crate::global::Rules;
 use crate::peer_link::PeerLink;
 
@@ -61,6 +61,9 @@ pub struct Status {
     /// The region that this one was left for; absent while it is in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_for: Option<RegionId>,
+    /// Whether this region is in use, and who decides about it; absent without `[failover]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
     /// The life of its data directory.
     #[serde(serialize_with = "as_text")]
     pub incarnation: Incarnation,
@@ -104,6 +107,7 @@ impl Node {
         Status {
             region: self.identity.region().clone(),
             left_for: self.left_for(self.identity.region()).cloned(),
+            lease: self.lease_status(),
             incarnation: self.incarnation,
             ready: true,
             fingerprint: fingerprint.iter().map(|byte| format!("{byte:02x}")).collect(),

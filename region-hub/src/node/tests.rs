@@ -25,6 +25,7 @@ mod acks_gone;
 mod groups;
 /// Leaving a region for another one.
 mod failover;
+mod leases;
 /// Decisions about late events.
 mod review;
 /// Reservations at hubs that are cut off from each other.

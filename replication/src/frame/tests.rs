@@ -11,6 +11,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
+use crate::lease::{Ballot, VOTERS_LIMIT, Vote, Voted};
 
 fn regions() -> impl Strategy<Value = RegionId> {
     "[a-z][a-z0-9._-]{0,20}".prop_map(|name| RegionId::new(&name).unwrap())
@@ -125,6 +126,44 @@ fn promises() -> impl Strategy<Value = ChannelPromise> {
     })
 }
 
+fn leases() -> impl Strategy<Value = LeaseMessage> {
+    let ballots = || (any::<u64>(), regions()).prop_map(|(round, by)| Ballot { round, by });
+    let vote = move || (ballots(), regions()).prop_map(|(ballot, to)| Vote { ballot, to });
+    let votes = move || option::of(vote());
+    let about = || (regions(), any::<u64>());
+    let voted = (about(), option::of(ballots()), votes(), option::of(any::<u64>()));
+    let voted = voted.prop_map(|((region, number), promised, accepted, leased)| Voted {
+        region,
+        number,
+        promised,
+        accepted,
+        leased,
+    });
+    let known = (vec(regions(), 0..VOTERS_LIMIT), vec(voted, 0..VOTERS_LIMIT))
+        .prop_map(|(regions, voted)| LeaseMessage::Known { regions, voted });
+    let nanos = || any::<u64>().prop_map(Monotonic::from_nanos);
+    let ask = (any::<u64>(), nanos(), any::<u64>()).prop_map(|(number, sent_at, lasts)| {
+        LeaseMessage::Ask { number, sent_at, lasts: Duration::from_nanos(lasts) }
+    });
+    let grant = (any::<u64>(), nanos())
+        .prop_map(|(number, sent_at)| LeaseMessage::Grant { number, sent_at });
+    let attempt = (about(), ballots(), votes()).prop_map(|((region, number), ballot, accepted)| {
+        [
+            LeaseMessage::Prepare { region: region.clone(), number, ballot: ballot.clone() },
+            LeaseMessage::Accepted { region: region.clone(), number, ballot: ballot.clone() },
+            LeaseMessage::Refused { region: region.clone(), number, promised: ballot.clone() },
+            LeaseMessage::Accept {
+                region: region.clone(),
+                number,
+                vote: Vote { ballot: ballot.clone(), to: region.clone() },
+            },
+            LeaseMessage::Promise { region, number, ballot, accepted },
+        ]
+    });
+    let attempt = (attempt, 0..5_usize).prop_map(|(words, of)| words[of].clone());
+    prop_oneof![known, ask, grant, attempt]
+}
+
 fn frames() -> impl Strategy<Value = Frame> {
     let position = (channels(), any::<u64>(), offsets()).prop_map(|(channel, epoch, next)| {
         Frame::Position(Position { channel, epoch: ChannelEpoch::new(epoch), next })
@@ -145,6 +184,7 @@ fn frames() -> impl Strategy<Value = Frame> {
         keepalives().prop_map(Frame::Keepalive),
         promises().prop_map(Frame::Promise),
         goodbyes.prop_map(Frame::Goodbye),
+        leases().prop_map(Frame::Lease),
     ]
 }
 
@@ -171,7 +211,7 @@ fn another_version_is_named_and_refused() {
 
 #[test]
 fn an_unknown_kind_is_refused() {
-    for kind in [0, 11, 255] {
+    for kind in [0, 12, 255] {
         let bytes = patched(&Frame::Goodbye(Goodbye::ShuttingDown), 1, kind);
 
         let refused = value_error(Frame::decode(bytes).unwrap_err());
@@ -338,7 +378,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(kind in 0..12_u8, bytes in vec(any::<u8>(), 0..300)) {
+    fn arbitrary_bytes_never_panic(kind in 0..13_u8, bytes in vec(any::<u8>(), 0..300)) {
         let frame = [&[FRAME_VERSION, kind], &bytes[..]].concat();
 
         if let Ok(frame) = Frame::decode(Bytes::from(frame)) {

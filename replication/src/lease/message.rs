@@ -65,7 +65,7 @@ pub enum LeaseMessage {
         number: u64,
         /// When, by its own clock: the lease counts from here.
         sent_at: Monotonic,
-        /// For how long.
+        /// For how long; zero when it asks no more, and is in use without a lease.
         lasts: Duration,
     },
     /// The answer to an [`Self::Ask`]; there is none when the lease is not granted.

@@ -112,6 +112,21 @@ fn a_region_that_never_had_a_lease_is_not_taken_over() {
 }
 
 #[test]
+fn a_region_that_asks_for_no_lease_any_more_is_in_use_and_not_missed() {
+    let mut world = World::new(3, 10);
+    world.run(5 * SECOND);
+
+    world.ask_no_more(0);
+    world.run(2 * SECOND);
+    let told = held_by(&world, 0);
+    world.isolate(0);
+    world.run(60 * SECOND);
+
+    assert!(told && held_by(&world, 0));
+    assert_eq!(world.left_for(1, 0), None);
+}
+
+#[test]
 fn a_hub_that_lost_its_disk_grants_nothing_before_all_others_have_told_it_what_was_said() {
     let mut world = World::new(3, 8);
     world.run(5 * SECOND);

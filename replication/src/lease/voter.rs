@@ -111,6 +111,13 @@ impl Voter {
         Answer { message: Some(LeaseMessage::Grant { number, sent_at }), keep }
     }
 
+    /// A region asks no more: it is not missed from now on.
+    pub(super) fn on_no_more(&mut self, from: &RegionId) -> Option<Voted> {
+        let seat = self.seats.get_mut(from)?;
+        seat.voted.leased.take()?;
+        Some(seat.voted.clone())
+    }
+
     /// When a region was last granted a lease, in this run.
     pub(super) fn granted_at(&self, region: &RegionId) -> Option<Monotonic> {
         self.seats.get(region)?.granted_at

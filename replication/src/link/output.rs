@@ -6,6 +6,7 @@ use bytes::Bytes;
 use headland_event::{ByteCount, ChannelId, Entry, Lane, Offset, TopicPartition};
 
 use crate::frame::{Announce, ChannelPromise, Goodbye, Hello, Refusal};
+use crate::lease::LeaseMessage;
 use crate::peering::Ended;
 
 /// Work the caller does on behalf of a [`super::Link`].
@@ -66,6 +67,8 @@ pub enum LinkOutput {
         /// Why.
         refusal: Refusal,
     },
+    /// The peer hub has said something about who is in use.
+    Leased(LeaseMessage),
     /// Nothing more will come: write what was sent, then close the connection.
     Close(CloseReason),
 }

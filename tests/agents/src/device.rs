@@ -201,7 +201,7 @@ impl Device {
                     bail!("{}: {refusal}", self.name)
                 }
                 LinkOutput::Announced(announce) => bail!("a hub offered {:?}", announce.offer),
-                LinkOutput::Deliver { .. } | LinkOutput::Promised(_) => {}
+                LinkOutput::Deliver { .. } | LinkOutput::Promised(_) | LinkOutput::Leased(_) => {}
                 LinkOutput::Close(_) => return Ok(false),
             }
         }

@@ -266,7 +266,7 @@ impl End {
                     let partition = partition.context("only what was offered is acknowledged")?;
                     self.acked.insert(partition.clone(), next);
                 }
-                LinkOutput::PeerReady(_) | LinkOutput::Promised(_) => {}
+                LinkOutput::PeerReady(_) | LinkOutput::Promised(_) | LinkOutput::Leased(_) => {}
                 LinkOutput::OfferRefused { refusal, .. } | LinkOutput::Ended { refusal, .. } => {
                     bail!("a channel ended: {refusal}")
                 }

@@ -72,7 +72,8 @@ impl Witness {
             | Frame::Data(_)
             | Frame::Head(_)
             | Frame::Keepalive(_)
-            | Frame::Goodbye(_) => return None,
+            | Frame::Goodbye(_)
+            | Frame::Lease(_) => return None,
         };
         let NodeId::Hub(hub) = speaker else { return None };
         let channel = usize::try_from(channel.get()).unwrap();

@@ -67,6 +67,7 @@ enum Write {
 #[derive(Debug)]
 struct Hub {
     region: RegionId,
+    asking: Asking,
     list: Vec<RegionId>,
     leases: Leases,
     disk: Disk,
@@ -135,7 +136,8 @@ impl World {
             let list =
                 if index == of { list.iter().map(|at| name(*at)).collect() } else { all.clone() };
             let speed = 1_000 - DRIFT + random.below(2 * DRIFT + 1);
-            Hub::start(name(index), list, Disk::default(), (speed, 0), random.next_u64())
+            let (who, seed) = ((name(index), Asking::Automatic), random.next_u64());
+            Hub::start(who, list, Disk::default(), (speed, 0), seed)
         });
         let hubs = hubs.collect();
         let (ways, frames) = (BTreeMap::new(), BTreeMap::new());
@@ -209,8 +211,15 @@ impl World {
     fn start(&mut self, of: usize) {
         let hub = &self.hubs[of];
         let (region, list, disk) = (hub.region.clone(), hub.list.clone(), hub.disk.clone());
-        let clock = (hub.speed, self.now);
-        self.hubs[of] = Hub::start(region, list, disk, clock, self.random.next_u64());
+        let (clock, asking) = ((hub.speed, self.now), hub.asking);
+        let seed = self.random.next_u64();
+        self.hubs[of] = Hub::start((region, asking), list, disk, clock, seed);
+    }
+
+    /// A hub is started anew without asking for leases.
+    pub(super) fn ask_no_more(&mut self, of: usize) {
+        self.hubs[of].asking = Asking::Never;
+        self.fate(of, Fate::Restarts);
     }
 
     pub(super) fn fate(&mut self, of: usize, fate: Fate) {
@@ -413,7 +422,7 @@ impl World {
 
 impl Hub {
     fn start(
-        region: RegionId,
+        (region, asking): (RegionId, Asking),
         list: Vec<RegionId>,
         disk: Disk,
         (speed, began): (u64, u64),
@@ -426,7 +435,7 @@ impl Hub {
         let config = LeaseConfig {
             own: region.clone(),
             regions: list.clone(),
-            asking: Asking::Automatic,
+            asking,
             after: Duration::from_secs(5),
         };
         let memory = if disk.is_whole { Memory::Whole } else { Memory::Doubtful };
@@ -434,7 +443,8 @@ impl Hub {
         // Each run has a clock of its own, as of a machine that was switched on then.
         let leases = Leases::new(config, fences, (kept, memory), seed, Monotonic::default());
         let (writes, disagreeing) = (VecDeque::new(), BTreeSet::new());
-        Self { region, list, leases, disk, writes, is_running: true, speed, began, disagreeing }
+        let is_running = true;
+        Self { region, asking, list, leases, disk, writes, is_running, speed, began, disagreeing }
     }
 
     fn clock(&self, now: u64) -> Monotonic {

@@ -102,7 +102,8 @@ impl Connections {
             drop(task::spawn("handshake", &self.token, async move {
                 let address = incoming.remote_address();
                 match incoming.establish().await {
-                    Ok(connection) => connections.run(connection, Dialled::There).await,
+                    // In a task of its own: this one keeps room for the handshake while it lives.
+                    Ok(connection) => connections.start_run(connection, Dialled::There),
                     // Whoever floods a hub with handshakes must not flood its log as well.
                     Err(error @ ConnectError::GivenUp { .. }) => {
                         tracing::debug!(%error, "a connection was not accepted");
@@ -111,6 +112,12 @@ impl Connections {
                 }
             }));
         }
+    }
+
+    /// Moves a connection's frames until it is over.
+    fn start_run(self, connection: Connection, dialled: Dialled) {
+        let token = self.token.clone();
+        drop(task::spawn("connection", &token, self.run(connection, dialled)));
     }
 
     /// Says that a handshake has failed, loudly if nothing was said of one for a while.

@@ -171,7 +171,8 @@ pub struct PeerLink {
     incarnation: Option<Incarnation>,
     /// Regions from which topics come that this peer offered over a longer way.
     pub declined: BTreeSet<RegionId>,
-    receiving: BTreeMap<ChannelId, Receiving>,
+    /// Boxed, since a map keeps room for eleven values where an agent has one.
+    receiving: BTreeMap<ChannelId, Box<Receiving>>,
     /// Our partitions that it sends, with its channels: several where it hands on several copies.
     taken: BTreeSet<(TopicPartition, ChannelId)>,
     sending: BTreeMap<ChannelId, TopicPartition>,
@@ -267,7 +268,7 @@ impl PeerLink {
     /// Stores what an admitted channel belongs to.
     pub fn receive(&mut self, channel: ChannelId, receiving: Receiving) {
         self.taken.insert((receiving.local.clone(), channel));
-        self.receiving.insert(channel, receiving);
+        self.receiving.insert(channel, Box::new(receiving));
     }
 
     /// Whether the peer sends what goes into a partition of ours.
@@ -311,7 +312,7 @@ impl PeerLink {
     /// What a channel of the peer belongs to here.
     #[must_use]
     pub fn receiving(&self, channel: ChannelId) -> Option<&Receiving> {
-        self.receiving.get(&channel)
+        self.receiving.get(&channel).map(Box::as_ref)
     }
 
     /// Whether all that the peer has said of who takes part is durable here, as far as was heard.
@@ -326,7 +327,7 @@ impl PeerLink {
 
     /// Every channel of the peer, with what it belongs to here.
     pub fn all_receiving(&self) -> impl Iterator<Item = &Receiving> {
-        self.receiving.values()
+        self.receiving.values().map(Box::as_ref)
     }
 
     /// Whether a channel of ours hands on what another one offers as well: how far the peer has got

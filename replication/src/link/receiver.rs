@@ -9,6 +9,9 @@ use super::ring::{Ring, Waiting};
 use super::window::Window;
 use crate::frame::{Ack, Announce, ChannelPromise, Data, Head, Position, Refusal, RefusalCode};
 
+/// Channels up to which room is made for one at a time.
+const FEW_CHANNELS: usize = 4;
+
 /// Everything the peer announced on one link.
 #[derive(Debug, Clone)]
 pub(super) struct Receiver {
@@ -44,6 +47,10 @@ impl Receiver {
         if count >= self.channels_limit {
             let text = format!("{} channels at most", self.channels_limit);
             return Err(Refusal::new(RefusalCode::TooManyChannels, text));
+        }
+        if count < FEW_CHANNELS {
+            // An agent offers one or two, and a vector would keep room for four.
+            self.channels.reserve_exact(1);
         }
         self.channels.push(Inbound::new(offer.clone()));
         Ok(())

@@ -1,5 +1,6 @@
 //! All agents, and what they have seen together.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,10 +76,11 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Starts agents whose certificates are in `folder`, all at once.
-    pub(crate) fn start(count: u64, folder: &Path, hub: &Hub) -> Result<Self> {
+    /// Starts agents with these numbers, whose certificates are in `folder`, all at once.
+    pub(crate) fn start(numbers: Range<u64>, folder: &Path, hub: &Hub) -> Result<Self> {
         let (seen, token, clock) = (Arc::new(Seen::default()), Token::new(), Clock::start());
-        let lives = (0..count)
+        let count = numbers.end.saturating_sub(numbers.start);
+        let lives = numbers
             .map(|number| {
                 let name = name(number);
                 let identity = device::identity(folder, &name)?;

@@ -101,3 +101,77 @@ WITH ('topic' = 'air.readings', 'format' = 'csv', 'key' = 'station');";
     }
     Ok(())
 }
+
+/// What devices are and how much of theirs is too much, in a file and in a topic.
+const LOOKING: &str = "
+CREATE TABLE inventory_events (
+  id STRING, kind STRING, device STRING, sku STRING, location STRING, quantity BIGINT,
+  `time` TIMESTAMP(3), WATERMARK FOR `time` AS `time`
+) WITH ('topic' = 'inventory.events', 'format' = 'json', 'key' = 'device');
+CREATE TABLE names (sku STRING, name STRING, PRIMARY KEY (sku) NOT ENFORCED)
+  WITH ('connector' = 'filesystem', 'path' = 'names.csv', 'format' = 'csv');
+CREATE TABLE air_readings (station STRING, most BIGINT, PRIMARY KEY (station) NOT ENFORCED)
+  WITH ('topic' = 'air.readings', 'format' = 'csv', 'key' = 'station');
+CREATE TABLE named (id STRING, name STRING, n BIGINT)
+  WITH ('topic' = 'alerts', 'alert.key' = 'id', 'alert.window' = 'name');
+INSERT INTO named SELECT e.id, d.name, e.quantity FROM inventory_events AS e
+  JOIN names FOR SYSTEM_TIME AS OF e.`time` AS d ON d.sku = e.sku;
+CREATE TABLE excess (id STRING, most BIGINT)
+  WITH ('topic' = 'alerts', 'alert.key' = 'id', 'alert.window' = 'most');
+INSERT INTO excess SELECT e.id, l.most FROM inventory_events AS e
+  JOIN air_readings FOR SYSTEM_TIME AS OF e.`time` AS l
+    ON l.station = e.location AND l.most < quantity;
+";
+
+/// What alerts say: rule, window and revision, sorted.
+fn found(alerts: &[serde_json::Value]) -> Vec<String> {
+    let mut found: Vec<String> = alerts
+        .iter()
+        .map(|alert| format!("{} {} {}", alert["rule"], alert["window"], alert["revision"]))
+        .collect();
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn rows_find_what_a_file_and_a_topic_hold_when_they_come_also_over_kills_and_edits()
+-> Result<()> {
+    let fleet = Fleet::new()?;
+    let mut hub = fleet.hub("eu")?;
+    hub.grant("eu-1", &TOPICS, &["eu-1-", "eu-1"])?;
+    let mut agent = fleet.agent("eu-1", &hub)?;
+    fleet.write("rules.sql", LOOKING)?;
+    fleet.write("names.csv", "sku,name\nA,bolt\n")?;
+    fleet.append("eu-1.csv", &["station,most", "eu-1,10"])?;
+    hub.start().await?;
+    agent.start().await?;
+    hub.records_when("air.readings", 1).await?;
+
+    fleet.append("eu-1.jsonl", &[event("eu-1", 1, "restock", "A", 11)])?;
+    let first = values(&hub.records_when("alerts", 2).await?)?;
+    agent.kill().await?;
+    fleet.write("names.csv", "sku,name\nA,screw\nB,nut\n")?;
+    agent.start().await?;
+    let second = [(2, "A", 9), (3, "B", 12)];
+    fleet.append("eu-1.jsonl", &second.map(|(at, sku, n)| event("eu-1", at, "restock", sku, n)))?;
+    hub.records_when("alerts", 5).await?;
+    // A file that does not fit leaves what was in force.
+    agent.kill().await?;
+    fleet.write("names.csv", "sku,name\nA\n")?;
+    agent.start().await?;
+    agent.says("names.csv:2:1: found 1 fields, expected 2").await?;
+    fleet.append("eu-1.jsonl", &[event("eu-1", 4, "restock", "A", 1)])?;
+    let all = values(&hub.records_when("alerts", 6).await?)?;
+
+    assert_eq!(found(&first), [r#""excess" "10" 1"#, r#""named" "bolt" 1"#]);
+    let expected = [
+        r#""excess" "10" 1"#,
+        r#""excess" "10" 1"#,
+        r#""named" "bolt" 1"#,
+        r#""named" "nut" 1"#,
+        r#""named" "screw" 1"#,
+        r#""named" "screw" 1"#,
+    ];
+    assert_eq!(found(&all), expected);
+    Ok(())
+}

@@ -156,6 +156,38 @@ fn conditions_on_the_left_are_asked_before_the_file_unless_they_may_fail() {
 }
 
 #[test]
+fn rows_without_a_time_of_their_own_look_up_by_their_arrival() {
+    let sql = "CREATE TABLE e (id STRING, at TIMESTAMP_LTZ(3) METADATA FROM 'timestamp',
+          made TIMESTAMP(3))
+        WITH ('topic' = 'e');
+      CREATE VIEW seen AS SELECT UPPER(id) AS id, at, made FROM e WHERE id <> 'x';
+      CREATE TABLE devices (id STRING, site STRING)
+        WITH ('connector' = 'filesystem', 'path' = 'devices.csv', 'format' = 'csv');
+      CREATE TABLE versions (id STRING, ts TIMESTAMP(3), PRIMARY KEY (id) NOT ENFORCED,
+        WATERMARK FOR ts AS ts) WITH ('topic' = 'v');
+      CREATE TABLE o WITH ('topic' = 'o') AS SELECT seen.id, d.site FROM seen
+        JOIN devices FOR SYSTEM_TIME AS OF seen.at AS d ON d.id = seen.id;";
+    let compile = |sql: &str| Program::compile("rules.sql", sql);
+    let refused = |from: &str, to: &str| compile(&sql.replace(from, to)).unwrap_err().to_string();
+
+    let program = with(&compile(sql).unwrap(), "A,north\n");
+    let (mut engine, e) = (Engine::new(program.clone(), 7), program.table_id("e").unwrap());
+    let row = |id| Row::new(vec![Value::text(id), Value::Null, Value::Null]);
+    engine.on_row(e, &row("a"), Offset::new(0), EventTime::MIN);
+
+    let Some(Output::Result(result)) = engine.poll_output() else { panic!("no result") };
+    assert_eq!(result.columns[1].1, Value::text("north"));
+    let made = refused("OF seen.at", "OF seen.made");
+    let expected = "the time of FOR SYSTEM_TIME AS OF is `seen.made`, expected the event-time \
+                    column of the left side, or for a table without WATERMARK one of its arrival, \
+                    METADATA FROM 'timestamp'";
+    assert!(made.ends_with(expected), "{made}");
+    let version = compile(&sql.replace("d.site", "d.ts").replace("JOIN devices", "JOIN versions"));
+    let version = version.unwrap_err().to_string();
+    assert!(version.ends_with("expected the event-time column of the left side"), "{version}");
+}
+
+#[test]
 fn what_does_not_fit_is_refused_with_its_place() {
     let refused = |tables: &str, query: &str| {
         let sql = format!("{tables}\nCREATE TABLE o WITH ('topic' = 'o') AS {query};");

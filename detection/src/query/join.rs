@@ -7,6 +7,7 @@ use crate::expression::source_text::{place, quoted};
 use crate::expression::tree::Comparison;
 use crate::expression::{Columns, Compiler, Expression};
 use crate::program::Catalog;
+use crate::query::arrival;
 use crate::query::bound::{Bound, changes};
 use crate::query::conjunct::{Bounds, join, split};
 use crate::query::source::{Environment, Versioned, versioned};
@@ -310,15 +311,21 @@ fn versions(
 ) -> Result<JoinMethod, Fault> {
     let at = place(as_of, at);
     let typed = Compiler::new(&mut left.scope(), at).compile(as_of)?;
-    let left_time = match (&typed.expression, left.relation.event_time) {
-        (Expression::Column(column), Some(time)) if *column == time => time,
-        _ => {
-            let expected = "the event-time column of the left side";
-            let subject = "the time of FOR SYSTEM_TIME AS OF";
-            let reason = SqlErrorReason::mismatch(subject, quoted(as_of), expected);
-            return Err(Fault::new(at, reason));
-        }
+    let unfit = |expected: &str| {
+        let subject = "the time of FOR SYSTEM_TIME AS OF";
+        Fault::new(at, SqlErrorReason::mismatch(subject, quoted(as_of), expected))
     };
+    let time = match typed.expression {
+        Expression::Column(column) => Some(column),
+        _ => None,
+    };
+    let event_time = left.relation.event_time.filter(|event_time| time == Some(*event_time));
+    let is_arrival = time.is_some_and(|time| arrival::is_of(&left.relation, time, catalog));
+    if event_time.is_none() && !is_arrival {
+        let expected = "the event-time column of the left side, or for a table without WATERMARK \
+                        one of its arrival, METADATA FROM 'timestamp'";
+        return Err(unfit(expected));
+    }
     if let Operator::Scan(table) = right.relation.operator
         && catalog.table(table).is_some_and(|table| table.file().is_some())
     {
@@ -331,7 +338,11 @@ fn versions(
         return Err(Fault::new(at, reason));
     }
     match (right.relation.event_time, &right.relation.operator) {
-        (Some(right_time), _) => Ok(JoinMethod::Temporal { left_time, right_time }),
+        (Some(right_time), _) => {
+            let left_time =
+                event_time.ok_or_else(|| unfit("the event-time column of the left side"));
+            left_time.map(|left_time| JoinMethod::Temporal { left_time, right_time })
+        }
         (None, Operator::Scan(table)) => match catalog.table(*table).and_then(Table::store) {
             Some(_) => Ok(JoinMethod::Lookup { table: *table }),
             None => Ok(JoinMethod::Latest { table: *table }),

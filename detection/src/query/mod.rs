@@ -4,6 +4,8 @@
 mod bound;
 /// What FROM names.
 mod source;
+/// Columns that say when a row arrived.
+mod arrival;
 /// Joins and what bounds their state.
 mod join;
 /// `CROSS JOIN UNNEST(…)`.

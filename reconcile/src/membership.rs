@@ -347,19 +347,26 @@ impl Membership {
         lacked
     }
 
-    /// Gaps here in which somebody said that it has something. O(gaps × lives).
+    /// Every gap here, with the lives that have said that they have something of what lies in it,
+    /// in their log. Of one that was sealed or excluded it was decided to go on without. O(gaps ×
+    /// lives × gaps of a log).
     #[must_use]
-    pub fn lacked_gaps(&self, have: &Extent) -> Vec<(Actor, Gap)> {
-        let reported: Vec<Extent> = self.members.keys().map(|life| self.reported(life)).collect();
-        let is_held = |(actor, gap): &(&Actor, Gap)| {
-            let holds = |other: &Extent| {
+    pub fn holders(&self, have: &Extent) -> Vec<(Actor, Gap, BTreeSet<&Holder>)> {
+        if have.gaps().is_empty() {
+            return Vec::new();
+        }
+        let goes_on = self.members.iter().filter(|(_, member)| !member.has_ended());
+        let said: Vec<(&Holder, Extent)> =
+            goes_on.map(|(life, _)| (life, self.reported(life))).collect();
+        let holders = |(actor, gap): (&Actor, Gap)| {
+            let holds = |(_, other): &&(&Holder, Extent)| {
                 let until = gap.until.min(other.ends().end(actor));
                 !other.gaps().spans(actor, gap.from, until)
             };
-            reported.iter().any(holds)
+            let holders = said.iter().filter(holds).map(|(life, _)| *life).collect();
+            (actor.clone(), gap, holders)
         };
-        let lacked = have.gaps().iter().filter(is_held);
-        lacked.map(|(actor, gap)| (actor.clone(), gap)).collect()
+        have.gaps().iter().map(holders).collect()
     }
 
     /// Every life that anybody has named: listed, or in what was applied somewhere.
@@ -662,8 +669,18 @@ mod tests {
         assert_eq!(lacked(&[]), Lacking::default());
         assert_eq!(lacked(&[(2, 4)]), Lacking::default(), "nobody has it");
         let two = Extent::new(ends.clone(), gaps(&[(2, 4), (7, 8)]));
-        let told = membership.lacked_gaps(&two).into_iter().map(|(_, gap)| gap.from.get());
-        assert_eq!(told.collect::<Vec<_>>(), [7]);
+        let held = |by: &Membership| -> Vec<usize> {
+            by.holders(&two).into_iter().map(|(_, _, holders)| holders.len()).collect()
+        };
+        assert_eq!(held(&membership), [0, 1]);
+        let mut decided = membership.clone();
+        decided.on_change(&change("ap", MemberStanding::Excluded, &[]));
+        assert_eq!(held(&decided), [0, 0], "it was decided to go on without");
+        let that_lost = MemberReport { lost: gaps(&[(6, 9)]), ..report("ap", &[("us", 9)]) };
+        let mut after_damage = membership.clone();
+        after_damage.on_report(that_lost, &ends);
+        assert_eq!(held(&after_damage), [1, 0], "it applied it and has it to send no more");
+        assert_eq!(Membership::from_bytes(&after_damage.to_bytes()).unwrap(), after_damage);
         assert_eq!(lacked(&[(2, 5)]), Lacking { gaps: us.clone(), ..Lacking::default() });
         assert_eq!(lacked(&[(2, 4), (7, 8)]), Lacking { gaps: us, ..Lacking::default() });
     }

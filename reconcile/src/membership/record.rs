@@ -70,6 +70,54 @@ impl MemberRecord {
     }
 }
 
+impl MemberReport {
+    /// The report with as much of it as fits a batch. What was applied always does; of gaps that do
+    /// not the highest are left out, which are said once the lower ones are filled: until then
+    /// nobody hands them on. And what is stable is left out as a whole: nothing is forgotten then.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let Self { life, applied, stable, missing, lost } = self;
+        let bare = Self {
+            life,
+            applied,
+            stable: VectorClock::new(),
+            missing: Gaps::new(),
+            lost: Gaps::new(),
+        };
+        let length = |of: &Self| MemberRecord::Report(of.clone()).to_json().len();
+        let mut left = REPORT_BYTES_LIMIT.saturating_sub(length(&bare));
+        let missing = within(&missing, &mut left);
+        let lost = within(&lost, &mut left);
+        let whole = Self { stable, missing, lost, ..bare };
+        if length(&whole) <= REPORT_BYTES_LIMIT {
+            return whole;
+        }
+        Self { stable: VectorClock::new(), ..whole }
+    }
+}
+
+/// Bytes of a report: a batch of one record, with room for its key and what stands around it.
+const REPORT_BYTES_LIMIT: usize = (1 << 20) - (4 << 10);
+
+/// Bytes around a list of gaps: its name and its brackets.
+const AROUND_GAPS: usize = 16;
+
+/// The lowest gaps of each log whose JSON takes no more bytes than are left, which are taken off.
+fn within(gaps: &Gaps, left: &mut usize) -> Gaps {
+    let mut fitting = Gaps::new();
+    *left = left.saturating_sub(AROUND_GAPS);
+    for (actor, gap) in gaps.iter() {
+        #[expect(clippy::expect_used, reason = "names and numbers always have a JSON")]
+        let length =
+            serde_json::to_vec(&Missing::of(actor, gap)).expect("numbers have a JSON").len();
+        // One more for the comma.
+        let Some(rest) = left.checked_sub(length + 1) else { break };
+        *left = rest;
+        let _given_up = fitting.note(actor, gap);
+    }
+    fitting
+}
+
 /// One end of a clock, as JSON has it: JSON's objects have no other keys than texts.
 #[derive(Serialize, Deserialize)]
 struct End {
@@ -112,12 +160,16 @@ struct Missing {
     until: Offset,
 }
 
+impl Missing {
+    fn of(actor: &Actor, Gap { from, until }: Gap) -> Self {
+        let Actor { region, incarnation, partition } = actor.clone();
+        Self { region, incarnation, partition, from, until }
+    }
+}
+
 /// Gaps as a list.
 pub(super) fn write_gaps<S: Serializer>(gaps: &Gaps, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(gaps.iter().map(|(actor, Gap { from, until })| {
-        let Actor { region, incarnation, partition } = actor.clone();
-        Missing { region, incarnation, partition, from, until }
-    }))
+    to.collect_seq(gaps.iter().map(|(actor, gap)| Missing::of(actor, gap)))
 }
 
 /// Reads what [`write_gaps`] wrote; more gaps than a hub keeps are refused.
@@ -140,6 +192,8 @@ pub(super) fn read_gaps<'de, D: Deserializer<'de>>(from: D) -> Result<Gaps, D::E
 
 #[cfg(test)]
 mod tests {
+    use headland_event::{Batch, EventTime, Record};
+
     use super::*;
     use crate::escrow::Holder;
     use crate::membership::MemberStanding;
@@ -170,6 +224,45 @@ mod tests {
                 + r#""by":"ann","reason":"its disk is gone"}}"#;
         assert_eq!(json, expected);
         assert_eq!(MemberRecord::parse(json.as_bytes()).unwrap(), record);
+    }
+
+    #[test]
+    fn a_report_of_as_much_as_is_kept_fits_a_batch_and_says_nothing_that_is_not_so() {
+        let log = |at: usize| Actor {
+            region: RegionId::new(&format!("{at:0>64}")).unwrap(),
+            incarnation: Incarnation::new(u32::MAX, u64::MAX),
+            partition: PartitionIndex::new(1_023),
+        };
+        let far = |less: u64| Offset::new(u64::MAX - less);
+        let (mut applied, mut missing) = (VectorClock::new(), Gaps::new());
+        for at in 0..CLOCK_ENTRIES_LIMIT {
+            applied.advance(&log(at), far(0));
+            assert_eq!(missing.note(&log(at), Gap { from: far(2), until: far(1) }), None);
+        }
+        let (stable, lost) = (applied.clone(), missing.clone());
+        let of_log = |at| MemberReport {
+            life: life(),
+            applied: applied.clone(),
+            stable: stable.clone(),
+            missing: if at == 0 { missing.clone() } else { Gaps::new() },
+            lost: if at == 1 { lost.clone() } else { Gaps::new() },
+        };
+        for at in 0..3 {
+            let bounded = of_log(at).bounded();
+            let record = MemberRecord::Report(bounded.clone());
+            let key = format!("{0}/{0}/applied", life());
+            let record = Record::new(EventTime::default(), key, record.to_json());
+
+            let batch = Batch::encode(&[record]);
+
+            assert!(batch.is_ok(), "{batch:?}");
+            assert_eq!((&bounded.applied, bounded.stable.len()), (&applied, 0));
+            let said = if at == 1 { &bounded.lost } else { &bounded.missing };
+            assert!(said.len() > 100 || at == 2, "{}", said.len());
+            assert!(said.iter().all(|(actor, gap)| missing.spans(actor, gap.from, gap.until)));
+        }
+        let small = MemberReport { applied: VectorClock::new(), ..of_log(2) };
+        assert_eq!(small.clone().bounded(), small, "what fits is left as it is");
     }
 
     #[test]

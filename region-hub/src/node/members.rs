@@ -43,7 +43,7 @@ pub(super) struct Speaking {
     report_at: Monotonic,
     look_at: Monotonic,
     /// What it said last that it has applied, and that its log lost.
-    reported: (Extent, Gaps),
+    reported: Reported,
     /// What others hand on to it.
     pub(super) awaited: Awaited,
     /// Whether there may be somebody to tell off who hands on what is not lacking any more.
@@ -58,6 +58,9 @@ pub(super) struct Speaking {
     pub(super) former: BTreeSet<Holder>,
     joining: Joining,
 }
+
+/// What was said of what is applied, and of what the log lost.
+type Reported = (Extent, Gaps);
 
 /// Whether a life has heard who takes part. Until it has, it counts nothing of other regions: it
 /// might be what the others go on without, and what it has counted stays.
@@ -154,23 +157,27 @@ impl Node {
         }
         let void = self.inventory.reconciler().unsaid().take(VOID_EACH);
         said.extend(void.map(MemberRecord::Void));
-        said.extend(self.report(now).map(MemberRecord::Report));
+        let report = self.report(now);
+        let reported = report.as_ref().map(|(_, reported)| reported.clone());
+        said.extend(report.map(|(report, _)| MemberRecord::Report(report)));
         // Their size is bounded by the number of actors that a clock may have.
-        if let Err(error) = self.write_members(&said, now) {
-            tracing::error!(%error, "a record of members fits no batch");
+        match (self.write_members(&said, now), &mut self.speaking, reported) {
+            (Ok(()), Some(speaking), Some(reported)) => speaking.reported = reported,
+            (Ok(()), _, _) => {}
+            (Err(error), _, _) => tracing::error!(%error, "a record of members fits no batch"),
         }
     }
 
-    /// What this hub has applied, and what it knows to be stable and will forget; `None` while that
-    /// is said already, or not due.
-    fn report(&mut self, now: Now) -> Option<MemberReport> {
+    /// What this hub has applied, and what it knows to be stable and will forget, with what counts
+    /// as said once it is written; `None` while that is said already, or not due.
+    fn report(&mut self, now: Now) -> Option<(MemberReport, Reported)> {
         let (is_joining, life) = (self.is_joining(), self.life());
         let reconciler = self.inventory.reconciler();
         let (extent, members) = (reconciler.extent(), self.inventory.members());
         // Of a peer that was never heard of there may be a whole history of counts.
         let is_known = self.unlisted_peers().next().is_none();
         // What is missing amid a log may be a count at any older cut, if somebody has it.
-        let is_awaited = !members.lacked(&extent, |_| false).gaps.is_empty();
+        let is_awaited = members.holders(&extent).iter().any(|(_, _, lives)| !lives.is_empty());
         let is_stable = is_known && !is_awaited;
         let stable = if is_stable { members.stable(extent.ends()) } else { VectorClock::new() };
         let is_more = !reconciler.compacted().covers(&stable);
@@ -183,8 +190,11 @@ impl Node {
         speaking.report_at = now.monotonic.after(speaking.every);
         let (applied, missing) = (extent.ends().clone(), extent.gaps().clone());
         let lost = speaking.lost.gaps().clone();
-        speaking.reported = (extent, lost.clone());
-        Some(MemberReport { life, applied, stable, missing, lost })
+        let reported = (extent, lost.clone());
+        let report = MemberReport { life, applied, stable, missing, lost }.bounded();
+        // What is stable may not have fitted, and would not the next time.
+        let is_news = !is_said || !report.stable.is_empty();
+        is_news.then_some((report, reported))
     }
 
     /// Regions of configured hubs of which no life is listed.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headland_event::{BatchError, Now, Offset, RegionId, VectorClock};
+use headland_event::{BatchError, Gap, Now, Offset, RegionId, VectorClock};
 use headland_reconcile::{Holder, MemberChange, MemberRecord, MemberStanding};
 
 use super::Node;
@@ -215,13 +215,35 @@ impl Node {
             );
             LackView { log: actor.to_string(), from, until, way_out }
         });
-        let gaps = members.lacked_gaps(&extent).into_iter().map(|(actor, gap)| {
-            let way_out = "a hub that has them hands them on once it is linked; all behind them \
-                           counts meanwhile";
-            let way_out = way_out.to_owned();
-            LackView { log: actor.to_string(), from: gap.from, until: gap.until, way_out }
+        let gaps = members.holders(&extent).into_iter().filter_map(|(actor, gap, holders)| {
+            let way_out = self.way_out_of(gap, holders)?;
+            Some(LackView { log: actor.to_string(), from: gap.from, until: gap.until, way_out })
         });
         behind.chain(gaps).collect()
+    }
+
+    /// What becomes of a gap here; none of one that nobody has and that begins a log: a life that
+    /// went on from a backup wrote nothing there.
+    fn way_out_of(&self, gap: Gap, mut holders: BTreeSet<&Holder>) -> Option<String> {
+        holders.remove(&self.life());
+        let Some(last) = holders.last() else {
+            let text = "no hub that takes part has said that it can send them: all counts without \
+                        them, and if a backup of a hub has them, one that is started from it \
+                        hands them on";
+            return (gap.from > Offset::new(0)).then(|| text.to_owned());
+        };
+        if holders.iter().any(|life| !self.is_over(life)) {
+            let text = "a hub that has them hands them on once it is linked; all behind them \
+                        counts meanwhile";
+            return Some(text.to_owned());
+        }
+        let Holder { region, incarnation } = last;
+        Some(format!(
+            "only lives that are over have said that they have them, {last} the last of them: \
+             nothing is forgotten meanwhile; when their data is gone, `headland region exclude \
+             {region} --life {}` of each goes on without",
+            LifeName::of(*incarnation)
+        ))
     }
 
     /// Who takes part, as far as this hub has read.

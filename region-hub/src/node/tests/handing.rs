@@ -369,7 +369,9 @@ fn what_the_disk_of_a_living_region_damaged_comes_from_another_that_has_it() {
     net.talk(20);
     assert_eq!(state(&net.hubs[1]).0, Some(8));
     assert_eq!(missing(&net.hubs[1]), [(1, 2)]);
-    assert_eq!(net.hubs[1].node.regions().lacking, [], "nobody says that it can send it");
+    let named = net.hubs[1].node.regions().lacking;
+    assert_eq!((named.len(), named[0].from.get(), named[0].until.get()), (1, 1, 2));
+    assert!(named[0].way_out.contains("no hub that takes part"), "{}", named[0].way_out);
 
     net.meet(0, 1);
     net.talk(20);
@@ -384,6 +386,72 @@ fn what_the_disk_of_a_living_region_damaged_comes_from_another_that_has_it() {
     assert_eq!(apart, [0, 1]);
     let back = net.hubs[2].values("handed-on.us.inventory.events");
     assert!(back.len() == 1 && back[0].contains("us/2"), "its log has it again: {back:?}");
+}
+
+/// What `eu` says of what it lacks.
+fn ways_out(net: &Net) -> Vec<String> {
+    net.hubs[1].node.regions().lacking.into_iter().map(|of| of.way_out).collect()
+}
+
+#[test]
+fn what_only_a_life_that_is_over_had_is_named_until_an_operator_goes_on_without() {
+    let mut net = damaged();
+    net.part(0, 2);
+    net.meet(0, 1);
+    net.talk(20);
+    net.part(0, 1);
+    net.meet(1, 2);
+    net.talk(20);
+    let while_away = ways_out(&net);
+    net.replace(0, hub(9, "ap", &["eu", "us"]));
+    net.meet(0, 1);
+    net.talk(20);
+    let when_lost = ways_out(&net);
+    let (_, command) = when_lost[0].split_once("--life ").unwrap();
+    let life = command.split('`').next().unwrap().parse().unwrap();
+
+    let asked = super::members::request(RegionAction::Exclude, "ap");
+    let asked = crate::members::RegionRequest { life: Some(life), ..asked };
+    let eu = &mut net.hubs[1];
+    eu.node.on_region(eu.now, &asked).unwrap();
+    net.talk(10);
+    let decided = ways_out(&net);
+
+    assert!(while_away[0].contains("hands them on once it is linked"), "{while_away:?}");
+    assert!(when_lost[0].contains("`headland region exclude ap --life"), "{when_lost:?}");
+    assert!(decided[0].contains("no hub that takes part"), "{decided:?}");
+    assert_eq!((while_away.len(), when_lost.len(), decided.len()), (1, 1, 1));
+    assert_eq!(state(&net.hubs[1]).0, Some(8));
+}
+
+#[test]
+fn what_the_log_lost_and_the_state_has_is_asked_for_over_restarts_and_counts_once() {
+    let mut net = damaged();
+    net.talk(15);
+    net.part(0, 2);
+    net.meet(1, 2);
+    net.talk(15);
+    let before = (state(&net.hubs[2]), state(&net.hubs[1]).0);
+    let commits = net.hubs[2].commits();
+
+    let disk = net.hubs[2].disk().clone();
+    disk.crash(headland_storage::Survival::Nothing);
+    let mut us = end_on(&disk, 7, "us", &["ap", "eu"]);
+    us.now = net.hubs[0].now;
+    let (replayed, again) = (us.replayed, state(&us));
+    net.replace(2, us);
+    net.meet(0, 2);
+    net.meet(1, 2);
+    net.talk(20);
+
+    assert!(replayed < commits, "it begins with a snapshot that has it");
+    assert_eq!((before.0.0, before.1), (Some(12), Some(8)));
+    assert_eq!(again, before.0);
+    let back = net.hubs[2].values("handed-on.us.inventory.events");
+    assert!(back.len() == 1 && back[0].contains("us/2"), "{back:?}");
+    let states: Vec<_> = net.hubs.iter().map(state).collect();
+    assert_eq!((&states[0], &states[1]), (&before.0, &before.0));
+    assert_eq!(states[2], before.0);
 }
 
 #[test]

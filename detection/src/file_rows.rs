@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::decode::{DecodeError, Decoder, HeaderError};
 use crate::operator::group_key;
-use crate::table::{FilePlace, Format, Table};
+use crate::table::{FilePlace, Format, Table, WithoutRows};
 use crate::value::{Row, Value};
 
 /// Most mistakes of a file that are told one by one.
@@ -111,7 +111,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn read(&mut self, table: &Table, bytes: &[u8]) {
-        let Some(FilePlace { rows_limit, bytes_limit, .. }) = table.file() else {
+        let Some(FilePlace { rows_limit, bytes_limit, without_rows, .. }) = table.file() else {
             return self.refuse(1, 1, format!("table {} is of no file", table.name()));
         };
         if bytes.len() > bytes_limit.as_len() {
@@ -120,6 +120,14 @@ impl Reading<'_> {
                 table.name()
             );
             return self.refuse(1, 1, what);
+        }
+        if let Some(last) = bytes.split(|byte| *byte == b'\n').next_back()
+            && !last.is_empty()
+        {
+            let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+            let what = "the last line has no line break: the file may be half written; end each \
+                        line with one, and replace a file by renaming a whole one over it";
+            return self.refuse(lines + 1, last.len() + 1, what.to_owned());
         }
         let mut lines = (1..).zip(bytes.split(|byte| *byte == b'\n')).peekable();
         let header =
@@ -150,6 +158,24 @@ impl Reading<'_> {
                     table.name()
                 );
                 return self.refuse(number, 1, what);
+            }
+        }
+        if self.rows.is_empty() && self.mistakes.is_empty() {
+            self.refuse_empty(table, *without_rows);
+        }
+    }
+
+    /// Somebody who writes a file anew empties it first.
+    fn refuse_empty(&mut self, table: &Table, without_rows: WithoutRows) {
+        match without_rows {
+            WithoutRows::Empty => {}
+            WithoutRows::Unfinished => {
+                let what = format!(
+                    "the file has no rows: it may be half written; table {} takes such a file with \
+                     'file.empty' = 'true'",
+                    table.name()
+                );
+                self.refuse(1, 1, what);
             }
         }
     }
@@ -254,7 +280,7 @@ mod tests {
         for (options, bytes) in [
             (csv, "a,1\nb,2\n"),
             (csv, "floor,id\r\n1,a\r\n\r\n2,b\r\n"),
-            ("", "{\"id\":\"a\",\"floor\":1}\n{\"id\":\"b\",\"floor\":2}"),
+            ("", "{\"id\":\"a\",\"floor\":1}\n{\"id\":\"b\",\"floor\":2}\n"),
         ] {
             let rows = read(options, bytes).map(|file| file.rows().to_vec());
             assert_eq!(rows, Ok(vec![row("a", 1), row("b", 2)]), "{bytes}");
@@ -278,6 +304,29 @@ mod tests {
         assert!(header.starts_with("devices:1:1: the header does not name column \"floor\""));
         let many = read(", 'format' = 'csv'", &"x\n".repeat(25)).unwrap_err();
         assert!(many.ends_with("\nand 5 more lines that do not fit"), "{many}");
+    }
+
+    #[test]
+    fn a_file_that_may_be_half_written_is_refused() {
+        let csv = ", 'format' = 'csv'";
+        let half = "devices:2:4: the last line has no line break: the file may be half written; \
+                    end each line with one, and replace a file by renaming a whole one over it";
+        let empty = "devices:1:1: the file has no rows: it may be half written; table devices \
+                     takes such a file with 'file.empty' = 'true'";
+
+        for (options, bytes, refusal) in [
+            (csv, "a,1\nb,2", half),
+            ("", "{\"id\":\"a\",\"floor\":1}\n{\"i", half),
+            (csv, "", empty),
+            ("", "\n", empty),
+            (csv, "id,floor\n", empty),
+        ] {
+            assert_eq!(read(options, bytes), Err(refusal.to_owned()), "{bytes:?}");
+        }
+        for bytes in ["", "id,floor\n"] {
+            let read = read(", 'format' = 'csv', 'file.empty' = 'true'", bytes);
+            assert_eq!(read.map(|file| file.rows().len()), Ok(0));
+        }
     }
 
     #[test]

@@ -106,5 +106,5 @@ pub use revisions::Revisions;
 pub use settings::{OnLimit, RuleLimits, RuleSettings, WINDOW_LIMIT};
 pub use snapshot::RestoreError;
 pub use sql::error::{Hint, Position, SqlError, SqlErrorReason};
-pub use table::{FilePlace, Format, Table, TableId};
+pub use table::{FilePlace, Format, Table, TableId, WithoutRows};
 pub use value::{Column, DataType, Row, Schema, Value};

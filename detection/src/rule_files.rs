@@ -7,15 +7,24 @@ use std::fmt::Write;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use headland_event::ByteCount;
+
 use crate::explain::{Explanation, TableExplanation};
 use crate::file_rows::{FileMistakes, FileRows};
 use crate::program::Program;
 use crate::sql::error::SqlError;
-use crate::table::Table;
+use crate::table::{Table, TableId};
 
 /// Most bytes that are read of a file: more than a rule file may have, so that a longer one is
 /// refused as what it is, and a path to a device or to data fills no memory.
 const READ_BYTES_LIMIT: u64 = 2 << 20;
+
+/// Most bytes of all files of a program together: a node keeps their rows in memory, and an agent
+/// up to four contents of each in its journal. One more than fits is refused.
+const FILES_BYTES_LIMIT: ByteCount = ByteCount::mebibytes(16);
+
+/// How often a file is read that somebody writes to meanwhile.
+const READS_MAX: usize = 3;
 
 /// What is asked about rule files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,25 +85,82 @@ pub enum FileError {
     /// Lines do not fit.
     #[error(transparent)]
     Mistakes(#[from] FileMistakes),
+    /// It is more than all files of a program may hold.
+    #[error(
+        "{}: the files of all tables are {found} with this one, expected at most {limit}",
+        path.display()
+    )]
+    TooMuch {
+        /// The file.
+        path: PathBuf,
+        /// Bytes of this file and those of the tables before it.
+        found: ByteCount,
+        /// Most that there may be.
+        limit: ByteCount,
+    },
 }
 
-/// Reads the rows of a table from its file at `path`, which `open` opens; returns its bytes too.
-/// Little more is read than the table lets in.
+/// The file of a table, as it was found.
+#[derive(Debug)]
+pub struct TableFile<'a> {
+    /// The table.
+    pub id: TableId,
+    /// What is declared of it.
+    pub table: &'a Table,
+    /// Where the file is.
+    pub path: PathBuf,
+    /// Its rows, and its bytes.
+    pub found: Result<(FileRows, Vec<u8>), FileError>,
+}
+
+/// Reads the files of a program's tables in the order of their declaration, beside the rule file at
+/// `rules`; `open` opens them. What does not fit, or is too much with those before, counts nothing.
 ///
-/// # Errors
-/// [`FileError`] when it cannot be read, or not all of it fits the table.
-pub fn read_file<R: Read>(
+/// A file whose end says [`io::ErrorKind::ResourceBusy`] is read again, three times at most. Little
+/// more is read than a table lets in.
+pub fn read_files<'a, R: Read>(
+    program: &'a Program,
+    rules: &Path,
+    mut open: impl FnMut(&Path) -> io::Result<R>,
+) -> Vec<TableFile<'a>> {
+    let mut before = ByteCount::default();
+    let files = program.file_tables().map(|(id, table, place)| {
+        let path = place.beside(rules);
+        let found = read_file(table, &path, &mut open).and_then(|(rows, bytes)| {
+            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            let (sum, limit) = (before.get().saturating_add(length), FILES_BYTES_LIMIT);
+            let found = ByteCount::new(sum);
+            if found > limit {
+                return Err(FileError::TooMuch { path: path.clone(), found, limit });
+            }
+            before = found;
+            Ok((rows, bytes))
+        });
+        TableFile { id, table, path, found }
+    });
+    files.collect()
+}
+
+fn read_file<R: Read>(
     table: &Table,
     path: &Path,
     open: &mut impl FnMut(&Path) -> io::Result<R>,
 ) -> Result<(FileRows, Vec<u8>), FileError> {
     let limit = table.file().map_or(0, |file| file.bytes_limit.get());
-    let mut bytes = Vec::new();
-    let read =
-        open(path).and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes));
-    if let Err(source) = read {
-        return Err(FileError::Unread { path: path.to_owned(), source });
+    let mut once = || {
+        let mut bytes = Vec::new();
+        open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let is_busy = |error: &io::Error| error.kind() == io::ErrorKind::ResourceBusy;
+    let mut read = once();
+    for _ in 1..READS_MAX {
+        if !read.as_ref().is_err_and(is_busy) {
+            break;
+        }
+        read = once();
     }
+    let bytes = read.map_err(|source| FileError::Unread { path: path.to_owned(), source })?;
     Ok((FileRows::read(table, &path.display().to_string(), &bytes)?, bytes))
 }
 
@@ -169,27 +235,21 @@ impl Report {
                 self.told.push_str(&Explanation { program: &program, rule }.to_string());
             }
         }
-        let judgements = program
-            .file_tables()
-            .map(|(_, table, file)| self.table(table, &file.beside(path), open));
+        let files = read_files(&program, path, open);
+        let judgements = files.into_iter().map(|file| self.table(file));
         judgements.max().unwrap_or(Judgement::Sound)
     }
 
-    /// Reads the file of a table as an agent or a hub would.
-    fn table<R: Read>(
-        &mut self,
-        table: &Table,
-        path: &Path,
-        open: &mut impl FnMut(&Path) -> io::Result<R>,
-    ) -> Judgement {
-        match read_file(table, path, open) {
+    /// Tells of the file of a table, read as an agent or a hub would.
+    fn table(&mut self, TableFile { id: _, table, path, found }: TableFile<'_>) -> Judgement {
+        match found {
             Ok((rows, _)) => {
                 let (name, count) = (table.name(), counted(rows.rows().len(), "row"));
                 self.tell(&format!("{}: {count} of table {name}", path.display()));
                 Judgement::Sound
             }
-            Err(FileError::Mistakes(mistakes)) => {
-                self.refuse(&mistakes.to_string());
+            Err(error @ (FileError::Mistakes(_) | FileError::TooMuch { .. })) => {
+                self.refuse(&error.to_string());
                 Judgement::Mistaken
             }
             Err(error @ FileError::Unread { .. }) => {
@@ -413,5 +473,54 @@ rules.sql:1:26: expected WITH ('topic' = '…') after the columns, found the end
         assert_eq!(lines.first(), Some(&"gone.sql: cannot be read: no such file"));
         assert_eq!(lines.last(), Some(&"bytes.sql: byte 2 is no UTF-8, expected SQL as text"));
         assert_eq!(report.judgement.exit_code(), 2);
+    }
+
+    const SITES: &str = "CREATE TABLE a (id STRING, site STRING) \
+                         WITH ('connector' = 'filesystem', 'path' = 'a.csv', 'format' = 'csv', \
+                         'file.bytes' = '4MiB');";
+
+    #[test]
+    fn a_file_that_is_written_meanwhile_is_read_again_and_then_told() {
+        let program = Program::compile("rules.sql", SITES).unwrap();
+        let busy = || io::Error::from(io::ErrorKind::ResourceBusy);
+        let read = |writes: usize| {
+            let mut opened = 0;
+            let files = read_files(&program, Path::new("rules.sql"), |_| {
+                opened += 1;
+                if opened > writes { Ok(&b"s,north\n"[..]) } else { Err(busy()) }
+            });
+            let [TableFile { found, .. }] = <[_; 1]>::try_from(files).unwrap();
+            (found.map(|(rows, _)| rows.rows().len()).map_err(|error| error.to_string()), opened)
+        };
+
+        assert_eq!(read(0), (Ok(1), 1));
+        assert_eq!(read(2), (Ok(1), 3));
+        let (refused, opened) = read(3);
+        assert!(refused.unwrap_err().starts_with("a.csv: cannot be read: "));
+        assert_eq!(opened, 3);
+    }
+
+    #[test]
+    fn files_are_refused_from_the_one_on_that_is_too_much_with_those_before() {
+        let tables: String = ["a", "b", "c", "d", "e", "f"]
+            .map(|name| SITES.replace("TABLE a", &format!("TABLE {name}")))
+            .concat();
+        let line = format!("s,{}\n", "n".repeat((4 << 20) - 3));
+        let program = Program::compile("rules.sql", &tables).unwrap();
+        let mut opened = 0;
+
+        let files = read_files(&program, Path::new("rules.sql"), |_| {
+            opened += 1;
+            // The fourth leaves room for the last one.
+            Ok(if matches!(opened, 4 | 6) { &b"s,north\n"[..] } else { line.as_bytes() })
+        });
+
+        let found: Vec<_> = files.iter().map(|file| file.found.is_ok()).collect();
+        assert_eq!(found, [true, true, true, true, false, true]);
+        let refused = files[4].found.as_ref().unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "a.csv: the files of all tables are 16777224B with this one, expected at most 16MiB"
+        );
     }
 }

@@ -21,7 +21,7 @@ pub(crate) mod metadata;
 pub(crate) mod place;
 
 use metadata::Metadata;
-pub use place::FilePlace;
+pub use place::{FilePlace, WithoutRows};
 use place::{Place, StorePlace};
 
 /// Keys that WITH takes besides those of [`RULE_OPTIONS`].

@@ -1,6 +1,7 @@
 //! Whether files have changed since they were looked at.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,50 @@ impl Mark {
 /// How files were at a look, before they were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen(Vec<Option<Mark>>);
+
+/// A file that is to be read as a whole, as it was when it was opened.
+///
+/// Reading its end fails with [`io::ErrorKind::ResourceBusy`] when somebody has written to it
+/// meanwhile: what was read is then partly of before. One that is replaced by renaming is read as
+/// it was.
+#[derive(Debug)]
+pub struct SettledFile {
+    file: File,
+    opened: (u64, i64, i64),
+}
+
+impl SettledFile {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`io::Error`] when it cannot be opened or is a folder, a pipe, a socket or a device, which
+    /// may have no end.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        // Before it is opened: opening a pipe waits for somebody who writes.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
+        let file = File::open(path)?;
+        let opened = length_and_time(&file)?;
+        Ok(Self { file, opened })
+    }
+}
+
+impl Read for SettledFile {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(into)?;
+        if read == 0 && !into.is_empty() && length_and_time(&self.file)? != self.opened {
+            let what = "somebody has written to it while it was read";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, what));
+        }
+        Ok(read)
+    }
+}
+
+fn length_and_time(file: &File) -> io::Result<(u64, i64, i64)> {
+    let found = file.metadata()?;
+    Ok((found.len(), found.mtime(), found.mtime_nsec()))
+}
 
 /// Some files that are read again when they change.
 ///
@@ -112,6 +157,38 @@ mod tests {
     }
 
     #[test]
+    fn a_settled_file_is_whole_and_one_that_is_written_meanwhile_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, next) = (folder.path().join("a.csv"), folder.path().join("next"));
+        std::fs::write(&path, "a,1\n").unwrap();
+        let read = |mut file: SettledFile| {
+            let mut text = String::new();
+            file.read_to_string(&mut text).map(|_| text).map_err(|error| error.kind())
+        };
+
+        let whole = read(SettledFile::open(&path).unwrap());
+        let written = SettledFile::open(&path).unwrap();
+        std::fs::write(&path, "a,1\nb").unwrap();
+        let written = read(written);
+        let replaced = SettledFile::open(&path).unwrap();
+        std::fs::write(&next, "other\n").unwrap();
+        std::fs::rename(&next, &path).unwrap();
+        let replaced = read(replaced);
+
+        assert_eq!(whole.as_deref(), Ok("a,1\n"));
+        assert_eq!(written, Err(io::ErrorKind::ResourceBusy));
+        assert_eq!(replaced.as_deref(), Ok("a,1\nb"));
+    }
+
+    #[test]
+    fn what_may_have_no_end_is_not_opened() {
+        for path in ["/", "/dev/zero"] {
+            let refused = SettledFile::open(Path::new(path)).map_err(|error| error.to_string());
+            assert_eq!(refused.err().as_deref(), Some("it is not a regular file"), "{path}");
+        }
+    }
+
+    #[test]
     fn a_file_that_is_written_replaced_or_removed_has_changed_once() {
         let folder = tempfile::tempdir().unwrap();
         let (path, next) = (folder.path().join("a.pem"), folder.path().join("next"));
@@ -157,7 +234,7 @@ mod tests {
         // The clock of the file system ticks every few milliseconds.
         while !changed {
             std::fs::write(&path, "two").unwrap();
-            std::fs::File::open(&path).unwrap().set_modified(time).unwrap();
+            File::open(&path).unwrap().set_modified(time).unwrap();
             changed = watched.changed().is_some();
         }
 

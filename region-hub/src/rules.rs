@@ -1,10 +1,12 @@
 //! `headland rules`: what is wrong with rule files, or what their rules will do.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use headland_detection::rule_files::{Question, Report, judge};
+use headland_platform::files::SettledFile;
 
 /// What to do with rule files.
 #[derive(Debug, Clone, Subcommand)]
@@ -32,5 +34,13 @@ pub fn run(command: &RulesCommand) -> Report {
         RulesCommand::Check { files } => (Question::Check, files),
         RulesCommand::Explain { files } => (Question::Explain, files),
     };
-    judge(question, files.iter().map(PathBuf::as_path), |path| File::open(path))
+    // Rules may come out of a pipe; what a table's file is, whoever asks has not chosen.
+    let open = |path: &Path| -> std::io::Result<Box<dyn Read>> {
+        if files.iter().any(|file| file == path) {
+            Ok(Box::new(File::open(path)?))
+        } else {
+            Ok(Box::new(SettledFile::open(path)?))
+        }
+    };
+    judge(question, files.iter().map(PathBuf::as_path), open)
 }

@@ -13,8 +13,9 @@ use crate::sql::statement::{
 };
 use crate::table::Table;
 
-/// Options that change nothing of what is computed begin with one of these.
-const OTHER_OPTIONS: [&str; 4] = ["limit.", "on-limit", "severity", "expect."];
+/// Options that change nothing of what is computed begin with one of these. Where a file is and how
+/// much it may hold is no part of it: what it holds is.
+const OTHER_OPTIONS: [&str; 6] = ["limit.", "on-limit", "severity", "expect.", "path", "file."];
 
 /// The definition of the rule that was compiled from `insert`.
 pub(super) fn of(
@@ -135,5 +136,24 @@ WHERE b < 3 GROUP BY UPPER(k), window_start, window_end HAVING COUNT(*) > 1;";
         for (from, to) in edits {
             assert_eq!(definition(&SQL.replace(from, to)), definition(SQL), "{from} to {to}");
         }
+    }
+
+    #[test]
+    fn where_a_file_is_and_how_much_it_may_hold_leaves_it() {
+        let sql = |options: &str| {
+            format!(
+                "CREATE TABLE t (k STRING, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) \
+                 WITH ('topic' = 't'); \
+                 CREATE TABLE f (k STRING, s STRING) WITH ('connector' = 'filesystem', {options}); \
+                 CREATE TABLE n (s STRING) WITH ('topic' = 'n'); \
+                 INSERT INTO n SELECT f.s FROM t JOIN f FOR SYSTEM_TIME AS OF t.ts ON f.k = t.k;"
+            )
+        };
+        let known = definition(&sql("'path' = 'f.csv', 'format' = 'csv'"));
+
+        let moved = "'path' = 'other/f.csv', 'format' = 'csv', 'file.rows' = '9', \
+                     'file.bytes' = '2MiB', 'file.empty' = 'true'";
+        assert_eq!(definition(&sql(moved)), known);
+        assert_ne!(definition(&sql("'path' = 'f.csv', 'format' = 'json'")), known);
     }
 }

@@ -9,12 +9,13 @@ use crate::sql::error::{Fault, Position, SqlErrorReason};
 use crate::sql::statement::{ColumnKind, CreateTable, TableOption};
 
 /// Keys that WITH takes for a table that is no topic.
-pub(super) const OPTIONS: [&str; 4] = [CONNECTOR, PATH, ROWS, BYTES];
+pub(super) const OPTIONS: [&str; 5] = [CONNECTOR, PATH, ROWS, BYTES, EMPTY];
 
 const CONNECTOR: &str = "connector";
 const PATH: &str = "path";
 const ROWS: &str = "file.rows";
 const BYTES: &str = "file.bytes";
+const EMPTY: &str = "file.empty";
 
 /// The connector of tables whose rows are in a file, as Flink calls it.
 const FILESYSTEM: &str = "filesystem";
@@ -25,8 +26,7 @@ const ROWS_LIMIT: usize = 100_000;
 /// Most bytes of a file, unless its table says otherwise.
 const BYTES_LIMIT: ByteCount = ByteCount::mebibytes(1);
 
-/// More bytes than this no table may ask for: a file is kept in one commit of a journal, with what
-/// else is in it.
+/// More bytes than this no table may ask for: what a file holds is kept in one commit of a journal.
 const BYTES_MOST: ByteCount = ByteCount::mebibytes(4);
 
 /// Where the rows of a table are.
@@ -49,7 +49,18 @@ pub struct FilePlace {
     pub rows_limit: usize,
     /// Most bytes that it may have.
     pub bytes_limit: ByteCount,
+    /// What a file without rows means.
+    pub without_rows: WithoutRows,
     at: Position,
+}
+
+/// What a file without rows means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutRows {
+    /// Somebody has not finished writing it.
+    Unfinished,
+    /// There are none.
+    Empty,
 }
 
 impl FilePlace {
@@ -82,7 +93,7 @@ impl Place {
     ) -> Result<Self, Fault> {
         let get = |key: &str| declared.options.iter().find(|option| option.key == key);
         let Some(connector) = get(CONNECTOR) else {
-            let of_file = [PATH, ROWS, BYTES].into_iter().find_map(get);
+            let of_file = [PATH, ROWS, BYTES, EMPTY].into_iter().find_map(get);
             return match of_file {
                 Some(option) => Err(misplaced(option, "'connector' = 'filesystem' beside it")),
                 None => Ok(Self::Topic(topic()?)),
@@ -106,9 +117,11 @@ impl Place {
         };
         let bytes_limit = get(BYTES).map(bytes_limit).transpose()?.unwrap_or(BYTES_LIMIT);
         let rows_limit = get(ROWS).map(count).transpose()?.unwrap_or(ROWS_LIMIT);
+        let without_rows = get(EMPTY).map(without_rows).transpose()?;
+        let without_rows = without_rows.unwrap_or(WithoutRows::Unfinished);
         let at = path.value_at.into();
         let path = PathBuf::from(&path.value);
-        Ok(Self::File(FilePlace { path, rows_limit, bytes_limit, at }))
+        Ok(Self::File(FilePlace { path, rows_limit, bytes_limit, without_rows, at }))
     }
 }
 
@@ -126,6 +139,19 @@ fn bytes_limit(option: &TableOption) -> Result<ByteCount, Fault> {
     let subject = format!("option '{}'", option.key);
     let (found, expected) = (format!("{:?}", option.value), format!("at most {BYTES_MOST}"));
     Err(Fault::new(option.value_at, SqlErrorReason::mismatch(subject, found, expected)))
+}
+
+fn without_rows(option: &TableOption) -> Result<WithoutRows, Fault> {
+    match option.value.as_str() {
+        "true" => Ok(WithoutRows::Empty),
+        "false" => Ok(WithoutRows::Unfinished),
+        other => {
+            let subject = format!("option '{}'", option.key);
+            let reason =
+                SqlErrorReason::mismatch(subject, format!("{other:?}"), "'true' or 'false'");
+            Err(Fault::new(option.value_at, reason))
+        }
+    }
 }
 
 /// A table that is looked up in has no time of its own, and its lines did not arrive.

@@ -2,7 +2,8 @@
 //!
 //! A row is joined with what a file held when the row came, also when it comes again out of the
 //! journal: so what a file holds is kept there, and another content counts from the commit on that
-//! brings it. State `files`:
+//! brings it, which is a commit of its own: together they may be more than one holds. State
+//! `files`:
 //!
 //! ```text
 //! c/TABLE          digests, one per line: the one in force, then those before it
@@ -156,6 +157,8 @@ impl Node {
         let name = self.detect.table_name(table).to_string();
         self.files.put(&mut self.outbox, &name, (rows, bytes));
         self.detect.on_file(table, rows);
+        let composed = self.commit_waiting();
+        self.outputs.extend(composed);
         tracing::info!(table = name, rows = rows.rows().len(), "rules look in another content");
     }
 

@@ -1,11 +1,10 @@
 //! What can be checked of a configuration without starting, said line by line.
 
-use std::fs::File;
-
-use headland_detection::rule_files::read_file;
+use headland_detection::rule_files::{TableFile, read_files};
 use headland_detection::{Program, Rule, Table};
 use headland_event::{Codec, EventTime};
 use headland_platform::config::Loaded;
+use headland_platform::files::SettledFile;
 use headland_platform::tls::certificate_line;
 
 use super::start::{Prepared, RunError, prepare};
@@ -32,10 +31,8 @@ pub fn check(config: &Loaded<AgentConfig>, now: EventTime) -> Result<Vec<String>
     ];
     lines.splice(1..1, agent.hubs.iter().map(|hub| hub_line(agent, hub)));
     lines.extend(program.tables().iter().map(table_line));
-    for (_, table, file) in program.file_tables() {
-        let path = file.beside(agent.rules.file.get_ref());
-        let (rows, _) = read_file(table, &path, &mut |path| File::open(path))?;
-        lines.push(format!("file {}: {} rows", path.display(), rows.rows().len()));
+    for file in read_files(&program, agent.rules.file.get_ref(), SettledFile::open) {
+        lines.push(file_line(file)?);
     }
     lines.extend(program.rules().iter().map(|rule| rule_line(&program, rule)));
     lines.extend(agent.sources.iter().map(source_line));
@@ -66,6 +63,12 @@ fn table_line(table: &Table) -> String {
         (None, None) => "a store".to_owned(),
     };
     format!("table {}: {place}, {format}, {columns} columns", table.name())
+}
+
+fn file_line(file: TableFile<'_>) -> Result<String, RunError> {
+    let TableFile { id: _, table: _, path, found } = file;
+    let (rows, _) = found?;
+    Ok(format!("file {}: {} rows, SHA-256 {}", path.display(), rows.rows().len(), rows.digest()))
 }
 
 fn rule_line(program: &Program, rule: &Rule) -> String {

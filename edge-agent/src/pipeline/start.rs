@@ -1,17 +1,17 @@
 //! What has to be ready before the stages run: rules, identity, log, node, socket.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use headland_detection::rule_files::{FileError, read_file};
+use headland_detection::rule_files::{FileError, TableFile, read_files};
 use headland_detection::{FileRows, Program, SqlError, TableId};
-use headland_event::{ByteCount, HubName, NameError, Now};
+use headland_event::{HubName, NameError, Now};
 use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
+use headland_platform::files::SettledFile;
 use headland_platform::socket::SocketError;
 use headland_platform::task::Token;
 use headland_platform::telemetry::{TraceSink, TraceSinkError};
@@ -104,10 +104,6 @@ pub enum RunError {
     #[error("the log was closed before all was durable")]
     NotDurable(#[source] NotDurable),
 }
-
-/// Most bytes of all files that rules look in: they may change together, in one commit with what
-/// the first lines bring.
-const FILES_BYTES_LIMIT: ByteCount = ByteCount::mebibytes(8);
 
 /// What the stages run on.
 pub(super) struct Parts {
@@ -216,17 +212,12 @@ fn compile(config: &Loaded<AgentConfig>) -> Result<Program, RunError> {
 /// The files that rules look in. One that does not fit is told; the rules that need it go on with
 /// what the journal has of it, or refuse their rows, and others go on.
 fn files(rules: &Path, program: &Program) -> Vec<(TableId, Arc<FileRows>, Bytes)> {
-    let (mut found, mut all_bytes) = (Vec::new(), 0);
-    for (id, table, file) in program.file_tables() {
-        match read_file(table, &file.beside(rules), &mut |path| File::open(path)) {
-            Ok((_, bytes)) if all_bytes + bytes.len() > FILES_BYTES_LIMIT.as_len() => {
-                let (table, limit) = (&**table.name(), FILES_BYTES_LIMIT);
-                tracing::error!(table, %limit, "the file of a table is not used: all are too long");
-            }
-            Ok((rows, bytes)) => {
-                all_bytes += bytes.len();
-                found.push((id, Arc::new(rows), Bytes::from(bytes)));
-            }
+    let mut found = Vec::new();
+    for TableFile { id, table, path: _, found: file } in
+        read_files(program, rules, SettledFile::open)
+    {
+        match file {
+            Ok((rows, bytes)) => found.push((id, Arc::new(rows), Bytes::from(bytes))),
             Err(error) => {
                 let table = &**table.name();
                 tracing::error!(table, "the file of a table is not used:\n{error}");

@@ -93,7 +93,7 @@ fn topics() -> Topics {
 fn program(sql: &str) -> Program {
     let program = Program::compile("rules.sql", sql).unwrap();
     let text = sql.lines().find_map(|line| line.strip_prefix("-- FILE: ")).unwrap_or_default();
-    let text = text.replace(';', "\n");
+    let text = text.replace(';', "\n") + "\n";
     let files = program.file_tables();
     let rows = |table| Arc::new(FileRows::read(table, "file", text.as_bytes()).unwrap());
     let files: Vec<_> = files.map(|(id, table, _)| (id, rows(table))).collect();

@@ -27,7 +27,9 @@ pub fn check(config: &Loaded<HubConfig>, now: EventTime) -> Result<Vec<String>, 
     lines.extend(hub.topics.iter().map(topic_line));
     lines.extend(hub.peers.iter().map(peer_line));
     lines.extend(hub.agents.iter().map(agent_line));
-    lines.extend(rules(config)?.iter().map(rules_line));
+    let rules = rules(config)?;
+    lines.extend(rules.iter().map(rules_line));
+    lines.extend(rules.iter().flat_map(file_lines));
     lines.extend(hub.telemetry.iter().map(|telemetry| {
         format!("traces to {}, {} of the sampled", telemetry.otlp_endpoint, telemetry.trace_ratio)
     }));
@@ -42,6 +44,14 @@ pub fn check(config: &Loaded<HubConfig>, now: EventTime) -> Result<Vec<String>, 
 fn rules_line(program: &Program) -> String {
     let names: Vec<&str> = program.rules().iter().map(|rule| &**rule.name()).collect();
     format!("rules over regions: {}", names.join(", "))
+}
+
+/// What hubs have to have alike, to be compared.
+fn file_lines(program: &Program) -> impl Iterator<Item = String> {
+    program.file_tables().filter_map(|(id, _, file)| {
+        let (path, rows) = (file.path.display(), program.file_rows(id)?);
+        Some(format!("file {path}: {} rows, SHA-256 {}", rows.rows().len(), rows.digest()))
+    })
 }
 
 fn topic_line(topic: &TopicConfig) -> String {

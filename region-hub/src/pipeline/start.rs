@@ -1,14 +1,14 @@
 //! What has to be ready before the stages run: identity, log, node, socket.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use headland_detection::rule_files::{FileError, read_file};
+use headland_detection::rule_files::{FileError, TableFile, read_files};
 use headland_detection::{Program, SqlError};
 use headland_event::{ByteCount, Now};
 use headland_platform::clock::{Clock, EntropyError, entropy};
 use headland_platform::config::{ConfigError, Loaded};
+use headland_platform::files::SettledFile;
 use headland_platform::socket::SocketError;
 use headland_platform::task::Token;
 use headland_platform::telemetry::{TraceSink, TraceSinkError};
@@ -168,9 +168,11 @@ pub(super) fn rules(config: &Loaded<HubConfig>) -> Result<Option<Program>, RunEr
     program.check_stores()?;
     // A file that does not fit stops the hub as a mistake in a rule does: what others say to be
     // final it could not say.
-    let files = program.file_tables().map(|(id, table, file)| {
-        let path = file.beside(rules.file.get_ref());
-        let (rows, _) = read_file(table, &path, &mut |path| File::open(path))?;
+    let files = read_files(&program, rules.file.get_ref(), SettledFile::open);
+    let files = files.into_iter().map(|TableFile { id, table, path, found }| {
+        let (rows, _) = found?;
+        let (table, path, sha256) = (&**table.name(), path.display(), rows.digest());
+        tracing::info!(table, %path, rows = rows.rows().len(), sha256, "rules look in a file");
         Ok((id, Arc::new(rows)))
     });
     for (table, rows) in files.collect::<Result<Vec<_>, FileError>>()? {

@@ -93,7 +93,7 @@ fn rules_whose_file_never_fitted_refuse_their_rows_while_others_go_on() {
 
 #[test]
 fn the_last_row_of_a_topic_counts_for_rows_behind_it_also_after_a_restart() {
-    let mut bench = Bench::of(looking("s0,north\\n"));
+    let mut bench = Bench::of(looking("s0,north\n"));
     bench.header();
 
     feed(&mut bench, 0, 2);
@@ -108,6 +108,29 @@ fn the_last_row_of_a_topic_counts_for_rows_behind_it_also_after_a_restart() {
     let judged = ["NULL 50.0 s0", "40.0 50.0 s0", "60.0 50.0 s1", "40.0 50.0 s0", "70.0 50.0 s0"];
     assert_eq!(values(&bench, "judged"), judged.map(|values| format!("{values} 1")));
     assert_eq!(values(&bench, "excess"), ["1 s0 1", "2 s0 2"]);
+}
+
+#[test]
+fn contents_that_are_more_together_than_a_commit_holds_come_in_commits_of_their_own() {
+    let names = ["f1", "f2", "f3", "f4", "f5"];
+    let mut setup = Setup::new();
+    for name in names {
+        setup.rules += &format!(
+            "CREATE TABLE {name} (station STRING, site STRING) WITH ('connector' = 'filesystem', \
+             'path' = '{name}.csv', 'format' = 'csv', 'file.bytes' = '4MiB');"
+        );
+    }
+    let text = format!("s0,{}\n", "n".repeat((4 << 20) - 4));
+    setup.files = names.map(|name| (name, text.clone())).into();
+
+    let mut bench = Bench::of(setup);
+    bench.header();
+    bench.feed(&MORNING);
+    let mut bench = bench.restarted();
+    bench.node.on_first_line(0, &line("station,time,pm25", 1));
+    bench.feed(&[LATER]);
+
+    assert_eq!(bench.alerts().len(), 1);
 }
 
 /// One thing that happens to an agent.

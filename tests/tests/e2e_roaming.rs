@@ -1,19 +1,27 @@
 //! An agent of real processes that goes to the hub of another region, and comes back.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use headland_tests::binaries;
 use headland_tests::fleet::{Fleet, Node, TOPICS};
 use headland_tests::lines::{READING_COLUMNS, readings};
-use headland_tests::process::Process;
+use headland_tests::process::{Process, WAIT_LIMIT};
 use serde_json::{Value, json};
+
+/// How often a question is asked again whose answer nothing announces.
+const ASK_INTERVAL: Duration = Duration::from_millis(20);
 
 const UNION: &str = "air.readings@*";
 
-/// Whether a hub's status says that its region is in use as far as leases go.
+/// Longer than the default: a machine that stands still for seconds is no lost region.
+const FAILOVER: &str = "[failover]\nregions = [\"eu\", \"us\", \"ap\"]\nafter = \"8s\"\n";
+
+/// Whether a hub votes and its region is in use as far as leases go.
 fn is_in_use(status: &Value) -> bool {
-    status.pointer("/lease/in_use") == Some(&Value::Bool(true))
+    let is = |field: &str| status.pointer(field) == Some(&Value::Bool(true));
+    is("/lease/in_use") && is("/lease/votes")
 }
 
 /// Two regions whose hubs both take an agent of `eu`, which prefers its own.
@@ -27,39 +35,28 @@ struct Regions {
 
 impl Regions {
     async fn start() -> Result<Self> {
-        Self::start_in(Fleet::new()?, |_| Ok(())).await
+        Self::start_in(Fleet::new()?, None).await
     }
 
-    /// Two of three regions that look after each other, and the third one.
+    /// Two of three regions that look after each other, `eu` by a lease, and the third one.
     async fn start_with_leases() -> Result<(Self, Node)> {
         let fleet = Fleet::new()?;
         let mut ap = fleet.hub("ap")?;
-        // Longer than the default: a machine that stands still for seconds is no lost region.
-        let failover = "[failover]\nregions = [\"eu\", \"us\", \"ap\"]\nautomatic = true\n\
-                        after = \"8s\"";
-        ap.configure(failover)?;
-        let regions = Self::start_in(fleet, |hubs| {
-            for hub in hubs {
-                hub.configure(failover)?;
-                hub.expect(&ap)?;
-                ap.dial(hub)?;
-            }
-            Ok(())
-        });
-        let regions = regions.await?;
-        ap.start().await?;
-        for hub in [&regions.eu, &regions.us, &ap] {
-            hub.json_when("/v1/status", is_in_use).await?;
-        }
+        ap.configure(FAILOVER)?;
+        let regions = Self::start_in(fleet, Some(&mut ap)).await?;
         Ok((regions, ap))
     }
 
-    async fn start_in(
-        fleet: Fleet,
-        configure: impl FnOnce([&Node; 2]) -> Result<()>,
-    ) -> Result<Self> {
+    async fn start_in(fleet: Fleet, third: Option<&mut Node>) -> Result<Self> {
         let (mut eu, mut us) = (fleet.hub("eu")?, fleet.hub("us")?);
-        configure([&eu, &us])?;
+        if let Some(ap) = &third {
+            eu.configure(&format!("{FAILOVER}automatic = true"))?;
+            us.configure(FAILOVER)?;
+            for hub in [&eu, &us] {
+                hub.expect(ap)?;
+                ap.dial(hub)?;
+            }
+        }
         eu.grant("eu-1", &TOPICS, &["*"])?;
         us.grant("eu-1", &TOPICS, &["*"])?;
         us.configure("region = \"eu\"")?;
@@ -76,6 +73,13 @@ impl Regions {
         fleet.append("eu-1.csv", &[READING_COLUMNS])?;
         eu.start().await?;
         us.start().await?;
+        if let Some(ap) = third {
+            ap.start().await?;
+            // The agent would go on at the other hub while its own has no lease.
+            for hub in [&eu, &us, ap] {
+                hub.json_when("/v1/status", is_in_use).await?;
+            }
+        }
         agent.start().await?;
         Ok(Self { fleet, eu, us, agent, written: 0 })
     }
@@ -220,9 +224,19 @@ async fn agents_of_a_region_that_is_left_go_on_at_the_other_hub_and_come_back_af
     regions.each_counts_once().await
 }
 
-/// What a group reads on at a hub, in the order of their lines; committed behind each answer.
-async fn read_on(hub: &Node) -> Result<Vec<String>> {
-    let mut found: Vec<String> = union_at(hub, "billing").await?.into_values().collect();
+/// What a group reads on at a hub until it has so many lines, in their order; committed behind each
+/// answer.
+async fn read_on(hub: &Node, count: usize) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let reading = async {
+        let mut interval = tokio::time::interval(ASK_INTERVAL);
+        while found.len() < count {
+            interval.tick().await;
+            found.extend(union_at(hub, "billing").await?.into_values());
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(WAIT_LIMIT, reading).await.context("too few lines")??;
     found.sort_unstable();
     Ok(found)
 }
@@ -247,8 +261,8 @@ async fn a_region_that_is_killed_is_left_by_itself_and_agents_and_groups_go_on_a
 -> Result<()> {
     let (mut regions, ap) = Regions::start_with_leases().await?;
     regions.write(200)?;
-    regions.settle().await?;
-    let before = read_on(&regions.eu).await?;
+    regions.settle_at("eu").await?;
+    let before = read_on(&regions.eu, 200).await?;
     has(&regions.us, "eu.air.readings", 200).await?;
     let heard = |group: &Value| group.pointer("/positions/0/origin_offset") == Some(&json!(200));
     regions.us.json_when("/v1/groups/billing", heard).await?;
@@ -259,7 +273,7 @@ async fn a_region_that_is_killed_is_left_by_itself_and_agents_and_groups_go_on_a
     for hub in [&regions.us, &ap] {
         hub.json_when("/v1/links/eu", |link| link["left_for"] == "us").await?;
     }
-    let meanwhile = read_on(&regions.us).await?;
+    let meanwhile = read_on(&regions.us, 300).await?;
     regions.eu.start().await?;
     let left = |status: &Value| status["left_for"] == "us" && !is_in_use(status);
     regions.eu.json_when("/v1/status", left).await?;
@@ -272,7 +286,7 @@ async fn a_region_that_is_killed_is_left_by_itself_and_agents_and_groups_go_on_a
     regions.write(100)?;
     regions.settle_at("eu").await?;
     regions.each_counts_once().await?;
-    let back = read_on(&regions.eu).await?;
+    let back = read_on(&regions.eu, 100).await?;
 
     assert_eq!(before, lines(0..200));
     assert_eq!(meanwhile, lines(200..500), "nothing is read again, and nothing passed over");

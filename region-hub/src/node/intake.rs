@@ -118,7 +118,7 @@ impl Node {
         self.on_up(now, link_id);
     }
 
-    fn on_announced(&mut self, now: Now, link_id: LinkId, announce: &Announce) {
+    pub(super) fn on_announced(&mut self, now: Now, link_id: LinkId, announce: &Announce) {
         let Announce { channel, offer } = announce;
         if self.on_leases_offered(now, link_id, announce) {
             return;
@@ -132,6 +132,10 @@ impl Node {
             known.link.refuse_peer(refusal);
             return;
         }
+        if !is_hub && self.waits_for_lease(now.monotonic, link_id, announce) {
+            return;
+        }
+        let Some(known) = self.peer_links.get(&link_id) else { return };
         let admitted = match self.left().filter(|_| !is_hub) {
             // The agent keeps it, for when the region is returned to.
             Some(why) => Err(Refusal::new(RefusalCode::NotAuthorised, why)),

@@ -4,7 +4,7 @@
 //! A hub with `[failover]` offers a topic that never has a record, by which its peers know that it
 //! reads what is said of leases: a hub of an earlier version would give up the link.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,6 +38,21 @@ const RULE: &str = "failover";
 /// always something on its way.
 const IN_ORDER: Duration = Duration::from_secs(2);
 
+/// How long agents wait for an answer while a hub that has just started has no lease yet: it is
+/// there as soon as its links are, and agents of several hubs would leave one that refuses them.
+/// They leave one that does not answer for 3 s.
+const START_WAIT: Duration = Duration::from_secs(2);
+
+/// Most offers of agents that wait; those beyond are refused, and made again on a new connection.
+const OFFERS_LIMIT: usize = 65_536;
+
+/// Offers of agents that are answered once this region has a lease, or has waited for one.
+#[derive(Debug)]
+struct Lobby {
+    until: Monotonic,
+    offers: VecDeque<(LinkId, Announce)>,
+}
+
 /// What a hub with `[failover]` has.
 #[derive(Debug)]
 pub(super) struct Leasing {
@@ -52,6 +67,7 @@ pub(super) struct Leasing {
     /// Since when a region that was left is in order.
     calm: BTreeMap<RegionId, Monotonic>,
     is_in_use: bool,
+    lobby: Lobby,
     left: u64,
 }
 
@@ -78,6 +94,7 @@ impl Leasing {
         config: &FailoverConfig,
         own: &RegionId,
         core: impl FnOnce(LeaseConfig) -> Leases,
+        now: Monotonic,
     ) -> Self {
         let FailoverConfig { regions, automatic, after, failback, failback_after } = config;
         let asking = if *automatic { Asking::Automatic } else { Asking::Never };
@@ -92,6 +109,7 @@ impl Leasing {
             failback: (*failback == Failback::Automatic).then(|| failback_after.get()),
             calm: BTreeMap::new(),
             is_in_use: asking == Asking::Never,
+            lobby: Lobby { until: now.after(START_WAIT), offers: VecDeque::new() },
             left: 0,
         }
     }
@@ -123,7 +141,7 @@ impl Node {
         let seed = self.incarnation.nonce();
         let own = self.identity.region();
         let core = |config| Leases::new(config, fences, (kept, memory), seed, now);
-        self.leases = Some(Leasing::new(config, own, core));
+        self.leases = Some(Leasing::new(config, own, core, now));
         Ok(())
     }
 
@@ -195,6 +213,7 @@ impl Node {
     /// A connection is over.
     pub(super) fn on_leases_down(&mut self, now: Now, link_id: LinkId) {
         let Some(leases) = &mut self.leases else { return };
+        leases.lobby.offers.retain(|(of, _)| *of != link_id);
         let of = leases.links.iter().find(|(_, known)| **known == link_id);
         let Some(region) = of.map(|(region, _)| region.clone()) else { return };
         leases.links.remove(&region);
@@ -238,7 +257,11 @@ impl Node {
     pub(super) fn look_after_leases(&mut self, now: Now) {
         let Some(leases) = &mut self.leases else { return };
         leases.core.on_timeout(now.monotonic);
+        let is_over = leases.lobby.until <= now.monotonic;
         self.work_leases(now);
+        if is_over {
+            self.answer_lobby(now);
+        }
         self.return_to_calm(now);
     }
 
@@ -247,7 +270,8 @@ impl Node {
         let leases = self.leases.as_ref()?;
         let calm = leases.calm.values().copied();
         let due = leases.failback.and_then(|after| Some(calm.min()?.after(after)));
-        due.into_iter().chain(leases.core.poll_timeout()).min()
+        let lobby = (!leases.lobby.offers.is_empty()).then_some(leases.lobby.until);
+        due.into_iter().chain(lobby).chain(leases.core.poll_timeout()).min()
     }
 
     fn work_leases(&mut self, now: Now) {
@@ -325,12 +349,46 @@ impl Node {
         let Some(leases) = &mut self.leases else { return };
         leases.is_in_use = leases.core.is_held(now.monotonic);
         self.part_with_agents(now);
+        self.answer_lobby(now);
     }
 
-    /// Asks every agent to connect anew.
+    /// Whether an agent's offer is answered later: this hub has just started, and has no lease yet.
+    pub(super) fn waits_for_lease(
+        &mut self,
+        now: Monotonic,
+        link_id: LinkId,
+        announce: &Announce,
+    ) -> bool {
+        let is_left = self.left_for(self.identity.region()).is_some();
+        let Some(leases) = self.leases.as_mut().filter(|leases| !leases.is_in_use) else {
+            return false;
+        };
+        let Lobby { until, offers } = &mut leases.lobby;
+        if is_left || *until <= now || offers.len() >= OFFERS_LIMIT {
+            return false;
+        }
+        offers.push_back((link_id, announce.clone()));
+        true
+    }
+
+    /// Answers offers that waited, in their order.
+    fn answer_lobby(&mut self, now: Now) {
+        let Some(leases) = &mut self.leases else { return };
+        // None waits again.
+        leases.lobby.until = leases.lobby.until.min(now.monotonic);
+        for (link_id, announce) in std::mem::take(&mut leases.lobby.offers) {
+            self.on_announced(now, link_id, &announce);
+            self.drain(now, link_id);
+        }
+    }
+
+    /// Asks every agent to connect anew, but for those that have no answer yet.
     pub(super) fn part_with_agents(&mut self, now: Now) {
+        let offers = self.leases.iter().flat_map(|leases| &leases.lobby.offers);
+        let waiting: BTreeSet<LinkId> = offers.map(|(link_id, _)| *link_id).collect();
         let agents =
             self.peer_links.iter().filter(|(_, known)| matches!(known.peer, Peer::Agent(_)));
+        let agents = agents.filter(|(link_id, _)| !waiting.contains(link_id));
         for link_id in agents.map(|(link_id, _)| *link_id).collect::<Vec<LinkId>>() {
             if let Some(known) = self.peer_links.get_mut(&link_id) {
                 known.link.close(Goodbye::Reconfigured);

@@ -215,6 +215,40 @@ fn a_hub_without_leases_hears_nothing_of_them_and_the_others_need_it() {
 }
 
 #[test]
+fn agents_of_a_hub_that_starts_wait_for_its_lease_and_are_refused_when_it_gets_none() {
+    let failover = automatic("");
+    let mut world = World::new([&failover, &failover, &failover]);
+    world.run(1_000);
+    world.cut_off(0);
+    world.hubs[0].restart(&config("eu", &failover));
+
+    let mut first = Remote::agent(&mut world.hubs[0], 1);
+    let channel = first.offer(&mut world.hubs[0], EVENTS);
+    first.publish(&mut world.hubs[0], channel, &[record("eu-1-a", "{}")]);
+    let waiting = (refusals(&first), world.hubs[0].records(EVENTS).len());
+    world.link((0, 1));
+    world.run(1_000);
+    world.hubs[0].talk(&mut first);
+    let answered = (refusals(&first), world.hubs[0].records(EVENTS).len());
+
+    assert_eq!(waiting, (vec![], 0));
+    assert_eq!(answered, (vec![], 1), "over the same connection");
+    assert_eq!(world.hubs[0].closed, []);
+
+    world.cut_off(0);
+    world.hubs[0].restart(&config("eu", &failover));
+    let mut second = Remote::agent(&mut world.hubs[0], 2);
+    second.offer(&mut world.hubs[0], EVENTS);
+    world.hubs[0].advance(1_900);
+    world.hubs[0].talk(&mut second);
+    let early = refusals(&second);
+    world.hubs[0].advance(200);
+    world.hubs[0].talk(&mut second);
+
+    assert_eq!((early, refusals(&second)), (vec![], vec![RefusalCode::NotAuthorised]));
+}
+
+#[test]
 fn a_hub_remembers_over_a_crash_what_it_has_said_and_goes_on() {
     let failover = automatic("");
     let mut world = World::new([&failover, &failover, &failover]);

@@ -19,7 +19,7 @@ pub const FENCES_LIMIT: usize = 1_024;
 
 /// Beyond this no number can come of use; a peer's word of more is left out, because nothing could
 /// ever pass it.
-const NUMBER_LIMIT: u64 = 1 << 53;
+pub(crate) const NUMBER_LIMIT: u64 = 1 << 53;
 
 /// Whether a region was left, as it is written down and travels: JSON, under [`Fence::key`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -39,12 +39,15 @@ mod voter;
 mod holder;
 /// One attempt to have a region taken over.
 mod candidate;
+/// What is to be said, and what has to be on disk before.
+mod words;
 
 pub use message::{Ballot, LeaseMessage, Vote, Voted};
 
 use candidate::Attempt;
 use holder::Holder;
 use voter::{Answer, Voter};
+use words::Words;
 
 /// How long a lease lasts. Six requests may be lost or late on the way; a shorter one would lapse
 /// in a cut of seconds that links get over by themselves.
@@ -64,14 +67,18 @@ const RANK_DELAY: Duration = Duration::from_secs(1);
 /// power everywhere not all are back at once.
 const START_GRACE: Duration = Duration::from_secs(30);
 
-/// An attempt that came to nothing is made again so much later, and up to as much again.
+/// An attempt that came to nothing is made again so much later, and up to as much again; twice
+/// that for each that another one has passed, so that over long ways one of two gets through.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// How often that is doubled: to 8 s, the longest of round trips many times over.
+const DOUBLED_LIMIT: u32 = 4;
+
+/// How long an attempt may go on that this hub has promised to heed.
+const BEGUN_FOR: Duration = Duration::from_secs(30);
 
 /// Most regions that vote: a bound on frames, far beyond what a majority can be waited for of.
 pub const VOTERS_LIMIT: usize = 16;
-
-/// Most words that wait for the disk; what is said beyond is lost as on a link, and said again.
-const WORDS_LIMIT: usize = 1_024;
 
 /// Least regions of which a majority can go on without one.
 pub const VOTERS_LEAST: usize = 3;
@@ -81,8 +88,18 @@ pub const VOTERS_LEAST: usize = 3;
 pub enum Asking {
     /// It is, and others take it over when it is not heard.
     Automatic,
-    /// It is in use until an operator leaves it.
+    /// It is in use until an operator leaves it; from its first start on that says so once a
+    /// majority knows that it asks no more.
     Never,
+}
+
+/// Whether a region's hub can do its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serving {
+    /// It can.
+    Able,
+    /// Its disk takes nothing: another region had better go on for it.
+    Unable,
 }
 
 /// Whether this hub has all it ever said.
@@ -145,12 +162,11 @@ pub struct Leases {
     attempts: BTreeMap<RegionId, Attempt>,
     ask_at: Monotonic,
     was_held: bool,
-    /// How much was given to be kept, and how much of it is durable.
-    given: u64,
-    kept: u64,
-    /// Words that nothing may go before, with what has to be kept first.
+    serving: Serving,
+    /// Who has said that it knows that this region asks no more, over the link that is up.
+    confirmed: BTreeSet<RegionId>,
     outputs: VecDeque<LeaseOutput>,
-    words: VecDeque<(RegionId, LeaseMessage)>,
+    words: Words,
     random: SeededRandom,
 }
 
@@ -173,6 +189,8 @@ impl Leases {
         now: Monotonic,
     ) -> Self {
         let voter = Voter::new(&config.regions, kept, now);
+        let words = Words::new(config.own.clone(), voter.said());
+        let is_free = config.asking == Asking::Never && voter.leased(&config.own).is_none();
         let mut leases = Self {
             voter,
             fences,
@@ -183,11 +201,11 @@ impl Leases {
             met: BTreeSet::new(),
             attempts: BTreeMap::new(),
             ask_at: now,
-            was_held: false,
-            given: 0,
-            kept: 0,
+            was_held: is_free,
+            serving: Serving::Able,
+            confirmed: BTreeSet::new(),
             outputs: VecDeque::new(),
-            words: VecDeque::new(),
+            words,
             random: SeededRandom::new(seed),
             config,
         };
@@ -196,10 +214,20 @@ impl Leases {
     }
 
     /// Whether this hub's region may acknowledge now. Without [`Asking::Automatic`] it always may,
-    /// as far as leases go.
+    /// as far as leases go, once a majority knows that it asks no more.
     #[must_use]
     pub fn is_held(&self, now: Monotonic) -> bool {
-        self.config.asking == Asking::Never || self.held_until().is_some_and(|until| now < until)
+        match self.config.asking {
+            Asking::Never => self.voter.leased(&self.config.own).is_none(),
+            Asking::Automatic => self.held_until().is_some_and(|until| now < until),
+        }
+    }
+
+    /// Whether a change of a region's fence by an operator could meet a decision about the same
+    /// fence that has begun, and that may have been made without this hub having heard.
+    #[must_use]
+    pub fn is_begun(&self, now: Monotonic, region: &RegionId) -> bool {
+        self.voter.is_begun((now, BEGUN_FOR), region, self.number(region).saturating_add(1))
     }
 
     /// Until when this hub's region holds a lease; `None` when it never got one under this fence.
@@ -244,25 +272,40 @@ impl Leases {
         if *region == self.config.own || !self.config.regions.contains(region) {
             return;
         }
+        // What was meant for a former link may answer a former run of its hub.
+        self.words.forget(region);
+        self.confirmed.remove(region);
+        if !self.is_asking() {
+            self.ask_at = now.after(ASK_EVERY);
+        }
         self.linked.insert(region.clone(), Greeting::Awaited);
-        let known =
-            LeaseMessage::Known { regions: self.config.regions.clone(), voted: self.voter.said() };
-        self.words.push_back((region.clone(), known));
-        self.ask_at = now;
+        self.say_known(region);
         self.settle(now);
     }
 
-    /// A region's hub is not linked any more.
+    fn say_known(&mut self, to: &RegionId) {
+        let (regions, voted) = (self.config.regions.clone(), self.words.durable());
+        self.words.say(to.clone(), LeaseMessage::Known { regions, voted });
+    }
+
+    /// Whether this hub's region can do its work: while it cannot, it asks for no lease.
+    pub const fn on_serving(&mut self, serving: Serving) {
+        self.serving = serving;
+    }
+
+    /// A region's hub is not linked any more: the link that [`Self::on_up`] told of last is down.
     pub fn on_down(&mut self, now: Monotonic, region: &RegionId) {
         self.linked.remove(region);
-        self.words.retain(|(to, _)| to != region);
+        self.words.forget(region);
+        self.confirmed.remove(region);
         self.settle(now);
     }
 
     /// A region's hub has said something.
     pub fn on_message(&mut self, now: Monotonic, from: &RegionId, message: LeaseMessage) {
+        let is_question = message.asks_what_is_known();
         match self.linked.get(from) {
-            _ if *from == self.config.own => self.on_word(now, from, message),
+            Some(_) if is_question => self.say_known(from),
             Some(Greeting::Agrees) => self.on_word(now, from, message),
             Some(Greeting::Awaited) => {
                 if let LeaseMessage::Known { regions, voted } = message {
@@ -276,13 +319,13 @@ impl Leases {
 
     /// What was given first of what is not durable yet is durable.
     pub fn on_kept(&mut self, now: Monotonic) {
-        self.kept = self.given.min(self.kept.saturating_add(1));
+        self.outputs.extend(self.words.on_kept());
         self.settle(now);
     }
 
     /// Advances to `now`; call it no later than [`Self::poll_timeout`].
     pub fn on_timeout(&mut self, now: Monotonic) {
-        if self.config.asking == Asking::Automatic && self.ask_at <= now {
+        if self.is_asking() && self.ask_at <= now {
             self.ask(now);
         }
         self.seek(now);
@@ -294,18 +337,14 @@ impl Leases {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        if self.kept < self.given {
-            // No word goes out before what was said before it is on disk.
-            return None;
-        }
-        let (to, word) = self.words.pop_front()?;
+        let (to, word) = self.words.poll()?;
         Some(LeaseOutput::Send(to, word))
     }
 
     /// When to call [`Self::on_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        let asks = (self.config.asking == Asking::Automatic).then_some(self.ask_at);
+        let asks = self.is_asking().then_some(self.ask_at);
         let ends = self.held_until().filter(|_| self.was_held);
         let begun = self.attempts.values().map(|attempt| attempt.again_at);
         let due = self.config.regions.iter().filter(|region| !self.attempts.contains_key(region));
@@ -317,25 +356,56 @@ impl Leases {
         self.config.regions.len() / 2 + 1
     }
 
+    /// The number of the fence of a region that holds.
+    fn number(&self, region: &RegionId) -> u64 {
+        self.fences.held(region).map_or(0, |fence| fence.number)
+    }
+
     /// Asks for leases under the fence that holds.
     fn renumber(&mut self) {
-        let number = self.fences.held(&self.config.own).map_or(0, |fence| fence.number);
+        let number = self.number(&self.config.own);
+        if number != self.holder.number() {
+            self.confirmed.clear();
+        }
         self.holder.begin(number);
+    }
+
+    /// Whether there is something to ask now and again: for leases, whether others know that none
+    /// are asked for any more, and who they are.
+    fn is_asking(&self) -> bool {
+        let asked = self.voter.leased(&self.config.own).is_some();
+        let is_awaiting = self.linked.values().any(|said| *said == Greeting::Awaited);
+        self.config.asking == Asking::Automatic || asked || is_awaiting
     }
 
     fn ask(&mut self, now: Monotonic) {
         self.ask_at = now.after(ASK_EVERY);
-        let number = self.holder.number();
+        let awaited = self.linked.iter().filter(|(_, said)| **said == Greeting::Awaited);
+        // What it said at first was lost, or came before this hub knew of the link.
+        for to in awaited.map(|(region, _)| region.clone()).collect::<Vec<_>>() {
+            self.words.say(to, LeaseMessage::WHAT_IS_KNOWN);
+        }
+        let (own, number) = (self.config.own.clone(), self.holder.number());
         // What others grant would be of no use, and would keep them from bringing to its end what
         // this hub has agreed to itself.
-        if !self.voter.lets(&self.fences, &self.config.own, number) {
+        if !self.voter.lets(&self.fences, &own, number) {
             return;
         }
-        // An older request that was not sent yet would count from before this one.
-        self.words.retain(|(_, word)| !matches!(word, LeaseMessage::Ask { .. }));
+        let lasts = match (self.config.asking, self.serving) {
+            (Asking::Automatic, Serving::Unable) => return,
+            (Asking::Automatic, Serving::Able) => {
+                // It remembers that it has asked before anybody hears it: it stops only by asking
+                // a majority to forget it.
+                let news = self.voter.note(&own, Some(number));
+                self.keep(news);
+                LEASE
+            }
+            (Asking::Never, _) if self.voter.leased(&own).is_some() => Duration::ZERO,
+            (Asking::Never, _) => return,
+        };
         let voters: Vec<RegionId> = self.voters().cloned().collect();
         for to in voters {
-            self.say(to, LeaseMessage::Ask { number, sent_at: now, lasts: LEASE });
+            self.words.say(to, LeaseMessage::Ask { number, sent_at: now, lasts });
         }
     }
 
@@ -351,23 +421,22 @@ impl Leases {
         if self.config.asking == Asking::Never {
             // It may have asked in a former run: nobody is to miss it now.
             let (number, lasts) = (self.holder.number(), Duration::ZERO);
-            self.say(from.clone(), LeaseMessage::Ask { number, sent_at: now, lasts });
+            self.words.say(from.clone(), LeaseMessage::Ask { number, sent_at: now, lasts });
         }
         if self.memory == Memory::Whole {
             return;
         }
-        for learned in self.voter.learn(voted) {
-            self.keep(LeaseOutput::Keep(learned));
+        for learned in self.voter.learn(&self.config.own, from, voted) {
+            self.keep(Some(learned));
         }
         if self.met.len() + 1 >= self.config.regions.len() {
             self.memory = Memory::Whole;
-            self.keep(LeaseOutput::KeepMemory);
+            self.outputs.push_back(self.words.write_memory());
         }
     }
 
-    fn keep(&mut self, what: LeaseOutput) {
-        self.given = self.given.saturating_add(1);
-        self.outputs.push_back(what);
+    fn keep(&mut self, said: Option<Voted>) {
+        self.outputs.extend(said.and_then(|said| self.words.write(said)));
     }
 
     fn on_word(&mut self, now: Monotonic, from: &RegionId, message: LeaseMessage) {
@@ -376,24 +445,33 @@ impl Leases {
             LeaseMessage::Known { .. } => {}
             LeaseMessage::Ask { number, sent_at, lasts } => {
                 // A longer one than is counted here cannot be granted.
-                if lasts.is_zero() {
-                    let keep = self.voter.on_no_more(from);
-                    self.answer(from, Answer { message: None, keep });
-                } else if self.memory == Memory::Whole && lasts <= LEASE {
-                    let ask = (number, sent_at);
-                    let answer = self.voter.on_ask(now, &self.fences, from, ask);
+                if self.memory == Memory::Whole && lasts <= LEASE {
+                    let (fences, ask) = (&self.fences, (number, sent_at));
+                    let answer = if lasts.is_zero() {
+                        self.voter.on_no_more(fences, from, ask)
+                    } else {
+                        self.voter.on_ask(now, fences, from, ask)
+                    };
                     self.answer(from, answer);
                 }
             }
-            LeaseMessage::Grant { number, sent_at } => {
-                self.holder.on_grant(now, from, (number, sent_at));
-            }
-            LeaseMessage::Prepare { region, number, ballot } if self.votes(now, &region) => {
+            LeaseMessage::Grant { number, sent_at } => match self.config.asking {
+                Asking::Automatic => self.holder.on_grant(now, from, (number, sent_at)),
+                Asking::Never if number == self.holder.number() => {
+                    self.confirmed.insert(from.clone());
+                }
+                Asking::Never => {}
+            },
+            LeaseMessage::Prepare { region, number, ballot }
+                if ballot.by == *from && self.votes(now, &region) =>
+            {
                 let about = (&region, number);
                 let answer = self.voter.on_prepare(now, &self.fences, about, ballot);
                 self.answer(from, answer);
             }
-            LeaseMessage::Accept { region, number, vote } if self.votes(now, &region) => {
+            LeaseMessage::Accept { region, number, vote }
+                if vote.ballot.by == *from && self.votes(now, &region) =>
+            {
                 let answer = self.voter.on_accept(now, &self.fences, (&region, number), vote);
                 self.answer(from, answer);
             }
@@ -405,7 +483,8 @@ impl Leases {
                 self.on_accepted(from, (region, number, ballot));
             }
             LeaseMessage::Refused { region, number, promised } => {
-                let attempt = self.attempts.get_mut(&region);
+                let is_near = self.voter.is_near(&region, number, &promised);
+                let attempt = self.attempts.get_mut(&region).filter(|_| is_near);
                 if let Some(attempt) = attempt.filter(|attempt| attempt.number == number) {
                     attempt.passed_by = attempt.passed_by.clone().max(Some(promised));
                 }
@@ -417,16 +496,14 @@ impl Leases {
     /// its own while that is in use.
     fn votes(&self, now: Monotonic, region: &RegionId) -> bool {
         let is_own = *region == self.config.own;
-        self.memory == Memory::Whole && !(is_own && self.held_until().is_some_and(|at| now < at))
+        self.memory == Memory::Whole && !(is_own && self.is_held(now))
     }
 
     fn answer(&mut self, to: &RegionId, answer: Answer) {
         let Answer { message, keep } = answer;
-        if let Some(voted) = keep {
-            self.keep(LeaseOutput::Keep(voted));
-        }
+        self.keep(keep);
         if let Some(message) = message {
-            self.say(to.clone(), message);
+            self.words.say(to.clone(), message);
         }
     }
 
@@ -438,10 +515,11 @@ impl Leases {
 
     fn on_promise(&mut self, from: &RegionId, of: (RegionId, u64, Ballot), vote: Option<Vote>) {
         let (majority, is_own) = (self.majority(), *from == self.config.own);
-        let Some(attempt) = self.attempt_of(&of) else { return };
+        let is_target = vote.as_ref().is_none_or(|vote| self.voter.is_target(&of.0, &vote.to));
+        let Some(attempt) = self.attempt_of(&of).filter(|_| is_target) else { return };
         if attempt.on_promise(from, vote, majority) {
             let word = attempt.word();
-            self.say(self.config.own.clone(), word);
+            self.words.say(self.config.own.clone(), word);
         } else if is_own {
             let word = attempt.word();
             self.tell_all(&word);
@@ -465,32 +543,28 @@ impl Leases {
 
     fn tell_all(&mut self, word: &LeaseMessage) {
         let voters: Vec<RegionId> = self.voters().cloned().collect();
-        voters.into_iter().for_each(|to| self.say(to, word.clone()));
-    }
-
-    fn say(&mut self, to: RegionId, word: LeaseMessage) {
-        if self.words.len() < WORDS_LIMIT {
-            self.words.push_back((to, word));
-        }
+        voters.into_iter().for_each(|to| self.words.say(to, word.clone()));
     }
 
     /// When a region is to be taken over by this one; `None` while it is not to be.
     fn due_at(&self, region: &RegionId) -> Option<Monotonic> {
         let own = &self.config.own;
-        let number = self.fences.held(region).map_or(0, |fence| fence.number);
+        let number = self.number(region);
         let is_leased = self.voter.leased(region) == Some(number);
         let is_left = |of: &RegionId| self.fences.left_for(of).is_some();
-        let is_able = self.memory == Memory::Whole && !is_left(own);
-        let is_able = is_able && (self.config.asking == Asking::Never || self.was_held);
-        if region == own || !is_able || !is_leased || is_left(region) {
+        // What was begun is brought to its end, since the region gets no lease meanwhile; also by
+        // a hub that is not in use, for it goes on where it was agreed, not here.
+        let is_begun = self.voter.is_agreed(region, number.saturating_add(1));
+        let is_in_use = self.was_held && !is_left(own) && self.serving == Serving::Able;
+        let is_able = self.memory == Memory::Whole && (is_begun || is_in_use);
+        let is_own = region == own && !is_begun;
+        if is_own || !is_able || !is_leased || is_left(region) {
             return None;
         }
         let others = self.config.regions.iter().filter(|other| *other != region);
         let rank = others.take_while(|other| *other != own).count();
         let wait = RANK_DELAY.saturating_mul(u32::try_from(rank).unwrap_or(u32::MAX));
         let heard = self.voter.granted_at(region);
-        // What was begun is brought to its end, since the region gets no lease meanwhile.
-        let is_begun = self.voter.is_agreed(region, number.saturating_add(1));
         let grace = if is_begun { Duration::ZERO } else { START_GRACE };
         let heard = heard.unwrap_or_else(|| self.started.after(grace));
         // Before that this hub itself would not agree.
@@ -516,22 +590,23 @@ impl Leases {
     /// Begins an attempt, says again what was said in one that goes on, or begins a higher one.
     fn attempt(&mut self, now: Monotonic, region: &RegionId) {
         let own = self.config.own.clone();
-        let spread = u64::try_from(AGAIN_AFTER.as_nanos()).unwrap_or(u64::MAX);
-        let again_at =
-            now.after(AGAIN_AFTER).after(Duration::from_nanos(self.random.below(spread)));
-        let number = self.fences.held(region).map_or(0, |fence| fence.number).saturating_add(1);
+        let number = self.number(region).saturating_add(1);
         let known = self.attempts.get_mut(region);
         let word = match known.filter(|known| known.number == number && known.passed_by.is_none()) {
             Some(attempt) => {
-                attempt.again_at = again_at;
+                attempt.again_at = now.after(wait(attempt.passed, &mut self.random));
                 attempt.word()
             }
             None => {
-                let passed = self.attempts.remove(region).and_then(|former| former.passed_by);
-                let round = passed.map_or(0, |ballot| ballot.round);
+                let former = self.attempts.remove(region);
+                let passed = former.as_ref().map_or(0, |former| former.passed.saturating_add(1));
+                let passed_by = former.and_then(|former| former.passed_by);
+                let round = passed_by.map_or(0, |ballot| ballot.round);
                 let round = round.max(self.voter.round(region, number)).saturating_add(1);
                 let ballot = Ballot { round, by: own.clone() };
-                let attempt = Attempt::new(region.clone(), number, ballot, again_at);
+                let again_at = now.after(wait(passed, &mut self.random));
+                let mut attempt = Attempt::new(region.clone(), number, ballot, again_at);
+                attempt.passed = passed;
                 let word = attempt.word();
                 self.attempts.insert(region.clone(), attempt);
                 word
@@ -539,18 +614,17 @@ impl Leases {
         };
         // What this hub says itself is on its disk before others hear of the attempt: it is never
         // made a second time with another end, and who loses its disk learns of it here.
-        self.say(own, word);
+        self.words.say(own, word);
     }
 
     /// Does what this hub says to itself, and notes whether its region is in use.
     fn settle(&mut self, now: Monotonic) {
         let own = self.config.own.clone();
-        while self.kept == self.given {
-            let Some(at) = self.words.iter().position(|(to, _)| *to == own) else { break };
-            let Some((_, word)) = self.words.remove(at) else { break };
+        while let Some(word) = self.words.poll_own() {
             self.on_word(now, &own, word);
         }
-        let is_held = self.config.asking == Asking::Automatic && self.is_held(now);
+        self.ask_no_more();
+        let is_held = self.is_held(now);
         if is_held != self.was_held {
             self.was_held = is_held;
             let change = if is_held { LeaseOutput::Began } else { LeaseOutput::Ended };
@@ -559,13 +633,31 @@ impl Leases {
         self.check_invariants();
     }
 
+    /// Of a region that asked and is to ask no more: it is in use once so many know that none can
+    /// agree to leave it, itself among them.
+    fn ask_no_more(&mut self) {
+        let (own, number) = (self.config.own.clone(), self.holder.number());
+        let is_known = self.confirmed.len() + 1 >= self.majority();
+        let is_open = self.memory == Memory::Whole && self.voter.lets(&self.fences, &own, number);
+        if self.config.asking == Asking::Never && is_known && is_open {
+            let news = self.voter.note(&own, None);
+            self.keep(news);
+        }
+    }
+
     fn check_invariants(&self) {
-        debug_assert!(self.kept <= self.given, "nothing is durable that was not given");
         debug_assert!(self.config.regions.len() <= VOTERS_LIMIT, "voters are bounded");
-        debug_assert!(self.words.len() <= WORDS_LIMIT + VOTERS_LIMIT, "words are bounded");
+        self.words.check_invariants();
         debug_assert!(self.attempts.len() <= VOTERS_LIMIT, "one attempt a region");
         self.voter.check_invariants();
     }
+}
+
+/// After how long an attempt is made again, of which so many were passed by.
+fn wait(passed: u32, random: &mut SeededRandom) -> Duration {
+    let least = AGAIN_AFTER.saturating_mul(1 << passed.min(DOUBLED_LIMIT));
+    let spread = u64::try_from(least.as_nanos()).unwrap_or(u64::MAX);
+    least.saturating_add(Duration::from_nanos(random.below(spread)))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ impl From<FailoverError> for Failure {
             FailoverError::OwnRegion { .. }
             | FailoverError::NotLeft { .. }
             | FailoverError::LeftFor { .. }
+            | FailoverError::Begun { .. }
             | FailoverError::Left(_) => StatusCode::CONFLICT,
             FailoverError::Full => StatusCode::SERVICE_UNAVAILABLE,
             FailoverError::Batch(_) => StatusCode::BAD_REQUEST,

@@ -19,8 +19,8 @@ pub struct FailoverConfig {
     /// while a majority of the list is reached: cut off from it, it acknowledges nothing, its
     /// agents go on at their next hub or wait, and its groups neither read nor commit. Without it
     /// the region goes on in any cut, and only votes about others. Switch it on last, when all
-    /// hubs of the list have this section and are linked; switch it off while all are linked, else
-    /// those that do not hear of it leave the region.
+    /// hubs of the list have this section and are linked; switched off, the region is in use
+    /// again once a majority has confirmed that it knows.
     #[serde(default)]
     pub automatic: bool,
     /// How long another region is not heard before it is left (default `"5s"`, at least `"4s"`:

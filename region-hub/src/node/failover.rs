@@ -64,6 +64,15 @@ pub enum FailoverError {
     /// This hub's own region was left: nobody can go on in it.
     #[error("nothing has changed: {0}")]
     Left(String),
+    /// The regions of `[failover]` are about to leave it, or have, by themselves.
+    #[error(
+        "nothing has changed: the regions of [failover] have begun to leave region {region} by \
+         themselves; look with headland link list where it was left for, and ask again then"
+    )]
+    Begun {
+        /// The region.
+        region: RegionId,
+    },
     /// The disk has room for nothing but alerts.
     #[error("the disk is full: nothing has changed; ask again once there is room")]
     Full,
@@ -93,6 +102,10 @@ impl Node {
         }
         // While there is no answer the same is said again: a hub that was of an earlier version
         // when it heard of it answers then.
+        let is_new = held.is_none() && action != FailoverAction::ForceReturn;
+        if is_new && self.is_decision_begun(now, region) {
+            return Err(FailoverError::Begun { region: region.clone() });
+        }
         let fence = held.cloned().unwrap_or_else(|| fences.change(region, to));
         // Where both regions were left for each other, returning ends both.
         let own = self.identity.region();

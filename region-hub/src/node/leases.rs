@@ -14,7 +14,7 @@ use headland_event::{
 use headland_replication::fence::Fence;
 use headland_replication::frame::{Announce, Goodbye, LEASES_TOPIC};
 use headland_replication::lease::{
-    Asking, LeaseConfig, LeaseMessage, LeaseOutput, Leases, Memory, Voted,
+    Asking, LeaseConfig, LeaseMessage, LeaseOutput, Leases, Memory, Serving, Voted,
 };
 use headland_replication::{Offer, Refusal, RefusalCode};
 use headland_storage::{StateStore, Ticket};
@@ -100,6 +100,8 @@ impl Leasing {
         let asking = if *automatic { Asking::Automatic } else { Asking::Never };
         let (own, after) = (own.clone(), after.get());
         let core = core(LeaseConfig { own, regions: regions.clone(), asking, after });
+        // One that asked before is in use only once others know that it asks no more.
+        let is_in_use = core.is_held(now);
         Self {
             core,
             keeping: VecDeque::new(),
@@ -108,7 +110,7 @@ impl Leasing {
             regions: regions.clone(),
             failback: (*failback == Failback::Automatic).then(|| failback_after.get()),
             calm: BTreeMap::new(),
-            is_in_use: asking == Asking::Never,
+            is_in_use,
             lobby: Lobby { until: now.after(START_WAIT), offers: VecDeque::new() },
             left: 0,
         }
@@ -155,6 +157,12 @@ impl Node {
         let leases = self.leases.as_ref().filter(|leases| !leases.is_in_use)?;
         let regions = leases.regions.iter().map(RegionId::as_str).collect::<Vec<_>>().join(", ");
         let region = self.identity.region();
+        if leases.asking == Asking::Never {
+            return Some(format!(
+                "region {region} was automatic before: it is in use without a lease once it has \
+                 told a majority of {regions}"
+            ));
+        }
         Some(format!(
             "region {region} holds no lease, which a majority of {regions} grants; it goes on once \
              it is linked to enough of them"
@@ -256,6 +264,8 @@ impl Node {
     /// Asks for leases, looks after other regions, and returns to those that are back.
     pub(super) fn look_after_leases(&mut self, now: Now) {
         let Some(leases) = &mut self.leases else { return };
+        let is_full = self.fullness.is_full();
+        leases.core.on_serving(if is_full { Serving::Unable } else { Serving::Able });
         leases.core.on_timeout(now.monotonic);
         let is_over = leases.lobby.until <= now.monotonic;
         self.work_leases(now);
@@ -432,6 +442,12 @@ impl Node {
         let has_all = lags.is_some_and(|(_, lag)| lag < IN_ORDER);
         let link = self.peers.iter().find(|peer| peer.identity.region() == region);
         has_all && link.is_some_and(|peer| self.is_in_order(peer, now))
+    }
+
+    /// Whether a decision about leaving a region may be under way or made.
+    pub(super) fn is_decision_begun(&self, now: Now, region: &RegionId) -> bool {
+        let leases = self.leases.as_ref();
+        leases.is_some_and(|leases| leases.core.is_begun(now.monotonic, region))
     }
 
     /// How long ago this hub granted a region a lease; `None` when it never did in this run.

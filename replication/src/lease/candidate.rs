@@ -17,6 +17,8 @@ pub(super) struct Attempt {
     pub(super) again_at: Monotonic,
     /// A higher attempt that was heard of.
     pub(super) passed_by: Option<Ballot>,
+    /// How many attempts before it were passed by.
+    pub(super) passed: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -33,7 +35,7 @@ impl Attempt {
         again_at: Monotonic,
     ) -> Self {
         let stage = Stage::Preparing(BTreeMap::new());
-        Self { region, number, ballot, stage, again_at, passed_by: None }
+        Self { region, number, ballot, stage, again_at, passed_by: None, passed: 0 }
     }
 
     /// What to say to every voter now.

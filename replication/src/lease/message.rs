@@ -52,7 +52,8 @@ impl Voted {
 /// One hub's word to another. Who says it is known by the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseMessage {
-    /// All that the speaker has said, and who votes; the first one on every link.
+    /// All that the speaker has said, and who votes; the first one on every link, and said again
+    /// when it is asked for, by one with no regions.
     Known {
         /// The regions of its configuration, in the order of preference.
         regions: Vec<RegionId>,
@@ -122,4 +123,14 @@ pub enum LeaseMessage {
         /// The higher one.
         promised: Ballot,
     },
+}
+
+impl LeaseMessage {
+    /// Asks for what the other knows: it has no region in its list.
+    pub(super) const WHAT_IS_KNOWN: Self = Self::Known { regions: Vec::new(), voted: Vec::new() };
+
+    /// Whether it is [`Self::WHAT_IS_KNOWN`].
+    pub(super) fn asks_what_is_known(&self) -> bool {
+        matches!(self, Self::Known { regions, .. } if regions.is_empty())
+    }
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod direct;
 mod model;
 
 use model::{Fate, World};
@@ -124,6 +125,26 @@ fn a_region_that_asks_for_no_lease_any_more_is_in_use_and_not_missed() {
 
     assert!(told && held_by(&world, 0));
     assert_eq!(world.left_for(1, 0), None);
+}
+
+#[test]
+fn a_region_that_is_to_ask_no_more_while_it_is_cut_off_is_not_in_use_before_others_know() {
+    let mut world = World::new(3, 11);
+    world.run(5 * SECOND);
+    world.isolate(0);
+
+    world.ask_no_more(0);
+    world.run(20 * SECOND);
+    let cut = (held_by(&world, 0), world.left_for(1, 0));
+    world.heal();
+    world.return_to(0);
+    world.run(10 * SECOND);
+
+    assert_eq!(cut, (false, Some(1)));
+    assert!(held_by(&world, 0), "once they know");
+    world.isolate(0);
+    world.run(60 * SECOND);
+    assert_eq!((held_by(&world, 0), world.left_for(1, 0)), (true, None));
 }
 
 #[test]

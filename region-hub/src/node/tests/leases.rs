@@ -6,8 +6,9 @@ use headland_replication::{Ended, LinkOutput, RefusalCode};
 
 use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, record};
+use crate::failover::FailoverAction;
 use crate::groups::{OffsetsRequest, Place};
-use crate::node::GroupError;
+use crate::node::{FailoverError, GroupError};
 use crate::peer_link::LinkId;
 
 const EVENTS: &str = "inventory.events";
@@ -261,5 +262,56 @@ fn a_hub_remembers_over_a_crash_what_it_has_said_and_goes_on() {
 
     let status = world.hubs[2].node.lease_status().unwrap();
     assert!(status.votes, "it need not meet all again");
+    assert_eq!(world.in_use(), [true; 3]);
+}
+
+#[test]
+fn an_operator_does_not_leave_a_region_that_others_have_begun_to_leave() {
+    let failover = automatic("");
+    let mut world = World::new([&failover, &failover, &failover]);
+    world.run(1_000);
+
+    world.cut_off(0);
+    world.run(4_400);
+    // It asks who agrees, and nobody hears it.
+    world.cut_off(2);
+    world.run(1_000);
+    let us = &mut world.hubs[1];
+    let region: headland_event::RegionId = "eu".parse().unwrap();
+    let refused = us.node.on_failover(us.now, &region, FailoverAction::Leave);
+
+    assert_eq!(refused, Err(FailoverError::Begun { region }));
+    assert_eq!(world.left_for("eu"), [None, None, None]);
+}
+
+#[test]
+fn a_hub_whose_disk_is_full_asks_for_no_lease_and_is_left() {
+    let failover = automatic("");
+    let mut world = World::new([&failover, &failover, &failover]);
+    world.run(1_000);
+
+    world.hubs[0].node.on_full();
+    world.run(10_000);
+
+    assert_eq!(world.in_use(), [false, true, true]);
+    assert_eq!(world.left_for("eu")[1].as_deref(), Some("us"));
+}
+
+#[test]
+fn a_region_that_is_not_automatic_any_more_is_in_use_once_others_know() {
+    let failover = automatic("");
+    let mut world = World::new([&failover, &failover, &failover]);
+    world.run(1_000);
+
+    world.cut_off(0);
+    world.hubs[0].restart(&config("eu", &failover.replace("true", "false")));
+    world.run(1_000);
+    let alone = world.in_use();
+    let refused = commit(&mut world.hubs[0], EVENTS, 0);
+    world.link((0, 2));
+    world.run(1_000);
+
+    assert_eq!(alone, [false, true, true]);
+    assert!(matches!(refused, Err(GroupError::Left(_))), "{refused:?}");
     assert_eq!(world.in_use(), [true; 3]);
 }

@@ -12,7 +12,7 @@
 //! ```
 //! - **A region is in use only while a majority has granted it a lease**, itself among them. It
 //!   counts from when it asked, they count from when they granted, and longer: clocks of two hubs
-//!   may differ in *speed* by 3 %. No wall clock is read.
+//!   may differ in *speed* by 3 %. A wall clock only ever ends a lease.
 //! - **Who has agreed to a fence grants nothing under a former one**, and agrees only once what it
 //!   granted is over. So whoever takes over knows that the region has stopped, cut off or not.
 //! - **One fence is decided once** (single-decree Paxos for each number): an attempt that finds
@@ -27,7 +27,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use headland_event::{Monotonic, Random, RegionId, SeededRandom};
+use headland_event::{Monotonic, Now, Random, RegionId, SeededRandom};
 
 use crate::fence::{Fence, Fences};
 
@@ -56,6 +56,10 @@ pub const LEASE: Duration = Duration::from_secs(3);
 /// How long who granted a lease counts it: 3 % longer, many times what clocks of a machine that
 /// works drift apart by.
 pub const HOLD: Duration = Duration::from_millis(3_094);
+
+/// By how much the two clocks of a machine may go apart between two looks at them. A monotonic
+/// clock stands still while a machine is suspended; the other one is set right when it goes on.
+const APART_LIMIT: Duration = Duration::from_secs(1);
 
 /// How often a lease is asked for.
 const ASK_EVERY: Duration = Duration::from_millis(500);
@@ -161,6 +165,8 @@ pub struct Leases {
     met: BTreeSet<RegionId>,
     attempts: BTreeMap<RegionId, Attempt>,
     ask_at: Monotonic,
+    /// Both clocks, when they were looked at last.
+    looked: Option<Now>,
     was_held: bool,
     serving: Serving,
     /// Who has said that it knows that this region asks no more, over the link that is up.
@@ -201,6 +207,7 @@ impl Leases {
             met: BTreeSet::new(),
             attempts: BTreeMap::new(),
             ask_at: now,
+            looked: None,
             was_held: is_free,
             serving: Serving::Able,
             confirmed: BTreeSet::new(),
@@ -321,6 +328,21 @@ impl Leases {
     pub fn on_kept(&mut self, now: Monotonic) {
         self.outputs.extend(self.words.on_kept());
         self.settle(now);
+    }
+
+    /// Looks at both clocks: before every use of [`Self::is_held`] whose answer others hear. When
+    /// one has gone ahead of the other, the machine stood still or its clock was set, and the lease
+    /// may be over; it is asked for anew. So the wall clock ends a lease and never lengthens one.
+    pub fn on_clocks(&mut self, now: Now) {
+        let before = self.looked.replace(now);
+        let Some(before) = before else { return };
+        let went = now.monotonic.since(before.monotonic);
+        let apart = now.wall.millis_since(before.wall.plus(went)).unsigned_abs();
+        if Duration::from_millis(apart) > APART_LIMIT {
+            self.holder.clear();
+            self.ask_at = now.monotonic;
+            self.settle(now.monotonic);
+        }
     }
 
     /// Advances to `now`; call it no later than [`Self::poll_timeout`].

@@ -269,7 +269,7 @@ impl Node {
         (link_id, channel): (LinkId, ChannelId),
         (next, word): (Offset, Word),
     ) {
-        let is_leased = self.is_leased(now.monotonic);
+        let is_leased = self.is_leased(now);
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         if !is_leased && matches!(known.peer, Peer::Agent(_)) {
             // Its next connection is told a position, once this region is in use again.

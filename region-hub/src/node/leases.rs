@@ -148,8 +148,10 @@ impl Node {
     }
 
     /// Whether this hub may acknowledge now, as far as leases go.
-    pub(super) fn is_leased(&self, now: Monotonic) -> bool {
-        self.leases.as_ref().is_none_or(|leases| leases.core.is_held(now))
+    pub(super) fn is_leased(&mut self, now: Now) -> bool {
+        let Some(leases) = &mut self.leases else { return true };
+        leases.core.on_clocks(now);
+        leases.core.is_held(now.monotonic)
     }
 
     /// Why this hub takes nothing of its agents and groups for want of a lease.
@@ -266,6 +268,7 @@ impl Node {
         let Some(leases) = &mut self.leases else { return };
         let is_full = self.fullness.is_full();
         leases.core.on_serving(if is_full { Serving::Unable } else { Serving::Able });
+        leases.core.on_clocks(now);
         leases.core.on_timeout(now.monotonic);
         let is_over = leases.lobby.until <= now.monotonic;
         self.work_leases(now);

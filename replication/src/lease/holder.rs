@@ -24,6 +24,11 @@ impl Holder {
         }
     }
 
+    /// Takes nothing of what was granted for granted any more.
+    pub(super) fn clear(&mut self) {
+        self.granted.clear();
+    }
+
     pub(super) const fn number(&self) -> u64 {
         self.number
     }

@@ -1,5 +1,7 @@
 //! One hub, word by word: what it answers, keeps and refuses.
 
+use headland_event::EventTime;
+
 use super::*;
 
 const AFTER: Duration = Duration::from_secs(5);
@@ -384,6 +386,27 @@ fn who_has_agreed_brings_it_to_its_end_without_a_lease_and_left_itself() {
     let decided = us.hear(60_200, "ap", LeaseMessage::Accepted { region: of, number, ballot });
 
     assert!(decided.contains(&LeaseOutput::Decided(fenced("eu", 1, Some("us")))), "{decided:?}");
+}
+
+#[test]
+fn a_lease_ends_when_the_clocks_of_the_machine_go_apart_by_more_than_a_second() {
+    let is_held_after = |wall: i64| {
+        let mut eu = Hub::start("eu", Asking::Automatic, vec![leased("eu")]);
+        eu.wake(1_000);
+        for other in ["us", "ap"] {
+            eu.hear(1_100, other, LeaseMessage::Grant { number: 0, sent_at: at(1_000) });
+        }
+        let clocks = |monotonic, wall| Now { monotonic, wall: EventTime::from_millis(wall) };
+        eu.leases.on_clocks(clocks(at(1_100), 1_000_000));
+        eu.leases.on_clocks(clocks(at(1_200), 1_000_000 + wall));
+        let ended = eu.drain(1_200).contains(&LeaseOutput::Ended);
+        assert_ne!(ended, eu.leases.is_held(at(1_200)));
+        eu.leases.is_held(at(1_200))
+    };
+
+    let held = [-901, -900, 100, 1_100, 1_101, 60_000].map(is_held_after);
+
+    assert_eq!(held, [false, true, true, true, false, false]);
 }
 
 #[test]

@@ -537,7 +537,7 @@ mod tests {
             "rules.sql:1:45: unknown option \"catalogue\" of table t, known are topic, format, \
              key, severity, alert.key, alert.window, allowed-lateness, emit.early, \
              state-retention, limit.keys, limit.memory, limit.work, on-limit, expect.…, \
-             connector, path, file.rows, file.bytes"
+             connector, path, file.rows, file.bytes, file.empty"
         );
     }
 

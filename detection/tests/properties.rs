@@ -392,6 +392,37 @@ proptest! {
     }
 
     #[test]
+    fn a_filter_above_windows_changes_no_window(inputs in inputs()) {
+        let windows = [
+            "SESSION(TABLE l PARTITION BY k, DESCRIPTOR(ts), INTERVAL '3' SECOND)",
+            "HOP(TABLE l, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '10' SECOND)",
+        ];
+        let joins = [
+            "",
+            "LEFT JOIN named FOR SYSTEM_TIME AS OF w.window_time ON w.k = named.k",
+            "LEFT JOIN latest FOR SYSTEM_TIME AS OF w.window_time ON w.k = latest.k",
+        ];
+        for (window, join) in windows.iter().flat_map(|window| joins.map(|join| (window, join))) {
+            let query = |filter: &str| format!(
+                "SELECT w.k, w.v, w.window_start, w.window_end FROM TABLE({window}) AS w
+                 {join} {filter}"
+            );
+            let some = query("WHERE w.v > 3 AND w.k <> 'k2'");
+
+            let all = ran(&program(&query(""), ""), &inputs);
+            let some = ran(&program(&some, ""), &inputs);
+
+            let mut expected = all.there();
+            expected.retain(|row, _| {
+                let mut words = row.split(' ');
+                let is_key = words.next() != Some("k2");
+                is_key && words.next().unwrap().parse::<i64>().unwrap() > 3
+            });
+            prop_assert_eq!(some.there(), expected, "{} {}", window, join);
+        }
+    }
+
+    #[test]
     fn deduplication_ends_with_the_first_or_last_row_by_time_of_each_key(inputs in inputs()) {
         for (query, is_last) in [("deduplicate, first", false), ("deduplicate, last", true)] {
             let (_, query) = QUERIES.into_iter().find(|(name, _)| *name == query).unwrap();

@@ -126,11 +126,13 @@ impl<V: State> Keyed<V> {
         if let Some(cut) = &mut self.cut {
             cut.keep(key.as_bytes(), self.entries.get(key.as_bytes()));
         }
-        self.heap += key.heap_bytes() + state.heap_bytes();
+        let key_bytes = key.heap_bytes();
+        self.heap += key_bytes + state.heap_bytes();
         match self.entries.insert(key, state) {
             None => true,
             Some(old) => {
-                self.heap = self.heap.saturating_sub(old.heap_bytes());
+                // The map keeps the key it has.
+                self.heap = self.heap.saturating_sub(key_bytes + old.heap_bytes());
                 false
             }
         }

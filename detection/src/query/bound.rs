@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::expression::{Columns, Expression, Named, Typed};
 use crate::query::conjunct;
 use crate::query::rank::{self, Ranked};
-use crate::relation::{Changes, Field, Join, Operator, Relation, WindowColumns};
+use crate::relation::{
+    Changes, Field, Join, Operator, Relation, Window, WindowColumns, WindowKind,
+};
 use crate::value::DataType;
 
 /// The name of a column that no SQL can name.
@@ -66,31 +68,33 @@ pub(super) fn data_type(typed: &Typed) -> DataType {
     typed.data_type.clone().unwrap_or(DataType::String)
 }
 
-/// Rows for which the predicate holds. A condition on rows is put before their windows, so that
-/// fewer rows are assigned to them.
+/// Rows for which the predicate holds. A condition on rows is put before their windows and before
+/// what they look up, so that fewer are assigned and looked up, where that changes no answer.
 pub(super) fn filter(input: Relation, predicate: Expression) -> Relation {
     let Relation { operator, columns, event_time, window, changes, upsert_key } = input;
-    match operator {
-        Operator::Window { input: rows, window: windows }
-            if predicate.columns().iter().all(|column| *column < rows.columns.len()) =>
-        {
-            let rows = Box::new(filter(*rows, predicate));
-            let operator = Operator::Window { input: rows, window: windows };
-            Relation { operator, columns, event_time, window, changes, upsert_key }
+    let (operator, rest) = match operator {
+        Operator::Window { input: rows, window: windows } => {
+            let (below, rest) = before_windows(&windows, rows.columns.len(), predicate);
+            let rows = Box::new(filtered(*rows, below));
+            (Operator::Window { input: rows, window: windows }, rest)
         }
         Operator::Join(plan) if plan.is_looked_up() => {
             let (join, rest) = below(*plan, predicate);
-            let operator = Operator::Join(Box::new(join));
-            let joined = Relation { operator, columns, event_time, window, changes, upsert_key };
-            match rest {
-                Some(rest) => above(joined, rest),
-                None => joined,
-            }
+            (Operator::Join(Box::new(join)), rest)
         }
-        operator => {
-            let input = Relation { operator, columns, event_time, window, changes, upsert_key };
-            above(input, predicate)
-        }
+        operator => (operator, Some(predicate)),
+    };
+    let input = Relation { operator, columns, event_time, window, changes, upsert_key };
+    match rest {
+        Some(rest) => above(input, rest),
+        None => input,
+    }
+}
+
+fn filtered(input: Relation, predicate: Option<Expression>) -> Relation {
+    match predicate {
+        Some(predicate) => filter(input, predicate),
+        None => input,
     }
 }
 
@@ -105,19 +109,51 @@ fn above(input: Relation, predicate: Expression) -> Relation {
     }
 }
 
+/// What is asked before rows are assigned to windows, and what behind it. Each row that comes makes
+/// sessions longer or joins them, whether it passes or not: only a condition on the columns by
+/// which sessions are apart leaves those of the rows that pass as they are.
+fn before_windows(
+    windows: &Window,
+    width: usize,
+    predicate: Expression,
+) -> (Option<Expression>, Option<Expression>) {
+    let is_of = |condition: &Expression, is_there: &dyn Fn(usize) -> bool| {
+        condition.columns().into_iter().all(is_there)
+    };
+    match windows.kind {
+        WindowKind::Tumble { .. } | WindowKind::Hop { .. } | WindowKind::Cumulate { .. } => {
+            if is_of(&predicate, &|column| column < width) {
+                (Some(predicate), None)
+            } else {
+                (None, Some(predicate))
+            }
+        }
+        WindowKind::Session { .. } => divided(predicate, |condition| {
+            condition.is_total() && is_of(condition, &|column| windows.partition.contains(&column))
+        }),
+    }
+}
+
 /// Puts conditions on the left side of a lookup before it, so that rows that do not match look
 /// nothing up, and says which are left. A row that finds no partner is asked nothing more, so only
 /// what has a value for every row is put before the lookup.
 fn below(mut plan: Join, predicate: Expression) -> (Join, Option<Expression>) {
     let width = plan.left.columns.len();
-    let is_left = |condition: &Expression| {
+    let (left, rest) = divided(predicate, |condition| {
         condition.is_total() && condition.columns().iter().all(|column| *column < width)
-    };
-    let (left, rest): (Vec<_>, Vec<_>) = conjunct::split(predicate).into_iter().partition(is_left);
-    if let Some(left) = conjunct::join(left) {
-        plan.left = filter(plan.left, left);
-    }
-    (plan, conjunct::join(rest))
+    });
+    plan.left = filtered(plan.left, left);
+    (plan, rest)
+}
+
+/// Conditions that are put below an operator, and those that stay above it.
+fn divided(
+    predicate: Expression,
+    is_below: impl Fn(&Expression) -> bool,
+) -> (Option<Expression>, Option<Expression>) {
+    let (below, above): (Vec<_>, Vec<_>) =
+        conjunct::split(predicate).into_iter().partition(is_below);
+    (conjunct::join(below), conjunct::join(above))
 }
 
 /// One expression per column; what still names event time, window and key is kept.

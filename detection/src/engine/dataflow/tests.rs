@@ -201,6 +201,7 @@ fn a_match_takes_the_longest_run_and_the_search_goes_on_behind_it() {
 fn every_relation() -> Vec<Relation> {
     let columns = WindowColumns { start: 3, end: 4 };
     let method = JoinMethod::Window { left: columns, right: columns };
+    let latest = JoinMethod::Latest { table: RIGHT };
     let temporal = JoinMethod::Temporal { left_time: TIME, right_time: TIME };
     let deduplicate = Deduplicate {
         input: scan(LEFT),
@@ -228,6 +229,7 @@ fn every_relation() -> Vec<Relation> {
         join(JoinKind::Full, INTERVAL, scan(LEFT), scan(RIGHT)),
         join(JoinKind::Full, method, left, right),
         join(JoinKind::Left, temporal, scan(LEFT), scan(RIGHT)),
+        join(JoinKind::Left, latest, scan(LEFT), scan(RIGHT)),
         join(JoinKind::Full, JoinMethod::Regular, scan(LEFT), scan(RIGHT)),
         join(JoinKind::Semi, JoinMethod::Regular, scan(LEFT), scan(RIGHT)),
         join(JoinKind::Anti, JoinMethod::Regular, scan(LEFT), scan(RIGHT)),
@@ -249,11 +251,15 @@ impl Run {
 
     /// Feeds a row and the watermark behind it; says what became of it.
     fn feed(&mut self, row: &Row) -> Vec<Outcome> {
-        let (table, .., time) = row;
+        self.feed_values(row, &values(row))
+    }
+
+    /// Feeds a row with other values.
+    fn feed_values(&mut self, (table, .., time): &Row, values: &[Value]) -> Vec<Outcome> {
         let mut effects = Effects::default();
         let entries = 0..self.dataflow.entries(*table);
         let outcomes = entries.map(|entry| {
-            self.dataflow.on_row((*table, entry), &values(row), Origin::default(), &mut effects)
+            self.dataflow.on_row((*table, entry), values, Origin::default(), &mut effects)
         });
         let outcomes = outcomes.map(Result::unwrap).collect();
         let latest = &mut self.latest[table.index()];
@@ -367,6 +373,29 @@ proptest! {
             through.end();
             restarted.end();
             prop_assert_eq!(&restarted.said, &through.said, "{:?}", relation.operator);
+        }
+    }
+
+    #[test]
+    fn the_length_of_keys_counts_the_same_behind_a_restart(rows in rows(2)) {
+        for relation in every_relation() {
+            let kept = ["k", "a key of more than thirty bytes "].map(|name| {
+                let mut run = Run::new(&relation);
+                for row in &rows {
+                    let mut named = values(row);
+                    named[KEY] = Value::text(&format!("{name}{}", row.1));
+                    run.feed_values(row, &named);
+                }
+                let before = run.dataflow.kept().bytes;
+                let snapshot = run.snapshot();
+                run.restore(&relation, snapshot);
+                (before, run.dataflow.kept().bytes)
+            });
+
+            let [(short, short_restarted), (long, long_restarted)] = kept;
+
+            let difference = long_restarted - short_restarted;
+            prop_assert_eq!(long - short, difference, "{:?}", relation.operator);
         }
     }
 

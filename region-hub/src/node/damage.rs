@@ -43,7 +43,9 @@ impl Node {
         let alerts = missing.alerts(&self.identity.to_string(), now.wall);
         alerts.iter().for_each(|alert| self.raise(alert, now));
         self.missing = missing;
-        self.note_lost_ends();
+        if self.note_lost_ends() {
+            self.ask_from_the_beginning();
+        }
         let hlc = self.ingest.hlc();
         if let Some(rules) = &mut self.rules {
             rules.on_replay_ended(hlc);

@@ -45,7 +45,7 @@ use super::Node;
 use super::members::Speaking;
 use super::recovery::owner;
 use crate::members::is_of_members;
-use crate::peer_link::{HandedOn, LinkId, PeerLink};
+use crate::peer_link::{HandedOn, LinkId, PeerLink, Receiving};
 use crate::records::groups_topic;
 use crate::topics::Topic;
 
@@ -171,12 +171,29 @@ impl Node {
     /// The log has lost records: what is handed on comes from the beginning again, since what was
     /// passed over there as known may be what is lost.
     pub(super) fn ask_from_the_beginning(&mut self) {
-        let keys: Vec<Bytes> =
-            self.positions.keys().filter(|key| is_of_handed_on(key)).cloned().collect();
-        for key in keys {
-            self.positions.remove(&key);
-            self.composer.set(owner("positions"), key, None);
+        let _asked = self.ask_again_for(|_| true);
+    }
+
+    /// The same of one region's logs, in a run; positions are returned that are none any more. What
+    /// is not taken at present does not say of which region it is.
+    pub(super) fn ask_from_the_beginning_of(&mut self, origin: &RegionId) -> BTreeSet<Bytes> {
+        let is_of_another = |of: &&Receiving| {
+            self.topics.get(&of.local.topic).is_some_and(|topic| topic.origin != *origin)
+        };
+        let taken = self.peer_links.iter().flat_map(|(_, known)| known.all_receiving());
+        let others: BTreeSet<Bytes> =
+            taken.filter(is_of_another).map(|of| of.position_key.clone()).collect();
+        self.ask_again_for(|key| !others.contains(key))
+    }
+
+    fn ask_again_for(&mut self, is_meant: impl Fn(&Bytes) -> bool) -> BTreeSet<Bytes> {
+        let keys = self.positions.keys().filter(|key| is_of_handed_on(key) && is_meant(key));
+        let keys: BTreeSet<Bytes> = keys.cloned().collect();
+        for key in &keys {
+            self.positions.remove(key);
+            self.composer.set(owner("positions"), key.clone(), None);
         }
+        keys
     }
 
     /// Keeps which lives were seen to be over. A link that is down for a moment brings none of them

@@ -348,6 +348,7 @@ impl Node {
         }
         if !is_stand_in {
             self.regain(&local.topic, origin_topic, (stamp, &entry.batch));
+            self.go_on_behind_loss(local, &stamp.actor);
             self.ingest.observe(origin_topic, stamp, &entry.batch);
         }
         self.note_end(local, origin_topic, stamp, &entry.batch);

@@ -11,12 +11,15 @@
 //! state `lost`:  key the log, value: 1 version u8 │ region u8 length + name
 //!                │ life { counter u32, nonce u64 } │ partition u32
 //!                │ ranges lost │ ranges kept apart, each u32 × { from u64, until u64 }
+//!                key a copy whose end is lost, value: 2 version u8 │ topic u8 length + name
+//!                │ partition u32
 //! ```
 //! A read that meets damage names offsets of a partition here; the entry behind them tells of which
-//! log they are. At the end of a partition there is none: then it is as much as may have been lost
-//! of each log that goes there, beyond what is here of it. That is too much, which harms nobody,
-//! since it is handed what others have of it, and ends when something follows. Where lives are
-//! mixed, in what was handed on itself, nothing tells what was lost.
+//! log they are. At the end of a partition there is none. Of this hub's own log it is known where
+//! it ends, since its offsets stay taken. Of a copy it is not: then it is all that there may be of
+//! each log that goes there, beyond what is here of it. That is too much, which harms nobody, since
+//! it is handed what others have of it, and ends when something follows in that very copy. Where
+//! lives are mixed, in what was handed on itself, nothing tells what was lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +40,12 @@ use crate::topics::Topic;
 
 const VERSION: u8 = 1;
 
+/// The version of what says that the end of a copy is lost.
+const VERSION_OF_ENDS: u8 = 2;
+
+/// What is said of places that are lost beyond the limits.
+const TOO_MANY: &str = "more places of a log are lost than are kept: nobody is asked for this one";
+
 /// What is lost.
 #[derive(Debug, Default)]
 pub(super) struct Lost {
@@ -45,18 +54,14 @@ pub(super) struct Lost {
     /// Ranges of logs that were handed on to this hub. They can be read, so that damage to another
     /// place where they stand takes nothing.
     apart: Gaps,
-    /// Logs of which the end is lost, by region and partition, with as many records at most.
-    ends: BTreeMap<(RegionId, PartitionIndex), u64>,
+    /// Copies of which the end is lost, and to which nothing was written since.
+    ends: BTreeSet<TopicPartition>,
 }
 
 impl Lost {
     /// Ranges of logs that cannot be read here.
     pub(super) const fn gaps(&self) -> &Gaps {
         &self.gaps
-    }
-
-    fn is_none(&self) -> bool {
-        self.gaps.is_empty() && self.ends.is_empty()
     }
 }
 
@@ -67,15 +72,18 @@ impl Node {
         self.speaking.as_ref().map_or_else(|| held.clone(), |of| held.without(&of.lost.gaps))
     }
 
-    /// Takes note of the ends of logs that a start found damaged. What is damaged amid them is
-    /// missing already, unless it was counted before: then whoever reads it finds it.
-    pub(super) fn note_lost_ends(&mut self) {
+    /// Takes note of the ends of logs that a start found damaged; says whether any of it is news.
+    /// What is damaged amid them is missing already, unless it was counted before: then whoever
+    /// reads it finds it.
+    pub(super) fn note_lost_ends(&mut self) -> bool {
         let found: Vec<MissingOffsets> = self.missing.offsets().cloned().collect();
+        let mut is_news = false;
         for lost in found {
-            self.note_lost_end(&lost);
+            is_news |= self.note_lost_end(&lost);
         }
-        self.note_lost_copies();
+        is_news |= self.note_lost_copies();
         self.find_lost_ends();
+        is_news
     }
 
     /// The same of a range that may lie at the end of its log; says whether the log
@@ -89,16 +97,39 @@ impl Node {
                 until = behind.until;
             }
         }
-        let is_end = self.durable.get(partition).is_some_and(|end| *end <= until);
-        let Some(topic) = self.log_of_inventory(partition).filter(|_| is_end) else { return false };
+        let end = self.durable.get(partition).copied().filter(|end| *end <= until);
+        let topic = self.log_of_inventory(partition);
+        let Some((topic, end)) = topic.zip(end) else { return false };
         let log = (topic.origin.clone(), partition.partition);
-        let is_local = topic.is_local();
-        let begins =
-            if is_local { Some(*from) } else { self.consumers.origin_of(partition, *from) };
-        if let Some(speaking) = &mut self.speaking {
-            speaking.lost.ends.insert(log.clone(), until.since(*from));
+        if topic.is_local() {
+            return self.lose_own_end(&log, Gap { from: *from, until: end });
         }
-        begins.is_some_and(|begins| self.lose_all_of(&log, begins))
+        let begins = self.consumers.origin_of(partition, *from);
+        self.lose_end(partition);
+        let all = |from| Gap { from, until: Offset::new(u64::MAX) };
+        begins.is_some_and(|begins| self.lose_all_of(&log, all(begins)))
+    }
+
+    /// Notes the end of this hub's own log as lost. It goes on behind its offsets, so that no more
+    /// than these are lost, whether the state knows of them or not.
+    fn lose_own_end(&mut self, log: &(RegionId, PartitionIndex), lost: Gap) -> bool {
+        let (region, partition) = log.clone();
+        let own = Actor { region, incarnation: self.incarnation, partition };
+        let unknown = lost.from.max(self.ingest.heads().end(&own));
+        let is_known = self.lose_all_of(log, lost);
+        let beyond = Gap { from: unknown, until: lost.until };
+        is_known | self.lose(&own, &[beyond])
+    }
+
+    /// Notes that the end of a copy is lost; says whether that is news.
+    fn lose_end(&mut self, copy: &TopicPartition) -> bool {
+        let Some(speaking) = &mut self.speaking else { return false };
+        let is_news = speaking.lost.ends.insert(copy.clone());
+        if is_news {
+            let value = Some(encode_end(copy));
+            self.composer.set(owner("lost"), copy.to_string().into(), value);
+        }
+        is_news
     }
 
     /// A read for a peer met damage that may reach to the end of a log.
@@ -108,18 +139,18 @@ impl Node {
         }
     }
 
-    /// Notes as lost what the log held of a region's partition from an offset on; says whether that
-    /// is news.
+    /// Notes as lost what the log held of a range of a region's partition; says whether that is
+    /// news.
     fn lose_all_of(
         &mut self,
         (region, partition): &(RegionId, PartitionIndex),
-        from: Offset,
+        range: Gap,
     ) -> bool {
         let mut is_news = false;
         let heads = self.ingest.heads().clone();
         let is_meant = |actor: &Actor| (&actor.region, &actor.partition) == (region, partition);
-        for (actor, until) in heads.iter().filter(|(actor, _)| is_meant(actor)) {
-            let had = self.had(actor, Gap { from, until });
+        for (actor, end) in heads.iter().filter(|(actor, _)| is_meant(actor)) {
+            let had = self.had(actor, Gap { until: range.until.min(end), ..range });
             for (log, gaps) in had.into_iter().filter(|(log, _)| log == actor) {
                 is_news |= self.lose(&log, &gaps);
             }
@@ -128,22 +159,23 @@ impl Node {
     }
 
     /// Of a copy of which nothing can be read the log does not even know that there was one. State
-    /// that was written with it does.
-    fn note_lost_copies(&mut self) {
+    /// that was written with it does. Says whether that is news.
+    fn note_lost_copies(&mut self) -> bool {
         let is_gone = |at: &&TopicPartition| {
             let end = self.durable.get(at).copied().unwrap_or_default();
             end == Offset::new(0) && self.log_of_inventory(at).is_some()
         };
-        let gone = self.consumers.mirrors().filter(is_gone);
-        let logs: BTreeSet<(RegionId, PartitionIndex)> = gone
-            .filter_map(|at| Some((self.topics.get(&at.topic)?.origin.clone(), at.partition)))
-            .collect();
-        for log in logs {
-            self.lose_all_of(&log, Offset::new(0));
-            if let Some(speaking) = &mut self.speaking {
-                speaking.lost.ends.insert(log, u64::MAX);
-            }
+        let gone: BTreeSet<TopicPartition> =
+            self.consumers.mirrors().filter(is_gone).cloned().collect();
+        let mut is_news = false;
+        for copy in gone {
+            let Some(topic) = self.topics.get(&copy.topic) else { continue };
+            let log = (topic.origin.clone(), copy.partition);
+            let all = Gap { from: Offset::new(0), until: Offset::new(u64::MAX) };
+            is_news |= self.lose_all_of(&log, all);
+            is_news |= self.lose_end(&copy);
         }
+        is_news
     }
 
     /// Looks which logs those are of which the end is lost: one may be known from others only.
@@ -151,14 +183,16 @@ impl Node {
         let Some(speaking) = self.speaking.as_ref().filter(|of| !of.lost.ends.is_empty()) else {
             return;
         };
+        let log_of = |copy: &TopicPartition| {
+            Some((self.topics.get(&copy.topic)?.origin.clone(), copy.partition))
+        };
+        let ends: BTreeSet<(RegionId, PartitionIndex)> =
+            speaking.lost.ends.iter().filter_map(log_of).collect();
         let (heads, known) = (self.ingest.heads(), self.inventory.members().known());
         let logs = heads.iter().chain(known.iter()).map(|(actor, _)| actor);
-        let lost = logs.filter_map(|actor| {
-            let most = speaking.lost.ends.get(&(actor.region.clone(), actor.partition))?;
-            let from = heads.end(actor);
-            let until = Offset::new(from.get().saturating_add(*most));
-            let gap = Gap { from, until };
-            (!speaking.lost.gaps.spans(actor, gap.from, gap.until)).then(|| (actor.clone(), gap))
+        let lost = logs.filter(|actor| ends.contains(&(actor.region.clone(), actor.partition)));
+        let lost = lost.map(|actor| {
+            (actor.clone(), Gap { from: heads.end(actor), until: Offset::new(u64::MAX) })
         });
         let lost: BTreeMap<Actor, Gap> = lost.collect();
         for (actor, gap) in lost {
@@ -183,9 +217,12 @@ impl Node {
 
     /// Asks for what the log lost in this run: what is handed on begins before it.
     fn ask_for_lost(&mut self, now: Now, at: &TopicPartition) {
-        self.ask_from_the_beginning();
+        let Some(origin) = self.topics.get(&at.topic).map(|topic| topic.origin.clone()) else {
+            return;
+        };
+        let asked = self.ask_from_the_beginning_of(&origin);
         self.cut_commit();
-        self.begin_links_anew(now, at);
+        self.begin_links_anew(now, &asked);
     }
 
     /// What the log held of a range in this place only, as far as that is not lost already: of the
@@ -226,10 +263,7 @@ impl Node {
             }
             is_news = true;
             if let Some(Gap { from, until }) = known.add(actor, *gap) {
-                tracing::error!(
-                    %actor, %from, %until,
-                    "more places of a log are lost than are kept: nobody is asked for this one"
-                );
+                tracing::error!(%actor, %from, %until, "{TOO_MANY}");
             }
         }
         if is_news {
@@ -252,35 +286,48 @@ impl Node {
         }
         let (lost, end) = (&mut speaking.lost, offset.after(batch.span()));
         let mut is_changed = lost.gaps.fill(actor, *offset, end);
-        let topic = self.topics.get(at);
-        if topic.is_some_and(Topic::is_apart) {
-            let handed_on = Gap { from: *offset, until: end };
-            if !lost.apart.spans(actor, *offset, end) {
-                let _forgotten = lost.apart.add(actor, handed_on);
-                is_changed = true;
-            }
-        } else if topic.is_some_and(|topic| !topic.is_local()) && !lost.is_none() {
-            // The log goes on: what it lost at its end lies before this, and is missing.
-            lost.ends.remove(&(actor.region.clone(), actor.partition));
-            let last = self.ingest.heads().end(actor);
-            is_changed |= lost.gaps.fill(actor, last, Offset::new(u64::MAX));
+        let is_apart = self.topics.get(at).is_some_and(Topic::is_apart);
+        if is_apart && !lost.apart.spans(actor, *offset, end) {
+            let _forgotten = lost.apart.add(actor, Gap { from: *offset, until: end });
+            is_changed = true;
         }
         if is_changed {
-            self.keep_lost(&actor.clone());
+            self.trim_lost(actor);
+            self.keep_lost(actor);
         }
     }
 
-    /// Makes connections anew over which something of a log is handed on: it begins before what
-    /// was asked for.
-    fn begin_links_anew(&mut self, now: Now, at: &TopicPartition) {
-        let Some(origin) = self.topics.get(&at.topic).map(|topic| topic.origin.clone()) else {
+    /// A copy goes on in this run: what it lost at its end lies before this, and is missing if it
+    /// is not known to be lost. Before the batch is observed.
+    pub(super) fn go_on_behind_loss(&mut self, copy: &TopicPartition, actor: &Actor) {
+        let Some(speaking) = &mut self.speaking else { return };
+        if !speaking.lost.ends.remove(copy) {
             return;
-        };
-        let is_apart = |topic: &Topic| topic.is_apart() && topic.origin == origin;
+        }
+        let last = self.ingest.heads().end(actor);
+        let is_changed = speaking.lost.gaps.fill(actor, last, Offset::new(u64::MAX));
+        self.composer.set(owner("lost"), copy.to_string().into(), None);
+        if is_changed {
+            self.keep_lost(actor);
+        }
+    }
+
+    /// Gives up the lowest ranges of a log where what came back left more of them than are kept:
+    /// what lies there counts as readable.
+    fn trim_lost(&mut self, actor: &Actor) {
+        let Some(speaking) = &mut self.speaking else { return };
+        if let Some(Gap { from, until }) = speaking.lost.gaps.trim(actor) {
+            tracing::error!(%actor, %from, %until, "{TOO_MANY}");
+        }
+    }
+
+    /// Makes connections anew over which something is handed on that is asked for again: it begins
+    /// before what was asked for.
+    fn begin_links_anew(&mut self, now: Now, asked: &BTreeSet<Bytes>) {
         let brings = |link_id: &LinkId| {
             let known = self.peer_links.get(link_id);
-            let mut topics = known.into_iter().flat_map(|known| known.all_receiving());
-            topics.any(|of| self.topics.get(&of.local.topic).is_some_and(is_apart))
+            let mut taken = known.into_iter().flat_map(|known| known.all_receiving());
+            taken.any(|of| asked.contains(&of.position_key))
         };
         let anew: Vec<LinkId> = self.peer_links.hubs().into_iter().filter(brings).collect();
         for link_id in anew {
@@ -312,6 +359,10 @@ impl Node {
         let Some(speaking) = &mut self.speaking else { return Ok(()) };
         for (_, value) in state.scan(&owner("lost"), b"")? {
             let layout = |source| RecoveryError::Layout { owner: owner("lost"), source };
+            if value.first() == Some(&VERSION_OF_ENDS) {
+                speaking.lost.ends.insert(decode_end(value).map_err(layout)?);
+                continue;
+            }
             let (actor, lost, apart) = decode(value).map_err(layout)?;
             for gap in lost {
                 let _beyond = speaking.lost.gaps.add(&actor, gap);
@@ -355,6 +406,24 @@ fn decode(value: Bytes) -> Result<(Actor, Vec<Gap>, Vec<Gap>), CodecError> {
     let (lost, apart) = (ranges(&mut reader)?, ranges(&mut reader)?);
     reader.end()?;
     Ok((Actor { region, incarnation, partition }, lost, apart))
+}
+
+fn encode_end(copy: &TopicPartition) -> Bytes {
+    let TopicPartition { topic, partition } = copy;
+    let mut writer = Writer::new();
+    writer.u8(VERSION_OF_ENDS);
+    writer.name(topic.as_str());
+    writer.u32(partition.get());
+    writer.finish()
+}
+
+fn decode_end(value: Bytes) -> Result<TopicPartition, CodecError> {
+    let mut reader = Reader::new(value);
+    let _version = reader.u8("lost version")?;
+    let topic = reader.name("topic")?;
+    let partition = PartitionIndex::new(reader.u32("partition")?);
+    reader.end()?;
+    Ok(TopicPartition::new(topic, partition))
 }
 
 fn ranges(reader: &mut Reader) -> Result<Vec<Gap>, CodecError> {

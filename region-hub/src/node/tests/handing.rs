@@ -151,7 +151,7 @@ fn restock(hub: &mut Hub, link_id: u64, ids: &[&str]) {
     }
 }
 
-fn state(hub: &Hub) -> (Option<i64>, String) {
+pub(super) fn state(hub: &Hub) -> (Option<i64>, String) {
     let (sku, at) = ("85123A", "eu-1");
     let sku = headland_reconcile::Sku::new(sku).unwrap();
     let at = headland_reconcile::Location::new(at).unwrap();

@@ -120,7 +120,8 @@ impl Remote {
         self.offer_over(hub, topic, (origin, path))
     }
 
-    fn offer_over(
+    /// Offers a hub a topic of a region that came over a path.
+    pub(super) fn offer_over(
         &mut self,
         hub: &mut Hub,
         topic: &str,

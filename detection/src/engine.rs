@@ -95,6 +95,13 @@ impl Engine {
         self.states.iter_mut().for_each(|state| state.on_file(table, rows));
     }
 
+    /// What the file of a table holds is not known any more: rules that look in it refuse their
+    /// rows.
+    pub fn forget_file(&mut self, table: TableId) {
+        self.program = self.program.clone().without_file(table);
+        self.states.iter_mut().for_each(|state| state.forget_file(table));
+    }
+
     /// The program that runs.
     #[must_use]
     pub const fn program(&self) -> &Program {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::decode::{DecodeError, Decoder, HeaderError};
 use crate::operator::group_key;
 use crate::table::{FilePlace, Format, Table, WithoutRows};
-use crate::value::{Row, Value};
+use crate::value::{Column, Row, Value};
 
 /// Most mistakes of a file that are told one by one.
 const TOLD_LIMIT: usize = 20;
@@ -129,10 +129,14 @@ impl Reading<'_> {
                         line with one, and replace a file by renaming a whole one over it";
             return self.refuse(lines + 1, last.len() + 1, what.to_owned());
         }
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut lines = (1..).zip(bytes.split(|byte| *byte == b'\n')).peekable();
-        let header =
-            lines.next_if(|(_, line)| table.format() == Format::Csv && names_a_column(table, line));
-        let decoder = match Decoder::new(table, header.map(|(_, line)| line)) {
+        let is_csv = table.format() == Format::Csv;
+        let header = lines.peek().filter(|_| is_csv).and_then(|(_, line)| header(table, line));
+        if header.is_some() {
+            lines.next();
+        }
+        let decoder = match Decoder::new(table, header.as_deref()) {
             Ok(decoder) => decoder,
             Err(error) => {
                 let column = match &error {
@@ -233,15 +237,23 @@ fn told(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn names_a_column(table: &Table, line: &[u8]) -> bool {
-    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+/// The header that a line is, with columns named as the table does: case and spaces around them do
+/// not count. None when it names no column.
+fn header(table: &Table, line: &[u8]) -> Option<Vec<u8>> {
     let columns = table.physical();
-    let mut fields = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-    fields.any(|field| {
+    let mut is_header = false;
+    let fields = line.split(|byte| *byte == b',').map(|field| {
+        let field = field.trim_ascii();
         let quoted = field.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-        let name = quoted.unwrap_or(field);
-        columns.iter().any(|column| column.name().as_bytes() == name)
-    })
+        let name = quoted.unwrap_or(field).trim_ascii();
+        let exact = columns.iter().find(|column| column.name().as_bytes() == name);
+        let is_alike = |column: &&Column| column.name().as_bytes().eq_ignore_ascii_case(name);
+        let column = exact.or_else(|| columns.iter().find(is_alike));
+        is_header |= column.is_some();
+        column.map_or(field, |column| column.name().as_bytes())
+    });
+    let header = fields.collect::<Vec<_>>().join(&b',');
+    is_header.then_some(header)
 }
 
 impl DecodeError {
@@ -280,6 +292,9 @@ mod tests {
         for (options, bytes) in [
             (csv, "a,1\nb,2\n"),
             (csv, "floor,id\r\n1,a\r\n\r\n2,b\r\n"),
+            (csv, "FLOOR, \"Id\"\n1,a\n2,b\n"),
+            (csv, "\u{feff}a,1\nb,2\n"),
+            ("", "\u{feff}{\"id\":\"a\",\"floor\":1}\n{\"id\":\"b\",\"floor\":2}\n"),
             ("", "{\"id\":\"a\",\"floor\":1}\n{\"id\":\"b\",\"floor\":2}\n"),
         ] {
             let rows = read(options, bytes).map(|file| file.rows().to_vec());

@@ -120,6 +120,12 @@ impl Program {
         self
     }
 
+    /// The program without what is in the file of a table.
+    pub(crate) fn without_file(mut self, table: TableId) -> Self {
+        self.files = self.files.iter().filter(|(known, _)| *known != table).cloned().collect();
+        self
+    }
+
     /// What is in the file of a table, as far as it is known.
     #[must_use]
     pub fn file_rows(&self, table: TableId) -> Option<&Arc<FileRows>> {

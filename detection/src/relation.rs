@@ -384,6 +384,26 @@ impl Join {
     }
 }
 
+impl Join {
+    /// The columns that tell the rows apart that one row finds in a file: none when it finds one at
+    /// most, because the file's primary key is among the keys.
+    pub(crate) fn among_matches(&self) -> Vec<usize> {
+        if !matches!(self.method, JoinMethod::File { .. }) {
+            return Vec::new();
+        }
+        let (left, right) = (self.left.columns.len(), self.right.columns.len());
+        let is_key = |column: &usize| {
+            let wanted = Expression::Column(*column);
+            self.keys.iter().any(|(_, key)| *key == wanted)
+        };
+        match &self.right.upsert_key {
+            Some(primary) if primary.iter().all(is_key) => Vec::new(),
+            Some(primary) => primary.iter().map(|column| left + column).collect(),
+            None => (left..left + right).collect(),
+        }
+    }
+}
+
 /// Which rows without a partner come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum JoinKind {

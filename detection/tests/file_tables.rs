@@ -70,6 +70,49 @@ fn each_row_comes_out_with_every_row_of_the_file_that_has_its_key() {
 }
 
 #[test]
+fn rows_that_one_row_finds_have_keys_of_their_own_unless_it_finds_one_at_most() {
+    let keys = |tables: &str, select: &str, from: &str| {
+        let sql = format!("{tables}CREATE VIEW j AS {JOINED}; CREATE TABLE o WITH ('topic' = 'o')");
+        let program = Program::compile("rules.sql", &format!("{sql} AS SELECT {select} {from};"));
+        let mut engine = Engine::new(with(&program.unwrap(), "a,north,9\na,west,8\n"), 7);
+        let table = engine.program().table_id("e").unwrap();
+        let row = vec![Value::text("a"), Value::Integer(1), Value::Timestamp(EventTime::MIN)];
+        engine.on_row(table, &Row::new(row), Offset::new(0), EventTime::MIN);
+        let mut keys = Vec::new();
+        while let Some(Output::Result(result)) = engine.poll_output() {
+            keys.push((result.key, result.window));
+        }
+        keys
+    };
+    let joined = JOINED.split_once("FROM").map(|(_, from)| format!("FROM{from}")).unwrap();
+
+    for (select, from) in [("e.id", &*joined), ("e.id, site", &joined), ("*", "FROM j")] {
+        let keys = keys(TABLES, select, from);
+        assert_eq!(keys.len(), 2, "{keys:?}");
+        assert_ne!(keys[0], keys[1], "{select} {from}");
+    }
+    let keyed = TABLES.replace("most BIGINT)", "most BIGINT, PRIMARY KEY (id, site) NOT ENFORCED)");
+    let one = keys(&keyed, "e.id", &format!("{joined} AND d.site = 'west'"));
+    let all = keys(&keyed, "e.id", &joined);
+    assert_eq!((one.len(), all.len()), (1, 2));
+    assert_ne!(all[0], all[1]);
+}
+
+#[test]
+fn rows_that_may_be_taken_back_are_not_looked_up() {
+    let last =
+        "CREATE VIEW last AS SELECT id, v, ts FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY
+      id ORDER BY ts DESC) AS n FROM e) WHERE n = 1;";
+    let query = JOINED.replace("FROM e", "FROM last AS e");
+    let sql = format!("{TABLES}{last}CREATE TABLE o WITH ('topic' = 'o') AS {query};");
+
+    let refused = Program::compile("rules.sql", &sql).unwrap_err().to_string();
+
+    let what = "looking rows up in a file that may be taken back is not supported yet";
+    assert!(refused.contains(what), "{refused}");
+}
+
+#[test]
 fn a_rule_without_its_file_refuses_rows_and_takes_them_once_it_is_there() {
     let mut engine = Engine::new(program(JOINED), 7);
 
@@ -80,11 +123,14 @@ fn a_rule_without_its_file_refuses_rows_and_takes_them_once_it_is_there() {
     let (table, rows) = read(engine.program(), "a,south,9\n");
     engine.on_file(table, &rows);
     let second = run(&mut engine, &[("a", 3, 2)]);
+    engine.forget_file(table);
+    let behind = run(&mut engine, &[("a", 4, 3)]);
 
     assert_eq!(before, ["refused: the rule looks in a file that could not be read"]);
+    assert_eq!(behind, before);
     assert_eq!((first, second), (vec!["a 2 north".to_owned()], vec!["a 3 south".to_owned()]));
     let counts = engine.counts("o").unwrap();
-    assert_eq!((counts.rows, counts.accepted, counts.refused), (3, 2, 1));
+    assert_eq!((counts.rows, counts.accepted, counts.refused), (4, 2, 2));
 }
 
 #[test]

@@ -137,6 +137,11 @@ impl Detect {
         self.engine.on_file(table, rows);
     }
 
+    /// Does not know any more what the file of a table holds: rules that look in it refuse rows.
+    pub fn forget_file(&mut self, table: TableId) {
+        self.engine.forget_file(table);
+    }
+
     /// Which content of the file of a table rules look in; none when they have none.
     #[must_use]
     pub fn file_digest(&self, table: TableId) -> Option<&str> {

@@ -222,6 +222,11 @@ impl Dataflow {
         self.stages.iter_mut().for_each(|stage| stage.operator.on_file(table, rows));
     }
 
+    /// Takes the rows of a file from those who look in it.
+    pub(crate) fn forget_file(&mut self, table: TableId) {
+        self.stages.iter_mut().for_each(|stage| stage.operator.forget_file(table));
+    }
+
     /// Hands an answer to the stage that asked.
     pub(crate) fn on_lookup(
         &mut self,

@@ -115,6 +115,12 @@ impl RuleState {
         self.files.push((table, Arc::clone(rows)));
     }
 
+    /// Does not know any more what is in a file.
+    pub(crate) fn forget_file(&mut self, table: TableId) {
+        self.dataflow.forget_file(table);
+        self.files.retain(|(known, _)| *known != table);
+    }
+
     /// Looks in the files that an engine of the same rule looked in.
     fn look_in(mut self, files: Vec<(TableId, Arc<FileRows>)>) -> Self {
         files.iter().for_each(|(table, rows)| self.on_file(*table, rows));

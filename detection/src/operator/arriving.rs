@@ -228,6 +228,9 @@ pub(crate) trait Operate: Debug + Send {
     /// Takes the rows of a file from now on, when it is the one that is looked up in.
     fn on_file(&mut self, _table: TableId, _rows: &Arc<FileRows>) {}
 
+    /// Has no rows of a file any more, when it is the one that is looked up in.
+    fn forget_file(&mut self, _table: TableId) {}
+
     /// By how many milliseconds the watermark behind this operator stays behind the one before it:
     /// as far back as a row may come out.
     fn holds_back(&self) -> i64 {

@@ -70,6 +70,10 @@ impl Operate for FileJoin {
         self.file = Some(Indexed { rows: Arc::clone(rows), by_key });
     }
 
+    fn forget_file(&mut self, table: TableId) {
+        self.file.take_if(|_| table == self.table);
+    }
+
     fn shape(&self) -> String {
         format!("join with a file, {}", self.pairing.shape())
     }

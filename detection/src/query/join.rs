@@ -82,23 +82,24 @@ fn joined(
         | JoinMethod::Latest { .. } => true,
         JoinMethod::Regular | JoinMethod::Interval { .. } | JoinMethod::Window { .. } => false,
     };
-    Relation {
-        event_time: if is_bounded { left.event_time } else { None },
-        window: match &method {
+    let (event_time, window) = (
+        left.event_time,
+        match &method {
             JoinMethod::Window { left, .. } => Some(*left),
             _ => None,
         },
-        changes: if is_versioned { left.changes } else { all },
-        upsert_key: if is_versioned { left.upsert_key.clone() } else { None },
+    );
+    let changes = if is_versioned { left.changes } else { all };
+    let (keys, condition) = (sides.keys, join(sides.rest));
+    let join = Join { left, right, kind, keys, condition, method };
+    let upsert_key = join.left.upsert_key.clone().filter(|_| is_versioned);
+    Relation {
+        event_time: event_time.filter(|_| is_bounded),
+        window,
+        changes,
+        upsert_key: upsert_key.map(|key| key.into_iter().chain(join.among_matches()).collect()),
         columns,
-        operator: Operator::Join(Box::new(Join {
-            left,
-            right,
-            kind,
-            keys: sides.keys,
-            condition: join(sides.rest),
-            method,
-        })),
+        operator: Operator::Join(Box::new(join)),
     }
 }
 
@@ -329,6 +330,13 @@ fn versions(
     if let Operator::Scan(table) = right.relation.operator
         && catalog.table(table).is_some_and(|table| table.file().is_some())
     {
+        if left.relation.changes == Changes::Retract {
+            // What is taken back would be looked up in what the file holds then.
+            let what = "looking rows up in a file that may be taken back";
+            let fits = "FOR SYSTEM_TIME AS OF of a file before the ROW_NUMBER, GROUP BY or outer \
+                        join that takes rows back";
+            return Err(Fault::new(at, SqlErrorReason::unsupported(what, fits)));
+        }
         return Ok(JoinMethod::File { table });
     }
     if right.relation.upsert_key.is_none() {

@@ -10,7 +10,7 @@ use crate::program::Catalog;
 use crate::query::bound::{HIDDEN, field, project};
 use crate::query::source::Environment;
 use crate::query::{body, select};
-use crate::relation::{Changes, Field, Operator, Relation, Sink, WindowName};
+use crate::relation::{Changes, Field, JoinMethod, Operator, Relation, Sink, WindowName};
 use crate::sql::error::{Fault, Position, SqlErrorReason};
 use crate::sql::statement::{ColumnKind, DeclaredColumn, Insert};
 use crate::table::{Table, TableId, unknown_column};
@@ -229,11 +229,28 @@ fn labelled(relation: Relation, target: &Table, catalog: &Catalog) -> Sink {
     Sink { relation: project(input, items), width, key, window, event_time }
 }
 
-/// The column that is the key of a source's records, where rows only passed filters.
+/// The column that is the key of a source's records, where rows only passed filters; behind a file
+/// also what tells the rows apart that one row found there.
 fn record_key(relation: &Relation, catalog: &Catalog) -> Option<Vec<usize>> {
     match &relation.operator {
         Operator::Scan(table) => catalog.table(*table)?.key_index().map(|column| vec![column]),
         Operator::Filter { input, .. } => record_key(input, catalog),
+        Operator::Join(join) if matches!(join.method, JoinMethod::File { .. }) => {
+            let left = join.left.upsert_key.clone();
+            let left = left.or_else(|| record_key(&join.left, catalog)).unwrap_or_default();
+            let key: Vec<_> = left.into_iter().chain(join.among_matches()).collect();
+            (!key.is_empty()).then_some(key)
+        }
+        // Of rows found in a file whatever they have a part in tells them apart.
+        Operator::Project { input, expressions } if looks_in_file(input) => {
+            let key = record_key(input, catalog)?;
+            let has = |expression: &Expression| {
+                expression.columns().iter().any(|column| key.contains(column))
+            };
+            let places = (0..).zip(expressions).filter(|(_, expression)| has(expression));
+            let places: Vec<_> = places.map(|(place, _)| place).collect();
+            (!places.is_empty()).then_some(places)
+        }
         Operator::Project { .. }
         | Operator::Union(_)
         | Operator::Window { .. }
@@ -245,5 +262,23 @@ fn record_key(relation: &Relation, catalog: &Catalog) -> Option<Vec<usize>> {
         | Operator::Join(_)
         | Operator::Match(_)
         | Operator::Unnest(_) => None,
+    }
+}
+
+/// Whether rows were looked up in a file and then only passed filters and projections.
+fn looks_in_file(relation: &Relation) -> bool {
+    match &relation.operator {
+        Operator::Join(join) => matches!(join.method, JoinMethod::File { .. }),
+        Operator::Filter { input, .. } | Operator::Project { input, .. } => looks_in_file(input),
+        Operator::Scan(_)
+        | Operator::Union(_)
+        | Operator::Window { .. }
+        | Operator::WindowAggregate(_)
+        | Operator::GroupAggregate(_)
+        | Operator::Over(_)
+        | Operator::Deduplicate(_)
+        | Operator::TopN(_)
+        | Operator::Match(_)
+        | Operator::Unnest(_) => false,
     }
 }

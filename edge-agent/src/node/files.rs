@@ -6,7 +6,7 @@
 //! `files`:
 //!
 //! ```text
-//! c/TABLE          digests, one per line: the one in force, then those before it
+//! c/TABLE          digests, one per line: the one in force, then those before it, newest first
 //! v/TABLE/DIGEST   the bytes of that content
 //! ```
 
@@ -39,7 +39,7 @@ pub(super) struct Files {
 #[derive(Debug)]
 struct Contents {
     table: TableId,
-    /// Digests, the one in force first.
+    /// Digests of what was in force, newest first; one that came back is in it twice.
     digests: Vec<String>,
     rows: BTreeMap<String, Arc<FileRows>>,
 }
@@ -70,8 +70,8 @@ impl Files {
         Ok(Self { tables })
     }
 
-    /// The oldest content of each file that is known: what is replayed without a snapshot was
-    /// joined with it, or with what was forgotten since.
+    /// The oldest content of each file that is known: what is left of a journal and replayed
+    /// without a snapshot was joined with it, or with what was forgotten since.
     pub(super) fn oldest(&self) -> Vec<(TableId, Arc<FileRows>)> {
         let oldest = self.tables.values().filter_map(|contents| {
             let digest = contents.digests.last()?;
@@ -80,15 +80,16 @@ impl Files {
         oldest.collect()
     }
 
-    /// The content that a commit of the log puts in force, if it does.
-    pub(super) fn put_in_force(&self, change: &StateChange) -> Option<(TableId, &Arc<FileRows>)> {
+    /// The content that a commit of the log puts in force, if it does; none when it is forgotten or
+    /// does not fit its table any more.
+    fn put_in_force(&self, change: &StateChange) -> Option<(TableId, Option<&Arc<FileRows>>)> {
         if change.owner != owner("files") {
             return None;
         }
         let name = std::str::from_utf8(change.key.strip_prefix(IN_FORCE.as_bytes())?).ok()?;
         let contents = self.tables.get(name)?;
         let digest = digests(change.value.as_deref()).into_iter().next()?;
-        Some((contents.table, contents.rows.get(&digest)?))
+        Some((contents.table, contents.rows.get(&digest)))
     }
 
     /// Reads which contents were in force at a snapshot.
@@ -114,11 +115,13 @@ impl Files {
     fn put(&mut self, outbox: &mut Outbox, name: &str, (rows, bytes): (&Arc<FileRows>, Bytes)) {
         let Some(contents) = self.tables.get_mut(name) else { return };
         let digest = rows.digest().to_owned();
-        contents.digests.retain(|known| *known != digest);
         contents.digests.insert(0, digest.clone());
         while contents.digests.len() > KEPT_CONTENTS
             && let Some(forgotten) = contents.digests.pop()
         {
+            if contents.digests.contains(&forgotten) {
+                continue;
+            }
             contents.rows.remove(&forgotten);
             outbox.set_file(content(name, &forgotten), None);
         }
@@ -165,8 +168,14 @@ impl Node {
     /// Puts the contents in force that a commit of the log brings.
     pub(super) fn replay_files(&mut self, changes: &[StateChange]) {
         for change in changes {
-            if let Some((table, rows)) = self.files.put_in_force(change) {
-                self.detect.on_file(table, rows);
+            match self.files.put_in_force(change) {
+                Some((table, Some(rows))) => self.detect.on_file(table, rows),
+                Some((table, None)) => {
+                    let name = self.detect.table_name(table).to_string();
+                    tracing::warn!(table = name, "what a file held is not known: rules lack it");
+                    self.detect.forget_file(table);
+                }
+                None => {}
             }
         }
     }

@@ -18,14 +18,14 @@ use bytes::Bytes;
 use headland_detection::RestoreError;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::COMMIT_BYTES_LIMIT;
-use headland_event::{ByteCount, CommitNumber, Monotonic, Now};
+use headland_event::{ByteCount, CommitNumber, Monotonic, Now, Offset};
 use headland_platform::telemetry::with_causes;
 use headland_replication::Audit;
 use headland_storage::{Composed, Snapshot, SnapshotPace, StateOwner, Ticket};
 
 use super::{Node, Output};
 use crate::detect::Detect;
-use crate::outbox::owner;
+use crate::outbox::{owner, partition_of};
 
 const VERSION: u8 = 4;
 
@@ -108,7 +108,12 @@ impl Node {
             }
         }
         self.no_snapshot = why;
-        self.detect.begin_with(self.files.oldest());
+        // Before the first row of all no file was known, and the journal has the rest.
+        let start = |topic| self.outbox.ledger().start(&partition_of(topic));
+        let mut topics = self.sources.iter().map(|source| source.decoder.topic());
+        if topics.any(|topic| start(topic) > Offset::new(0)) {
+            self.detect.begin_with(self.files.oldest());
+        }
         CommitNumber::new(1)
     }
 

@@ -1,8 +1,10 @@
 //! Files that rules look in: what is said of a row is said of what the file held when it came.
 
+use headland_storage::{StateChange, StoredCommit};
 use proptest::prelude::*;
 
 use super::*;
+use crate::outbox::owner;
 
 /// How many rows each site has had, and each row with its site.
 const LOOKING: &str = "
@@ -131,6 +133,56 @@ fn contents_that_are_more_together_than_a_commit_holds_come_in_commits_of_their_
     bench.feed(&[LATER]);
 
     assert_eq!(bench.alerts().len(), 1);
+}
+
+#[test]
+fn rows_before_a_file_do_not_find_it_when_they_are_replayed_without_a_snapshot() {
+    let mut bench = Bench::of(looking("s0\n"));
+    bench.turns_left = Some(0);
+    bench.header();
+
+    feed(&mut bench, 0, 2);
+    feed(&mut bench, 0, 3);
+    bench.setup = looking("s0,north\n");
+    let mut bench = restarted(bench);
+    bench.turns_left = Some(0);
+    feed(&mut bench, 0, 4);
+    let mut bench = restarted(bench);
+    feed(&mut bench, 0, 5);
+
+    assert_eq!(values(&bench, "busy"), ["1 north 1", "2 north 2"]);
+}
+
+#[test]
+fn a_file_that_comes_back_counts_for_its_rows_when_they_are_replayed_without_a_snapshot() {
+    let mut bench = Bench::of(looking("s0,north\n"));
+    bench.turns_left = Some(0);
+    bench.header();
+
+    feed(&mut bench, 0, 2);
+    for (number, text) in [(3, "s0,west\n"), (4, "s0,north\n"), (5, "s0,west\n")] {
+        bench.setup = looking(text);
+        bench = restarted(bench);
+        bench.turns_left = Some(0);
+        feed(&mut bench, 0, number);
+    }
+
+    assert_eq!(values(&bench, "busy"), ["1 north 1", "1 west 1", "2 north 2", "2 west 2"]);
+}
+
+#[test]
+fn a_content_that_is_not_known_any_more_leaves_none_in_force() {
+    let mut bench = Bench::of(looking("s0,north\n"));
+    bench.header();
+
+    feed(&mut bench, 0, 2);
+    let (key, value) = (Bytes::from_static(b"c/sites"), Some(Bytes::from_static(b"gone")));
+    let change = StateChange { owner: owner("files"), key, value };
+    let (number, entries) = (CommitNumber::new(99), Vec::new());
+    bench.node.on_replayed(&StoredCommit { number, entries, state: vec![change] });
+    feed(&mut bench, 0, 3);
+
+    assert_eq!(values(&bench, "seen"), ["50.0 north s0 1"]);
 }
 
 /// One thing that happens to an agent.

@@ -42,6 +42,18 @@ impl Cast {
         }
     }
 
+    /// Whether every value has one in the other type, and no two have the same.
+    pub(crate) const fn keeps_apart(&self) -> bool {
+        use DataType::{BigInt, Double, Float, Int, SmallInt, TinyInt};
+        matches!(
+            (&self.from, &self.to),
+            (TinyInt, SmallInt | Int | BigInt | Float | Double)
+                | (SmallInt, Int | BigInt | Float | Double)
+                | (Int, BigInt | Double)
+                | (Float, Double)
+        )
+    }
+
     /// The value for a row.
     pub(crate) fn evaluate(&self, row: &[Value]) -> Result<Value, EvaluationError> {
         let value = self.input.evaluate(row)?;

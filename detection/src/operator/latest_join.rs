@@ -5,7 +5,7 @@
 
 use headland_event::codec::{CodecError, Reader, Writer};
 
-use crate::operator::arriving::{Arriving, Emitted, Fate, Kept, Operate};
+use crate::operator::arriving::{Arriving, Emitted, Fate, Kept, Limits, Operate};
 use crate::operator::cut::Header;
 use crate::operator::group_key::GroupKey;
 use crate::operator::keyed::{Keyed, Progress, State};
@@ -50,6 +50,15 @@ impl LatestJoin {
         let (last, header) = (Keyed::new(seed), Header::default());
         Self { pairing, seed, last, header, key: Vec::new() }
     }
+
+    /// Whether limits let a row be the last of the key at hand: always when it is no larger than
+    /// the row that it replaces.
+    fn admit(&self, last: &Last, limits: &Limits) -> Result<(), Refusal> {
+        match self.last.get(&self.key) {
+            Some(before) if last.heap_bytes() <= before.heap_bytes() => Ok(()),
+            Some(_) | None => self.last.admit(&self.key, limits),
+        }
+    }
 }
 
 impl Operate for LatestJoin {
@@ -71,9 +80,15 @@ impl Operate for LatestJoin {
             // A key that is NULL is nobody's.
             Side::Right if !is_key => Ok(Fate::Taken),
             Side::Right => {
-                self.last.admit(&self.key, arriving.limits)?;
+                let last = Last(Box::from(arriving.row));
+                if let Err(refusal) = self.admit(&last, arriving.limits) {
+                    // The row before it is not the last any more: none is found rather than a
+                    // wrong one. A trial that fails refuses the row too.
+                    self.last.remove(&self.key);
+                    return Err(refusal);
+                }
                 if !arriving.is_trial() {
-                    self.last.insert(GroupKey::new(&self.key), Last(Box::from(arriving.row)));
+                    self.last.insert(GroupKey::new(&self.key), last);
                 }
                 Ok(Fate::Taken)
             }

@@ -44,7 +44,10 @@ pub(super) fn compile<'a>(
     }
     let window_row = left.window_row;
     let method = match as_of {
-        Some(as_of) => sides.versions(&left, &right, (as_of, kind), environment.catalog, at)?,
+        Some(as_of) => {
+            let at = condition_at(constraint, at);
+            sides.versions(&left, &right, (as_of, kind), environment.catalog, at)?
+        }
         None => sides.method(&left, &right),
     };
     if sides.keys.is_empty() && !matches!(method, JoinMethod::Window { .. }) {
@@ -56,6 +59,14 @@ pub(super) fn compile<'a>(
     }
     let relation = joined(left.relation, right.relation, kind, sides, method, columns);
     Ok(Bound { relation, qualifiers, ranked: None, window_row })
+}
+
+/// Where the condition of a join stands.
+fn condition_at(constraint: &JoinConstraint, at: Location) -> Location {
+    match constraint {
+        JoinConstraint::On(sql) => place(sql, at),
+        JoinConstraint::Using(_) | JoinConstraint::Natural | JoinConstraint::None => at,
+    }
 }
 
 fn joined(
@@ -184,17 +195,10 @@ impl Sides {
             let columns = one.columns();
             !columns.is_empty() && columns.iter().all(|column| *column >= self.width)
         };
-        let width = self.width;
-        let moved = |one: &Expression| {
-            let columns = one.columns().into_iter().max().map_or(0, |column| column + 1);
-            let places =
-                (0..columns).map(|column| Expression::Column(column.saturating_sub(width)));
-            one.over(&places.collect::<Vec<_>>())
-        };
         if is_left(first) && is_right(second) {
-            self.keys.push((first.clone(), moved(second)));
+            self.keys.push((first.clone(), moved(second, self.width)));
         } else if is_right(first) && is_left(second) {
-            self.keys.push((second.clone(), moved(first)));
+            self.keys.push((second.clone(), moved(first, self.width)));
         } else {
             self.rest.push(condition);
         }
@@ -223,21 +227,16 @@ impl Sides {
             let at = place(as_of, at);
             return Err(Fault::new(at, SqlErrorReason::unsupported(what, "[INNER | LEFT] JOIN")));
         }
+        if is_looked_up && left.relation.changes != Changes::Append {
+            // What was found for a row is not kept, so that it could not be taken back.
+            let what = "FOR SYSTEM_TIME AS OF behind rows that are updated";
+            let supported = "rows that are never taken back on the left side; a rank over the \
+                             rows of the join";
+            return Err(Fault::new(place(as_of, at), SqlErrorReason::unsupported(what, supported)));
+        }
         match &method {
             JoinMethod::File { .. } => self.keep_columns(|_| true),
-            JoinMethod::Latest { .. } => {
-                let key = right.relation.upsert_key.as_deref().unwrap_or_default();
-                self.keep_columns(|column| key.contains(&column));
-                let is_there = |column: &usize| {
-                    let wanted = Expression::Column(*column);
-                    self.keys.iter().any(|(_, right)| *right == wanted)
-                };
-                if !key.iter().all(is_there) {
-                    let subject = "the condition of a join with the last row".to_owned();
-                    let missing = "an equality with each column of the primary key".to_owned();
-                    return Err(Fault::new(at, SqlErrorReason::Missing { subject, missing }));
-                }
-            }
+            JoinMethod::Latest { .. } => self.keep_primary_key(&right.relation, at)?,
             JoinMethod::Temporal { .. }
             | JoinMethod::Lookup { .. }
             | JoinMethod::Regular
@@ -247,13 +246,56 @@ impl Sides {
         Ok(method)
     }
 
+    /// Leaves the columns of the primary key of the right side as keys, each equal to something of
+    /// the left side or to a constant.
+    fn keep_primary_key(&mut self, right: &Relation, at: Location) -> Result<(), Fault> {
+        let primary = right.upsert_key.as_deref().unwrap_or_default();
+        for condition in std::mem::take(&mut self.rest) {
+            match self.constant_key(&condition) {
+                Some(key) if key_column(&key.1).is_some_and(|own| primary.contains(&own)) => {
+                    self.keys.push(key);
+                }
+                Some(_) | None => self.rest.push(condition),
+            }
+        }
+        self.keep_columns(|column| primary.contains(&column));
+        let is_missing = |column: &&usize| {
+            !self.keys.iter().any(|(_, right)| key_column(right) == Some(**column))
+        };
+        let missing = primary.iter().filter(is_missing);
+        let missing = missing.filter_map(|column| right.columns.get(*column));
+        let missing: Vec<_> = missing.map(|field| quoted(&field.name)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let subject = "the condition of a join with the last row".to_owned();
+        let missing = format!(
+            "an equality with {} itself: each column of the primary key is equal to something of \
+             the left side that fits its type, or to a constant",
+            missing.join(" and ")
+        );
+        Err(Fault::new(at, SqlErrorReason::Missing { subject, missing }))
+    }
+
+    /// An equality of the right side with a constant, as a pair of keys.
+    fn constant_key(&self, condition: &Expression) -> Option<(Expression, Expression)> {
+        let Expression::Compare(Comparison::Equal, pair) = condition else { return None };
+        let [first, second] = &**pair;
+        let is_constant = |one: &Expression| one.is_total() && one.columns().is_empty();
+        let (constant, other) = match (is_constant(first), is_constant(second)) {
+            (true, false) => (first, second),
+            (false, true) => (second, first),
+            (true, true) | (false, false) => return None,
+        };
+        let is_right = other.columns().iter().all(|column| *column >= self.width);
+        is_right.then(|| (constant.clone(), moved(other, self.width)))
+    }
+
     /// Leaves only keys that are certain columns of the right side; what else is to be equal is
     /// asked of each pair.
     fn keep_columns(&mut self, is_kept: impl Fn(usize) -> bool) {
-        let is_column = |(_, right): &(Expression, Expression)| match right {
-            Expression::Column(column) => is_kept(*column),
-            _ => false,
-        };
+        let is_column =
+            |(_, right): &(Expression, Expression)| key_column(right).is_some_and(&is_kept);
         let (columns, others): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.keys).into_iter().partition(is_column);
         self.keys = columns;
@@ -299,6 +341,25 @@ impl Sides {
             .retain(|condition| Bounds::of(condition, left_time, width + right_time).is_none());
         self.keys.retain(|pair| *pair != key);
         Some(JoinMethod::Interval { left_time, right_time, lower, upper })
+    }
+}
+
+/// An expression over the right side's columns alone, over its row.
+fn moved(one: &Expression, width: usize) -> Expression {
+    let columns = one.columns().into_iter().max().map_or(0, |column| column + 1);
+    let places = (0..columns).map(|column| Expression::Column(column.saturating_sub(width)));
+    one.over(&places.collect::<Vec<_>>())
+}
+
+/// The column that a key is, as it is or widened so that different values stay different.
+fn key_column(key: &Expression) -> Option<usize> {
+    match key {
+        Expression::Column(column) => Some(*column),
+        Expression::Cast(cast) if cast.keeps_apart() => match cast.input {
+            Expression::Column(column) => Some(column),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -228,3 +228,37 @@ fn a_session_of_many_rows_closes_in_order_of_time() {
     assert_eq!(times.len(), 30_000);
     assert!(times.is_sorted());
 }
+
+#[test]
+fn a_last_row_that_does_not_fit_leaves_none_rather_than_an_older_one() {
+    let latest = JoinMethod::Latest { table: RIGHT };
+    let relation = join(JoinKind::Left, latest, scan(LEFT), scan(RIGHT));
+    let mut dataflow = Dataflow::new(&relation, TIMES, 7, Limits { bytes: 1, ..LIMITS });
+    let mut feed = |table: TableId, key: i64, text: &str| {
+        let key = Value::text(&format!("k{key}"));
+        let time = Value::Timestamp(EventTime::from_millis(0));
+        let mut effects = Effects::default();
+        let row = [key, Value::text(text), time];
+        let outcome = dataflow.on_row((table, 0), &row, Origin::default(), &mut effects);
+        let found = effects.list.into_iter().map(|effect| match effect {
+            Effect::Row(Changed { row, .. }) => row[3 + VALUE].clone(),
+            other => panic!("{other:?}"),
+        });
+        (outcome.map(|_| found.collect::<Vec<_>>()), dataflow.kept().keys)
+    };
+    let refused = Err(Refusal::MemoryLimit { limit: 1 });
+
+    let first = feed(RIGHT, 0, "long");
+    let other = feed(RIGHT, 1, "long");
+    let shorter = feed(RIGHT, 0, "tiny");
+    let found = feed(LEFT, 0, "");
+    let longer = feed(RIGHT, 0, "longer");
+    let lost = feed(LEFT, 0, "");
+
+    assert_eq!(first, (Ok(Vec::new()), 1));
+    assert_eq!(other, (refused.clone(), 1));
+    assert_eq!(shorter, (Ok(Vec::new()), 1));
+    assert_eq!(found, (Ok(vec![Value::text("tiny")]), 1));
+    assert_eq!(longer, (refused, 0));
+    assert_eq!(lost, (Ok(vec![Value::Null]), 0));
+}

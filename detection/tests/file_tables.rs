@@ -108,7 +108,7 @@ fn rows_that_may_be_taken_back_are_not_looked_up() {
 
     let refused = Program::compile("rules.sql", &sql).unwrap_err().to_string();
 
-    let what = "looking rows up in a file that may be taken back is not supported yet";
+    let what = "looking rows up that may be taken back is not supported yet";
     assert!(refused.contains(what), "{refused}");
 }
 

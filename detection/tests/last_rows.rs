@@ -122,7 +122,7 @@ fn rows_that_are_taken_back_look_nothing_up() {
 
         let error = compile(&query).unwrap_err();
 
-        assert!(error.contains("rows that are never taken back on the left side"), "{error}");
+        assert!(error.contains("looking rows up that may be taken back is not"), "{error}");
         assert!(error.starts_with("rules.sql:16:"), "{error}");
     }
 }

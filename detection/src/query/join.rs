@@ -229,9 +229,9 @@ impl Sides {
         }
         if is_looked_up && left.relation.changes != Changes::Append {
             // What was found for a row is not kept, so that it could not be taken back.
-            let what = "FOR SYSTEM_TIME AS OF behind rows that are updated";
-            let supported = "rows that are never taken back on the left side; a rank over the \
-                             rows of the join";
+            let what = "looking rows up that may be taken back";
+            let supported = "FOR SYSTEM_TIME AS OF before the ROW_NUMBER, GROUP BY or outer join \
+                             that takes rows back";
             return Err(Fault::new(place(as_of, at), SqlErrorReason::unsupported(what, supported)));
         }
         match &method {
@@ -391,13 +391,6 @@ fn versions(
     if let Operator::Scan(table) = right.relation.operator
         && catalog.table(table).is_some_and(|table| table.file().is_some())
     {
-        if left.relation.changes == Changes::Retract {
-            // What is taken back would be looked up in what the file holds then.
-            let what = "looking rows up in a file that may be taken back";
-            let fits = "FOR SYSTEM_TIME AS OF of a file before the ROW_NUMBER, GROUP BY or outer \
-                        join that takes rows back";
-            return Err(Fault::new(at, SqlErrorReason::unsupported(what, fits)));
-        }
         return Ok(JoinMethod::File { table });
     }
     if right.relation.upsert_key.is_none() {

@@ -85,6 +85,7 @@ pub use escrow::EscrowError;
 pub use failover::FailoverError;
 pub use flow::LinkError;
 pub use groups::GroupError;
+pub(crate) use leases::LEASES_MEMORY;
 pub use leases::LeaseStatus;
 pub use recovery::{RecoveryError, owner};
 pub use regions::RegionError;
@@ -262,6 +263,16 @@ pub enum StartError {
         found: String,
         /// Who was to go on with it.
         expected: Identity,
+    },
+    /// The region was automatic, and others may still leave it.
+    #[error(
+        "region {region} was in use by leases, and the others leave it when they hear nothing of \
+         it: start with [failover] and automatic = false, linked to them, until lease.in_use of \
+         GET /v1/status is true, and without [failover] after that"
+    )]
+    StillAutomatic {
+        /// This hub's region.
+        region: RegionId,
     },
     /// The beginning of this hub's log of rights is gone: what it holds cannot be counted.
     #[error(

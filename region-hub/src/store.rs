@@ -4,12 +4,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use bytes::Bytes;
 use clap::Subcommand;
 use headland_platform::clock::{EntropyError, entropy};
 use headland_storage::{
-    AppendError, BackupError, BackupReport, CloseError, Damage, Damaged, DiskMedium, DiskStore,
-    LostState, MediumError, OpenError, OpenOptions, StateOwner, VerifyReport,
+    AppendError, BackupError, BackupReport, CloseError, Commit, Damage, Damaged, DiskMedium,
+    DiskStore, LogStore, LostState, MediumError, OpenError, OpenOptions, StateChange, StateOwner,
+    VerifyReport,
 };
+
+use crate::node::LEASES_MEMORY;
 
 /// Exit code of a verification that found damage; 1 is a failure, 2 a wrong usage.
 const DAMAGED: u8 = 3;
@@ -252,6 +256,7 @@ fn accept_loss(
     let options = OpenOptions::new(entropy()?);
     let mut store = DiskStore::open(directory, options).map_err(StoreCommandError::Open)?;
     for owner in owners {
+        forget_memory(&mut store, owner)?;
         store.accept_loss(owner)?;
     }
     let lost = store.lost_state();
@@ -259,10 +264,23 @@ fn accept_loss(
     Ok(lost)
 }
 
+/// What a hub has said of leases may be lost: it is to vote only once the others have told it.
+/// That is durable before the loss is accepted, and nothing starts in between.
+fn forget_memory(store: &mut DiskStore, owner: &StateOwner) -> Result<(), StoreCommandError> {
+    let leases = crate::node::owner("leases");
+    let is_lost = store.lost_state().iter().any(|lost| !lost.accepted.contains(&leases));
+    if *owner != leases || !is_lost {
+        return Ok(());
+    }
+    let key = Bytes::from_static(LEASES_MEMORY);
+    let change = StateChange { owner: leases, key, value: None };
+    store.append(&[Commit { entries: Vec::new(), state: vec![change] }])?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use headland_storage::{Commit, LogStore, StateChange, StateStore};
+    use headland_storage::StateStore;
 
     use super::*;
 
@@ -340,6 +358,39 @@ mod tests {
         assert_eq!(left, None);
         assert!(said.starts_with("lost: changes of state in commits 1 to 1\n"), "{said}");
         assert!(said.contains("positions") && said.contains("sources"), "{said}");
+    }
+
+    #[test]
+    fn a_hub_that_may_have_lost_a_vote_asks_the_others_before_it_votes_again() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("data");
+        let mut store = DiskStore::open(&directory, OpenOptions::new(1)).unwrap();
+        let (owner, life) = (crate::node::owner("leases"), Bytes::from_static(LEASES_MEMORY));
+        for (key, value) in [(Bytes::from("us"), "agreed to ap"), (life.clone(), "1-1")] {
+            let value = Some(Bytes::from(value));
+            let change = StateChange { owner: owner.clone(), key, value };
+            store.append(&[Commit { entries: Vec::new(), state: vec![change] }]).unwrap();
+        }
+        store.close().unwrap();
+        let accept = |of: &str| StoreCommand::AcceptLoss {
+            directory: directory.clone(),
+            owners: vec![StateOwner::new(of).unwrap()],
+        };
+        let read = || DiskStore::open(&directory, OpenOptions::new(2)).unwrap().get(&owner, &life);
+
+        run(&accept("leases")).unwrap();
+        let whole = read().unwrap();
+        let file = directory.join("0000000001.journal");
+        let mut content = std::fs::read(&file).unwrap();
+        let at = content.windows(12).position(|found| found == b"agreed to ap").unwrap();
+        content[at] ^= 1;
+        std::fs::write(&file, content).unwrap();
+        std::fs::remove_dir_all(directory.join("state")).unwrap();
+        run(&accept("leases")).unwrap();
+        let left = read().unwrap();
+
+        assert_eq!(whole.as_deref(), Some(&b"1-1"[..]), "nothing was lost");
+        assert_eq!(left, None);
     }
 
     #[test]

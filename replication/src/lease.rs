@@ -237,6 +237,16 @@ impl Leases {
         self.voter.is_begun((now, BEGUN_FOR), region, self.number(region).saturating_add(1))
     }
 
+    /// Whether a region is left by what this hub has agreed to, not by an operator: one is refused
+    /// where something was agreed to ([`Self::is_begun`]). Where a region was left for this hub's,
+    /// this hub has proposed that, and so agreed to it; where its attempt crossed others it may
+    /// have agreed to another one since, and counts it as left by an operator.
+    #[must_use]
+    pub fn is_voted(&self, region: &RegionId) -> bool {
+        let agreed = self.voter.agreed(region, self.number(region));
+        agreed.is_some() && agreed == self.fences.left_for(region)
+    }
+
     /// Until when this hub's region holds a lease; `None` when it never got one under this fence.
     #[must_use]
     pub fn held_until(&self) -> Option<Monotonic> {

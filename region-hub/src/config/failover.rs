@@ -20,7 +20,8 @@ pub struct FailoverConfig {
     /// agents go on at their next hub or wait, and its groups neither read nor commit. Without it
     /// the region goes on in any cut, and only votes about others. Switch it on last, when all
     /// hubs of the list have this section and are linked; switched off, the region is in use
-    /// again once a majority has confirmed that it knows.
+    /// again, and its hub starts without this section, once a majority has confirmed that it
+    /// knows.
     #[serde(default)]
     pub automatic: bool,
     /// How long another region is not heard before it is left (default `"5s"`, at least `"4s"`:
@@ -28,9 +29,10 @@ pub struct FailoverConfig {
     /// longer keeps its agents and groups waiting.
     #[serde(default = "five_seconds")]
     pub after: DurationText,
-    /// How a region that was left for this one is returned to: `"manual"` (default), by `headland
-    /// failback`, or `"automatic"`, once its hub is linked, has answered, and neither has lacked
-    /// anything of the other for more than moments for `failback_after`.
+    /// How a region that was left for this one by votes is returned to: `"manual"` (default), by
+    /// `headland failback`, or `"automatic"`, once its hub is linked, has answered, and neither has
+    /// lacked anything of the other for more than moments for `failback_after`. One that an
+    /// operator has left, an operator returns to.
     #[serde(default)]
     pub failback: Failback,
     /// How long both have to be in order before a region is returned to (default `"60s"`). Shorter

@@ -272,7 +272,10 @@ impl Node {
         let is_leased = self.is_leased(now);
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         if !is_leased && matches!(known.peer, Peer::Agent(_)) {
-            // Its next connection is told a position, once this region is in use again.
+            // Its next connection is told a position, once this region is in use again. Over this
+            // one it might never be: when the lease goes on before anybody saw that it was over,
+            // nothing else makes the agent connect anew.
+            known.link.close(Goodbye::Reconfigured);
             return;
         }
         match word {

@@ -22,14 +22,14 @@ use serde::Serialize;
 
 use super::groups::json;
 use super::recovery::owner;
-use super::{Node, RecoveryError};
+use super::{Node, RecoveryError, StartError};
 use crate::config::{Failback, FailoverConfig};
 use crate::failover::FailoverAction;
 use crate::peer_link::{LinkId, Peer};
 use crate::records::leases_topic;
 
 /// The key of the life in which all is remembered that was said; no region has such a name.
-const MEMORY: &[u8] = b"/memory";
+pub(crate) const LEASES_MEMORY: &[u8] = b"/memory";
 
 /// The rule whose alerts say that a region was left.
 const RULE: &str = "failover";
@@ -118,17 +118,18 @@ impl Leasing {
 }
 
 impl Node {
-    /// Takes up what this hub has said of leases.
+    /// Takes up what this hub has said of leases. One without `[failover]` goes on only if nobody
+    /// was told, or enough have been told otherwise since, that its region asks for leases.
     pub(super) fn restore_leases(
         &mut self,
         config: Option<&FailoverConfig>,
         state: &impl StateStore,
         now: Monotonic,
-    ) -> Result<(), RecoveryError> {
-        let Some(config) = config else { return Ok(()) };
+    ) -> Result<(), StartError> {
         let (mut kept, mut life) = (Vec::new(), None);
-        for (key, value) in state.scan(&owner("leases"), b"")? {
-            if key.as_ref() == MEMORY {
+        let said = state.scan(&owner("leases"), b"").map_err(RecoveryError::State)?;
+        for (key, value) in said {
+            if key.as_ref() == LEASES_MEMORY {
                 life = Some(value);
                 continue;
             }
@@ -136,12 +137,18 @@ impl Node {
                 .map_err(|source| RecoveryError::Json { owner: owner("leases"), source })?;
             kept.push(voted);
         }
+        let own = self.identity.region();
+        let Some(config) = config else {
+            // Those that granted it a lease would miss it, and go on for it while it is in use.
+            let is_asked = |said: &Voted| said.region == *own && said.leased.is_some();
+            let region = kept.iter().find(|said| is_asked(said)).map(|said| said.region.clone());
+            return region.map_or(Ok(()), |region| Err(StartError::StillAutomatic { region }));
+        };
         let is_whole = life.is_some_and(|life| *life == *self.incarnation.to_string().as_bytes());
         let memory = if is_whole { Memory::Whole } else { Memory::Doubtful };
         let fences = self.consumers.fences.clone();
         // Not drawn: the schedule of all else is that of a hub without leases.
         let seed = self.incarnation.nonce();
-        let own = self.identity.region();
         let core = |config| Leases::new(config, fences, (kept, memory), seed, now);
         self.leases = Some(Leasing::new(config, own, core, now));
         Ok(())
@@ -296,7 +303,7 @@ impl Node {
                 }
                 LeaseOutput::KeepMemory => {
                     let life = self.incarnation.to_string().into();
-                    self.keep_of_leases(Bytes::from_static(MEMORY), life);
+                    self.keep_of_leases(Bytes::from_static(LEASES_MEMORY), life);
                 }
                 LeaseOutput::Decided(fence) => self.on_decided(now, &fence),
                 LeaseOutput::Began => {
@@ -438,7 +445,13 @@ impl Node {
         let own = self.identity.region();
         let held = self.consumers.fences.held(region);
         let is_ours = region != own && held.is_some_and(|fence| fence.to.as_ref() == Some(own));
-        if !is_ours || self.left().is_some() || !self.consumers.fences.is_answered(region) {
+        // What an operator has left, an operator returns to.
+        let is_voted = self.leases.as_ref().is_some_and(|leases| leases.core.is_voted(region));
+        if !is_ours
+            || !is_voted
+            || self.left().is_some()
+            || !self.consumers.fences.is_answered(region)
+        {
             return false;
         }
         let lags = self.link_lags(now.monotonic).find(|(of, _)| *of == region);

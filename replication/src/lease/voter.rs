@@ -177,8 +177,14 @@ impl Voter {
 
     /// Whether something was agreed to here about a fence.
     pub(super) fn is_agreed(&self, region: &RegionId, number: u64) -> bool {
-        let voted = self.seats.get(region).map(|seat| &seat.voted);
-        voted.is_some_and(|voted| voted.number == number && voted.accepted.is_some())
+        self.agreed(region, number).is_some()
+    }
+
+    /// For which region this hub has agreed to leave one by a fence, the last time.
+    pub(super) fn agreed(&self, region: &RegionId, number: u64) -> Option<&RegionId> {
+        let voted = &self.seats.get(region)?.voted;
+        let vote = voted.accepted.as_ref().filter(|_| voted.number == number)?;
+        Some(&vote.to)
     }
 
     /// Whether somebody may have been decided on as the next for whom a region is left: this hub

@@ -3,6 +3,7 @@
 use headland_event::{GroupName, PartitionIndex, TopicName};
 use headland_replication::groups::Change;
 use headland_replication::{Ended, LinkOutput, RefusalCode};
+use headland_storage::Survival;
 
 use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, record};
@@ -121,6 +122,10 @@ fn refusals(agent: &Remote) -> Vec<RefusalCode> {
     refused.collect()
 }
 
+fn acked(agent: &Remote) -> usize {
+    agent.said.iter().filter(|said| matches!(said, LinkOutput::Acked { .. })).count()
+}
+
 #[test]
 fn a_region_that_is_cut_off_takes_nothing_and_is_left_and_returned_to_by_itself() {
     let failover = automatic("failback = \"automatic\"\nfailback_after = \"20s\"\n");
@@ -176,9 +181,6 @@ fn what_is_stored_without_a_lease_is_not_acknowledged_and_is_not_stored_again() 
     let mut agent = Remote::agent(&mut world.hubs[0], 1);
     let channel = agent.offer(&mut world.hubs[0], EVENTS);
     agent.publish(&mut world.hubs[0], channel, &[record("eu-1-a", "{}")]);
-    let acked = |agent: &Remote| {
-        agent.said.iter().filter(|said| matches!(said, LinkOutput::Acked { .. })).count()
-    };
     let before = acked(&agent);
 
     world.cut_off(0);
@@ -314,4 +316,92 @@ fn a_region_that_is_not_automatic_any_more_is_in_use_once_others_know() {
     assert_eq!(alone, [false, true, true]);
     assert!(matches!(refused, Err(GroupError::Left(_))), "{refused:?}");
     assert_eq!(world.in_use(), [true; 3]);
+}
+
+#[test]
+fn an_agent_whose_word_was_withheld_connects_anew_although_the_lease_goes_on() {
+    let failover = automatic("");
+    let mut world = World::new([&failover, &failover, &failover]);
+    world.run(1_000);
+    let mut agent = Remote::agent(&mut world.hubs[0], 1);
+    let channel = agent.offer(&mut world.hubs[0], EVENTS);
+    let (positions, hub) = (acked(&agent), &mut world.hubs[0]);
+    // It asks again; until the answer is looked at, what it was granted before is over.
+    hub.advance(500);
+    hub.settle();
+    let late = std::time::Duration::from_millis(2_800);
+    hub.now.monotonic = hub.now.monotonic.after(late);
+    hub.now.wall = hub.now.wall.plus(late);
+    agent.publish(hub, channel, &[record("eu-1-a", "{}")]);
+    let before = hub.node.lease_status().unwrap().in_use;
+
+    world.talk();
+    let after = world.hubs[0].node.lease_status().unwrap().in_use;
+    let closed: Vec<LinkId> = world.hubs[0].closed.iter().map(|(link_id, _)| *link_id).collect();
+    let told = acked(&agent) - positions;
+    let mut again = Remote::agent(&mut world.hubs[0], 2);
+    again.take_log_of(agent);
+    again.offer(&mut world.hubs[0], EVENTS);
+
+    assert_eq!((before, after, told), (true, true, 0), "nobody saw that it was over");
+    assert_eq!(closed, [LinkId::new(1)]);
+    assert!(acked(&again) > 0);
+    assert_eq!(world.hubs[0].records(EVENTS).len(), 1);
+}
+
+#[test]
+fn what_an_operator_has_left_is_not_returned_to_by_itself() {
+    let failover = automatic("failback = \"automatic\"\nfailback_after = \"20s\"\n");
+    let mut world = World::new([&failover, &failover, &failover]);
+    world.run(1_000);
+
+    let us = &mut world.hubs[1];
+    let region: headland_event::RegionId = "eu".parse().unwrap();
+    let ticket = us.node.on_failover(us.now, &region, FailoverAction::Leave).unwrap();
+    world.run(40_000);
+
+    assert!(ticket.is_some());
+    let us = Some("us".to_owned());
+    assert_eq!(world.left_for("eu"), [us.clone(), us.clone(), us]);
+}
+
+#[test]
+fn what_was_left_by_votes_is_returned_to_after_a_restart_too() {
+    let failover = automatic("failback = \"automatic\"\nfailback_after = \"20s\"\n");
+    let mut world = World::new([&failover, &failover, &failover]);
+    world.run(1_000);
+
+    world.cut_off(0);
+    world.run(10_000);
+    let left = world.left_for("eu")[1].clone();
+    world.cut_off(1);
+    world.hubs[1].restart(&config("us", &failover));
+    PAIRS.into_iter().for_each(|pair| world.link(pair));
+    world.run(40_000);
+
+    assert_eq!(left.as_deref(), Some("us"));
+    assert_eq!(world.left_for("eu"), [None, None, None]);
+}
+
+#[test]
+fn a_hub_that_others_may_leave_does_not_start_without_the_section() {
+    let failover = automatic("");
+    let mut world = World::new([&failover, &failover, &failover]);
+    world.run(1_000);
+    world.cut_off(0);
+    let without = config("eu", "");
+    let start = |hub: &Hub| {
+        hub.disk().crash(Survival::Nothing);
+        Hub::start(hub.disk(), &without, hub.now).err().map(|error| error.to_string())
+    };
+
+    let refused = start(&world.hubs[0]);
+    world.hubs[0].restart(&config("eu", &failover.replace("true", "false")));
+    world.link((0, 1));
+    world.run(1_000);
+    let taken = start(&world.hubs[0]);
+
+    let why = refused.unwrap();
+    assert!(why.contains("eu") && why.contains("automatic = false"), "{why}");
+    assert_eq!(taken, None);
 }

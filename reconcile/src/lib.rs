@@ -99,8 +99,8 @@ pub use escrow::{
 pub use event::{Decision, Effective, EventBody, InventoryEvent, RejectReason, Ruling};
 pub use ledger::{Account, Movement, MovementKind, Posting};
 pub use membership::{
-    Acceptance, Lacking, MemberChange, MemberRecord, MemberReport, MemberStanding, Membership,
-    SignedChange,
+    Acceptance, HeldGap, Lacking, MemberChange, MemberRecord, MemberReport, MemberStanding,
+    Membership, SignedChange,
 };
 pub use name::{
     AttributeName, AttributeValue, DeliveryId, DeviceName, Location, ReasonText, RequestId,

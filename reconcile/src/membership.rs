@@ -114,6 +114,31 @@ impl Lacking {
     }
 }
 
+/// A gap in a log here, and what others have said of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldGap<'a> {
+    /// The log.
+    pub actor: Actor,
+    /// What is missing here.
+    pub gap: Gap,
+    /// Lives that have said that they have something of it to send.
+    pub holders: BTreeSet<&'a Holder>,
+    /// Lives that go on, hold nothing of it as far as they have said, and have not said all.
+    pub unsaid: BTreeSet<&'a Holder>,
+}
+
+impl HeldGap<'_> {
+    const fn new(actor: Actor, gap: Gap) -> Self {
+        Self { actor, gap, holders: BTreeSet::new(), unsaid: BTreeSet::new() }
+    }
+
+    /// Whether what lies in it may still come from somebody who takes part.
+    #[must_use]
+    pub fn may_come(&self) -> bool {
+        !self.holders.is_empty() || !self.unsaid.is_empty()
+    }
+}
+
 /// Whether a record counts, by the life that wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acceptance {
@@ -347,26 +372,38 @@ impl Membership {
         lacked
     }
 
-    /// Every gap here, with the lives that have said that they have something of what lies in it,
-    /// in their log. Of one that was sealed or excluded it was decided to go on without. O(gaps ×
-    /// lives × gaps of a log).
+    /// Every gap here with what other lives than `own` have said of it: which have something of
+    /// what lies in it in their log, and which go on and have not said as far. Of an excluded one
+    /// it was decided to go on without; the hub of a sealed one hands on what it has, and the seal
+    /// says that it has its own log up to its end. O(gaps × lives × gaps of a log).
     #[must_use]
-    pub fn holders(&self, have: &Extent) -> Vec<(Actor, Gap, BTreeSet<&Holder>)> {
+    pub fn gaps_held(&self, own: &Holder, have: &Extent) -> Vec<HeldGap<'_>> {
         if have.gaps().is_empty() {
             return Vec::new();
         }
-        let goes_on = self.members.iter().filter(|(_, member)| !member.has_ended());
-        let said: Vec<(&Holder, Extent)> =
-            goes_on.map(|(life, _)| (life, self.reported(life))).collect();
-        let holders = |(actor, gap): (&Actor, Gap)| {
-            let holds = |(_, other): &&(&Holder, Extent)| {
-                let until = gap.until.min(other.ends().end(actor));
-                !other.gaps().spans(actor, gap.from, until)
-            };
-            let holders = said.iter().filter(holds).map(|(life, _)| *life).collect();
-            (actor.clone(), gap, holders)
+        let counts = |(life, member): &(&Holder, &Member)| {
+            *life != own && member.standing != MemberStanding::Excluded
         };
-        have.gaps().iter().map(holders).collect()
+        let said = |member: &Member| {
+            let mut ends = member.reported();
+            ends.merge(&member.ends);
+            Extent::new(ends, member.missing.clone()).without(&member.lost)
+        };
+        let others = self.members.iter().filter(counts);
+        let others: Vec<_> = others.map(|(life, of)| (life, of, said(of))).collect();
+        let held = |(actor, gap): (&Actor, Gap)| {
+            let mut held = HeldGap::new(actor.clone(), gap);
+            for (life, member, said) in &others {
+                let end = said.ends().end(actor);
+                if !said.gaps().spans(actor, gap.from, gap.until.min(end)) {
+                    held.holders.insert(life);
+                } else if end < gap.until && !member.has_ended() {
+                    held.unsaid.insert(life);
+                }
+            }
+            held
+        };
+        have.gaps().iter().map(held).collect()
     }
 
     /// Every life that anybody has named: listed, or in what was applied somewhere.
@@ -670,7 +707,7 @@ mod tests {
         assert_eq!(lacked(&[(2, 4)]), Lacking::default(), "nobody has it");
         let two = Extent::new(ends.clone(), gaps(&[(2, 4), (7, 8)]));
         let held = |by: &Membership| -> Vec<usize> {
-            by.holders(&two).into_iter().map(|(_, _, holders)| holders.len()).collect()
+            by.gaps_held(&life("eu"), &two).into_iter().map(|of| of.holders.len()).collect()
         };
         assert_eq!(held(&membership), [0, 1]);
         let mut decided = membership.clone();
@@ -683,6 +720,54 @@ mod tests {
         assert_eq!(Membership::from_bytes(&after_damage.to_bytes()).unwrap(), after_damage);
         assert_eq!(lacked(&[(2, 5)]), Lacking { gaps: us.clone(), ..Lacking::default() });
         assert_eq!(lacked(&[(2, 4), (7, 8)]), Lacking { gaps: us, ..Lacking::default() });
+    }
+
+    #[test]
+    fn a_sealed_life_may_send_what_lies_in_a_gap_and_an_excluded_one_does_not() {
+        let mut membership = members(&["eu", "us"]);
+        membership.on_report(report("us", &[("us", 4)]), &clock(&[]));
+        let here = Extent::new(clock(&[("us", 9)]), gaps(&[(3, 5), (7, 8)]));
+        let held = |by: &Membership| -> Vec<(usize, usize)> {
+            let held = by.gaps_held(&life("eu"), &here);
+            held.iter().map(|of| (of.holders.len(), of.unsaid.len())).collect()
+        };
+
+        let active = held(&membership);
+        membership.on_change(&change("us", MemberStanding::Sealed, &[("us", 9)]));
+        let sealed = held(&membership);
+        let mut that_lost = membership.clone();
+        let lost = MemberReport { lost: gaps(&[(7, 8)]), ..report("us", &[("us", 9)]) };
+        that_lost.on_report(lost, &clock(&[]));
+        membership.on_change(&change("us", MemberStanding::Excluded, &[]));
+
+        assert_eq!(active, [(1, 0), (0, 1)]);
+        assert_eq!(sealed, [(1, 0), (1, 0)], "its end says that it has its own log");
+        assert_eq!(held(&that_lost), [(1, 0), (0, 0)]);
+        assert_eq!(held(&membership), [(0, 0), (0, 0)]);
+    }
+
+    #[test]
+    fn whoever_has_not_said_as_far_as_a_gap_may_have_what_lies_in_it() {
+        let mut membership = members(&["ap", "eu"]);
+        let here = Extent::new(clock(&[("us", 9)]), gaps(&[(3, 5)]));
+        let unsaid = |by: &Membership| {
+            let held = by.gaps_held(&life("eu"), &here);
+            assert!(held[0].holders.is_empty());
+            (held[0].unsaid.len(), held[0].may_come())
+        };
+        assert_eq!(unsaid(&membership), (1, true), "it has said nothing");
+
+        membership.on_report(report("ap", &[("us", 3)]), &clock(&[]));
+        assert_eq!(unsaid(&membership), (1, true));
+        let said = MemberReport { missing: gaps(&[(3, 4)]), ..report("ap", &[("us", 4)]) };
+        membership.on_report(said, &clock(&[]));
+        assert_eq!(unsaid(&membership), (1, true), "of one it has said nothing");
+        let said = MemberReport { missing: gaps(&[(3, 5)]), ..report("ap", &[("us", 5)]) };
+        let mut after = membership.clone();
+        after.on_report(said, &clock(&[]));
+        assert_eq!(unsaid(&after), (0, false));
+        membership.on_change(&change("ap", MemberStanding::Excluded, &[]));
+        assert_eq!(unsaid(&membership), (0, false));
     }
 
     #[test]

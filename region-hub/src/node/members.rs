@@ -12,8 +12,8 @@ use headland_event::{
     Batch, BatchError, Extent, Gaps, Monotonic, Now, Record, RegionId, TopicName, VectorClock,
 };
 use headland_reconcile::{
-    Holder, MemberChange, MemberRecord, MemberReport, MemberStanding, ReasonText, Reviewer,
-    SignedChange,
+    HeldGap, Holder, MemberChange, MemberRecord, MemberReport, MemberStanding, ReasonText,
+    Reviewer, SignedChange,
 };
 use headland_replication::{Identity, Refusal, RefusalCode};
 
@@ -177,7 +177,7 @@ impl Node {
         // Of a peer that was never heard of there may be a whole history of counts.
         let is_known = self.unlisted_peers().next().is_none();
         // What is missing amid a log may be a count at any older cut, if somebody has it.
-        let is_awaited = members.holders(&extent).iter().any(|(_, _, lives)| !lives.is_empty());
+        let is_awaited = members.gaps_held(&life, &extent).iter().any(HeldGap::may_come);
         let is_stable = is_known && !is_awaited;
         let stable = if is_stable { members.stable(extent.ends()) } else { VectorClock::new() };
         let is_more = !reconciler.compacted().covers(&stable);

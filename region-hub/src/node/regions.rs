@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headland_event::{BatchError, Gap, Now, Offset, RegionId, VectorClock};
-use headland_reconcile::{Holder, MemberChange, MemberRecord, MemberStanding};
+use headland_event::{BatchError, Now, Offset, RegionId, VectorClock};
+use headland_reconcile::{HeldGap, Holder, MemberChange, MemberRecord, MemberStanding};
 
 use super::Node;
 use super::members::word;
 use crate::members::{
     LackView, LifeName, LifeView, RegionAction, RegionRequest, RegionsView, members_partition,
 };
+
+/// What a life has to be, to be excluded.
+const EXCLUDABLE: &str = "one that goes on, or a sealed one that is named (--life)";
 
 /// Why a region's part is not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,7 +129,7 @@ impl Node {
             RegionAction::Exclude => {
                 let applied = self.inventory.reconciler().applied();
                 let ends = |life: &Holder| ends_of(life, &applied);
-                (self.raised(asked, MemberStanding::Excluded, ends)?, "one that goes on")
+                (self.raised(asked, MemberStanding::Excluded, ends)?, EXCLUDABLE)
             }
             RegionAction::Return => return self.returned(asked),
         };
@@ -181,8 +184,9 @@ impl Node {
         ends: impl Fn(&Holder) -> VectorClock,
     ) -> Result<Vec<MemberChange>, RegionError> {
         let lives = self.inventory.members().lives();
-        // A sealed life said itself where it ends.
-        let lives = lives.filter(|(_, of, _)| *of < standing && !has_ended(*of));
+        // A sealed life said itself where it ends, so whoever means it has to name it.
+        let is_named = asked.life.is_some();
+        let lives = lives.filter(|(_, of, _)| *of < standing && (is_named || !has_ended(*of)));
         let meant = lives.map(|(life, _, _)| life).filter(|life| is_meant(asked, life));
         let meant: Vec<&Holder> = meant.collect();
         if meant.len() > 1 {
@@ -215,8 +219,9 @@ impl Node {
             );
             LackView { log: actor.to_string(), from, until, way_out }
         });
-        let gaps = members.holders(&extent).into_iter().filter_map(|(actor, gap, holders)| {
-            let way_out = self.way_out_of(gap, holders)?;
+        let gaps = members.gaps_held(&self.life(), &extent).into_iter().filter_map(|held| {
+            let way_out = self.way_out_of(&held)?;
+            let HeldGap { actor, gap, .. } = held;
             Some(LackView { log: actor.to_string(), from: gap.from, until: gap.until, way_out })
         });
         behind.chain(gaps).collect()
@@ -224,26 +229,46 @@ impl Node {
 
     /// What becomes of a gap here; none of one that nobody has and that begins a log: a life that
     /// went on from a backup wrote nothing there.
-    fn way_out_of(&self, gap: Gap, mut holders: BTreeSet<&Holder>) -> Option<String> {
-        holders.remove(&self.life());
-        let Some(last) = holders.last() else {
-            let text = "no hub that takes part has said that it can send them: all counts without \
-                        them, and if a backup of a hub has them, one that is started from it \
-                        hands them on";
-            return (gap.from > Offset::new(0)).then(|| text.to_owned());
-        };
-        if holders.iter().any(|life| !self.is_over(life)) {
+    fn way_out_of(&self, held: &HeldGap<'_>) -> Option<String> {
+        let HeldGap { actor: _, gap, holders, unsaid } = held;
+        let members = self.inventory.members();
+        let is_sealed = |life: &Holder| members.standing(life) == Some(MemberStanding::Sealed);
+        if holders.iter().any(|life| !self.is_over(life) && !is_sealed(life)) {
             let text = "a hub that has them hands them on once it is linked; all behind them \
                         counts meanwhile";
             return Some(text.to_owned());
         }
-        let Holder { region, incarnation } = last;
-        Some(format!(
-            "only lives that are over have said that they have them, {last} the last of them: \
-             nothing is forgotten meanwhile; when their data is gone, `headland region exclude \
-             {region} --life {}` of each goes on without",
-            LifeName::of(*incarnation)
-        ))
+        if let Some(life) = holders.iter().find(|life| !self.is_over(life)) {
+            return Some(format!(
+                "{life} has said that it has them, and is sealed: its hub has to run and be linked \
+                 to hand them on; nothing is forgotten meanwhile; when its data is gone, {}",
+                exclusion(life)
+            ));
+        }
+        if let Some(last) = holders.last() {
+            return Some(format!(
+                "only lives that are over have said that they have them, {last} the last of them: \
+                 nothing is forgotten meanwhile; when its data is gone, {}",
+                exclusion(last)
+            ));
+        }
+        if let Some(life) = unsaid.first() {
+            return Some(format!(
+                "{life} has not said yet whether it has them, and does once it is linked: nothing \
+                 is forgotten meanwhile; when it is gone for good, {}",
+                exclusion(life)
+            ));
+        }
+        if let Some(region) = self.unlisted_peers().next() {
+            return Some(format!(
+                "no hub of region {region} was heard of yet, and it may have them: nothing is \
+                 forgotten until it is linked or no peer of the configuration any more"
+            ));
+        }
+        let text = "no hub that takes part has said that it can send them: all counts without \
+                    them, and if a backup of a hub has them, one that is started from it hands \
+                    them on";
+        (gap.from > Offset::new(0)).then(|| text.to_owned())
     }
 
     /// Who takes part, as far as this hub has read.
@@ -276,6 +301,15 @@ impl Node {
             unheard: lives.chain(regions).collect(),
         }
     }
+}
+
+/// How an operator decides to go on without a life.
+fn exclusion(life: &Holder) -> String {
+    let Holder { region, incarnation } = life;
+    format!(
+        "`headland region exclude {region} --life {}`, at another region's hub, goes on without",
+        LifeName::of(*incarnation)
+    )
 }
 
 fn is_meant(asked: &RegionRequest, life: &Holder) -> bool {

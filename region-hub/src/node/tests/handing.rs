@@ -371,7 +371,7 @@ fn what_the_disk_of_a_living_region_damaged_comes_from_another_that_has_it() {
     assert_eq!(missing(&net.hubs[1]), [(1, 2)]);
     let named = net.hubs[1].node.regions().lacking;
     assert_eq!((named.len(), named[0].from.get(), named[0].until.get()), (1, 1, 2));
-    assert!(named[0].way_out.contains("no hub that takes part"), "{}", named[0].way_out);
+    assert!(named[0].way_out.contains("no hub of region ap was heard of"), "{named:?}");
 
     net.meet(0, 1);
     net.talk(20);
@@ -415,13 +415,106 @@ fn what_only_a_life_that_is_over_had_is_named_until_an_operator_goes_on_without(
     let eu = &mut net.hubs[1];
     eu.node.on_region(eu.now, &asked).unwrap();
     net.talk(10);
+    let of_the_next = ways_out(&net);
+    net.meet(0, 2);
+    net.talk(20);
     let decided = ways_out(&net);
 
     assert!(while_away[0].contains("hands them on once it is linked"), "{while_away:?}");
     assert!(when_lost[0].contains("`headland region exclude ap --life"), "{when_lost:?}");
+    assert!(of_the_next[0].contains("has not said yet"), "it met us never: {of_the_next:?}");
     assert!(decided[0].contains("no hub that takes part"), "{decided:?}");
     assert_eq!((while_away.len(), when_lost.len(), decided.len()), (1, 1, 1));
     assert_eq!(state(&net.hubs[1]).0, Some(8));
+}
+
+/// What `eu` forgets for good.
+fn forgotten(net: &Net) -> headland_event::VectorClock {
+    net.hubs[1].node.inventory().compacted().clone()
+}
+
+/// `eu` lacks what only the sealed hub of `ap` has, which is away; with what `eu` forgot before.
+fn sealed_with_what_is_lacking() -> (Net, headland_event::VectorClock) {
+    let mut net = damaged();
+    net.part(0, 2);
+    net.meet(0, 1);
+    net.talk(20);
+    for action in [RegionAction::Drain, RegionAction::Seal] {
+        let ap = &mut net.hubs[0];
+        ap.node.on_region(ap.now, &super::members::request(action, "ap")).unwrap();
+        net.talk(10);
+    }
+    let before = forgotten(&net);
+    net.part(0, 1);
+    net.meet(1, 2);
+    net.talk(20);
+    assert_eq!(missing(&net.hubs[1]), [(1, 2)]);
+    (net, before)
+}
+
+#[test]
+fn nothing_is_forgotten_while_a_sealed_hub_has_what_is_lacking_and_it_hands_that_on() {
+    let (mut net, before) = sealed_with_what_is_lacking();
+    let (named, meanwhile) = (ways_out(&net), forgotten(&net));
+
+    net.meet(0, 1);
+    net.talk(20);
+
+    assert!(named[0].contains("is sealed: its hub has to run and be linked"), "{named:?}");
+    assert_eq!(meanwhile, before);
+    assert_eq!((missing(&net.hubs[1]), state(&net.hubs[1]).0), (vec![], Some(12)));
+    assert_ne!(forgotten(&net), before);
+}
+
+#[test]
+fn a_sealed_life_whose_data_is_gone_is_excluded_by_its_name_and_no_more_waited_for() {
+    let (mut net, before) = sealed_with_what_is_lacking();
+    let named = ways_out(&net);
+    let (_, command) = named[0].split_once("--life ").unwrap();
+    let life = command.split('`').next().unwrap().parse().unwrap();
+    let asked = super::members::request(RegionAction::Exclude, "ap");
+    let eu = &mut net.hubs[1];
+
+    let unnamed = eu.node.on_region(eu.now, &asked).unwrap_err().to_string();
+    let asked = crate::members::RegionRequest { life: Some(life), ..asked };
+    eu.node.on_region(eu.now, &asked).unwrap();
+    net.talk(20);
+
+    assert!(unnamed.contains("a sealed one that is named (--life)"), "{unnamed}");
+    assert!(ways_out(&net)[0].contains("no hub that takes part"), "{:?}", ways_out(&net));
+    assert_ne!(forgotten(&net), before);
+}
+
+#[test]
+fn a_region_that_is_away_and_has_not_said_what_it_has_is_waited_for() {
+    let peers = |own: &str| -> Vec<&str> {
+        ["ap", "eu", "us"].into_iter().filter(|region| *region != own).collect()
+    };
+    let mut net = Net::new(["ap", "eu", "us"].map(|region| hub(7, region, &peers(region))));
+    for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        net.meet(one, other);
+    }
+    net.talk(15);
+    net.part(0, 1);
+    net.part(0, 2);
+    net.part(1, 2);
+    restock(&mut net.hubs[2], 2, &["us/1", "us/2", "us/3"]);
+    net.talk(5);
+    super::damage::damage(&net.hubs[2], "us/2");
+    let before = forgotten(&net);
+    net.meet(1, 2);
+    net.talk(20);
+    let (named, meanwhile) = (ways_out(&net), forgotten(&net));
+
+    net.meet(0, 1);
+    net.meet(0, 2);
+    net.talk(20);
+    let decided = ways_out(&net);
+
+    assert!(named[0].starts_with("ap@") && named[0].contains("has not said yet"), "{named:?}");
+    assert_eq!(meanwhile, before);
+    assert!(decided[0].contains("no hub that takes part"), "{decided:?}");
+    assert_ne!(forgotten(&net), before);
 }
 
 #[test]

@@ -9,7 +9,8 @@
 //! A peer that waits begins further handshakes beside its first one, as it cannot know whether it
 //! was heard. A thousand agents that find their hub again would so have it make five thousand
 //! connections, of which all but a thousand are given up as soon as they are made. Hence: while
-//! some handshakes go on, another one of the same socket is not taken up for a while.
+//! many handshakes go on, another one is not taken up for a while beside one of the same socket
+//! whose peer knows that it was heard.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -28,14 +29,19 @@ pub const HANDSHAKES_PER_ADDRESS_LIMIT: usize = 256;
 pub const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Handshakes that go on from which on a node is busy: it asks peers to show that they receive at
-/// their address (RFC 9000, §8.1.2), and takes up no second handshake of a socket. Far fewer than
-/// there are places, so that nobody takes places in another's name; not 0, as the first costs a
-/// round trip and the second keeps a peer waiting whose answers a cut has swallowed.
+/// their address (RFC 9000, §8.1.2). Far fewer than there are places, so that nobody takes places
+/// in another's name; not 0, as it costs a round trip.
 pub const HANDSHAKES_BUSY: usize = 16;
 
-/// Time for which a busy node takes up no second handshake of a socket: as long as a peer that was
-/// answered waits before it begins another one. Less would take up what the peer began before it
-/// was answered; with more, a peer whose answers were lost would wait longer.
+/// Handshakes that go on from which on a node takes up no second one of a socket. More than make
+/// it busy: those above it have shown that they receive, so a few forged packets a second do not
+/// keep everybody waiting whose answers a cut has swallowed. A fleet that comes back begins
+/// hundreds.
+pub const HANDSHAKES_CROWDED: usize = 64;
+
+/// Time for which a crowded node takes up no second handshake of a socket: as long as a peer that
+/// was answered waits before it begins another one. Less would take up what the peer began before
+/// it was answered; with more, a peer whose answers were lost would wait longer.
 pub const HANDSHAKE_REPEATED: Duration = Duration::from_secs(2);
 
 /// Sockets that are remembered for that; beyond, the oldest is forgotten, and costs at worst
@@ -55,6 +61,17 @@ pub enum Arrival {
     Replace(HandshakeId, HandshakeId),
     /// Say nothing: that costs least, and who means it sends its first packet again.
     Ignore,
+}
+
+/// What a peer has shown before its handshake is taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing: its address may be forged.
+    Nothing,
+    /// It was asked to come again and did. It knows since then that it was heard, and keeps this
+    /// handshake; one that was not asked may be given up for another before its answer arrives,
+    /// so that socket must not be held by it.
+    Receives,
 }
 
 /// How a handshake has ended.
@@ -85,7 +102,8 @@ pub struct Handshakes {
     next: u64,
     places: BTreeMap<HandshakeId, SocketAddr>,
     by_address: BTreeMap<IpAddr, usize>,
-    /// The latest handshake of each socket that was heard lately, and when it was taken up.
+    /// The latest handshake of each socket whose peer has lately shown that it receives, and when
+    /// it was taken up.
     sockets: BTreeMap<SocketAddr, (HandshakeId, Monotonic)>,
     /// The same by age; those that are not the latest of their socket count no more.
     heard: VecDeque<(HandshakeId, SocketAddr)>,
@@ -130,13 +148,14 @@ impl Handshakes {
     #[must_use]
     pub fn is_repeated(&self, now: Monotonic, from: SocketAddr) -> bool {
         let latest = self.sockets.get(&from);
-        self.is_busy() && latest.is_some_and(|(_, at)| now.since(*at) < HANDSHAKE_REPEATED)
+        let is_crowded = self.places.len() >= HANDSHAKES_CROWDED;
+        is_crowded && latest.is_some_and(|(_, at)| now.since(*at) < HANDSHAKE_REPEATED)
     }
 
     /// A peer begins a handshake from the socket `from`.
     ///
     /// Cost: O(log n); O(n) when all places are taken.
-    pub fn on_arrival(&mut self, now: Monotonic, from: SocketAddr) -> Arrival {
+    pub fn on_arrival(&mut self, now: Monotonic, from: SocketAddr, shown: Shown) -> Arrival {
         let address = place_of(from.ip());
         let own = self.by_address.get(&address).copied().unwrap_or(0);
         if own >= self.per_address || self.is_repeated(now, from) {
@@ -157,7 +176,10 @@ impl Handshakes {
         self.next += 1;
         self.places.insert(id, from);
         *self.by_address.entry(address).or_default() += 1;
-        self.remember(now, id, from);
+        match shown {
+            Shown::Nothing => {}
+            Shown::Receives => self.remember(now, id, from),
+        }
         self.check_invariants();
         given_up.map_or(Arrival::Admit(id), |oldest| Arrival::Replace(id, oldest))
     }
@@ -241,11 +263,11 @@ mod tests {
         SocketAddr::from(([192, 0, 2, last], port))
     }
 
-    /// Handshakes of as many others as make a node busy.
-    fn busy() -> Handshakes {
-        let mut handshakes = Handshakes::new(64, 64);
-        for port in 1..=16 {
-            admitted(handshakes.on_arrival(NOW, socket(9, port)));
+    /// Handshakes of as many others as make a node crowded.
+    fn crowded() -> Handshakes {
+        let mut handshakes = Handshakes::new(128, 128);
+        for port in 1..=64 {
+            admitted(handshakes.on_arrival(NOW, socket(9, port), Shown::Receives));
         }
         handshakes
     }
@@ -261,8 +283,8 @@ mod tests {
     fn one_address_takes_its_share_and_leaves_the_others_theirs() {
         let mut handshakes = Handshakes::new(4, 3);
 
-        let flood = [(); 5].map(|()| handshakes.on_arrival(NOW, at(1)));
-        let other = handshakes.on_arrival(NOW, at(2));
+        let flood = [(); 5].map(|()| handshakes.on_arrival(NOW, at(1), Shown::Receives));
+        let other = handshakes.on_arrival(NOW, at(2), Shown::Receives);
 
         assert_eq!(flood[3..], [Arrival::Ignore; 2]);
         assert!(matches!(other, Arrival::Admit(_)), "{other:?}");
@@ -272,11 +294,13 @@ mod tests {
     #[test]
     fn when_all_places_are_taken_the_greediest_address_gives_up_its_oldest() {
         let mut handshakes = Handshakes::new(3, 2);
-        let (oldest, alone) =
-            (admitted(handshakes.on_arrival(NOW, at(1))), handshakes.on_arrival(NOW, at(2)));
-        handshakes.on_arrival(NOW, at(1));
+        let (oldest, alone) = (
+            admitted(handshakes.on_arrival(NOW, at(1), Shown::Receives)),
+            handshakes.on_arrival(NOW, at(2), Shown::Receives),
+        );
+        handshakes.on_arrival(NOW, at(1), Shown::Receives);
 
-        let newcomer = handshakes.on_arrival(NOW, at(3));
+        let newcomer = handshakes.on_arrival(NOW, at(3), Shown::Receives);
 
         assert!(matches!(newcomer, Arrival::Replace(_, given_up) if given_up == oldest));
         assert!(matches!(alone, Arrival::Admit(_)));
@@ -285,13 +309,13 @@ mod tests {
     #[test]
     fn among_addresses_with_one_handshake_each_nobody_is_pushed_out() {
         let mut handshakes = Handshakes::new(2, 2);
-        handshakes.on_arrival(NOW, at(1));
-        handshakes.on_arrival(NOW, at(2));
+        handshakes.on_arrival(NOW, at(1), Shown::Receives);
+        handshakes.on_arrival(NOW, at(2), Shown::Receives);
 
         // It has none, the others have one each: it may push out one.
-        let third = handshakes.on_arrival(NOW, at(3));
+        let third = handshakes.on_arrival(NOW, at(3), Shown::Receives);
         // It has one by now, and nobody has more.
-        let again = handshakes.on_arrival(NOW, at(3));
+        let again = handshakes.on_arrival(NOW, at(3), Shown::Receives);
 
         assert!(matches!(third, Arrival::Replace(..)), "{third:?}");
         assert_eq!(again, Arrival::Ignore);
@@ -303,11 +327,15 @@ mod tests {
         let mut flood =
             (0..=u16::MAX).map(|low| SocketAddr::from((Ipv4Addr::from_bits(low.into()), 443)));
         let mut arrive = |handshakes: &mut Handshakes, count: usize| -> Vec<Arrival> {
-            flood.by_ref().take(count).map(|from| handshakes.on_arrival(NOW, from)).collect()
+            flood
+                .by_ref()
+                .take(count)
+                .map(|from| handshakes.on_arrival(NOW, from, Shown::Receives))
+                .collect()
         };
         arrive(&mut handshakes, HANDSHAKES_LIMIT);
 
-        let agent = admitted(handshakes.on_arrival(NOW, at(1)));
+        let agent = admitted(handshakes.on_arrival(NOW, at(1), Shown::Receives));
         let gave_up_agent =
             |arrival: &Arrival| matches!(arrival, Arrival::Replace(_, up) if *up == agent);
         let after = arrive(&mut handshakes, HANDSHAKES_LIMIT);
@@ -319,13 +347,13 @@ mod tests {
     #[test]
     fn a_place_is_free_again_once_its_handshake_has_ended() {
         let mut handshakes = Handshakes::new(1, 1);
-        let id = admitted(handshakes.on_arrival(NOW, at(1)));
+        let id = admitted(handshakes.on_arrival(NOW, at(1), Shown::Receives));
 
         handshakes.on_end(id, HandshakeEnd::Failed);
         handshakes.on_end(id, HandshakeEnd::Failed);
 
         assert!(handshakes.is_empty());
-        assert!(matches!(handshakes.on_arrival(NOW, at(1)), Arrival::Admit(_)));
+        assert!(matches!(handshakes.on_arrival(NOW, at(1), Shown::Receives), Arrival::Admit(_)));
     }
 
     #[test]
@@ -333,7 +361,7 @@ mod tests {
         let mut handshakes = Handshakes::new(9, 1);
         let arrive = |handshakes: &mut Handshakes, text: &str| {
             let from = SocketAddr::new(text.parse().unwrap(), 443);
-            handshakes.on_arrival(NOW, from) != Arrival::Ignore
+            handshakes.on_arrival(NOW, from, Shown::Receives) != Arrival::Ignore
         };
 
         let found = [
@@ -349,13 +377,18 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_node_takes_up_one_handshake_of_a_socket_at_a_time() {
-        let mut handshakes = busy();
+    fn a_crowded_node_takes_up_one_handshake_of_a_socket_at_a_time() {
+        let mut handshakes = crowded();
 
-        admitted(handshakes.on_arrival(NOW, socket(1, 1)));
-        let again = handshakes.on_arrival(NOW.after(Duration::from_millis(1_999)), socket(1, 1));
-        let beside = handshakes.on_arrival(NOW, socket(1, 2));
-        let later = handshakes.on_arrival(NOW.after(HANDSHAKE_REPEATED), socket(1, 1));
+        admitted(handshakes.on_arrival(NOW, socket(1, 1), Shown::Receives));
+        let again = handshakes.on_arrival(
+            NOW.after(Duration::from_millis(1_999)),
+            socket(1, 1),
+            Shown::Receives,
+        );
+        let beside = handshakes.on_arrival(NOW, socket(1, 2), Shown::Receives);
+        let later =
+            handshakes.on_arrival(NOW.after(HANDSHAKE_REPEATED), socket(1, 1), Shown::Receives);
 
         assert_eq!(again, Arrival::Ignore);
         assert!(matches!(beside, Arrival::Admit(_)), "{beside:?}");
@@ -363,27 +396,50 @@ mod tests {
     }
 
     #[test]
+    fn a_handshake_whose_peer_has_shown_nothing_does_not_hold_its_socket() {
+        let mut handshakes = crowded();
+
+        admitted(handshakes.on_arrival(NOW, socket(1, 1), Shown::Nothing));
+        let again = handshakes.on_arrival(NOW, socket(1, 1), Shown::Receives);
+        let third = handshakes.on_arrival(NOW, socket(1, 1), Shown::Receives);
+
+        assert!(matches!(again, Arrival::Admit(_)), "{again:?}");
+        assert_eq!(third, Arrival::Ignore);
+    }
+
+    #[test]
+    fn a_busy_node_that_is_not_crowded_takes_up_every_handshake_of_a_socket() {
+        let mut handshakes = Handshakes::new(128, 128);
+
+        let all = [(); HANDSHAKES_CROWDED + 1]
+            .map(|()| handshakes.on_arrival(NOW, at(1), Shown::Receives));
+
+        let taken = all.iter().filter(|arrival| matches!(arrival, Arrival::Admit(_))).count();
+        assert_eq!(taken, HANDSHAKES_CROWDED);
+    }
+
+    #[test]
     fn a_node_with_little_to_do_takes_up_every_handshake_of_a_socket() {
         let mut handshakes = Handshakes::default();
 
-        let four = [(); 4].map(|()| handshakes.on_arrival(NOW, at(1)));
+        let four = [(); 4].map(|()| handshakes.on_arrival(NOW, at(1), Shown::Receives));
 
         assert!(four.iter().all(|arrival| matches!(arrival, Arrival::Admit(_))), "{four:?}");
     }
 
     #[test]
     fn what_a_peer_began_before_it_was_answered_is_not_taken_up_after_it_either() {
-        let mut handshakes = busy();
+        let mut handshakes = crowded();
         let (failed, established) = (socket(1, 1), socket(1, 2));
         for (from, end) in
             [(failed, HandshakeEnd::Failed), (established, HandshakeEnd::Established)]
         {
-            let id = admitted(handshakes.on_arrival(NOW, from));
+            let id = admitted(handshakes.on_arrival(NOW, from, Shown::Receives));
             handshakes.on_end(id, end);
         }
 
-        let after_failure = handshakes.on_arrival(NOW, failed);
-        let after_success = handshakes.on_arrival(NOW, established);
+        let after_failure = handshakes.on_arrival(NOW, failed, Shown::Receives);
+        let after_success = handshakes.on_arrival(NOW, established, Shown::Receives);
 
         assert!(matches!(after_failure, Arrival::Admit(_)), "{after_failure:?}");
         assert_eq!(after_success, Arrival::Ignore);
@@ -391,17 +447,17 @@ mod tests {
 
     #[test]
     fn sockets_are_forgotten_after_their_time_and_beyond_their_bound() {
-        let mut handshakes = busy();
+        let mut handshakes = crowded();
         let second = |handshakes: &mut Handshakes, at: Monotonic, ports: u16| {
             for port in 0..ports {
-                let id = admitted(handshakes.on_arrival(at, socket(3, port)));
+                let id = admitted(handshakes.on_arrival(at, socket(3, port), Shown::Receives));
                 handshakes.on_end(id, HandshakeEnd::Established);
             }
             handshakes.heard.len()
         };
 
         let bounded = second(&mut handshakes, NOW, 10_000);
-        let forgotten = handshakes.on_arrival(NOW, socket(3, 0));
+        let forgotten = handshakes.on_arrival(NOW, socket(3, 0), Shown::Receives);
         let later = second(&mut handshakes, NOW.after(HANDSHAKE_REPEATED), 1);
 
         assert_eq!((bounded, later), (SOCKETS_LIMIT, 1));
@@ -423,7 +479,7 @@ mod tests {
                     continue;
                 }
                 let has_none = known.iter().all(|(at, _)| *at != address);
-                match handshakes.on_arrival(NOW, at(address)) {
+                match handshakes.on_arrival(NOW, at(address), Shown::Receives) {
                     Arrival::Admit(id) => known.push((address, id)),
                     Arrival::Replace(id, given_up) => {
                         known.retain(|(_, other)| *other != given_up);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use headland_event::limits::FRAME_BYTES_LIMIT;
 use headland_event::{ByteCount, Lane};
 use headland_replication::RefusalCode;
+use headland_replication::handshakes::HANDSHAKES_BUSY;
 use headland_replication::quic::{
     BindError, CloseCode, ConnectError, Connection, DriverError, Endpoint, Farewell,
     HandshakeFault, Judge, LaneDriver, LaneEvent, LaneEvents, LaneSender, Lanes, Lost, ResetKey,
@@ -543,4 +544,34 @@ async fn a_port_where_nobody_listens_is_told_from_one_that_swallows_everything()
         other => panic!("{other}"),
     });
     assert_eq!(found, [Silence::NobodyListens, Silence::Swallowed]);
+}
+
+#[tokio::test]
+async fn a_hub_that_asked_to_come_again_and_said_no_more_counts_as_heard() {
+    let fleet = Fleet::new();
+    let (hub, others, client) = (listen(&fleet), dial(&fleet), dial(&fleet));
+    let address = hub.local_address();
+
+    // Nobody whom it takes up hears of it, and from the 17th on all are asked to come again.
+    let mut dialling = JoinSet::new();
+    for _ in 0..HANDSHAKES_BUSY {
+        let others = others.clone();
+        dialling.spawn(async move { others.connect(address, "hub-1").await.map(drop) });
+    }
+    let mut held = Vec::new();
+    while hub.handshakes() < HANDSHAKES_BUSY {
+        held.push(patiently(hub.accept()).await.unwrap());
+    }
+    let holding = async {
+        while let Some(incoming) = hub.accept().await {
+            held.push(incoming);
+        }
+    };
+    let ended = tokio::select! {
+        () = holding => panic!("the hub is open"),
+        ended = patiently(client.connect(address, "hub-1")) => ended,
+    };
+
+    let error = ended.map(drop).unwrap_err();
+    assert_eq!(error, ConnectError::Handshake { address, source: Lost::TimedOut });
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use super::silence::Silence;
 use super::socket;
 use super::transport::{Windows, bound_incoming, transport, widen};
 use crate::attempts::{AttemptOutput, Attempts, Heard};
-use crate::handshakes::HANDSHAKE_PATIENCE;
+use crate::handshakes::{HANDSHAKE_PATIENCE, Shown};
 
 /// TLS for each direction, with certificates and ALPN set by the caller.
 #[derive(Debug, Clone, Default)]
@@ -234,9 +233,9 @@ impl Endpoint {
     /// The next peer that connects; `None` once the endpoint is closed.
     ///
     /// While 16 handshakes go on, others are taken up only from addresses that were validated; who
-    /// was not is asked to come again and shows thereby that it receives. Of one socket no second
-    /// one is taken up meanwhile for 2 s. How many go on at once, and of one address,
-    /// [`crate::handshakes`] bounds; who is too many is not answered.
+    /// was not is asked to come again and shows thereby that it receives. While 64 go on, no second
+    /// one of a socket that did so is taken up for 2 s. How many go on at once, and of one
+    /// address, [`crate::handshakes`] bounds; who is too many is not answered.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -252,7 +251,10 @@ impl Endpoint {
                 inner.retry().ok();
                 continue;
             }
-            let Some(place) = self.places.take(inner.remote_address()) else {
+            // A token of an earlier connection shows that it receives too, but not that it knows
+            // that it was heard now.
+            let shown = if inner.may_retry() { Shown::Nothing } else { Shown::Receives };
+            let Some(place) = self.places.take(inner.remote_address(), shown) else {
                 inner.ignore();
                 continue;
             };
@@ -278,23 +280,25 @@ impl Endpoint {
         let Some(mut client) = self.crypto().client else {
             return Err(unusable("this endpoint has no TLS settings to connect with".to_owned()));
         };
-        let answered = AtomicBool::new(false);
         let mut now = Monotonic::from_millis(0);
         let (mut attempts, mut tried) = (Attempts::default(), 0);
         let mut trying = FutureSet::new();
+        // Of those that are tried, in the same order.
+        let mut gauges: Vec<Arc<Gauge>> = Vec::new();
         let ended = loop {
-            let is_answered = answered.load(Ordering::Relaxed);
-            let heard = if is_answered { Heard::Something } else { Heard::Nothing };
-            let output = attempts.on_look(now, heard);
-            if output == AttemptOutput::BeginInPlaceOfSecond {
-                trying.drop_second();
+            let running: Vec<_> = gauges.iter().map(|gauge| heard_of(gauge)).collect();
+            let output = attempts.on_look(now, &running);
+            if let AttemptOutput::BeginInPlaceOf(index) = output {
+                trying.drop_at(index);
+                gauges.remove(index);
             }
             if output != AttemptOutput::Wait {
                 let gauge = Arc::new(Gauge::default());
                 client.transport_config(Arc::new(transport(address, self.windows, gauge.clone())));
                 let connecting = self.inner.connect_with(client.clone(), address, name);
                 let connecting = connecting.map_err(|error| unusable(error.to_string()))?;
-                trying.push(establish(address, connecting, gauge, &answered));
+                gauges.push(Arc::clone(&gauge));
+                trying.push(establish(address, connecting, gauge));
                 tried += 1;
             }
             tokio::select! {
@@ -308,7 +312,7 @@ impl Endpoint {
         drop(trying);
         match ended {
             Err(ConnectError::Handshake { source: Lost::TimedOut, .. })
-                if !answered.load(Ordering::Relaxed) =>
+                if !gauges.iter().any(|gauge| gauge.is_heard()) =>
             {
                 let waited = now.since(Monotonic::from_millis(0));
                 let silence = Silence::of(address).await;
@@ -368,9 +372,8 @@ impl Incoming {
         };
         let connecting = connecting.map_err(|error| failed(address, error))?;
         let given_up = |why| Err(ConnectError::GivenUp { address, why });
-        let answered = AtomicBool::new(false);
         tokio::select! {
-            established = establish(address, connecting, gauge, &answered) => {
+            established = establish(address, connecting, gauge) => {
                 if established.is_ok() {
                     place.on_established();
                 }
@@ -382,15 +385,18 @@ impl Incoming {
     }
 }
 
+fn heard_of(gauge: &Gauge) -> Heard {
+    if gauge.is_heard() { Heard::Something } else { Heard::Nothing }
+}
+
 /// Completes a handshake, and notes when the peer has answered.
 async fn establish(
     address: SocketAddr,
     mut connecting: quinn::Connecting,
     gauge: Arc<Gauge>,
-    answered: &AtomicBool,
 ) -> Result<Connection, ConnectError> {
     connecting.handshake_data().await.map_err(|error| failed(address, error))?;
-    answered.store(true, Ordering::Relaxed);
+    gauge.on_heard();
     let connection = connecting.await.map_err(|error| failed(address, error))?;
     Ok(Connection::new(connection, gauge))
 }

@@ -22,10 +22,10 @@ impl<'a, T> FutureSet<'a, T> {
         self.running.is_empty()
     }
 
-    /// Drops the one that was added second.
-    pub(super) fn drop_second(&mut self) {
-        if self.running.len() > 1 {
-            drop(self.running.remove(1));
+    /// Drops the one with this index among those that run, in the order in which they were added.
+    pub(super) fn drop_at(&mut self, index: usize) {
+        if index < self.running.len() {
+            drop(self.running.remove(index));
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use headland_event::{ByteCount, Lane, Monotonic};
@@ -40,6 +40,7 @@ pub(super) struct Gauge {
     behind_gaps: AtomicU64,
     in_flight: AtomicU64,
     acknowledgements: AtomicU64,
+    heard: AtomicBool,
     allowance: AtomicU64,
     sent: Notify,
 }
@@ -66,6 +67,17 @@ impl Gauge {
     /// How many acknowledgements have arrived.
     pub(super) fn acknowledgements(&self) -> u64 {
         self.acknowledgements.load(Ordering::Relaxed)
+    }
+
+    /// Whether anything was acknowledged. The first packet of a handshake also counts as that when
+    /// the peer asks to come again (Retry), of which quinn says nothing else.
+    pub(super) fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the peer has answered.
+    pub(super) fn on_heard(&self) {
+        self.heard.store(true, Ordering::Relaxed);
     }
 
     /// Waits until something is sent.
@@ -144,6 +156,7 @@ impl Controller for PathController {
         _app_limited: bool,
         _rtt: &RttEstimator,
     ) {
+        self.gauge.on_heard();
         let (now, sent) = (self.at(now), self.at(sent));
         self.congestion.on_acked(now, sent, ByteCount::new(bytes));
     }

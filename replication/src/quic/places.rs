@@ -10,7 +10,7 @@ use headland_event::Monotonic;
 use quinn::{Runtime, TokioRuntime};
 use tokio::sync::oneshot;
 
-use crate::handshakes::{Arrival, HandshakeEnd, HandshakeId, Handshakes};
+use crate::handshakes::{Arrival, HandshakeEnd, HandshakeId, Handshakes, Shown};
 
 /// All places of an endpoint; clones are the same ones.
 #[derive(Debug, Clone)]
@@ -51,10 +51,10 @@ impl Places {
     }
 
     /// Takes a place for a peer; `None` when it is to be ignored.
-    pub(super) fn take(&self, from: SocketAddr) -> Option<Place> {
+    pub(super) fn take(&self, from: SocketAddr, shown: Shown) -> Option<Place> {
         let now = self.now();
         let mut shared = self.lock();
-        let id = match shared.handshakes.on_arrival(now, from) {
+        let id = match shared.handshakes.on_arrival(now, from, shown) {
             Arrival::Ignore => return None,
             Arrival::Admit(id) => id,
             Arrival::Replace(id, given_up) => {

@@ -73,6 +73,18 @@ impl Read for SettledFile {
     }
 }
 
+/// Opens a file: one that a person has `chosen` may be a pipe, any other has to be settled.
+///
+/// # Errors
+/// As [`SettledFile::open`], and as [`File::open`] for one that was chosen.
+pub fn open_chosen(chosen: &[PathBuf], path: &Path) -> io::Result<Box<dyn Read>> {
+    if chosen.iter().any(|file| file == path) {
+        Ok(Box::new(File::open(path)?))
+    } else {
+        Ok(Box::new(SettledFile::open(path)?))
+    }
+}
+
 fn length_and_time(file: &File) -> io::Result<(u64, i64, i64)> {
     let found = file.metadata()?;
     Ok((found.len(), found.mtime(), found.mtime_nsec()))

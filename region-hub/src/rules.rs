@@ -1,12 +1,10 @@
 //! `headland rules`: what is wrong with rule files, or what their rules will do.
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Subcommand;
 use headland_detection::rule_files::{Question, Report, judge};
-use headland_platform::files::SettledFile;
+use headland_platform::files;
 
 /// What to do with rule files.
 #[derive(Debug, Clone, Subcommand)]
@@ -30,17 +28,10 @@ pub enum RulesCommand {
 /// Reads the files and answers.
 #[must_use]
 pub fn run(command: &RulesCommand) -> Report {
-    let (question, files) = match command {
+    let (question, chosen) = match command {
         RulesCommand::Check { files } => (Question::Check, files),
         RulesCommand::Explain { files } => (Question::Explain, files),
     };
     // Rules may come out of a pipe; what a table's file is, whoever asks has not chosen.
-    let open = |path: &Path| -> std::io::Result<Box<dyn Read>> {
-        if files.iter().any(|file| file == path) {
-            Ok(Box::new(File::open(path)?))
-        } else {
-            Ok(Box::new(SettledFile::open(path)?))
-        }
-    };
-    judge(question, files.iter().map(PathBuf::as_path), open)
+    judge(question, chosen.iter().map(PathBuf::as_path), |path| files::open_chosen(chosen, path))
 }

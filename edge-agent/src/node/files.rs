@@ -148,15 +148,9 @@ impl Node {
     /// The file of a table holds these rows, of these bytes: rules look in them from the next line
     /// on. Call it when the log was replayed, and whenever the file has changed.
     pub fn on_file(&mut self, table: TableId, rows: &Arc<FileRows>, bytes: Bytes) {
-        let Some(known) = self.detect.file_digest(table) else {
-            return self.put_file(table, rows, bytes);
-        };
-        if known != rows.digest() {
-            self.put_file(table, rows, bytes);
+        if self.detect.file_digest(table) == Some(rows.digest()) {
+            return;
         }
-    }
-
-    fn put_file(&mut self, table: TableId, rows: &Arc<FileRows>, bytes: Bytes) {
         let name = self.detect.table_name(table).to_string();
         self.files.put(&mut self.outbox, &name, (rows, bytes));
         self.detect.on_file(table, rows);

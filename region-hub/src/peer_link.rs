@@ -360,20 +360,23 @@ impl PeerLink {
     }
 
     /// The log's answer to the read of a channel; holes stand for what it does not have any more,
-    /// which is damaged or else gone for the reason `why`. Returns of which log
-    /// the damaged part is, by what follows; none when its log begins behind that.
+    /// which is damaged or else gone for the reason `why`, as is all before `start`. Returns of
+    /// which log the damaged part is, by what follows; none when its log begins behind that.
     pub fn on_entries(
         &mut self,
         channel: ChannelId,
         entries: Vec<Entry>,
-        why: DropPolicy,
+        (start, why): (Offset, DropPolicy),
     ) -> Option<(Actor, Gap)> {
         let is_damaged = self.damaged.remove(&channel);
-        let why = if is_damaged { DropPolicy::Damaged } else { why };
         let from = self.reads.remove(&channel);
         let damaged = entries.first().zip(from).filter(|_| is_damaged);
-        let damaged = damaged.and_then(|(first, from)| holes::part_before(from, first));
+        let damaged = damaged.and_then(|(first, from)| holes::part_before(from.max(start), first));
         let entries = match from {
+            Some(from) if is_damaged => {
+                let left = holes::filled(from.max(start), entries, DropPolicy::Damaged);
+                holes::filled(from, left, why)
+            }
             Some(from) => holes::filled(from, entries, why),
             None => entries,
         };

@@ -87,6 +87,12 @@ impl Checkpoint {
         }
     }
 
+    /// Whether a life of the origin wrote any of the partition, as far as is remembered.
+    #[must_use]
+    pub fn is_of(&self, life: Incarnation) -> bool {
+        self.lives.contains(&life)
+    }
+
     /// The local offset that the run begins at.
     #[must_use]
     pub const fn begins(&self) -> Offset {

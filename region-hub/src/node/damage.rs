@@ -43,6 +43,9 @@ impl Node {
         let alerts = missing.alerts(&self.identity.to_string(), now.wall);
         alerts.iter().for_each(|alert| self.raise(alert, now));
         self.missing = missing;
+        // What retention let go just before the end of the last run.
+        let all: Vec<TopicPartition> = self.durable.keys().cloned().collect();
+        self.let_go(all);
         if self.note_lost_ends() {
             self.ask_from_the_beginning();
         }
@@ -95,7 +98,9 @@ impl Node {
             let partition = known.sending(channel).cloned();
             let why = partition.as_ref().map(|partition| self.keeping.why(partition));
             let why = why.unwrap_or(DropPolicy::Acknowledged);
-            let damaged = known.on_entries(channel, entries, why);
+            let start = partition.as_ref().map(|partition| self.keeping.start(partition));
+            let let_go = (start.unwrap_or_default(), why);
+            let damaged = known.on_entries(channel, entries, let_go);
             if let Some((partition, part)) = partition.zip(damaged) {
                 self.on_damaged_part(now, &partition, &part);
             }

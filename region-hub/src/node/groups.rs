@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::{
-    Batch, BatchError, GroupName, Now, Offset, PartitionIndex, Record, RegionId, Stamp, TopicName,
-    TopicPartition,
+    Batch, BatchError, GroupName, Incarnation, Now, Offset, PartitionIndex, Record, RegionId,
+    Stamp, TopicName, TopicPartition,
 };
 use headland_replication::Checkpoint;
 use headland_replication::checkpoint::Followed;
@@ -48,6 +48,17 @@ impl Consumers {
     /// Which offset of its origin's log one of a mirror is, in the newest run of that.
     pub(super) fn origin_of(&self, at: &TopicPartition, local: Offset) -> Option<Offset> {
         self.checkpoints.get(at)?.origin_of(local)
+    }
+
+    /// The same where a life of the origin wrote some of the mirror.
+    pub(super) fn origin_at(
+        &self,
+        at: &TopicPartition,
+        local: Offset,
+        life: Incarnation,
+    ) -> Option<Offset> {
+        let checkpoint = self.checkpoints.get(at)?;
+        checkpoint.is_of(life).then(|| checkpoint.origin_of(local))?
     }
 }
 

@@ -147,7 +147,11 @@ impl Node {
         // Not before the region's own log, which may have what lies before: whoever takes the later
         // part of a log of other topics first passes over the earlier one.
         let apart = apart.filter(|region| aged.contains(region)).collect();
-        let (again, needed) = (self.nearest(&gapped), speaking.ends.needed().clone());
+        // What retention let go here does not come of sending a log once more.
+        let is_gapped = !gapped.is_empty();
+        let again = is_gapped.then(|| members.lacking(&reported, &self.retained(), is_over).gaps);
+        let again = self.nearest(&again.unwrap_or_default());
+        let needed = speaking.ends.needed().clone();
         HandedOn { lacked, gapped, again, lost, apart, over, needed }
     }
 

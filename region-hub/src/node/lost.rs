@@ -87,9 +87,10 @@ impl Node {
     }
 
     /// The same of a range that may lie at the end of its log; says whether the log
-    /// held some of it here only.
+    /// held some of it here only. What retention let go of it is not lost.
     fn note_lost_end(&mut self, lost: &MissingOffsets) -> bool {
         let MissingOffsets { partition, from, until } = lost;
+        let from = (*from).max(self.keeping.start(partition));
         let mut until = *until;
         // What lies behind it may be known to be damaged too.
         for behind in self.missing.offsets().filter(|other| other.partition == *partition) {
@@ -102,9 +103,9 @@ impl Node {
         let Some((topic, end)) = topic.zip(end) else { return false };
         let log = (topic.origin.clone(), partition.partition);
         if topic.is_local() {
-            return self.lose_own_end(&log, Gap { from: *from, until: end });
+            return self.lose_own_end(&log, Gap { from, until: end });
         }
-        let begins = self.consumers.origin_of(partition, *from);
+        let begins = self.consumers.origin_of(partition, from);
         self.lose_end(partition);
         let all = |from| Gap { from, until: Offset::new(u64::MAX) };
         begins.is_some_and(|begins| self.lose_all_of(&log, all(begins)))
@@ -295,6 +296,53 @@ impl Node {
             self.trim_lost(actor);
             self.keep_lost(actor);
         }
+    }
+
+    /// These partitions begin later now: what retention let go of them is lost no more.
+    pub(super) fn let_go(&mut self, moved: impl IntoIterator<Item = TopicPartition>) {
+        for at in moved {
+            let lost = self.speaking.iter().flat_map(|speaking| speaking.lost.gaps.iter());
+            let actors: BTreeSet<Actor> = lost.map(|(actor, _)| actor.clone()).collect();
+            for actor in actors {
+                let Some(kept_from) = self.kept_from(&at, &actor) else { continue };
+                let Some(speaking) = &mut self.speaking else { return };
+                if speaking.lost.gaps.fill(&actor, Offset::new(0), kept_from) {
+                    self.keep_lost(&actor);
+                }
+            }
+        }
+    }
+
+    /// From where on retention keeps a log in a partition here; `None` when that holds none of it,
+    /// as far as is known.
+    fn kept_from(&self, at: &TopicPartition, actor: &Actor) -> Option<Offset> {
+        let topic = self.log_of_inventory(at)?;
+        let is_of = (&topic.origin, at.partition) == (&actor.region, actor.partition);
+        let start = Some(self.keeping.start(at)).filter(|_| is_of)?;
+        if topic.is_local() {
+            return Some(start);
+        }
+        self.consumers.origin_at(at, start, actor.incarnation)
+    }
+
+    /// What can still be read of inventory in regions' own logs and copies of them: what retention
+    /// let go there does not come, however often they are sent.
+    pub(super) fn retained(&self) -> Extent {
+        let readable = self.readable();
+        let places = self.durable.keys().filter(|at| self.log_of_inventory(at).is_some());
+        let places: Vec<&TopicPartition> = places.collect();
+        let mut let_go = Gaps::new();
+        for (actor, _) in readable.ends().iter() {
+            // What a former life of this hub wrote may lie elsewhere.
+            let is_own = actor.region == *self.identity.region();
+            if is_own && actor.incarnation != self.incarnation {
+                continue;
+            }
+            let from = places.iter().filter_map(|at| self.kept_from(at, actor)).min();
+            let until = from.unwrap_or_default();
+            let _beyond = let_go.add(actor, Gap { from: Offset::new(0), until });
+        }
+        readable.without(&let_go)
     }
 
     /// A copy goes on in this run: what it lost at its end lies before this, and is missing if it

@@ -273,7 +273,9 @@ impl Node {
         starts: impl IntoIterator<Item = (TopicPartition, Offset)>,
         dropped: Vec<Dropped>,
     ) {
-        self.keeping.on_starts(starts);
+        let starts: BTreeMap<TopicPartition, Offset> = starts.into_iter().collect();
+        self.keeping.on_starts(starts.clone());
+        self.let_go(starts.into_keys());
         for Dropped { partition, count: records, policy, .. } in dropped {
             let policy = match policy {
                 ShedBy::Time => DropPolicy::Time,

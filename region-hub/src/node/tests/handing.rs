@@ -12,7 +12,7 @@ const EVENTS: &str = "inventory.events";
 
 /// The configuration of a region's hub with the others as its peers, which are offered no topic
 /// but what goes always, when `offered` is empty.
-fn config(region: &str, peers: &[&str], offered: &str) -> String {
+pub(super) fn config(region: &str, peers: &[&str], offered: &str) -> String {
     let peer = |peer: &&str| {
         let name = format!("[[peer]]\nregion = \"{peer}\"\nname = \"hub-1\"\n");
         format!("{name}address = \"none:1\"\ntopics = [\"{offered}\"]\n")
@@ -36,7 +36,7 @@ pub(super) fn end_on(disk: &MemoryDisk, nonce: u64, region: &str, peers: &[&str]
     Hub::start_as(nonce, disk, &config(region, peers, "*"), at_start()).unwrap()
 }
 
-const fn at_start() -> Now {
+pub(super) const fn at_start() -> Now {
     Now { monotonic: Monotonic::from_nanos(0), wall: START }
 }
 

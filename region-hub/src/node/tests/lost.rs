@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use headland_event::{Incarnation, Offset, Record, RegionId};
+use headland_event::{DropPolicy, Hole, Incarnation, Offset, Record, RegionId};
 use headland_storage::Survival;
 
 use super::damage::damage;
-use super::handing::{Net, end_on, hub_on, state};
+use super::handing::{Net, config, end_on, hub_on, state};
 use super::hub::Hub;
 use super::remote::{Remote, record, stamp_of};
 
@@ -266,4 +266,110 @@ fn an_end_that_is_lost_stays_so_until_that_very_copy_goes_on() {
     assert_eq!(all, [[(2, u64::MAX)], [(2, u64::MAX)], [(2, u64::MAX)]]);
     assert_eq!(lost(&us), [], "it is missing");
     assert_eq!(again(&us, "us", &peers).node.speaking.as_ref().unwrap().lost.gaps().len(), 0);
+}
+
+/// A hub that says what it lacks and keeps at most 64 KiB of inventory, in small files.
+fn short_of_room(disk: &headland_storage::MemoryDisk, region: &str, peers: &[&str]) -> Hub {
+    let kept = "retention = { bytes = \"64KiB\" }\n";
+    let text = config(region, peers, "*");
+    let text = text.replace("partitions = 1\n", &format!("partitions = 1\n{kept}"));
+    let small = "api = { socket = \"none\" }\nstorage = { file_bytes = \"128KiB\" }";
+    let text = text.replace("api = { socket = \"none\" }", small);
+    Hub::start_as(7, disk, &text, super::handing::at_start()).unwrap()
+}
+
+/// A hub takes in so many events of 8 KiB, a second apart.
+fn fill(hub: &mut Hub, link_id: u64, numbers: std::ops::Range<u64>) {
+    let mut agent = Remote::agent_in(hub, 10_000 + link_id, Incarnation::new(1, link_id));
+    let channel = agent.offer(hub, EVENTS);
+    for number in numbers {
+        let text = format!("{{\"id\":\"{}\",\"text\":\"{}\"}}", id(number), "x".repeat(8 << 10));
+        agent.publish(hub, channel, &[record("eu-1-till", &text)]);
+        hub.advance(1_000);
+        hub.talk(&mut agent);
+    }
+    hub.node.on_disconnected(hub.now, agent.link_id);
+}
+
+/// A peer that takes all from the beginning, and says that it has it.
+fn taken_by(us: &mut Hub, link_id: u64, region: &str) {
+    let mut peer = Remote::hub(us, link_id, region);
+    peer.subscribe_all();
+    us.talk(&mut peer);
+    peer.store_all();
+    us.talk(&mut peer);
+    us.node.on_disconnected(us.now, peer.link_id);
+}
+
+#[test]
+fn what_retention_let_go_before_damage_is_not_lost_and_not_said_to_be_damaged() {
+    let disk = headland_storage::MemoryDisk::new(7);
+    let mut us = waited(short_of_room(&disk, "us", &["eu"]));
+    fill(&mut us, 2, 0..80);
+    let start = us.start_of(EVENTS).get();
+    damage(&us, &id(start));
+
+    let mut eu = Remote::hub(&mut us, 5, "eu");
+    eu.subscribe_all();
+    us.talk(&mut eu);
+
+    let holes = eu.said.iter().filter_map(|said| match said {
+        headland_replication::LinkOutput::Deliver { entry, .. } => Hole::of(&entry.batch),
+        _ => None,
+    });
+    let holes: Vec<_> = holes.map(|hole| (hole.policy, hole.count)).collect();
+    assert!(start > 0);
+    assert_eq!(lost(&us), [(start, start + 1)]);
+    assert_eq!(holes, [(DropPolicy::Bytes, start), (DropPolicy::Damaged, 1)]);
+}
+
+#[test]
+fn what_is_lost_is_so_until_retention_passes_it_also_where_a_run_ends_just_then() {
+    let disk = headland_storage::MemoryDisk::new(7);
+    let mut us = waited(short_of_room(&disk, "us", &["eu"]));
+    fill(&mut us, 2, 0..4);
+    damage(&us, &id(1));
+    taken_by(&mut us, 5, "eu");
+    let found = lost(&us);
+    disk.crash(Survival::Nothing);
+    let mut us = waited(short_of_room(&disk, "us", &["eu"]));
+    let over_a_restart = lost(&us);
+
+    fill(&mut us, 3, 4..80);
+
+    assert_eq!((found, over_a_restart), (vec![(1, 2)], vec![(1, 2)]));
+    assert!(us.start_of(EVENTS).get() > 2);
+    assert_eq!(lost(&us), []);
+    disk.crash(Survival::Nothing);
+    assert_eq!(lost(&short_of_room(&disk, "us", &["eu"])), []);
+}
+
+#[test]
+fn a_log_of_which_retention_let_go_what_a_peer_lacks_is_not_sent_to_it_once_more() {
+    let disk = headland_storage::MemoryDisk::new(7);
+    let eu = short_of_room(&disk, "eu", &["us"]);
+    let mut net = Net::new([eu, end_on_new("us", &["eu"])]);
+    net.talk(11);
+    net.meet(0, 1);
+    fill(&mut net.hubs[0], 2, 0..4);
+    net.talk(5);
+    net.part(0, 1);
+    damage(&net.hubs[1], &id(1));
+    forget_snapshots(&net.hubs[1]);
+    let us = again(&net.hubs[1], "us", &["eu"]);
+    net.replace(1, us);
+    fill(&mut net.hubs[0], 3, 4..80);
+
+    net.meet(0, 1);
+    net.talk(20);
+
+    let (_, _, link_id) = net.links[0];
+    let handed_on = net.hubs[0].node.handed_on(link_id);
+    assert!(net.hubs[0].start_of(EVENTS).get() > 2);
+    assert!(!handed_on.gapped.is_empty(), "it lacks what counts at eu");
+    assert!(handed_on.again.is_empty(), "{:?}", handed_on.again);
+    fill(&mut net.hubs[0], 4, 80..82);
+    net.talk(20);
+    let again = net.hubs[1].values("handed-on.eu.inventory.events");
+    assert_eq!(again, [""; 0]);
 }

@@ -100,7 +100,7 @@ pub use event::{Decision, Effective, EventBody, InventoryEvent, RejectReason, Ru
 pub use ledger::{Account, Movement, MovementKind, Posting};
 pub use membership::{
     Acceptance, HeldGap, Lacking, MemberChange, MemberRecord, MemberReport, MemberStanding,
-    Membership, SignedChange,
+    Membership, OtherLogs, SignedChange,
 };
 pub use name::{
     AttributeName, AttributeValue, DeliveryId, DeviceName, Location, ReasonText, RequestId,

@@ -35,6 +35,10 @@ use crate::snapshot::RestoreError;
 /// What hubs write about members.
 mod record;
 
+/// What hubs hold of logs beside inventory.
+mod other_logs;
+
+pub use other_logs::OtherLogs;
 pub use record::{MemberRecord, MemberRecordError, SignedChange};
 
 /// How far a life has got, in the order in which that can change.
@@ -96,6 +100,15 @@ pub struct MemberReport {
         deserialize_with = "record::read_gaps"
     )]
     pub lost: Gaps,
+    /// Where logs beside inventory end that hubs have to hold alike; `None` when nothing is said of
+    /// them, as by hubs of before.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "record::write_logs",
+        deserialize_with = "record::read_logs"
+    )]
+    pub others: Option<OtherLogs>,
 }
 
 /// Regions of whose logs somebody lacks what another one has.
@@ -163,6 +176,9 @@ struct Member {
     /// What it says that its log lost; likewise.
     #[serde(skip)]
     lost: Gaps,
+    /// Where it has said that other logs end for it; likewise.
+    #[serde(skip)]
+    others: Option<OtherLogs>,
 }
 
 impl Member {
@@ -171,7 +187,8 @@ impl Member {
         let standing = MemberStanding::Active;
         let ends = VectorClock::new();
         let missing = Gaps::new();
-        Self { standing, ends, seen: None, waiting: None, missing, lost: Gaps::new() }
+        let lost = Gaps::new();
+        Self { standing, ends, seen: None, waiting: None, missing, lost, others: None }
     }
 
     const fn has_ended(&self) -> bool {
@@ -203,7 +220,7 @@ impl Membership {
     }
 
     /// All of it as bytes of a snapshot: lives, then what each said is missing, then what each said
-    /// its log lost. O(lives × actors).
+    /// its log lost, then where each said that other logs end. O(lives × actors).
     ///
     /// # Panics
     /// Never: plain data always has an encoding.
@@ -214,8 +231,12 @@ impl Membership {
             said.filter(|(_, gaps)| !gaps.is_empty()).collect()
         };
         let (missing, lost) = (said(|member| &member.missing), said(|member| &member.lost));
+        let others = self.members.iter();
+        let others: BTreeMap<&Holder, &OtherLogs> =
+            others.filter_map(|(life, member)| Some((life, member.others.as_ref()?))).collect();
+        let all = (self, missing, lost, others);
         #[expect(clippy::expect_used, reason = "plain data whose lengths are known, into memory")]
-        postcard::to_stdvec(&(self, missing, lost)).expect("plain data always has an encoding")
+        postcard::to_stdvec(&all).expect("plain data always has an encoding")
     }
 
     /// Reads what [`Self::to_bytes`] wrote, or an earlier version that knew of nothing missing.
@@ -239,9 +260,19 @@ impl Membership {
         if rest.is_empty() {
             return Ok(read);
         }
-        for (life, lost) in postcard::from_bytes::<Said>(rest).map_err(layout)? {
+        let (lost, rest) = postcard::take_from_bytes::<Said>(rest).map_err(layout)?;
+        for (life, lost) in lost {
             if let Some(member) = read.members.get_mut(&life) {
                 member.lost = lost;
+            }
+        }
+        if rest.is_empty() {
+            return Ok(read);
+        }
+        type Others = BTreeMap<Holder, OtherLogs>;
+        for (life, others) in postcard::from_bytes::<Others>(rest).map_err(layout)? {
+            if let Some(member) = read.members.get_mut(&life) {
+                member.others = Some(others);
             }
         }
         Ok(read)
@@ -258,12 +289,15 @@ impl Membership {
     /// Takes note of a report. Of reports that wait for their records the latest is kept, so that a
     /// receiver that lags behind holds one of each life.
     pub fn on_report(&mut self, report: MemberReport, applied: &VectorClock) {
-        let MemberReport { life, applied: seen, stable: _, missing, lost } = report;
+        let MemberReport { life, applied: seen, stable: _, missing, lost, others } = report;
         // Whoever reports takes part.
         let member = self.members.entry(life).or_insert_with(Member::active);
         // One that came late over another way says less than is known.
         if seen.covers(&member.reported()) {
             (member.missing, member.lost) = (missing, lost);
+        }
+        if let Some(others) = others {
+            member.others.get_or_insert_default().merge(&others);
         }
         match &mut member.waiting {
             Some(waiting) => waiting.merge(&seen),
@@ -568,8 +602,8 @@ mod tests {
 
     fn report(region: &str, ends: &[(&str, u64)]) -> MemberReport {
         let (stable, missing) = (VectorClock::new(), Gaps::new());
-        let lost = Gaps::new();
-        MemberReport { life: life(region), applied: clock(ends), stable, missing, lost }
+        let (lost, others) = (Gaps::new(), None);
+        MemberReport { life: life(region), applied: clock(ends), stable, missing, lost, others }
     }
 
     #[test]

@@ -148,10 +148,10 @@ pub struct LifeView {
     pub ends: BTreeMap<String, Offset>,
 }
 
-/// Records of a log of inventory that are not here although somebody said that it has them.
+/// Records of a log that are not here although somebody said that it has them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LackView {
-    /// The log, as `<region>@<life>/<partition>`.
+    /// The log, as `<region>@<life>/<partition>`, and ` of <topic>` where it is not of inventory.
     pub log: String,
     /// The first offset that is not here.
     pub from: Offset,

@@ -96,6 +96,9 @@ pub struct HandedOn {
     pub lost: BTreeSet<RegionId>,
     /// Regions of which the peer lacks what was handed on to this hub.
     pub apart: BTreeSet<RegionId>,
+    /// Topics beside inventory of which the peer lacks what a life wrote that is over, each with
+    /// the region it was born in, by its name there.
+    pub others: BTreeSet<(RegionId, TopicName)>,
     /// Regions of which a life is over: what that said of who takes part, nobody says again.
     pub over: BTreeSet<RegionId>,
     /// Topics that all hubs have to hold alike, by their names where they were born. No filter of
@@ -114,11 +117,15 @@ impl HandedOn {
         if is_of_members(origin_name) && self.over.contains(origin) {
             return topic.is_apart() || path.len() == 1;
         }
+        let is_other = || self.others.contains(&(origin.clone(), origin_name.clone()));
         if topic.is_apart() {
-            return is_needed && self.apart.contains(origin);
+            return is_needed && (self.apart.contains(origin) || is_other());
         }
         if topic.replication != Replication::Offered {
             return false;
+        }
+        if is_needed && is_other() {
+            return true;
         }
         let is_lacked = self.lacked.contains(origin);
         let is_gapped = self.gapped.contains(origin);

@@ -6,18 +6,19 @@
 //!            "by":"ann","reason":"its disk is gone"}}
 //! {"report":{"life":{…},"applied":[{…}],"stable":[{…}],
 //!            "missing":[{"region":"us","incarnation":{…},"partition":0,"from":3,"until":5}],
-//!            "lost":[{…}]}}
+//!            "lost":[{…}],
+//!            "others":[{"topic":"inventory.escrow","ends":[{…}]}]}}
 //! {"void":{"actor":{"region":"us","incarnation":{…},"partition":0},"offset":7,"id":"a/1"}}
 //! ```
 
 use headland_event::extent::GAPS_LIMIT;
 use headland_event::limits::CLOCK_ENTRIES_LIMIT;
 use headland_event::{
-    Actor, Gap, Gaps, Incarnation, Offset, PartitionIndex, RegionId, VectorClock,
+    Actor, Gap, Gaps, Incarnation, Offset, PartitionIndex, RegionId, TopicName, VectorClock,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{MemberChange, MemberReport};
+use super::{MemberChange, MemberReport, OtherLogs};
 use crate::name::{ReasonText, Reviewer};
 use crate::reconciler::VoidStocktake;
 
@@ -73,26 +74,28 @@ impl MemberRecord {
 impl MemberReport {
     /// The report with as much of it as fits a batch. What was applied always does; of gaps that do
     /// not the highest are left out, which are said once the lower ones are filled: until then
-    /// nobody hands them on. And what is stable is left out as a whole: nothing is forgotten then.
+    /// nobody hands them on. Where other logs end is left out as a whole, and of them nothing is
+    /// handed on then. And so is what is stable: nothing is forgotten then.
     #[must_use]
     pub fn bounded(self) -> Self {
-        let Self { life, applied, stable, missing, lost } = self;
+        let Self { life, applied, stable, missing, lost, others } = self;
         let bare = Self {
             life,
             applied,
             stable: VectorClock::new(),
             missing: Gaps::new(),
             lost: Gaps::new(),
+            others: None,
         };
         let length = |of: &Self| MemberRecord::Report(of.clone()).to_json().len();
         let mut left = REPORT_BYTES_LIMIT.saturating_sub(length(&bare));
         let missing = within(&missing, &mut left);
         let lost = within(&lost, &mut left);
-        let whole = Self { stable, missing, lost, ..bare };
-        if length(&whole) <= REPORT_BYTES_LIMIT {
-            return whole;
-        }
-        Self { stable: VectorClock::new(), ..whole }
+        let whole = Self { missing, lost, others, ..bare };
+        let is_within = length(&whole) <= REPORT_BYTES_LIMIT;
+        let fitting = if is_within { whole } else { Self { others: None, ..whole } };
+        let with_stable = Self { stable, ..fitting.clone() };
+        if length(&with_stable) <= REPORT_BYTES_LIMIT { with_stable } else { fitting }
     }
 }
 
@@ -148,6 +151,36 @@ pub(super) fn read_ends<'de, D: Deserializer<'de>>(from: D) -> Result<VectorCloc
         clock.advance(&Actor { region, incarnation, partition }, end);
     }
     Ok(clock)
+}
+
+/// The logs of one topic.
+#[derive(Serialize, Deserialize)]
+struct OfTopic {
+    topic: TopicName,
+    #[serde(serialize_with = "write_ends", deserialize_with = "read_ends")]
+    ends: VectorClock,
+}
+
+/// Where logs of several topics end, as a list of these; [`None`] is not written.
+pub(super) fn write_logs<S: Serializer>(
+    logs: &Option<OtherLogs>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    let topics = logs.iter().flat_map(OtherLogs::topics);
+    let of = |(topic, ends): (&TopicName, &VectorClock)| OfTopic {
+        topic: topic.clone(),
+        ends: ends.clone(),
+    };
+    to.collect_seq(topics.map(of))
+}
+
+/// Reads what [`write_logs`] wrote.
+pub(super) fn read_logs<'de, D: Deserializer<'de>>(from: D) -> Result<Option<OtherLogs>, D::Error> {
+    let mut logs = OtherLogs::new();
+    for OfTopic { topic, ends } in Vec::<OfTopic>::deserialize(from)? {
+        logs.merge_topic(&topic, &ends);
+    }
+    Ok(Some(logs))
 }
 
 /// One gap in a log.
@@ -246,6 +279,7 @@ mod tests {
             stable: stable.clone(),
             missing: if at == 0 { missing.clone() } else { Gaps::new() },
             lost: if at == 1 { lost.clone() } else { Gaps::new() },
+            others: None,
         };
         for at in 0..3 {
             let bounded = of_log(at).bounded();
@@ -261,6 +295,13 @@ mod tests {
             assert!(said.len() > 100 || at == 2, "{}", said.len());
             assert!(said.iter().all(|(actor, gap)| missing.spans(actor, gap.from, gap.until)));
         }
+        let mut others = OtherLogs::new();
+        others.merge_topic(&TopicName::new("inventory.escrow").unwrap(), &applied);
+        let with_others = MemberReport { others: Some(others.clone()), ..of_log(2) }.bounded();
+        assert_eq!((&with_others.applied, with_others.others), (&applied, None));
+        let bare = MemberReport { applied: VectorClock::new(), ..of_log(0) };
+        let with_others = MemberReport { others: Some(others.clone()), ..bare }.bounded();
+        assert_eq!(with_others.others, None, "gaps go first");
         let small = MemberReport { applied: VectorClock::new(), ..of_log(2) };
         assert_eq!(small.clone().bounded(), small, "what fits is left as it is");
     }
@@ -271,14 +312,28 @@ mod tests {
         applied.advance(&actor("eu", 1), Offset::new(3));
         let mut missing = Gaps::new();
         let stable = applied.clone();
-        let lost = Gaps::new();
-        let whole = MemberReport { life: life(), applied, stable, missing: missing.clone(), lost };
+        let (none, lost, others) = (missing.clone(), Gaps::new(), None);
+        let whole = MemberReport { life: life(), applied, stable, missing: none, lost, others };
         let gap = Gap { from: Offset::new(1), until: Offset::new(2) };
         assert_eq!(missing.note(&actor("eu", 1), gap), None);
         let with_a_gap = MemberReport { missing: missing.clone(), ..whole.clone() };
         let that_lost = MemberReport { lost: missing, ..whole.clone() };
+        let mut others = OtherLogs::new();
+        others.advance(&TopicName::new("_groups").unwrap(), &actor("eu", 1), Offset::new(3));
+        let with_others = MemberReport { others: Some(others), ..whole.clone() };
+        let with_none = MemberReport { others: Some(OtherLogs::new()), ..whole.clone() };
+        let json = MemberRecord::Report(with_others.clone()).to_json();
+        let of = r#""others":[{"topic":"_groups","ends":[{"region":"eu","incarnation""#;
+        assert!(String::from_utf8(json).unwrap().contains(of));
 
-        for (report, is_said) in [(whole, false), (with_a_gap, true), (that_lost, true)] {
+        let all = [
+            (whole, false),
+            (with_a_gap, true),
+            (that_lost, true),
+            (with_others, false),
+            (with_none, false),
+        ];
+        for (report, is_said) in all {
             let record = MemberRecord::Report(report);
             let json = String::from_utf8(record.to_json()).unwrap();
             assert_eq!(json.contains(r#""partition":1,"from":1,"until":2}]"#), is_said, "{json}");

@@ -19,6 +19,7 @@ use headland_event::{
     Actor, Batch, Incarnation, Offset, PartitionIndex, Stamp, TopicName, TopicPartition,
     VectorClock,
 };
+use headland_reconcile::OtherLogs;
 use headland_storage::StateStore;
 
 use super::Node;
@@ -83,6 +84,19 @@ impl Node {
     /// passed over is taken when it comes; of all others it is not.
     pub(super) fn is_of_inventory(&self, origin_topic: &TopicName) -> bool {
         origin_topic == self.inventory.configuration().0
+    }
+
+    /// Where logs end here that every hub has to have as a whole beside inventory: rights to sell,
+    /// and how far groups have read. What is said of who takes part goes to all anyway, and what a
+    /// life that is over promised of event time its region's next one says anew.
+    pub(super) fn others_here(&self) -> OtherLogs {
+        let mut others = OtherLogs::new();
+        for topic in [escrow_topic(), groups_topic()] {
+            if let Some(known) = self.ends().and_then(|ends| ends.of(&topic)) {
+                others.merge_topic(&topic, known);
+            }
+        }
+        others
     }
 
     fn ends(&self) -> Option<&Ends> {

@@ -23,7 +23,10 @@
 //! hub stores a record apart once, by the ends of what it has, and offers nothing to a peer that
 //! has said it has it.
 //!
-//! What is offered beside the logs of inventory is what hubs have to hold alike to end alike.
+//! What is offered beside the logs of inventory is what hubs have to hold alike to end alike. Of
+//! rights to sell and of committed offsets hubs say as well how far they have them
+//! ([`headland_reconcile::membership::OtherLogs`]), so that they are handed on although all have
+//! the same inventory, whatever way they came here over.
 //!
 //! Who lacks what is a matter of reports, which come later than what they are about: a hub may be
 //! offered what it has, and then stores nothing. The other way round it may have told off one that
@@ -36,7 +39,7 @@ use bytes::Bytes;
 use headland_event::{
     Actor, Batch, Extent, Monotonic, Now, RegionId, Stamp, TopicName, TopicPartition, VectorClock,
 };
-use headland_reconcile::{Holder, Lacking, MemberStanding};
+use headland_reconcile::{Holder, Lacking, MemberStanding, OtherLogs};
 use headland_replication::frame::Goodbye;
 use headland_replication::route;
 use headland_replication::{Identity, Offer};
@@ -61,6 +64,8 @@ pub(super) struct Awaited {
     gapped: BTreeSet<RegionId>,
     /// Regions of which a life is over.
     over: BTreeSet<RegionId>,
+    /// Topics beside inventory of which somebody has more than this hub of a life that is over.
+    others: BTreeSet<(RegionId, TopicName)>,
 }
 
 /// What this hub held of inventory a while ago. A peer through which it came has said by now that
@@ -152,7 +157,24 @@ impl Node {
         let again = is_gapped.then(|| members.lacking(&reported, &self.retained(), is_over).gaps);
         let again = self.nearest(&again.unwrap_or_default());
         let needed = speaking.ends.needed().clone();
-        HandedOn { lacked, gapped, again, lost, apart, over, needed }
+        let mut others = members.lacking_others(&peer, &self.others_here(), is_over);
+        others.remove(&(peer.region, groups_topic()));
+        HandedOn { lacked, gapped, again, lost, apart, others, over, needed }
+    }
+
+    /// What others can send that this hub lacks of lives that are over, beside inventory. How far
+    /// groups had read a former life of its own region it never takes ([`Self::keeps_apart`]).
+    pub(super) fn lacked_others(&self) -> OtherLogs {
+        let (members, here) = (self.inventory.members(), self.others_here());
+        let said = members.lacked_others(&here, |life| self.is_over(life));
+        let mut lacked = OtherLogs::new();
+        for (topic, actor, end) in said.iter() {
+            let is_own = actor.region == *self.identity.region();
+            if !is_own || *topic != groups_topic() {
+                lacked.advance(topic, actor, end);
+            }
+        }
+        lacked
     }
 
     /// The copies of some regions' inventory that came here over the fewest regions, the log of
@@ -252,7 +274,10 @@ impl Node {
     fn await_handed_on(&mut self, now: Now) {
         let (here, members) = (self.readable(), self.inventory.members());
         let Lacking { over: lacked, gaps: gapped } = members.lacked(&here, |of| self.is_over(of));
-        let found = Awaited { lacked, gapped, over: self.regions_over() };
+        let others = self.lacked_others();
+        let others = others.iter().map(|(topic, of, _)| (of.region.clone(), topic.clone()));
+        let (over, others) = (self.regions_over(), others.collect());
+        let found = Awaited { lacked, gapped, over, others };
         let leaves = self.speaking.as_ref().is_some_and(|speaking| speaking.leaves);
         let is_through = leaves && self.leave_beside(now);
         let Some(speaking) = &mut self.speaking else { return };
@@ -264,7 +289,8 @@ impl Node {
         let is_left = |of: &BTreeSet<RegionId>, now: &BTreeSet<RegionId>| !of.is_subset(now);
         speaking.leaves |= is_left(&before.lacked, &found.lacked)
             || is_left(&before.gapped, &found.gapped)
-            || is_left(&before.over, &found.over);
+            || is_left(&before.over, &found.over)
+            || !before.others.is_subset(&found.others);
         let is_new = |region: &RegionId| {
             let is_new = |of: &BTreeSet<RegionId>, former: &BTreeSet<RegionId>| {
                 of.contains(region) && !former.contains(region)
@@ -272,6 +298,7 @@ impl Node {
             is_new(&found.lacked, &before.lacked)
                 || is_new(&found.gapped, &before.gapped)
                 || is_new(&found.over, &before.over)
+                || found.others.difference(&before.others).any(|(of, _)| of == region)
         };
         let told_off = |known: &PeerLink| known.declined.iter().any(is_new);
         let asked: Vec<LinkId> = self
@@ -302,12 +329,13 @@ impl Node {
 
     fn is_awaited_of(&self, (origin, topic): (&RegionId, &TopicName), is_near: bool) -> bool {
         let Some(speaking) = &self.speaking else { return false };
-        let Awaited { lacked, gapped, over } = &speaking.awaited;
+        let Awaited { lacked, gapped, over, others } = &speaking.awaited;
         let is_said = is_of_members(topic) && is_near;
         let is_passed = speaking.ends.needed().contains(topic);
         lacked.contains(origin)
             || (is_passed && gapped.contains(origin))
             || (is_said && over.contains(origin))
+            || others.contains(&(origin.clone(), topic.clone()))
     }
 
     /// Whether what is offered has to be the same at all hubs, so that what this one lacks of it is

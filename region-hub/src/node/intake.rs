@@ -2,8 +2,8 @@
 
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
-    AgentName, Batch, ChannelId, Entry, Hole, Incarnation, Now, Offset, PartitionIndex, Record,
-    TopicName, TopicPartition, Verdict,
+    AgentName, Batch, ChannelId, DropPolicy, Entry, Hole, Incarnation, Now, Offset, PartitionIndex,
+    Record, TopicName, TopicPartition, Verdict,
 };
 use headland_replication::frame::{Announce, ChannelPromise};
 use headland_replication::{LinkOutput, Refusal, RefusalCode};
@@ -340,7 +340,13 @@ impl Node {
         let is_stand_in = entry.is_stand_in();
         let is_hole =
             is_stand_in || Hole::of(&entry.batch).is_some() && !self.is_of_inventory(origin_topic);
-        if is_apart && (is_hole || self.has(origin_topic, stamp, &entry.batch)) {
+        // What compaction left goes on where this hub ends: later records say what is gone, and the
+        // log would seem to end before it.
+        let is_left = Hole::of(&entry.batch).is_some_and(|of| of.policy == DropPolicy::Compacted)
+            && !is_stand_in
+            && stamp.offset <= self.end_here(origin_topic, stamp);
+        let is_passed = is_hole && !is_left;
+        if is_apart && (is_passed || self.has(origin_topic, stamp, &entry.batch)) {
             return Ok(());
         }
         if is_apart && self.is_beyond(origin_topic, stamp) {

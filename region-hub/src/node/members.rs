@@ -12,8 +12,8 @@ use headland_event::{
     Batch, BatchError, Extent, Gaps, Monotonic, Now, Record, RegionId, TopicName, VectorClock,
 };
 use headland_reconcile::{
-    HeldGap, Holder, MemberChange, MemberRecord, MemberReport, MemberStanding, ReasonText,
-    Reviewer, SignedChange,
+    HeldGap, Holder, MemberChange, MemberRecord, MemberReport, MemberStanding, OtherLogs,
+    ReasonText, Reviewer, SignedChange,
 };
 use headland_replication::{Identity, Refusal, RefusalCode};
 
@@ -59,8 +59,13 @@ pub(super) struct Speaking {
     joining: Joining,
 }
 
-/// What was said of what is applied, and of what the log lost.
-type Reported = (Extent, Gaps);
+/// What was said of what is applied, of what the log lost, and of where other logs end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Reported {
+    extent: Extent,
+    lost: Gaps,
+    others: OtherLogs,
+}
 
 /// Whether a life has heard who takes part. Until it has, it counts nothing of other regions: it
 /// might be what the others go on without, and what it has counted stays.
@@ -73,7 +78,7 @@ enum Joining {
 
 impl Speaking {
     pub(super) fn new(every: Duration, inventory: TopicName, now: Monotonic) -> Self {
-        let (reported, awaited) = (Default::default(), Awaited::default());
+        let (reported, awaited) = (Reported::default(), Awaited::default());
         let joining = Joining::Until(now.after(JOIN_WAIT), 0);
         let former = BTreeSet::new();
         let (aged, ends, leaves) = (Aged::default(), Ends::new(inventory), false);
@@ -181,20 +186,22 @@ impl Node {
         let is_stable = is_known && !is_awaited;
         let stable = if is_stable { members.stable(extent.ends()) } else { VectorClock::new() };
         let is_more = !reconciler.compacted().covers(&stable);
+        let others = self.others_here();
         let speaking = self.speaking.as_mut()?;
         let is_due = !is_joining && now.monotonic >= speaking.report_at;
-        let is_said = speaking.reported.0 == extent && speaking.reported.1 == *speaking.lost.gaps();
+        let found = Reported { extent, lost: speaking.lost.gaps().clone(), others };
+        let is_said = speaking.reported == found;
         if !is_due || is_said && !is_more {
             return None;
         }
         speaking.report_at = now.monotonic.after(speaking.every);
+        let Reported { extent, lost, others } = found.clone();
         let (applied, missing) = (extent.ends().clone(), extent.gaps().clone());
-        let lost = speaking.lost.gaps().clone();
-        let reported = (extent, lost.clone());
-        let report = MemberReport { life, applied, stable, missing, lost }.bounded();
+        let others = Some(others);
+        let report = MemberReport { life, applied, stable, missing, lost, others }.bounded();
         // What is stable may not have fitted, and would not the next time.
         let is_news = !is_said || !report.stable.is_empty();
-        is_news.then_some((report, reported))
+        is_news.then_some((report, found))
     }
 
     /// Regions of configured hubs of which no life is listed.

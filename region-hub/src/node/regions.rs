@@ -224,7 +224,22 @@ impl Node {
             let HeldGap { actor, gap, .. } = held;
             Some(LackView { log: actor.to_string(), from: gap.from, until: gap.until, way_out })
         });
-        behind.chain(gaps).collect()
+        behind.chain(gaps).chain(self.lacking_others()).collect()
+    }
+
+    /// The same of rights to sell and of how far groups have read.
+    fn lacking_others(&self) -> Vec<LackView> {
+        let here = self.others_here();
+        let lacked = self.lacked_others();
+        let views = lacked.iter().map(|(topic, actor, until)| {
+            let (from, log) = (here.end(topic, actor), format!("{actor} of {topic}"));
+            let way_out = "the life is over, and a hub that goes on has said that it has them: it \
+                           hands them on once it is linked; when that one is gone for good, \
+                           exclude it"
+                .to_owned();
+            LackView { log, from, until, way_out }
+        });
+        views.collect()
     }
 
     /// What becomes of a gap here; none of one that nobody has and that begins a log: a life that

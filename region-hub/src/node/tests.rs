@@ -34,6 +34,8 @@ mod escrow;
 mod members;
 /// What is handed on of lives that are over.
 mod handing;
+/// The same of rights to sell and of committed offsets.
+mod handing_others;
 /// What damage takes from logs of inventory, and what comes back.
 mod lost;
 /// Hubs in any layout that lose disks and links.

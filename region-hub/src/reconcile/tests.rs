@@ -309,7 +309,7 @@ fn nothing_is_forgotten_where_a_report_says_more_than_is_there_after_damage() {
     let report = |applied: &VectorClock, stable: &VectorClock| {
         let (applied, stable) = (applied.clone(), stable.clone());
         let (life, missing, lost) = (life(1), Gaps::new(), Gaps::new());
-        let report = MemberReport { life, applied, stable, missing, lost };
+        let report = MemberReport { life, applied, stable, missing, lost, others: None };
         MemberRecord::Report(report).to_json()
     };
 

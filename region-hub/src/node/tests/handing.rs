@@ -140,7 +140,7 @@ impl Net {
 }
 
 /// A device of the hub's region says that four units came.
-fn restock(hub: &mut Hub, link_id: u64, ids: &[&str]) {
+pub(super) fn restock(hub: &mut Hub, link_id: u64, ids: &[&str]) {
     let mut agent = Remote::agent(hub, link_id);
     let channel = agent.offer(hub, EVENTS);
     for id in ids {

@@ -460,6 +460,7 @@ fn ap_applied(end: u64) -> String {
         stable: VectorClock::new(),
         missing: headland_event::Gaps::new(),
         lost: headland_event::Gaps::new(),
+        others: None,
     });
     String::from_utf8(record.to_json()).unwrap()
 }

@@ -177,8 +177,19 @@ impl Remote {
         span: u64,
         stamp: Option<Stamp>,
     ) {
+        self.leave(hub, channel, (span, DropPolicy::Bytes), stamp);
+    }
+
+    /// The same of a hole that is there for a reason.
+    pub(super) fn leave(
+        &mut self,
+        hub: &mut Hub,
+        channel: ChannelId,
+        (span, policy): (u64, DropPolicy),
+        stamp: Option<Stamp>,
+    ) {
         let base = self.end(channel);
-        let hole = Hole { count: span, policy: DropPolicy::Bytes };
+        let hole = Hole { count: span, policy };
         let batch = hole.to_batch(span, EventTime::default()).unwrap();
         let entry = Entry { base, dot: self.dot(channel, base.get()), stamp, batch };
         self.logs.entry(channel).or_default().push(entry);

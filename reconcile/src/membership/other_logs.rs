@@ -1,0 +1,179 @@
+//! What hubs hold of logs beside inventory, and which of it is handed on.
+//!
+//! Inventory says in its own clock how far a hub has applied it. Other logs that hubs have to hold
+//! alike, such as rights to sell, have no clock: a hub says where each of them ends for it. What
+//! counts of an excluded life's inventory ends somewhere, its other logs do not: all that somebody
+//! has of them goes to everybody.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headland_event::{Actor, Offset, RegionId, TopicName, VectorClock};
+use serde::{Deserialize, Serialize};
+
+use super::{MemberStanding, Membership};
+use crate::escrow::Holder;
+
+/// For each topic, by its name where it is born, the end of what is there of each log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct OtherLogs {
+    by_topic: BTreeMap<TopicName, VectorClock>,
+}
+
+impl OtherLogs {
+    /// Nothing of any log.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { by_topic: BTreeMap::new() }
+    }
+
+    /// Raises the end of a log; a lower one changes nothing.
+    pub fn advance(&mut self, topic: &TopicName, actor: &Actor, end: Offset) {
+        self.by_topic.entry(topic.clone()).or_default().advance(actor, end);
+    }
+
+    /// Raises the ends of a topic's logs to those of a clock.
+    pub fn merge_topic(&mut self, topic: &TopicName, ends: &VectorClock) {
+        self.by_topic.entry(topic.clone()).or_default().merge(ends);
+    }
+
+    /// Raises every end to that of the other.
+    pub fn merge(&mut self, other: &Self) {
+        other.by_topic.iter().for_each(|(topic, ends)| self.merge_topic(topic, ends));
+    }
+
+    /// The end of what is there of a log; 0 of an unknown one.
+    #[must_use]
+    pub fn end(&self, topic: &TopicName, actor: &Actor) -> Offset {
+        self.by_topic.get(topic).map_or(Offset::new(0), |ends| ends.end(actor))
+    }
+
+    /// Topics with the ends of their logs, ordered by name.
+    pub fn topics(&self) -> impl Iterator<Item = (&TopicName, &VectorClock)> {
+        self.by_topic.iter()
+    }
+
+    /// Every log with its end, ordered by topic and log.
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicName, &Actor, Offset)> {
+        let topics = self.by_topic.iter();
+        topics.flat_map(|(topic, ends)| ends.iter().map(move |(actor, end)| (topic, actor, end)))
+    }
+}
+
+impl Membership {
+    /// Of logs of lives that write no more, those of which `here` has what a life has not said that
+    /// it has, by region and topic. Nothing of one that has said nothing of such logs: a hub of
+    /// before does not. O(logs × log lives).
+    #[must_use]
+    pub fn lacking_others(
+        &self,
+        life: &Holder,
+        here: &OtherLogs,
+        is_over: impl Fn(&Holder) -> bool,
+    ) -> BTreeSet<(RegionId, TopicName)> {
+        let said = self.members.get(life).and_then(|member| member.others.as_ref());
+        let Some(said) = said else { return BTreeSet::new() };
+        let lacking = here.iter().filter(|(topic, actor, end)| {
+            said.end(topic, actor) < *end && self.writes_no_more(&Holder::of(actor), &is_over)
+        });
+        lacking.map(|(topic, actor, _)| (actor.region.clone(), topic.clone())).collect()
+    }
+
+    /// Logs of lives that write no more, of which somebody who can send them has said that it has
+    /// more than is here, each with the end that was said. What only lives said that are over or
+    /// excluded themselves nobody sends, and nobody waits for. O(lives × logs × log lives).
+    #[must_use]
+    pub fn lacked_others(&self, here: &OtherLogs, is_over: impl Fn(&Holder) -> bool) -> OtherLogs {
+        let mut lacked = OtherLogs::new();
+        let sends = self
+            .members
+            .iter()
+            .filter(|(life, member)| member.standing != MemberStanding::Excluded && !is_over(life));
+        for said in sends.filter_map(|(_, member)| member.others.as_ref()) {
+            let more = said.iter().filter(|(topic, actor, end)| {
+                here.end(topic, actor) < *end && self.writes_no_more(&Holder::of(actor), &is_over)
+            });
+            more.for_each(|(topic, actor, end)| lacked.advance(topic, actor, end));
+        }
+        lacked
+    }
+
+    fn writes_no_more(&self, life: &Holder, is_over: impl Fn(&Holder) -> bool) -> bool {
+        self.members.get(life).is_some_and(super::Member::has_ended) || is_over(life)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{MemberChange, MemberReport};
+    use super::*;
+    use crate::position::tests::actor;
+
+    fn life(region: &str) -> Holder {
+        Holder::of(&actor(region, 0))
+    }
+
+    fn rights() -> TopicName {
+        TopicName::new("inventory.escrow").unwrap()
+    }
+
+    /// So much of the rights of each region.
+    fn logs(ends: &[(&str, u64)]) -> OtherLogs {
+        let mut logs = OtherLogs::new();
+        for (region, end) in ends {
+            logs.advance(&rights(), &actor(region, 0), Offset::new(*end));
+        }
+        logs
+    }
+
+    fn said(membership: &mut Membership, region: &str, others: Option<OtherLogs>) {
+        let report = MemberReport {
+            life: life(region),
+            applied: VectorClock::new(),
+            stable: VectorClock::new(),
+            missing: headland_event::Gaps::new(),
+            lost: headland_event::Gaps::new(),
+            others,
+        };
+        membership.on_report(report, &VectorClock::new());
+    }
+
+    #[test]
+    fn what_a_life_has_not_said_that_it_has_of_one_that_is_over_is_lacking_to_it() {
+        let mut membership = Membership::new();
+        let here = logs(&[("eu", 9), ("us", 7)]);
+        let of_us = BTreeSet::from([(life("us").region, rights())]);
+        let is_over = |life: &Holder| life.region.as_str() == "us";
+        let lacks = |of: &Membership, is_over: &dyn Fn(&Holder) -> bool| {
+            of.lacking_others(&life("ap"), &here, is_over)
+        };
+        said(&mut membership, "ap", None);
+        assert_eq!(lacks(&membership, &is_over), BTreeSet::new(), "it says nothing of such logs");
+
+        said(&mut membership, "ap", Some(logs(&[("us", 6)])));
+
+        assert_eq!(lacks(&membership, &|_| false), BTreeSet::new(), "its own hub sends it");
+        assert_eq!(lacks(&membership, &is_over), of_us);
+        said(&mut membership, "ap", Some(logs(&[("us", 7)])));
+        said(&mut membership, "ap", Some(logs(&[("us", 2)])));
+        assert_eq!(lacks(&membership, &is_over), BTreeSet::new(), "a late word takes nothing back");
+    }
+
+    #[test]
+    fn of_what_only_lives_have_said_that_are_over_or_excluded_nobody_waits() {
+        let mut membership = Membership::new();
+        let is_over = |life: &Holder| life.region.as_str() == "us";
+        said(&mut membership, "us", Some(logs(&[("us", 9)])));
+        let of_itself = membership.lacked_others(&OtherLogs::new(), is_over);
+
+        said(&mut membership, "ap", Some(logs(&[("eu", 3), ("us", 7)])));
+        let of_ap = membership.lacked_others(&logs(&[("us", 6)]), is_over);
+        let (life, standing) = (life("ap"), MemberStanding::Excluded);
+        membership.on_change(&MemberChange { life, standing, ends: VectorClock::new() });
+
+        assert_eq!(of_itself, OtherLogs::new());
+        assert_eq!(of_ap, logs(&[("us", 7)]));
+        assert_eq!(membership.lacked_others(&OtherLogs::new(), is_over), OtherLogs::new());
+        assert_eq!(Membership::from_bytes(&membership.to_bytes()).unwrap(), membership);
+    }
+}

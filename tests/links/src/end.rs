@@ -204,6 +204,12 @@ impl End {
         })
     }
 
+    /// Whether the peer has taken what is offered.
+    pub(crate) fn is_flowing(&self) -> bool {
+        let linked = self.linked.as_ref();
+        linked.is_some_and(|linked| linked.link.offers().all(|offer| offer.acked.is_some()))
+    }
+
     pub(crate) fn on_event(&mut self, event: LaneEvent) {
         let Some(Linked { link, .. }) = &mut self.linked else { return };
         match event {

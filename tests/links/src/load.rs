@@ -61,13 +61,13 @@ pub(crate) struct Due {
     count: u64,
     per_second: u64,
     written: u64,
-    started: Option<Duration>,
+    began_at: Option<Duration>,
 }
 
 impl Due {
     /// `count` in all; `per_second` counts for [`Self::by`].
     pub(crate) const fn new(count: u64, per_second: u64) -> Self {
-        Self { count, per_second, written: 0, started: None }
+        Self { count, per_second, written: 0, began_at: None }
     }
 
     /// Whether it has a pace.
@@ -87,19 +87,29 @@ impl Due {
         count
     }
 
-    /// Takes what is due by `now`; the first call starts the clock.
+    /// Starts its clock, unless that runs already: nothing is due before.
+    pub(crate) fn begin(&mut self, now: Duration) {
+        self.began_at.get_or_insert(now);
+    }
+
+    /// When its clock was started.
+    pub(crate) const fn began_at(&self) -> Option<Duration> {
+        self.began_at
+    }
+
+    /// Takes what is due by `now`.
     pub(crate) fn by(&mut self, now: Duration) -> Result<u64> {
         let due = u64::try_from(self.due(now))?;
         Ok(self.take(due.saturating_sub(self.written)))
     }
 
-    /// Whether nothing is due by `now`; the first call starts the clock.
-    pub(crate) fn is_ahead(&mut self, now: Duration) -> bool {
+    /// Whether nothing is due by `now`.
+    pub(crate) fn is_ahead(&self, now: Duration) -> bool {
         self.due(now) <= u128::from(self.written)
     }
 
-    fn due(&mut self, now: Duration) -> u128 {
-        let since = now.saturating_sub(*self.started.get_or_insert(now));
+    fn due(&self, now: Duration) -> u128 {
+        let since = self.began_at.map_or(Duration::ZERO, |began_at| now.saturating_sub(began_at));
         since.as_millis() * u128::from(self.per_second) / 1_000
     }
 }
@@ -121,6 +131,7 @@ mod tests {
     #[test]
     fn what_was_not_taken_in_time_is_taken_with_what_is_due_next() {
         let mut due = Due::new(10, 1_000);
+        due.begin(Duration::from_millis(500));
 
         assert!(due.is_ahead(Duration::from_millis(500)));
         assert!(!due.is_ahead(Duration::from_millis(502)));
@@ -128,6 +139,19 @@ mod tests {
         assert!(due.is_ahead(Duration::from_millis(503)));
         assert_eq!(due.by(Duration::from_millis(900)).unwrap(), 7);
         assert!(due.is_done());
+    }
+
+    #[test]
+    fn nothing_is_due_before_the_clock_was_started_and_it_is_started_once() {
+        let mut due = Due::new(10, 1_000);
+
+        assert_eq!(due.by(Duration::from_millis(900)).unwrap(), 0);
+        assert!(due.is_ahead(Duration::from_millis(900)));
+        due.begin(Duration::from_millis(1_000));
+        due.begin(Duration::from_millis(1_002));
+
+        assert_eq!(due.began_at(), Some(Duration::from_millis(1_000)));
+        assert_eq!(due.by(Duration::from_millis(1_004)).unwrap(), 4);
     }
 
     #[test]

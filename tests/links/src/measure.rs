@@ -133,6 +133,7 @@ fn conclude(
             let silences = Silences::from_json(stored.get("silences"));
             let (changes, is_within) = changes::conclude(scenario, made, &silences);
             is_green &= is_within && alerts_are_in_time(scenario, stored);
+            is_green &= records_are_in_time(scenario, stored);
             let seconds = number(sent, "seconds");
             let cpu = number(sent, "cpu_seconds") + number(stored, "cpu_seconds");
             of_link.extend([
@@ -142,6 +143,7 @@ fn conclude(
                 ("cpu_seconds_per_million_records".to_owned(), json!(cpu / records * 1e6)),
                 ("cpu_seconds_source".to_owned(), json!(number(sent, "cpu_seconds"))),
                 ("cpu_seconds_sink".to_owned(), json!(number(stored, "cpu_seconds"))),
+                ("start_ms".to_owned(), sent.get("start_ms").cloned().unwrap_or_default()),
                 ("latency".to_owned(), stored.get("latency").cloned().unwrap_or_default()),
                 ("latency_at_source".to_owned(), sent.get("latency").cloned().unwrap_or_default()),
                 ("alerts".to_owned(), stored.get("alerts").cloned().unwrap_or_default()),
@@ -161,6 +163,15 @@ fn conclude(
     Report { is_green, result }
 }
 
+/// Whether records were as soon on the receiver's disk as they have to be.
+fn records_are_in_time(scenario: &Scenario, stored: &Value) -> bool {
+    let number = |name| stored.get("latency").and_then(|latency| latency.get(name));
+    let bars = [("p50_ms", scenario.p50_ms_most), ("p99_ms", scenario.p99_ms_most)];
+    bars.into_iter().all(|(name, most)| {
+        most.is_none_or(|most| number(name).and_then(Value::as_f64).is_some_and(|ms| ms <= most))
+    })
+}
+
 /// Whether every alert arrived, and most of them as soon as they have to.
 fn alerts_are_in_time(scenario: &Scenario, stored: &Value) -> bool {
     let number = |name| stored.get("alerts").and_then(|alerts| alerts.get(name));
@@ -169,4 +180,20 @@ fn alerts_are_in_time(scenario: &Scenario, stored: &Value) -> bool {
         let p99_ms = number("p99_ms").and_then(Value::as_f64);
         count == Some(alerts.count) && p99_ms.is_some_and(|p99_ms| p99_ms <= alerts.p99_ms_most)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_load_is_held_to_its_quantiles() {
+        let text = "records = 1\nrecord_bytes = 16\nrecords_per_second = 1\np99_ms_most = 190.0";
+        let scenario: Scenario = toml::from_str(text).unwrap();
+        let latency = |p99: f64| json!({ "latency": { "p50_ms": 500.0, "p99_ms": p99 } });
+
+        assert!(records_are_in_time(&scenario, &latency(190.0)));
+        assert!(!records_are_in_time(&scenario, &latency(190.1)));
+        assert!(!records_are_in_time(&scenario, &json!({})));
+    }
 }

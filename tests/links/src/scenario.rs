@@ -13,8 +13,13 @@ pub(crate) struct Scenario {
     pub(crate) records: u64,
     /// Bytes of a record's value; 16 at least, for the moment it was made and its number.
     pub(crate) record_bytes: usize,
-    /// Records per second; 0 means that all are in the sender's journal before the link starts.
+    /// Records per second, from when the link carries what is offered; 0 means that all are in the
+    /// sender's journal before it is dialled.
     pub(crate) records_per_second: u64,
+    /// Milliseconds within which half of a steady load has to be on the receiver's disk.
+    pub(crate) p50_ms_most: Option<f64>,
+    /// Milliseconds within which 99 of 100 have to be there.
+    pub(crate) p99_ms_most: Option<f64>,
     /// Links between two processes each, from side a of the network to side b; default 1.
     #[serde(default = "one")]
     pub(crate) links: u32,

@@ -53,9 +53,11 @@ pub(crate) async fn run(mut arguments: Arguments) -> Result<()> {
         drop(driver);
     }
     let seconds = gauge::now().saturating_sub(started).as_secs_f64();
+    let start = feed.records.began_at().map(|at| at.saturating_sub(started).as_secs_f64());
     let cpu_seconds = gauge::cpu().as_secs_f64();
     say(&json!({
         "seconds": seconds,
+        "start_ms": start.map(|seconds| seconds * 1_000.0),
         "cpu_seconds": cpu_seconds,
         "connections": links,
         "latency": feed.durable.report(),
@@ -98,6 +100,7 @@ async fn dial(
 async fn serve(end: &mut End, feed: &mut Feed, mut events: LaneEvents) -> Result<()> {
     let mut ticks = tokio::time::interval(TICK);
     while !is_done(feed, end) && end.drain()? == Standing::Up {
+        feed.begin_with(end);
         let wait = end.poll_timeout();
         tokio::select! {
             event = events.recv() => match event {
@@ -181,6 +184,15 @@ impl Feed {
         Ok(())
     }
 
+    /// Starts the clock of the records once the link carries what is offered. Those made before
+    /// would wait for its first handshake, which is reported by itself: MirrorMaker runs and has
+    /// passed records before it is measured.
+    fn begin_with(&mut self, end: &End) {
+        if self.records.began_at().is_none() && end.is_flowing() {
+            self.records.begin(gauge::now());
+        }
+    }
+
     /// Writes the records that are due by now, as one batch.
     fn write_due(&mut self, log: &mut Log) -> Result<()> {
         let count = self.records.by(gauge::now())?;
@@ -209,6 +221,7 @@ impl Feed {
     fn write_alerts(&mut self, log: &mut Log) -> Result<()> {
         let Some((due, load, partition)) = &mut self.alerts else { return Ok(()) };
         let now = gauge::now();
+        due.begin(now);
         let count = due.by(now)?;
         if count > 0 {
             log.write(partition, load.batch(count, now)?);

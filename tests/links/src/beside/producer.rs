@@ -47,6 +47,7 @@ fn write(
 ) -> Result<()> {
     let mut load = Load::new(scenario.record_bytes);
     let mut due = Due::new(records, scenario.records_per_second);
+    due.begin(gauge::now());
     let mut answers = connection.share()?;
     let (sent, to_answer) = sync_channel(REQUESTS_AHEAD);
     std::thread::scope(|scope| {

@@ -6,6 +6,7 @@
 
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "a test may panic")]
 
+use std::collections::BTreeMap;
 use std::sync::{LazyLock, OnceLock};
 
 use headland_tests::sim::{Check, Outcome, Planted, Schedule, run};
@@ -45,6 +46,52 @@ impl Drop for Running<'_> {
     }
 }
 
+/// What many schedules came to.
+#[derive(Default)]
+struct Met {
+    schedules: usize,
+    records: usize,
+    finals: usize,
+    cleaned: usize,
+    compacted: u64,
+    roamed: usize,
+    doubled: usize,
+    faults: BTreeMap<&'static str, u64>,
+}
+
+impl Met {
+    fn note(&mut self, outcome: &Outcome) {
+        self.schedules += 1;
+        self.records += outcome.records;
+        self.finals += outcome.finals;
+        self.cleaned += outcome.cleaned;
+        self.compacted += outcome.compacted;
+        self.roamed += outcome.roamed;
+        self.doubled += outcome.doubled;
+        for (kind, times) in &outcome.faults {
+            *self.faults.entry(kind).or_default() += times;
+        }
+    }
+
+    /// Says it in one line, which `cargo xtask soak simulation` reads.
+    fn say(&self, test: &str) {
+        let said = serde_json::json!({
+            "test": test,
+            "schedules": self.schedules,
+            "records_in_logs_of_hubs": self.records,
+            "final_windows": self.finals,
+            "files_and_beginnings_cleaned_away": self.cleaned,
+            "records_compacted": self.compacted,
+            "records_at_other_hubs": self.roamed,
+            "records_at_two_hubs": self.doubled,
+            "faults": self.faults,
+        });
+        let line = format!("simulation: {said}\n");
+        // In one piece, as other tests write meanwhile.
+        eprint!("{line}");
+    }
+}
+
 fn replay(seed: u64, test: &str) -> String {
     format!("HEADLAND_SIM_SEED={seed} cargo test -p headland-tests --test simulation {test}")
 }
@@ -53,8 +100,7 @@ fn replay(seed: u64, test: &str) -> String {
 /// running side by side run different ones; says how many windows were final.
 fn all_schedules_pass(check: Check, test: &str, index: usize) -> usize {
     let count = OUTCOMES.len();
-    let (mut records, mut crashes, mut finals) = (0, 0, 0);
-    let (mut cleaned, mut compacted) = (0, 0);
+    let mut met = Met::default();
     for at in 0..count {
         let (seed, outcome) = &OUTCOMES[(at + index * count / TESTS) % count];
         let outcome = outcome.get_or_init(|| {
@@ -69,20 +115,13 @@ fn all_schedules_pass(check: Check, test: &str, index: usize) -> usize {
                 replay(*seed, test)
             );
         }
-        records += outcome.records;
-        crashes += outcome.crashes;
-        cleaned += outcome.cleaned;
-        compacted += outcome.compacted;
-        finals += outcome.finals;
+        met.note(outcome);
     }
-    eprintln!(
-        "{test}: {count} schedules, {crashes} crashes, {records} records in hubs' logs, \
-         {cleaned} files and beginnings of partitions cleaned away, {compacted} records compacted"
-    );
-    assert!(records > 0, "schedules without a record prove nothing");
+    met.say(test);
+    assert!(met.records > 0, "schedules without a record prove nothing");
     // One schedule alone may be too short.
-    assert!(cleaned > 0 && compacted > 0 || count < 20, "nothing was cleaned");
-    finals
+    assert!(met.cleaned > 0 && met.compacted > 0 || count < 20, "nothing was cleaned");
+    met.finals
 }
 
 #[test]
@@ -139,7 +178,7 @@ fn windows_over_all_regions_have_the_same_final_bytes_at_every_hub() {
 }
 
 /// Schedules in which agents go from hub to hub, in a run without a wish.
-const ROAMING_SCHEDULES: u64 = 24;
+const ROAMING_SCHEDULES: u64 = 14;
 
 #[test]
 fn of_agents_that_go_from_hub_to_hub_every_dot_counts_once_and_nothing_is_lost() {
@@ -148,18 +187,17 @@ fn of_agents_that_go_from_hub_to_hub_every_dot_counts_once_and_nothing_is_lost()
         Some(seed) => seed..seed + 1,
         None => 1..wish("HEADLAND_SIM_SCHEDULES").unwrap_or(ROAMING_SCHEDULES) + 1,
     };
-    let (mut roamed, mut doubled, mut finals) = (0, 0, 0);
-    for seed in seeds.clone() {
+    let mut met = Met::default();
+    for seed in seeds {
         let _running = Running { seed, test };
         let outcome = run(Schedule::draw(seed).roaming(), Planted::Nothing);
         assert_eq!(outcome.failures, [].into(), "replay: {}", replay(seed, test));
-        roamed += outcome.roamed;
-        doubled += outcome.doubled;
-        finals += outcome.finals;
+        met.note(&outcome);
     }
-    eprintln!("{test}: {roamed} records at other hubs, {doubled} of them at two, {finals} finals");
+    met.say(test);
     // One schedule alone may be too short.
-    assert!(roamed > 0 && doubled > 0 && finals > 0 || seeds.count() < 20, "nobody went anywhere");
+    let went = met.roamed > 0 && met.doubled > 0 && met.finals > 0;
+    assert!(went || met.schedules < 10, "nobody went anywhere");
 }
 
 #[test]
@@ -217,4 +255,18 @@ fn an_entry_acknowledged_and_dropped_is_found() {
             assert!(found, "seed {}, {check}: {:?}", outcome.seed, outcome.failures);
         }
     }
+}
+
+#[test]
+fn lateness_decided_on_arrival_is_found() {
+    let mut differ = 0;
+    for seed in 1..=3 {
+        // A cut lets promises and what they are about arrive far apart.
+        let outcome = run(Schedule::draw(seed), Planted::LatenessOnArrival);
+        assert!(outcome.is_planted, "seed {seed}");
+        let found = outcome.failures.contains_key(&Check::LatenessOnce);
+        assert!(found, "seed {seed}: {:?}", outcome.failures);
+        differ += usize::from(outcome.failures.contains_key(&Check::SameState));
+    }
+    assert!(differ > 0, "hubs that each decide for themselves agree about the stock");
 }

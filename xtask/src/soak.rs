@@ -18,6 +18,8 @@ mod links;
 mod detection;
 /// What reconciliation promises, by `reconcile-proof`.
 mod reconcile;
+/// Whole regions in one thread, for many seeds.
+mod simulation;
 
 use std::process::Command;
 
@@ -47,7 +49,7 @@ struct Measured {
 /// The nodes that a proof starts as processes.
 const NODES: [&str; 2] = ["region-hub", "edge-agent"];
 
-const SOAKS: [Soak; 24] = [
+const SOAKS: [Soak; 25] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -167,6 +169,11 @@ const SOAKS: [Soak; 24] = [
         name: "escrow",
         what: "10,000 schedules of regions that sell the same stock, or --runs N",
         run: reconcile::escrow,
+    },
+    Soak {
+        name: "simulation",
+        what: "1,000 simulated schedules of each kind, or --schedules N: faults met by kind",
+        run: simulation::run,
     },
 ];
 

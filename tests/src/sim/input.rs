@@ -5,7 +5,7 @@ use edge_agent::decode::Line;
 use edge_agent::outbox::FilePosition;
 use headland_event::{Random, SeededRandom};
 
-use super::topology::{AGENTS, REGIONS, agent_name};
+use super::topology::{REGIONS, agent_name};
 
 /// Lines of inventory per agent.
 const INVENTORY_LINES: u64 = 24;
@@ -73,10 +73,10 @@ impl InputFile {
     }
 }
 
-/// Files of every agent, inventory and air.
-pub(super) fn draw(random: &mut SeededRandom) -> Vec<[InputFile; 2]> {
+/// Files of so many agents, inventory and air.
+pub(super) fn draw(random: &mut SeededRandom, agents: usize) -> Vec<[InputFile; 2]> {
     let mut told = Vec::new();
-    (0..AGENTS).map(|agent| [inventory(random, agent, &mut told), air(random, agent)]).collect()
+    (0..agents).map(|agent| [inventory(random, agent, &mut told), air(random, agent)]).collect()
 }
 
 /// What a line of inventory says, less the device that says it; copies repeat it.

@@ -1,8 +1,9 @@
 //! Whole regions in one thread: virtual time, a seeded scheduler, and faults at any moment.
 //!
 //! A `Schedule` is drawn from a seed: what agents read, when disks and frames take how long, and
-//! what fails when. A world of three hubs (full mesh) and two agents per region runs the very
-//! nodes that the binaries drive, over disks that lose power and lanes that overtake each other.
+//! what fails when. A world of three hubs (full mesh) with six agents, or ten that go from hub to
+//! hub, runs the very nodes that the binaries drive, over disks that lose power, lanes that
+//! overtake each other and wall clocks of hubs that are wrong by up to a day.
 //! When the last fault is over everything is healed, the world runs until nobody has work left,
 //! and `run` judges what is in the logs. The same seed gives the same trace, byte for byte.
 //!

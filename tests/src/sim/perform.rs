@@ -24,6 +24,9 @@ impl World {
             return;
         }
         self.hubs[hub].skew = skew(&mut self.random);
+        if self.hubs[hub].skew != 0 {
+            self.meet("starts_with_a_wrong_clock");
+        }
         let id = NodeId::Hub(hub);
         let now = self.now_of(id);
         let (store, commits, lost) = self.hubs[hub].open(self.random.next_u64());
@@ -238,6 +241,7 @@ impl World {
 
     /// The power fails in the middle of cleaning, and comes back.
     fn crash_and_start(&mut self, node: NodeId) {
+        self.meet("crashes_in_cleaning");
         self.crash(node);
         let delay = self.delay(200, 900);
         self.agenda.after(delay, Event::Start(node));
@@ -424,7 +428,11 @@ impl World {
                 self.uplinks[agent] = None;
             }
         }
-        self.crashes += 1;
+        self.meet(if matches!(node, NodeId::Hub(_)) {
+            "crashes_of_hubs"
+        } else {
+            "crashes_of_agents"
+        });
         for link_id in self.network.of(node) {
             let end = self.network.connections[&link_id].end_of(node);
             self.network.leave(link_id, end);

@@ -1,6 +1,12 @@
 //! Faults of the harness itself, to prove that the checks find them.
 
-use headland_event::{ChannelId, Monotonic, Offset, TopicPartition};
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headland_event::{
+    ChannelId, Entry, EventTime, Monotonic, Offset, Promise, TopicName, TopicPartition, Verdict,
+    VerdictAt,
+};
 use headland_replication::Frame;
 
 use super::network::Connection;
@@ -21,6 +27,9 @@ pub enum Planted {
     ForwardTwice,
     /// A mirrored entry is acknowledged to its sender and never handed on.
     Swallow,
+    /// A hub decides anew whether what another hub sends is late, by the promises of that region
+    /// that have arrived, in place of what the region's own log said.
+    LatenessOnArrival,
 }
 
 /// The node whose inventory the tampering is about, and who receives it.
@@ -34,16 +43,46 @@ pub(super) struct Tampering {
     partition: Option<TopicPartition>,
     /// By how much the receiver's offsets are ahead of the sender's.
     shift: i64,
+    /// The last promise that has arrived at a hub of another one about a topic.
+    promised: BTreeMap<(NodeId, NodeId, TopicName), EventTime>,
 }
 
 impl Tampering {
     pub(super) const fn new(planted: Planted) -> Self {
-        Self { planted, is_done: false, partition: None, shift: 0 }
+        Self { planted, is_done: false, partition: None, shift: 0, promised: BTreeMap::new() }
     }
 
     /// Whether offsets are tampered with, so that logs of both sides no longer agree.
     pub(super) const fn is_on_the_way(&self) -> bool {
         matches!(self.planted, Planted::ForwardTwice | Planted::Swallow)
+    }
+
+    /// What a hub that decides lateness on arrival takes a frame of another hub for.
+    pub(super) fn judged_anew(
+        &mut self,
+        connection: &Connection,
+        from: usize,
+        frame: Bytes,
+    ) -> Bytes {
+        let (source, target) = (connection.ends[from], connection.ends[1 - from]);
+        if [source, target].iter().any(|end| matches!(end, NodeId::Agent(_))) {
+            return frame;
+        }
+        let Ok(Frame::Data(mut data)) = Frame::decode(frame.clone()) else { return frame };
+        let channel = usize::try_from(data.channel.get()).unwrap();
+        let Some(partition) = connection.offers[from].get(channel) else { return frame };
+        if partition.topic.as_str() == "_promises" {
+            for promise in promises_in(&data.entry) {
+                self.promised.insert((target, source, promise.topic), promise.watermark);
+            }
+            return frame;
+        }
+        let key = (target, source, partition.topic.clone());
+        let Some(promised) = self.promised.get(&key) else { return frame };
+        if judge(&mut data.entry, *promised) {
+            self.is_done = true;
+        }
+        Frame::Data(data).encode().unwrap()
     }
 
     /// The frames that go on in place of one.
@@ -96,6 +135,30 @@ impl Tampering {
             frame => vec![frame],
         }
     }
+}
+
+fn promises_in(entry: &Entry) -> impl Iterator<Item = Promise> {
+    let records = entry.batch.records().unwrap().into_iter();
+    // What is said of agents is no promise.
+    records.filter_map(|record| serde_json::from_slice(&record.value?).ok())
+}
+
+/// Gives an entry the verdicts that a promise would have it have; returns whether they are others.
+fn judge(entry: &mut Entry, promised: EventTime) -> bool {
+    let Some(stamp) = &mut entry.stamp else { return false };
+    let mut verdicts = Vec::new();
+    for (delta, record) in entry.batch.numbered_records().unwrap() {
+        let verdict = match stamp.verdict(delta) {
+            Verdict::OnTime | Verdict::Late if record.time <= promised => Verdict::Late,
+            Verdict::OnTime | Verdict::Late => Verdict::OnTime,
+            other @ (Verdict::Future | Verdict::Forbidden | Verdict::Unlisted) => other,
+        };
+        if verdict != Verdict::OnTime {
+            verdicts.push(VerdictAt { delta, verdict });
+        }
+    }
+    let before = std::mem::replace(&mut stamp.verdicts, verdicts);
+    before != stamp.verdicts
 }
 
 fn shifted(offset: Offset, shift: i64) -> Offset {

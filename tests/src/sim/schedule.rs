@@ -5,7 +5,7 @@ use std::time::Duration;
 use headland_event::{Random, SeededRandom};
 
 use super::input::{self, InputFile, index};
-use super::topology::{AGENTS, Homes, NodeId, REGIONS};
+use super::topology::{Homes, NodeId, REGIONS};
 
 /// When the first fault may happen.
 const FAULTS_FROM: u64 = 300;
@@ -68,19 +68,23 @@ impl Schedule {
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut random = SeededRandom::new(seed);
-        let inputs = input::draw(&mut random);
+        let homes = Homes::Own;
+        let inputs = input::draw(&mut random, homes.agents());
         let count = random.below(10);
-        let faults = (0..count).map(|_| fault(&mut random)).collect();
+        let faults = (0..count).map(|_| fault(&mut random, homes)).collect();
         let agent_hold = if random.below(4) == 0 { "1s" } else { "10h" };
-        let (homes, is_audited) = (Homes::Own, seed.is_multiple_of(8));
+        let is_audited = seed.is_multiple_of(8);
         Self { seed, inputs, faults, homes, agent_hold, is_audited, random }
     }
 
-    /// Agents go to the hubs of other regions while their own is away, and lose more connections.
+    /// More agents, which go to the hubs of other regions while their own is away, and lose more
+    /// connections.
     #[must_use]
     pub fn roaming(mut self) -> Self {
         self.homes = Homes::All;
-        for agent in (0..AGENTS).flat_map(|agent| [agent; 4]) {
+        let agents = self.homes.agents();
+        self.inputs = input::draw(&mut self.random, agents);
+        for agent in (0..agents).flat_map(|agent| [agent; 4]) {
             let at = FAULTS_FROM + self.random.below(FAULTS_UNTIL - FAULTS_FROM);
             let at = Duration::from_millis(at);
             let fault = Fault::Loss(NodeId::Agent(agent));
@@ -99,11 +103,11 @@ impl Schedule {
     }
 }
 
-fn fault(random: &mut SeededRandom) -> PlannedFault {
+fn fault(random: &mut SeededRandom, homes: Homes) -> PlannedFault {
     let at = FAULTS_FROM + random.below(FAULTS_UNTIL - FAULTS_FROM);
     let node = match random.below(2) {
         0 => NodeId::Hub(index(random, REGIONS.len())),
-        _ => NodeId::Agent(index(random, AGENTS)),
+        _ => NodeId::Agent(index(random, homes.agents())),
     };
     let fault = match random.below(8) {
         0..=3 => Fault::Crash(node),

@@ -10,8 +10,11 @@ use region_hub::config::HubConfig;
 /// Regions; each has one hub.
 pub(super) const REGIONS: [&str; 3] = ["eu", "us", "ap"];
 
-/// Agents of all regions.
-pub(super) const AGENTS: usize = 6;
+/// Agents of all regions that stay at the hub of theirs.
+const AGENTS: usize = 6;
+
+/// Agents of all regions that go from hub to hub.
+const ROAMING_AGENTS: usize = 10;
 
 const RULES: &str = include_str!("../../../examples/quickstart/rules.sql");
 
@@ -64,7 +67,7 @@ pub(super) enum NodeId {
 
 /// Index of an agent's region.
 pub(super) const fn region_of(agent: usize) -> usize {
-    agent / (AGENTS / REGIONS.len())
+    agent % REGIONS.len()
 }
 
 /// Every region.
@@ -73,8 +76,8 @@ pub(super) fn regions() -> [RegionId; 3] {
 }
 
 /// Agents of a region.
-pub(super) fn agents_of(region: usize) -> impl Iterator<Item = usize> {
-    (0..AGENTS).filter(move |agent| region_of(*agent) == region)
+pub(super) fn agents_of(region: usize, homes: Homes) -> impl Iterator<Item = usize> {
+    (0..homes.agents()).filter(move |agent| region_of(*agent) == region)
 }
 
 /// Which hubs an agent goes to.
@@ -84,6 +87,16 @@ pub(super) enum Homes {
     Own,
     /// That of its region, and while it is away those of the others.
     All,
+}
+
+impl Homes {
+    /// How many agents there are.
+    pub(super) const fn agents(self) -> usize {
+        match self {
+            Self::Own => AGENTS,
+            Self::All => ROAMING_AGENTS,
+        }
+    }
 }
 
 /// The hubs of an agent, the preferred one first.
@@ -97,12 +110,13 @@ pub(super) fn hubs_of(agent: usize, homes: Homes) -> Vec<NodeId> {
 
 /// Agents that a hub takes records of.
 fn agents_at(region: usize, homes: Homes) -> Vec<usize> {
-    (0..AGENTS).filter(|agent| hubs_of(*agent, homes).contains(&NodeId::Hub(region))).collect()
+    let is_one = |agent: &usize| hubs_of(*agent, homes).contains(&NodeId::Hub(region));
+    (0..homes.agents()).filter(is_one).collect()
 }
 
 /// Name of an agent, `eu-1`.
 pub(super) fn agent_name(agent: usize) -> String {
-    let index = agent % (AGENTS / REGIONS.len()) + 1;
+    let index = agent / REGIONS.len() + 1;
     format!("{}-{index}", REGIONS[region_of(agent)])
 }
 

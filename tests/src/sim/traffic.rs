@@ -9,6 +9,7 @@ use region_hub::peer_link::LinkId;
 use sha2::Digest;
 
 use super::agenda::{Event, Life};
+use super::planted_fault::Planted;
 use super::topology::{NodeId, spiffe_id};
 use super::world::World;
 
@@ -56,10 +57,13 @@ impl World {
     }
 
     pub(super) fn deliver(&mut self, link_id: LinkId, from: usize, lane: Lane) {
-        let Some(frame) = self.network.arrive(link_id, from, lane) else { return };
+        let Some(mut frame) = self.network.arrive(link_id, from, lane) else { return };
         let connection = &self.network.connections[&link_id];
         let (ends, is_up) = (connection.ends, connection.is_up);
         let size = ByteCount::new(u64::try_from(frame.len()).unwrap());
+        if self.tampering.planted == Planted::LatenessOnArrival {
+            frame = self.tampering.judged_anew(connection, from, frame);
+        }
         if is_up[from] && !self.tampering.is_on_the_way() {
             self.written(ends[from], link_id, lane, size);
         }

@@ -14,8 +14,8 @@ use super::input::InputFile;
 use super::machine::Machine;
 use super::network::Network;
 use super::planted_fault::{Planted, Tampering};
-use super::schedule::{FAULTS_UNTIL, Fault, Schedule};
-use super::topology::{AGENTS, Homes, NodeId, REGIONS};
+use super::schedule::{Cut, FAULTS_UNTIL, Fault, Schedule};
+use super::topology::{Homes, NodeId, REGIONS};
 use super::witness::Witness;
 
 /// 2010-12-02T03:00:00Z in milliseconds, the true time at which a world begins.
@@ -43,8 +43,8 @@ pub struct Outcome {
     pub records: usize,
     /// Windows over all regions that are final at the first hub.
     pub finals: usize,
-    /// Times a node lost its power.
-    pub crashes: usize,
+    /// How often each kind of fault was met.
+    pub faults: BTreeMap<&'static str, u64>,
     /// Files that cleaning removed, and partitions that it made start later.
     pub cleaned: usize,
     /// Records that compaction took out of hubs' logs.
@@ -77,7 +77,7 @@ pub(super) struct World {
     pub(super) random: SeededRandom,
     pub(super) trace: Sha256,
     pub(super) committed_at: Monotonic,
-    pub(super) crashes: usize,
+    faults: BTreeMap<&'static str, u64>,
     pub(super) cleaned: usize,
     /// Whether anything is planned to go wrong.
     pub(super) has_faults: bool,
@@ -107,7 +107,7 @@ pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
         failures,
         records: evidence.records(),
         finals: check::finality::finals(&evidence),
-        crashes: world.crashes,
+        faults: world.faults,
         cleaned: world.cleaned,
         compacted: evidence.compacted(),
         doubled: check::counting::doubled(&evidence),
@@ -122,8 +122,8 @@ impl World {
         let mut agenda = Agenda::default();
         let has_faults = !faults.is_empty();
         let hubs: Vec<_> = REGIONS.iter().map(|_| Machine::new(random.next_u64())).collect();
-        let agents: Vec<_> = (0..AGENTS).map(|_| Machine::new(random.next_u64())).collect();
-        for node in nodes() {
+        let agents: Vec<_> = (0..homes.agents()).map(|_| Machine::new(random.next_u64())).collect();
+        for node in nodes(homes) {
             agenda.after(Duration::from_millis(random.below(200)), Event::Start(node));
         }
         for planned in faults {
@@ -147,8 +147,8 @@ impl World {
             network: Network::default(),
             hubs,
             agents,
-            uplinks: vec![None; AGENTS],
-            attempts: vec![0; AGENTS],
+            uplinks: vec![None; homes.agents()],
+            attempts: vec![0; homes.agents()],
             homes,
             inputs,
             agent_hold,
@@ -158,7 +158,7 @@ impl World {
             random,
             trace,
             committed_at: Monotonic::default(),
-            crashes: 0,
+            faults: BTreeMap::new(),
             cleaned: 0,
             has_faults,
         }
@@ -199,7 +199,14 @@ impl World {
             Event::Crash(node) => self.crash(node),
             Event::Start(NodeId::Hub(hub)) => self.start_hub(hub),
             Event::Start(NodeId::Agent(agent)) => self.start_agent(agent),
-            Event::Cut(region, cut) => self.network.cut(region, cut),
+            Event::Cut(region, cut) => {
+                self.meet(match cut {
+                    Cut::Both => "cuts",
+                    Cut::Outgoing => "cuts_of_what_goes_out",
+                    Cut::Incoming => "cuts_of_what_comes_in",
+                });
+                self.network.cut(region, cut);
+            }
             Event::Heal(region) => {
                 for (link_id, from, lane) in self.network.heal(region) {
                     self.agenda.after(Duration::ZERO, Event::Deliver { link_id, from, lane });
@@ -207,11 +214,17 @@ impl World {
             }
             Event::Loss(node) => {
                 for link_id in self.network.of(node).into_iter().take(1) {
+                    self.meet("lost_connections");
                     let end = self.network.connections[&link_id].end_of(node);
                     self.hang_up(link_id, end);
                 }
             }
         }
+    }
+
+    /// Counts a fault that happens.
+    pub(super) fn meet(&mut self, kind: &'static str) {
+        *self.faults.entry(kind).or_default() += 1;
     }
 
     /// Both clocks as a node reads them.
@@ -335,6 +348,6 @@ impl World {
 }
 
 /// Every node.
-fn nodes() -> impl Iterator<Item = NodeId> {
-    (0..REGIONS.len()).map(NodeId::Hub).chain((0..AGENTS).map(NodeId::Agent))
+fn nodes(homes: Homes) -> impl Iterator<Item = NodeId> {
+    (0..REGIONS.len()).map(NodeId::Hub).chain((0..homes.agents()).map(NodeId::Agent))
 }

@@ -9,10 +9,10 @@ use region_hub::topics::Replication;
 use super::{ensure, kept_as, mirror_of};
 use crate::sim::evidence::{Evidence, HubEvidence, records_of, text};
 use crate::sim::input::{Fate, InputFile, mirror_prefix};
-use crate::sim::topology::{AGENTS, Homes, REGIONS, agents_of, region_of};
+use crate::sim::topology::{Homes, REGIONS, agents_of, region_of};
 
 pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
-    for agent in 0..AGENTS {
+    for agent in 0..evidence.homes.agents() {
         for hub in 0..REGIONS.len() {
             match evidence.homes {
                 Homes::Own => lines_of(evidence, agent, hub)?,
@@ -119,7 +119,7 @@ fn copies(evidence: &Evidence, topic: &str) -> usize {
 /// Records of agents in the logs of hubs that are not of their regions.
 pub(in crate::sim) fn roamed(evidence: &Evidence) -> usize {
     let of_hub = |(hub, of): (usize, &HubEvidence)| -> usize {
-        let own: BTreeSet<StreamId> = agents_of(hub)
+        let own: BTreeSet<StreamId> = agents_of(hub, evidence.homes)
             .flat_map(|agent| streams_of(evidence, agent, "inventory.events"))
             .collect();
         let log = of.log.iter().filter(|(at, _)| at.topic.as_str() == "inventory.events");

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{counting, ensure, kept_as};
 use crate::sim::evidence::{Evidence, records_of, text};
 use crate::sim::input::mirror_prefix;
-use crate::sim::topology::{AGENTS, Homes, REGIONS, agents_of, hub_config};
+use crate::sim::topology::{Homes, REGIONS, agents_of, hub_config};
 use crate::sim::world::WALL_START;
 
 /// What the slowest wall clock says when a world begins, in milliseconds.
@@ -89,7 +89,7 @@ fn note(written: &mut Written, topic: &str, partition: &str, record: Record) {
 
 /// Of agents that go from hub to hub a reader of all regions' alerts has each once.
 fn alerts_of_all(evidence: &Evidence, hub: usize) -> Result<(), String> {
-    let mut expected: Vec<String> = (0..AGENTS)
+    let mut expected: Vec<String> = (0..evidence.homes.agents())
         .flat_map(|agent| evidence.uninterrupted_alerts(agent))
         .map(|record| id_of(&record))
         .collect();
@@ -105,7 +105,7 @@ fn alerts_of_all(evidence: &Evidence, hub: usize) -> Result<(), String> {
 
 /// Every alert of a region is at every hub once, those of agents as often as their input says.
 fn alerts(evidence: &Evidence, source: usize) -> Result<(), String> {
-    let mut expected: Vec<String> = agents_of(source)
+    let mut expected: Vec<String> = agents_of(source, evidence.homes)
         .flat_map(|agent| evidence.uninterrupted_alerts(agent))
         .map(|record| id_of(&record))
         .collect();

@@ -107,3 +107,6 @@ pub(super) fn transport(peer: SocketAddr, windows: Windows, gauge: Arc<Gauge>) -
 fn varint(bytes: ByteCount) -> VarInt {
     VarInt::from_u64(bytes.get()).unwrap_or(VarInt::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,8 +30,21 @@ pub fn frame(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
     if let Ok(frame) = Frame::decode(bytes.clone()) {
         assert_eq!(frame.encode().as_ref(), Ok(&bytes), "a frame has one encoding");
-        if let Frame::Data(data) = frame {
-            read(&data.entry.batch);
+        match frame {
+            Frame::Data(data) => read(&data.entry.batch),
+            Frame::Copies(copies) => {
+                copies.entries.iter().for_each(|data| read(&data.entry.batch));
+            }
+            Frame::Hello(_)
+            | Frame::Announce(_)
+            | Frame::Position(_)
+            | Frame::Refuse(_)
+            | Frame::Ack(_)
+            | Frame::Head(_)
+            | Frame::Keepalive(_)
+            | Frame::Promise(_)
+            | Frame::Goodbye(_)
+            | Frame::Lease(_) => {}
         }
     }
 }

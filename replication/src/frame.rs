@@ -17,6 +17,7 @@
 //! 9  promise     topic name │ watermark i64 ms │ ends u32 × { channel u32, end u64 }
 //! 10 goodbye     reason u8
 //! 11 lease       word u8 │ what it says
+//! 12 copies      count u8 (1 to 8) × { what follows the kind of a data frame }
 //!
 //! identity:      role u8 { 0 agent, 1 hub } │ region name │ node name
 //! name:          length u8 │ bytes;   text, bytes: length u32 │ bytes
@@ -44,6 +45,8 @@ mod announce;
 mod progress;
 /// One entry of a log on its way.
 mod data;
+/// Alerts on their way once more.
+mod copies;
 /// What is refused, and why.
 mod refusal;
 /// Signs of life and the end of it.
@@ -52,6 +55,8 @@ mod keepalive;
 mod lease;
 
 pub use announce::{Announce, HOPS_LIMIT, Offer};
+pub use copies::{COPIES_BYTES_LIMIT, COPIES_LIMIT, Copies, is_copies};
+pub(crate) use copies::{COPIES_ROOM, copy_bytes, encode_copies};
 pub use data::{Data, channel_of_data};
 pub use hello::{Hello, Identity};
 pub use keepalive::{Echo, Goodbye, Keepalive};
@@ -64,6 +69,9 @@ pub const FRAME_VERSION: u8 = 1;
 
 /// The kind byte of [`Frame::Data`], by which a driver finds its channel.
 const DATA_KIND: u8 = 5;
+
+/// The kind byte of [`Frame::Copies`], by which a driver knows what goes as a datagram.
+const COPIES_KIND: u8 = 12;
 
 /// One frame of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +98,8 @@ pub enum Frame {
     Goodbye(Goodbye),
     /// A hub's word about who is in use; only to a peer that has said that it reads it.
     Lease(LeaseMessage),
+    /// Alerts once more, in a datagram; only to a peer that takes datagrams of this size.
+    Copies(Copies),
 }
 
 /// Bytes that are no frame, or a frame that cannot be bytes.
@@ -156,6 +166,7 @@ impl Frame {
             Self::Promise(promise) => promise.write(&mut writer),
             Self::Goodbye(goodbye) => writer.u8(goodbye.code()),
             Self::Lease(message) => message.write(&mut writer),
+            Self::Copies(copies) => copies.write(&mut writer),
         }
         check_length(writer.len())?;
         Ok(writer.finish())
@@ -187,7 +198,8 @@ impl Frame {
             9 => Self::Promise(ChannelPromise::read(&mut reader)?),
             10 => Self::Goodbye(Goodbye::read(&mut reader)?),
             11 => Self::Lease(LeaseMessage::read(&mut reader)?),
-            unknown => return Err(unknown_code("frame kind", at, unknown, "1 to 11").into()),
+            COPIES_KIND => Self::Copies(Copies::read(&mut reader)?),
+            unknown => return Err(unknown_code("frame kind", at, unknown, "1 to 12").into()),
         };
         reader.end()?;
         Ok(frame)
@@ -207,6 +219,7 @@ impl Frame {
             Self::Promise(_) => 9,
             Self::Goodbye(_) => 10,
             Self::Lease(_) => 11,
+            Self::Copies(_) => COPIES_KIND,
         }
     }
 }

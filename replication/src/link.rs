@@ -14,6 +14,8 @@
 //!   epoch, from which the sender goes on (go-back-N).
 //! - **Order within a channel** is the log's, because a channel stays on one lane and each lane is
 //!   one ordered stream. Lanes may overtake each other.
+//! - **Alerts go twice**: on their stream, and in datagrams that no loss holds up. An entry is
+//!   taken from whichever brings it first, once, and only where it comes next.
 //! - **Bounds**: the window (bytes in flight until stored at the receiver), two staged reads per
 //!   lane, the bytes a driver holds per lane, the number of channels. Nothing else grows.
 //! - **Nothing outlives the connection** but what is stored at the receiver: after a cut a new link
@@ -29,8 +31,8 @@ use bytes::Bytes;
 use headland_event::{ByteCount, ChannelId, Entry, Lane, Monotonic, Offset, Random, SeededRandom};
 
 use crate::frame::{
-    ChannelPromise, Data, Frame, FrameError, Goodbye, Hello, Offer, PROMISE_ENDS_LIMIT, Refusal,
-    RefusalCode, Refuse, Scope,
+    self, ChannelPromise, Data, Frame, FrameError, Goodbye, Hello, Offer, PROMISE_ENDS_LIMIT,
+    Refusal, RefusalCode, Refuse, Scope,
 };
 use crate::lease::LeaseMessage;
 use crate::route;
@@ -51,6 +53,8 @@ mod window;
 mod budget;
 /// How much an operator lets it send.
 mod flow;
+/// Which alerts are sent again in datagrams.
+mod copies;
 /// Whether the peer is alive.
 mod liveness;
 /// One channel we offered.
@@ -63,6 +67,7 @@ mod inbound;
 mod receiver;
 
 use budget::Budget;
+use copies::Copies;
 use flow::Throttle;
 use liveness::Liveness;
 use receiver::Receiver;
@@ -90,6 +95,7 @@ pub struct Link {
     liveness: Liveness,
     budget: Budget,
     throttle: Throttle,
+    copies: Copies,
     sender: Sender,
     receiver: Receiver,
     outputs: VecDeque<LinkOutput>,
@@ -110,6 +116,7 @@ impl Link {
             liveness: Liveness::new(interval, config.silence_timeout, first, now),
             budget: Budget::new(config.unsent_bytes_limit),
             throttle: Throttle::default(),
+            copies: Copies::new(now),
             sender: Sender::new(window, config.read_bytes, config.channels_limit),
             receiver: Receiver::new(window, config.channels_limit),
             outputs: VecDeque::new(),
@@ -119,7 +126,8 @@ impl Link {
         link
     }
 
-    /// Takes a frame that arrived on `lane`. Frames of one lane must come in order.
+    /// Takes a frame that arrived on `lane`. Frames of one lane must come in order, but for copies,
+    /// which may be lost, come late and come again.
     ///
     /// A frame that breaks the protocol refuses the peer and closes the link.
     pub fn on_frame(&mut self, now: Monotonic, lane: Lane, bytes: Bytes) {
@@ -242,6 +250,20 @@ impl Link {
                 self.send_control(&Frame::Head(head));
             }
         }
+        self.send_copies(now);
+    }
+
+    /// Sends alerts again that are on their way for a while.
+    fn send_copies(&mut self, now: Monotonic) {
+        self.copies.on_time(now);
+        while let Some(frame) = self.copies.next_due(now) {
+            let bytes = outbound::length(&frame);
+            // On a stalled lane they would only pile up, behind what they repeat.
+            if self.throttle.allows(Lane::Alerts) && self.budget.has_room(Lane::Alerts, bytes) {
+                self.throttle.charge(bytes);
+                self.send(Lane::Alerts, frame);
+            }
+        }
     }
 
     /// Sends a sign of life now: a peer that has lost the connection answers that it has.
@@ -299,7 +321,8 @@ impl Link {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
         let liveness = self.liveness.poll_timeout();
-        let next = self.throttle.due().map_or(liveness, |due| due.min(liveness));
+        let others = [self.throttle.due(), self.copies.poll_timeout()];
+        let next = others.into_iter().flatten().fold(liveness, Monotonic::min);
         (self.state != State::Closed).then_some(next)
     }
 
@@ -357,12 +380,14 @@ impl Link {
             }
             Frame::Position(position) => {
                 let progress = self.sender.on_position(position)?;
+                self.copies.forget(position.channel);
                 self.on_progress(position.channel, progress);
             }
             Frame::Refuse(refuse) => self.on_refuse(refuse)?,
             Frame::Data(data) => self.on_data(lane, data, length)?,
             Frame::Ack(ack) => {
                 let progress = self.sender.on_ack(ack.channel, ack.next)?;
+                self.copies.on_acked(ack.channel, ack.next);
                 self.on_progress(ack.channel, progress);
             }
             Frame::Head(head) => self.receiver.on_head(head)?,
@@ -373,14 +398,27 @@ impl Link {
             }
             Frame::Goodbye(reason) => self.end(CloseReason::Peer(reason)),
             Frame::Lease(message) => self.outputs.push_back(LinkOutput::Leased(message)),
+            Frame::Copies(copies) => self.on_copies(copies)?,
         }
         Ok(())
     }
 
     /// Checks that the frame may come now and on this lane.
     fn check_place(&self, lane: Lane, frame: &Frame) -> Result<(), Refusal> {
-        let is_data = matches!(frame, Frame::Data(_));
-        let has_lane = is_data || lane == Lane::Control;
+        let has_lane = match frame {
+            Frame::Data(_) => true,
+            Frame::Copies(_) => lane == Lane::Alerts,
+            Frame::Hello(_)
+            | Frame::Announce(_)
+            | Frame::Position(_)
+            | Frame::Refuse(_)
+            | Frame::Ack(_)
+            | Frame::Head(_)
+            | Frame::Keepalive(_)
+            | Frame::Promise(_)
+            | Frame::Goodbye(_)
+            | Frame::Lease(_) => lane == Lane::Control,
+        };
         let has_turn = match (self.state, frame) {
             (State::Greeting, Frame::Hello(_)) | (_, Frame::Refuse(_) | Frame::Goodbye(_)) => true,
             (State::Greeting, _) | (_, Frame::Hello(_)) => false,
@@ -414,12 +452,24 @@ impl Link {
         Ok(())
     }
 
+    /// Takes of a datagram what comes next in its channel.
+    fn on_copies(&mut self, copies: frame::Copies) -> Result<(), Refusal> {
+        for data in copies.entries {
+            let channel = data.channel;
+            if let Some(entry) = self.receiver.on_copy(data)? {
+                self.outputs.push_back(LinkOutput::Deliver { channel, entry });
+            }
+        }
+        Ok(())
+    }
+
     fn on_refuse(&mut self, refuse: Refuse) -> Result<(), Refusal> {
         let Refuse { scope, refusal } = refuse;
         match scope {
             Scope::Link => self.end(CloseReason::RefusedByPeer(refusal)),
             Scope::Yours(channel) => {
                 // Once is news; a peer that repeats it must not fill anybody's log.
+                self.copies.forget(channel);
                 if self.sender.on_refused(channel)?.is_some() {
                     self.outputs.push_back(LinkOutput::OfferRefused { channel, refusal });
                 }
@@ -438,6 +488,7 @@ impl Link {
             Progress::Nothing => {}
             Progress::Acked(next) => self.outputs.push_back(LinkOutput::Acked { channel, next }),
             Progress::Ended(refusal) if self.state != State::Closed => {
+                self.copies.forget(channel);
                 let scope = Scope::Mine(channel);
                 self.send_control(&Frame::Refuse(Refuse { scope, refusal: refusal.clone() }));
                 self.outputs.push_back(LinkOutput::OfferRefused { channel, refusal });
@@ -461,8 +512,14 @@ impl Link {
                 return;
             }
         }
-        if let Some((lane, frame)) = self.sender.next_send(&self.budget, &self.throttle) {
-            self.throttle.charge(outbound::length(&frame));
+        if let Some(sent) = self.sender.next_send(&self.budget, &self.throttle) {
+            let sender::Sent { lane, channel, end, frame } = sent;
+            let bytes = outbound::length(&frame);
+            self.throttle.charge(bytes);
+            self.copies.on_sent(bytes);
+            if lane == Lane::Alerts {
+                self.copies.keep(channel, end, &frame);
+            }
             self.send(lane, frame);
         } else if let Some(read) = self.sender.next_read() {
             let sender::ReadRequest { channel, from, limit } = read;

@@ -11,8 +11,8 @@ use headland_event::{
     Stamp, StreamId, TopicName, TopicPartition, VectorClock, Verdict, VerdictAt,
 };
 use headland_replication::frame::{
-    Ack, Announce, ChannelEnd, ChannelPromise, Data, Echo, Frame, Goodbye, Head, Hello, Identity,
-    Keepalive, Offer, Position, Refusal, RefusalCode, Refuse, Scope,
+    Ack, Announce, ChannelEnd, ChannelPromise, Copies, Data, Echo, Frame, Goodbye, Head, Hello,
+    Identity, Keepalive, Offer, Position, Refusal, RefusalCode, Refuse, Scope,
 };
 use headland_replication::lease::{Ballot, LeaseMessage, Vote, Voted};
 
@@ -90,6 +90,12 @@ fn data(stamp: Option<Stamp>) -> Frame {
     Frame::Data(Data { channel: CHANNEL, epoch, entry: entry(stamp) })
 }
 
+fn copies() -> Frame {
+    let epoch = ChannelEpoch::new(2);
+    let of = |stamp| Data { channel: CHANNEL, epoch, entry: entry(stamp) };
+    Frame::Copies(Copies { entries: vec![of(None), of(Some(stamp()))] })
+}
+
 fn keepalive(echo: Option<Echo>) -> Frame {
     Frame::Keepalive(Keepalive { sent_at: Monotonic::from_millis(5_000), echo })
 }
@@ -163,6 +169,7 @@ golden! {
         refuse(Scope::Mine(CHANNEL), RefusalCode::PositionUnavailable, ""), "refuse_mine.v1.hex";
     data_without_a_stamp_keeps_its_bytes: data(None), "data.v1.hex";
     data_with_a_stamp_keeps_its_bytes: data(Some(stamp())), "data_stamped.v1.hex";
+    copies_keep_their_bytes: copies(), "copies.v1.hex";
     an_acknowledgement_keeps_its_bytes:
         Frame::Ack(Ack { channel: CHANNEL, next: Offset::new(42) }), "ack.v1.hex";
     a_head_keeps_its_bytes:

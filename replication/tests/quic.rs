@@ -16,6 +16,7 @@ use headland_replication::quic::{
     HandshakeFault, Judge, LaneDriver, LaneEvent, LaneEvents, LaneSender, Lanes, Lost, ResetKey,
     SendError, Silence, TlsConfigs, Windows,
 };
+use quinn::TransportConfig;
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
@@ -212,17 +213,24 @@ async fn a_lane_takes_frames_up_to_its_limit_without_waiting() {
     assert_eq!(lanes.sender.send(Lane::Alerts, Bytes::new()), Ok(()));
 }
 
-/// What a hub's driver says to a peer that opens streams with exactly these bytes.
-async fn refusal_of(streams: &[&[u8]]) -> DriverError {
+/// A hub's end of a connection whose other end is quinn's alone, with these settings.
+async fn join_raw(transport: TransportConfig) -> (quinn::Connection, Connection, Endpoint) {
     let fleet = Fleet::new();
     let server = listen(&fleet);
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(fleet.client()).unwrap();
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport));
     let mut raw = quinn::Endpoint::client(loopback()).unwrap();
-    raw.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+    raw.set_default_client_config(config);
     let accept = async { server.accept().await.unwrap().establish().await.unwrap() };
     let connecting = raw.connect(server.local_address(), "hub-1").unwrap();
     let (dialled, accepted) = tokio::join!(connecting, accept);
-    let dialled = dialled.unwrap();
+    (dialled.unwrap(), accepted, server)
+}
+
+/// What a hub's driver says to a peer that opens streams with exactly these bytes.
+async fn refusal_of(streams: &[&[u8]]) -> DriverError {
+    let (dialled, accepted, _server) = join_raw(TransportConfig::default()).await;
     let Lanes { sender: _sender, events, driver } = accepted.lanes();
     let hub = Running::start(driver);
 
@@ -233,6 +241,64 @@ async fn refusal_of(streams: &[&[u8]]) -> DriverError {
     }
     patiently(gather(events)).await;
     hub.end().await.unwrap_err()
+}
+
+/// A frame of copies as far as a driver looks at it.
+const COPIES: &[u8] = b"\x01\x0c\x01 and what follows";
+
+#[tokio::test]
+async fn copies_arrive_in_datagrams_and_what_else_a_datagram_brings_is_passed_over() {
+    let (dialled, accepted, _server) = join_raw(TransportConfig::default()).await;
+    let Lanes { sender: _sender, mut events, driver } = accepted.lanes();
+    let hub = Running::start(driver);
+
+    for datagram in [&[][..], &[0], b"\x01\x05\0\0\0\0", &[0xff; 1_000], COPIES] {
+        dialled.send_datagram(Bytes::copy_from_slice(datagram)).unwrap();
+    }
+    let first = patiently(events.recv()).await.unwrap();
+
+    let frame = Bytes::from_static(COPIES);
+    assert_eq!(first, LaneEvent::Received { lane: Lane::Alerts, frame });
+    drop(hub);
+}
+
+#[tokio::test]
+async fn copies_leave_as_datagrams_and_count_as_written() {
+    let (dialled, accepted, _server) = join_raw(TransportConfig::default()).await;
+    let Lanes { sender, mut events, driver } = accepted.lanes();
+    let hub = Running::start(driver);
+
+    sender.send(Lane::Alerts, Bytes::from_static(COPIES)).unwrap();
+    let arrived = patiently(dialled.read_datagram()).await.unwrap();
+    let written = patiently(events.recv()).await.unwrap();
+
+    assert_eq!(arrived, COPIES);
+    let bytes = ByteCount::new(u64::try_from(COPIES.len()).unwrap());
+    assert_eq!(written, LaneEvent::Written { lane: Lane::Alerts, bytes });
+    drop(hub);
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_probes_only_gets_no_copies_and_everything_else() {
+    let mut transport = TransportConfig::default();
+    transport.datagram_receive_buffer_size(Some(64));
+    let (dialled, accepted, _server) = join_raw(transport).await;
+    let Lanes { sender, mut events, driver } = accepted.lanes();
+    let hub = Running::start(driver);
+    let copies = Bytes::from([COPIES, &[0; 100]].concat());
+
+    sender.send(Lane::Alerts, copies.clone()).unwrap();
+    let written = patiently(events.recv()).await.unwrap();
+    sender.send(Lane::Alerts, frame(Lane::Alerts, 1, 10)).unwrap();
+    let mut stream = patiently(dialled.accept_uni()).await.unwrap();
+    let mut arrived = [0; 16];
+    patiently(stream.read_exact(&mut arrived)).await.unwrap();
+
+    let bytes = ByteCount::new(u64::try_from(copies.len()).unwrap());
+    assert_eq!(written, LaneEvent::Written { lane: Lane::Alerts, bytes });
+    assert_eq!(arrived[5..], frame(Lane::Alerts, 1, 10));
+    assert_eq!(dialled.stats().frame_rx.datagram, 0);
+    drop(hub);
 }
 
 #[tokio::test]

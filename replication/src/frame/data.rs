@@ -2,12 +2,11 @@
 
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::FRAME_BYTES_LIMIT;
-use headland_event::{Batch, ChannelEpoch, ChannelId, Dot, Entry, Offset, Sequence, Stamp};
+use headland_event::{
+    Batch, ByteCount, ChannelEpoch, ChannelId, Dot, Entry, Offset, Sequence, Stamp,
+};
 
-use super::{DATA_KIND, FrameError, Presence, read_presence};
-
-/// Where the base offset stands in a frame.
-const BASE_AT: usize = 14;
+use super::{DATA_KIND, FRAME_VERSION, FrameError, Presence, read_presence};
 
 /// One entry of the sender's log, with the position it belongs to in the same frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +31,15 @@ pub fn channel_of_data(frame: &[u8]) -> Option<ChannelId> {
 }
 
 impl Data {
+    /// Bytes of its frame on the stream, however it came. Cost: encodes it.
+    pub(crate) fn frame_bytes(&self) -> ByteCount {
+        let mut writer = Writer::new();
+        writer.u8(FRAME_VERSION);
+        writer.u8(DATA_KIND);
+        self.write(&mut writer);
+        ByteCount::new(u64::try_from(writer.len()).unwrap_or(u64::MAX))
+    }
+
     pub(super) fn write(&self, writer: &mut Writer) {
         let Self { channel, epoch, entry } = self;
         let Entry { base, dot, stamp, batch } = entry;
@@ -52,6 +60,7 @@ impl Data {
     pub(super) fn read(reader: &mut Reader) -> Result<Self, FrameError> {
         let channel = ChannelId::new(reader.u32("channel")?);
         let epoch = ChannelEpoch::new(reader.u64("epoch")?);
+        let base_at = reader.position();
         let base = Offset::new(reader.u64("base offset")?);
         let dot = Dot {
             stream: reader.stream_id("stream")?,
@@ -66,18 +75,18 @@ impl Data {
         };
         let batch = Batch::decode(reader.bytes("batch", FRAME_BYTES_LIMIT.as_len())?)?;
         let entry = Entry { base, dot, stamp, batch };
-        check_room(&entry, stamp_at)?;
+        check_room(&entry, base_at, stamp_at)?;
         Ok(Self { channel, epoch, entry })
     }
 }
 
 /// Refuses an entry whose end would leave 64 bits: everyone adds to these numbers unchecked.
-fn check_room(entry: &Entry, stamp_at: usize) -> Result<(), CodecError> {
+fn check_room(entry: &Entry, base_at: usize, stamp_at: usize) -> Result<(), CodecError> {
     let Entry { base, dot, stamp, batch } = entry;
     let first = base.get().max(dot.sequence.get());
     let stamped = stamp.as_ref().map_or(0, |stamp| stamp.offset.get());
     let numbers =
-        [("base offset or sequence", BASE_AT, first), ("stamp offset", stamp_at, stamped)];
+        [("base offset or sequence", base_at, first), ("stamp offset", stamp_at, stamped)];
     for (field, at, first) in numbers {
         if first.checked_add(batch.span()).is_none() {
             let found = i64::try_from(first).unwrap_or(i64::MAX);

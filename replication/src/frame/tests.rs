@@ -185,6 +185,7 @@ fn frames() -> impl Strategy<Value = Frame> {
         promises().prop_map(Frame::Promise),
         goodbyes.prop_map(Frame::Goodbye),
         leases().prop_map(Frame::Lease),
+        vec(data(), 1..=COPIES_LIMIT).prop_map(|entries| Frame::Copies(Copies { entries })),
     ]
 }
 
@@ -210,8 +211,19 @@ fn another_version_is_named_and_refused() {
 }
 
 #[test]
+fn no_copies_and_more_than_fit_a_datagram_are_refused() {
+    for count in [0, 9, 255] {
+        let bytes = Bytes::from(vec![1, 12, count]);
+
+        let refused = value_error(Frame::decode(bytes).unwrap_err());
+
+        assert_eq!(refused, ("copies", i64::from(count)));
+    }
+}
+
+#[test]
 fn an_unknown_kind_is_refused() {
-    for kind in [0, 12, 255] {
+    for kind in [0, 13, 255] {
         let bytes = patched(&Frame::Goodbye(Goodbye::ShuttingDown), 1, kind);
 
         let refused = value_error(Frame::decode(bytes).unwrap_err());

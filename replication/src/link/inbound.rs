@@ -4,6 +4,7 @@
 //!   stored ≤ expected ≤ head
 //!   │ held    │ still at the peer │
 //! ```
+//! What a datagram has brought comes on the stream as well, later: `streamed ≤ expected`.
 
 use std::collections::VecDeque;
 
@@ -25,7 +26,7 @@ pub(super) enum Phase {
 pub(super) enum Arrival {
     /// The entry we expected.
     Expected,
-    /// On its way since before our latest position: ignored.
+    /// On its way since before our latest position, or taken before: ignored.
     Stale,
     /// Neither: refused, and everything behind it in its epoch too.
     Misplaced,
@@ -45,6 +46,8 @@ pub(super) struct Inbound {
     stored: Offset,
     acked: Offset,
     expected: Offset,
+    /// The offset after the last entry of this epoch that came on the stream.
+    streamed: Offset,
     held: VecDeque<Held>,
 }
 
@@ -57,6 +60,7 @@ impl Inbound {
             stored: Offset::new(0),
             acked: Offset::new(0),
             expected: Offset::new(0),
+            streamed: Offset::new(0),
             held: VecDeque::new(),
         }
     }
@@ -84,7 +88,7 @@ impl Inbound {
         }
         self.phase = Phase::Subscribed;
         self.expected = next;
-        self.epoch = self.epoch.after(1);
+        self.begin_epoch();
         let mut freed = 0;
         while let Some(last) = self.held.pop_back_if(|last| last.end > next) {
             freed += last.bytes;
@@ -98,20 +102,51 @@ impl Inbound {
         self.held.drain(..).map(|held| held.bytes).sum()
     }
 
-    /// Sorts a data frame of `bytes`; an entry that does not fit starts a new epoch.
+    /// Sorts a data frame of `bytes` from the stream; an entry that does not fit begins an epoch.
     pub(super) fn on_data(&mut self, data: &Data, bytes: u64) -> Arrival {
         if data.epoch < self.epoch {
             return Arrival::Stale;
         }
-        if data.epoch > self.epoch || data.entry.base != self.expected {
-            self.epoch = self.epoch.after(1);
+        let (base, end) = (data.entry.base, data.entry.end());
+        if data.epoch == self.epoch && base == self.streamed && end <= self.expected {
+            // A datagram has brought it; in its place on the stream it says nothing new.
+            self.streamed = end;
+            return Arrival::Stale;
+        }
+        if data.epoch > self.epoch || base != self.streamed || base != self.expected {
+            self.begin_epoch();
             return Arrival::Misplaced;
         }
+        self.streamed = end;
+        self.take(data, bytes);
+        Arrival::Expected
+    }
+
+    /// Whether an entry that a datagram has brought is the next one. Any other one says nothing, as
+    /// the stream brings it too.
+    pub(super) fn awaits(&self, data: &Data) -> bool {
+        data.epoch == self.epoch && data.entry.base == self.expected
+    }
+
+    /// Takes an entry of a frame of `bytes` that it [awaits](Self::awaits), as if the stream had
+    /// brought it.
+    pub(super) fn on_copy(&mut self, data: &Data, bytes: u64) {
+        debug_assert!(self.awaits(data), "only the next entry is taken");
+        self.take(data, bytes);
+    }
+
+    fn take(&mut self, data: &Data, bytes: u64) {
         self.expected = data.entry.end();
         self.offer.head = self.offer.head.max(self.expected);
         self.held.push_back(Held { end: self.expected, bytes });
         debug_assert!(self.stored < self.expected, "what is delivered is not stored yet");
-        Arrival::Expected
+        debug_assert!(self.streamed <= self.expected, "what came on the stream was taken");
+    }
+
+    /// From now on the stream begins where we stand.
+    fn begin_epoch(&mut self) {
+        self.epoch = self.epoch.after(1);
+        self.streamed = self.expected;
     }
 
     /// Notes what is durable; returns the bytes no longer held.

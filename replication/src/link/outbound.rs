@@ -68,6 +68,7 @@ pub(super) struct Answer {
 /// A frame that set out.
 #[derive(Debug, Clone)]
 pub(super) struct Departure {
+    pub(super) end: Offset,
     pub(super) frame: Bytes,
     pub(super) bytes: u64,
 }
@@ -279,7 +280,7 @@ impl Outbound {
         self.sent = end;
         self.told_head = self.told_head.max(end);
         self.check_order();
-        Some(Departure { frame, bytes })
+        Some(Departure { end, frame, bytes })
     }
 
     /// The head to tell the peer, when it does not know it.

@@ -119,6 +119,29 @@ impl Receiver {
         }
     }
 
+    /// Takes an entry that came in a datagram; returns it if it is to be delivered. What cannot be
+    /// taken now is left to the stream. An error ends the link.
+    pub(super) fn on_copy(&mut self, data: Data) -> Result<Option<Entry>, Refusal> {
+        let channel = data.channel;
+        let inbound = self.known(channel)?;
+        let lane = inbound.offer.lane;
+        if lane != Lane::Alerts {
+            let text = format!("channel {channel} of lane {lane} has data in a datagram");
+            return Err(Refusal::new(RefusalCode::BadFrame, text));
+        }
+        if inbound.phase() != Phase::Subscribed || !inbound.awaits(&data) {
+            return Ok(None);
+        }
+        // As many bytes as the frame has on the stream, which is how the sender counts it.
+        let bytes = data.frame_bytes().get();
+        if !self.window.has_room(lane, bytes) {
+            return Ok(None);
+        }
+        self.known(channel)?.on_copy(&data, bytes);
+        self.window.charge(lane, bytes);
+        Ok(Some(data.entry))
+    }
+
     /// Notes what is durable here; late news of a channel that ended changes nothing.
     pub(super) fn on_stored(&mut self, channel: ChannelId, next: Offset) {
         let inbound = self.channels.get_mut(index(channel));

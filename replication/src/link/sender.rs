@@ -7,7 +7,7 @@ use super::budget::Budget;
 use super::flow::Throttle;
 use super::index;
 use super::lanes::{DATA_LANES, PerLane};
-use super::outbound::{Freed, Outbound, Phase};
+use super::outbound::{Departure, Freed, Outbound, Phase};
 use super::output::{AnnounceError, OfferStatus};
 use super::ring::{Ring, Waiting};
 use super::shares::Shares;
@@ -34,6 +34,16 @@ pub(super) struct ReadRequest {
     pub(super) channel: ChannelId,
     pub(super) from: Offset,
     pub(super) limit: ByteCount,
+}
+
+/// A data frame to send.
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    pub(super) lane: Lane,
+    pub(super) channel: ChannelId,
+    /// The offset after its entry.
+    pub(super) end: Offset,
+    pub(super) frame: Bytes,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -181,11 +191,7 @@ impl Sender {
     }
 
     /// The next frame to send, within window and budget, as far as the operator lets it.
-    pub(super) fn next_send(
-        &mut self,
-        budget: &Budget,
-        throttle: &Throttle,
-    ) -> Option<(Lane, Bytes)> {
+    pub(super) fn next_send(&mut self, budget: &Budget, throttle: &Throttle) -> Option<Sent> {
         let lane = self.shares.pick(|lane| {
             self.next_bytes(lane).is_some_and(|bytes| {
                 self.window.has_room(lane, bytes) && budget.has_room(lane, bytes)
@@ -199,7 +205,8 @@ impl Sender {
         self.window.charge(lane, departure.bytes);
         self.shares.charge(lane, departure.bytes);
         self.refresh(channel);
-        Some((lane, departure.frame))
+        let Departure { frame, end, bytes: _ } = departure;
+        Some(Sent { lane, channel, end, frame })
     }
 
     /// Heads that the peer does not know yet.

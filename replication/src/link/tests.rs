@@ -11,6 +11,8 @@ use crate::peering::Ended;
 
 /// Two links, two hosts and a network.
 mod pair;
+/// Alerts that travel twice.
+mod copies;
 /// Any schedule ends with exact copies.
 mod simulation;
 /// A thousand schedules by seed.
@@ -130,7 +132,7 @@ fn bytes_that_are_no_frame_close_the_link_and_name_the_cause() {
     let Some(Frame::Refuse(refuse)) = garbled.outgoing().pop() else { panic!("no refusal") };
     assert_eq!(
         refuse.refusal.text(),
-        "the frame's layout is broken: frame kind at 1 holds 99, expected 1 to 11"
+        "the frame's layout is broken: frame kind at 1 holds 99, expected 1 to 12"
     );
 }
 

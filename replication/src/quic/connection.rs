@@ -39,6 +39,13 @@ impl Connection {
         self.inner.set_send_window(self.gauge.held_bytes_limit(lane));
     }
 
+    /// Sends a datagram before what streams have to send; the oldest that wait make room. One that
+    /// the peer does not take, as its build is from before they carried anything, is left out:
+    /// what it holds travels on its stream too.
+    pub(super) fn send_datagram(&self, datagram: Bytes) {
+        self.inner.send_datagram(datagram).ok();
+    }
+
     /// Runs as long as the connection: probes the path when what was sent stays unanswered.
     pub(super) async fn probe_when_silent(&self) {
         // Time here is what was slept, so that no clock has to be read.
@@ -56,7 +63,7 @@ impl Connection {
                 ProbeOutput::Probe(pause) => {
                     self.gauge.allow(self.probe_bytes());
                     // A peer that takes no datagrams is left to the transport's own probes.
-                    self.inner.send_datagram(Bytes::from_static(&[0])).ok();
+                    self.send_datagram(Bytes::from_static(&[0]));
                     pause
                 }
             };

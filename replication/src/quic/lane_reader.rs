@@ -12,6 +12,7 @@ use super::lanes::LaneEvent;
 use super::lost::{DriverError, Lost};
 use super::passing::EventsIn;
 use super::slot::Slot;
+use crate::frame::is_copies;
 
 /// Slots of lanes for which the peer has opened its stream, one bit each.
 #[derive(Debug, Default)]
@@ -58,6 +59,18 @@ async fn read_frames(
         events.send(LaneEvent::Received { lane, frame }).await;
     }
     Ok(())
+}
+
+/// Hands on what datagrams bring until the connection is lost; others than those with copies are
+/// probes, and have done their work by arriving.
+pub(super) async fn read_datagrams(connection: &Connection, events: &EventsIn) {
+    while let Ok(datagram) = connection.read_datagram().await {
+        if is_copies(&datagram) {
+            // Copied, as it keeps all that arrived with it.
+            let frame = Bytes::copy_from_slice(&datagram);
+            events.send(LaneEvent::Received { lane: Lane::Alerts, frame }).await;
+        }
+    }
 }
 
 /// Reads a frame whose length was checked before anything is allocated for it.

@@ -34,34 +34,44 @@ const fn priority(lane: Lane) -> i32 {
     }
 }
 
+/// What is left when a slot has nothing more to write.
+enum Rest {
+    /// Its stream.
+    Stream(SendStream),
+    /// Nothing: it wrote datagrams.
+    Nothing,
+    /// Its stream is lost.
+    Lost,
+}
+
 /// Streams that write at the moment; each is gone when its slot has nothing more to write, so that
 /// a connection on which nothing is said keeps nothing for them.
 struct Writing<'a> {
-    slots: BTreeMap<Slot, Pin<Box<dyn Future<Output = Option<SendStream>> + Send + 'a>>>,
+    slots: BTreeMap<Slot, Pin<Box<dyn Future<Output = Rest> + Send + 'a>>>,
 }
 
 impl Writing<'_> {
-    /// The next slot that has written all it had, with its stream, or `None` if that is lost;
-    /// waits for ever when nothing writes.
+    /// The next slot that has written all it had, with what is left of it; waits for ever when
+    /// nothing writes.
     ///
     /// # Cancel safety
     /// Nothing is lost.
-    async fn next(&mut self) -> (Slot, Option<SendStream>) {
+    async fn next(&mut self) -> (Slot, Rest) {
         poll_fn(|context| self.poll_next(context)).await
     }
 
     /// By lane: what an acknowledgement makes room for goes to control and alerts before bulk can
     /// take it.
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<(Slot, Option<SendStream>)> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<(Slot, Rest)> {
         let ended = self.slots.iter_mut().find_map(|(slot, writing)| {
             match writing.as_mut().poll(context) {
-                Poll::Ready(stream) => Some((*slot, stream)),
+                Poll::Ready(rest) => Some((*slot, rest)),
                 Poll::Pending => None,
             }
         });
-        let Some((slot, stream)) = ended else { return Poll::Pending };
+        let Some((slot, rest)) = ended else { return Poll::Pending };
         self.slots.remove(&slot);
-        Poll::Ready((slot, stream))
+        Poll::Ready((slot, rest))
     }
 }
 
@@ -85,9 +95,10 @@ pub(super) async fn write_lanes(
         }
         tokio::select! {
             biased;
-            (slot, stream) = writing.next() => match stream {
-                Some(stream) => drop(idle.insert(slot, stream)),
-                None => return WritingEnd::Lost,
+            (slot, rest) = writing.next() => match rest {
+                Rest::Stream(stream) => drop(idle.insert(slot, stream)),
+                Rest::Nothing => {}
+                Rest::Lost => return WritingEnd::Lost,
             },
             () = outgoing.changed() => {}
         }
@@ -111,24 +122,28 @@ async fn flush(mut streams: BTreeMap<Slot, SendStream>) -> WritingEnd {
     WritingEnd::Flushed
 }
 
-/// Writes what waits of a slot; `None` when its stream is lost.
+/// Writes what waits of a slot.
 async fn write_slot(
     connection: &Connection,
-    (slot, stream): (Slot, Option<SendStream>),
+    (slot, mut stream): (Slot, Option<SendStream>),
     outgoing: &Outgoing,
     events: &EventsIn,
-) -> Option<SendStream> {
+) -> Rest {
     let lane = slot.lane;
-    let mut stream = match stream {
-        Some(stream) => stream,
-        None => open(connection, slot).await.ok()?,
-    };
     while let Some(frame) = outgoing.take(slot) {
-        let bytes = write_frame(connection, lane, &mut stream, frame).await.ok()?;
+        let bytes = ByteCount::new(u64::try_from(frame.len()).unwrap_or(u64::MAX));
+        if slot.is_datagrams() {
+            connection.send_datagram(frame);
+        } else {
+            match write_frame(connection, slot, stream, frame).await {
+                Ok(written) => stream = Some(written),
+                Err(_) => return Rest::Lost,
+            }
+        }
         // A caller that no longer listens still wants what it queued to go out.
         events.send(LaneEvent::Written { lane, bytes }).await;
     }
-    Some(stream)
+    stream.map_or(Rest::Nothing, Rest::Stream)
 }
 
 async fn open(connection: &Connection, slot: Slot) -> Result<SendStream, WriteError> {
@@ -138,21 +153,25 @@ async fn open(connection: &Connection, slot: Slot) -> Result<SendStream, WriteEr
     Ok(stream)
 }
 
-/// Writes the length and the frame, which is not copied. Before every part QUIC is told how much
-/// it may hold, which follows what the path carries.
+/// Writes the length and the frame, which is not copied, to a stream that is opened if need be.
+/// Before every part QUIC is told how much it may hold, which follows what the path carries.
 async fn write_frame(
     connection: &Connection,
-    lane: Lane,
-    stream: &mut SendStream,
+    slot: Slot,
+    stream: Option<SendStream>,
     frame: Bytes,
-) -> Result<ByteCount, WriteError> {
+) -> Result<SendStream, WriteError> {
+    let mut stream = match stream {
+        Some(stream) => stream,
+        None => open(connection, slot).await?,
+    };
     let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     let mut parts = [Bytes::copy_from_slice(&length.to_be_bytes()), frame];
     let mut rest: &mut [Bytes] = &mut parts;
     while !rest.is_empty() {
-        connection.bound_unsent(lane);
+        connection.bound_unsent(slot.lane);
         let written = stream.write_chunks(rest).await?;
         rest = rest.get_mut(written.chunks..).unwrap_or_default();
     }
-    Ok(ByteCount::new(u64::from(length)))
+    Ok(stream)
 }

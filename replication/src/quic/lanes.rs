@@ -1,5 +1,6 @@
 //! Frames in and out of one connection.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use headland_event::{ByteCount, Lane};
 use super::close::{CloseCode, Farewell};
 use super::connection::Connection;
 use super::future_set::FutureSet;
-use super::lane_reader::{ClaimedSlots, read_slot};
+use super::lane_reader::{ClaimedSlots, read_datagrams, read_slot};
 use super::lane_writer::{WritingEnd, write_lanes};
 use super::lost::{DriverError, Lost};
 use super::outgoing::{self, Incoming, Outgoing};
@@ -22,7 +23,7 @@ const LINGER: Duration = Duration::from_secs(5);
 /// What happens on a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LaneEvent {
-    /// A frame arrived; frames of one lane are in order.
+    /// A frame arrived; frames of one lane are in order, but for those with copies of alerts.
     Received {
         /// The lane.
         lane: Lane,
@@ -196,9 +197,12 @@ async fn read_lanes(connection: &Connection, events: &EventsIn) -> Result<(), Dr
     let mut reading = FutureSet::new();
     let mut errors: Vec<DriverError> = Vec::new();
     let mut lost: Option<Lost> = None;
+    let mut datagrams = pin!(read_datagrams(connection.quic(), events));
+    let mut has_datagrams = true;
     while lost.is_none() || !reading.is_empty() {
         tokio::select! {
             biased;
+            () = &mut datagrams, if has_datagrams => has_datagrams = false,
             ended = reading.next(), if !reading.is_empty() => errors.extend(Result::err(ended)),
             stream = connection.quic().accept_uni(), if lost.is_none() => match stream {
                 Ok(stream) => {

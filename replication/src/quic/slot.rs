@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use headland_event::Lane;
 
-use crate::frame::channel_of_data;
+use crate::frame::{channel_of_data, is_copies};
 
 /// Streams of a lane that carries bulk. More than 1,024 gaps in one stream's receive buffer kill a
 /// connection in quinn-proto, which a window above 2 MiB allows; eight windows of 2 MiB are what
@@ -22,15 +22,26 @@ pub(super) struct Slot {
     number: u8,
 }
 
+/// Number of the slot that is no stream: what waits there goes out in datagrams.
+const DATAGRAMS: u8 = u8::MAX;
+
 impl Slot {
     /// Where a frame of `lane` goes.
     pub(super) fn of(lane: Lane, frame: &Bytes) -> Self {
+        if is_copies(frame) {
+            return Self { lane, number: DATAGRAMS };
+        }
         let channel = channel_of_data(frame).map_or(0, headland_event::ChannelId::get);
         let number = channel % u32::from(slots(lane));
         Self { lane, number: u8::try_from(number).unwrap_or(0) }
     }
 
-    /// `lane + 16 × number`.
+    /// Whether frames go there that need no stream.
+    pub(super) const fn is_datagrams(self) -> bool {
+        self.number == DATAGRAMS
+    }
+
+    /// `lane + 16 × number`, of a stream.
     pub(super) const fn code(self) -> u8 {
         self.lane.code() | (self.number << 4)
     }
@@ -96,6 +107,16 @@ mod tests {
         let slot = Slot::of(Lane::State, &Bytes::from_static(b"\x01\x07\0\0\0\x03"));
 
         assert_eq!(slot.code(), Lane::State.code());
+    }
+
+    #[test]
+    fn copies_go_past_the_stream_of_their_lane() {
+        let copies = Slot::of(Lane::Alerts, &Bytes::from_static(b"\x01\x0c\x01"));
+        let data = Slot::of(Lane::Alerts, &Bytes::from_static(b"\x01\x05\0\0\0\x03"));
+
+        assert!(copies.is_datagrams());
+        assert!(!data.is_datagrams());
+        assert!(data < copies, "what is written first goes first");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) type Life = u64;
 pub(super) enum Event {
     /// The first frame of a lane arrives.
     Deliver { link_id: LinkId, from: usize, lane: Lane },
+    /// A datagram arrives.
+    Datagram { link_id: LinkId, from: usize, number: u64 },
     /// The disk has finished a group of commits.
     Disk(NodeId, Life),
     /// A node wants to be told the time.

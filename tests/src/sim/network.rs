@@ -1,7 +1,8 @@
 //! Connections, lanes and cuts.
 //!
 //! A lane keeps its order, lanes of a connection overtake each other. A cut holds frames back
-//! instead of losing them, as QUIC does until one side gives the connection up.
+//! instead of losing them, as QUIC does until one side gives the connection up. Datagrams are lost,
+//! also to a cut, come twice and overtake everything.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -29,6 +30,9 @@ pub(super) struct Connection {
     /// Whether the end still believes in the connection.
     pub(super) is_up: [bool; 2],
     lanes: [[Queue; 4]; 2],
+    /// Datagrams on their way, by number.
+    datagrams: BTreeMap<u64, Bytes>,
+    datagrams_sent: u64,
     /// What each end has announced, by channel.
     pub(super) offers: [Vec<TopicPartition>; 2],
 }
@@ -37,6 +41,13 @@ impl Connection {
     /// A lane from an end to the other one.
     pub(super) fn lane(&mut self, from: usize, lane: Lane) -> &mut Queue {
         &mut self.lanes[from][usize::from(lane.code())]
+    }
+
+    /// Keeps a datagram until it arrives; returns its number.
+    pub(super) fn hold_datagram(&mut self, frame: Bytes) -> u64 {
+        self.datagrams_sent += 1;
+        self.datagrams.insert(self.datagrams_sent, frame);
+        self.datagrams_sent
     }
 
     /// Which end a node is.
@@ -62,6 +73,8 @@ impl Network {
             ends: [from, to],
             is_up: [true, true],
             lanes: Default::default(),
+            datagrams: BTreeMap::new(),
+            datagrams_sent: 0,
             offers: Default::default(),
         };
         self.connections.insert(link_id, connection);
@@ -110,6 +123,19 @@ impl Network {
         }
         queue.held += 1;
         None
+    }
+
+    /// The datagram that arrives now, `None` when it is lost to a cut or nobody is there any more.
+    pub(super) fn arrive_datagram(
+        &mut self,
+        link_id: LinkId,
+        from: usize,
+        number: u64,
+    ) -> Option<Bytes> {
+        let connection = self.connections.get_mut(&link_id)?;
+        let frame = connection.datagrams.remove(&number)?;
+        let ends = connection.ends;
+        self.reaches(ends[from], ends[1 - from]).then_some(frame)
     }
 
     /// Connections that a node believes in.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use headland_event::{ByteCount, Lane};
+use headland_event::{ByteCount, Lane, Random};
+use headland_replication::frame::is_copies;
 use headland_replication::{Dialled, Frame};
 use region_hub::peer_link::LinkId;
 use sha2::Digest;
@@ -41,8 +42,28 @@ impl World {
         }
     }
 
+    /// Puts a datagram on its way: one of four is lost, one of four comes twice.
+    fn put_datagram(&mut self, link_id: LinkId, from: usize, frame: &Bytes) {
+        let times = [0, 1, 1, 2][usize::try_from(self.random.below(4)).unwrap()];
+        for _ in 0..times {
+            let delay = self.delay(1, 300);
+            let Some(connection) = self.network.connections.get_mut(&link_id) else { return };
+            let number = connection.hold_datagram(frame.clone());
+            self.agenda.after(delay, Event::Datagram { link_id, from, number });
+        }
+        if !self.tampering.is_on_the_way() {
+            let node = self.network.connections[&link_id].ends[from];
+            let size = ByteCount::new(u64::try_from(frame.len()).unwrap());
+            self.written(node, link_id, Lane::Alerts, size);
+        }
+    }
+
     /// Puts a frame on its way, behind those before it on its lane.
     fn put(&mut self, link_id: LinkId, from: usize, lane: Lane, frame: Bytes) {
+        if is_copies(&frame) {
+            self.put_datagram(link_id, from, &frame);
+            return;
+        }
         let is_far = {
             let ends = self.network.connections[&link_id].ends;
             ends.iter().all(|end| matches!(end, NodeId::Hub(_)))
@@ -67,10 +88,22 @@ impl World {
         if is_up[from] && !self.tampering.is_on_the_way() {
             self.written(ends[from], link_id, lane, size);
         }
-        if !is_up[1 - from] {
-            return;
+        if is_up[1 - from] {
+            self.hand_over(ends[1 - from], link_id, lane, frame);
         }
-        match ends[1 - from] {
+    }
+
+    pub(super) fn deliver_datagram(&mut self, link_id: LinkId, from: usize, number: u64) {
+        let Some(frame) = self.network.arrive_datagram(link_id, from, number) else { return };
+        let connection = &self.network.connections[&link_id];
+        let (to, is_up) = (connection.ends[1 - from], connection.is_up[1 - from]);
+        if is_up {
+            self.hand_over(to, link_id, Lane::Alerts, frame);
+        }
+    }
+
+    fn hand_over(&mut self, to: NodeId, link_id: LinkId, lane: Lane, frame: Bytes) {
+        match to {
             NodeId::Hub(hub) => {
                 self.feed_hub(hub, |node, now| node.on_frame(now, link_id, lane, frame));
             }

@@ -73,7 +73,8 @@ impl Witness {
             | Frame::Head(_)
             | Frame::Keepalive(_)
             | Frame::Goodbye(_)
-            | Frame::Lease(_) => return None,
+            | Frame::Lease(_)
+            | Frame::Copies(_) => return None,
         };
         let NodeId::Hub(hub) = speaker else { return None };
         let channel = usize::try_from(channel.get()).unwrap();

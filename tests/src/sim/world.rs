@@ -188,6 +188,9 @@ impl World {
     fn step(&mut self, event: Event) {
         match event {
             Event::Deliver { link_id, from, lane } => self.deliver(link_id, from, lane),
+            Event::Datagram { link_id, from, number } => {
+                self.deliver_datagram(link_id, from, number);
+            }
             Event::Disk(node, life) => self.on_disk(node, life),
             Event::Timer(node, life, at) => self.on_timer(node, life, at),
             Event::Dialled { from, to, index, life, attempt } => {

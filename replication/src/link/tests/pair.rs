@@ -9,7 +9,7 @@ use headland_event::{
     TopicPartition,
 };
 
-use crate::frame::{Frame, Identity, Offer};
+use crate::frame::{Frame, Identity, Offer, is_copies};
 use crate::link::{Link, LinkConfig, LinkOutput};
 
 pub(super) fn region(name: &str) -> RegionId {
@@ -95,6 +95,8 @@ pub(super) struct Host {
     pub(super) mirror: BTreeMap<TopicPartition, Vec<Entry>>,
     /// Frames the driver holds, oldest first.
     pub(super) driver: VecDeque<(Lane, Bytes)>,
+    /// Datagrams on their way, in any order and as often as the network likes.
+    pub(super) datagrams: Vec<Bytes>,
     pub(super) reads: VecDeque<(ChannelId, Offset, ByteCount)>,
     pub(super) delivered: VecDeque<(ChannelId, Entry)>,
     /// Everything else, in order.
@@ -109,6 +111,7 @@ impl Host {
             logs: Vec::new(),
             mirror: BTreeMap::new(),
             driver: VecDeque::new(),
+            datagrams: Vec::new(),
             reads: VecDeque::new(),
             delivered: VecDeque::new(),
             seen: Vec::new(),
@@ -120,6 +123,7 @@ impl Host {
     pub(super) fn reconnect(&mut self, link: Link) {
         self.link = link;
         self.driver.clear();
+        self.datagrams.clear();
         self.reads.clear();
         self.delivered.clear();
         self.seen.clear();
@@ -146,6 +150,10 @@ impl Host {
     pub(super) fn drain(&mut self) {
         while let Some(output) = self.link.poll_output() {
             match output {
+                LinkOutput::Send { lane, frame } if is_copies(&frame) => {
+                    self.link.on_written(lane, ByteCount::new(frame.len() as u64));
+                    self.datagrams.push(frame);
+                }
                 LinkOutput::Send { lane, frame } => self.driver.push_back((lane, frame)),
                 LinkOutput::Read { channel, from, limit } => {
                     self.reads.push_back((channel, from, limit));
@@ -204,6 +212,18 @@ impl Host {
     }
 }
 
+/// What becomes of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Lost,
+    Arrives,
+    ArrivesAndComesAgain,
+}
+
+impl Fate {
+    pub(super) const ALL: [Self; 3] = [Self::Lost, Self::Arrives, Self::ArrivesAndComesAgain];
+}
+
 /// An agent in `eu` and its hub.
 pub(super) struct Pair {
     pub(super) now: Monotonic,
@@ -237,6 +257,35 @@ impl Pair {
         from.drain();
         to.drain();
         true
+    }
+
+    /// Moves one of the agent's datagrams to the hub; what is left on its way may come again.
+    pub(super) fn carry_datagram(&mut self, at: usize, fate: Fate) {
+        let Self { now, agent, hub } = self;
+        let Some(frame) = agent.datagrams.get(at).cloned() else { return };
+        match fate {
+            Fate::Lost | Fate::Arrives => drop(agent.datagrams.swap_remove(at)),
+            Fate::ArrivesAndComesAgain => {}
+        }
+        if fate != Fate::Lost {
+            hub.link.on_frame(*now, Lane::Alerts, frame);
+            hub.drain();
+        }
+    }
+
+    /// Moves a datagram as somebody would who gives alerts that came before the place of the next.
+    pub(super) fn carry_doubled(&mut self, at: usize) {
+        let Some(frame) = self.agent.datagrams.get(at).cloned() else { return };
+        let Frame::Copies(mut copies) = Frame::decode(frame).unwrap() else { return };
+        for data in &mut copies.entries {
+            let mut subscriptions = self.hub.link.subscriptions();
+            let of_channel = subscriptions.find(|status| status.channel == data.channel);
+            data.entry.base = of_channel.map_or(data.entry.base, |status| status.delivered);
+        }
+        copies.entries.truncate(1);
+        let frame = Frame::Copies(copies).encode().unwrap();
+        self.hub.link.on_frame(self.now, Lane::Alerts, frame);
+        self.hub.drain();
     }
 
     /// Runs until nothing is left to do; the hub stores at once.

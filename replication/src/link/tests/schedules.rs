@@ -1,11 +1,11 @@
 //! A thousand schedules, each of which its seed repeats: crashes, cuts, cuts in one direction,
-//! lanes that overtake each other, late disks.
+//! lanes that overtake each other, datagrams that are lost or doubled or late, late disks.
 
 use std::time::Duration;
 
 use headland_event::{Lane, Random, SeededRandom};
 
-use super::pair::{Log, Pair};
+use super::pair::{Fate, Log, Pair};
 
 const SCHEDULES: u64 = 1_000;
 const STEPS: u64 = 250;
@@ -21,19 +21,28 @@ enum Silence {
     Down,
 }
 
+/// What the network does wrong on purpose, to prove that the checks find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Planted {
+    Nothing,
+    /// A copy of an alert counts as another one.
+    Doubled,
+}
+
 struct World {
+    planted: Planted,
     pair: Pair,
     random: SeededRandom,
     silence: Silence,
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, planted: Planted) -> Self {
         let mut pair = Pair::new();
         for (topic, lane) in TOPICS {
             pair.agent.offer(Log::new(topic, lane, 2, 100));
         }
-        Self { pair, random: SeededRandom::new(seed), silence: Silence::None }
+        Self { planted, pair, random: SeededRandom::new(seed), silence: Silence::None }
     }
 
     fn below(&mut self, bound: u64) -> usize {
@@ -41,7 +50,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.below(40) {
+        match self.below(46) {
             0..=11 => {
                 let lane = Lane::ALL[self.below(4)];
                 if self.silence != Silence::Up {
@@ -65,6 +74,18 @@ impl World {
                 self.wait(wait);
             }
             37 => self.silence = [Silence::Up, Silence::Down][self.below(2)],
+            38..=42 => {
+                let (at, fate) = (self.below(4), Fate::ALL[self.below(3)]);
+                match self.planted {
+                    Planted::Nothing if self.silence == Silence::Up => {}
+                    Planted::Nothing => self.pair.carry_datagram(at, fate),
+                    Planted::Doubled => self.pair.carry_doubled(at),
+                }
+            }
+            43 => {
+                let wait = Duration::from_millis(1 + self.random.below(50));
+                self.wait(wait);
+            }
             // A crash of either process and a cut look alike: what was not stored is gone, on both
             // sides, and a new connection starts from what is stored.
             _ => self.reconnect(),
@@ -75,6 +96,8 @@ impl World {
 
     fn wait(&mut self, wait: Duration) {
         let Pair { now, agent, hub } = &mut self.pair;
+        // Nodes wake up when their link wants them to, if only to be asked when again.
+        agent.link.on_timeout(*now);
         *now = now.after(wait);
         agent.link.on_timeout(*now);
         hub.link.on_timeout(*now);
@@ -118,8 +141,8 @@ impl World {
     }
 }
 
-fn run(seed: u64) -> Result<(), String> {
-    let mut world = World::new(seed);
+fn run(seed: u64, planted: Planted) -> Result<(), String> {
+    let mut world = World::new(seed, planted);
     for step in 0..STEPS {
         world.step();
         world.check().map_err(|fault| format!("step {step}: {fault}"))?;
@@ -133,11 +156,18 @@ fn a_thousand_schedules_end_with_exact_copies() {
     let seeds = only.map_or(0..SCHEDULES, |seed: u64| seed..seed + 1);
 
     for seed in seeds {
-        if let Err(fault) = run(seed) {
+        if let Err(fault) = run(seed, Planted::Nothing) {
             panic!(
                 "{fault}; replay with HEADLAND_LINK_SEED={seed} cargo test \
                  --package=headland-replication a_thousand_schedules"
             );
         }
     }
+}
+
+#[test]
+fn a_copy_that_counts_as_another_alert_is_found() {
+    let found = (0..100).filter(|seed| run(*seed, Planted::Doubled).is_err()).count();
+
+    assert!(found > 0, "a fault that is always there is never found");
 }

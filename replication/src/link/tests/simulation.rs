@@ -1,4 +1,5 @@
-//! Any schedule of deliveries, stalls, late disks and cuts ends with exact copies.
+//! Any schedule of deliveries, datagrams that are lost or doubled or late, stalls, late disks and
+//! cuts ends with exact copies.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,12 +8,13 @@ use headland_event::{Entry, Lane};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::pair::{Log, Pair, source};
+use super::pair::{Fate, Log, Pair, source};
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
     CarryUp(Lane),
     CarryDown,
+    Datagram { at: usize, fate: Fate },
     Append { log: usize, bytes: usize },
     AnswerRead,
     Store,
@@ -25,10 +27,13 @@ fn steps() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => prop::sample::select(&Lane::ALL[..]).prop_map(Step::CarryUp),
         6 => Just(Step::CarryDown),
+        6 => (0..4_usize, prop::sample::select(&Fate::ALL[..]))
+            .prop_map(|(at, fate)| Step::Datagram { at, fate }),
         6 => (0..3_usize, 1..900_usize).prop_map(|(log, bytes)| Step::Append { log, bytes }),
         5 => Just(Step::AnswerRead),
         5 => Just(Step::Store),
         1 => Just(Step::Rewind),
+        1 => (1..50_u64).prop_map(|ms| Step::Wait { ms }),
         2 => (1..700_u64).prop_map(|ms| Step::Wait { ms }),
         1 => Just(Step::Cut),
     ]
@@ -64,11 +69,14 @@ fn apply(pair: &mut Pair, step: Step) {
         Step::CarryDown => {
             Pair::carry(pair.now, &mut pair.hub, &mut pair.agent, Lane::Control);
         }
+        Step::Datagram { at, fate } => pair.carry_datagram(at, fate),
         Step::Append { log, bytes } => pair.agent.append(log, bytes),
         Step::AnswerRead => pair.agent.answer_read(),
         Step::Store => pair.hub.store_one(),
         Step::Rewind => rewind(pair),
         Step::Wait { ms } => {
+            // Nodes wake up when their link wants them to, if only to be asked when again.
+            pair.agent.link.on_timeout(pair.now);
             pair.now = pair.now.after(Duration::from_millis(ms));
             pair.agent.link.on_timeout(pair.now);
             pair.hub.link.on_timeout(pair.now);

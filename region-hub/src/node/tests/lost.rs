@@ -17,7 +17,7 @@ const TAKEN: u64 = 10_000;
 
 /// An agent of a hub, in a life with this number, says for each number that four units came, each
 /// in a commit of its own.
-fn write(hub: &mut Hub, life: u64, numbers: std::ops::Range<u64>) {
+pub(super) fn write(hub: &mut Hub, life: u64, numbers: std::ops::Range<u64>) {
     let mut agent = Remote::agent_in(hub, 10_000 + life, Incarnation::new(1, life));
     let channel = agent.offer(hub, EVENTS);
     for number in numbers {
@@ -26,7 +26,7 @@ fn write(hub: &mut Hub, life: u64, numbers: std::ops::Range<u64>) {
     hub.node.on_disconnected(hub.now, agent.link_id);
 }
 
-fn id(number: u64) -> String {
+pub(super) fn id(number: u64) -> String {
     format!("no/{number}.")
 }
 
@@ -37,7 +37,7 @@ fn restocked(id: &str) -> Record {
 }
 
 /// The power of a hub fails, which goes on with its disk, and a snapshot if there is one.
-fn again(hub: &Hub, region: &str, peers: &[&str]) -> Hub {
+pub(super) fn again(hub: &Hub, region: &str, peers: &[&str]) -> Hub {
     let disk = hub.disk().clone();
     disk.crash(Survival::Nothing);
     let mut again = end_on(&disk, 7, region, peers);
@@ -128,7 +128,7 @@ fn end_on_new(region: &str, peers: &[&str]) -> Hub {
 }
 
 /// A hub of `us` when it has waited long enough for others to tell it who takes part.
-fn waited(mut us: Hub) -> Hub {
+pub(super) fn waited(mut us: Hub) -> Hub {
     us.settle();
     us.advance(11_000);
     us.settle();
@@ -269,7 +269,11 @@ fn an_end_that_is_lost_stays_so_until_that_very_copy_goes_on() {
 }
 
 /// A hub that says what it lacks and keeps at most 64 KiB of inventory, in small files.
-fn short_of_room(disk: &headland_storage::MemoryDisk, region: &str, peers: &[&str]) -> Hub {
+pub(super) fn short_of_room(
+    disk: &headland_storage::MemoryDisk,
+    region: &str,
+    peers: &[&str],
+) -> Hub {
     let kept = "retention = { bytes = \"64KiB\" }\n";
     let text = config(region, peers, "*");
     let text = text.replace("partitions = 1\n", &format!("partitions = 1\n{kept}"));
@@ -279,7 +283,7 @@ fn short_of_room(disk: &headland_storage::MemoryDisk, region: &str, peers: &[&st
 }
 
 /// A hub takes in so many events of 8 KiB, a second apart.
-fn fill(hub: &mut Hub, link_id: u64, numbers: std::ops::Range<u64>) {
+pub(super) fn fill(hub: &mut Hub, link_id: u64, numbers: std::ops::Range<u64>) {
     let mut agent = Remote::agent_in(hub, 10_000 + link_id, Incarnation::new(1, link_id));
     let channel = agent.offer(hub, EVENTS);
     for number in numbers {
@@ -292,7 +296,7 @@ fn fill(hub: &mut Hub, link_id: u64, numbers: std::ops::Range<u64>) {
 }
 
 /// A peer that takes all from the beginning, and says that it has it.
-fn taken_by(us: &mut Hub, link_id: u64, region: &str) {
+pub(super) fn taken_by(us: &mut Hub, link_id: u64, region: &str) {
     let mut peer = Remote::hub(us, link_id, region);
     peer.subscribe_all();
     us.talk(&mut peer);

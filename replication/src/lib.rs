@@ -70,6 +70,8 @@ pub mod counted;
 pub mod congestion;
 /// How soon a connection notices that its path is back.
 pub mod probing;
+/// How soon it shows that the last packet of several is lost.
+pub mod trailing;
 /// Frames over QUIC.
 #[cfg(feature = "quic")]
 pub mod quic;

@@ -60,4 +60,4 @@ pub use lanes::{LaneDriver, LaneEvent, LaneEvents, LaneSender, Lanes, SendError}
 pub use lost::{DriverError, Lost};
 pub use reset::ResetKey;
 pub use silence::Silence;
-pub use transport::Windows;
+pub use transport::{Trails, Windows};

@@ -12,7 +12,9 @@ use super::close::CloseCode;
 use super::lanes::Lanes;
 use super::lost::Lost;
 use super::pace::Gauge;
+use super::transport::Trails;
 use crate::probing::{ProbeOutput, Probing};
+use crate::trailing::{Trail, TrailOutput};
 
 /// What a probe may take of the network beyond a datagram: quinn wants room to be left over.
 const PROBE_SPARE: u64 = 1;
@@ -22,21 +24,23 @@ const PROBE_SPARE: u64 = 1;
 pub struct Connection {
     inner: quinn::Connection,
     gauge: Arc<Gauge>,
+    trails: Trails,
 }
 
 impl Connection {
-    pub(super) const fn new(inner: quinn::Connection, gauge: Arc<Gauge>) -> Self {
-        Self { inner, gauge }
+    pub(super) const fn new(inner: quinn::Connection, gauge: Arc<Gauge>, trails: Trails) -> Self {
+        Self { inner, gauge, trails }
     }
 
     pub(super) const fn quic(&self) -> &quinn::Connection {
         &self.inner
     }
 
-    /// Lets QUIC take of a lane what the path can carry now, and little more: what it holds of a
-    /// lane stands before everything that is written to the lane later.
+    /// Before a part of a frame is written: lets QUIC take of a lane what the path can carry now,
+    /// and little more, as what it holds of a lane stands before everything that is written later.
     pub(super) fn bound_unsent(&self, lane: Lane) {
         self.inner.set_send_window(self.gauge.held_bytes_limit(lane));
+        self.gauge.on_written(lane);
     }
 
     /// Sends a datagram before what streams have to send; the oldest that wait make room. One that
@@ -69,6 +73,21 @@ impl Connection {
             };
             tokio::time::sleep(pause).await;
             now = now.after(pause);
+        }
+    }
+
+    /// Runs as long as the connection: sends a probe after what nothing follows.
+    pub(super) async fn probe_trails(&self) {
+        if self.trails == Trails::Left {
+            return std::future::pending().await;
+        }
+        let mut trail = Trail::default();
+        loop {
+            match trail.on_look(self.gauge.written(), self.inner.rtt()) {
+                TrailOutput::Rest => self.gauge.wait_for_writing().await,
+                TrailOutput::Wait(pause) => tokio::time::sleep(pause).await,
+                TrailOutput::Probe => self.send_datagram(Bytes::from_static(&[0])),
+            }
         }
     }
 

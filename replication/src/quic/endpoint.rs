@@ -18,7 +18,7 @@ use super::places::{Place, Places};
 use super::reset::ResetKey;
 use super::silence::Silence;
 use super::socket;
-use super::transport::{Windows, bound_incoming, transport, widen};
+use super::transport::{Trails, Windows, bound_incoming, transport, widen};
 use crate::attempts::{AttemptOutput, Attempts, Heard};
 use crate::handshakes::{HANDSHAKE_PATIENCE, Shown};
 
@@ -298,7 +298,7 @@ impl Endpoint {
                 let connecting = self.inner.connect_with(client.clone(), address, name);
                 let connecting = connecting.map_err(|error| unusable(error.to_string()))?;
                 gauges.push(Arc::clone(&gauge));
-                trying.push(establish(address, connecting, gauge));
+                trying.push(establish(address, connecting, gauge, self.windows.trails));
                 tried += 1;
             }
             tokio::select! {
@@ -373,7 +373,7 @@ impl Incoming {
         let connecting = connecting.map_err(|error| failed(address, error))?;
         let given_up = |why| Err(ConnectError::GivenUp { address, why });
         tokio::select! {
-            established = establish(address, connecting, gauge) => {
+            established = establish(address, connecting, gauge, windows.trails) => {
                 if established.is_ok() {
                     place.on_established();
                 }
@@ -394,11 +394,12 @@ async fn establish(
     address: SocketAddr,
     mut connecting: quinn::Connecting,
     gauge: Arc<Gauge>,
+    trails: Trails,
 ) -> Result<Connection, ConnectError> {
     connecting.handshake_data().await.map_err(|error| failed(address, error))?;
     gauge.on_heard();
     let connection = connecting.await.map_err(|error| failed(address, error))?;
-    Ok(Connection::new(connection, gauge))
+    Ok(Connection::new(connection, gauge, trails))
 }
 
 fn failed(address: SocketAddr, error: quinn::ConnectionError) -> ConnectError {

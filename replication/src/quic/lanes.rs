@@ -167,6 +167,7 @@ impl LaneDriver {
             () = writing => {}
             () = lingering => {}
             () = connection.probe_when_silent() => {}
+            () = connection.probe_trails() => {}
         }
         let Farewell { code, text } = outgoing.farewell().unwrap_or_default();
         connection.close(code, &text);

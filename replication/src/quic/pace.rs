@@ -43,6 +43,9 @@ pub(super) struct Gauge {
     heard: AtomicBool,
     allowance: AtomicU64,
     sent: Notify,
+    /// How often a part of a frame was written that trails are watched for.
+    written: AtomicU64,
+    wrote: Notify,
 }
 
 impl Gauge {
@@ -86,6 +89,31 @@ impl Gauge {
     /// Nothing is lost.
     pub(super) async fn wait_for_more(&self) {
         self.sent.notified().await;
+    }
+
+    /// Notes that a part of a frame is written to the stream of a lane. Alerts have their copies,
+    /// and what control says can wait.
+    pub(super) fn on_written(&self, lane: Lane) {
+        match lane {
+            Lane::Control | Lane::Alerts => {}
+            Lane::State | Lane::Telemetry => {
+                self.written.fetch_add(1, Ordering::Relaxed);
+                self.wrote.notify_one();
+            }
+        }
+    }
+
+    /// How often that was.
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Waits until something more is written; for one caller.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub(super) async fn wait_for_writing(&self) {
+        self.wrote.notified().await;
     }
 
     /// Lets `bytes` more leave than the window allows, until the next acknowledgement.

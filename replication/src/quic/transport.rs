@@ -37,6 +37,15 @@ const INCOMING_LIMIT: usize = 1_024;
 const INCOMING_BYTES_LIMIT: u64 = 4 << 10;
 const ALL_INCOMING_BYTES_LIMIT: u64 = 1 << 20;
 
+/// What is done about a record that nothing follows ([`crate::trailing`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trails {
+    /// A probe follows it, so that its loss shows a round trip sooner.
+    Probed,
+    /// Nothing: each record would cost one packet more.
+    Left,
+}
+
 /// Flow-control windows of a connection. Memory follows them: 7 MB resident with small ones,
 /// 23 MB at 16 MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +56,8 @@ pub struct Windows {
     pub connection: ByteCount,
     /// Bytes we keep until the peer's transport has acknowledged them.
     pub send: ByteCount,
+    /// Whether a probe follows what nothing else follows.
+    pub trails: Trails,
     /// Bytes of the largest datagram that we send or take. quinn keeps room for ten of them on
     /// each connection, at either end.
     pub datagram: u16,
@@ -58,7 +69,8 @@ impl Windows {
     pub const fn hub() -> Self {
         let wide = ByteCount::mebibytes(16);
         let datagram = datagram::JUMBO_BYTES;
-        Self { stream: STREAM_WINDOW_MAX, connection: wide, send: wide, datagram }
+        let trails = Trails::Probed;
+        Self { stream: STREAM_WINDOW_MAX, connection: wide, send: wide, trails, datagram }
     }
 
     /// For an agent: 100 Mbit/s over 80 ms in little memory.
@@ -66,7 +78,8 @@ impl Windows {
     pub const fn agent() -> Self {
         let narrow = ByteCount::mebibytes(1);
         let datagram = datagram::ETHERNET_BYTES;
-        Self { stream: narrow, connection: narrow, send: narrow, datagram }
+        let trails = Trails::Left;
+        Self { stream: narrow, connection: narrow, send: narrow, trails, datagram }
     }
 }
 

@@ -6,13 +6,14 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use headland_event::{Lane, Random, SeededRandom};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Dir, StreamId};
 use quinn_proto::{Connection, ConnectionHandle, DatagramEvent, Endpoint};
 
 use super::*;
+use crate::trailing::{Trail, TrailOutput};
 
 /// Certificates.
 #[path = "../../../tests/fleet/mod.rs"]
@@ -158,11 +159,14 @@ struct Pair {
     receiver: End,
     to_receiver: Way,
     to_sender: Way,
+    trails: Trails,
+    trail: Trail,
+    look_at: Instant,
 }
 
 impl Pair {
     /// Connects over a path that loses nothing yet.
-    fn connected() -> Self {
+    fn connected(trails: Trails) -> Self {
         let fleet = fleet::Fleet::new();
         let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         #[expect(clippy::disallowed_methods, reason = "quinn's traits take nothing else")]
@@ -170,7 +174,16 @@ impl Pair {
         let sender = End::client(&fleet, address(1), address(2), now);
         let receiver = End::server(&fleet, address(2), address(1));
         let (to_receiver, to_sender) = (Way::clean(), Way::clean());
-        let mut pair = Self { now, sender, receiver, to_receiver, to_sender };
+        let mut pair = Self {
+            now,
+            sender,
+            receiver,
+            to_receiver,
+            to_sender,
+            trails,
+            trail: Trail::default(),
+            look_at: now,
+        };
         while pair.sender.connection().is_handshaking() {
             pair.exchange();
             pair.now += STEP;
@@ -185,6 +198,21 @@ impl Pair {
         self.to_receiver.send(self.now, self.sender.step(self.now, arrived, to));
         let arrived = self.to_receiver.arrived(self.now);
         self.to_sender.send(self.now, self.receiver.step(self.now, arrived, from));
+    }
+
+    /// What `Connection::probe_trails` does.
+    fn probe_trails(&mut self, sent: usize) {
+        while self.trails == Trails::Probed && self.look_at <= self.now {
+            let round_trip = self.sender.connection().rtt();
+            match self.trail.on_look(u64::try_from(sent).unwrap(), round_trip) {
+                TrailOutput::Rest => return,
+                TrailOutput::Wait(pause) => self.look_at = self.now + pause,
+                TrailOutput::Probe => {
+                    let mut datagrams = self.sender.connection().datagrams();
+                    datagrams.send(Bytes::from_static(&[0]), true).unwrap();
+                }
+            }
+        }
     }
 
     /// Sends `count` frames, each when it is due; what each took to arrive, all before it in its
@@ -209,6 +237,7 @@ impl Pair {
                 );
                 sent += 1;
             }
+            self.probe_trails(sent);
             self.exchange();
             for (at, stream) in streams.iter().enumerate() {
                 let before = received[at] / FRAME.len();
@@ -235,14 +264,14 @@ fn quantile(ages: &mut [Duration], percent: usize) -> Duration {
 
 #[test]
 fn records_that_trickle_over_a_clean_path_take_one_way() {
-    let ages = Pair::connected().trickle(2_000, INTERVAL);
+    let ages = Pair::connected(Trails::Probed).trickle(2_000, INTERVAL);
 
     assert_eq!(ages.into_iter().max(), Some(ONE_WAY));
 }
 
 #[test]
 fn one_lost_datagram_delays_one_stream_by_a_round_trip() {
-    let mut pair = Pair::connected();
+    let mut pair = Pair::connected(Trails::Probed);
     pair.to_receiver.is_lost = losing_number(1_000, FRAME.len());
 
     let ages = pair.trickle(2_000, INTERVAL);
@@ -255,7 +284,7 @@ fn one_lost_datagram_delays_one_stream_by_a_round_trip() {
 
 #[test]
 fn one_lost_acknowledgement_delays_nothing() {
-    let mut pair = Pair::connected();
+    let mut pair = Pair::connected(Trails::Probed);
     pair.to_sender.is_lost = losing_number(300, 0);
 
     let ages = pair.trickle(2_000, INTERVAL);
@@ -263,23 +292,37 @@ fn one_lost_acknowledgement_delays_nothing() {
     assert_eq!(ages.into_iter().max(), Some(ONE_WAY));
 }
 
-#[test]
-fn a_lost_datagram_that_nothing_follows_costs_another_round_trip() {
-    let mut pair = Pair::connected();
+/// What the records took that took longer than one way, of a hundred a second apart: the fiftieth
+/// is lost.
+fn delays_of_a_lone_record(trails: Trails) -> Vec<Duration> {
+    let mut pair = Pair::connected(trails);
     pair.to_receiver.is_lost = losing_number(50, FRAME.len());
-
     let ages = pair.trickle(100, Duration::from_secs(1));
+    ages.into_iter().filter(|age| *age > ONE_WAY).collect()
+}
+
+#[test]
+fn a_lost_record_that_only_a_probe_follows_costs_one_round_trip_and_a_moment() {
+    let delayed = delays_of_a_lone_record(Trails::Probed);
+
+    let [delayed] = delayed[..] else { panic!("{delayed:?}") };
+    assert!(delayed <= 3 * ONE_WAY + Duration::from_millis(25), "{delayed:?}");
+}
+
+#[test]
+fn a_lost_record_that_nothing_follows_costs_another_round_trip() {
+    let delayed = delays_of_a_lone_record(Trails::Left);
 
     // quinn's first probe is a ping, whose answer says what is missing.
-    let delayed: Vec<_> = ages.into_iter().filter(|age| *age > ONE_WAY).collect();
     let [delayed] = delayed[..] else { panic!("{delayed:?}") };
+    assert!(delayed >= 5 * ONE_WAY, "{delayed:?}: the transport has become better than trails are");
     assert!(delayed <= 5 * ONE_WAY + Duration::from_millis(40), "{delayed:?}");
 }
 
 #[test]
 fn at_one_percent_of_loss_99_of_100_records_take_one_way_and_little_more_than_a_round_trip() {
     for seed in 1..=3 {
-        let mut pair = Pair::connected();
+        let mut pair = Pair::connected(Trails::Probed);
         pair.to_receiver.is_lost = losing(seed);
         pair.to_sender.is_lost = losing(seed + 100);
 

@@ -3,6 +3,7 @@
 use headland_event::{Monotonic, Now};
 use headland_platform::telemetry::Metrics;
 use headland_replication::Condition;
+use headland_replication::link::CopyCounts;
 
 use crate::global::Rules;
 use crate::node::{LeaseStatus, LinkState, Node};
@@ -40,6 +41,7 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
             whole(lag.as_secs()),
         );
     }
+    observe_copies(metrics, node);
     for agent in &status.agents {
         let labels = [("agent", agent.name.as_str())];
         let help = "1 while an agent is connected";
@@ -111,6 +113,17 @@ fn observe_acks(metrics: &Metrics, node: &Node, now: Monotonic) {
         metrics.set("headland_ack_waiting_records", help, &topic, whole(ack.waiting_records));
         let help = "For how many milliseconds the oldest has waited that is not acknowledged";
         metrics.set("headland_ack_waiting_milliseconds", help, &topic, whole(ack.waiting_ms));
+    }
+}
+
+/// What alerts that went in datagrams too did on each link.
+fn observe_copies(metrics: &Metrics, node: &Node) {
+    for (region, CopyCounts { sent, taken, passed }) in node.link_copies() {
+        for (outcome, count) in [("sent", sent), ("taken", taken), ("passed", passed)] {
+            let labels = [("peer_region", region.as_str()), ("outcome", outcome)];
+            let help = "Datagrams with copies of alerts, and alerts taken of them or passed over";
+            metrics.set("headland_link_copies", help, &labels, whole(count));
+        }
     }
 }
 

@@ -76,7 +76,8 @@ use sender::{Progress, Sender};
 pub use config::LinkConfig;
 pub use flow::Flow;
 pub use output::{
-    AnnounceError, CloseReason, LinkOutput, OfferStatus, PromiseError, SubscriptionStatus,
+    AnnounceError, CloseReason, CopyCounts, LinkOutput, OfferStatus, PromiseError,
+    SubscriptionStatus,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +97,7 @@ pub struct Link {
     budget: Budget,
     throttle: Throttle,
     copies: Copies,
+    copied: CopyCounts,
     sender: Sender,
     receiver: Receiver,
     outputs: VecDeque<LinkOutput>,
@@ -117,6 +119,7 @@ impl Link {
             budget: Budget::new(config.unsent_bytes_limit),
             throttle: Throttle::default(),
             copies: Copies::new(now),
+            copied: CopyCounts::default(),
             sender: Sender::new(window, config.read_bytes, config.channels_limit),
             receiver: Receiver::new(window, config.channels_limit),
             outputs: VecDeque::new(),
@@ -261,6 +264,7 @@ impl Link {
             // On a stalled lane they would only pile up, behind what they repeat.
             if self.throttle.allows(Lane::Alerts) && self.budget.has_room(Lane::Alerts, bytes) {
                 self.throttle.charge(bytes);
+                self.copied.sent += 1;
                 self.send(Lane::Alerts, frame);
             }
         }
@@ -352,6 +356,12 @@ impl Link {
     #[must_use]
     pub const fn rtt(&self) -> Option<Duration> {
         self.liveness.rtt()
+    }
+
+    /// What copies of alerts did so far.
+    #[must_use]
+    pub const fn copies(&self) -> CopyCounts {
+        self.copied
     }
 
     /// When the last frame arrived; when the link started, before the first.
@@ -457,7 +467,10 @@ impl Link {
         for data in copies.entries {
             let channel = data.channel;
             if let Some(entry) = self.receiver.on_copy(data)? {
+                self.copied.taken += 1;
                 self.outputs.push_back(LinkOutput::Deliver { channel, entry });
+            } else {
+                self.copied.passed += 1;
             }
         }
         Ok(())

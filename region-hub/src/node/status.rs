@@ -8,6 +8,7 @@ use headland_event::{
     TopicPartition,
 };
 use headland_replication::Identity;
+use headland_replication::link::CopyCounts;
 use headland_storage::MissingOffsets;
 use serde::Serialize;
 
@@ -173,6 +174,14 @@ impl Node {
                 && self.kept(&peer.identity).is_some_and(|kept| behind(kept) == 0);
             let lag = if is_complete { Duration::ZERO } else { peer.reach.incomplete_for(now) };
             (peer.identity.region(), lag)
+        })
+    }
+
+    /// What copies of alerts did on each link that there is, since it was made.
+    pub fn link_copies(&self) -> impl Iterator<Item = (&RegionId, CopyCounts)> {
+        self.peers.iter().filter_map(|peer| {
+            let kept = self.kept(&peer.identity)?;
+            Some((peer.identity.region(), kept.link.copies()))
         })
     }
 

@@ -227,6 +227,17 @@ impl OfferStatus {
     }
 }
 
+/// What copies of alerts did on a link so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CopyCounts {
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Alerts that a datagram brought before their stream.
+    pub taken: u64,
+    /// Alerts in datagrams that had come already, or could not be taken from one.
+    pub passed: u64,
+}
+
 /// How far a channel we subscribed to has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionStatus {

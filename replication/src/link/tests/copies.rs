@@ -102,6 +102,7 @@ fn a_datagram_brings_alerts_before_their_stream_which_passes_them_over() {
     pair.carry_datagram(0, Fate::ArrivesAndComesAgain);
     pair.carry_datagram(0, Fate::Arrives);
     assert_eq!(delivered(&pair.hub), [0, 1]);
+    assert_eq!(pair.hub.link.copies(), CopyCounts { sent: 0, taken: 2, passed: 2 });
     pair.run();
     pair.agent.append(0, 100);
     pair.run();
@@ -119,6 +120,7 @@ fn what_the_stream_brought_is_not_taken_from_a_datagram() {
 
     assert_eq!(delivered(&hub), [0]);
     assert_eq!(hub.outgoing(), []);
+    assert_eq!(hub.link.copies(), CopyCounts { sent: 0, taken: 0, passed: 1 });
 }
 
 #[test]

@@ -166,7 +166,10 @@ impl Frame {
             Self::Promise(promise) => promise.write(&mut writer),
             Self::Goodbye(goodbye) => writer.u8(goodbye.code()),
             Self::Lease(message) => message.write(&mut writer),
-            Self::Copies(copies) => copies.write(&mut writer),
+            Self::Copies(copies) => {
+                copies.write(&mut writer);
+                copies::check_length(writer.len())?;
+            }
         }
         check_length(writer.len())?;
         Ok(writer.finish())
@@ -179,7 +182,8 @@ impl Frame {
     /// # Errors
     /// [`FrameError`] when the bytes are anything else than one frame of this version.
     pub fn decode(bytes: Bytes) -> Result<Self, FrameError> {
-        check_length(bytes.len())?;
+        let length = bytes.len();
+        check_length(length)?;
         let mut reader = Reader::new(bytes);
         let found = reader.u8("frame version")?;
         if found != FRAME_VERSION {
@@ -198,7 +202,10 @@ impl Frame {
             9 => Self::Promise(ChannelPromise::read(&mut reader)?),
             10 => Self::Goodbye(Goodbye::read(&mut reader)?),
             11 => Self::Lease(LeaseMessage::read(&mut reader)?),
-            COPIES_KIND => Self::Copies(Copies::read(&mut reader)?),
+            COPIES_KIND => {
+                copies::check_length(length)?;
+                Self::Copies(Copies::read(&mut reader)?)
+            }
             unknown => return Err(unknown_code("frame kind", at, unknown, "1 to 12").into()),
         };
         reader.end()?;

@@ -26,6 +26,13 @@ pub struct Copies {
     pub entries: Vec<Data>,
 }
 
+/// Refuses a frame that came on a stream and would fit no datagram: what is taken of it counts for
+/// itself alone.
+pub(super) fn check_length(found: usize) -> Result<(), FrameError> {
+    let limit = COPIES_BYTES_LIMIT;
+    if found > limit { Err(FrameError::TooLarge { found, limit }) } else { Ok(()) }
+}
+
 /// Whether an encoded frame is one of copies: such a frame travels in a datagram.
 #[must_use]
 pub fn is_copies(frame: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! One entry of a log on its way.
 
+use bytes::Bytes;
+use headland_event::batch::BatchError;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::FRAME_BYTES_LIMIT;
 use headland_event::{
@@ -31,6 +33,15 @@ pub fn channel_of_data(frame: &[u8]) -> Option<ChannelId> {
 }
 
 impl Data {
+    /// The entry with a batch of its own, which keeps nothing else of the frame it came in.
+    ///
+    /// Cost: copies the batch and verifies it once more.
+    pub(crate) fn detached(self) -> Result<Entry, BatchError> {
+        let Entry { base, dot, stamp, batch } = self.entry;
+        let batch = Batch::decode(Bytes::copy_from_slice(batch.as_bytes()))?;
+        Ok(Entry { base, dot, stamp, batch })
+    }
+
     /// Bytes of its frame on the stream, however it came. Cost: encodes it.
     pub(crate) fn frame_bytes(&self) -> ByteCount {
         let mut writer = Writer::new();

@@ -98,6 +98,18 @@ fn data() -> impl Strategy<Value = Data> {
     )
 }
 
+/// As many as fit a datagram, or the first as it is.
+fn copies(mut entries: Vec<Data>) -> Frame {
+    loop {
+        let frame = Frame::Copies(Copies { entries: entries.clone() });
+        match entries.pop() {
+            Some(_) if frame.encode().is_ok() => return frame,
+            Some(last) if entries.is_empty() => return Frame::Data(last),
+            Some(_) | None => {}
+        }
+    }
+}
+
 fn refusals() -> impl Strategy<Value = Refuse> {
     let scope = prop_oneof![
         Just(Scope::Link),
@@ -185,7 +197,7 @@ fn frames() -> impl Strategy<Value = Frame> {
         promises().prop_map(Frame::Promise),
         goodbyes.prop_map(Frame::Goodbye),
         leases().prop_map(Frame::Lease),
-        vec(data(), 1..=COPIES_LIMIT).prop_map(|entries| Frame::Copies(Copies { entries })),
+        vec(data(), 1..=COPIES_LIMIT).prop_map(copies),
     ]
 }
 
@@ -208,6 +220,32 @@ fn another_version_is_named_and_refused() {
     let bytes = patched(&Frame::Goodbye(Goodbye::ShuttingDown), 0, 2);
 
     assert_eq!(Frame::decode(bytes), Err(FrameError::Version { found: 2, expected: 1 }));
+}
+
+#[test]
+fn copies_longer_than_a_datagram_are_neither_written_nor_read() {
+    let frame_of = |bytes: usize| {
+        let record = Record::new(EventTime::from_millis(0), "k", vec![7; bytes]);
+        let dot = Dot {
+            stream: StreamId::new([1; 16]),
+            incarnation: Incarnation::new(1, 1),
+            sequence: Sequence::new(1),
+        };
+        let batch = Batch::encode(&[record]).unwrap();
+        let entry = Entry { base: Offset::new(0), dot, stamp: None, batch };
+        Data { channel: ChannelId::new(0), epoch: ChannelEpoch::new(1), entry }
+    };
+    let of = |bytes| Frame::Copies(Copies { entries: vec![frame_of(bytes)] });
+    let small = of(10).encode().unwrap().len() - 10;
+    // Lengths above 63 bytes take one more place each, of which a record has two.
+    let largest = COPIES_BYTES_LIMIT - small - 2;
+    let mut long = vec![1, 12, 1];
+    long.extend_from_slice(&Frame::Data(frame_of(largest + 1)).encode().unwrap()[2..]);
+
+    assert_eq!(of(largest).encode().unwrap().len(), COPIES_BYTES_LIMIT);
+    let refused = FrameError::TooLarge { found: 1_101, limit: 1_100 };
+    assert_eq!(of(largest + 1).encode(), Err(refused.clone()));
+    assert_eq!(Frame::decode(Bytes::from(long)), Err(refused));
 }
 
 #[test]

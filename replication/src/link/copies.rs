@@ -1,4 +1,4 @@
-//! Alerts that are sent again in datagrams until they are acknowledged.
+//! Alerts that are sent again in datagrams, unless they are acknowledged first.
 //!
 //! ```text
 //!   stream     ──[1]──────────╳[2]·········· a round trip later [2]──▶ and all behind it
@@ -9,8 +9,8 @@
 //! place on the stream is passed over then: no order and no bound changes.
 //!
 //! The first copy follows after a moment, because QUIC would put a datagram into the packet that
-//! carries the stream, to be lost with it. A path so short that the acknowledgement is faster costs
-//! no datagram at all. A datagram that has room left repeats what went before.
+//! carries the stream, to be lost with it. Where the acknowledgement is faster there is none. A
+//! datagram that has room left brings what other alerts have still to come again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,17 +25,21 @@ use crate::frame::{COPIES_LIMIT, COPIES_ROOM, copy_bytes, encode_copies};
 /// packet and, the second time, for the end of a burst of losses; short against a round trip.
 const WAITS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(35)];
 
-/// Alerts kept until they are acknowledged, most: with small ones what three datagrams hold. When
-/// more are on their way, the oldest are left to their stream.
-const KEPT_LIMIT: usize = 32;
+/// Alerts kept for their copies, most: eight datagrams. Those after them are left to their stream:
+/// a receiver takes only what comes next.
+const KEPT_LIMIT: usize = 64;
 
-/// Copies may take a 64th of what is sent, so that they do not weigh on a catch-up, and 8 KiB a
-/// second, which is ten small alerts a second on a link that carries nothing else.
+/// Copies may take a 64th of what is sent and an eighth of what alerts take, so that they weigh
+/// neither on a catch-up nor on a thin path that alerts nearly fill.
 const SHARE: u64 = 64;
-const NANOS_PER_BYTE: u64 = 1_000_000_000 / (8 << 10);
+const SHARE_OF_ALERTS: u64 = 8;
 
-/// Bytes of copies that may go at once after a rest, most.
-const BURST_BYTES: u64 = 16 << 10;
+/// And 256 bytes a second: alerts that are few and far between have both their copies.
+const NANOS_PER_BYTE: u64 = 1_000_000_000 / 256;
+
+/// Bytes that may go at once after a rest, most: of the share, and of the rest.
+const SHARE_BYTES: u64 = 8 << 10;
+const BURST_BYTES: u64 = 2 << 10;
 
 /// When the next copy of an alert goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +47,6 @@ enum Due {
     /// Some time after now, which is not known where frames set out.
     Soon,
     At(Monotonic),
-    /// It had its copies, and may fill what room others leave.
-    Never,
 }
 
 #[derive(Debug, Clone)]
@@ -62,31 +64,32 @@ pub(super) struct Copies {
     kept: VecDeque<Kept>,
     /// Up to when time has earned bytes.
     now: Monotonic,
-    /// Bytes not spent.
-    spare: u64,
-    /// Bytes sent that have not come to one byte for copies yet.
+    /// Bytes of the share that were not spent, in 64ths.
+    share: u64,
+    /// Bytes that alerts and time have earned, in eighths.
     rest: u64,
 }
 
 impl Copies {
     pub(super) fn new(now: Monotonic) -> Self {
-        Self { kept: VecDeque::new(), now, spare: BURST_BYTES, rest: 0 }
+        let rest = BURST_BYTES * SHARE_OF_ALERTS;
+        Self { kept: VecDeque::new(), now, share: 0, rest }
     }
 
     /// Notes `bytes` that went out on streams, of which copies have their share.
     pub(super) fn on_sent(&mut self, bytes: u64) {
-        let sent = self.rest.saturating_add(bytes);
-        self.rest = sent % SHARE;
-        self.earn(sent / SHARE);
+        self.share = self.share.saturating_add(bytes).min(SHARE_BYTES * SHARE);
+    }
+
+    fn earn(&mut self, eighths: u64) {
+        self.rest = self.rest.saturating_add(eighths).min(BURST_BYTES * SHARE_OF_ALERTS);
     }
 
     /// Keeps an alert that set out as `frame`, to be sent again, if a datagram can carry it.
     pub(super) fn keep(&mut self, channel: ChannelId, end: Offset, frame: &Bytes) {
-        if copy_bytes(frame) > COPIES_ROOM {
+        self.earn(length(frame));
+        if copy_bytes(frame) > COPIES_ROOM || self.kept.len() >= KEPT_LIMIT {
             return;
-        }
-        if self.kept.len() >= KEPT_LIMIT {
-            self.kept.pop_front();
         }
         let frame = frame.clone();
         self.kept.push_back(Kept { channel, end, frame, copies: 0, due: Due::Soon });
@@ -115,7 +118,7 @@ impl Copies {
     pub(super) fn on_time(&mut self, now: Monotonic) {
         let nanos = u64::try_from(now.since(self.now).as_nanos()).unwrap_or(u64::MAX);
         let bytes = nanos / NANOS_PER_BYTE;
-        self.earn(bytes);
+        self.earn(bytes.saturating_mul(SHARE_OF_ALERTS));
         // What does not come to a byte yet is not lost.
         self.now = self.now.after(Duration::from_nanos(bytes * NANOS_PER_BYTE));
         for kept in &mut self.kept {
@@ -125,51 +128,58 @@ impl Copies {
         }
     }
 
-    fn earn(&mut self, bytes: u64) {
-        self.spare = self.spare.saturating_add(bytes).min(BURST_BYTES);
-    }
-
     /// When [`Self::on_time`] and [`Self::next_due`] are to be called.
     pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
-        let due = self.kept.iter().filter_map(|kept| match kept.due {
-            Due::Soon => Some(self.now),
-            Due::At(at) => Some(at),
-            Due::Never => None,
+        let due = self.kept.iter().map(|kept| match kept.due {
+            Due::Soon => self.now,
+            Due::At(at) => at,
         });
         due.min()
     }
 
     /// The frame of copies to send at `now`; `None` when nothing more is due.
     pub(super) fn next_due(&mut self, now: Monotonic) -> Option<Bytes> {
-        loop {
+        let mut sent = None;
+        while sent.is_none() {
             let chosen = self.choose(now)?;
             let frames = chosen.places.iter().filter_map(|at| Some(&self.kept.get(*at)?.frame));
-            let frames: Vec<&Bytes> = frames.collect();
-            let frame = encode_copies(frames.into_iter());
+            let frame = encode_copies(frames.collect::<Vec<_>>().into_iter());
             // Once all is spent a copy is left out, and the next one comes in its time.
-            if let Some(spare) = self.spare.checked_sub(length(&frame)) {
-                self.spare = spare;
-                return Some(frame);
-            }
+            sent = self.spend(length(&frame)).map(|()| frame);
+            // Its last copy is out, or left out.
+            self.kept.retain(|kept| kept.copies < WAITS.len());
+            self.shrink();
         }
+        sent
     }
 
-    /// What goes into the next datagram: what is due, then the latest that still fits.
+    /// Takes bytes out of the share, or of the rest.
+    fn spend(&mut self, bytes: u64) -> Option<()> {
+        if let Some(share) = self.share.checked_sub(bytes * SHARE) {
+            self.share = share;
+        } else {
+            self.rest = self.rest.checked_sub(bytes * SHARE_OF_ALERTS)?;
+        }
+        Some(())
+    }
+
+    /// What goes into the next datagram: what is due, then the oldest that still fits, as far as
+    /// the share goes.
     fn choose(&mut self, now: Monotonic) -> Option<Chosen> {
         let mut chosen = Chosen::default();
         for (at, kept) in self.kept.iter_mut().enumerate() {
             let is_due = matches!(kept.due, Due::At(due) if due <= now);
             if is_due && chosen.add(at, &kept.frame) {
                 kept.copies += 1;
-                let wait = WAITS.get(kept.copies);
-                kept.due = wait.map_or(Due::Never, |wait| Due::At(now.after(*wait)));
+                let wait = WAITS.get(kept.copies).copied().unwrap_or_default();
+                kept.due = Due::At(now.after(wait));
             }
         }
         if chosen.places.is_empty() {
             return None;
         }
-        if self.spare >= BURST_BYTES / 2 {
-            for (at, kept) in self.kept.iter().enumerate().rev() {
+        if self.share >= SHARE_BYTES * SHARE / 2 {
+            for (at, kept) in self.kept.iter().enumerate() {
                 if !chosen.places.contains(&at) {
                     chosen.add(at, &kept.frame);
                 }

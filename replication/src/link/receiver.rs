@@ -139,7 +139,10 @@ impl Receiver {
         }
         self.known(channel)?.on_copy(&data, bytes);
         self.window.charge(lane, bytes);
-        Ok(Some(data.entry))
+        // Counted for itself alone, so it holds nothing else of the datagram.
+        data.detached().map(Some).map_err(|error| {
+            Refusal::new(RefusalCode::BadFrame, format!("channel {channel}: {error}"))
+        })
     }
 
     /// Notes what is durable here; late news of a channel that ended changes nothing.

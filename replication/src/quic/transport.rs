@@ -26,7 +26,7 @@ const IDLE_TIMEOUT_MS: u32 = 10_000;
 /// Bytes of datagrams that are kept until they are read, or sent: a handful, and the oldest go.
 /// Room is taken for those that there are. The peer is told how large one may be: a build that
 /// says 64 bytes takes probes and nothing else.
-const DATAGRAM_BYTES: usize = 8 << 10;
+const DATAGRAM_BYTES: usize = 4 << 10;
 
 /// Handshakes that wait to be taken up; further peers are refused until there is room. quinn takes
 /// 65,536, for each of which anybody without a certificate could make it keep packets.

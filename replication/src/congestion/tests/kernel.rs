@@ -42,23 +42,27 @@ impl Cubic {
     }
 }
 
-/// BBR, version 1, as kernels have it (Cardwell et al., ACM Queue 14(5), 2016).
+/// BBR, version 1, as kernels have it (Cardwell et al., ACM Queue 14(5), 2016, and Linux'
+/// `tcp_bbr.c`, without its long-term policer model).
 pub(super) struct Bbr {
     datagram: u64,
-    /// Bytes per second of the last ten rounds.
+    /// The rate of each of the last ten rounds that was largest, bytes per second.
     rates: VecDeque<f64>,
+    /// Bytes delivered by when, for samples of the rate.
+    delivered: VecDeque<(Monotonic, u64)>,
+    round_started: Monotonic,
     shortest: (Duration, Monotonic),
-    round: (Monotonic, u64),
     /// Percent of the rate at which it sends.
     gain: u64,
     cycle: usize,
+    cycle_started: Monotonic,
     full: (f64, u32),
     is_starting: bool,
     is_draining: bool,
     probes_until: Option<Monotonic>,
 }
 
-/// Gains in percent, one a round.
+/// Gains in percent, each for one shortest round trip.
 const CYCLE: [u64; 8] = [125, 75, 100, 100, 100, 100, 100, 100];
 const STARTING: u64 = 289;
 
@@ -67,11 +71,13 @@ impl Bbr {
         let start = Monotonic::from_millis(0);
         Self {
             datagram,
-            rates: VecDeque::new(),
+            rates: VecDeque::from([0.0]),
+            delivered: VecDeque::from([(start, 0)]),
+            round_started: start,
             shortest: (Duration::MAX, start),
-            round: (start, 0),
             gain: STARTING,
             cycle: 2,
+            cycle_started: start,
             full: (0.0, 0),
             is_starting: true,
             is_draining: false,
@@ -98,10 +104,10 @@ impl Bbr {
     }
 
     pub(super) fn pace(&self, smoothed: Duration) -> Duration {
-        if self.rates.is_empty() {
+        let rate = self.rate() * self.gain as f64 / 100.0;
+        if rate < 1.0 {
             return smoothed.mul_f64(0.1 / 2.89);
         }
-        let rate = self.rate() * self.gain as f64 / 100.0;
         Duration::from_secs_f64(self.datagram as f64 / rate)
     }
 
@@ -117,22 +123,32 @@ impl Bbr {
         if self.probes_until.is_some_and(|until| until <= now) {
             self.probes_until = None;
         }
-        self.round.1 += self.datagram;
+        self.sample(now, sent_at);
         if self.is_draining && in_flight as f64 <= self.held() {
-            (self.is_draining, self.gain) = (false, 100);
+            (self.is_draining, self.gain, self.cycle_started) = (false, 100, now);
         }
-        if sent_at > self.round.0 {
-            let took = now.since(self.round.0).as_secs_f64();
-            self.on_round(self.round.1 as f64 / took);
-            self.round = (now, 0);
+        if sent_at > self.round_started {
+            self.round_started = now;
+            self.on_round();
         }
+        self.on_cycle(now, in_flight);
     }
 
-    fn on_round(&mut self, rate: f64) {
-        if self.rates.len() == 10 {
-            self.rates.pop_front();
+    /// What was delivered from when this datagram left until it arrived.
+    fn sample(&mut self, now: Monotonic, sent_at: Monotonic) {
+        let total = self.delivered.back().map_or(0, |(_, total)| *total) + self.datagram;
+        self.delivered.push_back((now, total));
+        while self.delivered.get(1).is_some_and(|(at, _)| *at <= sent_at) {
+            self.delivered.pop_front();
         }
-        self.rates.push_back(rate);
+        let (since, before) = self.delivered[0];
+        let took = now.since(since).max(self.shortest.0);
+        let rate = (total - before) as f64 / took.as_secs_f64();
+        let best = self.rates.back_mut().unwrap();
+        *best = best.max(rate);
+    }
+
+    fn on_round(&mut self) {
         if self.is_starting {
             let best = self.rate();
             self.full =
@@ -140,9 +156,23 @@ impl Bbr {
             if self.full.1 >= 3 {
                 (self.is_starting, self.is_draining, self.gain) = (false, true, 35);
             }
-        } else if !self.is_draining {
+        }
+        if self.rates.len() == 10 {
+            self.rates.pop_front();
+        }
+        self.rates.push_back(0.0);
+    }
+
+    fn on_cycle(&mut self, now: Monotonic, in_flight: u64) {
+        if self.is_starting || self.is_draining {
+            return;
+        }
+        let is_over = now.since(self.cycle_started) > self.shortest.0;
+        let is_empty = self.gain < 100 && in_flight as f64 <= self.held();
+        let is_full = self.gain <= 100 || in_flight as f64 >= self.held() * 1.25;
+        if (is_over && is_full) || is_empty {
             self.cycle = (self.cycle + 1) % CYCLE.len();
-            self.gain = CYCLE[self.cycle];
+            (self.gain, self.cycle_started) = (CYCLE[self.cycle], now);
         }
     }
 }

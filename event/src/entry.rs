@@ -147,11 +147,14 @@ impl Entry {
     }
 
     /// Whether a hub put a hole here in the place of records that it lost: whoever else holds them
-    /// may bring them. A hole that an agent named is a part of the log, the same at everybody.
+    /// may bring them. A hole that an agent named is a part of the log, the same at everybody: of
+    /// an earlier life the agent knows no dots either, but only it says so, or that another hub has
+    /// what is gone.
     #[must_use]
     pub fn is_stand_in(&self) -> bool {
+        let of_agents = [DropPolicy::EarlierLife, DropPolicy::Elsewhere];
         let hole = Hole::of(&self.batch);
-        hole.is_some_and(|hole| hole.policy != DropPolicy::EarlierLife)
+        hole.is_some_and(|hole| !of_agents.contains(&hole.policy))
             && self.dot.sequence == Sequence::new(0)
     }
 }

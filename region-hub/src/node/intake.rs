@@ -2,8 +2,8 @@
 
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
-    AgentName, Batch, ChannelId, DropPolicy, Entry, Hole, Incarnation, Now, Offset, PartitionIndex,
-    Record, TopicName, TopicPartition, Verdict,
+    AgentName, Alert, Batch, ChannelId, DropPolicy, Entry, Hole, Incarnation, Now, Offset,
+    PartitionIndex, Record, TopicName, TopicPartition, Verdict,
 };
 use headland_replication::frame::{Announce, ChannelPromise};
 use headland_replication::{LinkOutput, Refusal, RefusalCode};
@@ -17,6 +17,9 @@ use crate::records::{
     REASON_HEADER, Whole, absent_record, dead_record, groups_topic, promise_record, promises_topic,
 };
 use crate::topics::{Topic, dead_topic};
+
+/// The rule of alerts about damage, as nodes raise of their own logs.
+const RULE_OF_DAMAGE: &str = "damaged_log";
 
 /// What is refused when an entry is not taken.
 enum Rejected {
@@ -257,8 +260,14 @@ impl Node {
             return Err(Refusal::new(RefusalCode::NotAuthorised, why));
         }
         let offset = self.composer.end(local);
-        if Hole::of(&entry.batch).is_some() {
+        if let Some(hole) = Hole::of(&entry.batch) {
             // It is counted by its name once it is durable; there is no record to judge.
+            let is_told_apart = entry.is_stand_in();
+            let entry = named(local, entry, hole)?;
+            if is_told_apart {
+                self.say_lost_at(grant.agent(), (local, entry.base), hole, now);
+            }
+            let offset = self.composer.end(local);
             let stamp = self.ingest.stamp_hole(local, offset, &entry.batch, now.wall);
             self.composer.copied(local, entry.dot, Some(stamp), entry.batch);
             return Ok(());
@@ -284,6 +293,21 @@ impl Node {
             self.bury(local, &forbidden, now);
         }
         Ok(())
+    }
+
+    /// An agent lost records of an earlier life by damage: that is said before the hole is stored.
+    fn say_lost_at(
+        &mut self,
+        agent: &AgentName,
+        (local, base): (&TopicPartition, Offset),
+        Hole { count, policy }: Hole,
+        now: Now,
+    ) {
+        tracing::error!(%agent, %local, %base, count, %policy, "an agent lost records for good");
+        let place = (format!("agent/{agent}|{local}"), base.to_string());
+        let facts = [("records", count.to_string()), ("policy", policy.to_string())];
+        let alert = Alert::of_node(RULE_OF_DAMAGE, place, now.wall, facts);
+        self.raise(&alert, now);
     }
 
     /// Composes dead letters of a partition's topic. It cannot fail: the records themselves are in
@@ -453,6 +477,20 @@ impl Node {
         if let Ok(batch) = Batch::encode(&[record]) {
             self.born(&partition, batch, now);
         }
+    }
+}
+
+/// An agent's hole as the log has it. Of an earlier life of its own an agent knows no dots, as a
+/// hub knows none of what it lost itself: others would wait for what nobody has. So what damage
+/// took there has the name of that life, and an alert says why.
+fn named(local: &TopicPartition, entry: Entry, hole: Hole) -> Result<Entry, Refusal> {
+    if !entry.is_stand_in() {
+        return Ok(entry);
+    }
+    let hole = Hole { policy: DropPolicy::EarlierLife, ..hole };
+    match hole.to_batch(entry.batch.span(), entry.batch.base_time()) {
+        Ok(batch) => Ok(Entry { batch, ..entry }),
+        Err(error) => Err(broken(local, &entry, &error.to_string())),
     }
 }
 

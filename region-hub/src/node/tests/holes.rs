@@ -1,6 +1,6 @@
 //! Holes that senders name in the place of what they shed.
 
-use headland_event::{DropPolicy, Offset};
+use headland_event::{DropPolicy, Hole, Offset};
 
 use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, record, stamp};
@@ -64,4 +64,31 @@ fn a_hole_of_another_region_is_mirrored_with_its_name() {
 
     assert_eq!(dropped(&hub), [("us.inventory.events".to_owned(), DropPolicy::Bytes, 7)]);
     assert_eq!(hub.entries("us.inventory.events")[0].batch.span(), 7);
+}
+
+#[test]
+fn what_an_agent_lost_of_an_earlier_life_is_named_and_missing_to_nobody() {
+    let named = [DropPolicy::Damaged, DropPolicy::EarlierLife, DropPolicy::Elsewhere];
+    let expected = [DropPolicy::EarlierLife, DropPolicy::EarlierLife, DropPolicy::Elsewhere];
+    for (policy, expected) in named.into_iter().zip(expected) {
+        let mut hub = Hub::new();
+        let mut agent = Remote::agent(&mut hub, 1);
+        let channel = agent.offer(&mut hub, EVENTS);
+        agent.lose_earlier(&mut hub, channel, policy);
+        agent.publish(&mut hub, channel, &[record("eu-1-till", &sale(1))]);
+
+        let before = hub.node.inventory().extent();
+        hub.restart(CONFIG);
+
+        let entries = hub.entries(EVENTS);
+        let holes: Vec<_> = entries.iter().filter_map(|of| Hole::of(&of.batch)).collect();
+        assert_eq!(holes, [Hole { count: 7, policy: expected }]);
+        // So do those who mirror it read it.
+        assert!(entries.iter().all(|entry| !entry.is_stand_in()), "{policy}");
+        let ends: Vec<u64> = before.ends().iter().map(|(_, end)| end.get()).collect();
+        assert_eq!((ends, before.gaps().len()), (vec![8], 0), "{policy}");
+        assert_eq!(*hub.node.ingest.extent(), before);
+        let said = hub.values("alerts").into_iter().filter(|text| text.contains("damaged_log"));
+        assert_eq!(said.count(), usize::from(policy == DropPolicy::Damaged), "{policy}");
+    }
 }

@@ -209,6 +209,17 @@ impl Remote {
         hub.talk(self);
     }
 
+    /// Names a hole without dots: this agent lost records of an earlier life.
+    pub(super) fn lose_earlier(&mut self, hub: &mut Hub, channel: ChannelId, policy: DropPolicy) {
+        let base = self.end(channel);
+        let batch = Hole { count: 7, policy }.to_batch(7, EventTime::default()).unwrap();
+        let dot = Dot { sequence: Sequence::new(0), ..self.dot(channel, base.get()) };
+        let entry = Entry { base, dot, stamp: None, batch };
+        self.logs.entry(channel).or_default().push(entry);
+        self.link.on_head(channel, self.end(channel));
+        hub.talk(self);
+    }
+
     /// Takes every channel that the hub announced, from its start.
     pub(super) fn subscribe_all(&mut self) {
         let announced = self.said.iter().filter_map(|said| match said {

@@ -33,6 +33,12 @@ pub(super) enum Event {
     Grown(usize),
     /// A node loses its power.
     Crash(NodeId),
+    /// A node's disk is copied.
+    Backup(NodeId),
+    /// A node's disk is lost.
+    DiskLost(NodeId),
+    /// A node's disk is as it was when it was copied, without its identity.
+    Restored(NodeId),
     /// A node starts.
     Start(NodeId),
     /// A region is cut off.

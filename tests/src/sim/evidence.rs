@@ -9,7 +9,7 @@ use region_hub::topics::Topics;
 
 use super::input::InputFile;
 use super::machine::{Machine, commits_of};
-use super::topology::{Homes, agent_config, hubs_of, identity};
+use super::topology::{Homes, Settings, agent_config, hubs_of, identity};
 use super::witness::SentPromise;
 use super::world::World;
 
@@ -36,8 +36,7 @@ pub(super) struct Evidence {
     pub(super) agents: Vec<Log>,
     pub(super) inputs: Vec<[InputFile; 2]>,
     pub(super) promises: Vec<SentPromise>,
-    pub(super) agent_hold: &'static str,
-    pub(super) homes: Homes,
+    pub(super) settings: Settings,
 }
 
 impl Evidence {
@@ -64,8 +63,7 @@ impl Evidence {
             agents: world.agents.iter().map(log).collect(),
             inputs: std::mem::take(&mut world.inputs),
             promises: std::mem::take(&mut world.witness.promises),
-            agent_hold: world.agent_hold,
-            homes: world.homes,
+            settings: world.settings,
         }
     }
 
@@ -78,6 +76,15 @@ impl Evidence {
             None => entry.batch.span() - u64::try_from(entry.batch.len()).unwrap(),
         });
         gone.sum()
+    }
+
+    /// How often regions said at others that they were left.
+    pub(super) fn fences(&self) -> u64 {
+        let logs = self.hubs.iter().flat_map(|hub| &hub.log);
+        let groups = logs.filter(|(partition, _)| partition.topic.as_str() == "_groups");
+        let records = groups.flat_map(|(_, entries)| records_of(entries));
+        let is_left = |record: &Record| text(record.value.as_ref()).contains("\"to\":\"");
+        u64::try_from(records.filter(is_left).count()).unwrap()
     }
 
     /// Records in the logs of all hubs.
@@ -93,8 +100,9 @@ impl Evidence {
         use headland_storage::{LogStore, MemoryDisk, MemoryStore, OpenOptions};
 
         let store = MemoryStore::open(&MemoryDisk::new(1), OpenOptions::new(1)).unwrap();
+        let settings = Settings { homes: Homes::Own, ..self.settings };
         let hubs = hubs_of(agent, Homes::Own).into_iter().map(identity).collect();
-        let (config, program) = (agent_config(agent, Homes::Own), super::topology::program());
+        let (config, program) = (agent_config(agent, settings), super::topology::program());
         let (log, life) = ((&store.reader(), &store), Incarnation::new(1, 1));
         let mut node = edge_agent::Node::new(&config, hubs, program, life, log, 1).unwrap();
         for (index, file) in self.inputs[agent].iter().enumerate() {

@@ -36,6 +36,14 @@ pub(super) struct Machine<N> {
     pub(super) ledger: Ledger,
     /// Every commit that was durable, as it was written: cleaning takes away what checks need.
     archive: BTreeMap<CommitNumber, StoredCommit>,
+    backup: Option<Backup>,
+}
+
+/// A copy of a disk.
+#[derive(Debug)]
+struct Backup {
+    disk: MemoryDisk,
+    archive: BTreeMap<CommitNumber, StoredCommit>,
 }
 
 /// A node at work.
@@ -78,6 +86,11 @@ impl Ledger {
         }
     }
 
+    /// The first dot of a partition's last entry.
+    pub(super) fn last(&self, partition: &TopicPartition) -> Option<Dot> {
+        self.ends.get(partition)?.last().map(|(_, dot)| *dot)
+    }
+
     /// Entries of a partition that lie after an offset and before or at another one.
     pub(super) fn between(
         &self,
@@ -118,7 +131,31 @@ impl<N> Machine<N> {
             running: None,
             ledger: Ledger::default(),
             archive: BTreeMap::new(),
+            backup: None,
         }
+    }
+
+    /// Copies what is durable.
+    pub(super) fn back_up(&mut self) {
+        let disk = self.disk.fork();
+        disk.crash(Survival::Nothing);
+        self.backup = Some(Backup { disk, archive: self.archive.clone() });
+    }
+
+    /// An empty disk comes in the place of this one.
+    pub(super) fn lose_disk(&mut self, seed: u64) {
+        (self.running, self.disk) = (None, MemoryDisk::new(seed));
+        (self.ledger, self.archive) = Default::default();
+    }
+
+    /// The disk is as the copy of it says, which has no identity, as a backup has none. Returns
+    /// whether there was a copy.
+    pub(super) fn restore(&mut self) -> bool {
+        let Some(backup) = &self.backup else { return false };
+        (self.running, self.disk) = (None, backup.disk.fork());
+        self.disk.remove("identity");
+        (self.ledger, self.archive) = (Ledger::default(), backup.archive.clone());
+        true
     }
 
     /// Every commit that was durable, in order.

@@ -31,7 +31,7 @@ impl World {
         let now = self.now_of(id);
         let (store, commits, lost) = self.hubs[hub].open(self.random.next_u64());
         self.on_opened(id, lost.map(|lost| format!("{lost:?}")));
-        let (config, seed) = (hub_config(hub, self.agent_hold, self.homes), self.random.next_u64());
+        let (config, seed) = (hub_config(hub, self.settings), self.random.next_u64());
         let log = (&store.reader(), &store);
         let mut node =
             region_hub::Node::new(&config, &spiffe_id(id), store.incarnation(), log, seed, now)
@@ -54,9 +54,9 @@ impl World {
         let id = NodeId::Agent(agent);
         let (store, commits, lost) = self.agents[agent].open(self.random.next_u64());
         self.on_opened(id, lost.map(|lost| format!("{lost:?}")));
-        let hubs = hubs_of(agent, self.homes).into_iter().map(identity).collect();
+        let hubs = hubs_of(agent, self.settings.homes).into_iter().map(identity).collect();
         let seed = self.random.next_u64();
-        let (config, log) = (agent_config(agent, self.homes), (&store.reader(), &store));
+        let (config, log) = (agent_config(agent, self.settings), (&store.reader(), &store));
         let mut node =
             edge_agent::Node::new(&config, hubs, program(), store.incarnation(), log, seed)
                 .expect("an agent starts on its own log");
@@ -183,7 +183,9 @@ impl World {
                     running.node.on_entries(now, channel, read.unwrap());
                 }
                 Output::Dial(index) => {
-                    let NodeId::Hub(to) = hubs_of(agent, self.homes)[index] else { return };
+                    let NodeId::Hub(to) = hubs_of(agent, self.settings.homes)[index] else {
+                        return;
+                    };
                     let life = self.agents[agent].life;
                     self.attempts[agent] += 1;
                     let (delay, attempt) = (self.delay(1, 40), self.attempts[agent]);
@@ -441,6 +443,40 @@ impl World {
                 let delay = self.delay(1, 40);
                 self.agenda.after(delay, Event::Lost { link_id, end: 1 - end });
             }
+        }
+    }
+
+    /// A node loses its disk and what was on it; what was said of that is not to be held against
+    /// it.
+    pub(super) fn lose_disk(&mut self, node: NodeId) {
+        self.crash(node);
+        let seed = self.random.next_u64();
+        match node {
+            NodeId::Hub(hub) => {
+                self.meet("disks_of_hubs_lost");
+                self.hubs[hub].lose_disk(seed);
+            }
+            NodeId::Agent(agent) => {
+                self.meet("agents_imaged_anew");
+                self.agents[agent].lose_disk(seed);
+            }
+        }
+        self.witness.forget(node);
+    }
+
+    /// A node goes back to its backup.
+    pub(super) fn restore(&mut self, node: NodeId) {
+        self.crash(node);
+        let is_restored = match node {
+            NodeId::Hub(hub) => self.hubs[hub].restore(),
+            NodeId::Agent(agent) => self.agents[agent].restore(),
+        };
+        if is_restored {
+            self.meet(match node {
+                NodeId::Hub(_) => "hubs_restored_from_a_backup",
+                NodeId::Agent(_) => "agents_restored_from_a_backup",
+            });
+            self.witness.forget(node);
         }
     }
 

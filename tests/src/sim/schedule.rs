@@ -5,7 +5,7 @@ use std::time::Duration;
 use headland_event::{Random, SeededRandom};
 
 use super::input::{self, InputFile, index};
-use super::topology::{Homes, NodeId, REGIONS};
+use super::topology::{Disks, Homes, Leases, NodeId, REGIONS, Settings};
 
 /// When the first fault may happen.
 const FAULTS_FROM: u64 = 300;
@@ -36,6 +36,10 @@ pub(super) enum Fault {
     Cut(usize, Cut),
     /// Some connection of a node is lost.
     Loss(NodeId),
+    /// A node's disk is lost with all that is on it.
+    DiskLost(NodeId),
+    /// A node is started from the backup that was made before.
+    Restored(NodeId),
 }
 
 /// A fault, when it begins and when what it broke works again.
@@ -52,10 +56,7 @@ pub struct Schedule {
     pub(super) seed: u64,
     pub(super) inputs: Vec<[InputFile; 2]>,
     pub(super) faults: Vec<PlannedFault>,
-    /// Which hubs agents go to.
-    pub(super) homes: Homes,
-    /// How long hubs wait for silent agents; in one schedule of four shorter than outages are.
-    pub(super) agent_hold: &'static str,
+    pub(super) settings: Settings,
     /// Whether it goes on until all writers have stated what their streams come to, which takes
     /// as long as all the rest.
     pub(super) is_audited: bool,
@@ -72,17 +73,20 @@ impl Schedule {
         let inputs = input::draw(&mut random, homes.agents());
         let count = random.below(10);
         let faults = (0..count).map(|_| fault(&mut random, homes)).collect();
+        // In one schedule of four shorter than outages are.
         let agent_hold = if random.below(4) == 0 { "1s" } else { "10h" };
         let is_audited = seed.is_multiple_of(8);
-        Self { seed, inputs, faults, homes, agent_hold, is_audited, random }
+        let (disks, leases) = (Disks::Stay, Leases::Off);
+        let settings = Settings { homes, disks, leases, agent_hold };
+        Self { seed, inputs, faults, settings, is_audited, random }
     }
 
     /// More agents, which go to the hubs of other regions while their own is away, and lose more
     /// connections.
     #[must_use]
     pub fn roaming(mut self) -> Self {
-        self.homes = Homes::All;
-        let agents = self.homes.agents();
+        self.settings.homes = Homes::All;
+        let agents = self.settings.homes.agents();
         self.inputs = input::draw(&mut self.random, agents);
         for agent in (0..agents).flat_map(|agent| [agent; 4]) {
             let at = FAULTS_FROM + self.random.below(FAULTS_UNTIL - FAULTS_FROM);
@@ -93,11 +97,54 @@ impl Schedule {
         self
     }
 
+    /// Regions are in use by a lease of a majority, and some are away for long enough to be left.
+    #[must_use]
+    pub fn with_leases(mut self) -> Self {
+        self.settings.leases = Leases::On;
+        let region = index(&mut self.random, REGIONS.len());
+        let cut = match self.random.below(4) {
+            0 => Fault::Crash(NodeId::Hub(region)),
+            1 => Fault::Cut(region, Cut::Outgoing),
+            2 => Fault::Cut(region, Cut::Incoming),
+            _ => Fault::Cut(region, Cut::Both),
+        };
+        let at = FAULTS_FROM + 2_000 + self.random.below(3_000);
+        let (at, until) = (Duration::from_millis(at), Duration::from_millis(FAULTS_UNTIL));
+        self.faults.push(PlannedFault { at, until, fault: cut });
+        self
+    }
+
+    /// One to three nodes also lose their disks, or are started from a backup of their own.
+    #[must_use]
+    pub fn with_lost_disks(mut self) -> Self {
+        let random = &mut self.random;
+        self.settings.disks = if random.below(2) == 0 { Disks::Refilled } else { Disks::Held };
+        let mut hit = Vec::new();
+        for _ in 0..=random.below(3) {
+            let mut planned = fault(random, self.settings.homes);
+            let node = match random.below(2) {
+                0 => NodeId::Hub(index(random, REGIONS.len())),
+                _ => NodeId::Agent(index(random, self.settings.homes.agents())),
+            };
+            let is_restored = random.below(2) == 0;
+            planned.fault = if is_restored { Fault::Restored(node) } else { Fault::DiskLost(node) };
+            // What two hubs that lose their disks had nobody else may have.
+            let is_hub = matches!(node, NodeId::Hub(_));
+            if !hit.contains(&node)
+                && !(is_hub && hit.iter().any(|of| matches!(of, NodeId::Hub(_))))
+            {
+                hit.push(node);
+                self.faults.push(planned);
+            }
+        }
+        self
+    }
+
     /// The same inputs without a fault.
     #[must_use]
     pub fn without_faults(mut self) -> Self {
         self.faults.clear();
-        self.agent_hold = "10h";
+        self.settings.agent_hold = "10h";
         self.is_audited = true;
         self
     }

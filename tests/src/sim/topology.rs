@@ -99,6 +99,36 @@ impl Homes {
     }
 }
 
+/// How regions look after each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leases {
+    /// They do not.
+    Off,
+    /// Each is in use by a lease of a majority, and is left and returned to without an operator.
+    On,
+}
+
+/// What is the same for all nodes of a schedule.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) homes: Homes,
+    pub(super) disks: Disks,
+    pub(super) leases: Leases,
+    /// How long hubs wait for silent agents.
+    pub(super) agent_hold: &'static str,
+}
+
+/// What disks of nodes do, and what hubs and agents keep for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disks {
+    /// All of them stay.
+    Stay,
+    /// Some are lost or go back to a backup; agents keep all that they had acknowledged.
+    Refilled,
+    /// The same; agents keep little, since two regions have what was acknowledged.
+    Held,
+}
+
 /// The hubs of an agent, the preferred one first.
 pub(super) fn hubs_of(agent: usize, homes: Homes) -> Vec<NodeId> {
     let count = match homes {
@@ -150,8 +180,21 @@ pub(super) fn peer_of(region: usize, index: usize) -> usize {
 }
 
 /// A hub of a full mesh: of two hubs the one of the earlier region dials.
-pub(super) fn hub_config(region: usize, agent_hold: &str, homes: Homes) -> HubConfig {
+pub(super) fn hub_config(region: usize, settings: Settings) -> HubConfig {
+    let Settings { homes, disks, leases, agent_hold } = settings;
     let name = REGIONS[region];
+    let ack = if disks == Disks::Held { "regions(2)" } else { "local" };
+    let membership = match disks {
+        Disks::Stay => "",
+        Disks::Refilled | Disks::Held => "membership = { report_every = \"300ms\" }",
+    };
+    let failover = match leases {
+        Leases::Off => String::new(),
+        Leases::On => format!(
+            "failover = {{ regions = {REGIONS:?}, automatic = true, after = \"4s\", \
+             failback = \"automatic\", failback_after = \"1s\" }}"
+        ),
+    };
     let mut text = format!(
         r#"
 region = "{name}"
@@ -163,13 +206,17 @@ api = {{ socket = "none" }}
 reconcile = {{ restock_below = 20 }}
 progress = {{ agent_hold = "{agent_hold}", promise_interval = "400ms" }}
 storage = {{ snapshot_after = "500ms" }}
+{membership}
+{failover}
 [[topic]]
 name = "inventory.events"
 lane = "state"
 partitions = 8
+ack = "{ack}"
 [[topic]]
 name = "air.readings"
 partitions = 8
+ack = "{ack}"
 "#
     );
     for other in (0..REGIONS.len()).filter(|other| *other != region) {
@@ -187,7 +234,12 @@ partitions = 8
 }
 
 /// An agent that follows one stream of inventory and one of air.
-pub(super) fn agent_config(agent: usize, homes: Homes) -> AgentConfig {
+pub(super) fn agent_config(agent: usize, settings: Settings) -> AgentConfig {
+    let Settings { homes, disks, leases: _, agent_hold: _ } = settings;
+    let keep = match disks {
+        Disks::Stay | Disks::Held => "keep_bytes = \"4KiB\", keep = \"20s\"",
+        Disks::Refilled => "keep_bytes = \"1MiB\", keep = \"1h\"",
+    };
     let (region, name) = (REGIONS[region_of(agent)], agent_name(agent));
     let hubs = hubs_of(agent, homes).into_iter().map(|hub| {
         let of = identity(hub).region().clone();
@@ -204,7 +256,7 @@ roaming = {{ move_after = "150ms", return_after = "1s" }}
 tls = {{ ca_file = "none", certificate_file = "none", key_file = "none" }}
 rules = {{ file = "none" }}
 api = {{ socket = "none" }}
-outbox = {{ promise_interval = "300ms", keep_bytes = "4KiB", keep = "20s" }}
+outbox = {{ promise_interval = "300ms", {keep} }}
 storage = {{ snapshot_after = "500ms" }}
 [[source]]
 table = "inventory_events"

@@ -42,6 +42,13 @@ impl Witness {
         self.failures.entry(check).or_default().push(text);
     }
 
+    /// What a node said, and was told, was said in a life of before.
+    pub(super) fn forget(&mut self, node: NodeId) {
+        self.acknowledged
+            .retain(|(hub, sender, _), _| NodeId::Hub(*hub) != node && *sender != node);
+        self.promises.retain(|promise| NodeId::Agent(promise.agent) != node);
+    }
+
     /// Takes note of a frame that an end sends; returns what it acknowledges.
     pub(super) fn hear(
         &mut self,

@@ -15,7 +15,7 @@ use super::machine::Machine;
 use super::network::Network;
 use super::planted_fault::{Planted, Tampering};
 use super::schedule::{Cut, FAULTS_UNTIL, Fault, Schedule};
-use super::topology::{Homes, NodeId, REGIONS};
+use super::topology::{Disks, Homes, Leases, NodeId, REGIONS, Settings, regions};
 use super::witness::Witness;
 
 /// 2010-12-02T03:00:00Z in milliseconds, the true time at which a world begins.
@@ -68,9 +68,8 @@ pub(super) struct World {
     pub(super) uplinks: Vec<Option<region_hub::peer_link::LinkId>>,
     /// How often each agent has dialled: what came of earlier attempts concerns nobody.
     pub(super) attempts: Vec<u64>,
-    pub(super) homes: Homes,
+    pub(super) settings: Settings,
     pub(super) inputs: Vec<[InputFile; 2]>,
-    pub(super) agent_hold: &'static str,
     is_audited: bool,
     pub(super) witness: Witness,
     pub(super) tampering: Tampering,
@@ -100,6 +99,9 @@ pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
     for (check, text) in check::judge(&evidence) {
         failures.entry(check).or_default().push(text);
     }
+    if world.settings.leases == Leases::On {
+        world.faults.insert("regions_left", evidence.fences());
+    }
     let digest = world.trace.finalize();
     Outcome {
         seed,
@@ -118,7 +120,8 @@ pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
 
 impl World {
     fn new(schedule: Schedule, planted: Planted) -> Self {
-        let Schedule { seed, inputs, faults, homes, agent_hold, is_audited, mut random } = schedule;
+        let Schedule { seed, inputs, faults, settings, is_audited, mut random } = schedule;
+        let homes = settings.homes;
         let mut agenda = Agenda::default();
         let has_faults = !faults.is_empty();
         let hubs: Vec<_> = REGIONS.iter().map(|_| Machine::new(random.next_u64())).collect();
@@ -131,6 +134,14 @@ impl World {
                 Fault::Crash(node) => (Event::Crash(node), Some(Event::Start(node))),
                 Fault::Cut(region, cut) => (Event::Cut(region, cut), Some(Event::Heal(region))),
                 Fault::Loss(node) => (Event::Loss(node), None),
+                Fault::DiskLost(node) => (Event::DiskLost(node), Some(Event::Start(node))),
+                Fault::Restored(node) => {
+                    // Made at any time before: what was written since is gone.
+                    let most = u64::try_from(planned.at.as_millis()).unwrap();
+                    let made = Duration::from_millis(random.below(most));
+                    agenda.after(made, Event::Backup(node));
+                    (Event::Restored(node), Some(Event::Start(node)))
+                }
             };
             agenda.after(planned.at, begins);
             if let Some(ends) = ends {
@@ -149,9 +160,8 @@ impl World {
             agents,
             uplinks: vec![None; homes.agents()],
             attempts: vec![0; homes.agents()],
-            homes,
+            settings,
             inputs,
-            agent_hold,
             is_audited,
             witness: Witness::default(),
             tampering: Tampering::new(planted),
@@ -200,6 +210,10 @@ impl World {
             Event::HangUp { link_id, end } => self.hang_up(link_id, end),
             Event::Grown(agent) => self.on_grown(agent),
             Event::Crash(node) => self.crash(node),
+            Event::Backup(NodeId::Hub(hub)) => self.hubs[hub].back_up(),
+            Event::Backup(NodeId::Agent(agent)) => self.agents[agent].back_up(),
+            Event::DiskLost(node) => self.lose_disk(node),
+            Event::Restored(node) => self.restore(node),
             Event::Start(NodeId::Hub(hub)) => self.start_hub(hub),
             Event::Start(NodeId::Agent(agent)) => self.start_agent(agent),
             Event::Cut(region, cut) => {
@@ -304,7 +318,15 @@ impl World {
                     };
                     let mirror = check::mirror_of(source, &partition);
                     let found = other.store.reader().end(&mirror);
-                    if is_offered && found != end {
+                    let is_behind = match self.settings.disks {
+                        Disks::Stay => found != end,
+                        // Of another life of the source the copy has more.
+                        Disks::Refilled | Disks::Held => {
+                            let last = self.hubs[hub].ledger.last(&mirror);
+                            last != machine.ledger.last(&partition)
+                        }
+                    };
+                    if is_offered && is_behind {
                         behind.push(format!("hub {hub} has {mirror} to {found} of {end}"));
                     }
                 }
@@ -318,7 +340,25 @@ impl World {
         let key = (said.hub, said.sender, said.partition.clone());
         let before = self.witness.acknowledged.get(&key).copied().unwrap_or_default();
         self.check_acknowledged(&said, before);
+        if said.next > before {
+            self.check_holder(&said);
+        }
         self.witness.acknowledged.insert(key, before.max(said.next));
+    }
+
+    /// Checks that no hub acknowledges records of agents while its region is left for another one.
+    fn check_holder(&mut self, said: &super::witness::Acknowledged) {
+        let NodeId::Agent(_) = said.sender else { return };
+        let regions = regions();
+        for (hub, machine) in self.hubs.iter().enumerate().filter(|(hub, _)| *hub != said.hub) {
+            let Some(running) = &machine.running else { continue };
+            // The region that it was left for is the one that returns it.
+            if running.node.left_for(&regions[said.hub]) == Some(&regions[hub]) {
+                let text = format!("{said:?}, and hub {hub} goes on for that region");
+                self.witness.fail(Check::OneHolder, text);
+                return;
+            }
+        }
     }
 
     /// Checks that what was acknowledged after an offset is durable at the hub.
@@ -339,7 +379,7 @@ impl World {
             let mut hubs = self.hubs.iter().enumerate();
             // A hole of what another hub has counts as what it stands for.
             !hubs.any(|(hub, machine)| {
-                let may_have_it = hub == said.hub || self.homes == Homes::All;
+                let may_have_it = hub == said.hub || self.settings.homes == Homes::All;
                 may_have_it && machine.ledger.dots.contains(dot)
             })
         });

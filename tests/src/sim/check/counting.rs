@@ -12,9 +12,9 @@ use crate::sim::input::{Fate, InputFile, mirror_prefix};
 use crate::sim::topology::{Homes, REGIONS, agents_of, region_of};
 
 pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
-    for agent in 0..evidence.homes.agents() {
+    for agent in 0..evidence.settings.homes.agents() {
         for hub in 0..REGIONS.len() {
-            match evidence.homes {
+            match evidence.settings.homes {
                 Homes::Own => lines_of(evidence, agent, hub)?,
                 Homes::All => lines_of_all(evidence, agent, hub)?,
             }
@@ -32,7 +32,7 @@ pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
 
 /// The topics that a file's lines end in, with those lines: records in their topic, others in the
 /// dead one.
-fn expected_of(file: &InputFile) -> [(String, Vec<String>); 2] {
+pub(super) fn expected_of(file: &InputFile) -> [(String, Vec<String>); 2] {
     let of = |fates: &[Fate]| -> Vec<String> {
         let lines = file.lines.iter().filter(|line| fates.contains(&line.fate));
         lines.map(|line| text(Some(&line.text))).collect()
@@ -84,6 +84,7 @@ pub(super) fn union_of(evidence: &Evidence, hub: usize, topic: &str) -> BTreeMap
     let (mut counted, mut records) = (Counted::default(), BTreeMap::new());
     for (partition, entries) in &evidence.hubs[hub].log {
         let name = partition.topic.as_str();
+        let name = name.strip_prefix("handed-on.").unwrap_or(name);
         if mirror_prefix(name).map_or(name, |(_, rest)| rest) != topic {
             continue;
         }
@@ -119,7 +120,7 @@ fn copies(evidence: &Evidence, topic: &str) -> usize {
 /// Records of agents in the logs of hubs that are not of their regions.
 pub(in crate::sim) fn roamed(evidence: &Evidence) -> usize {
     let of_hub = |(hub, of): (usize, &HubEvidence)| -> usize {
-        let own: BTreeSet<StreamId> = agents_of(hub, evidence.homes)
+        let own: BTreeSet<StreamId> = agents_of(hub, evidence.settings.homes)
             .flat_map(|agent| streams_of(evidence, agent, "inventory.events"))
             .collect();
         let log = of.log.iter().filter(|(at, _)| at.topic.as_str() == "inventory.events");
@@ -157,7 +158,7 @@ fn entries_of<'a>(
     hub: usize,
     topic: &'a str,
 ) -> impl Iterator<Item = &'a Entry> {
-    let (source, homes) = (region_of(agent), evidence.homes);
+    let (source, homes) = (region_of(agent), evidence.settings.homes);
     let streams = streams_of(evidence, agent, topic);
     let log = evidence.hubs[hub].log.iter();
     log.filter(move |(partition, _)| {
@@ -249,7 +250,7 @@ fn nothing_returned(evidence: &Evidence, hub: usize) -> Result<(), String> {
     for (partition, entries) in &evidence.hubs[hub].log {
         // In the logs of two regions may be what an agent brought to both of their hubs.
         let log = mirror_prefix(partition.topic.as_str()).map_or(hub, |(region, _)| region);
-        let log = if evidence.homes == Homes::All { log } else { hub };
+        let log = if evidence.settings.homes == Homes::All { log } else { hub };
         for entry in entries.iter().filter(|entry| entry.dot.sequence.get() > 0) {
             ensure(dots.insert((log, entry.dot)), || {
                 format!("the entry {} is twice at hub {hub}, again in {partition}", entry.dot)
@@ -259,7 +260,7 @@ fn nothing_returned(evidence: &Evidence, hub: usize) -> Result<(), String> {
     Ok(())
 }
 
-fn difference(found: &[String], expected: &[String]) -> String {
+pub(super) fn difference(found: &[String], expected: &[String]) -> String {
     let at = (0..found.len().max(expected.len()))
         .find(|at| found.get(*at) != expected.get(*at))
         .unwrap_or_default();

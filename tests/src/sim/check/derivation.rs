@@ -34,7 +34,7 @@ pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
             })?;
         }
     }
-    match evidence.homes {
+    match evidence.settings.homes {
         Homes::Own => (0..REGIONS.len()).try_for_each(|source| alerts(evidence, source)),
         Homes::All => (0..REGIONS.len()).try_for_each(|hub| alerts_of_all(evidence, hub)),
     }
@@ -54,7 +54,7 @@ fn written(evidence: &Evidence, hub: usize) -> Written {
 /// What a hub that never crashed derives from the same commits.
 fn derived(evidence: &Evidence, hub: usize) -> Written {
     let of = &evidence.hubs[hub];
-    let mut inventory = Inventory::new(&hub_config(hub, evidence.agent_hold, evidence.homes), 7);
+    let mut inventory = Inventory::new(&hub_config(hub, evidence.settings), 7);
     let mut derived = Written::new();
     for commit in &of.commits {
         inventory.on_commit(&of.topics, commit.number, &commit.entries);
@@ -89,12 +89,14 @@ fn note(written: &mut Written, topic: &str, partition: &str, record: Record) {
 
 /// Of agents that go from hub to hub a reader of all regions' alerts has each once.
 fn alerts_of_all(evidence: &Evidence, hub: usize) -> Result<(), String> {
-    let mut expected: Vec<String> = (0..evidence.homes.agents())
+    let mut expected: Vec<String> = (0..evidence.settings.homes.agents())
         .flat_map(|agent| evidence.uninterrupted_alerts(agent))
         .map(|record| id_of(&record))
         .collect();
     let records = counting::union_of(evidence, hub, "alerts").into_values();
-    let of_agents = records.filter(|of| value_of(of.value.as_ref())["rule"] != "restock");
+    // Those that hubs raise themselves.
+    let is_of_hub = |rule: &Value| rule == "restock" || rule == "failover";
+    let of_agents = records.filter(|of| !is_of_hub(&value_of(of.value.as_ref())["rule"]));
     let mut found: Vec<String> = of_agents.map(|record| id_of(&record)).collect();
     expected.sort();
     found.sort();
@@ -105,7 +107,7 @@ fn alerts_of_all(evidence: &Evidence, hub: usize) -> Result<(), String> {
 
 /// Every alert of a region is at every hub once, those of agents as often as their input says.
 fn alerts(evidence: &Evidence, source: usize) -> Result<(), String> {
-    let mut expected: Vec<String> = agents_of(source, evidence.homes)
+    let mut expected: Vec<String> = agents_of(source, evidence.settings.homes)
         .flat_map(|agent| evidence.uninterrupted_alerts(agent))
         .map(|record| id_of(&record))
         .collect();

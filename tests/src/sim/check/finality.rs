@@ -29,7 +29,7 @@ pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
     }
     let Some(first) = hubs.first() else { return Err("no hub is there".to_owned()) };
     for (hub, other) in hubs.iter().enumerate() {
-        if evidence.homes == Homes::All {
+        if evidence.settings.homes == Homes::All {
             // A window of rows that two hubs have is final at no hub that knows of it.
             let both = |of: &Values, other: &Values| -> Values {
                 let of = of.iter().filter(|(key, _)| other.contains_key(*key));

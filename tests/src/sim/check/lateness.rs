@@ -22,7 +22,7 @@ pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
             promises_grow(evidence, source, hub)?;
         }
         // Of an agent that comes from another hub what it brings may be late here.
-        if evidence.homes == Homes::Own {
+        if evidence.settings.homes == Homes::Own {
             none_in_order_is_late(evidence, source)?;
         }
     }
@@ -112,7 +112,7 @@ fn none_in_order_is_late(evidence: &Evidence, source: usize) -> Result<(), Strin
     if promises.iter().any(|record| record.key.as_deref().is_some_and(is_about_an_agent)) {
         return Ok(());
     }
-    for agent in agents_of(source, evidence.homes) {
+    for agent in agents_of(source, evidence.settings.homes) {
         for topic in PROMISED {
             let name = TopicName::new(topic).unwrap();
             let outbox = TopicPartition::new(name.clone(), PartitionIndex::new(0));

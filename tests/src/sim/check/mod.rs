@@ -5,10 +5,12 @@ use std::fmt;
 use headland_event::{RegionId, TopicPartition, mirrored_name};
 
 use super::evidence::Evidence;
-use super::topology::REGIONS;
+use super::topology::{Disks, REGIONS};
 
 /// Every record is everywhere, once.
 pub(super) mod counting;
+/// Whatever lives of nodes ended, every record is everywhere.
+mod lives;
 /// All hubs say the same.
 mod agreement;
 /// Derived records and alerts are written once.
@@ -42,6 +44,8 @@ pub enum Check {
     EqualFinals,
     /// What a hub acknowledged is durable there, whatever crashes.
     AcknowledgedSurvives,
+    /// No hub acknowledges records of agents while another one goes on for its region.
+    OneHolder,
     /// What cleaning leaves stands where it was written, and tables are what they were.
     CleaningKeeps,
 }
@@ -57,6 +61,7 @@ impl fmt::Display for Check {
             Self::AuditAgrees => "audit agrees",
             Self::EqualFinals => "equal finals",
             Self::AcknowledgedSurvives => "acknowledged survives",
+            Self::OneHolder => "one holder",
             Self::CleaningKeeps => "cleaning keeps",
         })
     }
@@ -66,6 +71,15 @@ impl fmt::Display for Check {
 pub(super) fn judge(evidence: &Evidence) -> Vec<(Check, String)> {
     if evidence.hubs.len() < REGIONS.len() {
         return vec![(Check::Settles, "a hub is down at the end".to_owned())];
+    }
+    if evidence.settings.disks != Disks::Stay {
+        let checks = [
+            (Check::EveryRecordCountsOnce, lives::check(evidence)),
+            (Check::SameState, agreement::check(evidence)),
+            (Check::CleaningKeeps, cleaning::check(evidence)),
+        ];
+        let failed = checks.into_iter().filter_map(|(check, found)| Some((check, found.err()?)));
+        return failed.collect();
     }
     let checks = [
         (Check::EveryRecordCountsOnce, counting::check(evidence)),

@@ -39,6 +39,8 @@ pub(super) enum Event {
     DiskLost(NodeId),
     /// A node's disk is as it was when it was copied, without its identity.
     Restored(NodeId),
+    /// A hub is asked to exclude what another one was before it went back to a backup.
+    Exclude { by: usize, former: usize },
     /// A node starts.
     Start(NodeId),
     /// A region is cut off.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use headland_event::{
-    ByteCount, CommitNumber, Dot, DropPolicy, Entry, EventTime, Hole, Monotonic, Offset, Random,
-    SeededRandom, TopicPartition,
+    ByteCount, CommitNumber, Dot, DropPolicy, Entry, EventTime, Hole, Incarnation, Monotonic,
+    Offset, Random, SeededRandom, TopicPartition,
 };
 use headland_storage::{
     CleanPolicy, CleanReport, Cleaning, Commit, Composed, LogReader, LogStore, MemoryDisk,
@@ -37,6 +37,8 @@ pub(super) struct Machine<N> {
     /// Every commit that was durable, as it was written: cleaning takes away what checks need.
     archive: BTreeMap<CommitNumber, StoredCommit>,
     backup: Option<Backup>,
+    /// The life that runs on it, and the one before.
+    pub(super) lives: [Option<Incarnation>; 2],
 }
 
 /// A copy of a disk.
@@ -132,6 +134,7 @@ impl<N> Machine<N> {
             ledger: Ledger::default(),
             archive: BTreeMap::new(),
             backup: None,
+            lives: [None, None],
         }
     }
 
@@ -186,6 +189,10 @@ impl<N> Machine<N> {
         self.ledger = Ledger::default();
         self.archive.values().for_each(|commit| self.ledger.note(&commit.entries));
         self.life += 1;
+        let [current, _] = self.lives;
+        if current != Some(store.incarnation()) {
+            self.lives = [Some(store.incarnation()), current];
+        }
         (store, commits, lost)
     }
 

@@ -40,6 +40,8 @@ pub(super) enum Fault {
     DiskLost(NodeId),
     /// A node is started from the backup that was made before.
     Restored(NodeId),
+    /// A hub is asked to exclude the life that another one had before.
+    Excluded { by: usize, former: usize },
 }
 
 /// A fault, when it begins and when what it broke works again.
@@ -130,11 +132,16 @@ impl Schedule {
             planned.fault = if is_restored { Fault::Restored(node) } else { Fault::DiskLost(node) };
             // What two hubs that lose their disks had nobody else may have.
             let is_hub = matches!(node, NodeId::Hub(_));
-            if !hit.contains(&node)
-                && !(is_hub && hit.iter().any(|of| matches!(of, NodeId::Hub(_))))
-            {
+            let is_second_hub = is_hub && hit.iter().any(|of| matches!(of, NodeId::Hub(_)));
+            if !(is_second_hub || hit.contains(&node)) {
                 hit.push(node);
                 self.faults.push(planned);
+                if let NodeId::Hub(former) = node {
+                    let by = (former + 1 + index(random, REGIONS.len() - 1)) % REGIONS.len();
+                    let later = Duration::from_millis(random.below(6_000));
+                    let (at, fault) = (planned.until + later, Fault::Excluded { by, former });
+                    self.faults.push(PlannedFault { at, until: at, fault });
+                }
             }
         }
         self

@@ -11,7 +11,7 @@ use sha2::Digest;
 
 use super::agenda::{Event, Life};
 use super::planted_fault::Planted;
-use super::topology::{NodeId, spiffe_id};
+use super::topology::{Disks, NodeId, spiffe_id};
 use super::world::World;
 
 impl World {
@@ -20,6 +20,7 @@ impl World {
         self.trace.update(&frame);
         let Some(connection) = self.network.connections.get_mut(&link_id) else { return };
         let from = connection.end_of(node);
+        let is_there = connection.is_up[1 - from];
         let size = ByteCount::new(u64::try_from(frame.len()).unwrap());
         let mut frames = vec![frame.clone()];
         if lane == Lane::Control || self.tampering.is_on_the_way() {
@@ -29,7 +30,9 @@ impl World {
                 let tampered = self.tampering.frames(self.agenda.now(), connection, from, decoded);
                 frames = tampered.iter().map(|frame| frame.encode().unwrap()).collect();
             }
-            if let Some(said) = said {
+            // Who is told of a former life's log, which is gone, is not there any more.
+            let is_heard = is_there || self.settings.disks == Disks::Stay;
+            if let Some(said) = said.filter(|_| is_heard) {
                 self.on_acknowledged(said);
             }
         }

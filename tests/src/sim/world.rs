@@ -1,6 +1,6 @@
 //! Everything together, step by step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use headland_event::{EventTime, Monotonic, Now, Offset, Random, SeededRandom};
@@ -77,6 +77,8 @@ pub(super) struct World {
     pub(super) trace: Sha256,
     pub(super) committed_at: Monotonic,
     faults: BTreeMap<&'static str, u64>,
+    /// Regions of which a former life was excluded and has not been handed in.
+    pub(super) excluded: BTreeSet<usize>,
     pub(super) cleaned: usize,
     /// Whether anything is planned to go wrong.
     pub(super) has_faults: bool,
@@ -100,7 +102,7 @@ pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
         failures.entry(check).or_default().push(text);
     }
     if world.settings.leases == Leases::On {
-        world.faults.insert("regions_left", evidence.fences());
+        world.faults.insert("fences_written", evidence.fences());
     }
     let digest = world.trace.finalize();
     Outcome {
@@ -134,6 +136,7 @@ impl World {
                 Fault::Crash(node) => (Event::Crash(node), Some(Event::Start(node))),
                 Fault::Cut(region, cut) => (Event::Cut(region, cut), Some(Event::Heal(region))),
                 Fault::Loss(node) => (Event::Loss(node), None),
+                Fault::Excluded { by, former } => (Event::Exclude { by, former }, None),
                 Fault::DiskLost(node) => (Event::DiskLost(node), Some(Event::Start(node))),
                 Fault::Restored(node) => {
                     // Made at any time before: what was written since is gone.
@@ -169,6 +172,7 @@ impl World {
             trace,
             committed_at: Monotonic::default(),
             faults: BTreeMap::new(),
+            excluded: BTreeSet::new(),
             cleaned: 0,
             has_faults,
         }
@@ -182,7 +186,10 @@ impl World {
             if now >= look_at {
                 look_at = now.after(LOOK_EVERY);
                 if self.is_settled() {
-                    return true;
+                    if self.excluded.is_empty() {
+                        return true;
+                    }
+                    self.hand_in();
                 }
                 if now >= LAST_MOMENT {
                     return false;
@@ -212,6 +219,7 @@ impl World {
             Event::Crash(node) => self.crash(node),
             Event::Backup(NodeId::Hub(hub)) => self.hubs[hub].back_up(),
             Event::Backup(NodeId::Agent(agent)) => self.agents[agent].back_up(),
+            Event::Exclude { by, former } => self.exclude(by, former),
             Event::DiskLost(node) => self.lose_disk(node),
             Event::Restored(node) => self.restore(node),
             Event::Start(NodeId::Hub(hub)) => self.start_hub(hub),

@@ -83,9 +83,7 @@ fn lines_of_all(evidence: &Evidence, agent: usize, hub: usize) -> Result<(), Str
 pub(super) fn union_of(evidence: &Evidence, hub: usize, topic: &str) -> BTreeMap<Dot, Record> {
     let (mut counted, mut records) = (Counted::default(), BTreeMap::new());
     for (partition, entries) in &evidence.hubs[hub].log {
-        let name = partition.topic.as_str();
-        let name = name.strip_prefix("handed-on.").unwrap_or(name);
-        if mirror_prefix(name).map_or(name, |(_, rest)| rest) != topic {
+        if topic_of(partition) != topic {
             continue;
         }
         for entry in entries.iter().filter(|entry| Hole::of(&entry.batch).is_none()) {
@@ -109,12 +107,17 @@ pub(in crate::sim) fn doubled(evidence: &Evidence) -> usize {
 }
 
 fn copies(evidence: &Evidence, topic: &str) -> usize {
-    let log = evidence.hubs[0].log.iter().filter(|(partition, _)| {
-        let name = partition.topic.as_str();
-        mirror_prefix(name).map_or(name, |(_, rest)| rest) == topic
-    });
+    let log = &evidence.hubs[0].log;
+    let log = log.iter().filter(|(partition, _)| topic_of(partition) == topic);
     let entries = log.flat_map(|(_, entries)| entries);
     entries.filter(|entry| Hole::of(&entry.batch).is_none()).map(|entry| entry.batch.len()).sum()
+}
+
+/// What its region calls the topic of a partition.
+pub(super) fn topic_of(partition: &TopicPartition) -> &str {
+    let name = partition.topic.as_str();
+    let name = name.strip_prefix("handed-on.").unwrap_or(name);
+    mirror_prefix(name).map_or(name, |(_, rest)| rest)
 }
 
 /// Records of agents in the logs of hubs that are not of their regions.

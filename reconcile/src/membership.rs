@@ -440,6 +440,15 @@ impl Membership {
         have.gaps().iter().map(held).collect()
     }
 
+    /// Whether another life than `own` that goes on has said that it has not applied all of a part
+    /// of a log. O(lives × gaps of the log).
+    #[must_use]
+    pub fn is_lacked(&self, own: &Holder, actor: &Actor, part: Gap) -> bool {
+        let others = self.members.iter().filter(|(life, of)| *life != own && !of.has_ended());
+        let mut said = others.map(|(_, of)| Extent::new(of.reported(), of.missing.clone()));
+        said.any(|said| !said.has(actor, part.from, part.until))
+    }
+
     /// Every life that anybody has named: listed, or in what was applied somewhere.
     #[must_use]
     pub fn named(&self) -> BTreeSet<Holder> {

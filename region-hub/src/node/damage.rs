@@ -44,8 +44,7 @@ impl Node {
         alerts.iter().for_each(|alert| self.raise(alert, now));
         self.missing = missing;
         // What retention let go just before the end of the last run.
-        let all: Vec<TopicPartition> = self.durable.keys().cloned().collect();
-        self.let_go(all);
+        self.let_go();
         if self.note_lost_ends() {
             self.ask_from_the_beginning();
         }

@@ -50,7 +50,8 @@ impl Consumers {
         self.checkpoints.get(at)?.origin_of(local)
     }
 
-    /// The same where a life of the origin wrote some of the mirror.
+    /// The same where a life of the origin wrote some of the mirror, the beginning of its log in an
+    /// earlier copy.
     pub(super) fn origin_at(
         &self,
         at: &TopicPartition,
@@ -58,7 +59,7 @@ impl Consumers {
         life: Incarnation,
     ) -> Option<Offset> {
         let checkpoint = self.checkpoints.get(at)?;
-        checkpoint.is_of(life).then(|| checkpoint.origin_of(local))?
+        checkpoint.is_of(life).then(|| checkpoint.origin_of(local).unwrap_or_default())
     }
 }
 

@@ -35,6 +35,7 @@ use headland_replication::frame::Goodbye;
 use headland_storage::{MissingOffsets, StateStore};
 
 use super::Node;
+use super::members::Speaking;
 use super::recovery::{RecoveryError, owner};
 use crate::peer_link::LinkId;
 use crate::topics::Topic;
@@ -49,6 +50,9 @@ const VERSION_OF_ENDS: u8 = 2;
 
 /// What is said of places that are lost beyond the limits.
 const TOO_MANY: &str = "more places of a log are lost than are kept: nobody is asked for this one";
+
+/// Partitions by the region and number of the logs that lie in them.
+type Places = BTreeMap<(RegionId, PartitionIndex), Vec<TopicPartition>>;
 
 /// What is lost.
 #[derive(Debug, Default)]
@@ -315,40 +319,64 @@ impl Node {
         }
     }
 
-    /// These partitions begin later now: what retention let go of them is lost no more.
-    pub(super) fn let_go(&mut self, moved: impl IntoIterator<Item = TopicPartition>) {
-        for at in moved {
-            let lost = self.speaking.iter().flat_map(|speaking| speaking.lost.gaps.iter());
-            let actors: BTreeSet<Actor> = lost.map(|(actor, _)| actor.clone()).collect();
-            for actor in actors {
-                let Some(kept_from) = self.kept_from(&at, &actor) else { continue };
-                let Some(speaking) = &mut self.speaking else { return };
-                let _was_given_up = speaking.lost.without.fill(&actor, Offset::new(0), kept_from);
-                if speaking.lost.gaps.fill(&actor, Offset::new(0), kept_from) {
-                    self.keep_lost(&actor);
-                }
+    /// Partitions may begin later by now: what retention let go of a log in all places where some
+    /// of it lies is lost no more. It stays said while another hub lacks it: who says nothing of it
+    /// seems to have it, and would be waited for.
+    pub(super) fn let_go(&mut self) {
+        let Some(speaking) = &self.speaking else { return };
+        if speaking.lost.gaps.is_empty() {
+            return;
+        }
+        let (places, own) = (self.places(), self.life());
+        let members = self.inventory.members();
+        let lost = speaking.lost.gaps.iter();
+        let past = lost.filter_map(|(actor, gap)| {
+            let until = gap.until.min(self.kept_from(&places, actor)?);
+            let is_past = gap.from < until && !members.is_lacked(&own, actor, Gap { until, ..gap });
+            is_past.then(|| (actor.clone(), Gap { until, ..gap }))
+        });
+        let past: Vec<(Actor, Gap)> = past.collect();
+        for (actor, Gap { from, until }) in past {
+            let Some(Speaking { lost, .. }) = &mut self.speaking else { return };
+            let _was_given_up = lost.without.fill(&actor, from, until);
+            if lost.gaps.fill(&actor, from, until) {
+                self.keep_lost(&actor);
             }
         }
     }
 
-    /// From where on retention keeps a log in a partition here; `None` when that holds none of it,
-    /// as far as is known.
-    fn kept_from(&self, at: &TopicPartition, actor: &Actor) -> Option<Offset> {
-        let topic = self.log_of_inventory(at)?;
-        let is_of = (&topic.origin, at.partition) == (&actor.region, actor.partition);
-        let start = Some(self.keeping.start(at)).filter(|_| is_of)?;
-        if topic.is_local() {
-            return Some(start);
+    /// Regions' own logs of inventory and the copies of them, by the logs that may lie there.
+    fn places(&self) -> Places {
+        let mut places = Places::new();
+        for at in self.durable.keys() {
+            if let Some(topic) = self.log_of_inventory(at) {
+                let log = (topic.origin.clone(), at.partition);
+                places.entry(log).or_default().push(at.clone());
+            }
         }
-        self.consumers.origin_at(at, start, actor.incarnation)
+        places
+    }
+
+    /// From where on retention keeps a log in some place at least; `None` when none holds any of
+    /// it, as far as is known.
+    fn kept_from(&self, places: &Places, actor: &Actor) -> Option<Offset> {
+        let places = places.get(&(actor.region.clone(), actor.partition))?;
+        let is_own = actor.region == *self.identity.region();
+        let kept = places.iter().filter_map(|at| {
+            let start = self.keeping.start(at);
+            if is_own {
+                Some(start)
+            } else {
+                self.consumers.origin_at(at, start, actor.incarnation)
+            }
+        });
+        kept.min()
     }
 
     /// What can still be read of inventory in regions' own logs and copies of them: what retention
-    /// let go there does not come, however often they are sent.
+    /// let go there does not come, however often they are sent. O(logs × log places).
     pub(super) fn retained(&self) -> Extent {
-        let readable = self.readable();
-        let places = self.durable.keys().filter(|at| self.log_of_inventory(at).is_some());
-        let places: Vec<&TopicPartition> = places.collect();
+        let (readable, places) = (self.readable(), self.places());
         let mut let_go = Gaps::new();
         for (actor, _) in readable.ends().iter() {
             // What a former life of this hub wrote may lie elsewhere.
@@ -356,8 +384,7 @@ impl Node {
             if is_own && actor.incarnation != self.incarnation {
                 continue;
             }
-            let from = places.iter().filter_map(|at| self.kept_from(at, actor)).min();
-            let until = from.unwrap_or_default();
+            let until = self.kept_from(&places, actor).unwrap_or_default();
             let _beyond = let_go.add(actor, Gap { from: Offset::new(0), until });
         }
         readable.without(&let_go)

@@ -273,9 +273,8 @@ impl Node {
         starts: impl IntoIterator<Item = (TopicPartition, Offset)>,
         dropped: Vec<Dropped>,
     ) {
-        let starts: BTreeMap<TopicPartition, Offset> = starts.into_iter().collect();
-        self.keeping.on_starts(starts.clone());
-        self.let_go(starts.into_keys());
+        self.keeping.on_starts(starts);
+        self.let_go();
         for Dropped { partition, count: records, policy, .. } in dropped {
             let policy = match policy {
                 ShedBy::Time => DropPolicy::Time,

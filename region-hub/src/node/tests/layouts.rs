@@ -171,6 +171,22 @@ impl World {
         format!("{:?}", self.net.hubs.iter().map(of).collect::<Vec<_>>())
     }
 
+    /// No hub lacks what somebody has to hand on, and none sends a log a second time.
+    fn assert_whole(&self, told: &str) {
+        for (at, hub) in self.net.hubs.iter().enumerate() {
+            let lacking = hub.node.regions().lacking.into_iter();
+            let waits = |way_out: &str| way_out.contains("hands them on once it is linked");
+            let waited: Vec<_> = lacking.filter(|of| waits(&of.way_out)).collect();
+            assert!(waited.is_empty(), "hub {at}: {waited:?}, {told}");
+        }
+        for (one, other, link_id) in &self.net.links {
+            for at in [*one, *other] {
+                let again = self.net.hubs[at].node.handed_on(*link_id).again;
+                assert!(again.is_empty(), "hub {at}: {again:?}, {told}");
+            }
+        }
+    }
+
     fn states(&self) -> Vec<(String, String)> {
         let state = |hub: &Hub| {
             let inventory = hub.node.inventory();
@@ -349,6 +365,8 @@ fn what_is_damaged_amid_logs_comes_back_in_whatever_layout() {
         assert!(are_equal, "{told}\n{}", world.gaps());
         assert!(world.units().iter().all(|of| *of == units), "{units:?}, {told}");
         assert_eq!(world.most_copies_apart().max(1), 1, "{told}");
+        world.net.talk(5);
+        world.assert_whole(&told);
     }
     assert!(lost > 60, "disks damaged {lost} places");
 }

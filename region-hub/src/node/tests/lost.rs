@@ -349,6 +349,73 @@ fn what_is_lost_is_so_until_retention_passes_it_also_where_a_run_ends_just_then(
 }
 
 #[test]
+fn what_a_peer_lacks_stays_said_to_be_lost_when_retention_passes_it() {
+    let disk = headland_storage::MemoryDisk::new(7);
+    let eu = short_of_room(&disk, "eu", &["us"]);
+    let mut net = Net::new([eu, end_on_new("us", &["eu"])]);
+    net.meet(0, 1);
+    net.talk(15);
+    net.part(0, 1);
+    fill(&mut net.hubs[0], 2, 0..4);
+    damage(&net.hubs[0], &id(1));
+    net.meet(0, 1);
+    net.talk(5);
+
+    for number in 4..60 {
+        fill(&mut net.hubs[0], 100 + number, number..number + 1);
+        net.talk(1);
+    }
+    net.talk(10);
+
+    assert!(net.hubs[0].start_of(EVENTS).get() > 2);
+    assert_eq!(lost(&net.hubs[0]), [(1, 2)]);
+    let lacking = net.hubs[1].node.regions().lacking;
+    let way_out = "no hub that takes part has said that it can send them";
+    assert!(lacking.iter().all(|of| of.way_out.starts_with(way_out)), "{lacking:?}");
+    assert_eq!(lacking.len(), 1);
+}
+
+#[test]
+fn what_one_copy_lost_stays_lost_when_retention_passes_it_in_another_one() {
+    let disk = headland_storage::MemoryDisk::new(7);
+    let peers = ["ap", "sa"];
+    let mut us = waited(short_of_room(&disk, "us", &peers));
+    let stamp = |offset| stamp_of(("eu", Incarnation::new(3, 4)), Offset::new(offset));
+    let over = |region: &str| {
+        let eu: RegionId = "eu".parse().unwrap();
+        (eu.clone(), vec![eu, region.parse().unwrap()])
+    };
+    let mut ap = Remote::hub(&mut us, 5, "ap");
+    let channel = ap.offer_over(&mut us, EVENTS, over("ap"));
+    for number in 0..4 {
+        ap.publish_stamped(&mut us, channel, &[restocked(&id(number))], Some(stamp(number)));
+    }
+    damage(&us, &id(3));
+    disk.crash(Survival::Nothing);
+    let mut us = waited(short_of_room(&disk, "us", &peers));
+    let found = lost(&us);
+
+    let mut sa = Remote::hub(&mut us, 6, "sa");
+    let channel = sa.offer_over(&mut us, EVENTS, over("sa"));
+    for number in 0..60 {
+        if number == 3 {
+            sa.lose(&mut us, channel, 1, stamp(3));
+            continue;
+        }
+        let text = format!("{{\"id\":\"{}\",\"text\":\"{}\"}}", id(number), "x".repeat(8 << 10));
+        let records = [record("eu-1-till", &text)];
+        sa.publish_stamped(&mut us, channel, &records, Some(stamp(number)));
+        us.advance(1_000);
+        us.talk(&mut sa);
+    }
+
+    assert_eq!(found, [(3, u64::MAX)]);
+    assert!(us.start_of("sa.inventory.events").get() > 4);
+    assert_eq!(us.start_of("ap.inventory.events").get(), 0);
+    assert_eq!(lost(&us), [(3, 4), (60, u64::MAX)]);
+}
+
+#[test]
 fn a_log_of_which_retention_let_go_what_a_peer_lacks_is_not_sent_to_it_once_more() {
     let disk = headland_storage::MemoryDisk::new(7);
     let eu = short_of_room(&disk, "eu", &["us"]);

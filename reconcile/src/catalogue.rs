@@ -197,12 +197,6 @@ impl Catalogue {
         found.expect("an index of this catalogue leads to an attribute")
     }
 
-    /// The same, to look at; `None` of an index that leads to none.
-    pub(crate) fn attribute_named(&self, at: AttributeIndex) -> Option<Named<'_, &AttributeName>> {
-        let (key, _) = self.attributes.get_index(position(at.0))?;
-        Some(Named { sku: sku_of(&self.products, key.sku)?, name: &key.name })
-    }
-
     /// Whether an index leads to a shelf.
     pub(crate) fn has_shelf(&self, at: ShelfIndex) -> bool {
         position(at.0) < self.shelves.len()

@@ -114,7 +114,7 @@ pub use output::{
 };
 pub use position::Position;
 pub use reconciler::{
-    Config, Input, KnownSkus, Locality, Prepared, READ_AHEAD, Reconciler, Shown, VoidStocktake,
+    Config, Input, KnownSkus, Locality, Prepared, READ_AHEAD, Reconciler, VoidStocktake,
 };
 pub use second::Second;
 pub use snapshot::RestoreError;

@@ -44,8 +44,6 @@ mod report;
 mod restock;
 /// Every row of the canonical state, recomputed.
 mod canonical;
-/// Saying again what rows hold that lost records had a share in.
-mod again;
 /// Forgetting what no cut can ask for, and counts that nobody can judge.
 mod compaction;
 #[cfg(test)]
@@ -53,7 +51,6 @@ mod tests;
 #[cfg(test)]
 mod review_tests;
 
-pub use again::Shown;
 use ahead::Found;
 pub use ahead::{Prepared, READ_AHEAD};
 pub(crate) use compaction::Compaction;

@@ -171,11 +171,6 @@ impl Reviews {
         found.expect("an index of these reviews leads to one")
     }
 
-    /// The same, to look at; `None` of an index that leads to none.
-    pub(crate) fn named(&self, index: ReviewIndex) -> Option<(&ReviewId, &Review)> {
-        self.by_late.get_index(usize::try_from(index.0).ok()?)
-    }
-
     pub(crate) fn has(&self, index: ReviewIndex) -> bool {
         usize::try_from(index.0).is_ok_and(|at| at < self.by_late.len())
     }

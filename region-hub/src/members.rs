@@ -52,9 +52,6 @@ pub enum RegionAction {
     Exclude,
     /// What it wrote beyond its end, and this hub holds, counts after all.
     Return,
-    /// What this hub counted of it, and no log has any more, counts here no more from the hub's
-    /// next start on.
-    Recount,
 }
 
 /// What an operator asks for.
@@ -206,9 +203,6 @@ pub enum RegionCommand {
     /// Count what an excluded region wrote beyond its end: at its own hub, started as a new life,
     /// or, when no life of it goes on, at any hub that holds it.
     Return(RegionOptions),
-    /// Go on without what only this hub has counted of a region and no log has any more: from the
-    /// hub's next start on it counts as little here as anywhere.
-    Recount(RegionOptions),
 }
 
 /// Which region at which hub, by whom and why.
@@ -252,7 +246,6 @@ pub fn run(command: &RegionCommand) -> Result<String, AskError> {
         RegionCommand::Seal(options) => (RegionAction::Seal, options),
         RegionCommand::Exclude(options) => (RegionAction::Exclude, options),
         RegionCommand::Return(options) => (RegionAction::Return, options),
-        RegionCommand::Recount(options) => (RegionAction::Recount, options),
     };
     let RegionOptions { socket, region, life, by, reason } = options.clone();
     let request = RegionRequest { action, region, life, by, reason };

@@ -42,8 +42,8 @@ mod ends;
 mod lost;
 /// What is handed on of lives that write no more.
 mod handing;
-/// Going on without what this hub counted and no log has any more.
-mod recount;
+/// What this hub counted and its log lost since.
+mod counted;
 /// What operators ask of a region's part.
 mod regions;
 /// Reservations, answered at this hub.

@@ -15,8 +15,8 @@ use headland_event::{
     Record, Stamp, TopicName, TopicPartition, Verdict,
 };
 use headland_reconcile::{
-    Config, Input, Locality, MemberRecord, MemberReport, Membership, Output, Prepared, READ_AHEAD,
-    Reconciler, RestoreError, Shown,
+    Config, Input, Locality, MemberRecord, MemberReport, Membership, Prepared, READ_AHEAD,
+    Reconciler, RestoreError,
 };
 use headland_storage::StateOwner;
 
@@ -30,8 +30,6 @@ use crate::topics::Topics;
 mod derived;
 /// How far derived records are written.
 mod progress;
-/// Beginning anew where a snapshot has counted what no log has any more.
-mod again;
 /// Overlaps with stocktakes that an older version derived and did not write.
 mod overlaps;
 /// Inventory that does not count yet.
@@ -73,9 +71,6 @@ pub struct Inventory {
     written: Progress,
     /// Whether that is so of overlaps too.
     overlaps: Rows,
-    /// Rows to write again, when all that is written is read, and what is left of them.
-    again: Option<Shown>,
-    said_again: VecDeque<Output>,
     /// The step that comes next.
     next: Progress,
     /// Whether the last step took all that the reconciler had derived.
@@ -166,8 +161,6 @@ impl Inventory {
             codec,
             written: Progress::default(),
             overlaps: Rows::Current,
-            again: None,
-            said_again: VecDeque::new(),
             next: Progress::default(),
             is_drained: true,
             reading: Reading::default(),
@@ -257,8 +250,7 @@ impl Inventory {
                 let through = Progress::at_start_of(self.next.commit.after(1));
                 return Some(self.step(derived, through, topics));
             }
-            let step = self.catch_up(topics, now);
-            if let Some(step) = step.or_else(|| self.write_again(topics, now)) {
+            if let Some(step) = self.catch_up(topics, now) {
                 return Some(step);
             }
             let (number, batches) = self.waiting.pop_front()?;

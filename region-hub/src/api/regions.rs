@@ -32,8 +32,6 @@ pub(super) async fn change(
             | RegionError::GoesOn { .. }
             | RegionError::SeveralLives { .. }
             | RegionError::OwnRegion { .. }
-            | RegionError::NothingLost { .. }
-            | RegionError::HistoryGone
             | RegionError::LifeEnded { .. } => StatusCode::CONFLICT,
             RegionError::Batch(_) => StatusCode::BAD_REQUEST,
             RegionError::Full => StatusCode::SERVICE_UNAVAILABLE,

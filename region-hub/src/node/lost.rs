@@ -13,7 +13,6 @@
 //!                │ ranges lost │ ranges kept apart, each u32 × { from u64, until u64 }
 //!                key a copy whose end is lost, value: 2 version u8 │ topic u8 length + name
 //!                │ partition u32
-//!                key the log, value: 3 version u8 │ … as 1 │ ranges that are to count no more
 //! ```
 //! A read that meets damage names offsets of a partition here; the entry behind them tells of which
 //! log they are. At the end of a partition there is none. Of this hub's own log it is known where
@@ -35,15 +34,11 @@ use headland_replication::frame::Goodbye;
 use headland_storage::{MissingOffsets, StateStore};
 
 use super::Node;
-use super::members::Speaking;
 use super::recovery::{RecoveryError, owner};
 use crate::peer_link::LinkId;
 use crate::topics::Topic;
 
 const VERSION: u8 = 1;
-
-/// The version of a log of which some is to count no more.
-const VERSION_WITHOUT: u8 = 3;
 
 /// The version of what says that the end of a copy is lost.
 const VERSION_OF_ENDS: u8 = 2;
@@ -62,8 +57,6 @@ pub(super) struct Lost {
     /// Ranges of logs that were handed on to this hub. They can be read, so that damage to another
     /// place where they stand takes nothing.
     apart: Gaps,
-    /// Ranges that are lost and that this hub is to go on without, also where it counted them.
-    without: Gaps,
     /// Copies of which the end is lost, and to which nothing was written since.
     ends: BTreeSet<TopicPartition>,
 }
@@ -72,16 +65,6 @@ impl Lost {
     /// Ranges of logs that cannot be read here.
     pub(super) const fn gaps(&self) -> &Gaps {
         &self.gaps
-    }
-
-    /// Ranges that this hub is to go on without.
-    pub(super) const fn without(&self) -> &Gaps {
-        &self.without
-    }
-
-    /// The same, for more of them.
-    pub(super) const fn without_mut(&mut self) -> &mut Gaps {
-        &mut self.without
     }
 }
 
@@ -307,7 +290,6 @@ impl Node {
         }
         let (lost, end) = (&mut speaking.lost, offset.after(batch.span()));
         let mut is_changed = lost.gaps.fill(actor, *offset, end);
-        let _was_given_up = lost.without.fill(actor, *offset, end);
         let is_apart = self.topics.get(at).is_some_and(Topic::is_apart);
         if is_apart && !lost.apart.spans(actor, *offset, end) {
             let _forgotten = lost.apart.add(actor, Gap { from: *offset, until: end });
@@ -337,9 +319,8 @@ impl Node {
         });
         let past: Vec<(Actor, Gap)> = past.collect();
         for (actor, Gap { from, until }) in past {
-            let Some(Speaking { lost, .. }) = &mut self.speaking else { return };
-            let _was_given_up = lost.without.fill(&actor, from, until);
-            if lost.gaps.fill(&actor, from, until) {
+            let Some(speaking) = &mut self.speaking else { return };
+            if speaking.lost.gaps.fill(&actor, from, until) {
                 self.keep_lost(&actor);
             }
         }
@@ -438,12 +419,12 @@ impl Node {
         (self.is_of_inventory(&topic.origin_name) && !topic.is_apart()).then_some(topic)
     }
 
-    pub(super) fn keep_lost(&mut self, actor: &Actor) {
+    fn keep_lost(&mut self, actor: &Actor) {
         let Some(speaking) = &self.speaking else { return };
-        let Lost { gaps, apart, without, ends: _ } = &speaking.lost;
-        let of = [gaps.of(actor), apart.of(actor), without.of(actor)];
-        let is_none = of.iter().all(|ranges| ranges.is_empty());
-        let value = (!is_none).then(|| encode(actor, of));
+        let Lost { gaps, apart, ends: _ } = &speaking.lost;
+        let (lost, apart) = (gaps.of(actor), apart.of(actor));
+        let is_none = lost.is_empty() && apart.is_empty();
+        let value = (!is_none).then(|| encode(actor, lost, apart));
         self.composer.set(owner("lost"), actor.to_string().into(), value);
     }
 
@@ -456,28 +437,27 @@ impl Node {
                 speaking.lost.ends.insert(decode_end(value).map_err(layout)?);
                 continue;
             }
-            let (actor, [lost, apart, without]) = decode(value).map_err(layout)?;
-            let Lost { gaps, apart: of_apart, without: of_without, ends: _ } = &mut speaking.lost;
-            for (known, found) in [(gaps, lost), (of_apart, apart), (of_without, without)] {
-                for gap in found {
-                    let _beyond = known.add(&actor, gap);
-                }
+            let (actor, lost, apart) = decode(value).map_err(layout)?;
+            for gap in lost {
+                let _beyond = speaking.lost.gaps.add(&actor, gap);
+            }
+            for gap in apart {
+                let _beyond = speaking.lost.apart.add(&actor, gap);
             }
         }
         Ok(())
     }
 }
 
-fn encode(actor: &Actor, [lost, apart, without]: [&[Gap]; 3]) -> Bytes {
+fn encode(actor: &Actor, lost: &[Gap], apart: &[Gap]) -> Bytes {
     let Actor { region, incarnation, partition } = actor;
     let mut writer = Writer::new();
-    writer.u8(if without.is_empty() { VERSION } else { VERSION_WITHOUT });
+    writer.u8(VERSION);
     writer.name(region.as_str());
     writer.u32(incarnation.counter());
     writer.u64(incarnation.nonce());
     writer.u32(partition.get());
-    let without = (!without.is_empty()).then_some(without);
-    for ranges in [lost, apart].into_iter().chain(without) {
+    for ranges in [lost, apart] {
         writer.length(ranges.len());
         for Gap { from, until } in ranges {
             writer.u64(from.get());
@@ -487,20 +467,19 @@ fn encode(actor: &Actor, [lost, apart, without]: [&[Gap]; 3]) -> Bytes {
     writer.finish()
 }
 
-fn decode(value: Bytes) -> Result<(Actor, [Vec<Gap>; 3]), CodecError> {
+fn decode(value: Bytes) -> Result<(Actor, Vec<Gap>, Vec<Gap>), CodecError> {
     let mut reader = Reader::new(value);
     let version = reader.u8("lost version")?;
-    if ![VERSION, VERSION_WITHOUT].contains(&version) {
-        let (field, found, expected) = ("lost version", i64::from(version), "1 or 3");
+    if version != VERSION {
+        let (field, found, expected) = ("lost version", i64::from(version), "1");
         return Err(CodecError::Value { field, at: 0, found, expected });
     }
     let region = reader.name("region")?;
     let incarnation = Incarnation::new(reader.u32("counter")?, reader.u64("nonce")?);
     let partition = PartitionIndex::new(reader.u32("partition")?);
     let (lost, apart) = (ranges(&mut reader)?, ranges(&mut reader)?);
-    let without = if version == VERSION_WITHOUT { ranges(&mut reader)? } else { Vec::new() };
     reader.end()?;
-    Ok((Actor { region, incarnation, partition }, [lost, apart, without]))
+    Ok((Actor { region, incarnation, partition }, lost, apart))
 }
 
 fn encode_end(copy: &TopicPartition) -> Bytes {
@@ -542,14 +521,11 @@ mod tests {
         let lost = vec![gap(1, 3), gap(7, u64::MAX)];
 
         let apart = vec![gap(4, 5)];
-        for without in [vec![], vec![gap(1, 2)]] {
-            let value = encode(&actor, [&lost, &apart, &without]);
+        let value = encode(&actor, &lost, &apart);
 
-            let expected = (actor.clone(), [lost.clone(), apart.clone(), without]);
-            assert_eq!(decode(value.clone()).unwrap(), expected);
-            let mut later = value.to_vec();
-            later[0] = 4;
-            assert!(decode(later.into()).is_err());
-        }
+        assert_eq!(decode(value.clone()).unwrap(), (actor, lost, apart));
+        let mut later = value.to_vec();
+        later[0] = 2;
+        assert!(decode(later.into()).is_err());
     }
 }

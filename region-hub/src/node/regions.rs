@@ -71,21 +71,6 @@ pub enum RegionError {
         /// What this life is.
         standing: &'static str,
     },
-    /// Nothing is counted here that no log has any more.
-    #[error(
-        "this hub counts nothing of region {region} that nobody has any more: `lacking` of \
-         `headland region list` says who may have it"
-    )]
-    NothingLost {
-        /// The region.
-        region: String,
-    },
-    /// Stock cannot be counted again.
-    #[error(
-        "retention has removed the beginning of a log of inventory here, so its stock cannot be \
-         counted again; write an adjustment, or start this hub anew from another one's backup"
-    )]
-    HistoryGone,
     /// It fits no batch.
     #[error("the change cannot be written: {0}")]
     Batch(#[from] BatchError),
@@ -108,9 +93,6 @@ impl Node {
             return Err(RegionError::Full);
         }
         let changes = self.changes(asked)?;
-        if asked.action == RegionAction::Recount {
-            self.go_on_without(&asked.region);
-        }
         let RegionRequest { by, reason, .. } = asked;
         let said: Vec<MemberRecord> = changes
             .into_iter()
@@ -150,7 +132,6 @@ impl Node {
                 (self.raised(asked, MemberStanding::Excluded, ends)?, EXCLUDABLE)
             }
             RegionAction::Return => return self.returned(asked),
-            RegionAction::Recount => (self.recounted(&asked.region)?, "this hub's"),
         };
         if changes.is_empty() { Err(RegionError::NoLife { region, needed }) } else { Ok(changes) }
     }
@@ -263,7 +244,7 @@ impl Node {
 
     /// What becomes of a gap here; none of one that nobody has and that begins a log: a life that
     /// went on from a backup wrote nothing there.
-    pub(super) fn way_out_of(&self, held: &HeldGap<'_>) -> Option<String> {
+    fn way_out_of(&self, held: &HeldGap<'_>) -> Option<String> {
         let HeldGap { actor: _, gap, holders, unsaid } = held;
         let members = self.inventory.members();
         let is_sealed = |life: &Holder| members.standing(life) == Some(MemberStanding::Sealed);

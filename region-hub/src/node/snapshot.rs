@@ -90,9 +90,6 @@ pub enum TakeUpError {
     /// The reconciler does not know itself in it.
     #[error("the reconciler cannot be restored")]
     Reconciler(#[from] RestoreError),
-    /// An operator decided to go on without what it counts and no log has any more.
-    #[error("a snapshot counts what no log has any more and is to count no more")]
-    Without,
 }
 
 /// When the next snapshot is due, and the one that waits for what was derived before it.
@@ -187,10 +184,6 @@ impl Node {
         let rules = self.rules_in(at, rules);
         let waits = (members.unwrap_or_default(), held.unwrap_or_default());
         self.inventory.take_up(at, &reconciler, waits)?;
-        if let Some(without) = self.counted_without() {
-            self.inventory.begin_anew(&without);
-            return Err(TakeUpError::Without);
-        }
         match (&mut self.rules, rules) {
             (Some(mine), Some(state)) => mine.take_up(state, at, hlc),
             (Some(mine), None) => mine.begin_new(at),
@@ -247,11 +240,7 @@ impl Node {
         let Snapshots { pace, under_way, waiting, durable: _ } = &mut self.snapshots;
         entries.iter().for_each(|(_, entry)| pace.on_written(bytes_of(entry)));
         let is_due = pace.is_due(now.monotonic) && under_way.is_none() && waiting.is_none();
-        if !is_due
-            || !self.inventory.is_idle()
-            || self.inventory.writes_again()
-            || self.audit.has_faults()
-        {
+        if !is_due || !self.inventory.is_idle() || self.audit.has_faults() {
             return;
         }
         pace.on_begun();

@@ -38,8 +38,8 @@ mod handing;
 mod handing_others;
 /// What damage takes from logs of inventory, and what comes back.
 mod lost;
-/// Going on without what one hub counted and no log has any more.
-mod recount;
+/// What a hub counted and its log lost since.
+mod counted;
 /// Hubs in any layout that lose disks and links.
 mod layouts;
 /// Schemas of what a hub derives.

@@ -37,7 +37,7 @@ fn restocked(id: &str) -> Record {
 }
 
 /// The power of a hub fails, which goes on with its disk, and a snapshot if there is one.
-pub(super) fn again(hub: &Hub, region: &str, peers: &[&str]) -> Hub {
+fn again(hub: &Hub, region: &str, peers: &[&str]) -> Hub {
     let disk = hub.disk().clone();
     disk.crash(Survival::Nothing);
     let mut again = end_on(&disk, 7, region, peers);
@@ -128,7 +128,7 @@ fn end_on_new(region: &str, peers: &[&str]) -> Hub {
 }
 
 /// A hub of `us` when it has waited long enough for others to tell it who takes part.
-pub(super) fn waited(mut us: Hub) -> Hub {
+fn waited(mut us: Hub) -> Hub {
     us.settle();
     us.advance(11_000);
     us.settle();
@@ -269,11 +269,7 @@ fn an_end_that_is_lost_stays_so_until_that_very_copy_goes_on() {
 }
 
 /// A hub that says what it lacks and keeps at most 64 KiB of inventory, in small files.
-pub(super) fn short_of_room(
-    disk: &headland_storage::MemoryDisk,
-    region: &str,
-    peers: &[&str],
-) -> Hub {
+fn short_of_room(disk: &headland_storage::MemoryDisk, region: &str, peers: &[&str]) -> Hub {
     let kept = "retention = { bytes = \"64KiB\" }\n";
     let text = config(region, peers, "*");
     let text = text.replace("partitions = 1\n", &format!("partitions = 1\n{kept}"));
@@ -283,7 +279,7 @@ pub(super) fn short_of_room(
 }
 
 /// A hub takes in so many events of 8 KiB, a second apart.
-pub(super) fn fill(hub: &mut Hub, link_id: u64, numbers: std::ops::Range<u64>) {
+fn fill(hub: &mut Hub, link_id: u64, numbers: std::ops::Range<u64>) {
     let mut agent = Remote::agent_in(hub, 10_000 + link_id, Incarnation::new(1, link_id));
     let channel = agent.offer(hub, EVENTS);
     for number in numbers {

@@ -56,7 +56,7 @@ impl Hub {
     fn after(history: &History, order: &[usize]) -> Self {
         let mut hub = Self::new(1);
         for index in order {
-            hub.feed(&history.records[*index]);
+            hub.feed_early(&history.records[*index]);
         }
         hub
     }
@@ -438,7 +438,8 @@ proptest! {
                 hubs[*hub].meddle(*action, &mut said);
             }
             for (hub, order) in hubs.iter_mut().zip(&orders) {
-                order.get(at).into_iter().for_each(|index| hub.feed(&history.records[*index]));
+                let next = order.get(at).map(|index| &history.records[*index]);
+                next.into_iter().for_each(|record| hub.feed_early(record));
                 hub.reconciler.poll_compaction(1);
             }
         }

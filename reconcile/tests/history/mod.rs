@@ -2,9 +2,11 @@
 //!
 //! Each partition of each mirror falls behind by itself, so contexts are what real hubs stamp: they
 //! may include an event without all of that event's context. Clocks are off by up to a day and
-//! never corrected. Few skus, locations and ids make conflicts and duplicates frequent.
+//! never corrected. Mirrors pass over parts of logs, and damage takes parts of journals, which come
+//! again later; what is written meanwhile claims to have seen them. Few skus, locations and ids
+//! make conflicts and duplicates frequent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -39,6 +41,12 @@ pub(crate) enum Step {
     Ingest { hub: usize, partition: u32, batch: Vec<(&'static str, Draft)> },
     /// It receives up to `count` more records of a partition of another hub.
     Receive { hub: usize, from: usize, partition: u32, count: u64 },
+    /// It receives the same after it has passed over `passed` records, which come later.
+    Pass { hub: usize, from: usize, partition: u32, passed: u64, count: u64 },
+    /// Damage takes `count` records of its journal from one on, which others still hold.
+    Lose { hub: usize, at: usize, count: usize },
+    /// It gets some of what it is missing, the last of it first.
+    Heal { hub: usize, count: usize },
     /// It goes back to a backup, the first `kept` records of its journal, as a new incarnation;
     /// with none of them it has lost its disk.
     Restore { hub: usize, kept: usize },
@@ -87,6 +95,15 @@ fn steps() -> impl Strategy<Value = Step> {
                 Step::Receive { hub, from, partition, count }
             }
         ),
+        3 => (0..3_usize, 1..3_usize, 0..PARTITIONS, 1..4_u64, 1..4_u64).prop_map(
+            |(hub, by, partition, passed, count)| {
+                let from = (hub + by) % 3;
+                Step::Pass { hub, from, partition, passed, count }
+            }
+        ),
+        1 => (0..3_usize, 0..40_usize, 1..6_usize)
+            .prop_map(|(hub, at, count)| Step::Lose { hub, at, count }),
+        2 => (0..3_usize, 1..4_usize).prop_map(|(hub, count)| Step::Heal { hub, count }),
         1 => (0..3_usize, prop_oneof![Just(0), 0..40_usize])
             .prop_map(|(hub, kept)| Step::Restore { hub, kept }),
         1 => (0..3_usize).prop_map(|hub| Step::Clone { hub }),
@@ -123,6 +140,8 @@ struct Hub {
     twin: Option<Box<Self>>,
     /// Ends of every actor's log as this hub's journal holds them: its vector clock.
     ends: BTreeMap<Actor, u64>,
+    /// What is missing below them.
+    missing: BTreeSet<(Actor, u64)>,
     journal: Vec<usize>,
 }
 
@@ -157,11 +176,19 @@ fn run(steps: &[Step], skews: [i64; 3]) -> History {
                 let life = hubs[*from].life;
                 receive(&mut hubs[*hub], &logs, &actor(*from, life, *partition), *count);
             }
+            Step::Pass { hub, from, partition, passed, count } => {
+                let life = hubs[*from].life;
+                let from = actor(*from, life, *partition);
+                hubs[*hub].pass(&logs, &from, *passed, *count);
+            }
+            Step::Lose { hub, at, count } => hubs[*hub].lose((*at, *count), &records),
+            Step::Heal { hub, count } => hubs[*hub].heal(&logs, *count),
             Step::Restore { hub, kept } => hubs[*hub].restore(*kept, &records),
             Step::Clone { hub } => hubs[*hub].turn_to_clone(),
         }
     }
     let journals = hubs.map(|mut hub| {
+        hub.heal(&logs, usize::MAX);
         for actor in logs.keys() {
             receive(&mut hub, &logs, actor, u64::MAX);
         }
@@ -176,8 +203,40 @@ impl Hub {
         self.life = self.lives;
         self.journal.truncate(kept);
         self.ends.clear();
-        for record in self.journal.iter().map(|index| &records[*index]) {
-            self.ends.insert(record.actor.clone(), record.offset + 1);
+        let held: BTreeSet<(Actor, u64)> = self
+            .journal
+            .iter()
+            .map(|at| (records[*at].actor.clone(), records[*at].offset))
+            .collect();
+        for (actor, offset) in &held {
+            self.ends.insert(actor.clone(), offset + 1);
+        }
+        let below = self.ends.iter().flat_map(|(of, end)| (0..*end).map(|at| (of.clone(), at)));
+        self.missing = below.filter(|at| !held.contains(at)).collect();
+    }
+
+    fn pass(&mut self, logs: &BTreeMap<Actor, Vec<usize>>, from: &Actor, passed: u64, count: u64) {
+        let end = self.ends.get(from).copied().unwrap_or_default();
+        let length = logs.get(from).map_or(0, |log| log.len() as u64);
+        // Nobody knows of what is missing before something behind it comes.
+        if end + passed < length {
+            self.missing.extend((end..end + passed).map(|at| (from.clone(), at)));
+            self.ends.insert(from.clone(), end + passed);
+            receive(self, logs, from, count);
+        }
+    }
+
+    fn lose(&mut self, (at, count): (usize, usize), records: &[Record]) {
+        let at = at.min(self.journal.len());
+        let until = (at + count).min(self.journal.len());
+        let lost = self.journal.drain(at..until).map(|index| &records[index]);
+        self.missing.extend(lost.map(|record| (record.actor.clone(), record.offset)));
+    }
+
+    fn heal(&mut self, logs: &BTreeMap<Actor, Vec<usize>>, count: usize) {
+        for _ in 0..count {
+            let Some((actor, offset)) = self.missing.pop_last() else { break };
+            self.journal.push(logs[&actor][offset as usize]);
         }
     }
 

@@ -120,6 +120,7 @@ impl Node {
             self.drain(now, link_id);
         }
         self.await_handed_on(now);
+        self.take_what_was_put_off(now);
     }
 
     /// What is handed on to a peer, by what it has reported.

@@ -125,9 +125,21 @@ impl Remote {
         &mut self,
         hub: &mut Hub,
         topic: &str,
+        over: (RegionId, Vec<RegionId>),
+    ) -> ChannelId {
+        let channel = self.announce(topic, over);
+        hub.talk(self);
+        channel
+    }
+
+    /// The same, with nothing said yet.
+    pub(super) fn announce(
+        &mut self,
+        topic: &str,
         (origin, path): (RegionId, Vec<RegionId>),
     ) -> ChannelId {
         let (source, start) = (partition(topic), Offset::new(0));
+        let next = ChannelId::new(u32::try_from(self.link.offers().count()).unwrap());
         let offer = Offer {
             origin_topic: source.topic.clone(),
             source: TopicPartition { topic: source_name(&source.topic, &path), ..source },
@@ -135,11 +147,9 @@ impl Remote {
             path,
             lane: Lane::State,
             start,
-            head: self.logs.values().next().and_then(|log| log.last()).map_or(start, Entry::end),
+            head: self.end(next),
         };
-        let channel = self.link.announce(offer).unwrap();
-        hub.talk(self);
-        channel
+        self.link.announce(offer).unwrap()
     }
 
     /// Appends a batch to the log of a channel and lets it flow.
@@ -160,13 +170,18 @@ impl Remote {
         records: &[Record],
         stamp: Option<Stamp>,
     ) {
+        self.write(channel, records, stamp);
+        self.link.on_head(channel, self.end(channel));
+        hub.talk(self);
+    }
+
+    /// The same, with nothing said yet, of a channel that may be announced later.
+    pub(super) fn write(&mut self, channel: ChannelId, records: &[Record], stamp: Option<Stamp>) {
         let base = self.end(channel);
         let dot = self.dot(channel, base.get());
         let batch = Batch::encode(records).unwrap();
         let entry = Entry { base, dot, stamp, batch };
         self.logs.entry(channel).or_default().push(entry);
-        self.link.on_head(channel, self.end(channel));
-        hub.talk(self);
     }
 
     /// Names a hole in the log of a channel and lets it flow, with a stamp if a hub sends it.

@@ -28,6 +28,8 @@ mod failover;
 mod leases;
 /// Decisions about late events.
 mod review;
+/// The same of many late events, in regions that are cut off from each other.
+mod review_apart;
 /// Reservations at hubs that are cut off from each other.
 mod escrow;
 /// Which lives of hubs take part.

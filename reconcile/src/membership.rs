@@ -376,12 +376,17 @@ impl Membership {
         lacking
     }
 
-    /// The same of all that anybody has said that there is. Where a log ends says nothing of what
-    /// lies below that end. O(lives × actors × log lives).
+    /// The same of all that somebody has said that he has and can send: what only lives had that
+    /// are over or excluded themselves nobody waits for. A sealed life says where its logs end, and
+    /// that it has them. Where a log ends says nothing of what lies below that end. O(lives ×
+    /// actors × log lives).
     #[must_use]
     pub fn lacked(&self, have: &Extent, is_over: impl Fn(&Holder) -> bool) -> Lacking {
         let mut lacked = Lacking::default();
         for (life, member) in &self.members {
+            if member.standing == MemberStanding::Excluded || is_over(life) {
+                continue;
+            }
             lacked.merge(self.lacking(have, &self.reported(life), &is_over));
             let ends = Extent::new(member.ends.clone(), Gaps::new());
             lacked.over.extend(self.lacking(have, &ends, &is_over).over);
@@ -729,9 +734,12 @@ mod tests {
         membership.on_report(report("ap", &[("us", 4)]), &nothing);
         let have = Extent::new(clock(&[("us", 3)]), Gaps::new());
 
-        let lacked = |is_over: bool| membership.lacked(&have, |_| is_over).over.len();
+        let over =
+            |lives: &[&str]| membership.lacked(&have, |of| lives.contains(&of.region.as_str()));
+        let lacked = |lives: &[&str]| over(lives).over.len();
 
-        assert_eq!([lacked(false), lacked(true)], [0, 1]);
+        assert_eq!([lacked(&[]), lacked(&["us"])], [0, 1]);
+        assert_eq!(lacked(&["ap", "us"]), 0, "nobody has it any more");
         assert_eq!(membership.lacked_ends(&have, |_| false), VectorClock::new());
         assert_eq!(membership.lacked_ends(&have, |_| true), clock(&[("us", 4)]));
     }
@@ -743,7 +751,8 @@ mod tests {
         let said = MemberReport { missing: gaps(&[(2, 4)]), ..report("ap", &[("us", 9)]) };
         membership.on_report(said, &ends);
 
-        let lacked = |ranges| membership.lacked(&Extent::new(ends.clone(), gaps(ranges)), |_| true);
+        let is_over = |of: &Holder| of.region.as_str() == "us";
+        let lacked = |ranges| membership.lacked(&Extent::new(ends.clone(), gaps(ranges)), is_over);
 
         let us = BTreeSet::from([life("us").region]);
         assert_eq!(lacked(&[]), Lacking::default());

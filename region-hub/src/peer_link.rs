@@ -132,9 +132,10 @@ impl HandedOn {
         if origin == region || path.contains(region) {
             return is_needed && (is_lacked || is_gapped || self.lost.contains(origin));
         }
-        // A copy that came over a third region is that one's to hand on.
+        // What hubs have to hold alike goes whatever way it came here over: nobody between may have
+        // it any more. Of the rest a copy that came over a third region is that one's to hand on.
         let is_allowed = || offering.offers_beyond(Forwarding::All, topic, region);
-        path.len() == 1 && (is_needed && (is_lacked || is_gapped) || is_lacked && is_allowed())
+        is_needed && (is_lacked || is_gapped) || path.len() == 1 && is_lacked && is_allowed()
     }
 
     /// Whether a topic that is offered to a hub of `region` anyway is handed on to it besides.

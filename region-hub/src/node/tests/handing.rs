@@ -575,6 +575,9 @@ fn what_nobody_has_any_more_is_named_with_the_way_out_until_its_life_is_excluded
     hub.node.on_region(hub.now, &asked).unwrap();
     net.talk(10);
 
+    let mut copies = net.hubs[0].node.topics().iter().filter(|of| of.origin.as_str() == "us");
+    let copy = copies.find(|of| of.origin_name.as_str() != "_members").unwrap();
+    assert!(!net.hubs[0].node.is_awaited_topic(copy), "who never sends it is not waited for");
     assert_eq!(before, [], "its life goes on");
     let of: Vec<_> = named.iter().map(|of| (of.from.get(), of.until.get())).collect();
     assert_eq!(of, [(0, 2)]);
@@ -582,6 +585,33 @@ fn what_nobody_has_any_more_is_named_with_the_way_out_until_its_life_is_excluded
     assert!(named[0].way_out.contains(&way_out), "{}", named[0].way_out);
     assert_eq!(lacking(&net), []);
     assert_eq!(state(&net.hubs[0]), state(&net.hubs[1]));
+}
+
+#[test]
+fn what_came_over_a_region_that_lost_it_is_handed_on_over_links_that_do_not_forward() {
+    let disk = MemoryDisk::new;
+    let mut net = Net::new([
+        end_on(&disk(1), 1, "ap", &["eu"]),
+        hub_on(&disk(2), 2, "eu", &["ap", "us"]),
+        end_on(&disk(3), 3, "us", &["eu", "za"]),
+        end_on(&disk(4), 4, "za", &["us"]),
+    ]);
+    for (one, other) in [(0, 1), (1, 2), (2, 3)] {
+        net.meet(one, other);
+    }
+    restock(&mut net.hubs[0], 2, &["ap/1", "ap/2"]);
+    net.talk(15);
+    let while_it_lives = state(&net.hubs[3]).0;
+    net.replace(0, end_on(&disk(5), 5, "ap", &["eu"]));
+    net.replace(1, hub_on(&disk(6), 6, "eu", &["ap", "us"]));
+    let us = &mut net.hubs[2];
+    let asked = super::members::request(RegionAction::Exclude, "ap");
+    us.node.on_region(us.now, &asked).unwrap();
+    net.talk(40);
+
+    assert_eq!(while_it_lives, None, "its log goes over links that forward");
+    assert_eq!((state(&net.hubs[2]).0, state(&net.hubs[3]).0), (Some(8), Some(8)));
+    assert_eq!(net.hubs[3].node.regions().lacking, []);
 }
 
 #[test]

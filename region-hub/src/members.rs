@@ -32,6 +32,13 @@ pub fn is_of_members(origin_topic: &TopicName) -> bool {
     origin_topic.as_str() == MEMBERS
 }
 
+/// Topics of which reports say how far a hub has their logs, beside inventory: rights to sell, and
+/// how far groups have read. What is said of who takes part goes to all anyway, and what a life
+/// that is over promised of event time its region's next one says anew.
+pub(crate) fn reported_topics() -> [TopicName; 2] {
+    [crate::escrow::escrow_topic(), crate::records::groups_topic()]
+}
+
 /// The partition that a hub's own records of members go to.
 #[must_use]
 pub fn members_partition() -> TopicPartition {

@@ -22,7 +22,7 @@ use headland_storage::StateOwner;
 
 use crate::config::HubConfig;
 use crate::ingest::CausalPast;
-use crate::members::is_of_members;
+use crate::members::{is_of_members, reported_topics};
 use crate::records::captured_at;
 use crate::topics::Topics;
 
@@ -358,7 +358,11 @@ impl Inventory {
         for record in batch.records().unwrap_or_default() {
             match MemberRecord::parse(record.value.as_deref().unwrap_or_default()) {
                 Ok(MemberRecord::Change(signed)) => self.members.on_change(&signed.change),
-                Ok(MemberRecord::Report(report)) => {
+                Ok(MemberRecord::Report(mut report)) => {
+                    // What a later version says of more topics is not for this one.
+                    let known = reported_topics();
+                    let others = report.others.as_ref();
+                    report.others = others.map(|said| said.of(|topic, _| known.contains(topic)));
                     if by == Locality::Local && self.has_all_of(&report) {
                         self.reconciler.begin_compaction(&report.stable);
                     }

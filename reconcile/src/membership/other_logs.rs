@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use headland_event::limits::CLOCK_ENTRIES_LIMIT;
 use headland_event::{Actor, Offset, RegionId, TopicName, VectorClock};
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +33,25 @@ impl OtherLogs {
         self.by_topic.entry(topic.clone()).or_default().advance(actor, end);
     }
 
-    /// Raises the ends of a topic's logs to those of a clock.
+    /// Raises the ends of a topic's logs to those of a clock. Of as many logs as a clock may have
+    /// something is known; more are left out.
     pub fn merge_topic(&mut self, topic: &TopicName, ends: &VectorClock) {
-        self.by_topic.entry(topic.clone()).or_default().merge(ends);
+        let known = self.by_topic.entry(topic.clone()).or_default();
+        for (actor, end) in ends.iter() {
+            if known.len() < CLOCK_ENTRIES_LIMIT || known.end(actor) > Offset::new(0) {
+                known.advance(actor, end);
+            }
+        }
+    }
+
+    /// What is said of some logs only.
+    #[must_use]
+    pub fn of(&self, is_meant: impl Fn(&TopicName, &Actor) -> bool) -> Self {
+        let mut meant = Self::new();
+        for (topic, actor, end) in self.iter().filter(|(topic, actor, _)| is_meant(topic, actor)) {
+            meant.advance(topic, actor, end);
+        }
+        meant
     }
 
     /// Raises every end to that of the other.
@@ -157,6 +174,28 @@ mod tests {
         said(&mut membership, "ap", Some(logs(&[("us", 7)])));
         said(&mut membership, "ap", Some(logs(&[("us", 2)])));
         assert_eq!(lacks(&membership, &is_over), BTreeSet::new(), "a late word takes nothing back");
+    }
+
+    #[test]
+    fn of_as_many_logs_as_a_clock_may_have_ends_are_kept_and_these_are_raised() {
+        let log = |at: u32| {
+            let partition = headland_event::PartitionIndex::new(at);
+            Actor { partition, ..actor("us", 0) }
+        };
+        let mut many = VectorClock::new();
+        let limit = u32::try_from(CLOCK_ENTRIES_LIMIT).unwrap();
+        (0..=limit).for_each(|at| many.advance(&log(at), Offset::new(3)));
+        let mut kept = OtherLogs::new();
+
+        kept.merge_topic(&rights(), &many);
+        let (last, beyond) =
+            (kept.end(&rights(), &log(limit - 1)), kept.end(&rights(), &log(limit)));
+        many.advance(&log(0), Offset::new(5));
+        kept.merge_topic(&rights(), &many);
+
+        assert_eq!((last.get(), beyond.get()), (3, 0));
+        assert_eq!(kept.end(&rights(), &log(0)).get(), 5);
+        assert_eq!(kept.of(|_, actor| *actor == log(0)).iter().count(), 1);
     }
 
     #[test]

@@ -74,8 +74,8 @@ impl MemberRecord {
 impl MemberReport {
     /// The report with as much of it as fits a batch. What was applied always does; of gaps that do
     /// not the highest are left out, which are said once the lower ones are filled: until then
-    /// nobody hands them on. Where other logs end is left out as a whole, and of them nothing is
-    /// handed on then. And so is what is stable: nothing is forgotten then.
+    /// nobody hands them on. What is stable is left out as a whole: nothing is forgotten then. And
+    /// so is, before that, where other logs end: nothing of them is handed on then.
     #[must_use]
     pub fn bounded(self) -> Self {
         let Self { life, applied, stable, missing, lost, others } = self;
@@ -91,11 +91,12 @@ impl MemberReport {
         let mut left = REPORT_BYTES_LIMIT.saturating_sub(length(&bare));
         let missing = within(&missing, &mut left);
         let lost = within(&lost, &mut left);
-        let whole = Self { missing, lost, others, ..bare };
-        let is_within = length(&whole) <= REPORT_BYTES_LIMIT;
-        let fitting = if is_within { whole } else { Self { others: None, ..whole } };
-        let with_stable = Self { stable, ..fitting.clone() };
-        if length(&with_stable) <= REPORT_BYTES_LIMIT { with_stable } else { fitting }
+        let fits = |of: &Self| length(of) <= REPORT_BYTES_LIMIT;
+        let bare = Self { missing, lost, ..bare };
+        let with_stable = Self { stable, ..bare.clone() };
+        let whole = if fits(&with_stable) { with_stable } else { bare };
+        let with_others = Self { others, ..whole.clone() };
+        if fits(&with_others) { with_others } else { whole }
     }
 }
 
@@ -302,6 +303,9 @@ mod tests {
         let bare = MemberReport { applied: VectorClock::new(), ..of_log(0) };
         let with_others = MemberReport { others: Some(others.clone()), ..bare }.bounded();
         assert_eq!(with_others.others, None, "gaps go first");
+        let bare = MemberReport { applied: VectorClock::new(), ..of_log(2) };
+        let with_others = MemberReport { others: Some(others), ..bare }.bounded();
+        assert_eq!((with_others.stable, with_others.others), (applied.clone(), None));
         let small = MemberReport { applied: VectorClock::new(), ..of_log(2) };
         assert_eq!(small.clone().bounded(), small, "what fits is left as it is");
     }

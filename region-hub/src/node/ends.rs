@@ -25,7 +25,7 @@ use headland_storage::StateStore;
 use super::Node;
 use super::recovery::{RecoveryError, owner};
 use crate::escrow::escrow_topic;
-use crate::members::members_topic;
+use crate::members::{members_topic, reported_topics};
 use crate::records::{groups_topic, promises_topic};
 use crate::topics::Topic;
 
@@ -86,12 +86,10 @@ impl Node {
         origin_topic == self.inventory.configuration().0
     }
 
-    /// Where logs end here that every hub has to have as a whole beside inventory: rights to sell,
-    /// and how far groups have read. What is said of who takes part goes to all anyway, and what a
-    /// life that is over promised of event time its region's next one says anew.
+    /// Where logs end here of which reports say so.
     pub(super) fn others_here(&self) -> OtherLogs {
         let mut others = OtherLogs::new();
-        for topic in [escrow_topic(), groups_topic()] {
+        for topic in reported_topics() {
             if let Some(known) = self.ends().and_then(|ends| ends.of(&topic)) {
                 others.merge_topic(&topic, known);
             }

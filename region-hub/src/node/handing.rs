@@ -168,14 +168,17 @@ impl Node {
     pub(super) fn lacked_others(&self) -> OtherLogs {
         let (members, here) = (self.inventory.members(), self.others_here());
         let said = members.lacked_others(&here, |life| self.is_over(life));
-        let mut lacked = OtherLogs::new();
-        for (topic, actor, end) in said.iter() {
+        said.of(|topic, actor| {
             let is_own = actor.region == *self.identity.region();
-            if !is_own || *topic != groups_topic() {
-                lacked.advance(topic, actor, end);
-            }
-        }
-        lacked
+            (!is_own || *topic != groups_topic()) && !self.is_here(&Holder::of(actor))
+        })
+    }
+
+    /// Whether a life is this hub's own or linked to it: what it writes comes from itself, also
+    /// when it is sealed, which ends its inventory only.
+    pub(super) fn is_here(&self, life: &Holder) -> bool {
+        let kept = self.peers.iter().filter_map(|peer| self.kept(&peer.identity));
+        *life == self.life() || kept.filter_map(life_of).any(|of| of == *life)
     }
 
     /// The copies of some regions' inventory that came here over the fewest regions, the log of

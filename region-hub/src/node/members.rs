@@ -59,7 +59,8 @@ pub(super) struct Speaking {
     joining: Joining,
 }
 
-/// What was said of what is applied, of what the log lost, and of where other logs end.
+/// What was said of what is applied, of what the log lost, and of where other logs end of lives
+/// that are not linked: those of the others grow all the time, and nobody else is asked for them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Reported {
     extent: Extent,
@@ -186,7 +187,8 @@ impl Node {
         let is_stable = is_known && !is_awaited;
         let stable = if is_stable { members.stable(extent.ends()) } else { VectorClock::new() };
         let is_more = !reconciler.compacted().covers(&stable);
-        let others = self.others_here();
+        let others_here = self.others_here();
+        let others = others_here.of(|_, actor| !self.is_here(&Holder::of(actor)));
         let speaking = self.speaking.as_mut()?;
         let is_due = !is_joining && now.monotonic >= speaking.report_at;
         let found = Reported { extent, lost: speaking.lost.gaps().clone(), others };
@@ -195,9 +197,9 @@ impl Node {
             return None;
         }
         speaking.report_at = now.monotonic.after(speaking.every);
-        let Reported { extent, lost, others } = found.clone();
+        let Reported { extent, lost, others: _ } = found.clone();
         let (applied, missing) = (extent.ends().clone(), extent.gaps().clone());
-        let others = Some(others);
+        let others = Some(others_here);
         let report = MemberReport { life, applied, stable, missing, lost, others }.bounded();
         // What is stable may not have fitted, and would not the next time.
         let is_news = !is_said || !report.stable.is_empty();

@@ -235,7 +235,7 @@ impl Node {
             let (from, log) = (here.end(topic, actor), format!("{actor} of {topic}"));
             let way_out = "the life is over, and a hub that goes on has said that it has them: it \
                            hands them on once it is linked; when that one is gone for good, \
-                           exclude it"
+                           or its disk has lost them, exclude it"
                 .to_owned();
             LackView { log, from, until, way_out }
         });

@@ -298,6 +298,28 @@ proptest! {
 }
 
 #[test]
+fn what_a_later_version_says_of_more_topics_is_not_taken_for_lacking() {
+    let mut eu = Hub::new(1);
+    let Holder { region, incarnation } = life(0);
+    let ap = Actor { region, incarnation, partition: PartitionIndex::new(0) };
+    let mut others = headland_reconcile::OtherLogs::new();
+    for topic in ["inventory.escrow", "inventory.later"] {
+        others.advance(&TopicName::new(topic).unwrap(), &ap, Offset::new(9));
+    }
+    let (applied, stable) = (VectorClock::new(), VectorClock::new());
+    let (life_of, missing, lost) = (life(1), Gaps::new(), Gaps::new());
+    let report =
+        MemberReport { life: life_of, applied, stable, missing, lost, others: Some(others) };
+
+    eu.write(MEMBERS, MemberRecord::Report(report).to_json());
+
+    let none = headland_reconcile::OtherLogs::new();
+    let lacked = eu.inventory.members().lacked_others(&none, |of| *of == life(0));
+    let topics: Vec<&str> = lacked.topics().map(|(topic, _)| topic.as_str()).collect();
+    assert_eq!(topics, ["inventory.escrow"]);
+}
+
+#[test]
 fn nothing_is_forgotten_where_a_report_says_more_than_is_there_after_damage() {
     let mut eu = Hub::new(1);
     (0..3).for_each(|kind| eu.event(kind));

@@ -16,6 +16,8 @@ use super::hub::Hub;
 use super::remote::{Remote, record, stamp_of};
 use crate::escrow::{ReserveRequest, Reserved, UnitsRequest};
 use crate::groups::{OffsetsRequest, Place};
+use crate::links::LinkChange;
+use crate::members::RegionAction;
 use crate::peer_link::LinkId;
 
 const EVENTS: &str = "inventory.events";
@@ -218,4 +220,49 @@ fn of_two_large_parts_of_a_log_that_come_in_the_wrong_order_over_one_link_all_co
     let offsets = |entry: &Entry| entry.stamp.as_ref().unwrap().offset.get();
     let apart = eu.entries("handed-on.us.inventory.escrow");
     assert!(apart.iter().map(offsets).eq(40..80), "{:?}", apart.len());
+}
+
+#[test]
+fn of_a_sealed_life_that_is_linked_nothing_is_lacking_and_no_link_is_made_anew() {
+    let mut net = three();
+    net.meet(0, 1);
+    net.meet(0, 2);
+    net.talk(15);
+    for action in [RegionAction::Drain, RegionAction::Seal] {
+        let us = &mut net.hubs[2];
+        us.node.on_region(us.now, &super::members::request(action, "us")).unwrap();
+        net.talk(5);
+    }
+    let us = &mut net.hubs[2];
+    let change = LinkChange::Pause([headland_event::Lane::State].into());
+    let _ticket = us.node.on_link_change(us.now, &"ap".parse().unwrap(), &change).unwrap();
+    let before = net.links.clone();
+
+    offer(&mut net.hubs[2], 10);
+    net.talk(15);
+
+    let ends: Vec<i64> = net.hubs.iter().map(|hub| rights(hub).values().sum()).collect();
+    assert_eq!(ends, [0, 10, 10], "the one that waits for its own hub lags");
+    assert_eq!(net.hubs[0].node.regions().lacking, []);
+    assert_eq!(net.links, before);
+}
+
+#[test]
+fn that_groups_of_linked_regions_read_on_is_no_news_for_a_report() {
+    let mut net = three();
+    net.meet(0, 1);
+    net.meet(0, 2);
+    restock(&mut net.hubs[2], 2, &["us/1", "us/2", "us/3"]);
+    net.talk(15);
+    let said =
+        |net: &Net| -> usize { net.hubs.iter().map(|of| of.entries("_members").len()).sum() };
+    let before = said(&net);
+
+    for offset in 1..4 {
+        commit(&mut net.hubs[2], offset);
+        net.talk(5);
+    }
+
+    assert_eq!(read(&net.hubs[0]), [3]);
+    assert_eq!(said(&net), before);
 }

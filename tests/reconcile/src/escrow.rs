@@ -133,7 +133,8 @@ pub(crate) fn schedule(seed: u64, faults: Faults) -> Outcome {
     };
     for _ in 0..STEPS {
         match random.below(kinds) {
-            0..450 => world.customer(&mut random),
+            0..400 => world.customer(&mut random),
+            400..450 => world.customer_again(&mut random),
             450..850 => world.exchange(&mut random),
             850..900 => world.close(&mut random),
             900..928 => world.restock(&mut random),

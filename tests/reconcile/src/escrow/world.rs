@@ -25,7 +25,8 @@ pub(super) struct World {
     sku: Sku,
     /// Lives so far: each new one gets the next number.
     lives: u32,
-    requests: u64,
+    /// What customers asked for so far, each by its name.
+    requests: Vec<(RequestId, i64)>,
     /// Offers and recalls that operators asked for.
     orders: u64,
     open: Vec<(Holder, RequestId)>,
@@ -54,7 +55,7 @@ impl World {
             now: Monotonic::from_millis(1),
             sku,
             lives: 3,
-            requests: 0,
+            requests: Vec::new(),
             orders: 0,
             open: Vec::new(),
             counted: BTreeMap::new(),
@@ -77,11 +78,37 @@ impl World {
     /// answer, and the customer asks again.
     pub(super) fn customer(&mut self, random: &mut SeededRandom) {
         let (at, units) = (self.any_node(random), 1 + small(random.below(3)));
-        self.requests += 1;
-        let Ok(request) = RequestId::new(&format!("c{}", self.requests)) else { return };
+        let Ok(request) = RequestId::new(&format!("c{}", self.requests.len() + 1)) else { return };
+        self.requests.push((request.clone(), units));
+        let region = self.ask(random, at, (request, units));
+        if let Some(region) = region {
+            self.central.customer(units, !self.is_cut(0, region));
+            self.hope.customer(region, units);
+        }
+    }
+
+    /// A customer asks once more under the name of before, at whatever hub: what it was promised
+    /// there may be open, over, in a life that is gone, or elsewhere. Rivals know no names.
+    pub(super) fn customer_again(&mut self, random: &mut SeededRandom) {
+        let count = u64::try_from(self.requests.len()).unwrap_or(0);
+        let asked = random.below(count.max(1));
+        let asked = usize::try_from(asked).ok().and_then(|asked| self.requests.get(asked)).cloned();
+        if let Some(asked) = asked {
+            let at = self.any_node(random);
+            let _region = self.ask(random, at, asked);
+        }
+    }
+
+    /// Asks a hub, and returns its region.
+    fn ask(
+        &mut self,
+        random: &mut SeededRandom,
+        at: usize,
+        (request, units): (RequestId, i64),
+    ) -> Option<usize> {
         let existing = self.created - self.spent;
         let (now, sku) = (self.now, self.sku.clone());
-        let Some(node) = self.nodes.get_mut(at) else { return };
+        let node = self.nodes.get_mut(at)?;
         let region = node.region;
         node.escrow.on_reserve(now, &request, &sku, units_of(units));
         let mut told = node.drain();
@@ -97,7 +124,10 @@ impl World {
         match answers.map(|Told { answer, .. }| answer).last() {
             Some(Answer::Granted) => {
                 self.escrow.granted += 1;
-                self.open.push((holder, request));
+                let open = (holder, request);
+                if !self.open.contains(&open) {
+                    self.open.push(open);
+                }
             }
             Some(Answer::NotHere { .. } | Answer::UnknownYet) if units <= existing => {
                 self.escrow.refused_in_vain += 1;
@@ -111,8 +141,7 @@ impl World {
             )
             | None => {}
         }
-        self.central.customer(units, !self.is_cut(0, region));
-        self.hope.customer(region, units);
+        Some(region)
     }
 
     /// One hub hears another one, if it can.

@@ -192,6 +192,8 @@ pub struct PeerLink {
     /// Partitions that are handed on besides, from their beginning.
     again: BTreeMap<TopicPartition, ChannelId>,
     handed_on: HandedOn,
+    /// By channel, how far compaction left nothing behind what is here of a log.
+    cut: BTreeMap<ChannelId, (Actor, Offset)>,
     /// Partitions that the peer does not take, with its reason.
     refused: BTreeMap<TopicPartition, String>,
 }
@@ -217,6 +219,7 @@ impl PeerLink {
             offered: BTreeMap::new(),
             again: BTreeMap::new(),
             handed_on: HandedOn::default(),
+            cut: BTreeMap::new(),
             refused: BTreeMap::new(),
         }
     }
@@ -315,8 +318,27 @@ impl PeerLink {
         known.all(|status| !channels.contains(&status.channel) || status.lag_records() == 0)
     }
 
+    /// Whether compaction left nothing of a log up to an offset, from what is here of it on.
+    #[must_use]
+    pub fn is_cut(&self, channel: ChannelId, actor: &Actor, until: Offset) -> bool {
+        self.cut.get(&channel).is_some_and(|(of, at)| of == actor && *at == until)
+    }
+
+    /// Compaction left nothing of a log before an offset, from what is here of it on.
+    pub fn on_cut(&mut self, channel: ChannelId, actor: Actor, until: Offset) {
+        self.cut.insert(channel, (actor, until));
+    }
+
+    /// Whether a channel goes on behind an offset, as far as the peer has told.
+    #[must_use]
+    pub fn goes_on(&self, channel: ChannelId, end: Offset) -> bool {
+        let mut known = self.link.subscriptions();
+        known.any(|status| status.channel == channel && end < status.head)
+    }
+
     /// The peer sends no more of a channel.
     pub fn on_ended(&mut self, channel: ChannelId) {
+        self.cut.remove(&channel);
         if let Some(receiving) = self.receiving.remove(&channel) {
             self.taken.remove(&(receiving.local, channel));
         }

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::CLOCK_ENTRIES_LIMIT;
 use headland_event::{
-    Actor, Batch, Incarnation, Offset, PartitionIndex, Stamp, TopicName, TopicPartition,
-    VectorClock,
+    Actor, Batch, ChannelId, DropPolicy, Entry, Hole, Incarnation, Offset, PartitionIndex, Stamp,
+    TopicName, TopicPartition, VectorClock,
 };
 use headland_reconcile::OtherLogs;
 use headland_storage::StateStore;
@@ -26,6 +26,7 @@ use super::Node;
 use super::recovery::{RecoveryError, owner};
 use crate::escrow::escrow_topic;
 use crate::members::{members_topic, reported_topics};
+use crate::peer_link::{LinkId, Receiving};
 use crate::records::{groups_topic, promises_topic};
 use crate::topics::Topic;
 
@@ -62,7 +63,49 @@ impl Ends {
     }
 }
 
+/// What a hole is that compaction left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// The log goes on behind it, as far as is known. What holds instead comes later, and until it
+    /// is here others may be the only ones who have what was there.
+    GoesOn,
+    /// The sender has nothing behind it, and this hub has what lies before.
+    Through,
+    /// The sender has nothing behind it; something before it is not here.
+    Ahead,
+}
+
 impl Node {
+    /// What a hole of compaction says of where a log ends; `None` of any other entry. It is taken
+    /// for the end of what is here once its sender has nothing more: the log would seem to end
+    /// before it else. Until then the next record says so.
+    pub(super) fn cut_by(
+        &mut self,
+        (link_id, channel): (LinkId, ChannelId),
+        receiving: &Receiving,
+        entry: &Entry,
+    ) -> Option<Cut> {
+        let stamp = entry.stamp.as_ref().filter(|_| !entry.is_stand_in())?;
+        // Of inventory a part that was passed over is taken when it comes.
+        let is_whole = self.is_of_inventory(&receiving.origin_topic);
+        let hole = Hole::of(&entry.batch).filter(|_| !is_whole)?;
+        if hole.policy != DropPolicy::Compacted {
+            return None;
+        }
+        let end_here = self.end_here(&receiving.origin_topic, stamp);
+        let known = self.peer_links.get_mut(&link_id)?;
+        let follows = stamp.offset <= end_here || known.is_cut(channel, &stamp.actor, stamp.offset);
+        if follows {
+            let until = stamp.offset.after(entry.batch.span());
+            known.on_cut(channel, stamp.actor.clone(), until);
+        }
+        Some(match (known.goes_on(channel, entry.end()), follows) {
+            (true, _) => Cut::GoesOn,
+            (false, true) => Cut::Through,
+            (false, false) => Cut::Ahead,
+        })
+    }
+
     /// Whether hubs have to hold a topic alike to end alike, by its name where it was born; none
     /// where hubs do not say who takes part.
     pub(super) fn is_needed(&self, origin_topic: &TopicName) -> bool {

@@ -8,6 +8,7 @@ use headland_event::{
 use headland_replication::frame::{Announce, ChannelPromise};
 use headland_replication::{LinkOutput, Refusal, RefusalCode};
 
+use super::ends::Cut;
 use super::recovery::owner;
 use super::{Node, Output};
 use crate::ingest::{Grant, MirrorError};
@@ -215,7 +216,7 @@ impl Node {
                 let grant = grant.clone();
                 self.ingest_entry(now, &grant, &receiving.local, entry).map_err(Rejected::Entry)
             }
-            Peer::Hub(_) => self.mirror_entry(now, link_id, &receiving, entry),
+            Peer::Hub(_) => self.mirror_entry(now, (link_id, channel), &receiving, entry),
         };
         if let Err(rejected) = accepted {
             self.reject(link_id, channel, rejected);
@@ -327,7 +328,7 @@ impl Node {
     fn mirror_entry(
         &mut self,
         now: Now,
-        link_id: LinkId,
+        (link_id, channel): (LinkId, ChannelId),
         receiving: &Receiving,
         entry: Entry,
     ) -> Result<(), Rejected> {
@@ -364,12 +365,8 @@ impl Node {
         let is_stand_in = entry.is_stand_in();
         let is_hole =
             is_stand_in || Hole::of(&entry.batch).is_some() && !self.is_of_inventory(origin_topic);
-        // What compaction left goes on where this hub ends: later records say what is gone, and the
-        // log would seem to end before it.
-        let is_left = Hole::of(&entry.batch).is_some_and(|of| of.policy == DropPolicy::Compacted)
-            && !is_stand_in
-            && stamp.offset <= self.end_here(origin_topic, stamp);
-        let is_passed = is_hole && !is_left;
+        let cut = self.cut_by((link_id, channel), receiving, &entry);
+        let is_passed = is_hole && cut != Some(Cut::Through);
         if is_apart && (is_passed || self.has(origin_topic, stamp, &entry.batch)) {
             return Ok(());
         }
@@ -381,7 +378,9 @@ impl Node {
             self.go_on_behind_loss(local, &stamp.actor);
             self.ingest.observe(origin_topic, stamp, &entry.batch);
         }
-        self.note_end(local, origin_topic, stamp, &entry.batch);
+        if cut != Some(Cut::GoesOn) {
+            self.note_end(local, origin_topic, stamp, &entry.batch);
+        }
         if !is_apart {
             self.follow(local, stamp, now);
         }

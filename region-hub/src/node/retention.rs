@@ -13,7 +13,7 @@ use headland_storage::{
 use super::{Node, Output};
 use crate::config::{HubConfig, TopicConfig};
 use crate::escrow::escrow_topic;
-use crate::members::is_of_members;
+use crate::members::{is_of_members, reported_topics};
 use crate::peer_link::LinkId;
 use crate::records::{audit_topic, groups_topic};
 use crate::topics::{Topic, base_topic, dead_topic, is_changing_table};
@@ -222,6 +222,10 @@ impl Node {
             if let Some(retention) = self.keeping.retention(&topic.origin_name) {
                 let pattern = TopicPattern::Exactly(topic.name.clone());
                 policy.topics.push(TopicRule { pattern, retention });
+            }
+            // Lives are mixed there: what came last of a key need not be what holds of it.
+            if topic.is_apart() && reported_topics().contains(&topic.origin_name) {
+                continue;
             }
             // Of each key of a log of rights the last record is all there is.
             let is_cut = topic.origin_name == escrow_topic() && self.may_cut_rights();

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use headland_event::{
-    ChannelId, DropPolicy, Entry, GroupName, Incarnation, Offset, PartitionIndex, RegionId,
-    TopicName,
+    ChannelId, DropPolicy, Entry, GroupName, Incarnation, Offset, PartitionIndex, Record, RegionId,
+    Stamp, TopicName,
 };
 use headland_reconcile::escrow::Answer;
 use headland_reconcile::{RequestId, Sku, Units};
 use headland_replication::groups::Change;
-use headland_storage::MemoryDisk;
+use headland_storage::{MemoryDisk, TopicPattern};
 
 use super::handing::{Net, at_start, config, restock};
 use super::hub::Hub;
@@ -265,4 +265,88 @@ fn that_groups_of_linked_regions_read_on_is_no_news_for_a_report() {
 
     assert_eq!(read(&net.hubs[0]), [3]);
     assert_eq!(said(&net), before);
+}
+
+/// A hub that knows which lives are there, and where a log of a lost life of `us` ends for it.
+fn of_three_peers() -> (Hub, impl Fn(u64) -> Option<Stamp>, impl Fn(&Hub, &str) -> u64) {
+    let mut eu = hub(6, "eu", &["ap", "sa", "us"]);
+    eu.settle();
+    eu.advance(11_000);
+    eu.settle();
+    let stamp = |offset| Some(stamp_of(("us", Incarnation::new(3, 4)), Offset::new(offset)));
+    let end = move |hub: &Hub, topic: &str| {
+        let actor = stamp(0).unwrap().actor;
+        hub.node.others_here().end(&TopicName::new(topic).unwrap(), &actor).get()
+    };
+    (eu, stamp, end)
+}
+
+fn offered(request: &str) -> [Record; 1] {
+    let act = format!(r#""act":"create","request":"{request}","units":10"#);
+    [record("85123A", &format!(r#"{{"sku":"85123A",{act}}}"#))]
+}
+
+#[test]
+fn what_compaction_left_of_a_log_is_taken_from_others_until_what_holds_instead_is_here() {
+    let (mut eu, stamp, end) = of_three_peers();
+    let mut ap = Remote::hub(&mut eu, 1, "ap");
+    let channel = ChannelId::new(0);
+    ap.write(channel, &offered("o1"), stamp(0));
+    for offset in [1, 2] {
+        ap.write_hole(channel, (1, DropPolicy::Compacted), stamp(offset));
+    }
+    ap.write(channel, &offered("o4"), stamp(3));
+    let [us, of_ap] = ["us", "ap"].map(|name| RegionId::new(name).unwrap());
+    let over = headland_replication::route::handed_on_path(&us, &of_ap);
+    assert_eq!(ap.announce(ESCROW, (us, over)), channel);
+    ap.withhold_last(channel);
+    eu.talk(&mut ap);
+    let before = end(&eu, ESCROW);
+
+    let mut sa = Remote::hub(&mut eu, 2, "sa");
+    let channel = sa.hand_on(&mut eu, ESCROW, "us");
+    for (offset, request) in ["o1", "o2", "o3"].into_iter().enumerate() {
+        let stamp = stamp(u64::try_from(offset).unwrap());
+        sa.publish_stamped(&mut eu, channel, &offered(request), stamp);
+    }
+
+    let offset = |entry: &Entry| entry.stamp.as_ref().unwrap().offset.get();
+    let apart = eu.entries("handed-on.us.inventory.escrow");
+    assert_eq!(apart.iter().map(offset).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!((before, end(&eu, ESCROW)), (1, 3));
+}
+
+#[test]
+fn the_end_of_a_log_that_compaction_left_in_several_parts_is_here_with_the_last_of_them() {
+    let (mut eu, stamp, end) = of_three_peers();
+    let mut ap = Remote::hub(&mut eu, 1, "ap");
+    let channel = ChannelId::new(0);
+    ap.write(channel, &offered("o1"), stamp(0));
+    for offset in [1, 2, 3] {
+        ap.write_hole(channel, (1, DropPolicy::Compacted), stamp(offset));
+    }
+    let [us, of_ap] = ["us", "ap"].map(|name| RegionId::new(name).unwrap());
+    let over = headland_replication::route::handed_on_path(&us, &of_ap);
+    assert_eq!(ap.announce(ESCROW, (us, over)), channel);
+    eu.talk(&mut ap);
+
+    assert_eq!(end(&eu, ESCROW), 4);
+}
+
+#[test]
+fn what_is_kept_apart_of_committed_offsets_is_not_compacted_since_lives_are_mixed_there() {
+    let (mut eu, stamp, _) = of_three_peers();
+    let mut ap = Remote::hub(&mut eu, 1, "ap");
+    let channel = ap.hand_on(&mut eu, "_groups", "us");
+    ap.publish_stamped(&mut eu, channel, &[record("key", "{}")], stamp(0));
+    let apart = "handed-on.us._groups";
+    assert_eq!(eu.entries(apart).len(), 1);
+
+    let rules = eu.node.clean_policy().compactions;
+
+    let is_cut = |name: &str| {
+        let pattern = TopicPattern::Exactly(TopicName::new(name).unwrap());
+        rules.iter().any(|rule| rule.pattern == pattern)
+    };
+    assert_eq!((is_cut("_groups"), is_cut(apart)), (true, false));
 }

@@ -203,13 +203,28 @@ impl Remote {
         (span, policy): (u64, DropPolicy),
         stamp: Option<Stamp>,
     ) {
+        self.write_hole(channel, (span, policy), stamp);
+        self.link.on_head(channel, self.end(channel));
+        hub.talk(self);
+    }
+
+    /// The same, with nothing said yet, of a channel that may be announced later.
+    pub(super) fn write_hole(
+        &mut self,
+        channel: ChannelId,
+        (span, policy): (u64, DropPolicy),
+        stamp: Option<Stamp>,
+    ) {
         let base = self.end(channel);
         let hole = Hole { count: span, policy };
         let batch = hole.to_batch(span, EventTime::default()).unwrap();
         let entry = Entry { base, dot: self.dot(channel, base.get()), stamp, batch };
         self.logs.entry(channel).or_default().push(entry);
-        self.link.on_head(channel, self.end(channel));
-        hub.talk(self);
+    }
+
+    /// Does not send the last entry of a channel, of which it has said that it is there.
+    pub(super) fn withhold_last(&mut self, channel: ChannelId) {
+        let _entry = self.logs.get_mut(&channel).unwrap().pop().unwrap();
     }
 
     /// Puts a hole in the place of records that this hub lost, and lets it flow.

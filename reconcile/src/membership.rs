@@ -191,6 +191,11 @@ impl Member {
         Self { standing, ends, seen: None, waiting: None, missing, lost, others: None }
     }
 
+    /// Whether it is still to be asked for what it has: also an excluded one, while it is linked.
+    fn may_send(&self, life: &Holder, is_linked: impl Fn(&Holder) -> bool) -> bool {
+        self.standing != MemberStanding::Excluded || is_linked(life)
+    }
+
     const fn has_ended(&self) -> bool {
         match self.standing {
             MemberStanding::Active | MemberStanding::Draining => false,
@@ -377,14 +382,19 @@ impl Membership {
     }
 
     /// The same of all that somebody has said that he has and can send: what only lives had that
-    /// are over or excluded themselves nobody waits for. A sealed life says where its logs end, and
-    /// that it has them. Where a log ends says nothing of what lies below that end. O(lives ×
-    /// actors × log lives).
+    /// are over nobody waits for, nor what an excluded one had that is not linked. A sealed life
+    /// says where its logs end, and that it has them. Where a log ends says nothing of what lies
+    /// below that end. O(lives × actors × log lives).
     #[must_use]
-    pub fn lacked(&self, have: &Extent, is_over: impl Fn(&Holder) -> bool) -> Lacking {
+    pub fn lacked(
+        &self,
+        have: &Extent,
+        is_over: impl Fn(&Holder) -> bool,
+        is_linked: impl Fn(&Holder) -> bool,
+    ) -> Lacking {
         let mut lacked = Lacking::default();
         for (life, member) in &self.members {
-            if member.standing == MemberStanding::Excluded || is_over(life) {
+            if is_over(life) || !member.may_send(life, &is_linked) {
                 continue;
             }
             lacked.merge(self.lacking(have, &self.reported(life), &is_over));
@@ -734,12 +744,19 @@ mod tests {
         membership.on_report(report("ap", &[("us", 4)]), &nothing);
         let have = Extent::new(clock(&[("us", 3)]), Gaps::new());
 
-        let over =
-            |lives: &[&str]| membership.lacked(&have, |of| lives.contains(&of.region.as_str()));
+        let over = |lives: &[&str]| {
+            let is_over = |of: &Holder| lives.contains(&of.region.as_str());
+            membership.lacked(&have, is_over, |_| false)
+        };
         let lacked = |lives: &[&str]| over(lives).over.len();
 
         assert_eq!([lacked(&[]), lacked(&["us"])], [0, 1]);
         assert_eq!(lacked(&["ap", "us"]), 0, "nobody has it any more");
+        let mut decided = membership.clone();
+        decided.on_change(&change("ap", MemberStanding::Excluded, &[]));
+        let us = |of: &Holder| of.region.as_str() == "us";
+        let of = |is_linked: bool| decided.lacked(&have, us, |_| is_linked).over.len();
+        assert_eq!([of(false), of(true)], [0, 1], "an excluded hub that is linked may still send");
         assert_eq!(membership.lacked_ends(&have, |_| false), VectorClock::new());
         assert_eq!(membership.lacked_ends(&have, |_| true), clock(&[("us", 4)]));
     }
@@ -752,7 +769,10 @@ mod tests {
         membership.on_report(said, &ends);
 
         let is_over = |of: &Holder| of.region.as_str() == "us";
-        let lacked = |ranges| membership.lacked(&Extent::new(ends.clone(), gaps(ranges)), is_over);
+        let lacked = |ranges| {
+            let have = Extent::new(ends.clone(), gaps(ranges));
+            membership.lacked(&have, is_over, |_| false)
+        };
 
         let us = BTreeSet::from([life("us").region]);
         assert_eq!(lacked(&[]), Lacking::default());

@@ -299,15 +299,10 @@ impl PeerLink {
     /// `region`.
     pub fn leave(&mut self, local: &TopicPartition, refusal: &Refusal, region: &RegionId) {
         for channel in self.channels(local).collect::<Vec<_>>() {
-            self.put_off(channel, refusal);
+            self.on_ended(channel);
             self.declined.insert(region.clone());
+            self.link.refuse(channel, refusal.clone());
         }
-    }
-
-    /// Tells the peer to send no more of a channel on this connection.
-    pub fn put_off(&mut self, channel: ChannelId, refusal: &Refusal) {
-        self.on_ended(channel);
-        self.link.refuse(channel, refusal.clone());
     }
 
     /// Whether everything that the peer has told of what goes into a partition of ours is here.

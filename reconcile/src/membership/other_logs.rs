@@ -11,7 +11,7 @@ use headland_event::limits::CLOCK_ENTRIES_LIMIT;
 use headland_event::{Actor, Offset, RegionId, TopicName, VectorClock};
 use serde::{Deserialize, Serialize};
 
-use super::{MemberStanding, Membership};
+use super::Membership;
 use crate::escrow::Holder;
 
 /// For each topic, by its name where it is born, the end of what is there of each log.
@@ -97,15 +97,21 @@ impl Membership {
     }
 
     /// Logs of lives that write no more, of which somebody who can send them has said that it has
-    /// more than is here, each with the end that was said. What only lives said that are over or
-    /// excluded themselves nobody sends, and nobody waits for. O(lives × logs × log lives).
+    /// more than is here, each with the end that was said. What only lives said that are over
+    /// nobody sends, and nobody waits for, nor what an excluded one said that is not linked.
+    /// O(lives × logs × log lives).
     #[must_use]
-    pub fn lacked_others(&self, here: &OtherLogs, is_over: impl Fn(&Holder) -> bool) -> OtherLogs {
+    pub fn lacked_others(
+        &self,
+        here: &OtherLogs,
+        is_over: impl Fn(&Holder) -> bool,
+        is_linked: impl Fn(&Holder) -> bool,
+    ) -> OtherLogs {
         let mut lacked = OtherLogs::new();
         let sends = self
             .members
             .iter()
-            .filter(|(life, member)| member.standing != MemberStanding::Excluded && !is_over(life));
+            .filter(|(life, member)| !is_over(life) && member.may_send(life, &is_linked));
         for said in sends.filter_map(|(_, member)| member.others.as_ref()) {
             let more = said.iter().filter(|(topic, actor, end)| {
                 here.end(topic, actor) < *end && self.writes_no_more(&Holder::of(actor), &is_over)
@@ -122,7 +128,7 @@ impl Membership {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{MemberChange, MemberReport};
+    use super::super::{MemberChange, MemberReport, MemberStanding};
     use super::*;
     use crate::position::tests::actor;
 
@@ -203,16 +209,21 @@ mod tests {
         let mut membership = Membership::new();
         let is_over = |life: &Holder| life.region.as_str() == "us";
         said(&mut membership, "us", Some(logs(&[("us", 9)])));
-        let of_itself = membership.lacked_others(&OtherLogs::new(), is_over);
+        let of_itself = membership.lacked_others(&OtherLogs::new(), is_over, |_| false);
 
         said(&mut membership, "ap", Some(logs(&[("eu", 3), ("us", 7)])));
-        let of_ap = membership.lacked_others(&logs(&[("us", 6)]), is_over);
+        let of_ap = membership.lacked_others(&logs(&[("us", 6)]), is_over, |_| false);
         let (life, standing) = (life("ap"), MemberStanding::Excluded);
         membership.on_change(&MemberChange { life, standing, ends: VectorClock::new() });
 
         assert_eq!(of_itself, OtherLogs::new());
         assert_eq!(of_ap, logs(&[("us", 7)]));
-        assert_eq!(membership.lacked_others(&OtherLogs::new(), is_over), OtherLogs::new());
+        let of_linked = membership.lacked_others(&OtherLogs::new(), is_over, |_| true);
+        assert_eq!(of_linked, logs(&[("us", 7)]), "an excluded hub that is linked may still send");
+        assert_eq!(
+            membership.lacked_others(&OtherLogs::new(), is_over, |_| false),
+            OtherLogs::new()
+        );
         assert_eq!(Membership::from_bytes(&membership.to_bytes()).unwrap(), membership);
     }
 }

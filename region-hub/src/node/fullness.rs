@@ -7,9 +7,6 @@
 //! deliver is held here, unacknowledged, which takes up their windows and so stops the senders, who
 //! have it still. The windows bound what is held. Promises go on: what one lets go has been bounded
 //! before, and of those that rows are far behind the last ones are kept.
-//!
-//! A part of a log that comes before an earlier one waits here too, but never so much of it that
-//! the earlier one has no room to come.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,8 +14,6 @@ use headland_event::{
     ByteCount, ChannelId, Entry, Lane, Now, Offset, PartitionIndex, RegionId, Stamp, TopicName,
     TopicPartition,
 };
-use headland_replication::frame::Goodbye;
-use headland_replication::{Refusal, RefusalCode};
 
 use super::Node;
 use crate::global::Rules;
@@ -27,43 +22,20 @@ use crate::peer_link::{LinkId, PeerLink};
 /// Inventory that may wait to be reconciled: seconds of work, and little beside a hub's memory.
 const BEHIND_LIMIT: ByteCount = ByteCount::mebibytes(64);
 
-/// What may wait of one connection for an earlier part of its logs. It takes up the connection's
-/// window, behind which that part may be: a quarter of it leaves room for all else.
-const AHEAD_LIMIT: ByteCount = ByteCount::mebibytes(4);
-
 /// Whether the disk takes commits, and what was delivered while nothing more could be taken.
 #[derive(Debug)]
 pub(super) struct Fullness {
     is_full: bool,
     pub(super) behind_limit: ByteCount,
-    /// By channel.
-    held: BTreeMap<Place, Held>,
+    /// By channel, in the order in which they came.
+    held: BTreeMap<Place, VecDeque<Entry>>,
     /// Channels whose first held entry is ahead of what is here of its log, each with how far
     /// others have to come first that bring the same log.
     ahead: BTreeMap<Place, BTreeMap<Place, Offset>>,
-    /// Connections of which channels were ended that were ahead by too much, with what has to come
-    /// first: then they are made anew, and go on where they were.
-    put_off: BTreeMap<LinkId, BTreeMap<Place, Offset>>,
 }
 
 /// A channel of a connection.
 type Place = (LinkId, ChannelId);
-
-/// What is held of a channel.
-#[derive(Debug, Default)]
-struct Held {
-    /// In the order in which they came.
-    entries: VecDeque<Entry>,
-    /// Their bytes.
-    bytes: u64,
-}
-
-impl Held {
-    fn push(&mut self, entry: Entry) {
-        self.bytes += entry.batch.as_bytes().len() as u64;
-        self.entries.push_back(entry);
-    }
-}
 
 impl Fullness {
     pub(super) const fn new() -> Self {
@@ -72,7 +44,6 @@ impl Fullness {
             behind_limit: BEHIND_LIMIT,
             held: BTreeMap::new(),
             ahead: BTreeMap::new(),
-            put_off: BTreeMap::new(),
         }
     }
 
@@ -106,11 +77,11 @@ impl Node {
         // of one that still waits nothing is looked at.
         let places: Vec<Place> = self.fullness.held.keys().copied().collect();
         for place in places {
-            let Held { mut entries, .. } = self.fullness.held.remove(&place).unwrap_or_default();
+            let mut entries = self.fullness.held.remove(&place).unwrap_or_default();
             while let Some(entry) = entries.pop_front() {
                 self.on_delivered(now, place.0, place.1, entry);
                 if let Some(held) = self.fullness.held.get_mut(&place) {
-                    entries.drain(..).for_each(|entry| held.push(entry));
+                    held.append(&mut entries);
                 }
             }
         }
@@ -142,48 +113,8 @@ impl Node {
             self.fullness.ahead.remove(&(link_id, channel));
             return Some(entry);
         }
-        self.fullness.held.entry((link_id, channel)).or_default().push(entry);
-        self.put_off_ahead((link_id, channel), local);
+        self.fullness.held.entry((link_id, channel)).or_default().push_back(entry);
         None
-    }
-
-    /// Ends a channel that is ahead when too much of its connection is: what it waits for may be
-    /// behind that in the connection's window, and nothing would come on it any more. Its peer has
-    /// it still.
-    fn put_off_ahead(&mut self, place: Place, local: &TopicPartition) {
-        let Fullness { held, ahead, .. } = &self.fullness;
-        let of_link = held.iter().filter(|(of, _)| of.0 == place.0 && ahead.contains_key(of));
-        let bytes: u64 = of_link.map(|(_, held)| held.bytes).sum();
-        if bytes <= AHEAD_LIMIT.get() {
-            return;
-        }
-        let Some(waited_for) = self.fullness.ahead.remove(&place) else { return };
-        let Some(known) = self.peer_links.get_mut(&place.0) else { return };
-        tracing::info!(peer = %known.identity, %local, bytes, "put off for what lies before it");
-        let text = format!("what lies before it of {local} has to come first");
-        known.put_off(place.1, &Refusal::new(RefusalCode::Loop, text));
-        self.fullness.held.remove(&place);
-        let put_off = self.fullness.put_off.entry(place.0).or_default();
-        for (of, until) in waited_for {
-            let known = put_off.entry(of).or_default();
-            *known = until.max(*known);
-        }
-    }
-
-    /// Makes connections anew of which something was put off, once what lies before it has come.
-    pub(super) fn take_what_was_put_off(&mut self, now: Now) {
-        let is_here =
-            |(of, until): (&Place, &Offset)| self.stored(*of).is_none_or(|stored| stored >= *until);
-        let put_off = self.fullness.put_off.iter();
-        let anew = put_off.filter(|(_, waited_for)| waited_for.iter().all(is_here));
-        for link_id in anew.map(|(link_id, _)| *link_id).collect::<Vec<_>>() {
-            self.fullness.put_off.remove(&link_id);
-            if let Some(known) = self.peer_links.get_mut(&link_id) {
-                tracing::info!(peer = %known.identity, "asked again for what was put off");
-                known.link.close(Goodbye::Reconfigured);
-            }
-            self.drain(now, link_id);
-        }
     }
 
     /// Whether an entry that was handed on is ahead of what is here of its log, and somebody else
@@ -203,7 +134,7 @@ impl Node {
         let waited_for = self.fullness.ahead.get(&place).cloned();
         let waited_for = waited_for.unwrap_or_else(|| self.bringing(log));
         let first = |of: &Place| {
-            let held = self.fullness.held.get(of).and_then(|held| held.entries.front());
+            let held = self.fullness.held.get(of).and_then(VecDeque::front);
             held.and_then(|entry| entry.stamp.as_ref())
         };
         let comes_first = |(of, until): (&Place, &Offset)| {
@@ -264,6 +195,5 @@ impl Node {
     pub(super) fn forget_held(&mut self, link_id: LinkId) {
         self.fullness.held.retain(|(of, _), _| *of != link_id);
         self.fullness.ahead.retain(|(of, _), _| *of != link_id);
-        self.fullness.put_off.remove(&link_id);
     }
 }

@@ -120,7 +120,6 @@ impl Node {
             self.drain(now, link_id);
         }
         self.await_handed_on(now);
-        self.take_what_was_put_off(now);
     }
 
     /// What is handed on to a peer, by what it has reported.
@@ -167,7 +166,7 @@ impl Node {
     /// groups had read a former life of its own region it never takes ([`Self::keeps_apart`]).
     pub(super) fn lacked_others(&self) -> OtherLogs {
         let (members, here) = (self.inventory.members(), self.others_here());
-        let said = members.lacked_others(&here, |life| self.is_over(life));
+        let said = members.lacked_others(&here, |of| self.is_over(of), |of| self.is_linked(of));
         said.of(|topic, actor| {
             let is_own = actor.region == *self.identity.region();
             (!is_own || *topic != groups_topic()) && !self.is_here(&Holder::of(actor))
@@ -247,6 +246,11 @@ impl Node {
         self.speaking.as_ref().is_some_and(was_seen) || self.is_succeeded(life)
     }
 
+    /// Whether a life is linked here now.
+    fn is_linked(&self, life: &Holder) -> bool {
+        self.peer_links.iter().any(|(_, known)| life_of(known).as_ref() == Some(life))
+    }
+
     /// Whether another life of a region is here.
     fn is_succeeded(&self, life: &Holder) -> bool {
         if life.region == *self.identity.region() {
@@ -277,7 +281,8 @@ impl Node {
     /// region itself was linked, is asked again.
     fn await_handed_on(&mut self, now: Now) {
         let (here, members) = (self.readable(), self.inventory.members());
-        let Lacking { over: lacked, gaps: gapped } = members.lacked(&here, |of| self.is_over(of));
+        let Lacking { over: lacked, gaps: gapped } =
+            members.lacked(&here, |of| self.is_over(of), |of| self.is_linked(of));
         let others = self.lacked_others();
         let others = others.iter().map(|(topic, of, _)| (of.region.clone(), topic.clone()));
         let (over, others) = (self.regions_over(), others.collect());

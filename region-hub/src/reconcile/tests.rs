@@ -314,7 +314,7 @@ fn what_a_later_version_says_of_more_topics_is_not_taken_for_lacking() {
     eu.write(MEMBERS, MemberRecord::Report(report).to_json());
 
     let none = headland_reconcile::OtherLogs::new();
-    let lacked = eu.inventory.members().lacked_others(&none, |of| *of == life(0));
+    let lacked = eu.inventory.members().lacked_others(&none, |of| *of == life(0), |_| false);
     let topics: Vec<&str> = lacked.topics().map(|(topic, _)| topic.as_str()).collect();
     assert_eq!(topics, ["inventory.escrow"]);
 }

@@ -18,7 +18,6 @@ use crate::escrow::{ReserveRequest, Reserved, UnitsRequest};
 use crate::groups::{OffsetsRequest, Place};
 use crate::links::LinkChange;
 use crate::members::RegionAction;
-use crate::peer_link::LinkId;
 
 const EVENTS: &str = "inventory.events";
 const ESCROW: &str = "inventory.escrow";
@@ -183,43 +182,6 @@ fn what_compaction_left_at_the_end_of_a_log_that_is_handed_on_is_here_where_it_g
     ap.leave(&mut eu, channel, (1, DropPolicy::Compacted), stamp(9));
 
     assert_eq!((behind, end(&eu)), (3, 3), "what lies before a later one may come from others");
-}
-
-#[test]
-fn of_two_large_parts_of_a_log_that_come_in_the_wrong_order_over_one_link_all_comes() {
-    let mut eu = hub(6, "eu", &["ap", "us"]);
-    eu.settle();
-    eu.advance(11_000);
-    eu.settle();
-    let life = Incarnation::new(3, 4);
-    let [us, of_ap] = ["us", "ap"].map(|name| RegionId::new(name).unwrap());
-    let mut ap = Remote::hub(&mut eu, 1, "ap");
-    let [later, copy] = [0, 1].map(ChannelId::new);
-    // Twice what a link may have on its way, and as much again behind that.
-    for (channel, numbers) in [(later, 40..80), (copy, 0..40)] {
-        for number in numbers {
-            let stamp = stamp_of(("us", life), Offset::new(number));
-            ap.write(channel, &[record("85123A", &"0".repeat(900_000))], Some(stamp));
-        }
-    }
-    let over = headland_replication::route::handed_on_path(&us, &of_ap);
-    assert_eq!(ap.announce(ESCROW, (us.clone(), over)), later);
-    assert_eq!(ap.announce(ESCROW, (us.clone(), vec![us.clone(), of_ap])), copy);
-
-    eu.talk(&mut ap);
-    let copied = eu.node.topics().iter().find(|of| of.origin == us && !of.is_apart()).unwrap();
-    let first = eu.entries(copied.name.as_str()).len();
-    eu.advance(1_000);
-    eu.talk(&mut ap);
-    let closed: Vec<_> = eu.closed.iter().map(|(of, _)| *of).collect();
-    let mut again = Remote::hub(&mut eu, 2, "ap");
-    again.take_log_of(ap);
-    again.hand_on(&mut eu, ESCROW, "us");
-
-    assert_eq!((first, closed), (40, vec![LinkId::new(1)]), "it is asked for again");
-    let offsets = |entry: &Entry| entry.stamp.as_ref().unwrap().offset.get();
-    let apart = eu.entries("handed-on.us.inventory.escrow");
-    assert!(apart.iter().map(offsets).eq(40..80), "{:?}", apart.len());
 }
 
 #[test]

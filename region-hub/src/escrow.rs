@@ -139,6 +139,23 @@ impl Rights {
         }
     }
 
+    /// The same of a life that is over, or of what was handed on: what it asked for is not given.
+    /// Nobody could spend it there, nor give it back.
+    pub fn on_entry_of_former(&mut self, now: Monotonic, entry: &Entry) {
+        for (from, at, record) in records(entry, &mut self.has_old_keys) {
+            match record.act {
+                Act::Ask { .. } => self.escrow.replay(&from, at, &record),
+                Act::Create { .. }
+                | Act::Spend { .. }
+                | Act::Close { .. }
+                | Act::Give { .. }
+                | Act::Recall { .. }
+                | Act::Destroy { .. }
+                | Act::Gone { .. } => self.escrow.on_record(now, &from, at, &record),
+            }
+        }
+    }
+
     /// Takes note of a peer.
     pub fn on_peer_met(&mut self) {
         self.escrow.on_peer_met();

@@ -6,7 +6,7 @@ use headland_event::{
     Alert, Batch, ByteCount, Entry, Incarnation, Now, Offset, Record, TopicPartition,
 };
 use headland_reconcile::escrow::{Answer, CloseError, Closing, OrderError, Standing};
-use headland_reconcile::{EscrowOutput, EscrowRecord, Sku, Units};
+use headland_reconcile::{EscrowOutput, EscrowRecord, Holder, MemberStanding, Sku, Units};
 use headland_storage::{LogReader, MissingOffsets, ReadError, StateError, StateStore};
 
 use super::recovery::{RecoveryError, owner};
@@ -181,17 +181,30 @@ impl Node {
 
     /// Takes note of durable records about rights, and writes what they call for.
     pub(super) fn note_rights(&mut self, now: Now, entries: &[(TopicPartition, Entry)]) {
-        let Self { rights: Held::Rights(rights), topics, .. } = self else { return };
         for (partition, entry) in entries {
-            let topic = topics.get(&partition.topic);
-            if topic.is_some_and(|topic| topic.origin_name == escrow_topic()) {
-                rights.on_entry(now.monotonic, entry);
+            let topic = self.topics.get(&partition.topic);
+            let Some(topic) = topic.filter(|topic| topic.origin_name == escrow_topic()) else {
+                continue;
+            };
+            let of = entry.stamp.as_ref().map(|stamp| Holder::of(&stamp.actor));
+            let is_former = topic.is_apart() || of.is_some_and(|life| self.is_former(&life));
+            match self.rights.rights() {
+                Some(rights) if is_former => rights.on_entry_of_former(now.monotonic, entry),
+                Some(rights) => rights.on_entry(now.monotonic, entry),
+                None => return,
             }
         }
         // On a full disk what they call for waits in the escrow until there is room.
         if !self.fullness.is_full() {
             self.write_rights(now, None);
         }
+    }
+
+    /// Whether a life spends no rights any more: it is over, or excluded.
+    fn is_former(&self, life: &Holder) -> bool {
+        let standing = self.inventory.members().standing(life);
+        let is_excluded = standing == Some(MemberStanding::Excluded) && *life != self.life();
+        is_excluded || self.is_over(life)
     }
 
     /// Takes note that another region's hub was met in this life.

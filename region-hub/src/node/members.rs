@@ -42,8 +42,10 @@ pub(super) struct Speaking {
     pub(super) every: Duration,
     report_at: Monotonic,
     look_at: Monotonic,
-    /// What it said last that it has applied, and that its log lost.
-    reported: Reported,
+    /// What it said last that it has applied, and that its log lost; `None` before the first
+    /// report of this start, which is written also by a hub that has nothing: whoever has reported
+    /// nothing counts as one of an earlier version, which takes little of what is handed on.
+    reported: Option<Reported>,
     /// What others hand on to it.
     pub(super) awaited: Awaited,
     /// Whether there may be somebody to tell off who hands on what is not lacking any more.
@@ -61,7 +63,7 @@ pub(super) struct Speaking {
 
 /// What was said of what is applied, of what the log lost, and of where other logs end of lives
 /// that are not linked: those of the others grow all the time, and nobody else is asked for them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Reported {
     extent: Extent,
     lost: Gaps,
@@ -79,7 +81,7 @@ enum Joining {
 
 impl Speaking {
     pub(super) fn new(every: Duration, inventory: TopicName, now: Monotonic) -> Self {
-        let (reported, awaited) = (Reported::default(), Awaited::default());
+        let (reported, awaited) = (None, Awaited::default());
         let joining = Joining::Until(now.after(JOIN_WAIT), 0);
         let former = BTreeSet::new();
         let (aged, ends, leaves) = (Aged::default(), Ends::new(inventory), false);
@@ -168,7 +170,7 @@ impl Node {
         said.extend(report.map(|(report, _)| MemberRecord::Report(report)));
         // Their size is bounded by the number of actors that a clock may have.
         match (self.write_members(&said, now), &mut self.speaking, reported) {
-            (Ok(()), Some(speaking), Some(reported)) => speaking.reported = reported,
+            (Ok(()), Some(speaking), Some(reported)) => speaking.reported = Some(reported),
             (Ok(()), _, _) => {}
             (Err(error), _, _) => tracing::error!(%error, "a record of members fits no batch"),
         }
@@ -192,7 +194,7 @@ impl Node {
         let speaking = self.speaking.as_mut()?;
         let is_due = !is_joining && now.monotonic >= speaking.report_at;
         let found = Reported { extent, lost: speaking.lost.gaps().clone(), others };
-        let is_said = speaking.reported == found;
+        let is_said = speaking.reported.as_ref() == Some(&found);
         if !is_due || is_said && !is_more {
             return None;
         }

@@ -115,6 +115,32 @@ fn rights_that_a_lost_life_gave_reach_whom_it_gave_them_from_the_one_hub_that_he
     assert_eq!(net.hubs.iter().flat_map(|hub| hub.node.regions().lacking).count(), 0);
 }
 
+#[test]
+fn what_a_lost_life_asked_for_is_not_given_to_it_when_that_is_handed_on() {
+    let mut net = three();
+    net.meet(0, 1);
+    net.meet(0, 2);
+    offer(&mut net.hubs[0], 10);
+    net.talk(15);
+    net.part(0, 1);
+    net.part(0, 2);
+    let refused = reserve(&mut net.hubs[2], "first", 4);
+    assert!(matches!(refused, Reserved::Answered(Answer::NotHere { .. })), "{refused:?}");
+    net.talk(15);
+    net.replace(2, hub(9, "us", &["ap", "eu"]));
+    net.meet(1, 2);
+    net.talk(15);
+    let asks = |hub: &Hub, topic| hub.values(topic).concat().matches(r#""act":"ask""#).count();
+    assert_eq!(asks(&net.hubs[1], "us.inventory.escrow"), 1);
+
+    net.meet(0, 1);
+    net.talk(40);
+
+    assert_eq!(asks(&net.hubs[0], "handed-on.us.inventory.escrow"), 1);
+    assert_eq!(here(&net.hubs[0]), 10);
+    assert_eq!(sold(&mut net.hubs[0], "ap"), 10);
+}
+
 fn group() -> GroupName {
     GroupName::new("billing").unwrap()
 }

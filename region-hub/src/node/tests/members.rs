@@ -248,7 +248,7 @@ fn a_hub_says_that_it_takes_part_and_what_it_has_applied_when_that_has_changed()
         hub.settle();
     }
 
-    assert_eq!((at_rest, reports(&hub)), (1, 2));
+    assert_eq!((at_rest, reports(&hub)), (2, 3), "the first one says that it has nothing yet");
     let view = serde_json::to_value(hub.node.regions()).unwrap();
     let own = view["lives"].as_array().unwrap().iter().find(|life| life["region"] == "eu");
     assert_eq!(own.unwrap()["standing"], "active");

@@ -226,4 +226,36 @@ mod tests {
         );
         assert_eq!(Membership::from_bytes(&membership.to_bytes()).unwrap(), membership);
     }
+
+    fn any_logs() -> impl proptest::strategy::Strategy<Value = OtherLogs> {
+        use proptest::prelude::*;
+        let one = (0..2_usize, 0..3_usize, 1..9_u64);
+        proptest::collection::vec(one, 0..6).prop_map(|said| {
+            let mut logs = OtherLogs::new();
+            for (topic, region, end) in said {
+                let topic = TopicName::new(["inventory.escrow", "_groups"][topic]).unwrap();
+                logs.advance(&topic, &actor(["ap", "eu", "us"][region], 0), Offset::new(end));
+            }
+            logs
+        })
+    }
+
+    proptest::proptest! {
+        /// Reports come in any order, again, and over several ways.
+        #[test]
+        fn merging_is_commutative_associative_and_idempotent(
+            a in any_logs(), b in any_logs(), c in any_logs(),
+        ) {
+            let merged = |left: &OtherLogs, right: &OtherLogs| {
+                let mut left = left.clone();
+                left.merge(right);
+                left
+            };
+
+            proptest::prop_assert_eq!(merged(&a, &b), merged(&b, &a));
+            let (ab, bc) = (merged(&a, &b), merged(&b, &c));
+            proptest::prop_assert_eq!(merged(&ab, &c), merged(&a, &bc));
+            proptest::prop_assert_eq!(merged(&a, &a), a);
+        }
+    }
 }

@@ -152,10 +152,16 @@ impl Entry {
     /// what is gone.
     #[must_use]
     pub fn is_stand_in(&self) -> bool {
-        let of_agents = [DropPolicy::EarlierLife, DropPolicy::Elsewhere];
-        let hole = Hole::of(&self.batch);
-        hole.is_some_and(|hole| !of_agents.contains(&hole.policy))
-            && self.dot.sequence == Sequence::new(0)
+        let Some(hole) = Hole::of(&self.batch) else { return false };
+        let is_of_agents = match hole.policy {
+            DropPolicy::EarlierLife | DropPolicy::Elsewhere => true,
+            DropPolicy::Time
+            | DropPolicy::Bytes
+            | DropPolicy::Acknowledged
+            | DropPolicy::Compacted
+            | DropPolicy::Damaged => false,
+        };
+        !is_of_agents && self.dot.sequence == Sequence::new(0)
     }
 }
 

@@ -49,7 +49,7 @@ struct Measured {
 /// The nodes that a proof starts as processes.
 const NODES: [&str; 2] = ["region-hub", "edge-agent"];
 
-const SOAKS: [Soak; 25] = [
+const SOAKS: [Soak; 26] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -129,6 +129,11 @@ const SOAKS: [Soak; 25] = [
         name: "links-kill",
         what: "200 kill -9 of either end of a link under load, or --kills N",
         run: links::kill,
+    },
+    Soak {
+        name: "audit",
+        what: "one of 10,000,000 records dropped, one doubled, or --records N: named when",
+        run: links::audit,
     },
     Soak {
         name: "links-agents",

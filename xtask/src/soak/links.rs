@@ -91,6 +91,14 @@ pub(super) fn kill(workspace: &Workspace, arguments: &[String]) -> Result<Measur
     Ok(proof.measured())
 }
 
+/// Real hubs, between which somebody drops a record and doubles another.
+pub(super) fn audit(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    let records = super::option(arguments, "--records")?.unwrap_or("10000000");
+    let mut proof = Proof::build(workspace, "audit", &super::NODES)?;
+    proof.run("audit", records, &[])?;
+    Ok(proof.measured())
+}
+
 /// Many agents on one hub, which is then killed and started again.
 pub(super) fn agents(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
     let count = super::option(arguments, "--agents")?.unwrap_or("2000").to_owned();

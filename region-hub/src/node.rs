@@ -46,6 +46,8 @@ mod handing;
 mod counted;
 /// What operators ask of a region's part.
 mod regions;
+/// Parts of logs that come before an earlier part.
+mod early;
 /// Reservations, answered at this hub.
 mod escrow;
 /// What waits while the disk is full.
@@ -105,6 +107,7 @@ use crate::reconcile::Inventory;
 use crate::spans::{Export, Spans};
 use crate::topics::{TopicError, Topics};
 use acks::Acks;
+use early::Early;
 use escrow::Held;
 use fullness::Fullness;
 use groups::Consumers;
@@ -206,6 +209,8 @@ pub struct Node {
     /// What it says about members; a hub that is not configured to says nothing.
     speaking: Option<Speaking>,
     fullness: Fullness,
+    /// What came before an earlier part of its log.
+    early: Early,
     keeping: Keeping,
     acks: Acks,
     /// How batches that are built here are compressed.
@@ -350,6 +355,7 @@ impl Node {
             rules: None,
             rights: Self::rights(config, incarnation, state, random.next_u64())?,
             fullness: Fullness::new(),
+            early: Early::default(),
             keeping: Keeping::new(config, log, now.monotonic),
             acks: Acks::new(&config.topics),
             codecs: retention::codecs(&config.topics)?,

@@ -121,6 +121,35 @@ impl Membership {
         lacked
     }
 
+    /// Lives that can send and have said that a log goes on for them behind an offset. O(lives ×
+    /// log logs).
+    #[must_use]
+    pub fn holders(
+        &self,
+        (topic, actor): (&TopicName, &Actor),
+        behind: Offset,
+        is_over: impl Fn(&Holder) -> bool,
+        is_linked: impl Fn(&Holder) -> bool,
+    ) -> Vec<&Holder> {
+        let sends = self
+            .members
+            .iter()
+            .filter(|(life, member)| !is_over(life) && member.may_send(life, &is_linked));
+        let said = sends.filter_map(|(life, member)| Some((life, member.others.as_ref()?)));
+        said.filter(|(_, said)| said.end(topic, actor) > behind).map(|(life, _)| life).collect()
+    }
+
+    /// Where a log ends for a life, by its own word; `None` when it says nothing of such logs.
+    #[must_use]
+    pub fn end_of_other(
+        &self,
+        life: &Holder,
+        (topic, actor): (&TopicName, &Actor),
+    ) -> Option<Offset> {
+        let said = self.members.get(life)?.others.as_ref()?;
+        Some(said.end(topic, actor))
+    }
+
     fn writes_no_more(&self, life: &Holder, is_over: impl Fn(&Holder) -> bool) -> bool {
         self.members.get(life).is_some_and(super::Member::has_ended) || is_over(life)
     }

@@ -149,8 +149,13 @@ impl Node {
         if self.is_of_inventory(origin_topic) {
             self.ingest.heads().end(&stamp.actor)
         } else {
-            self.ends().map_or(Offset::new(0), |ends| ends.end(origin_topic, &stamp.actor))
+            self.end_of_other(origin_topic, &stamp.actor)
         }
+    }
+
+    /// The same of a log beside inventory.
+    pub(super) fn end_of_other(&self, origin_topic: &TopicName, actor: &Actor) -> Offset {
+        self.ends().map_or(Offset::new(0), |ends| ends.end(origin_topic, actor))
     }
 
     /// Whether a log is new here of a topic of which as many are known as are told apart. Nothing

@@ -10,14 +10,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use headland_event::{
-    ByteCount, ChannelId, Entry, Lane, Now, Offset, PartitionIndex, RegionId, Stamp, TopicName,
-    TopicPartition,
-};
+use headland_event::{ByteCount, ChannelId, Entry, Lane, Now, Offset, TopicPartition};
 
 use super::Node;
+use super::early::Turn;
 use crate::global::Rules;
-use crate::peer_link::{LinkId, PeerLink};
+use crate::peer_link::LinkId;
 
 /// Inventory that may wait to be reconciled: seconds of work, and little beside a hub's memory.
 const BEHIND_LIMIT: ByteCount = ByteCount::mebibytes(64);
@@ -28,28 +26,52 @@ pub(super) struct Fullness {
     is_full: bool,
     pub(super) behind_limit: ByteCount,
     /// By channel, in the order in which they came.
-    held: BTreeMap<Place, VecDeque<Entry>>,
-    /// Channels whose first held entry is ahead of what is here of its log, each with how far
-    /// others have to come first that bring the same log.
-    ahead: BTreeMap<Place, BTreeMap<Place, Offset>>,
+    held: BTreeMap<Place, Held>,
 }
 
 /// A channel of a connection.
-type Place = (LinkId, ChannelId);
+pub(super) type Place = (LinkId, ChannelId);
+
+/// What is held of a channel.
+#[derive(Debug, Default)]
+struct Held {
+    /// In the order in which they came.
+    entries: VecDeque<Entry>,
+    /// Of their batches.
+    bytes: u64,
+}
+
+impl Held {
+    fn push(&mut self, entry: Entry) {
+        self.bytes += entry.batch.as_bytes().len() as u64;
+        self.entries.push_back(entry);
+    }
+}
 
 impl Fullness {
     pub(super) const fn new() -> Self {
-        Self {
-            is_full: false,
-            behind_limit: BEHIND_LIMIT,
-            held: BTreeMap::new(),
-            ahead: BTreeMap::new(),
-        }
+        Self { is_full: false, behind_limit: BEHIND_LIMIT, held: BTreeMap::new() }
     }
 
     /// Whether nothing but alerts may be composed.
     pub(super) const fn is_full(&self) -> bool {
         self.is_full
+    }
+
+    /// The first of what is held of each channel.
+    pub(super) fn fronts(&self) -> impl Iterator<Item = (Place, &Entry)> {
+        self.held.iter().filter_map(|(place, held)| Some((*place, held.entries.front()?)))
+    }
+
+    /// What a channel goes on with of which something is held.
+    pub(super) fn front(&self, place: Place) -> Option<&Entry> {
+        self.held.get(&place)?.entries.front()
+    }
+
+    /// How much is held of a connection.
+    pub(super) fn held_bytes(&self, link_id: LinkId) -> ByteCount {
+        let of_link = self.held.iter().filter(|((of, _), _)| *of == link_id);
+        ByteCount::new(of_link.map(|(_, held)| held.bytes).sum())
     }
 }
 
@@ -77,24 +99,29 @@ impl Node {
         // of one that still waits nothing is looked at.
         let places: Vec<Place> = self.fullness.held.keys().copied().collect();
         for place in places {
-            let mut entries = self.fullness.held.remove(&place).unwrap_or_default();
-            while let Some(entry) = entries.pop_front() {
-                self.on_delivered(now, place.0, place.1, entry);
-                if let Some(held) = self.fullness.held.get_mut(&place) {
-                    held.append(&mut entries);
-                }
-            }
+            self.release_one(now, place);
         }
     }
 
-    /// Holds an entry that cannot be taken now; hands back any other.
+    /// The same of one channel.
+    pub(super) fn release_one(&mut self, now: Now, place: Place) {
+        let Held { mut entries, .. } = self.fullness.held.remove(&place).unwrap_or_default();
+        while let Some(entry) = entries.pop_front() {
+            self.on_delivered(now, place.0, place.1, entry);
+            if let Some(held) = self.fullness.held.get_mut(&place) {
+                entries.drain(..).for_each(|entry| held.push(entry));
+            }
+        }
+        self.is_released(place);
+    }
+
+    /// Holds an entry that cannot be taken now; hands back any other, with what becomes of it.
     pub(super) fn hold(
         &mut self,
-        link_id: LinkId,
-        channel: ChannelId,
+        (link_id, channel): Place,
         local: &TopicPartition,
         entry: Entry,
-    ) -> Option<Entry> {
+    ) -> Option<(Entry, Turn)> {
         let topic = self.topics.get(&local.topic);
         let is_alert = topic.is_some_and(|topic| topic.lane == Lane::Alerts);
         let is_inventory =
@@ -109,73 +136,15 @@ impl Node {
             || is_inventory && (self.is_behind() || self.lacks_room(&entry))
             || is_inventory && is_foreign && self.is_joining();
         let is_free = !waits && !follows;
-        if is_free && !self.is_ahead((link_id, channel), local, &entry) {
-            self.fullness.ahead.remove(&(link_id, channel));
-            return Some(entry);
-        }
-        self.fullness.held.entry((link_id, channel)).or_default().push_back(entry);
-        None
-    }
-
-    /// Whether an entry that was handed on is ahead of what is here of its log, and somebody else
-    /// may bring what lies before: taken first, it would pass over that for good. It waits for
-    /// those who have something of this log, until they have brought what they had when it came, or
-    /// are ahead themselves and further.
-    fn is_ahead(&mut self, place: Place, local: &TopicPartition, entry: &Entry) -> bool {
-        let topic = self.topics.get(&local.topic).filter(|topic| topic.is_apart());
-        // What is passed over of inventory is taken when it comes.
-        let topic = topic.filter(|topic| !self.is_of_inventory(&topic.origin_name));
-        let (Some(topic), Some(stamp)) = (topic, &entry.stamp) else { return false };
-        let is_ahead = |stamp: &Stamp| stamp.offset > self.end_here(&topic.origin_name, stamp);
-        if !is_ahead(stamp) {
-            return false;
-        }
-        let log = (&topic.origin, &topic.origin_name, local.partition);
-        let waited_for = self.fullness.ahead.get(&place).cloned();
-        let waited_for = waited_for.unwrap_or_else(|| self.bringing(log));
-        let first = |of: &Place| {
-            let held = self.fullness.held.get(of).and_then(VecDeque::front);
-            held.and_then(|entry| entry.stamp.as_ref())
-        };
-        let comes_first = |(of, until): (&Place, &Offset)| {
-            if *of == place || self.stored(*of).is_none_or(|stored| stored >= *until) {
-                return false;
+        if is_free {
+            match self.turn((link_id, channel), local, &entry) {
+                Turn::Waits => {}
+                turn @ (Turn::Comes | Turn::PutOff) => return Some((entry, turn)),
             }
-            // Of several that are ahead the one goes on that is least so.
-            first(of).is_none_or(|other| {
-                !is_ahead(other) || (other.actor == stamp.actor && other.offset < stamp.offset)
-            })
-        };
-        let waits = waited_for.iter().any(comes_first);
-        self.fullness.ahead.insert(place, waited_for);
-        waits
-    }
-
-    /// Channels that bring a log, whatever way it took, with how far they reach.
-    fn bringing(&self, log: (&RegionId, &TopicName, PartitionIndex)) -> BTreeMap<Place, Offset> {
-        let peer_links = self.peer_links.hubs().into_iter();
-        let known = peer_links.filter_map(|id| Some((id, self.peer_links.get(&id)?)));
-        let brings = |known: &PeerLink, channel| {
-            let local = known.receiving(channel).map(|of| &of.local);
-            let topic = local.and_then(|local| self.topics.get(&local.topic));
-            let found = local.zip(topic);
-            found.is_some_and(|(at, of)| (&of.origin, &of.origin_name, at.partition) == log)
-        };
-        let mut bringing = BTreeMap::new();
-        for (id, known) in known {
-            let channels = known.link.subscriptions();
-            let channels = channels.filter(|status| brings(known, status.channel));
-            bringing.extend(channels.map(|status| ((id, status.channel), status.head)));
         }
-        bringing
-    }
-
-    /// How far a channel is durable here; `None` when it brings nothing more.
-    fn stored(&self, (link_id, channel): Place) -> Option<Offset> {
-        let known = self.peer_links.get(&link_id)?;
-        known.receiving(channel)?;
-        let mut channels = known.link.subscriptions();
-        channels.find(|status| status.channel == channel).map(|status| status.stored)
+        self.fullness.held.entry((link_id, channel)).or_default().push(entry);
+        self.bound_early((link_id, channel), local);
+        None
     }
 
     /// Whether as much inventory waits to be reconciled as may.
@@ -194,6 +163,6 @@ impl Node {
     /// Forgets what a connection delivered that is over: its next one delivers it again.
     pub(super) fn forget_held(&mut self, link_id: LinkId) {
         self.fullness.held.retain(|(of, _), _| *of != link_id);
-        self.fullness.ahead.retain(|(of, _), _| *of != link_id);
+        self.forget_early(link_id);
     }
 }

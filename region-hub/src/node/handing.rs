@@ -19,7 +19,7 @@
 //! what is held somewhere comes one link further as long as somebody next to it lacks it. What came
 //! later of its log may have come first: of inventory that leaves a gap, which is lacking like all
 //! else, and whatever life it is of, since whoever sent what lies behind a gap had lost what lies
-//! in it. Of other topics nothing later may come first, see [`super::fullness`]. And it ends: each
+//! in it. Of other topics nothing later may come first, see [`super::early`]. And it ends: each
 //! hub stores a record apart once, by the ends of what it has, and offers nothing to a peer that
 //! has said it has it.
 //!
@@ -120,6 +120,7 @@ impl Node {
             self.drain(now, link_id);
         }
         self.await_handed_on(now);
+        self.ask_for_what_was_put_off(now);
     }
 
     /// What is handed on to a peer, by what it has reported.
@@ -386,7 +387,7 @@ fn is_of_handed_on(key: &[u8]) -> bool {
 }
 
 /// The life of a hub at the other end of a connection; none of an agent, or before its hello.
-fn life_of(known: &PeerLink) -> Option<Holder> {
+pub(super) fn life_of(known: &PeerLink) -> Option<Holder> {
     let Identity::Hub { region, .. } = &known.identity else { return None };
     Some(Holder { region: region.clone(), incarnation: known.life()? })
 }

@@ -1,5 +1,6 @@
 //! What peers deliver, on its way into the log.
 
+use bytes::Bytes;
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
     AgentName, Alert, Batch, ChannelId, DropPolicy, Entry, Hole, Incarnation, Now, Offset,
@@ -8,6 +9,7 @@ use headland_event::{
 use headland_replication::frame::{Announce, ChannelPromise};
 use headland_replication::{LinkOutput, Refusal, RefusalCode};
 
+use super::early::{Brought, Turn};
 use super::ends::Cut;
 use super::recovery::owner;
 use super::{Node, Output};
@@ -202,33 +204,52 @@ impl Node {
         let known = self.peer_links.get(&link_id);
         let receiving = known.and_then(|known| known.receiving(channel)).cloned();
         let Some(receiving) = receiving else { return };
-        let Some(entry) = self.hold(link_id, channel, &receiving.local, entry) else { return };
+        let place = (link_id, channel);
+        let was_crowded = self.is_crowded(place);
+        let Some((entry, turn)) = self.hold(place, &receiving.local, entry) else {
+            if !was_crowded && self.is_crowded(place) {
+                self.release_one(now, place);
+            }
+            return;
+        };
         let Some(known) = self.peer_links.get(&link_id) else { return };
-        let position = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
+        let position = self.next_of(place, &receiving.position_key);
         if entry.base != position {
             // Only a superseded connection can be behind; the one after it has the data.
             tracing::debug!(%link_id, %channel, %position, base = %entry.base, "skipped an entry");
             return;
         }
-        let next = entry.end();
-        let accepted = match &known.peer {
-            Peer::Agent(grant) => {
+        let (brought, next) = (Brought::of(&entry), entry.end());
+        let accepted = match (&known.peer, turn) {
+            (Peer::Agent(grant), _) => {
                 let grant = grant.clone();
                 self.ingest_entry(now, &grant, &receiving.local, entry).map_err(Rejected::Entry)
             }
-            Peer::Hub(_) => self.mirror_entry(now, (link_id, channel), &receiving, entry),
+            (Peer::Hub(_), Turn::PutOff) => {
+                self.put_off(place, &receiving.local, &entry);
+                Ok(())
+            }
+            (Peer::Hub(_), Turn::Comes | Turn::Waits) => {
+                self.mirror_entry(now, place, &receiving, entry)
+            }
         };
         if let Err(rejected) = accepted {
             self.reject(link_id, channel, rejected);
             return;
         }
-        self.positions.insert(receiving.position_key.clone(), next);
-        let value = next.get().to_be_bytes().to_vec();
-        self.moved.insert(receiving.position_key.clone());
-        self.composer.set(owner("positions"), receiving.position_key, Some(value.into()));
+        let position = self.went_on(place, &receiving.position_key, brought);
+        self.write_position(&receiving.position_key, position);
         self.stored.push((link_id, channel, next));
         self.advance_promises(link_id);
         self.cut_commit();
+    }
+
+    /// Where a channel goes on, in the commit that is being composed.
+    pub(super) fn write_position(&mut self, key: &Bytes, next: Offset) {
+        self.positions.insert(key.clone(), next);
+        let value = next.get().to_be_bytes().to_vec();
+        self.moved.insert(key.clone());
+        self.composer.set(owner("positions"), key.clone(), Some(value.into()));
     }
 
     fn reject(&mut self, link_id: LinkId, channel: ChannelId, rejected: Rejected) {

@@ -38,6 +38,8 @@ mod members;
 mod handing;
 /// The same of rights to sell and of committed offsets.
 mod handing_others;
+/// Parts of logs that come before an earlier part.
+mod early;
 /// What damage takes from logs of inventory, and what comes back.
 mod lost;
 /// What a hub counted and its log lost since.

@@ -136,11 +136,12 @@ impl Node {
         let mut is_over = true;
         for link_id in self.peer_links.hubs() {
             for (at, region) in self.beside(link_id) {
-                let Some(known) = self.peer_links.get_mut(&link_id) else { continue };
-                if !known.is_through(&at) {
+                let Some(known) = self.peer_links.get(&link_id) else { continue };
+                if !known.is_through(&at) || self.has_put_off_of(link_id, &at) {
                     is_over = false;
                     continue;
                 }
+                let Some(known) = self.peer_links.get_mut(&link_id) else { continue };
                 let text = format!("{at} comes from region {region} itself");
                 known.leave(&at, &Refusal::new(RefusalCode::Loop, text), &region);
             }

@@ -34,6 +34,8 @@ pub(super) struct Evidence {
     pub(super) hubs: Vec<HubEvidence>,
     /// Logs of agents.
     pub(super) agents: Vec<Log>,
+    /// Agents whose clocks were behind: of what is ahead of them they raise no alerts.
+    pub(super) slow: Vec<bool>,
     pub(super) inputs: Vec<[InputFile; 2]>,
     pub(super) promises: Vec<SentPromise>,
     pub(super) settings: Settings,
@@ -61,6 +63,7 @@ impl Evidence {
         Self {
             hubs: hubs.collect(),
             agents: world.agents.iter().map(log).collect(),
+            slow: world.agents.iter().map(|machine| machine.was_slow).collect(),
             inputs: std::mem::take(&mut world.inputs),
             promises: std::mem::take(&mut world.witness.promises),
             settings: world.settings,

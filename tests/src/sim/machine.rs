@@ -32,6 +32,8 @@ pub(super) struct Machine<N> {
     pub(super) life: Life,
     /// Milliseconds by which its wall clock is wrong.
     pub(super) skew: i64,
+    /// Whether that clock ever was behind.
+    pub(super) was_slow: bool,
     pub(super) running: Option<Running<N>>,
     pub(super) ledger: Ledger,
     /// Every commit that was durable, as it was written: cleaning takes away what checks need.
@@ -130,6 +132,7 @@ impl<N> Machine<N> {
             disk: MemoryDisk::new(seed),
             life: 0,
             skew: 0,
+            was_slow: false,
             running: None,
             ledger: Ledger::default(),
             archive: BTreeMap::new(),

@@ -12,8 +12,8 @@ use super::machine::Running;
 use super::planted_fault::{PLANTED_FROM, Planted};
 use super::schedule::{FAULTS_UNTIL, skew};
 use super::topology::{
-    NodeId, agent_config, hub_config, hub_program, hubs_of, identity, peer_of, program, regions,
-    spiffe_id,
+    Clocks, NodeId, agent_config, hub_config, hub_program, hubs_of, identity, peer_of, program,
+    regions, spiffe_id,
 };
 use super::witness::Acknowledged;
 use super::world::World;
@@ -52,6 +52,13 @@ impl World {
             return;
         }
         let id = NodeId::Agent(agent);
+        if self.settings.clocks == Clocks::OfAll {
+            self.agents[agent].skew = skew(&mut self.random);
+            self.agents[agent].was_slow |= self.agents[agent].skew < 0;
+            if self.agents[agent].skew != 0 {
+                self.meet("starts_of_agents_with_a_wrong_clock");
+            }
+        }
         let (store, commits, lost) = self.agents[agent].open(self.random.next_u64());
         self.on_opened(id, lost.map(|lost| format!("{lost:?}")));
         let hubs = hubs_of(agent, self.settings.homes).into_iter().map(identity).collect();
@@ -253,9 +260,11 @@ impl World {
     fn arm(&mut self, node: NodeId) {
         let (at, timer, life) = match node {
             NodeId::Hub(hub) => {
+                let is_stopped = self.tampering.stopped_at(hub).is_some();
                 let machine = &mut self.hubs[hub];
                 let Some(running) = &mut machine.running else { return };
-                (running.node.poll_timeout(), &mut running.timer, machine.life)
+                let due = running.node.poll_timeout().filter(|_| !is_stopped);
+                (due, &mut running.timer, machine.life)
             }
             NodeId::Agent(agent) => {
                 let machine = &mut self.agents[agent];

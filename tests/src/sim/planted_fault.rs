@@ -30,6 +30,8 @@ pub enum Planted {
     /// A hub decides anew whether what another hub sends is late, by the promises of that region
     /// that have arrived, in place of what the region's own log said.
     LatenessOnArrival,
+    /// The clock of a hub that is cut off stands still, so that its lease never ends.
+    StoppedClock,
 }
 
 /// The node whose inventory the tampering is about, and who receives it.
@@ -43,13 +45,33 @@ pub(super) struct Tampering {
     partition: Option<TopicPartition>,
     /// By how much the receiver's offsets are ahead of the sender's.
     shift: i64,
+    /// The hub whose clock stands still, and since when.
+    stopped: Option<(usize, Monotonic)>,
     /// The last promise that has arrived at a hub of another one about a topic.
     promised: BTreeMap<(NodeId, NodeId, TopicName), EventTime>,
 }
 
 impl Tampering {
-    pub(super) const fn new(planted: Planted) -> Self {
-        Self { planted, is_done: false, partition: None, shift: 0, promised: BTreeMap::new() }
+    pub(super) fn new(planted: Planted) -> Self {
+        let (partition, stopped, promised) = (None, None, BTreeMap::new());
+        Self { planted, is_done: false, partition, shift: 0, stopped, promised }
+    }
+
+    /// A region is cut off.
+    pub(super) fn on_cut(&mut self, region: usize, now: Monotonic) {
+        if self.planted == Planted::StoppedClock && self.stopped.is_none() {
+            (self.stopped, self.is_done) = (Some((region, now)), true);
+        }
+    }
+
+    /// A region is no longer cut off.
+    pub(super) fn on_heal(&mut self, region: usize) {
+        self.stopped = self.stopped.filter(|(hub, _)| *hub != region);
+    }
+
+    /// When the clock of a hub stopped that stands still.
+    pub(super) fn stopped_at(&self, hub: usize) -> Option<Monotonic> {
+        self.stopped.filter(|(stopped, _)| *stopped == hub).map(|(_, at)| at)
     }
 
     /// Whether offsets are tampered with, so that logs of both sides no longer agree.

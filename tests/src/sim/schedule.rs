@@ -5,7 +5,7 @@ use std::time::Duration;
 use headland_event::{Random, SeededRandom};
 
 use super::input::{self, InputFile, index};
-use super::topology::{Disks, Homes, Leases, NodeId, REGIONS, Settings};
+use super::topology::{Clocks, Disks, Homes, Leases, NodeId, REGIONS, Settings};
 
 /// When the first fault may happen.
 const FAULTS_FROM: u64 = 300;
@@ -13,7 +13,7 @@ const FAULTS_FROM: u64 = 300;
 /// When every fault is over, in milliseconds.
 pub(super) const FAULTS_UNTIL: u64 = 14_000;
 
-/// Wall clocks of hubs are wrong by at most a day.
+/// Wall clocks are wrong by at most a day.
 const SKEW_HOURS: u64 = 24;
 
 /// In which direction a region is cut off from the other regions.
@@ -78,8 +78,8 @@ impl Schedule {
         // In one schedule of four shorter than outages are.
         let agent_hold = if random.below(4) == 0 { "1s" } else { "10h" };
         let is_audited = seed.is_multiple_of(8);
-        let (disks, leases) = (Disks::Stay, Leases::Off);
-        let settings = Settings { homes, disks, leases, agent_hold };
+        let (disks, leases, clocks) = (Disks::Stay, Leases::Off, Clocks::OfHubs);
+        let settings = Settings { homes, disks, leases, clocks, agent_hold };
         Self { seed, inputs, faults, settings, is_audited, random }
     }
 
@@ -144,6 +144,32 @@ impl Schedule {
                 }
             }
         }
+        self
+    }
+
+    /// Two hubs lose their disks or are started from backups, at any time, also at once. Agents
+    /// keep all that they had acknowledged: nobody else may have it.
+    #[must_use]
+    pub fn with_two_lost_hubs(mut self) -> Self {
+        let random = &mut self.random;
+        self.settings.disks = Disks::Refilled;
+        let left = index(random, REGIONS.len());
+        for former in (0..REGIONS.len()).filter(|hub| *hub != left) {
+            let (mut planned, node) = (fault(random, self.settings.homes), NodeId::Hub(former));
+            let is_restored = random.below(3) == 0;
+            planned.fault = if is_restored { Fault::Restored(node) } else { Fault::DiskLost(node) };
+            self.faults.push(planned);
+            let later = Duration::from_millis(random.below(6_000));
+            let (at, fault) = (planned.until + later, Fault::Excluded { by: left, former });
+            self.faults.push(PlannedFault { at, until: at, fault });
+        }
+        self
+    }
+
+    /// Wall clocks of agents too are wrong by up to a day, by another error after each start.
+    #[must_use]
+    pub const fn with_wrong_clocks_of_agents(mut self) -> Self {
+        self.settings.clocks = Clocks::OfAll;
         self
     }
 

@@ -114,8 +114,18 @@ pub(super) struct Settings {
     pub(super) homes: Homes,
     pub(super) disks: Disks,
     pub(super) leases: Leases,
+    pub(super) clocks: Clocks,
     /// How long hubs wait for silent agents.
     pub(super) agent_hold: &'static str,
+}
+
+/// Whose wall clocks are wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clocks {
+    /// Those of hubs.
+    OfHubs,
+    /// Those of agents too.
+    OfAll,
 }
 
 /// What disks of nodes do, and what hubs and agents keep for that.
@@ -181,7 +191,7 @@ pub(super) fn peer_of(region: usize, index: usize) -> usize {
 
 /// A hub of a full mesh: of two hubs the one of the earlier region dials.
 pub(super) fn hub_config(region: usize, settings: Settings) -> HubConfig {
-    let Settings { homes, disks, leases, agent_hold } = settings;
+    let Settings { homes, disks, leases, clocks: _, agent_hold } = settings;
     let name = REGIONS[region];
     let ack = if disks == Disks::Held { "regions(2)" } else { "local" };
     let membership = match disks {
@@ -235,7 +245,7 @@ ack = "{ack}"
 
 /// An agent that follows one stream of inventory and one of air.
 pub(super) fn agent_config(agent: usize, settings: Settings) -> AgentConfig {
-    let Settings { homes, disks, leases: _, agent_hold: _ } = settings;
+    let Settings { homes, disks, leases: _, clocks: _, agent_hold: _ } = settings;
     let keep = match disks {
         Disks::Stay | Disks::Held => "keep_bytes = \"4KiB\", keep = \"20s\"",
         Disks::Refilled => "keep_bytes = \"1MiB\", keep = \"1h\"",

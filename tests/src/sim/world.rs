@@ -231,8 +231,11 @@ impl World {
                     Cut::Incoming => "cuts_of_what_comes_in",
                 });
                 self.network.cut(region, cut);
+                self.tampering.on_cut(region, self.agenda.now());
             }
             Event::Heal(region) => {
+                self.tampering.on_heal(region);
+                self.feed_hub(region, |_, _| {});
                 for (link_id, from, lane) in self.network.heal(region) {
                     self.agenda.after(Duration::ZERO, Event::Deliver { link_id, from, lane });
                 }
@@ -254,11 +257,11 @@ impl World {
 
     /// Both clocks as a node reads them.
     pub(super) fn now_of(&self, node: NodeId) -> Now {
-        let monotonic = self.agenda.now();
-        let skew = match node {
-            NodeId::Hub(hub) => self.hubs[hub].skew,
-            NodeId::Agent(agent) => self.agents[agent].skew,
+        let (stopped, skew) = match node {
+            NodeId::Hub(hub) => (self.tampering.stopped_at(hub), self.hubs[hub].skew),
+            NodeId::Agent(agent) => (None, self.agents[agent].skew),
         };
+        let monotonic = stopped.unwrap_or_else(|| self.agenda.now());
         let passed = i64::try_from(monotonic.nanos() / 1_000_000).unwrap();
         Now { monotonic, wall: EventTime::from_millis(WALL_START + skew + passed) }
     }

@@ -12,7 +12,7 @@ use headland_platform::task::{self, Task, Token};
 use headland_platform::telemetry::Metrics;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::node::{RuleStatus, Status};
+use crate::node::{RuleStatus, ScrubView, Status};
 
 /// Asks the node what it says about itself.
 pub(crate) type StatusQuery = oneshot::Sender<Status>;
@@ -99,9 +99,10 @@ async fn scrape(State(shared): State<Shared>) -> Response {
         );
         gauge(
             "headland_log_damaged_commits",
-            "Damaged places of the log that the last start met; the rest is served",
+            "Damaged places of the log met by the last start and since; the rest is served",
             u64::try_from(status.damaged_commits).unwrap_or(u64::MAX),
         );
+        observe_scrub(&shared.metrics, &status.scrub);
         for (topic, records) in &status.lost_records {
             shared.metrics.set(
                 "headland_log_lost_records",
@@ -114,6 +115,21 @@ async fn scrape(State(shared): State<Shared>) -> Response {
         observe_rules(&shared.metrics, &status.rules);
     }
     shared.metrics.render().into_response()
+}
+
+/// How the log is read through for damage.
+fn observe_scrub(metrics: &Metrics, scrub: &ScrubView) {
+    let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let help = "Bytes of the log that were read again for damage, since the start";
+    metrics.set("headland_scrub_bytes", help, &[], whole(scrub.read_bytes));
+    let help = "Damaged places that were met by that, since the start";
+    metrics.set("headland_scrub_damaged_places", help, &[], whole(scrub.damaged));
+    let help = "Parts of the log that the disk did not give back, since the start";
+    metrics.set("headland_scrub_failed_reads", help, &[], whole(scrub.failed));
+    if let Some(at) = scrub.last_pass {
+        let help = "When all of the log was read again the last time, milliseconds since 1970";
+        metrics.set("headland_scrub_last_pass_milliseconds", help, &[], at.millis());
+    }
 }
 
 /// What rules make of rows, and what they keep.

@@ -7,7 +7,7 @@ use headland_event::{AgentName, ByteCount, Codec, Lane, RegionId, SchemaId};
 use headland_platform::config::{
     self, ApiConfig, ConfigError, DurationText, Loaded, SizeText, Spanned, TlsConfig,
 };
-use headland_storage::{CodecNotBuilt, SnapshotPace};
+use headland_storage::{CodecNotBuilt, Scrub, SnapshotPace};
 use serde::Deserialize;
 
 /// One hub, or a list of them.
@@ -217,12 +217,18 @@ pub struct StorageConfig {
     /// reads the journal again from the last one on, and nothing behind the last but one is
     /// cleaned: longer costs time at a start and room, shorter costs writing.
     pub snapshot_after: DurationText,
+    /// Bytes of the journal that are read again a second at most, to find damage before the hub
+    /// asks for what it took (default `"1MiB"`; `"0B"` reads nothing again). All of it is read
+    /// once a week, on a thread of its own; a quarter as fast while the link reads.
+    pub scrub_bytes_per_second: SizeText,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
         let file_bytes = SizeText::new(ByteCount::mebibytes(64));
-        Self { file_bytes, snapshot_after: DurationText::new(SnapshotPace::AFTER) }
+        let snapshot_after = DurationText::new(SnapshotPace::AFTER);
+        let scrub_bytes_per_second = SizeText::new(Scrub::BYTES_PER_SECOND);
+        Self { file_bytes, snapshot_after, scrub_bytes_per_second }
     }
 }
 

@@ -12,8 +12,8 @@ use headland_platform::telemetry::Span;
 use headland_replication::frame::Goodbye;
 use headland_replication::{Audit, CloseReason, Identity, Link, LinkConfig, LinkOutput};
 use headland_storage::{
-    CleanPolicy, CodecNotBuilt, Composed, Composer, LogReader, Missing, Snapshot, StateStore,
-    Ticket, TopicCodecs, TopicPattern,
+    CleanPolicy, CodecNotBuilt, Composed, Composer, LogReader, Missing, Scrub, ScrubRead, Snapshot,
+    StateStore, Ticket, TopicCodecs, TopicPattern,
 };
 
 /// Lines to records, alerts and commits.
@@ -28,6 +28,8 @@ mod results;
 mod snapshot;
 /// Damage to the log.
 mod damage;
+/// Damage that nobody read yet.
+mod scrub;
 /// How long the agent has run.
 mod uptime;
 /// When the log is cleaned, and by what.
@@ -36,7 +38,7 @@ mod retention;
 mod status;
 
 pub use snapshot::TakeUpError;
-pub use status::{RuleStatus, SourceStatus, Status};
+pub use status::{RuleStatus, ScrubView, SourceStatus, Status};
 
 use crate::config::AgentConfig;
 use crate::dead;
@@ -93,6 +95,8 @@ pub enum Output {
     Snapshot(Snapshot),
     /// Take away what the policy lets go; answer with [`Node::on_cleaned`] when partitions moved.
     Clean(CleanPolicy),
+    /// Read a piece of the log, on a thread of its own; answer with [`Node::on_scrubbed`].
+    Scrub(ScrubRead),
 }
 
 /// Why an agent cannot start with its configuration and log.
@@ -153,6 +157,8 @@ pub struct Node {
     no_snapshot: String,
     /// What damage took from the log.
     missing: Missing,
+    /// Reads the log through for more of it.
+    scrub: Scrub,
     future_records: u64,
     uplink: Option<Uplink>,
     /// What was read for the link while it was not durable yet what of it may be holes; one read a
@@ -236,6 +242,7 @@ impl Node {
             uptime: Uptime::default(),
             no_snapshot: String::new(),
             missing: Missing::default(),
+            scrub: Scrub::new(ByteCount::new(0), Monotonic::default()),
             future_records: 0,
             uplink: None,
             held_entries: Vec::new(),
@@ -352,6 +359,7 @@ impl Node {
 
     /// The log's answer to [`Output::Read`].
     pub fn on_entries(&mut self, now: Now, channel: ChannelId, entries: Vec<Entry>) {
+        self.scrub.on_other_read();
         if !self.outbox.may_send_holes() {
             self.held_entries.push((channel, entries));
             return;
@@ -385,6 +393,7 @@ impl Node {
         self.state(now);
         self.clean(now);
         self.write_snapshot(now);
+        self.scrub(now);
         self.drain(now);
     }
 
@@ -397,7 +406,7 @@ impl Node {
         let timers = link.into_iter().chain(self.hubs.poll_timeout()).chain(promise);
         let audit = self.audit.poll_timeout().filter(|_| self.can_state());
         let timers = timers.chain(self.cleaning.due_at).chain(audit);
-        timers.chain(self.snapshot_at()).min()
+        timers.chain(self.snapshot_at()).chain(self.scrub.poll_timeout()).min()
     }
 
     /// The next piece of work, `None` when there is none.

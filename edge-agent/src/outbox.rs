@@ -58,6 +58,11 @@ pub enum OutboxError {
 /// Key of the state `results`: how many results of the last lines are written, u64.
 const WRITTEN: &[u8] = b"written";
 
+/// Key of the state `node`: how far the log is read for damage, in a layout of [`Scrub`]'s.
+///
+/// [`Scrub`]: headland_storage::Scrub
+const SCRUB: &[u8] = b"scrub";
+
 /// Composes the agent's commits and knows what the hub has of them.
 #[derive(Debug)]
 pub struct Outbox {
@@ -303,6 +308,19 @@ impl Outbox {
     /// Keeps what a file that rules look in holds, in the commit being composed.
     pub fn set_file(&mut self, key: Bytes, value: Option<Bytes>) {
         self.composer.set(owner("files"), key, value);
+    }
+
+    /// How far the log was read for damage, by the state.
+    ///
+    /// # Errors
+    /// [`OutboxError`] when the state cannot be read.
+    pub fn scrubbed(state: &impl StateStore) -> Result<Option<Bytes>, OutboxError> {
+        Ok(state.get(&owner("node"), SCRUB)?)
+    }
+
+    /// Keeps how far the log is read for damage, in the next commit.
+    pub fn set_scrub(&mut self, mark: Bytes) {
+        self.composer.set(owner("node"), Bytes::from_static(SCRUB), Some(mark));
     }
 
     /// Keeps how far a file was read, in the commit being composed.

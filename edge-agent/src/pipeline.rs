@@ -4,7 +4,7 @@ use headland_platform::clock::Clock;
 use headland_platform::config::Loaded;
 use headland_platform::task::{self, Task, Token};
 use headland_platform::telemetry::Metrics;
-use headland_storage::{CommitWriter, Report};
+use headland_storage::{CommitWriter, Report, Scrubbed};
 use tokio::sync::mpsc;
 
 /// What can be checked without starting.
@@ -58,9 +58,10 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
     dialling.renew(&token);
     let (queries_tx, queries) = mpsc::channel(8);
     let api = api::serve(&config.value.api.socket, queries_tx, Metrics::new(), &token)?;
-    let (uplink, closing) = (UplinkInUse::default(), None);
-    let mut stages = Stages { node, clock, reader, writer, uplink, closing, snapshots, traces };
-    let mut inputs = Inputs { lines, reports, links, queries };
+    let uplink = UplinkInUse::default();
+    let (scrubs, scrubbed) = mpsc::unbounded_channel();
+    let mut stages = Stages { node, clock, reader, writer, uplink, snapshots, traces, scrubs };
+    let mut inputs = Inputs { lines, reports, links, queries, scrubbed };
     tracing::info!(agent = %config.value.name, region = %config.value.region, "ready");
     let result = loop {
         while let Some(output) = stages.node.poll_output() {
@@ -107,6 +108,7 @@ struct Inputs {
     reports: mpsc::UnboundedReceiver<Report>,
     links: mpsc::Receiver<(Attempt, LinkInput)>,
     queries: mpsc::Receiver<StatusQuery>,
+    scrubbed: mpsc::UnboundedReceiver<Scrubbed>,
 }
 
 impl Inputs {
@@ -135,6 +137,7 @@ impl Inputs {
             Some((index, lines)) = self.lines.recv(), if stages.node.wants_lines() => {
                 stages.on_lines(index, lines);
             }
+            Some(scrubbed) = self.scrubbed.recv() => stages.on_scrubbed(scrubbed),
             () = timeout => {}
         }
         stages.node.on_timeout(stages.now());

@@ -11,7 +11,7 @@ use headland_platform::config::{
 };
 use headland_reconcile::{AttributeName, KnownSkus, Sku, Units};
 use headland_replication::NamePattern;
-use headland_storage::{Compaction, Retention, SnapshotPace};
+use headland_storage::{Compaction, Retention, Scrub, SnapshotPace};
 use serde::Deserialize;
 
 use crate::ingest::RegisteredSchemas;
@@ -262,12 +262,20 @@ pub struct StorageConfig {
     /// reads the journal again from the last one on, and nothing behind the last but one is
     /// cleaned: longer costs time at a start and room, shorter costs writing.
     pub snapshot_after: DurationText,
+    /// Bytes of the journal that are read again a second at most, to find damage while others
+    /// still have what it took (default `"1MiB"`, which is 600 GB in a week; `"0B"` reads nothing
+    /// again). All of it is read once a week, on a thread of its own; a quarter as fast while links
+    /// read. More finds damage in a larger journal within the week, and takes that much from the
+    /// disk.
+    pub scrub_bytes_per_second: SizeText,
 }
 
 impl Default for StorageConfig {
     fn default() -> Self {
         let file_bytes = SizeText::new(ByteCount::mebibytes(120));
-        Self { file_bytes, snapshot_after: DurationText::new(SnapshotPace::AFTER) }
+        let snapshot_after = DurationText::new(SnapshotPace::AFTER);
+        let scrub_bytes_per_second = SizeText::new(Scrub::BYTES_PER_SECOND);
+        Self { file_bytes, snapshot_after, scrub_bytes_per_second }
     }
 }
 

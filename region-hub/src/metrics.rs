@@ -57,6 +57,7 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
     }
     observe_acks(metrics, node, now);
     observe_audit(metrics, node);
+    observe_scrub(metrics, node);
     for (topic, records) in node.records() {
         let labels = [("topic", topic.as_str())];
         let help = "Durable records of a topic";
@@ -65,7 +66,7 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
     let damaged = node.missing().commits().len();
     metrics.set(
         "headland_log_damaged_commits",
-        "Damaged places of the log that the last start met; the rest is served",
+        "Damaged places of the log met by the last start and since; the rest is served",
         &[],
         i64::try_from(damaged).unwrap_or(i64::MAX),
     );
@@ -78,6 +79,21 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
         let labels = [("topic", topic.as_str()), ("policy", policy.as_str())];
         let help = "Records that senders had to shed, named in the topic in their place";
         metrics.set("headland_topic_dropped_records", help, &labels, whole(records));
+    }
+}
+
+/// How the log is read through for damage.
+fn observe_scrub(metrics: &Metrics, node: &Node) {
+    let scrub = node.scrub_status();
+    let help = "Bytes of the log that were read again for damage, since the start";
+    metrics.set("headland_scrub_bytes", help, &[], whole(scrub.read.get()));
+    let help = "Damaged places that were met by that, since the start";
+    metrics.set("headland_scrub_damaged_places", help, &[], whole(scrub.damaged));
+    let help = "Parts of the log that the disk did not give back, since the start";
+    metrics.set("headland_scrub_failed_reads", help, &[], whole(scrub.failed));
+    if let Some(at) = scrub.last_pass {
+        let help = "When all of the log was read again the last time, milliseconds since 1970";
+        metrics.set("headland_scrub_last_pass_milliseconds", help, &[], at.millis());
     }
 }
 

@@ -20,8 +20,8 @@ use headland_replication::{
     Audit, CloseReason, Dialled, Identity, LinkConfig, Peering, Refusal, RefusalCode,
 };
 use headland_storage::{
-    CleanPolicy, Commit, Composed, Composer, LogReader, Missing, Snapshot, StateStore,
-    StoredCommit, Ticket, TopicCodecs,
+    CleanPolicy, Commit, Composed, Composer, LogReader, Missing, Scrub, ScrubRead, Snapshot,
+    StateStore, StoredCommit, Ticket, TopicCodecs,
 };
 
 /// What would have to change for those who are not admitted.
@@ -54,6 +54,8 @@ mod escrow;
 mod fullness;
 /// Damage to the log.
 mod damage;
+/// Damage that nobody read yet.
+mod scrub;
 /// Links to configured hubs: up, down, and what is said of it.
 mod links;
 /// Over which way a topic comes, where there are several.
@@ -94,6 +96,7 @@ pub use leases::LeaseStatus;
 pub use recovery::{RecoveryError, owner};
 pub use regions::RegionError;
 pub use review::{ReviewError, ReviewKind, ReviewRequest, Reviewed};
+pub use scrub::ScrubView;
 pub use snapshot::TakeUpError;
 pub use status::{AgentStatus, LinkState, LinkStatus, MissingStatus, Status};
 
@@ -168,6 +171,8 @@ pub enum Output {
     Snapshot(Snapshot),
     /// Take away what the policy lets go; answer with [`Node::on_cleaned`] when anything went.
     Clean(CleanPolicy),
+    /// Read a piece of the log, on a thread of its own; answer with [`Node::on_scrubbed`].
+    Scrub(ScrubRead),
 }
 
 /// A commit that is on its way to the disk.
@@ -228,6 +233,8 @@ pub struct Node {
     durable: BTreeMap<TopicPartition, Offset>,
     /// What damage took from the log.
     missing: Missing,
+    /// Reads the log through for more of it.
+    scrub: Scrub,
     /// Why no snapshot was taken up, when none was.
     no_snapshot: String,
     /// Records that are gone, by the holes that became durable in this run.
@@ -371,6 +378,7 @@ impl Node {
             positions: BTreeMap::new(),
             durable: BTreeMap::new(),
             missing: Missing::default(),
+            scrub: Scrub::new(ByteCount::new(0), now.monotonic),
             no_snapshot: String::new(),
             dropped: BTreeMap::new(),
             stored: Vec::new(),
@@ -574,6 +582,7 @@ impl Node {
         }
         self.clean(now);
         self.write_snapshot(now);
+        self.scrub(now);
     }
 
     /// When [`Self::on_timeout`] wants to be called.
@@ -590,7 +599,7 @@ impl Node {
             dialers.chain(self.peer_links.poll_timeout()).chain(self.promises.poll_timeout());
         let audit = self.audit.poll_timeout().filter(|_| !self.fullness.is_full());
         let timers = timers.chain(promise).chain(notices).chain(audit);
-        let timers = timers.chain(self.leases_at());
+        let timers = timers.chain(self.leases_at()).chain(self.scrub.poll_timeout());
         timers.chain(self.clean_at()).chain(self.members_at()).chain(self.snapshot_at()).min()
     }
 

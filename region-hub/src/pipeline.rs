@@ -4,7 +4,7 @@ use headland_platform::clock::Clock;
 use headland_platform::config::Loaded;
 use headland_platform::task::{self, Token};
 use headland_platform::telemetry::Metrics;
-use headland_storage::{CommitWriter, Report};
+use headland_storage::{CommitWriter, Report, Scrubbed};
 use tokio::sync::{mpsc, watch};
 
 /// The node and what it works on.
@@ -45,6 +45,7 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
     let connections = Connections::start(endpoint.clone(), admission, clock, links_tx, &token);
     let (questions_tx, questions) = mpsc::channel(64);
     let (commits_tx, commits) = watch::channel(0);
+    let (scrubbed_tx, scrubbed) = mpsc::unbounded_channel();
     let sources = Sources {
         questions: questions_tx,
         reader: reader.clone(),
@@ -55,8 +56,9 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
     let mut stages = Stages::new(node, clock, reader, writer, connections, peers)
         .with_traces(traces)
         .with_snapshots(snapshots)
-        .with_commits(commits_tx);
-    let mut inputs = Inputs { reports, links, questions };
+        .with_commits(commits_tx)
+        .with_scrubbed(scrubbed_tx);
+    let mut inputs = Inputs { reports, links, questions, scrubbed };
     tracing::info!(
         hub = %config.value.name,
         region = %config.value.region,
@@ -85,6 +87,7 @@ struct Inputs {
     reports: mpsc::UnboundedReceiver<Report>,
     links: mpsc::Receiver<LinkInput>,
     questions: mpsc::Receiver<Question>,
+    scrubbed: mpsc::UnboundedReceiver<Scrubbed>,
 }
 
 impl Inputs {
@@ -112,6 +115,7 @@ impl Inputs {
                 }
             }
             Some(question) = self.questions.recv() => stages.on_question(question),
+            Some(scrubbed) = self.scrubbed.recv() => stages.on_scrubbed(scrubbed),
             () = timeout => {}
         }
         stages.on_timeout();

@@ -94,6 +94,8 @@ mod reader;
 mod replay;
 /// Takes a node through its log at a start, past damage.
 mod restart;
+/// Reads a log through, a little at a time, for damage.
+mod scrub;
 /// Wakes threads that wait for commits.
 mod signal;
 /// Reads a partition's entries of one block.
@@ -163,6 +165,7 @@ pub use memory::{MemoryDisk, MemoryFile, MemoryMedium, MemoryStore, Survival};
 pub use reader::JournalReader;
 pub use recovery::OpenReport;
 pub use restart::{Missing, MissingCommits, MissingOffsets, UndecidedLoss, replay_past_damage};
+pub use scrub::{FoundOffsets, Scrub, ScrubRead, ScrubStatus, Scrubbed};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotPace, SnapshotStore};
 pub use state::{MemoryState, StateCache, StateError, StateMarks, StateStore};
 pub use store::{CloseError, OpenOptions, Store};

@@ -62,7 +62,7 @@ pub struct Missing {
 }
 
 impl Missing {
-    /// Commits of which a part is gone, in their order, as the start found them.
+    /// Commits of which a part is gone: as the start found them, then as a scrub did.
     #[must_use]
     pub fn commits(&self) -> &[MissingCommits] {
         &self.commits
@@ -102,6 +102,22 @@ impl Missing {
     #[must_use]
     pub const fn unlisted(&self) -> u64 {
         self.more
+    }
+
+    /// Takes note of commits that were found damaged after the start; returns whether that is news.
+    /// What the start found is known by the same numbers.
+    pub fn add_commits(&mut self, commits: MissingCommits) -> bool {
+        let is_same =
+            |known: &MissingCommits| (known.from, known.until) == (commits.from, commits.until);
+        if self.commits.iter().any(is_same) {
+            return false;
+        }
+        if self.commits.len() >= RANGES_MAX {
+            self.more = self.more.saturating_add(1);
+            return false;
+        }
+        self.commits.push(commits);
+        true
     }
 
     /// Takes note of offsets that a read found damaged; returns whether that is news.
@@ -164,7 +180,8 @@ pub fn replay_past_damage(
             Err(error) => return Err(error),
         }
     }
-    for (partition, at) in suspects.places(reader) {
+    suspects.end(reader);
+    while let Some((partition, at)) = suspects.take() {
         if let Some(lost) = lost_around(reader, &partition, at)? {
             missing.add(lost);
         }
@@ -179,7 +196,7 @@ pub fn replay_past_damage(
 ///
 /// A read names what is lost from where it was asked to begin. So it is asked from further and
 /// further before, until an entry stands between there and the damage.
-fn lost_around(
+pub(crate) fn lost_around(
     reader: &impl LogReader,
     partition: &TopicPartition,
     at: Offset,
@@ -238,15 +255,15 @@ fn cleaned(
 
 /// Places that damage may have reached: a damaged commit does not say which partitions it held, so
 /// in each of them the record before the first one that follows is looked at.
-#[derive(Debug, Default)]
-struct Suspects {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Suspects {
     places: BTreeSet<(TopicPartition, Offset)>,
     /// Partitions that were met since the last damaged commit; `None` before the first one.
     met: Option<BTreeSet<TopicPartition>>,
 }
 
 impl Suspects {
-    fn on_whole(&mut self, entries: &[(TopicPartition, Entry)]) {
+    pub(crate) fn on_whole(&mut self, entries: &[(TopicPartition, Entry)]) {
         let Some(met) = &mut self.met else { return };
         for (partition, entry) in entries {
             if !met.contains(partition) {
@@ -256,21 +273,34 @@ impl Suspects {
         }
     }
 
-    fn on_damaged(&mut self, left: &[(TopicPartition, Entry)]) {
+    pub(crate) fn on_damaged(&mut self, left: &[(TopicPartition, Entry)]) {
         self.met = Some(BTreeSet::new());
         self.places.extend(left.iter().filter_map(|(partition, entry)| before(partition, entry)));
     }
 
-    /// Every place, ends of partitions included that nothing was written to since.
-    fn places(self, reader: &impl LogReader) -> BTreeSet<(TopicPartition, Offset)> {
-        let Self { mut places, met } = self;
-        let Some(met) = met else { return places };
+    /// Whether damage was met, so that what follows it in each partition is looked for.
+    pub(crate) const fn is_looking(&self) -> bool {
+        self.met.is_some()
+    }
+
+    /// Takes out a place to look at, `None` when there is none at present.
+    pub(crate) fn take(&mut self) -> Option<(TopicPartition, Offset)> {
+        self.places.pop_first()
+    }
+
+    /// Whether there are places to look at.
+    pub(crate) fn has_places(&self) -> bool {
+        !self.places.is_empty()
+    }
+
+    /// Nothing follows: adds the ends of partitions that nothing was written to since.
+    pub(crate) fn end(&mut self, reader: &impl LogReader) {
+        let Some(met) = self.met.take() else { return };
         let quiet = reader.partitions().into_iter().filter(|partition| !met.contains(partition));
-        places.extend(quiet.filter_map(|partition| {
+        self.places.extend(quiet.filter_map(|partition| {
             let last = reader.end(&partition).get().checked_sub(1)?;
             Some((partition, Offset::new(last)))
         }));
-        places
     }
 }
 

@@ -322,7 +322,11 @@ impl World {
                 self.send(End::Hub(index), link_id, lane, frame);
             }
             Output::Close { link_id, reason } => panic!("{link_id} is closed: {reason}"),
-            Output::Dial(_) | Output::Trace(_) | Output::Snapshot(_) | Output::Clean(_) => {}
+            Output::Dial(_)
+            | Output::Trace(_)
+            | Output::Snapshot(_)
+            | Output::Clean(_)
+            | Output::Scrub(_) => {}
         }
     }
 

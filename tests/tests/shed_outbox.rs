@@ -224,7 +224,7 @@ impl Pair {
                 });
                 self.agent.on_cleaned(starts, report.dropped);
             }
-            Output::Dial(_) | Output::Close(_) | Output::Trace(_) => {}
+            Output::Dial(_) | Output::Close(_) | Output::Trace(_) | Output::Scrub(_) => {}
         }
     }
 
@@ -248,7 +248,8 @@ impl Pair {
             | Output::Dial(_)
             | Output::Trace(_)
             | Output::Snapshot(_)
-            | Output::Clean(_) => {}
+            | Output::Clean(_)
+            | Output::Scrub(_) => {}
         }
     }
 

@@ -40,16 +40,31 @@ impl Node {
     /// The log met damage where [`Output::Read`] was to go on: what lies there is given up, the
     /// read goes on behind it, and the hub is told what is missing.
     pub fn on_damaged(&mut self, now: Now, channel: ChannelId, lost: MissingOffsets) {
-        if self.missing.add(lost.clone()) {
-            say(&lost);
-            let alert = lost.alert(&self.identity.to_string(), now.wall);
-            self.raise(&alert, now);
-        }
+        self.note_damage(now, &lost);
         let Some(uplink) = &mut self.uplink else { return };
         uplink.on_damaged(channel);
         let MissingOffsets { partition, from: _, until } = lost;
         let (from, limit) = (until, READ_BYTES);
         self.outputs.push_back(Output::Read { channel, partition, from, limit });
+    }
+
+    /// Offsets of the log are damaged: that is said and alerted, once in a run.
+    pub(super) fn note_damage(&mut self, now: Now, lost: &MissingOffsets) {
+        if self.missing.add(lost.clone()) {
+            say(lost);
+            let alert = lost.alert(&self.identity.to_string(), now.wall);
+            self.raise(&alert, now);
+        }
+    }
+
+    /// The same of commits that a scrub found.
+    pub(super) fn note_damaged_commits(&mut self, now: Now, commits: MissingCommits) {
+        if self.missing.add_commits(commits.clone()) {
+            let alert = commits.alert(&self.identity.to_string(), now.wall);
+            let MissingCommits { file, from, until, lost } = commits;
+            tracing::error!(file, %from, %until, ?lost, "commits are damaged; the rest is served");
+            self.raise(&alert, now);
+        }
     }
 
     /// What is known to be missing from the log by damage, in this run.

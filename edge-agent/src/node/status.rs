@@ -75,6 +75,22 @@ pub struct Status {
     pub damaged_commits: usize,
     /// Records that damage took from the log by topic, as far as that was met since the start.
     pub lost_records: BTreeMap<TopicName, u64>,
+    /// How far the log is read through for more damage.
+    pub scrub: ScrubView,
+}
+
+/// What a scrub of the log found.
+#[derive(Debug, Clone, Serialize)]
+pub struct ScrubView {
+    /// Bytes of commits read since the start.
+    pub read_bytes: u64,
+    /// Damaged places met since the start, each as often as it was.
+    pub damaged: u64,
+    /// Reads that failed since the start.
+    pub failed: u64,
+    /// When all was read the last time, milliseconds since 1970; absent before the first time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_pass: Option<EventTime>,
 }
 
 impl Node {
@@ -122,6 +138,7 @@ impl Node {
             watermarks: watermarks.collect(),
             damaged_commits: self.missing.commits().len(),
             lost_records: self.missing.records(),
+            scrub: self.scrub_view(),
         }
     }
 }

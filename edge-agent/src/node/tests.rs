@@ -228,6 +228,10 @@ impl Bench {
                 | Output::Dial(_)
                 | Output::Close(_)
                 | Output::Trace(_) => {}
+                Output::Scrub(read) => {
+                    let scrubbed = read.read(&self.store.reader());
+                    self.node.on_scrubbed(self.now, scrubbed);
+                }
             }
         }
     }

@@ -9,8 +9,9 @@ use headland_replication::frame::Goodbye;
 use headland_replication::quic::{CloseCode, Farewell, LaneEvent, LaneSender};
 use headland_storage::{
     CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader, LogReader, MissingOffsets,
-    ReadError, Report, Snapshot, SnapshotStore,
+    ReadError, Report, ScrubRead, Scrubbed, Snapshot, SnapshotStore,
 };
+use tokio::sync::mpsc;
 
 use super::start::RunError;
 use crate::connection::{self, Attempt, Ending, LinkInput};
@@ -26,10 +27,10 @@ pub(super) struct Stages {
     pub(super) reader: JournalReader<DiskFile>,
     pub(super) writer: CommitWriter<DiskStore>,
     pub(super) uplink: UplinkInUse,
-    /// Why the link is being closed, until it is.
-    pub(super) closing: Option<String>,
     pub(super) snapshots: SnapshotStore<DiskMedium>,
     pub(super) traces: Option<TraceSink>,
+    /// Where to send what scrubs find.
+    pub(super) scrubs: mpsc::UnboundedSender<Scrubbed>,
 }
 
 /// Which of the connections that were dialled is used: the last that was made.
@@ -37,6 +38,8 @@ pub(super) struct Stages {
 pub(super) struct UplinkInUse {
     /// What is sent goes out by this.
     pub(super) sender: Option<LaneSender>,
+    /// Why the link is being closed, until it is.
+    closing: Option<String>,
     used: Option<Attempt>,
     last: Attempt,
     /// The hub of the last attempt.
@@ -98,7 +101,7 @@ impl Stages {
                 }
             }
             Output::Close(reason) => {
-                self.closing = Some(uplink::why(&reason));
+                self.uplink.closing = Some(uplink::why(&reason));
                 // The driver writes what is queued, tells the hub's transport why, and ends.
                 if let Some(sender) = self.uplink.sender.take() {
                     sender.close(Farewell::from(&reason));
@@ -110,6 +113,7 @@ impl Stages {
                 }
             }
             Output::Snapshot(snapshot) => self.save(snapshot),
+            Output::Scrub(read) => self.scrub(read),
             Output::Clean(policy) => self.writer.clean(policy, self.clock.wall()),
             Output::Dial(_) => {}
         }
@@ -125,6 +129,16 @@ impl Stages {
             }
         });
         drop(saving);
+    }
+
+    /// Reads a piece of the log on a thread of its own: no commit and no link waits for it.
+    fn scrub(&self, read: ScrubRead) {
+        let (scrubs, reader) = (self.scrubs.clone(), self.reader.clone());
+        drop(task::spawn_blocking("scrub", move || drop(scrubs.send(read.read(&reader)))));
+    }
+
+    pub(super) fn on_scrubbed(&mut self, scrubbed: Scrubbed) {
+        self.node.on_scrubbed(self.now(), scrubbed);
     }
 
     pub(super) fn on_report(&mut self, report: Report) -> Result<(), RunError> {
@@ -161,7 +175,7 @@ impl Stages {
         match input {
             LinkInput::Connected(sender) => {
                 if let Some(hub) = self.uplink.on_connected(attempt, sender) {
-                    self.closing = None;
+                    self.uplink.closing = None;
                     self.node.on_connected(now, hub);
                 }
             }
@@ -186,7 +200,7 @@ impl Stages {
             self.node.on_superseded();
         }
         // What the hub's link said says more than how the transport ended.
-        let why = match (self.closing.take(), code) {
+        let why = match (self.uplink.closing.take(), code) {
             (Some(said), _) => format!("{said} ({why})"),
             (None, Some(CloseCode::Superseded)) => format!("{SUPERSEDED} ({why})"),
             (None, _) => why,

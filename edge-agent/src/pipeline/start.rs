@@ -147,7 +147,9 @@ pub(super) async fn start(
     let reader = store.reader();
     let log = (&reader, &store);
     let files = files(agent.rules.file.get_ref(), &program);
+    let scrub_bytes_per_second = agent.storage.scrub_bytes_per_second.get();
     let mut node = Node::new(agent, hub_identities, program, store.incarnation(), log, entropy()?)
+        .and_then(|node| node.with_scrub(scrub_bytes_per_second, &store, clock.monotonic()))
         .map_err(|error| start_error(&agent.data_dir, error))?;
     let snapshots = store.snapshots();
     let from = node.take_up(snapshots.newest_first(&Node::snapshot_owner())?);

@@ -38,9 +38,9 @@ fn stages(folder: &std::path::Path) -> Stages {
         reader,
         writer,
         uplink: UplinkInUse::default(),
-        closing: None,
         snapshots,
         traces: None,
+        scrubs: mpsc::unbounded_channel().0,
     }
 }
 
@@ -52,7 +52,8 @@ async fn an_agent_whose_journal_has_no_thread_any_more_ends() {
     let (reports_tx, reports) = mpsc::unbounded_channel();
     let (_links, links) = mpsc::channel(1);
     let (_queries, queries) = mpsc::channel(1);
-    let mut inputs = Inputs { lines, reports, links, queries };
+    let (_scrubbed, scrubbed) = mpsc::unbounded_channel();
+    let mut inputs = Inputs { lines, reports, links, queries, scrubbed };
 
     drop(reports_tx);
     let ended = inputs.next(&mut stages).await;

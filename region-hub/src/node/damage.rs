@@ -93,6 +93,7 @@ impl Node {
         channel: ChannelId,
         entries: Vec<Entry>,
     ) {
+        self.scrub.on_other_read();
         if let Some(known) = self.peer_links.get_mut(&link_id) {
             let partition = known.sending(channel).cloned();
             let why = partition.as_ref().map(|partition| self.keeping.why(partition));
@@ -116,14 +117,7 @@ impl Node {
         lost: MissingOffsets,
     ) {
         let MissingOffsets { partition, from: _, until } = lost.clone();
-        if self.missing.add(lost.clone()) {
-            if partition == members_partition() {
-                self.inventory.say_again();
-            }
-            say(&lost);
-            let alert = lost.alert(&self.identity.to_string(), now.wall);
-            self.raise(&alert, now);
-        }
+        self.note_damage(now, &lost);
         let known = self.peer_links.get(&link_id);
         let began = known.and_then(|known| known.read_from(channel)).unwrap_or(lost.from);
         self.on_damaged_end(now, MissingOffsets { from: lost.from.min(began), ..lost.clone() });
@@ -136,6 +130,28 @@ impl Node {
             self.acks.read_later(self.composer.next_ticket(), read);
         } else {
             self.outputs.push_back(read);
+        }
+    }
+
+    /// Offsets of the log are damaged: that is said and alerted, once in a run.
+    pub(super) fn note_damage(&mut self, now: Now, lost: &MissingOffsets) {
+        if self.missing.add(lost.clone()) {
+            if lost.partition == members_partition() {
+                self.inventory.say_again();
+            }
+            say(lost);
+            let alert = lost.alert(&self.identity.to_string(), now.wall);
+            self.raise(&alert, now);
+        }
+    }
+
+    /// The same of commits that a scrub found.
+    pub(super) fn note_damaged_commits(&mut self, now: Now, commits: MissingCommits) {
+        if self.missing.add_commits(commits.clone()) {
+            let alert = commits.alert(&self.identity.to_string(), now.wall);
+            let MissingCommits { file, from, until, lost } = commits;
+            tracing::error!(file, %from, %until, ?lost, "commits are damaged; the rest is served");
+            self.raise(&alert, now);
         }
     }
 

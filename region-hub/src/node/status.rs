@@ -13,6 +13,7 @@ use headland_storage::MissingOffsets;
 use serde::Serialize;
 
 use super::links::KnownPeer;
+use super::scrub::ScrubView;
 use super::{LeaseStatus, Node};
 use crate::global::Rules;
 use crate::peer_link::PeerLink;
@@ -82,6 +83,8 @@ pub struct Status {
     pub agents: Vec<AgentStatus>,
     /// What damage took from the log, as far as that was met since the start.
     pub missing: Vec<MissingStatus>,
+    /// How far the log is read through for more of it.
+    pub scrub: ScrubView,
 }
 
 /// Records of a partition that are damaged.
@@ -129,6 +132,7 @@ impl Node {
                 .map(|(name, connected)| AgentStatus { name: name.clone(), connected })
                 .collect(),
             missing: self.missing.offsets().map(missing_status).collect(),
+            scrub: self.scrub_status().into(),
         }
     }
 

@@ -42,6 +42,8 @@ mod handing_others;
 mod early;
 /// What damage takes from logs of inventory, and what comes back.
 mod lost;
+/// Damage that nobody reads but the hub itself.
+mod scrub;
 /// What a hub counted and its log lost since.
 mod counted;
 /// Hubs in any layout that lose disks and links.

@@ -10,9 +10,9 @@ use headland_platform::telemetry::{TraceSink, with_causes};
 use headland_replication::quic::{Farewell, LaneEvent, LaneSender};
 use headland_storage::{
     AppendError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader, LogReader,
-    MissingOffsets, ReadError, Report, Snapshot, SnapshotStore,
+    MissingOffsets, ReadError, Report, ScrubRead, Scrubbed, Snapshot, SnapshotStore,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::start::RunError;
 use crate::api::Question;
@@ -32,6 +32,7 @@ pub(super) struct Stages {
     traces: Option<TraceSink>,
     commits: Option<watch::Sender<u64>>,
     snapshots: Option<SnapshotStore<DiskMedium>>,
+    scrubbed: Option<mpsc::UnboundedSender<Scrubbed>>,
 }
 
 impl Stages {
@@ -44,6 +45,7 @@ impl Stages {
         peers: Vec<Option<PeerAddress>>,
     ) -> Self {
         let (senders, traces, commits, snapshots) = (BTreeMap::new(), None, None, None);
+        let scrubbed = None;
         Self {
             node,
             clock,
@@ -55,7 +57,14 @@ impl Stages {
             traces,
             commits,
             snapshots,
+            scrubbed,
         }
+    }
+
+    /// Where to send what scrubs find; without it there are none.
+    pub(super) fn with_scrubbed(mut self, scrubbed: mpsc::UnboundedSender<Scrubbed>) -> Self {
+        self.scrubbed = Some(scrubbed);
+        self
     }
 
     pub(super) fn with_snapshots(mut self, snapshots: SnapshotStore<DiskMedium>) -> Self {
@@ -125,6 +134,7 @@ impl Stages {
                 }
             }
             Output::Snapshot(snapshot) => self.save(snapshot),
+            Output::Scrub(read) => self.scrub(read),
             Output::Clean(policy) => self.writer.clean(policy, self.clock.wall()),
             Output::Trace(span) => {
                 if let Some(traces) = &self.traces {
@@ -144,6 +154,17 @@ impl Stages {
             }
         });
         drop(saving);
+    }
+
+    /// Reads a piece of the log on a thread of its own: no commit and no link waits for it.
+    fn scrub(&self, read: ScrubRead) {
+        let Some(scrubbed) = self.scrubbed.clone() else { return };
+        let reader = self.reader.clone();
+        drop(task::spawn_blocking("scrub", move || drop(scrubbed.send(read.read(&reader)))));
+    }
+
+    pub(super) fn on_scrubbed(&mut self, scrubbed: Scrubbed) {
+        self.node.on_scrubbed(self.now(), scrubbed);
     }
 
     pub(super) fn on_report(&mut self, report: Report) -> Result<(), RunError> {

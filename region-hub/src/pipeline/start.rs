@@ -133,6 +133,7 @@ pub(super) fn start(
     if let (Some(rules), Some(program)) = (&hub.rules, program) {
         node = node.with_rules(program, &rules.regions, log).map_err(failed)?;
     }
+    node = node.with_scrub(hub.storage.scrub_bytes_per_second.get(), &store).map_err(failed)?;
     let snapshots = store.snapshots();
     let from = node.take_up(snapshots.newest_first(&Node::snapshot_owner())?);
     let missing = replay_past_damage(&reader, from, |commit| node.on_replayed(commit))?;

@@ -21,7 +21,9 @@ impl Missing {
 }
 
 impl MissingCommits {
-    fn alert(&self, node: &str, at: EventTime) -> Alert {
+    /// The alert that these commits of a log of `node` are damaged.
+    #[must_use]
+    pub fn alert(&self, node: &str, at: EventTime) -> Alert {
         let Self { file, from, until, lost } = self;
         let lost = match lost {
             LostParts::Counted { entries, changes } => {

@@ -166,7 +166,7 @@ impl World {
                         None => self.crash_and_start(id),
                     }
                 }
-                Output::Trace(_) => {}
+                Output::Trace(_) | Output::Scrub(_) => {}
             }
         }
     }
@@ -211,7 +211,7 @@ impl World {
                     }
                 }
                 Output::Close(_) => uplink.into_iter().for_each(|link_id| self.close(id, link_id)),
-                Output::Trace(_) => {}
+                Output::Trace(_) | Output::Scrub(_) => {}
             }
         }
     }

@@ -289,3 +289,30 @@ fn a_damaged_commit_is_passed_over_and_alerted_and_rules_go_on() {
     let rules: Vec<String> = bench.alerts().into_iter().map(|alert| alert.rule).collect();
     assert_eq!(rules, ["damaged_log", "damaged_log"], "of the commit and of the offsets");
 }
+
+#[test]
+fn damage_behind_a_snapshot_is_found_by_a_scrub_and_alerted() {
+    let mut bench = Bench::new();
+    bench.header();
+    bench.feed(&[("Dongsi,2013-03-01 00:00:00,151", 2)]);
+    bench.feed(&[("Dongsi,2013-03-01 01:00:00,152", 3)]);
+    let now = bench.now.monotonic;
+    bench.node = bench.node.with_scrub(ByteCount::mebibytes(1), &bench.store, now).unwrap();
+    let name = bench.disk.names().into_iter().find(|name| name.ends_with(".journal")).unwrap();
+    let content = bench.disk.content(&name).unwrap();
+    let at = content.windows(4).position(|found| found == b",151").unwrap();
+    bench.disk.flip_bit(&name, ByteCount::new(u64::try_from(at).unwrap()), 0);
+
+    for _ in 0..20 {
+        bench.advance(1_000);
+    }
+
+    let missing = bench.node.missing();
+    let offsets: Vec<u64> = missing.offsets().map(|lost| lost.from.get()).collect();
+    assert_eq!((missing.commits().len(), offsets), (1, vec![0]));
+    let alerts = bench.alerts();
+    let rules: Vec<&str> = alerts.iter().map(|alert| &*alert.rule).collect();
+    assert_eq!(rules, ["damaged_log", "damaged_log"]);
+    let status = bench.node.status().scrub;
+    assert_eq!((status.damaged, status.last_pass.is_some()), (2, true));
+}

@@ -130,6 +130,12 @@ impl Hub {
         })
     }
 
+    /// From now on it reads its log through, at most so many bytes a second.
+    pub(super) fn scrubbing(mut self, bytes_per_second: ByteCount) -> Self {
+        self.node = self.node.with_scrub(bytes_per_second, &self.store).unwrap();
+        self
+    }
+
     pub(super) fn region(&self) -> &RegionId {
         &self.config.region
     }
@@ -264,6 +270,10 @@ impl Hub {
                 self.node.on_cleaned(starts, report.dropped);
             }
             Output::Trace(span) => self.spans.push(span),
+            Output::Scrub(read) => {
+                let scrubbed = read.read(&self.store.reader());
+                self.node.on_scrubbed(self.now, scrubbed);
+            }
         }
     }
 

@@ -52,13 +52,13 @@ fn forget_snapshots(hub: &Hub) {
 }
 
 /// Which of the numbers lie in a topic, each as often as it does.
-fn numbers(hub: &Hub, topic: &str, of: std::ops::Range<u64>) -> Vec<u64> {
+pub(super) fn numbers(hub: &Hub, topic: &str, of: std::ops::Range<u64>) -> Vec<u64> {
     let texts = hub.values(topic);
     let lies = |number: u64| texts.iter().filter(move |text| text.contains(&id(number)));
     of.flat_map(|number| lies(number).map(move |_| number)).collect()
 }
 
-fn lost(hub: &Hub) -> Vec<(u64, u64)> {
+pub(super) fn lost(hub: &Hub) -> Vec<(u64, u64)> {
     let lost = hub.node.speaking.as_ref().unwrap().lost.gaps();
     lost.iter().map(|(_, gap)| (gap.from.get(), gap.until.get())).collect()
 }

@@ -1,0 +1,84 @@
+//! Damage that neither a start nor a link reads, found by reading the log through.
+
+use headland_event::{ByteCount, Offset};
+use headland_storage::MemoryDisk;
+
+use super::damage::damage;
+use super::handing::{Net, end_on, state};
+use super::hub::{CONFIG, Hub};
+use super::lost::{id, lost, numbers, write};
+
+const HANDED_ON: &str = "handed-on.us.inventory.events";
+
+/// Two hubs that hold the same, and damage to the log of the second in a record of this number,
+/// which nobody has to read again; it then reads so many bytes a second for the next minute.
+fn damaged(number: u64, bytes_per_second: ByteCount) -> Net {
+    let hub = |region, peer| end_on(&MemoryDisk::new(7), 7, region, &[peer]);
+    let mut net = Net::new([hub("eu", "us"), hub("us", "eu")]);
+    net.meet(0, 1);
+    write(&mut net.hubs[1], 2, 0..5);
+    net.talk(15);
+    damage(&net.hubs[1], &id(number));
+    net.talk(60);
+    let before = (lost(&net.hubs[1]), net.hubs[1].node.missing().is_empty());
+    assert_eq!(before, (vec![], true), "nobody reads it");
+    let us = net.hubs.pop().unwrap();
+    net.hubs.push(us.scrubbing(bytes_per_second));
+    net.talk(60);
+    net
+}
+
+#[test]
+fn damage_that_nobody_reads_is_found_and_what_it_took_comes_back_from_a_peer() {
+    let net = damaged(2, ByteCount::mebibytes(1));
+
+    let us = &net.hubs[1];
+    assert_eq!((numbers(us, HANDED_ON, 0..5), lost(us)), (vec![2], vec![]));
+    let missing = us.node.missing();
+    let offsets: Vec<_> = missing.offsets().map(|lost| (lost.from, lost.until)).collect();
+    assert_eq!((missing.commits().len(), offsets), (1, vec![(Offset::new(2), Offset::new(3))]));
+    let alerts = us.alerts().into_iter().filter(|alert| alert.rule == "damaged_log");
+    assert_eq!(alerts.count(), 2, "of the commit and of the offsets");
+    let status = us.node.scrub_status();
+    assert_eq!((status.damaged, status.last_pass.is_some()), (2, true));
+    assert_eq!(state(us), state(&net.hubs[0]));
+}
+
+#[test]
+fn damage_at_the_end_of_a_log_that_nobody_reads_is_found_as_well() {
+    let net = damaged(4, ByteCount::mebibytes(1));
+
+    let us = &net.hubs[1];
+    assert_eq!((numbers(us, HANDED_ON, 0..5), lost(us)), (vec![4], vec![]));
+    assert_eq!(state(us), state(&net.hubs[0]));
+}
+
+#[test]
+fn a_hub_that_is_to_read_nothing_again_finds_nothing() {
+    let net = damaged(2, ByteCount::new(0));
+
+    let us = &net.hubs[1];
+    assert!(us.node.missing().is_empty());
+    assert_eq!(us.node.scrub_status().read, ByteCount::new(0));
+}
+
+#[test]
+fn how_far_the_log_was_read_is_known_after_a_restart() {
+    let scrubbed = |hub: Hub| {
+        let mut hub = hub.scrubbing(ByteCount::mebibytes(1));
+        for _ in 0..20 {
+            hub.advance(1_000);
+            hub.settle();
+        }
+        hub
+    };
+    let mut hub = scrubbed(Hub::new());
+    let ended = hub.node.scrub_status().last_pass;
+
+    hub.restart(CONFIG);
+    let hub = scrubbed(hub);
+
+    assert!(ended.is_some());
+    let status = hub.node.scrub_status();
+    assert_eq!((status.last_pass, status.read), (ended, ByteCount::new(0)));
+}

@@ -247,6 +247,19 @@ fn what_agents_keep_counts_once_when_two_of_three_hubs_lose_their_disks() {
     assert!(lost > 2 || met.schedules < 6, "{:?}", met.faults);
 }
 
+/// Schedules in which regions leave and join, in a run without a wish.
+const MEMBERS_SCHEDULES: u64 = 6;
+
+#[test]
+fn what_is_written_while_regions_drain_end_and_join_counts_once() {
+    let test = "what_is_written_while_regions_drain_end_and_join_counts_once";
+    let met =
+        all_hold(test, MEMBERS_SCHEDULES, |seed| Schedule::draw(seed).with_members_that_change());
+
+    let sealed = met.faults.get("regions_sealed").copied().unwrap_or_default();
+    assert!(sealed > 2 || met.schedules < 6, "{:?}", met.faults);
+}
+
 /// Schedules in which clocks of agents are wrong too, in a run without a wish.
 const CLOCK_SCHEDULES: u64 = 6;
 

@@ -41,6 +41,14 @@ pub(super) enum Event {
     Restored(NodeId),
     /// A hub is asked to exclude what another one was before it went back to a backup.
     Exclude { by: usize, former: usize },
+    /// A hub is asked to have a region take in nothing new.
+    Drain { by: usize, region: usize },
+    /// The hub of a drained region is asked to say where its logs end.
+    Seal(usize),
+    /// The hub of a sealed region is started from a copy of its disk, as another life.
+    Renew(usize),
+    /// A hub is asked to have the lives of a region take part.
+    Add { by: usize, region: usize },
     /// A node starts.
     Start(NodeId),
     /// A region is cut off.

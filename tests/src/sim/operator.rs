@@ -1,11 +1,19 @@
 //! What operators ask of hubs.
 
-use headland_event::RegionId;
+use std::time::Duration;
+
+use headland_event::{Monotonic, RegionId};
 use headland_reconcile::{ReasonText, Reviewer};
 use region_hub::members::{LifeName, RegionAction, RegionRequest};
 
-use super::topology::REGIONS;
+use super::agenda::Event;
+use super::input::index;
+use super::schedule::FAULTS_UNTIL;
+use super::topology::{NodeId, REGIONS};
 use super::world::World;
+
+/// How long an operator waits until asking again.
+const ASKED_AGAIN: Duration = Duration::from_millis(300);
 
 impl World {
     /// A hub is asked to exclude the life that another one had before.
@@ -14,6 +22,54 @@ impl World {
         if self.ask(by, RegionAction::Exclude, former, Some(LifeName::of(life))) {
             self.meet("regions_excluded");
             self.excluded.insert(former);
+        }
+    }
+
+    /// A hub is asked to have a region take in nothing new; who asks is patient.
+    pub(super) fn drain(&mut self, by: usize, region: usize) {
+        if self.ask(by, RegionAction::Drain, region, None) {
+            self.meet("regions_drained");
+            self.draining.insert(region, false);
+            let delay = self.delay(100, 2_000);
+            self.agenda.after(delay, Event::Seal(region));
+        } else if self.agenda.now() < Monotonic::from_millis(FAULTS_UNTIL) {
+            self.agenda.after(ASKED_AGAIN, Event::Drain { by, region });
+        }
+    }
+
+    /// The hub of a drained region is asked where its logs end, until that is on its disk: then it
+    /// says that there is nothing left to do.
+    pub(super) fn seal(&mut self, region: usize) {
+        let is_asked = self.ask(region, RegionAction::Seal, region, None);
+        let is_up = self.hubs[region].running.is_some();
+        let was_asked = self.draining.insert(region, is_asked) == Some(true);
+        if was_asked && is_up && !is_asked {
+            self.meet("regions_sealed");
+            let delay = self.delay(1, 2_500);
+            self.agenda.after(delay, Event::Renew(region));
+            return;
+        }
+        self.draining.insert(region, is_asked || was_asked);
+        self.agenda.after(ASKED_AGAIN, Event::Seal(region));
+    }
+
+    /// The hub of a sealed region is started from a copy of its disk.
+    pub(super) fn renew(&mut self, region: usize) {
+        self.hubs[region].back_up();
+        self.restore(NodeId::Hub(region));
+        self.draining.remove(&region);
+        let delay = self.delay(50, 2_000);
+        self.agenda.after(delay, Event::Start(NodeId::Hub(region)));
+        let by = index(&mut self.random, REGIONS.len());
+        self.agenda.after(delay + ASKED_AGAIN, Event::Add { by, region });
+        self.committed_at = self.agenda.now();
+    }
+
+    /// A hub is asked to have the lives of a region take part that it does not list: most have
+    /// said so themselves.
+    pub(super) fn add(&mut self, by: usize, region: usize) {
+        if self.ask(by, RegionAction::Add, region, None) {
+            self.meet("regions_added");
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) enum Fault {
     Restored(NodeId),
     /// A hub is asked to exclude the life that another one had before.
     Excluded { by: usize, former: usize },
+    /// A hub is asked to have a region drained, which is then sealed and goes on as another life.
+    Drained { by: usize, region: usize },
 }
 
 /// A fault, when it begins and when what it broke works again.
@@ -59,6 +61,8 @@ pub struct Schedule {
     pub(super) inputs: Vec<[InputFile; 2]>,
     pub(super) faults: Vec<PlannedFault>,
     pub(super) settings: Settings,
+    /// A region whose hub is not there before some moment.
+    pub(super) joins: Option<(usize, Duration)>,
     /// Whether it goes on until all writers have stated what their streams come to, which takes
     /// as long as all the rest.
     pub(super) is_audited: bool,
@@ -80,7 +84,7 @@ impl Schedule {
         let is_audited = seed.is_multiple_of(8);
         let (disks, leases, clocks) = (Disks::Stay, Leases::Off, Clocks::OfHubs);
         let settings = Settings { homes, disks, leases, clocks, agent_hold };
-        Self { seed, inputs, faults, settings, is_audited, random }
+        Self { seed, inputs, faults, settings, joins: None, is_audited, random }
     }
 
     /// More agents, which go to the hubs of other regions while their own is away, and lose more
@@ -162,6 +166,23 @@ impl Schedule {
             let later = Duration::from_millis(random.below(6_000));
             let (at, fault) = (planned.until + later, Fault::Excluded { by: left, former });
             self.faults.push(PlannedFault { at, until: at, fault });
+        }
+        self
+    }
+
+    /// One region drains, is sealed and goes on as another life, and in one schedule of two another
+    /// region joins later than the rest, all while agents write and things go wrong.
+    #[must_use]
+    pub fn with_members_that_change(mut self) -> Self {
+        let random = &mut self.random;
+        self.settings.disks = Disks::Refilled;
+        let region = index(random, REGIONS.len());
+        let other = (region + 1 + index(random, REGIONS.len() - 1)) % REGIONS.len();
+        let by = index(random, REGIONS.len());
+        let at = Duration::from_millis(1_500 + random.below(7_000));
+        self.faults.push(PlannedFault { at, until: at, fault: Fault::Drained { by, region } });
+        if random.below(2) == 0 {
+            self.joins = Some((other, Duration::from_millis(1_000 + random.below(8_000))));
         }
         self
     }

@@ -79,6 +79,8 @@ pub(super) struct World {
     faults: BTreeMap<&'static str, u64>,
     /// Regions of which a former life was excluded and has not been handed in.
     pub(super) excluded: BTreeSet<usize>,
+    /// Regions that were asked to drain, and whether they were told to say where they end.
+    pub(super) draining: BTreeMap<usize, bool>,
     pub(super) cleaned: usize,
     /// Whether anything is planned to go wrong.
     pub(super) has_faults: bool,
@@ -122,14 +124,16 @@ pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
 
 impl World {
     fn new(schedule: Schedule, planted: Planted) -> Self {
-        let Schedule { seed, inputs, faults, settings, is_audited, mut random } = schedule;
+        let Schedule { seed, inputs, faults, settings, joins, is_audited, mut random } = schedule;
         let homes = settings.homes;
         let mut agenda = Agenda::default();
         let has_faults = !faults.is_empty();
         let hubs: Vec<_> = REGIONS.iter().map(|_| Machine::new(random.next_u64())).collect();
         let agents: Vec<_> = (0..homes.agents()).map(|_| Machine::new(random.next_u64())).collect();
         for node in nodes(homes) {
-            agenda.after(Duration::from_millis(random.below(200)), Event::Start(node));
+            let early = Duration::from_millis(random.below(200));
+            let joins = joins.filter(|(hub, _)| NodeId::Hub(*hub) == node);
+            agenda.after(joins.map_or(early, |(_, at)| at), Event::Start(node));
         }
         for planned in faults {
             let (begins, ends) = match planned.fault {
@@ -137,6 +141,7 @@ impl World {
                 Fault::Cut(region, cut) => (Event::Cut(region, cut), Some(Event::Heal(region))),
                 Fault::Loss(node) => (Event::Loss(node), None),
                 Fault::Excluded { by, former } => (Event::Exclude { by, former }, None),
+                Fault::Drained { by, region } => (Event::Drain { by, region }, None),
                 Fault::DiskLost(node) => (Event::DiskLost(node), Some(Event::Start(node))),
                 Fault::Restored(node) => {
                     // Made at any time before: what was written since is gone.
@@ -171,8 +176,9 @@ impl World {
             random,
             trace,
             committed_at: Monotonic::default(),
-            faults: BTreeMap::new(),
+            faults: joins.iter().map(|_| ("regions_that_join_later", 1)).collect(),
             excluded: BTreeSet::new(),
+            draining: BTreeMap::new(),
             cleaned: 0,
             has_faults,
         }
@@ -220,6 +226,10 @@ impl World {
             Event::Backup(NodeId::Hub(hub)) => self.hubs[hub].back_up(),
             Event::Backup(NodeId::Agent(agent)) => self.agents[agent].back_up(),
             Event::Exclude { by, former } => self.exclude(by, former),
+            Event::Drain { by, region } => self.drain(by, region),
+            Event::Seal(region) => self.seal(region),
+            Event::Renew(region) => self.renew(region),
+            Event::Add { by, region } => self.add(by, region),
             Event::DiskLost(node) => self.lose_disk(node),
             Event::Restored(node) => self.restore(node),
             Event::Start(NodeId::Hub(hub)) => self.start_hub(hub),
@@ -274,6 +284,9 @@ impl World {
     /// Whose work is left, empty when nobody's is.
     fn unsettled(&self) -> String {
         let mut left = Vec::new();
+        if !self.draining.is_empty() {
+            left.push(format!("regions drain: {:?}", self.draining));
+        }
         for (agent, machine) in self.agents.iter().enumerate() {
             let Some(running) = &machine.running else {
                 left.push(format!("agent {agent} is down"));

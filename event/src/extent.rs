@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Actor, VectorClock};
 use crate::id::Offset;
-use crate::limits::CLOCK_ENTRIES_LIMIT;
+use crate::limits::{CLOCK_ENTRIES_LIMIT, SEEN_GAPS_LIMIT};
 
 /// Most gaps of one log. Parts of a log that are brought in another order leave one or two, so that
 /// more are as many places of damage. What does not fit is given up, see [`Gaps::note`].
@@ -162,6 +162,14 @@ impl Gaps {
         self.of(actor).iter().any(|gap| gap.from.max(from) < gap.until.min(until))
     }
 
+    /// Whether one offset of a log is missing. O(log gaps of the log).
+    #[must_use]
+    pub fn contain(&self, actor: &Actor, offset: Offset) -> bool {
+        let gaps = self.of(actor);
+        let at = gaps.partition_point(|gap| gap.until <= offset);
+        gaps.get(at).is_some_and(|gap| gap.from <= offset)
+    }
+
     /// Whether all of the offsets are missing.
     #[must_use]
     pub fn spans(&self, actor: &Actor, from: Offset, until: Offset) -> bool {
@@ -223,6 +231,26 @@ impl Extent {
         self.ends.end(actor) >= until && !self.gaps.touches(actor, from, until)
     }
 
+    /// Whether the record at `offset` of a log is here.
+    #[must_use]
+    pub fn includes(&self, actor: &Actor, offset: Offset) -> bool {
+        self.ends.includes(actor, offset) && !self.gaps.contain(actor, offset)
+    }
+
+    /// What the writer of log `own` has seen when this is here, as a stamp says it: of its own log
+    /// all that it wrote before, and of the others all but the first [`SEEN_GAPS_LIMIT`] gaps. What
+    /// lies in further ones it claims to have seen: were ends lowered instead, nothing could be
+    /// written after what lies behind them. O(actors + gaps).
+    #[must_use]
+    pub fn seen_by(&self, own: &Actor) -> Self {
+        let mut gaps = Gaps::new();
+        let others = self.gaps.iter().filter(|(actor, _)| *actor != own);
+        for (actor, gap) in others.take(SEEN_GAPS_LIMIT) {
+            let _given_up = gaps.note(actor, gap);
+        }
+        Self { ends: self.ends.clone(), gaps }
+    }
+
     /// Takes a part of a log in; what lies between it and the end before is a gap.
     #[must_use]
     pub fn take(&mut self, actor: &Actor, from: Offset, until: Offset) -> Taken {
@@ -253,6 +281,13 @@ impl Extent {
     pub fn lacks_behind(&self, other: &Self, actor: &Actor, until: Offset) -> bool {
         let until = until.min(other.ends.end(actor));
         !other.gaps.spans(actor, self.ends.end(actor), until)
+    }
+}
+
+impl From<VectorClock> for Extent {
+    /// All below some ends.
+    fn from(ends: VectorClock) -> Self {
+        Self { ends, gaps: Gaps::new() }
     }
 }
 
@@ -367,6 +402,24 @@ mod tests {
         assert_eq!((gaps.len(), gaps.of(&actor(logs))), (GAPS_LIMIT, &[][..]));
     }
 
+    #[test]
+    fn a_writer_has_seen_its_own_log_and_names_the_first_gaps_of_others() {
+        let mut here = Extent::default();
+        let logs = u32::try_from(SEEN_GAPS_LIMIT).unwrap() + 2;
+        for log in 0..logs {
+            for (from, until) in [(0, 2), (5, 8)] {
+                let _taken = here.take(&actor(log), Offset::new(from), Offset::new(until));
+            }
+        }
+
+        let seen = here.seen_by(&actor(1));
+
+        assert_eq!((seen.ends(), seen.gaps().len()), (here.ends(), SEEN_GAPS_LIMIT));
+        let has_seen = |log| seen.includes(&actor(log), Offset::new(3));
+        assert_eq!([0, 1, 2, logs - 2, logs - 1].map(has_seen), [false, true, false, false, true]);
+        assert_eq!(Extent::from(here.ends().clone()).seen_by(&actor(1)).gaps(), &Gaps::new());
+    }
+
     proptest! {
         #[test]
         fn an_extent_is_the_set_of_offsets_that_were_taken(
@@ -389,6 +442,7 @@ mod tests {
             for at in 0..40 {
                 let has = here.has(&actor(0), Offset::new(at), Offset::new(at + 1));
                 prop_assert_eq!(has, mine.contains(&at));
+                prop_assert_eq!(here.includes(&actor(0), Offset::new(at)), has);
             }
             let lacked = theirs.difference(&mine).filter(|at| **at < until);
             let (within, behind): (Vec<u64>, Vec<u64>) = lacked.partition(|at| **at < end);

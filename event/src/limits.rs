@@ -34,3 +34,7 @@ pub const HEADERS_LIMIT: usize = 64;
 
 /// Most entries of a vector clock: links of a hub times partitions of the inventory topic.
 pub const CLOCK_ENTRIES_LIMIT: usize = 4_096;
+
+/// Most gaps that a stamp names, of all logs that its hub had seen; 5 KiB of them at most, which a
+/// frame has room for beside verdicts and clock. What lies in further ones is claimed as seen.
+pub const SEEN_GAPS_LIMIT: usize = 256;

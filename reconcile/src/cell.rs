@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 
 use crdts::{CmRDT, CvRDT, Dot, VClock};
-use headland_event::{Actor, Offset};
+use headland_event::{Actor, Gap, Offset};
 use serde::{Deserialize, Serialize};
 
 use crate::second::Second;
@@ -40,12 +40,48 @@ pub(crate) struct Mark {
     pub(crate) second: Second,
 }
 
-/// What a stocktake asks of a cell: what it was at an end, and which of what came behind that is
-/// said to have happened by a second.
+/// What a stocktake's counter had seen of a log: all below an end, but for what lies in gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked {
+pub struct Seen<'a> {
     /// Where its counter's hub saw the log end.
     pub end: Offset,
+    /// What was missing there below that end, by rising offset, none touching another.
+    pub unseen: &'a [Gap],
+}
+
+impl Seen<'_> {
+    /// All below an end.
+    #[must_use]
+    pub const fn below(end: Offset) -> Self {
+        Self { end, unseen: &[] }
+    }
+
+    /// Whether the record at an offset was seen. O(log gaps).
+    #[must_use]
+    pub fn includes(&self, offset: Offset) -> bool {
+        let at = self.unseen.partition_point(|gap| gap.until <= offset);
+        offset < self.end && self.unseen.get(at).is_none_or(|gap| offset < gap.from)
+    }
+
+    /// Net units that were seen, where `before` are those of all postings before an offset.
+    pub(crate) fn net(self, before: impl Fn(Offset) -> i64) -> i64 {
+        let unseen = self.unseen.iter().map(|gap| before(gap.until) - before(gap.from));
+        before(self.end) - unseen.sum::<i64>()
+    }
+
+    /// The parts of the log that were not seen, each with the offset behind it; the last has none.
+    fn parts(self) -> impl Iterator<Item = (Offset, Option<Offset>)> {
+        let unseen = self.unseen.iter().map(|gap| (gap.from, Some(gap.until)));
+        unseen.chain([(self.end, None)])
+    }
+}
+
+/// What a stocktake asks of a cell: what its counter had seen of it, and which of the rest is said
+/// to have happened by a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// What its counter's hub had seen of the log.
+    pub seen: Seen<'a>,
     /// When it was made.
     pub by: Second,
 }
@@ -111,12 +147,13 @@ impl<A: Ord + Clone + Debug + Display> Cells<A> {
         i64::try_from(total).unwrap_or(if total < 0 { i64::MIN } else { i64::MAX })
     }
 
-    /// What [`Self::total`] was when each actor's log ended where `end` says.
+    /// What [`Self::total`] is of what was seen of each actor's log.
     ///
     /// Exact for every cut that [`Self::compact`] was told of, or that covers what it was told is
-    /// stable. O(actors × log postings).
-    pub fn total_at(&self, end: impl Fn(&A) -> Offset) -> i64 {
-        self.history.iter().map(|(actor, marks)| net_before(marks, end(actor))).sum()
+    /// stable. O(actors × gaps × log postings).
+    pub fn total_at<'a>(&self, seen: impl Fn(&A) -> Seen<'a>) -> i64 {
+        let net = |(actor, marks): (&A, &Vec<Mark>)| seen(actor).net(|end| net_before(marks, end));
+        self.history.iter().map(net).sum()
     }
 
     /// Joins the cells of another replica: per actor, the one that has applied more of its log.
@@ -136,9 +173,9 @@ impl<A: Ord + Clone + Debug + Display> Cells<A> {
         }
     }
 
-    /// The postings at or behind an end of their log that happened by a second, of those that
-    /// [`Self::compact`] left. O(actors × log postings + postings behind the ends).
-    pub(crate) fn beyond(&self, asked: impl Fn(&A) -> Asked) -> Vec<(A, Beyond)> {
+    /// The postings that were not seen of their log and happened by a second, of those that
+    /// [`Self::compact`] left. O(actors × gaps × log postings + postings not seen).
+    pub(crate) fn beyond<'a>(&self, asked: impl Fn(&A) -> Asked<'a>) -> Vec<(A, Beyond)> {
         let mut found = Vec::new();
         for (actor, marks) in &self.history {
             let beyond = beyond(marks, asked(actor));
@@ -149,11 +186,15 @@ impl<A: Ord + Clone + Debug + Display> Cells<A> {
 
     /// Forgets marks that no cut can fall between any more: `kept` gives, for an actor, what may
     /// still be asked; every other cut asked for later covers the stable one.
-    pub fn compact(&mut self, stable: impl Fn(&A) -> Offset, kept: impl Fn(&A) -> Vec<Asked>) {
+    pub fn compact<'a>(
+        &mut self,
+        stable: impl Fn(&A) -> Offset,
+        kept: impl Fn(&A) -> Vec<Asked<'a>>,
+    ) {
         for (actor, marks) in &mut self.history {
             let (stable, mut kept) = (stable(actor), kept(actor));
             // Nothing at or behind it is forgotten, whenever it happened.
-            kept.push(Asked { end: stable, by: Second::default() });
+            kept.push(Asked { seen: Seen::below(stable), by: Second::default() });
             compact(marks, stable, &kept);
         }
     }
@@ -221,11 +262,20 @@ pub(crate) fn net_before(marks: &[Mark], end: Offset) -> i64 {
     inside.checked_sub(1).and_then(|at| marks.get(at)).map_or(0, |mark| mark.net)
 }
 
-/// The marks at or behind an end that happened by a second, each with what it posted.
-fn beyond(marks: &[Mark], asked: Asked) -> Vec<Beyond> {
-    let inside = marks.partition_point(|mark| mark.offset < asked.end);
-    let before = inside.checked_sub(1).and_then(|at| marks.get(at)).map_or(0, |mark| mark.net);
-    made_by(asked.by, before, marks.get(inside..).unwrap_or_default())
+/// The marks that were not seen and happened by a second, each with what it posted.
+pub(crate) fn beyond(marks: &[Mark], asked: Asked<'_>) -> Vec<Beyond> {
+    let of = |part| {
+        let (first, behind) = range_of(marks, part);
+        let before = first.checked_sub(1).and_then(|at| marks.get(at)).map_or(0, |mark| mark.net);
+        made_by(asked.by, before, marks.get(first..behind).unwrap_or_default())
+    };
+    asked.seen.parts().flat_map(of).collect()
+}
+
+/// Where the marks of a part of a log stand: the first of them, and the first behind it.
+fn range_of(marks: &[Mark], (from, until): (Offset, Option<Offset>)) -> (usize, usize) {
+    let before = |end: Offset| marks.partition_point(|mark| mark.offset < end);
+    (before(from), until.map_or(marks.len(), before))
 }
 
 /// Those of marks in a row that happened by a second, each with what it posted; `before` are the
@@ -246,18 +296,21 @@ pub(crate) fn made_by<'a>(
     found
 }
 
-/// Keeps of the marks before `stable` those that are the last before an end that is asked for, and
-/// those that [`beyond`] would give, each with the one before it.
-pub(crate) fn compact(marks: &mut Vec<Mark>, stable: Offset, asked: &[Asked]) {
+/// Keeps of the marks before `stable` those that are the last before an end of a part that was not
+/// seen, and those that [`beyond`] would give, each with the one before it.
+pub(crate) fn compact(marks: &mut Vec<Mark>, stable: Offset, asked: &[Asked<'_>]) {
     let mut kept = vec![false; marks.len()];
-    for asked in asked {
-        let inside = marks.partition_point(|mark| mark.offset < asked.end);
+    let parts = asked.iter().flat_map(|of| of.seen.parts().map(move |part| (part, of.by)));
+    for (part, by) in parts {
+        let (first, behind) = range_of(marks, part);
         let is_beyond = |(at, mark): (usize, &Mark)| {
-            let is_beyond = at >= inside && mark.second.is_by(asked.by);
+            let is_beyond = (first..behind).contains(&at) && mark.second.is_by(by);
             is_beyond.then_some([at.checked_sub(1), Some(at)])
         };
         let beyond: Vec<_> = marks.iter().enumerate().filter_map(is_beyond).flatten().collect();
-        for at in beyond.into_iter().chain([inside.checked_sub(1)]).flatten() {
+        let last_of = |end: usize| end.checked_sub(1);
+        let ends = [last_of(first), part.1.and_then(|_| last_of(behind))];
+        for at in beyond.into_iter().chain(ends).flatten() {
             if let Some(kept) = kept.get_mut(at) {
                 *kept = true;
             }
@@ -268,4 +321,4 @@ pub(crate) fn compact(marks: &mut Vec<Mark>, stable: Offset, asked: &[Asked]) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,7 +15,7 @@
 //! ```
 //! use bytes::Bytes;
 //! use headland_event::{
-//!     Actor, EventTime, Hlc, Incarnation, Offset, PartitionIndex, RegionId, VectorClock, Verdict,
+//!     Actor, EventTime, Extent, Hlc, Incarnation, Offset, PartitionIndex, RegionId, Verdict,
 //! };
 //! use headland_reconcile::{Config, Input, Locality, Location, Output, Reconciler, Sku};
 //!
@@ -30,7 +30,7 @@
 //!     },
 //!     offset: Offset::new(0),
 //!     hlc: Hlc::new(now, 0),
-//!     context: &VectorClock::new(),
+//!     context: &Extent::default(),
 //!     verdict: Verdict::OnTime,
 //!     locality: Locality::Local,
 //!     captured_at: now,
@@ -90,7 +90,7 @@ pub mod escrow;
 pub mod membership;
 
 pub use catalogue::{AttributeView, ProductView};
-pub use cell::{Asked, Cells};
+pub use cell::{Asked, Cells, Seen};
 pub use demand::Cover;
 pub use escrow::{
     Answer, Escrow, EscrowConfig, EscrowOutput, EscrowRecord, EscrowRecordError, Holder, Units,

@@ -10,10 +10,11 @@
 //! changed by a new record; a hub that got the smaller copy first never wrote either. Duplicates
 //! are never taken back: a copy once dropped stays dropped, only the copy kept may get smaller.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use headland_event::{Alert, EventTime, Hlc, RegionId, VectorClock};
+use headland_event::{Alert, EventTime, Gap, Gaps, Hlc, Offset, RegionId, VectorClock};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -200,6 +201,10 @@ pub struct ConflictSide {
     /// What the writer had seen, a JSON object from actor to end.
     #[serde(serialize_with = "as_ends")]
     pub context: VectorClock,
+    /// What it had not seen below these ends, a JSON object from actor to `[from, until]` of each
+    /// gap; left out when there is none.
+    #[serde(serialize_with = "as_gaps", skip_serializing_if = "Gaps::is_empty")]
+    pub unseen: Gaps,
     /// Where the write stands; not in JSON.
     #[serde(skip)]
     pub position: Position,
@@ -281,6 +286,7 @@ impl ConflictRecord {
             value: write.value.clone().into(),
             hlc: write.hlc,
             context: write.context.clone(),
+            unseen: write.unseen.clone(),
             position: write.position.clone(),
         };
         let id = format!("{}~{}", winner.id, loser.id);
@@ -488,6 +494,14 @@ fn as_place<S: Serializer>(account: &Account, to: S) -> Result<S::Ok, S::Error> 
 
 fn as_ends<S: Serializer>(clock: &VectorClock, to: S) -> Result<S::Ok, S::Error> {
     to.collect_map(clock.iter().map(|(actor, end)| (actor.to_string(), end)))
+}
+
+fn as_gaps<S: Serializer>(gaps: &Gaps, to: S) -> Result<S::Ok, S::Error> {
+    let mut by_actor: BTreeMap<String, Vec<[Offset; 2]>> = BTreeMap::new();
+    for (actor, Gap { from, until }) in gaps.iter() {
+        by_actor.entry(actor.to_string()).or_default().push([from, until]);
+    }
+    to.collect_map(by_actor)
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ mod compaction;
 mod tests;
 #[cfg(test)]
 mod review_tests;
+#[cfg(test)]
+mod unseen_tests;
 
 use ahead::Found;
 pub use ahead::{Prepared, READ_AHEAD};
@@ -148,8 +150,8 @@ pub struct Input<'a> {
     pub offset: Offset,
     /// The ingest hub's clock when it wrote the record.
     pub hlc: Hlc,
-    /// What the ingest hub's journal held before.
-    pub context: &'a VectorClock,
+    /// What the ingest hub's journal held before, and what of it was missing there.
+    pub context: &'a Extent,
     /// What the ingest hub decided about it.
     pub verdict: Verdict,
     /// Whether that hub is this one.
@@ -400,7 +402,8 @@ fn write_of<V>(input: &Input<'_>, event: &InventoryEvent, value: V) -> Write<V> 
         id: event.id.clone(),
         position: position_of(input),
         hlc: input.hlc,
-        context: input.context.clone(),
+        context: input.context.ends().clone(),
+        unseen: input.context.gaps().clone(),
         value,
     }
 }

@@ -1,8 +1,8 @@
 //! Writes of one key under causality: a multi-value register that keeps its losers.
 //!
-//! Write `f` happened before write `e` when `e`'s context includes `f`'s position, or `f` stands
-//! earlier in the same log. Of the writes that no other one happened after, the one with the
-//! largest (HLC, actor, offset) wins; a clock decides only where causality does not.
+//! Write `f` happened before write `e` when `e`'s context includes `f`'s position, in no gap of it,
+//! or `f` stands earlier in the same log. Of the writes that no other one happened after, the one
+//! with the largest (HLC, actor, offset) wins; a clock decides only where causality does not.
 //!
 //! `crdts::MVReg` is not used here for three reasons. It compares whole clocks: a mirror follows
 //! each partition at its own pace, so a context may include a write without all of *its* context,
@@ -14,9 +14,10 @@
 //! that everybody has seen overwritten is kept too: when the delivery that overwrote it turns out
 //! to have a smaller copy that says something else, the older write holds again.
 
-use headland_event::{Actor, Hlc, Offset, VectorClock};
+use headland_event::{Actor, Gaps, Hlc, VectorClock};
 use serde::{Deserialize, Serialize};
 
+use crate::cell::Seen;
 use crate::name::DeliveryId;
 use crate::position::Position;
 
@@ -27,19 +28,26 @@ pub(crate) struct Write<V> {
     pub(crate) position: Position,
     pub(crate) hlc: Hlc,
     pub(crate) context: VectorClock,
+    /// What the writer had not seen below the ends of its context; snapshots keep it apart.
+    #[serde(skip)]
+    pub(crate) unseen: Gaps,
     pub(crate) value: V,
 }
 
 impl<V> Write<V> {
-    /// Where the log of `actor` ended for the writer.
-    pub(crate) fn end(&self, actor: &Actor) -> Offset {
-        let known = self.context.end(actor);
-        if *actor == self.position.actor { known.max(self.position.offset) } else { known }
+    /// What the writer had seen of the log of `actor`; of its own all that stands before.
+    pub(crate) fn seen(&self, actor: &Actor) -> Seen<'_> {
+        let end = self.context.end(actor);
+        if *actor == self.position.actor {
+            Seen::below(end.max(self.position.offset))
+        } else {
+            Seen { end, unseen: self.unseen.of(actor) }
+        }
     }
 
     /// Whether what stands at `position` happened before this write.
     pub(crate) fn is_after(&self, position: &Position) -> bool {
-        *position != self.position && position.offset < self.end(&position.actor)
+        *position != self.position && self.seen(&position.actor).includes(position.offset)
     }
 
     /// What decides between concurrent writes: the larger one wins.
@@ -92,9 +100,9 @@ impl<V> Register<V> {
         self.writes.iter().map(|kept| &kept.write)
     }
 
-    /// Every value, in the order of [`Self::writes`].
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.writes.iter_mut().map(|kept| &mut kept.write.value)
+    /// Every write, in the order of [`Self::writes`].
+    pub(crate) fn writes_mut(&mut self) -> impl Iterator<Item = &mut Write<V>> {
+        self.writes.iter_mut().map(|kept| &mut kept.write)
     }
 
     /// The writes here that neither happened before `write` nor after it.
@@ -145,7 +153,7 @@ impl<V> Register<V> {
 
 #[cfg(test)]
 mod tests {
-    use headland_event::EventTime;
+    use headland_event::{EventTime, Gap, Offset};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -162,8 +170,17 @@ mod tests {
             position: at,
             hlc: Hlc::new(EventTime::from_millis(wall), 0),
             context,
+            unseen: Gaps::new(),
             value: wall,
         }
+    }
+
+    /// The same by a writer that missed a part of the log of `eu`.
+    fn without(from: u64, until: u64, write: Write<i64>) -> Write<i64> {
+        let mut unseen = Gaps::new();
+        let gap = Gap { from: Offset::new(from), until: Offset::new(until) };
+        assert_eq!(unseen.note(&actor("eu", 0), gap), None);
+        Write { unseen, ..write }
     }
 
     fn winner(register: &Register<i64>) -> Option<i64> {
@@ -176,6 +193,33 @@ mod tests {
         register.insert(write(position("eu", 0, 0), 86_400_000, &[]));
 
         register.insert(write(position("us", 0, 0), 5, &[("eu", 1)]));
+
+        assert_eq!(winner(&register), Some(5));
+    }
+
+    #[test]
+    fn a_writer_is_not_after_what_lay_in_a_gap_of_its_context() {
+        let mut register = Register::default();
+        for (offset, wall) in [(0, 6), (1, 7), (2, 8), (3, 9)] {
+            register.insert(write(position("eu", 0, offset), wall, &[]));
+        }
+        let latest = without(1, 3, write(position("us", 0, 0), 5, &[("eu", 4)]));
+
+        let concurrent: Vec<_> = register.concurrent(&latest).map(|other| other.value).collect();
+        register.insert(latest);
+
+        assert_eq!(concurrent, [7, 8]);
+        assert_eq!(winner(&register), Some(5), "what lay in the gap was overwritten behind it");
+    }
+
+    #[test]
+    fn a_writer_has_seen_its_own_log_whatever_its_context_says() {
+        let mut register = Register::default();
+        register.insert(write(position("eu", 0, 1), 9, &[]));
+        let latest = without(1, 3, write(position("eu", 0, 4), 5, &[("eu", 4)]));
+
+        assert_eq!(register.concurrent(&latest).count(), 0);
+        register.insert(latest);
 
         assert_eq!(winner(&register), Some(5));
     }

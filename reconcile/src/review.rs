@@ -183,6 +183,11 @@ impl Reviews {
         self.by_late.iter()
     }
 
+    /// Every review, in the order of [`Self::iter`].
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Review> {
+        self.by_late.values_mut()
+    }
+
     pub(crate) fn fill(&mut self, reviews: Vec<(ReviewId, Review)>) {
         self.by_late.extend(reviews);
     }

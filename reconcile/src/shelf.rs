@@ -125,6 +125,11 @@ impl Shelf {
         self.more.as_ref().map(|more| &more.stocktakes)
     }
 
+    /// The same to be changed; none while nothing was counted.
+    pub(crate) fn stocktakes_mut(&mut self) -> Option<&mut Register<Count>> {
+        self.more.as_mut().map(|more| &mut more.stocktakes)
+    }
+
     /// Adds a stocktake. O(stocktakes) for one that does not hold, else also O(exceptions + actors
     /// × log postings + postings beyond it).
     pub(crate) fn count(&mut self, stocktake: Write<Count>, actors: &Actors) {
@@ -168,8 +173,8 @@ impl Shelf {
     ) {
         self.tally.read_seconds(seconds);
         let Some(more) = &mut self.more else { return };
-        let counts = more.stocktakes.values_mut();
-        counts.zip(seconds).for_each(|(count, second)| count.second = second);
+        let counts = more.stocktakes.writes_mut();
+        counts.zip(seconds).for_each(|(count, second)| count.value.second = second);
         more.recount(&self.tally, actors);
     }
 
@@ -220,8 +225,8 @@ impl Shelf {
 }
 
 /// What a stocktake asks of the cell of an actor.
-fn asked(stocktake: &Write<Count>, actor: &headland_event::Actor) -> Asked {
-    Asked { end: stocktake.end(actor), by: stocktake.value.second }
+fn asked<'a>(stocktake: &'a Write<Count>, actor: &headland_event::Actor) -> Asked<'a> {
+    Asked { seen: stocktake.seen(actor), by: stocktake.value.second }
 }
 
 impl More {
@@ -285,7 +290,7 @@ impl More {
             .filter(|of| stocktake.is_after(&actors.position(of.at)))
             .map(|of| of.delta)
             .sum();
-        tally.total_at(|actor| stocktake.end(actors.get(actor))) + exceptional
+        tally.total_at(|actor| stocktake.seen(actors.get(actor))) + exceptional
     }
 }
 

@@ -1,7 +1,9 @@
 //! The core's state as bytes.
 //!
 //! ```text
-//! snapshot v6:  6 version u8 │ SHA-256 of the rest [32] │ postcard of { actors with what was
+//! snapshot v7:  as v6 with version 7, and at the end: postcard of a list of { number of a write,
+//!               gaps that its writer had not seen }; written only when there are such writes
+//! v6:           6 version u8 │ SHA-256 of the rest [32] │ postcard of { actors with what was
 //!               applied of each, skus, locations, shelves, attributes, deliveries kept,
 //!               deliveries dropped, reviews, demand, seconds } │
 //!               postcard of { what every cut that may be asked for includes, void stocktakes } │
@@ -9,6 +11,7 @@
 //! v5:           as v6 with version 5 and without gaps: what lay in one counted as applied
 //! v4:           as v5 with version 4 and without the second object: nothing was compacted
 //! ```
+//! Writes are numbered from 0: stocktakes shelf by shelf, then those of attributes, then decisions.
 //! Seconds are those of each shelf's postings, of which marks are kept, and of its stocktakes,
 //! shelf by shelf. Each part stands in order of first mention, because the others name its members
 //! by that order. Older versions than 4 are not read, their events are: version 1 had no reviews,
@@ -33,7 +36,10 @@ use crate::review::Review;
 use crate::second::Second;
 use crate::shelf::Shelf;
 
-const SNAPSHOT_VERSION: u8 = 6;
+const SNAPSHOT_VERSION: u8 = 7;
+
+/// The layout when every writer had seen all below the ends of its context.
+const SEEN_VERSION: u8 = 6;
 
 /// The layout before gaps in logs were known.
 const GAPLESS_VERSION: u8 = 5;
@@ -46,7 +52,7 @@ const UNCOMPACTED_VERSION: u8 = 4;
 #[non_exhaustive]
 pub enum RestoreError {
     /// Written in another format.
-    #[error("snapshot version {found:?} cannot be read, expected 4 to 6")]
+    #[error("snapshot version {found:?} cannot be read, expected 4 to 7")]
     Version {
         /// The first byte, if there is one.
         found: Option<u8>,
@@ -124,11 +130,50 @@ impl Reconciler {
             demand: demand.iter().collect(),
             seconds,
         };
-        #[expect(clippy::expect_used, reason = "plain data whose lengths are known, into memory")]
-        let body = postcard::to_stdvec(&(written, compaction, actors.gaps()))
-            .expect("plain data always has an encoding");
+        let mut body = encode(&(written, compaction, actors.gaps()));
+        let unseen = self.unseen();
+        let version = if unseen.is_empty() { SEEN_VERSION } else { SNAPSHOT_VERSION };
+        if !unseen.is_empty() {
+            body.extend(encode(&unseen));
+        }
         let checksum: [u8; 32] = Sha256::digest(&body).into();
-        [&[SNAPSHOT_VERSION][..], &checksum, &body].concat()
+        [&[version][..], &checksum, &body].concat()
+    }
+
+    /// What writers had not seen, of those that missed something, by the number of the write.
+    fn unseen(&self) -> Vec<(usize, &Gaps)> {
+        let Self { catalogue, reviews, .. } = self;
+        let counts = catalogue.shelves.iter();
+        let counts = counts.filter_map(|(_, stored)| stored.held.stocktakes());
+        let counts = counts.flat_map(|of| of.writes().map(|write| &write.unseen));
+        let attributes = catalogue.attributes.values();
+        let attributes = attributes.flat_map(|stored| stored.held.writes.writes());
+        let decisions = reviews.iter().flat_map(|(_, review)| review.decisions.writes());
+        let attributes = attributes.map(|write| &write.unseen);
+        let all = counts.chain(attributes).chain(decisions.map(|write| &write.unseen));
+        all.enumerate().filter(|(_, unseen)| !unseen.is_empty()).collect()
+    }
+
+    /// Takes what [`Self::unseen`] gave.
+    fn fill_unseen(&mut self, unseen: Vec<(usize, Gaps)>) -> Result<(), RestoreError> {
+        let Self { catalogue, reviews, .. } = self;
+        let counts = catalogue.shelves.values_mut();
+        let counts = counts.filter_map(|stored| stored.held.stocktakes_mut());
+        let counts = counts.flat_map(|of| of.writes_mut().map(|write| &mut write.unseen));
+        let attributes = catalogue.attributes.values_mut();
+        let attributes = attributes.flat_map(|stored| stored.held.writes.writes_mut());
+        let decisions = reviews.values_mut().flat_map(|review| review.decisions.writes_mut());
+        let attributes = attributes.map(|write| &mut write.unseen);
+        let all = counts.chain(attributes).chain(decisions.map(|write| &mut write.unseen));
+        let mut all = all.enumerate();
+        for (number, gaps) in unseen {
+            let Some((_, write)) = all.find(|(at, _)| *at == number) else {
+                let detail = "gaps are of a write that is not there";
+                return Err(RestoreError::Inconsistent { detail });
+            };
+            *write = gaps;
+        }
+        Ok(())
     }
 
     /// The reconciler that wrote these bytes, to go on from what it had applied. O(state).
@@ -147,15 +192,23 @@ impl Reconciler {
         let undecodable =
             |error: postcard::Error| RestoreError::Bytes { detail: error.to_string() };
         let (mut read, rest): (Read, _) = postcard::take_from_bytes(body).map_err(undecodable)?;
-        let (compaction, gaps) = match version {
-            UNCOMPACTED_VERSION => (Compaction::default(), Gaps::new()),
-            GAPLESS_VERSION => (postcard::from_bytes(rest).map_err(undecodable)?, Gaps::new()),
+        let (compaction, gaps, unseen) = match version {
+            UNCOMPACTED_VERSION => (Compaction::default(), Gaps::new(), Vec::new()),
+            GAPLESS_VERSION => {
+                (postcard::from_bytes(rest).map_err(undecodable)?, Gaps::new(), Vec::new())
+            }
+            SEEN_VERSION => {
+                let (compaction, gaps) = postcard::from_bytes(rest).map_err(undecodable)?;
+                (compaction, gaps, Vec::new())
+            }
             _ => postcard::from_bytes(rest).map_err(undecodable)?,
         };
         let seconds = std::mem::take(&mut read.seconds);
         let mut reconciler = Self::new(config, seed);
         reconciler.fill(read, gaps);
         reconciler.compaction = compaction;
+        // Sums are found again by what each count had seen.
+        reconciler.fill_unseen(unseen)?;
         reconciler.fill_seconds(seconds)?;
         reconciler.sum = RowSum::over(&reconciler.rows());
         reconciler.audit().map_err(|detail| RestoreError::Inconsistent { detail })?;
@@ -190,4 +243,9 @@ impl Reconciler {
         self.reviews.fill(read.reviews);
         self.demand.extend(read.demand);
     }
+}
+
+fn encode(data: &impl Serialize) -> Vec<u8> {
+    #[expect(clippy::expect_used, reason = "plain data whose lengths are known, into memory")]
+    postcard::to_stdvec(data).expect("plain data always has an encoding")
 }

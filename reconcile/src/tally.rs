@@ -7,7 +7,7 @@ use headland_event::Offset;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::{ActorIndex, Spot};
-use crate::cell::{self, Asked, Beyond, Cells, Mark, Sides};
+use crate::cell::{self, Asked, Beyond, Cells, Mark, Seen, Sides};
 use crate::second::Second;
 
 /// The cells of one shelf.
@@ -134,7 +134,11 @@ impl Cell {
     }
 
     /// Does what [`cell::beyond`] does, without a copy of the history.
-    fn beyond(&self, Asked { end, by }: Asked) -> Vec<Beyond> {
+    fn beyond(&self, asked: Asked<'_>) -> Vec<Beyond> {
+        let Asked { seen: Seen { end, unseen }, by } = asked;
+        if !unseen.is_empty() {
+            return cell::beyond(&self.marks(), asked);
+        }
         let last = Some(self.last()).filter(|last| last.offset >= end);
         let older = self.older.iter().flat_map(|older| older.behind(end));
         cell::made_by(by, self.net_before(end), older.chain(last.as_ref()))
@@ -186,17 +190,20 @@ impl Tally {
         }
     }
 
-    /// What [`Self::total`] was when each actor's log ended where `end` says.
-    pub(crate) fn total_at(&self, end: impl Fn(ActorIndex) -> Offset) -> i64 {
+    /// What [`Self::total`] is of what was seen of each actor's log.
+    pub(crate) fn total_at<'a>(&self, seen: impl Fn(ActorIndex) -> Seen<'a>) -> i64 {
         match self {
             Self::Empty => 0,
-            Self::One(cell) => cell.net_before(end(cell.actor)),
-            Self::Many(cells) => cells.total_at(|actor| end(*actor)),
+            Self::One(cell) => seen(cell.actor).net(|end| cell.net_before(end)),
+            Self::Many(cells) => cells.total_at(|actor| seen(*actor)),
         }
     }
 
     /// Does what [`Cells::beyond`] does.
-    pub(crate) fn beyond(&self, asked: impl Fn(ActorIndex) -> Asked) -> Vec<(Spot, Beyond)> {
+    pub(crate) fn beyond<'a>(
+        &self,
+        asked: impl Fn(ActorIndex) -> Asked<'a>,
+    ) -> Vec<(Spot, Beyond)> {
         let at = |actor, beyond: Beyond| (Spot { actor, offset: beyond.offset }, beyond);
         match self {
             Self::Empty => Vec::new(),
@@ -212,10 +219,10 @@ impl Tally {
     }
 
     /// Does what [`Cells::compact`] does.
-    pub(crate) fn compact(
+    pub(crate) fn compact<'a>(
         &mut self,
         stable: impl Fn(ActorIndex) -> Offset,
-        kept: impl Fn(ActorIndex) -> Vec<Asked>,
+        kept: impl Fn(ActorIndex) -> Vec<Asked<'a>>,
     ) {
         match self {
             Self::Empty => {}
@@ -223,19 +230,13 @@ impl Tally {
             Self::One(cell) if cell.older.is_none() => {}
             Self::One(cell) => {
                 let (stable, mut kept) = (stable(cell.actor), kept(cell.actor));
-                kept.push(Asked { end: stable, by: Second::default() });
+                kept.push(Asked { seen: Seen::below(stable), by: Second::default() });
                 let mut marks = cell.marks();
-                let last = marks.pop();
-                // The mark before the latest one is asked for by whoever asks for that one.
-                let is_asked = last.is_some_and(|last| {
-                    let is_beyond = |of: &Asked| of.end <= last.offset && last.second.is_by(of.by);
-                    kept.iter().any(is_beyond)
-                });
-                let before = marks.last().map(|mark| mark.offset.after(1)).filter(|_| is_asked);
-                kept.extend(before.map(|end| Asked { end, by: Second::default() }));
-                // Else the latest posting is the last one before it.
-                kept.retain(|of| of.end <= cell.offset);
                 cell::compact(&mut marks, stable, &kept);
+                // The latest posting stands in the cell: it is kept, as the last one before what is
+                // stable or one behind.
+                let latest = marks.pop();
+                debug_assert_eq!(latest, Some(cell.last()), "the latest posting is forgotten");
                 cell.older = Older::try_from(marks).ok().map(Box::new);
             }
             Self::Many(cells) => cells.compact(|actor| stable(*actor), |actor| kept(*actor)),
@@ -321,6 +322,7 @@ mod tests {
         fn a_tally_says_what_plain_cells_say(
             log in vec((0..2_usize, prop_oneof![-9..0_i64, 1..9_i64], 0..6_i64), 0..20),
             end in (0..20_u64, 0..6_i64), stable in 0..20_u64, later in (0..20_u64, 0..6_i64),
+            gaps in vec((1..4_u64, 1..4_u64), 0..3),
         ) {
             let second = |second: i64| Second::of(EventTime::from_millis(second * 1_000));
             let mut actors = Actors::new(1);
@@ -331,20 +333,24 @@ mod tests {
                 tally.post(spot, second(*at), *delta);
                 cells.post(&spot.actor, spot.offset, second(*at), *delta);
             }
-            let at = |end| move |_| Offset::new(end);
-            let asked = |(end, by)| Asked { end: Offset::new(end), by: second(by) };
+            let gaps = cell::tests::gaps_before(&gaps, end.0);
+            let seen = |end| Seen { unseen: &gaps, ..Seen::below(Offset::new(end)) };
+            let asked = |(end, by)| Asked { seen: seen(end), by: second(by) };
+            let covering = |(end, by): (u64, i64)| {
+                Asked { seen: Seen::below(Offset::new(stable + end)), by: second(by) }
+            };
             let beyond = |tally: &Tally, asked| {
                 let beyond = tally.beyond(|_| asked).into_iter();
                 beyond.map(|(at, of)| (at.actor, of)).collect::<Vec<_>>()
             };
             prop_assert_eq!(tally.total(), cells.total());
-            prop_assert_eq!(tally.total_at(at(end.0)), cells.total_at(|_| Offset::new(end.0)));
+            prop_assert_eq!(tally.total_at(|_| seen(end.0)), cells.total_at(|_| seen(end.0)));
             prop_assert_eq!(beyond(&tally, asked(end)), cells.beyond(|_| asked(end)));
 
-            tally.compact(at(stable), |_| vec![asked(end)]);
-            for end in [end, (stable + later.0, later.1)] {
-                prop_assert_eq!(tally.total_at(at(end.0)), cells.total_at(|_| Offset::new(end.0)));
-                prop_assert_eq!(beyond(&tally, asked(end)), cells.beyond(|_| asked(end)));
+            tally.compact(|_| Offset::new(stable), |_| vec![asked(end)]);
+            for of in [asked(end), covering(later)] {
+                prop_assert_eq!(tally.total_at(|_| of.seen), cells.total_at(|_| of.seen));
+                prop_assert_eq!(beyond(&tally, of), cells.beyond(|_| of));
             }
 
             let mut seconds = Vec::new();

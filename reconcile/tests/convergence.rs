@@ -13,11 +13,12 @@ mod oracle;
 mod stated;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use bytes::Bytes;
 use headland_event::{
-    Actor, EventTime, Hlc, Incarnation, Offset, PartitionIndex, Random, RegionId, SeededRandom,
-    VectorClock, Verdict,
+    Actor, EventTime, Extent, Hlc, Incarnation, Offset, PartitionIndex, Random, RegionId,
+    SeededRandom, VectorClock, Verdict,
 };
 use headland_reconcile::{
     Config, DerivedTopic, Input, Locality, Output, Prepared, Reconciler, VoidStocktake,
@@ -85,9 +86,11 @@ impl Hub {
     }
 
     fn feed_prepared(&mut self, record: &Record, prepared: Option<&Prepared>) {
-        let mut context = VectorClock::new();
-        for (seen, end) in &record.context {
-            context.advance(&actor(seen), Offset::new(*end));
+        let mut context = Extent::default();
+        for (seen, ranges) in &record.context {
+            for Range { start, end } in ranges {
+                let _taken = context.take(&actor(seen), Offset::new(*start), Offset::new(*end));
+            }
         }
         let verdict = match record.verdict {
             "on-time" => Verdict::OnTime,
@@ -407,7 +410,8 @@ proptest! {
         for (seen, end) in hub.reconciler.applied().iter() {
             let known = |record: &&Record| {
                 let context = record.context.iter().find(|(of, _)| actor(of) == *seen);
-                let context = context.map_or(0, |(_, end)| *end);
+                let first = context.and_then(|(_, ranges)| ranges.first());
+                let context = first.map_or(0, |of| if of.start == 0 { of.end } else { 0 });
                 if actor(&record.actor) == *seen { context.max(record.offset) } else { context }
             };
             let least = later.iter().map(known).min().unwrap_or_else(|| end.get());
@@ -488,6 +492,12 @@ proptest! {
     ) {
         let hub = Hub::after(&history, &history.interleaved(&turns));
 
+        let sides = hub.keys(DerivedTopic::Conflicts).into_iter();
+        let sides = sides.filter_map(|pair| pair.split_once('~'));
+        let named: BTreeSet<String> = sides
+            .map(|(one, other)| format!("{}~{}", one.min(other), one.max(other)))
+            .collect();
+        prop_assert_eq!(named, concurrent_pairs(&history));
         let reports = hub.written.iter().filter(|(topic, _)| *topic == DerivedTopic::Conflicts);
         let pairs: BTreeSet<&str> = hub.keys(DerivedTopic::Conflicts);
         prop_assert_eq!(reports.count(), pairs.len());
@@ -501,11 +511,52 @@ fn last_values(history: &History, sku: &str, name: &str) -> BTreeSet<String> {
     let accepted = history.records.iter().filter(|of| matches!(of.verdict, "on-time" | "late"));
     let of_attribute = |of: &&Record| of.value["sku"] == sku && of.value["attribute"] == name;
     let writes: Vec<&Record> = accepted.filter(of_attribute).collect();
-    let is_seen = |one: &Record| {
-        writes
-            .iter()
-            .any(|other| other.context.get(&one.actor).is_some_and(|end| one.offset < *end))
-    };
+    let is_seen = |one: &Record| writes.iter().any(|other| has_seen(other, one));
     let last = writes.iter().filter(|record| !is_seen(record));
     last.map(|record| record.value["value"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Whether a record's stamp says that its hub had seen another one.
+fn has_seen(record: &Record, other: &Record) -> bool {
+    let mut seen = record.context.get(&other.actor).into_iter().flatten();
+    seen.any(|range| range.contains(&other.offset))
+}
+
+/// Pairs of writes of one attribute or count of one shelf of which neither writer had seen the
+/// other, and of decisions that differ, by their ids in order. Nothing is delivered twice.
+fn concurrent_pairs(history: &History) -> BTreeSet<String> {
+    let accepted = history.records.iter().filter(|of| matches!(of.verdict, "on-time" | "late"));
+    let key_of = |of: &Record| {
+        let fields = match of.value["kind"].as_str()? {
+            "attribute" => ["sku", "attribute"],
+            "stocktake" => ["sku", "location"],
+            "approve" | "reject" | "amend" => ["late", "late"],
+            _ => return None,
+        };
+        let is_count = of.value["kind"] == "stocktake";
+        Some((is_count, fields.map(|field| of.value[field].to_string())))
+    };
+    let writes: Vec<_> = accepted.filter_map(|of| Some((key_of(of)?, of))).collect();
+    let rules = |of: &Record| {
+        let value = &of.value;
+        let is_decision = value["late"].is_string();
+        // Of an overlap there is only to say how much of it counts.
+        let is_of_overlap = value["late"].as_str().is_some_and(|late| late.contains('~'));
+        let effective = (value["kind"] != "reject" && !is_of_overlap).then(|| &value["effective"]);
+        let units = (value["kind"] == "amend").then(|| &value["quantity"]);
+        is_decision.then(|| (value["kind"].to_string(), effective.cloned(), units.cloned()))
+    };
+    let mut pairs = BTreeSet::new();
+    for (key, one) in &writes {
+        for (_, other) in writes.iter().filter(|(of, _)| of == key) {
+            let (id, of) = (one.value["id"].as_str().unwrap(), other.value["id"].as_str().unwrap());
+            let is_apart =
+                one.actor != other.actor && !has_seen(one, other) && !has_seen(other, one);
+            let is_agreed = rules(one).is_some() && rules(one) == rules(other);
+            if id < of && is_apart && !is_agreed {
+                pairs.insert(format!("{id}~{of}"));
+            }
+        }
+    }
+    pairs
 }

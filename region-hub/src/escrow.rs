@@ -278,8 +278,8 @@ fn records(entry: &Entry, has_old_keys: &mut bool) -> Vec<(Holder, Offset, Escro
 #[cfg(test)]
 mod tests {
     use headland_event::{
-        Actor, Batch, Dot, EventTime, Hlc, OffsetDelta, Record, Sequence, Stamp, StreamId,
-        VectorClock, VerdictAt,
+        Actor, Batch, Dot, EventTime, Extent, Hlc, OffsetDelta, Record, Sequence, Stamp, StreamId,
+        VerdictAt,
     };
 
     use super::*;
@@ -293,7 +293,7 @@ mod tests {
         let partition = escrow_partition();
         let actor = Actor { region, incarnation, partition: partition.partition };
         let hlc = Hlc::new(EventTime::default(), 0);
-        let (offset, context) = (Offset::new(4), VectorClock::new());
+        let (offset, context) = (Offset::new(4), Extent::default());
         let stamp = Some(Stamp { actor, offset, hlc, context, verdicts });
         let dot = Dot { stream: StreamId::new([1; 16]), incarnation, sequence: Sequence::new(4) };
         Entry { base: offset, dot, stamp, batch: Batch::encode(&[record]).unwrap() }

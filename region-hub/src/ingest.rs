@@ -232,7 +232,8 @@ impl Ingest {
             partition: partition.partition,
         };
         let is_inventory = partition.topic == self.inventory;
-        let context = if is_inventory { self.past.counted().clone() } else { VectorClock::new() };
+        let seen = is_inventory.then(|| self.past.counted().clone());
+        let context = Extent::from(seen.unwrap_or_default());
         Stamp { actor, offset, hlc: self.hlc.tick(now), context, verdicts }
     }
 
@@ -503,7 +504,7 @@ api = { socket = "none" }
 
         let (first, second) = (stamp(0), stamp(1));
 
-        assert!(first.context.is_empty());
+        assert_eq!(first.context, Extent::default());
         assert!(second.context.includes(&first.actor, first.offset));
         assert!(!second.context.includes(&second.actor, second.offset));
         assert!(second.hlc > first.hlc);

@@ -135,7 +135,7 @@ impl Checkpoint {
 
 #[cfg(test)]
 mod tests {
-    use headland_event::{Actor, EventTime, Hlc, PartitionIndex, RegionId, VectorClock};
+    use headland_event::{Actor, EventTime, Extent, Hlc, PartitionIndex, RegionId};
     use proptest::prelude::*;
 
     use super::*;
@@ -149,7 +149,7 @@ mod tests {
             },
             offset: Offset::new(offset),
             hlc: Hlc::new(EventTime::default(), 0),
-            context: VectorClock::new(),
+            context: Extent::default(),
             verdicts: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use headland_event::clock::Actor;
 use headland_event::{
     AgentName, Batch, ByteCount, ChannelEpoch, ChannelId, Dot, Entry, EventTime, Hlc, HubName,
     Incarnation, Lane, Monotonic, Offset, OffsetDelta, PartitionIndex, Record, RegionId, Sequence,
-    Stamp, StreamId, TopicName, TopicPartition, VectorClock, Verdict, VerdictAt,
+    Stamp, StreamId, Taken, TopicName, TopicPartition, VectorClock, Verdict, VerdictAt,
 };
 use headland_replication::frame::{
     Ack, Announce, ChannelEnd, ChannelPromise, Copies, Data, Echo, Frame, Goodbye, Head, Hello,
@@ -80,9 +80,20 @@ fn stamp() -> Stamp {
         actor,
         offset: Offset::new(500),
         hlc: Hlc::new(EventTime::from_millis(1_291_190_761_000), 4),
-        context,
+        context: context.into(),
         verdicts: vec![VerdictAt { delta: OffsetDelta::new(0), verdict: Verdict::Late }],
     }
+}
+
+/// A stamp of version 2.
+fn stamp_with_gaps() -> Stamp {
+    let us = Actor { region: region("us"), ..stamp().actor };
+    let mut context = stamp().context;
+    for (from, until) in [(0, 3), (7, 9)] {
+        let taken = context.take(&us, Offset::new(from), Offset::new(until));
+        assert_eq!(taken, Taken::New);
+    }
+    Stamp { context, ..stamp() }
 }
 
 fn data(stamp: Option<Stamp>) -> Frame {
@@ -169,6 +180,8 @@ golden! {
         refuse(Scope::Mine(CHANNEL), RefusalCode::PositionUnavailable, ""), "refuse_mine.v1.hex";
     data_without_a_stamp_keeps_its_bytes: data(None), "data.v1.hex";
     data_with_a_stamp_keeps_its_bytes: data(Some(stamp())), "data_stamped.v1.hex";
+    data_whose_hub_missed_something_keeps_its_bytes:
+        data(Some(stamp_with_gaps())), "data_stamped_gaps.v2.hex";
     copies_keep_their_bytes: copies(), "copies.v1.hex";
     an_acknowledgement_keeps_its_bytes:
         Frame::Ack(Ack { channel: CHANNEL, next: Offset::new(42) }), "ack.v1.hex";

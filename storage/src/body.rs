@@ -284,7 +284,13 @@ mod tests {
         let mut context = VectorClock::new();
         context.advance(&actor, Offset::new(4));
         let hlc = Hlc::new(EventTime::from_millis(5), 6);
-        let stamp = Stamp { actor, offset: Offset::new(7), hlc, context, verdicts: Vec::new() };
+        let stamp = Stamp {
+            actor,
+            offset: Offset::new(7),
+            hlc,
+            context: context.into(),
+            verdicts: Vec::new(),
+        };
         let (stream, sequence) = (StreamId::new([8; 16]), Sequence::new(9));
         let entry = Entry {
             base: Offset::new(7),

@@ -41,6 +41,10 @@ const WASTE_BYTES: u64 = 16 << 20;
 /// What stands in a file, in the order of positions. Together pieces cover all bytes walked, but
 /// for the bodies of frames that hold no parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is looked at at a time, and most are parts: a box for each would cost more"
+)]
 pub(crate) enum Piece {
     /// A valid header of a frame; its parts follow, as far as they are valid.
     Frame(FrameHeader),

@@ -47,6 +47,7 @@ fn a_conflict_names_both_writes_with_clock_and_context() {
             position: position(region, 0, 4),
             hlc: Hlc::new(EventTime::from_millis(wall), 2),
             context,
+            unseen: Gaps::new(),
             value: Count { units: wall, second: Second::default() },
         }
     };

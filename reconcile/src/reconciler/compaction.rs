@@ -10,7 +10,8 @@
 //! there for good ([`crate::MemberRecord::Void`]), and everybody who reads that takes the count
 //! back. Which counts do not count is then a set that only grows, and hubs that hold the same
 //! records agree. Only logs that wrote to the same shelf are asked for: whoever counts a shelf that
-//! no other log knows is always judged.
+//! no other log knows is always judged. So is one whose counter's hub missed what is missing here
+//! as well, since nothing of that can have been forgotten.
 
 use std::collections::BTreeMap;
 
@@ -93,8 +94,8 @@ impl Reconciler {
     /// Begins to forget what only a cut before `stable` could ask for, where `stable` is what every
     /// hub whose events still count has applied, as far as it is applied here; no derived record
     /// changes. From now on a stocktake does not count whose counter's hub had not seen all of that
-    /// of the logs that wrote to its shelf; [`Self::unsaid`] names it. O(actors); the work is
-    /// [`Self::poll_compaction`]'s.
+    /// of the logs that wrote to its shelf, but for what is missing here too; [`Self::unsaid`]
+    /// names it. O(actors); the work is [`Self::poll_compaction`]'s.
     pub fn begin_compaction(&mut self, stable: &VectorClock) {
         let stable = &stable.meet(&self.applied());
         let Compaction { floor, pass, .. } = &mut self.compaction;
@@ -140,10 +141,15 @@ impl Reconciler {
         let position = position_of(input);
         let floor = &self.compaction.floor;
         let is_seen = |actor: &Actor| {
-            let seen = input.context.end(actor);
+            let (seen, floor) = (input.context.ends().end(actor), floor.end(actor));
             // A log's own records were seen by whoever wrote behind them.
-            let seen = if actor == input.actor { seen.max(input.offset) } else { seen };
-            seen >= floor.end(actor)
+            if actor == input.actor {
+                return seen.max(input.offset) >= floor;
+            }
+            // Of what is missing here as well nothing was forgotten.
+            let mut unseen = input.context.gaps().of(actor).iter();
+            let missing = self.actors.gaps();
+            seen >= floor && unseen.all(|gap| missing.spans(actor, gap.from, gap.until.min(floor)))
         };
         let shelf = self.catalogue.find(&event.sku, location).filter(|_| !floor.is_empty());
         if shelf.is_some_and(|shelf| !shelf.writers().all(|of| is_seen(self.actors.get(of)))) {

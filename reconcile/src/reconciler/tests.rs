@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
-use headland_event::{Gap, Incarnation};
+use headland_event::{Gap, Gaps, Incarnation};
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -24,14 +24,16 @@ pub(super) struct Case<'a> {
     pub(super) offset: u64,
     pub(super) wall: i64,
     pub(super) seen: &'a [(&'a str, u64)],
+    /// Gaps below what was seen.
+    pub(super) unseen: &'a [(&'a str, u64, u64)],
     pub(super) verdict: Verdict,
 }
 
 pub(super) fn at(region: &str, offset: u64) -> Case<'_> {
-    Case { region, offset, wall: 1_000, seen: &[], verdict: Verdict::OnTime }
+    Case { region, offset, wall: 1_000, seen: &[], unseen: &[], verdict: Verdict::OnTime }
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config::new(RegionId::new("eu").unwrap(), 20)
 }
 
@@ -48,7 +50,7 @@ pub(super) fn counted(id: &str, count: i64) -> String {
     event(id, "stocktake", &format!(r#""location":"l","count":{count}"#))
 }
 
-fn set(id: &str, value: &str) -> String {
+pub(super) fn set(id: &str, value: &str) -> String {
     event(id, "attribute", &format!(r#""attribute":"price","value":"{value}""#))
 }
 
@@ -72,12 +74,17 @@ impl Hub {
         for (region, end) in case.seen {
             context.advance(&actor(region, 0), Offset::new(*end));
         }
+        let mut unseen = Gaps::new();
+        for (region, from, until) in case.unseen {
+            let gap = Gap { from: Offset::new(*from), until: Offset::new(*until) };
+            assert_eq!(unseen.note(&actor(region, 0), gap), None);
+        }
         let locality = if case.region == "eu" { Locality::Local } else { Locality::Remote };
         self.reconciler.on_event(Input {
             actor: &actor(case.region, 0),
             offset: Offset::new(case.offset),
             hlc: Hlc::new(EventTime::from_millis(case.wall), 0),
-            context: &context,
+            context: &Extent::new(context, unseen),
             verdict: case.verdict,
             locality,
             captured_at: EventTime::from_millis(2_000),
@@ -87,7 +94,7 @@ impl Hub {
         self.drain();
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some(output) = self.reconciler.poll_output() {
             let (topic, key) = (output.topic(), output.key());
             match output.value() {
@@ -406,7 +413,7 @@ fn two_lives_of_one_hub_are_two_actors() {
         actor: &later_life,
         offset: Offset::new(0),
         hlc: Hlc::default(),
-        context: &VectorClock::new(),
+        context: &Extent::default(),
         verdict: Verdict::OnTime,
         locality: Locality::Local,
         captured_at: EventTime::default(),

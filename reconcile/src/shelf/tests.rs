@@ -1,4 +1,4 @@
-use headland_event::{EventTime, Hlc, Offset, VectorClock};
+use headland_event::{EventTime, Gap, Gaps, Hlc, Offset, VectorClock};
 
 use super::*;
 use crate::name::DeliveryId;
@@ -49,7 +49,8 @@ fn stocktake(at: Position, seen: &[(&str, u64)], units: i64) -> Write<Count> {
     }
     let hlc = Hlc::new(EventTime::from_millis(1), 0);
     let value = Count { units, second: Second::default() };
-    Write { id: DeliveryId::new("count").unwrap(), position: at, hlc, context, value }
+    let (id, unseen) = (DeliveryId::new("count").unwrap(), Gaps::new());
+    Write { id, position: at, hlc, context, unseen, value }
 }
 
 #[test]
@@ -73,6 +74,40 @@ fn a_posting_that_arrives_after_the_stocktake_that_knew_of_it_changes_nothing() 
     shelf.post(&position("us", 0, 0), -3);
 
     assert_eq!(shelf.units(), Some(40));
+}
+
+#[test]
+fn a_posting_that_lay_in_a_gap_is_added_to_the_count_whenever_it_comes() {
+    let mut count = stocktake(position("eu", 0, 1), &[("us", 4)], 40);
+    let gap = Gap { from: Offset::new(1), until: Offset::new(3) };
+    assert_eq!(count.unseen.note(&actor("us", 0), gap), None);
+    let of = |offset| (position("us", 0, offset), -(10_i64.pow(u32::try_from(offset).unwrap())));
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [3, 0, 1, 2]] {
+        for counted_at in 0..=4 {
+            for compacted_at in 0..=4 {
+                let mut shelf = Tested::new();
+                for (at, offset) in order.into_iter().enumerate() {
+                    if at == counted_at {
+                        shelf.count(count.clone());
+                    }
+                    // What is forgotten once the count is here is nothing that it asks for.
+                    if at == compacted_at && counted_at <= compacted_at {
+                        shelf.shelf.compact(|_| Offset::new(4), &shelf.actors);
+                    }
+                    let (place, delta) = of(offset);
+                    shelf.post(&place, delta);
+                }
+                if counted_at == 4 {
+                    shelf.count(count.clone());
+                }
+
+                assert_eq!(shelf.units(), Some(40 - 10 - 100), "{order:?} {counted_at}");
+                shelf.withdraw(position("us", 0, 2), -100);
+                shelf.withdraw(position("us", 0, 3), -1_000);
+                assert_eq!(shelf.units(), Some(40 - 10), "{order:?} {counted_at}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -3,10 +3,11 @@
 //! Each partition of each mirror falls behind by itself, so contexts are what real hubs stamp: they
 //! may include an event without all of that event's context. Clocks are off by up to a day and
 //! never corrected. Mirrors pass over parts of logs, and damage takes parts of journals, which come
-//! again later; what is written meanwhile claims to have seen them. Few skus, locations and ids
-//! make conflicts and duplicates frequent.
+//! again later; what is written meanwhile says that it has not seen them. Few skus, locations and
+//! ids make conflicts and duplicates frequent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -127,7 +128,7 @@ pub(crate) fn histories_without_copies(length: usize) -> impl Strategy<Value = H
     })
 }
 
-fn skews() -> [std::ops::Range<i64>; 3] {
+fn skews() -> [Range<i64>; 3] {
     [-DAY_MS..DAY_MS, -DAY_MS..DAY_MS, -DAY_MS..DAY_MS]
 }
 
@@ -155,7 +156,7 @@ fn run(steps: &[Step], skews: [i64; 3]) -> History {
                 let at = &mut hubs[*hub];
                 let actor = actor(*hub, at.life, *partition);
                 let log = logs.entry(actor.clone()).or_default();
-                let context = at.ends.clone();
+                let context = at.seen_by(&actor);
                 for (verdict, event) in batch {
                     let index = records.len();
                     let value = event.to_json(&records);
@@ -198,6 +199,22 @@ fn run(steps: &[Step], skews: [i64; 3]) -> History {
 }
 
 impl Hub {
+    /// What a writer of log `own` has seen, of which that is all before.
+    fn seen_by(&self, own: &Actor) -> BTreeMap<Actor, Vec<Range<u64>>> {
+        let seen = |(actor, end): (&Actor, &u64)| {
+            let (mut ranges, mut from) = (Vec::new(), 0);
+            let missing = self.missing.iter().filter(|(of, _)| of == actor && of != own);
+            for gap in missing.map(|(_, offset)| *offset).chain([*end]) {
+                if from < gap {
+                    ranges.push(from..gap);
+                }
+                from = gap + 1;
+            }
+            (actor.clone(), ranges)
+        };
+        self.ends.iter().map(seen).collect()
+    }
+
     fn restore(&mut self, kept: usize, records: &[Record]) {
         self.lives += 1;
         self.life = self.lives;

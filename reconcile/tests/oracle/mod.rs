@@ -18,7 +18,8 @@ pub(crate) struct Record {
     pub(crate) actor: Actor,
     pub(crate) offset: u64,
     pub(crate) hlc: (i64, u32),
-    pub(crate) context: BTreeMap<Actor, u64>,
+    /// What its hub had seen, as ranges of offsets.
+    pub(crate) context: BTreeMap<Actor, Vec<std::ops::Range<u64>>>,
     /// `on-time`, `late`, `future` or `forbidden`.
     pub(crate) verdict: &'static str,
     pub(crate) value: Value,
@@ -35,9 +36,9 @@ impl Record {
         self.value[field].as_str().unwrap_or_default()
     }
 
-    fn is_after(&self, other: &Self) -> bool {
-        let is_seen = self.context.get(&other.actor).is_some_and(|end| other.offset < *end);
-        is_seen || self.actor == other.actor && other.offset < self.offset
+    fn is_after(&self, Self { actor, offset, .. }: &Self) -> bool {
+        let mut seen = self.context.get(actor).into_iter().flatten();
+        seen.any(|seen| seen.contains(offset)) || *actor == self.actor && *offset < self.offset
     }
 
     fn rank(&self) -> ((i64, u32), &Actor, u64) {

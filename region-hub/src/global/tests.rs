@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headland_detection::FileRows;
 use headland_event::{
-    Actor, Batch, ByteCount, Dot, Hlc, Hole, Incarnation, OffsetDelta, Random, SeededRandom,
-    Sequence, Stamp, StreamId, VectorClock, Verdict, VerdictAt,
+    Actor, Batch, ByteCount, Dot, Extent, Hlc, Hole, Incarnation, OffsetDelta, Random,
+    SeededRandom, Sequence, Stamp, StreamId, Verdict, VerdictAt,
 };
 
 use headland_storage::StateError;
@@ -143,7 +143,7 @@ fn entry(
         vec![VerdictAt { delta: OffsetDelta::new(0), verdict }]
     };
     let (offset, hlc) = (Offset::new(offset), Hlc::new(NOW, 0));
-    let stamp = Stamp { actor, offset, hlc, context: VectorClock::default(), verdicts };
+    let stamp = Stamp { actor, offset, hlc, context: Extent::default(), verdicts };
     let dot = Dot {
         stream: stream_of(origin, name, partition),
         incarnation,

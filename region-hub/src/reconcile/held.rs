@@ -135,7 +135,9 @@ impl Held {
 
 /// Bytes that a batch takes while it is held.
 fn memory_of(stamped: &Stamped) -> u64 {
-    let ends = u64::try_from(stamped.stamp.context.len()).unwrap_or(u64::MAX);
+    let seen = &stamped.stamp.context;
+    // A gap with its place in a tree takes no more than an end.
+    let ends = u64::try_from(seen.ends().len() + seen.gaps().len()).unwrap_or(u64::MAX);
     stamped.bytes().saturating_add(ends.saturating_mul(CLOCK_END_BYTES))
 }
 
@@ -156,7 +158,8 @@ mod tests {
         let mut context = VectorClock::new();
         (0..seen).for_each(|partition| context.advance(&actor(partition), Offset::new(1)));
         let (hlc, offset) = (Hlc::new(EventTime::default(), 0), Offset::new(offset));
-        let stamp = Stamp { actor: actor(0), offset, hlc, context, verdicts: Vec::new() };
+        let stamp =
+            Stamp { actor: actor(0), offset, hlc, context: context.into(), verdicts: Vec::new() };
         let record = Record::new(EventTime::default(), "us-1-till", "{}");
         Stamped { locality: Locality::Remote, stamp, batch: Batch::encode(&[record]).unwrap() }
     }

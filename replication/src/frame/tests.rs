@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use headland_event::clock::Actor;
 use headland_event::{
-    AgentName, Batch, ByteCount, ChannelEpoch, ChannelId, Dot, Entry, EventTime, Hlc, HubName,
-    Incarnation, Lane, Monotonic, Offset, OffsetDelta, PartitionIndex, Record, RegionId, Sequence,
-    Stamp, StreamId, TopicName, TopicPartition, VectorClock, Verdict, VerdictAt,
+    AgentName, Batch, ByteCount, ChannelEpoch, ChannelId, Dot, Entry, EventTime, Extent, Hlc,
+    HubName, Incarnation, Lane, Monotonic, Offset, OffsetDelta, PartitionIndex, Record, RegionId,
+    Sequence, Stamp, StreamId, TopicName, TopicPartition, VectorClock, Verdict, VerdictAt,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -72,7 +72,7 @@ fn stamps() -> impl Strategy<Value = Stamp> {
             let hlc = Hlc::new(EventTime::from_millis(wall), index);
             let verdicts =
                 vec![VerdictAt { delta: OffsetDelta::new(index), verdict: Verdict::Late }];
-            Stamp { actor, offset, hlc, context, verdicts }
+            Stamp { actor, offset, hlc, context: context.into(), verdicts }
         },
     )
 }
@@ -373,7 +373,7 @@ fn a_stamp_that_would_end_beyond_64_bits_is_refused_and_one_at_the_end_is_not() 
         let partition = PartitionIndex::new(0);
         let incarnation = Incarnation::new(1, 1);
         let actor = Actor { region: RegionId::new("us").unwrap(), incarnation, partition };
-        let (hlc, context) = (Hlc::new(EventTime::from_millis(0), 0), VectorClock::new());
+        let (hlc, context) = (Hlc::new(EventTime::from_millis(0), 0), Extent::default());
         let offset = Offset::new(offset);
         let stamp = Some(Stamp { actor, offset, hlc, context, verdicts: Vec::new() });
         let dot = Dot { stream: StreamId::new([0; 16]), incarnation, sequence: Sequence::new(1) };

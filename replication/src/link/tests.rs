@@ -437,7 +437,7 @@ fn an_entry_whose_stamp_leaves_no_room_in_a_frame_ends_its_channel() {
     let mut large = entry(0, (1 << 20) - 64);
     let hlc = Hlc::new(EventTime::from_millis(0), 0);
     let (offset, verdicts) = (Offset::new(0), Vec::new());
-    large.stamp = Some(Stamp { actor: actor(0), offset, hlc, context, verdicts });
+    large.stamp = Some(Stamp { actor: actor(0), offset, hlc, context: context.into(), verdicts });
 
     host.link.on_entries(FIRST, vec![large]);
     host.drain();

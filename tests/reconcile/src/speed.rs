@@ -13,8 +13,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use headland_event::{
-    Actor, Batch, Dot, Entry, EventTime, Hlc, Incarnation, Offset, PartitionIndex, Record,
-    RegionId, Sequence, StreamId, TopicName, TopicPartition, VectorClock, Verdict,
+    Actor, Batch, Dot, Entry, EventTime, Extent, Hlc, Incarnation, Offset, PartitionIndex, Record,
+    RegionId, Sequence, StreamId, TopicName, TopicPartition, Verdict,
 };
 use headland_reconcile::{Config, Input, Locality, Output, Prepared, READ_AHEAD, Reconciler};
 use headland_storage::{Commit, DiskStore, LogStore, OpenOptions};
@@ -132,7 +132,7 @@ struct Feed {
     next: u64,
     actors: Vec<Actor>,
     offsets: Vec<u64>,
-    context: VectorClock,
+    context: Extent,
     taken: u64,
 }
 
@@ -150,7 +150,7 @@ impl Feed {
             next: 0,
             actors: actors.collect(),
             offsets: vec![0; usize::try_from(PARTITIONS)?],
-            context: VectorClock::new(),
+            context: Extent::default(),
             taken: 0,
         })
     }

@@ -132,7 +132,7 @@ fn seen_of_us(hub: &mut Hub, link_id: u64, former: Option<Remote>) -> (u64, Remo
     let said = restock(&format!("eu/{link_id}")).replace("us-1", "eu-1");
     agent.publish(hub, channel, &[record("eu-1-till", &said)]);
     let stamp = hub.entries(EVENTS).pop().unwrap().stamp.unwrap();
-    (stamp.context.end(&actor_of_us()).get(), agent)
+    (stamp.context.ends().end(&actor_of_us()).get(), agent)
 }
 
 fn actor_of_us() -> Actor {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use headland_event::{
-    Actor, AgentName, Batch, ByteCount, ChannelId, Dot, DropPolicy, Entry, EventTime, Hlc, Hole,
-    HubName, Incarnation, Lane, Monotonic, Offset, PartitionIndex, Record, RegionId, Sequence,
-    Stamp, StreamId, TopicName, TopicPartition, VectorClock,
+    Actor, AgentName, Batch, ByteCount, ChannelId, Dot, DropPolicy, Entry, EventTime, Extent, Hlc,
+    Hole, HubName, Incarnation, Lane, Monotonic, Offset, PartitionIndex, Record, RegionId,
+    Sequence, Stamp, StreamId, TopicName, TopicPartition,
 };
 use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::{Dialled, Identity, Link, LinkConfig, LinkOutput, Offer};
@@ -310,7 +310,7 @@ pub(super) fn stamp(name: &str, offset: Offset) -> Stamp {
 /// The same of another life.
 pub(super) fn stamp_of((name, incarnation): (&str, Incarnation), offset: Offset) -> Stamp {
     let actor = Actor { region: region(name), incarnation, partition: PartitionIndex::new(0) };
-    let (context, verdicts) = (VectorClock::new(), Vec::new());
+    let (context, verdicts) = (Extent::default(), Vec::new());
     Stamp { actor, offset, hlc: Hlc::new(START, 0), context, verdicts }
 }
 

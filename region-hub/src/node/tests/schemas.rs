@@ -17,7 +17,7 @@ const SCHEMAS: [(&str, &str); 9] = [
     ("inventory.stock", include_str!("../../../../infra/schemas/inventory.stock/v1.avsc")),
     ("inventory.oversold", include_str!("../../../../infra/schemas/inventory.oversold/v1.avsc")),
     ("inventory.postings", include_str!("../../../../infra/schemas/inventory.postings/v1.avsc")),
-    ("inventory.conflicts", include_str!("../../../../infra/schemas/inventory.conflicts/v1.avsc")),
+    ("inventory.conflicts", include_str!("../../../../infra/schemas/inventory.conflicts/v2.avsc")),
     ("inventory.late", include_str!("../../../../infra/schemas/inventory.late/v1.avsc")),
     ("inventory.overlaps", include_str!("../../../../infra/schemas/inventory.overlaps/v1.avsc")),
     (

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 use headland_event::{
-    Actor, EventClock, EventTime, Hlc, HlcClock, Incarnation, Offset, PartitionIndex, RegionId,
-    VectorClock, Verdict,
+    Actor, EventClock, EventTime, Extent, Hlc, HlcClock, Incarnation, Offset, PartitionIndex,
+    RegionId, Verdict,
 };
 use headland_reconcile::{
     Account, Config, DeliveryId, Input, Locality, Output, PostingRecord, Reconciler,
@@ -49,7 +49,7 @@ pub(super) struct Hub {
 #[derive(Debug, Clone)]
 pub(super) struct Stamped {
     pub(super) hlc: Hlc,
-    pub(super) context: VectorClock,
+    pub(super) context: Extent,
     pub(super) verdict: Verdict,
     pub(super) value: Bytes,
 }
@@ -177,7 +177,7 @@ impl Hub {
     }
 
     fn write(&mut self, now: EventTime, verdict: Verdict, value: Bytes) {
-        let context = self.reconciler.applied();
+        let context = self.reconciler.applied().into();
         let stamped = Stamped { hlc: self.hlc.tick(now), context, verdict, value };
         let offset = Offset::new(u64::try_from(self.log.len()).unwrap_or(u64::MAX));
         let actor = self.actor.clone();

@@ -14,7 +14,11 @@ fn records(fleet: &Fleet) -> Vec<oracle::Record> {
                 actor: of(hub.actor()),
                 offset,
                 hlc: (stamped.hlc.wall().millis(), stamped.hlc.logical()),
-                context: stamped.context.iter().map(|(at, end)| (of(at), end.get())).collect(),
+                context: {
+                    let ends = stamped.context.ends().iter();
+                    ends.map(|(at, end)| (of(at), std::iter::once(0..end.get()).collect()))
+                        .collect()
+                },
                 verdict: match stamped.verdict {
                     headland_event::Verdict::OnTime => "on-time",
                     headland_event::Verdict::Late => "late",

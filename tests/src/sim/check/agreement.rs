@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headland_event::{EventTime, Hole, RegionId, Verdict};
+use headland_event::{EventTime, Gap, Hole, Offset, RegionId, Verdict};
 use headland_reconcile::{Config, DerivedTopic, Input, InventoryEvent, Locality, Reconciler};
 use serde_json::Value;
 
@@ -147,7 +147,12 @@ fn records(log: &Log) -> Vec<oracle::Record> {
         }
         for entry in entries {
             let stamp = entry.stamp.as_ref().unwrap();
-            let context = stamp.context.iter().map(|(actor, end)| (actor_of(actor), end.get()));
+            let context = stamp.context.ends().iter().map(|(actor, end)| {
+                let below = Gap { from: Offset::new(0), until: end };
+                let seen = stamp.context.gaps().rest(actor, below).into_iter();
+                let seen = seen.map(|of| of.from.get()..of.until.get());
+                (actor_of(actor), seen.collect())
+            });
             let context: BTreeMap<_, _> = context.collect();
             for (delta, record) in entry.batch.numbered_records().unwrap() {
                 let value = record.value.unwrap_or_default();

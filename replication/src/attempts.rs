@@ -202,7 +202,11 @@ mod tests {
                 Event::AtHub(attempt, shown) => self.on_packet(now, attempt, shown),
                 Event::ClosedAtHub(attempt) => {
                     if let Some(id) = self.taken.get(&attempt) {
-                        self.handshakes.on_end(*id, HandshakeEnd::Failed);
+                        self.handshakes.on_end(
+                            Monotonic::from_millis(now),
+                            *id,
+                            HandshakeEnd::Failed,
+                        );
                     }
                 }
                 Event::Retried(attempt) => {

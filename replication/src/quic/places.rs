@@ -107,8 +107,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        let now = self.places.now();
         let mut shared = self.places.lock();
-        shared.handshakes.on_end(self.id, self.end);
+        shared.handshakes.on_end(now, self.id, self.end);
         shared.held.remove(&self.id);
     }
 }

@@ -140,6 +140,8 @@ impl Audit {
         let side = if life.1 == self.born { Side::Writer } else { Side::Holder };
         let of = self.streams.entry(life).or_default();
         if of.len() < ROUTES_LIMIT {
+            // Most streams come over one route, and a vector begins with room for four.
+            of.reserve_exact(1);
             of.push(Tally::new(partition.clone(), side, first));
             self.tallies += 1;
         }

@@ -141,6 +141,8 @@ impl<C: Copy + Eq> Peering<C> {
             self.outputs.push_back(PeeringOutput::Close(oldest));
             self.on_closed(now, oldest, Ended::Lost);
         }
+        // A hub has thousands of peers with one connection each.
+        self.connections.reserve_exact(1);
         self.connections.push(Connection { id: connection, dialled, life: None, heard_at: now });
         self.check_invariants();
     }

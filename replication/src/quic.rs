@@ -41,6 +41,8 @@ mod lost;
 mod future_set;
 /// Which stream a frame travels on.
 mod slot;
+/// A handful of values by their slots.
+mod by_slot;
 /// Frames in and out of one connection.
 mod lanes;
 /// What happens on a connection, on its way to the caller.

@@ -1,6 +1,5 @@
 //! Frames on their way out.
 
-use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,6 +8,7 @@ use bytes::Bytes;
 use headland_event::{ByteCount, Lane};
 use quinn::{SendStream, WriteError};
 
+use super::by_slot::BySlot;
 use super::connection::Connection;
 use super::lanes::LaneEvent;
 use super::outgoing::Outgoing;
@@ -47,7 +47,7 @@ enum Rest {
 /// Streams that write at the moment; each is gone when its slot has nothing more to write, so that
 /// a connection on which nothing is said keeps nothing for them.
 struct Writing<'a> {
-    slots: BTreeMap<Slot, Pin<Box<dyn Future<Output = Rest> + Send + 'a>>>,
+    slots: BySlot<Pin<Box<dyn Future<Output = Rest> + Send + 'a>>>,
 }
 
 impl Writing<'_> {
@@ -65,12 +65,12 @@ impl Writing<'_> {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<(Slot, Rest)> {
         let ended = self.slots.iter_mut().find_map(|(slot, writing)| {
             match writing.as_mut().poll(context) {
-                Poll::Ready(rest) => Some((*slot, rest)),
+                Poll::Ready(rest) => Some((slot, rest)),
                 Poll::Pending => None,
             }
         });
         let Some((slot, rest)) = ended else { return Poll::Pending };
-        self.slots.remove(&slot);
+        self.slots.remove(slot);
         Poll::Ready((slot, rest))
     }
 }
@@ -82,11 +82,11 @@ pub(super) async fn write_lanes(
     outgoing: &Outgoing,
     events: &EventsIn,
 ) -> WritingEnd {
-    let mut idle: BTreeMap<Slot, SendStream> = BTreeMap::new();
-    let mut writing = Writing { slots: BTreeMap::new() };
+    let mut idle: BySlot<SendStream> = BySlot::default();
+    let mut writing = Writing { slots: BySlot::default() };
     loop {
-        while let Some(slot) = outgoing.first(|slot| writing.slots.contains_key(&slot)) {
-            let stream = idle.remove(&slot);
+        while let Some(slot) = outgoing.first(|slot| writing.slots.contains(slot)) {
+            let stream = idle.remove(slot);
             let written = write_slot(connection, (slot, stream), outgoing, events);
             writing.slots.insert(slot, Box::pin(written));
         }
@@ -96,7 +96,7 @@ pub(super) async fn write_lanes(
         tokio::select! {
             biased;
             (slot, rest) = writing.next() => match rest {
-                Rest::Stream(stream) => drop(idle.insert(slot, stream)),
+                Rest::Stream(stream) => idle.insert(slot, stream),
                 Rest::Nothing => {}
                 Rest::Lost => return WritingEnd::Lost,
             },
@@ -107,13 +107,13 @@ pub(super) async fn write_lanes(
 }
 
 /// Ends every stream, and waits until the peer's transport has all of it.
-async fn flush(mut streams: BTreeMap<Slot, SendStream>) -> WritingEnd {
-    for stream in streams.values_mut() {
+async fn flush(mut streams: BySlot<SendStream>) -> WritingEnd {
+    for (_, stream) in streams.iter_mut() {
         if stream.finish().is_err() {
             return WritingEnd::Lost;
         }
     }
-    for stream in streams.values() {
+    for (_, stream) in streams.iter() {
         match stream.stopped().await {
             Ok(None) => {}
             Ok(Some(_)) | Err(_) => return WritingEnd::Lost,

@@ -4,12 +4,13 @@
 //! connections on which little is said, and a channel for each lane would keep room for 32 frames
 //! each.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::by_slot::BySlot;
 use super::close::Farewell;
 use super::lanes::SendError;
 use super::slot::Slot;
@@ -31,7 +32,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     /// Only slots with a frame.
-    slots: BTreeMap<Slot, VecDeque<Bytes>>,
+    slots: BySlot<VecDeque<Bytes>>,
     /// What is said at the end, once no more frames follow.
     farewell: Option<Farewell>,
     /// Nobody takes frames any more.
@@ -70,7 +71,10 @@ impl Incoming {
         if of_lane.map(|(_, frames)| frames.len()).sum::<usize>() >= LANE_FRAMES_LIMIT {
             return Err(SendError::Full { lane, limit: LANE_FRAMES_LIMIT });
         }
-        waiting.slots.entry(slot).or_default().push_back(frame);
+        match waiting.slots.get_mut(slot) {
+            Some(frames) => frames.push_back(frame),
+            None => waiting.slots.insert(slot, VecDeque::from([frame])),
+        }
         drop(waiting);
         self.0.changed.notify_one();
         Ok(())
@@ -98,17 +102,19 @@ impl Outgoing {
     /// The frame of a slot that has waited longest.
     pub(super) fn take(&self, slot: Slot) -> Option<Bytes> {
         let mut waiting = self.0.waiting();
-        let frames = waiting.slots.get_mut(&slot)?;
+        let frames = waiting.slots.get_mut(slot)?;
         let frame = frames.pop_front();
         if frames.is_empty() {
-            waiting.slots.remove(&slot);
+            waiting.slots.remove(slot);
         }
         frame
     }
 
     /// The first slot with a frame, by lane, of those that are not left out.
     pub(super) fn first(&self, is_left_out: impl Fn(Slot) -> bool) -> Option<Slot> {
-        self.0.waiting().slots.keys().copied().find(|slot| !is_left_out(*slot))
+        let waiting = self.0.waiting();
+        let mut slots = waiting.slots.iter().map(|(slot, _)| slot);
+        slots.find(|slot| !is_left_out(*slot))
     }
 
     /// Waits for a frame or the last word; for one caller, which looks before it waits.

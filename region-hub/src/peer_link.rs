@@ -99,6 +99,10 @@ pub struct HandedOn {
     /// Topics beside inventory of which the peer lacks what a life wrote that is over, each with
     /// the region it was born in, by its name there.
     pub others: BTreeSet<(RegionId, TopicName)>,
+    /// The same of what was handed on to this hub, whatever life wrote it.
+    pub others_apart: BTreeSet<(RegionId, TopicName)>,
+    /// Topics beside inventory of which the peer says how far it has them, by their names there.
+    pub told: BTreeSet<TopicName>,
     /// Regions of which a life is over: what that said of who takes part, nobody says again.
     pub over: BTreeSet<RegionId>,
     /// Topics that all hubs have to hold alike, by their names where they were born. No filter of
@@ -117,10 +121,14 @@ impl HandedOn {
         if is_of_members(origin_name) && self.over.contains(origin) {
             return topic.is_apart() || path.len() == 1;
         }
-        let is_other = || self.others.contains(&(origin.clone(), origin_name.clone()));
+        let is_among = |of: &BTreeSet<(RegionId, TopicName)>| {
+            of.contains(&(origin.clone(), origin_name.clone()))
+        };
         if topic.is_apart() {
-            return is_needed && (self.apart.contains(origin) || is_other());
+            let is_lacked = || !self.told.contains(origin_name) && self.apart.contains(origin);
+            return is_needed && (is_among(&self.others_apart) || is_lacked());
         }
+        let is_other = || is_among(&self.others);
         if topic.replication != Replication::Offered {
             return false;
         }

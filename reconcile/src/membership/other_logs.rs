@@ -121,6 +121,12 @@ impl Membership {
         lacked
     }
 
+    /// Whether a life says how far it has such logs; one of before does not.
+    #[must_use]
+    pub fn says_of_others(&self, life: &Holder) -> bool {
+        self.members.get(life).is_some_and(|member| member.others.is_some())
+    }
+
     /// Lives that can send and have said that a log goes on for them behind an offset. O(lives ×
     /// log logs).
     #[must_use]

@@ -140,6 +140,19 @@ impl Node {
         others
     }
 
+    /// The same of what was handed on to this hub, by the topics' names where they were born.
+    pub(super) fn others_apart(&self) -> OtherLogs {
+        let mut others = OtherLogs::new();
+        let reported = reported_topics();
+        let apart = self.topics.iter().filter(|topic| topic.is_apart());
+        for topic in apart.filter(|topic| reported.contains(&topic.origin_name)) {
+            if let Some(known) = self.ends().and_then(|ends| ends.of(&topic.name)) {
+                others.merge_topic(&topic.origin_name, known);
+            }
+        }
+        others
+    }
+
     fn ends(&self) -> Option<&Ends> {
         self.speaking.as_ref().map(|speaking| &speaking.ends)
     }

@@ -26,7 +26,8 @@
 //! What is offered beside the logs of inventory is what hubs have to hold alike to end alike. Of
 //! rights to sell and of committed offsets hubs say as well how far they have them
 //! ([`headland_reconcile::membership::OtherLogs`]), so that they are handed on although all have
-//! the same inventory, whatever way they came here over.
+//! the same inventory, whatever way they came here over. What was handed on of them goes further
+//! whether this hub knows that the life is over or not: only who is linked to the next one does.
 //!
 //! Who lacks what is a matter of reports, which come later than what they are about: a hub may be
 //! offered what it has, and then stores nothing. The other way round it may have told off one that
@@ -47,7 +48,7 @@ use headland_replication::{Identity, Offer};
 use super::Node;
 use super::members::Speaking;
 use super::recovery::owner;
-use crate::members::is_of_members;
+use crate::members::{is_of_members, reported_topics};
 use crate::peer_link::{HandedOn, LinkId, PeerLink, Receiving};
 use crate::records::groups_topic;
 use crate::topics::Topic;
@@ -68,25 +69,35 @@ pub(super) struct Awaited {
     others: BTreeSet<(RegionId, TopicName)>,
 }
 
-/// What this hub held of inventory a while ago. A peer through which it came has said by now that
-/// it applied it, or lost it.
+/// What this hub held a while ago. A peer through which it came has said by now that it applied it,
+/// or lost it.
 #[derive(Debug, Default)]
 pub(super) struct Aged {
     /// At least one age old.
-    old: VectorClock,
+    old: Heads,
     /// What becomes old next, and when; nothing was looked at before there is a time.
-    young: VectorClock,
+    young: Heads,
     due: Option<Monotonic>,
 }
 
+/// How far a hub holds logs.
+#[derive(Debug, Clone, Default)]
+struct Heads {
+    /// Of inventory.
+    inventory: VectorClock,
+    /// Of other topics what was handed on to it.
+    apart: OtherLogs,
+}
+
 impl Aged {
-    fn on_heads(&mut self, now: Monotonic, heads: &VectorClock, age: Duration) {
+    fn on_heads(&mut self, now: Monotonic, heads: impl FnOnce() -> Heads, age: Duration) {
         match self.due {
             // What was here when the hub started is as old as that.
-            None => (self.old, self.young) = (heads.clone(), heads.clone()),
-            Some(due) if due <= now => {
-                self.old = std::mem::replace(&mut self.young, heads.clone());
+            None => {
+                self.old = heads();
+                self.young = self.old.clone();
             }
+            Some(due) if due <= now => self.old = std::mem::replace(&mut self.young, heads()),
             Some(_) => return,
         }
         self.due = Some(now.after(age));
@@ -98,9 +109,10 @@ impl Node {
     pub(super) fn hand_on(&mut self, now: Now) {
         self.note_former();
         self.find_lost_ends();
-        if let Some(speaking) = &mut self.speaking {
-            let age = speaking.every * REPORTS_WAITED;
-            speaking.aged.on_heads(now.monotonic, self.ingest.heads(), age);
+        if let Some(mut aged) = self.speaking.as_mut().map(|of| std::mem::take(&mut of.aged)) {
+            let age = self.speaking.as_ref().map_or(Duration::ZERO, |of| of.every * REPORTS_WAITED);
+            aged.on_heads(now.monotonic, || self.heads(), age);
+            self.speaking.iter_mut().for_each(|of| of.aged = std::mem::take(&mut aged));
         }
         for link_id in self.peer_links.hubs() {
             let handed_on = self.handed_on(link_id);
@@ -123,6 +135,10 @@ impl Node {
         self.ask_for_what_was_put_off(now);
     }
 
+    fn heads(&self) -> Heads {
+        Heads { inventory: self.ingest.heads().clone(), apart: self.others_apart() }
+    }
+
     /// What is handed on to a peer, by what it has reported.
     pub(super) fn handed_on(&self, link_id: LinkId) -> HandedOn {
         let peer = self.peer_links.get(&link_id).and_then(life_of);
@@ -136,7 +152,7 @@ impl Node {
         let here = &self.readable();
         let with_gaps = |ends: &VectorClock| Extent::new(ends.clone(), here.gaps().clone());
         let Lacking { over: mut lacked, gaps: gapped } = members.lacking(&reported, here, is_over);
-        let old = members.lacking(&reported, &with_gaps(&speaking.aged.old), is_other);
+        let old = members.lacking(&reported, &with_gaps(&speaking.aged.old.inventory), is_other);
         let (mut lost, aged) = (old.over.clone(), &old.over | &old.gaps);
         let mut over = self.regions_over();
         if !self.has_former(&peer) {
@@ -159,8 +175,16 @@ impl Node {
         let again = self.nearest(&again.unwrap_or_default());
         let needed = speaking.ends.needed().clone();
         let mut others = members.lacking_others(&peer, &self.others_here(), is_over);
-        others.remove(&(peer.region, groups_topic()));
-        HandedOn { lacked, gapped, again, lost, apart, others, over, needed }
+        // Nor is what was handed on here offered before what came another way, which may have what
+        // lies before it. With it goes what is here of the same logs in copies.
+        let mut others_apart = members.lacking_others(&peer, &speaking.aged.old.apart, is_other);
+        for of in [&mut others, &mut others_apart] {
+            of.remove(&(peer.region.clone(), groups_topic()));
+        }
+        others.extend(others_apart.iter().cloned());
+        let told = members.says_of_others(&peer).then(reported_topics);
+        let told = told.into_iter().flatten().collect();
+        HandedOn { lacked, gapped, again, lost, apart, others, others_apart, told, over, needed }
     }
 
     /// What others can send that this hub lacks of lives that are over, beside inventory. How far
@@ -409,8 +433,9 @@ mod tests {
         let mut look = |at: u64, end: u64| {
             heads.advance(&actor, Offset::new(end));
             let age = Duration::from_millis(10);
-            aged.on_heads(Monotonic::from_millis(at), &heads, age);
-            aged.old.end(&actor).get()
+            let heads = || Heads { inventory: heads.clone(), apart: OtherLogs::new() };
+            aged.on_heads(Monotonic::from_millis(at), heads, age);
+            aged.old.inventory.end(&actor).get()
         };
 
         let seen = [look(0, 3), look(1, 5), look(10, 7), look(20, 9)];

@@ -255,6 +255,42 @@ fn that_groups_of_linked_regions_read_on_is_no_news_for_a_report() {
     assert_eq!(said(&net), before);
 }
 
+/// Hubs of `ap`, `eu`, `sa` and `us` in a line, of which none passes on what it gets.
+fn line() -> Net {
+    let near = [("sa", vec!["ap"]), ("ap", vec!["sa", "eu"]), ("eu", vec!["ap", "us"])];
+    let hubs = (1..).zip(near.into_iter().chain([("us", vec!["eu"])]));
+    Net::new(hubs.map(|(nonce, (region, peers))| end(nonce, region, &peers)))
+}
+
+/// A hub on a new disk that holds rights and passes on nothing.
+fn end(nonce: u64, region: &str, peers: &[&str]) -> Hub {
+    let text = config(region, peers, "*") + "[escrow]\nfloor = 1\n";
+    Hub::start_as(nonce, &MemoryDisk::new(nonce), &text, at_start()).unwrap()
+}
+
+#[test]
+fn rights_of_a_lost_life_reach_the_end_of_a_line_that_passes_on_nothing() {
+    let mut net = line();
+    for (one, other) in [(0, 1), (1, 2), (2, 3)] {
+        net.meet(one, other);
+    }
+    // No inventory is lacking with which rights would go.
+    offer(&mut net.hubs[3], 10);
+    net.talk(15);
+    let before = rights(&net.hubs[0]).len();
+
+    net.replace(3, end(9, "us", &["eu"]));
+    net.meet(2, 3);
+    net.talk(40);
+
+    assert_eq!(before, 0, "what a life that goes on writes goes over its own links");
+    let all: Vec<_> = net.hubs.iter().map(rights).collect();
+    assert_eq!(all[2].values().sum::<i64>(), 10);
+    assert_eq!((&all[0], &all[1], &all[3]), (&all[2], &all[2], &all[2]));
+    let apart = net.hubs[0].values("handed-on.us.inventory.escrow").len();
+    assert_eq!(apart, 1, "each is stored once");
+}
+
 /// A hub that knows which lives are there, and where a log of a lost life of `us` ends for it.
 fn of_three_peers() -> (Hub, impl Fn(u64) -> Option<Stamp>, impl Fn(&Hub, &str) -> u64) {
     let mut eu = hub(6, "eu", &["ap", "sa", "us"]);

@@ -30,8 +30,9 @@ use headland_replication::frame::Goodbye;
 use super::Node;
 use super::fullness::Place;
 use super::handing::life_of;
-use crate::members::reported_topics;
+use crate::members::{is_of_members, reported_topics};
 use crate::peer_link::{LinkId, PeerLink, Receiving};
+use crate::topics::Topic;
 
 /// What may wait of one connection for earlier parts of its logs: a quarter of its window, so that
 /// all else has room. Beyond it is put off.
@@ -40,6 +41,10 @@ pub(super) const WAITING_LIMIT: ByteCount = ByteCount::mebibytes(4);
 /// Logs of one channel of which it is known what was put off. Of more it is known only that there
 /// are some: they come again with the first of the others.
 const LOGS_LIMIT: usize = 1_024;
+
+/// For how many looks, a second each, a part waits until all is heard that linked hubs have said:
+/// one may be held up for long.
+const UNHEARD_LOOKS: u32 = 10;
 
 /// A log of a life, by the name of its topic where it was born.
 type Log = (TopicName, Actor);
@@ -62,6 +67,8 @@ struct Wait {
     places: BTreeMap<Place, Offset>,
     /// Lives whose connection was cut before they had brought what they had.
     cut: BTreeSet<Holder>,
+    /// For how many looks it was not heard what linked hubs have.
+    unheard: u32,
 }
 
 /// A channel that has gone on behind something that was put off.
@@ -112,6 +119,8 @@ enum Coming {
     No,
     /// Somebody who is not at it.
     Later,
+    /// Perhaps somebody: not all that linked hubs have said was heard.
+    Unheard,
     /// A channel that moves.
     Now,
 }
@@ -169,8 +178,9 @@ impl Node {
         let is_cut = known.is_some_and(|known| known.is_cut(place.1, &log.1, first));
         match self.who_brings(place, &log, first) {
             Coming::Now if !self.is_crowded(place) => Turn::Waits,
-            Coming::Now | Coming::Later if !is_cut => Turn::PutOff,
-            Coming::No | Coming::Now | Coming::Later => {
+            Coming::Unheard if !is_cut && !self.is_crowded(place) => Turn::Waits,
+            Coming::Now | Coming::Unheard | Coming::Later if !is_cut => Turn::PutOff,
+            Coming::No | Coming::Now | Coming::Unheard | Coming::Later => {
                 self.early.waits.remove(&log);
                 Turn::Comes
             }
@@ -181,8 +191,10 @@ impl Node {
     /// passes over nothing.
     fn early_of(&self, local: &TopicPartition, entry: &Entry) -> Option<(Log, Offset)> {
         let topic = self.topics.get(&local.topic).filter(|topic| topic.is_apart())?;
-        // What is passed over of inventory is taken when it comes.
-        if self.is_of_inventory(&topic.origin_name) || entry.is_stand_in() {
+        // What is passed over of inventory is taken when it comes, and of what was said of who
+        // takes part a later record says what those before it did.
+        let is_any = self.is_of_inventory(&topic.origin_name) || is_of_members(&topic.origin_name);
+        if is_any || entry.is_stand_in() {
             return None;
         }
         let stamp = entry.stamp.as_ref().filter(|of| !self.is_beyond(&topic.origin_name, of))?;
@@ -225,20 +237,32 @@ impl Node {
         let channels = wait.places.iter().filter(|(of, _)| **of != place);
         let of_channels = channels.map(|(of, until)| self.brings(*of, *until, (log, first)));
         let of_channels = of_channels.max().unwrap_or(Coming::No);
-        let links = self.peer_links.hubs();
-        let mut links = links.iter().filter_map(|id| self.peer_links.get(id));
-        // Whoever is linked has not said yet what he has.
-        let is_unheard = self.is_joining() || links.any(|known| !known.has_members());
+        let is_unheard = wait.unheard < UNHEARD_LOOKS && self.is_unheard();
         match of_channels {
             Coming::Now => Coming::Now,
-            Coming::No | Coming::Later if is_unheard => Coming::Now,
-            Coming::Later => Coming::Later,
+            Coming::No | Coming::Later | Coming::Unheard if is_unheard => Coming::Unheard,
+            Coming::Later | Coming::Unheard => Coming::Later,
             Coming::No => {
                 let is_cut = wait.cut.iter().any(|life| self.returns(life));
                 let is_said = is_cut || self.is_said(wait, log, first);
                 if is_said { Coming::Later } else { Coming::No }
             }
         }
+    }
+
+    /// Whether a linked hub has said something of who has what that was not heard yet.
+    fn is_unheard(&self) -> bool {
+        let is_direct = |of: &Receiving| {
+            let topic = self.topics.get(&of.local.topic);
+            is_of_members(&of.origin_topic) && topic.is_some_and(|topic| !topic.is_apart())
+        };
+        let lags = |known: &PeerLink| {
+            let mut channels = known.link.subscriptions().filter(|of| of.lag_records() > 0);
+            channels.any(|of| known.receiving(of.channel).is_some_and(is_direct))
+        };
+        let links = self.peer_links.hubs();
+        let mut links = links.iter().filter_map(|id| self.peer_links.get(id));
+        self.is_joining() || links.any(|known| known.is_ready() && lags(known))
     }
 
     /// Takes note of channels that bring a log, whatever way it took, with how far they reach.
@@ -353,7 +377,7 @@ impl Node {
 
     /// A channel has brought an entry; returns the position to write down. At a hole of compaction
     /// it stays before it: the next connection says again that what follows passes over nothing.
-    pub(super) fn went_on(&mut self, place: Place, position_key: &[u8], of: Brought) -> Offset {
+    pub(super) fn went_on(&mut self, place: Place, at: &Receiving, of: Brought) -> Offset {
         let Brought { next, hole } = of;
         let known = self.peer_links.get(&place.0);
         let is_cut = |(actor, until): (Actor, Offset)| {
@@ -362,7 +386,9 @@ impl Node {
             };
             known.is_some_and(is_known)
         };
-        let is_at_hole = hole.is_some_and(is_cut);
+        // An ordinary copy has all that a channel brings, and would have it twice.
+        let is_apart = || self.topics.get(&at.local.topic).is_some_and(Topic::is_apart);
+        let is_at_hole = hole.is_some_and(is_cut) && is_apart();
         if is_at_hole {
             self.early.past.entry(place).or_insert_with(|| Past::at(next));
         }
@@ -372,7 +398,7 @@ impl Node {
             self.early.past.remove(&place);
             return next;
         }
-        self.positions.get(position_key).copied().unwrap_or_default()
+        self.positions.get(&at.position_key).copied().unwrap_or_default()
     }
 
     /// Does not keep an entry that came early, and goes on behind it.
@@ -426,9 +452,11 @@ impl Node {
             self.drain(now, link_id);
         }
         let waiting = self.early_logs();
+        let is_unheard = self.is_unheard();
         let mut waits = std::mem::take(&mut self.early.waits);
         waits.retain(|log, wait| {
             wait.cut.retain(|life| self.returns(life));
+            wait.unheard = wait.unheard.saturating_add(u32::from(is_unheard));
             !wait.cut.is_empty() || waiting.contains(log)
         });
         self.early.waits = waits;

@@ -237,7 +237,7 @@ impl Node {
             self.reject(link_id, channel, rejected);
             return;
         }
-        let position = self.went_on(place, &receiving.position_key, brought);
+        let position = self.went_on(place, &receiving, brought);
         self.write_position(&receiving.position_key, position);
         self.stored.push((link_id, channel, next));
         self.advance_promises(link_id);

@@ -2,8 +2,8 @@
 //! still meanwhile.
 
 use headland_event::{
-    Actor, ChannelId, Entry, Gaps, Incarnation, Offset, PartitionIndex, Record, RegionId, Stamp,
-    TopicName, VectorClock,
+    Actor, ChannelId, DropPolicy, Entry, Gaps, Incarnation, Offset, PartitionIndex, Record,
+    RegionId, Stamp, TopicName, VectorClock,
 };
 use headland_reconcile::{Holder, MemberRecord, MemberReport, OtherLogs};
 use headland_replication::frame::Goodbye;
@@ -274,4 +274,48 @@ fn channels_that_wait_for_each_other_go_on_and_all_comes_in_its_order() {
     };
     assert_eq!((of(3), of(5)), (vec![0, 1], vec![0, 1]));
     assert_eq!((asked.as_slice(), closed(&eu).len()), (&[LinkId::new(2)][..], 1));
+}
+
+#[test]
+fn what_was_said_of_members_waits_for_nothing_and_holds_up_no_other_log() {
+    let mut eu = hub();
+    let mut ap = Remote::hub(&mut eu, 1, "ap");
+    say(&mut eu, &mut ap, "ap", 2);
+    eu.node.on_disconnected(eu.now, ap.link_id);
+    let mut sa = Remote::hub(&mut eu, 2, "sa");
+    let members = ChannelId::new(0);
+    sa.write_hole(members, (4, DropPolicy::Compacted), stamp(0));
+    sa.write(members, &[record("key", "{}")], stamp(4));
+    sa.write(members, &[record("key", "{}")], stamp(9));
+    sa.write(ChannelId::new(1), &offered(3), stamp_of_life(8, 2));
+    let over = || route::handed_on_path(&region("us"), &region("sa"));
+    assert_eq!(sa.announce("_members", (region("us"), over())), members);
+    assert_eq!(apart(&mut sa, "sa"), ChannelId::new(1));
+    eu.talk(&mut sa);
+
+    assert_eq!(offsets(&eu, "handed-on.us._members"), [4, 9]);
+    assert_eq!(offsets(&eu, APART), [2], "nobody says that he has more of it");
+}
+
+#[test]
+fn a_hole_of_compaction_in_an_ordinary_copy_is_stored_once() {
+    let mut eu = hub();
+    let bring = |hub: &mut Hub, link_id, withheld: usize| {
+        let mut us = Remote::hub(hub, link_id, "us");
+        let channel = ChannelId::new(0);
+        us.write(channel, &[record("key", "{}")], stamp(0));
+        us.write_hole(channel, (3, DropPolicy::Compacted), stamp(1));
+        us.write(channel, &[record("key", "{}")], stamp(4));
+        assert_eq!(us.announce("_groups", (region("us"), vec![region("us")])), channel);
+        (0..withheld).for_each(|_| us.withhold_last(channel));
+        hub.talk(&mut us);
+        us
+    };
+    let us = bring(&mut eu, 1, 1);
+    let before = offsets(&eu, "us._groups");
+    eu.node.on_disconnected(eu.now, us.link_id);
+    let _us = bring(&mut eu, 2, 0);
+
+    assert_eq!(before, [0, 1], "the hole is there, and the log goes on");
+    assert_eq!(offsets(&eu, "us._groups"), [0, 1, 4]);
 }

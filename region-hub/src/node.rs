@@ -72,6 +72,8 @@ mod leases;
 mod acks;
 /// Whether the log holds what was written.
 mod audit;
+/// Agents' logs that end before where they are here.
+mod gone_back;
 /// Whether a configured hub is reached.
 mod reach;
 /// When the log is cleaned, and by what.
@@ -225,6 +227,7 @@ pub struct Node {
     leases: Option<Leasing>,
     audit: Audit,
     last_faults: audit::LastFaults,
+    gone_back: gone_back::Said,
     snapshots: Snapshots,
     spans: Spans,
     peerings: BTreeMap<Identity, Peering<LinkId>>,
@@ -370,6 +373,7 @@ impl Node {
             leases: None,
             audit: Audit::new(incarnation, now.monotonic),
             last_faults: audit::LastFaults::default(),
+            gone_back: gone_back::Said::default(),
             snapshots: Snapshots::new(config.storage.snapshot_after.get(), now.monotonic),
             spans: Spans::new(config.region.clone(), ratio.map_or(Export::Off, Export::share)),
             grants,

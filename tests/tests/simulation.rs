@@ -260,6 +260,17 @@ fn what_is_written_while_regions_drain_end_and_join_counts_once() {
     assert!(sealed > 2 || met.schedules < 6, "{:?}", met.faults);
 }
 
+/// Schedules in which two write as one agent, in a run without a wish.
+const COPY_SCHEDULES: u64 = 6;
+
+#[test]
+fn of_two_that_write_as_one_agent_nothing_is_lost_in_silence() {
+    let test = "of_two_that_write_as_one_agent_nothing_is_lost_in_silence";
+    let met = all_hold(test, COPY_SCHEDULES, |seed| Schedule::draw(seed).with_a_copied_agent());
+
+    assert!(met.faults.contains_key("turns_of_two_that_write_as_one_agent"), "{:?}", met.faults);
+}
+
 /// Schedules in which clocks of agents are wrong too, in a run without a wish.
 const CLOCK_SCHEDULES: u64 = 6;
 

@@ -168,7 +168,8 @@ impl Node {
         }
         let next = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
         let key = receiving.position_key.clone();
-        known.receive(*channel, receiving);
+        known.receive(*channel, receiving.clone());
+        self.look_back(now, link_id, &receiving, (offer.head, next));
         self.subscribe(now, (link_id, *channel), &key, next);
     }
 

@@ -2,6 +2,8 @@
 
 /// Whether the log holds what was written.
 mod audit;
+/// Agents' logs that end before where they are here.
+mod gone_back;
 /// What is derived from a commit.
 mod derivation;
 /// A hub on a disk in memory.

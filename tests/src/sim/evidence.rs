@@ -34,6 +34,8 @@ pub(super) struct Evidence {
     pub(super) hubs: Vec<HubEvidence>,
     /// Logs of agents.
     pub(super) agents: Vec<Log>,
+    /// The log on the copy of an agent's data directory.
+    pub(super) copy: Log,
     /// Agents whose clocks were behind: of what is ahead of them they raise no alerts.
     pub(super) slow: Vec<bool>,
     pub(super) inputs: Vec<[InputFile; 2]>,
@@ -63,6 +65,9 @@ impl Evidence {
         Self {
             hubs: hubs.collect(),
             agents: world.agents.iter().map(log).collect(),
+            copy: log_of(
+                &world.agents.iter().flat_map(Machine::commits_of_copy).collect::<Vec<_>>(),
+            ),
             slow: world.agents.iter().map(|machine| machine.was_slow).collect(),
             inputs: std::mem::take(&mut world.inputs),
             promises: std::mem::take(&mut world.witness.promises),

@@ -39,6 +39,8 @@ pub(super) struct Machine<N> {
     /// Every commit that was durable, as it was written: cleaning takes away what checks need.
     archive: BTreeMap<CommitNumber, StoredCommit>,
     backup: Option<Backup>,
+    /// The data directory that this one was copied to, or from; either goes on with it.
+    copy: Option<Copied>,
     /// The life that runs on it, and the one before.
     pub(super) lives: [Option<Incarnation>; 2],
 }
@@ -47,6 +49,14 @@ pub(super) struct Machine<N> {
 #[derive(Debug)]
 struct Backup {
     disk: MemoryDisk,
+    archive: BTreeMap<CommitNumber, StoredCommit>,
+}
+
+/// A data directory that is not in use now.
+#[derive(Debug)]
+struct Copied {
+    disk: MemoryDisk,
+    ledger: Ledger,
     archive: BTreeMap<CommitNumber, StoredCommit>,
 }
 
@@ -137,6 +147,7 @@ impl<N> Machine<N> {
             ledger: Ledger::default(),
             archive: BTreeMap::new(),
             backup: None,
+            copy: None,
             lives: [None, None],
         }
     }
@@ -146,6 +157,29 @@ impl<N> Machine<N> {
         let disk = self.disk.fork();
         disk.crash(Survival::Nothing);
         self.backup = Some(Backup { disk, archive: self.archive.clone() });
+    }
+
+    /// Copies what is durable, and who it is.
+    pub(super) fn copy(&mut self) {
+        let disk = self.disk.fork();
+        disk.crash(Survival::Nothing);
+        let (ledger, archive) = (self.ledger.clone(), self.archive.clone());
+        self.copy = Some(Copied { disk, ledger, archive });
+    }
+
+    /// The copy is used from now on, by who is started next. Returns whether there is one.
+    pub(super) fn swap(&mut self) -> bool {
+        let Some(Copied { disk, ledger, archive }) = &mut self.copy else { return false };
+        self.running = None;
+        std::mem::swap(&mut self.disk, disk);
+        std::mem::swap(&mut self.ledger, ledger);
+        std::mem::swap(&mut self.archive, archive);
+        true
+    }
+
+    /// Every commit that was durable on the data directory that is not in use.
+    pub(super) fn commits_of_copy(&self) -> Vec<StoredCommit> {
+        self.copy.iter().flat_map(|copy| copy.archive.values()).cloned().collect()
     }
 
     /// An empty disk comes in the place of this one.

@@ -473,6 +473,21 @@ impl World {
         self.witness.forget(node);
     }
 
+    /// Who runs on an agent's data directory ends, and another one begins on its copy.
+    pub(super) fn swap(&mut self, agent: usize) {
+        let node = NodeId::Agent(agent);
+        self.crash(node);
+        if self.agents[agent].swap() {
+            self.meet("turns_of_two_that_write_as_one_agent");
+            if let Some(inputs) = &mut self.copys_inputs {
+                std::mem::swap(&mut self.inputs[agent], inputs);
+            }
+            self.witness.forget(node);
+        }
+        let delay = self.delay(1, 300);
+        self.agenda.after(delay, Event::Start(node));
+    }
+
     /// A node goes back to its backup.
     pub(super) fn restore(&mut self, node: NodeId) {
         self.crash(node);

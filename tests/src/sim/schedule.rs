@@ -42,6 +42,8 @@ pub(super) enum Fault {
     Restored(NodeId),
     /// A hub is asked to exclude the life that another one had before.
     Excluded { by: usize, former: usize },
+    /// An agent's data directory was copied before, and from here on both are used in turn.
+    Swapped(usize),
     /// A hub is asked to have a region drained, which is then sealed and goes on as another life.
     Drained { by: usize, region: usize },
 }
@@ -63,6 +65,10 @@ pub struct Schedule {
     pub(super) settings: Settings,
     /// A region whose hub is not there before some moment.
     pub(super) joins: Option<(usize, Duration)>,
+    /// An agent whose data directory is copied, and when.
+    pub(super) copied_at: Option<(usize, Duration)>,
+    /// What the copy reads.
+    pub(super) copys_inputs: Option<[InputFile; 2]>,
     /// Whether it goes on until all writers have stated what their streams come to, which takes
     /// as long as all the rest.
     pub(super) is_audited: bool,
@@ -83,8 +89,9 @@ impl Schedule {
         let agent_hold = if random.below(4) == 0 { "1s" } else { "10h" };
         let is_audited = seed.is_multiple_of(8);
         let (disks, leases, clocks) = (Disks::Stay, Leases::Off, Clocks::OfHubs);
-        let settings = Settings { homes, disks, leases, clocks, agent_hold };
-        Self { seed, inputs, faults, settings, joins: None, is_audited, random }
+        let settings = Settings { homes, disks, leases, clocks, copied: None, agent_hold };
+        let (joins, copied_at, copys_inputs) = (None, None, None);
+        Self { seed, inputs, faults, settings, joins, copied_at, copys_inputs, is_audited, random }
     }
 
     /// More agents, which go to the hubs of other regions while their own is away, and lose more
@@ -184,6 +191,32 @@ impl Schedule {
         if random.below(2) == 0 {
             self.joins = Some((other, Duration::from_millis(1_000 + random.below(8_000))));
         }
+        self
+    }
+
+    /// The data directory of one agent is copied with its identity, and both go on, in turn as a
+    /// hub lets one at a time speak for the agent: the original reads its files, the copy others.
+    #[must_use]
+    pub fn with_a_copied_agent(mut self) -> Self {
+        let random = &mut self.random;
+        let agents = self.settings.homes.agents();
+        let agent = index(random, agents);
+        self.settings.copied = Some(agent);
+        let first = FAULTS_FROM + 1_000 + random.below(3_000);
+        let mut at = first;
+        while at < FAULTS_UNTIL {
+            let planned = Duration::from_millis(at);
+            self.faults.push(PlannedFault {
+                at: planned,
+                until: planned,
+                fault: Fault::Swapped(agent),
+            });
+            at += 700 + random.below(3_500);
+        }
+        let copied = Duration::from_millis(FAULTS_FROM + random.below(first - FAULTS_FROM));
+        self.copied_at = Some((agent, copied));
+        self.copys_inputs = input::draw(random, agents).swap_remove(agent).into();
+        self.is_audited = true;
         self
     }
 

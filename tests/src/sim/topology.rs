@@ -115,6 +115,8 @@ pub(super) struct Settings {
     pub(super) disks: Disks,
     pub(super) leases: Leases,
     pub(super) clocks: Clocks,
+    /// The agent whose data directory is copied.
+    pub(super) copied: Option<usize>,
     /// How long hubs wait for silent agents.
     pub(super) agent_hold: &'static str,
 }
@@ -191,7 +193,7 @@ pub(super) fn peer_of(region: usize, index: usize) -> usize {
 
 /// A hub of a full mesh: of two hubs the one of the earlier region dials.
 pub(super) fn hub_config(region: usize, settings: Settings) -> HubConfig {
-    let Settings { homes, disks, leases, clocks: _, agent_hold } = settings;
+    let Settings { homes, disks, leases, agent_hold, .. } = settings;
     let name = REGIONS[region];
     let ack = if disks == Disks::Held { "regions(2)" } else { "local" };
     let membership = match disks {
@@ -245,7 +247,7 @@ ack = "{ack}"
 
 /// An agent that follows one stream of inventory and one of air.
 pub(super) fn agent_config(agent: usize, settings: Settings) -> AgentConfig {
-    let Settings { homes, disks, leases: _, clocks: _, agent_hold: _ } = settings;
+    let Settings { homes, disks, .. } = settings;
     let keep = match disks {
         Disks::Stay | Disks::Held => "keep_bytes = \"4KiB\", keep = \"20s\"",
         Disks::Refilled => "keep_bytes = \"1MiB\", keep = \"1h\"",

@@ -70,6 +70,8 @@ pub(super) struct World {
     pub(super) attempts: Vec<u64>,
     pub(super) settings: Settings,
     pub(super) inputs: Vec<[InputFile; 2]>,
+    /// What is read by whoever uses the data directory that is not in use.
+    pub(super) copys_inputs: Option<[InputFile; 2]>,
     is_audited: bool,
     pub(super) witness: Witness,
     pub(super) tampering: Tampering,
@@ -124,7 +126,9 @@ pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
 
 impl World {
     fn new(schedule: Schedule, planted: Planted) -> Self {
-        let Schedule { seed, inputs, faults, settings, joins, is_audited, mut random } = schedule;
+        let Schedule { seed, inputs, faults, settings, joins, is_audited, mut random, .. } =
+            schedule;
+        let Schedule { copied_at, copys_inputs, .. } = schedule;
         let homes = settings.homes;
         let mut agenda = Agenda::default();
         let has_faults = !faults.is_empty();
@@ -141,6 +145,7 @@ impl World {
                 Fault::Cut(region, cut) => (Event::Cut(region, cut), Some(Event::Heal(region))),
                 Fault::Loss(node) => (Event::Loss(node), None),
                 Fault::Excluded { by, former } => (Event::Exclude { by, former }, None),
+                Fault::Swapped(agent) => (Event::Swap(agent), None),
                 Fault::Drained { by, region } => (Event::Drain { by, region }, None),
                 Fault::DiskLost(node) => (Event::DiskLost(node), Some(Event::Start(node))),
                 Fault::Restored(node) => {
@@ -156,6 +161,9 @@ impl World {
                 agenda.after(planned.until, ends);
             }
         }
+        if let Some((agent, at)) = copied_at {
+            agenda.after(at, Event::Copy(agent));
+        }
         for region in 0..REGIONS.len() {
             agenda.at(Monotonic::from_millis(FAULTS_UNTIL), Event::Heal(region));
         }
@@ -170,6 +178,7 @@ impl World {
             attempts: vec![0; homes.agents()],
             settings,
             inputs,
+            copys_inputs,
             is_audited,
             witness: Witness::default(),
             tampering: Tampering::new(planted),
@@ -226,6 +235,8 @@ impl World {
             Event::Backup(NodeId::Hub(hub)) => self.hubs[hub].back_up(),
             Event::Backup(NodeId::Agent(agent)) => self.agents[agent].back_up(),
             Event::Exclude { by, former } => self.exclude(by, former),
+            Event::Copy(agent) => self.agents[agent].copy(),
+            Event::Swap(agent) => self.swap(agent),
             Event::Drain { by, region } => self.drain(by, region),
             Event::Seal(region) => self.seal(region),
             Event::Renew(region) => self.renew(region),
@@ -287,7 +298,10 @@ impl World {
         if !self.draining.is_empty() {
             left.push(format!("regions drain: {:?}", self.draining));
         }
-        for (agent, machine) in self.agents.iter().enumerate() {
+        // Of two that write as one the hub may have to refuse both for good.
+        let copied = self.settings.copied;
+        let agents = self.agents.iter().enumerate();
+        for (agent, machine) in agents.filter(|(agent, _)| Some(*agent) != copied) {
             let Some(running) = &machine.running else {
                 left.push(format!("agent {agent} is down"));
                 continue;
@@ -391,7 +405,8 @@ impl World {
         said: &super::witness::Acknowledged,
         after: Offset,
     ) {
-        if self.tampering.is_on_the_way() {
+        let is_copied = |copied| said.sender == NodeId::Agent(copied);
+        if self.tampering.is_on_the_way() || self.settings.copied.is_some_and(is_copied) {
             return;
         }
         let sender = match said.sender {

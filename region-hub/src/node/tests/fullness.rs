@@ -120,6 +120,7 @@ fn while_the_disk_is_full_the_alerts_of_a_peer_that_comes_back_flow_again() {
 
     hub.node.on_disconnected(hub.now, agent.link_id);
     let mut next = Remote::agent(&mut hub, 2);
+    next.take_log_of(agent);
     next.offer(&mut hub, EVENTS);
     let alerts = next.offer(&mut hub, "alerts");
     next.publish(&mut hub, alerts, &[record("sku", "{}")]);

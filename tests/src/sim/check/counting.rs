@@ -42,7 +42,7 @@ pub(super) fn expected_of(file: &InputFile) -> [(String, Vec<String>); 2] {
 }
 
 /// An agent's lines are at a hub in order: records in their topic, others in the dead one.
-fn lines_of(evidence: &Evidence, agent: usize, hub: usize) -> Result<(), String> {
+pub(super) fn lines_of(evidence: &Evidence, agent: usize, hub: usize) -> Result<(), String> {
     for file in &evidence.inputs[agent] {
         for (topic, expected) in expected_of(file) {
             let topic = &*topic;
@@ -209,7 +209,7 @@ fn dead_letters(evidence: &Evidence, hub: usize) -> Result<(), String> {
 }
 
 /// A mirror has the entries of its source: dots, stamps, bytes, offsets and order.
-fn mirrors(evidence: &Evidence, source: usize, hub: usize) -> Result<(), String> {
+pub(super) fn mirrors(evidence: &Evidence, source: usize, hub: usize) -> Result<(), String> {
     let from = &evidence.hubs[source];
     let to = &evidence.hubs[hub];
     for (partition, entries) in &from.log {

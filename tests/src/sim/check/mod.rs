@@ -11,6 +11,8 @@ use super::topology::{Disks, REGIONS};
 pub(super) mod counting;
 /// Whatever lives of nodes ended, every record is everywhere.
 mod lives;
+/// Of two that write as one agent nothing is lost in silence.
+mod copies;
 /// All hubs say the same.
 mod agreement;
 /// Derived records and alerts are written once.
@@ -75,6 +77,15 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<(Check, String)> {
     if evidence.settings.disks != Disks::Stay {
         let checks = [
             (Check::EveryRecordCountsOnce, lives::check(evidence)),
+            (Check::SameState, agreement::check(evidence)),
+            (Check::CleaningKeeps, cleaning::check(evidence)),
+        ];
+        let failed = checks.into_iter().filter_map(|(check, found)| Some((check, found.err()?)));
+        return failed.collect();
+    }
+    if let Some(agent) = evidence.settings.copied {
+        let checks = [
+            (Check::EveryRecordCountsOnce, copies::check(evidence, agent)),
             (Check::SameState, agreement::check(evidence)),
             (Check::CleaningKeeps, cleaning::check(evidence)),
         ];

@@ -40,6 +40,8 @@ mod members;
 mod ends;
 /// What the log lost of inventory by damage.
 mod lost;
+/// What the log lost in one place and has in another.
+mod copies;
 /// What is handed on of lives that write no more.
 mod handing;
 /// What this hub counted and its log lost since.
@@ -112,6 +114,7 @@ use crate::reconcile::Inventory;
 use crate::spans::{Export, Spans};
 use crate::topics::{TopicError, Topics};
 use acks::Acks;
+use copies::Walks;
 use early::Early;
 use escrow::Held;
 use fullness::Fullness;
@@ -173,6 +176,16 @@ pub enum Output {
     Snapshot(Snapshot),
     /// Take away what the policy lets go; answer with [`Node::on_cleaned`] when anything went.
     Clean(CleanPolicy),
+    /// Read entries of the log that a part of it may be found in; answer with
+    /// [`Node::on_looked`].
+    Look {
+        /// The partition.
+        partition: TopicPartition,
+        /// Where to start.
+        from: Offset,
+        /// Where to stop.
+        limit: ByteCount,
+    },
     /// Read a piece of the log, on a thread of its own; answer with [`Node::on_scrubbed`].
     Scrub(ScrubRead),
 }
@@ -238,6 +251,8 @@ pub struct Node {
     missing: Missing,
     /// Reads the log through for more of it.
     scrub: Scrub,
+    /// Looks for what it took in other places of the log.
+    walks: Walks,
     /// Why no snapshot was taken up, when none was.
     no_snapshot: String,
     /// Records that are gone, by the holes that became durable in this run.
@@ -383,6 +398,7 @@ impl Node {
             durable: BTreeMap::new(),
             missing: Missing::default(),
             scrub: Scrub::new(ByteCount::new(0), now.monotonic),
+            walks: Walks::default(),
             no_snapshot: String::new(),
             dropped: BTreeMap::new(),
             stored: Vec::new(),
@@ -587,6 +603,7 @@ impl Node {
         self.clean(now);
         self.write_snapshot(now);
         self.scrub(now);
+        self.look_on(now);
     }
 
     /// When [`Self::on_timeout`] wants to be called.
@@ -604,6 +621,7 @@ impl Node {
         let audit = self.audit.poll_timeout().filter(|_| !self.fullness.is_full());
         let timers = timers.chain(promise).chain(notices).chain(audit);
         let timers = timers.chain(self.leases_at()).chain(self.scrub.poll_timeout());
+        let timers = timers.chain(self.walks.poll_timeout());
         timers.chain(self.clean_at()).chain(self.members_at()).chain(self.snapshot_at()).min()
     }
 

@@ -326,6 +326,7 @@ impl World {
             | Output::Trace(_)
             | Output::Snapshot(_)
             | Output::Clean(_)
+            | Output::Look { .. }
             | Output::Scrub(_) => {}
         }
     }

@@ -249,6 +249,7 @@ impl Pair {
             | Output::Trace(_)
             | Output::Snapshot(_)
             | Output::Clean(_)
+            | Output::Look { .. }
             | Output::Scrub(_) => {}
         }
     }

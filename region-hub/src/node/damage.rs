@@ -48,6 +48,7 @@ impl Node {
         if self.note_lost_ends() {
             self.ask_from_the_beginning();
         }
+        self.seek_lost();
         let hlc = self.ingest.hlc();
         if let Some(rules) = &mut self.rules {
             rules.on_replay_ended(hlc);
@@ -142,6 +143,7 @@ impl Node {
             say(lost);
             let alert = lost.alert(&self.identity.to_string(), now.wall);
             self.raise(&alert, now);
+            self.on_damage_apart(&lost.partition);
         }
     }
 

@@ -61,6 +61,18 @@ impl Consumers {
         let checkpoint = self.checkpoints.get(at)?;
         checkpoint.is_of(life).then(|| checkpoint.origin_of(local).unwrap_or_default())
     }
+
+    /// Where an offset of the origin's log is in the newest run of a mirror, of which a life of the
+    /// origin wrote some.
+    pub(super) fn local_at(
+        &self,
+        at: &TopicPartition,
+        origin: Offset,
+        life: Incarnation,
+    ) -> Option<Offset> {
+        let checkpoint = self.checkpoints.get(at)?;
+        checkpoint.is_of(life).then(|| checkpoint.local_of(origin))
+    }
 }
 
 /// What is kept of a group, and travels.

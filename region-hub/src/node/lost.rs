@@ -19,7 +19,7 @@
 //! it ends, since its offsets stay taken. Of a copy it is not: then it is all that there may be of
 //! each log that goes there, beyond what is here of it. That is too much, which harms nobody, since
 //! it is handed what others have of it, and ends when something follows in that very copy. Where
-//! lives are mixed, in what was handed on itself, nothing tells what was lost.
+//! lives are mixed, in what was handed on itself, all of it is read to know ([`super::copies`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -220,7 +220,7 @@ impl Node {
     }
 
     /// Asks for what the log lost in this run: what is handed on begins before it.
-    fn ask_for_lost(&mut self, now: Now, at: &TopicPartition) {
+    pub(super) fn ask_for_lost(&mut self, now: Now, at: &TopicPartition) {
         let Some(origin) = self.topics.get(&at.topic).map(|topic| topic.origin.clone()) else {
             return;
         };
@@ -260,20 +260,61 @@ impl Node {
     fn lose(&mut self, actor: &Actor, lost: &[Gap]) -> bool {
         let Some(speaking) = &mut self.speaking else { return false };
         let known = &mut speaking.lost.gaps;
-        let mut is_news = false;
+        let mut news = Vec::new();
         for gap in lost {
             if known.spans(actor, gap.from, gap.until) {
                 continue;
             }
-            is_news = true;
+            news.push(*gap);
             if let Some(Gap { from, until }) = known.add(actor, *gap) {
                 tracing::error!(%actor, %from, %until, "{TOO_MANY}");
             }
         }
-        if is_news {
+        if !news.is_empty() {
             self.keep_lost(actor);
         }
-        is_news
+        // Another copy may be here.
+        news.iter().for_each(|gap| self.seek_copies(actor, *gap));
+        !news.is_empty()
+    }
+
+    /// What is lost.
+    pub(super) fn lost_ranges(&self) -> Vec<(Actor, Gap)> {
+        let lost = self.speaking.iter().flat_map(|speaking| speaking.lost.gaps.iter());
+        lost.map(|(actor, gap)| (actor.clone(), gap)).collect()
+    }
+
+    /// What was handed on of logs and lies in a partition here.
+    pub(super) fn handed_on_in(&self, at: &TopicPartition) -> Gaps {
+        let mut found = Gaps::new();
+        let Some(origin) = self.topics.get(&at.topic).map(|topic| &topic.origin) else {
+            return found;
+        };
+        let apart = self.speaking.iter().flat_map(|speaking| speaking.lost.apart.iter());
+        for (actor, gap) in apart {
+            if (&actor.region, actor.partition) == (origin, at.partition) {
+                let _beyond = found.add(actor, gap);
+            }
+        }
+        found
+    }
+
+    /// A range that was handed on is not where it was kept apart any more; says whether it is lost.
+    pub(super) fn lose_apart(&mut self, actor: &Actor, gap: Gap) -> bool {
+        let Some(speaking) = &mut self.speaking else { return false };
+        if !speaking.lost.apart.fill(actor, gap.from, gap.until) {
+            return false;
+        }
+        self.keep_lost(actor);
+        let had = self.had(actor, gap).into_iter().filter(|(log, _)| log == actor);
+        let had: Vec<Gap> = had.flat_map(|(_, gaps)| gaps).collect();
+        self.lose(actor, &had)
+    }
+
+    /// Partitions in which some of a log may lie that is no other one's.
+    pub(super) fn places_of(&self, actor: &Actor) -> Vec<TopicPartition> {
+        let log = (actor.region.clone(), actor.partition);
+        self.places().remove(&log).unwrap_or_default()
     }
 
     /// Takes note of a batch of inventory that the log holds, before it is observed.

@@ -46,6 +46,8 @@ mod early;
 mod lost;
 /// Damage that nobody reads but the hub itself.
 mod scrub;
+/// What another place of the log has of it.
+mod copies;
 /// What a hub counted and its log lost since.
 mod counted;
 /// Hubs in any layout that lose disks and links.

@@ -134,6 +134,10 @@ impl Stages {
                 }
             }
             Output::Snapshot(snapshot) => self.save(snapshot),
+            Output::Look { partition, from, limit } => {
+                let found = self.reader.read(&partition, from, limit);
+                self.node.on_looked(self.now(), found);
+            }
             Output::Scrub(read) => self.scrub(read),
             Output::Clean(policy) => self.writer.clean(policy, self.clock.wall()),
             Output::Trace(span) => {

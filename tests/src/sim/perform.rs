@@ -166,6 +166,10 @@ impl World {
                         None => self.crash_and_start(id),
                     }
                 }
+                Output::Look { partition, from, limit } => {
+                    let found = running.store.reader().read(&partition, from, limit);
+                    running.node.on_looked(now, found);
+                }
                 Output::Trace(_) | Output::Scrub(_) => {}
             }
         }

@@ -270,6 +270,10 @@ impl Hub {
                 self.node.on_cleaned(starts, report.dropped);
             }
             Output::Trace(span) => self.spans.push(span),
+            Output::Look { partition, from, limit } => {
+                let found = self.store.reader().read(&partition, from, limit);
+                self.node.on_looked(self.now, found);
+            }
             Output::Scrub(read) => {
                 let scrubbed = read.read(&self.store.reader());
                 self.node.on_scrubbed(self.now, scrubbed);

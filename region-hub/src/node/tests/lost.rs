@@ -30,14 +30,14 @@ pub(super) fn id(number: u64) -> String {
     format!("no/{number}.")
 }
 
-fn restocked(id: &str) -> Record {
+pub(super) fn restocked(id: &str) -> Record {
     let text = format!(r#"{{"id":"{id}","kind":"restock","device":"eu-1-till","sku":"85123A","#)
         + r#""location":"eu-1","quantity":4,"time":"2010-12-01T08:06:00Z"}"#;
     record("eu-1-till", &text)
 }
 
 /// The power of a hub fails, which goes on with its disk, and a snapshot if there is one.
-fn again(hub: &Hub, region: &str, peers: &[&str]) -> Hub {
+pub(super) fn again(hub: &Hub, region: &str, peers: &[&str]) -> Hub {
     let disk = hub.disk().clone();
     disk.crash(Survival::Nothing);
     let mut again = end_on(&disk, 7, region, peers);
@@ -128,7 +128,7 @@ fn end_on_new(region: &str, peers: &[&str]) -> Hub {
 }
 
 /// A hub of `us` when it has waited long enough for others to tell it who takes part.
-fn waited(mut us: Hub) -> Hub {
+pub(super) fn waited(mut us: Hub) -> Hub {
     us.settle();
     us.advance(11_000);
     us.settle();
@@ -172,7 +172,7 @@ fn what_came_back_in_more_pieces_than_are_kept_stops_no_start_and_no_report() {
 }
 
 /// Positions in what is handed on.
-fn positions(hub: &Hub) -> Vec<u64> {
+pub(super) fn positions(hub: &Hub) -> Vec<u64> {
     let is_of_handed_on = |key: &&bytes::Bytes| key.ends_with(b"/handed-on");
     let keys = hub.node.positions.iter().filter(|(key, _)| is_of_handed_on(key));
     keys.map(|(_, next)| next.get()).collect()

@@ -233,6 +233,19 @@ impl<F: Clone> Index<F> {
         files.is_some_and(|files| files.last_key_value().is_some_and(|(_, held)| *held > key))
     }
 
+    /// The key of the first file behind the one that holds a commit.
+    pub(crate) fn next_file(&self, commit: CommitNumber) -> Option<CommitNumber> {
+        let open = self.open.as_ref().map(|open| open.base);
+        let behind = self.closed.range(commit.after(1)..).next().map(|(key, _)| *key);
+        behind.or_else(|| open.filter(|base| *base > commit))
+    }
+
+    /// The first offset of a partition in the file with this key and those behind it.
+    pub(crate) fn first_in(&self, key: CommitNumber, partition: &TopicPartition) -> Option<Offset> {
+        let mut files = self.partition(partition)?.files.iter();
+        files.find(|(_, held)| **held >= key).map(|(first, _)| *first)
+    }
+
     /// Name of the newest file if it holds no commit: a chain written later does not name it.
     pub(crate) fn void_file(&self) -> Option<Arc<str>> {
         let open = self.open.as_ref().filter(|open| !open.has_commits());

@@ -165,7 +165,7 @@ pub use memory::{MemoryDisk, MemoryFile, MemoryMedium, MemoryStore, Survival};
 pub use reader::JournalReader;
 pub use recovery::OpenReport;
 pub use restart::{Missing, MissingCommits, MissingOffsets, UndecidedLoss, replay_past_damage};
-pub use scrub::{FoundOffsets, Scrub, ScrubRead, ScrubStatus, Scrubbed};
+pub use scrub::{Found, FoundOffsets, Scrub, ScrubRead, ScrubStatus, Scrubbed};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotPace, SnapshotStore};
 pub use state::{MemoryState, StateCache, StateError, StateMarks, StateStore};
 pub use store::{CloseError, OpenOptions, Store};

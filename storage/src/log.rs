@@ -323,6 +323,27 @@ pub trait LogReader: Clone + Send + Sync {
     /// Number of the last commit, 0 in an empty log.
     fn last_commit(&self) -> CommitNumber;
 
+    /// Number of the first commit of the file that follows the one with `commit`; `None` in the
+    /// newest file, and where a log has no files.
+    fn next_file(&self, commit: CommitNumber) -> Option<CommitNumber> {
+        let _none = commit;
+        None
+    }
+
+    /// The first offset of a partition that is held in the file of which the first commit has this
+    /// number, or in one behind it.
+    fn first_in(&self, file: CommitNumber, partition: &TopicPartition) -> Option<Offset> {
+        let _none = (file, partition);
+        None
+    }
+
+    /// So many bytes of commits from one on are not read again soon: memory that holds them may
+    /// be of use elsewhere, and who reads them next reads the medium. A hint; nothing is done for
+    /// the newest file.
+    fn let_go(&self, from: CommitNumber, bytes: ByteCount) {
+        let _none = (from, bytes);
+    }
+
     /// Waits until a partition has a record at `from` or after it; returns the partition's end.
     ///
     /// It returns at once when there is one, and after `timeout` in any case. It blocks, so it is

@@ -155,6 +155,11 @@ pub trait MediumFile: Clone + Send + Sync {
     /// [`MediumError`] when they cannot all be read.
     fn read_at(&self, position: ByteCount, buffer: &mut [u8]) -> Result<(), MediumError>;
 
+    /// Bytes from `position` on are not read again soon: whoever does reads the device. A hint.
+    fn let_go(&self, position: ByteCount, length: ByteCount) {
+        let _none = (position, length);
+    }
+
     /// Writes all bytes at `position`; after an error any part of them may be there.
     ///
     /// # Errors

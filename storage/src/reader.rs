@@ -145,6 +145,21 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
         self.shared.read().last()
     }
 
+    fn next_file(&self, commit: CommitNumber) -> Option<CommitNumber> {
+        self.shared.read().next_file(commit)
+    }
+
+    fn first_in(&self, file: CommitNumber, partition: &TopicPartition) -> Option<Offset> {
+        self.shared.read().first_in(file, partition)
+    }
+
+    fn let_go(&self, from: CommitNumber, bytes: ByteCount) {
+        let is_closed = self.next_file(from).is_some();
+        if let Some(Ok(Some(stretch))) = is_closed.then(|| self.shared.commits_from(from)) {
+            stretch.source.file.let_go(ByteCount::new(stretch.frame), bytes);
+        }
+    }
+
     fn wait(&self, partition: &TopicPartition, from: Offset, timeout: Duration) -> Offset {
         self.shared.committed().wait(timeout, || self.end(partition) > from);
         self.end(partition)

@@ -194,8 +194,9 @@ pub fn replay_past_damage(
 
 /// The damaged range that holds an offset; `None` when a record is there, or it was cleaned away.
 ///
-/// A read names what is lost from where it was asked to begin. So it is asked from further and
-/// further before, until an entry stands between there and the damage.
+/// A read names what is lost from where it was asked to begin, and no more than one block of it
+/// where all of a block is lost. So it is asked from further and further before, until an entry
+/// stands between there and the damage, and then behind it until one follows.
 pub(crate) fn lost_around(
     reader: &impl LogReader,
     partition: &TopicPartition,
@@ -203,14 +204,22 @@ pub(crate) fn lost_around(
 ) -> Result<Option<MissingOffsets>, ReadError> {
     let start = reader.start(partition);
     let (mut begin, mut step) = (at, 1);
-    loop {
+    let mut lost = loop {
         match lost_after(reader, partition, begin, at)? {
-            Some(lost) if lost.from == begin && begin > start => {
-                let before = begin.get().saturating_sub(step);
+            Some(lost) if lost.from <= begin && begin > start => {
+                let before = lost.from.get().saturating_sub(step);
                 begin = Offset::new(before).max(start);
                 step = step.saturating_mul(2);
             }
-            found => return Ok(found),
+            Some(lost) => break lost,
+            None => return Ok(None),
+        }
+    };
+    loop {
+        match reader.read(partition, lost.until, ByteCount::new(1)) {
+            Err(ReadError::Quarantined { until, .. }) if until > lost.until => lost.until = until,
+            Ok(_) | Err(ReadError::Quarantined { .. }) => return Ok(Some(lost)),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -222,16 +231,21 @@ fn lost_after(
     mut next: Offset,
     at: Offset,
 ) -> Result<Option<MissingOffsets>, ReadError> {
+    // Where the damage began that the last read met.
+    let mut begun = None;
     while next <= at {
         match reader.read(partition, next, ByteCount::new(1)) {
             Ok(entries) => match entries.last() {
-                Some(last) => next = last.end(),
+                Some(last) => (begun, next) = (None, last.end()),
                 None => return Ok(None),
             },
-            Err(ReadError::Quarantined { partition, from, until }) if until > at => {
-                return Ok((from <= at).then_some(MissingOffsets { partition, from, until }));
+            Err(ReadError::Quarantined { partition, from, until }) => {
+                let from = begun.unwrap_or(from);
+                if until > at {
+                    return Ok((from <= at).then_some(MissingOffsets { partition, from, until }));
+                }
+                (begun, next) = (Some(from), until);
             }
-            Err(ReadError::Quarantined { until, .. }) => next = until,
             Err(error) => return Err(error),
         }
     }
@@ -293,13 +307,23 @@ impl Suspects {
         !self.places.is_empty()
     }
 
-    /// Nothing follows: adds the ends of partitions that nothing was written to since.
+    /// Nothing was written since to partitions that were not met: adds their ends.
     pub(crate) fn end(&mut self, reader: &impl LogReader) {
+        self.end_with(reader, |_| None);
+    }
+
+    /// Adds of the partitions that were not met what lies before the first entry behind a place
+    /// that all commits since the damage stand before, and their ends where there is none.
+    pub(crate) fn end_with(
+        &mut self,
+        reader: &impl LogReader,
+        first: impl Fn(&TopicPartition) -> Option<Offset>,
+    ) {
         let Some(met) = self.met.take() else { return };
         let quiet = reader.partitions().into_iter().filter(|partition| !met.contains(partition));
         self.places.extend(quiet.filter_map(|partition| {
-            let last = reader.end(&partition).get().checked_sub(1)?;
-            Some((partition, Offset::new(last)))
+            let next = first(&partition).unwrap_or_else(|| reader.end(&partition));
+            Some((partition, Offset::new(next.get().checked_sub(1)?)))
         }));
     }
 }

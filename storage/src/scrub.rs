@@ -42,11 +42,16 @@ const STEP_MIN: Duration = Duration::from_millis(10);
 const MARK_BYTES: u64 = 64 << 20;
 
 /// Most bytes read at once, unless one commit is larger: no other read waits long behind it.
-const STEP_BYTES: ByteCount = ByteCount::mebibytes(1);
+const STEP_BYTES: ByteCount = ByteCount::new(256 << 10);
 
-/// Places near damage that are looked at in one step, and what each is taken to read: a block.
-const LOOKS_AT_ONCE: usize = 16;
+/// What is read to find the first commit of a step: a block at most.
+const ENTER_BYTES: u64 = 64 << 10;
+
+/// Places near damage that are looked at in one step, unless one is damaged, and what each is taken
+/// to read: a block, and where damage is found the blocks of a read, twice.
+const LOOKS_AT_ONCE: usize = 4;
 const LOOK_BYTES: u64 = 64 << 10;
+const LOST_BYTES: u64 = 8 << 20;
 
 /// How often in a row a read is put off when the node has read for others since the last one.
 const PUT_OFF_MAX: u32 = 3;
@@ -85,6 +90,8 @@ struct Pass {
     until: Option<CommitNumber>,
     /// Whether it went on behind what was its end, to see what follows damage.
     is_extended: bool,
+    /// The file behind the damaged one: from there on the index knows what follows.
+    look_until: Option<CommitNumber>,
     /// The first damaged commit of those that are still looked after.
     damaged_from: Option<CommitNumber>,
     suspects: Suspects,
@@ -93,7 +100,8 @@ struct Pass {
 impl Pass {
     fn from(next: CommitNumber, until: Option<CommitNumber>) -> Self {
         let suspects = Suspects::default();
-        Self { next, until, is_extended: false, damaged_from: None, suspects }
+        let (look_until, damaged_from) = (None, None);
+        Self { next, until, is_extended: false, look_until, damaged_from, suspects }
     }
 
     /// Goes on behind what could not be read, for the so many-and-first time in a row.
@@ -101,6 +109,14 @@ impl Pass {
         let step = 1 << failures.min(FAILURES_MAX);
         let next = CommitNumber::new(self.next.get().saturating_add(step));
         self.next = self.until.map_or(next, |until| next.min(until));
+    }
+
+    /// Behind the file that is damaged nothing more has to be read to know what follows: a pass
+    /// that begins again at damage would never get past it else, where restarts are frequent.
+    fn end_looking(&mut self, reader: &impl LogReader) {
+        let Some(file) = self.look_until.filter(|file| self.next >= *file) else { return };
+        self.look_until = None;
+        self.suspects.end_with(reader, |partition| reader.first_in(file, partition));
     }
 
     fn is_over(&self) -> bool {
@@ -133,19 +149,31 @@ pub struct ScrubRead {
     limit: ByteCount,
 }
 
-/// What a piece of the log holds that is damaged.
+/// What was read of a piece of the log; see [`Scrub::on_scrubbed`].
+#[derive(Debug)]
+pub struct Scrubbed {
+    commits: Vec<MissingCommits>,
+    offsets: Vec<FoundOffsets>,
+    failure: Option<ReadError>,
+    pass: Pass,
+    bytes: u64,
+    unread: Unread,
+}
+
+/// What a piece of the log holds that is damaged, and what is to be done besides.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Scrubbed {
+pub struct Found {
     /// Damaged commits.
     pub commits: Vec<MissingCommits>,
     /// Offsets that are lost.
     pub offsets: Vec<FoundOffsets>,
-    /// Why nothing could be read.
+    /// Why something could not be read.
     pub failure: Option<ReadError>,
-    pass: Pass,
-    bytes: u64,
-    unread: Unread,
+    /// What is to be kept for [`Scrub::take_up`].
+    pub mark: Option<Bytes>,
+    /// Whether all of the log was read.
+    pub is_over: bool,
 }
 
 /// What a failure kept from being read.
@@ -270,14 +298,13 @@ impl Scrub {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).max(STEP_MIN)
     }
 
-    /// The answer to a read; returns what is to be kept for [`Self::take_up`], if anything is.
-    pub fn on_scrubbed(&mut self, now: Now, scrubbed: &Scrubbed) -> Option<Bytes> {
-        let Scrubbed { commits, offsets, failure, pass, bytes, unread } = scrubbed;
-        let mut pass = pass.clone();
-        self.status.read = ByteCount::new(self.status.read.get().saturating_add(*bytes));
+    /// The answer to a read; returns what it found.
+    pub fn on_scrubbed(&mut self, now: Now, scrubbed: Scrubbed) -> Found {
+        let Scrubbed { commits, offsets, failure, mut pass, bytes, unread } = scrubbed;
+        self.status.read = ByteCount::new(self.status.read.get().saturating_add(bytes));
         let damaged = byte_count(commits.len() + offsets.len()).get();
         self.status.damaged = self.status.damaged.saturating_add(damaged);
-        match (failure, unread) {
+        match (&failure, unread) {
             (None, _) => self.failures = 0,
             (Some(_), Unread::Place) => self.status.failed = self.status.failed.saturating_add(1),
             (Some(_), Unread::Commits) => {
@@ -286,8 +313,8 @@ impl Scrub {
                 self.failures = self.failures.saturating_add(1);
             }
         }
-        self.due_at = now.monotonic.after(self.time_for(*bytes));
-        self.since_mark = self.since_mark.saturating_add(*bytes);
+        self.due_at = now.monotonic.after(self.time_for(bytes));
+        self.since_mark = self.since_mark.saturating_add(bytes);
         self.status.pass = pass.until.map(|until| (pass.next, until));
         let is_over = pass.is_over();
         if is_over {
@@ -299,7 +326,7 @@ impl Scrub {
             encode(&pass, self.began.unwrap_or(now.wall), self.ended)
         });
         self.work = if is_over { Work::Resting } else { Work::Between(pass) };
-        mark
+        Found { commits, offsets, failure, mark, is_over }
     }
 }
 
@@ -316,6 +343,7 @@ impl ScrubRead {
         let (commits, offsets, failure) = (Vec::new(), Vec::new(), None);
         let unread = Unread::Place;
         let mut scrubbed = Scrubbed { commits, offsets, failure, pass, bytes: 0, unread };
+        scrubbed.pass.end_looking(reader);
         if scrubbed.pass.suspects.has_places() {
             scrubbed.failure = scrubbed.look(reader).err();
         } else if scrubbed.pass.next < until {
@@ -338,7 +366,13 @@ impl ScrubRead {
 impl Scrubbed {
     /// Reads commits.
     fn read_on(&mut self, reader: &impl LogReader, limit: ByteCount) -> Result<(), ReadError> {
-        match reader.replay(self.pass.next, limit) {
+        // What is in memory says nothing of the disk, and others have better use for that memory.
+        let (from, entered) = (self.pass.next, ByteCount::new(limit.get() + ENTER_BYTES));
+        reader.let_go(from, entered);
+        let replayed = reader.replay(from, limit);
+        reader.let_go(from, entered);
+        self.bytes = self.bytes.saturating_add(ENTER_BYTES);
+        match replayed {
             Ok(Replayed { commits, next }) => {
                 self.pass.next = next;
                 for commit in &commits {
@@ -351,6 +385,7 @@ impl Scrubbed {
                 self.bytes = self.bytes.saturating_add(limit.get());
                 self.pass.suspects.on_damaged(&entries);
                 self.pass.damaged_from.get_or_insert(from);
+                self.pass.look_until = reader.next_file(from);
                 self.pass.next = until;
                 self.commits.push(MissingCommits { file, from, until, lost });
             }
@@ -359,18 +394,23 @@ impl Scrubbed {
         Ok(())
     }
 
-    /// Looks at places that damage may have reached.
+    /// Looks at places that damage may have reached, one at least.
     fn look(&mut self, reader: &impl LogReader) -> Result<(), ReadError> {
         for _ in 0..LOOKS_AT_ONCE {
             let Some((partition, at)) = self.pass.suspects.take() else { break };
             self.bytes = self.bytes.saturating_add(LOOK_BYTES);
             let Some(lost) = lost_around(reader, &partition, at)? else { continue };
-            let behind = match reader.read(&partition, lost.until, ByteCount::new(1)) {
-                Ok(entries) => entries.into_iter().next(),
-                Err(ReadError::Quarantined { .. }) => None,
-                Err(error) => return Err(error),
+            self.bytes = self.bytes.saturating_add(LOST_BYTES);
+            let behind = reader.read(&partition, lost.until, ByteCount::new(1));
+            let (behind, failure) = match behind {
+                Ok(entries) => (entries.into_iter().next(), None),
+                Err(error) => (None, Some(error)),
             };
             self.offsets.push(FoundOffsets { lost, behind });
+            return match failure {
+                None | Some(ReadError::Quarantined { .. }) => Ok(()),
+                Some(error) => Err(error),
+            };
         }
         Ok(())
     }
@@ -387,7 +427,7 @@ fn size_of(commit: &StoredCommit) -> u64 {
 
 /// `version u8 │ next u64 │ until u64 │ began i64 │ ended: u8 0, or 1 and i64`.
 fn encode(pass: &Pass, began: EventTime, ended: Option<EventTime>) -> Bytes {
-    let Pass { next, until, is_extended: _, damaged_from, suspects: _ } = pass;
+    let Pass { next, until, is_extended: _, look_until: _, damaged_from, suspects: _ } = pass;
     let mut writer = Writer::new();
     writer.u8(VERSION);
     // What lies behind damage that is still looked after is read again.

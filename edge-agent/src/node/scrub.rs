@@ -2,7 +2,7 @@
 
 use headland_event::{ByteCount, Monotonic, Now};
 use headland_platform::telemetry::with_causes;
-use headland_storage::{FoundOffsets, Scrub, Scrubbed, StateStore};
+use headland_storage::{Found, FoundOffsets, Scrub, Scrubbed, StateStore};
 
 use super::status::ScrubView;
 use super::{Node, Output, StartError};
@@ -37,10 +37,10 @@ impl Node {
 
     /// The answer to [`Output::Scrub`].
     pub fn on_scrubbed(&mut self, now: Now, scrubbed: Scrubbed) {
-        if let Some(mark) = self.scrub.on_scrubbed(now, &scrubbed) {
+        let Found { commits, offsets, failure, mark, .. } = self.scrub.on_scrubbed(now, scrubbed);
+        if let Some(mark) = mark {
             self.outbox.set_scrub(mark);
         }
-        let Scrubbed { commits, offsets, failure, .. } = scrubbed;
         if let Some(error) = failure {
             tracing::error!(error = with_causes(&error), "a part of the log cannot be read");
         }

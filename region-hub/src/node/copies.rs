@@ -24,6 +24,7 @@ use headland_replication::Offer;
 use headland_storage::{MissingOffsets, ReadError};
 
 use super::recovery::owner;
+use super::scrub::Asks;
 use super::{Node, Output};
 use crate::topics::{Mirror, Topic};
 
@@ -87,6 +88,8 @@ pub(super) struct Walks {
     /// The one of which a piece is being read.
     reading: Option<Walk>,
     due_at: Monotonic,
+    /// What others are to be asked for.
+    pub(super) asks: Asks,
 }
 
 impl Walks {

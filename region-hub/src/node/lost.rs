@@ -91,7 +91,7 @@ impl Node {
 
     /// The same of a range that may lie at the end of its log; says whether the log
     /// held some of it here only. What retention let go of it is not lost.
-    fn note_lost_end(&mut self, lost: &MissingOffsets) -> bool {
+    pub(super) fn note_lost_end(&mut self, lost: &MissingOffsets) -> bool {
         let MissingOffsets { partition, from, until } = lost;
         let from = (*from).max(self.keeping.start(partition));
         let mut until = *until;
@@ -207,24 +207,36 @@ impl Node {
     /// A read for a peer met damage to a part of a log. Whatever this hub had of it is lost; what
     /// it had not is missing already.
     pub(super) fn on_damaged_part(&mut self, now: Now, at: &TopicPartition, part: &(Actor, Gap)) {
+        if self.lose_part(at, part) {
+            self.ask_for_lost(now, at);
+        }
+    }
+
+    /// Notes as lost what this hub had of a part of a log; says whether any of it is news.
+    pub(super) fn lose_part(&mut self, at: &TopicPartition, part: &(Actor, Gap)) -> bool {
         if self.speaking.is_none() || self.log_of_inventory(at).is_none() {
-            return;
+            return false;
         }
         let mut is_news = false;
         for (actor, lost) in self.had(&part.0, part.1) {
             is_news |= self.lose(&actor, &lost);
         }
-        if is_news {
-            self.ask_for_lost(now, at);
-        }
+        is_news
     }
 
     /// Asks for what the log lost in this run: what is handed on begins before it.
     pub(super) fn ask_for_lost(&mut self, now: Now, at: &TopicPartition) {
-        let Some(origin) = self.topics.get(&at.topic).map(|topic| topic.origin.clone()) else {
-            return;
-        };
-        let asked = self.ask_from_the_beginning_of(&origin);
+        self.ask_for_lost_of(now, &BTreeSet::from([at.clone()]));
+    }
+
+    /// The same of several places, with one connection made anew for all.
+    pub(super) fn ask_for_lost_of(&mut self, now: Now, places: &BTreeSet<TopicPartition>) {
+        let origin = |at: &TopicPartition| Some(self.topics.get(&at.topic)?.origin.clone());
+        let origins: BTreeSet<RegionId> = places.iter().filter_map(origin).collect();
+        let mut asked = BTreeSet::new();
+        for origin in &origins {
+            asked.append(&mut self.ask_from_the_beginning_of(origin));
+        }
         self.cut_commit();
         self.begin_links_anew(now, &asked);
     }
@@ -265,9 +277,12 @@ impl Node {
             if known.spans(actor, gap.from, gap.until) {
                 continue;
             }
-            news.push(*gap);
             if let Some(Gap { from, until }) = known.add(actor, *gap) {
                 tracing::error!(%actor, %from, %until, "{TOO_MANY}");
+            }
+            // What was given up for others at once would be news at each look.
+            if known.spans(actor, gap.from, gap.until) {
+                news.push(*gap);
             }
         }
         if !news.is_empty() {

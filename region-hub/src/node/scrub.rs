@@ -1,10 +1,13 @@
 //! Damage that nobody read yet: the log is read through, slowly, and what was found is handled as
 //! what links find.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use bytes::Bytes;
-use headland_event::{ByteCount, CommitNumber, EventTime, Now};
+use headland_event::{ByteCount, CommitNumber, EventTime, Monotonic, Now, TopicPartition};
 use headland_platform::telemetry::with_causes;
-use headland_storage::{FoundOffsets, Scrub, ScrubStatus, Scrubbed, StateStore};
+use headland_storage::{Found, FoundOffsets, Scrub, ScrubStatus, Scrubbed, StateStore};
 use serde::Serialize;
 
 use super::recovery::{RecoveryError, owner};
@@ -13,6 +16,27 @@ use crate::holes;
 
 /// Where it is kept how far the log is read.
 const KEY: Bytes = Bytes::from_static(b"scrub");
+
+/// How long what is lost is gathered while a pass goes on, until others are asked for it.
+const GATHERED: Duration = Duration::from_secs(10 * 60);
+
+/// Where something was found to be lost that others are still to be asked for.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    places: BTreeSet<TopicPartition>,
+    since: Option<Monotonic>,
+}
+
+impl Asks {
+    fn add(&mut self, now: Monotonic, place: TopicPartition) {
+        self.places.insert(place);
+        self.since.get_or_insert(now);
+    }
+
+    fn are_due(&self, now: Monotonic) -> bool {
+        self.since.is_some_and(|since| since.after(GATHERED) <= now)
+    }
+}
 
 /// What a scrub of the log found.
 #[derive(Debug, Clone, Serialize)]
@@ -76,11 +100,11 @@ impl Node {
 
     /// The answer to [`Output::Scrub`].
     pub fn on_scrubbed(&mut self, now: Now, scrubbed: Scrubbed) {
-        let mark = self.scrub.on_scrubbed(now, &scrubbed);
+        let Found { commits, offsets, failure, mark, is_over, .. } =
+            self.scrub.on_scrubbed(now, scrubbed);
         if let Some(mark) = mark.filter(|_| !self.fullness.is_full()) {
             self.composer.set(owner("node"), KEY, Some(mark));
         }
-        let Scrubbed { commits, offsets, failure, .. } = scrubbed;
         if let Some(error) = failure {
             tracing::error!(error = with_causes(&error), "a part of the log cannot be read");
         }
@@ -89,12 +113,24 @@ impl Node {
         }
         for FoundOffsets { lost, behind } in offsets {
             self.note_damage(now, &lost);
-            self.on_damaged_end(now, lost.clone());
             let from = lost.from.max(self.keeping.start(&lost.partition));
             let part = behind.and_then(|entry| holes::part_before(from, &entry));
-            if let Some(part) = part {
-                self.on_damaged_part(now, &lost.partition, &part);
+            let is_end = self.note_lost_end(&lost);
+            let is_part = part.is_some_and(|part| self.lose_part(&lost.partition, &part));
+            if is_end || is_part {
+                self.walks.asks.add(now.monotonic, lost.partition);
             }
+        }
+        if is_over || self.walks.asks.are_due(now.monotonic) {
+            self.ask_for_all_lost(now);
+        }
+    }
+
+    /// Asks for what was found to be lost. Connections are made anew for that: not at each place.
+    fn ask_for_all_lost(&mut self, now: Now) {
+        let asks = std::mem::take(&mut self.walks.asks);
+        if !asks.places.is_empty() {
+            self.ask_for_lost_of(now, &asks.places);
         }
     }
 

@@ -5,13 +5,14 @@
 
 use std::fs::{File, OpenOptions as FileOptions};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use headland_event::ByteCount;
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation, fadvise, fallocate, flock};
 use rustix::io::Errno;
 
 use super::sled_state::SledState;
@@ -198,6 +199,13 @@ impl MediumFile for DiskFile {
     fn read_at(&self, position: ByteCount, buffer: &mut [u8]) -> Result<(), MediumError> {
         let read = self.file.read_exact_at(buffer, position.get());
         read.map_err(self.failed(Operation::Read))
+    }
+
+    fn let_go(&self, position: ByteCount, length: ByteCount) {
+        // A length of 0 would mean all that follows. Where it cannot be done memory stays in use.
+        if let Some(length) = NonZeroU64::new(length.get()) {
+            let _unused = fadvise(&*self.file, position.get(), Some(length), Advice::DontNeed);
+        }
     }
 
     fn write_at(&self, position: ByteCount, bytes: &[u8]) -> Result<(), MediumError> {

@@ -16,7 +16,12 @@ fn partition(index: u32) -> TopicPartition {
 }
 
 fn open(disk: &MemoryDisk) -> (MemoryStore, Composer) {
-    let options = OpenOptions { reserve_bytes: ByteCount::new(0), ..OpenOptions::new(1) };
+    open_with(disk, OpenOptions::new(1).file_bytes)
+}
+
+fn open_with(disk: &MemoryDisk, file_bytes: ByteCount) -> (MemoryStore, Composer) {
+    let reserve_bytes = ByteCount::new(0);
+    let options = OpenOptions { reserve_bytes, file_bytes, ..OpenOptions::new(1) };
     let store = MemoryStore::open(disk, options).unwrap();
     let composer = Composer::new(store.incarnation(), &store.reader(), &store).unwrap();
     (store, composer)
@@ -43,10 +48,68 @@ fn written(commits: u64) -> (MemoryDisk, MemoryStore, Composer) {
 }
 
 fn damage(disk: &MemoryDisk, text: &str) {
-    let name = disk.names().into_iter().find(|name| name.ends_with(".journal")).unwrap();
-    let content = disk.content(&name).unwrap();
-    let at = content.windows(text.len()).position(|found| found == text.as_bytes()).unwrap();
-    disk.flip_bit(&name, ByteCount::new(u64::try_from(at).unwrap()), 0);
+    for name in disk.names().into_iter().filter(|name| name.ends_with(".journal")) {
+        let content = disk.content(&name).unwrap();
+        let at = content.windows(text.len()).position(|found| found == text.as_bytes());
+        if let Some(at) = at {
+            return disk.flip_bit(&name, ByteCount::new(u64::try_from(at).unwrap()), 0);
+        }
+    }
+    panic!("{text} is nowhere");
+}
+
+/// Writes 40 commits, each with a record of 20 KiB, to files of this size; opens them anew.
+fn large(file_bytes: ByteCount) -> (MemoryDisk, MemoryStore) {
+    let disk = MemoryDisk::new(1);
+    let (mut store, mut composer) = open_with(&disk, file_bytes);
+    for commit in 0..40 {
+        let text = format!("value {commit}. {}", "x".repeat(20 << 10));
+        let batch = Batch::encode(&[Record::new(EventTime::from_millis(5), "k", text)]).unwrap();
+        composer.born(&partition(commit / 39), None, batch, &mut SeededRandom::new(1));
+        store.append(&[composer.take().unwrap().commit]).unwrap();
+    }
+    store.close().unwrap();
+    let (store, _) = open_with(&disk, file_bytes);
+    (disk, store)
+}
+
+#[test]
+fn damage_over_many_blocks_of_a_partition_is_one_range_in_an_open_file_and_in_closed_ones() {
+    for file_bytes in [64 << 20, 256 << 10] {
+        let (disk, store) = large(ByteCount::new(file_bytes));
+        for commit in 5..35 {
+            damage(&disk, &format!("value {commit}."));
+        }
+        let mut run = Run::new(1 << 20);
+
+        run.pass(&store.reader());
+
+        let lost = run.found.offsets().map(|lost| (lost.from.get(), lost.until.get()));
+        let lost: BTreeSet<_> = lost.collect();
+        assert_eq!(lost, [(5, 35)].into(), "files of {file_bytes}");
+        let missing = replay_past_damage(&store.reader(), CommitNumber::new(1), drop).unwrap();
+        let lost = missing.offsets().map(|lost| (lost.from.get(), lost.until.get()));
+        assert_eq!(lost.collect::<Vec<_>>(), [(5, 35)], "files of {file_bytes}");
+    }
+}
+
+#[test]
+fn behind_the_file_with_damage_a_restart_goes_on_where_the_pass_was() {
+    let (disk, store) = large(ByteCount::new(256 << 10));
+    damage(&disk, "value 2.");
+    let reader = store.reader();
+    let mut run = Run::new(1 << 20);
+    while run.found.is_empty() || run.found.offsets().count() == 0 {
+        assert!(run.step(&reader), "it is found before the pass is over");
+    }
+    run.scrub.since_mark = MARK_BYTES;
+    run.step(&reader);
+
+    let (pass, _, _) = decode(run.mark.unwrap()).unwrap();
+    assert!(pass.next > CommitNumber::new(5), "{pass:?}");
+    assert!(pass.until.is_some_and(|until| pass.next < until), "{pass:?}");
+    let lost: Vec<_> = run.found.offsets().map(|lost| lost.from.get()).collect();
+    assert_eq!(lost, [2]);
 }
 
 /// A scrub with a clock, and what it found.
@@ -79,14 +142,13 @@ impl Run {
         assert_eq!(self.scrub.poll_timeout(), None, "one read at a time");
         let scrubbed = read.read(reader);
         self.reads += 1;
-        if let Some(mark) = self.scrub.on_scrubbed(self.now, &scrubbed) {
-            self.mark = Some(mark);
-        }
-        assert!(scrubbed.failure.is_none());
-        for commits in scrubbed.commits {
+        let found = self.scrub.on_scrubbed(self.now, scrubbed);
+        self.mark = found.mark.or_else(|| self.mark.take());
+        assert!(found.failure.is_none());
+        for commits in found.commits {
             self.found.add_commits(commits);
         }
-        for found in scrubbed.offsets {
+        for found in found.offsets {
             self.found.add(found.lost);
         }
         true
@@ -113,7 +175,7 @@ fn a_pass_finds_exactly_what_a_replay_finds_whichever_byte_is_damaged() {
         fork.flip_bit(&name, ByteCount::new(u64::try_from(at).unwrap()), 3);
         let reader = store.reader();
         let expected = replay_past_damage(&reader, CommitNumber::new(1), drop).unwrap();
-        let mut run = Run::new(if at % 2 == 0 { 1 } else { 1 << 20 });
+        let mut run = Run::new(if at % 2 == 0 { 400 } else { 1 << 20 });
         run.pass(&reader);
 
         let offsets = |missing: &Missing| missing.offsets().cloned().collect::<BTreeSet<_>>();
@@ -258,7 +320,7 @@ fn what_cannot_be_read_is_passed_over_in_steps_that_grow() {
         }));
         let (commits, offsets, unread) = (Vec::new(), Vec::new(), Unread::Commits);
         let failed = Scrubbed { commits, offsets, failure, pass, bytes: 0, unread };
-        run.scrub.on_scrubbed(run.now, &failed);
+        drop(run.scrub.on_scrubbed(run.now, failed));
         run.advance(1_000);
     }
 

@@ -1,7 +1,9 @@
 //! Damage that neither a start nor a link reads, found by reading the log through.
 
+use std::ops::Range;
+
 use headland_event::{ByteCount, Offset};
-use headland_storage::MemoryDisk;
+use headland_storage::{MemoryDisk, Scrub};
 
 use super::damage::damage;
 use super::handing::{Net, end_on, state};
@@ -13,19 +15,51 @@ const HANDED_ON: &str = "handed-on.us.inventory.events";
 /// Two hubs that hold the same, and damage to the log of the second in a record of this number,
 /// which nobody has to read again; it then reads so many bytes a second for the next minute.
 fn damaged(number: u64, bytes_per_second: ByteCount) -> Net {
+    damaged_in(0..5, number..number + 1, bytes_per_second)
+}
+
+/// The same of a log with these numbers, damaged in some of them.
+fn damaged_in(all: Range<u64>, numbers: Range<u64>, bytes_per_second: ByteCount) -> Net {
     let hub = |region, peer| end_on(&MemoryDisk::new(7), 7, region, &[peer]);
     let mut net = Net::new([hub("eu", "us"), hub("us", "eu")]);
     net.meet(0, 1);
-    write(&mut net.hubs[1], 2, 0..5);
+    write(&mut net.hubs[1], 2, all);
     net.talk(15);
-    damage(&net.hubs[1], &id(number));
+    numbers.for_each(|number| damage(&net.hubs[1], &id(number)));
     net.talk(60);
     let before = (lost(&net.hubs[1]), net.hubs[1].node.missing().is_empty());
     assert_eq!(before, (vec![], true), "nobody reads it");
     let us = net.hubs.pop().unwrap();
     net.hubs.push(us.scrubbing(bytes_per_second));
-    net.talk(60);
+    net.hubs.iter_mut().for_each(|hub| hub.closed.clear());
+    net.talk(120);
     net
+}
+
+/// How often a hub made connections anew.
+fn closed(hub: &Hub) -> usize {
+    hub.closed.len()
+}
+
+#[test]
+fn places_that_are_damaged_one_beside_the_other_and_apart_come_back_over_one_new_connection() {
+    let mut net = damaged_in(0..12, 2..6, ByteCount::mebibytes(10));
+    damage(&net.hubs[1], &id(8));
+    damage(&net.hubs[1], &id(10));
+    let us = &mut net.hubs[1];
+    let first = (numbers(us, HANDED_ON, 0..12), closed(us));
+    // As if a week had passed.
+    us.node.scrub = Scrub::new(ByteCount::mebibytes(10), us.now.monotonic);
+    us.closed.clear();
+    net.talk(120);
+
+    let us = &net.hubs[1];
+    assert_eq!(first, (vec![2, 3, 4, 5], 1));
+    let mut back = numbers(us, HANDED_ON, 0..12);
+    back.sort_unstable();
+    assert_eq!((back, lost(us)), (vec![2, 3, 4, 5, 8, 10], vec![]));
+    assert_eq!(closed(us), 1, "for two places");
+    assert_eq!(state(us), state(&net.hubs[0]));
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn read_gaps(reader: &mut Reader, ends: &VectorClock) -> Result<Gaps, CodecError
             until: Offset::new(reader.u64("stamp gap end")?),
         };
         let log = usize::try_from(entry).ok().and_then(|entry| entries.get(entry));
-        let log = log.filter(|(_, end)| entry >= latest && gap.until <= *end);
+        let log = log.filter(|(_, end)| entry >= latest && gap.until < *end);
         let before = gaps.len();
         let given_up = log.and_then(|(actor, _)| gaps.note(actor, gap));
         if given_up.is_some() || gaps.len() == before {
@@ -352,7 +352,7 @@ mod tests {
             &[(3, 3, 7)],
             &[(1, 7, 7)],
             &[(1, 7, 3)],
-            &[(1, 3, 42)],
+            &[(1, 3, 41)],
             &[(1, 3, u64::MAX)],
             &[(1, 3, 7), (1, 7, 8)],
             &[(1, 8, 9), (1, 3, 7)],

@@ -251,6 +251,86 @@ impl Extent {
         Self { ends: self.ends.clone(), gaps }
     }
 
+    /// Whether all that is in `other` is here. O(actors + gaps of both).
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.ends.iter().all(|(actor, end)| {
+            let here = self.ends.end(actor);
+            let mut gaps = self.gaps.of(actor).iter();
+            other.gaps.spans(actor, here, end)
+                && gaps.all(|gap| other.gaps.spans(actor, gap.from, gap.until.min(end)))
+        })
+    }
+
+    /// What is in both. Of a log with more gaps than are kept it ends before the first that is not.
+    /// O((actors + gaps of both) × log gaps).
+    #[must_use]
+    pub fn meet(&self, other: &Self) -> Self {
+        let (mut both, mut room) = (Self::default(), GAPS_LIMIT);
+        for (actor, end) in self.ends.meet(&other.ends).iter() {
+            let mut gaps: Vec<Gap> = Vec::new();
+            let mut all: Vec<Gap> =
+                self.missing(actor, end).chain(other.missing(actor, end)).collect();
+            all.sort_unstable_by_key(|gap| gap.from);
+            for Gap { from, until } in all {
+                let until = until.min(end);
+                match gaps.last_mut().filter(|last| from <= last.until) {
+                    Some(last) => last.until = last.until.max(until),
+                    None if from < until => gaps.push(Gap { from, until }),
+                    None => {}
+                }
+            }
+            let fitting = GAPS_OF_LOG_LIMIT.min(room);
+            let end = gaps.get(fitting).map_or(end, |beyond| beyond.from);
+            gaps.truncate(fitting);
+            room -= gaps.len();
+            both.ends.advance(actor, end);
+            if !gaps.is_empty() {
+                both.gaps.by_actor.insert(actor.clone(), gaps);
+            }
+        }
+        both
+    }
+
+    /// What is in one of them at least. Of a log with more gaps than are kept the highest count as
+    /// if they were in one. O(actors + gaps of both).
+    #[must_use]
+    pub fn join(&self, other: &Self) -> Self {
+        let (mut ends, mut room) = (self.ends.clone(), GAPS_LIMIT);
+        ends.merge(&other.ends);
+        let mut gaps = Gaps::new();
+        for (actor, end) in ends.iter() {
+            let (mut mine, mut theirs) =
+                (self.missing(actor, end).peekable(), other.missing(actor, end).peekable());
+            let mut shared = Vec::new();
+            while let (Some(one), Some(of)) = (mine.peek(), theirs.peek()) {
+                let (from, until) = (one.from.max(of.from), one.until.min(of.until));
+                if from < until {
+                    shared.push(Gap { from, until });
+                }
+                let _passed = if one.until < of.until { mine.next() } else { theirs.next() };
+            }
+            shared.truncate(GAPS_OF_LOG_LIMIT.min(room));
+            room -= shared.len();
+            if !shared.is_empty() {
+                gaps.by_actor.insert(actor.clone(), shared);
+            }
+        }
+        Self { ends, gaps }
+    }
+
+    /// What is not here of a log below an end, by rising offset.
+    fn missing(&self, actor: &Actor, end: Offset) -> impl Iterator<Item = Gap> {
+        let behind = Gap { from: self.ends.end(actor), until: end };
+        let gaps = self.gaps.of(actor).iter().copied().chain([behind]);
+        gaps.filter(|gap| gap.from < gap.until)
+    }
+
+    /// Takes offsets out of the gaps of a log; where it ends stays.
+    pub fn fill(&mut self, actor: &Actor, from: Offset, until: Offset) {
+        let _was_missing = self.gaps.fill(actor, from, until);
+    }
+
     /// Takes a part of a log in; what lies between it and the end before is a gap.
     #[must_use]
     pub fn take(&mut self, actor: &Actor, from: Offset, until: Offset) -> Taken {
@@ -420,6 +500,53 @@ mod tests {
         assert_eq!(Extent::from(here.ends().clone()).seen_by(&actor(1)).gaps(), &Gaps::new());
     }
 
+    /// All of a log but so many single offsets, every fourth from one on.
+    fn without_every_fourth(first: u64, count: u64) -> Extent {
+        let gaps = (0..count).map(|at| gap(first + 4 * at, first + 4 * at + 1)).collect();
+        let mut extent = Extent::default();
+        let _taken = extent.take(&actor(0), Offset::new(0), Offset::new(1_000));
+        extent.gaps.by_actor.insert(actor(0), gaps);
+        extent
+    }
+
+    #[test]
+    fn what_is_in_both_ends_before_a_gap_that_does_not_fit_and_what_is_in_one_has_it() {
+        let (one, other) = (without_every_fourth(0, 40), without_every_fourth(2, 40));
+        let set = |of: &Extent| -> BTreeSet<u64> {
+            (0..1_000).filter(|at| of.includes(&actor(0), Offset::new(*at))).collect()
+        };
+
+        let both = one.meet(&other);
+
+        assert_eq!(both.gaps().len(), GAPS_OF_LOG_LIMIT);
+        let all: BTreeSet<u64> = set(&one).intersection(&set(&other)).copied().collect();
+        let end = both.ends().end(&actor(0)).get();
+        assert_eq!((set(&both), end), (all.range(..128).copied().collect(), 128));
+        assert!(one.covers(&both) && other.covers(&both));
+        let wide = without_every_fourth(0, 80);
+        assert!(wide.join(&wide).covers(&wide));
+        assert_eq!(wide.join(&wide).gaps().len(), GAPS_OF_LOG_LIMIT);
+        assert_eq!(set(&one.join(&other)).len(), 1_000);
+    }
+
+    #[test]
+    fn beyond_the_gaps_of_all_logs_a_log_ends_before_its_first() {
+        let mut ends = VectorClock::new();
+        let mut gaps = Gaps::new();
+        let logs = u32::try_from(GAPS_LIMIT).unwrap();
+        for log in 0..=logs {
+            ends.advance(&actor(log), Offset::new(9));
+            gaps.by_actor.insert(actor(log), vec![gap(3, 5)]);
+        }
+        let many = Extent::new(ends, gaps);
+
+        let both = many.meet(&many);
+
+        assert_eq!(both.gaps().len(), GAPS_LIMIT);
+        let end = |log| both.ends().end(&actor(log)).get();
+        assert_eq!([end(0), end(logs - 1), end(logs)], [9, 9, 3]);
+    }
+
     proptest! {
         #[test]
         fn an_extent_is_the_set_of_offsets_that_were_taken(
@@ -459,6 +586,14 @@ mod tests {
                 let without = here.without(&taken).has(&actor(0), at, behind);
                 prop_assert!(!without, "all of it is lost");
             }
+            let set = |of: &Extent| -> BTreeSet<u64> {
+                (0..40).filter(|at| of.includes(&actor(0), Offset::new(*at))).collect()
+            };
+            let (both, either) = (here.meet(&there), here.join(&there));
+            prop_assert_eq!(set(&both), mine.intersection(&theirs).copied().collect());
+            prop_assert_eq!(set(&either), mine.union(&theirs).copied().collect());
+            prop_assert_eq!(here.covers(&there), theirs.is_subset(&mine));
+            prop_assert!(here.covers(&both) && either.covers(&here) && either.covers(&there));
             let until = Offset::new(until);
             prop_assert_eq!(here.lacks_within(&there, &actor(0), until), !within.is_empty());
             prop_assert_eq!(here.lacks_behind(&there, &actor(0), until), !behind.is_empty());

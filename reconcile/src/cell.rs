@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 
 use crdts::{CmRDT, CvRDT, Dot, VClock};
-use headland_event::{Actor, Gap, Offset};
+use headland_event::{Actor, Extent, Gap, Offset};
 use serde::{Deserialize, Serialize};
 
 use crate::second::Second;
@@ -49,7 +49,13 @@ pub struct Seen<'a> {
     pub unseen: &'a [Gap],
 }
 
-impl Seen<'_> {
+impl<'a> Seen<'a> {
+    /// What there is of a log in what was seen of all.
+    #[must_use]
+    pub fn of(all: &'a Extent, actor: &Actor) -> Self {
+        Self { end: all.ends().end(actor), unseen: all.gaps().of(actor) }
+    }
+
     /// All below an end.
     #[must_use]
     pub const fn below(end: Offset) -> Self {
@@ -70,7 +76,7 @@ impl Seen<'_> {
     }
 
     /// The parts of the log that were not seen, each with the offset behind it; the last has none.
-    fn parts(self) -> impl Iterator<Item = (Offset, Option<Offset>)> {
+    fn parts(self) -> impl Iterator<Item = (Offset, Option<Offset>)> + use<'a> {
         let unseen = self.unseen.iter().map(|gap| (gap.from, Some(gap.until)));
         unseen.chain([(self.end, None)])
     }
@@ -188,14 +194,11 @@ impl<A: Ord + Clone + Debug + Display> Cells<A> {
     /// still be asked; every other cut asked for later covers the stable one.
     pub fn compact<'a>(
         &mut self,
-        stable: impl Fn(&A) -> Offset,
+        stable: impl Fn(&A) -> Seen<'a>,
         kept: impl Fn(&A) -> Vec<Asked<'a>>,
     ) {
         for (actor, marks) in &mut self.history {
-            let (stable, mut kept) = (stable(actor), kept(actor));
-            // Nothing at or behind it is forgotten, whenever it happened.
-            kept.push(Asked { seen: Seen::below(stable), by: Second::default() });
-            compact(marks, stable, &kept);
+            compact(marks, stable(actor), &kept(actor));
         }
     }
 
@@ -296,11 +299,14 @@ pub(crate) fn made_by<'a>(
     found
 }
 
-/// Keeps of the marks before `stable` those that are the last before an end of a part that was not
-/// seen, and those that [`beyond`] would give, each with the one before it.
-pub(crate) fn compact(marks: &mut Vec<Mark>, stable: Offset, asked: &[Asked<'_>]) {
+/// Keeps of the marks that are stable those that are the last before an end of a part that was not
+/// seen or is not stable, and those that [`beyond`] would give, each with the one before it.
+pub(crate) fn compact(marks: &mut Vec<Mark>, stable: Seen<'_>, asked: &[Asked<'_>]) {
     let mut kept = vec![false; marks.len()];
-    let parts = asked.iter().flat_map(|of| of.seen.parts().map(move |part| (part, of.by)));
+    // Nothing that is not stable is forgotten, whenever it happened.
+    let ends = Asked { seen: stable, by: Second::default() };
+    let asked = asked.iter().copied().chain([ends]);
+    let parts = asked.flat_map(|of| of.seen.parts().map(move |part| (part, of.by)));
     for (part, by) in parts {
         let (first, behind) = range_of(marks, part);
         let is_beyond = |(at, mark): (usize, &Mark)| {
@@ -317,7 +323,7 @@ pub(crate) fn compact(marks: &mut Vec<Mark>, stable: Offset, asked: &[Asked<'_>]
         }
     }
     let mut kept = kept.into_iter();
-    marks.retain(|mark| kept.next() == Some(true) || mark.offset >= stable);
+    marks.retain(|mark| kept.next() == Some(true) || !stable.includes(mark.offset));
 }
 
 #[cfg(test)]

@@ -6,11 +6,10 @@
 //! so is named beside the cells: copies that do not count are taken out, late events that were
 //! approved are put in.
 
-use headland_event::Offset;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::{ActorIndex, Actors, Spot};
-use crate::cell::{Asked, Beyond};
+use crate::cell::{Asked, Beyond, Seen};
 use crate::position::Position;
 use crate::register::{Register, Write};
 use crate::second::Second;
@@ -194,8 +193,9 @@ impl Shelf {
 
     /// Forgets what no cut can ask for any more, once everybody has seen what is before `stable`:
     /// later stocktakes' cuts cover it, and those of earlier ones are kept.
-    pub(crate) fn compact(&mut self, stable: impl Fn(ActorIndex) -> Offset, actors: &Actors) {
+    pub(crate) fn compact<'a>(&mut self, stable: impl Fn(ActorIndex) -> Seen<'a>, actors: &Actors) {
         let more = self.more.as_ref();
+        let stable = |actor| stable(actor);
         self.tally.compact(stable, |actor| {
             let stocktakes = more.into_iter().flat_map(|more| more.stocktakes.writes());
             stocktakes.map(|stocktake| asked(stocktake, actors.get(actor))).collect()

@@ -1,8 +1,10 @@
 //! The core's state as bytes.
 //!
 //! ```text
-//! snapshot v7:  as v6 with version 7, and at the end: postcard of a list of { number of a write,
-//!               gaps that its writer had not seen }; written only when there are such writes
+//! snapshot v8:  as v7 with version 8, and at the end: postcard of the gaps that a cut may have
+//!               below what is compacted; written only when there are such gaps or writes as of v7
+//! v7:           as v6 with version 7, and at the end: postcard of a list of { number of a write,
+//!               gaps that its writer had not seen }
 //! v6:           6 version u8 │ SHA-256 of the rest [32] │ postcard of { actors with what was
 //!               applied of each, skus, locations, shelves, attributes, deliveries kept,
 //!               deliveries dropped, reviews, demand, seconds } │
@@ -36,7 +38,10 @@ use crate::review::Review;
 use crate::second::Second;
 use crate::shelf::Shelf;
 
-const SNAPSHOT_VERSION: u8 = 7;
+const SNAPSHOT_VERSION: u8 = 8;
+
+/// The layout when nobody had said that he missed something below what is compacted.
+const KEPT_VERSION: u8 = 7;
 
 /// The layout when every writer had seen all below the ends of its context.
 const SEEN_VERSION: u8 = 6;
@@ -52,7 +57,7 @@ const UNCOMPACTED_VERSION: u8 = 4;
 #[non_exhaustive]
 pub enum RestoreError {
     /// Written in another format.
-    #[error("snapshot version {found:?} cannot be read, expected 4 to 7")]
+    #[error("snapshot version {found:?} cannot be read, expected 4 to 8")]
     Version {
         /// The first byte, if there is one.
         found: Option<u8>,
@@ -131,10 +136,11 @@ impl Reconciler {
             seconds,
         };
         let mut body = encode(&(written, compaction, actors.gaps()));
-        let unseen = self.unseen();
-        let version = if unseen.is_empty() { SEEN_VERSION } else { SNAPSHOT_VERSION };
-        if !unseen.is_empty() {
-            body.extend(encode(&unseen));
+        let (unseen, kept) = (self.unseen(), compaction.kept());
+        let is_whole = unseen.is_empty() && kept.is_empty();
+        let version = if is_whole { SEEN_VERSION } else { SNAPSHOT_VERSION };
+        if !is_whole {
+            body.extend(encode(&(unseen, kept)));
         }
         let checksum: [u8; 32] = Sha256::digest(&body).into();
         [&[version][..], &checksum, &body].concat()
@@ -191,18 +197,24 @@ impl Reconciler {
             .ok_or(RestoreError::Damaged { length: bytes.len() })?;
         let undecodable =
             |error: postcard::Error| RestoreError::Bytes { detail: error.to_string() };
-        let (mut read, rest): (Read, _) = postcard::take_from_bytes(body).map_err(undecodable)?;
-        let (compaction, gaps, unseen) = match version {
-            UNCOMPACTED_VERSION => (Compaction::default(), Gaps::new(), Vec::new()),
-            GAPLESS_VERSION => {
-                (postcard::from_bytes(rest).map_err(undecodable)?, Gaps::new(), Vec::new())
+        let (mut read, mut rest): (Read, _) =
+            postcard::take_from_bytes(body).map_err(undecodable)?;
+        let (mut compaction, gaps): (Compaction, Gaps) = match version {
+            UNCOMPACTED_VERSION => (Compaction::default(), Gaps::new()),
+            GAPLESS_VERSION => (postcard::from_bytes(rest).map_err(undecodable)?, Gaps::new()),
+            _ => {
+                let (read, left) = postcard::take_from_bytes(rest).map_err(undecodable)?;
+                rest = left;
+                read
             }
-            SEEN_VERSION => {
-                let (compaction, gaps) = postcard::from_bytes(rest).map_err(undecodable)?;
-                (compaction, gaps, Vec::new())
-            }
-            _ => postcard::from_bytes(rest).map_err(undecodable)?,
         };
+        let mut unseen = Vec::new();
+        if version >= KEPT_VERSION {
+            (unseen, rest) = postcard::take_from_bytes(rest).map_err(undecodable)?;
+        }
+        if version == SNAPSHOT_VERSION {
+            compaction.fill_kept(postcard::from_bytes(rest).map_err(undecodable)?);
+        }
         let seconds = std::mem::take(&mut read.seconds);
         let mut reconciler = Self::new(config, seed);
         reconciler.fill(read, gaps);

@@ -221,7 +221,7 @@ impl Tally {
     /// Does what [`Cells::compact`] does.
     pub(crate) fn compact<'a>(
         &mut self,
-        stable: impl Fn(ActorIndex) -> Offset,
+        stable: impl Fn(ActorIndex) -> Seen<'a>,
         kept: impl Fn(ActorIndex) -> Vec<Asked<'a>>,
     ) {
         match self {
@@ -229,10 +229,8 @@ impl Tally {
             // The latest posting stands in the cell, whoever asks.
             Self::One(cell) if cell.older.is_none() => {}
             Self::One(cell) => {
-                let (stable, mut kept) = (stable(cell.actor), kept(cell.actor));
-                kept.push(Asked { seen: Seen::below(stable), by: Second::default() });
                 let mut marks = cell.marks();
-                cell::compact(&mut marks, stable, &kept);
+                cell::compact(&mut marks, stable(cell.actor), &kept(cell.actor));
                 // The latest posting stands in the cell: it is kept, as the last one before what is
                 // stable or one behind.
                 let latest = marks.pop();
@@ -347,7 +345,7 @@ mod tests {
             prop_assert_eq!(tally.total_at(|_| seen(end.0)), cells.total_at(|_| seen(end.0)));
             prop_assert_eq!(beyond(&tally, asked(end)), cells.beyond(|_| asked(end)));
 
-            tally.compact(|_| Offset::new(stable), |_| vec![asked(end)]);
+            tally.compact(|_| Seen::below(Offset::new(stable)), |_| vec![asked(end)]);
             for of in [asked(end), covering(later)] {
                 prop_assert_eq!(tally.total_at(|_| of.seen), cells.total_at(|_| of.seen));
                 prop_assert_eq!(beyond(&tally, of), cells.beyond(|_| of));

@@ -18,7 +18,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use headland_event::{
     Actor, EventTime, Extent, Hlc, Incarnation, Offset, PartitionIndex, Random, RegionId,
-    SeededRandom, VectorClock, Verdict,
+    SeededRandom, Verdict,
 };
 use headland_reconcile::{
     Config, DerivedTopic, Input, Locality, Output, Prepared, Reconciler, VoidStocktake,
@@ -133,7 +133,8 @@ impl Hub {
     /// Something that happens to a hub between two records.
     fn meddle(&mut self, action: u8, said: &mut BTreeMap<String, VoidStocktake>) {
         match action {
-            0 | 1 => self.reconciler.begin_compaction(&self.reconciler.applied()),
+            0 => self.reconciler.begin_compaction(&self.reconciler.applied().into()),
+            1 => self.reconciler.begin_compaction(&self.reconciler.extent()),
             2 => {
                 self.say(said);
                 self.hear(said);
@@ -406,22 +407,23 @@ proptest! {
         let later: Vec<&Record> = order[cut..].iter().map(|at| &history.records[*at]).collect();
         let mut hub = Hub::after(&history, &order[..cut]);
         // Stable is what every event that is still to come was written after.
-        let mut stable = VectorClock::new();
-        for (seen, end) in hub.reconciler.applied().iter() {
-            let known = |record: &&Record| {
-                let context = record.context.iter().find(|(of, _)| actor(of) == *seen);
-                let first = context.and_then(|(_, ranges)| ranges.first());
-                let context = first.map_or(0, |of| if of.start == 0 { of.end } else { 0 });
-                if actor(&record.actor) == *seen { context.max(record.offset) } else { context }
+        let mut stable = Extent::default();
+        for record in order[..cut].iter().map(|at| &history.records[*at]) {
+            let is_after = |later: &&Record| {
+                let is_behind = later.actor == record.actor && record.offset < later.offset;
+                is_behind || has_seen(later, record)
             };
-            let least = later.iter().map(known).min().unwrap_or_else(|| end.get());
-            stable.advance(seen, Offset::new(least.min(end.get())));
+            if later.iter().all(is_after) {
+                let (from, until) = (Offset::new(record.offset), Offset::new(record.offset + 1));
+                let _taken = stable.take(&actor(&record.actor), from, until);
+            }
         }
 
         hub.reconciler.compact(&stable);
         for record in later {
             hub.feed(record);
         }
+        prop_assert_eq!(hub.reconciler.unsaid().count(), 0);
 
         let whole = Hub::after(&history, &order);
         prop_assert_eq!(hub.reconciler.canonical_state(), whole.reconciler.canonical_state());

@@ -232,7 +232,8 @@ impl Ingest {
             partition: partition.partition,
         };
         let is_inventory = partition.topic == self.inventory;
-        let seen = is_inventory.then(|| self.past.counted().clone());
+        // What is missing below these ends is claimed, too: no hub says yet where its logs begin.
+        let seen = is_inventory.then(|| self.past.counted().ends().clone());
         let context = Extent::from(seen.unwrap_or_default());
         Stamp { actor, offset, hlc: self.hlc.tick(now), context, verdicts }
     }
@@ -303,7 +304,7 @@ impl Ingest {
 
     /// As much of what the journal holds of inventory as counts.
     #[must_use]
-    pub const fn counted(&self) -> &VectorClock {
+    pub const fn counted(&self) -> &Extent {
         self.past.counted()
     }
 

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Writer};
 use headland_event::{
-    Actor, Batch, ByteCount, Codec, CommitNumber, Entry, Gap, Hole, Now, Offset, OffsetDelta,
-    Record, Stamp, TopicName, TopicPartition, Verdict,
+    Actor, Batch, ByteCount, Codec, CommitNumber, Entry, Extent, Gap, Hole, Now, Offset,
+    OffsetDelta, Record, Stamp, TopicName, TopicPartition, Verdict,
 };
 use headland_reconcile::{
     Config, Input, Locality, MemberRecord, MemberReport, Membership, Prepared, READ_AHEAD,
@@ -364,7 +364,8 @@ impl Inventory {
                     let others = report.others.as_ref();
                     report.others = others.map(|said| said.of(|topic, _| known.contains(topic)));
                     if by == Locality::Local && self.has_all_of(&report) {
-                        self.reconciler.begin_compaction(&report.stable);
+                        let MemberReport { stable, unstable, .. } = report.clone();
+                        self.reconciler.begin_compaction(&Extent::new(stable, unstable));
                     }
                     self.members.on_report(report, &self.reconciler.applied());
                 }

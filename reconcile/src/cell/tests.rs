@@ -131,7 +131,7 @@ proptest! {
         let asked = |end: &u64| Asked { seen: below(*end), by: Second::default() };
         let ends: Vec<_> = kept.iter().map(asked).collect();
 
-        cells.compact(|_| Offset::new(stable), |_| ends.clone());
+        cells.compact(|_| below(stable), |_| ends.clone());
 
         for end in kept.iter().copied().chain([stable, stable + later]) {
             let at = |cells: &Cells| cells.total_at(|_| below(end));
@@ -147,6 +147,7 @@ proptest! {
         log in vec((1..9_i64, 0..6_u32), 1..12), stable in 0..12_u64,
         kept in vec((0..12_u64, 0..6_u32, vec((1..4_u64, 1..4_u64), 0..3)), 0..3),
         later in 0..12_u64,
+        unstable in vec((1..4_u64, 1..4_u64), 0..3),
         late in proptest::sample::subsequence((0..12_usize).collect::<Vec<_>>(), 0..5),
     ) {
         let second = |second: u32| Second::of(EventTime::from_millis(i64::from(second) * 1_000));
@@ -166,11 +167,16 @@ proptest! {
             Asked { seen, by: second(*by) }
         };
         let kept: Vec<_> = kept.iter().map(asked).collect();
+        let unstable = gaps_before(&unstable, stable);
+        let stable_seen = Seen { unseen: &unstable, ..Seen::below(Offset::new(stable)) };
 
-        cells.compact(|_| Offset::new(stable), |_| kept.clone());
+        cells.compact(|_| stable_seen, |_| kept.clone());
         late.iter().for_each(|at| post(&mut cells, *at));
 
-        let covering = [(stable, 6, vec![]), (stable + later, 3, vec![])];
+        // Whoever covers what is stable has missed nothing but what is not.
+        let covering = [
+            (stable, 6, vec![]), (stable + later, 3, vec![]), (stable + later, 2, unstable.clone()),
+        ];
         for asked in kept.into_iter().chain(covering.iter().map(asked)) {
             prop_assert_eq!(cells.beyond(|_| asked), whole.beyond(|_| asked));
             prop_assert_eq!(cells.total_at(|_| asked.seen), whole.total_at(|_| asked.seen));

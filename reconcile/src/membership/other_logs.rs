@@ -189,6 +189,7 @@ mod tests {
             life: life(region),
             applied: VectorClock::new(),
             stable: VectorClock::new(),
+            unstable: headland_event::Gaps::new(),
             missing: headland_event::Gaps::new(),
             lost: headland_event::Gaps::new(),
             others,

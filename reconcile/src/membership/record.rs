@@ -5,6 +5,7 @@
 //!            "ends":[{"region":"us","incarnation":{…},"partition":0,"end":7}],
 //!            "by":"ann","reason":"its disk is gone"}}
 //! {"report":{"life":{…},"applied":[{…}],"stable":[{…}],
+//!            "unstable":[…],
 //!            "missing":[{"region":"us","incarnation":{…},"partition":0,"from":3,"until":5}],
 //!            "lost":[{…}],
 //!            "others":[{"topic":"inventory.escrow","ends":[{…}]}]}}
@@ -19,6 +20,7 @@ use headland_event::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{MemberChange, MemberReport, OtherLogs};
+use crate::escrow::Holder;
 use crate::name::{ReasonText, Reviewer};
 use crate::reconciler::VoidStocktake;
 
@@ -74,26 +76,32 @@ impl MemberRecord {
 impl MemberReport {
     /// The report with as much of it as fits a batch. What was applied always does; of gaps that do
     /// not the highest are left out, which are said once the lower ones are filled: until then
-    /// nobody hands them on. What is stable is left out as a whole: nothing is forgotten then. And
-    /// so is, before that, where other logs end: nothing of them is handed on then.
+    /// nobody hands them on, and what was applied ends before the first of them, so that nobody
+    /// takes for seen what is not. Of the life's own logs it ends where it did: by that a receiver
+    /// knows which records come before the report. What is stable is left out as a whole: nothing
+    /// is forgotten then. And so is, before that, where other logs end: nothing of them is handed
+    /// on then.
     #[must_use]
     pub fn bounded(self) -> Self {
-        let Self { life, applied, stable, missing, lost, others } = self;
+        let Self { life, applied, stable, unstable, missing, lost, others } = self;
         let bare = Self {
             life,
             applied,
             stable: VectorClock::new(),
+            unstable: Gaps::new(),
             missing: Gaps::new(),
             lost: Gaps::new(),
             others: None,
         };
         let length = |of: &Self| MemberRecord::Report(of.clone()).to_json().len();
         let mut left = REPORT_BYTES_LIMIT.saturating_sub(length(&bare));
-        let missing = within(&missing, &mut left);
+        let all = missing;
+        let missing = within(&all, &mut left);
+        let applied = before_left_out(&bare.life, &bare.applied, (&all, &missing));
         let lost = within(&lost, &mut left);
         let fits = |of: &Self| length(of) <= REPORT_BYTES_LIMIT;
-        let bare = Self { missing, lost, ..bare };
-        let with_stable = Self { stable, ..bare.clone() };
+        let bare = Self { applied, missing, lost, ..bare };
+        let with_stable = Self { stable, unstable, ..bare.clone() };
         let whole = if fits(&with_stable) { with_stable } else { bare };
         let with_others = Self { others, ..whole.clone() };
         if fits(&with_others) { with_others } else { whole }
@@ -120,6 +128,22 @@ fn within(gaps: &Gaps, left: &mut usize) -> Gaps {
         let _given_up = fitting.note(actor, gap);
     }
     fitting
+}
+
+/// Ends before the first gap of each log that was left out, but for a life's own logs.
+fn before_left_out(
+    life: &Holder,
+    applied: &VectorClock,
+    (all, said): (&Gaps, &Gaps),
+) -> VectorClock {
+    let mut before = VectorClock::new();
+    for (actor, end) in applied.iter() {
+        let is_own = Holder::of(actor) == *life;
+        // The lowest gaps are said, so those that are not follow them.
+        let left_out = all.of(actor).get(said.of(actor).len()).filter(|_| !is_own);
+        before.advance(actor, left_out.map_or(end, |gap| gap.from));
+    }
+    before
 }
 
 /// One end of a clock, as JSON has it: JSON's objects have no other keys than texts.
@@ -229,7 +253,6 @@ mod tests {
     use headland_event::{Batch, EventTime, Record};
 
     use super::*;
-    use crate::escrow::Holder;
     use crate::membership::MemberStanding;
     use crate::position::tests::actor;
 
@@ -278,6 +301,7 @@ mod tests {
             life: life(),
             applied: applied.clone(),
             stable: stable.clone(),
+            unstable: Gaps::new(),
             missing: if at == 0 { missing.clone() } else { Gaps::new() },
             lost: if at == 1 { lost.clone() } else { Gaps::new() },
             others: None,
@@ -291,7 +315,13 @@ mod tests {
             let batch = Batch::encode(&[record]);
 
             assert!(batch.is_ok(), "{batch:?}");
-            assert_eq!((&bounded.applied, bounded.stable.len()), (&applied, 0));
+            assert_eq!(bounded.stable.len(), 0);
+            let is_cut = |log: &Actor| at == 0 && bounded.missing.of(log).is_empty();
+            for (log, end) in applied.iter() {
+                // What is left out was seen as far as the first gap that is.
+                let end = if is_cut(log) { far(2) } else { end };
+                assert_eq!(bounded.applied.end(log), end);
+            }
             let said = if at == 1 { &bounded.lost } else { &bounded.missing };
             assert!(said.len() > 100 || at == 2, "{}", said.len());
             assert!(said.iter().all(|(actor, gap)| missing.spans(actor, gap.from, gap.until)));
@@ -311,17 +341,39 @@ mod tests {
     }
 
     #[test]
+    fn a_report_that_is_cut_ends_before_what_it_leaves_out_but_in_its_own_logs() {
+        let log = |region: &str| actor(region, 0);
+        let gap = |from: u64| Gap { from: Offset::new(from), until: Offset::new(from + 1) };
+        let (mut applied, mut all, mut said) = (VectorClock::new(), Gaps::new(), Gaps::new());
+        for region in ["ap", "eu", "us"] {
+            applied.advance(&log(region), Offset::new(9));
+            for from in [2, 5] {
+                assert_eq!(all.note(&log(region), gap(from)), None);
+            }
+        }
+        assert_eq!(said.note(&log("ap"), gap(2)), None);
+
+        let before = before_left_out(&life(), &applied, (&all, &said));
+
+        assert_eq!(["ap", "eu", "us"].map(|of| before.end(&log(of)).get()), [5, 2, 9]);
+        assert_eq!(before_left_out(&life(), &applied, (&all, &all)), applied);
+    }
+
+    #[test]
     fn a_report_reads_back_and_what_is_none_is_refused() {
         let mut applied = VectorClock::new();
         applied.advance(&actor("eu", 1), Offset::new(3));
         let mut missing = Gaps::new();
         let stable = applied.clone();
         let (none, lost, others) = (missing.clone(), Gaps::new(), None);
-        let whole = MemberReport { life: life(), applied, stable, missing: none, lost, others };
+        let unstable = Gaps::new();
+        let whole =
+            MemberReport { life: life(), applied, stable, unstable, missing: none, lost, others };
         let gap = Gap { from: Offset::new(1), until: Offset::new(2) };
         assert_eq!(missing.note(&actor("eu", 1), gap), None);
         let with_a_gap = MemberReport { missing: missing.clone(), ..whole.clone() };
-        let that_lost = MemberReport { lost: missing, ..whole.clone() };
+        let that_lost = MemberReport { lost: missing.clone(), ..whole.clone() };
+        let unstable = MemberReport { unstable: missing, ..whole.clone() };
         let mut others = OtherLogs::new();
         others.advance(&TopicName::new("_groups").unwrap(), &actor("eu", 1), Offset::new(3));
         let with_others = MemberReport { others: Some(others), ..whole.clone() };
@@ -334,6 +386,7 @@ mod tests {
             (whole, false),
             (with_a_gap, true),
             (that_lost, true),
+            (unstable, true),
             (with_others, false),
             (with_none, false),
         ];

@@ -10,17 +10,18 @@
 //! there for good ([`crate::MemberRecord::Void`]), and everybody who reads that takes the count
 //! back. Which counts do not count is then a set that only grows, and hubs that hold the same
 //! records agree. Only logs that wrote to the same shelf are asked for: whoever counts a shelf that
-//! no other log knows is always judged. So is one whose counter's hub missed what is missing here
-//! as well, since nothing of that can have been forgotten.
+//! no other log knows is always judged. What a hub has said that it misses is not stable and not
+//! forgotten, whatever stands behind it is. And what is missing here as well cannot be forgotten.
 
 use std::collections::BTreeMap;
 
-use headland_event::{Actor, VectorClock};
+use headland_event::{Actor, Extent, Gap, Gaps, VectorClock};
 use serde::{Deserialize, Serialize};
 
 use super::{Input, Locality, Reconciler, position_of};
 use crate::actor::Spot;
 use crate::catalogue::ShelfIndex;
+use crate::cell::Seen;
 use crate::delivery::{DeliveryCopy, Effect};
 use crate::event::{EventBody, InventoryEvent, RejectReason};
 use crate::name::{DeliveryId, Location, Sku};
@@ -40,8 +41,11 @@ pub struct VoidStocktake {
 /// What was forgotten, and which counts do not count.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Compaction {
-    /// What every cut that may be asked for includes.
+    /// Ends of what every cut that may be asked for includes.
     floor: VectorClock,
+    /// What lies below these ends and a cut may lack; snapshots keep it apart.
+    #[serde(skip)]
+    kept: Gaps,
     void: BTreeMap<Position, Void>,
     /// The shelves that are yet to forget. A snapshot has none: what is not forgotten harms nobody.
     #[serde(skip)]
@@ -69,12 +73,27 @@ enum Word {
 /// Shelves forget one after the other, so that none of a million waits for the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pass {
-    stable: VectorClock,
+    stable: Extent,
     /// The number of the shelf that comes next.
     next: usize,
 }
 
 impl Compaction {
+    /// What every cut that may be asked for includes.
+    fn floor(&self) -> Extent {
+        Extent::new(self.floor.clone(), self.kept.clone())
+    }
+
+    /// What lies below the ends of that and a cut may lack.
+    pub(crate) const fn kept(&self) -> &Gaps {
+        &self.kept
+    }
+
+    /// Takes what [`Self::kept`] gave.
+    pub(crate) fn fill_kept(&mut self, kept: Gaps) {
+        self.kept = kept;
+    }
+
     /// Whether a copy of a stocktake does not count.
     pub(super) fn is_void(&self, position: &Position) -> bool {
         self.void.contains_key(position)
@@ -96,15 +115,17 @@ impl Reconciler {
     /// changes. From now on a stocktake does not count whose counter's hub had not seen all of that
     /// of the logs that wrote to its shelf, but for what is missing here too; [`Self::unsaid`]
     /// names it. O(actors); the work is [`Self::poll_compaction`]'s.
-    pub fn begin_compaction(&mut self, stable: &VectorClock) {
-        let stable = &stable.meet(&self.applied());
-        let Compaction { floor, pass, .. } = &mut self.compaction;
-        if floor.covers(stable) {
+    pub fn begin_compaction(&mut self, stable: &Extent) {
+        let stable = stable.meet(&self.applied().into());
+        let former = self.compaction.floor();
+        if former.covers(&stable) {
             return;
         }
-        floor.merge(stable);
+        let now = former.join(&stable);
+        let Compaction { floor, kept, pass, .. } = &mut self.compaction;
+        (*floor, *kept) = (now.ends().clone(), now.gaps().clone());
         // One that goes on forgets less than it might; the next one forgets the rest.
-        pass.get_or_insert_with(|| Pass { stable: floor.clone(), next: 0 });
+        pass.get_or_insert(Pass { stable, next: 0 });
     }
 
     /// Lets up to so many shelves forget; says whether more are left. O(shelves × their marks).
@@ -116,22 +137,22 @@ impl Reconciler {
                 compaction.pass = None;
                 return false;
             };
-            stored.held.compact(|actor| pass.stable.end(actors.get(actor)), actors);
+            stored.held.compact(|actor| Seen::of(&pass.stable, actors.get(actor)), actors);
             pass.next += 1;
         }
         true
     }
 
     /// Forgets in one go all that [`Self::begin_compaction`] begins to forget. O(state).
-    pub fn compact(&mut self, stable: &VectorClock) {
+    pub fn compact(&mut self, stable: &Extent) {
         self.begin_compaction(stable);
         while self.poll_compaction(usize::MAX) {}
     }
 
-    /// What every cut that may be asked for includes. O(1).
+    /// What every cut that may be asked for includes. O(actors + gaps).
     #[must_use]
-    pub const fn compacted(&self) -> &VectorClock {
-        &self.compaction.floor
+    pub fn compacted(&self) -> Extent {
+        self.compaction.floor()
     }
 
     /// Whether a copy of a stocktake does not count; one that cannot be judged is noted.
@@ -139,17 +160,19 @@ impl Reconciler {
     pub(super) fn voids(&mut self, input: &Input<'_>, event: &InventoryEvent) -> bool {
         let EventBody::Stocktake { location, .. } = &event.body else { return false };
         let position = position_of(input);
-        let floor = &self.compaction.floor;
+        let Compaction { floor, kept, .. } = &self.compaction;
         let is_seen = |actor: &Actor| {
             let (seen, floor) = (input.context.ends().end(actor), floor.end(actor));
             // A log's own records were seen by whoever wrote behind them.
             if actor == input.actor {
                 return seen.max(input.offset) >= floor;
             }
-            // Of what is missing here as well nothing was forgotten.
-            let mut unseen = input.context.gaps().of(actor).iter();
+            // Nothing was forgotten of what is kept, nor of what is missing here as well.
+            let unseen = input.context.gaps().of(actor).iter();
+            let below = unseen.map(|gap| Gap { until: gap.until.min(floor), ..*gap });
+            let mut gone = below.flat_map(|gap| kept.rest(actor, gap));
             let missing = self.actors.gaps();
-            seen >= floor && unseen.all(|gap| missing.spans(actor, gap.from, gap.until.min(floor)))
+            seen >= floor && gone.all(|gap| missing.spans(actor, gap.from, gap.until))
         };
         let shelf = self.catalogue.find(&event.sku, location).filter(|_| !floor.is_empty());
         if shelf.is_some_and(|shelf| !shelf.writers().all(|of| is_seen(self.actors.get(of)))) {

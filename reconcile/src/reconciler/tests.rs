@@ -677,7 +677,7 @@ fn compacting_at_a_stable_cut_changes_nothing_that_can_be_seen() {
     let mut stable = VectorClock::new();
     stable.advance(&actor("us", 0), Offset::new(40));
 
-    hub.reconciler.compact(&stable);
+    hub.reconciler.compact(&stable.into());
 
     assert_eq!(hub.reconciler.marks(), 12, "the cut of the count, the stable one, ten after it");
     assert_eq!(hub.reconciler.canonical_state(), before);

@@ -75,7 +75,7 @@ fn a_stocktake_does_not_count_what_lay_in_a_gap_as_seen() {
 
     for mut hub in both(&records, &[2, 1]) {
         assert_eq!(hub.stock(), Some(500 - 10 - 100));
-        hub.reconciler.compact(&hub.reconciler.applied());
+        hub.reconciler.compact(&hub.reconciler.extent());
         assert_eq!(hub.reconciler.unsaid().count(), 0);
         feed(&mut hub, at("us", 4), &moved("u4", "sale", 5));
         assert_eq!(hub.stock(), Some(500 - 10 - 100 - 5));
@@ -111,7 +111,7 @@ fn a_count_whose_counter_missed_what_was_forgotten_does_not_count_unless_it_is_m
     let forgotten = |offsets: &[u64]| {
         let mut hub = Hub::new();
         offsets.iter().for_each(|offset| feed(&mut hub, at("us", *offset), &of_us(*offset)));
-        hub.reconciler.compact(&hub.reconciler.applied());
+        hub.reconciler.compact(&hub.reconciler.extent());
         feed(&mut hub, by_ap(0), &counted("a0", 50));
         (hub.reconciler.unsaid().count(), hub.stock())
     };
@@ -121,7 +121,7 @@ fn a_count_whose_counter_missed_what_was_forgotten_does_not_count_unless_it_is_m
     assert_eq!(forgotten(&[0, 3]), (0, Some(50)), "nothing of it was here");
     let mut early = Hub::new();
     feed(&mut early, at("us", 0), &of_us(0));
-    early.reconciler.compact(&early.reconciler.applied());
+    early.reconciler.compact(&early.reconciler.extent());
     (1..4).for_each(|offset| feed(&mut early, at("us", offset), &of_us(offset)));
     feed(&mut early, by_ap(0), &counted("a0", 50));
     assert_eq!(early.reconciler.unsaid().count(), 0, "only what is before the gap is forgotten");
@@ -133,11 +133,11 @@ fn what_came_into_a_gap_behind_a_count_is_right_though_marks_were_forgotten_befo
     let mut hub = Hub::new();
     feed(&mut hub, at("us", 0), &moved("u0", "sale", 1));
     feed(&mut hub, at("us", 3), &moved("u3", "sale", 1_000));
-    hub.reconciler.compact(&hub.reconciler.applied());
+    hub.reconciler.compact(&hub.reconciler.extent());
     feed(&mut hub, by_ap(0), &counted("a0", 50));
 
     feed(&mut hub, at("us", 2), &moved("u2", "sale", 100));
-    hub.reconciler.compact(&hub.reconciler.applied());
+    hub.reconciler.compact(&hub.reconciler.extent());
     feed(&mut hub, at("us", 1), &moved("u1", "sale", 10));
 
     assert_eq!(hub.stock(), Some(50 - 110));
@@ -153,12 +153,18 @@ fn a_snapshot_without_gaps_in_contexts_is_of_the_version_before_and_one_with_the
     feed(&mut hub, by_ap(2), &set("a2", "2"));
     let with = hub.reconciler.snapshot();
 
-    assert_eq!((without[0], with[0]), (6, 7));
+    assert_eq!((without[0], with[0]), (6, 8));
     let restored = Reconciler::restore(config(), 3, &with).unwrap();
     assert_eq!(restored.snapshot(), with);
-    // At the end stand how many writes, the number of this one, and its gaps with their log.
-    let number = with.len() - 1 - 1 - (1 + 2 + 1 + 1 + 1) - 1 - 1 - 2;
+    // At the end stand how many writes, the number of this one, its gaps with their log, and that
+    // nothing is kept.
+    let number = with.len() - 1 - 1 - (1 + 2 + 1 + 1 + 1) - 1 - 1 - 2 - 1;
     assert_eq!(with[number..number + 2], [1, 2]);
+    let body = &with[33..with.len() - 1];
+    let checksum: [u8; 32] = Sha256::digest(body).into();
+    let of_version_7 = [&[7][..], &checksum, body].concat();
+    let restored = Reconciler::restore(config(), 3, &of_version_7).unwrap();
+    assert_eq!(restored.snapshot(), with, "nothing was kept");
     let mut foreign = with;
     foreign[number + 1] = 3;
     let checksum: [u8; 32] = Sha256::digest(&foreign[33..]).into();

@@ -92,7 +92,7 @@ fn a_posting_that_lay_in_a_gap_is_added_to_the_count_whenever_it_comes() {
                     }
                     // What is forgotten once the count is here is nothing that it asks for.
                     if at == compacted_at && counted_at <= compacted_at {
-                        shelf.shelf.compact(|_| Offset::new(4), &shelf.actors);
+                        shelf.shelf.compact(|_| Seen::below(Offset::new(4)), &shelf.actors);
                     }
                     let (place, delta) = of(offset);
                     shelf.post(&place, delta);
@@ -175,7 +175,7 @@ fn compacting_keeps_what_an_earlier_stocktake_would_need_again() {
     shelf.count(stocktake(position("eu", 0, 2), &[("us", 8)], 50));
     assert_eq!(shelf.shelf.marks(), 10);
 
-    shelf.shelf.compact(|_| Offset::new(10), &shelf.actors);
+    shelf.shelf.compact(|_| Seen::below(Offset::new(10)), &shelf.actors);
     assert_eq!(shelf.shelf.marks(), 3);
     assert_eq!(shelf.units(), Some(48));
     shelf.uncount(&position("eu", 0, 2));

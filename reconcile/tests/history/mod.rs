@@ -3,8 +3,8 @@
 //! Each partition of each mirror falls behind by itself, so contexts are what real hubs stamp: they
 //! may include an event without all of that event's context. Clocks are off by up to a day and
 //! never corrected. Mirrors pass over parts of logs, and damage takes parts of journals, which come
-//! again later; what is written meanwhile says that it has not seen them. Few skus, locations and
-//! ids make conflicts and duplicates frequent.
+//! again later; some lives say of what they write meanwhile that they have not seen them, others
+//! claim that they have. Few skus, locations and ids make conflicts and duplicates frequent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -113,18 +113,19 @@ fn steps() -> impl Strategy<Value = Step> {
 
 /// Histories of up to `length` steps.
 pub(crate) fn histories(length: usize) -> impl Strategy<Value = History> {
-    (vec(steps(), 1..length), skews()).prop_map(|(steps, skews)| run(&steps, skews))
+    (vec(steps(), 1..length), skews(), any::<u8>())
+        .prop_map(|(steps, skews, naming)| run(&steps, skews, naming))
 }
 
 /// Histories in which nothing is delivered twice.
 pub(crate) fn histories_without_copies(length: usize) -> impl Strategy<Value = History> {
-    (vec(steps(), 1..length), skews()).prop_map(|(mut steps, skews)| {
+    (vec(steps(), 1..length), skews(), any::<u8>()).prop_map(|(mut steps, skews, naming)| {
         for step in &mut steps {
             if let Step::Ingest { batch, .. } = step {
                 batch.iter_mut().for_each(|(_, event)| event.shared = None);
             }
         }
-        run(&steps, skews)
+        run(&steps, skews, naming)
     })
 }
 
@@ -146,7 +147,8 @@ struct Hub {
     journal: Vec<usize>,
 }
 
-fn run(steps: &[Step], skews: [i64; 3]) -> History {
+/// The bits of `naming` say which lives of which hub name what they have not seen.
+fn run(steps: &[Step], skews: [i64; 3], naming: u8) -> History {
     let mut hubs = [Hub::default(), Hub::default(), Hub::default()];
     let mut logs: BTreeMap<Actor, Vec<usize>> = BTreeMap::new();
     let mut records = Vec::new();
@@ -156,7 +158,10 @@ fn run(steps: &[Step], skews: [i64; 3]) -> History {
                 let at = &mut hubs[*hub];
                 let actor = actor(*hub, at.life, *partition);
                 let log = logs.entry(actor.clone()).or_default();
-                let context = at.seen_by(&actor);
+                let names = naming.rotate_right(at.life + 3 * *hub as u32) & 1 == 1;
+                let claimed = BTreeSet::new();
+                let missing = if names { &at.missing } else { &claimed };
+                let context = at.seen_by(&actor, missing);
                 for (verdict, event) in batch {
                     let index = records.len();
                     let value = event.to_json(&records);
@@ -199,11 +204,16 @@ fn run(steps: &[Step], skews: [i64; 3]) -> History {
 }
 
 impl Hub {
-    /// What a writer of log `own` has seen, of which that is all before.
-    fn seen_by(&self, own: &Actor) -> BTreeMap<Actor, Vec<Range<u64>>> {
+    /// What a writer of log `own` says that it has seen, of which that is all before, when it names
+    /// what is missing.
+    fn seen_by(
+        &self,
+        own: &Actor,
+        missing: &BTreeSet<(Actor, u64)>,
+    ) -> BTreeMap<Actor, Vec<Range<u64>>> {
         let seen = |(actor, end): (&Actor, &u64)| {
             let (mut ranges, mut from) = (Vec::new(), 0);
-            let missing = self.missing.iter().filter(|(of, _)| of == actor && of != own);
+            let missing = missing.iter().filter(|(of, _)| of == actor && of != own);
             for gap in missing.map(|(_, offset)| *offset).chain([*end]) {
                 if from < gap {
                     ranges.push(from..gap);

@@ -13,16 +13,16 @@
 
 use std::collections::BTreeMap;
 
-use headland_event::{Actor, Batch, Extent, Offset, Taken, VectorClock};
+use headland_event::{Actor, Batch, Extent, Offset, Taken};
 use headland_reconcile::{MemberRecord, Membership};
 
-/// Ends of logs of inventory, in the order of the journal.
+/// What there is of logs of inventory, in the order of the journal.
 #[derive(Debug, Clone, Default)]
 pub struct CausalPast {
     /// All that the journal holds.
     heads: Extent,
-    /// As much of it as counts.
-    counted: VectorClock,
+    /// As much of it as counts. What is given up for want of room is said where it is reconciled.
+    counted: Extent,
     members: Membership,
     /// Batches that do not count, by the log they are of.
     held: BTreeMap<Actor, HeldParts>,
@@ -38,7 +38,7 @@ impl CausalPast {
         members: Membership,
         held: BTreeMap<Actor, HeldParts>,
     ) -> Self {
-        let (counted, mut heads) = (applied.ends().clone(), applied);
+        let (counted, mut heads) = (applied.clone(), applied);
         for (actor, parts) in &held {
             for (from, until) in parts {
                 let _taken = heads.take(actor, *from, *until);
@@ -53,7 +53,7 @@ impl CausalPast {
     }
 
     /// As much of it as counts: what is born next happens after this.
-    pub(super) const fn counted(&self) -> &VectorClock {
+    pub(super) const fn counted(&self) -> &Extent {
         &self.counted
     }
 
@@ -70,11 +70,14 @@ impl CausalPast {
             return;
         }
         if self.members.accepts(actor, end) {
-            self.counted.advance(actor, end);
+            let _taken = self.counted.take(actor, from, end);
         } else {
             self.held.entry(actor.clone()).or_default().insert(from, end);
         }
-        debug_assert!(self.heads.ends().covers(&self.counted), "what counts is in the journal");
+        debug_assert!(
+            self.heads.ends().covers(self.counted.ends()),
+            "what counts is in the journal"
+        );
     }
 
     /// Takes note of records of members: what was held may count from now on. What cannot be read
@@ -89,10 +92,10 @@ impl CausalPast {
         }
         let Self { counted, members, held, .. } = self;
         held.retain(|actor, parts| {
-            parts.retain(|_, end| {
+            parts.retain(|from, end| {
                 let counts = members.accepts(actor, *end);
                 if counts {
-                    counted.advance(actor, *end);
+                    let _taken = counted.take(actor, *from, *end);
                 }
                 !counts
             });

@@ -31,7 +31,7 @@ impl Node {
         if missing.offsets().any(|lost| lost.partition == members_partition()) {
             self.inventory.say_again();
         }
-        if self.speaking.is_none() && !self.inventory.reconciler().compacted().is_empty() {
+        if self.speaking.is_none() && !self.inventory.reconciler().compacted().ends().is_empty() {
             tracing::error!(
                 "there is no section [membership] any more: a stocktake that cannot be judged here \
                  would not count here and count elsewhere; put it back"

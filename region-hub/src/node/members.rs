@@ -187,7 +187,7 @@ impl Node {
         // What is missing amid a log may be a count at any older cut, if somebody has it.
         let is_awaited = members.gaps_held(&life, &extent).iter().any(HeldGap::may_come);
         let is_stable = is_known && !is_awaited;
-        let stable = if is_stable { members.stable(extent.ends()) } else { VectorClock::new() };
+        let stable = if is_stable { members.stable(&extent) } else { Extent::default() };
         let is_more = !reconciler.compacted().covers(&stable);
         let others_here = self.others_here();
         let others = others_here.of(|_, actor| !self.is_here(&Holder::of(actor)));
@@ -202,7 +202,9 @@ impl Node {
         let Reported { extent, lost, others: _ } = found.clone();
         let (applied, missing) = (extent.ends().clone(), extent.gaps().clone());
         let others = Some(others_here);
-        let report = MemberReport { life, applied, stable, missing, lost, others }.bounded();
+        let (stable, unstable) = (stable.ends().clone(), stable.gaps().clone());
+        let report = MemberReport { life, applied, stable, unstable, missing, lost, others };
+        let report = report.bounded();
         // What is stable may not have fitted, and would not the next time.
         let is_news = !is_said || !report.stable.is_empty();
         is_news.then_some((report, found))

@@ -310,8 +310,8 @@ impl Node {
         RegionsView {
             lives: listed.chain(unlisted).collect(),
             held_records: self.inventory.held_records(),
-            stable: shown(&members.stable(&applied)),
-            compacted: shown(self.inventory.reconciler().compacted()),
+            stable: shown(members.stable(&self.inventory.reconciler().extent()).ends()),
+            compacted: shown(self.inventory.reconciler().compacted().ends()),
             lacking: self.lacking_views(),
             unheard: lives.chain(regions).collect(),
         }

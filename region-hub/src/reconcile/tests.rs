@@ -1,8 +1,8 @@
 //! Hubs that hear of inventory and of who takes part in any order end alike.
 
 use headland_event::{
-    Dot, EventTime, Gaps, Incarnation, Monotonic, PartitionIndex, RegionId, Sequence, StreamId,
-    VectorClock,
+    Dot, EventTime, Extent, Gaps, Incarnation, Monotonic, PartitionIndex, RegionId, Sequence,
+    StreamId, VectorClock,
 };
 use headland_reconcile::{
     Holder, MemberChange, MemberStanding, ReasonText, Reviewer, SignedChange,
@@ -151,7 +151,7 @@ partitions = 1
         let number = CommitNumber::new(self.commits);
         self.inventory.on_commit(&self.topics, number, &[(at, entry)]);
         while self.inventory.poll_step(&self.topics, NOW).is_some() {}
-        let applied = self.inventory.reconciler().applied();
+        let applied = self.inventory.reconciler().extent();
         assert_eq!(*self.ingest.counted(), applied, "what counts is what was applied");
     }
 
@@ -312,9 +312,9 @@ fn what_a_later_version_says_of_more_topics_is_not_taken_for_lacking() {
         others.advance(&TopicName::new(topic).unwrap(), &ap, Offset::new(9));
     }
     let (applied, stable) = (VectorClock::new(), VectorClock::new());
-    let (life_of, missing, lost) = (life(1), Gaps::new(), Gaps::new());
-    let report =
-        MemberReport { life: life_of, applied, stable, missing, lost, others: Some(others) };
+    let (writer, unstable) = (life(1), Gaps::new());
+    let (missing, lost, others) = (Gaps::new(), Gaps::new(), Some(others));
+    let report = MemberReport { life: writer, applied, stable, unstable, missing, lost, others };
 
     eu.write(MEMBERS, MemberRecord::Report(report).to_json());
 
@@ -335,15 +335,16 @@ fn nothing_is_forgotten_where_a_report_says_more_than_is_there_after_damage() {
     lost.advance(&ap, Offset::new(9));
     let report = |applied: &VectorClock, stable: &VectorClock| {
         let (applied, stable) = (applied.clone(), stable.clone());
-        let (life, missing, lost) = (life(1), Gaps::new(), Gaps::new());
-        let report = MemberReport { life, applied, stable, missing, lost, others: None };
+        let (missing, lost, others) = (Gaps::new(), Gaps::new(), None);
+        let (life, unstable) = (life(1), Gaps::new());
+        let report = MemberReport { life, applied, stable, unstable, missing, lost, others };
         MemberRecord::Report(report).to_json()
     };
 
     eu.write(MEMBERS, report(&lost, &applied));
-    let after_damage = eu.inventory.reconciler().compacted().clone();
+    let after_damage = eu.inventory.reconciler().compacted();
     eu.write(MEMBERS, report(&applied, &applied));
 
-    assert_eq!(after_damage, VectorClock::new());
-    assert_eq!(*eu.inventory.reconciler().compacted(), applied);
+    assert_eq!(after_damage, Extent::default());
+    assert_eq!(eu.inventory.reconciler().compacted(), applied.into());
 }

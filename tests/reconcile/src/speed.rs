@@ -236,7 +236,7 @@ impl Feed {
     /// Everybody has seen everything: what only older cuts could ask for goes.
     fn settle(&mut self) {
         let stable = self.reconciler.applied();
-        self.reconciler.compact(&stable);
+        self.reconciler.compact(&stable.into());
     }
 }
 

@@ -76,8 +76,10 @@ fn say(hub: &mut Hub, peer: &mut Remote, name: &str, end: u64) {
     let life = Holder { region: region(name), incarnation: LIFE };
     let mut others = OtherLogs::new();
     others.advance(&TopicName::new(ESCROW).unwrap(), &actor(), Offset::new(end));
-    let (applied, stable, missing, lost) = <(VectorClock, VectorClock, Gaps, Gaps)>::default();
-    let report = MemberReport { life, applied, stable, missing, lost, others: Some(others) };
+    let (applied, stable) = <(VectorClock, VectorClock)>::default();
+    let (unstable, missing, lost) = <(Gaps, Gaps, Gaps)>::default();
+    let others = Some(others);
+    let report = MemberReport { life, applied, stable, unstable, missing, lost, others };
     let channel = peer.offer(hub, "_members");
     let said = String::from_utf8(MemberRecord::Report(report).to_json()).unwrap();
     peer.mirror(hub, channel, &[record("said", &said)]);

@@ -430,7 +430,7 @@ fn what_only_a_life_that_is_over_had_is_named_until_an_operator_goes_on_without(
 
 /// What `eu` forgets for good.
 fn forgotten(net: &Net) -> headland_event::VectorClock {
-    net.hubs[1].node.inventory().compacted().clone()
+    net.hubs[1].node.inventory().compacted().ends().clone()
 }
 
 /// `eu` lacks what only the sealed hub of `ap` has, which is away; with what `eu` forgot before.

@@ -158,9 +158,9 @@ fn what_is_born_here_does_not_claim_to_have_seen_what_is_held() {
     let (handed_in, _) = seen_of_us(&mut hub, 8, Some(agent));
 
     assert_eq!([while_held, restarted, handed_in], [1, 1, 3]);
-    let applied = hub.node.inventory().applied();
+    let applied = hub.node.inventory().extent();
     assert_eq!(*hub.node.ingest.counted(), applied, "what counts is what was applied");
-    assert_eq!(*hub.node.ingest.heads(), applied);
+    assert_eq!(*hub.node.ingest.extent(), applied);
 }
 
 #[test]
@@ -458,6 +458,7 @@ fn ap_applied(end: u64) -> String {
         life,
         applied,
         stable: VectorClock::new(),
+        unstable: headland_event::Gaps::new(),
         missing: headland_event::Gaps::new(),
         lost: headland_event::Gaps::new(),
         others: None,

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use headland_event::{ByteCount, Lane, RegionId, TopicName};
 use headland_platform::config::SizeText;
 use headland_replication::Condition;
+use headland_replication::latency::Recent;
 use headland_replication::marks::Outstanding;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,32 @@ impl From<Outstanding> for OutstandingView {
             |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (event_time_ms, age_ms) = (millis(event_time), millis(age));
         Self { records, bytes: bytes.get(), event_time_ms, age_ms }
+    }
+}
+
+/// How long records of the last one to two minutes took, from being durable here until the region
+/// acknowledged that they are durable there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LatencyView {
+    /// How many there were.
+    pub records: u64,
+    /// Half of them took no longer, in milliseconds, rounded up.
+    pub p50_ms: u64,
+    /// Nine of ten took no longer.
+    pub p90_ms: u64,
+    /// 99 of 100 took no longer.
+    pub p99_ms: u64,
+    /// None took longer.
+    pub max_ms: u64,
+}
+
+impl From<Recent> for LatencyView {
+    fn from(Recent { records, p50, p90, p99, max }: Recent) -> Self {
+        let millis = |time: std::time::Duration| {
+            u64::try_from(time.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
+        };
+        let [p50_ms, p90_ms, p99_ms, max_ms] = [p50, p90, p99, max].map(millis);
+        Self { records, p50_ms, p90_ms, p99_ms, max_ms }
     }
 }
 
@@ -94,6 +121,8 @@ pub struct LinkView {
     pub outstanding: OutstandingView,
     /// The same by lane.
     pub lanes: BTreeMap<String, OutstandingView>,
+    /// How long records took to the region lately, by lane; of lanes on which some arrived.
+    pub latency: BTreeMap<String, LatencyView>,
     /// Records at the region that are not here; while the link is down, as last heard.
     pub behind_records: u64,
     /// What the region lacks of each topic; only when one link is asked for.

@@ -1,8 +1,9 @@
 //! Metrics of a hub, taken from its node when they are asked for.
 
 use headland_event::{Monotonic, Now};
-use headland_platform::telemetry::Metrics;
+use headland_platform::telemetry::{Histogram, Metrics};
 use headland_replication::Condition;
+use headland_replication::latency::{BOUNDS_MS, Counted};
 use headland_replication::link::CopyCounts;
 
 use crate::global::Rules;
@@ -167,6 +168,18 @@ fn observe_flow(metrics: &Metrics, node: &Node, now: Now) {
             metrics.set("headland_link_age_milliseconds", help, &labels, whole(lacking.age_ms));
         }
     }
+    for (region, lane, counted) in node.latencies() {
+        let lane = lane.to_string();
+        let labels = [("peer_region", region.as_str()), ("lane", lane.as_str())];
+        let help =
+            "Milliseconds from a record being durable here to a region's word that it is there";
+        metrics.set_histogram(
+            "headland_link_latency_milliseconds",
+            help,
+            &labels,
+            histogram(counted),
+        );
+    }
     for group in node.groups() {
         let labels = [("group", group.group.as_str())];
         let help = "Records here that a consumer group has not read";
@@ -196,6 +209,13 @@ fn observe_rules(metrics: &Metrics, rules: &Rules) {
         let help = "What rules over all regions left out or say otherwise than other hubs";
         metrics.set("headland_rules_left", help, &[("what", what)], whole(count));
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a sum of times is read by people and graphs")]
+fn histogram(Counted { buckets, records: _, sum_us }: &Counted) -> Histogram {
+    let bounds = BOUNDS_MS.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
+    let buckets = bounds.zip(buckets.iter().copied()).collect();
+    Histogram { buckets, sum: *sum_us as f64 / 1_000.0 }
 }
 
 /// A count as a gauge holds it.

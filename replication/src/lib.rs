@@ -52,6 +52,8 @@ pub mod link;
 pub mod lag;
 /// How many bytes and how much time lie between two offsets of a partition.
 pub mod marks;
+/// How long records take to a region.
+pub mod latency;
 /// How a link does: in order, catching up, stalled, held or down.
 pub mod condition;
 /// Exact translation of offsets between a partition and its mirrors.

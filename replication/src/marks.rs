@@ -123,6 +123,21 @@ impl Marks {
             age: now.since(if before > 0 { first.written } else { after.written }),
         }
     }
+
+    /// Records between two offsets with when they were written, the last ones first; of what was
+    /// written before the first mark that is not known. Cost: O(marks behind `from`).
+    pub fn written(
+        &self,
+        from: Offset,
+        until: Offset,
+    ) -> impl Iterator<Item = (u64, Monotonic)> + '_ {
+        let marks = self.marks.iter().rev().zip(self.marks.iter().rev().skip(1));
+        let marks = marks.take_while(move |(mark, _)| mark.end > from);
+        marks.filter_map(move |(mark, before)| {
+            let records = mark.end.min(until).since(before.end.max(from));
+            (records > 0).then_some((records, mark.written))
+        })
+    }
 }
 
 /// Bytes before `from`, which lies at or after one mark and before the next, in proportion.
@@ -182,6 +197,23 @@ mod tests {
             .map(|second| marks.outstanding(Offset::new(95), Offset::new(100), at(second)).age);
 
         assert_eq!((soon, later), (Duration::from_secs(1), Duration::from_secs(61)));
+    }
+
+    #[test]
+    fn what_lies_between_two_offsets_was_written_when_its_entries_were() {
+        let marks = ten();
+
+        let written = |from, until| {
+            let written = marks.written(Offset::new(from), Offset::new(until));
+            written.collect::<Vec<_>>()
+        };
+
+        assert_eq!(written(75, 92), [(2, at(9)), (10, at(8)), (5, at(7))]);
+        assert_eq!(written(0, 10), [(10, at(0))]);
+        assert_eq!(
+            [written(100, 100), written(50, 50), written(50, 40)],
+            [const { Vec::new() }; 3]
+        );
     }
 
     #[test]

@@ -8,5 +8,5 @@ mod metrics;
 mod traces;
 
 pub use logs::{LogsError, log_to_stderr, with_causes};
-pub use metrics::{Labels, Metrics};
+pub use metrics::{Histogram, Labels, Metrics};
 pub use traces::{Span, TraceSink, TraceSinkError};

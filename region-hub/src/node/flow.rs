@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headland_event::{ByteCount, Entry, Lane, Now, RegionId, TopicPartition};
 use headland_replication::condition::{Condition, Connection, Observed};
+use headland_replication::latency::Counted;
 use headland_replication::marks::Outstanding;
 use headland_replication::{Flow, Marks};
 use headland_storage::{StateStore, Ticket};
@@ -173,9 +174,22 @@ impl Node {
             bytes_per_second: peer.flow.bytes_per_second,
             outstanding: flowing.and(held).into(),
             lanes: lanes.into_iter().map(|(lane, of)| (lane.to_string(), of.into())).collect(),
+            latency: peer
+                .latencies
+                .iter()
+                .filter_map(|(lane, of)| Some((lane.to_string(), of.recent(now.monotonic)?.into())))
+                .collect(),
             behind_records: self.behind_records(peer),
             topics: Some(topics.into_iter().map(|(topic, _)| topic).collect()),
         }
+    }
+
+    /// How long records took to each region since the start, by lane.
+    pub fn latencies(&self) -> impl Iterator<Item = (&RegionId, Lane, &Counted)> {
+        self.peers.iter().flat_map(|peer| {
+            let lanes = peer.latencies.iter();
+            lanes.map(|(lane, of)| (peer.identity.region(), *lane, of.counted()))
+        })
     }
 
     /// Whether a peer has what is older than a few seconds.

@@ -1,10 +1,12 @@
 //! Links to configured hubs: up, down, and what an operator hears of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headland_event::{Monotonic, Now};
+use headland_event::{Lane, Monotonic, Now, Offset};
 use headland_platform::config::SizeText;
-use headland_replication::{Filter, Flow, Identity, Lag, Peering};
+use headland_replication::latency::Latencies;
+use headland_replication::{Filter, Flow, Identity, Lag, Marks, Peering};
 
 use super::Node;
 use super::reach::{Notice, Reach};
@@ -32,6 +34,8 @@ pub(super) struct KnownPeer {
     pub(super) up_at: Option<Monotonic>,
     /// When it acknowledged something last.
     pub(super) acked_at: Option<Monotonic>,
+    /// How long records took to it that were written in this run, by lane.
+    pub(super) latencies: BTreeMap<Lane, Latencies>,
 }
 
 impl KnownPeer {
@@ -52,6 +56,19 @@ impl KnownPeer {
             lag: Lag::new(),
             up_at: None,
             acked_at: None,
+            latencies: BTreeMap::new(),
+        }
+    }
+
+    /// Records of a partition between two offsets are durable there.
+    pub(super) fn on_arrived(
+        &mut self,
+        now: Monotonic,
+        (lane, marks): (Lane, &Marks),
+        (from, until): (Offset, Offset),
+    ) {
+        for (records, written) in marks.written(from, until) {
+            self.latencies.entry(lane).or_default().on_acked(now, now.since(written), records);
         }
     }
 

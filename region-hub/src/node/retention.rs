@@ -165,10 +165,17 @@ impl Node {
         if let Some(partition) = known.sending(channel).cloned() {
             let key = (known.identity.clone(), partition.clone());
             self.keeping.refused.remove(&key);
-            self.keeping.acked.insert(key, next);
+            let before = self.keeping.acked.insert(key, next);
             let mut peers = self.peers.iter_mut();
             if let Some(peer) = peers.find(|peer| peer.identity == known.identity) {
                 peer.acked_at = Some(now.monotonic);
+                // What it has to begin with was not sent in this run.
+                let span = before.map(|before| (before, next));
+                let topic = self.topics.get(&partition.topic).filter(|topic| !topic.is_internal());
+                let marks = self.keeping.marks.get(&partition);
+                if let (Some(span), Some(topic), Some(marks)) = (span, topic, marks) {
+                    peer.on_arrived(now.monotonic, (topic.lane, marks), span);
+                }
             }
             self.on_held(now, &partition);
         }

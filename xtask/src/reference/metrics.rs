@@ -64,6 +64,7 @@ impl<'a> Visit<'a> for Calls {
         match call.method.to_string().as_str() {
             "add" => self.note("counter", call.args.iter()),
             "set" => self.note("gauge", call.args.iter()),
+            "set_histogram" => self.note("histogram", call.args.iter()),
             _ => {}
         }
         syn::visit::visit_expr_method_call(self, call);

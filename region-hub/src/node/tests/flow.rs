@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use headland_event::{ByteCount, Lane};
-use headland_replication::Condition;
+use headland_event::{ByteCount, Lane, Offset};
+use headland_replication::{Condition, LinkOutput};
 
 use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, record};
@@ -163,4 +163,41 @@ fn what_no_link_can_do_is_refused_with_what_would_fit() {
     assert_eq!(ask("us", LinkChange::Limit(Some(ByteCount::new(0)))), LinkError::NoRate);
     let control = LinkChange::Pause([Lane::Control].into());
     assert_eq!(ask("us", control), LinkError::ControlLane);
+}
+
+#[test]
+fn a_link_says_how_long_records_took_by_this_hubs_own_clock_and_a_cut_counts() {
+    let (mut hub, mut us, mut agent, channel) = linked(CONFIG);
+    agent.publish(&mut hub, channel, &[record("eu-1-till", "{}")]);
+    hub.talk(&mut us);
+    us.subscribe_all();
+    hub.talk(&mut us);
+    let before = link(&hub).latency.get("state").copied();
+    hub.advance(40);
+    us.store_all();
+    hub.talk(&mut us);
+    let first = link(&hub).latency["state"];
+
+    for _ in 0..3 {
+        agent.publish(&mut hub, channel, &[record("eu-1-till", "{}")]);
+    }
+    hub.node.on_disconnected(hub.now, us.link_id);
+    hub.advance(7_000);
+    let mut us = Remote::hub(&mut hub, 3, "us");
+    let offered = us.said.iter().find_map(|said| match said {
+        LinkOutput::Announced(of) if of.offer.source.topic.as_str() == EVENTS => Some(of.channel),
+        _ => None,
+    });
+    us.link.subscribe(offered.unwrap(), Offset::new(1));
+    hub.talk(&mut us);
+    us.store_all();
+    hub.talk(&mut us);
+    let after = link(&hub).latency["state"];
+
+    assert_eq!(before, None, "nothing was acknowledged");
+    assert_eq!((first.records, first.p50_ms, first.max_ms), (1, 40, 40));
+    assert_eq!((after.records, after.max_ms), (4, 7_000));
+    assert!(after.p50_ms >= 7_000 && after.p99_ms == 7_000, "{after:?}");
+    let (region, lane, counted) = hub.node.latencies().next().unwrap();
+    assert_eq!((region.as_str(), lane, counted.records), ("us", Lane::State, 4));
 }

@@ -35,7 +35,7 @@ mod failover;
 
 use record::{Page, RecordsJson, read_records};
 
-use crate::node::{AckStatus, AuditStatus, Node, Status};
+use crate::node::{AckStatus, AuditStatus, KeptStatus, Node, Status};
 use crate::topics::{Replication, Topic, Topics};
 
 /// Most records of one answer.
@@ -185,11 +185,16 @@ struct TopicJson {
     origin_name: TopicName,
     path: Vec<RegionId>,
     replication: Replication,
+    /// How long and how much of it is kept, and which hub says so.
+    kept: KeptStatus,
     partitions: Vec<PartitionJson>,
 }
 
 async fn topics(State(shared): State<Shared>) -> Result<Json<Vec<TopicJson>>, Failure> {
-    let known: Vec<Topic> = ask(&shared, |node, _| node.topics().iter().cloned().collect()).await?;
+    let all = |node: &mut Node, _| -> Vec<(Topic, KeptStatus)> {
+        node.topics().iter().map(|topic| (topic.clone(), node.kept_of(topic))).collect()
+    };
+    let known = ask(&shared, all).await?;
     Ok(Json(known.into_iter().map(|known| topic_json(&shared, known)).collect()))
 }
 
@@ -197,8 +202,10 @@ async fn topic(
     State(shared): State<Shared>,
     axum::extract::Path(name): axum::extract::Path<String>,
 ) -> Result<Json<TopicJson>, Failure> {
-    let found = ask(&shared, move |node, _| find(node.topics(), &name)).await?;
-    found.map(|known| Json(topic_json(&shared, known)))
+    let found = move |node: &mut Node, _| {
+        find(node.topics(), &name).map(|topic| (topic.clone(), node.kept_of(&topic)))
+    };
+    ask(&shared, found).await?.map(|known| Json(topic_json(&shared, known)))
 }
 
 /// A topic by its name, or an answer that says which there are.
@@ -211,14 +218,14 @@ fn find(topics: &Topics, name: &str) -> Result<Topic, Failure> {
     })
 }
 
-fn topic_json(shared: &Shared, known: Topic) -> TopicJson {
+fn topic_json(shared: &Shared, (known, kept): (Topic, KeptStatus)) -> TopicJson {
     let Topic { name, lane, partitions, origin, origin_name, path, replication } = known;
     let partitions = (0..partitions).map(PartitionIndex::new).map(|partition| {
         let at = TopicPartition::new(name.clone(), partition);
         PartitionJson { partition, start: shared.reader.start(&at), end: shared.reader.end(&at) }
     });
     let partitions = partitions.collect();
-    TopicJson { topic: name, lane, origin, origin_name, path, replication, partitions }
+    TopicJson { topic: name, lane, origin, origin_name, path, replication, kept, partitions }
 }
 
 #[derive(Deserialize)]
@@ -326,7 +333,8 @@ mod tests {
         assert_eq!(code, StatusCode::NOT_FOUND);
         assert!(
             text.starts_with(
-                "there is no topic alert; there are _audit, _groups, _promises, alerts, "
+                "there is no topic alert; there are _audit, _groups, _promises, _settings, \
+                 alerts, "
             ),
             "{text}"
         );

@@ -24,9 +24,12 @@ mod failover;
 mod places;
 /// Files that a configuration names and a hub decides by.
 mod lists;
+/// What copies of other regions' topics take over.
+mod sync;
 
 pub use ack::{Ack, AckError};
 pub use failover::{Failback, FailoverConfig};
+pub use sync::{Copies, SyncConfig, SyncedSetting};
 
 /// `hub.toml`.
 #[derive(Debug, Clone, Deserialize)]
@@ -57,6 +60,9 @@ pub struct HubConfig {
     /// Regions that are left without an operator (default none: by `headland failover` alone).
     #[serde(default)]
     pub failover: Option<FailoverConfig>,
+    /// What copies of other regions' topics take over of how those are kept where they were born.
+    #[serde(default)]
+    pub sync: SyncConfig,
     /// Schemas of topics (default none: records of every schema are taken in).
     #[serde(default)]
     pub schemas: Option<SchemasConfig>,
@@ -288,7 +294,9 @@ pub struct TopicConfig {
     /// Its lane on links, for life (default `telemetry`).
     #[serde(default = "telemetry")]
     pub lane: Lane,
-    /// How many partitions it has (default 8, at most 1,024); it can only grow.
+    /// How many partitions it has (default 8, at most 1,024); it can only grow. An agent that has
+    /// written it goes on in the partition it was in, so that its records stay in order; agents
+    /// that write it for the first time are spread over all.
     #[serde(default = "eight")]
     pub partitions: u32,
     /// How much of it is kept, here and of its copies from other regions, and of its dead and late
@@ -327,6 +335,11 @@ pub struct TopicConfig {
     /// a cut hold up other topics.
     #[serde(default = "ten_seconds")]
     pub ack_wait: DurationText,
+    /// Who says how copies of the topic from other regions are kept: `"here"` (default) this hub,
+    /// as it keeps its own, or `"origin"` the hub of the region each was born in, as far as it
+    /// says so and `[sync]` does not exclude it; what it has not said is kept for good.
+    #[serde(default)]
+    pub copies: Copies,
 }
 
 impl TopicConfig {

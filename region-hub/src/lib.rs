@@ -37,6 +37,8 @@ pub mod promises;
 pub mod topics;
 /// Records that the hub itself writes.
 pub mod records;
+/// What hubs say of the topics that are declared there.
+pub mod settings;
 /// Committed inventory of every region in, derived records out.
 pub mod reconcile;
 /// Which regions take part.

@@ -80,6 +80,10 @@ mod gone_back;
 mod reach;
 /// When the log is cleaned, and by what.
 mod retention;
+/// What hubs say of their topics, and what copies take over of it.
+mod settings;
+/// Topics whose partitions grow.
+mod growth;
 /// Restoring a hub from its journal.
 mod recovery;
 /// Snapshots of what a hub derives from its journal.
@@ -99,6 +103,7 @@ pub(crate) use leases::LEASES_MEMORY;
 pub use leases::LeaseStatus;
 pub use recovery::{RecoveryError, owner};
 pub use regions::RegionError;
+pub use retention::{Keeper, KeptStatus};
 pub use review::{ReviewError, ReviewKind, ReviewRequest, Reviewed};
 pub use scrub::ScrubView;
 pub use snapshot::TakeUpError;
@@ -418,7 +423,7 @@ impl Node {
         }
         node.restore(state)?;
         node.restore_leases(config.failover.as_ref(), state, now.monotonic)?;
-        node.recover_rights(log)?;
+        node.recover(log)?;
         // What is replayed may lack the last entries, and what is lost stays taken.
         node.durable = node.composer.ends().map(|(at, end)| (at.clone(), end)).collect();
         // Without agents nothing else would make the shell ask for the first attempt.
@@ -597,6 +602,7 @@ impl Node {
             self.promise(now);
             self.state(now);
             self.speak_of_members(now);
+            self.say_changed_settings(now);
             self.raise_faults(now);
             self.release(now);
         }
@@ -654,11 +660,5 @@ impl Node {
         {
             self.outputs.push_back(Output::Commit(composed));
         }
-    }
-
-    /// The address of a peer in the configuration is the shell's business; this is who it must be.
-    #[must_use]
-    pub fn peer(&self, index: PeerIndex) -> Option<&Identity> {
-        self.peers.get(index).map(|peer| &peer.identity)
     }
 }

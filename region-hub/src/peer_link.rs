@@ -270,7 +270,7 @@ impl PeerLink {
         let partition = match &self.peer {
             Peer::Agent(grant) => {
                 let topic = granted(topics, grant, &name)?;
-                agent_partition(grant.agent().as_str(), topic.partitions)
+                topics.partition_of(grant.agent(), topic)
             }
             Peer::Hub(_) => offer.source.partition,
         };
@@ -521,7 +521,7 @@ fn granted<'a>(topics: &'a Topics, grant: &Grant, name: &TopicName) -> Result<&'
 }
 
 /// The partition of an agent's batches: whole batches of one agent stay together and in order.
-fn agent_partition(agent: &str, partitions: u32) -> PartitionIndex {
+pub(crate) fn agent_partition(agent: &str, partitions: u32) -> PartitionIndex {
     PartitionIndex::new((murmur2(agent.as_bytes()) & 0x7fff_ffff) % partitions.max(1))
 }
 
@@ -559,7 +559,7 @@ mod tests {
     use headland_platform::config::DurationText;
 
     use super::*;
-    use crate::config::{Ack, AgentConfig, Cleanup, RetentionConfig, TopicConfig};
+    use crate::config::{Ack, AgentConfig, Cleanup, Copies, RetentionConfig, TopicConfig};
 
     fn topic(name: &str) -> TopicName {
         TopicName::new(name).unwrap()
@@ -584,6 +584,7 @@ mod tests {
             codec: Codec::None,
             ack: Ack::Local,
             ack_wait: DurationText::new(Duration::from_secs(10)),
+            copies: Copies::Here,
         };
         Topics::new(&region("eu"), &[declared]).unwrap()
     }

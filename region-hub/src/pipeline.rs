@@ -1,5 +1,7 @@
 //! Wires the stages in the order data flows, and drives the node; it decides nothing.
 
+use std::sync::Arc;
+
 use headland_platform::clock::Clock;
 use headland_platform::config::Loaded;
 use headland_platform::task::{self, Token};
@@ -35,7 +37,7 @@ const INPUTS_AT_ONCE: usize = 256;
 /// Cancel the token instead: what is queued is then written and the log closed.
 pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError> {
     let clock = Clock::start();
-    let Parts { store, reader, node, snapshots, endpoint, admission, peers, traces } =
+    let Parts { store, reader, node, snapshots, endpoint, admission, peers, traces, configured } =
         start::start(&config, &clock, &token)?;
     let (reports_tx, reports) = mpsc::unbounded_channel();
     let report = move |report| drop(reports_tx.send(report));
@@ -58,7 +60,7 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
         .with_snapshots(snapshots)
         .with_commits(commits_tx)
         .with_scrubbed(scrubbed_tx);
-    let mut inputs = Inputs { reports, links, questions, scrubbed };
+    let mut inputs = Inputs { reports, links, questions, scrubbed, configured };
     tracing::info!(
         hub = %config.value.name,
         region = %config.value.region,
@@ -88,6 +90,7 @@ struct Inputs {
     links: mpsc::Receiver<LinkInput>,
     questions: mpsc::Receiver<Question>,
     scrubbed: mpsc::UnboundedReceiver<Scrubbed>,
+    configured: watch::Receiver<Arc<HubConfig>>,
 }
 
 impl Inputs {
@@ -116,6 +119,10 @@ impl Inputs {
             }
             Some(question) = self.questions.recv() => stages.on_question(question),
             Some(scrubbed) = self.scrubbed.recv() => stages.on_scrubbed(scrubbed),
+            Ok(()) = self.configured.changed() => {
+                let config = Arc::clone(&self.configured.borrow_and_update());
+                stages.on_configured(&config);
+            }
             () = timeout => {}
         }
         stages.on_timeout();

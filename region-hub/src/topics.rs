@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::TOPICS_LIMIT;
-use headland_event::{Lane, NameError, RegionId, TopicName};
+use headland_event::{AgentName, Lane, NameError, PartitionIndex, RegionId, TopicName};
 use headland_replication::Offer;
 use headland_replication::frame::HOPS_LIMIT;
 use serde::Serialize;
 
 use crate::config::TopicConfig;
+use crate::peer_link::agent_partition;
 
 const VERSION: u8 = 1;
 
@@ -99,7 +100,8 @@ impl Topic {
         !self.is_local() && self.replication == Replication::Kept
     }
 
-    /// Whether hubs write it for each other: promises, statements, members, committed offsets.
+    /// Whether hubs write it for each other: promises, statements, members, committed offsets,
+    /// settings.
     #[must_use]
     pub fn is_internal(&self) -> bool {
         self.origin_name.as_str().starts_with('_')
@@ -205,6 +207,8 @@ pub enum TopicError {
 pub struct Topics {
     region: RegionId,
     topics: BTreeMap<TopicName, Topic>,
+    /// Where agents go on that wrote a topic before it grew.
+    assigned: BTreeMap<(AgentName, TopicName), PartitionIndex>,
 }
 
 impl Topics {
@@ -213,7 +217,8 @@ impl Topics {
     /// # Errors
     /// [`TopicError`] when a declared topic has no or too many partitions, or there are too many.
     pub fn new(region: &RegionId, declared: &[TopicConfig]) -> Result<Self, TopicError> {
-        let mut topics = Self { region: region.clone(), topics: BTreeMap::new() };
+        let (region, assigned) = (region.clone(), BTreeMap::new());
+        let mut topics = Self { region, topics: BTreeMap::new(), assigned };
         for TopicConfig { name, lane, partitions, .. } in declared {
             topics.add_local(name.as_str(), *lane, *partitions, Replication::Offered)?;
             let dead = dead_topic(name)?;
@@ -226,6 +231,7 @@ impl Topics {
         topics.add_local("_promises", Lane::State, 1, Replication::Offered)?;
         topics.add_local("_audit", Lane::Telemetry, 8, Replication::Offered)?;
         topics.add_local("_groups", Lane::State, 1, Replication::Offered)?;
+        topics.add_local("_settings", Lane::State, 1, Replication::Offered)?;
         for derived in DERIVED {
             let name = format!("inventory.{derived}");
             topics.add_local(&name, Lane::State, 1, Replication::Kept)?;
@@ -376,6 +382,31 @@ impl Topics {
         Err(TopicError::Namesakes { name, limit })
     }
 
+    /// Gives a topic more partitions; fewer it never has.
+    pub(crate) fn grow(&mut self, name: &TopicName, partitions: u32) {
+        if let Some(known) = self.topics.get_mut(name) {
+            known.partitions = known.partitions.max(partitions);
+        }
+    }
+
+    /// An agent's batches of a topic go to this partition, whatever the topic grows to.
+    pub(crate) fn assign(&mut self, of: (AgentName, TopicName), partition: PartitionIndex) {
+        self.assigned.insert(of, partition);
+    }
+
+    /// The partition an agent's batches of a topic go to for good; `None` when that is up to its
+    /// name.
+    pub(crate) fn assigned(&self, of: &(AgentName, TopicName)) -> Option<PartitionIndex> {
+        self.assigned.get(of).copied()
+    }
+
+    /// The partition that an agent's batches of a topic go to.
+    #[must_use]
+    pub fn partition_of(&self, agent: &AgentName, topic: &Topic) -> PartitionIndex {
+        let own = || agent_partition(agent.as_str(), topic.partitions);
+        self.assigned(&(agent.clone(), topic.name.clone())).unwrap_or_else(own)
+    }
+
     /// A topic by its name here.
     #[must_use]
     pub fn get(&self, name: &TopicName) -> Option<&Topic> {
@@ -399,11 +430,11 @@ pub enum Mirror {
 
 #[cfg(test)]
 mod tests {
-    use headland_event::{Codec, Offset, PartitionIndex, TopicPartition, mirrored_name};
+    use headland_event::{Codec, Offset, TopicPartition, mirrored_name};
     use headland_platform::config::DurationText;
 
     use super::*;
-    use crate::config::{Ack, Cleanup, RetentionConfig};
+    use crate::config::{Ack, Cleanup, Copies, RetentionConfig};
 
     fn region(name: &str) -> RegionId {
         RegionId::new(name).unwrap()
@@ -420,6 +451,7 @@ mod tests {
             codec: Codec::None,
             ack: Ack::Local,
             ack_wait: DurationText::new(std::time::Duration::from_secs(10)),
+            copies: Copies::Here,
         };
         Topics::new(&region("eu"), &[events]).unwrap()
     }

@@ -15,6 +15,7 @@ use super::{Ack, Cleanup, ReconcileConfig};
 use crate::escrow::escrow_topic;
 use crate::members::members_topic;
 use crate::records::{groups_topic, leases_topic};
+use crate::settings::settings_topic;
 use crate::topics::PARTITIONS_LIMIT;
 
 /// Least time after which a region is left: a lease of it has to be over.
@@ -152,7 +153,7 @@ fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), C
     let section = match name.get_ref() {
         of if *of == escrow_topic() => "[escrow]",
         of if *of == members_topic() => "[membership]",
-        of if *of == groups_topic() || *of == leases_topic() => {
+        of if [groups_topic(), leases_topic(), settings_topic()].contains(of) => {
             let text = format!("topic {of} is written by hubs alone; take it out of here");
             return Err(places.error_at(name, text));
         }

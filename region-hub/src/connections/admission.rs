@@ -21,9 +21,9 @@ use tokio::sync::watch;
 
 use crate::config::{self, HubConfig};
 
-/// How often the configuration is looked at; with the time to read it, a fifth of the 10 s within
-/// which an agent that was taken out has to be gone.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the configuration is looked at: a look at a file's times, so that what is changed
+/// there is in force within a second, in other regions as well.
+const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Agents and hubs that a configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,17 +59,18 @@ impl Admitted {
         agents.chain(hubs).collect()
     }
 
-    /// Reads the configuration again whenever it changes, in a task of its own. One that cannot be
-    /// used, such as one that is just being written, changes nothing.
+    /// Reads the configuration again whenever it changes, in a task of its own: whom it names, and
+    /// all of it. One that cannot be used, such as one that is just being written, changes nothing.
     pub(crate) fn follow(
         config: &Loaded<HubConfig>,
         own: &SpiffeId,
         token: &Token,
-    ) -> watch::Receiver<Self> {
+    ) -> (watch::Receiver<Self>, watch::Receiver<Arc<HubConfig>>) {
         let (current, receiver) = watch::channel(Self::at_start(&config.value, own));
+        let (read, configured) = watch::channel(Arc::new(config.value.clone()));
         let file = ConfigFile::of(config, own);
-        drop(task::spawn("configuration", token, file.look_again_and_again(current)));
-        receiver
+        drop(task::spawn("configuration", token, file.look_again_and_again(current, read)));
+        (receiver, configured)
     }
 }
 
@@ -87,10 +88,17 @@ impl ConfigFile {
         Self { watched: WatchedFiles::unread([path.clone()]), path, own: own.clone() }
     }
 
-    async fn look_again_and_again(mut self, current: watch::Sender<Admitted>) {
+    async fn look_again_and_again(
+        mut self,
+        current: watch::Sender<Admitted>,
+        read: watch::Sender<Arc<HubConfig>>,
+    ) {
         let mut complaint = Complaint::default();
         // The first look is to find out whether the file is still the one the hub started with.
         let mut is_first = true;
+        // A file may be read while it is written: what lets records go has to stand unchanged from
+        // one look to the next.
+        let mut settling = None;
         while !current.is_closed() {
             tokio::time::sleep(LOOK_INTERVAL).await;
             let looking = task::spawn_blocking("configuration", move || {
@@ -100,19 +108,28 @@ impl ConfigFile {
             let Some((file, found)) = looking.join().await else { return };
             self = file;
             match found {
-                None => complaint.settle(),
-                Some(Ok(peers)) => {
+                None => {
                     complaint.settle();
+                    if let Some(config) = settling.take() {
+                        read.send_replace(Arc::new(config));
+                    }
+                }
+                Some(Ok(config)) => {
+                    complaint.settle();
+                    let peers = Admitted::named(&config, &self.own);
                     if current.borrow().peers != peers || !is_first {
                         tracing::info!(
                             "the configuration has changed: whom it does not name any more is \
-                             closed; all else takes effect at the next start"
+                             closed, topics are kept as it says; all else takes effect at the \
+                             next start"
                         );
                     }
                     current.send_modify(|admitted| admitted.peers = peers);
+                    settling = Some(config);
                     is_first = false;
                 }
                 Some(Err(error)) => {
+                    settling = None;
                     let error = with_causes(&error);
                     if complaint.is_new(&error) {
                         let what = "the configuration has changed and cannot be used; the one \
@@ -124,15 +141,15 @@ impl ConfigFile {
         }
     }
 
-    /// Whom the file names, if it has changed since it was last read with success.
-    fn look(&mut self) -> Option<Result<BTreeSet<SpiffeId>, ConfigError>> {
+    /// What the file says, if it has changed since it was last read with success.
+    fn look(&mut self) -> Option<Result<HubConfig, ConfigError>> {
         let seen = self.watched.changed()?;
         let config = match config::load(&self.path) {
             Ok(config) => config,
             Err(error) => return Some(Err(error)),
         };
         self.watched.note(seen);
-        Some(Ok(Admitted::named(&config.value, &self.own)))
+        Some(Ok(config.value))
     }
 }
 
@@ -261,11 +278,11 @@ devices = []
         let unchanged = file.look().is_none();
 
         std::fs::write(&path, HUB.replace("till-1", "till-22")).unwrap();
-        let changed = file.look().unwrap().unwrap();
+        let changed = Admitted::named(&file.look().unwrap().unwrap(), &own());
         std::fs::write(&path, "region = ").unwrap();
         let broken = [(); 2].map(|()| file.look().unwrap());
         std::fs::write(&path, HUB).unwrap();
-        let mended = file.look().unwrap().unwrap();
+        let mended = Admitted::named(&file.look().unwrap().unwrap(), &own());
 
         assert!(unchanged);
         let till_22 = "spiffe://shop/region/eu/agent/till-22".parse().unwrap();
@@ -284,7 +301,7 @@ devices = []
 
         std::fs::write(&path, HUB.replace("till-1", "till-22")).unwrap();
         let mut file = ConfigFile::of(&config, &own());
-        let changed = file.look().unwrap().unwrap();
+        let changed = Admitted::named(&file.look().unwrap().unwrap(), &own());
 
         assert!(changed.contains(&"spiffe://shop/region/eu/agent/till-22".parse().unwrap()));
         assert!(file.look().is_none());

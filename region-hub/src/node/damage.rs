@@ -54,6 +54,7 @@ impl Node {
             rules.on_replay_ended(hlc);
         }
         self.begin_life(now);
+        self.say_settings(now);
         Ok(())
     }
 

@@ -102,7 +102,7 @@ impl Held {
 }
 
 /// What a log of rights has at the next place.
-enum Found<'a> {
+pub(super) enum Found<'a> {
     Entry(&'a Entry),
     Lost(MissingOffsets),
 }
@@ -356,7 +356,7 @@ impl Node {
 }
 
 /// Reads a log of rights from its start to its end, and names what is missing between.
-fn scan(
+pub(super) fn scan(
     log: &impl LogReader,
     partition: &TopicPartition,
     mut on_found: impl FnMut(Found<'_>),

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
     AgentName, Alert, Batch, ChannelId, DropPolicy, Entry, Hole, Incarnation, Now, Offset,
-    PartitionIndex, Record, TopicName, TopicPartition, Verdict,
+    PartitionIndex, Record, SeededRandom, TopicName, TopicPartition, Verdict,
 };
 use headland_replication::frame::{Announce, ChannelPromise};
-use headland_replication::{LinkOutput, Refusal, RefusalCode};
+use headland_replication::{Identity, LinkOutput, Refusal, RefusalCode};
 
 use super::early::{Brought, Turn};
 use super::ends::Cut;
@@ -19,6 +19,7 @@ use crate::promises::AgentPromise;
 use crate::records::{
     REASON_HEADER, Whole, absent_record, dead_record, groups_topic, promise_record, promises_topic,
 };
+use crate::settings::settings_topic;
 use crate::topics::{Topic, dead_topic};
 
 /// The rule of alerts about damage, as nodes raise of their own logs.
@@ -102,6 +103,9 @@ impl Node {
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         known.on_ready(life);
         self.keeping.on_life(&known.identity, life);
+        if let Identity::Hub { region, .. } = &known.identity {
+            self.keeping.said.on_met(region, life);
+        }
         let handed_on = self.handed_on(link_id);
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         known.hand_on(handed_on);
@@ -409,6 +413,9 @@ impl Node {
         if *origin_topic == groups_topic() {
             self.take_groups(now, link_id, &stamp.actor.region, &entry.batch);
         }
+        if *origin_topic == settings_topic() {
+            self.take_settings(&local.topic, &entry);
+        }
         self.composer.copied(local, entry.dot, entry.stamp, entry.batch);
         Ok(())
     }
@@ -420,6 +427,19 @@ impl Node {
         self.ingest.observe(&partition.topic, &stamp, &batch);
         self.note_end(partition, &partition.topic, &stamp, &batch);
         self.composer.born(partition, Some(stamp), batch, &mut self.random);
+    }
+
+    /// The same, where another one draws the stream's id, should it be new.
+    pub(super) fn born_by(
+        &mut self,
+        partition: &TopicPartition,
+        batch: Batch,
+        now: Now,
+        random: &mut SeededRandom,
+    ) {
+        std::mem::swap(&mut self.random, random);
+        self.born(partition, batch, now);
+        std::mem::swap(&mut self.random, random);
     }
 
     fn on_promised(&mut self, now: Now, link_id: LinkId, promise: ChannelPromise) {

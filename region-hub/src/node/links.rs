@@ -8,8 +8,8 @@ use headland_platform::config::SizeText;
 use headland_replication::latency::Latencies;
 use headland_replication::{Filter, Flow, Identity, Lag, Marks, Peering};
 
-use super::Node;
 use super::reach::{Notice, Reach};
+use super::{Node, PeerIndex};
 use crate::config::PeerConfig;
 use crate::peer_link::{Forwarding, LinkId, Offering, PeerLink};
 
@@ -88,6 +88,12 @@ impl KnownPeer {
 }
 
 impl Node {
+    /// The address of a peer in the configuration is the shell's business; this is who it must be.
+    #[must_use]
+    pub fn peer(&self, index: PeerIndex) -> Option<&Identity> {
+        self.peers.get(index).map(|peer| &peer.identity)
+    }
+
     /// The connection to a node that carries data.
     pub(super) fn kept(&self, identity: &Identity) -> Option<&PeerLink> {
         let kept = self.peerings.get(identity).and_then(Peering::kept)?;

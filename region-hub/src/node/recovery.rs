@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use headland_event::codec::CodecError;
 use headland_event::{Entry, EventTime, Lane, NameError, Offset, TopicName, TopicPartition};
-use headland_storage::{StateError, StateOwner, StateStore};
+use headland_storage::{LogReader, StateError, StateOwner, StateStore};
 
 use super::{Node, StartError};
 use crate::reconcile::Inventory;
@@ -34,7 +34,7 @@ pub enum RecoveryError {
         source: serde_json::Error,
     },
     /// A log that holds a part of the state cannot be read.
-    #[error("a log of rights cannot be read")]
+    #[error("a log of rights or settings cannot be read")]
     Log(#[from] headland_storage::ReadError),
     /// A stored name does not fit.
     #[error("a stored name does not fit")]
@@ -93,6 +93,7 @@ impl Node {
             let rose = self.ingest.promise(&topic, EventTime::from_millis(millis));
             debug_assert!(rose, "a topic has one watermark in the state");
         }
+        self.restore_partitions(state)?;
         self.restore_links(state)?;
         self.restore_groups(state)?;
         self.restore_gaps(state)?;
@@ -105,6 +106,12 @@ impl Node {
             self.inventory.restore(value).map_err(layout)?;
         }
         Ok(())
+    }
+
+    /// Takes up what the log itself says of rights and of how topics are kept.
+    pub(super) fn recover(&mut self, log: &impl LogReader) -> Result<(), StartError> {
+        self.recover_rights(log)?;
+        Ok(self.recover_settings(log)?)
     }
 
     /// Takes note of an entry that was in the log before this run.

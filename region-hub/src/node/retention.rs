@@ -3,19 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use headland_event::{DropPolicy, Incarnation, Monotonic, Now, Offset, TopicName, TopicPartition};
+use headland_event::{
+    ByteCount, DropPolicy, Incarnation, Monotonic, Now, Offset, TopicName, TopicPartition,
+};
 use headland_replication::{Identity, Marks, Refusal};
 use headland_storage::{
     CleanPolicy, CodecNotBuilt, Compaction, CompactionRule, Dropped, LogReader, Retention, ShedBy,
     TopicCodecs, TopicPattern, TopicRule,
 };
+use serde::Serialize;
 
+use super::settings::Statements;
 use super::{Node, Output};
-use crate::config::{HubConfig, TopicConfig};
+use crate::config::{Copies, HubConfig, SyncConfig, SyncedSetting, TopicConfig};
 use crate::escrow::escrow_topic;
 use crate::members::{is_of_members, reported_topics};
 use crate::peer_link::LinkId;
 use crate::records::{audit_topic, groups_topic};
+use crate::settings::{Said, Settings, settings_topic};
 use crate::topics::{Topic, base_topic, dead_topic, is_changing_table};
 
 /// How often the log is cleaned while anything is written.
@@ -30,13 +35,75 @@ const AGE_EVERY: Duration = Duration::from_mins(5);
 /// for free than there are, never more.
 const ENDED_PROMISES_KEPT: Duration = Duration::from_hours(7 * 24);
 
+/// Who says how a topic is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keeper {
+    /// This hub.
+    Here,
+    /// The hub of the region it was born in.
+    Origin,
+}
+
+/// How a topic is kept, for operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct KeptStatus {
+    /// Who says so.
+    pub said_by: Keeper,
+    /// How long records are kept, in milliseconds; absent when for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_ms: Option<u64>,
+    /// How many bytes of a partition are kept; absent when any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_bytes: Option<u64>,
+    /// Whether it is compacted by key.
+    pub compacted: bool,
+}
+
+/// Where a decision of this hub comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DecidedBy {
+    /// A `[[topic]]`, which other regions hear of.
+    Topic,
+    /// What the topic is for.
+    Kind,
+}
+
+/// How a topic is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// How long and how much of it.
+    pub retention: Retention,
+    /// How it is compacted; `None` when every key keeps all of its records.
+    pub compaction: Option<Compaction>,
+    copies: Copies,
+    of: DecidedBy,
+}
+
+impl Kept {
+    const fn all() -> Self {
+        let retention = Retention { time: None, bytes: None };
+        Self { retention, compaction: None, copies: Copies::Here, of: DecidedBy::Kind }
+    }
+
+    fn of(topic: &TopicConfig) -> Self {
+        let retention = topic.retention.into();
+        let (compaction, copies) = (topic.compaction(), topic.copies);
+        Self { retention, compaction, copies, of: DecidedBy::Topic }
+    }
+}
+
 /// What is kept, and who has what of it.
 #[derive(Debug)]
 pub(super) struct Keeping {
-    /// By the topic's name where it was born.
-    retentions: BTreeMap<TopicName, Retention>,
-    /// Topics that are compacted by key, by their names where they were born.
-    compactions: BTreeMap<TopicName, Compaction>,
+    /// What this hub decides, by the topic's name where it was born.
+    here: BTreeMap<TopicName, Kept>,
+    /// What hubs say of their topics.
+    pub(super) said: Statements,
+    /// What copies take over of that.
+    sync: SyncConfig,
+    /// The topic whose every event counts, in every region.
+    reconciled: TopicName,
     /// How derived tables whose rows change are compacted, if they are.
     tables: Option<Compaction>,
     cleaned_at: Monotonic,
@@ -58,17 +125,18 @@ pub(super) struct Keeping {
 
 impl Keeping {
     pub(super) fn new(config: &HubConfig, log: &impl LogReader, now: Monotonic) -> Self {
-        let topics = config.topics.iter();
-        let retentions = topics.clone().map(|topic| (topic.name.clone(), topic.retention.into()));
-        let retentions = retentions.chain([(audit_topic(), super::audit::RETENTION)]);
-        let compactions =
-            topics.filter_map(|topic| Some((topic.name.clone(), topic.compaction()?)));
-        // Of a committed offset the last word is all there is.
-        let groups = (groups_topic(), Compaction { tombstones: Duration::ZERO });
+        let declared = config.topics.iter().map(|topic| (topic.name.clone(), Kept::of(topic)));
+        let hours = Kept { retention: super::audit::RETENTION, ..Kept::all() };
+        // Of a committed offset the last word is all there is, and of what is said of topics.
+        let last =
+            Kept { compaction: Some(Compaction { tombstones: Duration::ZERO }), ..Kept::all() };
+        let internal = [(audit_topic(), hours), (groups_topic(), last), (settings_topic(), last)];
         let starts = log.partitions().into_iter().map(|at| (at.clone(), log.start(&at)));
         Self {
-            retentions: retentions.collect(),
-            compactions: compactions.chain([groups]).collect(),
+            here: declared.chain(internal).collect(),
+            said: Statements::default(),
+            sync: config.sync.clone(),
+            reconciled: config.reconcile.topic.clone(),
             tables: config.reconcile.compaction(),
             cleaned_at: now,
             is_dirty: false,
@@ -86,12 +154,75 @@ impl Keeping {
         self.is_dirty = true;
     }
 
-    /// The retention of a topic by its name where it was born: its own, or that of the topic it
-    /// came with.
-    fn retention(&self, topic: &TopicName) -> Option<Retention> {
-        let own = self.retentions.get(topic);
-        let of_base = || self.retentions.get(&base_topic(topic)?);
-        own.or_else(of_base).copied()
+    /// Another configuration decides how topics are kept that were declared at the start.
+    pub(super) fn configure(&mut self, config: &HubConfig) {
+        for topic in &config.topics {
+            let known = self.here.get_mut(&topic.name);
+            let Some(kept) = known.filter(|kept| kept.of == DecidedBy::Topic) else { continue };
+            *kept = Kept::of(topic);
+            if topic.name == self.reconciled {
+                // Which topic is reconciled changes with the next start.
+                kept.compaction = None;
+            }
+        }
+        self.sync.clone_from(&config.sync);
+        // What is kept for less time now may go at once.
+        self.is_dirty = true;
+    }
+
+    /// What this hub declares, with how many partitions each topic has.
+    pub(super) fn declared(&self, partitions: impl Fn(&TopicName) -> u32) -> Said {
+        let declared = self.here.iter().filter(|(_, kept)| kept.of == DecidedBy::Topic);
+        let said = declared.map(|(name, Kept { retention, compaction, .. })| {
+            (name.clone(), Settings::new(partitions(name), *retention, *compaction))
+        });
+        Said::new(said.collect())
+    }
+
+    /// Who says how a topic is kept, and how: this hub, or the hub of the region where the copy was
+    /// born, as far as copies take that over.
+    pub(super) fn kept(&self, topic: &Topic) -> (Keeper, Kept) {
+        let name = &topic.origin_name;
+        let base = base_topic(name);
+        let of_base = || Some(Kept { compaction: None, ..*self.here.get(base.as_ref()?)? });
+        let here = self.here.get(name).copied().or_else(of_base);
+        let copies = here.map_or(self.sync.retention, |kept| kept.copies);
+        // What stock is made of goes by what is decided here alone: nobody could hand it on again.
+        let is_reconciled = [Some(name), base.as_ref()].contains(&Some(&self.reconciled));
+        let is_own = topic.is_local() || topic.is_apart() || topic.is_internal();
+        if is_own || is_reconciled || copies == Copies::Here || *name == escrow_topic() {
+            return (Keeper::Here, here.unwrap_or_else(Kept::all));
+        }
+        let of_base = || {
+            let copy = Topic { origin_name: base.clone()?, ..topic.clone() };
+            self.said.of(&copy).map(|said| Settings::new(said.partitions(), said.retention(), None))
+        };
+        match self.said.of(topic).copied().or_else(of_base) {
+            Some(said) => (Keeper::Origin, self.taken_over(&said)),
+            // Its origin may mean to keep all of it.
+            None => (Keeper::Here, Kept::all()),
+        }
+    }
+
+    /// What a copy takes over of what is said of it. Nobody's slip of the pen takes away what is
+    /// young or little.
+    fn taken_over(&self, said: &Settings) -> Kept {
+        let is_taken = |setting| !self.sync.exclude.contains(&setting);
+        let Retention { time, bytes } = said.retention();
+        let time = time.filter(|_| is_taken(SyncedSetting::RetentionTime));
+        let bytes = bytes.filter(|_| is_taken(SyncedSetting::RetentionBytes));
+        let retention = Retention {
+            time: time.map(|time| time.max(self.sync.time_least.get())),
+            bytes: bytes.map(|bytes| bytes.max(self.sync.bytes_least.get())),
+        };
+        let compaction = said.compaction().filter(|_| is_taken(SyncedSetting::Cleanup));
+        Kept { retention, compaction, ..Kept::all() }
+    }
+
+    /// How many partitions a copy is to have, as far as that is said and taken over.
+    pub(super) fn partitions(&self, topic: &Topic) -> Option<u32> {
+        let is_taken = !self.sync.exclude.contains(&SyncedSetting::Partitions);
+        self.said.partitions(topic).filter(|_| is_taken)
     }
 
     /// How a topic is compacted. A hub's own tables are; what another region calls so is a topic
@@ -104,7 +235,7 @@ impl Keeping {
             // Nobody takes back what was said of a life, so there are no tombstones.
             return Some(Compaction { tombstones: Duration::ZERO });
         }
-        self.compactions.get(&topic.origin_name).copied()
+        self.kept(topic).1.compaction
     }
 
     /// How far a peer has what it was sent of a partition; `None` before it said so in this run.
@@ -199,6 +330,20 @@ impl Node {
         known.on_refused(channel, refusal.to_string());
     }
 
+    /// How a topic is kept, and who says so.
+    #[must_use]
+    pub fn kept_of(&self, topic: &Topic) -> KeptStatus {
+        let (said_by, Kept { retention, .. }) = self.keeping.kept(topic);
+        let Retention { time, bytes } = retention;
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        KeptStatus {
+            said_by,
+            retention_ms: time.map(millis),
+            retention_bytes: bytes.map(ByteCount::get),
+            compacted: self.keeping.compaction(topic).is_some(),
+        }
+    }
+
     /// Asks for the log to be cleaned, when that is due.
     pub(super) fn clean(&mut self, now: Now) {
         if self.clean_at().is_none_or(|due| now.monotonic < due) {
@@ -213,12 +358,13 @@ impl Node {
     /// When the log is cleaned next; `None` while nothing can have become superfluous. A full disk
     /// takes no commits, so what frees it must not wait for one.
     pub(super) fn clean_at(&self) -> Option<Monotonic> {
-        let Keeping { cleaned_at, is_dirty, retentions, .. } = &self.keeping;
+        let Keeping { cleaned_at, is_dirty, here, said, .. } = &self.keeping;
         if *is_dirty || self.fullness.is_full() {
             return Some(cleaned_at.after(CLEAN_EVERY));
         }
-        let ages = retentions.values().any(|retention| retention.time.is_some());
-        ages.then(|| cleaned_at.after(AGE_EVERY))
+        let mut here = here.values();
+        let has_ages = here.any(|kept| kept.retention.time.is_some()) || said.have_ages();
+        has_ages.then(|| cleaned_at.after(AGE_EVERY))
     }
 
     /// What the log may let go: what retention and compaction say of topics and their copies.
@@ -226,7 +372,8 @@ impl Node {
         let operators = vec![Self::snapshot_owner()];
         let mut policy = CleanPolicy { operators, ..CleanPolicy::default() };
         for topic in self.topics.iter() {
-            if let Some(retention) = self.keeping.retention(&topic.origin_name) {
+            let (_, Kept { retention, .. }) = self.keeping.kept(topic);
+            if retention != Kept::all().retention {
                 let pattern = TopicPattern::Exactly(topic.name.clone());
                 policy.topics.push(TopicRule { pattern, retention });
             }
@@ -243,7 +390,7 @@ impl Node {
             }
         }
         for partition in self.durable.keys() {
-            if self.is_of_groups(partition) {
+            if self.is_last_word(partition) {
                 // What is left of it is all that anybody needs: a region that is held back for days
                 // takes the last word of each key, and the holes between.
                 continue;
@@ -259,9 +406,10 @@ impl Node {
         policy
     }
 
-    fn is_of_groups(&self, partition: &TopicPartition) -> bool {
-        let topic = self.topics.get(&partition.topic);
-        topic.is_some_and(|topic| topic.origin_name == groups_topic())
+    /// Whether of each key of a log the last record is all that anybody needs.
+    fn is_last_word(&self, partition: &TopicPartition) -> bool {
+        let topic = self.topics.get(&partition.topic).map(|topic| &topic.origin_name);
+        topic.is_some_and(|topic| [groups_topic(), settings_topic()].contains(topic))
     }
 
     /// How far the slowest hub is that takes a partition; `None` when it is sent to none. One that

@@ -60,6 +60,10 @@ mod recovery;
 mod retention;
 /// What compaction by key takes away.
 mod compaction;
+/// What copies take over of how topics are kept where they were born.
+mod settings;
+/// Topics whose partitions grow while agents write.
+mod growth;
 /// A restart from a snapshot.
 mod snapshot;
 /// Agents and hubs at the other end of a link.

@@ -75,6 +75,9 @@ impl Node {
             let name = topic.name.as_str().to_owned().into();
             self.composer.set(owner("topics"), name, Some(topic.encode()));
         }
+        if mirror == Mirror::Changed {
+            self.grow_copy(&name);
+        }
         self.leave_farther(offer);
         let local = TopicPartition::new(name, receiving.local.partition);
         Ok(Receiving { local, position_key: key, ..receiving })

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::start::RunError;
 use crate::api::Question;
+use crate::config::HubConfig;
 use crate::connections::{Connections, LinkInput, PeerAddress};
 use crate::node::{Node, Output};
 use crate::peer_link::LinkId;
@@ -244,6 +245,10 @@ impl Stages {
     pub(super) fn on_question(&mut self, question: Question) {
         let now = self.now();
         question(&mut self.node, now);
+    }
+
+    pub(super) fn on_configured(&mut self, config: &HubConfig) {
+        self.node.on_configured(self.now(), config);
     }
 
     pub(super) fn on_timeout(&mut self) {

@@ -21,6 +21,7 @@ use headland_storage::{
     LogStore, NotDurable, OpenError, OpenOptions, ReadError, SnapshotError, SnapshotStore,
     UndecidedLoss, replay_past_damage,
 };
+use tokio::sync::watch;
 
 use crate::config::HubConfig;
 use crate::connections::admission::{Admission, Admitted};
@@ -105,6 +106,7 @@ pub(super) struct Parts {
     pub(super) admission: Admission,
     pub(super) peers: Vec<Option<PeerAddress>>,
     pub(super) traces: Option<TraceSink>,
+    pub(super) configured: watch::Receiver<Arc<HubConfig>>,
 }
 
 /// Makes everything ready, in the order in which mistakes are cheapest to find.
@@ -146,16 +148,14 @@ pub(super) fn start(
         Some(PeerAddress { address, id })
     });
     let peers = peers.collect();
-    let admission = Admission {
-        admitted: Admitted::follow(config, identity.id(), token),
-        identity: renewal.follow(identity, token),
-    };
+    let (admitted, configured) = Admitted::follow(config, identity.id(), token);
+    let admission = Admission { admitted, identity: renewal.follow(identity, token) };
     let traces = hub.telemetry.as_ref().map(|telemetry| {
         let (sink, _exporter) = TraceSink::start(&telemetry.otlp_endpoint, "headland")?;
         Ok::<_, TraceSinkError>(sink)
     });
     let traces = traces.transpose()?;
-    Ok(Parts { store, reader, node, snapshots, endpoint, admission, peers, traces })
+    Ok(Parts { store, reader, node, snapshots, endpoint, admission, peers, traces, configured })
 }
 
 /// The rules of a configuration, compiled.

@@ -1,15 +1,16 @@
 //! A region that is left for another one, and returned to.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use headland_event::{GroupName, Offset, PartitionIndex, TopicName};
+use headland_event::{ChannelId, EventTime, GroupName, Offset, PartitionIndex, TopicName};
 use headland_replication::frame::Goodbye;
 use headland_replication::groups::Change;
 use headland_replication::{CloseReason, LinkOutput, RefusalCode};
 use headland_storage::MemoryDisk;
 
 use super::hub::{CONFIG, Hub};
-use super::remote::{Remote, record};
+use super::remote::{Remote, at, record};
 use crate::failover::{FailoverAction, FailoverStep};
 use crate::groups::{OffsetsRequest, Place};
 use crate::node::{FailoverError, GroupError};
@@ -281,4 +282,63 @@ fn a_hub_leaves_neither_its_own_region_nor_one_it_has_no_link_to() {
     assert_eq!(own, Err(FailoverError::OwnRegion { region: region("us") }));
     let known = "eu".to_owned();
     assert_eq!(unknown, Err(FailoverError::NoRegion { region: region("ap"), known }));
+}
+
+/// Delivers so many restocks of 1 KiB each, ten in a batch, on from a number.
+fn publish(hub: &mut Hub, agent: &mut Remote, channel: ChannelId, numbers: Range<u32>) {
+    let note = "x".repeat(1_000);
+    let restocks: Vec<_> = numbers
+        .map(|n| {
+            let id = format!(r#"{{"id":"eu-1/{n}","kind":"restock","device":"eu-1-till","#);
+            let of = format!(r#""sku":"SKU-{n}","location":"eu-1","quantity":5,"note":"{note}","#);
+            at("eu-1-till", EventTime::default(), &(id + &of + r#""time":"2010-12-01T08:06:00Z"}"#))
+        })
+        .collect();
+    restocks.chunks(10).for_each(|batch| agent.publish(hub, channel, batch));
+}
+
+/// Bytes of batches of a topic at a hub, from an entry on.
+fn bytes_from(hub: &Hub, topic: &str, entries: usize) -> u64 {
+    let lengths = hub.entries(topic).into_iter().skip(entries).map(|e| e.batch.as_bytes().len());
+    u64::try_from(lengths.sum::<usize>()).unwrap()
+}
+
+#[test]
+fn after_a_failover_the_healed_link_ships_what_each_lacks_and_nothing_again() {
+    for (tail, meanwhile) in [(20, 300), (200, 20), (0, 40)] {
+        let (mut eu, mut us) = pair();
+        meet(&mut eu, &mut us, 100);
+        let mut agent = Remote::agent(&mut eu, 1);
+        let channel = agent.offer(&mut eu, EVENTS);
+        publish(&mut eu, &mut agent, channel, 0..500);
+        eu.talk_to(&mut us, LinkId::new(100));
+        let copied = us.entries("eu.inventory.events").len();
+        for hub in [&mut eu, &mut us] {
+            hub.node.on_disconnected(hub.now, LinkId::new(100));
+            hub.settle();
+        }
+
+        // The region has more than was shipped when it is left; its agent goes on at the other.
+        publish(&mut eu, &mut agent, channel, 500..500 + tail);
+        fail(&mut us, "eu", FailoverAction::Leave).unwrap();
+        let mut moved = Remote::agent(&mut us, 1);
+        let there = moved.offer(&mut us, EVENTS);
+        publish(&mut us, &mut moved, there, 1_000..1_000 + meanwhile);
+        meet(&mut eu, &mut us, 101);
+        fail(&mut us, "eu", FailoverAction::Return).unwrap();
+        eu.talk_to(&mut us, LinkId::new(101));
+
+        let delta = bytes_from(&us, "eu.inventory.events", copied)
+            + bytes_from(&eu, "us.inventory.events", 0);
+        let shipped: u64 = [&eu, &us].map(|hub| hub.shipped[&LinkId::new(101)]).iter().sum();
+        assert!(delta > u64::from(tail + meanwhile) * 1_000, "{delta}");
+        assert!(shipped <= delta * 12 / 10, "shipped {shipped} of a delta of {delta}");
+        assert_eq!(left_for(&eu), None);
+        assert_eq!(us.entries("eu.inventory.events"), eu.entries(EVENTS), "an exact copy");
+        assert_eq!(eu.entries("us.inventory.events"), us.entries(EVENTS), "an exact copy");
+        let all = usize::try_from(500 + tail + meanwhile).unwrap();
+        assert_eq!(us.records("eu.inventory.events").len() + us.records(EVENTS).len(), all);
+        let stock = [&eu, &us].map(|hub| hub.node.inventory().fingerprint());
+        assert_eq!(stock[0], stock[1]);
+    }
 }

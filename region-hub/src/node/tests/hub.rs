@@ -61,6 +61,8 @@ pub(super) struct Hub {
     reads: Reads,
     /// Frames on their way, by connection.
     sent: BTreeMap<LinkId, VecDeque<(Lane, Bytes)>>,
+    /// Bytes of frames that were sent, by connection.
+    pub(super) shipped: BTreeMap<LinkId, u64>,
     pub(super) closed: Vec<(LinkId, CloseReason)>,
     pub(super) dialled: Vec<PeerIndex>,
     pub(super) spans: Vec<Span>,
@@ -112,7 +114,7 @@ impl Hub {
         node.on_replay_ended(now, missing.unwrap())?;
         let (closed, dialled, spans) = (Vec::new(), Vec::new(), Vec::new());
         let (disk, commits_left, reads) = (disk.clone(), None, Reads::Answer);
-        let sent = BTreeMap::new();
+        let (sent, shipped) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self {
             config,
             disk,
@@ -122,6 +124,7 @@ impl Hub {
             commits_left,
             reads,
             sent,
+            shipped,
             closed,
             dialled,
             spans,
@@ -233,6 +236,7 @@ impl Hub {
             }
             Output::Send { link_id, lane, frame } => {
                 let length = ByteCount::new(frame.len() as u64);
+                *self.shipped.entry(link_id).or_default() += length.get();
                 self.sent.entry(link_id).or_default().push_back((lane, frame));
                 self.node.on_written(self.now, link_id, lane, length);
             }
@@ -279,6 +283,11 @@ impl Hub {
                 self.node.on_scrubbed(self.now, scrubbed);
             }
         }
+    }
+
+    /// The log as readers see it.
+    pub(super) fn reader(&self) -> impl LogReader {
+        self.store.reader()
     }
 
     /// Where partition 0 of a topic starts.

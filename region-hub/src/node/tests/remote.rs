@@ -49,6 +49,12 @@ impl Remote {
         Self::connect(hub, link_id, (identity, life), Role::Agent("eu-1".to_owned()))
     }
 
+    /// Connects another agent of some region and lets both sides say hello.
+    pub(super) fn agent_of(hub: &mut Hub, link_id: u64, of: &str, name: &str) -> Self {
+        let identity = Identity::Agent { region: region(of), name: AgentName::new(name).unwrap() };
+        Self::connect(hub, link_id, (identity, LIFE), Role::Agent(name.to_owned()))
+    }
+
     /// Connects the hub of another region and lets both sides say hello.
     pub(super) fn hub(hub: &mut Hub, link_id: u64, name: &str) -> Self {
         let identity = Identity::Hub { region: region(name), name: HubName::new("hub-1").unwrap() };

@@ -13,7 +13,7 @@ const TABLES: [&str; 4] =
     ["inventory.stock", "inventory.oversold", "inventory.late", "inventory.overlaps"];
 
 /// Topics in which hubs say something by key: they are compacted wherever they lie.
-const SAID: [&str; 2] = ["_groups", "_members"];
+const SAID: [&str; 3] = ["_groups", "_members", "_settings"];
 
 /// What each key stands for.
 type Table = BTreeMap<Option<Bytes>, Bytes>;

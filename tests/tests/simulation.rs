@@ -11,9 +11,9 @@ use std::sync::{LazyLock, OnceLock};
 
 use headland_tests::sim::{Check, Outcome, Planted, Schedule, run};
 
-/// Schedules in a run without a wish: what 25 seconds of two cores allow in the dev profile. A
+/// Schedules in a run without a wish: what 50 seconds of two cores allow in the dev profile. A
 /// thousand of each kind are the soak's, `cargo xtask soak simulation`.
-const SCHEDULES: u64 = 48;
+const SCHEDULES: u64 = 104;
 
 /// Tests that share the schedules.
 const TESTS: usize = 9;
@@ -175,7 +175,9 @@ fn windows_over_all_regions_have_the_same_final_bytes_at_every_hub() {
     let test = "windows_over_all_regions_have_the_same_final_bytes_at_every_hub";
     let finals = all_schedules_pass(Check::EqualFinals, test, 8);
 
-    assert!(finals > OUTCOMES.len(), "{finals} windows prove nothing");
+    // One schedule alone may be too short.
+    let count = OUTCOMES.len();
+    assert!(finals > count || count < 20, "{finals} windows prove nothing");
 }
 
 /// Runs a kind of schedule so many times, or as often as is wished, and checks everything.
@@ -282,7 +284,9 @@ fn clocks_of_agents_that_are_wrong_by_a_day_lose_and_double_nothing() {
         if seed.is_multiple_of(2) { schedule.roaming() } else { schedule }
     });
 
-    assert!(met.faults.contains_key("starts_of_agents_with_a_wrong_clock"), "{:?}", met.faults);
+    let is_met = met.faults.contains_key("starts_of_agents_with_a_wrong_clock");
+    let is_proof = is_met && met.finals > 0 && met.records > 0;
+    assert!(is_proof || met.schedules < 6, "{} windows, {:?}", met.finals, met.faults);
 }
 
 #[test]
@@ -353,6 +357,17 @@ fn lateness_decided_on_arrival_is_found() {
     });
 
     assert!(is_found, "hubs decide lateness on arrival, and nobody finds it");
+}
+
+#[test]
+fn a_region_that_goes_on_from_a_copy_of_before_it_drained_is_found() {
+    let is_found = (1..=10).any(|seed| {
+        let schedule = Schedule::draw(seed).with_members_that_change();
+        let outcome = run(schedule, Planted::OldCopy);
+        outcome.is_planted && outcome.failures.contains_key(&Check::AcknowledgedSurvives)
+    });
+
+    assert!(is_found, "a hub loses what it acknowledged, and nobody finds it");
 }
 
 #[test]

@@ -51,8 +51,6 @@ pub(super) enum Event {
     Seal(usize),
     /// The hub of a sealed region is started from a copy of its disk, as another life.
     Renew(usize),
-    /// A hub is asked to have the lives of a region take part.
-    Add { by: usize, region: usize },
     /// A node starts.
     Start(NodeId),
     /// A region is cut off.

@@ -159,6 +159,11 @@ impl<N> Machine<N> {
         self.backup = Some(Backup { disk, archive: self.archive.clone() });
     }
 
+    /// The disk is taken for a copy of itself, which has no identity.
+    pub(super) fn forget_identity(&mut self) {
+        self.disk.remove("identity");
+    }
+
     /// Copies what is durable, and who it is.
     pub(super) fn copy(&mut self) {
         let disk = self.disk.fork();

@@ -7,7 +7,7 @@ use headland_reconcile::{ReasonText, Reviewer};
 use region_hub::members::{LifeName, RegionAction, RegionRequest};
 
 use super::agenda::Event;
-use super::input::index;
+use super::planted_fault::Planted;
 use super::schedule::FAULTS_UNTIL;
 use super::topology::{NodeId, REGIONS};
 use super::world::World;
@@ -30,6 +30,9 @@ impl World {
         if self.ask(by, RegionAction::Drain, region, None) {
             self.meet("regions_drained");
             self.draining.insert(region, false);
+            if self.tampering.planted == Planted::OldCopy {
+                self.hubs[region].back_up();
+            }
             let delay = self.delay(100, 2_000);
             self.agenda.after(delay, Event::Seal(region));
         } else if self.agenda.now() < Monotonic::from_millis(FAULTS_UNTIL) {
@@ -53,24 +56,20 @@ impl World {
         self.agenda.after(ASKED_AGAIN, Event::Seal(region));
     }
 
-    /// The hub of a sealed region is started from a copy of its disk.
+    /// The hub of a sealed region is started from a copy of its stopped disk, which has no
+    /// identity: it loses nothing, and all that was acknowledged is asked of it.
     pub(super) fn renew(&mut self, region: usize) {
-        self.hubs[region].back_up();
-        self.restore(NodeId::Hub(region));
+        self.crash(NodeId::Hub(region));
+        if self.tampering.planted == Planted::OldCopy {
+            self.tampering.is_done = self.hubs[region].restore();
+        } else {
+            self.hubs[region].forget_identity();
+        }
+        self.meet("regions_that_go_on_as_another_life");
         self.draining.remove(&region);
         let delay = self.delay(50, 2_000);
         self.agenda.after(delay, Event::Start(NodeId::Hub(region)));
-        let by = index(&mut self.random, REGIONS.len());
-        self.agenda.after(delay + ASKED_AGAIN, Event::Add { by, region });
         self.committed_at = self.agenda.now();
-    }
-
-    /// A hub is asked to have the lives of a region take part that it does not list: most have
-    /// said so themselves.
-    pub(super) fn add(&mut self, by: usize, region: usize) {
-        if self.ask(by, RegionAction::Add, region, None) {
-            self.meet("regions_added");
-        }
     }
 
     /// Every hub is asked to hand in what it holds of lives that were excluded.

@@ -32,6 +32,8 @@ pub enum Planted {
     LatenessOnArrival,
     /// The clock of a hub that is cut off stands still, so that its lease never ends.
     StoppedClock,
+    /// A region that was sealed goes on from a copy of its disk of before it drained.
+    OldCopy,
 }
 
 /// The node whose inventory the tampering is about, and who receives it.

@@ -87,7 +87,7 @@ impl Schedule {
         let faults = (0..count).map(|_| fault(&mut random, homes)).collect();
         // In one schedule of four shorter than outages are.
         let agent_hold = if random.below(4) == 0 { "1s" } else { "10h" };
-        let is_audited = seed.is_multiple_of(8);
+        let is_audited = seed.is_multiple_of(2);
         let (disks, leases, clocks) = (Disks::Stay, Leases::Off, Clocks::OfHubs);
         let settings = Settings { homes, disks, leases, clocks, copied: None, agent_hold };
         let (joins, copied_at, copys_inputs) = (None, None, None);
@@ -182,7 +182,7 @@ impl Schedule {
     #[must_use]
     pub fn with_members_that_change(mut self) -> Self {
         let random = &mut self.random;
-        self.settings.disks = Disks::Refilled;
+        self.settings.disks = Disks::Renewed;
         let region = index(random, REGIONS.len());
         let other = (region + 1 + index(random, REGIONS.len() - 1)) % REGIONS.len();
         let by = index(random, REGIONS.len());

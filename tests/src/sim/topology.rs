@@ -137,7 +137,9 @@ pub(super) enum Disks {
     Stay,
     /// Some are lost or go back to a backup; agents keep all that they had acknowledged.
     Refilled,
-    /// The same; agents keep little, since two regions have what was acknowledged.
+    /// All of them stay, and a hub goes on with its own as another life; agents keep little.
+    Renewed,
+    /// Some are lost or go back; agents keep little, since two regions have what was acknowledged.
     Held,
 }
 
@@ -198,7 +200,9 @@ pub(super) fn hub_config(region: usize, settings: Settings) -> HubConfig {
     let ack = if disks == Disks::Held { "regions(2)" } else { "local" };
     let membership = match disks {
         Disks::Stay => "",
-        Disks::Refilled | Disks::Held => "membership = { report_every = \"300ms\" }",
+        Disks::Refilled | Disks::Renewed | Disks::Held => {
+            "membership = { report_every = \"300ms\" }"
+        }
     };
     let failover = match leases {
         Leases::Off => String::new(),
@@ -249,7 +253,7 @@ ack = "{ack}"
 pub(super) fn agent_config(agent: usize, settings: Settings) -> AgentConfig {
     let Settings { homes, disks, .. } = settings;
     let keep = match disks {
-        Disks::Stay | Disks::Held => "keep_bytes = \"4KiB\", keep = \"20s\"",
+        Disks::Stay | Disks::Renewed | Disks::Held => "keep_bytes = \"4KiB\", keep = \"20s\"",
         Disks::Refilled => "keep_bytes = \"1MiB\", keep = \"1h\"",
     };
     let (region, name) = (REGIONS[region_of(agent)], agent_name(agent));

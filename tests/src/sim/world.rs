@@ -240,7 +240,6 @@ impl World {
             Event::Drain { by, region } => self.drain(by, region),
             Event::Seal(region) => self.seal(region),
             Event::Renew(region) => self.renew(region),
-            Event::Add { by, region } => self.add(by, region),
             Event::DiskLost(node) => self.lose_disk(node),
             Event::Restored(node) => self.restore(node),
             Event::Start(NodeId::Hub(hub)) => self.start_hub(hub),
@@ -359,7 +358,7 @@ impl World {
                     let is_behind = match self.settings.disks {
                         Disks::Stay => found != end,
                         // Of another life of the source the copy has more.
-                        Disks::Refilled | Disks::Held => {
+                        Disks::Refilled | Disks::Renewed | Disks::Held => {
                             let last = self.hubs[hub].ledger.last(&mirror);
                             last != machine.ledger.last(&partition)
                         }

@@ -40,7 +40,7 @@ pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
     let orders = match evidence.settings.disks {
         Disks::Stay => &[[2, 1, 0], [1, 0, 2]][..],
         // Parts of a log lie in several topics.
-        Disks::Refilled | Disks::Held => &[],
+        Disks::Refilled | Disks::Renewed | Disks::Held => &[],
     };
     for regions in orders.iter().copied() {
         let canonical = state_in_order(&first.log, regions);

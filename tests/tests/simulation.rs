@@ -245,8 +245,14 @@ fn what_agents_keep_counts_once_when_two_of_three_hubs_lose_their_disks() {
     let test = "what_agents_keep_counts_once_when_two_of_three_hubs_lose_their_disks";
     let met = all_hold(test, TWO_DISKS_SCHEDULES, |seed| Schedule::draw(seed).with_two_lost_hubs());
 
-    let lost = met.faults.get("disks_of_hubs_lost").copied().unwrap_or_default();
-    assert!(lost > 2 || met.schedules < 6, "{:?}", met.faults);
+    let kinds = [
+        "disks_of_hubs_lost",
+        "disks_taken_while_two_hubs_are_down",
+        "regions_excluded",
+        "regions_handed_in",
+    ];
+    let is_met = |kind: &&str| met.faults.contains_key(*kind);
+    assert!(kinds.iter().all(is_met) || met.schedules < 6, "{:?}", met.faults);
 }
 
 /// Schedules in which regions leave and join, in a run without a wish.
@@ -258,8 +264,9 @@ fn what_is_written_while_regions_drain_end_and_join_counts_once() {
     let met =
         all_hold(test, MEMBERS_SCHEDULES, |seed| Schedule::draw(seed).with_members_that_change());
 
-    let sealed = met.faults.get("regions_sealed").copied().unwrap_or_default();
-    assert!(sealed > 2 || met.schedules < 6, "{:?}", met.faults);
+    let kinds = ["regions_sealed", "regions_that_go_on_as_another_life", "regions_that_join_later"];
+    let is_met = |kind: &&str| met.faults.contains_key(*kind);
+    assert!(kinds.iter().all(is_met) || met.schedules < 6, "{:?}", met.faults);
 }
 
 /// Schedules in which two write as one agent, in a run without a wish.

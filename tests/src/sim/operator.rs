@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use headland_event::{Monotonic, RegionId};
-use headland_reconcile::{ReasonText, Reviewer};
+use headland_reconcile::{MemberStanding, ReasonText, Reviewer};
+use headland_storage::LogStore;
 use region_hub::members::{LifeName, RegionAction, RegionRequest};
 
 use super::agenda::Event;
@@ -15,21 +16,29 @@ use super::world::World;
 /// How long an operator waits until asking again.
 const ASKED_AGAIN: Duration = Duration::from_millis(300);
 
+/// When who asked in vain gives up.
+const PATIENT_UNTIL: Monotonic = Monotonic::from_millis(FAULTS_UNTIL + 20_000);
+
 impl World {
-    /// A hub is asked to exclude the life that another one had before.
+    /// A hub is asked to exclude the life that another one had before, until it knows of it.
     pub(super) fn exclude(&mut self, by: usize, former: usize) {
-        let [_, Some(life)] = self.hubs[former].lives else { return };
-        if self.ask(by, RegionAction::Exclude, former, Some(LifeName::of(life))) {
+        let [current, before] = self.hubs[former].lives;
+        let life = before.map(LifeName::of);
+        if life.is_some() && self.ask(by, RegionAction::Exclude, former, life) {
             self.meet("regions_excluded");
             self.excluded.insert(former);
+        } else if (current.is_none() || before.is_some()) && self.agenda.now() < PATIENT_UNTIL {
+            self.agenda.after(ASKED_AGAIN, Event::Exclude { by, former });
+            return;
         }
+        self.to_exclude -= 1;
     }
 
     /// A hub is asked to have a region take in nothing new; who asks is patient.
     pub(super) fn drain(&mut self, by: usize, region: usize) {
         if self.ask(by, RegionAction::Drain, region, None) {
             self.meet("regions_drained");
-            self.draining.insert(region, false);
+            self.draining.insert(region);
             if self.tampering.planted == Planted::OldCopy {
                 self.hubs[region].back_up();
             }
@@ -40,20 +49,35 @@ impl World {
         }
     }
 
-    /// The hub of a drained region is asked where its logs end, until that is on its disk: then it
-    /// says that there is nothing left to do.
+    /// The hub of a drained region is asked where its logs end, until that is on its disk.
     pub(super) fn seal(&mut self, region: usize) {
-        let is_asked = self.ask(region, RegionAction::Seal, region, None);
-        let is_up = self.hubs[region].running.is_some();
-        let was_asked = self.draining.insert(region, is_asked) == Some(true);
-        if was_asked && is_up && !is_asked {
-            self.meet("regions_sealed");
-            let delay = self.delay(1, 2_500);
-            self.agenda.after(delay, Event::Renew(region));
-            return;
+        match self.standing_of(region) {
+            Some(MemberStanding::Sealed) => {
+                self.meet("regions_sealed");
+                let delay = self.delay(1, 2_500);
+                self.agenda.after(delay, Event::Renew(region));
+                return;
+            }
+            Some(MemberStanding::Draining) => {
+                self.ask(region, RegionAction::Seal, region, None);
+            }
+            // What was asked was not on the disk of whoever was asked, when that one crashed.
+            Some(MemberStanding::Active)
+                if self.agenda.now() >= Monotonic::from_millis(FAULTS_UNTIL) =>
+            {
+                self.ask(region, RegionAction::Drain, region, None);
+            }
+            Some(MemberStanding::Active | MemberStanding::Excluded) | None => {}
         }
-        self.draining.insert(region, is_asked || was_asked);
         self.agenda.after(ASKED_AGAIN, Event::Seal(region));
+    }
+
+    /// What the life of a region's hub is in its own list; `None` while it is down.
+    fn standing_of(&self, region: usize) -> Option<MemberStanding> {
+        let running = self.hubs[region].running.as_ref()?;
+        let own = LifeName::of(running.store.incarnation());
+        let lives = running.node.regions().lives;
+        lives.into_iter().find(|life| life.life == own)?.standing
     }
 
     /// The hub of a sealed region is started from a copy of its stopped disk, which has no

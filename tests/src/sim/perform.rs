@@ -23,6 +23,10 @@ impl World {
         if self.hubs[hub].running.is_some() {
             return;
         }
+        if self.joins == Some(hub) {
+            self.joins = None;
+            self.meet("regions_that_join_later");
+        }
         self.hubs[hub].skew = skew(&mut self.random);
         if self.hubs[hub].skew != 0 {
             self.meet("starts_with_a_wrong_clock");
@@ -463,6 +467,7 @@ impl World {
     /// it.
     pub(super) fn lose_disk(&mut self, node: NodeId) {
         self.crash(node);
+        self.look_who_is_down();
         let seed = self.random.next_u64();
         match node {
             NodeId::Hub(hub) => {
@@ -495,6 +500,7 @@ impl World {
     /// A node goes back to its backup.
     pub(super) fn restore(&mut self, node: NodeId) {
         self.crash(node);
+        self.look_who_is_down();
         let is_restored = match node {
             NodeId::Hub(hub) => self.hubs[hub].restore(),
             NodeId::Agent(agent) => self.agents[agent].restore(),
@@ -505,6 +511,12 @@ impl World {
                 NodeId::Agent(_) => "agents_restored_from_a_backup",
             });
             self.witness.forget(node);
+        }
+    }
+
+    fn look_who_is_down(&mut self) {
+        if self.hubs.iter().filter(|hub| hub.running.is_none()).count() > 1 {
+            self.meet("disks_taken_while_two_hubs_are_down");
         }
     }
 

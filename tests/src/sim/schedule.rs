@@ -165,8 +165,15 @@ impl Schedule {
         let random = &mut self.random;
         self.settings.disks = Disks::Refilled;
         let left = index(random, REGIONS.len());
+        let mut first: Option<PlannedFault> = None;
         for former in (0..REGIONS.len()).filter(|hub| *hub != left) {
             let (mut planned, node) = (fault(random, self.settings.homes), NodeId::Hub(former));
+            if let Some(first) = first.filter(|_| random.below(2) == 0) {
+                // While the other one is away.
+                planned.at = first.at + (first.until - first.at) / 2;
+                planned.until = planned.until.max(first.until);
+            }
+            first = Some(planned);
             let is_restored = random.below(3) == 0;
             planned.fault = if is_restored { Fault::Restored(node) } else { Fault::DiskLost(node) };
             self.faults.push(planned);

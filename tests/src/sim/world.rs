@@ -14,7 +14,7 @@ use super::input::InputFile;
 use super::machine::Machine;
 use super::network::Network;
 use super::planted_fault::{Planted, Tampering};
-use super::schedule::{Cut, FAULTS_UNTIL, Fault, Schedule};
+use super::schedule::{Cut, FAULTS_UNTIL, Fault, PlannedFault, Schedule};
 use super::topology::{Disks, Homes, Leases, NodeId, REGIONS, Settings, regions};
 use super::witness::Witness;
 
@@ -81,8 +81,12 @@ pub(super) struct World {
     faults: BTreeMap<&'static str, u64>,
     /// Regions of which a former life was excluded and has not been handed in.
     pub(super) excluded: BTreeSet<usize>,
-    /// Regions that were asked to drain, and whether they were told to say where they end.
-    pub(super) draining: BTreeMap<usize, bool>,
+    /// Regions that were asked to drain, and have not gone on as another life.
+    pub(super) draining: BTreeSet<usize>,
+    /// Lives that an operator still wants to exclude.
+    pub(super) to_exclude: usize,
+    /// The region whose hub was never there.
+    pub(super) joins: Option<usize>,
     pub(super) cleaned: usize,
     /// Whether anything is planned to go wrong.
     pub(super) has_faults: bool,
@@ -132,6 +136,8 @@ impl World {
         let homes = settings.homes;
         let mut agenda = Agenda::default();
         let has_faults = !faults.is_empty();
+        let is_exclusion = |of: &&PlannedFault| matches!(of.fault, Fault::Excluded { .. });
+        let to_exclude = faults.iter().filter(is_exclusion).count();
         let hubs: Vec<_> = REGIONS.iter().map(|_| Machine::new(random.next_u64())).collect();
         let agents: Vec<_> = (0..homes.agents()).map(|_| Machine::new(random.next_u64())).collect();
         for node in nodes(homes) {
@@ -185,9 +191,11 @@ impl World {
             random,
             trace,
             committed_at: Monotonic::default(),
-            faults: joins.iter().map(|_| ("regions_that_join_later", 1)).collect(),
+            faults: BTreeMap::new(),
             excluded: BTreeSet::new(),
-            draining: BTreeMap::new(),
+            draining: BTreeSet::new(),
+            to_exclude,
+            joins: joins.map(|(hub, _)| hub),
             cleaned: 0,
             has_faults,
         }
@@ -294,8 +302,8 @@ impl World {
     /// Whose work is left, empty when nobody's is.
     fn unsettled(&self) -> String {
         let mut left = Vec::new();
-        if !self.draining.is_empty() {
-            left.push(format!("regions drain: {:?}", self.draining));
+        if !self.draining.is_empty() || self.to_exclude > 0 {
+            left.push(format!("{:?} drain, {} to exclude", self.draining, self.to_exclude));
         }
         // Of two that write as one the hub may have to refuse both for good.
         let copied = self.settings.copied;

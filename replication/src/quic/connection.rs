@@ -12,6 +12,7 @@ use super::close::CloseCode;
 use super::lanes::Lanes;
 use super::lost::Lost;
 use super::pace::Gauge;
+use super::places::Lasting;
 use super::transport::Trails;
 use crate::probing::{ProbeOutput, Probing};
 use crate::trailing::{Trail, TrailOutput};
@@ -25,11 +26,19 @@ pub struct Connection {
     inner: quinn::Connection,
     gauge: Arc<Gauge>,
     trails: Trails,
+    /// Says that it is over, once every clone is gone; absent where this side dialled.
+    lasting: Option<Arc<Lasting>>,
 }
 
 impl Connection {
     pub(super) const fn new(inner: quinn::Connection, gauge: Arc<Gauge>, trails: Trails) -> Self {
-        Self { inner, gauge, trails }
+        Self { inner, gauge, trails, lasting: None }
+    }
+
+    /// Keeps this until every clone is gone.
+    pub(super) fn keep(mut self, lasting: Arc<Lasting>) -> Self {
+        self.lasting = Some(lasting);
+        self
     }
 
     pub(super) const fn quic(&self) -> &quinn::Connection {

@@ -234,8 +234,9 @@ impl Endpoint {
     ///
     /// While 16 handshakes go on, others are taken up only from addresses that were validated; who
     /// was not is asked to come again and shows thereby that it receives. While 64 go on, no second
-    /// one of a socket that did so is taken up for 2 s. How many go on at once, and of one
-    /// address, [`crate::handshakes`] bounds; who is too many is not answered.
+    /// one of a socket that did so is taken up for 2 s. Nor is one beside a connection that was
+    /// asked to come again, for 2 s and as long as that lasts, however few go on. How many go on
+    /// at once, and of one address, [`crate::handshakes`] bounds; who is too many is not answered.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -374,10 +375,7 @@ impl Incoming {
         let given_up = |why| Err(ConnectError::GivenUp { address, why });
         tokio::select! {
             established = establish(address, connecting, gauge, windows.trails) => {
-                if established.is_ok() {
-                    place.on_established();
-                }
-                established
+                established.map(|connection| connection.keep(place.on_established()))
             }
             () = place.given_up() => given_up("its place was needed for another address"),
             () = tokio::time::sleep(HANDSHAKE_PATIENCE) => given_up("it took too long"),

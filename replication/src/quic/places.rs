@@ -66,7 +66,7 @@ impl Places {
         shared.held.insert(id, held);
         debug_assert_eq!(shared.held.len(), shared.handshakes.len(), "one sender a place");
         drop(shared);
-        Some(Place { places: self.clone(), id, given_up, end: HandshakeEnd::Failed })
+        Some(Place { places: self.clone(), id, from, given_up, end: HandshakeEnd::Failed })
     }
 
     /// Places taken.
@@ -85,14 +85,17 @@ impl Places {
 pub(super) struct Place {
     places: Places,
     id: HandshakeId,
+    from: SocketAddr,
     given_up: oneshot::Receiver<()>,
     end: HandshakeEnd,
 }
 
 impl Place {
-    /// The handshake has succeeded.
-    pub(super) const fn on_established(&mut self) {
+    /// The handshake has succeeded; what this returns is kept as long as its connection.
+    pub(super) fn on_established(&mut self) -> Arc<Lasting> {
         self.end = HandshakeEnd::Established;
+        let Self { places, id, from, .. } = self;
+        Arc::new(Lasting { shared: Arc::clone(&places.shared), id: *id, from: *from })
     }
 
     /// Waits until the place is needed for somebody else.
@@ -111,5 +114,39 @@ impl Drop for Place {
         let mut shared = self.places.lock();
         shared.handshakes.on_end(now, self.id, self.end);
         shared.held.remove(&self.id);
+    }
+}
+
+/// A connection that a handshake has become; dropping it says that it is over.
+#[derive(Debug)]
+pub(super) struct Lasting {
+    shared: Arc<Mutex<Shared>>,
+    id: HandshakeId,
+    from: SocketAddr,
+}
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.handshakes.on_closed(self.id, self.from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_left_alone_beside_its_connection_and_not_after_it() {
+        let (places, from) = (Places::default(), SocketAddr::from(([192, 0, 2, 1], 443)));
+        let mut place = places.take(from, Shown::Receives).unwrap();
+        let lasting = place.on_established();
+        drop(place);
+
+        let beside = places.is_repeated(from);
+        drop(lasting);
+
+        assert!(beside);
+        assert!(!places.is_repeated(from));
     }
 }

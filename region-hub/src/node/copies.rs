@@ -12,7 +12,7 @@
 //! Either is a *walk* over a partition, a piece at a time, in the order of the losses. Walks are
 //! not kept: a start begins those again that its state and its reads ask for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use headland_event::{
@@ -28,7 +28,7 @@ use super::scrub::Asks;
 use super::{Node, Output};
 use crate::topics::{Mirror, Topic};
 
-/// Walks that wait. Beyond that nothing is looked for here, and others bring it.
+/// Walks that wait. What is lost beyond that is looked for when these are over.
 const WALKS_MAX: usize = 256;
 
 /// Bytes read at once, and the time between two reads: 25 MB a second, less than links read.
@@ -59,25 +59,35 @@ enum Sought {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Census {
     left: Gaps,
-    /// The first offset that was found of each log.
-    first: BTreeMap<Actor, Offset>,
+    /// What lay between two entries of a log that have nothing else between them.
+    between: Vec<(Actor, Gap)>,
+    /// The last entry: its log, and the ends of it there and here.
+    last: Option<(Actor, Offset, Offset)>,
 }
 
 impl Census {
-    fn on_found(&mut self, actor: &Actor, from: Offset, until: Offset) {
-        let _changed = self.left.fill(actor, from, until);
-        let first = self.first.entry(actor.clone()).or_insert(from);
-        *first = from.min(*first);
+    /// Takes note of the next entry, which has these offsets of its log and here.
+    fn on_found(&mut self, actor: &Actor, log: Gap, here: Gap) {
+        let _changed = self.left.fill(actor, log.from, log.until);
+        let last = self.last.replace((actor.clone(), log.until, here.until));
+        let Some((before, from, local)) = last.filter(|(before, _, _)| before == actor) else {
+            return;
+        };
+        let missing = here.from.since(local);
+        if missing > 0 && from.get().checked_add(missing) == Some(log.from.get()) {
+            self.between.push((before, Gap { from, until: log.from }));
+        }
     }
 
-    /// What is lost, of a partition that begins at `start`. Where retention let something go, what
-    /// lies before all that is left of a log may be that.
-    fn lost(&self, start: Offset) -> Vec<(Actor, Gap)> {
-        let is_whole = start == Offset::new(0);
-        let is_behind =
-            |actor: &Actor, gap: Gap| self.first.get(actor).is_some_and(|first| *first < gap.from);
-        let left = self.left.iter().filter(|(actor, gap)| is_whole || is_behind(actor, *gap));
-        left.map(|(actor, gap)| (actor.clone(), gap)).collect()
+    /// What is lost, of a partition that begins at `start`. Where retention let something go, all
+    /// that is not found may be that, but for what as many offsets here have stood for.
+    fn lost(self, start: Offset) -> Vec<(Actor, Gap)> {
+        let Self { left, between, last: _ } = self;
+        if start == Offset::new(0) {
+            return left.iter().map(|(actor, gap)| (actor.clone(), gap)).collect();
+        }
+        let is_left = |of: &(Actor, Gap)| left.spans(&of.0, of.1.from, of.1.until);
+        between.into_iter().filter(is_left).collect()
     }
 }
 
@@ -88,13 +98,16 @@ pub(super) struct Walks {
     /// The one of which a piece is being read.
     reading: Option<Walk>,
     due_at: Monotonic,
+    /// From which loss on there was no room to look for any.
+    left_out: Option<(Actor, Offset)>,
     /// What others are to be asked for.
     pub(super) asks: Asks,
 }
 
 impl Walks {
     pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
-        (self.reading.is_none() && !self.waiting.is_empty()).then_some(self.due_at)
+        let has_some = !self.waiting.is_empty() || self.left_out.is_some();
+        (self.reading.is_none() && has_some).then_some(self.due_at)
     }
 
     fn has_census_of(&self, at: &TopicPartition) -> bool {
@@ -103,10 +116,20 @@ impl Walks {
     }
 
     fn push(&mut self, walk: Walk) {
-        let is_there = self.waiting.contains(&walk);
-        if !is_there && self.waiting.len() < WALKS_MAX {
-            self.waiting.push_back(walk);
+        if self.waiting.contains(&walk) {
+            return;
         }
+        if self.waiting.len() < WALKS_MAX {
+            self.waiting.push_back(walk);
+        } else if let Sought::Lost(actor, gap) = walk.sought {
+            self.leave_out(&actor, gap);
+        }
+    }
+
+    fn leave_out(&mut self, actor: &Actor, gap: Gap) {
+        let this = (actor.clone(), gap.from);
+        let first = self.left_out.take().filter(|first| *first < this).unwrap_or(this);
+        self.left_out = Some(first);
     }
 }
 
@@ -114,9 +137,11 @@ impl Node {
     /// Looks in other copies for a range of a log that damage took from one.
     pub(super) fn seek_copies(&mut self, actor: &Actor, lost: Gap) {
         // Of its own log a hub has no copy but what was handed on, of which it has lost nothing.
-        let is_full = self.walks.waiting.len() >= WALKS_MAX;
-        if is_full || actor.region == *self.identity.region() {
+        if actor.region == *self.identity.region() {
             return;
+        }
+        if self.walks.waiting.len() >= WALKS_MAX {
+            return self.walks.leave_out(actor, lost);
         }
         for at in self.places_of(actor) {
             let end = self.composer.end(&at);
@@ -159,10 +184,21 @@ impl Node {
             all.map(|partition| TopicPartition::new(topic.name.clone(), partition))
         });
         let is_gone = |at: &TopicPartition| {
-            self.composer.end(at) == Offset::new(0) && !self.handed_on_in(at).is_empty()
+            let is_known = self.composer.end(at).max(self.keeping.start(at)) > Offset::new(0);
+            !is_known && !self.handed_on_in(at).is_empty()
         };
         let looked_at: Vec<TopicPartition> = met.chain(apart.filter(is_gone)).collect();
         looked_at.iter().for_each(|at| self.on_damage_apart(at));
+    }
+
+    /// Looks for what there was no room for before, in the order of logs.
+    fn seek_left_out(&mut self) {
+        let Some((log, from)) = self.walks.left_out.take() else { return };
+        for (actor, gap) in self.lost_ranges() {
+            if (&actor, gap.from) >= (&log, from) {
+                self.seek_copies(&actor, gap);
+            }
+        }
     }
 
     /// Goes on with the first walk, if it is time to.
@@ -170,18 +206,20 @@ impl Node {
         if self.walks.poll_timeout().is_none_or(|at| at > now.monotonic) {
             return;
         }
-        let Some(mut walk) = self.walks.waiting.pop_front() else { return };
+        let Some(mut walk) = self.walks.waiting.pop_front() else {
+            return self.seek_left_out();
+        };
         let (end, durable) = (self.composer.end(&walk.at), self.durable.get(&walk.at));
         let is_begun = walk.until > Offset::new(0);
         let is_durable = durable.copied().unwrap_or_default() >= end;
-        if self.fullness.is_full() || !(is_begun || is_durable) {
+        if self.holds_inventory_back() || !(is_begun || is_durable) {
             self.walks.due_at = now.monotonic.after(WAIT);
             self.walks.waiting.push_back(walk);
             return;
         }
         if !is_begun {
             // All that was handed on is durable now, and what is from here on comes behind.
-            let census = Census { left: self.handed_on_in(&walk.at), first: BTreeMap::new() };
+            let census = Census { left: self.handed_on_in(&walk.at), ..Census::default() };
             (walk.until, walk.sought) = (end, Sought::HandedOn(census));
         }
         let (partition, from, limit) = (walk.at.clone(), walk.next, LOOK_BYTES);
@@ -194,7 +232,15 @@ impl Node {
         let Some(mut walk) = self.walks.reading.take() else { return };
         self.walks.due_at = now.monotonic.after(LOOK_EVERY);
         match found {
-            Ok(entries) if entries.is_empty() => walk.next = walk.until,
+            Ok(entries) if entries.is_empty() => {
+                let durable = self.durable.get(&walk.at).copied().unwrap_or_default();
+                if durable < walk.until.min(self.composer.end(&walk.at)) {
+                    self.walks.due_at = now.monotonic.after(WAIT);
+                    self.walks.waiting.push_back(walk);
+                    return;
+                }
+                walk.next = walk.until;
+            }
             Ok(entries) => {
                 for entry in entries {
                     walk.next = entry.end();
@@ -217,7 +263,7 @@ impl Node {
         if walk.next < walk.until {
             self.walks.waiting.push_front(walk);
         } else if let Sought::HandedOn(census) = walk.sought {
-            self.on_not_found(now, &walk.at, &census);
+            self.on_not_found(now, &walk.at, census);
         }
     }
 
@@ -225,7 +271,10 @@ impl Node {
         let Some(stamp) = entry.stamp.as_ref().filter(|_| !entry.is_stand_in()) else { return };
         let (from, until) = (stamp.offset, stamp.offset.after(entry.batch.span()));
         match &mut walk.sought {
-            Sought::HandedOn(census) => census.on_found(&stamp.actor, from, until),
+            Sought::HandedOn(census) => {
+                let here = Gap { from: entry.base, until: entry.end() };
+                census.on_found(&stamp.actor, Gap { from, until }, here);
+            }
             Sought::Lost(actor, gap) => {
                 let is_sought = stamp.actor == *actor && from < gap.until && gap.from < until;
                 if is_sought && let Some(topic) = self.topics.get(&walk.at.topic).cloned() {
@@ -239,7 +288,7 @@ impl Node {
     fn keep_apart(&mut self, copy: &Topic, entry: Entry) {
         let Some(stamp) = &entry.stamp else { return };
         let inventory = copy.origin_name.clone();
-        if self.has(&inventory, stamp, &entry.batch) {
+        if self.has(&inventory, stamp, &entry.batch) || self.lacks_room(&entry) {
             return;
         }
         let Topic { lane, origin, path, .. } = copy.clone();
@@ -270,7 +319,7 @@ impl Node {
     }
 
     /// What was handed on and is not there any more is lost.
-    fn on_not_found(&mut self, now: Now, at: &TopicPartition, census: &Census) {
+    fn on_not_found(&mut self, now: Now, at: &TopicPartition, census: Census) {
         let mut is_news = false;
         for (actor, gap) in census.lost(self.keeping.start(at)) {
             is_news |= self.lose_apart(&actor, gap);
@@ -288,25 +337,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn behind_what_retention_let_go_only_what_follows_something_found_is_lost() {
+    fn behind_what_retention_let_go_only_what_as_many_offsets_stood_for_is_lost() {
         let actor = |life| Actor {
             region: "us".parse().unwrap(),
             incarnation: Incarnation::new(1, life),
             partition: PartitionIndex::new(0),
         };
         let gap = |from, until| Gap { from: Offset::new(from), until: Offset::new(until) };
-        let mut census = Census::default();
-        for life in 0..2 {
-            assert_eq!(census.left.add(&actor(life), gap(0, 9)), None);
-        }
+        let census = || {
+            let mut census = Census::default();
+            for life in 0..2 {
+                assert_eq!(census.left.add(&actor(life), gap(0, 9)), None);
+            }
+            // 4 to 6 came first and went; 7 is damaged at 14; 2 and 3 went before.
+            for (log, here) in [((0, 2), (10, 12)), ((6, 7), (13, 14)), ((8, 9), (15, 16))] {
+                census.on_found(&actor(1), gap(log.0, log.1), gap(here.0, here.1));
+            }
+            census
+        };
 
-        for from in [4, 6] {
-            census.on_found(&actor(1), Offset::new(from), Offset::new(from + 1));
-        }
-
-        let behind = [(actor(1), gap(5, 6)), (actor(1), gap(7, 9))];
-        assert_eq!(census.lost(Offset::new(1)), behind);
-        let all = [(actor(0), gap(0, 9)), (actor(1), gap(0, 4))];
-        assert_eq!(census.lost(Offset::new(0)), [&all[..], &behind[..]].concat());
+        assert_eq!(census().lost(Offset::new(1)), [(actor(1), gap(7, 8))]);
+        let all = [(actor(0), gap(0, 9)), (actor(1), gap(2, 6)), (actor(1), gap(7, 8))];
+        assert_eq!(census().lost(Offset::new(0)), all);
     }
 }

@@ -147,6 +147,14 @@ impl Node {
         None
     }
 
+    /// Whether inventory of other regions is held back for now, whichever log it is of.
+    pub(super) fn holds_inventory_back(&self) -> bool {
+        let inventory = self.inventory.configuration().0;
+        let behind = self.rules.as_ref().filter(|rules| rules.is_behind());
+        let waits_for_rules = behind.is_some_and(|rules| rules.read(inventory));
+        self.fullness.is_full || waits_for_rules || self.is_behind() || self.is_joining()
+    }
+
     /// Whether as much inventory waits to be reconciled as may.
     fn is_behind(&self) -> bool {
         self.inventory.waiting_bytes() >= self.fullness.behind_limit
@@ -154,7 +162,7 @@ impl Node {
 
     /// Whether an entry of a life that ended would be held back from counting, and as much is as
     /// may. Only its own log waits for that: the operator's word is in another.
-    fn lacks_room(&self, entry: &Entry) -> bool {
+    pub(super) fn lacks_room(&self, entry: &Entry) -> bool {
         let Some(stamp) = &entry.stamp else { return false };
         let end = stamp.offset.get().checked_add(entry.batch.span()).map(Offset::new);
         end.is_some_and(|end| self.inventory.lacks_room_for(&stamp.actor, end))

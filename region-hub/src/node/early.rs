@@ -6,33 +6,37 @@
 //!
 //! - no channel of this hub has more of the log than was stored of it;
 //! - nobody who takes part and can send says that the log goes on for him behind what is here. One
-//!   that is linked has brought what he has once his channels of the log are through. What one has
-//!   that is no peer comes over a peer that lacks it still;
+//!   that is linked, and has sent all he offers, is waited for ten minutes, as is one that is no
+//!   peer while a peer lacks the part as well;
 //! - no connection is away that was bringing it when it was cut.
 //!
-//! This is asked of a log and an offset, not of a connection, so that a cut ends no wait. What is
-//! early waits in memory while a channel moves that may bring the part before it, and up to a
-//! bound: it takes up the window of its connection, behind which that part may be. Else it is *put
-//! off*: it is not kept, and its channel goes on behind it, so that nothing stands still. The
-//! position of the channel that is written down stays before what was put off, so that the next
-//! connection brings it again, after a crash too; what lies behind it and was taken is skipped
-//! then, as it is here. Once the wait is over that connection is made anew, unless all of it came
-//! from others meanwhile. Each time some part is taken that was not before, so that this ends.
+//! Who that is, is found in [`coming`]. This is asked of a log and an offset, not of a
+//! connection, so that a cut ends no wait. What is early waits in memory while a channel moves that
+//! may bring the part before it, and up to a bound: it takes up the window of its connection,
+//! behind which that part may be. Else it is *put off*: it is not kept, and its channel goes on
+//! behind it, so that nothing stands still. The position of the channel that is written down stays
+//! before what was put off, so that the next connection brings it again, after a crash too; what
+//! lies behind it and was taken is skipped then, as it is here. Once the wait is over that
+//! connection is made anew, unless all of it came from others meanwhile. Each time some part is
+//! taken that was not before, so that this ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use headland_event::{
     Actor, ByteCount, Entry, Gap, Hole, Now, Offset, Stamp, TopicName, TopicPartition,
 };
-use headland_reconcile::{Holder, MemberStanding};
 use headland_replication::frame::Goodbye;
 
 use super::Node;
 use super::fullness::Place;
-use super::handing::life_of;
-use crate::members::{is_of_members, reported_topics};
+use crate::members::is_of_members;
 use crate::peer_link::{LinkId, PeerLink, Receiving};
 use crate::topics::Topic;
+
+/// Who may bring the earlier part.
+mod coming;
+
+use coming::{Coming, Source, Waits, source_of};
 
 /// What may wait of one connection for earlier parts of its logs: a quarter of its window, so that
 /// all else has room. Beyond it is put off.
@@ -42,9 +46,8 @@ pub(super) const WAITING_LIMIT: ByteCount = ByteCount::mebibytes(4);
 /// are some: they come again with the first of the others.
 const LOGS_LIMIT: usize = 1_024;
 
-/// For how many looks, a second each, a part waits until all is heard that linked hubs have said:
-/// one may be held up for long.
-const UNHEARD_LOOKS: u32 = 10;
+/// For how many looks, a second each, it is remembered that a part waits no more.
+const DECIDED_LOOKS: u32 = 600;
 
 /// A log of a life, by the name of its topic where it was born.
 type Log = (TopicName, Actor);
@@ -52,23 +55,14 @@ type Log = (TopicName, Actor);
 /// What is known of parts that came early.
 #[derive(Debug, Default)]
 pub(super) struct Early {
-    /// By log, what may bring its earlier part.
-    waits: BTreeMap<Log, Wait>,
+    /// What may bring the earlier parts of logs.
+    waits: Waits,
+    /// By log, a part that waits no more and was asked for again, and for how many looks.
+    decided: BTreeMap<Log, (Offset, u32)>,
     /// Channels that have gone on behind something that was put off.
     past: BTreeMap<Place, Past>,
     /// Channels of which more is held behind something early than may wait.
     crowded: BTreeSet<Place>,
-}
-
-/// What may bring the earlier part of a log.
-#[derive(Debug, Default)]
-struct Wait {
-    /// Channels, with how far they reached when they were first seen.
-    places: BTreeMap<Place, Offset>,
-    /// Lives whose connection was cut before they had brought what they had.
-    cut: BTreeSet<Holder>,
-    /// For how many looks it was not heard what linked hubs have.
-    unheard: u32,
 }
 
 /// A channel that has gone on behind something that was put off.
@@ -80,6 +74,8 @@ struct Past {
     put_off: BTreeMap<Log, Gap>,
     /// Whether something was put off of further logs.
     is_more: bool,
+    /// Of which topic.
+    source: Option<Source>,
     /// Whether it is at a hole of compaction, which says that what follows passes over nothing.
     is_at_hole: bool,
 }
@@ -112,22 +108,9 @@ impl Brought {
     }
 }
 
-/// Who may bring what lies before a part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Coming {
-    /// Nobody.
-    No,
-    /// Somebody who is not at it.
-    Later,
-    /// Perhaps somebody: not all that linked hubs have said was heard.
-    Unheard,
-    /// A channel that moves.
-    Now,
-}
-
 impl Past {
     const fn at(next: Offset) -> Self {
-        Self { next, put_off: BTreeMap::new(), is_more: false, is_at_hole: false }
+        Self { next, put_off: BTreeMap::new(), is_more: false, source: None, is_at_hole: false }
     }
 }
 
@@ -136,31 +119,8 @@ impl Early {
     fn has_put_off(&self, log: &Log, before: Offset, here: Offset) -> bool {
         self.past.values().any(|past| match past.put_off.get(log) {
             Some(part) => part.from < before && part.until > here,
-            None => past.is_more,
+            None => past.is_more && past.source.as_ref() == Some(&source_of(log)),
         })
-    }
-
-    /// A connection to a life is over. It has brought nothing of what was put off.
-    fn forget(
-        &mut self,
-        link_id: LinkId,
-        life: Option<&Holder>,
-        is_through: &dyn Fn(Place, Offset) -> bool,
-    ) {
-        let over = self.past.iter().filter(|((of, _), _)| *of == link_id);
-        let logs: BTreeSet<Log> = over.flat_map(|(_, past)| past.put_off.keys().cloned()).collect();
-        for log in logs {
-            self.waits.entry(log).or_default().cut.extend(life.cloned());
-        }
-        self.past.retain(|(of, _), _| *of != link_id);
-        self.crowded.retain(|(of, _)| *of != link_id);
-        for wait in self.waits.values_mut() {
-            let mut over = wait.places.iter().filter(|((of, _), _)| *of == link_id);
-            if over.any(|(place, until)| !is_through(*place, *until)) {
-                wait.cut.extend(life.cloned());
-            }
-            wait.places.retain(|(of, _), _| *of != link_id);
-        }
     }
 }
 
@@ -176,12 +136,15 @@ impl Node {
         // to bring that as it was is waited for.
         let known = self.peer_links.get(&place.0);
         let is_cut = known.is_some_and(|known| known.is_cut(place.1, &log.1, first));
+        let decided = self.early.decided.get(&log).is_some_and(|(until, _)| first <= *until);
+        let is_cut = is_cut || decided;
         match self.who_brings(place, &log, first) {
             Coming::Now if !self.is_crowded(place) => Turn::Waits,
             Coming::Unheard if !is_cut && !self.is_crowded(place) => Turn::Waits,
-            Coming::Now | Coming::Unheard | Coming::Later if !is_cut => Turn::PutOff,
-            Coming::No | Coming::Now | Coming::Unheard | Coming::Later => {
-                self.early.waits.remove(&log);
+            Coming::Now if decided => Turn::PutOff,
+            Coming::Now | Coming::Unheard | Coming::Later | Coming::Far if !is_cut => Turn::PutOff,
+            Coming::No | Coming::Now | Coming::Unheard | Coming::Later | Coming::Far => {
+                self.early.waits.end(&log);
                 Turn::Comes
             }
         }
@@ -230,145 +193,6 @@ impl Node {
         }
     }
 
-    /// Who may bring what lies before an offset of a log that a channel brings.
-    fn who_brings(&mut self, place: Place, log: &Log, first: Offset) -> Coming {
-        self.see(log);
-        let Some(wait) = self.early.waits.get(log) else { return Coming::No };
-        let channels = wait.places.iter().filter(|(of, _)| **of != place);
-        let of_channels = channels.map(|(of, until)| self.brings(*of, *until, (log, first)));
-        let of_channels = of_channels.max().unwrap_or(Coming::No);
-        let is_unheard = wait.unheard < UNHEARD_LOOKS && self.is_unheard();
-        match of_channels {
-            Coming::Now => Coming::Now,
-            Coming::No | Coming::Later | Coming::Unheard if is_unheard => Coming::Unheard,
-            Coming::Later | Coming::Unheard => Coming::Later,
-            Coming::No => {
-                let is_cut = wait.cut.iter().any(|life| self.returns(life));
-                let is_said = is_cut || self.is_said(wait, log, first);
-                if is_said { Coming::Later } else { Coming::No }
-            }
-        }
-    }
-
-    /// Whether a linked hub has said something of who has what that was not heard yet.
-    fn is_unheard(&self) -> bool {
-        let is_direct = |of: &Receiving| {
-            let topic = self.topics.get(&of.local.topic);
-            is_of_members(&of.origin_topic) && topic.is_some_and(|topic| !topic.is_apart())
-        };
-        let lags = |known: &PeerLink| {
-            let mut channels = known.link.subscriptions().filter(|of| of.lag_records() > 0);
-            channels.any(|of| known.receiving(of.channel).is_some_and(is_direct))
-        };
-        let links = self.peer_links.hubs();
-        let mut links = links.iter().filter_map(|id| self.peer_links.get(id));
-        self.is_joining() || links.any(|known| known.is_ready() && lags(known))
-    }
-
-    /// Takes note of channels that bring a log, whatever way it took, with how far they reach.
-    fn see(&mut self, (topic, actor): &Log) {
-        let mut seen = BTreeMap::new();
-        let peer_links = self.peer_links.hubs().into_iter();
-        for (id, known) in peer_links.filter_map(|id| Some((id, self.peer_links.get(&id)?))) {
-            let brings = |of: &Receiving| {
-                let found = self.topics.get(&of.local.topic);
-                found.is_some_and(|of| (&of.origin, &of.origin_name) == (&actor.region, topic))
-                    && of.local.partition == actor.partition
-            };
-            let channels = known.link.subscriptions();
-            let channels = channels.filter(|of| known.receiving(of.channel).is_some_and(brings));
-            seen.extend(channels.map(|status| ((id, status.channel), status.head)));
-        }
-        let wait = self.early.waits.entry((topic.clone(), actor.clone())).or_default();
-        wait.places.retain(|place, _| seen.contains_key(place));
-        for (place, head) in seen {
-            wait.places.entry(place).or_insert(head);
-        }
-    }
-
-    /// Whether a channel may bring what lies before an offset of a log.
-    fn brings(&self, of: Place, until: Offset, (log, first): (&Log, Offset)) -> Coming {
-        if self.stored(of).is_none_or(|stored| stored >= until) {
-            return Coming::No;
-        }
-        let Some(held) = self.fullness.front(of) else { return Coming::Now };
-        let stamp = held.stamp.as_ref().filter(|stamp| stamp.actor == log.1);
-        // Of several that are ahead the one goes on that is least so.
-        let is_no_nearer = |stamp: &Stamp| stamp.offset > self.end_of(log) && stamp.offset >= first;
-        if stamp.is_some_and(is_no_nearer) { Coming::No } else { Coming::Later }
-    }
-
-    /// How far a channel is durable here; `None` when it brings nothing more.
-    fn stored(&self, (link_id, channel): Place) -> Option<Offset> {
-        let known = self.peer_links.get(&link_id)?;
-        known.receiving(channel)?;
-        let mut channels = known.link.subscriptions();
-        channels.find(|status| status.channel == channel).map(|status| status.stored)
-    }
-
-    /// Whether a life whose connection was cut may go on with what it brought: its next one says
-    /// what it has.
-    fn returns(&self, life: &Holder) -> bool {
-        let is_excluded = self.standing_of(life) == Some(MemberStanding::Excluded);
-        match self.link_of(life) {
-            Some((_, known)) => known.all_receiving().next().is_none(),
-            None => self.is_peer(life) && !is_excluded && !self.is_over(life),
-        }
-    }
-
-    /// Whether somebody who takes part says that he has more of a log than is here, and it may come
-    /// from him although no channel brings it now.
-    fn is_said(&self, wait: &Wait, log: &Log, first: Offset) -> bool {
-        let (topic, actor) = log;
-        if !reported_topics().contains(topic) {
-            return false;
-        }
-        let members = self.inventory.members();
-        let (own, here) = (self.life(), self.end_of(log));
-        let sends = |life: &Holder| self.link_of(life).is_some();
-        let holders = members.holders((topic, actor), here, |of| self.is_over(of), sends);
-        let mut others = holders.into_iter().filter(|life| **life != own);
-        others.any(|life| match self.link_of(life) {
-            // Its channels say what it has.
-            Some((link_id, _)) => !wait.places.keys().any(|(of, _)| *of == link_id),
-            None => self.is_peer(life) || self.has_way(log, first),
-        })
-    }
-
-    /// Whether a peer may still hand on what lies before an offset of a log: it lacks it as well.
-    /// One that has what lies behind it takes it no more.
-    fn has_way(&self, (topic, actor): &Log, first: Offset) -> bool {
-        let members = self.inventory.members();
-        let lacks = |life: &Holder| {
-            members.end_of_other(life, (topic, actor)).is_some_and(|end| end < first)
-        };
-        let mut regions = self.peers.iter().map(|peer| peer.identity.region());
-        regions.any(|region| {
-            let linked = self.peer_links.iter().filter_map(|(_, known)| life_of(known));
-            let linked: Vec<_> = linked.filter(|life| life.region == *region).collect();
-            if !linked.is_empty() {
-                return linked.iter().any(lacks);
-            }
-            let mut lives = members.lives().map(|(life, ..)| life);
-            let lives: Vec<_> = lives.by_ref().filter(|life| life.region == *region).collect();
-            lives.is_empty() || lives.into_iter().any(|life| !self.is_over(life) && lacks(life))
-        })
-    }
-
-    fn standing_of(&self, life: &Holder) -> Option<MemberStanding> {
-        self.inventory.members().standing(life)
-    }
-
-    fn is_peer(&self, life: &Holder) -> bool {
-        self.peers.iter().any(|peer| *peer.identity.region() == life.region)
-    }
-
-    fn link_of(&self, life: &Holder) -> Option<(LinkId, &PeerLink)> {
-        let links = self.peer_links.hubs().into_iter();
-        let mut links = links.filter_map(|id| Some((id, self.peer_links.get(&id)?)));
-        links.find(|(_, known)| life_of(known).as_ref() == Some(life))
-    }
-
     /// Where a channel goes on: behind what was put off, or at the position that is written down.
     pub(super) fn next_of(&self, place: Place, position_key: &[u8]) -> Offset {
         let past = self.early.past.get(&place).map(|past| past.next);
@@ -412,6 +236,7 @@ impl Node {
         if let Some(part) = past.put_off.get_mut(&log) {
             part.until = part.until.max(until);
         } else if past.put_off.len() < LOGS_LIMIT {
+            past.source = Some(source_of(&log));
             past.put_off.insert(log, Gap { from, until });
         } else {
             past.is_more = true;
@@ -452,14 +277,13 @@ impl Node {
             self.drain(now, link_id);
         }
         let waiting = self.early_logs();
-        let is_unheard = self.is_unheard();
-        let mut waits = std::mem::take(&mut self.early.waits);
-        waits.retain(|log, wait| {
-            wait.cut.retain(|life| self.returns(life));
-            wait.unheard = wait.unheard.saturating_add(u32::from(is_unheard));
-            !wait.cut.is_empty() || waiting.contains(log)
+        self.look_at_waits(&waiting);
+        let mut decided = std::mem::take(&mut self.early.decided);
+        decided.retain(|log, (until, looks)| {
+            *looks += 1;
+            *looks <= DECIDED_LOOKS && self.end_of(log) <= *until
         });
-        self.early.waits = waits;
+        self.early.decided = decided;
     }
 
     /// Whether something of what a channel brought and was put off can be taken now. What has come
@@ -472,13 +296,20 @@ impl Node {
         if let Some(past) = self.early.past.get_mut(&place) {
             past.put_off.clone_from(&left);
         }
-        let is_due = |node: &mut Self, (log, part): (Log, Gap)| {
-            let here = node.end_of(&log);
-            here >= part.from
-                || !node.early.has_put_off(&log, part.from, here)
-                    && node.who_brings(place, &log, part.from) == Coming::No
-        };
-        is_here && is_more || left.into_iter().any(|part| is_due(self, part))
+        let mut is_due = is_here && is_more;
+        for (log, part) in left {
+            let here = self.end_of(&log);
+            if here < part.from {
+                let is_behind = self.early.has_put_off(&log, part.from, here);
+                if is_behind || self.look(place, &log, part.from) != Coming::No {
+                    continue;
+                }
+                // On the next connection it is not asked once more.
+                self.early.decided.insert(log, (part.from, 0));
+            }
+            is_due = true;
+        }
+        is_due
     }
 
     /// A channel of which all that was put off is here goes on where it is.
@@ -503,18 +334,20 @@ impl Node {
         held.chain(put_off).collect()
     }
 
-    /// Forgets what a connection brought that is over. Who was bringing a log goes on with its next
-    /// one.
+    /// What was put off of logs that are not here, up to where.
+    pub(super) fn lacking_early(&self) -> BTreeMap<Log, Offset> {
+        let put_off = self.early.past.values().flat_map(|past| &past.put_off);
+        let lacking = put_off.filter(|(log, part)| self.end_of(log) < part.from);
+        lacking.map(|(log, part)| (log.clone(), part.from)).collect()
+    }
+
+    /// Forgets what a connection brought that is over. Who was bringing something goes on with its
+    /// next one.
     pub(super) fn forget_early(&mut self, link_id: LinkId) {
-        let Some(known) = self.peer_links.get(&link_id) else { return };
-        let life = life_of(known);
-        let stored: BTreeMap<Place, Offset> = known
-            .link
-            .subscriptions()
-            .map(|status| ((link_id, status.channel), status.stored))
-            .collect();
-        let is_through =
-            |place: Place, until| stored.get(&place).is_none_or(|stored| *stored >= until);
-        self.early.forget(link_id, life.as_ref(), &is_through);
+        let was_put_off = |early: &Early, place: &Place| early.past.contains_key(place);
+        self.note_cut(link_id, was_put_off);
+        let Early { past, crowded, .. } = &mut self.early;
+        past.retain(|(of, _), _| *of != link_id);
+        crowded.retain(|(of, _)| *of != link_id);
     }
 }

@@ -178,6 +178,8 @@ impl Node {
         // Nor is what was handed on here offered before what came another way, which may have what
         // lies before it. With it goes what is here of the same logs in copies.
         let mut others_apart = members.lacking_others(&peer, &speaking.aged.old.apart, is_other);
+        // Of lives that are over all is offered at once, as all is reported at once.
+        others_apart.extend(members.lacking_others(&peer, &self.others_apart(), is_over));
         for of in [&mut others, &mut others_apart] {
             of.remove(&(peer.region.clone(), groups_topic()));
         }

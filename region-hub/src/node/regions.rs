@@ -239,7 +239,17 @@ impl Node {
                 .to_owned();
             LackView { log, from, until, way_out }
         });
-        views.collect()
+        let early = self.lacking_early().into_iter();
+        let early = early.filter(|((topic, actor), _)| lacked.end(topic, actor) == Offset::new(0));
+        let early = early.map(|((topic, actor), until)| {
+            let (from, log) = (here.end(&topic, &actor), format!("{actor} of {topic}"));
+            let way_out = "what lies behind them waits for them: a hub that is away was bringing \
+                           them or has said that it has more; it hands them on once it is linked; \
+                           when it is gone for good, exclude it"
+                .to_owned();
+            LackView { log, from, until, way_out }
+        });
+        views.chain(early).collect()
     }
 
     /// What becomes of a gap here; none of one that nobody has and that begins a log: a life that

@@ -96,15 +96,22 @@ fn end(hub: &Hub) -> u64 {
 
 /// Lets time pass, and what flows flow.
 fn pass(hub: &mut Hub, peers: &mut [&mut Remote]) {
-    for _ in 0..2 {
+    look(hub, peers, 6);
+}
+
+/// Lets so many seconds pass; peers give signs of life.
+fn look(hub: &mut Hub, peers: &mut [&mut Remote], seconds: u32) {
+    for _ in 0..seconds {
         hub.advance(1_000);
         for peer in peers.iter_mut() {
+            hub.talk(peer);
+            peer.link.on_timeout(hub.now.monotonic);
             hub.talk(peer);
         }
     }
 }
 
-/// Connections that the hub has made anew; peers of these tests give no sign of life.
+/// Connections that the hub has made anew.
 fn closed(hub: &Hub) -> Vec<LinkId> {
     let anew = |reason: &CloseReason| *reason == CloseReason::Here(Goodbye::Reconfigured);
     hub.closed.iter().filter(|(_, reason)| anew(reason)).map(|(of, _)| *of).collect()
@@ -320,4 +327,78 @@ fn a_hole_of_compaction_in_an_ordinary_copy_is_stored_once() {
 
     assert_eq!(before, [0, 1], "the hole is there, and the log goes on");
     assert_eq!(offsets(&eu, "us._groups"), [0, 1, 4]);
+}
+
+#[test]
+fn what_a_linked_hub_gets_and_says_before_it_sends_it_comes_first() {
+    let mut eu = hub();
+    let mut ap = Remote::hub(&mut eu, 1, "ap");
+    let channel = ChannelId::new(0);
+    ap.write(channel, &offered(9), stamp_of_life(7, 0));
+    assert_eq!(apart(&mut ap, "ap"), channel);
+    eu.talk(&mut ap);
+    say(&mut eu, &mut ap, "ap", 2);
+    // All that was heard of its log of this is here.
+    let mut sa = third(&mut eu, 2);
+    look(&mut eu, &mut [&mut ap, &mut sa], 20);
+    let before = end(&eu);
+
+    for offset in [0, 1] {
+        ap.publish_stamped(&mut eu, channel, &offered(offset + 1), stamp(offset));
+    }
+    pass(&mut eu, &mut [&mut ap, &mut sa]);
+    let mut sa = third(&mut eu, 3);
+    pass(&mut eu, &mut [&mut ap, &mut sa]);
+
+    assert_eq!((before, closed(&eu)), (0, vec![LinkId::new(2)]));
+    assert_eq!(offsets(&eu, APART), [0, 0, 1, 2]);
+}
+
+#[test]
+fn what_a_hub_was_bringing_is_waited_for_that_was_cut_off_before_the_later_part_came() {
+    let mut eu = hub();
+    let ap = first_two(&mut eu, 1, 1);
+    eu.node.on_disconnected(eu.now, ap.link_id);
+    let mut sa = third(&mut eu, 2);
+    pass(&mut eu, &mut [&mut sa]);
+    let while_cut = end(&eu);
+    // It is back and has not said yet that it brings it.
+    let mut ap = Remote::hub(&mut eu, 3, "ap");
+    let _other = ap.offer(&mut eu, "_promises");
+    look(&mut eu, &mut [&mut ap, &mut sa], 1);
+    let while_silent = end(&eu);
+
+    let channel = copy(&mut ap, "ap");
+    (0..2).for_each(|offset| ap.write(channel, &offered(offset + 1), stamp(offset)));
+    ap.link.on_head(channel, ap.end(channel));
+    pass(&mut eu, &mut [&mut ap, &mut sa]);
+    let mut sa = third(&mut eu, 4);
+    pass(&mut eu, &mut [&mut ap, &mut sa]);
+
+    assert_eq!((while_cut, while_silent), (1, 1));
+    assert_eq!((copied(&eu), offsets(&eu, APART)), (vec![0, 1], vec![2]));
+    assert_eq!((end(&eu), closed(&eu)), (3, vec![LinkId::new(2)]));
+}
+
+#[test]
+fn a_hub_that_is_no_peer_is_waited_for_a_while_and_named() {
+    let mut eu = hub();
+    let mut sa = Remote::hub(&mut eu, 1, "sa");
+    say(&mut eu, &mut sa, "za", 2);
+    let mut later = third(&mut eu, 4);
+    look(&mut eu, &mut [&mut later], 250);
+    eu.node.on_disconnected(eu.now, later.link_id);
+    // A cut does not begin the wait anew.
+    let mut later = third(&mut eu, 2);
+    look(&mut eu, &mut [&mut later], 250);
+    let (waits, named) = (end(&eu), eu.node.regions().lacking);
+    look(&mut eu, &mut [&mut later], 120);
+    let asked = closed(&eu);
+    let mut later = third(&mut eu, 3);
+    pass(&mut eu, &mut [&mut later]);
+
+    let named: Vec<_> = named.iter().map(|of| (of.from.get(), of.until.get())).collect();
+    assert_eq!((waits, named), (0, vec![(0, 2)]));
+    assert_eq!(asked, [LinkId::new(2)]);
+    assert_eq!((offsets(&eu, APART), end(&eu)), (vec![2], 3));
 }

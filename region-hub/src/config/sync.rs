@@ -11,8 +11,8 @@ use serde::Deserialize;
 ///
 /// A hub says of each topic that it declares how it is kept and how many partitions it has. Copies
 /// take over the partitions; what lets records go, only where `retention` here or `copies` of a
-/// `[[topic]]` says so, while the origin's hub is linked here itself and was met since the start.
-/// Never of the topic of `[reconcile]`.
+/// `[[topic]]` says so, while the origin's hub is linked here itself. Never of the
+/// topic of `[reconcile]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyncConfig {

@@ -92,7 +92,21 @@ impl Node {
             self.promises.on_disconnected(now.monotonic, grant.agent());
         }
         peering.on_closed(now.monotonic, link_id, ended);
+        self.part(&identity);
         self.settle(now, &identity);
+    }
+
+    /// A connection of a node is over: if it was the last one of its region's hubs, the region is
+    /// not met any more.
+    fn part(&mut self, identity: &Identity) {
+        let Identity::Hub { region, .. } = identity else { return };
+        let mut hubs = self
+            .peerings
+            .iter()
+            .filter(|(peer, _)| matches!(peer, Identity::Hub { region: of, .. } if of == region));
+        if !hubs.any(|(_, peering)| peering.kept().is_some()) {
+            self.keeping.said.on_parted(region);
+        }
     }
 
     /// The transport of a connection ended, `why` by its own words.

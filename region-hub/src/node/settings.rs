@@ -3,7 +3,7 @@
 //! A hub writes into `_settings` what its configuration declares, whenever that is another thing
 //! than it said last; other regions mirror it as they do any topic. One that never limited anything
 //! says nothing. What a region has said is the last word in the copy of its log here, which is read
-//! at the start: there is no state beside. By a word records go only while its hub was met in the
+//! at the start: there is no state beside. By a word records go only while its hub is linked in the
 //! life that said it.
 
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub(super) struct Statements {
     /// Those of other regions, by the region and the one it came from last: a copy of a topic and
     /// the word on it that came the same way belong together.
     others: BTreeMap<(RegionId, RegionId), Word>,
-    /// The life in which the hub of a region was met last in this run.
+    /// The life in which the hub of a region is linked.
     met: BTreeMap<RegionId, Incarnation>,
 }
 
@@ -56,8 +56,9 @@ impl Word {
 
 impl Statements {
     /// How the region a copy was born in keeps the topic, as far as its hub says so itself: it is
-    /// linked, was met in this run, and that very life has said it. Else nothing is let go by it:
-    /// a life that is over, or was restored from a backup, need not mean it any more.
+    /// linked, and that very life has said it. Else nothing is let go by it: a life that is over,
+    /// or was restored from a backup, need not mean it any more, and who is away may have changed
+    /// its mind.
     pub(super) fn of(&self, topic: &Topic) -> Option<&Settings> {
         let is_direct = topic.path.as_slice() == std::slice::from_ref(&topic.origin);
         let word = self.word(topic).filter(|_| is_direct)?;
@@ -87,11 +88,17 @@ impl Statements {
         self.met.insert(region.clone(), life);
     }
 
+    /// No hub of a region is linked any more.
+    pub(super) fn on_parted(&mut self, region: &RegionId) {
+        self.met.remove(region);
+    }
+
     /// Takes a word of another region, unless a later one of the same life is known, or one of the
-    /// life that was met.
+    /// life that is met. What comes over a third region comes in the order of its log there: which
+    /// life is met here says nothing of that.
     fn take(&mut self, topic: &Topic, word: Word) {
         let Some(last) = topic.path.last() else { return };
-        let met = self.met.get(&topic.origin).copied();
+        let met = self.met.get(&topic.origin).filter(|_| *last == topic.origin).copied();
         let way = (topic.origin.clone(), last.clone());
         let is_older = self.others.get(&way).is_some_and(|known| {
             let is_same = known.life == word.life;
@@ -266,10 +273,31 @@ mod tests {
         let before_it_speaks = statements.of(&air()).copied();
         let next = take(&mut statements, word(B, 1, 4));
 
+        statements.on_parted(&eu);
+        let parted = statements.of(&air()).copied();
+
         assert_eq!(unmet, (Some(2), None));
         assert_eq!([older, of_another], [(Some(2), Some(2)); 2]);
         assert_eq!(newer, (Some(3), Some(3)));
         assert_eq!(before_it_speaks, None);
         assert_eq!(next, (Some(4), Some(4)));
+        assert_eq!(parted, None);
+    }
+
+    #[test]
+    fn over_a_third_region_the_word_that_comes_last_holds_whichever_life_is_met() {
+        let (mut statements, eu) = (Statements::default(), "eu".parse().unwrap());
+        let over_us = Topic {
+            name: "us.eu.air".parse().unwrap(),
+            path: vec!["eu".parse().unwrap(), "us".parse().unwrap()],
+            ..air()
+        };
+        statements.on_met(&eu, A);
+
+        statements.take(&over_us, word(A, 1, 1));
+        statements.take(&over_us, word(B, 1, 4));
+
+        assert_eq!(statements.partitions(&over_us), Some(4));
+        assert_eq!(statements.of(&over_us), None);
     }
 }

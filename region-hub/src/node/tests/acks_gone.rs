@@ -147,7 +147,7 @@ fn a_region_that_begins_anew_holds_up_nobody_over_what_is_gone_by_retention() {
 }
 
 #[test]
-fn a_position_waits_for_the_partition_that_a_topic_had_before_it_grew() {
+fn an_agent_whose_topic_grew_is_acknowledged_in_its_partition_once_others_have_that() {
     let mut regions = Regions::new();
     publish(&mut regions, 0..5);
     let grown = config("eu", "us").replacen(

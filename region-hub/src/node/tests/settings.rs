@@ -353,9 +353,25 @@ fn what_a_life_said_that_was_lost_with_its_disk_does_not_hold_once_the_next_one_
     next.node.on_disconnected(next.now, LinkId::new(LINK + 1));
     meet(&mut next, &mut us, LINK + 2);
 
-    assert_eq!(away, (Keeper::Origin, Some(HOUR)));
+    assert_eq!(away, (Keeper::Here, None));
     assert_eq!([met, alone, time(&us, "eu.air")], [(Keeper::Here, None); 3], "all is kept");
     assert_eq!(next.records("_settings").len(), 0);
+}
+
+#[test]
+fn a_word_holds_while_its_hub_is_linked_also_by_a_connection_that_follows_at_once() {
+    let (mut eu, mut us) = regions(&air("retention = { time = \"1h\" }"), "");
+
+    meet(&mut eu, &mut us, LINK + 1);
+    let superseded = time(&us, "eu.air");
+    eu.node.on_disconnected(eu.now, LinkId::new(LINK + 1));
+    us.node.on_disconnected(us.now, LinkId::new(LINK + 1));
+    let away = time(&us, "eu.air");
+    meet(&mut eu, &mut us, LINK + 2);
+
+    let linked = (Keeper::Origin, Some(HOUR));
+    assert_eq!((superseded, away), (linked, (Keeper::Here, None)));
+    assert_eq!(time(&us, "eu.air"), linked);
 }
 
 #[test]

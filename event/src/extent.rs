@@ -156,6 +156,27 @@ impl Gaps {
         true
     }
 
+    /// The lowest gaps of each log that fit, of as many as are kept; where one does not, none that
+    /// is behind it in its log does. O(gaps).
+    #[must_use]
+    pub fn lowest(&self, mut fits: impl FnMut(&Actor, Gap) -> bool) -> Self {
+        let (mut lowest, mut room) = (Self::new(), GAPS_LIMIT);
+        for (actor, gaps) in &self.by_actor {
+            let gaps = gaps.iter().copied().take(GAPS_OF_LOG_LIMIT.min(room));
+            let fitting: Vec<Gap> = gaps.take_while(|gap| fits(actor, *gap)).collect();
+            room -= fitting.len();
+            if !fitting.is_empty() {
+                lowest.by_actor.insert(actor.clone(), fitting);
+            }
+        }
+        lowest
+    }
+
+    /// Leaves the gaps of some logs only.
+    pub fn retain(&mut self, is_meant: impl Fn(&Actor) -> bool) {
+        self.by_actor.retain(|actor, _| is_meant(actor));
+    }
+
     /// Whether any of the offsets is missing.
     #[must_use]
     pub fn touches(&self, actor: &Actor, from: Offset, until: Offset) -> bool {

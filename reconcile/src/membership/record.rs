@@ -97,10 +97,17 @@ impl MemberReport {
         let mut left = REPORT_BYTES_LIMIT.saturating_sub(length(&bare));
         let all = missing;
         let missing = within(&all, &mut left);
-        let applied = before_left_out(&bare.life, &bare.applied, (&all, &missing));
+        // What comes before a report is told by the ends of its life's own logs.
+        let is_own = |actor: &Actor| Holder::of(actor) == bare.life;
+        let applied = before_left_out(&bare.applied, (&all, &missing), is_own);
         let lost = within(&lost, &mut left);
         let fits = |of: &Self| length(of) <= REPORT_BYTES_LIMIT;
         let bare = Self { applied, missing, lost, ..bare };
+        let with_stable = Self { stable: stable.clone(), ..bare.clone() };
+        let mut left = REPORT_BYTES_LIMIT.saturating_sub(length(&with_stable));
+        let all = unstable;
+        let unstable = within(&all, &mut left);
+        let stable = before_left_out(&stable, (&all, &unstable), |_| false);
         let with_stable = Self { stable, unstable, ..bare.clone() };
         let whole = if fits(&with_stable) { with_stable } else { bare };
         let with_others = Self { others, ..whole.clone() };
@@ -116,32 +123,30 @@ const AROUND_GAPS: usize = 16;
 
 /// The lowest gaps of each log whose JSON takes no more bytes than are left, which are taken off.
 fn within(gaps: &Gaps, left: &mut usize) -> Gaps {
-    let mut fitting = Gaps::new();
     *left = left.saturating_sub(AROUND_GAPS);
-    for (actor, gap) in gaps.iter() {
+    gaps.lowest(|actor, gap| {
         #[expect(clippy::expect_used, reason = "names and numbers always have a JSON")]
         let length =
             serde_json::to_vec(&Missing::of(actor, gap)).expect("numbers have a JSON").len();
         // One more for the comma.
-        let Some(rest) = left.checked_sub(length + 1) else { break };
-        *left = rest;
-        let _given_up = fitting.note(actor, gap);
-    }
-    fitting
+        let rest = left.checked_sub(length + 1);
+        *left = rest.unwrap_or_default();
+        rest.is_some()
+    })
 }
 
-/// Ends before the first gap of each log that was left out, but for a life's own logs.
+/// Ends before the first gap of each log that is not said, but for some logs.
 fn before_left_out(
-    life: &Holder,
-    applied: &VectorClock,
+    ends: &VectorClock,
     (all, said): (&Gaps, &Gaps),
+    is_exempt: impl Fn(&Actor) -> bool,
 ) -> VectorClock {
     let mut before = VectorClock::new();
-    for (actor, end) in applied.iter() {
-        let is_own = Holder::of(actor) == *life;
-        // The lowest gaps are said, so those that are not follow them.
-        let left_out = all.of(actor).get(said.of(actor).len()).filter(|_| !is_own);
-        before.advance(actor, left_out.map_or(end, |gap| gap.from));
+    for (actor, end) in ends.iter() {
+        let said = said.of(actor);
+        let left_out = all.of(actor).iter().find(|gap| !said.contains(gap));
+        let left_out = left_out.filter(|_| !is_exempt(actor));
+        before.advance(actor, left_out.map_or(end, |gap| gap.from.min(end)));
     }
     before
 }
@@ -353,10 +358,36 @@ mod tests {
         }
         assert_eq!(said.note(&log("ap"), gap(2)), None);
 
-        let before = before_left_out(&life(), &applied, (&all, &said));
+        let is_own = |actor: &Actor| Holder::of(actor) == life();
+        let before = before_left_out(&applied, (&all, &said), is_own);
 
         assert_eq!(["ap", "eu", "us"].map(|of| before.end(&log(of)).get()), [5, 2, 9]);
-        assert_eq!(before_left_out(&life(), &applied, (&all, &all)), applied);
+        assert_eq!(before_left_out(&applied, (&all, &all), |_| false), applied);
+    }
+
+    #[test]
+    fn of_a_log_with_a_gap_more_than_is_kept_the_lowest_are_said_and_it_ends_before_the_last() {
+        let (log, mut missing) = (actor("eu", 0), Gaps::new());
+        let limit = u64::try_from(headland_event::extent::GAPS_OF_LOG_LIMIT).unwrap();
+        for at in 0..limit {
+            let gap = Gap { from: Offset::new(10 * at), until: Offset::new(10 * at + 5) };
+            assert_eq!(missing.note(&log, gap), None);
+        }
+        // The middle of one comes, which leaves two.
+        assert!(missing.fill(&log, Offset::new(2), Offset::new(3)));
+        let mut applied = VectorClock::new();
+        applied.advance(&log, Offset::new(10_000));
+        let (stable, unstable) = (applied.clone(), missing.clone());
+        let (lost, others) = (Gaps::new(), None);
+        let whole = MemberReport { life: life(), applied, stable, unstable, missing, lost, others };
+
+        let said = whole.bounded();
+
+        assert_eq!(said.missing.len(), headland_event::extent::GAPS_OF_LOG_LIMIT);
+        assert_eq!(said.applied.end(&log).get(), 10 * (limit - 1));
+        assert_eq!((&said.stable, &said.unstable), (&said.applied, &said.missing));
+        let record = MemberRecord::Report(said);
+        assert_eq!(MemberRecord::parse(&record.to_json()).unwrap(), record);
     }
 
     #[test]

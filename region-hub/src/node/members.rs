@@ -180,6 +180,10 @@ impl Node {
     /// as said once it is written; `None` while that is said already, or not due.
     fn report(&mut self, now: Now) -> Option<(MemberReport, Reported)> {
         let (is_joining, life) = (self.is_joining(), self.life());
+        let is_due = !is_joining && now.monotonic >= self.speaking.as_ref()?.report_at;
+        if !is_due {
+            return None;
+        }
         let reconciler = self.inventory.reconciler();
         let (extent, members) = (reconciler.extent(), self.inventory.members());
         // Of a peer that was never heard of there may be a whole history of counts.
@@ -192,10 +196,9 @@ impl Node {
         let others_here = self.others_here();
         let others = others_here.of(|_, actor| !self.is_here(&Holder::of(actor)));
         let speaking = self.speaking.as_mut()?;
-        let is_due = !is_joining && now.monotonic >= speaking.report_at;
         let found = Reported { extent, lost: speaking.lost.gaps().clone(), others };
         let is_said = speaking.reported.as_ref() == Some(&found);
-        if !is_due || is_said && !is_more {
+        if is_said && !is_more {
             return None;
         }
         speaking.report_at = now.monotonic.after(speaking.every);

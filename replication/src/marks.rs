@@ -3,15 +3,19 @@
 //! Lag in records is a difference of offsets. For bytes and time a node keeps marks along each
 //! partition it writes: at some offsets, how many bytes stand before, the highest event time so
 //! far, and when it was written here. There are at most `MARKS_LIMIT`; then every second one
-//! goes, so that what is near the end stays exact and far back is known to a part in fifty.
+//! goes, so that what is near the end stays exact, and what is further back is read off between two
+//! marks as if it had come evenly.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use headland_event::{ByteCount, EventTime, Monotonic, Offset};
 
-/// Most marks of a partition: 2.5 KiB each at most.
+/// Most marks of a partition: 2.5 KiB at most.
 pub const MARKS_LIMIT: usize = 64;
+
+/// In how many parts the records between two marks are told apart by when they were written.
+const PARTS: u64 = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
@@ -21,8 +25,22 @@ struct Mark {
     bytes: u64,
     /// The highest event time before it.
     event_time: EventTime,
-    /// When it was written.
+    /// When the last entry before it was written.
     written: Monotonic,
+    /// When the first entry since the mark before was.
+    began: Monotonic,
+}
+
+impl Mark {
+    /// When the record at `offset` was written, of those since the mark `before`: entries that are
+    /// not told apart any more came evenly.
+    fn written_at(&self, before: &Self, offset: Offset) -> Monotonic {
+        let last = u128::from(self.end.since(before.end).saturating_sub(1));
+        let past = u128::from(offset.since(before.end)).min(last);
+        let took = self.written.since(self.began);
+        let share = (took.as_nanos() * past).checked_div(last).unwrap_or(took.as_nanos());
+        self.began.after(Duration::from_nanos(u64::try_from(share).unwrap_or(u64::MAX)))
+    }
 }
 
 /// Marks along one partition.
@@ -76,7 +94,8 @@ impl Marks {
     ) {
         if self.marks.is_empty() {
             // What stands before is older than anything this run has seen.
-            self.marks.push_back(Mark { end: base, bytes: 0, event_time, written: now });
+            let first = Mark { end: base, bytes: 0, event_time, written: now, began: now };
+            self.marks.push_back(first);
         }
         let Some(last) = self.marks.back().copied() else { return };
         debug_assert!(last.end <= base, "a log grows at its end");
@@ -85,6 +104,7 @@ impl Marks {
             bytes: last.bytes.saturating_add(bytes.get()),
             event_time: event_time.max(last.event_time),
             written: now,
+            began: now,
         };
         self.marks.push_back(next);
         if self.marks.len() > MARKS_LIMIT {
@@ -95,8 +115,18 @@ impl Marks {
     /// Takes out every second mark but the first and the last.
     fn thin(&mut self) {
         let last = self.marks.len().saturating_sub(1);
-        let kept = self.marks.iter().enumerate().filter(|(at, _)| at % 2 == 0 || *at == last);
-        self.marks = kept.map(|(_, mark)| *mark).collect();
+        let mut began = None;
+        let mut kept = VecDeque::with_capacity(MARKS_LIMIT + 1);
+        for (at, mark) in self.marks.iter().enumerate() {
+            // What was written since the mark that stays begins with the mark that goes.
+            let from = began.take().unwrap_or(mark.began);
+            if at % 2 == 0 || at == last {
+                kept.push_back(Mark { began: from, ..*mark });
+            } else {
+                began = Some(from);
+            }
+        }
+        self.marks = kept;
     }
 
     /// What a receiver lacks that has everything before `from`, while the log ends at `head`.
@@ -116,11 +146,12 @@ impl Marks {
         let before = first.end.since(from);
         let mean = last.bytes.checked_div(last.end.since(first.end)).unwrap_or_default();
         let event_time = last.event_time.millis_since(at.event_time);
+        let oldest = if before > 0 { first.written } else { after.written_at(at, from) };
         Outstanding {
             records,
             bytes: ByteCount::new(known.saturating_add(before.saturating_mul(mean))),
             event_time: Duration::from_millis(u64::try_from(event_time).unwrap_or(0)),
-            age: now.since(if before > 0 { first.written } else { after.written }),
+            age: now.since(oldest),
         }
     }
 
@@ -133,9 +164,19 @@ impl Marks {
     ) -> impl Iterator<Item = (u64, Monotonic)> + '_ {
         let marks = self.marks.iter().rev().zip(self.marks.iter().rev().skip(1));
         let marks = marks.take_while(move |(mark, _)| mark.end > from);
-        marks.filter_map(move |(mark, before)| {
-            let records = mark.end.min(until).since(before.end.max(from));
-            (records > 0).then_some((records, mark.written))
+        marks.flat_map(move |(mark, before)| {
+            let start = before.end.max(from);
+            let records = mark.end.min(until).since(start);
+            let parts = if mark.began == mark.written { 1 } else { PARTS }.min(records);
+            let bound = move |part: u64| {
+                let past = (u128::from(records) * u128::from(part)).checked_div(parts.into());
+                past.and_then(|past| u64::try_from(past).ok()).unwrap_or(records)
+            };
+            (0..parts).rev().map(move |part| {
+                let (low, high) = (bound(part), bound(part + 1));
+                let middle = start.after((low + high) / 2);
+                (high - low, mark.written_at(before, middle))
+            })
         })
     }
 }
@@ -214,6 +255,31 @@ mod tests {
             [written(100, 100), written(50, 50), written(50, 40)],
             [const { Vec::new() }; 3]
         );
+    }
+
+    /// A record each millisecond, 10,000 of them; all that was kept of the first ones is where they
+    /// began and ended.
+    #[test]
+    fn of_a_long_backlog_it_is_known_when_its_records_were_written() {
+        let mut marks = Marks::new();
+        for entry in 0..10_000 {
+            let span = (Offset::new(entry), Offset::new(entry + 1));
+            let written = Monotonic::from_millis(entry);
+            marks.on_entry(span, ByteCount::new(100), EventTime::default(), written);
+        }
+        let (now, head) = (Monotonic::from_millis(10_000), Offset::new(10_000));
+
+        let written: Vec<_> = marks.written(Offset::new(0), head).collect();
+        let records: u64 = written.iter().map(|(records, _)| records).sum();
+        let waited = |of: &(u64, Monotonic)| u128::from(of.0) * now.since(of.1).as_millis();
+        let mean = written.iter().map(waited).sum::<u128>() / 10_000;
+        let ages = [0, 2_500, 5_000, 7_500, 9_999]
+            .map(|from| marks.outstanding(Offset::new(from), head, now).age.as_millis());
+
+        assert_eq!(records, 10_000);
+        assert!((4_990..=5_010).contains(&mean), "{mean} ms");
+        assert_eq!(ages, [10_000, 7_500, 5_000, 2_500, 1]);
+        assert!(written.is_sorted_by(|(_, later), (_, earlier)| later >= earlier));
     }
 
     #[test]

@@ -21,13 +21,18 @@ pub struct SyncConfig {
     /// mistake made there is then made here as well, within a second.
     pub retention: Copies,
     /// What copies do not take over (default nothing): `"retention.time"`, `"retention.bytes"`,
-    /// `"cleanup"`, `"partitions"`.
+    /// `"partitions"`.
     pub exclude: BTreeSet<SyncedSetting>,
-    /// Least time that records of copies are kept, however short their origin keeps them (default
-    /// `"1h"`): a limit mistyped in one region leaves so long to notice it.
+    /// Whether copies that are left to their origins are compacted by key where those say so
+    /// (default no: every record of them stays as long as `retention` says). No floor holds of it:
+    /// a `cleanup` mistyped in one region leaves the last record of each key here as well.
+    pub compact: bool,
+    /// Least time that records of copies are kept, however short their origin keeps them, and of
+    /// keys that were deleted where copies are compacted (default `"1h"`). What is older goes here
+    /// within seconds of a limit mistyped in one region: a longer time leaves more.
     pub time_least: DurationText,
     /// Least bytes of a partition of a copy that are kept, however few its origin keeps (default
-    /// `"64MiB"`).
+    /// `"64MiB"`). What is more than that goes as soon.
     pub bytes_least: SizeText,
 }
 
@@ -36,6 +41,7 @@ impl Default for SyncConfig {
         Self {
             retention: Copies::Here,
             exclude: BTreeSet::new(),
+            compact: false,
             time_least: DurationText::new(Duration::from_hours(1)),
             bytes_least: SizeText::new(ByteCount::mebibytes(64)),
         }
@@ -51,9 +57,6 @@ pub enum SyncedSetting {
     /// How many bytes of a partition are kept.
     #[serde(rename = "retention.bytes")]
     RetentionBytes,
-    /// Whether it is compacted by key, and how long tombstones stay.
-    #[serde(rename = "cleanup")]
-    Cleanup,
     /// How many partitions it has: never fewer than before.
     #[serde(rename = "partitions")]
     Partitions,

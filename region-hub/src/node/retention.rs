@@ -205,7 +205,7 @@ impl Keeping {
     }
 
     /// What a copy takes over of what is said of it. Nobody's slip of the pen takes away what is
-    /// young or little.
+    /// young or little, nor, unless copies are to be compacted, former records of a key.
     fn taken_over(&self, said: &Settings) -> Kept {
         let is_taken = |setting| !self.sync.exclude.contains(&setting);
         let Retention { time, bytes } = said.retention();
@@ -215,7 +215,10 @@ impl Keeping {
             time: time.map(|time| time.max(self.sync.time_least.get())),
             bytes: bytes.map(|bytes| bytes.max(self.sync.bytes_least.get())),
         };
-        let compaction = said.compaction().filter(|_| is_taken(SyncedSetting::Cleanup));
+        let compaction = said.compaction().filter(|_| self.sync.compact);
+        let compaction = compaction.map(|Compaction { tombstones }| Compaction {
+            tombstones: tombstones.max(self.sync.time_least.get()),
+        });
         Kept { retention, compaction, ..Kept::all() }
     }
 

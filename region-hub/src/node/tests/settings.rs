@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use headland_event::TopicName;
-use headland_storage::MemoryDisk;
+use headland_storage::{Compaction, MemoryDisk};
 
 use super::damage::damage;
 use super::hub::{CONFIG, Hub};
@@ -19,7 +19,8 @@ const EVENTS: &str = "inventory.events";
 /// A hub of a region, linked to others, which declares `topics` beside inventory, and leaves to
 /// other regions what is theirs.
 fn config(region: &str, others: &[&str], topics: &str) -> String {
-    let sync = if topics.contains("[sync]") { "" } else { "[sync]\nretention = \"origin\"\n" };
+    let left = "[sync]\nretention = \"origin\"\ncompact = true\n";
+    let sync = if topics.contains("[sync]") { "" } else { left };
     configured(region, others, &format!("{sync}{topics}"))
 }
 
@@ -196,6 +197,20 @@ fn a_limit_mistyped_in_one_region_does_not_empty_the_copies_of_others() {
 }
 
 #[test]
+fn copies_are_compacted_only_where_that_is_asked_for_and_deleted_keys_have_a_floor() {
+    let there = air("cleanup = \"compact\"\ntombstones = \"1s\"");
+    let (_eu, us) = regions(&there, "");
+    let (_eu, uncut) = regions(&there, "[sync]\nretention = \"origin\"\n");
+
+    let compaction =
+        |hub: &Hub| hub.node.clean_policy().compaction(&TopicName::new("eu.air").unwrap());
+    let tombstones = std::time::Duration::from_hours(1);
+    assert_eq!(compaction(&us), Some(Compaction { tombstones }));
+    assert_eq!(compaction(&uncut), None);
+    assert_eq!(time(&uncut, "eu.air"), (Keeper::Origin, None));
+}
+
+#[test]
 fn an_agent_of_a_region_does_not_stand_for_its_hub() {
     let agent =
         "[[agent]]\nname = \"eu-9\"\nregion = \"eu\"\ntopics = [\"air\"]\ndevices = [\"*\"]\n";
@@ -231,10 +246,10 @@ fn what_is_excluded_stays_as_it_is_here() {
     let mut us = Hub::configured(&config(
         "us",
         &["eu"],
-        "[sync]\nretention = \"origin\"\nexclude = [\"retention.time\"]\n",
+        "[sync]\nretention = \"origin\"\ncompact = true\nexclude = [\"retention.time\"]\n",
     ));
     let all = "[sync]\nretention = \"origin\"\nexclude = [\"retention.time\", \
-               \"retention.bytes\", \"cleanup\", \"partitions\"]\n";
+               \"retention.bytes\", \"partitions\"]\n";
     let mut archive = Hub::configured(&config("us", &["eu"], all));
     for hub in [&mut us, &mut archive] {
         let mut eu = Hub::configured(&config("eu", &["us"], &there));

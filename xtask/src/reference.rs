@@ -34,16 +34,21 @@ pub(crate) fn pages(workspace: &Workspace) -> Result<Vec<Page>> {
     let parsed = |path: &str| -> Result<syn::File> {
         syn::parse_file(&workspace.read(path)?).with_context(|| format!("cannot parse {path}"))
     };
-    let shared = parsed("platform/src/config.rs")?;
-    let hub = parsed("region-hub/src/config.rs")?;
-    let agent = parsed("edge-agent/src/config.rs")?;
+    let configuration = |package: &str| -> Result<Vec<syn::File>> {
+        let shared = "platform/src/config.rs".to_owned();
+        let own = [format!("{package}/src/config.rs"), shared];
+        let parts = files_of(workspace, &format!("{package}/src/config"))?;
+        own.iter().chain(&parts).map(|path| parsed(path)).collect()
+    };
+    let hub = configuration("region-hub")?;
+    let agent = configuration("edge-agent")?;
     let hub_metrics = parsed("region-hub/src/metrics.rs")?;
     let agent_metrics = parsed("edge-agent/src/api.rs")?;
     let settings = format!(
         "{}{}{}",
         settings::HEAD,
-        settings::section("hub.toml", "HubConfig", &[&hub, &shared]),
-        settings::section("agent.toml", "AgentConfig", &[&agent, &shared]),
+        settings::section("hub.toml", "HubConfig", &hub),
+        settings::section("agent.toml", "AgentConfig", &agent),
     );
     let metrics = format!(
         "{}{}{}",
@@ -55,6 +60,19 @@ pub(crate) fn pages(workspace: &Workspace) -> Result<Vec<Page>> {
         Page { path: "docs/reference/settings.md", text: settings },
         Page { path: "docs/reference/metrics.md", text: metrics },
     ])
+}
+
+/// The sources of a folder, from the root, by name: so none that is added is left out of a page.
+fn files_of(workspace: &Workspace, folder: &str) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    for entry in workspace.root().join(folder).read_dir().with_context(|| folder.to_owned())? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".rs") {
+            files.push(format!("{folder}/{name}"));
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// The text an expression is.

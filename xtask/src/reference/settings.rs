@@ -24,7 +24,7 @@ struct Table<'a> {
 }
 
 /// One file's settings: those of the structure `root`, then those of the tables in it.
-pub(super) fn section(file: &str, root: &str, sources: &[&syn::File]) -> String {
+pub(super) fn section(file: &str, root: &str, sources: &[syn::File]) -> String {
     let mut known = BTreeMap::new();
     for source in sources.iter().rev() {
         for item in &source.items {

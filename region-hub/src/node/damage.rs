@@ -1,8 +1,10 @@
 //! Damage to the log: what is missing is named to operators and peers, and all else is served.
 
+use std::collections::BTreeSet;
+
 use headland_event::{
     Alert, Batch, ByteCount, ChannelId, DropPolicy, Entry, Hole, Lane, Now, PartitionIndex, Record,
-    TopicPartition,
+    RegionId, TopicPartition,
 };
 use headland_storage::{Missing, MissingCommits, MissingOffsets};
 
@@ -47,6 +49,12 @@ impl Node {
         self.let_go();
         if self.note_lost_ends() {
             self.ask_from_the_beginning();
+        }
+        // What a scrub finds is lost at once, and asked for later: this may be the first to ask.
+        let lost: BTreeSet<RegionId> =
+            self.lost_ranges().into_iter().map(|(actor, _)| actor.region).collect();
+        for origin in &lost {
+            self.ask_from_the_beginning_of(origin);
         }
         self.seek_lost();
         let hlc = self.ingest.hlc();

@@ -57,12 +57,23 @@ type Log = (TopicName, Actor);
 pub(super) struct Early {
     /// What may bring the earlier parts of logs.
     waits: Waits,
-    /// By log, a part that waits no more and was asked for again, and for how many looks.
-    decided: BTreeMap<Log, (Offset, u32)>,
+    /// By log, a part that waits no more and was asked for again.
+    decided: BTreeMap<Log, Decided>,
     /// Channels that have gone on behind something that was put off.
     past: BTreeMap<Place, Past>,
     /// Channels of which more is held behind something early than may wait.
     crowded: BTreeSet<Place>,
+}
+
+/// A part that waits no more, as long as nothing of what lies before it comes after all.
+#[derive(Debug, Clone, Copy)]
+struct Decided {
+    /// Where it begins.
+    first: Offset,
+    /// What is here of its log.
+    here: Offset,
+    /// For how many looks that is known.
+    looks: u32,
 }
 
 /// A channel that has gone on behind something that was put off.
@@ -136,7 +147,9 @@ impl Node {
         // to bring that as it was is waited for.
         let known = self.peer_links.get(&place.0);
         let is_cut = known.is_some_and(|known| known.is_cut(place.1, &log.1, first));
-        let decided = self.early.decided.get(&log).is_some_and(|(until, _)| first <= *until);
+        let here = self.end_of(&log);
+        let is_decided = |of: &Decided| first <= of.first && here <= of.here;
+        let decided = self.early.decided.get(&log).is_some_and(is_decided);
         let is_cut = is_cut || decided;
         match self.who_brings(place, &log, first) {
             Coming::Now if !self.is_crowded(place) => Turn::Waits,
@@ -279,9 +292,9 @@ impl Node {
         let waiting = self.early_logs();
         self.look_at_waits(&waiting);
         let mut decided = std::mem::take(&mut self.early.decided);
-        decided.retain(|log, (until, looks)| {
-            *looks += 1;
-            *looks <= DECIDED_LOOKS && self.end_of(log) <= *until
+        decided.retain(|log, of| {
+            of.looks += 1;
+            of.looks <= DECIDED_LOOKS && self.end_of(log) <= of.here
         });
         self.early.decided = decided;
     }
@@ -305,7 +318,7 @@ impl Node {
                     continue;
                 }
                 // On the next connection it is not asked once more.
-                self.early.decided.insert(log, (part.from, 0));
+                self.early.decided.insert(log, Decided { first: part.from, here, looks: 0 });
             }
             is_due = true;
         }

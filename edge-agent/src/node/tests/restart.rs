@@ -303,7 +303,7 @@ fn damage_behind_a_snapshot_is_found_by_a_scrub_and_alerted() {
     let at = content.windows(4).position(|found| found == b",151").unwrap();
     bench.disk.flip_bit(&name, ByteCount::new(u64::try_from(at).unwrap()), 0);
 
-    for _ in 0..20 {
+    for _ in 0..60 {
         bench.advance(1_000);
     }
 

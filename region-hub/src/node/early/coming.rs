@@ -30,6 +30,9 @@ const FRESH_LOOKS: u32 = 4;
 /// ten minutes. Two hubs that wait for each other, with nothing that either lacks, go on then.
 const FAR_LOOKS: u32 = 600;
 
+/// Logs of which it is known for how long they have waited so; of more it begins anew.
+const FAR_LOGS_LIMIT: usize = 4_096;
+
 /// After how many looks with a linked hub that has said all it offers what it was bringing, or not.
 const BACK_LOOKS: u32 = 3;
 
@@ -154,12 +157,17 @@ impl Node {
         self.is_joining() || links.any(|known| known.is_ready() && !self.is_heard(known))
     }
 
-    /// Whether all that a linked hub itself has said of members is here.
+    /// Whether all that a linked hub itself has said of members is here, and all that it brings is
+    /// known.
     fn is_heard(&self, known: &PeerLink) -> bool {
         let is_direct = |of: &Receiving| {
             let topic = self.topics.get(&of.local.topic);
             is_of_members(&of.origin_topic) && topic.is_some_and(|topic| !topic.is_apart())
         };
+        // A channel whose position is not durable yet is not asked for, and brings nothing so far.
+        if known.all_receiving().count() > known.link.subscriptions().count() {
+            return false;
+        }
         let mut channels = known.link.subscriptions().filter(|of| of.lag_records() > 0);
         !channels.any(|of| known.receiving(of.channel).is_some_and(is_direct))
     }
@@ -301,8 +309,13 @@ impl Node {
         let is_unheard = self.is_unheard();
         let mut waits = std::mem::take(&mut self.early.waits);
         waits.looks += 1;
-        let now = waits.looks;
-        waits.far.retain(|_, far| now - far.last <= u64::from(FAR_LOOKS));
+        // Not by time: who brings it may be linked for a short while only, now and then.
+        waits.far.retain(|log, far| self.end_of(log) <= far.here);
+        while waits.far.len() > FAR_LOGS_LIMIT {
+            let oldest = waits.far.iter().min_by_key(|(_, far)| far.last);
+            let Some(oldest) = oldest.map(|(log, _)| log.clone()) else { break };
+            waits.far.remove(&oldest);
+        }
         waits.cut.retain(|(source, life), looks| {
             let Some((_, known)) = self.link_of(life) else {
                 *looks = 0;

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
 use headland_event::{ByteCount, Offset};
 use headland_storage::{MemoryDisk, Scrub};
 
 use super::damage::damage;
 use super::handing::{Net, end_on, state};
 use super::hub::{CONFIG, Hub};
-use super::lost::{id, lost, numbers, write};
+use super::lost::{again, id, lost, numbers, write};
 
 const HANDED_ON: &str = "handed-on.us.inventory.events";
 
@@ -75,6 +76,40 @@ fn damage_that_nobody_reads_is_found_and_what_it_took_comes_back_from_a_peer() {
     assert_eq!(alerts.count(), 2, "of the commit and of the offsets");
     let status = us.node.scrub_status();
     assert_eq!((status.damaged, status.last_pass.is_some()), (2, true));
+    assert_eq!(state(us), state(&net.hubs[0]));
+}
+
+#[test]
+fn what_is_found_just_before_a_restart_comes_back_behind_it() {
+    let mut net = damaged(2, ByteCount::mebibytes(10));
+    damage(&net.hubs[1], &id(3));
+    let us = &mut net.hubs[1];
+    let before = numbers(us, HANDED_ON, 0..5);
+    // How far the peer had handed on, when there was more to come from it.
+    let key = us.node.positions.keys().find(|key| key.ends_with(b"_members/0")).unwrap();
+    let key = String::from_utf8_lossy(key).replace("_members/0", "inventory.events/0/handed-on");
+    let key = Bytes::from(key.into_bytes());
+    us.node.write_position(&key, Offset::new(5));
+    us.node.scrub = Scrub::new(ByteCount::mebibytes(1), us.now.monotonic);
+    let mut looks = 0;
+    while lost(us).is_empty() && looks < 600 {
+        looks += 1;
+        us.advance(1_000);
+        us.settle();
+    }
+    let found = lost(us).len();
+
+    let us = again(us, "us", &["eu"]);
+    let is_asked = !us.node.positions.contains_key(&key);
+    net.replace(1, us);
+    net.meet(0, 1);
+    net.talk(120);
+
+    let us = &net.hubs[1];
+    assert_eq!((before, found, is_asked), (vec![2], 1, true));
+    let mut back = numbers(us, HANDED_ON, 0..5);
+    back.sort_unstable();
+    assert_eq!((back, lost(us)), (vec![2, 3], vec![]));
     assert_eq!(state(us), state(&net.hubs[0]));
 }
 

@@ -177,7 +177,7 @@ mod tests {
         let file = syn::parse_file(CONFIG).unwrap();
 
         assert_eq!(
-            section("hub.toml", "HubConfig", &[&file]),
+            section("hub.toml", "HubConfig", &[file]),
             "\n## `hub.toml`\n\
              \n- **`region`** (required): The hub's region, see `load`.\
              \n- **`topic`**: Topics.\n\

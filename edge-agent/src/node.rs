@@ -34,6 +34,8 @@ mod scrub;
 mod uptime;
 /// When the log is cleaned, and by what.
 mod retention;
+/// What the agent keeps of which hub has acknowledged what.
+mod keeping;
 /// What the agent says about itself.
 mod status;
 
@@ -49,6 +51,7 @@ use crate::outbox::{Keeping, Outbox, OutboxError, Stretch, partition_of};
 use crate::uplink::{self, Uplink};
 use capture::Source;
 use files::Files;
+use keeping::Keep;
 use results::Results;
 use retention::{Cleaning, Lanes};
 use snapshot::Snapshots;
@@ -152,6 +155,7 @@ pub struct Node {
     audit: Audit,
     snapshots: Snapshots,
     cleaning: Cleaning,
+    keep: Keep,
     uptime: Uptime,
     /// Why no snapshot was taken up, when none was.
     no_snapshot: String,
@@ -239,6 +243,7 @@ impl Node {
             audit: Audit::new(incarnation, Monotonic::default()),
             snapshots: Snapshots::new(config.storage.snapshot_after.get()),
             cleaning,
+            keep: Keep::default(),
             uptime: Uptime::default(),
             no_snapshot: String::new(),
             missing: Missing::default(),
@@ -391,6 +396,7 @@ impl Node {
         }
         self.promise(now);
         self.state(now);
+        self.keep_acknowledged(now);
         self.clean(now);
         self.write_snapshot(now);
         self.scrub(now);
@@ -405,7 +411,7 @@ impl Node {
         let promise = is_ready.then_some(self.promise_at);
         let timers = link.into_iter().chain(self.hubs.poll_timeout()).chain(promise);
         let audit = self.audit.poll_timeout().filter(|_| self.can_state());
-        let timers = timers.chain(self.cleaning.due_at).chain(audit);
+        let timers = timers.chain(self.cleaning.due_at).chain(audit).chain(self.keep.due_at());
         timers.chain(self.snapshot_at()).chain(self.scrub.poll_timeout()).min()
     }
 
@@ -499,14 +505,7 @@ impl Node {
         }
         self.outbox.on_acked(partition, hub, next);
         self.keep_holes(now);
-    }
-
-    /// Commits what may be sent as holes, as soon as commits on their way leave room.
-    fn keep_holes(&mut self, now: Now) {
-        let is_free = self.in_flight.len() < IN_FLIGHT_LIMIT && self.results.is_written();
-        if self.outbox.has_to_keep() && is_free && self.outbox.waiting_bytes() == 0 {
-            self.commit_apart(now);
-        }
+        self.keep_soon(now);
     }
 
     /// Sends what was read before it was durable what of it may be holes.

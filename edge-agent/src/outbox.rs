@@ -184,6 +184,12 @@ impl Outbox {
         self.settled.is_due()
     }
 
+    /// Whether some of what hubs have acknowledged is known here only, and to be kept.
+    #[must_use]
+    pub fn has_unkept(&self) -> bool {
+        self.keeping == Keeping::Spans && self.settled.has_changed()
+    }
+
     /// Whether what may be sent as holes is durable, so that they may be sent.
     #[must_use]
     pub const fn may_send_holes(&self) -> bool {

@@ -75,6 +75,7 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
             result = inputs.next(&mut stages) => if let Err(error) = result { break Err(error) },
         }
     };
+    stages.stop();
     let kept_records = stages.node.status().unacknowledged_records;
     token.cancel();
     for source in sources {

@@ -56,6 +56,9 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// The highest version of stamps that is read.
+    pub const VERSION_READ: u8 = STAMP_VERSION_GAPS;
+
     /// The verdict on the record at `delta` in the batch.
     #[must_use]
     pub fn verdict(&self, delta: OffsetDelta) -> Verdict {

@@ -106,6 +106,13 @@ name!(
     "1 to 64 characters of A-Z a-z 0-9 . _ -"
 );
 name!(
+    /// What a hub calls another region in names of topics: 1 to 64 of `[A-Za-z0-9._-]`. Not its id.
+    Alias,
+    "alias",
+    64,
+    "1 to 64 characters of A-Z a-z 0-9 . _ -"
+);
+name!(
     /// A hub's name within its region: 1 to 64 of `[A-Za-z0-9._-]`.
     HubName,
     "hub",
@@ -134,6 +141,13 @@ name!(
     249,
     "1 to 249 characters of A-Z a-z 0-9 . _ -"
 );
+
+impl From<&RegionId> for Alias {
+    /// A region's id is what it is called unless a hub says otherwise.
+    fn from(region: &RegionId) -> Self {
+        Self(region.0.clone())
+    }
+}
 
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident, $raw:ty) => {

@@ -64,7 +64,7 @@ pub use extent::{Extent, Gap, Gaps, Taken};
 pub use hlc::{Hlc, HlcClock};
 pub use hole::{DropPolicy, Hole};
 pub use id::{
-    AgentName, ChannelEpoch, ChannelId, CommitNumber, Dot, GroupEpoch, GroupName, HubName,
+    AgentName, Alias, ChannelEpoch, ChannelId, CommitNumber, Dot, GroupEpoch, GroupName, HubName,
     Incarnation, NameError, Offset, OffsetDelta, PartitionIndex, RegionId, Sequence, StreamId,
     TopicName, TopicPartition,
 };
@@ -75,5 +75,5 @@ pub use record::{Header, Record};
 pub use roster::Roster;
 pub use schema::SchemaId;
 pub use time::{ByteCount, EventTime, Monotonic, Now};
-pub use topic::{Lane, mirrored_name};
+pub use topic::{Lane, aliased_name, mirrored_name};
 pub use trace::TraceParent;

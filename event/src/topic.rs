@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{NameError, RegionId, TopicName};
+use crate::id::{Alias, NameError, RegionId, TopicName};
 
 /// The class of service of a topic on links, for life; an earlier lane goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -70,7 +70,15 @@ impl fmt::Display for Lane {
 /// # Source
 /// MirrorMaker 2's `DefaultReplicationPolicy`, KIP-382.
 pub fn mirrored_name(source: &RegionId, topic: &TopicName) -> Result<TopicName, NameError> {
-    TopicName::new(&format!("{source}.{topic}"))
+    aliased_name(&Alias::from(source), topic)
+}
+
+/// The same where a hub calls the source something else: `<alias>.<topic>`.
+///
+/// # Errors
+/// [`NameError`] when the name becomes longer than a topic's name may be.
+pub fn aliased_name(alias: &Alias, topic: &TopicName) -> Result<TopicName, NameError> {
+    TopicName::new(&format!("{alias}.{topic}"))
 }
 
 #[cfg(test)]
@@ -84,6 +92,8 @@ mod tests {
         let name = mirrored_name(&RegionId::new("eu").unwrap(), &topic).unwrap();
 
         assert_eq!(name.as_str(), "eu.inventory.events");
+        let alias = Alias::new("eu.west").unwrap();
+        assert_eq!(aliased_name(&alias, &topic).unwrap().as_str(), "eu.west.inventory.events");
     }
 
     #[test]

@@ -24,6 +24,9 @@
 //! log can be cut by key ([`EscrowRecord::key`]): the promises that are open and the last
 //! record say what the whole log says.
 //!
+//! What compaction left out of a log may come from another hub after all, behind what followed it
+//! there ([`Escrow::on_cut`]). Of each key the record at the highest offset holds then.
+//!
 //! The core is sans-IO: [`Escrow::on_record`] feeds what is durable, [`Escrow::poll_output`] drains
 //! what is to be made durable or answered.
 //!
@@ -45,10 +48,13 @@ mod record;
 mod books;
 /// Rights of one sku, as all holders' records tell.
 mod pool;
+/// Records that come behind what followed them.
+mod late;
 #[cfg(test)]
 mod tests;
 
 pub use books::Books;
+use late::Late;
 use pool::Pool;
 use record::Order;
 pub use record::{
@@ -63,6 +69,10 @@ pub const OPEN_LIMIT: usize = 100_000;
 /// Offers and recalls of one sku that a holder remembers, so that one asked for again after a
 /// timeout is done once. Operators repeat within minutes; before a thousand others is long ago.
 pub const ORDERS_LIMIT: usize = 1_000;
+
+/// Ended reservations of one sku and holder whose names are remembered, by every hub, so that one
+/// asked for again after a timeout is not promised twice. Clients repeat within seconds.
+pub const CLOSED_LIMIT: usize = 1_000;
 
 /// What a customer is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -91,6 +101,11 @@ pub enum Answer {
         /// Which of the two.
         outcome: Closing,
     },
+    /// The reservation ended: its name is one of the last that did.
+    Closed {
+        /// How it ended.
+        outcome: Closing,
+    },
     /// Another holder granted the request, and only that one can say whether it still does:
     /// nothing is promised here.
     PromisedElsewhere {
@@ -110,6 +125,12 @@ pub enum CloseError {
     /// It is being ended otherwise.
     #[error("it is being {outcome} already")]
     Ending {
+        /// How.
+        outcome: Closing,
+    },
+    /// It ended otherwise.
+    #[error("it was {outcome} already")]
+    Closed {
         /// How.
         outcome: Closing,
     },
@@ -197,6 +218,8 @@ pub struct Escrow {
     pools: KeyMap<Sku, Pool>,
     /// How far each holder's log was fed.
     applied: BTreeMap<Holder, Offset>,
+    /// Holders of whose logs a part may come behind what followed it.
+    late: BTreeMap<Holder, Late>,
     /// Units that recalls ask of this holder whose answers its log does not have.
     owed: BTreeMap<(Sku, RecallId), i64>,
     /// Whether a part of another holder's log is lost here: with what it gave, this one may seem to
@@ -215,6 +238,7 @@ impl Escrow {
             config,
             pools: keymap::key_map(seed),
             applied: BTreeMap::new(),
+            late: BTreeMap::new(),
             owed: BTreeMap::new(),
             is_partial: false,
             pending: VecDeque::new(),
@@ -228,7 +252,22 @@ impl Escrow {
     pub fn replay(&mut self, from: &Holder, at: Offset, record: &EscrowRecord) {
         if self.advances(from, at) {
             self.note(from, at, record);
+        } else {
+            let _owed = self.note_late(from, at, record);
         }
+    }
+
+    /// What lies in another holder's log from an offset on may come late: compaction left it out
+    /// where the log came from, and what holds instead is not here yet.
+    pub fn on_cut(&mut self, holder: &Holder, from: Offset) {
+        if *holder != self.config.holder {
+            self.late.entry(holder.clone()).or_insert_with(|| Late::new(from)).begin(from);
+        }
+    }
+
+    /// Nothing of a holder's log comes late any more.
+    pub fn on_whole(&mut self, holder: &Holder) {
+        self.late.remove(holder);
     }
 
     /// Takes note that a part of another holder's log is lost here. What it gave is lost with it:
@@ -246,9 +285,13 @@ impl Escrow {
     }
 
     /// Takes note of a durable record of a holder's log, its own included; positions rise. One at
-    /// or below an earlier position is a repetition and changes nothing.
+    /// or below an earlier position is a repetition and changes nothing, unless it may come late
+    /// ([`Self::on_cut`]): then it says what it says, and calls for nothing.
     pub fn on_record(&mut self, now: Monotonic, from: &Holder, at: Offset, record: &EscrowRecord) {
         if !self.advances(from, at) {
+            if let Some(owed) = self.note_late(from, at, record) {
+                self.destroy(&record.sku, RecallId { by: from.clone(), at }, owed);
+            }
             return;
         }
         let is_own = *from == self.config.holder;
@@ -343,6 +386,9 @@ impl Escrow {
         {
             return Some(Answer::PromisedElsewhere { holder, units });
         }
+        if let Some(outcome) = pool.and_then(|pool| pool.closed(request)) {
+            return Some(Answer::Closed { outcome });
+        }
         let has_room = pool.is_none_or(|pool| pool.open(holder) < OPEN_LIMIT);
         let here = self.available(sku);
         let fits = units.get() > 0 && units.get() <= here;
@@ -350,19 +396,25 @@ impl Escrow {
         (!fits || !has_room).then_some(Answer::NotHere { here, elsewhere })
     }
 
-    /// A reservation made here ended. The same outcome once more changes nothing while the first
-    /// one is on its way to the log.
+    /// A reservation made here ended. The same outcome once more changes nothing, as long as the
+    /// name is remembered ([`CLOSED_LIMIT`]).
     ///
     /// # Errors
-    /// [`CloseError`] when it is not open here, or is being ended otherwise.
+    /// [`CloseError`] when it is not open here, or ended otherwise.
     pub fn on_close(
         &mut self,
         request: &RequestId,
         sku: &Sku,
         outcome: Closing,
     ) -> Result<(), CloseError> {
+        let holder = &self.config.holder;
         match self.promised(request, sku) {
-            None | Some(Promise::UnderWay(_)) => Err(CloseError::NotOpen),
+            None => match self.pools.get(sku).and_then(|of| of.closed_by(holder, request)) {
+                None => Err(CloseError::NotOpen),
+                Some(before) if before == outcome => Ok(()),
+                Some(outcome) => Err(CloseError::Closed { outcome }),
+            },
+            Some(Promise::UnderWay(_)) => Err(CloseError::NotOpen),
             Some(Promise::Ending(other)) if other != outcome => {
                 Err(CloseError::Ending { outcome: other })
             }
@@ -434,25 +486,53 @@ impl Escrow {
     /// Applies a durable record: what it says, without what it calls for.
     fn note(&mut self, from: &Holder, at: Offset, record: &EscrowRecord) {
         let EscrowRecord { sku, act, books: _ } = record;
+        let share = self.share_of(act);
         let own = &self.config.holder;
         let pool = self.pools.entry(sku.clone()).or_default();
         pool.apply(from, record);
+        if let Some(late) = self.late.get_mut(from) {
+            late.note(at, record);
+        }
         if from == own {
             pool.note_ask(own);
             if let Some(order) = act.order() {
                 pool.note_order(order);
             }
         }
-        if let Act::Recall { shares, .. } = act {
-            let shares = shares.iter().filter(|share| share.holder == *own);
-            let units: i64 = shares.map(|share| share.units.get()).sum();
-            if units > 0 {
-                self.owed.insert((sku.clone(), RecallId { by: from.clone(), at }), units);
-            }
+        if let Some(units) = share {
+            self.owed.insert((sku.clone(), RecallId { by: from.clone(), at }), units);
         }
         let books = pool.books(own);
         let is_answered = |of: &RecallId| books.is_some_and(|books| of.at < books.answered(&of.by));
         self.owed.retain(|(of, recall), _| of != sku || !is_answered(recall));
+    }
+
+    /// Units of this holder that a recall asks for.
+    fn share_of(&self, act: &Act) -> Option<i64> {
+        let Act::Recall { shares, .. } = act else { return None };
+        let shares = shares.iter().filter(|share| share.holder == self.config.holder);
+        let units: i64 = shares.map(|share| share.units.get()).sum();
+        (units > 0).then_some(units)
+    }
+
+    /// Applies what a record says that comes behind what followed it in its log, as far as nothing
+    /// that followed says otherwise; the units that it asks for, if it is a recall that this holder
+    /// has not answered. Books say of each writer up to where recalls are answered: one before an
+    /// answered one passes for answered.
+    fn note_late(&mut self, from: &Holder, at: Offset, record: &EscrowRecord) -> Option<i64> {
+        let late = self.late.get_mut(from).filter(|late| late.may_come(at))?;
+        let news = late.take(at, record);
+        let share = self.share_of(&record.act);
+        let pool = self.pools.entry(record.sku.clone()).or_default();
+        if let Some(news) = news {
+            pool.apply_part(from, record, news);
+        }
+        let answered = pool.books(&self.config.holder).map(|books| books.answered(from));
+        let key = (record.sku.clone(), RecallId { by: from.clone(), at });
+        let is_new = at >= answered.unwrap_or_default() && !self.owed.contains_key(&key);
+        let owed = share.filter(|_| is_new)?;
+        self.owed.insert(key, owed);
+        Some(owed)
     }
 
     /// Whether an offer or a recall was not ordered before. O(pending + orders).

@@ -68,6 +68,8 @@ pub mod cell;
 mod tally;
 /// Writes of one key under causality.
 pub mod register;
+/// What writers had not seen, shared.
+mod unseen;
 /// Late events under review, and what was decided about them.
 pub mod review;
 /// Stock of one sku in one account.

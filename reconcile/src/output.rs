@@ -286,7 +286,7 @@ impl ConflictRecord {
             value: write.value.clone().into(),
             hlc: write.hlc,
             context: write.context.clone(),
-            unseen: write.unseen.clone(),
+            unseen: write.unseen.gaps().cloned().unwrap_or_default(),
             position: write.position.clone(),
         };
         let id = format!("{}~{}", winner.id, loser.id);

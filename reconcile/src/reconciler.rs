@@ -29,6 +29,7 @@ use crate::position::Position;
 use crate::register::Write;
 use crate::review::{Review, Reviews};
 use crate::second::Second;
+use crate::unseen::{Unseen, UnseenSets};
 
 /// Records read ahead, so that many are looked up at a time.
 mod ahead;
@@ -175,6 +176,8 @@ pub struct Reconciler {
     /// Of shelves that customers of this region took from.
     pub(crate) demand: KeyMap<ShelfIndex, Demand>,
     pub(crate) compaction: Compaction,
+    /// What writers had not seen.
+    pub(crate) unseen: UnseenSets,
     pub(crate) sum: RowSum,
     pub(crate) outputs: VecDeque<Output>,
 }
@@ -191,6 +194,7 @@ impl Reconciler {
             reviews: Reviews::new(seed),
             demand: keymap::key_map(seed),
             compaction: Compaction::default(),
+            unseen: UnseenSets::default(),
             sum: RowSum::default(),
             outputs: VecDeque::new(),
         }
@@ -397,13 +401,13 @@ fn position_of(input: &Input<'_>) -> Position {
     Position { actor: input.actor.clone(), offset: input.offset }
 }
 
-fn write_of<V>(input: &Input<'_>, event: &InventoryEvent, value: V) -> Write<V> {
+fn write_of<V>(input: &Input<'_>, event: &InventoryEvent, value: V, unseen: Unseen) -> Write<V> {
     Write {
         id: event.id.clone(),
         position: position_of(input),
         hlc: input.hlc,
         context: input.context.ends().clone(),
-        unseen: input.context.gaps().clone(),
+        unseen,
         value,
     }
 }

@@ -14,12 +14,13 @@
 //! that everybody has seen overwritten is kept too: when the delivery that overwrote it turns out
 //! to have a smaller copy that says something else, the older write holds again.
 
-use headland_event::{Actor, Gaps, Hlc, VectorClock};
+use headland_event::{Actor, Hlc, VectorClock};
 use serde::{Deserialize, Serialize};
 
 use crate::cell::Seen;
 use crate::name::DeliveryId;
 use crate::position::Position;
+use crate::unseen::Unseen;
 
 /// One write: a value with the place, time and causal past of the event that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +31,7 @@ pub(crate) struct Write<V> {
     pub(crate) context: VectorClock,
     /// What the writer had not seen below the ends of its context; snapshots keep it apart.
     #[serde(skip)]
-    pub(crate) unseen: Gaps,
+    pub(crate) unseen: Unseen,
     pub(crate) value: V,
 }
 
@@ -153,12 +154,13 @@ impl<V> Register<V> {
 
 #[cfg(test)]
 mod tests {
-    use headland_event::{EventTime, Gap, Offset};
+    use headland_event::{EventTime, Gap, Gaps, Offset};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
     use crate::position::tests::{actor, position};
+    use crate::unseen::UnseenSets;
 
     fn write(at: Position, wall: i64, seen: &[(&str, u64)]) -> Write<i64> {
         let mut context = VectorClock::new();
@@ -170,7 +172,7 @@ mod tests {
             position: at,
             hlc: Hlc::new(EventTime::from_millis(wall), 0),
             context,
-            unseen: Gaps::new(),
+            unseen: Unseen::default(),
             value: wall,
         }
     }
@@ -180,7 +182,7 @@ mod tests {
         let mut unseen = Gaps::new();
         let gap = Gap { from: Offset::new(from), until: Offset::new(until) };
         assert_eq!(unseen.note(&actor("eu", 0), gap), None);
-        Write { unseen, ..write }
+        Write { unseen: UnseenSets::default().share(&unseen), ..write }
     }
 
     fn winner(register: &Register<i64>) -> Option<i64> {

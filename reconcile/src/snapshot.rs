@@ -157,12 +157,12 @@ impl Reconciler {
         let decisions = reviews.iter().flat_map(|(_, review)| review.decisions.writes());
         let attributes = attributes.map(|write| &write.unseen);
         let all = counts.chain(attributes).chain(decisions.map(|write| &write.unseen));
-        all.enumerate().filter(|(_, unseen)| !unseen.is_empty()).collect()
+        all.enumerate().filter_map(|(number, unseen)| Some((number, unseen.gaps()?))).collect()
     }
 
     /// Takes what [`Self::unseen`] gave.
     fn fill_unseen(&mut self, unseen: Vec<(usize, Gaps)>) -> Result<(), RestoreError> {
-        let Self { catalogue, reviews, .. } = self;
+        let Self { catalogue, reviews, unseen: sets, .. } = self;
         let counts = catalogue.shelves.values_mut();
         let counts = counts.filter_map(|stored| stored.held.stocktakes_mut());
         let counts = counts.flat_map(|of| of.writes_mut().map(|write| &mut write.unseen));
@@ -177,7 +177,7 @@ impl Reconciler {
                 let detail = "gaps are of a write that is not there";
                 return Err(RestoreError::Inconsistent { detail });
             };
-            *write = gaps;
+            *write = sets.share(&gaps);
         }
         Ok(())
     }

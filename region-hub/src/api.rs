@@ -180,6 +180,9 @@ struct PartitionJson {
 #[derive(Serialize)]
 struct TopicJson {
     topic: TopicName,
+    /// Other names that it is found by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<TopicName>,
     lane: Lane,
     origin: RegionId,
     origin_name: TopicName,
@@ -208,9 +211,10 @@ async fn topic(
     ask(&shared, found).await?.map(|known| Json(topic_json(&shared, known)))
 }
 
-/// A topic by its name, or an answer that says which there are.
+/// A topic by any of its names, or an answer that says which there are.
 fn find(topics: &Topics, name: &str) -> Result<Topic, Failure> {
-    let found = topics.iter().find(|known| known.name.as_str() == name);
+    let found = TopicName::new(name).ok();
+    let found = found.and_then(|name| topics.resolve(&name));
     found.cloned().ok_or_else(|| {
         let names: Vec<&str> = topics.iter().map(|known| known.name.as_str()).collect();
         let text = format!("there is no topic {name}; there are {}", names.join(", "));
@@ -219,13 +223,14 @@ fn find(topics: &Topics, name: &str) -> Result<Topic, Failure> {
 }
 
 fn topic_json(shared: &Shared, (known, kept): (Topic, KeptStatus)) -> TopicJson {
-    let Topic { name, lane, partitions, origin, origin_name, path, replication } = known;
+    let Topic { name, also, lane, partitions, origin, origin_name, path, replication } = known;
     let partitions = (0..partitions).map(PartitionIndex::new).map(|partition| {
         let at = TopicPartition::new(name.clone(), partition);
         PartitionJson { partition, start: shared.reader.start(&at), end: shared.reader.end(&at) }
     });
     let partitions = partitions.collect();
-    TopicJson { topic: name, lane, origin, origin_name, path, replication, kept, partitions }
+    let topic = name;
+    TopicJson { topic, also, lane, origin, origin_name, path, replication, kept, partitions }
 }
 
 #[derive(Deserialize)]
@@ -246,7 +251,7 @@ async fn records(
 ) -> Result<Json<RecordsJson>, Failure> {
     let topic = TopicName::new(&topic)
         .map_err(|error| Failure(StatusCode::BAD_REQUEST, error.to_string()))?;
-    let at = TopicPartition::new(topic, PartitionIndex::new(partition));
+    let at = located(&shared, TopicPartition::new(topic, PartitionIndex::new(partition))).await?;
     let from = Offset::new(query.from);
     wait_for(&shared, &at, from, Duration::from_millis(query.wait_ms).min(WAIT_LIMIT)).await;
     let max = query.max.unwrap_or(RECORDS_LIMIT).min(RECORDS_LIMIT);
@@ -255,6 +260,19 @@ async fn records(
     let read = task::spawn_blocking("read records", move || read_records(&reader, &at, from, page));
     let records = read.join().await.unwrap_or_else(|| Ok(RecordsJson::none(from)));
     records.map(Json).map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error))
+}
+
+/// A partition by the name of its log, which any name of its topic finds.
+async fn located(shared: &Shared, at: TopicPartition) -> Result<TopicPartition, Failure> {
+    // What has records by this name has no other one, and need not ask the node.
+    if shared.reader.end(&at) > Offset::default() {
+        return Ok(at);
+    }
+    let TopicPartition { topic, partition } = at;
+    let found = move |node: &mut Node, _| {
+        node.topics().resolve(&topic).map_or_else(|| topic.clone(), |known| known.name.clone())
+    };
+    Ok(TopicPartition::new(ask(shared, found).await?, partition))
 }
 
 /// Waits until a partition reaches beyond `from`, or for `limit`.

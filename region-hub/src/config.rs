@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use headland_event::{AgentName, ByteCount, Codec, HubName, Lane, RegionId, TopicName};
+use headland_event::{AgentName, Alias, ByteCount, Codec, HubName, Lane, RegionId, TopicName};
 use headland_platform::config::{
     self, ApiConfig, ConfigError, DurationText, Loaded, SizeText, Spanned, TlsConfig,
 };
 use headland_reconcile::{AttributeName, KnownSkus, Sku, Units};
 use headland_replication::NamePattern;
+use headland_replication::route::NamePolicy;
 use headland_storage::{Compaction, Retention, Scrub, SnapshotPace};
 use serde::Deserialize;
 
@@ -57,6 +58,10 @@ pub struct HubConfig {
     /// that is linked does, and none can be excluded).
     #[serde(default)]
     pub membership: Option<MembershipConfig>,
+    /// Records that say that this hub is there, for monitoring that watches topics (default none;
+    /// links say so themselves, see `headland link list`).
+    #[serde(default)]
+    pub heartbeats: Option<HeartbeatsConfig>,
     /// Regions that are left without an operator (default none: by `headland failover` alone).
     #[serde(default)]
     pub failover: Option<FailoverConfig>,
@@ -225,6 +230,29 @@ impl Default for MembershipConfig {
     }
 }
 
+/// `[heartbeats]`: one small record at a time in the topic `heartbeats`, which goes to other
+/// regions as any topic does, on the lane `telemetry`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeartbeatsConfig {
+    /// How often one is written (default `"1s"`, at least `"100ms"`). Shorter costs a barrier each
+    /// on a hub with nothing else to write, longer notices later.
+    pub every: DurationText,
+    /// How long they are kept here (default `"1h"`). Those of other regions are kept as all copies
+    /// are: for as long as this says there with `[sync] retention = "origin"`, by default for good.
+    /// A topic of that name that agents published before is kept as a whole.
+    pub keep: DurationText,
+}
+
+impl Default for HeartbeatsConfig {
+    fn default() -> Self {
+        Self {
+            every: DurationText::new(Duration::from_secs(1)),
+            keep: DurationText::new(Duration::from_hours(1)),
+        }
+    }
+}
+
 /// `[schemas]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -379,6 +407,20 @@ pub struct PeerConfig {
     pub region: RegionId,
     /// The peer's name in its certificate.
     pub name: HubName,
+    /// What the region is called here in names of its topics, with dots where wanted (default its
+    /// id): with `"europe"`, `orders` of region `eu` is `europe.orders`. It can be changed at any
+    /// restart: copies keep their records, offsets and groups, and are found by their names of
+    /// before and by the new one. It may not be this hub's region, nor the region or alias of
+    /// another peer.
+    #[serde(default)]
+    pub alias: Option<Spanned<Alias>>,
+    /// How its topics are found here: `"prefix"` (default) by what the region is called alone, or
+    /// `"identity"` by the names they have there as well, wherever no other topic has them: for a
+    /// region that only takes over from another one. A topic that is declared here later takes such
+    /// a name. What hubs write for each other, and the topic of `[reconcile]`, have the prefix
+    /// alone.
+    #[serde(default)]
+    pub names: NamePolicy,
     /// Where to dial it, `host:port`; absent means this hub waits to be dialled.
     #[serde(default)]
     pub address: Option<Spanned<String>>,
@@ -387,7 +429,8 @@ pub struct PeerConfig {
     #[serde(default)]
     pub forward: bool,
     /// Which topics it is offered, by their names here, `*` for any characters (default all):
-    /// `["orders", "eu.*"]`. What hubs tell each other, in topics that begin with `_`, goes always.
+    /// `["orders", "eu.*"]`; of several names of a copy one is enough. What hubs tell
+    /// each other, in topics that begin with `_`, goes always.
     #[serde(default)]
     pub topics: Option<Vec<NamePattern>>,
     /// Which of those it is not offered (default none): `["*.dead"]`.

@@ -124,6 +124,16 @@ impl Rights {
         self.escrow.on_lost();
     }
 
+    /// What lies in another life's log from an offset on may come behind what followed it there.
+    pub fn on_cut(&mut self, life: &Holder, from: Offset) {
+        self.escrow.on_cut(life, from);
+    }
+
+    /// Nothing of a life's log comes so any more.
+    pub fn on_whole(&mut self, life: &Holder) {
+        self.escrow.on_whole(life);
+    }
+
     /// Goes on after the last entry that was in the log at the start.
     pub fn resume(&mut self) {
         self.escrow.resume();

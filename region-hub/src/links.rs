@@ -83,10 +83,10 @@ pub struct LinkTopicView {
     pub topic: TopicName,
     /// Its lane.
     pub lane: Lane,
-    /// What the region lacks of it.
+    /// What the region lacks of it, without what comes to it over another way.
     #[serde(flatten)]
     pub outstanding: OutstandingView,
-    /// Why the region does not take it; absent while it does. It counts in no sum then.
+    /// Why the region does not take it, or a partition of it; absent while it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }
@@ -125,6 +125,10 @@ pub struct LinkView {
     pub latency: BTreeMap<String, LatencyView>,
     /// Records at the region that are not here; while the link is down, as last heard.
     pub behind_records: u64,
+    /// Topics of which the region lacks something that it does not take, for another reason than
+    /// that it comes over another way: `headland link show` says why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused_topics: Vec<TopicName>,
     /// What the region lacks of each topic; only when one link is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topics: Option<Vec<LinkTopicView>>,

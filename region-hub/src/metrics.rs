@@ -1,10 +1,11 @@
 //! Metrics of a hub, taken from its node when they are asked for.
 
+use std::time::Duration;
+
 use headland_event::{Monotonic, Now};
 use headland_platform::telemetry::{Histogram, Metrics};
-use headland_replication::Condition;
-use headland_replication::latency::{BOUNDS_MS, Counted};
 use headland_replication::link::CopyCounts;
+use headland_replication::{Condition, latency};
 
 use crate::global::Rules;
 use crate::node::{LeaseStatus, LinkState, Node};
@@ -211,11 +212,12 @@ fn observe_rules(metrics: &Metrics, rules: &Rules) {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a sum of times is read by people and graphs")]
-fn histogram(Counted { buckets, records: _, sum_us }: &Counted) -> Histogram {
-    let bounds = BOUNDS_MS.iter().map(|bound| *bound as f64).chain([f64::INFINITY]);
-    let buckets = bounds.zip(buckets.iter().copied()).collect();
-    Histogram { buckets, sum: *sum_us as f64 / 1_000.0 }
+/// Times as milliseconds.
+fn histogram(of: &latency::Histogram) -> Histogram {
+    let latency::Histogram { buckets, records: _, sum } = of;
+    let millis = |time: Duration| time.as_secs_f64() * 1_000.0;
+    let bounds = latency::BOUNDS.into_iter().map(millis).chain([f64::INFINITY]);
+    Histogram { buckets: bounds.zip(buckets.iter().copied()).collect(), sum: millis(*sum) }
 }
 
 /// A count as a gauge holds it.

@@ -20,8 +20,8 @@ use headland_replication::{
     Audit, CloseReason, Dialled, Identity, LinkConfig, Peering, Refusal, RefusalCode,
 };
 use headland_storage::{
-    CleanPolicy, Commit, Composed, Composer, LogReader, Missing, Scrub, ScrubRead, Snapshot,
-    StateStore, StoredCommit, Ticket, TopicCodecs,
+    CleanPolicy, Composed, Composer, LogReader, Missing, Scrub, ScrubRead, Snapshot, StateStore,
+    StoredCommit, Ticket, TopicCodecs,
 };
 
 /// What would have to change for those who are not admitted.
@@ -32,12 +32,16 @@ mod peerings;
 mod intake;
 /// What durable commits derive, composed step by step.
 mod derivation;
+/// What is composed becomes a commit.
+mod commits;
 /// Decisions about late events, made at this hub.
 mod review;
 /// Which lives of hubs take part.
 mod members;
 /// Where logs end that hubs have to hold alike.
 mod ends;
+/// What compaction left out of logs.
+mod cuts;
 /// What the log lost of inventory by damage.
 mod lost;
 /// What the log lost in one place and has in another.
@@ -82,6 +86,8 @@ mod reach;
 mod retention;
 /// What hubs say of their topics, and what copies take over of it.
 mod settings;
+/// Records that say that this hub is there.
+mod heartbeats;
 /// Topics whose partitions grow.
 mod growth;
 /// Restoring a hub from its journal.
@@ -226,6 +232,7 @@ pub struct Node {
     promises: Promises,
     promise_interval: std::time::Duration,
     promise_at: Monotonic,
+    heartbeats: Option<heartbeats::Heartbeats>,
     /// When it is noted next which peers this hub holds everything of.
     watch_at: Monotonic,
     inventory: Inventory,
@@ -370,18 +377,16 @@ impl Node {
             incarnation,
             started: now,
             peers,
-            topics: Topics::new(&config.region, &config.topics)?,
+            topics: Self::declared(config)?,
             composer: Composer::new(incarnation, log, state)?,
             ingest: Ingest::new(config, incarnation),
             promises: Promises::new(&grants, config.progress.agent_hold.get(), now.monotonic),
             promise_interval: config.progress.promise_interval.get(),
             promise_at: now.monotonic,
+            heartbeats: config.heartbeats.map(|of| heartbeats::Heartbeats::new(&of, now.monotonic)),
             watch_at: now.monotonic,
             inventory: Inventory::new(config, random.next_u64()),
-            speaking: config.membership.as_ref().map(|of| {
-                let inventory = config.reconcile.topic.clone();
-                Speaking::new(of.report_every.get(), inventory, now.monotonic)
-            }),
+            speaking: Speaking::of(config, now.monotonic),
             rules: None,
             rights: Self::rights(config, incarnation, state, random.next_u64())?,
             fullness: Fullness::new(),
@@ -422,6 +427,7 @@ impl Node {
             node.topics.add_members()?;
         }
         node.restore(state)?;
+        node.call_copies();
         node.restore_leases(config.failover.as_ref(), state, now.monotonic)?;
         node.recover(log)?;
         // What is replayed may lack the last entries, and what is lost stays taken.
@@ -470,7 +476,10 @@ impl Node {
             return self.turn_away(now, link_id, id);
         };
         let link = LinkConfig::new(self.identity.clone(), self.incarnation, identity.clone());
-        let link = PeerLink::new(link, peer, self.random.next_u64(), now.monotonic);
+        let mut link = PeerLink::new(link, peer, self.random.next_u64(), now.monotonic);
+        if let Some(peer) = self.peers.iter().find(|peer| peer.identity == identity) {
+            link = link.named(peer.naming.clone());
+        }
         tracing::info!(peer = %identity, %link_id, "connected");
         self.peer_links.insert(link_id, link);
         if let Some(peering) = self.peerings.get_mut(&identity) {
@@ -600,6 +609,7 @@ impl Node {
             self.write_rights(now, None);
             self.name_absent(now);
             self.promise(now);
+            self.beat(now);
             self.state(now);
             self.speak_of_members(now);
             self.say_changed_settings(now);
@@ -627,7 +637,7 @@ impl Node {
         let audit = self.audit.poll_timeout().filter(|_| !self.fullness.is_full());
         let timers = timers.chain(promise).chain(notices).chain(audit);
         let timers = timers.chain(self.leases_at()).chain(self.scrub.poll_timeout());
-        let timers = timers.chain(self.walks.poll_timeout());
+        let timers = timers.chain(self.walks.poll_timeout()).chain(self.beat_at());
         timers.chain(self.clean_at()).chain(self.members_at()).chain(self.snapshot_at()).min()
     }
 
@@ -637,28 +647,5 @@ impl Node {
             return Some(output);
         }
         self.take_commit().map(Output::Commit)
-    }
-
-    fn take_commit(&mut self) -> Option<Composed> {
-        let composed = self.composer.take()?;
-        let Commit { entries, state: _ } = &composed.commit;
-        self.in_flight.push_back(InFlight {
-            ticket: composed.ticket,
-            entries: entries.clone(),
-            stored: std::mem::take(&mut self.stored),
-            moved: std::mem::take(&mut self.moved),
-            subscribed: std::mem::take(&mut self.subscribed),
-            derived_bytes: std::mem::take(&mut self.derived_pending),
-        });
-        Some(composed)
-    }
-
-    /// Hands the commit out early when it has become large enough.
-    fn cut_commit(&mut self) {
-        if self.composer.pending_bytes() >= COMMIT_BYTES_TARGET
-            && let Some(composed) = self.take_commit()
-        {
-            self.outputs.push_back(Output::Commit(composed));
-        }
     }
 }

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::{
-    Actor, ChannelId, DropPolicy, Entry, Gap, Incarnation, Monotonic, Offset, PartitionIndex,
-    RegionId, TopicName, TopicPartition,
+    Actor, Alias, ChannelId, DropPolicy, Entry, Gap, Incarnation, Monotonic, NameError, Offset,
+    PartitionIndex, RegionId, TopicName, TopicPartition,
 };
+use headland_replication::route::{NamePolicy, Naming};
 use headland_replication::{
     Filter, Identity, Link, LinkConfig, Offer, Refusal, RefusalCode, route,
 };
@@ -60,7 +61,7 @@ pub enum Forwarding {
 pub struct Offering {
     /// Whether those of other regions are among them.
     pub forwarding: Forwarding,
-    /// Which of them, by their names here.
+    /// Which of them, by any of their names here.
     pub topics: Filter,
 }
 
@@ -77,7 +78,15 @@ impl Offering {
         topic.replication == Replication::Offered
             && (topic.is_local() || forwarding == Forwarding::All)
             && route::should_offer(region, &topic.origin, &topic.path)
-            && (topic.is_internal() || self.topics.takes(topic.name.as_str()))
+            && (topic.is_internal() || self.takes(topic))
+    }
+
+    fn takes(&self, topic: &Topic) -> bool {
+        // Asked at every commit: a topic with one name makes no list.
+        if topic.also.is_empty() {
+            return self.topics.takes(topic.name.as_str());
+        }
+        self.topics.takes_one_of(&topic.names())
     }
 }
 
@@ -183,6 +192,8 @@ pub struct PeerLink {
     pub identity: Identity,
     /// What that allows.
     pub peer: Peer,
+    /// What the topics of a hub are called here.
+    naming: Naming,
     region: RegionId,
     incarnation: Option<Incarnation>,
     /// Regions from which topics come that this peer offered over a longer way.
@@ -194,6 +205,8 @@ pub struct PeerLink {
     sending: BTreeMap<ChannelId, TopicPartition>,
     /// Where the read of a channel that is open starts.
     reads: BTreeMap<ChannelId, Offset>,
+    /// Channels of which something was read for the peer: it stands within the log.
+    read: BTreeSet<ChannelId>,
     /// Channels whose open read met damage.
     damaged: BTreeSet<ChannelId>,
     offered: BTreeMap<TopicPartition, ChannelId>,
@@ -203,16 +216,19 @@ pub struct PeerLink {
     /// By channel, how far compaction left nothing behind what is here of a log.
     cut: BTreeMap<ChannelId, (Actor, Offset)>,
     /// Partitions that the peer does not take, with its reason.
-    refused: BTreeMap<TopicPartition, String>,
+    refused: BTreeMap<TopicPartition, Refusal>,
 }
 
 impl PeerLink {
-    /// A connection that was just made, with the hello on its way.
+    /// A connection that was just made, with the hello on its way. Topics of a hub are named after
+    /// its region, unless [it is called something else](Self::named).
     #[must_use]
     pub fn new(config: LinkConfig, peer: Peer, seed: u64, now: Monotonic) -> Self {
         let identity = config.peer.clone();
         let region = config.hello.identity.region().clone();
+        let alias = Alias::from(identity.region());
         Self {
+            naming: Naming::new(alias, NamePolicy::Prefix),
             region,
             link: Link::new(config, seed, now),
             identity,
@@ -223,6 +239,7 @@ impl PeerLink {
             taken: BTreeSet::new(),
             sending: BTreeMap::new(),
             reads: BTreeMap::new(),
+            read: BTreeSet::new(),
             damaged: BTreeSet::new(),
             offered: BTreeMap::new(),
             again: BTreeMap::new(),
@@ -230,6 +247,18 @@ impl PeerLink {
             cut: BTreeMap::new(),
             refused: BTreeMap::new(),
         }
+    }
+
+    /// The same with other names for what the hub offers.
+    #[must_use]
+    pub fn named(self, naming: Naming) -> Self {
+        Self { naming, ..self }
+    }
+
+    /// What the topics of a hub are called here.
+    #[must_use]
+    pub const fn naming(&self) -> &Naming {
+        &self.naming
     }
 
     /// What is handed on now.
@@ -265,14 +294,16 @@ impl PeerLink {
     /// # Errors
     /// The [`Refusal`] to answer with; its text names what to add to the configuration.
     pub fn admit(&self, topics: &Topics, offer: &Offer) -> Result<Receiving, Refusal> {
-        let name = route::local_name(&self.identity, offer)
-            .map_err(|error| Refusal::new(RefusalCode::UnfitName, error.to_string()))?;
-        let partition = match &self.peer {
+        let unfit = |error: NameError| Refusal::new(RefusalCode::UnfitName, error.to_string());
+        let (name, partition) = match &self.peer {
             Peer::Agent(grant) => {
+                let name = offer.source.topic.clone();
                 let topic = granted(topics, grant, &name)?;
-                topics.partition_of(grant.agent(), topic)
+                (name, topics.partition_of(grant.agent(), topic))
             }
-            Peer::Hub(_) => offer.source.partition,
+            Peer::Hub(_) => {
+                (self.naming.prefixed(&offer.source.topic).map_err(unfit)?, offer.source.partition)
+            }
         };
         let incarnation = self.incarnation.unwrap_or(Incarnation::new(0, 0));
         let key = format!("{}/{incarnation}/{}", self.identity, offer.source);
@@ -339,6 +370,13 @@ impl PeerLink {
         known.any(|status| status.channel == channel && end < status.head)
     }
 
+    /// Where a channel ends at the peer, as far as it has told.
+    #[must_use]
+    pub fn head(&self, channel: ChannelId) -> Option<Offset> {
+        let mut known = self.link.subscriptions();
+        known.find(|status| status.channel == channel).map(|status| status.head)
+    }
+
     /// The peer sends no more of a channel.
     pub fn on_ended(&mut self, channel: ChannelId) {
         self.cut.remove(&channel);
@@ -384,6 +422,13 @@ impl PeerLink {
     /// A channel of ours reads its partition from an offset on.
     pub fn on_read(&mut self, channel: ChannelId, from: Offset) {
         self.reads.insert(channel, from);
+        self.read.insert(channel);
+    }
+
+    /// Whether anything of a channel was read for the peer.
+    #[must_use]
+    pub fn was_read(&self, channel: ChannelId) -> bool {
+        self.read.contains(&channel)
     }
 
     /// Where the open read of a channel starts.
@@ -428,16 +473,16 @@ impl PeerLink {
     }
 
     /// The peer does not take a channel of ours.
-    pub fn on_refused(&mut self, channel: ChannelId, why: String) {
+    pub fn on_refused(&mut self, channel: ChannelId, refusal: Refusal) {
         if let Some(partition) = self.sending.get(&channel) {
-            self.refused.insert(partition.clone(), why);
+            self.refused.insert(partition.clone(), refusal);
         }
     }
 
     /// Why the peer does not take a partition of ours; `None` while it does.
     #[must_use]
-    pub fn refused(&self, partition: &TopicPartition) -> Option<&str> {
-        self.refused.get(partition).map(String::as_str)
+    pub fn refused(&self, partition: &TopicPartition) -> Option<&Refusal> {
+        self.refused.get(partition)
     }
 
     /// Tells the peer that a partition has grown; offers it when that was not done yet.

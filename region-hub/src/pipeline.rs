@@ -6,7 +6,7 @@ use headland_platform::clock::Clock;
 use headland_platform::config::Loaded;
 use headland_platform::task::{self, Token};
 use headland_platform::telemetry::Metrics;
-use headland_storage::{CommitWriter, Report, Scrubbed};
+use headland_storage::{CommitWriter, Report};
 use tokio::sync::{mpsc, watch};
 
 /// The node and what it works on.
@@ -17,7 +17,7 @@ mod checkup;
 mod start;
 
 pub use checkup::check;
-use stages::Stages;
+use stages::{LogRead, Stages};
 use start::Parts;
 pub use start::RunError;
 
@@ -47,7 +47,7 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
     let connections = Connections::start(endpoint.clone(), admission, clock, links_tx, &token);
     let (questions_tx, questions) = mpsc::channel(64);
     let (commits_tx, commits) = watch::channel(0);
-    let (scrubbed_tx, scrubbed) = mpsc::unbounded_channel();
+    let (read_tx, read) = mpsc::unbounded_channel();
     let sources = Sources {
         questions: questions_tx,
         reader: reader.clone(),
@@ -59,8 +59,8 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
         .with_traces(traces)
         .with_snapshots(snapshots)
         .with_commits(commits_tx)
-        .with_scrubbed(scrubbed_tx);
-    let mut inputs = Inputs { reports, links, questions, scrubbed, configured };
+        .with_log_reads(read_tx);
+    let mut inputs = Inputs { reports, links, questions, read, configured };
     tracing::info!(
         hub = %config.value.name,
         region = %config.value.region,
@@ -89,7 +89,7 @@ struct Inputs {
     reports: mpsc::UnboundedReceiver<Report>,
     links: mpsc::Receiver<LinkInput>,
     questions: mpsc::Receiver<Question>,
-    scrubbed: mpsc::UnboundedReceiver<Scrubbed>,
+    read: mpsc::UnboundedReceiver<LogRead>,
     configured: watch::Receiver<Arc<HubConfig>>,
 }
 
@@ -118,7 +118,7 @@ impl Inputs {
                 }
             }
             Some(question) = self.questions.recv() => stages.on_question(question),
-            Some(scrubbed) = self.scrubbed.recv() => stages.on_scrubbed(scrubbed),
+            Some(read) = self.read.recv() => stages.on_log_read(read),
             Ok(()) = self.configured.changed() => {
                 let config = Arc::clone(&self.configured.borrow_and_update());
                 stages.on_configured(&config);

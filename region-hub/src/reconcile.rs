@@ -15,7 +15,7 @@ use headland_event::{
     OffsetDelta, Record, Stamp, TopicName, TopicPartition, Verdict,
 };
 use headland_reconcile::{
-    Config, Input, Locality, MemberRecord, MemberReport, Membership, Prepared, READ_AHEAD,
+    Config, Holder, Input, Locality, MemberRecord, MemberReport, Membership, Prepared, READ_AHEAD,
     Reconciler, RestoreError,
 };
 use headland_storage::StateOwner;
@@ -113,8 +113,9 @@ enum Arrived {
     /// A hole in the place of inventory that its sender lost. What it stands for is missing as soon
     /// as something comes behind it, and counts when somebody else brings it.
     StandIn,
-    /// Records of who takes part, and where they end in the log of this hub's own.
-    Members(Batch, Option<Offset>),
+    /// Records of who takes part, with the log that they were first written to and where in it, and
+    /// where they end in the log of this hub's own.
+    Members(Batch, Option<(Actor, Offset)>, Option<Offset>),
 }
 
 /// A batch of inventory as its ingest hub stamped it.
@@ -200,7 +201,8 @@ impl Inventory {
             let batch = entry.batch.clone();
             if is_of_members(&topic.origin_name) {
                 let own_end = topic.is_local().then(|| entry.end());
-                return Some(Arrived::Members(batch, own_end));
+                let first = entry.stamp.as_ref().map(|of| (of.actor.clone(), of.offset));
+                return Some(Arrived::Members(batch, first, own_end));
             }
             let is_inventory = topic.origin_name == self.topic;
             let stamp = entry.stamp.clone().filter(|_| is_inventory)?;
@@ -320,9 +322,9 @@ impl Inventory {
             }
             // It has one record, which is no event.
             Some(Arrived::StandIn) => self.reading.count += 1,
-            Some(Arrived::Members(batch, own_end)) => {
+            Some(Arrived::Members(batch, first, own_end)) => {
                 let by = if own_end.is_some() { Locality::Local } else { Locality::Remote };
-                self.read_members(&batch, by);
+                self.read_members(&batch, first.as_ref(), by);
                 self.members_end = own_end.unwrap_or(self.members_end);
             }
         }
@@ -348,14 +350,14 @@ impl Inventory {
     ///
     /// What this hub says of itself that it has applied is where it forgets what nobody can ask for
     /// any more: so what is void because of that follows from the journal alone.
-    fn read_members(&mut self, batch: &Batch, by: Locality) {
+    fn read_members(&mut self, batch: &Batch, first: Option<&(Actor, Offset)>, by: Locality) {
         if Hole::of(batch).is_some() {
             // Later records of the same writer say what the ones that are gone said, but for those
             // of stocktakes that do not count: whoever else cannot judge one has said so too.
             return;
         }
         let mut is_void = false;
-        for record in batch.records().unwrap_or_default() {
+        for (delta, record) in batch.numbered_records().unwrap_or_default() {
             match MemberRecord::parse(record.value.as_deref().unwrap_or_default()) {
                 Ok(MemberRecord::Change(signed)) => self.members.on_change(&signed.change),
                 Ok(MemberRecord::Report(mut report)) => {
@@ -367,7 +369,14 @@ impl Inventory {
                         let MemberReport { stable, unstable, .. } = report.clone();
                         self.reconciler.begin_compaction(&Extent::new(stable, unstable));
                     }
-                    self.members.on_report(report, &self.reconciler.applied());
+                    let applied = self.reconciler.applied();
+                    // Whoever hands it on, it stands in the log of the life that it is about.
+                    match first.filter(|(actor, _)| Holder::of(actor) == report.life) {
+                        Some((_, first)) => {
+                            self.members.on_report_at(report, first.at(delta), &applied);
+                        }
+                        None => self.members.on_report(report, &applied),
+                    }
                 }
                 Ok(MemberRecord::Void(void)) => {
                     self.reconciler.on_void(&void, by);
@@ -486,7 +495,7 @@ impl Inventory {
 fn bytes_of(batches: &VecDeque<Arrived>) -> u64 {
     let length = |arrived: &Arrived| match arrived {
         Arrived::Events(stamped) | Arrived::Released(stamped) => stamped.bytes(),
-        Arrived::Members(_, _) | Arrived::StandIn => 0,
+        Arrived::Members(_, _, _) | Arrived::StandIn => 0,
     };
     batches.iter().map(length).fold(0, u64::saturating_add)
 }

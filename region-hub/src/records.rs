@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use headland_event::trace::TRACEPARENT_HEADER;
 use headland_event::{
-    AgentName, EventTime, Now, Offset, PartitionIndex, Promise, Record, TopicName, TopicPartition,
+    AgentName, EventTime, Incarnation, Now, Offset, PartitionIndex, Promise, Record, RegionId,
+    TopicName, TopicPartition,
 };
 use headland_replication::audit::Statement;
 use headland_replication::frame::LEASES_TOPIC;
@@ -74,6 +75,29 @@ pub fn groups_topic() -> TopicName {
 pub fn leases_topic() -> TopicName {
     #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
     TopicName::new(LEASES_TOPIC).expect("a literal topic name fits")
+}
+
+/// The topic of heartbeats, of hubs with `[heartbeats]`.
+///
+/// # Panics
+/// Never: the name is a literal that fits.
+#[must_use]
+pub fn heartbeats_topic() -> TopicName {
+    #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
+    TopicName::new("heartbeats").expect("a literal topic name fits")
+}
+
+/// A hub's heartbeat, JSON under its region's name.
+#[must_use]
+pub fn heartbeat_record(region: &RegionId, incarnation: Incarnation, now: Now) -> Record {
+    #[derive(Serialize)]
+    struct Heartbeat<'a> {
+        region: &'a RegionId,
+        incarnation: String,
+        time: EventTime,
+    }
+    let heartbeat = Heartbeat { region, incarnation: incarnation.to_string(), time: now.wall };
+    Record::new(now.wall, region.to_string(), json(&heartbeat))
 }
 
 /// The topic of alerts.

@@ -26,7 +26,7 @@ pub enum ReserveCommand {
         #[arg(long, value_parser = units)]
         units: Units,
     },
-    /// End a reservation that was made at this hub.
+    /// End a reservation that was made at this hub; the same end again changes nothing.
     Close {
         /// Which sku at which hub.
         #[command(flatten)]

@@ -19,13 +19,14 @@ use crate::node::LEASES_MEMORY;
 const DAMAGED: u8 = 3;
 
 /// Owners of state in the data directories of hubs and agents: all whose loss can be accepted.
-pub(crate) const OWNERS: [&str; 20] = [
+pub(crate) const OWNERS: [&str; 21] = [
     "node",
     "topics",
     "assigned",
     "positions",
     "checkpoints",
     "ends",
+    "cuts",
     "groups",
     "fences",
     "leases",

@@ -3,7 +3,7 @@
 //! Origin and path are kept with the topic, so a loop or a look-alike is decided on them and never
 //! by splitting a name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
@@ -15,14 +15,17 @@ use serde::Serialize;
 
 use crate::config::TopicConfig;
 use crate::peer_link::agent_partition;
+use crate::records::alerts_topic;
 
-const VERSION: u8 = 1;
+/// What copies are called: by what they are, never the other way round.
+mod names;
+
+const VERSION: u8 = 2;
+/// The layout of a topic that has one name.
+const VERSION_1: u8 = 1;
 
 /// Most partitions of one topic; each costs an index on every hub that mirrors it.
 pub const PARTITIONS_LIMIT: u32 = 1_024;
-
-/// Most topics that would have the same name here: as many as there are regions in a large fleet.
-const NAMESAKES_LIMIT: u32 = 9;
 
 /// Derived tables of which a row changes; of the others almost each record has its own key.
 const CHANGING: [&str; 4] =
@@ -70,8 +73,10 @@ pub enum Replication {
 /// A topic and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topic {
-    /// Its name at this hub.
+    /// Its name at this hub, for good: its log, and who it is offered to, have it by this name.
     pub name: TopicName,
+    /// Other names that it is found by here, the newest last: its prefix is called that, or was.
+    pub also: Vec<TopicName>,
     /// Its lane on links.
     pub lane: Lane,
     /// How many partitions it has.
@@ -107,12 +112,13 @@ impl Topic {
         self.origin_name.as_str().starts_with('_')
     }
 
-    /// The topic in the state `topics`: version, lane, partitions, replication, names, path.
+    /// The topic in the state `topics`: version, lane, partitions, replication, names, path, and
+    /// what else it is called; nothing of that where there is none, as in the first version.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let Self { name, lane, partitions, origin, origin_name, path, replication } = self;
+        let Self { name, also, lane, partitions, origin, origin_name, path, replication } = self;
         let mut writer = Writer::new();
-        writer.u8(VERSION);
+        writer.u8(if also.is_empty() { VERSION_1 } else { VERSION });
         writer.u8(lane.code());
         writer.u32(*partitions);
         writer.u8(match replication {
@@ -126,6 +132,10 @@ impl Topic {
         for region in path {
             writer.name(region.as_str());
         }
+        if !also.is_empty() {
+            writer.length(also.len());
+            also.iter().for_each(|other| writer.name(other.as_str()));
+        }
         writer.finish()
     }
 
@@ -137,8 +147,8 @@ impl Topic {
         let mut reader = Reader::new(bytes);
         let code = |field, at, found, expected| CodecError::Value { field, at, found, expected };
         let version = reader.u8("topic version")?;
-        if version != VERSION {
-            return Err(code("topic version", 0, i64::from(version), "1"));
+        if !(VERSION_1..=VERSION).contains(&version) {
+            return Err(code("topic version", 0, i64::from(version), "1 or 2"));
         }
         let lane = reader.u8("topic lane")?;
         let lane = Lane::from_code(lane)
@@ -154,8 +164,14 @@ impl Topic {
         let origin_name = reader.name("topic name at its origin")?;
         let hops = reader.length("topic path", HOPS_LIMIT)?;
         let path = (0..hops).map(|_| reader.name("topic path")).collect::<Result<Vec<_>, _>>()?;
+        let others = match version {
+            VERSION_1 => 0,
+            _ => reader.length("other names of a topic", names::ALSO_LIMIT)?,
+        };
+        let also = (0..others).map(|_| reader.name("other name of a topic"));
+        let also = also.collect::<Result<Vec<_>, _>>()?;
         reader.end()?;
-        Ok(Self { name, lane, partitions, origin, origin_name, path, replication })
+        Ok(Self { name, also, lane, partitions, origin, origin_name, path, replication })
     }
 }
 
@@ -180,7 +196,10 @@ pub enum TopicError {
         found: u32,
     },
     /// A topic of that name with another origin exists.
-    #[error("topic {name} exists with origin {origin}, the announced one has {found}")]
+    #[error(
+        "topic {name} exists with origin {origin}, and another one of that name has {found}; a \
+         topic that is declared here cannot have the name of a copy that is here already"
+    )]
     Origin {
         /// The topic refused.
         name: TopicName,
@@ -207,6 +226,8 @@ pub enum TopicError {
 pub struct Topics {
     region: RegionId,
     topics: BTreeMap<TopicName, Topic>,
+    /// Names that no copy is to have.
+    reserved: BTreeSet<TopicName>,
     /// Where agents go on that wrote a topic before it grew.
     assigned: BTreeMap<(AgentName, TopicName), PartitionIndex>,
 }
@@ -217,8 +238,11 @@ impl Topics {
     /// # Errors
     /// [`TopicError`] when a declared topic has no or too many partitions, or there are too many.
     pub fn new(region: &RegionId, declared: &[TopicConfig]) -> Result<Self, TopicError> {
-        let (region, assigned) = (region.clone(), BTreeMap::new());
-        let mut topics = Self { region, topics: BTreeMap::new(), assigned };
+        let (region, assigned, reserved) = (region.clone(), BTreeMap::new(), BTreeSet::new());
+        let mut topics = Self { region, topics: BTreeMap::new(), reserved, assigned };
+        // First, so that it keeps its lane where it is declared for its retention.
+        let alerts = alerts_topic();
+        topics.add_local(alerts.as_str(), Lane::Alerts, 8, Replication::Offered)?;
         for TopicConfig { name, lane, partitions, .. } in declared {
             topics.add_local(name.as_str(), *lane, *partitions, Replication::Offered)?;
             let dead = dead_topic(name)?;
@@ -226,7 +250,6 @@ impl Topics {
             let late = format!("{name}.late");
             topics.add_local(&late, Lane::Telemetry, *partitions, Replication::Offered)?;
         }
-        topics.add_local("alerts", Lane::Alerts, 8, Replication::Offered)?;
         topics.add_local("alerts.dead", Lane::Telemetry, 8, Replication::Offered)?;
         topics.add_local("_promises", Lane::State, 1, Replication::Offered)?;
         topics.add_local("_audit", Lane::Telemetry, 8, Replication::Offered)?;
@@ -248,6 +271,15 @@ impl Topics {
     pub fn add_escrow(&mut self) -> Result<(), TopicError> {
         let name = crate::escrow::escrow_topic();
         self.add_local(name.as_str(), Lane::State, 1, Replication::Offered)
+    }
+
+    /// Adds the topic that says that this hub is there.
+    ///
+    /// # Errors
+    /// [`TopicError`] when there are too many topics.
+    pub fn add_heartbeats(&mut self) -> Result<(), TopicError> {
+        let name = crate::records::heartbeats_topic();
+        self.add_local(name.as_str(), Lane::Telemetry, 1, Replication::Offered)
     }
 
     /// Adds what this hub says about who takes part.
@@ -280,15 +312,15 @@ impl Topics {
     ) -> Result<(), TopicError> {
         let name = TopicName::new(name)?;
         let origin = self.region.clone();
-        let (origin_name, path) = (name.clone(), Vec::new());
-        self.add(Topic { name, lane, partitions, origin, origin_name, path, replication })
+        let (origin_name, path, also) = (name.clone(), Vec::new(), Vec::new());
+        self.add(Topic { name, also, lane, partitions, origin, origin_name, path, replication })
     }
 
     /// Adds a topic, or grows the partitions of one that exists.
     ///
     /// # Errors
     /// [`TopicError`] when a limit is passed or the existing one has another origin.
-    pub fn add(&mut self, topic: Topic) -> Result<(), TopicError> {
+    pub fn add(&mut self, mut topic: Topic) -> Result<(), TopicError> {
         if topic.partitions == 0 || topic.partitions > PARTITIONS_LIMIT {
             return Err(TopicError::Partitions { name: topic.name, found: topic.partitions });
         }
@@ -303,6 +335,8 @@ impl Topics {
             known.partitions = known.partitions.max(topic.partitions);
             return Ok(());
         }
+        self.drop_other(&topic.name);
+        topic.also.retain(|other| !self.topics.contains_key(other));
         if self.topics.len() >= TOPICS_LIMIT {
             return Err(TopicError::TooMany { name: topic.name, limit: TOPICS_LIMIT });
         }
@@ -310,9 +344,11 @@ impl Topics {
         Ok(())
     }
 
-    /// Adds or grows the local topic of an offer that was checked; says what it is called here and
-    /// whether anything changed. Where another topic has the name, a number is appended: names are
-    /// a view, and a local topic `us.orders` is not what region `us` calls `orders`.
+    /// Adds or grows the local topic of an offer that was checked; says its name here and
+    /// whether anything changed. A copy is found by what it is: one that has another name keeps
+    /// that, and is found by the wanted one as well. Where another topic has the name, a number is
+    /// appended: names are a view, and a local topic `us.orders` is not what region `us` calls
+    /// `orders`.
     ///
     /// # Errors
     /// [`TopicError`] when a limit is passed or other topics have all names that fit.
@@ -321,7 +357,10 @@ impl Topics {
         wanted: &TopicName,
         offer: &Offer,
     ) -> Result<(TopicName, Mirror), TopicError> {
-        self.take_up(wanted, offer, (offer.path.clone(), Replication::Offered))
+        let way = (offer.path.clone(), Replication::Offered);
+        let (name, mirror) = self.take_up(wanted, offer, way)?;
+        let is_news = self.call(&name, wanted);
+        Ok((name, if is_news { Mirror::Changed } else { mirror }))
     }
 
     /// Adds or grows the topic for what is handed on of a region's topic, whoever does: there is
@@ -341,11 +380,13 @@ impl Topics {
         offer: &Offer,
         (path, replication): (Vec<RegionId>, Replication),
     ) -> Result<(TopicName, Mirror), TopicError> {
-        let name = &self.free_name(wanted, (offer, &path))?;
+        let known = self.copy(&offer.origin, &offer.origin_topic, &path).map(|of| of.name.clone());
+        let name = &known.map_or_else(|| self.free_name(wanted), Ok)?;
         let partitions = offer.source.partition.get().saturating_add(1);
         let before = self.topics.get(name).map_or(0, |known| known.partitions);
         self.add(Topic {
             name: name.clone(),
+            also: Vec::new(),
             lane: offer.lane,
             partitions,
             origin: offer.origin.clone(),
@@ -355,31 +396,6 @@ impl Topics {
         })?;
         let mirror = if partitions > before { Mirror::Changed } else { Mirror::Known };
         Ok((name.clone(), mirror))
-    }
-
-    /// The name that an offered topic has here already, or the first that nobody has.
-    fn free_name(
-        &self,
-        wanted: &TopicName,
-        (offer, path): (&Offer, &[RegionId]),
-    ) -> Result<TopicName, TopicError> {
-        let is_it = |known: &Topic| {
-            let origin = (&known.origin, &known.origin_name);
-            !known.is_local()
-                && origin == (&offer.origin, &offer.origin_topic)
-                && known.path.last() == path.last()
-        };
-        for number in 1..=NAMESAKES_LIMIT {
-            let name = match number {
-                1 => wanted.clone(),
-                _ => TopicName::new(&format!("{wanted}-{number}"))?,
-            };
-            if self.topics.get(&name).is_none_or(is_it) {
-                return Ok(name);
-            }
-        }
-        let (name, limit) = (wanted.clone(), NAMESAKES_LIMIT);
-        Err(TopicError::Namesakes { name, limit })
     }
 
     /// Gives a topic more partitions; fewer it never has.
@@ -407,7 +423,7 @@ impl Topics {
         self.assigned(&(agent.clone(), topic.name.clone())).unwrap_or_else(own)
     }
 
-    /// A topic by its name here.
+    /// A topic by the name of its log here.
     #[must_use]
     pub fn get(&self, name: &TopicName) -> Option<&Topic> {
         self.topics.get(name)
@@ -440,8 +456,8 @@ mod tests {
         RegionId::new(name).unwrap()
     }
 
-    fn topics() -> Topics {
-        let events = TopicConfig {
+    fn events() -> TopicConfig {
+        TopicConfig {
             name: TopicName::new("inventory.events").unwrap(),
             lane: Lane::State,
             partitions: 2,
@@ -452,8 +468,20 @@ mod tests {
             ack: Ack::Local,
             ack_wait: DurationText::new(std::time::Duration::from_secs(10)),
             copies: Copies::Here,
-        };
-        Topics::new(&region("eu"), &[events]).unwrap()
+        }
+    }
+
+    fn topics() -> Topics {
+        Topics::new(&region("eu"), &[events()]).unwrap()
+    }
+
+    #[test]
+    fn alerts_keep_their_lane_however_they_are_declared() {
+        let alerts = TopicConfig { name: alerts_topic(), lane: Lane::Telemetry, ..events() };
+
+        let topics = Topics::new(&region("eu"), &[alerts]).unwrap();
+
+        assert_eq!(topics.get(&alerts_topic()).map(|topic| topic.lane), Some(Lane::Alerts));
     }
 
     fn mirror(
@@ -511,11 +539,74 @@ mod tests {
     }
 
     #[test]
+    fn two_ways_over_one_region_stay_apart_whatever_that_region_is_called() {
+        let mut topics = topics();
+        let mut mirrored = |alias: &str, path: &[&str]| {
+            let path: Vec<RegionId> = path.iter().map(|name| region(name)).collect();
+            let [source, orders] = ["a.b.orders", "orders"].map(|of| TopicName::new(of).unwrap());
+            let origin_topic = orders;
+            let offer = Offer {
+                source: TopicPartition::new(source.clone(), PartitionIndex::new(0)),
+                origin: region("eu"),
+                origin_topic,
+                path,
+                lane: Lane::State,
+                start: Offset::new(0),
+                head: Offset::new(0),
+            };
+            let wanted = mirrored_name(&region(alias), &source).unwrap();
+            topics.mirror(&wanted, &offer).unwrap().0.to_string()
+        };
+
+        let near = mirrored("us", &["eu", "us"]);
+        let far = mirrored("us", &["eu", "ap", "us"]);
+        let again = [&["eu", "us"][..], &["eu", "ap", "us"]].map(|path| mirrored("usa", path));
+
+        assert_eq!((near.as_str(), far.as_str()), ("us.a.b.orders", "us.a.b.orders-2"));
+        assert_eq!(again, [near, far]);
+    }
+
+    #[test]
+    fn of_more_names_than_a_copy_is_found_by_the_oldest_goes_and_that_of_its_log_never() {
+        let mut topics = topics();
+        mirror(&mut topics, "us", "orders", &["us"]).unwrap();
+        for number in 0..=names::ALSO_LIMIT {
+            mirror(&mut topics, &format!("us{number}"), "orders", &["us"]).unwrap();
+        }
+
+        let found = |name: &str| topics.resolve(&TopicName::new(name).unwrap()).is_some();
+        assert_eq!(
+            ["us.orders", "us0.orders", "us1.orders", "us8.orders"].map(found),
+            [true, false, true, true]
+        );
+        let names = topics.resolve(&TopicName::new("us.orders").unwrap()).unwrap().names().len();
+        assert_eq!(names, 1 + names::ALSO_LIMIT);
+    }
+
+    #[test]
     fn decode_of_encode_is_the_same_topic() {
         let mut topics = topics();
         mirror(&mut topics, "us", "air", &["ap", "us"]).unwrap();
+        let air = TopicName::new("us.air").unwrap();
+        let first = topics.get(&air).unwrap().clone();
+        mirror(&mut topics, "usa", "air", &["ap", "us"]).unwrap();
+        let renamed = topics.get(&air).unwrap().clone();
+
+        assert_eq!(renamed.names(), ["us.air", "usa.air"]);
+        // One that was never renamed has the first version's bytes: earlier builds read it.
+        assert_eq!([first.encode()[0], renamed.encode()[0]], [1, 2]);
+        for topic in [first, renamed] {
+            assert_eq!(Topic::decode(topic.encode()), Ok(topic));
+        }
+    }
+
+    #[test]
+    fn a_topic_with_one_name_has_the_bytes_it_always_had() {
+        let mut topics = topics();
+        mirror(&mut topics, "us", "air", &["us"]).unwrap();
         let topic = topics.get(&TopicName::new("us.air").unwrap()).unwrap();
 
-        assert_eq!(Topic::decode(topic.encode()).as_ref(), Ok(topic));
+        let bytes: &[u8] = b"\x01\x02\0\0\0\x02\x01\x06us.air\x02us\x03air\0\0\0\x01\x02us";
+        assert_eq!(topic.encode(), bytes);
     }
 }

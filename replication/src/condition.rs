@@ -27,14 +27,16 @@ pub enum Condition {
     Paused,
     /// It lacks something, and has acknowledged nothing for seconds.
     Stalled,
+    /// The peer does not take a topic of which it lacks something; the link says which and why.
+    Refused,
     /// There is no connection.
     Down,
 }
 
 impl Condition {
     /// Every condition, the best first.
-    pub const ALL: [Self; 5] =
-        [Self::Ok, Self::CatchingUp, Self::Paused, Self::Stalled, Self::Down];
+    pub const ALL: [Self; 6] =
+        [Self::Ok, Self::CatchingUp, Self::Paused, Self::Stalled, Self::Refused, Self::Down];
 }
 
 impl std::fmt::Display for Condition {
@@ -44,6 +46,7 @@ impl std::fmt::Display for Condition {
             Self::CatchingUp => "catching-up",
             Self::Paused => "paused",
             Self::Stalled => "stalled",
+            Self::Refused => "refused",
             Self::Down => "down",
         })
     }
@@ -67,22 +70,29 @@ pub struct Observed {
     pub flowing: Outstanding,
     /// What it lacks and is held back here.
     pub held: Outstanding,
+    /// What it lacks and does not take.
+    pub refused: Outstanding,
     /// When it last acknowledged anything.
     pub acked_at: Option<Monotonic>,
 }
 
 impl Condition {
-    /// The condition at `now`. While there is no connection it is down, whatever is outstanding.
+    /// The condition at `now`. While there is no connection it is down, whatever is outstanding;
+    /// what is refused shows only where nothing else is late, as no time mends it.
     #[must_use]
     pub fn of(observed: &Observed, now: Monotonic) -> Self {
-        let Observed { connection, flowing, held, acked_at } = observed;
+        let Observed { connection, flowing, held, refused, acked_at } = observed;
         let Connection::Since(up_at) = connection else { return Self::Down };
         if flowing.records > 0 && flowing.age > AGE_MAX {
             // What waits longer than anything was acknowledged: from a new connection on.
             let still = now.since((*up_at).max(acked_at.unwrap_or_default()));
             return if still > STILL_MAX { Self::Stalled } else { Self::CatchingUp };
         }
-        if held.records > 0 { Self::Paused } else { Self::Ok }
+        match (refused.records, held.records) {
+            (1.., _) => Self::Refused,
+            (0, 1..) => Self::Paused,
+            (0, 0) => Self::Ok,
+        }
     }
 }
 
@@ -103,6 +113,7 @@ mod tests {
             connection: Connection::Since(at(0)),
             flowing: outstanding(records, seconds),
             held: Outstanding::default(),
+            refused: Outstanding::default(),
             acked_at: Some(at(100)),
         }
     }
@@ -129,11 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_on_purpose_is_paused_and_no_link_is_down() {
+    fn what_is_held_on_purpose_is_paused_what_is_refused_says_so_and_no_link_is_down() {
         let held = Observed { held: outstanding(7, 900), ..observed(0, 0) };
         let down = Observed { connection: Connection::None, ..held };
 
+        let refused = Observed { refused: outstanding(1, 0), ..held };
+
         assert_eq!(Condition::of(&held, at(200)), Condition::Paused);
+        assert_eq!(Condition::of(&refused, at(200)), Condition::Refused);
         assert_eq!(Condition::of(&down, at(200)), Condition::Down);
     }
 }

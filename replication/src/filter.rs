@@ -76,7 +76,16 @@ impl Filter {
     /// Whether a name is chosen.
     #[must_use]
     pub fn takes(&self, name: &str) -> bool {
-        let covers = |patterns: &[NamePattern]| patterns.iter().any(|one| one.covers(name));
+        self.takes_one_of(&[name])
+    }
+
+    /// Whether something with several names is chosen: by one that is included, and none that is
+    /// excluded.
+    #[must_use]
+    pub fn takes_one_of(&self, names: &[&str]) -> bool {
+        let covers = |patterns: &[NamePattern]| {
+            patterns.iter().any(|one| names.iter().any(|name| one.covers(name)))
+        };
         self.include.as_ref().is_none_or(|include| covers(include)) && !covers(&self.exclude)
     }
 }

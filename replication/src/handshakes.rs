@@ -174,11 +174,11 @@ impl Handshakes {
     #[must_use]
     pub fn is_repeated(&self, now: Monotonic, from: SocketAddr) -> bool {
         let Some((_, latest)) = self.sockets.get(&from) else { return false };
-        match latest {
-            _ if latest.is_over(now) => false,
+        let is_enough = match latest {
             Latest::TakenUp(_) => self.places.len() >= HANDSHAKES_CROWDED,
             Latest::Established(_) => true,
-        }
+        };
+        is_enough && !latest.is_over(now)
     }
 
     /// A peer begins a handshake from the socket `from`.

@@ -7,9 +7,24 @@ use std::time::Duration;
 
 use headland_event::Monotonic;
 
-/// Upper bounds of what is counted for good, in milliseconds; what is longer has none.
-pub const BOUNDS_MS: [u64; 15] =
-    [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 60_000, 600_000];
+/// Upper bounds of what is counted for good; what is longer has none.
+pub const BOUNDS: [Duration; 15] = [
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(600),
+];
 
 /// How long a stretch is of which percentiles are kept; they are of the last one to two.
 const STRETCH: Duration = Duration::from_mins(1);
@@ -22,13 +37,13 @@ const DOUBLINGS: usize = 36;
 
 /// How many records took how long, from the start of the run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counted {
-    /// Records by [`BOUNDS_MS`], each above the bound before; those above all come last.
-    pub buckets: [u64; BOUNDS_MS.len() + 1],
+pub struct Histogram {
+    /// Records by [`BOUNDS`], each above the bound before; those above all come last.
+    pub buckets: [u64; BOUNDS.len() + 1],
     /// Records.
     pub records: u64,
-    /// The sum of what they took, in microseconds.
-    pub sum_us: u64,
+    /// The sum of what they took.
+    pub sum: Duration,
 }
 
 /// How long the records of the last minutes took.
@@ -57,7 +72,7 @@ struct Stretch {
 /// How long records take over one link.
 #[derive(Debug, Clone, Default)]
 pub struct Latencies {
-    counted: Counted,
+    counted: Histogram,
     began: Monotonic,
     current: Stretch,
     former: Stretch,
@@ -74,13 +89,13 @@ impl Latencies {
     pub fn on_acked(&mut self, now: Monotonic, took: Duration, records: u64) {
         self.turn(now);
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bound = BOUNDS_MS.iter().position(|bound| us <= bound.saturating_mul(1_000));
-        let Counted { buckets, records: all, sum_us } = &mut self.counted;
-        if let Some(bucket) = buckets.get_mut(bound.unwrap_or(BOUNDS_MS.len())) {
+        let bound = BOUNDS.iter().position(|bound| Duration::from_micros(us) <= *bound);
+        let Histogram { buckets, records: all, sum } = &mut self.counted;
+        if let Some(bucket) = buckets.get_mut(bound.unwrap_or(BOUNDS.len())) {
             *bucket = bucket.saturating_add(records);
         }
         *all = all.saturating_add(records);
-        *sum_us = sum_us.saturating_add(us.saturating_mul(records));
+        *sum = sum.saturating_add(Duration::from_micros(us.saturating_mul(records)));
         let Stretch { counts, max_us } = &mut self.current;
         counts.resize(STEPS * (DOUBLINGS + 1), 0);
         if let Some(count) = counts.get_mut(step(us)) {
@@ -101,7 +116,7 @@ impl Latencies {
 
     /// All since the start of the run.
     #[must_use]
-    pub const fn counted(&self) -> &Counted {
+    pub const fn counted(&self) -> &Histogram {
         &self.counted
     }
 
@@ -210,8 +225,8 @@ mod tests {
         latencies.on_acked(at(500), ms(2), 1);
 
         assert_eq!(max(&latencies, 500), Some(ms(2)));
-        let Counted { buckets, records, sum_us } = *latencies.counted();
-        assert_eq!((records, sum_us), (6, 1_502_000));
+        let Histogram { buckets, records, sum } = *latencies.counted();
+        assert_eq!((records, sum), (6, ms(1_502)));
         assert_eq!((buckets[1], buckets[8]), (1, 5));
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Origin and path are the truth; names are a view of it and are never taken apart.
 
-use headland_event::{NameError, RegionId, TopicName, mirrored_name};
+use headland_event::{Alias, NameError, RegionId, TopicName, aliased_name};
+use serde::Deserialize;
 
 use crate::frame::{HOPS_LIMIT, Identity, Offer, Refusal, RefusalCode};
 
@@ -23,14 +24,48 @@ pub fn extended_path(path: &[RegionId], local: &RegionId) -> Vec<RegionId> {
     path.iter().chain([local]).cloned().collect()
 }
 
-/// The local name of an offered topic: unchanged from an agent, `<sender's region>.<name>` else.
-///
-/// # Errors
-/// [`NameError`] when the prefixed name is too long for a topic.
-pub fn local_name(sender: &Identity, offer: &Offer) -> Result<TopicName, NameError> {
-    match sender {
-        Identity::Agent { .. } => Ok(offer.source.topic.clone()),
-        Identity::Hub { region, .. } => mirrored_name(region, &offer.source.topic),
+/// How a hub makes names for the topics of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NamePolicy {
+    /// What the peer is called stands before the peer's name for it.
+    #[default]
+    Prefix,
+    /// The peer's name for it, where that is not another topic's.
+    ///
+    /// # Source
+    /// MirrorMaker 2's `IdentityReplicationPolicy`, KIP-690.
+    Identity,
+}
+
+/// What a hub calls the topics of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Naming {
+    alias: Alias,
+    policy: NamePolicy,
+}
+
+impl Naming {
+    /// Names after what the peer is called.
+    #[must_use]
+    pub const fn new(alias: Alias, policy: NamePolicy) -> Self {
+        Self { alias, policy }
+    }
+
+    /// The name with the peer's before it.
+    ///
+    /// # Errors
+    /// [`NameError`] when it is too long for a topic.
+    pub fn prefixed(&self, source: &TopicName) -> Result<TopicName, NameError> {
+        aliased_name(&self.alias, source)
+    }
+
+    /// The peer's own name for it, where the policy is to keep that. What hubs write for each other
+    /// each has of its own: copies of it always have a prefix.
+    #[must_use]
+    pub fn plain(&self, source: &TopicName, origin_topic: &TopicName) -> Option<TopicName> {
+        let is_internal = origin_topic.as_str().starts_with('_');
+        (self.policy == NamePolicy::Identity && !is_internal).then(|| source.clone())
     }
 }
 
@@ -56,8 +91,7 @@ pub fn is_handed_on(path: &[RegionId]) -> bool {
 ///
 /// # Errors
 /// The [`Refusal`] to answer with: [`RefusalCode::Loop`] when the topic has been in `local`,
-/// [`RefusalCode::NotAuthorised`] when the sender speaks for somebody else,
-/// [`RefusalCode::UnfitName`] when it cannot be named here.
+/// [`RefusalCode::NotAuthorised`] when the sender speaks for somebody else.
 pub fn check_offer(local: &RegionId, sender: &Identity, offer: &Offer) -> Result<(), Refusal> {
     let Offer { source, origin, path, .. } = offer;
     match sender {
@@ -79,9 +113,7 @@ pub fn check_offer(local: &RegionId, sender: &Identity, offer: &Offer) -> Result
             }
         }
     }
-    local_name(sender, offer)
-        .map(drop)
-        .map_err(|error| Refusal::new(RefusalCode::UnfitName, error.to_string()))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -125,11 +157,20 @@ mod tests {
     }
 
     #[test]
-    fn an_agents_topic_keeps_its_name_and_a_hubs_gets_the_prefix() {
-        let named = offer("inventory.events", &["eu"], "eu");
+    fn a_peers_topic_gets_the_prefix_and_keeps_its_name_where_the_policy_says_so() {
+        let topic = |name: &str| TopicName::new(name).unwrap();
+        let named = |policy, name: &str| {
+            let naming = Naming::new(Alias::new("eu.west").unwrap(), policy);
+            (naming.prefixed(&topic(name)).unwrap(), naming.plain(&topic(name), &topic(name)))
+        };
 
-        assert_eq!(local_name(&agent("eu"), &named).unwrap().as_str(), "inventory.events");
-        assert_eq!(local_name(&hub("eu"), &named).unwrap().as_str(), "eu.inventory.events");
+        let orders = named(NamePolicy::Prefix, "orders");
+        let kept = named(NamePolicy::Identity, "orders");
+        let internal = named(NamePolicy::Identity, "_groups");
+
+        assert_eq!(orders, (topic("eu.west.orders"), None));
+        assert_eq!(kept, (topic("eu.west.orders"), Some(topic("orders"))));
+        assert_eq!(internal, (topic("eu.west._groups"), None));
     }
 
     #[test]
@@ -184,10 +225,10 @@ mod tests {
 
     #[test]
     fn a_name_that_its_prefix_makes_too_long_is_refused() {
-        let long = offer(&"t".repeat(247), &["eu"], "eu");
+        let long = offer(&"t".repeat(247), &["eu"], "eu").source.topic;
+        let naming = |alias: &str| Naming::new(Alias::new(alias).unwrap(), NamePolicy::Prefix);
 
-        let refusal = check_offer(&region("us"), &hub("eu"), &long).unwrap_err();
-
-        assert_eq!(refusal.code(), RefusalCode::UnfitName);
+        assert!(naming("eu").prefixed(&long).is_err());
+        assert!(naming("e").prefixed(&long).is_ok());
     }
 }

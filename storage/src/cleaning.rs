@@ -55,6 +55,7 @@ pub(crate) use starts::{Moves, known, moves};
 
 use crate::log::{AppendError, ReadError};
 use crate::medium::MediumError;
+use crate::refill::{Refill, Refilled};
 use crate::state::StateError;
 
 /// What a call of [`crate::Store::clean`] did.
@@ -68,6 +69,8 @@ pub struct CleanReport {
     pub files_removed: usize,
     /// Files that were written with what was left of others.
     pub files_written: usize,
+    /// What became of entries that came back in the place of lost ones.
+    pub refilled: Vec<Refilled>,
     /// Bytes read.
     pub read: ByteCount,
     /// Bytes of files written. The commit of new starts and the chain come on top: some hundred
@@ -131,4 +134,11 @@ pub trait Cleaning {
         now: EventTime,
         budget: ByteCount,
     ) -> Result<CleanReport, CleanError>;
+
+    /// Takes in an entry that came back in the place of a lost one, at the offset that it had.
+    ///
+    /// Later calls of [`Self::clean`] write the damaged file anew with it, once nothing has to be
+    /// replayed from there, and say in [`CleanReport::refilled`] what became of it. It waits in
+    /// memory until then, as long as the process lives.
+    fn refill(&mut self, refill: Refill);
 }

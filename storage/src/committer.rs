@@ -20,6 +20,7 @@ use upkeep::{Duty, Upkeep};
 use crate::cleaning::{CleanError, CleanPolicy, CleanReport, Cleaning};
 use crate::composer::{Composed, Ticket};
 use crate::log::{AppendError, LogStore};
+use crate::refill::Refill;
 use crate::state::{StateError, StateMarks};
 
 /// Bytes read and written by a step of cleaning: what a group that arrives meanwhile waits for,
@@ -46,7 +47,8 @@ pub enum Report {
     Resumed,
     /// The log could not be sealed or its state marked, which is tried again. Nothing is lost.
     Neglected(UpkeepError),
-    /// A step of cleaning moved starts of partitions, or removed files.
+    /// A step of cleaning moved starts of partitions, removed files, or is over with entries that
+    /// came back in the place of lost ones.
     Cleaned(CleanReport),
     /// Nothing will get durable any more.
     Failed(AppendError),
@@ -144,6 +146,12 @@ impl<S: LogStore + StateMarks + Cleaning + Send + 'static> CommitWriter<S> {
         drop(self.work.send(Order::Clean(policy, now)));
     }
 
+    /// Hands in an entry that came back in the place of a lost one, at the offset that it had; the
+    /// next steps of cleaning see to it, and [`Report::Cleaned`] says what became of it.
+    pub fn refill(&self, refill: Refill) {
+        drop(self.work.send(Order::Refill(refill)));
+    }
+
     /// Waits until what is queued is written, and hands the store back.
     ///
     /// What finds no room is given up rather than waited for, alerts after one attempt with the
@@ -166,6 +174,7 @@ impl<S: LogStore + StateMarks + Cleaning + Send + 'static> CommitWriter<S> {
 enum Order {
     Commit(Composed),
     Clean(CleanPolicy, EventTime),
+    Refill(Refill),
 }
 
 /// The thread's work.
@@ -222,6 +231,7 @@ impl<S: LogStore + StateMarks + Cleaning, R: FnMut(Report)> Committer<S, R> {
     fn on_order(&mut self, order: Order, clock: impl Fn() -> Monotonic) {
         match order {
             Order::Commit(composed) => self.queue.push(composed),
+            Order::Refill(refill) => self.store.refill(refill),
             Order::Clean(policy, now) => {
                 self.policy = (policy, now);
                 self.upkeep.on_cleaning_wanted(clock());
@@ -266,7 +276,7 @@ impl<S: LogStore + StateMarks + Cleaning, R: FnMut(Report)> Committer<S, R> {
         if !report.is_done {
             self.upkeep.on_cleaned_in_part(clock());
         }
-        if !report.moved.is_empty() || report.files_removed > 0 {
+        if !report.moved.is_empty() || report.files_removed > 0 || !report.refilled.is_empty() {
             (self.report)(Report::Cleaned(report));
         }
         Ok(())

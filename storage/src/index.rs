@@ -18,9 +18,12 @@ use crate::summary::{PointCodec, ShareSummary, Summary};
 
 /// One file of the journal.
 mod segment;
+/// What a file written anew makes of offsets that were lost.
+mod mend;
 /// Where partitions start.
 mod starts;
 
+pub(crate) use mend::{LostPlace, Mend, is_within};
 pub(crate) use segment::{Segment, Share, Span};
 pub(crate) use starts::HeldBytes;
 
@@ -132,6 +135,8 @@ pub(crate) struct Index<F> {
     damaged: Vec<CommitNumber>,
     /// Most records that a partition can have lost which no file tells of any more.
     lost_records: u64,
+    /// How often what is lost was mended.
+    mends: u64,
     last: CommitNumber,
 }
 
@@ -145,6 +150,7 @@ impl<F: Clone> Index<F> {
             lost: Vec::new(),
             damaged: Vec::new(),
             lost_records: 0,
+            mends: 0,
             last: CommitNumber::new(0),
         }
     }
@@ -378,8 +384,8 @@ impl<F: Clone> Index<F> {
     /// of the keys, or drops them; returns those that were there.
     ///
     /// # Panics
-    /// When there is no such file, or the new one holds what they do not: a reader would be shown
-    /// something else than what was committed.
+    /// When there is no such file, or the new one holds what they do not and what is not known to
+    /// be lost: a reader would be shown something else than what was committed.
     pub(crate) fn replace(
         &mut self,
         keys: RangeInclusive<CommitNumber>,
@@ -393,9 +399,8 @@ impl<F: Clone> Index<F> {
             assert!(Some(cold.base) == bounds.0, "a cold file is called as the first it replaces");
             assert!(replaced.iter().any(|s| cold.last <= s.last), "its commits are theirs");
             for (id, share) in &cold.shares {
-                let held = || replaced.iter().filter_map(|s| s.shares.get(id));
-                assert!(held().any(|held| held.base <= share.base), "its offsets are theirs");
-                assert!(held().any(|held| share.end <= held.end), "its offsets are theirs");
+                let is_theirs = self.may_hold(&replaced, *id, &(share.base..share.end));
+                assert!(is_theirs, "its offsets are theirs, or were lost");
             }
         }
         for segment in &replaced {

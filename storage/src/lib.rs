@@ -6,9 +6,9 @@
 //!
 //! The crate does *not* know what a record means, who sends it, or what time it is; it starts no
 //! thread and no task. What is damaged it names ([`ReadError::Quarantined`], [`verify`]) and reads
-//! past; it does not refill it. Of a damaged change of state that has to be replayed it names the
-//! commit, and owners of state stop until they accept the loss ([`LostState`]). What no longer
-//! counts is taken away by [`Cleaning`], when it is asked to.
+//! past, and what somebody else still has it puts back ([`Refill`]). Of a damaged change of state
+//! that has to be replayed it names the commit, and owners of state stop until they accept the loss
+//! ([`LostState`]). What no longer counts is taken away by [`Cleaning`], when it is asked to.
 //!
 //! Main types: [`LogStore`] and [`LogReader`] are the contract, [`Commit`] what goes in,
 //! [`StateStore`] what state is read by. [`MemoryStore`] implements them over a [`MemoryDisk`]
@@ -64,6 +64,8 @@ mod snapshot;
 mod store;
 /// Takes away what no longer counts.
 mod cleaning;
+/// Puts entries that came back in the place of lost ones.
+mod refill;
 /// The writer of the journal.
 mod journal;
 /// Offsets of a group that is not durable yet.
@@ -122,6 +124,8 @@ mod witness;
 mod tail;
 /// Which life of which data directory this is.
 mod identity;
+/// Where a data directory lies, so that a copy of it is told from the original.
+mod place;
 /// What can be wrong with bytes and with a journal.
 mod fault;
 /// Reads everything and says what is damaged.
@@ -162,8 +166,10 @@ pub use log::{
 pub use loss::LostState;
 pub use medium::{Medium, MediumError, MediumFile, Operation};
 pub use memory::{MemoryDisk, MemoryFile, MemoryMedium, MemoryStore, Survival};
+pub use place::{OnCopy, Place};
 pub use reader::JournalReader;
 pub use recovery::OpenReport;
+pub use refill::{Refill, RefillRefused, Refilled};
 pub use restart::{Missing, MissingCommits, MissingOffsets, UndecidedLoss, replay_past_damage};
 pub use scrub::{Found, FoundOffsets, Scrub, ScrubRead, ScrubStatus, Scrubbed};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotPace, SnapshotStore};

@@ -5,6 +5,8 @@ use std::io;
 use bytes::Bytes;
 use headland_event::ByteCount;
 
+use crate::place::Place;
+
 /// What was being done when a medium failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -139,6 +141,12 @@ pub trait Medium: Clone + Send {
     /// # Errors
     /// [`MediumError`] when it is not certain that the new one is durable.
     fn replace(&mut self, name: &str, content: &[u8]) -> Result<(), MediumError>;
+
+    /// What stays as long as the directory lies where it does, and is another of a copy.
+    ///
+    /// # Errors
+    /// [`MediumError`] when something cannot be read that may be there.
+    fn place(&self) -> Result<Place, MediumError>;
 }
 
 /// An open file; clones share it.

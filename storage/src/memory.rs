@@ -15,6 +15,7 @@ use headland_event::{ByteCount, Random, SeededRandom};
 use crate::fault::OpenError;
 use crate::group::byte_count;
 use crate::medium::{Medium, MediumError, MediumFile, Operation};
+use crate::place::Place;
 use crate::state::MemoryState;
 use crate::store::{OpenOptions, Store};
 
@@ -66,6 +67,8 @@ struct Disk {
     syncs_until_failure: Option<u64>,
     /// Bytes and operations left until the power fails.
     power: Option<u64>,
+    /// Where its directory lies.
+    place: u64,
 }
 
 impl MemoryDisk {
@@ -83,6 +86,7 @@ impl MemoryDisk {
             capacity: None,
             syncs_until_failure: None,
             power: None,
+            place: 1,
         })))
     }
 
@@ -152,6 +156,11 @@ impl MemoryDisk {
     #[must_use]
     pub fn fork(&self) -> Self {
         Self(Arc::new(Mutex::new(self.lock().clone())))
+    }
+
+    /// Its directory lies elsewhere from now on, as that of a copy does.
+    pub fn move_to(&self, place: u64) {
+        self.lock().place = place;
     }
 
     /// Makes the `nth` barrier on a file from now on fail, 1 being the next one.
@@ -387,6 +396,11 @@ impl Medium for MemoryMedium {
         }
         disk.put(name, content);
         Ok(())
+    }
+
+    fn place(&self) -> Result<Place, MediumError> {
+        let file = Some(self.disk(Operation::Read, "place")?.place);
+        Ok(Place { file, ..Place::default() })
     }
 }
 

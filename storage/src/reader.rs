@@ -109,7 +109,8 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
             // What was cleaned away since is neither there nor lost: then the start has moved.
             let is_outdated = matches!(&read, Err(ReadError::Quarantined { .. }))
                 && bounds.start < self.start(partition);
-            if !is_outdated {
+            // A file that was written anew meanwhile shows a loss only to who knows of it.
+            if !is_outdated && bounds.mends == self.shared.read().mends() {
                 return read;
             }
         }
@@ -176,6 +177,8 @@ struct Bounds {
     start: Offset,
     held_end: Offset,
     lost: Vec<Range<Offset>>,
+    /// See [`Index::mends`].
+    mends: u64,
 }
 
 impl Bounds {
@@ -184,6 +187,7 @@ impl Bounds {
             start: index.start(partition),
             held_end: index.held_end(partition),
             lost: index.lost(partition),
+            mends: index.mends(),
         }
     }
 

@@ -47,6 +47,8 @@ pub struct OpenReport {
     /// A commit that was durable once, by what stands beside the journal, which ends before it: the
     /// journal went backwards, and a new life began. `None` when nothing says so.
     pub lost: Option<CommitNumber>,
+    /// Whether the directory is a copy, or lies elsewhere: a new life began, for who asked for it.
+    pub copied: bool,
     /// Commits at the end that may or may not have been acknowledged; they were kept.
     pub in_doubt: usize,
     /// Unfinished writes that were cut off. None of them was acknowledged, except by a last group

@@ -13,8 +13,10 @@ use crate::journal::{Journal, JournalOptions};
 use crate::log::{AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore};
 use crate::loss::Losses;
 use crate::medium::Medium;
+use crate::place::{self, Lies, OnCopy};
 use crate::reader::JournalReader;
 use crate::recovery::OpenReport;
+use crate::refill::Refill;
 use crate::snapshot::SnapshotStore;
 use crate::state::{StateCache, StateError, StateMarks, StateStore};
 
@@ -45,6 +47,9 @@ pub struct OpenOptions {
     /// Memory of the state cache, where there is one beside the journal. Default 4 MiB, on a hub
     /// 16 MiB. Too small costs reads from disk, too large memory only.
     pub cache_bytes: ByteCount,
+    /// What to do when the directory is a copy of the one it was, or was copied to where it is.
+    /// Default [`OnCopy::GoOn`].
+    pub on_copy: OnCopy,
 }
 
 impl OpenOptions {
@@ -56,6 +61,7 @@ impl OpenOptions {
             file_bytes: ByteCount::mebibytes(64),
             reserve_bytes: ByteCount::mebibytes(4),
             cache_bytes: ByteCount::mebibytes(4),
+            on_copy: OnCopy::GoOn,
         }
     }
 }
@@ -119,8 +125,13 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         options: OpenOptions,
         open_cache: impl Fn(Incarnation) -> Result<C, StateError>,
     ) -> Result<Self, OpenError> {
-        let OpenOptions { nonce, file_bytes, reserve_bytes, cache_bytes: _ } = options;
+        let OpenOptions { nonce, file_bytes, reserve_bytes, cache_bytes: _, on_copy } = options;
         let options = JournalOptions { nonce, file_bytes, reserve_bytes };
+        let lies = match on_copy {
+            OnCopy::GoOn => Lies::Here,
+            OnCopy::NewLife => place::look(&medium)?,
+        };
+        let mut at = medium.clone();
         let mut opening = Opening::find(medium.clone(), options)?;
         let (last, found) = (opening.last(), opening.incarnation());
         let (snapshots, ahead) = SnapshotStore::open(medium, opening.incarnation(), last)?;
@@ -130,7 +141,8 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         if reached > last {
             opening.report.lost = Some(reached);
         }
-        if reached > last || opening.is_cut() {
+        opening.report.copied = lies == Lies::Elsewhere;
+        if reached > last || opening.is_cut() || lies == Lies::Elsewhere {
             let life = opening.next_life();
             if cache.reached() <= last {
                 cache.announce_life(life).map_err(OpenError::State)?;
@@ -143,6 +155,10 @@ impl<M: Medium, C: StateCache> Store<M, C> {
                 cache = open_cache(life).map_err(OpenError::State)?;
             }
             snapshots.begin_life(life, ahead)?;
+        }
+        // Behind the life that it is about: an opening that ends before begins one more.
+        if lies != Lies::Here {
+            place::keep(&mut at)?;
         }
         let (journal, report) = opening.settle()?;
         let reader = journal.reader();
@@ -336,11 +352,17 @@ impl<M: Medium, C: StateCache> Cleaning for Store<M, C> {
         let marked = self.cache.mark();
         let until = self.snapshots.oldest_needed(&policy.operators);
         let until = until.map_or(marked, |needed| needed.min(marked));
-        let Self { journal, cache, cleaner, .. } = self;
-        let mut place = Workplace { journal, cache, until, policy, now };
+        let Self { journal, cache, cleaner, losses, .. } = self;
+        let mut place = Workplace { journal, cache, losses, until, policy, now };
         cleaner.work(&mut place, budget.get().saturating_sub(read), &mut report)?;
+        // Only now: what a step before an error said would go with it.
+        report.refilled = self.cleaner.take_refilled();
         report.is_done &= !is_partial;
         Ok(report)
+    }
+
+    fn refill(&mut self, refill: Refill) {
+        self.cleaner.refill(refill);
     }
 }
 

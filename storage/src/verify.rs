@@ -17,6 +17,7 @@ use crate::frame::{FIRST_FRAME_AT, FrameKind, check_crc};
 use crate::identity::IDENTITY_NAME;
 use crate::index::FileKind;
 use crate::medium::{Medium, MediumError, MediumFile};
+use crate::place::PLACE_NAME;
 use crate::salvage::{Gap, Piece, Salvage};
 use crate::witness::WITNESS_NAME;
 
@@ -30,7 +31,8 @@ use files::{Found, Newest};
 
 /// Whether a file ends in a CRC over all before it.
 fn is_small(name: &str) -> bool {
-    [IDENTITY_NAME, WITNESS_NAME, "state.mark"].contains(&name) || name.ends_with(".snapshot")
+    [IDENTITY_NAME, PLACE_NAME, WITNESS_NAME, "state.mark"].contains(&name)
+        || name.ends_with(".snapshot")
 }
 
 /// What was read, and what of it is not what was written.

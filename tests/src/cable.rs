@@ -1,11 +1,12 @@
 //! Paths between hubs that can be cut.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 use headland_platform::clock::Clock;
 use headland_platform::task::{self, Task, Token};
-use headland_wan::{Counters, Cut, Profile, Relay, RelayError, RelayHandle};
+use headland_wan::{Counters, Cut, PathProfile, Profile, Relay, RelayError, RelayHandle};
 
 /// A path to a hub that carries everything at once, until it is cut.
 #[derive(Debug)]
@@ -35,6 +36,18 @@ impl Cable {
     /// Carries nothing from now on.
     pub fn cut(&self) {
         self.handle.set_cut(Cut::Both);
+    }
+
+    /// Carries everything so much later from now on, each way.
+    pub fn delay(&self, delay: Duration) {
+        let path = PathProfile { delay, ..PathProfile::default() };
+        self.handle.set_profile(Profile { to_target: path, from_target: path });
+    }
+
+    /// What it has carried so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.handle.counters()
     }
 
     /// Carries everything again.

@@ -375,13 +375,18 @@ impl Node {
         asked.unwrap_or_else(|_| bail!("{} stays at {last}", self.name))
     }
 
-    /// Every record of a hub's topic, by partition and offset; none when it is not known.
+    /// Every record of a hub's topic, by any of its names, by partition and offset; none when it is
+    /// not known.
     ///
     /// # Errors
     /// As [`Api::json`].
     pub async fn records(&self, topic: &str) -> Result<Vec<Value>> {
         let topics = self.api.json("/v1/topics").await?;
-        let is_it = |found: &&Value| found.get("topic").is_some_and(|name| name == topic);
+        let is_it = |found: &&Value| {
+            let also = found.get("also").and_then(Value::as_array);
+            let names = found.get("topic").into_iter().chain(also.into_iter().flatten());
+            names.into_iter().any(|name| name == topic)
+        };
         let known = topics.as_array().and_then(|all| all.iter().find(is_it));
         let partitions = known.and_then(|topic| topic.get("partitions")?.as_array());
         let mut records = Vec::new();

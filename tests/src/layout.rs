@@ -1,8 +1,9 @@
 //! Hubs in any layout of links, in one thread: what arrives where, over how many regions.
 //!
 //! Each region has a hub with topics of its own and one writer for each of them; every link passes
-//! on what came from elsewhere. Frames arrive in a seeded order, disks are memory, nothing fails:
-//! what is looked at is who takes what from whom, and what it is called.
+//! on what came from elsewhere. Frames arrive in a seeded order, disks are memory, and nothing
+//! fails but hubs that start again to call each other something else: what is looked at is who
+//! takes what from whom, and what it is called.
 
 #![expect(
     clippy::indexing_slicing,
@@ -12,20 +13,28 @@
     reason = "it is test code: what does not fit ends the test, and its indices are its own"
 )]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+/// Regions, their links, and what they call each other.
+mod plan;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use bytes::Bytes;
 use headland_event::{
-    AgentName, Batch, ByteCount, ChannelId, Dot, Entry, EventTime, GroupName, HubName, Incarnation,
-    Lane, Monotonic, Now, Offset, PartitionIndex, Random, Record, RegionId, SeededRandom, Sequence,
-    StreamId, TopicName, TopicPartition,
+    AgentName, Batch, ByteCount, ChannelId, CommitNumber, Dot, Entry, EventTime, GroupName,
+    HubName, Incarnation, Lane, Monotonic, Now, Offset, PartitionIndex, Random, Record, RegionId,
+    SeededRandom, Sequence, StreamId, TopicName, TopicPartition,
 };
 use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::{Dialled, Ended, Identity, Link, LinkConfig, LinkOutput, Offer};
-use headland_storage::{LogReader, LogStore, MemoryDisk, MemoryStore, Missing, OpenOptions};
+use headland_storage::{
+    LogReader, LogStore, MemoryDisk, MemoryStore, Missing, OpenOptions, Survival,
+    replay_past_damage,
+};
 use region_hub::peer_link::LinkId;
 use region_hub::{Node, Output};
+
+pub use plan::{Called, Layout};
 
 /// How long the world goes on after everything is written, in steps of [`STEP_MILLIS`].
 const STEPS: u64 = 24;
@@ -36,99 +45,12 @@ const STEP_MILLIS: u64 = 250;
 /// The wall clock when it begins.
 const START: i64 = 1_291_190_760_000;
 
-/// Regions by name with the topics they write, and which of them are linked.
-#[derive(Debug, Clone)]
-pub struct Layout {
-    /// A region's name and its topics'.
-    pub regions: Vec<(String, Vec<String>)>,
-    /// Pairs of regions by index.
-    pub links: BTreeSet<(usize, usize)>,
-}
-
-impl Layout {
-    /// Draws two to six regions with names and topics that look like each other's, linked so that
-    /// each reaches each.
-    ///
-    /// # Panics
-    /// Never: what is drawn is within its lists.
-    #[must_use]
-    pub fn draw(seed: u64) -> Self {
-        const NAMES: [&str; 8] = ["us", "us.west", "eu", "eu.us", "a", "a.b", "us-2", "west"];
-        const TOPICS: [&str; 6] =
-            ["orders", "us.orders", "west.orders", "b.orders", "us.west.orders", "eu.us.orders"];
-        let mut random = SeededRandom::new(seed);
-        let mut draw =
-            |below: usize| usize::try_from(random.below(u64::try_from(below).unwrap())).unwrap();
-        let mut names = NAMES.to_vec();
-        let regions = (0..2 + draw(5)).map(|_| {
-            let name = names.remove(draw(names.len())).to_owned();
-            let topics: BTreeSet<&str> = (0..1 + draw(3)).map(|_| TOPICS[draw(6)]).collect();
-            (name, topics.into_iter().map(ToOwned::to_owned).collect())
-        });
-        let regions: Vec<_> = regions.collect();
-        // A tree reaches everybody; what comes on top makes rings.
-        let mut links: BTreeSet<_> =
-            (1..regions.len()).map(|region| (draw(region), region)).collect();
-        for _ in 0..draw(regions.len()) {
-            let (one, other) = (draw(regions.len()), draw(regions.len()));
-            if one != other {
-                links.insert((one.min(other), one.max(other)));
-            }
-        }
-        Self { regions, links }
-    }
-
-    /// So many regions that each write `orders`, linked as told.
-    #[must_use]
-    pub fn of(regions: usize, links: impl IntoIterator<Item = (usize, usize)>) -> Self {
-        let region = |index: usize| (format!("r{index}"), vec!["orders".to_owned()]);
-        let links = links.into_iter().map(|(one, other)| (one.min(other), one.max(other)));
-        Self { regions: (0..regions).map(region).collect(), links: links.collect() }
-    }
-
-    /// How many links lie between two regions at least.
-    ///
-    /// # Panics
-    /// When there is no way from one to the other.
-    #[must_use]
-    pub fn distance(&self, from: usize, to: usize) -> usize {
-        let mut reached = BTreeSet::from([from]);
-        for steps in 0..self.regions.len() {
-            if reached.contains(&to) {
-                return steps;
-            }
-            let ends = self.links.iter().flat_map(|(one, other)| [(one, other), (other, one)]);
-            let next: Vec<usize> =
-                ends.filter(|(one, _)| reached.contains(one)).map(|(_, other)| *other).collect();
-            reached.extend(next);
-        }
-        panic!("region {to} is not reached from {from}")
-    }
-
-    fn config(&self, region: usize) -> String {
-        let (name, topics) = &self.regions[region];
-        let mut text = format!(
-            "region = \"{name}\"\nname = \"hub-1\"\ndata_dir = \"none\"\n\
-             listen = {{ address = \"127.0.0.1:1\" }}\napi = {{ socket = \"none\" }}\n\
-             tls = {{ ca_file = \"none\", certificate_file = \"none\", key_file = \"none\" }}\n"
-        );
-        for topic in topics {
-            text += &format!("[[topic]]\nname = \"{topic}\"\npartitions = 1\n");
-        }
-        for (one, other) in self.links.iter().filter(|(one, other)| [one, other].contains(&&region))
-        {
-            let peer = &self.regions[if *one == region { *other } else { *one }].0;
-            text += &format!("[[peer]]\nregion = \"{peer}\"\nname = \"hub-1\"\nforward = true\n");
-        }
-        text + &format!("[[agent]]\nname = \"a\"\ntopics = {topics:?}\ndevices = [\"*\"]\n")
-    }
-}
-
 /// A hub with its disk, and the one that writes its topics.
 #[derive(Debug)]
 struct Site {
     region: RegionId,
     node: Node,
+    disk: MemoryDisk,
     store: MemoryStore,
     writer: Link,
     logs: BTreeMap<ChannelId, Vec<Entry>>,
@@ -159,7 +81,8 @@ impl World {
     pub fn run(layout: Layout, records: u64, seed: u64) -> Self {
         let now = Now { monotonic: Monotonic::default(), wall: EventTime::from_millis(START) };
         let count = layout.regions.len();
-        let sites = (0..count).map(|region| Site::start(&layout, region, now)).collect();
+        let disk = |region| MemoryDisk::new(seed_of(region));
+        let sites = (0..count).map(|at| Site::start(&layout, at, (disk(at), now))).collect();
         let writers = (0..count).map(|region| (End::Hub(region), End::Writer(region)));
         let links = layout.links.iter().map(|(one, other)| (End::Hub(*one), End::Hub(*other)));
         let connections = writers.chain(links).collect();
@@ -178,6 +101,52 @@ impl World {
         self.write(records);
         for _ in 0..STEPS {
             self.advance();
+        }
+    }
+
+    /// Has hubs call each other something else from their next start on, and starts each of them
+    /// again, in turn, while records are written to every topic.
+    pub fn rename(&mut self, seed: u64, records: u64) {
+        self.layout = self.layout.clone().renamed(seed);
+        for region in 0..self.sites.len() {
+            for (index, site) in self.sites.iter_mut().enumerate() {
+                site.write(index, &self.layout.regions[index].1, records);
+            }
+            for _ in 0..self.random.below(200) {
+                self.step();
+            }
+            self.restart(region);
+        }
+        self.write_on(records);
+    }
+
+    /// Takes the power from a hub and starts it again on what is durable.
+    fn restart(&mut self, region: usize) {
+        let end = End::Hub(region);
+        let ends = self.connections.iter().enumerate();
+        let ended = ends.filter(|(_, (one, other))| [*one, *other].contains(&end));
+        let ended: Vec<usize> = ended.map(|(index, _)| index).collect();
+        self.perform_all();
+        for index in &ended {
+            let (link_id, (one, other)) = (link_id_of(*index), self.connections[*index]);
+            for far in [one, other].into_iter().filter(|far| *far != end) {
+                if let End::Hub(far) = far {
+                    self.sites[far].node.on_lost(self.now, link_id, Ended::Lost, "restart");
+                }
+            }
+        }
+        // Nothing that a connection asked for is left to the next one of its number.
+        self.perform_all();
+        let is_ended = |link_id: &LinkId| ended.iter().any(|index| link_id_of(*index) == *link_id);
+        self.frames.retain(|(of, _, _), _| !is_ended(of));
+        let site = &mut self.sites[region];
+        site.disk.crash(Survival::Nothing);
+        let started = Site::start(&self.layout, region, (site.disk.clone(), self.now));
+        let logs = std::mem::replace(site, started).logs;
+        self.sites[region].logs = logs;
+        self.sites[region].offer(&self.layout.regions[region].1);
+        for index in ended {
+            self.meet(index);
         }
     }
 
@@ -220,18 +189,22 @@ impl World {
             order.swap(last, writers + usize::try_from(self.random.below(among)).unwrap());
         }
         for index in order {
-            let (one, other) = self.connections[index];
-            let link_id = link_id_of(index);
-            for (end, peer, dialled) in [(one, other, Dialled::Here), (other, one, Dialled::There)]
-            {
-                let id = self.spiffe(peer);
-                if let End::Hub(region) = end {
-                    self.sites[region].node.on_connected(self.now, link_id, &id, dialled);
-                }
-            }
+            self.meet(index);
             // A writer has said hello as soon as anything is done.
             for _ in 0..if index < writers { 0 } else { self.random.below(200) } {
                 self.step();
+            }
+        }
+    }
+
+    /// Makes a connection.
+    fn meet(&mut self, index: usize) {
+        let (one, other) = self.connections[index];
+        let link_id = link_id_of(index);
+        for (end, peer, dialled) in [(one, other, Dialled::Here), (other, one, Dialled::There)] {
+            let id = self.spiffe(peer);
+            if let End::Hub(region) = end {
+                self.sites[region].node.on_connected(self.now, link_id, &id, dialled);
             }
         }
     }
@@ -295,6 +268,18 @@ impl World {
             End::Writer(at) => self.sites[at].writer.on_frame(self.now.monotonic, lane, frame),
         }
         true
+    }
+
+    /// Does all that anybody asks for, and lets no frame arrive.
+    fn perform_all(&mut self) {
+        for index in 0..self.sites.len() {
+            while let Some(output) = self.sites[index].node.poll_output() {
+                self.perform(index, output);
+            }
+            while let Some(output) = self.sites[index].writer.poll_output() {
+                self.perform_writer(index, output);
+            }
+        }
     }
 
     fn send(&mut self, from: End, link_id: LinkId, lane: Lane, frame: Bytes) {
@@ -361,6 +346,7 @@ impl World {
         let mut faults = Vec::new();
         for at in 0..self.sites.len() {
             self.returned(at, &mut faults);
+            self.copied_twice(at, &mut faults);
             for of in 0..self.sites.len() {
                 for topic in &self.layout.regions[of].1 {
                     self.compare(at, of, topic, &mut faults);
@@ -379,6 +365,24 @@ impl World {
                     "{} came back to {} by {:?}",
                     topic.name, site.region, topic.path
                 ));
+            }
+        }
+    }
+
+    /// What is there twice, having come the same way: a rename begins no second copy.
+    fn copied_twice(&self, at: usize, faults: &mut Vec<String>) {
+        let mut known = BTreeMap::new();
+        for topic in self.sites[at].node.topics().iter().filter(|topic| !topic.is_local()) {
+            let way = (&topic.origin, &topic.origin_name, &topic.path);
+            if let Some(other) = known.insert(way, &topic.name) {
+                let region = &self.sites[at].region;
+                faults.push(format!("{region} has {} and {other}, which are one", topic.name));
+            }
+            let mut found = topic.names().into_iter().map(|name| TopicName::new(name).unwrap());
+            let topics = self.sites[at].node.topics();
+            let is_found = |name: TopicName| topics.resolve(&name) == Some(topic);
+            if !found.all(is_found) {
+                faults.push(format!("{} is not found by {:?}", topic.name, topic.also));
             }
         }
     }
@@ -416,25 +420,38 @@ impl World {
 }
 
 impl Site {
-    fn start(layout: &Layout, region: usize, now: Now) -> Self {
+    fn start(layout: &Layout, region: usize, (disk, now): (MemoryDisk, Now)) -> Self {
         let text = layout.config(region);
         let loaded = headland_platform::config::parse(Path::new("hub.toml"), text);
         let config: region_hub::config::HubConfig = loaded.expect("it fits").value;
-        let seed = u64::try_from(region).unwrap() + 1;
-        let store = MemoryStore::open(&MemoryDisk::new(seed), OpenOptions::new(seed)).unwrap();
+        let seed = seed_of(region);
+        let store = MemoryStore::open(&disk, OpenOptions::new(seed)).unwrap();
         let name = HubName::new("hub-1").unwrap();
         let role = Role::Hub(name.to_string());
         let id = SpiffeId { fleet: "test".to_owned(), region: config.region.clone(), role };
         let log = (&store.reader(), &store);
         let node = Node::new(&config, &id, store.incarnation(), log, seed, now);
-        let mut node = node.expect("a hub starts on an empty log");
+        let mut node = node.expect("a hub starts on its log");
+        let replayed = replay_past_damage(&store.reader(), CommitNumber::new(1), |commit| {
+            node.on_replayed(commit);
+        });
+        replayed.expect("the log is whole");
         node.on_replay_ended(now, Missing::default()).expect("nothing is missing");
         let region = config.region;
         let agent = Identity::Agent { region: region.clone(), name: AgentName::new("a").unwrap() };
         let hub = Identity::Hub { region: region.clone(), name };
         let link = LinkConfig::new(agent, Incarnation::new(1, seed), hub);
         let writer = Link::new(link, seed, now.monotonic);
-        Self { region, node, store, writer, logs: BTreeMap::new() }
+        Self { region, node, disk, store, writer, logs: BTreeMap::new() }
+    }
+
+    /// Has the writer offer all that it has written.
+    fn offer(&mut self, topics: &[String]) {
+        for (channel, log) in &self.logs {
+            let topic = TopicName::new(&topics[usize::try_from(channel.get()).unwrap()]).unwrap();
+            let head = log.last().map_or(Offset::new(0), Entry::end);
+            self.writer.announce(offer_of(&self.region, &topic, head)).unwrap();
+        }
     }
 
     /// Appends records to the log of each topic, ten to an entry, offering those that are new.
@@ -461,16 +478,7 @@ impl Site {
             let head = Offset::new(end + records);
             if is_new {
                 let topic = TopicName::new(topic).unwrap();
-                let offer = Offer {
-                    source: TopicPartition::new(topic.clone(), PartitionIndex::new(0)),
-                    origin: self.region.clone(),
-                    origin_topic: topic,
-                    path: Vec::new(),
-                    lane: Lane::Telemetry,
-                    start: Offset::new(0),
-                    head,
-                };
-                self.writer.announce(offer).unwrap();
+                self.writer.announce(offer_of(&self.region, &topic, head)).unwrap();
             } else {
                 self.writer.on_head(channel, head);
             }
@@ -489,6 +497,22 @@ impl Site {
             entries.extend(more);
         }
     }
+}
+
+fn offer_of(region: &RegionId, topic: &TopicName, head: Offset) -> Offer {
+    Offer {
+        source: TopicPartition::new(topic.clone(), PartitionIndex::new(0)),
+        origin: region.clone(),
+        origin_topic: topic.clone(),
+        path: Vec::new(),
+        lane: Lane::Telemetry,
+        start: Offset::new(0),
+        head,
+    }
+}
+
+fn seed_of(region: usize) -> u64 {
+    u64::try_from(region).unwrap() + 1
 }
 
 const fn link_id_of(index: usize) -> LinkId {

@@ -25,6 +25,8 @@ pub mod http;
 pub mod fleet;
 /// Two regions under load, whose hubs are killed.
 pub mod kills;
+/// Regions that are left and returned to, or lose their disk.
+pub mod failover;
 /// Paths between hubs that can be cut.
 pub mod cable;
 /// Lines as devices write them.

@@ -12,8 +12,8 @@ const WRITE: &str = "HEADLAND_WRITE_REFERENCE";
 
 const HEAD: &str = "# Commands\n\
     What the programs say of themselves; `PROGRAM COMMAND --help` says the same. A command that \
-    asks a running hub needs that hub's\nconfiguration file, for the address in `[api]`. Each ends \
-    with 0 when it did what it says, and with another status and the reason\non standard error \
+    asks a running hub takes the path of\nits socket, `api.socket` of its configuration. Each ends \
+    with 0 when it did what it says, and with another status and the reason on\nstandard error \
     when not.\n";
 
 #[test]

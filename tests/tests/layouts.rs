@@ -11,6 +11,9 @@ const RECORDS: u64 = 40;
 /// Layouts drawn without a wish: a few seconds in the dev profile.
 const LAYOUTS: u64 = 60;
 
+/// Layouts whose regions are renamed twice: each hub starts anew each time.
+const RENAMES: u64 = 4;
+
 fn every_record_counts_once(layout: &Layout, seed: u64) {
     let faults = World::run(layout.clone(), RECORDS, seed).faults();
 
@@ -66,5 +69,19 @@ fn regions_and_topics_that_look_alike_are_told_apart_in_any_layout() {
 
     for seed in 1..=wished.unwrap_or(LAYOUTS) {
         every_record_counts_once(&Layout::draw(seed), seed);
+    }
+}
+
+#[test]
+fn hubs_that_call_each_other_something_else_amid_production_begin_no_second_copy() {
+    for seed in 1..=RENAMES {
+        let layout = Layout::draw(seed);
+        let mut world = World::run(layout.clone(), RECORDS, seed);
+
+        for time in 1..=2 {
+            world.rename(seed * 100 + time, RECORDS);
+        }
+
+        assert_eq!(world.faults(), Vec::<String>::new(), "seed {seed}, {layout:?}");
     }
 }

@@ -280,6 +280,24 @@ fn of_two_that_write_as_one_agent_nothing_is_lost_in_silence() {
     assert!(met.faults.contains_key("turns_of_two_that_write_as_one_agent"), "{:?}", met.faults);
 }
 
+/// Schedules in which two write as one hub, in a run without a wish.
+const CLONE_SCHEDULES: u64 = 6;
+
+#[test]
+fn of_two_that_write_as_one_hub_nothing_is_lost_in_silence() {
+    let test = "of_two_that_write_as_one_hub_nothing_is_lost_in_silence";
+    let met = all_hold(test, CLONE_SCHEDULES, |seed| Schedule::draw(seed).with_cloned_hubs());
+
+    let kinds = [
+        "hubs_copied_file_by_file",
+        "hubs_copied_with_their_file_system",
+        "turns_of_two_that_write_as_one_hub",
+        "copies_of_hubs_that_were_named",
+    ];
+    let is_met = |kind: &&str| met.faults.contains_key(*kind);
+    assert!(kinds.iter().all(is_met) || met.schedules < 6, "{:?}", met.faults);
+}
+
 /// Schedules in which clocks of agents are wrong too, in a run without a wish.
 const CLOCK_SCHEDULES: u64 = 6;
 

@@ -13,6 +13,9 @@ use crate::workspace::{Package, Workspace};
 /// What an area may take once everything is built.
 const AREA_LIMIT: Duration = Duration::from_secs(60);
 
+/// The integration tests that are an area of their own: they run no process and use all cores.
+const APART: &str = "simulation";
+
 /// Runs every area, also after one failed, and says which did and what was skipped.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let packages = workspace.packages()?;
@@ -43,21 +46,29 @@ fn build(workspace: &Workspace) -> Result<Outcome> {
     step::run("build of all tests", &mut cargo)
 }
 
-/// The integration tests of a package, or nothing if it has none.
+/// The integration tests of a package, in one area or two, or nothing if it has none.
 ///
 /// They are named out of the whole workspace: `--package` would choose features for that package
 /// alone, and so build all of its dependencies once more.
-fn integration(workspace: &Workspace, package: &Package) -> Result<Option<Outcome>> {
+fn integration(workspace: &Workspace, package: &Package) -> Result<Vec<Outcome>> {
     let tests = integration_tests(&workspace.root().join(&package.folder).join("tests"))?;
-    if tests.is_empty() {
-        return Ok(None);
+    let mut outcomes = Vec::new();
+    for (area, tests) in areas(&package.name, tests) {
+        let mut cargo = workspace.cargo();
+        cargo.args(["test", "--workspace", "--no-fail-fast", "--locked"]);
+        for test in &tests {
+            cargo.args(["--test", test]);
+        }
+        outcomes.push(step::run_kept(&area, &mut cargo)?);
     }
-    let mut cargo = workspace.cargo();
-    cargo.args(["test", "--workspace", "--no-fail-fast", "--locked"]);
-    for test in &tests {
-        cargo.args(["--test", test]);
-    }
-    step::run_kept(&format!("integration {}", package.name), &mut cargo).map(Some)
+    Ok(outcomes)
+}
+
+/// The areas that a package's integration tests are, by name.
+fn areas(package: &str, tests: Vec<String>) -> Vec<(String, Vec<String>)> {
+    let (apart, rest): (Vec<_>, Vec<_>) = tests.into_iter().partition(|test| test == APART);
+    let named = [(format!("integration {package}"), rest), (format!("{APART} {package}"), apart)];
+    named.into_iter().filter(|(_, tests)| !tests.is_empty()).collect()
 }
 
 /// The names of the tests in a folder, sorted.
@@ -160,6 +171,19 @@ mod tests {
         assert!(tests.contains(&"damage".to_owned()), "{tests:?}");
         assert!(tests.is_sorted());
         assert_eq!(integration_tests(&here.join("no such folder")).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_simulation_is_an_area_of_its_own() {
+        let areas = |tests: &[&str]| areas("x", tests.iter().copied().map(str::to_owned).collect());
+        let area = |name: &str, tests: &[&str]| {
+            (name.to_owned(), tests.iter().copied().map(str::to_owned).collect::<Vec<_>>())
+        };
+
+        let both = [area("integration x", &["e2e_a", "e2e_b"]), area("simulation x", &[APART])];
+        assert_eq!(areas(&["e2e_a", "e2e_b", APART]), both);
+        assert_eq!(areas(&["e2e_a"]), [area("integration x", &["e2e_a"])]);
+        assert!(areas(&[]).is_empty());
     }
 
     #[test]

@@ -49,7 +49,7 @@ struct Measured {
 /// The nodes that a proof starts as processes.
 const NODES: [&str; 2] = ["region-hub", "edge-agent"];
 
-const SOAKS: [Soak; 26] = [
+const SOAKS: [Soak; 27] = [
     Soak {
         name: "quickstart",
         what: "`cargo quickstart --check` for 20 seeds in a row, or --seeds N",
@@ -129,6 +129,11 @@ const SOAKS: [Soak; 26] = [
         name: "links-kill",
         what: "200 kill -9 of either end of a link under load, or --kills N",
         run: links::kill,
+    },
+    Soak {
+        name: "failover",
+        what: "groups at any lag, hubs killed, disks lost; --only groups, automatic or disks",
+        run: links::failover,
     },
     Soak {
         name: "audit",

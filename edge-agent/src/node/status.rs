@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headland_event::{AgentName, EventTime, TopicName};
+use headland_event::{AgentName, EventTime, Offset, TopicName};
 use headland_replication::Identity;
 use serde::Serialize;
 
@@ -49,6 +49,8 @@ pub struct Status {
     pub hub: Option<String>,
     /// Whether the hub has said hello.
     pub connected: bool,
+    /// Up to which of its records a topic is acknowledged, all of them by some hub.
+    pub acknowledged: BTreeMap<TopicName, Offset>,
     /// Records in the outbox that the hub has not acknowledged.
     pub unacknowledged_records: u64,
     /// Of these, records that were sent.
@@ -121,10 +123,12 @@ impl Node {
             keys: load.keys,
             state_bytes: load.bytes,
         });
+        let acknowledged = self.outbox.ledger().all_acked();
         Status {
             name,
             hub: self.hub_identities.get(self.hubs.current()).map(ToString::to_string),
             connected: uplink.is_some(),
+            acknowledged: acknowledged.map(|(at, next)| (at.topic, next)).collect(),
             unacknowledged_records: self.outbox.unacked_records(),
             in_flight_records: uplink.map_or(0, crate::uplink::Uplink::in_flight_records),
             unacknowledged_bytes: self.outbox.ledger().unacked_bytes().get(),

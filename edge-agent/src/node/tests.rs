@@ -61,6 +61,7 @@ struct Setup {
     start: Start,
     /// What the files of tables hold.
     files: Vec<(&'static str, String)>,
+    hubs: Vec<Identity>,
 }
 
 /// What an agent starts from.
@@ -77,6 +78,7 @@ impl Setup {
             rules: RULES.to_owned(),
             start: Start::Snapshot,
             files: Vec::new(),
+            hubs: vec![hub()],
         }
     }
 
@@ -107,7 +109,8 @@ impl Setup {
             headland_platform::config::parse("agent.toml".as_ref(), self.config.clone()).unwrap();
         let program = Program::compile("rules.sql", &self.rules).unwrap();
         let reader = store.reader();
-        Node::new(&config.value, vec![hub()], program, store.incarnation(), (&reader, store), 3)
+        let hubs = self.hubs.clone();
+        Node::new(&config.value, hubs, program, store.incarnation(), (&reader, store), 3)
     }
 }
 

@@ -138,6 +138,12 @@ impl Settled {
         self.is_due
     }
 
+    /// Whether [`Self::take_changed`] has something to keep.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
     /// Takes over what a hub was known to have acknowledged before spans were kept.
     pub fn adopt(&mut self, partition: &TopicPartition, hub: &str, acked: Offset) {
         let Known { spans, .. } = self.partitions.entry(partition.clone()).or_default();

@@ -78,6 +78,16 @@ impl Stages {
         Now { monotonic: self.clock.monotonic(), wall: self.clock.wall() }
     }
 
+    /// Has the node keep what it would forget; nothing else that it asks for is done any more.
+    pub(super) fn stop(&mut self) {
+        self.node.on_stopping(self.now());
+        while let Some(output) = self.node.poll_output() {
+            if matches!(output, Output::Commit(_)) {
+                self.perform(output);
+            }
+        }
+    }
+
     /// Does what the node asks for; dialling is the caller's.
     pub(super) fn perform(&mut self, output: Output) {
         match output {

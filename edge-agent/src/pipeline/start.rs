@@ -21,7 +21,7 @@ use headland_platform::tls::{
 use headland_replication::quic::{BindError, Endpoint, Windows};
 use headland_storage::{
     AppendError, CloseError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader,
-    LogStore, NotDurable, OpenError, OpenOptions, ReadError, SnapshotError, SnapshotStore,
+    LogStore, NotDurable, OnCopy, OpenError, OpenOptions, ReadError, SnapshotError, SnapshotStore,
     UndecidedLoss, replay_past_damage,
 };
 
@@ -141,9 +141,14 @@ pub(super) async fn start(
     });
     let hubs: Vec<HubAddress> = hubs.collect();
     let mut options = OpenOptions::new(entropy()?);
+    options.on_copy = OnCopy::NewLife;
     options.file_bytes = agent.storage.file_bytes.get();
     let store = DiskStore::open(&agent.data_dir, options)
         .map_err(|source| open_error(&agent.data_dir, source))?;
+    if store.report().copied {
+        let (data_dir, life) = (agent.data_dir.display(), store.incarnation());
+        tracing::error!(%data_dir, %life, "the data directory is a copy: it goes on in a new life");
+    }
     let reader = store.reader();
     let log = (&reader, &store);
     let files = files(agent.rules.file.get_ref(), &program);

@@ -30,6 +30,9 @@ pub struct Books {
     /// Offers and recalls so far.
     #[serde(default)]
     orders: u64,
+    /// Reservations that ended so far, but for those ended by versions that did not count them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    closes: u64,
 }
 
 /// What one holder was given.
@@ -49,16 +52,23 @@ struct Answered {
     next: Offset,
 }
 
+/// Whether a count is left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Books {
     /// Checks what another hub wrote: nobody can be given fewer than no units, or be named twice.
     ///
     /// # Errors
     /// What does not fit, and what would.
     pub(super) fn check(&self) -> Result<(), String> {
-        let Self { own, debt, given, asked: _, answered, orders } = self;
+        let Self { own, debt, given, asked: _, answered, orders, closes } = self;
         let sums = [("debt", *debt)].into_iter().chain(given.iter().map(|of| ("given", of.units)));
-        let orders = ("orders", i64::try_from(*orders).unwrap_or(i64::MAX));
-        for (name, found) in sums.chain([orders]) {
+        let counts = [("orders", *orders), ("closes", *closes)];
+        let counts = counts.map(|(name, of)| (name, i64::try_from(of).unwrap_or(i64::MAX)));
+        for (name, found) in sums.chain(counts) {
             if !(0..=SUM_LIMIT).contains(&found) {
                 return Err(format!("books: {name} is {found}, expected 0 to {SUM_LIMIT}"));
             }
@@ -90,6 +100,10 @@ impl Books {
         self.orders
     }
 
+    pub(super) const fn closes(&self) -> u64 {
+        self.closes
+    }
+
     /// What each holder was given.
     pub(super) fn given(&self) -> &[Given] {
         &self.given
@@ -108,6 +122,7 @@ impl Books {
 
     /// Enters the next record of the log; `promised` are the units of the promise that it ends.
     pub(super) fn enter(&mut self, act: &Act, promised: i64) {
+        self.closes += u64::from(matches!(act, Act::Close { .. }));
         match act {
             Act::Create { request: _, units } => {
                 self.own = self.own.saturating_add(units.get());
@@ -142,6 +157,7 @@ impl Books {
         }
         self.asked = self.asked.max(before.asked);
         self.orders = self.orders.max(before.orders);
+        self.closes = self.closes.max(before.closes);
         self
     }
 

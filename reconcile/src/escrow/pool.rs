@@ -6,8 +6,11 @@ use std::time::Duration;
 use headland_event::Monotonic;
 
 use super::books::Given;
+use super::late::News;
 use super::record::Order;
-use super::{Act, AskNumber, Books, EscrowRecord, Holder, ORDERS_LIMIT, Share, Units};
+use super::{
+    Act, AskNumber, Books, CLOSED_LIMIT, Closing, EscrowRecord, Holder, ORDERS_LIMIT, Share, Units,
+};
 use crate::name::RequestId;
 
 /// Open reservations of one holder.
@@ -26,6 +29,8 @@ pub(super) struct Pool {
     open: BTreeMap<RequestId, Vec<(Holder, Units)>>,
     /// Of each holder: how many of its reservations are open, and their units.
     promises: BTreeMap<Holder, Promises>,
+    /// Of each holder the latest of its reservations that ended, and how.
+    closed: BTreeMap<Holder, VecDeque<(RequestId, Closing)>>,
     /// What each holder's log comes to.
     books: BTreeMap<Holder, Books>,
     /// By who gave and who had asked: the latest request that was answered.
@@ -47,7 +52,9 @@ impl Pool {
         let EscrowRecord { sku: _, act, books } = record;
         let promised = match act {
             Act::Spend { request, units } => return self.open_one(from, request, *units),
-            Act::Gone { request } | Act::Close { request, outcome: _ } => {
+            Act::Gone { request } => self.close_one(from, request),
+            Act::Close { request, outcome } => {
+                self.note_closed(from, request, *outcome);
                 self.close_one(from, request)
             }
             Act::Create { .. }
@@ -56,9 +63,35 @@ impl Pool {
             | Act::Give { .. }
             | Act::Destroy { .. } => 0,
         };
+        self.enter(from, (act, promised), books.as_deref());
+    }
+
+    /// The same of a part of a record that comes behind what followed it.
+    pub(super) fn apply_part(&mut self, from: &Holder, record: &EscrowRecord, news: News) {
+        let EscrowRecord { sku: _, act, books } = record;
+        if news.promise {
+            match act {
+                Act::Spend { request, units } => self.open_one(from, request, *units),
+                Act::Gone { request } | Act::Close { request, outcome: _ } => {
+                    let _ended = self.close_one(from, request);
+                }
+                Act::Create { .. }
+                | Act::Ask { .. }
+                | Act::Recall { .. }
+                | Act::Give { .. }
+                | Act::Destroy { .. } => {}
+            }
+        }
+        if let Some(books) = books.as_deref().filter(|_| news.books) {
+            self.enter(from, (act, 0), Some(books));
+        }
+    }
+
+    /// Enters the next books of a holder, or else what an act changes of those that there are.
+    fn enter(&mut self, from: &Holder, (act, promised): (&Act, i64), books: Option<&Books>) {
         let before = self.books.get(from).cloned().unwrap_or_default();
         let books = match books {
-            Some(books) => books.as_ref().clone().after(&before),
+            Some(books) => books.clone().after(&before),
             None => {
                 let mut books = before.clone();
                 books.enter(act, promised);
@@ -101,6 +134,26 @@ impl Pool {
         }
         self.change(from, units.get());
         units.get()
+    }
+
+    /// The oldest name is forgotten for it.
+    fn note_closed(&mut self, from: &Holder, request: &RequestId, outcome: Closing) {
+        let closed = self.closed.entry(from.clone()).or_default();
+        if closed.len() >= CLOSED_LIMIT {
+            closed.pop_front();
+        }
+        closed.push_back((request.clone(), outcome));
+    }
+
+    /// How a holder's reservation ended, if it is one of the last. O([`CLOSED_LIMIT`]).
+    pub(super) fn closed_by(&self, holder: &Holder, request: &RequestId) -> Option<Closing> {
+        let found = self.closed.get(holder)?.iter().rev().find(|(of, _)| of == request);
+        found.map(|(_, outcome)| *outcome)
+    }
+
+    /// How a reservation ended, whoever had granted it. O(holders × [`CLOSED_LIMIT`]).
+    pub(super) fn closed(&self, request: &RequestId) -> Option<Closing> {
+        self.closed.keys().find_map(|holder| self.closed_by(holder, request))
     }
 
     /// What a holder's log comes to.
@@ -206,11 +259,11 @@ impl Pool {
     /// All that is known, to compare.
     #[cfg(test)]
     pub(super) fn known(&self) -> String {
-        let Self { rights: _, open, promises, books, answered, orders, asked, stands_until: _ } =
-            self;
+        let Self { rights: _, open, promises, closed, books, answered, orders, .. } = self;
+        let asked = self.asked;
         let promises: Vec<_> = promises.iter().filter(|(_, of)| of.count > 0).collect();
         let books: Vec<_> = books.iter().filter(|(_, of)| **of != Books::default()).collect();
-        format!("{open:?} {promises:?} {books:?} {answered:?} {orders:?} {asked:?}")
+        format!("{open:?} {promises:?} {closed:?} {books:?} {answered:?} {orders:?} {asked:?}")
     }
 
     fn note_answer(&mut self, from: &Holder, to: &Holder, number: AskNumber) {

@@ -18,7 +18,7 @@ use std::fmt;
 use headland_event::{Actor, Incarnation, Offset, RegionId};
 use serde::{Deserialize, Serialize};
 
-use super::{Books, ORDERS_LIMIT};
+use super::{Books, CLOSED_LIMIT, ORDERS_LIMIT};
 use crate::event::UNITS_LIMIT;
 use crate::name::{RequestId, Sku};
 
@@ -295,20 +295,26 @@ impl EscrowRecord {
     }
 
     /// What its record in a log is called: of those of one name the last one stays. A promise has
-    /// its own until it ends, and so have the latest offers and recalls, as many as are remembered;
-    /// of the rest the last one has it all in its books.
+    /// its own until it ends, and so have the latest offers and recalls and the latest ends of
+    /// promises, as many as are remembered; of the rest the last one has it all in its books.
     ///
     /// ```text
-    /// <writer>/<sku>|open/<request>   <writer>/<sku>|order/<number>   <writer>/<sku>|rights
+    /// <writer>/<sku>|open/<request>   <writer>/<sku>|order/<number>
+    /// <writer>/<sku>|closed/<number>   <writer>/<sku>|rights
     /// ```
     #[must_use]
     pub fn key(&self, writer: &Holder) -> String {
         let Self { sku, act, books } = self;
+        let closes = books.as_ref().map_or(0, |books| books.closes());
         match act {
             Act::Spend { request, .. } | Act::Gone { request } => open_key(writer, sku, request),
             Act::Create { .. } | Act::Recall { .. } => {
                 let orders = books.as_ref().map_or(0, |books| books.orders());
                 format!("{writer}/{sku}|order/{}", orders % ORDERS_LIMIT as u64)
+            }
+            // One of before they were counted has what it had then.
+            Act::Close { .. } if closes > 0 => {
+                format!("{writer}/{sku}|closed/{}", closes % CLOSED_LIMIT as u64)
             }
             Act::Close { .. } | Act::Ask { .. } | Act::Give { .. } | Act::Destroy { .. } => {
                 format!("{writer}/{sku}|rights")

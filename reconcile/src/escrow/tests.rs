@@ -312,7 +312,7 @@ fn what_is_released_can_be_promised_again_and_what_is_sold_cannot() {
     let again = eu.escrow.on_close(&request("a"), &sku(), Closing::Released);
     eu.run(at(2));
 
-    assert_eq!((again, eu.available()), (Err(CloseError::NotOpen), 2));
+    assert_eq!((again, eu.available()), (Ok(()), 2));
 }
 
 #[test]
@@ -376,6 +376,54 @@ fn a_recall_of_more_than_there_is_says_how_much_is_missing() {
 }
 
 #[test]
+fn a_name_that_ended_is_not_promised_again_anywhere_and_may_be_ended_alike_again() {
+    let (mut eu, mut us) =
+        (Hub::new("eu", 1, Standing::Settled), Hub::new("us", 1, Standing::Settled));
+    eu.create(20);
+    us.create(20);
+    let _granted = (eu.reserve(at(1), "a", 4), eu.reserve(at(1), "b", 4));
+    eu.close("a", Closing::Sold);
+    eu.close("b", Closing::Released);
+    us.hear(at(2), &eu);
+    let mut again = eu.restarted_from(&[], (usize::MAX, 0));
+
+    for (name, outcome) in [("a", Closing::Sold), ("b", Closing::Released)] {
+        let closed = Some(Answer::Closed { outcome });
+        let answers = [&mut eu, &mut us, &mut again].map(|hub| hub.reserve(at(3), name, 4));
+        assert_eq!(answers, [closed.clone(), closed.clone(), closed], "{name}");
+    }
+    let written = again.log.len();
+    let ends = [Closing::Sold, Closing::Released]
+        .map(|outcome| again.escrow.on_close(&request("a"), &sku(), outcome));
+    again.run(at(4));
+
+    assert_eq!(ends, [Ok(()), Err(CloseError::Closed { outcome: Closing::Sold })]);
+    assert_eq!((again.log.len(), again.available(), eu.available()), (written, 16, 16));
+}
+
+#[test]
+fn a_name_that_ended_is_forgotten_after_as_many_others_as_are_remembered() {
+    let mut eu = Hub::new("eu", 1, Standing::Settled);
+    eu.create(5);
+    let _granted = eu.reserve(at(1), "a", 1);
+    eu.close("a", Closing::Released);
+    let mut others = |count: usize| {
+        for other in 1..count {
+            let name = format!("{count}-{other}");
+            let _granted = eu.reserve(at(1), &name, 1);
+            eu.close(&name, Closing::Released);
+        }
+        eu.reserve(at(2), "a", 1)
+    };
+
+    let remembered = others(CLOSED_LIMIT);
+    let forgotten = others(2);
+
+    assert_eq!(remembered, Some(Answer::Closed { outcome: Closing::Released }));
+    assert_eq!(forgotten, Some(Answer::Granted));
+}
+
+#[test]
 fn a_log_is_cut_to_what_is_open_and_the_last_that_is_not() {
     let mut eu = Hub::new("eu", 1, Standing::Settled);
     eu.create(500);
@@ -387,13 +435,15 @@ fn a_log_is_cut_to_what_is_open_and_the_last_that_is_not() {
         }
     }
 
-    let left: Vec<String> =
-        eu.left((usize::MAX, 0)).map(|(_, record)| record.key(&eu.holder)).collect();
+    let left = eu.left((usize::MAX, 0)).map(|(_, record)| record.key(&eu.holder));
+    let mut left: Vec<String> = left.collect();
+    left.sort_by_key(|key| key.contains("closed"));
 
     assert_eq!(eu.log.len(), 1 + 400 + 2 * 399);
     let expected = ["eu@1-0000000000000009/s|order/1", "eu@1-0000000000000009/s|open/r7"];
     assert_eq!(left[..2], expected.map(str::to_owned));
-    assert_eq!(left[2..], ["eu@1-0000000000000009/s|rights".to_owned()]);
+    let closed = (1..400).map(|number| format!("eu@1-0000000000000009/s|closed/{number}"));
+    assert_eq!(left[2..], closed.collect::<Vec<_>>(), "names that ended are remembered");
 }
 
 #[test]
@@ -402,6 +452,10 @@ fn a_request_that_was_promised_twice_ends_as_often_wherever_its_log_was_cut() {
     eu.create(10);
     let _granted = eu.reserve(at(1), "r1", 1);
     eu.close("r1", Closing::Released);
+    for other in 0..CLOSED_LIMIT {
+        let _granted = eu.reserve(at(1), &format!("o{other}"), 1);
+        eu.close(&format!("o{other}"), Closing::Released);
+    }
     let _granted = eu.reserve(at(2), "r1", 5);
     let _granted = eu.reserve(at(2), "r2", 1);
     eu.close("r2", Closing::Released);
@@ -489,6 +543,58 @@ proptest! {
             prop_assert_eq!(&whole.answers, &short.answers);
         }
     }
+
+    /// The sender of a log that was compacted is lost on the way, and another one brings what it
+    /// had left out.
+    #[test]
+    fn what_was_left_out_of_a_log_and_comes_late_says_what_it_does_in_its_order(
+        steps in vec((0..3_usize, 0..12_u8, 0..6_u8, 1..6_i64), 1..100), before in 0..200_usize,
+        kept in any::<u64>(), heard in 0..100_usize,
+    ) {
+        let mut hubs = ["ap", "eu", "us"].map(|region| Hub::new(region, 1, Standing::Settled));
+        for (now, step) in (0..).zip(&steps) {
+            happen(&mut hubs, at(now * 1_000), *step);
+        }
+        let [mut whole, mut late] = [(); 2].map(|()| Hub::new("sa", 1, Standing::Settled));
+
+        for hub in &hubs {
+            let hear = |of: &mut Hub, (offset, record): (usize, &EscrowRecord)| {
+                let offset = Offset::new(offset as u64);
+                of.escrow.on_record(at(1_000_000), &hub.holder, offset, record);
+            };
+            let all = || hub.log.iter().enumerate().take(heard);
+            all().for_each(|entry| hear(&mut whole, entry));
+            let left: Vec<_> = hub.left((before, kept)).filter(|(at, _)| *at < heard).collect();
+            let is_left_out = |at: &usize| left.iter().all(|(left, _)| left != at);
+            let first = (0..heard).find(is_left_out).unwrap_or(heard);
+            late.escrow.on_cut(&hub.holder, Offset::new(first as u64));
+            left.iter().for_each(|entry| hear(&mut late, *entry));
+            // What is here already comes once more with it.
+            all().for_each(|entry| hear(&mut late, entry));
+        }
+
+        prop_assert_eq!(whole.known(), late.known());
+    }
+}
+
+#[test]
+fn what_comes_again_of_a_log_that_is_whole_changes_nothing() {
+    let (mut eu, mut us) =
+        (Hub::new("eu", 1, Standing::Settled), Hub::new("us", 1, Standing::Settled));
+    eu.create(5);
+    let _granted = eu.reserve(at(1), "a", 3);
+    us.escrow.on_cut(&eu.holder, Offset::new(1));
+    us.hear(at(1), &eu);
+    eu.close("a", Closing::Sold);
+    us.hear(at(1), &eu);
+    let before = us.known();
+
+    us.hear(at(2), &eu);
+    us.escrow.on_whole(&eu.holder);
+    us.hear(at(2), &eu);
+
+    assert_eq!(us.known(), before);
+    assert_eq!(us.escrow.rights(&sku()).map(|(_, units)| units).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
@@ -566,6 +672,29 @@ fn a_recall_that_was_not_answered_before_a_crash_is_answered_after_it() {
     assert_eq!(again.available(), 2);
     let once_more = again.restarted(&[&eu]).escrow.poll_output();
     assert_eq!(once_more, None, "a recall that was answered is not answered again");
+}
+
+#[test]
+fn a_recall_that_comes_behind_what_followed_it_is_answered_once() {
+    let (mut eu, mut us) =
+        (Hub::new("eu", 1, Standing::Settled), Hub::new("us", 1, Standing::Settled));
+    us.create(6);
+    eu.hear(at(1), &us);
+    eu.shortfall(4);
+    let recalled = eu.log.len();
+    eu.create(1);
+    us.escrow.on_cut(&eu.holder, Offset::new(0));
+    for (offset, record) in (0..).zip(&eu.log).skip(recalled) {
+        us.escrow.on_record(at(2), &eu.holder, Offset::new(offset), record);
+    }
+    us.run(at(2));
+    let before = us.available();
+
+    us.hear(at(3), &eu);
+    us.hear(at(4), &eu);
+
+    assert_eq!((before, us.available()), (6, 2));
+    assert_eq!(us.restarted(&[&eu]).available(), 2);
 }
 
 #[test]

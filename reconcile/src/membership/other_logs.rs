@@ -19,28 +19,56 @@ use crate::escrow::Holder;
 #[serde(transparent)]
 pub struct OtherLogs {
     by_topic: BTreeMap<TopicName, VectorClock>,
+    /// Up to where those logs are whole of which something before the end may be missing, since
+    /// compaction left it out where it came from; snapshots keep it apart.
+    #[serde(skip)]
+    whole: BTreeMap<(TopicName, Actor), Offset>,
 }
 
 impl OtherLogs {
     /// Nothing of any log.
     #[must_use]
     pub const fn new() -> Self {
-        Self { by_topic: BTreeMap::new() }
+        Self { by_topic: BTreeMap::new(), whole: BTreeMap::new() }
     }
 
-    /// Raises the end of a log; a lower one changes nothing.
+    /// Raises the end of a log that is whole up to there; a lower one changes nothing.
     pub fn advance(&mut self, topic: &TopicName, actor: &Actor, end: Offset) {
-        self.by_topic.entry(topic.clone()).or_default().advance(actor, end);
+        self.raise((topic, actor), end, end);
+    }
+
+    /// Raises the end of a log, and up to where it is whole, which is not behind that; lower ones
+    /// change nothing.
+    pub fn raise(&mut self, (topic, actor): (&TopicName, &Actor), end: Offset, whole: Offset) {
+        let whole = self.whole(topic, actor).max(whole);
+        let ends = self.by_topic.entry(topic.clone()).or_default();
+        ends.advance(actor, end);
+        let log = (topic.clone(), actor.clone());
+        if whole < ends.end(actor) {
+            self.whole.insert(log, whole);
+        } else {
+            self.whole.remove(&log);
+        }
     }
 
     /// Raises the ends of a topic's logs to those of a clock. Of as many logs as a clock may have
     /// something is known; more are left out.
     pub fn merge_topic(&mut self, topic: &TopicName, ends: &VectorClock) {
-        let known = self.by_topic.entry(topic.clone()).or_default();
-        for (actor, end) in ends.iter() {
-            if known.len() < CLOCK_ENTRIES_LIMIT || known.end(actor) > Offset::new(0) {
-                known.advance(actor, end);
-            }
+        ends.iter().for_each(|(actor, end)| self.raise_known((topic, actor), end, end));
+    }
+
+    pub(super) fn raise_known(
+        &mut self,
+        (topic, actor): (&TopicName, &Actor),
+        end: Offset,
+        whole: Offset,
+    ) {
+        let known = self.by_topic.get(topic);
+        let has_room = |known: &VectorClock| {
+            known.len() < CLOCK_ENTRIES_LIMIT || known.end(actor) > Offset::new(0)
+        };
+        if known.is_none_or(has_room) {
+            self.raise((topic, actor), end, whole);
         }
     }
 
@@ -49,14 +77,42 @@ impl OtherLogs {
     pub fn of(&self, is_meant: impl Fn(&TopicName, &Actor) -> bool) -> Self {
         let mut meant = Self::new();
         for (topic, actor, end) in self.iter().filter(|(topic, actor, _)| is_meant(topic, actor)) {
-            meant.advance(topic, actor, end);
+            meant.raise((topic, actor), end, self.whole(topic, actor));
         }
         meant
     }
 
-    /// Raises every end to that of the other.
+    /// Raises every end to that of the other, and up to where its log is whole likewise.
     pub fn merge(&mut self, other: &Self) {
-        other.by_topic.iter().for_each(|(topic, ends)| self.merge_topic(topic, ends));
+        for (topic, actor, end) in other.iter() {
+            self.raise_known((topic, actor), end, other.whole(topic, actor));
+        }
+    }
+
+    /// Up to where nothing of a log is missing, not behind its end.
+    #[must_use]
+    pub fn whole(&self, topic: &TopicName, actor: &Actor) -> Offset {
+        // Hardly any log is cut.
+        let has_some = !self.whole.is_empty();
+        let whole = has_some.then(|| self.whole.get(&(topic.clone(), actor.clone()))).flatten();
+        whole.copied().unwrap_or_else(|| self.end(topic, actor))
+    }
+
+    /// Logs of which something before the end may be missing, with up to where they are whole.
+    #[must_use]
+    pub const fn cut(&self) -> &BTreeMap<(TopicName, Actor), Offset> {
+        &self.whole
+    }
+
+    /// Takes up what [`Self::cut`] said of logs of which the ends are known.
+    pub fn restore_cut(&mut self, cut: BTreeMap<(TopicName, Actor), Offset>) {
+        self.whole = cut;
+    }
+
+    /// Whether a log goes on behind what another one has of it, or has what that lacks.
+    fn has_more(&self, than: &Self, topic: &TopicName, actor: &Actor) -> bool {
+        than.end(topic, actor) < self.end(topic, actor)
+            || than.whole(topic, actor) < self.whole(topic, actor)
     }
 
     /// The end of what is there of a log; 0 of an unknown one.
@@ -90,8 +146,8 @@ impl Membership {
     ) -> BTreeSet<(RegionId, TopicName)> {
         let said = self.members.get(life).and_then(|member| member.others.as_ref());
         let Some(said) = said else { return BTreeSet::new() };
-        let lacking = here.iter().filter(|(topic, actor, end)| {
-            said.end(topic, actor) < *end && self.writes_no_more(&Holder::of(actor), &is_over)
+        let lacking = here.iter().filter(|(topic, actor, _)| {
+            here.has_more(said, topic, actor) && self.writes_no_more(&Holder::of(actor), &is_over)
         });
         lacking.map(|(topic, actor, _)| (actor.region.clone(), topic.clone())).collect()
     }
@@ -113,8 +169,9 @@ impl Membership {
             .iter()
             .filter(|(life, member)| !is_over(life) && member.may_send(life, &is_linked));
         for said in sends.filter_map(|(_, member)| member.others.as_ref()) {
-            let more = said.iter().filter(|(topic, actor, end)| {
-                here.end(topic, actor) < *end && self.writes_no_more(&Holder::of(actor), &is_over)
+            let more = said.iter().filter(|(topic, actor, _)| {
+                said.has_more(here, topic, actor)
+                    && self.writes_no_more(&Holder::of(actor), &is_over)
             });
             more.for_each(|(topic, actor, end)| lacked.advance(topic, actor, end));
         }
@@ -127,8 +184,8 @@ impl Membership {
         self.members.get(life).is_some_and(|member| member.others.is_some())
     }
 
-    /// Lives that can send and have said that a log goes on for them behind an offset. O(lives ×
-    /// log logs).
+    /// Lives that can send and have said that they have a log whole up to behind an offset: one
+    /// that lacks what lies there itself cannot bring it. O(lives × log logs).
     #[must_use]
     pub fn holders(
         &self,
@@ -142,7 +199,7 @@ impl Membership {
             .iter()
             .filter(|(life, member)| !is_over(life) && member.may_send(life, &is_linked));
         let said = sends.filter_map(|(life, member)| Some((life, member.others.as_ref()?)));
-        said.filter(|(_, said)| said.end(topic, actor) > behind).map(|(life, _)| life).collect()
+        said.filter(|(_, said)| said.whole(topic, actor) > behind).map(|(life, _)| life).collect()
     }
 
     /// Where a log ends for a life, by its own word; `None` when it says nothing of such logs.
@@ -154,6 +211,18 @@ impl Membership {
     ) -> Option<Offset> {
         let said = self.members.get(life)?.others.as_ref()?;
         Some(said.end(topic, actor))
+    }
+
+    /// Up to where nothing of a log is missing to a life, by its own word; `None` when it says
+    /// nothing of such logs.
+    #[must_use]
+    pub fn whole_of_other(
+        &self,
+        life: &Holder,
+        (topic, actor): (&TopicName, &Actor),
+    ) -> Option<Offset> {
+        let said = self.members.get(life)?.others.as_ref()?;
+        Some(said.whole(topic, actor))
     }
 
     fn writes_no_more(&self, life: &Holder, is_over: impl Fn(&Holder) -> bool) -> bool {
@@ -185,15 +254,8 @@ mod tests {
     }
 
     fn said(membership: &mut Membership, region: &str, others: Option<OtherLogs>) {
-        let report = MemberReport {
-            life: life(region),
-            applied: VectorClock::new(),
-            stable: VectorClock::new(),
-            unstable: headland_event::Gaps::new(),
-            missing: headland_event::Gaps::new(),
-            lost: headland_event::Gaps::new(),
-            others,
-        };
+        let bare = MemberReport::new(life(region), VectorClock::new());
+        let report = MemberReport { others, ..bare };
         membership.on_report(report, &VectorClock::new());
     }
 
@@ -216,6 +278,35 @@ mod tests {
         said(&mut membership, "ap", Some(logs(&[("us", 7)])));
         said(&mut membership, "ap", Some(logs(&[("us", 2)])));
         assert_eq!(lacks(&membership, &is_over), BTreeSet::new(), "a late word takes nothing back");
+    }
+
+    #[test]
+    fn what_lies_in_a_part_that_compaction_left_out_is_lacking_until_it_is_whole() {
+        let mut membership = Membership::new();
+        let is_over = |life: &Holder| life.region.as_str() == "us";
+        let of_us = BTreeSet::from([(life("us").region, rights())]);
+        let log = (rights(), actor("us", 0));
+        let part = |end, whole| {
+            let mut logs = OtherLogs::new();
+            logs.raise((&log.0, &log.1), Offset::new(end), Offset::new(whole));
+            logs
+        };
+        said(&mut membership, "ap", Some(part(6, 2)));
+        let lacks =
+            |of: &Membership, here: &OtherLogs| of.lacking_others(&life("ap"), here, is_over);
+
+        let found = [part(6, 6), part(6, 2), part(4, 4), part(3, 1), part(7, 1)]
+            .map(|here| !lacks(&membership, &here).is_empty());
+        let kept = Membership::from_bytes(&membership.to_bytes()).unwrap();
+        let missing = [part(6, 1), part(7, 2), part(6, 2)]
+            .map(|here| kept.lacked_others(&here, is_over, |_| false).iter().count());
+
+        assert_eq!(found, [true, false, true, false, true]);
+        assert_eq!((missing, kept), ([1, 0, 0], membership.clone()));
+        said(&mut membership, "ap", Some(part(6, 6)));
+        said(&mut membership, "ap", Some(part(6, 3)));
+        assert_eq!(lacks(&membership, &part(6, 6)), BTreeSet::new(), "late words change nothing");
+        assert_eq!(lacks(&membership, &part(7, 7)), of_us);
     }
 
     #[test]
@@ -265,12 +356,13 @@ mod tests {
 
     fn any_logs() -> impl proptest::strategy::Strategy<Value = OtherLogs> {
         use proptest::prelude::*;
-        let one = (0..2_usize, 0..3_usize, 1..9_u64);
+        let one = (0..2_usize, 0..3_usize, 1..9_u64, 0..9_u64);
         proptest::collection::vec(one, 0..6).prop_map(|said| {
             let mut logs = OtherLogs::new();
-            for (topic, region, end) in said {
+            for (topic, region, end, whole) in said {
                 let topic = TopicName::new(["inventory.escrow", "_groups"][topic]).unwrap();
-                logs.advance(&topic, &actor(["ap", "eu", "us"][region], 0), Offset::new(end));
+                let log = actor(["ap", "eu", "us"][region], 0);
+                logs.raise((&topic, &log), Offset::new(end), Offset::new(whole.min(end)));
             }
             logs
         })

@@ -8,9 +8,12 @@
 //!            "unstable":[…],
 //!            "missing":[{"region":"us","incarnation":{…},"partition":0,"from":3,"until":5}],
 //!            "lost":[{…}],
-//!            "others":[{"topic":"inventory.escrow","ends":[{…}]}]}}
+//!            "others":[{"topic":"inventory.escrow","ends":[{…}],"whole":[{…}]}],
+//!            "begins":[{…}],"stamps":2}}
 //! {"void":{"actor":{"region":"us","incarnation":{…},"partition":0},"offset":7,"id":"a/1"}}
 //! ```
+
+use std::collections::BTreeMap;
 
 use headland_event::extent::GAPS_LIMIT;
 use headland_event::limits::CLOCK_ENTRIES_LIMIT;
@@ -78,21 +81,14 @@ impl MemberReport {
     /// not the highest are left out, which are said once the lower ones are filled: until then
     /// nobody hands them on, and what was applied ends before the first of them, so that nobody
     /// takes for seen what is not. Of the life's own logs it ends where it did: by that a receiver
-    /// knows which records come before the report. What is stable is left out as a whole: nothing
-    /// is forgotten then. And so is, before that, where other logs end: nothing of them is handed
-    /// on then.
+    /// knows which records come before the report. What is stable ends before the first gap of it
+    /// that does not fit; where even so it does not, it is left out as a whole, and nothing is
+    /// forgotten then. So is, before that, where other logs end: nothing of them is handed on then.
+    /// And before that, where its own begin: until it is said once, that is taken for missing.
     #[must_use]
     pub fn bounded(self) -> Self {
-        let Self { life, applied, stable, unstable, missing, lost, others } = self;
-        let bare = Self {
-            life,
-            applied,
-            stable: VectorClock::new(),
-            unstable: Gaps::new(),
-            missing: Gaps::new(),
-            lost: Gaps::new(),
-            others: None,
-        };
+        let Self { life, applied, stable, unstable, missing, lost, others, begins, stamps } = self;
+        let bare = Self { stamps, ..Self::new(life, applied) };
         let length = |of: &Self| MemberRecord::Report(of.clone()).to_json().len();
         let mut left = REPORT_BYTES_LIMIT.saturating_sub(length(&bare));
         let all = missing;
@@ -111,7 +107,9 @@ impl MemberReport {
         let with_stable = Self { stable, unstable, ..bare.clone() };
         let whole = if fits(&with_stable) { with_stable } else { bare };
         let with_others = Self { others, ..whole.clone() };
-        if fits(&with_others) { with_others } else { whole }
+        let whole = if fits(&with_others) { with_others } else { whole };
+        let with_begins = Self { begins, ..whole.clone() };
+        if fits(&with_begins) { with_begins } else { whole }
     }
 }
 
@@ -149,6 +147,16 @@ fn before_left_out(
         before.advance(actor, left_out.map_or(end, |gap| gap.from.min(end)));
     }
     before
+}
+
+/// The version of stamps that every hub reads.
+pub(super) const fn first_stamps() -> u8 {
+    1
+}
+
+/// Whether a report says no more of it than one of an earlier version.
+pub(super) const fn are_first_stamps(stamps: &u8) -> bool {
+    *stamps <= first_stamps()
 }
 
 /// One end of a clock, as JSON has it: JSON's objects have no other keys than texts.
@@ -189,6 +197,9 @@ struct OfTopic {
     topic: TopicName,
     #[serde(serialize_with = "write_ends", deserialize_with = "read_ends")]
     ends: VectorClock,
+    /// Up to where those are whole of which something before their end may be missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    whole: Vec<End>,
 }
 
 /// Where logs of several topics end, as a list of these; [`None`] is not written.
@@ -196,10 +207,14 @@ pub(super) fn write_logs<S: Serializer>(
     logs: &Option<OtherLogs>,
     to: S,
 ) -> Result<S::Ok, S::Error> {
-    let topics = logs.iter().flat_map(OtherLogs::topics);
-    let of = |(topic, ends): (&TopicName, &VectorClock)| OfTopic {
-        topic: topic.clone(),
-        ends: ends.clone(),
+    let topics = logs.iter().flat_map(|logs| logs.topics().map(move |of| (logs, of)));
+    let of = |(logs, (topic, ends)): (&OtherLogs, (&TopicName, &VectorClock))| {
+        let whole = logs.cut().iter().filter(|((of, _), _)| of == topic);
+        let whole = whole.map(|((_, actor), end)| {
+            let Actor { region, incarnation, partition } = actor.clone();
+            End { region, incarnation, partition, end: *end }
+        });
+        OfTopic { topic: topic.clone(), ends: ends.clone(), whole: whole.collect() }
     };
     to.collect_seq(topics.map(of))
 }
@@ -207,8 +222,15 @@ pub(super) fn write_logs<S: Serializer>(
 /// Reads what [`write_logs`] wrote.
 pub(super) fn read_logs<'de, D: Deserializer<'de>>(from: D) -> Result<Option<OtherLogs>, D::Error> {
     let mut logs = OtherLogs::new();
-    for OfTopic { topic, ends } in Vec::<OfTopic>::deserialize(from)? {
-        logs.merge_topic(&topic, &ends);
+    for OfTopic { topic, ends, whole } in Vec::<OfTopic>::deserialize(from)? {
+        let whole = whole.into_iter().map(|End { region, incarnation, partition, end }| {
+            (Actor { region, incarnation, partition }, end)
+        });
+        let whole: BTreeMap<Actor, Offset> = whole.collect();
+        for (actor, end) in ends.iter() {
+            let whole = whole.get(actor).map_or(end, |whole| end.min(*whole));
+            logs.raise_known((&topic, actor), end, whole);
+        }
     }
     Ok(Some(logs))
 }
@@ -303,13 +325,10 @@ mod tests {
         }
         let (stable, lost) = (applied.clone(), missing.clone());
         let of_log = |at| MemberReport {
-            life: life(),
-            applied: applied.clone(),
             stable: stable.clone(),
-            unstable: Gaps::new(),
             missing: if at == 0 { missing.clone() } else { Gaps::new() },
             lost: if at == 1 { lost.clone() } else { Gaps::new() },
-            others: None,
+            ..MemberReport::new(life(), applied.clone())
         };
         for at in 0..3 {
             let bounded = of_log(at).bounded();
@@ -378,8 +397,8 @@ mod tests {
         let mut applied = VectorClock::new();
         applied.advance(&log, Offset::new(10_000));
         let (stable, unstable) = (applied.clone(), missing.clone());
-        let (lost, others) = (Gaps::new(), None);
-        let whole = MemberReport { life: life(), applied, stable, unstable, missing, lost, others };
+        let bare = MemberReport::new(life(), applied);
+        let whole = MemberReport { stable, unstable, missing, ..bare };
 
         let said = whole.bounded();
 
@@ -396,10 +415,7 @@ mod tests {
         applied.advance(&actor("eu", 1), Offset::new(3));
         let mut missing = Gaps::new();
         let stable = applied.clone();
-        let (none, lost, others) = (missing.clone(), Gaps::new(), None);
-        let unstable = Gaps::new();
-        let whole =
-            MemberReport { life: life(), applied, stable, unstable, missing: none, lost, others };
+        let whole = MemberReport { stable, ..MemberReport::new(life(), applied) };
         let gap = Gap { from: Offset::new(1), until: Offset::new(2) };
         assert_eq!(missing.note(&actor("eu", 1), gap), None);
         let with_a_gap = MemberReport { missing: missing.clone(), ..whole.clone() };
@@ -407,8 +423,23 @@ mod tests {
         let unstable = MemberReport { unstable: missing, ..whole.clone() };
         let mut others = OtherLogs::new();
         others.advance(&TopicName::new("_groups").unwrap(), &actor("eu", 1), Offset::new(3));
+        let mut cut = others.clone();
+        let log = (&TopicName::new("_groups").unwrap(), &actor("eu", 1));
+        cut.raise(log, Offset::new(9), Offset::new(4));
+        let with_cut = MemberReport { others: Some(cut), ..whole.clone() };
         let with_others = MemberReport { others: Some(others), ..whole.clone() };
         let with_none = MemberReport { others: Some(OtherLogs::new()), ..whole.clone() };
+        let mut begins = VectorClock::new();
+        begins.advance(&actor("us", 2), Offset::new(4));
+        let with_begins = MemberReport { begins, ..whole.clone() };
+        let that_reads_more = MemberReport { stamps: 2, ..whole.clone() };
+        let plain = String::from_utf8(MemberRecord::Report(whole.clone()).to_json()).unwrap();
+        assert!(!plain.contains("stamps"), "as an earlier version says it");
+        let MemberRecord::Report(read) = MemberRecord::parse(plain.as_bytes()).unwrap() else {
+            panic!("{plain}")
+        };
+        assert_eq!(read.stamps, 1);
+        assert_eq!(that_reads_more.clone().bounded(), that_reads_more);
         let json = MemberRecord::Report(with_others.clone()).to_json();
         let of = r#""others":[{"topic":"_groups","ends":[{"region":"eu","incarnation""#;
         assert!(String::from_utf8(json).unwrap().contains(of));
@@ -419,7 +450,10 @@ mod tests {
             (that_lost, true),
             (unstable, true),
             (with_others, false),
+            (with_cut, false),
             (with_none, false),
+            (with_begins, false),
+            (that_reads_more, false),
         ];
         for (report, is_said) in all {
             let record = MemberRecord::Report(report);

@@ -3,6 +3,7 @@ use headland_event::{EventTime, Incarnation, Offset};
 use super::*;
 use crate::position::tests::{actor, position};
 use crate::second::Second;
+use crate::unseen::Unseen;
 
 fn text(output: &Output) -> (&'static str, String, Option<String>) {
     let value = output.value().map(|value| String::from_utf8(value).unwrap());
@@ -47,7 +48,7 @@ fn a_conflict_names_both_writes_with_clock_and_context() {
             position: position(region, 0, 4),
             hlc: Hlc::new(EventTime::from_millis(wall), 2),
             context,
-            unseen: Gaps::new(),
+            unseen: Unseen::default(),
             value: Count { units: wall, second: Second::default() },
         }
     };

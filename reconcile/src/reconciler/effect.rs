@@ -26,7 +26,8 @@ impl Reconciler {
                 let Self { catalogue, actors, .. } = self;
                 let (named, shelf) = catalogue.shelf_at(shelf);
                 let count = Count { units: *count, second: Second::of(event.time) };
-                let write = write_of(input, event, count);
+                let unseen = self.unseen.share(input.context.gaps());
+                let write = write_of(input, event, count, unseen);
                 let subject = conflict::of_shelf(&named);
                 let conflicts = shelf
                     .stocktakes()
@@ -39,7 +40,8 @@ impl Reconciler {
             }
             (Effect::Attribute { attribute }, EventBody::Attribute { value, .. }) => {
                 let (named, attribute) = self.catalogue.attribute_at(attribute);
-                let write = write_of(input, event, value.clone());
+                let unseen = self.unseen.share(input.context.gaps());
+                let write = write_of(input, event, value.clone(), unseen);
                 let subject = conflict::of_attribute(&named);
                 let conflicts = conflicts_of(&attribute.writes, &write, &subject);
                 attribute.writes.insert(write);
@@ -47,7 +49,8 @@ impl Reconciler {
             }
             (Effect::Decision { review }, EventBody::Decision { decision, .. }) => {
                 let (late, of) = self.reviews.at(review);
-                let write = write_of(input, event, decision.clone());
+                let unseen = self.unseen.share(input.context.gaps());
+                let write = write_of(input, event, decision.clone(), unseen);
                 let conflicts = conflicts_of(&of.decisions, &write, &conflict::of_review(late));
                 self.sum.add(Row::Decision { late, decision: &write.position });
                 of.decisions.insert(write);

@@ -187,3 +187,20 @@ fn what_was_seen_but_for_a_gap_is_kept_as_it_was_said() {
     let gap = Gap { from: Offset::new(1), until: Offset::new(3) };
     assert!(!hub.reconciler.extent().gaps().spans(&actor("us", 0), gap.from, gap.until));
 }
+
+#[test]
+fn writes_of_a_hub_that_missed_a_part_share_what_they_missed_also_in_a_restored_state() {
+    let mut hub = Hub::new();
+    (0..9).for_each(|at| feed(&mut hub, by_ap(at), &set(&format!("a{at}"), &format!("{at}"))));
+    let restored = Reconciler::restore(config(), 3, &hub.reconciler.snapshot()).unwrap();
+
+    for reconciler in [&hub.reconciler, &restored] {
+        let attributes = reconciler.catalogue.attributes.values();
+        let writes = attributes.flat_map(|stored| stored.held.writes.writes());
+        let mut shared: Vec<_> =
+            writes.map(|write| std::ptr::from_ref(write.unseen.gaps().unwrap())).collect();
+        assert_eq!(shared.len(), 9);
+        shared.dedup();
+        assert_eq!(shared.len(), 1);
+    }
+}

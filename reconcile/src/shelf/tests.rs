@@ -3,6 +3,7 @@ use headland_event::{EventTime, Gap, Gaps, Hlc, Offset, VectorClock};
 use super::*;
 use crate::name::DeliveryId;
 use crate::position::tests::{actor, position};
+use crate::unseen::{Unseen, UnseenSets};
 
 /// A shelf with the actors that its postings name.
 struct Tested {
@@ -49,7 +50,7 @@ fn stocktake(at: Position, seen: &[(&str, u64)], units: i64) -> Write<Count> {
     }
     let hlc = Hlc::new(EventTime::from_millis(1), 0);
     let value = Count { units, second: Second::default() };
-    let (id, unseen) = (DeliveryId::new("count").unwrap(), Gaps::new());
+    let (id, unseen) = (DeliveryId::new("count").unwrap(), Unseen::default());
     Write { id, position: at, hlc, context, unseen, value }
 }
 
@@ -80,7 +81,9 @@ fn a_posting_that_arrives_after_the_stocktake_that_knew_of_it_changes_nothing() 
 fn a_posting_that_lay_in_a_gap_is_added_to_the_count_whenever_it_comes() {
     let mut count = stocktake(position("eu", 0, 1), &[("us", 4)], 40);
     let gap = Gap { from: Offset::new(1), until: Offset::new(3) };
-    assert_eq!(count.unseen.note(&actor("us", 0), gap), None);
+    let mut unseen = Gaps::new();
+    assert_eq!(unseen.note(&actor("us", 0), gap), None);
+    count.unseen = UnseenSets::default().share(&unseen);
     let of = |offset| (position("us", 0, offset), -(10_i64.pow(u32::try_from(offset).unwrap())));
     for order in [[0, 1, 2, 3], [3, 2, 1, 0], [3, 0, 1, 2]] {
         for counted_at in 0..=4 {

@@ -31,7 +31,8 @@ pub(super) struct DurableJson {
     durable: bool,
 }
 
-/// Answers a reservation: granted, not here, unknown yet, promised elsewhere. Granted is durable.
+/// Answers a reservation: granted, not here, unknown yet, promised elsewhere, closed. Granted is
+/// durable.
 pub(super) async fn reserve(
     State(shared): State<Shared>,
     Json(asked): Json<ReserveRequest>,
@@ -113,9 +114,10 @@ async fn durable(shared: &Shared, at: Offset) -> Result<(), Failure> {
 
 fn refused(error: EscrowError) -> Failure {
     let code = match error {
-        EscrowError::NotConfigured | EscrowError::Ending { .. } | EscrowError::Order(_) => {
-            StatusCode::CONFLICT
-        }
+        EscrowError::NotConfigured
+        | EscrowError::Ending { .. }
+        | EscrowError::Closed { .. }
+        | EscrowError::Order(_) => StatusCode::CONFLICT,
         EscrowError::NotOpen { .. } => StatusCode::NOT_FOUND,
         EscrowError::Frozen { .. } | EscrowError::Full => StatusCode::SERVICE_UNAVAILABLE,
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use headland_event::limits::LINKS_LIMIT;
-use headland_event::{AgentName, Codec, HubName, RegionId, TopicName};
+use headland_event::{AgentName, Alias, Codec, HubName, Lane, RegionId, TopicName};
 use headland_platform::config::{ConfigError, DurationText, Loaded, Spanned};
 use headland_replication::lease::{VOTERS_LEAST, VOTERS_LIMIT};
 use headland_replication::{Filter, NamePattern};
@@ -14,12 +14,15 @@ use serde::Deserialize;
 use super::{Ack, Cleanup, ReconcileConfig};
 use crate::escrow::escrow_topic;
 use crate::members::members_topic;
-use crate::records::{groups_topic, leases_topic};
+use crate::records::{alerts_topic, groups_topic, heartbeats_topic, leases_topic};
 use crate::settings::settings_topic;
 use crate::topics::PARTITIONS_LIMIT;
 
 /// Least time after which a region is left: a lease of it has to be over.
 const AFTER_LEAST: Duration = Duration::from_secs(4);
+
+/// Least time between heartbeats: each is a barrier of its own on a hub with nothing else to write.
+const BEAT_LEAST: Duration = Duration::from_millis(100);
 
 /// The values of `hub.toml` that must fit each other, with where they stand. Everything else is
 /// left to [`super::HubConfig`], which is read from the same text.
@@ -31,6 +34,8 @@ pub(super) struct Places {
     reconcile: ReconcilePlaces,
     #[serde(default)]
     failover: Option<FailoverPlaces>,
+    #[serde(default)]
+    heartbeats: Option<HeartbeatsPlaces>,
     #[serde(default, rename = "topic")]
     topics: Vec<TopicPlaces>,
     #[serde(default, rename = "peer")]
@@ -61,8 +66,16 @@ struct FailoverPlaces {
 }
 
 #[derive(Debug, Deserialize)]
+struct HeartbeatsPlaces {
+    #[serde(default)]
+    every: Option<Spanned<DurationText>>,
+}
+
+#[derive(Debug, Deserialize)]
 struct TopicPlaces {
     name: Spanned<TopicName>,
+    #[serde(default)]
+    lane: Option<Spanned<Lane>>,
     #[serde(default)]
     partitions: Option<Spanned<u32>>,
     #[serde(default)]
@@ -81,6 +94,8 @@ struct TopicPlaces {
 struct PeerPlaces {
     region: Spanned<RegionId>,
     name: HubName,
+    #[serde(default)]
+    alias: Option<Spanned<Alias>>,
     #[serde(default)]
     address: Option<Spanned<String>>,
     #[serde(default)]
@@ -106,9 +121,11 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
     let Places { topics, agents, telemetry, .. } = &places.value;
     let mut names = BTreeSet::new();
     check_tables(places)?;
+    check_heartbeats(places)?;
     for topic in topics {
         let TopicPlaces { name, partitions, .. } = topic;
         check_own(places, name)?;
+        check_lane(places, topic)?;
         check_cleanup(places, topic)?;
         check_ack(places, topic)?;
         if !names.insert(name.get_ref()) {
@@ -153,6 +170,7 @@ fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), C
     let section = match name.get_ref() {
         of if *of == escrow_topic() => "[escrow]",
         of if *of == members_topic() => "[membership]",
+        of if *of == heartbeats_topic() && places.value.heartbeats.is_some() => "[heartbeats]",
         of if [groups_topic(), leases_topic(), settings_topic()].contains(of) => {
             let text = format!("topic {of} is written by hubs alone; take it out of here");
             return Err(places.error_at(name, text));
@@ -165,6 +183,24 @@ fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), C
         name.get_ref()
     );
     Err(places.error_at(name, text))
+}
+
+/// Refuses to have alerts wait behind other data.
+fn check_lane(places: &Loaded<Places>, topic: &TopicPlaces) -> Result<(), ConfigError> {
+    match &topic.lane {
+        Some(lane)
+            if *topic.name.get_ref() == alerts_topic() && *lane.get_ref() != Lane::Alerts =>
+        {
+            let text = format!(
+                "topic {} has lane \"alerts\" for life: what it says must not wait behind {}; \
+                 take the line out",
+                topic.name.get_ref(),
+                lane.get_ref()
+            );
+            Err(places.error_at(lane, text))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Refuses what would take events away that stock is made of, and what would mean nothing.
@@ -184,6 +220,17 @@ fn check_cleanup(places: &Loaded<Places>, topic: &TopicPlaces) -> Result<(), Con
             Err(places.error_at(cleanup, text))
         }
         Some(_) | None => Ok(()),
+    }
+}
+
+fn check_heartbeats(places: &Loaded<Places>) -> Result<(), ConfigError> {
+    let every = places.value.heartbeats.as_ref().and_then(|of| of.every.as_ref());
+    match every.filter(|every| every.get_ref().get() < BEAT_LEAST) {
+        Some(every) => {
+            let text = "heartbeats are written at most every 100ms";
+            Err(places.error_at(every, text.to_owned()))
+        }
+        None => Ok(()),
     }
 }
 
@@ -273,6 +320,31 @@ fn check_peers(places: &Loaded<Places>) -> Result<(), ConfigError> {
         {
             let text = format!("address {:?} is not host:port", address.get_ref());
             return Err(places.error_at(address, text));
+        }
+    }
+    check_aliases(places)
+}
+
+/// Refuses a name for a region that stands for another one.
+fn check_aliases(places: &Loaded<Places>) -> Result<(), ConfigError> {
+    let Places { region: own, peers, .. } = &places.value;
+    let mut called = BTreeSet::new();
+    for PeerPlaces { region, alias, .. } in peers {
+        let Some(alias) = alias else { continue };
+        let (peer, found) = (region.get_ref(), alias.get_ref());
+        let refuse = |why: &str| {
+            let text = format!("alias {found} of region {peer} {why}; choose one of its own");
+            Err(places.error_at(alias, text))
+        };
+        if *found == Alias::from(own) {
+            return refuse("is this hub's own region");
+        }
+        let mut others = peers.iter().map(|other| other.region.get_ref());
+        if let Some(other) = others.find(|other| *other != peer && *found == Alias::from(*other)) {
+            return refuse(&format!("is the region {other} of another peer"));
+        }
+        if !called.insert(found) {
+            return refuse("is that of another peer as well");
         }
     }
     Ok(())
@@ -389,6 +461,23 @@ api = { socket = "s" }
     }
 
     #[test]
+    fn heartbeats_are_written_by_the_hub_alone_and_not_too_often() {
+        let topic = "[[topic]]\nname = \"heartbeats\"\n";
+
+        let fits = [topic.to_owned(), "[heartbeats]\nevery = \"100ms\"\n".to_owned()];
+        for text in fits {
+            assert!(parse(Path::new("hub.toml"), format!("{HEAD}{text}")).is_ok());
+        }
+        let why = "topic heartbeats is written by hubs with [heartbeats] alone, cleaned by them, \
+                   and no agent may publish it; take it out of here";
+        assert_eq!(refusal(&format!("[heartbeats]\n{topic}")), format!("hub.toml:9:8: {why}"));
+        assert_eq!(
+            refusal("[heartbeats]\nevery = \"99ms\"\n"),
+            "hub.toml:8:9: heartbeats are written at most every 100ms"
+        );
+    }
+
+    #[test]
     fn a_topic_without_partitions_is_refused_and_one_at_the_limit_is_not() {
         let of = |count: u32| format!("[[topic]]\nname = \"air\"\npartitions = {count}\n");
 
@@ -401,6 +490,20 @@ api = { socket = "s" }
         assert_eq!(
             refusal(&of(PARTITIONS_LIMIT + 1)),
             "hub.toml:9:14: topic air has 1025 partitions, expected 1 to 1024"
+        );
+    }
+
+    #[test]
+    fn alerts_have_no_other_lane() {
+        let of = |lane: &str| format!("[[topic]]\nname = \"alerts\"\n{lane}\n");
+
+        let fits = parse(Path::new("hub.toml"), format!("{HEAD}{}", of("lane = \"alerts\"")));
+
+        assert!(fits.is_ok(), "{fits:?}");
+        assert_eq!(
+            refusal(&of("lane = \"telemetry\"")),
+            "hub.toml:9:8: topic alerts has lane \"alerts\" for life: what it says must not wait \
+             behind telemetry; take the line out"
         );
     }
 
@@ -491,6 +594,35 @@ api = { socket = "s" }
             of("hub-2"),
             "hub.toml:8:10: region eu is this hub's own, and a region has one hub"
         );
+    }
+
+    #[test]
+    fn a_region_is_called_what_no_other_one_is() {
+        let of = |us: &str, ap: &str| {
+            format!(
+                "[[peer]]\nregion = \"us\"\nname = \"h\"\nalias = \"{us}\"\n\
+                 [[peer]]\nregion = \"ap\"\nname = \"h\"\nalias = \"{ap}\"\n"
+            )
+        };
+
+        let fits = parse(Path::new("hub.toml"), format!("{HEAD}{}", of("amer.ica", "ap")));
+        assert!(fits.is_ok());
+        let end = "choose one of its own";
+        assert_eq!(
+            refusal(&of("america", "america")),
+            format!(
+                "hub.toml:14:9: alias america of region ap is that of another peer as well; {end}"
+            )
+        );
+        assert_eq!(
+            refusal(&of("ap", "asia")),
+            format!("hub.toml:10:9: alias ap of region us is the region ap of another peer; {end}")
+        );
+        assert_eq!(
+            refusal(&of("america", "eu")),
+            format!("hub.toml:14:9: alias eu of region ap is this hub's own region; {end}")
+        );
+        assert!(refusal(&of("a/b", "ap")).starts_with("hub.toml:10:9: "));
     }
 
     #[test]

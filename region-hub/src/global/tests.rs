@@ -75,6 +75,7 @@ fn topics() -> Topics {
             topics
                 .add(Topic {
                     name: topic(&here),
+                    also: Vec::new(),
                     lane: headland_event::Lane::State,
                     partitions: 2,
                     origin: region(origin),

@@ -12,7 +12,7 @@
 //! Either is a *walk* over a partition, a piece at a time, in the order of the losses. Walks are
 //! not kept: a start begins those again that its state and its reads ask for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use headland_event::{
@@ -102,11 +102,15 @@ pub(super) struct Walks {
     left_out: Option<(Actor, Offset)>,
     /// What others are to be asked for.
     pub(super) asks: Asks,
+    /// Where what was handed on was not found. Others are asked for it once all walks are over:
+    /// an ordinary copy may have it.
+    not_found: BTreeSet<TopicPartition>,
 }
 
 impl Walks {
     pub(super) fn poll_timeout(&self) -> Option<Monotonic> {
-        let has_some = !self.waiting.is_empty() || self.left_out.is_some();
+        let is_left = self.left_out.is_some() || !self.not_found.is_empty();
+        let has_some = !self.waiting.is_empty() || is_left;
         (self.reading.is_none() && has_some).then_some(self.due_at)
     }
 
@@ -207,6 +211,9 @@ impl Node {
             return;
         }
         let Some(mut walk) = self.walks.waiting.pop_front() else {
+            if self.walks.left_out.is_none() {
+                return self.ask_for_what_was_not_found(now);
+            }
             return self.seek_left_out();
         };
         let (end, durable) = (self.composer.end(&walk.at), self.durable.get(&walk.at));
@@ -325,7 +332,23 @@ impl Node {
             is_news |= self.lose_apart(&actor, gap);
         }
         if is_news {
-            self.ask_for_lost(now, at);
+            self.walks.not_found.insert(at.clone());
+        }
+        self.walks.due_at = now.monotonic.after(LOOK_EVERY);
+    }
+
+    /// Asks others for what no copy here has either.
+    fn ask_for_what_was_not_found(&mut self, now: Now) {
+        let lost = self.lost_ranges();
+        let is_lost = |at: &TopicPartition| {
+            let origin = self.topics.get(&at.topic).map(|topic| &topic.origin);
+            let is_of = |of: &Actor| Some(&of.region) == origin && of.partition == at.partition;
+            lost.iter().any(|(actor, _)| is_of(actor))
+        };
+        let mut asked = std::mem::take(&mut self.walks.not_found);
+        asked.retain(is_lost);
+        if !asked.is_empty() {
+            self.ask_for_lost_of(now, &asked);
         }
     }
 }

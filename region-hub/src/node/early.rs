@@ -1,8 +1,9 @@
 //! Parts of logs that come before an earlier part of them.
 //!
-//! Of logs beside inventory what lies before the part that comes first is passed over for good (ADR
-//! 0010). So a part that was handed on and is ahead of what is here is taken only when the part
-//! before it is here, or nobody brings that any more:
+//! Of logs beside inventory what lies before the part that comes first is passed over (ADR 0010):
+//! for good, or, of topics that reports name, until it comes after all ([`super::cuts`]). So a part
+//! that was handed on and is ahead of what is here is taken only when the part before it is here,
+//! or nobody brings that any more:
 //!
 //! - no channel of this hub has more of the log than was stored of it;
 //! - nobody who takes part and can send says that the log goes on for him behind what is here. One
@@ -254,6 +255,11 @@ impl Node {
         } else {
             past.is_more = true;
         }
+    }
+
+    /// Whether a channel is behind something that is asked for again.
+    pub(super) fn has_put_off(&self, place: Place) -> bool {
+        self.early.past.contains_key(&place)
     }
 
     /// Whether something that goes into a partition was put off on a connection.

@@ -16,13 +16,14 @@ use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::limits::CLOCK_ENTRIES_LIMIT;
 use headland_event::{
-    Actor, Batch, ChannelId, DropPolicy, Entry, Hole, Incarnation, Offset, PartitionIndex, Stamp,
-    TopicName, TopicPartition, VectorClock,
+    Actor, Batch, ChannelId, DropPolicy, Entry, Gap, Hole, Incarnation, Offset, PartitionIndex,
+    Stamp, TopicName, TopicPartition, VectorClock,
 };
 use headland_reconcile::OtherLogs;
 use headland_storage::StateStore;
 
 use super::Node;
+use super::members::Speaking;
 use super::recovery::{RecoveryError, owner};
 use crate::escrow::escrow_topic;
 use crate::members::{members_topic, reported_topics};
@@ -58,7 +59,7 @@ impl Ends {
         self.by_topic.get(topic)
     }
 
-    fn end(&self, topic: &TopicName, actor: &Actor) -> Offset {
+    pub(super) fn end(&self, topic: &TopicName, actor: &Actor) -> Offset {
         self.of(topic).map_or(Offset::new(0), |clock| clock.end(actor))
     }
 }
@@ -120,7 +121,9 @@ impl Node {
             return self.ingest.extent().has(&stamp.actor, stamp.offset, end)
                 && lost.is_none_or(|lost| !lost.touches(&stamp.actor, stamp.offset, end));
         }
-        self.end_here(origin_topic, stamp) >= end
+        let part = Gap { from: stamp.offset, until: end };
+        let is_cut = |of: &Speaking| of.cuts.touch(origin_topic, &stamp.actor, part);
+        self.end_here(origin_topic, stamp) >= end && !self.speaking.as_ref().is_some_and(is_cut)
     }
 
     /// Whether a topic, by its name where it was born, is reconciled. Of its logs a part that was
@@ -129,12 +132,13 @@ impl Node {
         origin_topic == self.inventory.configuration().0
     }
 
-    /// Where logs end here of which reports say so.
+    /// Where logs end here of which reports say so, and up to where they are whole.
     pub(super) fn others_here(&self) -> OtherLogs {
         let mut others = OtherLogs::new();
         for topic in reported_topics() {
-            if let Some(known) = self.ends().and_then(|ends| ends.of(&topic)) {
-                others.merge_topic(&topic, known);
+            let known = self.ends().and_then(|ends| ends.of(&topic));
+            for (actor, end) in known.into_iter().flat_map(VectorClock::iter) {
+                others.raise((&topic, actor), end, self.whole_here(&topic, actor));
             }
         }
         others
@@ -190,11 +194,16 @@ impl Node {
         if !self.is_needed(origin_topic) {
             return;
         }
+        let is_apart = self.topics.get(&local.topic).is_some_and(Topic::is_apart);
+        if is_apart && Hole::of(batch).is_none() {
+            self.note_passed(origin_topic, stamp);
+        }
+        self.fill_cut(origin_topic, stamp, batch);
         let end = stamp.offset.after(batch.span());
         if !self.is_of_inventory(origin_topic) && !self.is_beyond(origin_topic, stamp) {
             self.raise_end(origin_topic, &stamp.actor, end);
         }
-        if self.topics.get(&local.topic).is_some_and(Topic::is_apart) {
+        if is_apart {
             self.raise_end(&local.topic, &stamp.actor, end);
         }
     }

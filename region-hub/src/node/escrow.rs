@@ -60,6 +60,16 @@ pub enum EscrowError {
     /// An offer or a recall has the name of another one.
     #[error(transparent)]
     Order(OrderError),
+    /// It ended otherwise.
+    #[error("reservation {request} of sku {sku} was {outcome} already")]
+    Closed {
+        /// The request.
+        request: String,
+        /// The sku.
+        sku: Sku,
+        /// How.
+        outcome: Closing,
+    },
     /// It is being ended otherwise.
     #[error("reservation {request} of sku {sku} is being {outcome} already")]
     Ending {
@@ -130,11 +140,13 @@ impl Node {
     /// # Errors
     /// [`StartError`] when a log cannot be read, or this hub's own does not begin at 0.
     pub(super) fn recover_rights(&mut self, log: &impl LogReader) -> Result<(), StartError> {
+        let (late, whole) = (self.late_rights(), self.whole_rights());
         let Some(rights) = self.rights.rights() else { return Ok(()) };
+        late.iter().for_each(|(life, from)| rights.on_cut(life, *from));
         let life = self.incarnation;
         let mut frozen = None;
         // What was handed on of a log comes behind what is here of the log itself: of each holder
-        // what lies before the last that was read is passed over.
+        // what lies before the last that was read is passed over, but for what came late.
         let mut partitions = log.partitions();
         partitions.sort_by_key(|at| self.topics.get(&at.topic).is_some_and(Topic::is_apart));
         for partition in partitions {
@@ -168,6 +180,7 @@ impl Node {
             });
             scanned.map_err(RecoveryError::Log)?;
         }
+        whole.iter().for_each(|life| rights.on_whole(life));
         match frozen {
             Some(lost) => {
                 let error = EscrowError::Frozen { lost: lost.clone() };
@@ -249,7 +262,8 @@ impl Node {
         Ok(answer.or(under_way).unwrap_or(Reserved::Answered(Answer::UnknownYet)))
     }
 
-    /// A reservation made here ended; durable once the log of rights reaches the offset returned.
+    /// A reservation made here ended, once however often that is said; durable once the log of
+    /// rights reaches the offset returned.
     ///
     /// # Errors
     /// [`EscrowError`] when none of that name is open here, it is being ended otherwise, or as
@@ -263,6 +277,7 @@ impl Node {
             let (request, sku) = (asked.request.to_string(), asked.sku.clone());
             match error {
                 CloseError::Ending { outcome } => EscrowError::Ending { request, sku, outcome },
+                CloseError::Closed { outcome } => EscrowError::Closed { request, sku, outcome },
                 CloseError::NotOpen => EscrowError::NotOpen { request, sku },
             }
         })?;

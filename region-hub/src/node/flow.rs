@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headland_event::{ByteCount, Entry, Lane, Now, RegionId, TopicPartition};
+use headland_event::{ByteCount, Entry, Lane, Now, Offset, RegionId, TopicPartition};
 use headland_replication::condition::{Condition, Connection, Observed};
-use headland_replication::latency::Counted;
+use headland_replication::latency::Histogram;
 use headland_replication::marks::Outstanding;
-use headland_replication::{Flow, Marks};
+use headland_replication::{Flow, Marks, Refusal, RefusalCode};
 use headland_storage::{StateStore, Ticket};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,7 @@ use super::links::KnownPeer;
 use super::recovery::owner;
 use super::{LinkState, Node, RecoveryError};
 use crate::links::{LinkChange, LinkTopicView, LinkView};
+use crate::topics::Topic;
 
 /// Lanes of data.
 const LANES: [Lane; 3] = [Lane::Alerts, Lane::State, Lane::Telemetry];
@@ -146,20 +147,23 @@ impl Node {
         let peer_link = self.kept(&peer.identity);
         let topics = self.outstanding(peer, now);
         let mut lanes: BTreeMap<Lane, Outstanding> = BTreeMap::new();
-        for (topic, outstanding) in &topics {
-            if topic.refused.is_none() {
-                let lane = lanes.entry(topic.lane).or_default();
-                *lane = lane.and(*outstanding);
+        let (mut flowing, mut held, mut refused) =
+            <(Outstanding, Outstanding, Outstanding)>::default();
+        let mut refused_topics = Vec::new();
+        for topic in &topics {
+            let sum =
+                if peer.flow.paused.contains(&topic.view.lane) { &mut held } else { &mut flowing };
+            *sum = sum.and(topic.taken);
+            refused = refused.and(topic.refused);
+            if topic.refused.records > 0 {
+                refused_topics.push(topic.view.topic.clone());
             }
+            let lane = lanes.entry(topic.view.lane).or_default();
+            *lane = lane.and(topic.taken).and(topic.refused);
         }
-        let sum = |held: bool| {
-            let of = lanes.iter().filter(|(lane, _)| peer.flow.paused.contains(lane) == held);
-            of.fold(Outstanding::default(), |sum, (_, more)| sum.and(*more))
-        };
-        let (flowing, held) = (sum(false), sum(true));
         let up_at = peer.up_at.filter(|_| peer_link.is_some());
         let connection = up_at.map_or(Connection::None, Connection::Since);
-        let observed = Observed { connection, flowing, held, acked_at: peer.acked_at };
+        let observed = Observed { connection, flowing, held, refused, acked_at: peer.acked_at };
         let rtt = peer_link.and_then(|peer_link| peer_link.link.rtt());
         let granted = self.granted_ago(peer.identity.region(), now.monotonic);
         LinkView {
@@ -172,7 +176,7 @@ impl Node {
             rtt_ms: rtt.map(|rtt| u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX)),
             paused: peer.flow.paused.clone(),
             bytes_per_second: peer.flow.bytes_per_second,
-            outstanding: flowing.and(held).into(),
+            outstanding: flowing.and(held).and(refused).into(),
             lanes: lanes.into_iter().map(|(lane, of)| (lane.to_string(), of.into())).collect(),
             latency: peer
                 .latencies
@@ -180,52 +184,116 @@ impl Node {
                 .filter_map(|(lane, of)| Some((lane.to_string(), of.recent(now.monotonic)?.into())))
                 .collect(),
             behind_records: self.behind_records(peer),
-            topics: Some(topics.into_iter().map(|(topic, _)| topic).collect()),
+            refused_topics,
+            topics: Some(topics.into_iter().map(|topic| topic.view).collect()),
         }
     }
 
     /// How long records took to each region since the start, by lane.
-    pub fn latencies(&self) -> impl Iterator<Item = (&RegionId, Lane, &Counted)> {
+    pub fn latencies(&self) -> impl Iterator<Item = (&RegionId, Lane, &Histogram)> {
         self.peers.iter().flat_map(|peer| {
             let lanes = peer.latencies.iter();
             lanes.map(|(lane, of)| (peer.identity.region(), *lane, of.counted()))
         })
     }
 
-    /// Whether a peer has what is older than a few seconds.
+    /// Records here that a peer is not known to have of what it is offered, link or no link.
+    pub(super) fn lacking_records(&self, peer: &KnownPeer) -> u64 {
+        let lacking = self.offered_to(peer).filter(|part| !part.comes_another_way());
+        lacking.map(|part| part.head.since(part.acked)).fold(0, u64::saturating_add)
+    }
+
+    /// Whether a peer has what is older than a few seconds of what it takes. What it refuses no
+    /// time mends, and a region would never be returned to; operators are told of it.
     pub(super) fn is_in_order(&self, peer: &KnownPeer, now: Now) -> bool {
-        self.link_view(peer, now).condition == Condition::Ok
+        match self.link_view(peer, now).condition {
+            Condition::Ok => true,
+            Condition::Refused => peer.flow.paused.is_empty(),
+            Condition::CatchingUp | Condition::Paused | Condition::Stalled | Condition::Down => {
+                false
+            }
+        }
+    }
+
+    /// Every partition that a peer is offered, ordered by topic.
+    fn offered_to<'a>(&'a self, peer: &'a KnownPeer) -> impl Iterator<Item = Offered<'a>> {
+        let (region, peer_link) = (peer.identity.region(), self.kept(&peer.identity));
+        self.durable.iter().filter_map(move |(at, head)| {
+            let topic = self.topics.get(&at.topic)?;
+            peer.offering.offers(topic, region).then(|| Offered {
+                topic,
+                at,
+                acked: self.keeping.acked(&peer.identity, at).unwrap_or_default(),
+                head: *head,
+                refusal: peer_link.and_then(|peer_link| peer_link.refused(at)),
+            })
+        })
     }
 
     /// What a peer lacks of each topic that it is offered.
-    fn outstanding(&self, peer: &KnownPeer, now: Now) -> Vec<(LinkTopicView, Outstanding)> {
-        let (region, peer_link) = (peer.identity.region(), self.kept(&peer.identity));
-        let mut topics: Vec<(LinkTopicView, Outstanding)> = Vec::new();
+    fn outstanding(&self, peer: &KnownPeer, now: Now) -> Vec<TopicLack> {
+        let mut topics: Vec<TopicLack> = Vec::new();
         let unmarked = Marks::new();
-        for (at, head) in &self.durable {
-            let topic = self.topics.get(&at.topic);
-            let Some(topic) = topic.filter(|topic| peer.offering.offers(topic, region)) else {
-                continue;
-            };
-            let acked = self.keeping.acked(&peer.identity, at).unwrap_or_default();
-            let marks = self.keeping.marks.get(at).unwrap_or(&unmarked);
-            let lacking = marks.outstanding(acked, *head, now.monotonic);
-            let refused = peer_link.and_then(|peer_link| peer_link.refused(at)).map(str::to_owned);
-            match topics.last_mut().filter(|(known, _)| known.topic == at.topic) {
-                Some((known, sum)) => {
-                    *sum = sum.and(lacking);
-                    known.outstanding = (*sum).into();
-                    known.refused = known.refused.take().or(refused);
-                }
-                None => {
-                    let (name, outstanding) = (topic.name.clone(), lacking.into());
-                    let lane = topic.lane;
-                    topics
-                        .push((LinkTopicView { topic: name, lane, outstanding, refused }, lacking));
-                }
+        for part in self.offered_to(peer) {
+            let marks = self.keeping.marks.get(part.at).unwrap_or(&unmarked);
+            if topics.last().is_none_or(|known| known.view.topic != part.at.topic) {
+                topics.push(TopicLack::new(part.topic));
+            }
+            if let Some(known) = topics.last_mut() {
+                known.add(marks.outstanding(part.acked, part.head, now.monotonic), &part);
             }
         }
         topics
+    }
+}
+
+/// A partition that a peer is offered.
+struct Offered<'a> {
+    topic: &'a Topic,
+    at: &'a TopicPartition,
+    /// What the peer is known to have.
+    acked: Offset,
+    head: Offset,
+    /// Why it does not take it.
+    refusal: Option<&'a Refusal>,
+}
+
+impl Offered<'_> {
+    /// Whether the peer takes it from somebody else, so that it lacks nothing here.
+    fn comes_another_way(&self) -> bool {
+        self.refusal.is_some_and(|refusal| refusal.code() == RefusalCode::Loop)
+    }
+}
+
+/// What a peer lacks of a topic.
+struct TopicLack {
+    view: LinkTopicView,
+    /// Of partitions that it takes.
+    taken: Outstanding,
+    /// Of partitions that it does not take, although they come to it over no other way.
+    refused: Outstanding,
+}
+
+impl TopicLack {
+    fn new(topic: &Topic) -> Self {
+        let (taken, refused) = (Outstanding::default(), Outstanding::default());
+        let (name, lane) = (topic.name.clone(), topic.lane);
+        let outstanding = taken.into();
+        let view = LinkTopicView { topic: name, lane, outstanding, refused: None };
+        Self { view, taken, refused }
+    }
+
+    /// Counts a partition.
+    fn add(&mut self, lacking: Outstanding, part: &Offered<'_>) {
+        match part.refusal {
+            None => self.taken = self.taken.and(lacking),
+            Some(_) if part.comes_another_way() => {}
+            Some(_) => self.refused = self.refused.and(lacking),
+        }
+        self.view.outstanding = self.taken.and(self.refused).into();
+        if let Some(refusal) = part.refusal.filter(|_| self.view.refused.is_none()) {
+            self.view.refused = Some(refusal.to_string());
+        }
     }
 }
 

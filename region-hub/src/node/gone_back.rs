@@ -1,15 +1,22 @@
-//! Logs of agents that end before where this hub has them to.
+//! Logs that end before where others have them to: of agents, and this hub's own.
 //!
 //! An agent writes each number of a life once. When the log that it offers is shorter than what is
 //! here of the same life, then its data directory was copied and both go on, or it was taken back
 //! (a snapshot of a whole machine, a disk that lost what it had reported to be written). What it
 //! wrote since has numbers that were given before, and is passed over: the hub takes it for what it
 //! has. Nobody else sees that before it is too late, so it is said at the first contact.
+//!
+//! The same may happen to this hub. A copy of its data directory is seen when the store opens it,
+//! and goes on in a new life as what was restored from a backup does: nothing forks. What is taken
+//! back with its place (a snapshot of a volume) is seen when a peer stands beyond the end of a log
+//! of this life; the store cannot change its life while it runs, so that is said, and what to do.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use headland_event::{Alert, Now, Offset};
+use headland_event::{Alert, ChannelId, Now, Offset};
+use headland_replication::{Refusal, RefusalCode};
+use headland_storage::OpenReport;
 
 use super::Node;
 use crate::peer_link::{LinkId, Peer, Receiving};
@@ -67,6 +74,53 @@ impl Node {
             ("held_to", next.to_string()),
         ];
         let alert = Alert::of_node(RULE, (key, next.to_string()), now.wall, facts);
+        self.raise(&alert, now);
+    }
+
+    /// The log was opened and replayed: a directory that turned out to be a copy is said.
+    pub fn on_opened(&mut self, now: Now, report: &OpenReport) {
+        if !report.copied {
+            return;
+        }
+        let (node, life) = (self.identity.to_string(), self.incarnation.to_string());
+        let text = format!(
+            "the data directory of {node} is a copy that was made without headland store backup: \
+             it goes on in a new life, {life}. What the former one wrote after the copy was made \
+             comes back of inventory, rights, groups, members and promises, where there is \
+             [membership]; of other topics what agents keep, and peers hold the rest. Let no \
+             other hub run from the original"
+        );
+        let facts = [("fault", text), ("node", node.clone()), ("life", life.clone())];
+        self.raise(&Alert::of_node(RULE, (node, life), now.wall, facts), now);
+    }
+
+    /// A channel of this hub will not flow: raises an alert when the peer stands beyond the end of
+    /// a log that was born here. It was sent that in this very life, which does not know it.
+    pub(super) fn look_beyond(
+        &mut self,
+        now: Now,
+        link_id: LinkId,
+        (channel, refusal): (ChannelId, &Refusal),
+    ) {
+        let Some(known) = self.peer_links.get(&link_id) else { return };
+        let is_beyond =
+            refusal.code() == RefusalCode::PositionUnavailable && !known.was_read(channel);
+        let Some(log) = known.sending(channel).filter(|_| is_beyond).cloned() else { return };
+        let is_own = self.topics.get(&log.topic).is_some_and(|topic| topic.is_local());
+        let (peer, life) = (known.identity.to_string(), self.incarnation.to_string());
+        let key = format!("{peer}|{life}|{log}");
+        if !is_own || !self.gone_back.is_new(&Bytes::from(key.clone())) {
+            return;
+        }
+        tracing::error!(peer, %log, %refusal, "this hub's log goes back");
+        let text = format!(
+            "{peer} has more of {log} than this hub, which wrote it in this life ({refusal}): the \
+             data directory was taken back. Stop this hub, and start it from a backup of that \
+             directory (headland store backup, restore), as another life; until then regions may \
+             not hold the same"
+        );
+        let facts = [("fault", text), ("peer", peer), ("partition", log.to_string())];
+        let alert = Alert::of_node(RULE, (key, refusal.to_string()), now.wall, facts);
         self.raise(&alert, now);
     }
 }

@@ -194,7 +194,8 @@ impl Node {
         }
         let (mut places, mut named) = (Vec::with_capacity(found), BTreeSet::new());
         for Place { topic, partition, offset } in positions {
-            let at = TopicPartition::new(topic.clone(), *partition);
+            let name = self.topics.resolve(topic).map_or(topic, |known| &known.name);
+            let at = TopicPartition::new(name.clone(), *partition);
             let (source, offset) = self.source_of(group, &at, *offset)?;
             if !named.insert(source.clone()) {
                 return Err(GroupError::Twice { partition: source });
@@ -377,6 +378,11 @@ impl Node {
         }
     }
 
+    /// Whether this is the first start of another life on a log that a former one wrote.
+    pub(super) fn begins_a_life(&self) -> bool {
+        self.consumers.began == Began::Anew
+    }
+
     /// A hub that was restored goes on where its backup ends: nobody has read beyond.
     pub(super) fn begin_life(&mut self, now: Now) {
         if self.consumers.began == Began::Before {
@@ -483,9 +489,10 @@ impl Node {
         let name = TopicName::new(topic.strip_suffix(UNION).unwrap_or(topic));
         let name = name.map_err(|_| no_topic())?;
         let is_union = topic.ends_with(UNION);
+        let read = self.topics.resolve(&name).map(|known| &known.name);
         let is_read = |known: &&Topic| {
             let of_union = known.origin_name == name && !known.is_apart();
-            if is_union { of_union } else { known.name == name }
+            if is_union { of_union } else { Some(&known.name) == read }
         };
         let topics = self.topics.iter().filter(is_read);
         let mut places: BTreeMap<Source, TopicPartition> = BTreeMap::new();

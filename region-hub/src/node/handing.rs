@@ -54,7 +54,7 @@ use crate::records::groups_topic;
 use crate::topics::Topic;
 
 /// For how many of its own reports a hub waits for one of a peer.
-const REPORTS_WAITED: u32 = 2;
+pub(super) const REPORTS_WAITED: u32 = 2;
 
 /// What others hand on to this hub.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -109,6 +109,7 @@ impl Node {
     pub(super) fn hand_on(&mut self, now: Now) {
         self.note_former();
         self.find_lost_ends();
+        self.close_cuts();
         if let Some(mut aged) = self.speaking.as_mut().map(|of| std::mem::take(&mut of.aged)) {
             let age = self.speaking.as_ref().map_or(Duration::ZERO, |of| of.every * REPORTS_WAITED);
             aged.on_heads(now.monotonic, || self.heads(), age);

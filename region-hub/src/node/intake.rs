@@ -82,6 +82,7 @@ impl Node {
                 } else {
                     tracing::warn!(peer = %known.identity, %channel, %refusal, "not taken");
                 }
+                self.look_beyond(now, link_id, (channel, &refusal));
                 self.on_not_taken(link_id, channel, &refusal);
             }
             LinkOutput::Ended { channel, refusal } => {
@@ -392,6 +393,7 @@ impl Node {
         let is_hole =
             is_stand_in || Hole::of(&entry.batch).is_some() && !self.is_of_inventory(origin_topic);
         let cut = self.cut_by((link_id, channel), receiving, &entry);
+        self.note_compacted((link_id, channel), receiving, &entry, cut);
         let is_passed = is_hole && cut != Some(Cut::Through);
         if is_apart && (is_passed || self.has(origin_topic, stamp, &entry.batch)) {
             return Ok(());

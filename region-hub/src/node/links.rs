@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headland_event::{Lane, Monotonic, Now, Offset};
+use headland_event::{Alias, Lane, Monotonic, Now, Offset};
 use headland_platform::config::SizeText;
 use headland_replication::latency::Latencies;
+use headland_replication::route::Naming;
 use headland_replication::{Filter, Flow, Identity, Lag, Marks, Peering};
 
 use super::reach::{Notice, Reach};
@@ -21,6 +22,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct KnownPeer {
     pub(super) identity: Identity,
     pub(super) offering: Offering,
+    /// What its topics are called here.
+    pub(super) naming: Naming,
     /// Groups whose committed offsets are taken over from it.
     pub(super) groups: Filter,
     /// What it is sent.
@@ -41,7 +44,9 @@ pub(super) struct KnownPeer {
 impl KnownPeer {
     /// A hub of the configuration that was not heard of yet.
     pub(super) fn new(config: &PeerConfig, now: Now) -> Self {
-        let PeerConfig { region, name, address, forward, topics, exclude, groups, rate } = config;
+        let PeerConfig { region, name, alias, names, address, forward, .. } = config;
+        let PeerConfig { topics, exclude, groups, rate, .. } = config;
+        let alias = alias.as_ref().map_or_else(|| Alias::from(region), |of| of.get_ref().clone());
         let forwarding = if *forward { Forwarding::All } else { Forwarding::Own };
         let address = address.as_ref().map(|address| address.get_ref().clone());
         let why = address.as_ref().map_or("it has not dialled", |_| "no answer yet");
@@ -49,6 +54,7 @@ impl KnownPeer {
         Self {
             identity: Identity::Hub { region: region.clone(), name: name.clone() },
             offering: Offering { forwarding, topics: Filter::new(topics.clone(), exclude.clone()) },
+            naming: Naming::new(alias, *names),
             groups: Filter::new(groups.clone(), Vec::new()),
             flow: Flow { bytes_per_second, ..Flow::default() },
             reach: Reach::new(now.monotonic, why),

@@ -109,6 +109,12 @@ impl Node {
             return self.lose_own_end(&log, Gap { from, until: end });
         }
         let begins = self.consumers.origin_of(partition, from);
+        if self.composer.end(partition) > end {
+            // What is composed behind it is here, although it cannot be read yet.
+            let range = begins.zip(self.consumers.origin_of(partition, end));
+            let range = range.map(|(from, until)| Gap { from, until });
+            return range.is_some_and(|range| self.lose_all_of(&log, range));
+        }
         self.lose_end(partition);
         let all = |from| Gap { from, until: Offset::new(u64::MAX) };
         begins.is_some_and(|begins| self.lose_all_of(&log, all(begins)))

@@ -5,11 +5,15 @@
 //! are written: that this hub's life takes part, what it has applied, and that it has applied more
 //! of a life that ended than anybody has said. What operators ask for is in [`super::regions`].
 
+/// Where this life's logs of inventory begin.
+mod begins;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use headland_event::{
-    Batch, BatchError, Extent, Gaps, Monotonic, Now, Record, RegionId, TopicName, VectorClock,
+    Batch, BatchError, Extent, Gaps, Monotonic, Now, Record, RegionId, Stamp, TopicName,
+    VectorClock,
 };
 use headland_reconcile::{
     HeldGap, Holder, MemberChange, MemberRecord, MemberReport, MemberStanding, OtherLogs,
@@ -17,10 +21,12 @@ use headland_reconcile::{
 };
 use headland_replication::{Identity, Refusal, RefusalCode};
 
+use super::cuts::Cuts;
 use super::ends::Ends;
 use super::handing::{Aged, Awaited};
 use super::lost::Lost;
 use super::{KnownPeer, Node};
+use crate::config::HubConfig;
 use crate::members::{is_of_members, members_partition};
 use crate::peer_link::PeerLink;
 
@@ -54,8 +60,12 @@ pub(super) struct Speaking {
     pub(super) aged: Aged,
     /// Where logs end that hubs have to hold alike.
     pub(super) ends: Ends,
+    /// What compaction left out of these.
+    pub(super) cuts: Cuts,
     /// What its log lost by damage.
     pub(super) lost: Lost,
+    /// Where this life's logs of inventory begin, of those that do not begin at 0.
+    pub(super) begins: VectorClock,
     /// Lives that were seen to be over since the start, because another one of their region came.
     pub(super) former: BTreeSet<Holder>,
     joining: Joining,
@@ -80,7 +90,13 @@ enum Joining {
 }
 
 impl Speaking {
-    pub(super) fn new(every: Duration, inventory: TopicName, now: Monotonic) -> Self {
+    /// What a hub with `[membership]` says; `None` without it.
+    pub(super) fn of(config: &HubConfig, now: Monotonic) -> Option<Self> {
+        let every = config.membership.as_ref()?.report_every.get();
+        Some(Self::new(every, config.reconcile.topic.clone(), now))
+    }
+
+    fn new(every: Duration, inventory: TopicName, now: Monotonic) -> Self {
         let (reported, awaited) = (None, Awaited::default());
         let joining = Joining::Until(now.after(JOIN_WAIT), 0);
         let former = BTreeSet::new();
@@ -94,7 +110,9 @@ impl Speaking {
             leaves,
             aged,
             ends,
+            cuts: Cuts::default(),
             lost: Lost::default(),
+            begins: VectorClock::new(),
             former,
             joining,
         }
@@ -206,7 +224,9 @@ impl Node {
         let (applied, missing) = (extent.ends().clone(), extent.gaps().clone());
         let others = Some(others_here);
         let (stable, unstable) = (stable.ends().clone(), stable.gaps().clone());
-        let report = MemberReport { life, applied, stable, unstable, missing, lost, others };
+        let (begins, stamps) = (self.begins(), Stamp::VERSION_READ);
+        let bare = MemberReport { stamps, begins, ..MemberReport::new(life, applied) };
+        let report = MemberReport { stable, unstable, missing, lost, others, ..bare };
         let report = report.bounded();
         // What is stable may not have fitted, and would not the next time.
         let is_news = !is_said || !report.stable.is_empty();

@@ -93,11 +93,14 @@ impl Node {
             let rose = self.ingest.promise(&topic, EventTime::from_millis(millis));
             debug_assert!(rose, "a topic has one watermark in the state");
         }
+        self.restore_heartbeats(state)?;
         self.restore_partitions(state)?;
         self.restore_links(state)?;
         self.restore_groups(state)?;
+        self.restore_begins(state)?;
         self.restore_gaps(state)?;
         self.restore_ends(state)?;
+        self.restore_cuts(state)?;
         self.restore_lost(state)?;
         self.restore_fences(state)?;
         let (owner, key) = Inventory::place();

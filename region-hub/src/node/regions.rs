@@ -232,7 +232,7 @@ impl Node {
         let here = self.others_here();
         let lacked = self.lacked_others();
         let views = lacked.iter().map(|(topic, actor, until)| {
-            let (from, log) = (here.end(topic, actor), format!("{actor} of {topic}"));
+            let (from, log) = (here.whole(topic, actor), format!("{actor} of {topic}"));
             let way_out = "the life is over, and a hub that goes on has said that it has them: it \
                            hands them on once it is linked; when that one is gone for good, \
                            or its disk has lost them, exclude it"

@@ -19,7 +19,7 @@ use crate::config::{Copies, HubConfig, SyncConfig, SyncedSetting, TopicConfig};
 use crate::escrow::escrow_topic;
 use crate::members::{is_of_members, reported_topics};
 use crate::peer_link::LinkId;
-use crate::records::{audit_topic, groups_topic};
+use crate::records::{audit_topic, groups_topic, heartbeats_topic};
 use crate::settings::{Said, Settings, settings_topic};
 use crate::topics::{Topic, base_topic, dead_topic, is_changing_table};
 
@@ -98,6 +98,9 @@ impl Kept {
 pub(super) struct Keeping {
     /// What this hub decides, by the topic's name where it was born.
     here: BTreeMap<TopicName, Kept>,
+    /// How this hub's own heartbeats are kept; what another region calls so is a topic like any
+    /// other.
+    heartbeats: Option<Kept>,
     /// What hubs say of their topics.
     pub(super) said: Statements,
     /// What copies take over of that.
@@ -134,6 +137,7 @@ impl Keeping {
         let starts = log.partitions().into_iter().map(|at| (at.clone(), log.start(&at)));
         Self {
             here: declared.chain(internal).collect(),
+            heartbeats: None,
             said: Statements::default(),
             sync: config.sync.clone(),
             reconciled: config.reconcile.topic.clone(),
@@ -152,6 +156,12 @@ impl Keeping {
     /// Something was written.
     pub(super) const fn on_written(&mut self) {
         self.is_dirty = true;
+    }
+
+    /// The log of heartbeats holds nothing but what this hub wrote of itself: that may go.
+    pub(super) fn limit_heartbeats(&mut self, keep: Duration) {
+        let retention = Retention { time: Some(keep), bytes: None };
+        self.heartbeats = Some(Kept { retention, of: DecidedBy::Topic, ..Kept::all() });
     }
 
     /// Another configuration decides how topics are kept that were declared at the start.
@@ -173,6 +183,8 @@ impl Keeping {
     /// What this hub declares, with how many partitions each topic has.
     pub(super) fn declared(&self, partitions: impl Fn(&TopicName) -> u32) -> Said {
         let declared = self.here.iter().filter(|(_, kept)| kept.of == DecidedBy::Topic);
+        let name = heartbeats_topic();
+        let declared = declared.chain(self.heartbeats.as_ref().map(|kept| (&name, kept)));
         let said = declared.map(|(name, Kept { retention, compaction, .. })| {
             (name.clone(), Settings::new(partitions(name), *retention, *compaction))
         });
@@ -183,6 +195,12 @@ impl Keeping {
     /// born, as far as copies take that over.
     pub(super) fn kept(&self, topic: &Topic) -> (Keeper, Kept) {
         let name = &topic.origin_name;
+        if let Some(kept) = self.heartbeats
+            && topic.is_local()
+            && *name == heartbeats_topic()
+        {
+            return (Keeper::Here, kept);
+        }
         let base = base_topic(name);
         let of_base = || Some(Kept { compaction: None, ..*self.here.get(base.as_ref()?)? });
         let here = self.here.get(name).copied().or_else(of_base);
@@ -330,7 +348,7 @@ impl Node {
         if let Some(partition) = known.sending(channel).cloned() {
             self.keeping.refused.insert((known.identity.clone(), partition));
         }
-        known.on_refused(channel, refusal.to_string());
+        known.on_refused(channel, refusal.clone());
     }
 
     /// How a topic is kept, and who says so.
@@ -361,11 +379,11 @@ impl Node {
     /// When the log is cleaned next; `None` while nothing can have become superfluous. A full disk
     /// takes no commits, so what frees it must not wait for one.
     pub(super) fn clean_at(&self) -> Option<Monotonic> {
-        let Keeping { cleaned_at, is_dirty, here, said, .. } = &self.keeping;
+        let Keeping { cleaned_at, is_dirty, here, heartbeats, said, .. } = &self.keeping;
         if *is_dirty || self.fullness.is_full() {
             return Some(cleaned_at.after(CLEAN_EVERY));
         }
-        let mut here = here.values();
+        let mut here = here.values().chain(heartbeats);
         let has_ages = here.any(|kept| kept.retention.time.is_some()) || said.have_ages();
         has_ages.then(|| cleaned_at.after(AGE_EVERY))
     }

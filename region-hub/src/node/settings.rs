@@ -241,6 +241,7 @@ mod tests {
         let (eu, air): (RegionId, TopicName) = ("eu".parse().unwrap(), "air".parse().unwrap());
         Topic {
             name: "eu.air".parse().unwrap(),
+            also: Vec::new(),
             lane: Lane::State,
             partitions: 1,
             origin: eu.clone(),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use headland_event::{
     AgentName, DropPolicy, EventTime, Incarnation, Monotonic, Offset, RegionId, TopicName,
-    TopicPartition,
 };
 use headland_replication::Identity;
 use headland_replication::link::CopyCounts;
@@ -144,11 +143,7 @@ impl Node {
             peer: identity.to_string(),
             region: identity.region().clone(),
             state: if peer_link.is_some() { LinkState::Up } else { LinkState::Down },
-            lag_records: match peer_link {
-                Some(peer_link) => ahead(peer_link),
-                None if peer.reach.was_up() => peer.lag.ahead_records(),
-                None => self.offered_records(peer),
-            },
+            lag_records: self.lacking_records(peer),
             behind_records: self.behind_records(peer),
             rtt_ms: rtt.map(|rtt| u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX)),
         }
@@ -157,17 +152,6 @@ impl Node {
     /// Records at a peer that are not stored here; while there is no link, as last heard.
     pub(super) fn behind_records(&self, peer: &KnownPeer) -> u64 {
         self.kept(&peer.identity).map_or_else(|| peer.lag.behind_records(), behind)
-    }
-
-    /// Records that would be offered to a peer, of which none is known to be there.
-    fn offered_records(&self, peer: &KnownPeer) -> u64 {
-        let region = peer.identity.region();
-        let is_offered = |partition: &TopicPartition| {
-            let topic = self.topics.get(&partition.topic);
-            topic.is_some_and(|topic| peer.offering.offers(topic, region))
-        };
-        let offered = self.durable.iter().filter(|(partition, _)| is_offered(partition));
-        offered.map(|(_, end)| end.get()).fold(0, u64::saturating_add)
     }
 
     /// For how long this hub has not held all that each peer was known to have; zero while it does.
@@ -235,13 +219,6 @@ impl Node {
 fn missing_status(lost: &MissingOffsets) -> MissingStatus {
     let MissingOffsets { partition, from, until } = lost;
     MissingStatus { partition: partition.to_string(), from: *from, until: *until }
-}
-
-/// Records here that the peer has not acknowledged.
-fn ahead(peer_link: &PeerLink) -> u64 {
-    let offers = peer_link.link.offers().filter(|offer| !peer_link.is_again(offer.channel));
-    let lags = offers.map(|offer| offer.lag_records());
-    lags.fold(0, u64::saturating_add)
 }
 
 /// Records there that are not stored here. Heads are a peer's word, so their sum may be anything.

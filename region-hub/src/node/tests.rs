@@ -42,6 +42,8 @@ mod handing;
 mod handing_others;
 /// Parts of logs that come before an earlier part.
 mod early;
+/// What compaction left out of logs.
+mod cuts;
 /// What damage takes from logs of inventory, and what comes back.
 mod lost;
 /// Damage that nobody reads but the hub itself.
@@ -64,6 +66,10 @@ mod compaction;
 mod settings;
 /// Topics whose partitions grow while agents write.
 mod growth;
+/// What copies are called, and that a region is called something else while records flow.
+mod names;
+/// Records that say that a hub is there.
+mod heartbeats;
 /// A restart from a snapshot.
 mod snapshot;
 /// Agents and hubs at the other end of a link.

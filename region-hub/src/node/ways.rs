@@ -16,15 +16,18 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use headland_event::{Lane, Now, RegionId, TopicPartition};
+use headland_event::{Lane, Now, RegionId, TopicName, TopicPartition};
 use headland_replication::frame::Goodbye;
 use headland_replication::{Identity, Offer, Refusal, RefusalCode, route};
 
 use super::Node;
 use super::handing::key_of_handed_on;
 use super::recovery::owner;
+use crate::config::HubConfig;
+use crate::escrow::escrow_topic;
 use crate::peer_link::{LinkId, PeerLink, Receiving};
-use crate::topics::{Mirror, Topic, TopicError};
+use crate::records::heartbeats_topic;
+use crate::topics::{Mirror, Topic, TopicError, Topics};
 
 /// How long a preferred peer may be away before others are asked: a restart takes less.
 const AWAY_MAX: Duration = Duration::from_secs(10);
@@ -61,7 +64,8 @@ impl Node {
         let (key, (name, mirror)) = if is_handed_on || is_beside {
             (key_of_handed_on(position_key), self.topics.set_apart(offer).map_err(unfit)?)
         } else {
-            (position_key.clone(), self.topics.mirror(&local.topic, offer).map_err(unfit)?)
+            let taken_up = self.topics.mirror(&local.topic, offer).map_err(unfit)?;
+            (position_key.clone(), self.call_plain(link_id, taken_up, offer))
         };
         let is_known = |known: &PeerLink| known.all_receiving().any(|of| of.position_key == key);
         if self.peer_links.get(&link_id).is_some_and(is_known) {
@@ -81,6 +85,47 @@ impl Node {
         self.leave_farther(offer);
         let local = TopicPartition::new(name, receiving.local.partition);
         Ok(Receiving { local, position_key: key, ..receiving })
+    }
+
+    /// Topics as configured; what a hub makes or reads by its name is never called like a copy.
+    pub(super) fn declared(config: &HubConfig) -> Result<Topics, TopicError> {
+        let mut topics = Topics::new(&config.region, &config.topics)?;
+        if config.heartbeats.is_some() {
+            topics.add_heartbeats()?;
+        }
+        topics.reserve(heartbeats_topic());
+        topics.reserve(config.reconcile.topic.clone());
+        topics.reserve(escrow_topic());
+        Ok(topics)
+    }
+
+    /// Lets copies that came from their origins be found by what those are called now, before they
+    /// are met; what came over other regions waits for them.
+    pub(super) fn call_copies(&mut self) {
+        for peer in &self.peers {
+            let way = [peer.identity.region().clone()];
+            let copies = self.topics.iter().filter(|copy| copy.path == way);
+            for copy in copies.cloned().collect::<Vec<_>>() {
+                if self.topics.call_copy(&peer.naming, &copy) {
+                    let value = self.topics.get(&copy.name).map(Topic::encode);
+                    let key = copy.name.as_str().to_owned().into();
+                    self.composer.set(owner("topics"), key, value);
+                }
+            }
+        }
+    }
+
+    /// Lets a copy that was taken up be found by the name it has at the peer, if it is to be.
+    fn call_plain(
+        &mut self,
+        link_id: LinkId,
+        (name, mirror): (TopicName, Mirror),
+        offer: &Offer,
+    ) -> (TopicName, Mirror) {
+        let naming = self.peer_links.get(&link_id).map(PeerLink::naming);
+        let source = &offer.source.topic;
+        let is_news = naming.is_some_and(|of| self.topics.call_plain(of, &name, source));
+        (name, if is_news { Mirror::Changed } else { mirror })
     }
 
     /// Copies of an offered partition that come over other ways.

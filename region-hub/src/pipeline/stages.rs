@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headland_event::Now;
+use headland_event::{Entry, Now};
 use headland_platform::clock::Clock;
 use headland_platform::task;
 use headland_platform::telemetry::{TraceSink, with_causes};
 use headland_replication::quic::{Farewell, LaneEvent, LaneSender};
 use headland_storage::{
     AppendError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader, LogReader,
-    MissingOffsets, ReadError, Report, ScrubRead, Scrubbed, Snapshot, SnapshotStore,
+    MissingOffsets, ReadError, Report, Scrubbed, Snapshot, SnapshotStore,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -33,7 +33,16 @@ pub(super) struct Stages {
     traces: Option<TraceSink>,
     commits: Option<watch::Sender<u64>>,
     snapshots: Option<SnapshotStore<DiskMedium>>,
-    scrubbed: Option<mpsc::UnboundedSender<Scrubbed>>,
+    read: Option<mpsc::UnboundedSender<LogRead>>,
+}
+
+/// What was read of the log for the node itself, on a thread of its own: no commit and no link
+/// waits for it.
+pub(super) enum LogRead {
+    /// A piece of a scrub.
+    Scrubbed(Scrubbed),
+    /// A piece of a partition.
+    Looked(Result<Vec<Entry>, ReadError>),
 }
 
 impl Stages {
@@ -46,7 +55,7 @@ impl Stages {
         peers: Vec<Option<PeerAddress>>,
     ) -> Self {
         let (senders, traces, commits, snapshots) = (BTreeMap::new(), None, None, None);
-        let scrubbed = None;
+        let read = None;
         Self {
             node,
             clock,
@@ -58,13 +67,13 @@ impl Stages {
             traces,
             commits,
             snapshots,
-            scrubbed,
+            read,
         }
     }
 
-    /// Where to send what scrubs find; without it there are none.
-    pub(super) fn with_scrubbed(mut self, scrubbed: mpsc::UnboundedSender<Scrubbed>) -> Self {
-        self.scrubbed = Some(scrubbed);
+    /// Where to send what the node reads for itself; without it nothing is read.
+    pub(super) fn with_log_reads(mut self, read: mpsc::UnboundedSender<LogRead>) -> Self {
+        self.read = Some(read);
         self
     }
 
@@ -136,10 +145,13 @@ impl Stages {
             }
             Output::Snapshot(snapshot) => self.save(snapshot),
             Output::Look { partition, from, limit } => {
-                let found = self.reader.read(&partition, from, limit);
-                self.node.on_looked(self.now(), found);
+                self.read("look", move |reader| {
+                    LogRead::Looked(reader.read(&partition, from, limit))
+                });
             }
-            Output::Scrub(read) => self.scrub(read),
+            Output::Scrub(of) => {
+                self.read("scrub", move |reader| LogRead::Scrubbed(of.read(reader)));
+            }
             Output::Clean(policy) => self.writer.clean(policy, self.clock.wall()),
             Output::Trace(span) => {
                 if let Some(traces) = &self.traces {
@@ -161,15 +173,22 @@ impl Stages {
         drop(saving);
     }
 
-    /// Reads a piece of the log on a thread of its own: no commit and no link waits for it.
-    fn scrub(&self, read: ScrubRead) {
-        let Some(scrubbed) = self.scrubbed.clone() else { return };
+    /// Reads a piece of the log; the node asks for one at a time of each kind.
+    fn read(
+        &self,
+        name: &'static str,
+        read: impl FnOnce(&JournalReader<DiskFile>) -> LogRead + Send + 'static,
+    ) {
+        let Some(found) = self.read.clone() else { return };
         let reader = self.reader.clone();
-        drop(task::spawn_blocking("scrub", move || drop(scrubbed.send(read.read(&reader)))));
+        drop(task::spawn_blocking(name, move || drop(found.send(read(&reader)))));
     }
 
-    pub(super) fn on_scrubbed(&mut self, scrubbed: Scrubbed) {
-        self.node.on_scrubbed(self.now(), scrubbed);
+    pub(super) fn on_log_read(&mut self, read: LogRead) {
+        match read {
+            LogRead::Scrubbed(scrubbed) => self.node.on_scrubbed(self.now(), scrubbed),
+            LogRead::Looked(found) => self.node.on_looked(self.now(), found),
+        }
     }
 
     pub(super) fn on_report(&mut self, report: Report) -> Result<(), RunError> {

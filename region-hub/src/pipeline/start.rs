@@ -18,7 +18,7 @@ use headland_platform::tls::{
 use headland_replication::quic::{BindError, Endpoint, ResetKey, Windows};
 use headland_storage::{
     AppendError, CloseError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader,
-    LogStore, NotDurable, OpenError, OpenOptions, ReadError, SnapshotError, SnapshotStore,
+    LogStore, NotDurable, OnCopy, OpenError, OpenOptions, ReadError, SnapshotError, SnapshotStore,
     UndecidedLoss, replay_past_damage,
 };
 use tokio::sync::watch;
@@ -124,8 +124,13 @@ pub(super) fn start(
     let mut options = OpenOptions::new(entropy()?);
     options.file_bytes = hub.storage.file_bytes.get();
     options.cache_bytes = CACHE_BYTES;
+    options.on_copy = OnCopy::NewLife;
     let store = DiskStore::open(&hub.data_dir, options)
         .map_err(|source| open_error(&hub.data_dir, source))?;
+    if store.report().copied {
+        let (data_dir, life) = (hub.data_dir.display(), store.incarnation());
+        tracing::error!(%data_dir, %life, "the data directory is a copy: it goes on in a new life");
+    }
     let reader = store.reader();
     let now = Now { monotonic: clock.monotonic(), wall: clock.wall() };
     let log = (&reader, &store);
@@ -140,6 +145,7 @@ pub(super) fn start(
     let from = node.take_up(snapshots.newest_first(&Node::snapshot_owner())?);
     let missing = replay_past_damage(&reader, from, |commit| node.on_replayed(commit))?;
     node.on_replay_ended(now, missing).map_err(|error| start_error(&hub.data_dir, error))?;
+    node.on_opened(now, store.report());
     let peers = hub.peers.iter().map(|peer| {
         let role = Role::Hub(peer.name.to_string());
         let fleet = identity.id().fleet.clone();

@@ -1,8 +1,8 @@
 //! Hubs that hear of inventory and of who takes part in any order end alike.
 
 use headland_event::{
-    Dot, EventTime, Extent, Gaps, Incarnation, Monotonic, PartitionIndex, RegionId, Sequence,
-    StreamId, VectorClock,
+    Dot, EventTime, Extent, Incarnation, Monotonic, PartitionIndex, RegionId, Sequence, StreamId,
+    VectorClock,
 };
 use headland_reconcile::{
     Holder, MemberChange, MemberStanding, ReasonText, Reviewer, SignedChange,
@@ -67,6 +67,7 @@ partitions = 1
                 let origin: RegionId = region.parse().unwrap();
                 let added = topics.add(Topic {
                     name: partition(other, at, topic).topic,
+                    also: Vec::new(),
                     lane: headland_event::Lane::State,
                     partitions: 1,
                     origin: origin.clone(),
@@ -311,10 +312,8 @@ fn what_a_later_version_says_of_more_topics_is_not_taken_for_lacking() {
     for topic in ["inventory.escrow", "inventory.later"] {
         others.advance(&TopicName::new(topic).unwrap(), &ap, Offset::new(9));
     }
-    let (applied, stable) = (VectorClock::new(), VectorClock::new());
-    let (writer, unstable) = (life(1), Gaps::new());
-    let (missing, lost, others) = (Gaps::new(), Gaps::new(), Some(others));
-    let report = MemberReport { life: writer, applied, stable, unstable, missing, lost, others };
+    let others = Some(others);
+    let report = MemberReport { others, ..MemberReport::new(life(1), VectorClock::new()) };
 
     eu.write(MEMBERS, MemberRecord::Report(report).to_json());
 
@@ -322,6 +321,31 @@ fn what_a_later_version_says_of_more_topics_is_not_taken_for_lacking() {
     let lacked = eu.inventory.members().lacked_others(&none, |of| *of == life(0), |_| false);
     let topics: Vec<&str> = lacked.topics().map(|(topic, _)| topic.as_str()).collect();
     assert_eq!(topics, ["inventory.escrow"]);
+}
+
+#[test]
+fn of_two_reports_of_a_quiet_life_the_one_that_it_wrote_later_holds_though_it_comes_first() {
+    let (mut ap, mut eu) = (Hub::new(0), Hub::new(1));
+    let of_us = |end| {
+        let Holder { region, incarnation } = life(LOST);
+        let mut applied = VectorClock::new();
+        let partition = PartitionIndex::new(0);
+        applied.advance(&Actor { region, incarnation, partition }, Offset::new(end));
+        let report = MemberReport::new(life(1), applied);
+        MemberRecord::Report(report).to_json()
+    };
+    [9, 4].into_iter().for_each(|end| eu.write(MEMBERS, of_us(end)));
+
+    for at in [1, 0, 1, 0] {
+        let entry = eu.members[at].clone();
+        ap.take(1, MEMBERS, entry);
+    }
+
+    for members in [ap.inventory.members(), eu.inventory.members()] {
+        let said = members.reported(&life(1));
+        let ends: Vec<u64> = said.ends().iter().map(|(_, end)| end.get()).collect();
+        assert_eq!(ends, [4]);
+    }
 }
 
 #[test]
@@ -334,11 +358,8 @@ fn nothing_is_forgotten_where_a_report_says_more_than_is_there_after_damage() {
     let mut lost = applied.clone();
     lost.advance(&ap, Offset::new(9));
     let report = |applied: &VectorClock, stable: &VectorClock| {
-        let (applied, stable) = (applied.clone(), stable.clone());
-        let (missing, lost, others) = (Gaps::new(), Gaps::new(), None);
-        let (life, unstable) = (life(1), Gaps::new());
-        let report = MemberReport { life, applied, stable, unstable, missing, lost, others };
-        MemberRecord::Report(report).to_json()
+        let bare = MemberReport::new(life(1), applied.clone());
+        MemberRecord::Report(MemberReport { stable: stable.clone(), ..bare }).to_json()
     };
 
     eu.write(MEMBERS, report(&lost, &applied));

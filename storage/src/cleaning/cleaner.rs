@@ -15,7 +15,9 @@ use crate::cold::{ColdFile, ColdWriter};
 use crate::frame::FIRST_FRAME_AT;
 use crate::journal::Journal;
 use crate::journal::install::{ClosedFile, HeldShare, Replacement};
+use crate::loss::Losses;
 use crate::medium::{Medium, MediumFile};
+use crate::refill::{Refill, Refilled, Refills};
 use crate::state::StateCache;
 
 /// What is remembered of a file, as long as the process lives.
@@ -56,6 +58,8 @@ impl Found {
 pub(crate) struct Cleaner<F> {
     surveys: BTreeMap<u64, Survey>,
     pass: Option<Pass<F>>,
+    /// What came back of damaged files; while one is written anew no pass begins.
+    refills: Refills<F>,
     compactor: Compactor,
     /// Bytes appended since the store was opened.
     appended: u64,
@@ -64,7 +68,7 @@ pub(crate) struct Cleaner<F> {
 impl<F> Default for Cleaner<F> {
     fn default() -> Self {
         let (surveys, compactor) = (BTreeMap::new(), Compactor::default());
-        Self { surveys, pass: None, compactor, appended: 0 }
+        Self { surveys, pass: None, refills: Refills::default(), compactor, appended: 0 }
     }
 }
 
@@ -72,6 +76,8 @@ impl<F> Default for Cleaner<F> {
 pub(crate) struct Workplace<'a, M: Medium, C> {
     pub(crate) journal: &'a mut Journal<M>,
     pub(crate) cache: &'a mut C,
+    /// Changes of state that are known to be lost.
+    pub(crate) losses: &'a Losses,
     /// Files with a later commit are left alone.
     pub(crate) until: CommitNumber,
     pub(crate) policy: &'a CleanPolicy,
@@ -81,7 +87,7 @@ pub(crate) struct Workplace<'a, M: Medium, C> {
 
 impl<M: Medium, C> Workplace<'_, M, C> {
     /// The closed files that may be cleaned, and what the oldest of all is called.
-    fn files(&self) -> (Vec<ClosedFile<M::File>>, Option<CommitNumber>) {
+    pub(crate) fn files(&self) -> (Vec<ClosedFile<M::File>>, Option<CommitNumber>) {
         let mut files = self.journal.closed_files();
         let oldest = files.first().map(|file| file.base);
         files.truncate(files.partition_point(|file| file.last <= self.until));
@@ -93,6 +99,16 @@ impl<F: MediumFile> Cleaner<F> {
     /// Notes that the journal grew.
     pub(crate) const fn on_appended(&mut self, size: ByteCount) {
         self.appended = self.appended.saturating_add(size.get());
+    }
+
+    /// Takes in an entry that came back in the place of a lost one.
+    pub(crate) fn refill(&mut self, refill: Refill) {
+        self.refills.push(refill);
+    }
+
+    /// What became of such entries since this was asked last.
+    pub(crate) fn take_refilled(&mut self) -> Vec<Refilled> {
+        self.refills.take_results()
     }
 
     /// Works until nothing is due or the budget is used up, which the last commit read may pass.
@@ -108,6 +124,12 @@ impl<F: MediumFile> Cleaner<F> {
         let shared = place.journal.shared().clone();
         let mut spent = 0;
         while spent < budget {
+            if self.pass.is_none()
+                && let Some(did) = self.refills.step(place, report)?
+            {
+                spent += did;
+                continue;
+            }
             let Some(pass) = &mut self.pass else {
                 if let Some(read) = self.compact(place)? {
                     spent += read;
@@ -179,7 +201,7 @@ impl<F: MediumFile> Cleaner<F> {
             Work::Survey(base) => (base..=base, Purpose::Survey),
             Work::Remove(keys) => {
                 let forgotten = self.forgotten(&files, &keys);
-                let removed = Replacement { files: keys, cold: None };
+                let removed = Replacement { files: keys, cold: None, mend: None };
                 self.install(place, removed, forgotten, report)?;
                 return Ok(true);
             }
@@ -279,7 +301,7 @@ impl<F: MediumFile> Cleaner<F> {
         };
         let (nonce, written) = (cold.as_ref().map(|cold| cold.source.nonce), cold.iter().count());
         let forgotten = std::mem::take(&mut live.forgotten);
-        self.install(place, Replacement { files, cold }, forgotten, report)?;
+        self.install(place, Replacement { files, cold, mend: None }, forgotten, report)?;
         report.files_written += written;
         if let Some(nonce) = nonce {
             self.remember(place.journal, nonce, live);

@@ -6,9 +6,10 @@
 use std::fs::{File, OpenOptions as FileOptions};
 use std::io;
 use std::num::NonZeroU64;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use headland_event::ByteCount;
@@ -18,9 +19,12 @@ use rustix::io::Errno;
 use super::sled_state::SledState;
 use crate::fault::OpenError;
 use crate::medium::{Medium, MediumError, MediumFile, Operation};
+use crate::place::Place;
 use crate::store::{OpenOptions, Store};
 
 const LOCK_NAME: &str = "lock";
+/// 32 hexadecimal digits that a machine gets when it is installed, not when its disk is copied.
+const MACHINE_ID: &str = "/etc/machine-id";
 /// Suffix of a file that is not yet in place; left over ones are overwritten.
 const UNFINISHED_SUFFIX: &str = ".new";
 
@@ -48,7 +52,7 @@ impl DiskStore {
 pub struct DiskMedium {
     directory: PathBuf,
     handle: Arc<File>,
-    _lock: Arc<File>,
+    lock: Arc<File>,
 }
 
 impl DiskMedium {
@@ -74,7 +78,7 @@ impl DiskMedium {
             Err(error) => return Err(failed(error.into()).into()),
         }
         let handle = Arc::new(File::open(directory).map_err(failed)?);
-        Ok(Self { directory: directory.to_owned(), handle, _lock: Arc::new(lock) })
+        Ok(Self { directory: directory.to_owned(), handle, lock: Arc::new(lock) })
     }
 }
 
@@ -132,6 +136,31 @@ impl Medium for DiskMedium {
     fn replace(&mut self, name: &str, content: &[u8]) -> Result<(), MediumError> {
         replace(&self.directory, name, content)
             .map_err(|error| MediumError::new(Operation::Name, name, error))
+    }
+
+    /// The lock's file is created once and stays: its number in the file system, when it was made,
+    /// since numbers of files that are removed are given anew, and the machine's.
+    fn place(&self) -> Result<Place, MediumError> {
+        let lock = self.lock.metadata();
+        let lock = lock.map_err(|error| MediumError::new(Operation::Read, LOCK_NAME, error))?;
+        let made = lock.created().ok().and_then(|made| made.duration_since(UNIX_EPOCH).ok());
+        let made = made.and_then(|made| u64::try_from(made.as_nanos()).ok());
+        let machine = machine(std::fs::read_to_string(MACHINE_ID));
+        let machine = machine.map_err(|error| MediumError::new(Operation::Read, MACHINE_ID, error));
+        Ok(Place { file: Some(lock.ino()), made, machine: machine? })
+    }
+}
+
+/// A number of this machine, by the text that it is known by; `None` of one that has none, as in
+/// many containers. What cannot be read may be there, and is an error.
+fn machine(text: io::Result<String>) -> io::Result<Option<u64>> {
+    match text {
+        Ok(id) => {
+            let first = id.trim().get(..16).map(|first| u64::from_str_radix(first, 16));
+            Ok(first.and_then(Result::ok))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -221,5 +250,21 @@ impl MediumFile for DiskFile {
 
     fn truncate(&self, size: ByteCount) -> Result<(), MediumError> {
         self.file.set_len(size.get()).map_err(self.failed(Operation::Resize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_a_name_is_unknown_and_one_whose_name_cannot_be_read_is_an_error() {
+        let text = |text: &str| machine(Ok(text.to_owned())).unwrap();
+        let failing = |kind: io::ErrorKind| machine(Err(kind.into()));
+
+        assert_eq!(text("00000000000000ff0123456789abcdef\n"), Some(255));
+        assert_eq!([text(""), text("uninitialized\n")], [None, None]);
+        assert_eq!(failing(io::ErrorKind::NotFound).unwrap(), None);
+        assert!(failing(io::ErrorKind::PermissionDenied).is_err());
     }
 }

@@ -11,6 +11,7 @@ use crate::commit::{Commit, StateChange, StateOwner};
 use crate::conformance::{self, Backend, Checked};
 use crate::fault::OpenError;
 use crate::log::{AppendError, LogStore};
+use crate::place::OnCopy;
 use crate::state::{StateError, StateMarks, StateStore};
 use crate::store::OpenOptions;
 
@@ -69,6 +70,36 @@ fn a_directory_in_use_is_refused_by_name_and_free_after_a_drop() {
     let OpenError::Locked { directory: named } = refused else { panic!("{refused}") };
     assert_eq!(named, directory.path().display().to_string());
     assert_eq!(directory.open().unwrap().last_commit(), CommitNumber::new(0));
+}
+
+#[test]
+fn a_copied_directory_goes_on_as_another_life_with_all_it_had_and_a_moved_one_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, moved, copied] = ["first", "moved", "copied"].map(|name| folder.path().join(name));
+    let open = |directory: &Path, nonce: u64| {
+        DiskStore::open(directory, OpenOptions { on_copy: OnCopy::NewLife, ..options(nonce) })
+    };
+    let mut store = open(&first, 1).unwrap();
+    store.append(&[set("k", "v")]).unwrap();
+    let life = store.incarnation();
+    store.close().unwrap();
+    std::fs::create_dir(&copied).unwrap();
+    for file in std::fs::read_dir(&first).unwrap().map(Result::unwrap) {
+        if file.file_type().unwrap().is_file() {
+            std::fs::copy(file.path(), copied.join(file.file_name())).unwrap();
+        }
+    }
+    std::fs::rename(&first, &moved).unwrap();
+
+    let lives = [(&moved, 2), (&copied, 3), (&copied, 4)].map(|(directory, nonce)| {
+        let store = open(directory, nonce).unwrap();
+        assert_eq!(get(&store, "k"), Some(Bytes::from("v")));
+        store.incarnation()
+    });
+
+    assert_eq!(lives[0], life);
+    assert_eq!(lives[1].counter(), life.counter() + 1);
+    assert_eq!(lives[2], lives[1], "a copy begins one life");
 }
 
 #[test]

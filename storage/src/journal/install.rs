@@ -14,6 +14,10 @@
 //! - Nothing goes that the state cache, a snapshot, or a receiver within its retention still has
 //!   to replay.
 //! - Between looking at a file and installing its replacement nobody else installs one.
+//!
+//! A file that is written anew because lost entries came back ([`crate::refill`]) holds more than
+//! the one before it did. What it holds beyond that was named as lost, and what is still lost is
+//! named in the same chain.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -25,7 +29,7 @@ use crate::cold::{ColdFile, ColdName, ColdWriter};
 use crate::commit::Priority;
 use crate::frame::SEAL_LEN;
 use crate::group::byte_count;
-use crate::index::{FileKind, Index, Segment, Source};
+use crate::index::{FileKind, Index, Mend, Segment, Source};
 use crate::journal::{Journal, refused};
 use crate::log::AppendError;
 use crate::medium::{Medium, MediumError, MediumFile};
@@ -65,6 +69,8 @@ pub(crate) struct Replacement<F> {
     pub(crate) files: RangeInclusive<CommitNumber>,
     /// `None` drops them.
     pub(crate) cold: Option<ColdFile<F>>,
+    /// What that changes about what is lost; nothing where only what no longer counts goes.
+    pub(crate) mend: Option<Mend>,
 }
 
 impl<F: Clone> Replacement<F> {
@@ -73,7 +79,11 @@ impl<F: Clone> Replacement<F> {
         let cold = self.cold.as_ref().map(|ColdFile { source, number, summary }| {
             index.segment_of(source.clone(), *number, summary.clone())
         });
-        index.replace(self.files.clone(), cold)
+        let replaced = index.replace(self.files.clone(), cold);
+        if let Some(mend) = &self.mend {
+            index.mend(mend);
+        }
+        replaced
     }
 }
 

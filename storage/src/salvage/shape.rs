@@ -35,7 +35,7 @@ fn may_be_entry(content: &[u8], length: usize) -> bool {
         None => stamp < length,
         Some(0) => agrees(content, stamp + 1, length),
         // What follows is a version, and a layout of its own up to the batch.
-        Some(1) => content.get(stamp + 1).is_none_or(|version| *version == 1),
+        Some(1) => content.get(stamp + 1).is_none_or(|version| matches!(version, 1 | 2)),
         Some(_) => false,
     }
 }

@@ -2,8 +2,9 @@ use std::ops::Range;
 
 use headland_event::codec::Writer;
 use headland_event::{
-    Batch, CommitNumber, Dot, Entry, EventTime, Incarnation, Offset, PartitionIndex, Random,
-    Record, SeededRandom, Sequence, StreamId, TopicName, TopicPartition,
+    Actor, Batch, CommitNumber, Dot, Entry, EventTime, Extent, Gaps, Hlc, Incarnation, Offset,
+    PartitionIndex, Random, Record, RegionId, SeededRandom, Sequence, Stamp, StreamId, TopicName,
+    TopicPartition, VectorClock,
 };
 use proptest::prelude::*;
 
@@ -126,6 +127,35 @@ fn a_flipped_bit_costs_the_part_it_is_in_and_no_other() {
         assert_eq!(parts(&pieces), expected, "bit {bit}");
         assert_eq!(gaps(&pieces).len(), 1, "bit {bit}");
     }
+}
+
+#[test]
+fn an_entry_whose_stamp_names_gaps_is_found_behind_damage_like_any_other() {
+    let actor = Actor {
+        region: RegionId::new("eu").unwrap(),
+        incarnation: Incarnation::new(1, 2),
+        partition: PartitionIndex::new(0),
+    };
+    let (mut ends, mut gaps) = (VectorClock::new(), Gaps::new());
+    ends.advance(&actor, Offset::new(9));
+    let gap = headland_event::Gap { from: Offset::new(3), until: Offset::new(5) };
+    assert_eq!(gaps.note(&actor, gap), None);
+    let hlc = Hlc::new(EventTime::from_millis(5), 6);
+    let (offset, context, verdicts) = (Offset::new(9), Extent::new(ends, gaps), Vec::new());
+    let stamp = Stamp { actor, offset, hlc, context, verdicts };
+    let stamped = |base| {
+        let (partition, entry) = entry(base, b"v");
+        (partition, Entry { stamp: Some(stamp.clone()), ..entry })
+    };
+    let entries = vec![stamped(0), stamped(1)];
+    let mut content = file_of(&[Commit { entries: entries.clone(), state: Vec::new() }]);
+    let first = parts(&walk(&content)).first().map(span).unwrap();
+    content[usize::try_from(first.end).unwrap() - 1] ^= 1;
+
+    let found: Vec<Part> = parts(&walk(&content)).into_iter().map(|found| found.part).collect();
+
+    let (partition, entry) = entries[1].clone();
+    assert_eq!(found, [Part::Entry(partition, entry)]);
 }
 
 #[test]

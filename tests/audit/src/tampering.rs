@@ -130,8 +130,19 @@ impl Tampering {
                 position.next = self.at_sender(position.next);
                 Ok(Frame::Position(position).encode()?)
             }
-            // Whatever else there is says nothing of the receiver's offsets.
-            _ => Ok(frame),
+            // Of another channel, or nothing of the receiver's offsets.
+            Frame::Ack(_)
+            | Frame::Position(_)
+            | Frame::Hello(_)
+            | Frame::Announce(_)
+            | Frame::Refuse(_)
+            | Frame::Data(_)
+            | Frame::Head(_)
+            | Frame::Keepalive(_)
+            | Frame::Promise(_)
+            | Frame::Goodbye(_)
+            | Frame::Lease(_)
+            | Frame::Copies(_) => Ok(frame),
         }
     }
 

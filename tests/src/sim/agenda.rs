@@ -7,7 +7,7 @@ use headland_event::{Lane, Monotonic};
 use region_hub::peer_link::LinkId;
 
 use super::schedule::Cut;
-use super::topology::NodeId;
+use super::topology::{CopyOf, NodeId};
 
 /// Which start of a node; what a former one asked for no longer concerns it.
 pub(super) type Life = u64;
@@ -41,10 +41,10 @@ pub(super) enum Event {
     Restored(NodeId),
     /// A hub is asked to exclude what another one was before it went back to a backup.
     Exclude { by: usize, former: usize },
-    /// An agent's data directory is copied, its identity included.
-    Copy(usize),
-    /// What runs on an agent's data directory ends, and the same on its copy begins.
-    Swap(usize),
+    /// A node's data directory is copied, its identity included.
+    Copy(NodeId, CopyOf),
+    /// What runs on a node's data directory ends, and the same on its copy begins.
+    Swap(NodeId),
     /// A hub is asked to have a region take in nothing new.
     Drain { by: usize, region: usize },
     /// The hub of a drained region is asked to say where its logs end.

@@ -1,5 +1,6 @@
 //! What is in the logs at the end.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -41,6 +42,8 @@ pub(super) struct Evidence {
     pub(super) inputs: Vec<[InputFile; 2]>,
     pub(super) promises: Vec<SentPromise>,
     pub(super) settings: Settings,
+    /// What [`Self::uninterrupted_alerts`] found, by agent: several checks ask for each hub.
+    alerts: Vec<OnceCell<Vec<Record>>>,
 }
 
 impl Evidence {
@@ -72,6 +75,7 @@ impl Evidence {
             inputs: std::mem::take(&mut world.inputs),
             promises: std::mem::take(&mut world.witness.promises),
             settings: world.settings,
+            alerts: vec![OnceCell::new(); world.agents.len()],
         }
     }
 
@@ -102,7 +106,11 @@ impl Evidence {
     }
 
     /// The alerts that an agent raises which reads its files without a break.
-    pub(super) fn uninterrupted_alerts(&self, agent: usize) -> Vec<Record> {
+    pub(super) fn uninterrupted_alerts(&self, agent: usize) -> &[Record] {
+        self.alerts[agent].get_or_init(|| self.alerts_without_a_break(agent))
+    }
+
+    fn alerts_without_a_break(&self, agent: usize) -> Vec<Record> {
         use edge_agent::Output;
         use headland_event::{EventTime, Incarnation, Now};
         use headland_storage::{LogStore, MemoryDisk, MemoryStore, OpenOptions};

@@ -8,10 +8,14 @@ use headland_event::{
 };
 use headland_storage::{
     CleanPolicy, CleanReport, Cleaning, Commit, Composed, LogReader, LogStore, MemoryDisk,
-    MemoryStore, OpenOptions, StateMarks, StoredCommit, Survival,
+    MemoryStore, OnCopy, OpenOptions, StateMarks, StoredCommit, Survival,
 };
 
 use super::agenda::Life;
+use super::topology::CopyOf;
+
+/// Where a copy of a data directory lies; others lie at 1.
+const COPYS_PLACE: u64 = 2;
 
 /// Small files, so that schedules get to the second one.
 const FILE_BYTES: ByteCount = ByteCount::new(24 << 10);
@@ -165,9 +169,13 @@ impl<N> Machine<N> {
     }
 
     /// Copies what is durable, and who it is.
-    pub(super) fn copy(&mut self) {
+    pub(super) fn copy(&mut self, how: CopyOf) {
         let disk = self.disk.fork();
         disk.crash(Survival::Nothing);
+        match how {
+            CopyOf::Files => disk.move_to(COPYS_PLACE),
+            CopyOf::Image => {}
+        }
         let (ledger, archive) = (self.ledger.clone(), self.archive.clone());
         self.copy = Some(Copied { disk, ledger, archive });
     }
@@ -216,6 +224,8 @@ impl<N> Machine<N> {
         let options = OpenOptions {
             file_bytes: FILE_BYTES,
             reserve_bytes: ByteCount::new(0),
+            // As agents and hubs do.
+            on_copy: OnCopy::NewLife,
             ..OpenOptions::new(nonce)
         };
         let store = MemoryStore::open(&self.disk, options).expect("a disk opens after a crash");

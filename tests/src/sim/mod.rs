@@ -7,7 +7,8 @@
 //! nodes also lose their disks or are started from a backup, two hubs of three among them, and what
 //! they were is excluded and handed in; in others regions are in use by leases, and one is left,
 //! one region is drained, sealed and goes on as another life while another one joins, the data
-//! directory of an agent is copied and both are used, or clocks of agents are wrong too.
+//! directory of an agent or of a hub is copied and both are used, or clocks of agents are wrong
+//! too.
 //! When the last fault is over everything is healed, the world runs until nobody has work left,
 //! and `run` judges what is in the logs. The same seed gives the same trace, byte for byte.
 //!

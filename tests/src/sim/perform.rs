@@ -12,8 +12,8 @@ use super::machine::Running;
 use super::planted_fault::{PLANTED_FROM, Planted};
 use super::schedule::{FAULTS_UNTIL, skew};
 use super::topology::{
-    Clocks, NodeId, agent_config, hub_config, hub_program, hubs_of, identity, peer_of, program,
-    regions, spiffe_id,
+    Clocks, CopyOf, NodeId, agent_config, hub_config, hub_program, hubs_of, identity, peer_of,
+    program, regions, spiffe_id,
 };
 use super::witness::Acknowledged;
 use super::world::World;
@@ -46,6 +46,7 @@ impl World {
         let rest = commits.into_iter().filter(|commit| commit.number >= from);
         rest.for_each(|commit| node.on_replayed(commit));
         node.on_replay_ended(now, Missing::default()).expect("nothing is missing");
+        node.on_opened(now, store.report());
         self.hubs[hub].running = Some(Running::new(node, store));
         self.drain_hub(hub);
         self.arm(id);
@@ -482,16 +483,42 @@ impl World {
         self.witness.forget(node);
     }
 
-    /// Who runs on an agent's data directory ends, and another one begins on its copy.
-    pub(super) fn swap(&mut self, agent: usize) {
-        let node = NodeId::Agent(agent);
-        self.crash(node);
-        if self.agents[agent].swap() {
-            self.meet("turns_of_two_that_write_as_one_agent");
-            if let Some(inputs) = &mut self.copys_inputs {
-                std::mem::swap(&mut self.inputs[agent], inputs);
+    /// A node's data directory is copied.
+    pub(super) fn copy(&mut self, node: NodeId, how: CopyOf) {
+        match node {
+            NodeId::Agent(agent) => {
+                self.meet(match how {
+                    CopyOf::Files => "agents_copied_file_by_file",
+                    CopyOf::Image => "agents_copied_with_their_file_system",
+                });
+                self.agents[agent].copy(how);
             }
-            self.witness.forget(node);
+            NodeId::Hub(hub) => {
+                self.meet(match how {
+                    CopyOf::Files => "hubs_copied_file_by_file",
+                    CopyOf::Image => "hubs_copied_with_their_file_system",
+                });
+                self.hubs[hub].copy(how);
+            }
+        }
+    }
+
+    /// Who runs on a node's data directory ends, and another one begins on its copy.
+    pub(super) fn swap(&mut self, node: NodeId) {
+        self.crash(node);
+        match node {
+            NodeId::Agent(agent) if self.agents[agent].swap() => {
+                self.meet("turns_of_two_that_write_as_one_agent");
+                if let Some(inputs) = &mut self.copys_inputs {
+                    std::mem::swap(&mut self.inputs[agent], inputs);
+                }
+                self.witness.forget(node);
+            }
+            NodeId::Hub(hub) if self.hubs[hub].swap() => {
+                self.meet("turns_of_two_that_write_as_one_hub");
+                self.witness.forget(node);
+            }
+            NodeId::Agent(_) | NodeId::Hub(_) => {}
         }
         let delay = self.delay(1, 300);
         self.agenda.after(delay, Event::Start(node));

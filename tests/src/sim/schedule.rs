@@ -5,7 +5,7 @@ use std::time::Duration;
 use headland_event::{Random, SeededRandom};
 
 use super::input::{self, InputFile, index};
-use super::topology::{Clocks, Disks, Homes, Leases, NodeId, REGIONS, Settings};
+use super::topology::{Clocks, CopyOf, Disks, Homes, Leases, NodeId, REGIONS, Settings};
 
 /// When the first fault may happen.
 const FAULTS_FROM: u64 = 300;
@@ -42,8 +42,10 @@ pub(super) enum Fault {
     Restored(NodeId),
     /// A hub is asked to exclude the life that another one had before.
     Excluded { by: usize, former: usize },
-    /// An agent's data directory was copied before, and from here on both are used in turn.
-    Swapped(usize),
+    /// A node's data directory was copied before, and from here on both are used in turn.
+    Swapped(NodeId),
+    /// Of a hub whose data directory was copied one goes on for good, as another life.
+    Renewed(usize),
     /// A hub is asked to have a region drained, which is then sealed and goes on as another life.
     Drained { by: usize, region: usize },
 }
@@ -65,8 +67,8 @@ pub struct Schedule {
     pub(super) settings: Settings,
     /// A region whose hub is not there before some moment.
     pub(super) joins: Option<(usize, Duration)>,
-    /// An agent whose data directory is copied, and when.
-    pub(super) copied_at: Option<(usize, Duration)>,
+    /// A node whose data directory is copied, and when.
+    pub(super) copied_at: Option<(NodeId, CopyOf, Duration)>,
     /// What the copy reads.
     pub(super) copys_inputs: Option<[InputFile; 2]>,
     /// Whether it goes on until all writers have stated what their streams come to, which takes
@@ -89,7 +91,8 @@ impl Schedule {
         let agent_hold = if random.below(4) == 0 { "1s" } else { "10h" };
         let is_audited = seed.is_multiple_of(2);
         let (disks, leases, clocks) = (Disks::Stay, Leases::Off, Clocks::OfHubs);
-        let settings = Settings { homes, disks, leases, clocks, copied: None, agent_hold };
+        let (copied, cloned) = (None, None);
+        let settings = Settings { homes, disks, leases, clocks, copied, cloned, agent_hold };
         let (joins, copied_at, copys_inputs) = (None, None, None);
         Self { seed, inputs, faults, settings, joins, copied_at, copys_inputs, is_audited, random }
     }
@@ -208,23 +211,64 @@ impl Schedule {
         let random = &mut self.random;
         let agents = self.settings.homes.agents();
         let agent = index(random, agents);
-        self.settings.copied = Some(agent);
+        let how = if self.seed.is_multiple_of(2) { CopyOf::Files } else { CopyOf::Image };
+        self.settings.copied = Some((agent, how));
+        self.copy((NodeId::Agent(agent), how), 3_500);
+        self.copys_inputs = input::draw(&mut self.random, agents).swap_remove(agent).into();
+        self
+    }
+
+    /// The data directory of one hub is copied with its identity, and the copy is used. File by
+    /// file it goes on as another life, for good. With its file system nobody can tell it from the
+    /// original, and they go on in turn, as they have one address: what either wrote the other one
+    /// lacks, and gives out its offsets again; when that is noticed one of them is started as
+    /// another life. What they were is excluded and handed in. Agents keep all that they had
+    /// acknowledged.
+    #[must_use]
+    pub fn with_cloned_hubs(mut self) -> Self {
+        let how = if self.seed.is_multiple_of(2) { CopyOf::Files } else { CopyOf::Image };
+        let random = &mut self.random;
+        self.settings.disks = Disks::Refilled;
+        let hub = index(random, REGIONS.len());
+        self.settings.cloned = Some((hub, how));
+        let longest_turn = match how {
+            CopyOf::Files => FAULTS_UNTIL,
+            CopyOf::Image => 1_000 + random.below(9_000),
+        };
+        self.copy((NodeId::Hub(hub), how), longest_turn);
+        let at = Duration::from_millis(FAULTS_UNTIL);
+        match how {
+            CopyOf::Files => {
+                let mut is_first = true;
+                let is_turn = |of: &PlannedFault| matches!(of.fault, Fault::Swapped(_));
+                let keeps = |of: &PlannedFault| !is_turn(of) || std::mem::take(&mut is_first);
+                self.faults.retain(keeps);
+            }
+            CopyOf::Image => {
+                self.faults.push(PlannedFault { at, until: at, fault: Fault::Renewed(hub) });
+            }
+        }
+        let random = &mut self.random;
+        let by = (hub + 1 + index(random, REGIONS.len() - 1)) % REGIONS.len();
+        let at = at + Duration::from_millis(random.below(6_000));
+        let fault = Fault::Excluded { by, former: hub };
+        self.faults.push(PlannedFault { at, until: at, fault });
+        self
+    }
+
+    /// A node's data directory is copied, and from some time on it and the copy are used in turn.
+    fn copy(&mut self, (node, how): (NodeId, CopyOf), longest_turn: u64) {
+        let random = &mut self.random;
         let first = FAULTS_FROM + 1_000 + random.below(3_000);
         let mut at = first;
         while at < FAULTS_UNTIL {
-            let planned = Duration::from_millis(at);
-            self.faults.push(PlannedFault {
-                at: planned,
-                until: planned,
-                fault: Fault::Swapped(agent),
-            });
-            at += 700 + random.below(3_500);
+            let (planned, fault) = (Duration::from_millis(at), Fault::Swapped(node));
+            self.faults.push(PlannedFault { at: planned, until: planned, fault });
+            at += 700 + random.below(longest_turn);
         }
         let copied = Duration::from_millis(FAULTS_FROM + random.below(first - FAULTS_FROM));
-        self.copied_at = Some((agent, copied));
-        self.copys_inputs = input::draw(random, agents).swap_remove(agent).into();
+        self.copied_at = Some((node, how, copied));
         self.is_audited = true;
-        self
     }
 
     /// Wall clocks of agents too are wrong by up to a day, by another error after each start.

@@ -1,5 +1,7 @@
 //! Regions, nodes, their configuration and rules.
 
+use std::sync::LazyLock;
+
 use edge_agent::config::AgentConfig;
 use headland_detection::Program;
 use headland_event::{AgentName, HubName, RegionId};
@@ -115,10 +117,21 @@ pub(super) struct Settings {
     pub(super) disks: Disks,
     pub(super) leases: Leases,
     pub(super) clocks: Clocks,
-    /// The agent whose data directory is copied.
-    pub(super) copied: Option<usize>,
+    /// The agent whose data directory is copied, and how.
+    pub(super) copied: Option<(usize, CopyOf)>,
+    /// The hub whose data directory is copied, and how.
+    pub(super) cloned: Option<(usize, CopyOf)>,
     /// How long hubs wait for silent agents.
     pub(super) agent_hold: &'static str,
+}
+
+/// How a data directory is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CopyOf {
+    /// File by file: the copy can be told from the original.
+    Files,
+    /// With the file system that it lies in, as a snapshot of a machine is: it cannot.
+    Image,
 }
 
 /// Whose wall clocks are wrong.
@@ -286,12 +299,17 @@ path = "air.csv"
     toml::from_str(&text).expect("an agent's configuration fits")
 }
 
-/// The rules that hubs run.
+/// The rules that hubs run; compiled once, as every start of a node asks for them.
 pub(super) fn hub_program() -> Program {
-    Program::compile("hub.sql", HUB_RULES).expect("the hubs' rules compile")
+    static COMPILED: LazyLock<Program> =
+        LazyLock::new(|| Program::compile("hub.sql", HUB_RULES).expect("the hubs' rules compile"));
+    COMPILED.clone()
 }
 
 /// The rules of the quickstart.
 pub(super) fn program() -> Program {
-    Program::compile("rules.sql", RULES).expect("the quickstart's rules compile")
+    static COMPILED: LazyLock<Program> = LazyLock::new(|| {
+        Program::compile("rules.sql", RULES).expect("the quickstart's rules compile")
+    });
+    COMPILED.clone()
 }

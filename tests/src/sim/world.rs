@@ -10,12 +10,12 @@ use sha2::{Digest, Sha256};
 use super::agenda::{Agenda, Event};
 use super::check::{self, Check};
 use super::evidence::Evidence;
-use super::input::InputFile;
+use super::input::{InputFile, mirror_prefix};
 use super::machine::Machine;
 use super::network::Network;
 use super::planted_fault::{Planted, Tampering};
 use super::schedule::{Cut, FAULTS_UNTIL, Fault, PlannedFault, Schedule};
-use super::topology::{Disks, Homes, Leases, NodeId, REGIONS, Settings, regions};
+use super::topology::{CopyOf, Disks, Homes, Leases, NodeId, REGIONS, Settings, regions};
 use super::witness::Witness;
 
 /// 2010-12-02T03:00:00Z in milliseconds, the true time at which a world begins.
@@ -112,6 +112,9 @@ pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
     if world.settings.leases == Leases::On {
         world.faults.insert("fences_written", evidence.fences());
     }
+    if world.settings.cloned.is_some() && check::clones::is_named(&evidence) {
+        world.meet("copies_of_hubs_that_were_named");
+    }
     let digest = world.trace.finalize();
     Outcome {
         seed,
@@ -151,7 +154,8 @@ impl World {
                 Fault::Cut(region, cut) => (Event::Cut(region, cut), Some(Event::Heal(region))),
                 Fault::Loss(node) => (Event::Loss(node), None),
                 Fault::Excluded { by, former } => (Event::Exclude { by, former }, None),
-                Fault::Swapped(agent) => (Event::Swap(agent), None),
+                Fault::Swapped(node) => (Event::Swap(node), None),
+                Fault::Renewed(hub) => (Event::Renew(hub), None),
                 Fault::Drained { by, region } => (Event::Drain { by, region }, None),
                 Fault::DiskLost(node) => (Event::DiskLost(node), Some(Event::Start(node))),
                 Fault::Restored(node) => {
@@ -167,8 +171,8 @@ impl World {
                 agenda.after(planned.until, ends);
             }
         }
-        if let Some((agent, at)) = copied_at {
-            agenda.after(at, Event::Copy(agent));
+        if let Some((node, how, at)) = copied_at {
+            agenda.after(at, Event::Copy(node, how));
         }
         for region in 0..REGIONS.len() {
             agenda.at(Monotonic::from_millis(FAULTS_UNTIL), Event::Heal(region));
@@ -243,8 +247,8 @@ impl World {
             Event::Backup(NodeId::Hub(hub)) => self.hubs[hub].back_up(),
             Event::Backup(NodeId::Agent(agent)) => self.agents[agent].back_up(),
             Event::Exclude { by, former } => self.exclude(by, former),
-            Event::Copy(agent) => self.agents[agent].copy(),
-            Event::Swap(agent) => self.swap(agent),
+            Event::Copy(node, how) => self.copy(node, how),
+            Event::Swap(node) => self.swap(node),
             Event::Drain { by, region } => self.drain(by, region),
             Event::Seal(region) => self.seal(region),
             Event::Renew(region) => self.renew(region),
@@ -305,8 +309,9 @@ impl World {
         if !self.draining.is_empty() || self.to_exclude > 0 {
             left.push(format!("{:?} drain, {} to exclude", self.draining, self.to_exclude));
         }
-        // Of two that write as one the hub may have to refuse both for good.
-        let copied = self.settings.copied;
+        // Of two that write as one life the hub may have to refuse both for good.
+        let copied = self.settings.copied.filter(|(_, how)| *how == CopyOf::Image);
+        let copied = copied.map(|(agent, _)| agent);
         let agents = self.agents.iter().enumerate();
         for (agent, machine) in agents.filter(|(agent, _)| Some(*agent) != copied) {
             let Some(running) = &machine.running else {
@@ -412,8 +417,21 @@ impl World {
         said: &super::witness::Acknowledged,
         after: Offset,
     ) {
-        let is_copied = |copied| said.sender == NodeId::Agent(copied);
-        if self.tampering.is_on_the_way() || self.settings.copied.is_some_and(is_copied) {
+        // What two say that write as one is judged by what comes of it; so is what hubs hand on of
+        // either, who have given out the same offsets.
+        let Settings { copied, cloned, .. } = self.settings;
+        let is_one_of_two = match said.sender {
+            NodeId::Agent(agent) => copied.is_some_and(|(copied, _)| copied == agent),
+            NodeId::Hub(hub) => {
+                let topic = said.partition.topic.as_str();
+                let region = mirror_prefix(topic.strip_prefix("handed-on.").unwrap_or(topic));
+                let of_region = region.map(|(region, _)| region);
+                let is_it =
+                    |(cloned, _)| [Some(hub), Some(said.hub), of_region].contains(&Some(cloned));
+                cloned.is_some_and(is_it)
+            }
+        };
+        if self.tampering.is_on_the_way() || is_one_of_two {
             return;
         }
         let sender = match said.sender {

@@ -19,6 +19,9 @@ const SCENARIOS: &str = "tests/links/scenarios";
 /// How the brokers and MirrorMaker are set up.
 const PEERS: &str = "tests/links/peers";
 
+/// What `failover-proof` measures.
+const FAILOVERS: [&str; 3] = ["groups", "automatic", "disks"];
+
 /// Two processes on one machine without a network between them.
 pub(super) fn loopback(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
     measure(workspace, "loopback-", arguments)
@@ -88,6 +91,19 @@ pub(super) fn kill(workspace: &Workspace, arguments: &[String]) -> Result<Measur
     let kills = super::option(arguments, "--kills")?.unwrap_or("200");
     let mut proof = Proof::build(workspace, "kills", &super::NODES)?;
     proof.run("kills", kills, &[])?;
+    Ok(proof.measured())
+}
+
+/// Regions that are left and returned to, killed under load, or lose their disk.
+pub(super) fn failover(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
+    let only = super::option(arguments, "--only")?;
+    let named = FAILOVERS.into_iter().filter(|name| only.is_none_or(|only| only == *name));
+    let named: Vec<&str> = named.collect();
+    ensure!(!named.is_empty(), "--only takes one of {}", FAILOVERS.join(", "));
+    let mut proof = Proof::build(workspace, "failover", &super::NODES)?;
+    for name in named {
+        proof.run(name, name, &[])?;
+    }
     Ok(proof.measured())
 }
 

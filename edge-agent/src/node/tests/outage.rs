@@ -112,3 +112,28 @@ fn what_was_to_go_out_by_a_former_connection_does_not_go_out_by_the_next_one() {
     let frames = sent(&mut bench);
     assert!(matches!(&*frames, [Frame::Hello(_)]), "{frames:?}");
 }
+
+#[test]
+fn what_a_hub_has_acknowledged_is_kept_within_a_second_although_nothing_more_is_written() {
+    let other = Identity::Hub {
+        region: RegionId::new("us").unwrap(),
+        name: HubName::new("hub-1").unwrap(),
+    };
+    let mut bench = Bench::of(Setup { hubs: vec![hub(), other.clone()], ..Setup::new() });
+    bench.header();
+    feed_all(&mut bench, &days("Dongsi", 2));
+    let air = partition_of(&TopicName::new("air.readings").unwrap());
+    bench.advance(0);
+
+    bench.node.outbox.on_acked(&air, &hub(), Offset::new(2));
+    bench.node.keep_soon(bench.now);
+    bench.advance(999);
+    let waits = bench.node.outbox.has_unkept();
+    bench.advance(1);
+    let is_kept = !bench.node.outbox.has_unkept();
+    let bench = bench.restarted();
+
+    assert!(waits && is_kept);
+    let stretch = bench.node.outbox.settled().stretch(&air, &other, Offset::new(0));
+    assert_eq!(stretch, Stretch { is_elsewhere: true, end: Some(Offset::new(2)) });
+}

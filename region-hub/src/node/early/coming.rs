@@ -346,7 +346,7 @@ impl Node {
         self.peers.iter().any(|peer| *peer.identity.region() == life.region)
     }
 
-    pub(super) fn source(&self, of: &Receiving) -> Option<Source> {
+    pub(in crate::node) fn source(&self, of: &Receiving) -> Option<Source> {
         let topic = self.topics.get(&of.local.topic)?;
         Some((topic.origin.clone(), topic.origin_name.clone(), of.local.partition))
     }

@@ -1,6 +1,7 @@
 //! Acknowledged once other regions hold it, where records are gone: by retention, by damage, with
 //! the disk of a region, or behind another number of partitions.
 
+use bytes::Bytes;
 use headland_event::{Hole, Offset};
 use headland_storage::MemoryDisk;
 
@@ -8,6 +9,7 @@ use super::acks::{Regions, config};
 use super::damage::damage;
 use super::hub::Hub;
 use super::remote::{Remote, record};
+use crate::node::recovery::owner;
 
 const READINGS: &str = "readings";
 
@@ -146,26 +148,48 @@ fn a_region_that_begins_anew_holds_up_nobody_over_what_is_gone_by_retention() {
     assert_eq!((regions.acked(), there(&regions)), (41, (1, 40)));
 }
 
-#[test]
-fn an_agent_whose_topic_grew_is_acknowledged_in_its_partition_once_others_have_that() {
-    let mut regions = Regions::new();
-    publish(&mut regions, 0..5);
-    let grown = config("eu", "us").replacen(
-        "name = \"readings\"\npartitions = 1\n",
-        "name = \"readings\"\npartitions = 7\n",
-        1,
-    );
+/// The configuration of `eu` with more partitions of what agents publish.
+fn grown() -> String {
+    let one = "name = \"readings\"\npartitions = 1\n";
+    config("eu", "us").replacen(one, "name = \"readings\"\npartitions = 7\n", 1)
+}
 
-    regions.eu.restart(&grown);
+/// What is acknowledged to an agent once its topic has grown: with no other region, with one, and
+/// after a further record.
+fn acked_after_growth(regions: &mut Regions) -> [u64; 3] {
+    regions.eu.restart(&grown());
     regions.reconnect();
     let alone = regions.acked();
     regions.meet();
     let met = regions.acked();
-    publish(&mut regions, 5..6);
+    publish(regions, 5..6);
     regions.talk();
+    [alone, met, regions.acked()]
+}
 
-    assert_eq!((alone, met, regions.acked()), (0, 5, 6));
+#[test]
+fn an_agent_whose_topic_grew_is_acknowledged_in_its_partition_once_others_have_that() {
+    let mut regions = Regions::new();
+    publish(&mut regions, 0..5);
+
+    let acked = acked_after_growth(&mut regions);
+
+    assert_eq!(acked, [0, 5, 6]);
     assert_eq!(regions.eu.entries(READINGS).len(), 6, "the agent goes on where it was");
+}
+
+#[test]
+fn a_position_waits_for_the_partition_that_a_topic_had_before_it_grew() {
+    let mut regions = Regions::new();
+    // A version that did not keep how many partitions a topic has.
+    let key = Bytes::from_static(b"topic/readings");
+    regions.eu.node.composer.set(owner("assigned"), key, None);
+    publish(&mut regions, 0..5);
+
+    let acked = acked_after_growth(&mut regions);
+
+    assert_eq!(acked, [0, 5, 6]);
+    assert_eq!(regions.eu.entries(READINGS).len(), 5, "the agent goes into another one now");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What damage took from one place of the log, and another one here has, or nobody tells apart.
 
 use headland_event::{ByteCount, Incarnation, Offset, RegionId};
+use headland_replication::CloseReason;
+use headland_replication::frame::Goodbye;
 use headland_storage::MemoryDisk;
 
 use super::damage::damage;
@@ -130,4 +132,29 @@ fn what_was_handed_on_and_is_gone_whole_is_lost_by_log_and_asked_for_again() {
     assert_eq!(us.values("handed-on.eu.inventory.events").len(), 0);
     assert_eq!(lost(&us), [(0, 1)]);
     assert_eq!(positions(&us), [0; 0]);
+}
+
+#[test]
+fn what_was_handed_on_and_is_damaged_and_lies_in_a_copy_too_makes_no_link_anew() {
+    let mut us = us(&["ap", "sa"]);
+    let mut ap = Remote::hub(&mut us, 3, "ap");
+    let channel = ap.hand_on(&mut us, EVENTS, "eu");
+    for number in 0..3 {
+        let stamp = stamp_of(("eu", Incarnation::new(3, 4)), Offset::new(number));
+        ap.publish_stamped(&mut us, channel, &[restocked(&id(number))], Some(stamp));
+    }
+    us.node.on_disconnected(us.now, ap.link_id);
+    copied(&mut us, &[("sa", 0..4)]);
+    // The first that is found, where it was handed on.
+    damage(&us, &id(1));
+    let _ap = Remote::hub(&mut us, 8, "ap").hand_on(&mut us, EVENTS, "eu");
+    let before = positions(&us).len();
+    us.closed.clear();
+
+    let us = scrubbed(us);
+
+    assert_eq!(numbers(&us, "handed-on.eu.inventory.events", 0..4), [0, 1, 2]);
+    let anew = CloseReason::Here(Goodbye::Reconfigured);
+    assert_eq!((lost(&us), us.closed.iter().filter(|(_, why)| *why == anew).count()), (vec![], 0));
+    assert_eq!((before, positions(&us).len()), (1, 1), "nobody is asked again");
 }

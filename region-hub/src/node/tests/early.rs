@@ -2,8 +2,8 @@
 //! still meanwhile.
 
 use headland_event::{
-    Actor, ChannelId, DropPolicy, Entry, Gaps, Incarnation, Offset, PartitionIndex, Record,
-    RegionId, Stamp, TopicName, VectorClock,
+    Actor, ChannelId, DropPolicy, Entry, Incarnation, Offset, PartitionIndex, Record, RegionId,
+    Stamp, TopicName, VectorClock,
 };
 use headland_reconcile::{Holder, MemberRecord, MemberReport, OtherLogs};
 use headland_replication::frame::Goodbye;
@@ -22,7 +22,11 @@ const APART: &str = "handed-on.us.inventory.escrow";
 
 /// A hub that has waited long enough for the others to tell it who takes part.
 fn hub() -> Hub {
-    let text = config("eu", &["ap", "sa", "us"], "*");
+    hub_of(&["ap", "sa", "us"])
+}
+
+fn hub_of(peers: &[&str]) -> Hub {
+    let text = config("eu", peers, "*");
     let mut eu = Hub::start_as(6, &MemoryDisk::new(6), &text, at_start()).unwrap();
     eu.settle();
     eu.advance(11_000);
@@ -76,10 +80,8 @@ fn say(hub: &mut Hub, peer: &mut Remote, name: &str, end: u64) {
     let life = Holder { region: region(name), incarnation: LIFE };
     let mut others = OtherLogs::new();
     others.advance(&TopicName::new(ESCROW).unwrap(), &actor(), Offset::new(end));
-    let (applied, stable) = <(VectorClock, VectorClock)>::default();
-    let (unstable, missing, lost) = <(Gaps, Gaps, Gaps)>::default();
     let others = Some(others);
-    let report = MemberReport { life, applied, stable, unstable, missing, lost, others };
+    let report = MemberReport { others, ..MemberReport::new(life, VectorClock::new()) };
     let channel = peer.offer(hub, "_members");
     let said = String::from_utf8(MemberRecord::Report(report).to_json()).unwrap();
     peer.mirror(hub, channel, &[record("said", &said)]);
@@ -119,11 +121,15 @@ fn closed(hub: &Hub) -> Vec<LinkId> {
 
 /// The hub of `sa` brings the third record of a log over a connection.
 fn third(hub: &mut Hub, link_id: u64) -> Remote {
-    let mut sa = Remote::hub(hub, link_id, "sa");
-    sa.write(ChannelId::new(0), &offered(3), stamp(2));
-    assert_eq!(apart(&mut sa, "sa"), ChannelId::new(0));
-    hub.talk(&mut sa);
-    sa
+    third_of(hub, link_id, "sa")
+}
+
+fn third_of(hub: &mut Hub, link_id: u64, name: &str) -> Remote {
+    let mut peer = Remote::hub(hub, link_id, name);
+    peer.write(ChannelId::new(0), &offered(3), stamp(2));
+    assert_eq!(apart(&mut peer, name), ChannelId::new(0));
+    hub.talk(&mut peer);
+    peer
 }
 
 /// The hub of `ap` has the first two records, and sends the first `sent` of them.
@@ -401,4 +407,91 @@ fn a_hub_that_is_no_peer_is_waited_for_a_while_and_named() {
     assert_eq!((waits, named), (0, vec![(0, 2)]));
     assert_eq!(asked, [LinkId::new(2)]);
     assert_eq!((offsets(&eu, APART), end(&eu)), (vec![2], 3));
+}
+
+#[test]
+fn a_linked_hub_that_says_more_and_offers_nothing_is_waited_for_a_while() {
+    let mut eu = hub();
+    let mut ap = Remote::hub(&mut eu, 1, "ap");
+    say(&mut eu, &mut ap, "ap", 2);
+    let mut later = third(&mut eu, 2);
+    look(&mut eu, &mut [&mut ap, &mut later], 500);
+    let waits = end(&eu);
+
+    look(&mut eu, &mut [&mut ap, &mut later], 120);
+    let asked = closed(&eu);
+    let mut later = third(&mut eu, 3);
+    pass(&mut eu, &mut [&mut ap, &mut later]);
+
+    assert_eq!((waits, asked), (0, vec![LinkId::new(2)]));
+    assert_eq!((offsets(&eu, APART), end(&eu)), (vec![2], 3));
+}
+
+#[test]
+fn a_second_that_is_waited_counts_once_however_many_channels_wait() {
+    let mut eu = hub_of(&["ap", "sa", "us", "za"]);
+    let mut ap = Remote::hub(&mut eu, 1, "ap");
+    say(&mut eu, &mut ap, "ap", 2);
+    let [mut sa, mut za] =
+        [(2, "sa"), (3, "za")].map(|(link_id, name)| third_of(&mut eu, link_id, name));
+
+    look(&mut eu, &mut [&mut ap, &mut sa, &mut za], 500);
+
+    assert_eq!((end(&eu), closed(&eu)), (0, vec![]));
+}
+
+#[test]
+fn what_a_hub_was_bringing_itself_when_it_was_cut_off_is_no_reason_to_wait() {
+    let mut eu = hub();
+    let mut sa = Remote::hub(&mut eu, 1, "sa");
+    sa.write(ChannelId::new(0), &offered(3), stamp(2));
+    assert_eq!(apart(&mut sa, "sa"), ChannelId::new(0));
+    sa.withhold_last(ChannelId::new(0));
+    eu.talk(&mut sa);
+    eu.node.on_disconnected(eu.now, sa.link_id);
+
+    let _sa = third(&mut eu, 2);
+
+    assert_eq!((offsets(&eu, APART), end(&eu)), (vec![2], 3));
+}
+
+#[test]
+fn a_part_that_waits_no_more_waits_again_when_some_of_what_lies_before_it_came() {
+    let mut eu = hub();
+    let mut ap = Remote::hub(&mut eu, 1, "ap");
+    say(&mut eu, &mut ap, "ap", 2);
+    let mut sa = third(&mut eu, 2);
+    look(&mut eu, &mut [&mut ap, &mut sa], 620);
+    let asked = closed(&eu);
+    let channel = apart(&mut ap, "ap");
+    ap.publish_stamped(&mut eu, channel, &offered(1), stamp(0));
+
+    // Before the next look.
+    let _sa = third(&mut eu, 3);
+
+    assert_eq!((asked, end(&eu)), (vec![LinkId::new(2)], 1));
+}
+
+#[test]
+fn a_channel_that_opens_once_its_position_is_durable_is_waited_for_in_memory() {
+    let mut eu = hub();
+    let bring = |hub: &mut Hub, link_id, until: u64| {
+        let (mut ap, channel) = (Remote::hub(hub, link_id, "ap"), ChannelId::new(0));
+        (0..until).for_each(|offset| ap.write(channel, &offered(offset + 1), stamp(offset)));
+        assert_eq!(copy(&mut ap, "ap"), channel);
+        hub.talk(&mut ap);
+        ap
+    };
+    let mut ap = bring(&mut eu, 1, 0);
+    eu.hold_commits();
+    ap.publish_stamped(&mut eu, ChannelId::new(0), &offered(1), stamp(0));
+    eu.node.on_disconnected(eu.now, ap.link_id);
+
+    let mut ap = bring(&mut eu, 2, 2);
+    let mut sa = third(&mut eu, 3);
+    eu.release_commits();
+    pass(&mut eu, &mut [&mut ap, &mut sa]);
+
+    assert_eq!((copied(&eu), offsets(&eu, APART)), (vec![0, 1], vec![2]));
+    assert_eq!((end(&eu), closed(&eu)), (3, vec![]), "nothing was put off");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headland_event::{ByteCount, Lane, Offset};
-use headland_replication::{Condition, LinkOutput};
+use headland_replication::{Condition, LinkOutput, Refusal, RefusalCode};
 
 use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, record};
@@ -129,6 +129,40 @@ fn a_peer_that_acknowledges_nothing_is_stalled_after_ten_seconds() {
     wait(&mut hub, &mut us, 10);
 
     assert_eq!((before, link(&hub).condition), (Condition::CatchingUp, Condition::Stalled));
+}
+
+/// The link after the peer refused the topic for this reason, and a record more.
+fn refused(code: RefusalCode) -> LinkView {
+    let (mut hub, mut us, mut agent, channel) = linked(CONFIG);
+    agent.publish(&mut hub, channel, &[record("eu-1-till", "{}")]);
+    hub.talk(&mut us);
+    us.subscribe_all();
+    hub.talk(&mut us);
+    us.store_all();
+    hub.talk(&mut us);
+    let announced = us.said.iter().find_map(|said| match said {
+        LinkOutput::Announced(of) if of.offer.origin_topic.as_str() == EVENTS => Some(of.channel),
+        _ => None,
+    });
+
+    us.link.refuse(announced.unwrap(), Refusal::new(code, "for a reason"));
+    hub.talk(&mut us);
+    agent.publish(&mut hub, channel, &[record("eu-1-till", "{}")]);
+    hub.talk(&mut us);
+
+    assert_eq!(hub.node.status().links[0].lag_records, link(&hub).outstanding.records);
+    link(&hub)
+}
+
+#[test]
+fn a_topic_that_is_refused_is_outstanding_and_named_unless_it_comes_over_another_way() {
+    let (unfit, elsewhere) =
+        (refused(RefusalCode::PositionUnavailable), refused(RefusalCode::Loop));
+
+    assert_eq!((unfit.condition, unfit.outstanding.records), (Condition::Refused, 1));
+    assert_eq!(unfit.refused_topics, [EVENTS.parse().unwrap()]);
+    assert_eq!((elsewhere.condition, elsewhere.outstanding.records), (Condition::Ok, 0));
+    assert_eq!(elsewhere.refused_topics, []);
 }
 
 #[test]

@@ -1,7 +1,9 @@
-//! Agents that offer a log which ends before where the hub has it to.
+//! Logs that end before where others have them to.
 
-use headland_event::Alert;
+use headland_event::{Alert, Incarnation};
+use headland_storage::{MemoryDisk, OnCopy, OpenOptions};
 
+use super::handing::{Net, at_start, config, end_on, state};
 use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, record};
 
@@ -48,4 +50,100 @@ fn a_log_that_is_as_long_as_it_is_here_is_no_cause_for_alarm() {
     again.offer(&mut hub, EVENTS);
 
     assert_eq!(raised(&hub), []);
+}
+
+/// A device of the hub's region says that four units came, by an agent in a life of its own.
+fn restock(hub: &mut Hub, link_id: u64, ids: &[&str]) {
+    let mut agent = Remote::agent_in(hub, link_id, Incarnation::new(1, link_id));
+    let channel = agent.offer(hub, EVENTS);
+    for id in ids {
+        let text =
+            format!(r#"{{"id":"{id}","kind":"restock","device":"eu-1-till","sku":"85123A","#)
+                + r#""location":"eu-1","quantity":4,"time":"2010-12-01T08:06:00Z"}"#;
+        agent.publish(hub, channel, &[record("eu-1-till", &text)]);
+    }
+}
+
+/// The hub of `us` on a disk, which begins a new life on a copy, as real ones do.
+fn us_on(disk: &MemoryDisk, nonce: u64) -> Hub {
+    let options = OpenOptions { on_copy: OnCopy::NewLife, ..OpenOptions::new(nonce) };
+    Hub::start_with(options, disk, &config("us", &["ap", "eu"], "*"), at_start()).unwrap()
+}
+
+/// Three hubs of which that of `us`, the last one, is not linked, and a copy of its disk of before
+/// it wrote the last two of five records, which the others have.
+fn three_and_a_copy() -> (Net, MemoryDisk) {
+    let disk = MemoryDisk::new(7);
+    let us = us_on(&disk, 7);
+    let ap = end_on(&MemoryDisk::new(8), 8, "ap", &["eu", "us"]);
+    let eu = end_on(&MemoryDisk::new(9), 9, "eu", &["ap", "us"]);
+    let mut net = Net::new([ap, eu, us]);
+    net.meet(0, 1);
+    net.meet(0, 2);
+    net.meet(1, 2);
+    restock(&mut net.hubs[1], 11, &["eu/1"]);
+    restock(&mut net.hubs[2], 12, &["us/1", "us/2"]);
+    net.talk(5);
+    let copy = disk.fork();
+    restock(&mut net.hubs[2], 13, &["us/3", "us/4"]);
+    net.talk(5);
+    assert!(net.hubs.iter().all(|hub| state(hub).0 == Some(20)));
+    net.part(0, 2);
+    net.part(1, 2);
+    (net, copy)
+}
+
+fn assert_all_hold(net: &Net, stock: i64) {
+    for hub in &net.hubs {
+        assert_eq!(state(hub).0, Some(stock), "in {}", hub.region());
+        assert_eq!(state(hub), state(&net.hubs[0]));
+    }
+}
+
+#[test]
+fn a_copy_of_a_hubs_directory_that_meets_its_peers_first_ends_like_them_in_a_new_life() {
+    let (mut net, copy) = three_and_a_copy();
+
+    copy.move_to(2);
+    net.replace(2, us_on(&copy, 21));
+    net.meet(0, 2);
+    net.meet(1, 2);
+    restock(&mut net.hubs[2], 14, &["us/5"]);
+    net.talk(20);
+
+    assert_all_hold(&net, 24);
+    let said = raised(&net.hubs[2]);
+    assert_eq!(said.len(), 1);
+    assert!(said[0].values["life"].starts_with("2-"), "{:?}", said[0]);
+}
+
+#[test]
+fn a_copy_of_a_hubs_directory_that_meets_agents_first_ends_like_its_peers_and_loses_nothing() {
+    let (mut net, copy) = three_and_a_copy();
+
+    copy.move_to(2);
+    net.replace(2, us_on(&copy, 21));
+    restock(&mut net.hubs[2], 14, &["us/5", "us/6", "us/7"]);
+    net.hubs[2].settle();
+    net.meet(0, 2);
+    net.meet(1, 2);
+    net.talk(20);
+
+    assert_all_hold(&net, 32);
+}
+
+#[test]
+fn a_hub_whose_volume_was_taken_back_says_that_its_peers_have_more() {
+    let (mut net, taken_back) = three_and_a_copy();
+
+    net.replace(2, us_on(&taken_back, 21));
+    net.meet(0, 2);
+    net.talk(3);
+
+    let said = raised(&net.hubs[2]);
+    let of_events: Vec<&Alert> =
+        said.iter().filter(|alert| alert.values["partition"] == "inventory.events/0").collect();
+    assert_eq!(of_events.len(), 1, "once a run: {said:?}");
+    assert!(of_events[0].values["fault"].contains("holds 0 to 2, the peer stands at 4"));
+    assert!(raised(&net.hubs[0]).is_empty() && raised(&net.hubs[1]).is_empty());
 }

@@ -53,11 +53,13 @@ const READ_BYTES: ByteCount = ByteCount::mebibytes(1);
 pub(super) struct Hub {
     config: HubConfig,
     disk: MemoryDisk,
-    store: MemoryStore,
+    pub(super) store: MemoryStore,
     pub(super) node: Node,
     pub(super) now: Now,
     /// Commits that still become durable before the power fails; `None` means all.
     commits_left: Option<usize>,
+    /// Commits that are not durable yet; `None` while each is at once.
+    held: Option<Vec<Output>>,
     reads: Reads,
     /// Frames on their way, by connection.
     sent: BTreeMap<LinkId, VecDeque<(Lane, Bytes)>>,
@@ -94,10 +96,19 @@ impl Hub {
         text: &str,
         now: Now,
     ) -> Result<Self, StartError> {
+        Self::start_with(OpenOptions::new(nonce), disk, text, now)
+    }
+
+    /// The same, on a log that is opened so.
+    pub(super) fn start_with(
+        mut options: OpenOptions,
+        disk: &MemoryDisk,
+        text: &str,
+        now: Now,
+    ) -> Result<Self, StartError> {
         let path = Path::new("hub.toml");
         let loaded = headland_platform::config::parse(path, text.to_owned()).unwrap();
         let config: HubConfig = loaded.value;
-        let mut options = OpenOptions::new(nonce);
         options.file_bytes = options.file_bytes.min(config.storage.file_bytes.get());
         let store = MemoryStore::open(disk, options).unwrap();
         let reader = store.reader();
@@ -112,8 +123,9 @@ impl Hub {
             replayed += 1;
         });
         node.on_replay_ended(now, missing.unwrap())?;
+        node.on_opened(now, store.report());
         let (closed, dialled, spans) = (Vec::new(), Vec::new(), Vec::new());
-        let (disk, commits_left, reads) = (disk.clone(), None, Reads::Answer);
+        let (disk, commits_left, held, reads) = (disk.clone(), None, None, Reads::Answer);
         let (sent, shipped) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self {
             config,
@@ -122,6 +134,7 @@ impl Hub {
             node,
             now,
             commits_left,
+            held,
             reads,
             sent,
             shipped,
@@ -150,6 +163,16 @@ impl Hub {
     /// From now on so many commits become durable, and no further one.
     pub(super) const fn cut_power_after(&mut self, commits: usize) {
         self.commits_left = Some(commits);
+    }
+
+    /// From now on no commit becomes durable, until they are released.
+    pub(super) fn hold_commits(&mut self) {
+        self.held = Some(Vec::new());
+    }
+
+    pub(super) fn release_commits(&mut self) {
+        self.held.take().into_iter().flatten().for_each(|commit| self.perform(commit));
+        self.settle();
     }
 
     /// Whether the power failed.
@@ -225,6 +248,9 @@ impl Hub {
     }
 
     pub(super) fn perform(&mut self, output: Output) {
+        if let Some(held) = self.held.as_mut().filter(|_| matches!(output, Output::Commit(_))) {
+            return held.push(output);
+        }
         match output {
             Output::Commit(composed) => {
                 if self.is_dead() {

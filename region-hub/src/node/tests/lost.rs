@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use headland_event::{DropPolicy, Hole, Incarnation, Offset, Record, RegionId};
-use headland_storage::Survival;
+use headland_event::{
+    Actor, DropPolicy, Hole, Incarnation, Offset, PartitionIndex, Record, RegionId,
+};
+use headland_storage::{MissingOffsets, Survival};
 
 use super::damage::damage;
 use super::handing::{Net, config, end_on, hub_on, state};
 use super::hub::Hub;
-use super::remote::{Remote, record, stamp_of};
+use super::remote::{Remote, partition, record, stamp_of};
 
 const EVENTS: &str = "inventory.events";
 
@@ -61,6 +63,34 @@ pub(super) fn numbers(hub: &Hub, topic: &str, of: std::ops::Range<u64>) -> Vec<u
 pub(super) fn lost(hub: &Hub) -> Vec<(u64, u64)> {
     let lost = hub.node.speaking.as_ref().unwrap().lost.gaps();
     lost.iter().map(|(_, gap)| (gap.from.get(), gap.until.get())).collect()
+}
+
+#[test]
+fn a_life_that_goes_on_from_a_backup_writes_down_where_its_log_begins_and_says_it() {
+    let begin = |hub: &Hub| {
+        let (region, incarnation) = (hub.region().clone(), hub.node.incarnation);
+        let partition = PartitionIndex::new(0);
+        hub.node.inventory.members().begin(&Actor { region, incarnation, partition }).get()
+    };
+    let mut us = waited(end_on_new("us", &["ap"]));
+    write(&mut us, 1, 0..3);
+    let first = waited(us);
+    let backup = first.disk().fork();
+    backup.remove("identity");
+
+    let mut next = end_on(&backup, 8, "us", &["ap"]);
+    next.now = first.now;
+    let mut next = waited(next);
+    write(&mut next, 2, 3..5);
+    let mut next = waited(next);
+
+    assert_ne!(next.node.incarnation, first.node.incarnation);
+    assert_eq!([begin(&first), begin(&next)], [0, 3]);
+    // Another start of that life takes up what it wrote down, wherever the log ends by then.
+    let said = next.node.begins();
+    next.node.speaking.as_mut().unwrap().begins = headland_event::VectorClock::new();
+    next.node.restore_begins(&next.store).unwrap();
+    assert_eq!(next.node.begins(), said);
 }
 
 #[test]
@@ -439,4 +469,20 @@ fn a_log_of_which_retention_let_go_what_a_peer_lacks_is_not_sent_to_it_once_more
     net.talk(20);
     let again = net.hubs[1].values("handed-on.eu.inventory.events");
     assert_eq!(again, [""; 0]);
+}
+
+#[test]
+fn what_is_composed_behind_the_damaged_end_of_a_copy_is_not_lost_with_it() {
+    let mut us = waited(end_on_new("us", &["eu"]));
+    let mut eu = Remote::hub(&mut us, 5, "eu");
+    let channel = eu.offer(&mut us, EVENTS);
+    (0..4).for_each(|number| eu.mirror(&mut us, channel, &[restocked(&id(number))]));
+    us.cut_power_after(0);
+    eu.mirror(&mut us, channel, &[restocked(&id(4))]);
+    let (partition, from) = (partition("eu.inventory.events"), Offset::new(3));
+
+    let until = Offset::new(u64::MAX);
+    us.node.on_damaged_end(us.now, MissingOffsets { partition, from, until });
+
+    assert_eq!(lost(&us), [(3, 4)]);
 }

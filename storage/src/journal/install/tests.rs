@@ -98,7 +98,7 @@ fn clean(journal: &mut Journal<MemoryMedium>, count: usize) -> Result<u64, Appen
     }
     assert!(writer.size() < ByteCount::new(4_000), "cleaning leaves less");
     let cold = writer.finish().map_err(AppendError::Medium)?;
-    journal.install(vec![Replacement { files: first.base..=last.base, cold }])?;
+    journal.install(vec![Replacement { files: first.base..=last.base, cold, mend: None }])?;
     Ok(last.last.get())
 }
 
@@ -159,7 +159,7 @@ fn the_end_of_a_partition_stays_when_all_its_files_are_dropped() {
     let files = journal.closed_files();
     let all = files[0].base..=files[files.len() - 1].base;
 
-    journal.install(vec![Replacement { files: all, cold: None }]).unwrap();
+    journal.install(vec![Replacement { files: all, cold: None, mend: None }]).unwrap();
     drop(journal);
     let (journal, _) = open(&disk, 2).unwrap();
 

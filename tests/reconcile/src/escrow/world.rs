@@ -137,6 +137,7 @@ impl World {
                 | Answer::UnknownYet
                 | Answer::OtherUnits { .. }
                 | Answer::Ending { .. }
+                | Answer::Closed { .. }
                 | Answer::PromisedElsewhere { .. },
             )
             | None => {}

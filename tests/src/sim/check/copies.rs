@@ -1,12 +1,15 @@
 //! Of two that write as one agent, on a data directory and its copy, nothing is lost in silence.
 
-use headland_event::Dot;
+use headland_event::{Dot, Record};
 
 use super::{counting, ensure};
 use crate::sim::evidence::{Evidence, Log, records_of, text};
-use crate::sim::topology::{REGIONS, agent_name, region_of};
+use crate::sim::topology::{CopyOf, REGIONS, agent_name, region_of};
 
-pub(super) fn check(evidence: &Evidence, copied: usize) -> Result<(), String> {
+/// What agents' two sources become.
+const TOPICS: [&str; 2] = ["inventory.events", "air.readings"];
+
+pub(super) fn check(evidence: &Evidence, copied: usize, how: CopyOf) -> Result<(), String> {
     for hub in 0..REGIONS.len() {
         let others = (0..evidence.settings.homes.agents()).filter(|agent| *agent != copied);
         others.into_iter().try_for_each(|agent| counting::lines_of(evidence, agent, hub))?;
@@ -16,35 +19,59 @@ pub(super) fn check(evidence: &Evidence, copied: usize) -> Result<(), String> {
             counting::mirrors(evidence, source, hub)?;
         }
     }
-    let lost = lost(evidence, copied);
-    ensure(lost.is_none() || is_named(evidence, copied), || {
-        format!(
-            "{lost:?} of agent {copied} is not at its hub as it was written, and nobody says so"
-        )
-    })
+    match how {
+        CopyOf::Files => nothing_is_passed_over(evidence, copied),
+        CopyOf::Image => {
+            let lost = lost(evidence, copied);
+            ensure(lost.is_none() || is_named(evidence, copied), || {
+                let who = format!("{lost:?} of agent {copied}");
+                format!("{who} is not at its hub as it was written, and nobody says so")
+            })
+        }
+    }
+}
+
+/// Each of the two is a life of its own: who runs at the end has brought all that it wrote, and who
+/// does not, all up to somewhere.
+fn nothing_is_passed_over(evidence: &Evidence, copied: usize) -> Result<(), String> {
+    for topic in TOPICS {
+        let held = counting::union_of(evidence, region_of(copied), topic);
+        for (log, is_running) in [(&evidence.agents[copied], true), (&evidence.copy, false)] {
+            let mut written = written(log, topic).into_iter();
+            let missing = written.find(|(dot, record)| held.get(dot) != Some(record));
+            let Some((missing, _)) = missing else { continue };
+            let beyond = written.find(|(dot, _)| held.contains_key(dot));
+            ensure(!is_running && beyond.is_none(), || {
+                let dot = beyond.map(|(dot, _)| dot);
+                format!("{missing:?} of agent {copied} is not at its hub, {dot:?} behind it is")
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// The first record that one of the two wrote and its hub has not, or has other bytes of.
 fn lost(evidence: &Evidence, copied: usize) -> Option<(String, Dot)> {
-    let topics = ["inventory.events", "air.readings"].into_iter();
-    topics.into_iter().find_map(|topic| {
+    TOPICS.into_iter().find_map(|topic| {
         let held = counting::union_of(evidence, region_of(copied), topic);
-        let written = |log: &Log| {
-            let of_topic = log.iter().filter(|(at, _)| at.topic.as_str() == topic);
-            let entries = of_topic.flat_map(|(_, entries)| entries.clone());
-            let dots = entries.flat_map(|entry| {
-                let records = entry.batch.records().unwrap().into_iter();
-                let sequences = (0..).map(move |place| entry.dot.sequence.after(place));
-                sequences
-                    .zip(records)
-                    .map(move |(sequence, record)| (Dot { sequence, ..entry.dot }, record))
-            });
-            dots.collect::<Vec<_>>()
-        };
-        let mut both = written(&evidence.agents[copied]).into_iter().chain(written(&evidence.copy));
+        let logs = [&evidence.agents[copied], &evidence.copy].into_iter();
+        let mut both = logs.flat_map(|log| written(log, topic));
         let lost = both.find(|(dot, record)| held.get(dot) != Some(record));
         lost.map(|(dot, _)| (topic.to_owned(), dot))
     })
+}
+
+/// Records of a topic in the order of a log, with their dots.
+fn written(log: &Log, topic: &str) -> Vec<(Dot, Record)> {
+    let of_topic = log.iter().filter(|(at, _)| at.topic.as_str() == topic);
+    let entries = of_topic.flat_map(|(_, entries)| entries);
+    let dots = entries.flat_map(|entry| {
+        let records = entry.batch.records().unwrap().into_iter();
+        let sequences = (0..).map(|place| entry.dot.sequence.after(place));
+        let dots = sequences.map(|sequence| Dot { sequence, ..entry.dot });
+        dots.zip(records).collect::<Vec<_>>()
+    });
+    dots.collect()
 }
 
 /// Whether an alert of the agent's hub is about the agent or what it writes.

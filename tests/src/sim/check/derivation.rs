@@ -109,7 +109,7 @@ fn raised(
     let mut times: BTreeMap<String, [usize; 3]> = BTreeMap::new();
     for agent in agents {
         for alert in evidence.uninterrupted_alerts(agent) {
-            let [least, most, _] = times.entry(id_of(&alert)).or_default();
+            let [least, most, _] = times.entry(id_of(alert)).or_default();
             *least += usize::from(!evidence.slow[agent]);
             *most += 1;
         }

@@ -13,6 +13,8 @@ pub(super) mod counting;
 mod lives;
 /// Of two that write as one agent nothing is lost in silence.
 mod copies;
+/// Of a hub that was copied nothing is lost in silence.
+pub(super) mod clones;
 /// All hubs say the same.
 mod agreement;
 /// Derived records and alerts are written once.
@@ -74,6 +76,14 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<(Check, String)> {
     if evidence.hubs.len() < REGIONS.len() {
         return vec![(Check::Settles, "a hub is down at the end".to_owned())];
     }
+    if let Some(cloned) = evidence.settings.cloned {
+        let checks = [
+            (Check::EveryRecordCountsOnce, clones::check(evidence, cloned)),
+            (Check::CleaningKeeps, cleaning::check(evidence)),
+        ];
+        let failed = checks.into_iter().filter_map(|(check, found)| Some((check, found.err()?)));
+        return failed.collect();
+    }
     if evidence.settings.disks != Disks::Stay {
         let checks = [
             (Check::EveryRecordCountsOnce, lives::check(evidence)),
@@ -83,9 +93,9 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<(Check, String)> {
         let failed = checks.into_iter().filter_map(|(check, found)| Some((check, found.err()?)));
         return failed.collect();
     }
-    if let Some(agent) = evidence.settings.copied {
+    if let Some((agent, how)) = evidence.settings.copied {
         let checks = [
-            (Check::EveryRecordCountsOnce, copies::check(evidence, agent)),
+            (Check::EveryRecordCountsOnce, copies::check(evidence, agent, how)),
             (Check::SameState, agreement::check(evidence)),
             (Check::CleaningKeeps, cleaning::check(evidence)),
         ];

@@ -1,5 +1,7 @@
 //! Regions, their agents and what these write.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
@@ -12,8 +14,12 @@ pub(super) const TOPIC: &str = "air.readings";
 /// Columns of what agents read.
 const COLUMNS: &str = "station,note,pm25";
 
-/// How often a command is asked again whose answer another region has to give; each waits for 5 s.
-const ATTEMPTS: usize = 24;
+/// For how long a command is asked again whose answer another region has to give. One that is linked
+/// is waited for; of one that is not, or not linked again, the command says so at once.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// How soon it is asked again.
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Rules without a rule: each line is a record.
 const RULES: &str = "CREATE TABLE inventory_events (id STRING, device STRING)
@@ -109,21 +115,26 @@ pub(super) async fn command(
     let socket = fleet.path(&format!("{hub}.sock"));
     let socket = socket.to_str().context("a path that is not UTF-8")?;
     let mut first = None;
-    for _ in 0..ATTEMPTS {
-        let arguments = [action, region, "--socket", socket];
-        let ended = Process::start(&binaries::built()?.hub, &arguments)?.ended().await?;
-        let said = ended.lines.join("\n");
-        if ended.status.code() != Some(0) {
-            bail!("{action} {region}: {said}");
+    let asking = async {
+        let mut interval = tokio::time::interval(ASK_INTERVAL);
+        loop {
+            interval.tick().await;
+            let arguments = [action, region, "--socket", socket];
+            let ended = Process::start(&binaries::built()?.hub, &arguments)?.ended().await?;
+            let said = ended.lines.join("\n");
+            if ended.status.code() != Some(0) {
+                bail!("{action} {region}: {said}");
+            }
+            let view: Value = serde_json::from_str(&said).context("it says no JSON")?;
+            let is_heard = view.get("heard_there") == Some(&Value::Bool(true));
+            let first = first.get_or_insert(view);
+            if is_heard || !is_linked {
+                return Ok(first.clone());
+            }
         }
-        let view: Value = serde_json::from_str(&said).context("it says no JSON")?;
-        let is_heard = view.get("heard_there") == Some(&Value::Bool(true));
-        let first = first.get_or_insert(view);
-        if is_heard || !is_linked {
-            return Ok(first.clone());
-        }
-    }
-    bail!("the other region's hub did not answer: {first:?}")
+    };
+    let asked = tokio::time::timeout(ANSWER_LIMIT, asking).await;
+    asked.unwrap_or_else(|_| bail!("the other region's hub did not answer: {first:?}"))
 }
 
 /// Where a hub's own topic ends.

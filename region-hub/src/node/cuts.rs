@@ -46,9 +46,9 @@ const VERSION: u8 = 1;
 /// taken once more when it comes again.
 const CUTS_OF_LOG_LIMIT: usize = GAPS_OF_LOG_LIMIT / 2;
 
-/// For how many of its own reports a hub takes a peer that did not write a log to have sent all that
-/// it offers of it, before it goes by that peer's word: a copy that it hands on it offers once it
-/// has heard what is lacking here, or has waited for that in vain, and that has to arrive.
+/// For how many of its own reports a hub takes a peer that did not write a log to have sent all
+/// that it offers of it, before it goes by that peer's word: a copy that it hands on it offers once
+/// it has heard what is lacking here, or has waited for that in vain, and that has to arrive.
 const REPORTS_SETTLED: u32 = REPORTS_WAITED + 2;
 
 /// A log of a life, by the name of its topic where it was born.
@@ -123,8 +123,8 @@ impl Node {
         let log = (topic.clone(), stamp.actor.clone());
         let until = stamp.offset.after(entry.batch.span());
         let from = stamp.offset.max(self.end_here(topic, stamp));
-        // Who wrote the log has nothing elsewhere. Of others, how far they are whole says nothing of
-        // this channel: what was there may be in what they hand on.
+        // Who wrote the log has nothing elsewhere. Of others, how far they are whole says nothing
+        // of this channel: what was there may be in what they hand on.
         let is_all = match cut {
             Cut::GoesOn => false,
             Cut::Through | Cut::Ahead => self.is_writer(place.0, &log),
@@ -195,8 +195,9 @@ impl Node {
         self.peer_links.get(&link_id).and_then(life_of) == Some(Holder::of(&log.1))
     }
 
-    /// Up to where the hub at the other end of a connection has a log whole: of its own life all, of
-    /// others what it has said. `None` while it has said nothing, which is no word that it has all.
+    /// Up to where the hub at the other end of a connection has a log whole: of its own life all,
+    /// of others what it has said. `None` while it has said nothing, which is no word that it has
+    /// all.
     fn sure_of(&self, link_id: LinkId, log: &Log) -> Option<Offset> {
         if self.is_writer(link_id, log) {
             return Some(Offset::new(u64::MAX));

@@ -14,8 +14,8 @@ pub(super) const TOPIC: &str = "air.readings";
 /// Columns of what agents read.
 const COLUMNS: &str = "station,note,pm25";
 
-/// For how long a command is asked again whose answer another region has to give. One that is linked
-/// is waited for; of one that is not, or not linked again, the command says so at once.
+/// For how long a command is asked again whose answer another region has to give. One that is
+/// linked is waited for; of one that is not, or not linked again, the command says so at once.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// How soon it is asked again.

@@ -17,6 +17,9 @@ use crate::binaries;
 use crate::http::Api;
 use crate::process::{Process, WAIT_LIMIT};
 
+/// Copies of nodes.
+mod copies;
+
 /// Topics an agent may publish unless a test says otherwise.
 pub const TOPICS: [&str; 3] = ["inventory.events", "air.readings", "alerts"];
 
@@ -24,7 +27,7 @@ pub const TOPICS: [&str; 3] = ["inventory.events", "air.readings", "alerts"];
 pub const RULES: &str = include_str!("rules.sql");
 
 /// How often a question is asked again whose answer nothing announces.
-const ASK_INTERVAL: Duration = Duration::from_millis(20);
+pub(crate) const ASK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A folder with the fleet's authority and the files of its nodes; removed when this is dropped.
 #[derive(Debug)]
@@ -210,6 +213,12 @@ socket = "{name}.sock"
 }
 
 impl Node {
+    /// Its name; a hub has that of its region.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Appends to the configuration; takes effect at the next start.
     ///
     /// # Errors

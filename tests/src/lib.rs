@@ -23,6 +23,8 @@ pub mod process;
 pub mod http;
 /// Hubs and agents in a folder of their own.
 pub mod fleet;
+/// Consumers that read a topic as all regions have it.
+pub mod readers;
 /// Two regions under load, whose hubs are killed.
 pub mod kills;
 /// Regions that are left and returned to, or lose their disk.

@@ -1,6 +1,5 @@
 //! An agent of real processes that goes to the hub of another region, and comes back.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -8,12 +7,13 @@ use headland_tests::binaries;
 use headland_tests::fleet::{Fleet, Node, TOPICS};
 use headland_tests::lines::{READING_COLUMNS, readings};
 use headland_tests::process::{Process, WAIT_LIMIT};
+use headland_tests::readers::union_at;
 use serde_json::{Value, json};
 
 /// How often a question is asked again whose answer nothing announces.
 const ASK_INTERVAL: Duration = Duration::from_millis(20);
 
-const UNION: &str = "air.readings@*";
+const TOPIC: &str = "air.readings";
 
 /// Longer than the default: a machine that stands still for seconds is no lost region.
 const FAILOVER: &str = "[failover]\nregions = [\"eu\", \"us\", \"ap\"]\nafter = \"8s\"\n";
@@ -123,37 +123,13 @@ impl Regions {
         mirrored(&self.eu, &self.us, "eu").await?;
         mirrored(&self.us, &self.eu, "us").await?;
         for (hub, group) in [(&self.eu, "all-at-eu"), (&self.us, "all-at-us")] {
-            let mut found: Vec<String> = union_at(hub, group).await?.into_values().collect();
+            let mut found: Vec<String> = union_at(hub, group, TOPIC).await?.into_values().collect();
             let mut expected = readings(0..self.written);
             found.sort_unstable();
             expected.sort_unstable();
             assert_eq!(found, expected);
         }
         Ok(())
-    }
-}
-
-/// What a reader of all regions' logs at a hub has, by dot: of two copies of a record one.
-async fn union_at(hub: &Node, group: &str) -> Result<BTreeMap<String, String>> {
-    let mut all = BTreeMap::new();
-    loop {
-        let answer = hub.api.json(&format!("/v1/groups/{group}/records?topic={UNION}")).await?;
-        let positions = answer.get("positions").context("no positions")?;
-        if positions.as_array().is_none_or(Vec::is_empty) {
-            return Ok(all);
-        }
-        for record in answer.get("records").and_then(Value::as_array).context("no records")? {
-            // What stands for records that another hub has says so in a header.
-            if record.pointer("/headers/hl-dropped").is_some() {
-                continue;
-            }
-            let text = |field: &str| Some(record.get(field)?.as_str()?.to_owned());
-            let dot = text("dot").context("no dot")?;
-            all.insert(dot, text("value").context("no value")?);
-        }
-        let request = json!({ "change": "commit", "positions": positions });
-        let answer = hub.api.post(&format!("/v1/groups/{group}/offsets"), &request).await?;
-        assert_eq!(answer.code, 200, "{}", answer.body);
     }
 }
 
@@ -232,7 +208,7 @@ async fn read_on(hub: &Node, count: usize) -> Result<Vec<String>> {
         let mut interval = tokio::time::interval(ASK_INTERVAL);
         while found.len() < count {
             interval.tick().await;
-            found.extend(union_at(hub, "billing").await?.into_values());
+            found.extend(union_at(hub, "billing", TOPIC).await?.into_values());
         }
         anyhow::Ok(())
     };
@@ -277,7 +253,8 @@ async fn a_region_that_is_killed_is_left_by_itself_and_agents_and_groups_go_on_a
     regions.eu.start().await?;
     let left = |status: &Value| status["left_for"] == "us" && !is_in_use(status);
     regions.eu.json_when("/v1/status", left).await?;
-    let refused = regions.eu.api.get(&format!("/v1/groups/billing/records?topic={UNION}")).await?;
+    let refused =
+        regions.eu.api.get(&format!("/v1/groups/billing/records?topic={TOPIC}@*")).await?;
 
     let socket = regions.fleet.path("us.sock");
     let socket = socket.to_str().context("a path that is not UTF-8")?;

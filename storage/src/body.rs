@@ -19,7 +19,8 @@ use crate::frame::{FRAME_HEADER_LEN, FrameHeader};
 use crate::group::byte_count;
 use crate::points::EntryPlace;
 
-const CRC_LEN: usize = 4;
+/// Bytes of a part's checksum, which is of all behind it.
+pub(crate) const CRC_LEN: usize = 4;
 /// Bytes before a part's content.
 pub(crate) const PART_HEADER_LEN: usize = 8;
 const PART_HEADER_LEN_U32: u32 = 8;
@@ -99,6 +100,13 @@ pub(crate) fn places(
         part += u64::from(length);
         Some(place)
     })
+}
+
+/// The part that holds an entry.
+pub(crate) fn part_of(partition: &TopicPartition, entry: &Entry) -> Bytes {
+    let mut writer = Writer::new();
+    write_part(&mut writer, |writer| write_entry(writer, partition, entry));
+    writer.finish()
 }
 
 /// What the content of every entry of a partition begins with, and no other entry's.

@@ -43,6 +43,28 @@ impl<F: MediumFile> JournalReader<F> {
 }
 
 impl<F: MediumFile> JournalReader<F> {
+    /// Whether the way to an offset's entry meets damage. Cost: a read of 64 blocks at most, and
+    /// none past what is damaged.
+    pub(crate) fn is_damaged_at(
+        &self,
+        partition: &TopicPartition,
+        at: Offset,
+    ) -> Result<bool, ReadError> {
+        let stretches = self.shared.stretches(partition, Seek::Offset(at), BLOCKS_PER_READ)?;
+        let target = Target::new(partition);
+        let mut gathering = Gathering::new(at, ByteCount::new(1));
+        for stretch in &stretches {
+            gathering.cross(stretch.before, stretch.base);
+            match stretch::gather(stretch, &target, &mut gathering).map_err(ReadError::Medium)? {
+                Ended::Whole => {}
+                Ended::Full => return Ok(false),
+                Ended::Astray => return Ok(gathering.is_empty()),
+            }
+        }
+        let held_end = self.shared.read().held_end(partition);
+        Ok(gathering.is_empty() && gathering.next() < held_end)
+    }
+
     /// Reads within what the index knew of a partition a moment ago.
     fn read_within(
         &self,

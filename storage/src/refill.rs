@@ -18,19 +18,21 @@
 //!   before the state mark and the older operator snapshot, as for all cleaning.
 //! - It is done in steps of cleaning's budget, and while it is nothing else is cleaned.
 //!
-//! Who hands entries in answers for what is in them. Here only their place is checked.
+//! - Where the part that was lost still says its length and checksum, only an entry with these is
+//!   taken. Of all else who hands it in answers for what is in it, and its place is checked.
+//! - One step reads a mebibyte at most of what is damaged, since commits wait for its end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use headland_event::{ByteCount, Entry, Offset, TopicPartition};
 
-use crate::body;
 use crate::cleaning::{CleanError, CleanReport, Workplace};
 use crate::cold::ColdFile;
 use crate::group::byte_count;
 use crate::index::{LostPlace, Mend};
 use crate::journal::install::{ClosedFile, Replacement};
+use crate::loss::LostState;
 use crate::medium::{Medium, MediumFile};
 
 /// Makes commits again of what is left of a damaged file.
@@ -90,6 +92,15 @@ pub enum RefillRefused {
     /// The file could not be read or written. It may be handed in again.
     #[error("the file could not be written anew")]
     Failed,
+    /// The file is still written to. It may be handed in again once that is closed.
+    #[error("the file that lost it is still written to")]
+    Open,
+    /// An entry for some of its offsets waits already; this one was not looked at.
+    #[error("another one for some of its offsets waits already")]
+    Waiting,
+    /// What is left of the part that stood there has another checksum.
+    #[error("it is not what stood there: the checksum there is another")]
+    Differs,
 }
 
 /// Entries that came back, and the file that is being written anew for some of them.
@@ -98,18 +109,22 @@ pub(crate) struct Refills<F> {
     waiting: VecDeque<Refill>,
     bytes: u64,
     copy: Option<Box<Copy<F>>>,
+    /// Files that had to stay, by nonce, and what was known to be lost of state then: as long as
+    /// that is so they are not read through again.
+    evidence: BTreeMap<u64, Vec<LostState>>,
     /// Not reported yet.
     results: Vec<Refilled>,
 }
 
 impl<F> Default for Refills<F> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, copy: None, results: Vec::new() }
+        let (waiting, evidence) = (VecDeque::new(), BTreeMap::new());
+        Self { waiting, bytes: 0, copy: None, evidence, results: Vec::new() }
     }
 }
 
 impl<F: MediumFile> Refills<F> {
-    /// Takes an entry in, unless it is there already or there is no room.
+    /// Takes an entry in, unless one for its offsets waits already or there is no room.
     pub(crate) fn push(&mut self, refill: Refill) {
         let (size, range) = (size(&refill.entry), refill.offsets());
         let is_same = |other: &Refill| {
@@ -118,7 +133,7 @@ impl<F: MediumFile> Refills<F> {
                 && range.start < other.entry.end()
         };
         if self.waiting.iter().any(is_same) {
-            return;
+            return self.refuse(&refill, RefillRefused::Waiting);
         }
         if self.bytes + size > WAITING_BYTES_MAX {
             return self.refuse(&refill, RefillRefused::Full);
@@ -170,25 +185,27 @@ impl<F: MediumFile> Refills<F> {
             let found =
                 place.journal.shared().read().place_of_lost(&refill.partition, &refill.offsets());
             match found {
-                LostPlace::Nowhere => {
-                    self.bytes -= size(&refill.entry);
-                    self.refuse(&refill, RefillRefused::NotLost);
-                }
-                LostPlace::Open => self.waiting.push_back(refill),
+                LostPlace::Nowhere => self.let_go(&refill, RefillRefused::NotLost),
+                LostPlace::Open => self.let_go(&refill, RefillRefused::Open),
                 LostPlace::In(key) => {
                     if chosen.is_none() {
                         chosen = files.iter().find(|file| file.base == key).cloned();
                     }
-                    if chosen.as_ref().is_some_and(|file| file.base == key) {
-                        self.bytes -= size(&refill.entry);
-                        taken.push(refill);
-                    } else {
+                    let Some(file) = chosen.as_ref().filter(|file| file.base == key) else {
                         self.waiting.push_back(refill);
+                        continue;
+                    };
+                    match why_not(place, file, &refill, &self.evidence) {
+                        Some(refused) => self.let_go(&refill, refused),
+                        None => {
+                            self.bytes -= size(&refill.entry);
+                            taken.push(refill);
+                        }
                     }
                 }
             }
         }
-        let Some(file) = chosen else { return false };
+        let Some(file) = chosen.filter(|_| !taken.is_empty()) else { return false };
         let results: Vec<_> = taken.iter().map(|r| result(r, Err(RefillRefused::Failed))).collect();
         match Copy::begin(place.journal, file, taken) {
             Ok(copy) => self.copy = Some(Box::new(copy)),
@@ -204,6 +221,7 @@ impl<F: MediumFile> Refills<F> {
         report: &mut CleanReport,
     ) -> Result<u64, CleanError> {
         let Some(copy) = self.copy.take() else { return Ok(0) };
+        let nonce = copy.nonce();
         let copied = copy.finish(place.losses);
         let (mut results, name) = (copied.results, copied.name);
         let has_some = results.iter().any(|refilled| refilled.result.is_ok());
@@ -223,6 +241,7 @@ impl<F: MediumFile> Refills<F> {
                 return Ok(0);
             }
             Err(refused) => {
+                self.note_evidence(place, nonce, refused);
                 place.journal.discard_cold(&name);
                 self.refuse_all(results, refused);
                 return Ok(0);
@@ -248,10 +267,31 @@ impl<F: MediumFile> Refills<F> {
         refused: RefillRefused,
     ) {
         if let Some(copy) = self.copy.take() {
+            self.note_evidence(place, copy.nonce(), refused);
             let (name, results) = copy.give_up(refused);
             place.journal.discard_cold(&name);
             self.refuse_all(results, refused);
         }
+    }
+
+    /// Notes that a file has to stay, when that is why, and forgets those that are gone.
+    fn note_evidence<M: Medium<File = F>, C>(
+        &mut self,
+        place: &Workplace<'_, M, C>,
+        nonce: u64,
+        refused: RefillRefused,
+    ) {
+        let closed = place.journal.closed_files();
+        self.evidence.retain(|nonce, _| closed.iter().any(|file| file.source.nonce == *nonce));
+        if refused == RefillRefused::Evidence {
+            self.evidence.insert(nonce, place.losses.all());
+        }
+    }
+
+    /// Refuses an entry that waited.
+    fn let_go(&mut self, refill: &Refill, refused: RefillRefused) {
+        self.bytes -= size(&refill.entry);
+        self.refuse(refill, refused);
     }
 
     fn refuse(&mut self, refill: &Refill, refused: RefillRefused) {
@@ -264,6 +304,27 @@ impl<F: MediumFile> Refills<F> {
     }
 }
 
+/// Why an entry is refused before its file is read through: that would come to nothing.
+fn why_not<M: Medium, C>(
+    place: &Workplace<'_, M, C>,
+    file: &ClosedFile<M::File>,
+    refill: &Refill,
+    evidence: &BTreeMap<u64, Vec<LostState>>,
+) -> Option<RefillRefused> {
+    let (partition, range) = (&refill.partition, refill.offsets());
+    if evidence.get(&file.source.nonce).is_some_and(|known| *known == place.losses.all()) {
+        return Some(RefillRefused::Evidence);
+    }
+    if file.is_damaged || place.journal.shared().read().is_lost(partition, &range) {
+        return None;
+    }
+    match place.journal.reader().is_damaged_at(partition, range.start) {
+        Ok(true) => None,
+        Ok(false) => Some(RefillRefused::NotLost),
+        Err(_) => Some(RefillRefused::Failed),
+    }
+}
+
 /// Bytes of an entry, about.
 fn size(entry: &Entry) -> u64 {
     byte_count(entry.batch.as_bytes().len() + 512).get()
@@ -272,12 +333,4 @@ fn size(entry: &Entry) -> u64 {
 fn result(refill: &Refill, result: Result<(), RefillRefused>) -> Refilled {
     let Range { start: from, end: until } = refill.offsets();
     Refilled { partition: refill.partition.clone(), from, until, result }
-}
-
-/// Bytes of a commit's body that holds these entries and nothing else.
-fn entries_len(entries: &[(TopicPartition, Entry)]) -> u64 {
-    let mut writer = headland_event::codec::Writer::new();
-    let commit = crate::commit::Commit { entries: entries.to_vec(), state: Vec::new() };
-    body::write(&mut writer, &commit);
-    byte_count(writer.len()).get()
 }

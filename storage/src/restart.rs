@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicName, TopicPartition};
@@ -131,6 +132,26 @@ impl Missing {
             return false;
         }
         self.offsets.insert(offsets)
+    }
+
+    /// Offsets are read again, since what was lost came back. What is left of ranges around them
+    /// stays; beyond the ranges that are kept it is counted only.
+    pub fn mend(&mut self, partition: &TopicPartition, held: Range<Offset>) {
+        let is_its = |lost: &MissingOffsets| {
+            lost.partition == *partition && lost.from < held.end && held.start < lost.until
+        };
+        let cut: Vec<MissingOffsets> =
+            self.offsets.iter().filter(|of| is_its(of)).cloned().collect();
+        for lost in cut {
+            self.offsets.remove(&lost);
+            let before = MissingOffsets { until: held.start, ..lost.clone() };
+            let behind = MissingOffsets { from: held.end, ..lost };
+            for left in [before, behind] {
+                if left.from < left.until {
+                    self.add(left);
+                }
+            }
+        }
     }
 }
 

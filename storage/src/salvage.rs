@@ -80,6 +80,57 @@ pub(crate) struct Gap {
     pub(crate) until: u64,
 }
 
+/// How far a walk came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is looked at at a time, and most are pieces: a box for each would cost more"
+)]
+pub(crate) enum Walked {
+    /// To the end of the next piece.
+    Piece(Piece),
+    /// It has searched so many bytes behind damage and found nothing yet.
+    On(u64),
+    /// To the end of the file.
+    End,
+}
+
+/// What a part said of itself before it was damaged, as far as its header is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// Bytes of its content.
+    length: u32,
+    /// Its checksum, as its header says.
+    said: u32,
+    /// The checksum of what stands behind that now. Only that in the header may be damaged.
+    found: u32,
+}
+
+impl Claim {
+    /// Whether a whole part is the one that stood there.
+    pub(crate) fn is_of(&self, part: &[u8]) -> bool {
+        let Some((crc, length)) = header_of(part) else { return false };
+        length == self.length && (crc == self.said || crc == self.found)
+    }
+}
+
+/// A search behind damage that is not over.
+#[derive(Debug, Clone, Copy)]
+enum Search {
+    /// For a frame's header, from here on.
+    Header { at: u64 },
+    /// For a part from here on, behind one that says where it ends, if that is believed.
+    Part { claimed: Option<u64>, at: u64 },
+}
+
+/// What a search came to.
+enum Sought {
+    At(u64),
+    Nowhere,
+    /// Nothing before this position.
+    Until(u64),
+}
+
 /// Walks a file over healthy and damaged bytes alike.
 #[derive(Debug)]
 pub(crate) struct Salvage<F> {
@@ -90,13 +141,14 @@ pub(crate) struct Salvage<F> {
     /// End of the body that the walk is in; `at` and less when it stands between frames.
     body_end: u64,
     wasted: u64,
+    search: Option<Search>,
 }
 
 impl<F: MediumFile> Salvage<F> {
     /// Walks `from..until` of the file with `nonce`; a frame should begin at `from`.
     pub(crate) const fn new(file: F, nonce: u64, from: u64, until: u64) -> Self {
         let window = Window::new(file, until);
-        Self { window, nonce, from, at: from, body_end: from, wasted: 0 }
+        Self { window, nonce, from, at: from, body_end: from, wasted: 0, search: None }
     }
 
     /// The next piece, `None` at the end.
@@ -104,24 +156,84 @@ impl<F: MediumFile> Salvage<F> {
     /// # Errors
     /// [`MediumError`] when the file cannot be read; damage is a piece, not an error.
     pub(crate) fn step(&mut self) -> Result<Option<Piece>, MediumError> {
-        if self.at >= self.window.end() {
+        loop {
+            match self.walk(u64::MAX)? {
+                Walked::Piece(piece) => return Ok(Some(piece)),
+                Walked::On(_) => {}
+                Walked::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Goes on to the next piece, and searches about so many bytes behind damage at most; a later
+    /// call goes on from there. Each search may waste as many as [`WASTE_BYTES`] on candidates.
+    ///
+    /// # Errors
+    /// As for [`Self::step`].
+    pub(crate) fn walk(&mut self, bytes: u64) -> Result<Walked, MediumError> {
+        let (position, end) = (self.at, self.window.end());
+        if position >= end {
+            return Ok(Walked::End);
+        }
+        if self.search.is_none() && position >= self.body_end {
+            if let Some(header) = self.header_at(position)? {
+                self.enter(&header);
+                return Ok(Walked::Piece(Piece::Frame(header)));
+            }
+            self.search = Some(Search::Header { at: position + 1 });
+        }
+        if let Some(Search::Header { at }) = self.search {
+            self.body_end = match self.next_header(at, at.saturating_add(bytes))? {
+                Sought::At(found) => found,
+                Sought::Nowhere => end,
+                Sought::Until(until) => {
+                    self.search = Some(Search::Header { at: until });
+                    return Ok(Walked::On(until - at));
+                }
+            };
+            self.search = None;
+        }
+        let (claimed, at) = if let Some(Search::Part { claimed, at }) = self.search {
+            (claimed, at)
+        } else {
+            if let Some((length, part)) = self.part_at(position, self.body_end)? {
+                self.at += byte_count(length).get();
+                return Ok(Walked::Piece(Piece::Part(FoundPart { position, length, part })));
+            }
+            (self.claimed_end(position, self.body_end)?, position + 1)
+        };
+        let limit = claimed.unwrap_or(self.body_end);
+        self.at = match self.next_part(claimed, at, at.saturating_add(bytes))? {
+            Sought::At(found) => found,
+            Sought::Nowhere => limit,
+            Sought::Until(until) => {
+                self.search = Some(Search::Part { claimed, at: until });
+                return Ok(Walked::On(until - at));
+            }
+        };
+        self.search = None;
+        debug_assert!(position < self.at && self.at <= self.body_end, "the walk goes on");
+        Ok(Walked::Piece(Piece::Lost(Gap { from: position, until: self.at })))
+    }
+
+    /// What the one part said of itself that stood where nothing valid does; `None` where that
+    /// cannot be told, or there were several.
+    ///
+    /// # Errors
+    /// As for [`Self::step`].
+    pub(crate) fn claim(&self, gap: Gap) -> Result<Option<Claim>, MediumError> {
+        let Gap { from, until } = gap;
+        let head = self.window.peek(from, body::PART_HEADER_LEN)?;
+        let Some((said, length)) = head.as_deref().and_then(header_of) else { return Ok(None) };
+        let part = byte_count(body::PART_HEADER_LEN).get() + u64::from(length);
+        if length == 0 || from + part != until {
             return Ok(None);
         }
-        if self.at >= self.body_end {
-            if let Some(header) = self.header_at(self.at)? {
-                self.enter(&header);
-                return Ok(Some(Piece::Frame(header)));
-            }
-            self.body_end = self.next_header(self.at + 1)?;
-        }
-        let position = self.at;
-        if let Some((length, part)) = self.part_at(position, self.body_end)? {
-            self.at += byte_count(length).get();
-            return Ok(Some(Piece::Part(FoundPart { position, length, part })));
-        }
-        self.at = self.next_part(position)?;
-        debug_assert!(position < self.at && self.at <= self.body_end, "the walk goes on");
-        Ok(Some(Piece::Lost(Gap { from: position, until: self.at })))
+        let Some(part) = self.window.peek(from, ByteCount::new(part).as_len())? else {
+            return Ok(None);
+        };
+        let found = part.get(body::CRC_LEN..).map_or(0, crc32c::crc32c);
+        Ok(Some(Claim { length, said, found }))
     }
 
     /// Moves past a frame's header, and past a body that holds no parts.
@@ -140,18 +252,21 @@ impl<F: MediumFile> Salvage<F> {
         Ok(decoded.ok().filter(|header| header.nonce == self.nonce))
     }
 
-    /// Position of the first valid header from `from` on, the end when there is none.
-    fn next_header(&mut self, from: u64) -> Result<u64, MediumError> {
+    /// The first valid header in `from..until`, or a little behind that.
+    fn next_header(&mut self, from: u64, until: u64) -> Result<Sought, MediumError> {
         let mut at = from;
         while let Some(chunk) = self.chunk_at(at, FRAME_MAGIC.len())? {
+            if at >= until {
+                return Ok(Sought::Until(at));
+            }
             for (position, window) in (at..).zip(chunk.windows(FRAME_MAGIC.len())) {
                 if window == FRAME_MAGIC && self.header_at(position)?.is_some() {
-                    return Ok(position);
+                    return Ok(Sought::At(position));
                 }
             }
             at += CHUNK_LEN;
         }
-        Ok(self.window.end())
+        Ok(Sought::Nowhere)
     }
 
     /// The part at `at`, if a valid one ends at or before `end`.
@@ -165,55 +280,67 @@ impl<F: MediumFile> Salvage<F> {
         Ok(read.ok().map(|part| (length, part)))
     }
 
-    /// Position at which the walk goes on behind a part at `lost` that is not valid.
-    fn next_part(&mut self, lost: u64) -> Result<u64, MediumError> {
-        let end = self.body_end;
-        let claimed = self.claimed_end(lost, end)?;
-        let limit = claimed.unwrap_or(end);
-        let mut at = lost + 1;
-        while let Some(found) = self.candidate(at, limit)? {
+    /// Where the walk goes on behind a part that is not valid, if that is in `from..until` or a
+    /// little behind.
+    fn next_part(
+        &mut self,
+        claimed: Option<u64>,
+        from: u64,
+        until: u64,
+    ) -> Result<Sought, MediumError> {
+        let limit = claimed.unwrap_or(self.body_end);
+        let mut at = from;
+        loop {
+            let found = match self.candidate(at, limit, until)? {
+                Sought::At(found) => found,
+                Sought::Nowhere => return Ok(Sought::Nowhere),
+                Sought::Until(until) => return Ok(Sought::Until(until)),
+            };
             // A part inside the lost one counts only when those that follow it lead to its end.
             if claimed.is_none() || self.leads_to(found, limit)? {
-                return Ok(found);
+                return Ok(Sought::At(found));
             }
             at = found + 1;
         }
-        Ok(limit)
     }
 
     /// Where a lost part says that it ends, if that is the end of the body or another part.
     fn claimed_end(&mut self, lost: u64, end: u64) -> Result<Option<u64>, MediumError> {
         let Some(head) = self.window.view(lost, body::PART_HEADER_LEN)? else { return Ok(None) };
-        let Some(length) = head.last_chunk().map(|raw| u32::from_be_bytes(*raw)) else {
-            return Ok(None);
-        };
+        let Some((_, length)) = header_of(&head) else { return Ok(None) };
         let claimed = lost + byte_count(body::PART_HEADER_LEN).get() + u64::from(length);
         let is_believed = claimed == end
             || (claimed < end && length > 0 && self.part_at(claimed, end)?.is_some());
         Ok(is_believed.then_some(claimed))
     }
 
-    /// Position of the first valid part that begins in `from..limit` and ends there too.
-    fn candidate(&mut self, from: u64, limit: u64) -> Result<Option<u64>, MediumError> {
+    /// The first valid part that begins and ends before `limit`, if it begins in `from..until` or a
+    /// little behind.
+    fn candidate(&mut self, from: u64, limit: u64, until: u64) -> Result<Sought, MediumError> {
         let mut at = from;
         while at < limit {
-            let Some(chunk) = self.chunk_at(at, shape::SEEN_LEN)? else { return Ok(None) };
+            if at >= until {
+                return Ok(Sought::Until(at));
+            }
+            let Some(chunk) = self.chunk_at(at, shape::SEEN_LEN)? else {
+                return Ok(Sought::Nowhere);
+            };
             let own = ByteCount::new(CHUNK_LEN.min(limit - at)).as_len();
             for (position, start) in (at..limit).zip(0..own.min(chunk.len())) {
                 let head = chunk.get(start..).unwrap_or_default();
                 let head = head.get(..shape::SEEN_LEN).unwrap_or(head);
                 let Some(length) = shape::part_len(head, limit - position) else { continue };
                 if self.is_wasteful(position) {
-                    return Ok(None);
+                    return Ok(Sought::Nowhere);
                 }
                 if self.part_at(position, limit)?.is_some() {
-                    return Ok(Some(position));
+                    return Ok(Sought::At(position));
                 }
                 self.wasted += byte_count(length).get();
             }
             at += CHUNK_LEN;
         }
-        Ok(None)
+        Ok(Sought::Nowhere)
     }
 
     /// Whether valid parts follow each other from `from` exactly to `end`.
@@ -237,6 +364,13 @@ impl<F: MediumFile> Salvage<F> {
         let length = CHUNK_LEN.saturating_add(byte_count(ahead).get()).min(left);
         if length == 0 { Ok(None) } else { self.window.view(at, ByteCount::new(length).as_len()) }
     }
+}
+
+/// The checksum and the length that a part's header says.
+fn header_of(part: &[u8]) -> Option<(u32, u32)> {
+    let (crc, rest) = part.split_first_chunk()?;
+    let (length, _) = rest.split_first_chunk()?;
+    Some((u32::from_be_bytes(*crc), u32::from_be_bytes(*length)))
 }
 
 #[cfg(test)]

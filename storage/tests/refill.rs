@@ -240,6 +240,147 @@ fn an_entry_is_refused_where_nothing_is_lost_and_where_it_does_not_fit() {
     assert_eq!((files(&disk, ".journal"), files(&disk, ".cold")), (names, Vec::new()));
 }
 
+/// What became of entries, and how many bytes were written for them.
+fn refill_counted(store: &mut MemoryStore, refills: &[Refill]) -> (Vec<Refilled>, u64) {
+    store.mark_state().unwrap();
+    refills.iter().for_each(|refill| store.refill(refill.clone()));
+    let (mut refilled, mut written) = (Vec::new(), 0);
+    loop {
+        let now = EventTime::from_millis(0);
+        let report = store.clean(&CleanPolicy::default(), now, ByteCount::new(300)).unwrap();
+        refilled.extend(report.refilled);
+        written += report.written.get();
+        if report.is_done {
+            return (refilled, written);
+        }
+    }
+}
+
+fn results(refilled: &[Refilled]) -> Vec<Result<(), RefillRefused>> {
+    refilled.iter().map(|one| one.result).collect()
+}
+
+#[test]
+fn nothing_is_written_for_an_entry_that_can_be_read() {
+    let (disk, model) = written();
+    let mut store = reopened(&disk, 2, &elsewhere());
+    let whole = held(&model, &partition(0)).next().unwrap().clone();
+    // What cleaning merges by itself is merged before.
+    let (none, _) = refill_counted(&mut store, &[]);
+    assert_eq!(none, []);
+
+    let (refused, written) =
+        refill_counted(&mut store, &[Refill { partition: partition(0), entry: whole }]);
+
+    assert_eq!(results(&refused), [Err(RefillRefused::NotLost)]);
+    assert_eq!(written, 0);
+}
+
+#[test]
+fn an_entry_that_is_not_what_stood_there_is_refused_and_the_right_one_taken_later() {
+    let (disk, model, gone) = hurt();
+    let mut store = open(&disk, 4).unwrap();
+    let Refill { partition, entry } = gone[0].clone();
+    let records = entry.batch.records().unwrap().into_iter();
+    let another: Vec<_> =
+        records.map(|of| headland_event::Record { value: Some("another".into()), ..of }).collect();
+    let batch = headland_event::Batch::encode(&another).unwrap();
+    assert_eq!(batch.span(), entry.batch.span(), "it fits the place");
+    let lie = Refill { partition, entry: Entry { batch, ..entry } };
+
+    let refused = refill(&mut store, &[lie]);
+    let left = lost(&store, &model);
+    let taken = refill(&mut store, &gone);
+
+    assert_eq!(results(&refused), [Err(RefillRefused::Differs)]);
+    assert_eq!(left, gone);
+    assert_eq!(results(&taken), [Ok(()); 2]);
+    assert_eq!(lost(&store, &model), []);
+}
+
+#[test]
+fn a_second_entry_for_offsets_that_one_waits_for_is_refused_by_name() {
+    let (disk, model, gone) = hurt();
+    let mut store = open(&disk, 4).unwrap();
+
+    let refilled = refill(&mut store, &[gone[0].clone(), gone[0].clone(), gone[1].clone()]);
+
+    assert_eq!(results(&refilled), [Err(RefillRefused::Waiting), Ok(()), Ok(())]);
+    assert_eq!(lost(&store, &model), []);
+}
+
+#[test]
+fn what_a_file_lost_that_is_still_written_to_is_refused_and_keeps_no_room() {
+    let (disk, mut model) = (MemoryDisk::new(1), Model::default());
+    let options =
+        headland_storage::OpenOptions { reserve_bytes: ByteCount::new(0), ..big_files(1) };
+    let mut store = MemoryStore::open(&disk, options).unwrap();
+    append(&mut store, &mut model, 9, 1);
+    store.seal().unwrap();
+    let name = files(&disk, ".journal").remove(0);
+    let content = disk.content(&name).unwrap();
+    let entry = content.windows(4).position(|bytes| bytes == b"\x03air").unwrap();
+    flip(&disk, &name, entry + 60);
+    let gone = lost(&store, &model);
+
+    let refused = refill(&mut store, &gone);
+
+    assert_eq!(results(&refused), [Err(RefillRefused::Open)]);
+}
+
+fn big_files(nonce: u64) -> headland_storage::OpenOptions {
+    let file_bytes = ByteCount::mebibytes(16);
+    headland_storage::OpenOptions { file_bytes, ..headland_storage::OpenOptions::new(nonce) }
+}
+
+#[test]
+fn a_step_over_a_file_of_zeros_reads_a_mebibyte_or_two() {
+    let disk = MemoryDisk::new(1);
+    let mut store = MemoryStore::open(&disk, big_files(1)).unwrap();
+    let mut group = Model::default().group(8, 1);
+    for (base, commit) in (0..).zip(&mut group) {
+        let value = vec![u8::try_from(base).unwrap(); 900_000];
+        let time = EventTime::from_millis(1);
+        let record = headland_event::Record::new(time, "k", value);
+        commit.entries.truncate(1);
+        commit.state.clear();
+        for (at, entry) in &mut commit.entries {
+            (*at, entry.base) = (partition(0), Offset::new(base));
+            entry.batch = headland_event::Batch::encode(std::slice::from_ref(&record)).unwrap();
+        }
+    }
+    group.retain(|commit| !commit.entries.is_empty());
+    for commit in &group {
+        store.append(std::slice::from_ref(commit)).unwrap();
+    }
+    store.close().unwrap();
+    drop(reopened(&disk, 2, &elsewhere()));
+    let name = files(&disk, ".journal").remove(0);
+    let mut content = disk.content(&name).unwrap().to_vec();
+    let (from, until) = (1_000_000, content.len() - 1_000_000);
+    assert!(until - from > 4 << 20, "the file is large");
+    content.get_mut(from..until).unwrap().fill(0);
+    disk.set_content(&name, &content);
+    let mut store = reopened(&disk, 3, &elsewhere());
+    store.mark_state().unwrap();
+    let (_, entry) = group[3].entries[0].clone();
+    store.refill(Refill { partition: partition(0), entry });
+
+    let (mut refilled, mut most) = (Vec::new(), 0);
+    for _ in 0..1_000 {
+        let now = EventTime::from_millis(0);
+        let report = store.clean(&CleanPolicy::default(), now, ByteCount::new(1)).unwrap();
+        most = most.max(report.read.get());
+        refilled.extend(report.refilled);
+        if report.is_done {
+            break;
+        }
+    }
+
+    assert_eq!(refilled.len(), 1);
+    assert!(most <= 5 << 19, "{most} bytes in a step");
+}
+
 #[test]
 fn a_file_that_lost_state_which_no_record_tells_of_is_left_alone() {
     let (disk, mut model) = written();
@@ -256,6 +397,8 @@ fn a_file_that_lost_state_which_no_record_tells_of_is_left_alone() {
 
     assert_eq!((gone.len(), refused.len()), (1, 1));
     assert_eq!(refused[0].result, Err(RefillRefused::Evidence));
+    let (again, written) = refill_counted(&mut store, &gone);
+    assert_eq!((results(&again), written), (vec![Err(RefillRefused::Evidence)], 0));
     assert_eq!(disk.content(&name).map(|bytes| bytes.len()), Some(content.len()));
     assert_eq!(lost(&store, &model), gone);
 }

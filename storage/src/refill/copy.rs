@@ -18,7 +18,11 @@ use crate::journal::Journal;
 use crate::journal::install::ClosedFile;
 use crate::loss::Losses;
 use crate::medium::{Medium, MediumError, MediumFile};
-use crate::salvage::{Gap, Piece, Salvage};
+use crate::salvage::{Gap, Piece, Salvage, Walked};
+
+/// Bytes searched behind damage in one step: all of a large file may be zeros, and commits wait for
+/// the end of a step.
+const SEARCH_BYTES: u64 = 1 << 20;
 
 /// A file that is being written anew.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(super) struct Copy<F> {
     there: u64,
     walk: Salvage<F>,
     read: u64,
+    /// Bytes searched behind that.
+    searched: u64,
     assembly: Assembly,
     fitting: Fitting,
     writer: ColdWriter<F>,
@@ -75,8 +81,13 @@ impl<F: MediumFile> Copy<F> {
         let writer = journal.begin_cold(base, ByteCount::new(source.end + back))?;
         let walk = Salvage::new(source.file.clone(), source.nonce, FIRST_FRAME_AT, there);
         let assembly = Assembly::new(source.kind, base);
-        let (key, read, held) = (base, FIRST_FRAME_AT, None);
-        Ok(Self { key, last, source, there, walk, read, assembly, fitting, writer, held })
+        let (key, read, searched, held) = (base, FIRST_FRAME_AT, 0, None);
+        Ok(Self { key, last, source, there, walk, read, searched, assembly, fitting, writer, held })
+    }
+
+    /// By which the file is told from all others, those that took its name included.
+    pub(super) const fn nonce(&self) -> u64 {
+        self.source.nonce
     }
 
     /// Goes on by a piece.
@@ -84,16 +95,26 @@ impl<F: MediumFile> Copy<F> {
     /// # Errors
     /// [`RefillRefused`] when the file has to stay as it is, or cannot be read or written.
     pub(super) fn step(&mut self, losses: &Losses) -> Result<Stepped, RefillRefused> {
-        let Some(piece) = self.walk.step().map_err(|_| RefillRefused::Failed)? else {
-            return Ok(Stepped::Done);
+        let piece = match self.walk.walk(SEARCH_BYTES).map_err(|_| RefillRefused::Failed)? {
+            Walked::Piece(piece) => piece,
+            Walked::On(read) => {
+                self.searched += read;
+                return Ok(Stepped::On { read, written: 0 });
+            }
+            Walked::End => return Ok(Stepped::Done),
         };
+        if let Piece::Lost(gap) = &piece {
+            let claim = self.walk.claim(*gap).map_err(|_| RefillRefused::Failed)?;
+            self.fitting.on_gap(claim);
+        }
         let until = match &piece {
             Piece::Frame(header) => header.position + byte_count(FRAME_HEADER_LEN).get(),
             Piece::Part(found) => found.position + byte_count(found.length).get(),
             Piece::Lost(gap) => gap.until,
         };
-        let read = until.saturating_sub(self.read);
-        self.read = self.read.max(until);
+        // What was searched on the way here has counted.
+        let read = until.saturating_sub(self.read).saturating_sub(self.searched);
+        (self.read, self.searched) = (self.read.max(until), 0);
         let before = self.writer.size().get();
         if let Some(left) = self.assembly.on_piece(piece)? {
             self.take(left, losses)?;
@@ -147,6 +168,7 @@ impl<F: MediumFile> Copy<F> {
         let mut left = Vec::new();
         if self.there < self.source.end {
             let cut = Gap { from: self.there, until: self.source.end };
+            self.fitting.on_gap(None);
             left.extend(self.assembly.on_piece(Piece::Lost(cut))?);
         }
         left.extend(self.assembly.finish(self.last)?);

@@ -6,9 +6,12 @@ use std::ops::Range;
 use headland_event::{Entry, Offset, TopicPartition};
 
 use super::{Refill, RefillRefused, Refilled, result};
+use crate::body;
 use crate::chain::{Hole, HoleCause};
+use crate::group::byte_count;
 use crate::index::{FileKind, Index, Mend, is_within};
 use crate::journal::install::{ClosedFile, HeldShare};
+use crate::salvage::Claim;
 
 /// What a partition has in the file.
 #[derive(Debug, Default)]
@@ -34,6 +37,8 @@ pub(super) struct Fitting {
     slots: BTreeMap<TopicPartition, Slot>,
     mend: Mend,
     results: Vec<Refilled>,
+    /// Of each stretch of the file that was lost, what the part there said of itself.
+    claims: Vec<Option<Claim>>,
 }
 
 impl Fitting {
@@ -55,7 +60,12 @@ impl Fitting {
             (slot.start, slot.lost) = (index.start(partition), index.lost(partition));
         }
         let kind = file.source.kind;
-        Self { kind, slots, mend: Mend::default(), results: Vec::new() }
+        Self { kind, slots, mend: Mend::default(), results: Vec::new(), claims: Vec::new() }
+    }
+
+    /// The next stretch of the file is lost, of which the one part there said this of itself.
+    pub(super) fn on_gap(&mut self, claim: Option<Claim>) {
+        self.claims.push(claim);
     }
 
     /// Whether entries of one of these partitions wait for their place.
@@ -127,15 +137,24 @@ impl Fitting {
             FileKind::Journal => true,
             FileKind::Cold => gaps > slot.gaps,
         };
+        // All that was lost between is known only when each part said what it was.
+        let between = usize::try_from(slot.gaps).ok().zip(usize::try_from(gaps).ok());
+        let between = between.and_then(|(from, until)| self.claims.get(from..until));
+        let claims: Option<Vec<Claim>> = between.and_then(|of| of.iter().copied().collect());
+        let claims = claims.filter(|claims| !claims.is_empty());
         let mut allowed = slot.lost.clone();
         allowed.extend(slot.share.clone().filter(|_| is_hurt));
         while slot.refills.front().is_some_and(|refill| refill.entry.base < until) {
             let Some(refill) = slot.refills.pop_front() else { break };
             let range = refill.offsets();
             let follows = slot.met.is_none_or(|met| met <= range.start);
-            let size = super::entries_len(&[(partition.clone(), refill.entry.clone())]);
+            let part = body::part_of(partition, &refill.entry);
+            let size = byte_count(part.len()).get();
+            let is_any = claims.as_ref().is_none_or(|of| of.iter().any(|of| of.is_of(&part)));
             let fits = if !(follows && range.end <= until && is_within(&allowed, &range)) {
                 Err(RefillRefused::NotLost)
+            } else if !is_any {
+                Err(RefillRefused::Differs)
             } else if size > *room {
                 Err(RefillRefused::Full)
             } else {

@@ -311,3 +311,31 @@ proptest! {
         prop_assert!(parts(&pieces).is_empty());
     }
 }
+
+#[test]
+fn a_search_that_stops_often_finds_what_one_search_does() {
+    let commit = |base: u64, length: usize| Commit {
+        entries: vec![entry(base, &vec![7; length]), entry(base + 3, b"small")],
+        state: vec![change(b"value")],
+    };
+    let whole = file_of(&[commit(0, 200_000), commit(6, 300), commit(12, 150_000), commit(18, 9)]);
+    for (from, until) in
+        [(80, 90), (76, 250_000), (150, 200_500), (201_000, 330_000), (90, 1 << 19)]
+    {
+        let mut content = whole.clone();
+        let until = until.min(content.len());
+        content.get_mut(from..until).unwrap().fill(0);
+        let (mut pieces, mut pauses) = (Vec::new(), 0);
+        let mut stopping = salvage(&content);
+        loop {
+            match stopping.walk(1).unwrap() {
+                Walked::Piece(piece) => pieces.push(piece),
+                Walked::On(_) => pauses += 1,
+                Walked::End => break,
+            }
+        }
+
+        assert_eq!(pieces, walk(&content), "{from}..{until}");
+        assert!(pauses > 0, "{from}..{until}");
+    }
+}

@@ -84,8 +84,9 @@ impl Writer {
     pub(super) async fn settle(&self, region: Option<&str>) -> Result<()> {
         let hub = region.map(|region| format!("region/{region}/hub/hub-1"));
         let is_safe = |status: &Value| {
-            let lines = status.pointer("/sources/1/lines").and_then(Value::as_u64);
-            lines == Some(self.written + 1)
+            // Nothing is unacknowledged, too, while lines that were read are not durable yet.
+            let acknowledged = status.get("acknowledged").and_then(|topics| topics.get(TOPIC));
+            acknowledged.and_then(Value::as_u64) == Some(self.written)
                 && status["unacknowledged_records"] == 0
                 && hub.as_ref().is_none_or(|hub| status["hub"] == **hub)
                 && status["connected"] == true

@@ -13,7 +13,7 @@ use headland_tests::sim::{Check, Outcome, Planted, Schedule, run};
 
 /// Schedules in a run without a wish: what 50 seconds of two cores allow in the dev profile. A
 /// thousand of each kind are the soak's, `cargo xtask soak simulation`.
-const SCHEDULES: u64 = 104;
+const SCHEDULES: u64 = 128;
 
 /// Tests that share the schedules.
 const TESTS: usize = 9;
@@ -238,7 +238,7 @@ fn of_nodes_that_lose_their_disks_or_are_restored_all_that_was_acknowledged_coun
 }
 
 /// Schedules in which two of three hubs lose their disks, in a run without a wish.
-const TWO_DISKS_SCHEDULES: u64 = 6;
+const TWO_DISKS_SCHEDULES: u64 = 10;
 
 #[test]
 fn what_agents_keep_counts_once_when_two_of_three_hubs_lose_their_disks() {
@@ -256,7 +256,7 @@ fn what_agents_keep_counts_once_when_two_of_three_hubs_lose_their_disks() {
 }
 
 /// Schedules in which regions leave and join, in a run without a wish.
-const MEMBERS_SCHEDULES: u64 = 6;
+const MEMBERS_SCHEDULES: u64 = 10;
 
 #[test]
 fn what_is_written_while_regions_drain_end_and_join_counts_once() {
@@ -270,7 +270,7 @@ fn what_is_written_while_regions_drain_end_and_join_counts_once() {
 }
 
 /// Schedules in which two write as one agent, in a run without a wish.
-const COPY_SCHEDULES: u64 = 6;
+const COPY_SCHEDULES: u64 = 10;
 
 #[test]
 fn of_two_that_write_as_one_agent_nothing_is_lost_in_silence() {
@@ -281,7 +281,7 @@ fn of_two_that_write_as_one_agent_nothing_is_lost_in_silence() {
 }
 
 /// Schedules in which two write as one hub, in a run without a wish.
-const CLONE_SCHEDULES: u64 = 6;
+const CLONE_SCHEDULES: u64 = 10;
 
 #[test]
 fn of_two_that_write_as_one_hub_nothing_is_lost_in_silence() {
@@ -298,8 +298,29 @@ fn of_two_that_write_as_one_hub_nothing_is_lost_in_silence() {
     assert!(kinds.iter().all(is_met) || met.schedules < 6, "{:?}", met.faults);
 }
 
+/// Schedules in which regions are renamed, in a run without a wish.
+const RENAME_SCHEDULES: u64 = 10;
+
+#[test]
+fn of_regions_that_are_renamed_every_dot_counts_once_and_groups_go_on_where_they_were() {
+    let test = "of_regions_that_are_renamed_every_dot_counts_once_and_groups_go_on_where_they_were";
+    let met = all_hold(test, RENAME_SCHEDULES, |seed| {
+        let schedule = Schedule::draw(seed).with_regions_that_are_renamed();
+        if seed.is_multiple_of(2) { schedule.roaming() } else { schedule }
+    });
+
+    let kinds = [
+        "regions_renamed",
+        "regions_called_as_before",
+        "policies_of_names_changed",
+        "commits_of_groups",
+    ];
+    let is_met = |kind: &&str| met.faults.contains_key(*kind);
+    assert!(kinds.iter().all(is_met) || met.schedules < 6, "{:?}", met.faults);
+}
+
 /// Schedules in which clocks of agents are wrong too, in a run without a wish.
-const CLOCK_SCHEDULES: u64 = 6;
+const CLOCK_SCHEDULES: u64 = 10;
 
 #[test]
 fn clocks_of_agents_that_are_wrong_by_a_day_lose_and_double_nothing() {
@@ -393,6 +414,30 @@ fn a_region_that_goes_on_from_a_copy_of_before_it_drained_is_found() {
     });
 
     assert!(is_found, "a hub loses what it acknowledged, and nobody finds it");
+}
+
+#[test]
+fn a_copy_that_begins_anew_when_its_region_is_renamed_is_found() {
+    for seed in 1..=3 {
+        let schedule = Schedule::draw(seed).without_faults().with_regions_that_are_renamed();
+        let outcome = run(schedule, Planted::CopyAnew);
+
+        assert!(outcome.is_planted, "seed {seed}");
+        let is_found = outcome.failures.contains_key(&Check::EveryRecordCountsOnce);
+        assert!(is_found, "seed {seed}: {:?}", outcome.failures);
+    }
+}
+
+#[test]
+fn a_group_that_is_forgotten_when_a_region_is_renamed_is_found() {
+    for seed in 1..=3 {
+        let schedule = Schedule::draw(seed).without_faults().with_regions_that_are_renamed();
+        let outcome = run(schedule, Planted::GroupForgotten);
+
+        assert!(outcome.is_planted, "seed {seed}");
+        let is_found = outcome.failures.contains_key(&Check::GroupsGoOn);
+        assert!(is_found, "seed {seed}: {:?}", outcome.failures);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use headland_event::{Lane, Monotonic};
 use region_hub::peer_link::LinkId;
 
+use super::names::{Called, PEERS};
 use super::schedule::Cut;
 use super::topology::{CopyOf, NodeId};
 
@@ -51,6 +52,10 @@ pub(super) enum Event {
     Seal(usize),
     /// The hub of a sealed region is started from a copy of its disk, as another life.
     Renew(usize),
+    /// A hub is stopped, and calls other regions something else from its next start on.
+    Rename(usize, [Called; PEERS]),
+    /// A group reads on at a hub.
+    Read(usize),
     /// A node starts.
     Start(NodeId),
     /// A region is cut off.

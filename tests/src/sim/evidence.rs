@@ -4,10 +4,11 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use headland_event::{DropPolicy, Entry, Hole, Record, TopicPartition};
+use headland_event::{DropPolicy, Entry, Hole, Record, TopicPartition, mirrored_name};
 use headland_storage::StoredCommit;
 use region_hub::topics::Topics;
 
+use super::check::is_copy_of;
 use super::input::InputFile;
 use super::machine::{Machine, commits_of};
 use super::topology::{Homes, Settings, agent_config, hubs_of, identity};
@@ -21,6 +22,7 @@ pub(super) type Log = BTreeMap<TopicPartition, Vec<Entry>>;
 #[derive(Debug)]
 pub(super) struct HubEvidence {
     pub(super) commits: Vec<StoredCommit>,
+    /// Copies as `<region>.<name>`, whatever the hub called that region when it took them up.
     pub(super) log: Log,
     /// What cleaning has left of it.
     pub(super) left: Log,
@@ -53,11 +55,12 @@ impl Evidence {
             let running = machine.running.as_ref()?;
             let commits = machine.commits();
             let reconciler = running.node.inventory();
+            let topics = running.node.topics();
             Some(HubEvidence {
-                log: log_of(&commits),
-                left: log_of(&commits_of(&running.store)),
+                log: by_origin(log_of(&commits), topics),
+                left: by_origin(log_of(&commits_of(&running.store)), topics),
                 commits,
-                topics: running.node.topics().clone(),
+                topics: topics.clone(),
                 fingerprint: reconciler.fingerprint(),
                 canonical: reconciler.canonical_state(),
             })
@@ -146,6 +149,19 @@ fn log_of(commits: &[StoredCommit]) -> Log {
         log.entry(partition.clone()).or_default().push(entry.clone());
     }
     log
+}
+
+/// A log with copies called by what they are.
+fn by_origin(log: Log, topics: &Topics) -> Log {
+    let mut named = Log::new();
+    for (mut partition, entries) in log {
+        let copy = topics.get(&partition.topic);
+        if let Some(copy) = copy.filter(|topic| is_copy_of(topic, topic.origin.as_str())) {
+            partition.topic = mirrored_name(&copy.origin, &copy.origin_name).unwrap();
+        }
+        named.entry(partition).or_default().extend(entries);
+    }
+    named
 }
 
 /// Records of entries, in order, without what stands for records that another hub has.

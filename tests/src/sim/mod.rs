@@ -7,8 +7,8 @@
 //! nodes also lose their disks or are started from a backup, two hubs of three among them, and what
 //! they were is excluded and handed in; in others regions are in use by leases, and one is left,
 //! one region is drained, sealed and goes on as another life while another one joins, the data
-//! directory of an agent or of a hub is copied and both are used, or clocks of agents are wrong
-//! too.
+//! directory of an agent or of a hub is copied and both are used, clocks of agents are wrong too,
+//! or hubs call other regions something else from one start to the next while groups read on.
 //! When the last fault is over everything is healed, the world runs until nobody has work left,
 //! and `run` judges what is in the logs. The same seed gives the same trace, byte for byte.
 //!
@@ -23,6 +23,8 @@
 
 /// Regions, nodes, their configuration and rules.
 mod topology;
+/// What hubs call other regions.
+mod names;
 /// What agents read.
 mod input;
 /// What happens when, drawn from a seed.
@@ -43,6 +45,8 @@ mod world;
 mod perform;
 /// What operators ask of hubs.
 mod operator;
+/// Groups that read, and names that change meanwhile.
+mod consumer;
 /// Frames on their way, and connections from the first attempt to their end.
 mod traffic;
 /// What is in the logs at the end.

@@ -35,7 +35,8 @@ impl World {
         let now = self.now_of(id);
         let (store, commits, lost) = self.hubs[hub].open(self.random.next_u64());
         self.on_opened(id, lost.map(|lost| format!("{lost:?}")));
-        let (config, seed) = (hub_config(hub, self.settings), self.random.next_u64());
+        let config = hub_config(hub, self.settings, self.called[hub]);
+        let seed = self.random.next_u64();
         let log = (&store.reader(), &store);
         let mut node =
             region_hub::Node::new(&config, &spiffe_id(id), store.incarnation(), log, seed, now)

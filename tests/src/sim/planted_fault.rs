@@ -1,6 +1,6 @@
 //! Faults of the harness itself, to prove that the checks find them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::{
@@ -34,6 +34,11 @@ pub enum Planted {
     StoppedClock,
     /// A region that was sealed goes on from a copy of its disk of before it drained.
     OldCopy,
+    /// What a hub has of a region is another topic to it once it calls other regions something
+    /// else, as if a name said what a copy is.
+    CopyAnew,
+    /// What a group has read is forgotten where a region is renamed.
+    GroupForgotten,
 }
 
 /// The node whose inventory the tampering is about, and who receives it.
@@ -49,6 +54,8 @@ pub(super) struct Tampering {
     shift: i64,
     /// The hub whose clock stands still, and since when.
     stopped: Option<(usize, Monotonic)>,
+    /// Hubs that call other regions something else than before.
+    renamed: BTreeSet<usize>,
     /// The last promise that has arrived at a hub of another one about a topic.
     promised: BTreeMap<(NodeId, NodeId, TopicName), EventTime>,
 }
@@ -56,7 +63,8 @@ pub(super) struct Tampering {
 impl Tampering {
     pub(super) fn new(planted: Planted) -> Self {
         let (partition, stopped, promised) = (None, None, BTreeMap::new());
-        Self { planted, is_done: false, partition, shift: 0, stopped, promised }
+        let renamed = BTreeSet::new();
+        Self { planted, is_done: false, partition, shift: 0, stopped, renamed, promised }
     }
 
     /// A region is cut off.
@@ -76,9 +84,21 @@ impl Tampering {
         self.stopped.filter(|(stopped, _)| *stopped == hub).map(|(_, at)| at)
     }
 
-    /// Whether offsets are tampered with, so that logs of both sides no longer agree.
+    /// A hub calls other regions something else.
+    pub(super) fn on_renamed(&mut self, hub: usize) {
+        self.renamed.insert(hub);
+    }
+
+    /// Whether a hub forgets what its group has read.
+    pub(super) fn forgets(&mut self, hub: usize) -> bool {
+        let forgets = self.planted == Planted::GroupForgotten && self.renamed.contains(&hub);
+        self.is_done |= forgets;
+        forgets
+    }
+
+    /// Whether frames are tampered with, so that logs of both sides no longer agree.
     pub(super) const fn is_on_the_way(&self) -> bool {
-        matches!(self.planted, Planted::ForwardTwice | Planted::Swallow)
+        matches!(self.planted, Planted::ForwardTwice | Planted::Swallow | Planted::CopyAnew)
     }
 
     /// What a hub that decides lateness on arrival takes a frame of another hub for.
@@ -109,6 +129,22 @@ impl Tampering {
         Frame::Data(data).encode().unwrap()
     }
 
+    /// What a hub that was renamed takes an offer of inventory for.
+    fn offered_anew(&mut self, ends: [NodeId; 2], frame: Frame) -> Frame {
+        let is_renamed = matches!(ends[1], NodeId::Hub(hub) if self.renamed.contains(&hub));
+        match frame {
+            Frame::Announce(mut announce) if ends == TAMPERED && is_renamed => {
+                let topic = &mut announce.offer.origin_topic;
+                if topic.as_str() == "inventory.events" {
+                    self.is_done = true;
+                    *topic = TopicName::new("inventory.events-anew").unwrap();
+                }
+                Frame::Announce(announce)
+            }
+            frame => frame,
+        }
+    }
+
     /// The frames that go on in place of one.
     pub(super) fn frames(
         &mut self,
@@ -122,6 +158,7 @@ impl Tampering {
             connection.offers[end].get(usize::try_from(channel.get()).unwrap()).cloned()
         };
         match frame {
+            frame if self.planted == Planted::CopyAnew => vec![self.offered_anew(ends, frame)],
             Frame::Data(mut data) if ends == TAMPERED => {
                 let Some(source) = source(from, data.channel) else { return Vec::new() };
                 if self.partition.as_ref().is_some_and(|partition| *partition == source) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use headland_event::{Random, SeededRandom};
 
 use super::input::{self, InputFile, index};
-use super::topology::{Clocks, CopyOf, Disks, Homes, Leases, NodeId, REGIONS, Settings};
+use super::names::{self, Called, PEERS};
+use super::topology::{Clocks, CopyOf, Disks, Homes, Leases, Names, NodeId, REGIONS, Settings};
 
 /// When the first fault may happen.
 const FAULTS_FROM: u64 = 300;
@@ -48,6 +49,8 @@ pub(super) enum Fault {
     Renewed(usize),
     /// A hub is asked to have a region drained, which is then sealed and goes on as another life.
     Drained { by: usize, region: usize },
+    /// A hub is started again, and calls other regions something else from then on.
+    Renamed { hub: usize, called: [Called; PEERS] },
 }
 
 /// A fault, when it begins and when what it broke works again.
@@ -71,6 +74,8 @@ pub struct Schedule {
     pub(super) copied_at: Option<(NodeId, CopyOf, Duration)>,
     /// What the copy reads.
     pub(super) copys_inputs: Option<[InputFile; 2]>,
+    /// What each hub calls others at first.
+    pub(super) called: [[Called; PEERS]; REGIONS.len()],
     /// Whether it goes on until all writers have stated what their streams come to, which takes
     /// as long as all the rest.
     pub(super) is_audited: bool,
@@ -91,10 +96,20 @@ impl Schedule {
         let agent_hold = if random.below(4) == 0 { "1s" } else { "10h" };
         let is_audited = seed.is_multiple_of(2);
         let (disks, leases, clocks) = (Disks::Stay, Leases::Off, Clocks::OfHubs);
-        let (copied, cloned) = (None, None);
-        let settings = Settings { homes, disks, leases, clocks, copied, cloned, agent_hold };
-        let (joins, copied_at, copys_inputs) = (None, None, None);
-        Self { seed, inputs, faults, settings, joins, copied_at, copys_inputs, is_audited, random }
+        let (copied, cloned, names) = (None, None, Names::Stay);
+        let settings = Settings { homes, disks, leases, clocks, copied, cloned, names, agent_hold };
+        Self {
+            seed,
+            inputs,
+            faults,
+            settings,
+            joins: None,
+            copied_at: None,
+            copys_inputs: None,
+            called: <_>::default(),
+            is_audited,
+            random,
+        }
     }
 
     /// More agents, which go to the hubs of other regions while their own is away, and lose more
@@ -269,6 +284,27 @@ impl Schedule {
         let copied = Duration::from_millis(FAULTS_FROM + random.below(first - FAULTS_FROM));
         self.copied_at = Some((node, how, copied));
         self.is_audited = true;
+    }
+
+    /// Hubs call other regions something else from one start to the next, some of them before they
+    /// have anything of theirs, while agents write and groups read.
+    #[must_use]
+    pub fn with_regions_that_are_renamed(mut self) -> Self {
+        let random = &mut self.random;
+        self.settings.names = Names::Change;
+        if random.below(2) == 0 {
+            self.called = self.called.map(|called| names::renamed(random, called));
+        }
+        let (mut called, mut at) = (self.called, FAULTS_FROM);
+        while at < FAULTS_UNTIL {
+            let hub = index(random, REGIONS.len());
+            called[hub] = names::renamed(random, called[hub]);
+            let fault = Fault::Renamed { hub, called: called[hub] };
+            let until = Duration::from_millis(at + 50 + random.below(1_000));
+            self.faults.push(PlannedFault { at: Duration::from_millis(at), until, fault });
+            at += 500 + random.below(2_500);
+        }
+        self
     }
 
     /// Wall clocks of agents too are wrong by up to a day, by another error after each start.

@@ -9,6 +9,8 @@ use headland_platform::tls::{Role, SpiffeId};
 use headland_replication::Identity;
 use region_hub::config::HubConfig;
 
+use super::names::{self, Called, PEERS};
+
 /// Regions; each has one hub.
 pub(super) const REGIONS: [&str; 3] = ["eu", "us", "ap"];
 
@@ -121,8 +123,18 @@ pub(super) struct Settings {
     pub(super) copied: Option<(usize, CopyOf)>,
     /// The hub whose data directory is copied, and how.
     pub(super) cloned: Option<(usize, CopyOf)>,
+    pub(super) names: Names,
     /// How long hubs wait for silent agents.
     pub(super) agent_hold: &'static str,
+}
+
+/// What hubs call other regions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// As they are named, for good.
+    Stay,
+    /// Now one thing, now another, and groups read meanwhile.
+    Change,
 }
 
 /// How a data directory is copied.
@@ -207,8 +219,8 @@ pub(super) fn peer_of(region: usize, index: usize) -> usize {
 }
 
 /// A hub of a full mesh: of two hubs the one of the earlier region dials.
-pub(super) fn hub_config(region: usize, settings: Settings) -> HubConfig {
-    let Settings { homes, disks, leases, agent_hold, .. } = settings;
+pub(super) fn hub_config(region: usize, settings: Settings, called: [Called; PEERS]) -> HubConfig {
+    let Settings { homes, disks, leases, names, agent_hold, .. } = settings;
     let name = REGIONS[region];
     let ack = if disks == Disks::Held { "regions(2)" } else { "local" };
     let membership = match disks {
@@ -248,9 +260,14 @@ partitions = 8
 ack = "{ack}"
 "#
     );
-    for other in (0..REGIONS.len()).filter(|other| *other != region) {
+    if names == Names::Change {
+        text += &names::look_alike();
+    }
+    for (peer, called) in called.into_iter().enumerate() {
+        let other = peer_of(region, peer);
         let address = if region < other { "address = \"none:1\"\n" } else { "" };
         text += &format!("[[peer]]\nregion = \"{}\"\nname = \"hub-1\"\n{address}", REGIONS[other]);
+        text += &called.config();
     }
     for agent in agents_at(region, homes) {
         let (of, agent) = (REGIONS[region_of(agent)], agent_name(agent));

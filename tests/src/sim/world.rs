@@ -9,13 +9,15 @@ use sha2::{Digest, Sha256};
 
 use super::agenda::{Agenda, Event};
 use super::check::{self, Check};
+use super::consumer::Consumer;
 use super::evidence::Evidence;
 use super::input::{InputFile, mirror_prefix};
 use super::machine::Machine;
+use super::names::{Called, PEERS};
 use super::network::Network;
 use super::planted_fault::{Planted, Tampering};
 use super::schedule::{Cut, FAULTS_UNTIL, Fault, PlannedFault, Schedule};
-use super::topology::{CopyOf, Disks, Homes, Leases, NodeId, REGIONS, Settings, regions};
+use super::topology::{CopyOf, Disks, Homes, Leases, Names, NodeId, REGIONS, Settings, regions};
 use super::witness::Witness;
 
 /// 2010-12-02T03:00:00Z in milliseconds, the true time at which a world begins.
@@ -73,6 +75,10 @@ pub(super) struct World {
     /// What is read by whoever uses the data directory that is not in use.
     pub(super) copys_inputs: Option<[InputFile; 2]>,
     is_audited: bool,
+    /// What each hub calls others from its next start on.
+    pub(super) called: [[Called; PEERS]; REGIONS.len()],
+    /// Who reads at each hub; nobody where names stay.
+    pub(super) consumers: Vec<Consumer>,
     pub(super) witness: Witness,
     pub(super) tampering: Tampering,
     pub(super) random: SeededRandom,
@@ -103,6 +109,9 @@ pub fn run(schedule: Schedule, planted: Planted) -> Outcome {
     if !settled && planted == Planted::Nothing {
         let text = world.unsettled();
         world.witness.fail(Check::Settles, text);
+    }
+    if settled {
+        world.judge_names();
     }
     let evidence = Evidence::collect(&mut world);
     let mut failures = std::mem::take(&mut world.witness.failures);
@@ -135,7 +144,7 @@ impl World {
     fn new(schedule: Schedule, planted: Planted) -> Self {
         let Schedule { seed, inputs, faults, settings, joins, is_audited, mut random, .. } =
             schedule;
-        let Schedule { copied_at, copys_inputs, .. } = schedule;
+        let Schedule { copied_at, copys_inputs, called, .. } = schedule;
         let homes = settings.homes;
         let mut agenda = Agenda::default();
         let has_faults = !faults.is_empty();
@@ -148,35 +157,15 @@ impl World {
             let joins = joins.filter(|(hub, _)| NodeId::Hub(*hub) == node);
             agenda.after(joins.map_or(early, |(_, at)| at), Event::Start(node));
         }
-        for planned in faults {
-            let (begins, ends) = match planned.fault {
-                Fault::Crash(node) => (Event::Crash(node), Some(Event::Start(node))),
-                Fault::Cut(region, cut) => (Event::Cut(region, cut), Some(Event::Heal(region))),
-                Fault::Loss(node) => (Event::Loss(node), None),
-                Fault::Excluded { by, former } => (Event::Exclude { by, former }, None),
-                Fault::Swapped(node) => (Event::Swap(node), None),
-                Fault::Renewed(hub) => (Event::Renew(hub), None),
-                Fault::Drained { by, region } => (Event::Drain { by, region }, None),
-                Fault::DiskLost(node) => (Event::DiskLost(node), Some(Event::Start(node))),
-                Fault::Restored(node) => {
-                    // Made at any time before: what was written since is gone.
-                    let most = u64::try_from(planned.at.as_millis()).unwrap();
-                    let made = Duration::from_millis(random.below(most));
-                    agenda.after(made, Event::Backup(node));
-                    (Event::Restored(node), Some(Event::Start(node)))
-                }
-            };
-            agenda.after(planned.at, begins);
-            if let Some(ends) = ends {
-                agenda.after(planned.until, ends);
-            }
-        }
+        faults.into_iter().for_each(|planned| plan(&mut agenda, &mut random, planned));
         if let Some((node, how, at)) = copied_at {
             agenda.after(at, Event::Copy(node, how));
         }
         for region in 0..REGIONS.len() {
             agenda.at(Monotonic::from_millis(FAULTS_UNTIL), Event::Heal(region));
         }
+        let readers = if settings.names == Names::Change { 0..REGIONS.len() } else { 0..0 };
+        readers.clone().for_each(|hub| agenda.after(Duration::from_secs(1), Event::Read(hub)));
         let mut trace = Sha256::new();
         trace.update(seed.to_be_bytes());
         Self {
@@ -190,6 +179,8 @@ impl World {
             inputs,
             copys_inputs,
             is_audited,
+            called,
+            consumers: readers.map(Consumer::new).collect(),
             witness: Witness::default(),
             tampering: Tampering::new(planted),
             random,
@@ -252,6 +243,8 @@ impl World {
             Event::Drain { by, region } => self.drain(by, region),
             Event::Seal(region) => self.seal(region),
             Event::Renew(region) => self.renew(region),
+            Event::Rename(hub, called) => self.rename(hub, called),
+            Event::Read(hub) => self.read(hub),
             Event::DiskLost(node) => self.lose_disk(node),
             Event::Restored(node) => self.restore(node),
             Event::Start(NodeId::Hub(hub)) => self.start_hub(hub),
@@ -366,7 +359,8 @@ impl World {
                     let Some(other) = other.running.as_ref().filter(|_| hub != source) else {
                         continue;
                     };
-                    let mirror = check::mirror_of(source, &partition);
+                    let mirror = check::mirror_at(other.node.topics(), source, &partition)
+                        .unwrap_or_else(|| check::mirror_of(source, &partition));
                     let found = other.store.reader().end(&mirror);
                     let is_behind = match self.settings.disks {
                         Disks::Stay => found != end,
@@ -451,6 +445,34 @@ impl World {
             let text = format!("{said:?}: the entry before {end} ({dot}) is not durable there");
             self.witness.fail(Check::AcknowledgedSurvives, text);
         }
+    }
+}
+
+/// Plans when a fault begins, and when what it broke works again.
+fn plan(agenda: &mut Agenda, random: &mut SeededRandom, planned: PlannedFault) {
+    let (begins, ends) = match planned.fault {
+        Fault::Crash(node) => (Event::Crash(node), Some(Event::Start(node))),
+        Fault::Cut(region, cut) => (Event::Cut(region, cut), Some(Event::Heal(region))),
+        Fault::Loss(node) => (Event::Loss(node), None),
+        Fault::Excluded { by, former } => (Event::Exclude { by, former }, None),
+        Fault::Swapped(node) => (Event::Swap(node), None),
+        Fault::Renewed(hub) => (Event::Renew(hub), None),
+        Fault::Drained { by, region } => (Event::Drain { by, region }, None),
+        Fault::Renamed { hub, called } => {
+            (Event::Rename(hub, called), Some(Event::Start(NodeId::Hub(hub))))
+        }
+        Fault::DiskLost(node) => (Event::DiskLost(node), Some(Event::Start(node))),
+        Fault::Restored(node) => {
+            // Made at any time before: what was written since is gone.
+            let most = u64::try_from(planned.at.as_millis()).unwrap();
+            let made = Duration::from_millis(random.below(most));
+            agenda.after(made, Event::Backup(node));
+            (Event::Restored(node), Some(Event::Start(node)))
+        }
+    };
+    agenda.after(planned.at, begins);
+    if let Some(ends) = ends {
+        agenda.after(planned.until, ends);
     }
 }
 

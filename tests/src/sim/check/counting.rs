@@ -213,11 +213,11 @@ pub(super) fn mirrors(evidence: &Evidence, source: usize, hub: usize) -> Result<
     let from = &evidence.hubs[source];
     let to = &evidence.hubs[hub];
     for (partition, entries) in &from.log {
-        let topic = from.topics.get(&partition.topic);
-        let topic = topic.ok_or_else(|| format!("{partition} has no topic at hub {source}"))?;
+        // A copy need not have the name here that checks call it by.
+        let topic = from.topics.get(&partition.topic).filter(|topic| topic.is_local());
         let mirror = mirror_of(source, partition);
         let copies = to.log.get(&mirror).map_or(&[][..], Vec::as_slice);
-        let is_offered = topic.is_local() && topic.replication == Replication::Offered;
+        let is_offered = topic.is_some_and(|topic| topic.replication == Replication::Offered);
         let expected = if is_offered { entries.as_slice() } else { &[] };
         let differs =
             (0..copies.len().max(expected.len())).find(|at| copies.get(*at) != expected.get(*at));
@@ -240,9 +240,13 @@ pub(super) fn mirrors(evidence: &Evidence, source: usize, hub: usize) -> Result<
     ensure(stray.is_none(), || format!("{stray:?} at hub {hub} has no source"))
 }
 
-/// No topic of a hub came back to it, and in a full mesh none came by way of a third one.
+/// No topic of a hub came back to it, in a full mesh none came by way of a third one, and none is
+/// there again by another name.
 fn nothing_returned(evidence: &Evidence, hub: usize) -> Result<(), String> {
+    let mut known = BTreeSet::new();
     for topic in evidence.hubs[hub].topics.iter() {
+        let is_first = known.insert((&topic.origin, &topic.origin_name));
+        ensure(is_first, || format!("{} is a second copy at hub {hub}", topic.name))?;
         let comes_directly = topic.path.len() <= 1;
         let is_own = topic.origin.as_str() == REGIONS[hub];
         ensure(comes_directly && is_own == topic.is_local(), || {

@@ -54,7 +54,7 @@ fn written(evidence: &Evidence, hub: usize) -> Written {
 /// What a hub that never crashed derives from the same commits.
 fn derived(evidence: &Evidence, hub: usize) -> Written {
     let of = &evidence.hubs[hub];
-    let mut inventory = Inventory::new(&hub_config(hub, evidence.settings), 7);
+    let mut inventory = Inventory::new(&hub_config(hub, evidence.settings, <_>::default()), 7);
     let mut derived = Written::new();
     for commit in &of.commits {
         inventory.on_commit(&of.topics, commit.number, &commit.entries);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use headland_event::{RegionId, TopicPartition, mirrored_name};
+use region_hub::topics::{Topic, Topics};
 
 use super::evidence::Evidence;
 use super::topology::{Disks, REGIONS};
@@ -52,6 +53,9 @@ pub enum Check {
     OneHolder,
     /// What cleaning leaves stands where it was written, and tables are what they were.
     CleaningKeeps,
+    /// Groups go on exactly where they committed, by every name of a topic, and copies are found by
+    /// what their regions are called.
+    GroupsGoOn,
 }
 
 impl fmt::Display for Check {
@@ -67,6 +71,7 @@ impl fmt::Display for Check {
             Self::AcknowledgedSurvives => "acknowledged survives",
             Self::OneHolder => "one holder",
             Self::CleaningKeeps => "cleaning keeps",
+            Self::GroupsGoOn => "groups go on",
         })
     }
 }
@@ -115,7 +120,25 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<(Check, String)> {
     failed.collect()
 }
 
-/// The partition that mirrors one of another region's.
+/// The partition that mirrors one of another region's, in a hub's log: hubs call it otherwise that
+/// called the region otherwise when they took it up.
+pub(super) fn mirror_at(
+    topics: &Topics,
+    source: usize,
+    partition: &TopicPartition,
+) -> Option<TopicPartition> {
+    let mut copies = topics.iter().filter(|topic| is_copy_of(topic, REGIONS[source]));
+    let copy = copies.find(|topic| topic.origin_name == partition.topic)?;
+    Some(TopicPartition::new(copy.name.clone(), partition.partition))
+}
+
+/// Whether a topic is a copy that came from a region itself.
+pub(super) fn is_copy_of(topic: &Topic, region: &str) -> bool {
+    let is_of_region = topic.origin.as_str() == region && !topic.is_apart();
+    is_of_region && !topic.is_local() && topic.path.len() == 1
+}
+
+/// The partition that mirrors one of another region's, by what checks call it.
 pub(super) fn mirror_of(source: usize, partition: &TopicPartition) -> TopicPartition {
     let region = RegionId::new(REGIONS[source]).unwrap();
     let topic = mirrored_name(&region, &partition.topic).unwrap();
@@ -128,6 +151,6 @@ fn kept_as(hub: usize, source: usize, partition: &TopicPartition) -> TopicPartit
 }
 
 /// Says what differs, unless nothing does.
-fn ensure(holds: bool, text: impl FnOnce() -> String) -> Result<(), String> {
+pub(super) fn ensure(holds: bool, text: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(text()) }
 }

@@ -90,7 +90,7 @@ async fn an_agent_that_is_started_from_an_old_copy_loses_nothing_of_what_it_wrot
     let mut agent = regions.agents.remove(0);
     agent.start().await?;
     regions.read((&agent, "eu-1.csv"), 0..200, 200).await?;
-    agent.kill().await?;
+    agent.stop().await?;
     let mut copy = regions.fleet.copy_of(&agent, "copy")?;
     agent.start().await?;
     regions.read((&agent, "eu-1.csv"), 200..500, 500).await?;

@@ -17,6 +17,8 @@
 
 /// The binaries under test, built once a process.
 pub mod binaries;
+/// Commands of a hub's binary.
+pub mod commands;
 /// One process under test.
 pub mod process;
 /// HTTP over a Unix socket.

@@ -178,7 +178,9 @@ async fn a_hub_that_is_started_from_an_old_copy_ends_like_its_peer_and_both_have
 async fn holds(hub: &Node, topic: &str, lines: &[String]) -> Result<()> {
     let mut lacking = 0;
     let asking = async {
+        let mut interval = tokio::time::interval(ASK_INTERVAL);
         loop {
+            interval.tick().await;
             let records = hub.records(topic).await?;
             let found: BTreeSet<&str> =
                 records.iter().filter_map(|record| record["value"].as_str()).collect();
@@ -186,7 +188,6 @@ async fn holds(hub: &Node, topic: &str, lines: &[String]) -> Result<()> {
             if lacking == 0 {
                 return Ok(());
             }
-            tokio::time::sleep(ASK_INTERVAL).await;
         }
     };
     let asked = tokio::time::timeout(WAIT_LIMIT, asking).await;

@@ -1,10 +1,9 @@
 //! A consumer group that moves between two regions of real processes, and the links it reads over.
 
 use anyhow::{Context, Result};
-use headland_tests::binaries;
+use headland_tests::commands::{headland, until_heard};
 use headland_tests::fleet::{Fleet, Node, TOPICS};
 use headland_tests::lines::{READING_COLUMNS, readings};
-use headland_tests::process::Process;
 use serde_json::{Value, json};
 
 const SOURCE: &str = "air.readings";
@@ -137,28 +136,6 @@ async fn a_group_that_is_ahead_of_the_copy_fails_over_and_back_and_reads_each_on
 async fn a_group_that_is_ten_thousand_records_ahead_fails_over_and_back_and_reads_each_once()
 -> Result<()> {
     fails_over_and_back(10_000).await
-}
-
-/// Runs a command of the hub's binary against a hub; its exit code and what it said.
-async fn headland(arguments: &[&str]) -> Result<(Option<i32>, String)> {
-    let ended = Process::start(&binaries::built()?.hub, arguments)?.ended().await?;
-    Ok((ended.status.code(), ended.lines.join("\n")))
-}
-
-/// The same of a command that changes nothing when it is asked again, until the other region's hub
-/// has answered: the first answer, and the last one.
-async fn until_heard(arguments: &[&str]) -> Result<(Value, Value)> {
-    let mut first = None;
-    for _ in 0..24 {
-        let (code, said) = headland(arguments).await?;
-        assert_eq!(code, Some(0), "{said}");
-        let view: Value = serde_json::from_str(&said).context("it says no JSON")?;
-        let first = first.get_or_insert_with(|| view.clone());
-        if view.get("heard_there") == Some(&Value::Bool(true)) {
-            return Ok((first.clone(), view));
-        }
-    }
-    anyhow::bail!("the other region's hub did not answer: {first:?}")
 }
 
 #[tokio::test]

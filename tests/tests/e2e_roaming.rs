@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headland_tests::binaries;
+use headland_tests::commands::until_heard;
 use headland_tests::fleet::{Fleet, Node, TOPICS};
 use headland_tests::lines::{READING_COLUMNS, readings};
-use headland_tests::process::{Process, WAIT_LIMIT};
+use headland_tests::process::WAIT_LIMIT;
 use headland_tests::readers::union_at;
 use serde_json::{Value, json};
 
@@ -173,20 +173,6 @@ async fn an_agent_goes_on_at_another_hub_and_comes_back_and_each_record_counts_o
     regions.write(100)?;
     regions.settle().await?;
     regions.each_counts_once().await
-}
-
-/// Runs a command of the hub's binary until the other region's hub has answered.
-async fn until_heard(arguments: &[&str]) -> Result<()> {
-    for _ in 0..24 {
-        let ended = Process::start(&binaries::built()?.hub, arguments)?.ended().await?;
-        let said = ended.lines.join("\n");
-        assert_eq!(ended.status.code(), Some(0), "{said}");
-        let view: Value = serde_json::from_str(&said).context("it says no JSON")?;
-        if view.get("heard_there") == Some(&Value::Bool(true)) {
-            return Ok(());
-        }
-    }
-    anyhow::bail!("the other region's hub did not answer")
 }
 
 #[tokio::test]

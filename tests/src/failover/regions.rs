@@ -1,25 +1,15 @@
 //! Regions, their agents and what these write.
 
-use std::time::Duration;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::binaries;
+use crate::commands;
 use crate::fleet::{Fleet, Node, TOPICS};
-use crate::process::Process;
 
 pub(super) const TOPIC: &str = "air.readings";
 
 /// Columns of what agents read.
 const COLUMNS: &str = "station,note,pm25";
-
-/// For how long a command is asked again whose answer another region has to give. One that is
-/// linked is waited for; of one that is not, or not linked again, the command says so at once.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-
-/// How soon it is asked again.
-const ASK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Rules without a rule: each line is a record.
 const RULES: &str = "CREATE TABLE inventory_events (id STRING, device STRING)
@@ -115,27 +105,11 @@ pub(super) async fn command(
 ) -> Result<Value> {
     let socket = fleet.path(&format!("{hub}.sock"));
     let socket = socket.to_str().context("a path that is not UTF-8")?;
-    let mut first = None;
-    let asking = async {
-        let mut interval = tokio::time::interval(ASK_INTERVAL);
-        loop {
-            interval.tick().await;
-            let arguments = [action, region, "--socket", socket];
-            let ended = Process::start(&binaries::built()?.hub, &arguments)?.ended().await?;
-            let said = ended.lines.join("\n");
-            if ended.status.code() != Some(0) {
-                bail!("{action} {region}: {said}");
-            }
-            let view: Value = serde_json::from_str(&said).context("it says no JSON")?;
-            let is_heard = view.get("heard_there") == Some(&Value::Bool(true));
-            let first = first.get_or_insert(view);
-            if is_heard || !is_linked {
-                return Ok(first.clone());
-            }
-        }
-    };
-    let asked = tokio::time::timeout(ANSWER_LIMIT, asking).await;
-    asked.unwrap_or_else(|_| bail!("the other region's hub did not answer: {first:?}"))
+    let arguments = [action, region, "--socket", socket];
+    if !is_linked {
+        return commands::view(&arguments).await;
+    }
+    Ok(commands::until_heard(&arguments).await?.0)
 }
 
 /// Where a hub's own topic ends.

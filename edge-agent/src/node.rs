@@ -460,7 +460,7 @@ impl Node {
                 LinkOutput::Acked { channel, next } => {
                     self.on_acked(now, channel, next);
                 }
-                LinkOutput::OfferRefused { channel, refusal } => {
+                LinkOutput::OfferRefused { channel, refusal, asked: _ } => {
                     let uplink = self.uplink.as_ref();
                     let partition = uplink.and_then(|u| u.partition(channel));
                     let partition = partition.map(ToString::to_string);

@@ -78,7 +78,7 @@ mod leases;
 mod acks;
 /// Whether the log holds what was written.
 mod audit;
-/// Agents' logs that end before where they are here.
+/// Logs that end before where others have them.
 mod gone_back;
 /// Whether a configured hub is reached.
 mod reach;
@@ -104,6 +104,7 @@ pub use audit::AuditStatus;
 pub use escrow::EscrowError;
 pub use failover::FailoverError;
 pub use flow::LinkError;
+pub use gone_back::TakenBack;
 pub use groups::GroupError;
 pub(crate) use leases::LEASES_MEMORY;
 pub use leases::LeaseStatus;
@@ -252,7 +253,7 @@ pub struct Node {
     leases: Option<Leasing>,
     audit: Audit,
     last_faults: audit::LastFaults,
-    gone_back: gone_back::Said,
+    gone_back: gone_back::GoneBack,
     snapshots: Snapshots,
     spans: Spans,
     peerings: BTreeMap<Identity, Peering<LinkId>>,
@@ -398,7 +399,7 @@ impl Node {
             leases: None,
             audit: Audit::new(incarnation, now.monotonic),
             last_faults: audit::LastFaults::default(),
-            gone_back: gone_back::Said::default(),
+            gone_back: gone_back::GoneBack::default(),
             snapshots: Snapshots::new(config.storage.snapshot_after.get(), now.monotonic),
             spans: Spans::new(config.region.clone(), ratio.map_or(Export::Off, Export::share)),
             grants,
@@ -643,6 +644,9 @@ impl Node {
 
     /// The next piece of work, `None` when there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if self.taken_back().is_some() {
+            return None;
+        }
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }

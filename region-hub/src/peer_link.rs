@@ -120,6 +120,14 @@ pub struct HandedOn {
 }
 
 impl HandedOn {
+    /// Regions of whose logs anything is handed on; none where there is only told what would be.
+    #[must_use]
+    pub fn regions(&self) -> BTreeSet<&RegionId> {
+        let others = self.others.iter().chain(&self.others_apart).map(|(region, _)| region);
+        let regions = [&self.lacked, &self.gapped, &self.lost, &self.apart];
+        regions.into_iter().flatten().chain(others).collect()
+    }
+
     /// Whether a topic is handed on to a hub of `region`.
     fn includes(&self, topic: &Topic, offering: &Offering, region: &RegionId) -> bool {
         let Topic { origin, origin_name, path, .. } = topic;
@@ -205,8 +213,6 @@ pub struct PeerLink {
     sending: BTreeMap<ChannelId, TopicPartition>,
     /// Where the read of a channel that is open starts.
     reads: BTreeMap<ChannelId, Offset>,
-    /// Channels of which something was read for the peer: it stands within the log.
-    read: BTreeSet<ChannelId>,
     /// Channels whose open read met damage.
     damaged: BTreeSet<ChannelId>,
     offered: BTreeMap<TopicPartition, ChannelId>,
@@ -239,7 +245,6 @@ impl PeerLink {
             taken: BTreeSet::new(),
             sending: BTreeMap::new(),
             reads: BTreeMap::new(),
-            read: BTreeSet::new(),
             damaged: BTreeSet::new(),
             offered: BTreeMap::new(),
             again: BTreeMap::new(),
@@ -422,13 +427,6 @@ impl PeerLink {
     /// A channel of ours reads its partition from an offset on.
     pub fn on_read(&mut self, channel: ChannelId, from: Offset) {
         self.reads.insert(channel, from);
-        self.read.insert(channel);
-    }
-
-    /// Whether anything of a channel was read for the peer.
-    #[must_use]
-    pub fn was_read(&self, channel: ChannelId) -> bool {
-        self.read.contains(&channel)
     }
 
     /// Where the open read of a channel starts.

@@ -69,6 +69,9 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
     );
     let result = loop {
         stages.perform_all();
+        if let Some(taken_back) = stages.taken_back() {
+            break Err(taken_back.into());
+        }
         tokio::select! {
             () = token.cancelled() => break Ok(()),
             result = inputs.next(&mut stages) => if let Err(error) = result { break Err(error) },
@@ -77,7 +80,8 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
     token.cancel();
     let began = clock.monotonic();
     api.join().await;
-    let closing = task::spawn_blocking("close", || start::close(stages.into_writer()));
+    let life = stages.life();
+    let closing = task::spawn_blocking("close", move || start::close(stages.into_writer(), life));
     closing.join().await.transpose()?;
     let took_ms = clock.monotonic().since(began).as_millis();
     tracing::info!(%took_ms, "closed: all that was acknowledged is on disk");

@@ -484,7 +484,8 @@ impl Link {
                 // Once is news; a peer that repeats it must not fill anybody's log.
                 self.copies.forget(channel);
                 if self.sender.on_refused(channel)?.is_some() {
-                    self.outputs.push_back(LinkOutput::OfferRefused { channel, refusal });
+                    let refused = LinkOutput::OfferRefused { channel, refusal, asked: None };
+                    self.outputs.push_back(refused);
                 }
             }
             Scope::Mine(channel) => {
@@ -500,13 +501,13 @@ impl Link {
         match progress {
             Progress::Nothing => {}
             Progress::Acked(next) => self.outputs.push_back(LinkOutput::Acked { channel, next }),
-            Progress::Ended(refusal) if self.state != State::Closed => {
+            Progress::Ended(refusal, asked) if self.state != State::Closed => {
                 self.copies.forget(channel);
                 let scope = Scope::Mine(channel);
                 self.send_control(&Frame::Refuse(Refuse { scope, refusal: refusal.clone() }));
-                self.outputs.push_back(LinkOutput::OfferRefused { channel, refusal });
+                self.outputs.push_back(LinkOutput::OfferRefused { channel, refusal, asked });
             }
-            Progress::Ended(_) => {}
+            Progress::Ended(..) => {}
         }
     }
 

@@ -19,6 +19,7 @@ use crate::log::AppendError;
 use crate::lookup::Shared;
 use crate::medium::{Medium, MediumError, MediumFile};
 use crate::offsets::{DraftOffsets, span_of};
+use crate::place::{self, Standing};
 use crate::reader::JournalReader;
 use crate::reserve::Reserve;
 use crate::summary::Directory;
@@ -121,6 +122,11 @@ impl<M: Medium> Journal<M> {
         self.incarnation = life;
         self.current = None;
         Ok(())
+    }
+
+    /// Says that the life is over; it goes on until the next opening.
+    pub(crate) fn end_life(&mut self) -> Result<(), MediumError> {
+        place::keep(&mut self.medium, Standing::Over)
     }
 
     /// Makes a group durable with one barrier; returns its numbers and its bytes.

@@ -166,7 +166,7 @@ pub use log::{
 pub use loss::LostState;
 pub use medium::{Medium, MediumError, MediumFile, Operation};
 pub use memory::{MemoryDisk, MemoryFile, MemoryMedium, MemoryStore, Survival};
-pub use place::{OnCopy, Place};
+pub use place::{OnCopy, Place, Standing};
 pub use reader::JournalReader;
 pub use recovery::OpenReport;
 pub use refill::{Refill, RefillRefused, Refilled};

@@ -1,7 +1,8 @@
 //! Where a data directory lies, so that a copy of it is told from the original.
 //!
 //! ```text
-//! place v2, 40 bytes:  magic "HLDPLACE" │ version u16 2 │ known u16 1 file, 2 made, 4 machine
+//! place v2, 40 bytes:  magic "HLDPLACE" │ version u16 2
+//!                      │ known u16 1 file, 2 made, 4 machine; 8 life over, 16 renewed
 //!                      │ file u64 │ made u64 ns │ machine u64, each 0 where it is not known
 //!                      │ crc u32 of all before
 //! ```
@@ -9,7 +10,11 @@
 //! asks for it by [`OnCopy::NewLife`] begins a new life where the directory does not lie where it
 //! was last opened: what was written before has the same dots in both, and what is written from
 //! there on has dots of its own. One that was moved inside its file system lies where it did. A
-//! copy of a whole file system is not told from its original.
+//! copy of a whole file system is not told from its original, nor is one that was taken back with
+//! all that is in it. Who learns of that otherwise says here that the life is over, and begins
+//! another one at the next opening. One that began so says that it did: what made the one before
+//! end, often the word of somebody else, should not end this one too. Versions before that know
+//! neither bit, and go on.
 //!
 //! A new life that nobody needs costs more than a copy that is found later. So only what is known
 //! on both sides and differs is evidence; a file that is missing, damaged or of another version
@@ -49,6 +54,35 @@ pub struct Place {
     pub machine: Option<u64>,
 }
 
+/// What is said of a life beside where it lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Standing {
+    /// Nothing.
+    #[default]
+    Usual,
+    /// It is over: the next opening begins another one.
+    Over,
+    /// It began because the one before was over.
+    Renewed,
+}
+
+impl Standing {
+    /// How the life stands that goes on from one that stands so.
+    pub(crate) const fn of_next(self) -> Self {
+        match self {
+            Self::Usual => Self::Usual,
+            Self::Over | Self::Renewed => Self::Renewed,
+        }
+    }
+}
+
+/// Where a directory was when it was last opened, and what was said of its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Kept {
+    place: Place,
+    standing: Standing,
+}
+
 /// Whether a directory lies where it was last opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lies {
@@ -75,31 +109,46 @@ impl Place {
     }
 }
 
-/// Finds out whether the directory is where it was.
-pub(crate) fn look<M: Medium>(medium: &M) -> Result<Lies, MediumError> {
+/// Finds out whether the directory is where it was, and how its life stands.
+pub(crate) fn look<M: Medium>(medium: &M) -> Result<(Lies, Standing), MediumError> {
     let now = medium.place()?;
-    let found = medium.load(PLACE_NAME)?.and_then(|content| decode(content).ok());
-    Ok(match found {
-        Some(found) if found == now => Lies::Here,
-        Some(found) if found.is_copied_to(now) => Lies::Elsewhere,
-        Some(_) | None => Lies::Unsaid,
-    })
+    let Some(Kept { place, standing }) = kept(medium)? else {
+        return Ok((Lies::Unsaid, Standing::Usual));
+    };
+    let lies = match place {
+        place if place == now => Lies::Here,
+        place if place.is_copied_to(now) => Lies::Elsewhere,
+        _ => Lies::Unsaid,
+    };
+    Ok((lies, standing))
 }
 
-/// Writes down where the directory lies.
-pub(crate) fn keep<M: Medium>(medium: &mut M) -> Result<(), MediumError> {
+/// Writes down where the directory lies, and how its life stands.
+pub(crate) fn keep<M: Medium>(medium: &mut M, standing: Standing) -> Result<(), MediumError> {
     let place = medium.place()?;
-    medium.replace(PLACE_NAME, &encode(place))
+    medium.replace(PLACE_NAME, &encode(Kept { place, standing }))
 }
 
-fn encode(place: Place) -> Bytes {
-    let Place { file, made, machine } = place;
+fn kept<M: Medium>(medium: &M) -> Result<Option<Kept>, MediumError> {
+    Ok(medium.load(PLACE_NAME)?.and_then(|content| decode(content).ok()))
+}
+
+const OVER: u16 = 8;
+const RENEWED: u16 = 16;
+
+fn encode(kept: Kept) -> Bytes {
+    let Kept { place: Place { file, made, machine }, standing } = kept;
     let known = [(file, 1_u16), (made, 2), (machine, 4)];
-    let known = known.iter().filter(|(what, _)| what.is_some()).map(|(_, bit)| bit).sum();
+    let known: u16 = known.iter().filter(|(what, _)| what.is_some()).map(|(_, bit)| bit).sum();
+    let standing = match standing {
+        Standing::Usual => 0,
+        Standing::Over => OVER,
+        Standing::Renewed => RENEWED,
+    };
     let mut writer = Writer::new();
     writer.raw(&MAGIC);
     writer.u16(PLACE_VERSION);
-    writer.u16(known);
+    writer.u16(known | standing);
     for what in [file, made, machine] {
         writer.u64(what.unwrap_or_default());
     }
@@ -107,7 +156,7 @@ fn encode(place: Place) -> Bytes {
     writer.finish()
 }
 
-fn decode(content: Bytes) -> Result<Place, Fault> {
+fn decode(content: Bytes) -> Result<Kept, Fault> {
     check_crc("place", &content)?;
     let mut reader = Reader::new(content);
     if *reader.take("place magic", MAGIC.len())? != MAGIC {
@@ -119,10 +168,15 @@ fn decode(content: Bytes) -> Result<Place, Fault> {
         return Err(Fault::Version { field, found, expected });
     }
     let known = reader.u16("known of a place")?;
+    let standing = match (known & OVER != 0, known & RENEWED != 0) {
+        (true, _) => Standing::Over,
+        (false, true) => Standing::Renewed,
+        (false, false) => Standing::Usual,
+    };
     let mut next = |field, bit| Ok::<_, Fault>((reader.u64(field)?, known & bit != 0));
     let [file, made, machine] = [next("file", 1)?, next("made", 2)?, next("machine", 4)?]
         .map(|(value, is)| is.then_some(value));
-    Ok(Place { file, made, machine })
+    Ok(Kept { place: Place { file, made, machine }, standing })
 }
 
 #[cfg(test)]
@@ -155,6 +209,30 @@ mod tests {
         assert_eq!((first, original), (Incarnation::new(1, 1), first));
         assert_eq!((copied[0].counter(), copied[1]), (2, copied[0]));
         assert_ne!(copied[0], first);
+    }
+
+    #[test]
+    fn a_life_that_is_over_is_followed_by_one_that_says_so_also_where_it_was_opened_before() {
+        let disk = MemoryDisk::new(1);
+        let options = |nonce| OpenOptions { on_copy: OnCopy::NewLife, ..OpenOptions::new(nonce) };
+        let mut store = MemoryStore::open(&disk, options(1)).unwrap();
+        let first = (store.incarnation(), store.report().standing);
+        store.end_life().unwrap();
+        store.close().unwrap();
+
+        let next = [2, 3].map(|nonce| {
+            let store = MemoryStore::open(&disk, options(nonce)).unwrap();
+            let report = store.report();
+            let found = (store.incarnation(), report.standing, report.renewed, report.copied);
+            store.close().unwrap();
+            found
+        });
+
+        assert_eq!(first, (Incarnation::new(1, 1), Standing::Usual));
+        let second = next[0].0;
+        assert_eq!(second.counter(), 2);
+        assert_eq!(next[0], (second, Standing::Renewed, true, false));
+        assert_eq!(next[1], (second, Standing::Renewed, false, false));
     }
 
     #[test]
@@ -204,9 +282,10 @@ mod tests {
     #[test]
     fn every_flipped_bit_of_a_place_is_found() {
         let place = Place { file: Some(7), made: None, machine: Some(0) };
-        let content = encode(place);
+        let kept = Kept { place, standing: Standing::Renewed };
+        let content = encode(kept);
 
-        assert_eq!(decode(content.clone()), Ok(place));
+        assert_eq!(decode(content.clone()), Ok(kept));
         for bit in 0..content.len() * 8 {
             let mut flipped = content.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);

@@ -20,6 +20,7 @@ use crate::frame::{FILE_HEADER_LEN, FIRST_FRAME_AT, FileHeader, FileVersion, Fra
 use crate::index::{FileKind, Index, Source};
 use crate::loss::LostState;
 use crate::medium::{Medium, MediumError, MediumFile};
+use crate::place::Standing;
 use crate::salvage::{Piece, Salvage};
 use crate::scan::damaged::Loss;
 use crate::scan::{self, PlacedCommit, ScanError};
@@ -49,6 +50,11 @@ pub struct OpenReport {
     pub lost: Option<CommitNumber>,
     /// Whether the directory is a copy, or lies elsewhere: a new life began, for who asked for it.
     pub copied: bool,
+    /// Whether the life that was found was over ([`crate::Store::end_life`]), so that a new one
+    /// began, for who asked to be told of copies.
+    pub renewed: bool,
+    /// How the life stands that the directory is in.
+    pub standing: Standing,
     /// Commits at the end that may or may not have been acknowledged; they were kept.
     pub in_doubt: usize,
     /// Unfinished writes that were cut off. None of them was acknowledged, except by a last group

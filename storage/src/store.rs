@@ -12,8 +12,8 @@ use crate::journal::opening::Opening;
 use crate::journal::{Journal, JournalOptions};
 use crate::log::{AppendError, ByteIdentity, Capabilities, DenseOffsets, LogReader, LogStore};
 use crate::loss::Losses;
-use crate::medium::Medium;
-use crate::place::{self, Lies, OnCopy};
+use crate::medium::{Medium, MediumError};
+use crate::place::{self, Lies, OnCopy, Standing};
 use crate::reader::JournalReader;
 use crate::recovery::OpenReport;
 use crate::refill::Refill;
@@ -53,6 +53,10 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
+    /// Least size of a file that an operator should ask for: below it, about each commit begins a
+    /// file of its own, which costs a barrier for the directory.
+    pub const FILE_BYTES_LEAST: ByteCount = ByteCount::new(64 << 10);
+
     /// The defaults, which fit an agent.
     #[must_use]
     pub const fn new(nonce: u64) -> Self {
@@ -127,10 +131,11 @@ impl<M: Medium, C: StateCache> Store<M, C> {
     ) -> Result<Self, OpenError> {
         let OpenOptions { nonce, file_bytes, reserve_bytes, cache_bytes: _, on_copy } = options;
         let options = JournalOptions { nonce, file_bytes, reserve_bytes };
-        let lies = match on_copy {
-            OnCopy::GoOn => Lies::Here,
+        let (lies, standing) = match on_copy {
+            OnCopy::GoOn => (Lies::Here, Standing::Usual),
             OnCopy::NewLife => place::look(&medium)?,
         };
+        let begins = standing == Standing::Over || lies == Lies::Elsewhere;
         let mut at = medium.clone();
         let mut opening = Opening::find(medium.clone(), options)?;
         let (last, found) = (opening.last(), opening.incarnation());
@@ -142,7 +147,9 @@ impl<M: Medium, C: StateCache> Store<M, C> {
             opening.report.lost = Some(reached);
         }
         opening.report.copied = lies == Lies::Elsewhere;
-        if reached > last || opening.is_cut() || lies == Lies::Elsewhere {
+        opening.report.renewed = standing == Standing::Over;
+        opening.report.standing = standing.of_next();
+        if reached > last || opening.is_cut() || begins {
             let life = opening.next_life();
             if cache.reached() <= last {
                 cache.announce_life(life).map_err(OpenError::State)?;
@@ -157,8 +164,8 @@ impl<M: Medium, C: StateCache> Store<M, C> {
             snapshots.begin_life(life, ahead)?;
         }
         // Behind the life that it is about: an opening that ends before begins one more.
-        if lies != Lies::Here {
-            place::keep(&mut at)?;
+        if begins || lies != Lies::Here {
+            place::keep(&mut at, standing.of_next())?;
         }
         let (journal, report) = opening.settle()?;
         let reader = journal.reader();
@@ -184,6 +191,15 @@ impl<M: Medium, C: StateCache> Store<M, C> {
     #[must_use]
     pub const fn report(&self) -> &OpenReport {
         &self.report
+    }
+
+    /// Says that the life of the directory is over: it forked, or was taken back. The next opening
+    /// that asks to be told of copies begins another one; nothing else changes.
+    ///
+    /// # Errors
+    /// [`MediumError`] when that cannot be written down; the life goes on then.
+    pub fn end_life(&mut self) -> Result<(), MediumError> {
+        self.journal.end_life()
     }
 
     /// Throws the state cache away and rebuilds it from the whole journal.

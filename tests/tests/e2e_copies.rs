@@ -109,6 +109,8 @@ async fn an_agent_that_is_started_from_an_old_copy_loses_nothing_of_what_it_wrot
 
     for hub in [&regions.eu, &regions.us] {
         regions.reads(hub, 0..500, 1_000..1_100).await?;
+        let said = hub.lines();
+        assert!(!said.iter().any(|line| line.contains("hands on")), "no life is over: {said:?}");
     }
     Ok(())
 }
@@ -220,4 +222,40 @@ async fn a_hub_and_its_copy_that_run_at_once_keep_all_and_their_peer_has_it() ->
     let lines = [readings(0..500), readings(1_000..1_100)].concat();
     holds(&regions.us, "eu.air.readings", &lines).await?;
     alerts_of_a_new_life(&copy).await
+}
+
+#[tokio::test]
+async fn a_hub_whose_volume_was_taken_back_ends_and_goes_on_in_a_new_life_that_has_all()
+-> Result<()> {
+    let mut regions = Regions::start().await?;
+    let mut agent = regions.agents.remove(0);
+    agent.start().await?;
+    regions.fleet.append("eu-1.jsonl", &[event("eu-1", 1, "restock", "A", 100)])?;
+    regions.read((&agent, "eu-1.csv"), 0..200, 200).await?;
+    regions.us.units_when("A", "eu-1", 100).await?;
+    regions.eu.stop().await?;
+    regions.fleet.copy_of(&regions.eu, "copy")?;
+    regions.eu.start().await?;
+    regions.fleet.append("eu-1.jsonl", &[event("eu-1", 2, "sale", "A", 7)])?;
+    regions.read((&agent, "eu-1.csv"), 200..500, 500).await?;
+    regions.us.units_when("A", "eu-1", 93).await?;
+    regions.reads(&regions.us, 0..500, NONE).await?;
+    agent.stop().await?;
+    regions.eu.kill().await?;
+    regions.fleet.take_back(&regions.eu, "copy")?;
+
+    let ended = regions.eu.launch()?.ended().await?;
+    regions.eu.start().await?;
+    agent.start().await?;
+    regions.read((&agent, "eu-1.csv"), 500..600, 600).await?;
+
+    let last = ended.lines.last().context("it said nothing")?;
+    assert_eq!(ended.status.code(), Some(1), "{last}");
+    assert!(last.contains("start it again, and it goes on in a new life"), "{last}");
+    for hub in [&regions.eu, &regions.us] {
+        regions.reads(hub, 0..600, NONE).await?;
+        hub.units_when("A", "eu-1", 93).await?;
+    }
+    equal_when(&[&regions.eu, &regions.us]).await?;
+    alerts_of_a_new_life(&regions.eu).await
 }

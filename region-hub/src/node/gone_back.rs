@@ -9,14 +9,17 @@
 //! The same may happen to this hub. A copy of its data directory is seen when the store opens it,
 //! and goes on in a new life as what was restored from a backup does: nothing forks. What is taken
 //! back with its place (a snapshot of a volume) is seen when a peer stands beyond the end of a log
-//! of this life; the store cannot change its life while it runs, so that is said, and what to do.
+//! of this life. Whatever the hub writes from then on lies under offsets that others have: it
+//! writes and says nothing more, the directory's life is over, and the next start begins another.
+//!
+//! A peer's word is all there is. So a life that began that way does not end so again: whoever
+//! makes hubs end by lying does it once, and is named by the alert after that.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use headland_event::{Alert, ChannelId, Now, Offset};
-use headland_replication::{Refusal, RefusalCode};
-use headland_storage::OpenReport;
+use headland_event::{Alert, ChannelId, Now, Offset, TopicPartition};
+use headland_storage::{OpenReport, Standing};
 
 use super::Node;
 use crate::peer_link::{LinkId, Peer, Receiving};
@@ -28,17 +31,42 @@ const RULE: &str = "log_went_back";
 /// as there may be agents that are a copy, far more than anybody copies in error.
 const SAID_LIMIT: usize = 4_096;
 
-/// Of which logs it was said in this run: an agent tries again and again.
-#[derive(Debug, Default)]
-pub(super) struct Said(BTreeSet<Bytes>);
+/// That the log of this hub was taken back: a peer has more of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the data directory was taken back: {peer} has {log} up to {held_to}, and this hub, which \
+     wrote it in this life, up to {ends_at}. It has stopped taking and writing; start it again, \
+     and it goes on in a new life"
+)]
+pub struct TakenBack {
+    /// The peer.
+    pub peer: String,
+    /// The log.
+    pub log: TopicPartition,
+    /// Where it ends here.
+    pub ends_at: Offset,
+    /// Up to where the peer has it.
+    pub held_to: Offset,
+}
 
-impl Said {
+/// Which logs went back in this run.
+#[derive(Debug, Default)]
+pub(super) struct GoneBack {
+    /// Of which it was said: an agent tries again and again.
+    said: BTreeSet<Bytes>,
+    /// Whether this life began because the one before was over.
+    is_renewed: bool,
+    /// Why this life is over.
+    taken_back: Option<TakenBack>,
+}
+
+impl GoneBack {
     /// Whether it is to be said of a log.
     fn is_new(&mut self, log: &Bytes) -> bool {
-        if self.0.len() >= SAID_LIMIT && !self.0.contains(log) {
-            self.0.clear();
+        if self.said.len() >= SAID_LIMIT && !self.said.contains(log) {
+            self.said.clear();
         }
-        self.0.insert(log.clone())
+        self.said.insert(log.clone())
     }
 }
 
@@ -79,48 +107,83 @@ impl Node {
 
     /// The log was opened and replayed: a directory that turned out to be a copy is said.
     pub fn on_opened(&mut self, now: Now, report: &OpenReport) {
-        if !report.copied {
-            return;
-        }
+        self.gone_back.is_renewed = report.standing == Standing::Renewed;
+        let (what, then) = match (report.copied, report.renewed) {
+            (true, _) => (
+                "is a copy that was made without headland store backup",
+                "Let no other hub run from the original",
+            ),
+            (false, true) => (
+                "was taken back, and a peer has more of its log",
+                "What it wrote since it was taken back may be in its own log only",
+            ),
+            (false, false) => return,
+        };
         let (node, life) = (self.identity.to_string(), self.incarnation.to_string());
         let text = format!(
-            "the data directory of {node} is a copy that was made without headland store backup: \
-             it goes on in a new life, {life}. What the former one wrote after the copy was made \
-             comes back of inventory, rights, groups, members and promises, where there is \
-             [membership]; of other topics what agents keep, and peers hold the rest. Let no \
-             other hub run from the original"
+            "the data directory of {node} {what}: it goes on in a new life, {life}. What the \
+             former one wrote that is not here comes back of inventory, rights, groups, members \
+             and promises, where there is [membership]; of other topics what agents keep, and \
+             peers hold the rest. {then}"
         );
         let facts = [("fault", text), ("node", node.clone()), ("life", life.clone())];
         self.raise(&Alert::of_node(RULE, (node, life), now.wall, facts), now);
     }
 
-    /// A channel of this hub will not flow: raises an alert when the peer stands beyond the end of
-    /// a log that was born here. It was sent that in this very life, which does not know it.
+    /// Why this life is over, when it is: nothing comes out of the node any more.
+    ///
+    /// The caller ends the life of the store ([`headland_storage::Store::end_life`]) and stops.
+    #[must_use]
+    pub const fn taken_back(&self) -> Option<&TakenBack> {
+        self.gone_back.taken_back.as_ref()
+    }
+
+    /// A peer asked for what a channel of this hub has not: when that is beyond the end of a log
+    /// that was born here, it was sent that in this very life, which does not know it.
     pub(super) fn look_beyond(
         &mut self,
         now: Now,
         link_id: LinkId,
-        (channel, refusal): (ChannelId, &Refusal),
+        (channel, asked): (ChannelId, Option<Offset>),
     ) {
         let Some(known) = self.peer_links.get(&link_id) else { return };
-        let is_beyond =
-            refusal.code() == RefusalCode::PositionUnavailable && !known.was_read(channel);
-        let Some(log) = known.sending(channel).filter(|_| is_beyond).cloned() else { return };
+        let Some((log, held_to)) = known.sending(channel).zip(asked) else { return };
         let is_own = self.topics.get(&log.topic).is_some_and(|topic| topic.is_local());
-        let (peer, life) = (known.identity.to_string(), self.incarnation.to_string());
-        let key = format!("{peer}|{life}|{log}");
-        if !is_own || !self.gone_back.is_new(&Bytes::from(key.clone())) {
+        let ends_at = self.durable.get(log).copied().unwrap_or_default();
+        if !is_own || held_to <= ends_at {
             return;
         }
-        tracing::error!(peer, %log, %refusal, "this hub's log goes back");
+        let (peer, log) = (known.identity.to_string(), log.clone());
+        let taken_back = TakenBack { peer, log, ends_at, held_to };
+        if self.gone_back.is_renewed {
+            return self.doubt(now, &taken_back);
+        }
+        tracing::error!(%taken_back, "this hub's log goes back");
+        self.gone_back.taken_back.get_or_insert(taken_back);
+    }
+
+    /// Raises an alert: a life that began because the one before was over seems to be over too.
+    fn doubt(&mut self, now: Now, taken_back: &TakenBack) {
+        let TakenBack { peer, log, ends_at, held_to } = taken_back;
+        let key = format!("{peer}|{}|{log}", self.incarnation);
+        if !self.gone_back.is_new(&Bytes::from(key.clone())) {
+            return;
+        }
+        tracing::error!(peer, %log, %ends_at, %held_to, "this hub's log seems to go back again");
         let text = format!(
-            "{peer} has more of {log} than this hub, which wrote it in this life ({refusal}): the \
-             data directory was taken back. Stop this hub, and start it from a backup of that \
-             directory (headland store backup, restore), as another life; until then regions may \
-             not hold the same"
+            "{peer} says that it has {log} up to {held_to}, and this hub, which wrote it in this \
+             life, up to {ends_at}. Its life before ended that way too, so it goes on: where its \
+             data directory was taken back once more, stop this hub, and start it from a backup \
+             of that directory (headland store backup, restore); else look at what {peer} runs"
         );
-        let facts = [("fault", text), ("peer", peer), ("partition", log.to_string())];
-        let alert = Alert::of_node(RULE, (key, refusal.to_string()), now.wall, facts);
+        let facts = [
+            ("fault", text),
+            ("peer", peer.clone()),
+            ("partition", log.to_string()),
+            ("ends_at", ends_at.to_string()),
+            ("held_to", held_to.to_string()),
+        ];
+        let alert = Alert::of_node(RULE, (key, held_to.to_string()), now.wall, facts);
         self.raise(&alert, now);
     }
 }
@@ -131,7 +194,7 @@ mod tests {
 
     #[test]
     fn of_each_log_it_is_said_once_and_again_beyond_the_limit() {
-        let mut said = Said::default();
+        let mut said = GoneBack::default();
         let log = |number: usize| Bytes::from(format!("eu/eu-{number}/1-1/air/0"));
 
         let first = [1, 1, 2].map(|number| said.is_new(&log(number)));

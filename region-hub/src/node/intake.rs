@@ -74,7 +74,7 @@ impl Node {
             LinkOutput::Promised(promise) => self.on_promised(now, link_id, promise),
             LinkOutput::Leased(message) => self.on_lease_message(now, link_id, message),
             LinkOutput::Acked { channel, next } => self.on_acked(now, link_id, channel, next),
-            LinkOutput::OfferRefused { channel, refusal } => {
+            LinkOutput::OfferRefused { channel, refusal, asked } => {
                 let Some(known) = self.peer_links.get_mut(&link_id) else { return };
                 if refusal.code() == RefusalCode::Loop {
                     // It has it over another way, which is in order.
@@ -82,7 +82,7 @@ impl Node {
                 } else {
                     tracing::warn!(peer = %known.identity, %channel, %refusal, "not taken");
                 }
-                self.look_beyond(now, link_id, (channel, &refusal));
+                self.look_beyond(now, link_id, (channel, asked));
                 self.on_not_taken(link_id, channel, &refusal);
             }
             LinkOutput::Ended { channel, refusal } => {

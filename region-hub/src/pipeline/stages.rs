@@ -14,11 +14,11 @@ use headland_storage::{
 };
 use tokio::sync::{mpsc, watch};
 
-use super::start::RunError;
+use super::start::{Life, RunError};
 use crate::api::Question;
 use crate::config::HubConfig;
 use crate::connections::{Connections, LinkInput, PeerAddress};
-use crate::node::{Node, Output};
+use crate::node::{Node, Output, TakenBack};
 use crate::peer_link::LinkId;
 
 /// The node and what it works on.
@@ -272,6 +272,16 @@ impl Stages {
 
     pub(super) fn on_timeout(&mut self) {
         self.node.on_timeout(self.now());
+    }
+
+    /// Why the hub has to stop, when its life is over.
+    pub(super) fn taken_back(&self) -> Option<TakenBack> {
+        self.node.taken_back().cloned()
+    }
+
+    /// What is to become of the life of the store when it is closed.
+    pub(super) fn life(&self) -> Life {
+        if self.node.taken_back().is_some() { Life::Ends } else { Life::GoesOn }
     }
 
     pub(super) fn into_writer(self) -> CommitWriter<DiskStore> {

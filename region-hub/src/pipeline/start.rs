@@ -18,15 +18,15 @@ use headland_platform::tls::{
 use headland_replication::quic::{BindError, Endpoint, ResetKey, Windows};
 use headland_storage::{
     AppendError, CloseError, CommitWriter, DiskFile, DiskMedium, DiskStore, JournalReader,
-    LogStore, NotDurable, OnCopy, OpenError, OpenOptions, ReadError, SnapshotError, SnapshotStore,
-    UndecidedLoss, replay_past_damage,
+    LogStore, MediumError, NotDurable, OnCopy, OpenError, OpenOptions, ReadError, SnapshotError,
+    SnapshotStore, UndecidedLoss, replay_past_damage,
 };
 use tokio::sync::watch;
 
 use crate::config::HubConfig;
 use crate::connections::admission::{Admission, Admitted};
 use crate::connections::{PeerAddress, tls_of};
-use crate::node::{Node, StartError};
+use crate::node::{Node, StartError, TakenBack};
 
 /// Memory of a hub's state cache.
 const CACHE_BYTES: ByteCount = ByteCount::mebibytes(16);
@@ -88,6 +88,12 @@ pub enum RunError {
     /// The log failed for good; nothing that was acknowledged is lost.
     #[error("the log failed")]
     Journal(#[source] Box<AppendError>),
+    /// The data directory was taken back; the next start goes on in a new life.
+    #[error(transparent)]
+    TakenBack(#[from] TakenBack),
+    /// That its life is over could not be written down: the next start finds out anew.
+    #[error("cannot write down that the life of the data directory is over")]
+    EndLife(#[source] MediumError),
     /// The log could not be closed; the next start replays its end.
     #[error("the log could not be closed")]
     Close(#[source] Box<CloseError>),
@@ -130,6 +136,10 @@ pub(super) fn start(
     if store.report().copied {
         let (data_dir, life) = (hub.data_dir.display(), store.incarnation());
         tracing::error!(%data_dir, %life, "the data directory is a copy: it goes on in a new life");
+    }
+    if store.report().renewed {
+        let (data_dir, life) = (hub.data_dir.display(), store.incarnation());
+        tracing::error!(%data_dir, %life, "the data directory was taken back: a new life begins");
     }
     let reader = store.reader();
     let now = Now { monotonic: clock.monotonic(), wall: clock.wall() };
@@ -207,9 +217,22 @@ fn start_error(data_dir: &Path, source: StartError) -> RunError {
     )
 }
 
+/// What becomes of a life when its store is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// The next start goes on in it.
+    GoesOn,
+    /// The next start begins another one.
+    Ends,
+}
+
 /// Writes what is queued and closes the log; what found no room is said after that.
-pub(super) fn close(writer: CommitWriter<DiskStore>) -> Result<(), RunError> {
-    let (store, written) = writer.close();
+pub(super) fn close(writer: CommitWriter<DiskStore>, life: Life) -> Result<(), RunError> {
+    let (mut store, written) = writer.close();
+    match life {
+        Life::GoesOn => {}
+        Life::Ends => store.end_life().map_err(RunError::EndLife)?,
+    }
     store.close().map_err(|error| RunError::Close(Box::new(error)))?;
     written.map_err(RunError::NotDurable)
 }

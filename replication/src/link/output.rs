@@ -59,6 +59,8 @@ pub enum LinkOutput {
         channel: ChannelId,
         /// Why.
         refusal: Refusal,
+        /// Where the peer said that it stands, when it was this side that refused that.
+        asked: Option<Offset>,
     },
     /// A channel of the peer ended: it cannot be served from where we stand.
     Ended {

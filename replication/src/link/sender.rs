@@ -22,8 +22,8 @@ const STAGED_READS: u64 = 2;
 pub(super) enum Progress {
     /// The peer's durable position moved.
     Acked(Offset),
-    /// The channel cannot go on and was ended.
-    Ended(Refusal),
+    /// The channel cannot go on and was ended; a peer asked for a position that is not here.
+    Ended(Refusal, Option<Offset>),
     /// Nothing the caller must know.
     Nothing,
 }
@@ -117,7 +117,7 @@ impl Sender {
             }
             Err(refusal) => {
                 self.end(position.channel);
-                Ok(Progress::Ended(refusal))
+                Ok(Progress::Ended(refusal, Some(position.next)))
             }
         }
     }
@@ -170,7 +170,7 @@ impl Sender {
         self.refresh(channel);
         answer.refusal.map_or(Progress::Nothing, |refusal| {
             self.end(channel);
-            Progress::Ended(refusal)
+            Progress::Ended(refusal, None)
         })
     }
 

@@ -407,6 +407,10 @@ fn a_position_our_log_does_not_have_ends_the_channel_on_both_sides() {
     let expected = Some((RefusalCode::PositionUnavailable, text));
     assert_eq!(ended(pair.agent.seen.last().unwrap()), expected);
     assert_eq!(ended(pair.hub.seen.last().unwrap()), expected);
+    let Some(LinkOutput::OfferRefused { asked, .. }) = pair.agent.seen.last() else {
+        panic!("not refused: {:?}", pair.agent.seen)
+    };
+    assert_eq!(*asked, Some(Offset::new(7)), "the one that refused says what it was asked for");
 }
 
 #[test]
@@ -487,7 +491,7 @@ fn an_offer_the_caller_refuses_does_not_flow() {
     }
     pair.agent.drain();
 
-    let refused = LinkOutput::OfferRefused { channel: FIRST, refusal };
+    let refused = LinkOutput::OfferRefused { channel: FIRST, refusal, asked: None };
     assert_eq!(pair.agent.seen.last(), Some(&refused));
     assert!(pair.agent.reads.is_empty());
 }
@@ -674,7 +678,10 @@ fn a_refusal_that_the_peer_repeats_is_news_once() {
     feed(&mut pair.agent, &refuse);
     feed(&mut pair.agent, &refuse);
 
-    assert_eq!(pair.agent.seen, [LinkOutput::OfferRefused { channel: FIRST, refusal }]);
+    assert_eq!(
+        pair.agent.seen,
+        [LinkOutput::OfferRefused { channel: FIRST, refusal, asked: None }]
+    );
 }
 
 #[test]

@@ -37,6 +37,28 @@ impl Fleet {
     }
 }
 
+impl Fleet {
+    /// Takes the data directory of a node that does not run back to what a copy of it holds, in
+    /// place: the lock stays the file that it is.
+    ///
+    /// # Errors
+    /// When the machine refuses.
+    pub fn take_back(&self, node: &Node, folder: &str) -> Result<()> {
+        let data = format!("{}.data", node.name);
+        let (data, copied) = (self.path(&data), self.path(folder).join(&data));
+        for entry in fs::read_dir(&data).context("no data directory")? {
+            let entry = entry.context("no entry")?;
+            let path = entry.path();
+            if entry.file_type().context("no type")?.is_dir() {
+                fs::remove_dir_all(&path).context("cannot remove a folder")?;
+            } else if !path.ends_with("lock") {
+                fs::remove_file(&path).context("cannot remove a file")?;
+            }
+        }
+        copy(&copied.join("."), &data)
+    }
+}
+
 impl Node {
     /// Lets a hub listen where nobody does.
     ///

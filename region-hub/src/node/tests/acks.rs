@@ -190,7 +190,7 @@ fn what_waits_too_long_is_refused_so_that_other_topics_flow_and_asked_for_again_
         regions.talk();
     }
     let refused = regions.agent.said.iter().find_map(|said| match said {
-        LinkOutput::OfferRefused { channel, refusal } => Some((*channel, refusal.clone())),
+        LinkOutput::OfferRefused { channel, refusal, .. } => Some((*channel, refusal.clone())),
         _ => None,
     });
     regions.agent.publish(&mut regions.eu, events, &[record("eu-1-a", "{}")]);

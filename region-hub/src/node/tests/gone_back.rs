@@ -1,6 +1,7 @@
 //! Logs that end before where others have them to.
 
 use headland_event::{Alert, Incarnation};
+use headland_replication::{Refusal, RefusalCode};
 use headland_storage::{MemoryDisk, OnCopy, OpenOptions};
 
 use super::handing::{Net, at_start, config, end_on, state};
@@ -132,18 +133,85 @@ fn a_copy_of_a_hubs_directory_that_meets_agents_first_ends_like_its_peers_and_lo
     assert_all_hold(&net, 32);
 }
 
-#[test]
-fn a_hub_whose_volume_was_taken_back_says_that_its_peers_have_more() {
-    let (mut net, taken_back) = three_and_a_copy();
+/// A hub of `us` whose volume was taken back, as it is when it has met a peer that has more.
+fn taken_back() -> (Net, MemoryDisk) {
+    let (mut net, disk) = three_and_a_copy();
+    net.replace(2, us_on(&disk, 21));
+    net.meet(0, 2);
+    net.talk(3);
+    (net, disk)
+}
 
-    net.replace(2, us_on(&taken_back, 21));
+#[test]
+fn a_hub_whose_volume_was_taken_back_writes_nothing_once_a_peer_has_more() {
+    let (mut net, _) = taken_back();
+
+    let commits = net.hubs[2].commits();
+    restock(&mut net.hubs[2], 14, &["us/5"]);
+    net.talk(3);
+
+    let said = net.hubs[2].node.taken_back().unwrap().clone();
+    assert_eq!((said.peer.as_str(), said.ends_at < said.held_to), ("region/ap/hub/hub-1", true));
+    assert!(said.to_string().contains("start it again, and it goes on in a new life"), "{said}");
+    assert_eq!(net.hubs[2].commits(), commits);
+    assert!(net.hubs.iter().all(|hub| raised(hub).is_empty()));
+}
+
+#[test]
+fn a_hub_whose_volume_was_taken_back_ends_like_its_peers_once_it_is_started_again() {
+    let (mut net, disk) = taken_back();
+
+    net.hubs[2].end_life();
+    net.replace(2, us_on(&disk, 22));
+    net.meet(0, 2);
+    net.meet(1, 2);
+    restock(&mut net.hubs[2], 14, &["us/5"]);
+    net.talk(20);
+
+    assert_all_hold(&net, 24);
+    let said = raised(&net.hubs[2]);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].values["fault"].contains("was taken back, and a peer has more of its log"));
+    assert!(said[0].values["life"].starts_with("2-"), "{:?}", said[0]);
+}
+
+#[test]
+fn a_life_that_began_so_is_ended_by_no_peer_and_the_one_that_says_so_is_named() {
+    let (mut net, disk) = taken_back();
+    net.hubs[2].end_life();
+    net.replace(2, us_on(&disk, 22));
+    net.meet(0, 2);
+    net.meet(1, 2);
+    net.talk(5);
+    let copy = disk.fork();
+    restock(&mut net.hubs[2], 13, &["us/3", "us/4"]);
+    net.talk(5);
+
+    net.replace(2, us_on(&copy, 23));
     net.meet(0, 2);
     net.talk(3);
 
+    assert_eq!(net.hubs[2].node.taken_back(), None);
     let said = raised(&net.hubs[2]);
-    let of_events: Vec<&Alert> =
-        said.iter().filter(|alert| alert.values["partition"] == "inventory.events/0").collect();
-    assert_eq!(of_events.len(), 1, "once a run: {said:?}");
-    assert!(of_events[0].values["fault"].contains("holds 0 to 2, the peer stands at 4"));
-    assert!(raised(&net.hubs[0]).is_empty() && raised(&net.hubs[1]).is_empty());
+    let of_events = |alert: &&Alert| {
+        alert.values.get("partition").is_some_and(|partition| partition == "inventory.events/0")
+    };
+    let said: Vec<&Alert> = said.iter().filter(of_events).collect();
+    assert_eq!(said.len(), 1, "once a run: {said:?}");
+    assert_eq!(said[0].values["peer"], "region/ap/hub/hub-1");
+}
+
+/// A hub that says of itself that it refuses a topic as one does that has not what is asked for.
+#[test]
+fn a_refusal_that_a_peer_makes_up_ends_no_life() {
+    let mut hub = Hub::new();
+    restock(&mut hub, 11, &["eu/1"]);
+    let mut us = Remote::hub(&mut hub, 2, "us");
+    let text = "inventory.events/0 holds 0 to 1, the peer stands at 4";
+    let refusal = Refusal::new(RefusalCode::PositionUnavailable, text);
+
+    us.refuse_all(&mut hub, &refusal);
+
+    assert_eq!(hub.node.taken_back(), None);
+    assert_eq!(raised(&hub), []);
 }

@@ -321,6 +321,11 @@ impl Hub {
         self.store.reader().start(&partition(topic))
     }
 
+    /// What the pipeline does when the hub's life is over.
+    pub(super) fn end_life(&mut self) {
+        self.store.end_life().unwrap();
+    }
+
     /// How many commits are durable.
     pub(super) fn commits(&self) -> u64 {
         self.store.reader().last_commit().get()

@@ -9,7 +9,7 @@ use headland_event::{
     Sequence, Stamp, StreamId, TopicName, TopicPartition,
 };
 use headland_platform::tls::{Role, SpiffeId};
-use headland_replication::{Dialled, Identity, Link, LinkConfig, LinkOutput, Offer};
+use headland_replication::{Dialled, Identity, Link, LinkConfig, LinkOutput, Offer, Refusal};
 
 use super::hub::{Hub, START};
 use crate::peer_link::LinkId;
@@ -265,6 +265,18 @@ impl Remote {
         for channel in announced.collect::<Vec<_>>() {
             self.link.subscribe(channel, Offset::new(0));
         }
+    }
+
+    /// Refuses every channel that the hub announced, in these words.
+    pub(super) fn refuse_all(&mut self, hub: &mut Hub, refusal: &Refusal) {
+        let announced = self.said.iter().filter_map(|said| match said {
+            LinkOutput::Announced(announce) => Some(announce.channel),
+            _ => None,
+        });
+        for channel in announced.collect::<Vec<_>>() {
+            self.link.refuse(channel, refusal.clone());
+        }
+        hub.talk(self);
     }
 
     /// How many entries were delivered.

@@ -468,7 +468,8 @@ impl Membership {
     }
 
     /// Logs of lives that write no more, of which somebody said that it has records behind the end
-    /// here, each with the end that was said. O(actors × log lives).
+    /// here, each with the end that was said. Before its [beginning](Self::begin) a log has none.
+    /// O(actors × log lives).
     #[must_use]
     pub fn lacked_ends(&self, have: &Extent, is_over: impl Fn(&Holder) -> bool) -> VectorClock {
         let known = self.known();
@@ -477,7 +478,8 @@ impl Membership {
             let life = Holder::of(actor);
             let ended = self.members.get(&life).filter(|member| member.has_ended());
             let counts = ended.map_or(end, |member| member.ends.end(actor).min(end));
-            if have.ends().end(actor) < counts && (ended.is_some() || is_over(&life)) {
+            let from = have.ends().end(actor).max(self.begin(actor));
+            if from < counts && (ended.is_some() || is_over(&life)) {
                 lacked.advance(actor, counts);
             }
         }

@@ -442,6 +442,11 @@ fn of_a_life_that_is_over_all_that_anybody_has_is_lacking_to_others() {
     assert_eq!([of(false), of(true)], [0, 1], "an excluded hub that is linked may still send");
     assert_eq!(membership.lacked_ends(&have, |_| false), VectorClock::new());
     assert_eq!(membership.lacked_ends(&have, |_| true), clock(&[("us", 4)]));
+    let begins = clock(&[("us", 4)]);
+    membership
+        .on_report(MemberReport { begins, ..report("us", &[("us", 4)]) }, &VectorClock::new());
+    let nothing = membership.lacked_ends(&have, |_| true);
+    assert_eq!(nothing, VectorClock::new(), "a life wrote nothing before its logs begin");
 }
 
 #[test]

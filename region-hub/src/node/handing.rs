@@ -122,8 +122,10 @@ impl Node {
                 continue;
             }
             let Some(known) = self.peer_links.get_mut(&link_id) else { continue };
-            let lacked = &handed_on.lacked;
-            tracing::info!(peer = %known.identity, ?lacked, "hands on logs of lives that are over");
+            let of = handed_on.regions();
+            if of != known.handed_on().regions() && !of.is_empty() {
+                tracing::info!(peer = %known.identity, ?of, "hands on logs that the peer lacks");
+            }
             known.hand_on(handed_on);
             for (partition, end) in &self.durable {
                 if let Some(topic) = self.topics.get(&partition.topic) {

@@ -211,7 +211,9 @@ impl Node {
         let (members, extent) = (self.inventory.members(), self.inventory.reconciler().extent());
         let behind = members.lacked_ends(&extent, |life| self.is_over(life));
         let behind = behind.iter().map(|(actor, until)| {
-            let (from, life) = (extent.ends().end(actor), actor.incarnation);
+            // A life that went on from a backup wrote nothing before its logs begin.
+            let from = extent.ends().end(actor).max(members.begin(actor));
+            let life = actor.incarnation;
             let way_out = format!(
                 "the life is over: a hub that has them hands them on once it is linked; when none \
                  has them any more, `headland region exclude {} --life {life}` goes on without",

@@ -6,8 +6,9 @@ use std::time::Duration;
 use headland_event::{AgentName, ByteCount, Codec, Lane, RegionId, SchemaId};
 use headland_platform::config::{
     self, ApiConfig, ConfigError, DurationText, Loaded, SizeText, Spanned, TlsConfig,
+    has_host_and_port, without_port,
 };
-use headland_storage::{CodecNotBuilt, Scrub, SnapshotPace};
+use headland_storage::{CodecNotBuilt, OpenOptions, Scrub, SnapshotPace};
 use serde::Deserialize;
 
 /// One hub, or a list of them.
@@ -211,7 +212,7 @@ pub struct StorageConfig {
     /// Size of one journal file (default `"64MiB"`; on small flash `"4MiB"`). Files are freed as a
     /// whole or copied, so the journal takes up to a few files more than the outbox keeps; smaller
     /// ones cost a directory entry more often.
-    pub file_bytes: SizeText,
+    pub file_bytes: Spanned<SizeText>,
     /// Least time between two snapshots of what is derived from the journal (default `"10s"`);
     /// their size adds to it, so that they are at most a quarter of what is written. A restart
     /// reads the journal again from the last one on, and nothing behind the last but one is
@@ -225,7 +226,7 @@ pub struct StorageConfig {
 
 impl Default for StorageConfig {
     fn default() -> Self {
-        let file_bytes = SizeText::new(ByteCount::mebibytes(64));
+        let file_bytes = Spanned::new(0..0, SizeText::new(ByteCount::mebibytes(64)));
         let snapshot_after = DurationText::new(SnapshotPace::AFTER);
         let scrub_bytes_per_second = SizeText::new(Scrub::BYTES_PER_SECOND);
         Self { file_bytes, snapshot_after, scrub_bytes_per_second }
@@ -273,15 +274,29 @@ pub fn load(path: &Path) -> Result<Loaded<AgentConfig>, ConfigError> {
     check_address(&loaded)?;
     check_hubs(&loaded)?;
     check_sources(&loaded)?;
+    check_storage(&loaded)?;
     Ok(loaded)
+}
+
+/// Refuses files of the journal into which next to nothing fits.
+fn check_storage(loaded: &Loaded<AgentConfig>) -> Result<(), ConfigError> {
+    let (size, least) = (&loaded.value.storage.file_bytes, OpenOptions::FILE_BYTES_LEAST);
+    let found = size.get_ref().get();
+    if found >= least {
+        return Ok(());
+    }
+    let text = format!(
+        "file_bytes is {found}, and a file of the journal has at least {least}: each commit would \
+         be in one of its own"
+    );
+    Err(loaded.error_at(size, text))
 }
 
 /// Refuses an address that cannot be dialled.
 fn check_address(loaded: &Loaded<AgentConfig>) -> Result<(), ConfigError> {
     for address in loaded.value.hubs.iter().map(|hub| &hub.address) {
         if !has_host_and_port(address.get_ref()) {
-            let text = format!("address {:?} is not host:port", address.get_ref());
-            return Err(loaded.error_at(address, text));
+            return Err(loaded.error_at(address, without_port(address.get_ref())));
         }
     }
     Ok(())
@@ -299,13 +314,6 @@ fn check_hubs(loaded: &Loaded<AgentConfig>) -> Result<(), ConfigError> {
         }
     }
     Ok(())
-}
-
-fn has_host_and_port(address: &str) -> bool {
-    let Some((host, port)) = address.rsplit_once(':') else { return false };
-    // An IPv6 address stands in brackets, else its last group would pass for a port.
-    let is_host = !host.is_empty() && (!host.contains(':') || host.starts_with('['));
-    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// Refuses lanes that are not for sources, and two sources of one file: their places in it would
@@ -372,9 +380,22 @@ socket = "eu-1.sock"
         let (bytes, kept_bytes) = (ByteCount::mebibytes(256), ByteCount::mebibytes(64));
         let limits = Limits { bytes, age: hours(72), kept_bytes, kept_age: hours(1) };
         assert_eq!(config.outbox.limits(), limits);
-        assert_eq!(config.storage.file_bytes.get(), kept_bytes);
+        assert_eq!(config.storage.file_bytes.get_ref().get(), kept_bytes);
         assert_eq!(config.sources[0].lane, Lane::Telemetry);
         assert!(config.rules.file.get_ref().is_absolute());
+    }
+
+    #[test]
+    fn files_of_the_journal_have_room_for_more_than_a_commit() {
+        let of = |size: &str| read(&format!("{EXAMPLE}[storage]\nfile_bytes = \"{size}\"\n"));
+
+        let told = of("1KiB").unwrap_err().to_string();
+
+        assert!(of("64KiB").is_ok());
+        assert!(
+            told.contains("file_bytes is 1KiB, and a file of the journal has at least 64KiB"),
+            "{told}"
+        );
     }
 
     #[test]
@@ -488,7 +509,7 @@ region = "us"
 
             let found = error.map(|error| error.to_string()).unwrap_or_default();
             let refusal = format!("agent.toml:6:11: address \"{address}\" is not host:port");
-            assert_eq!(found.ends_with(&refusal), !fits, "{found}");
+            assert_eq!(found.contains(&refusal), !fits, "{found}");
         }
     }
 }

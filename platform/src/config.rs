@@ -133,6 +133,26 @@ pub fn parse<T: DeserializeOwned>(path: &Path, text: String) -> Result<Loaded<T>
     }
 }
 
+/// Whether a text is `host:port`, where an IPv6 address stands in brackets.
+#[must_use]
+pub fn has_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    // An IPv6 address stands in brackets, else its last group would pass for a port.
+    let is_host = !host.is_empty() && (!host.contains(':') || host.starts_with('['));
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// What is wrong with an address for which [`has_host_and_port`] does not hold.
+#[must_use]
+pub fn without_port(address: &str) -> String {
+    let host = match address.parse::<std::net::Ipv6Addr>() {
+        Ok(_) => format!("[{address}]"),
+        Err(_) => address.split(':').next().unwrap_or_default().to_owned(),
+    };
+    let host = if host.is_empty() { "hub.example".to_owned() } else { host };
+    format!("address {address:?} is not host:port; expected such as \"{host}:4433\"")
+}
+
 fn text_error(path: &Path, text: &str, start: usize, message: String) -> ConfigError {
     let before = text.get(..start).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
@@ -278,6 +298,18 @@ impl fmt::Display for SizeText {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_without_a_port_is_told_with_one() {
+        let told = ["hub.example", "::1", ":4433"].map(without_port);
+
+        assert_eq!(
+            told[0],
+            "address \"hub.example\" is not host:port; expected such as \"hub.example:4433\""
+        );
+        assert!(told[1].ends_with("expected such as \"[::1]:4433\""), "{}", told[1]);
+        assert!(told[2].ends_with("expected such as \"hub.example:4433\""), "{}", told[2]);
+    }
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]

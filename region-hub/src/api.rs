@@ -18,6 +18,8 @@ use headland_storage::{DiskFile, JournalReader, LogReader, Ticket};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+/// What is posted, read as JSON.
+mod posted;
 /// Records as JSON.
 mod record;
 /// Late events and decisions about them.
@@ -268,11 +270,22 @@ async fn located(shared: &Shared, at: TopicPartition) -> Result<TopicPartition, 
     if shared.reader.end(&at) > Offset::default() {
         return Ok(at);
     }
+    ask(shared, move |node, _| partition_of(node.topics(), at)).await?
+}
+
+/// A partition by the name of its log, or an answer that says which there are. A topic that is not
+/// known may come from another region later: who waits for its records need not ask whether it has.
+fn partition_of(topics: &Topics, at: TopicPartition) -> Result<TopicPartition, Failure> {
     let TopicPartition { topic, partition } = at;
-    let found = move |node: &mut Node, _| {
-        node.topics().resolve(&topic).map_or_else(|| topic.clone(), |known| known.name.clone())
+    let Some(known) = topics.resolve(&topic) else {
+        return Ok(TopicPartition::new(topic, partition));
     };
-    Ok(TopicPartition::new(ask(shared, found).await?, partition))
+    if partition.get() < known.partitions {
+        return Ok(TopicPartition::new(known.name.clone(), partition));
+    }
+    let last = known.partitions.saturating_sub(1);
+    let text = format!("topic {topic} has no partition {partition}; it has 0 to {last}");
+    Err(Failure(StatusCode::NOT_FOUND, text))
 }
 
 /// Waits until a partition reaches beyond `from`, or for `limit`.
@@ -341,6 +354,22 @@ async fn scrape(State(shared): State<Shared>) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_that_a_topic_has_not_is_not_found_and_the_answer_says_which_there_are() {
+        let topics = Topics::new(&RegionId::new("eu").unwrap(), &[]).unwrap();
+        let at = |topic: &str, partition| {
+            TopicPartition::new(TopicName::new(topic).unwrap(), PartitionIndex::new(partition))
+        };
+
+        let last = partition_of(&topics, at("alerts", 7)).unwrap();
+        let Failure(code, text) = partition_of(&topics, at("alerts", 8)).unwrap_err();
+        let to_come = partition_of(&topics, at("us.alerts", 8)).unwrap();
+
+        assert_eq!((last, to_come), (at("alerts", 7), at("us.alerts", 8)));
+        assert_eq!(code, StatusCode::NOT_FOUND);
+        assert_eq!(text, "topic alerts has no partition 8; it has 0 to 7");
+    }
 
     #[test]
     fn an_unknown_topic_is_not_found_and_the_answer_names_those_there_are() {

@@ -43,6 +43,36 @@ pub(crate) async fn delete(socket: &Path, path: &str) -> Result<Bytes, ExchangeE
     exchange(socket, Request::delete(path).body(Full::default())).await
 }
 
+/// A socket at which nobody can be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("no hub can be asked at {}: {}", socket.display(), self.hint())]
+pub struct Unreachable {
+    /// The socket.
+    pub socket: PathBuf,
+    /// What the machine said.
+    pub source: std::io::Error,
+}
+
+impl Unreachable {
+    /// What would fit.
+    fn hint(&self) -> &'static str {
+        match self.source.kind() {
+            std::io::ErrorKind::NotFound => {
+                "there is no such file; it is made when the hub starts, where socket of [api] in \
+                 its configuration says, and a relative path there starts at the configuration's \
+                 folder"
+            }
+            std::io::ErrorKind::ConnectionRefused => {
+                "nobody listens there; it is no socket, or its hub has ended"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "it is open to the user alone that runs the hub"
+            }
+            _ => "is it socket of [api] in the hub's configuration?",
+        }
+    }
+}
+
 /// Why a hub's answer cannot be shown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -56,7 +86,10 @@ pub enum AskError {
         /// The socket.
         socket: PathBuf,
     },
-    /// The hub refuses, or cannot be reached.
+    /// Nobody can be asked at the socket.
+    #[error(transparent)]
+    Unreachable(Box<Unreachable>),
+    /// The hub refuses.
     #[error("the hub at {socket} does not do it")]
     Refused {
         /// The socket.
@@ -90,7 +123,10 @@ pub(crate) fn ask<T>(
     let runtime = runtime.map_err(AskError::Start)?;
     let limited = async { tokio::time::timeout(ANSWER_LIMIT, exchange).await };
     let answer = runtime.block_on(limited).map_err(|_| AskError::Silent { socket: socket() })?;
-    let answer = answer.map_err(|source| AskError::Refused { socket: socket(), source })?;
+    let answer = answer.map_err(|source| match source.downcast() {
+        Ok(unreachable) => AskError::Unreachable(unreachable),
+        Err(source) => AskError::Refused { socket: socket(), source },
+    })?;
     read(&answer).map_err(|source| AskError::Answer { socket: socket(), source })
 }
 
@@ -101,7 +137,8 @@ async fn exchange(
     let mut request = request?;
     let host = hyper::header::HeaderValue::from_static("localhost");
     request.headers_mut().insert(hyper::header::HOST, host);
-    let stream = UnixStream::connect(socket).await?;
+    let stream = UnixStream::connect(socket).await;
+    let stream = stream.map_err(|source| Unreachable { socket: socket.to_owned(), source })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let exchange = async {
         let response = sender.send_request(request).await?;
@@ -122,5 +159,29 @@ async fn exchange(
             Ok(()) => exchange.await,
             Err(error) => Err(error.into()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(socket: &Path) -> String {
+        let asked = ask(socket, get(socket, "/v1/status"), |_| Ok(()));
+        asked.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_socket_that_is_none_is_named_with_what_would_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let [absent, file] = ["absent.sock", "file"].map(|name| folder.path().join(name));
+        std::fs::write(&file, "").unwrap();
+
+        let (no_file, no_socket) = (told(&absent), told(&file));
+
+        let begins = format!("no hub can be asked at {}: there is no such file", absent.display());
+        assert!(no_file.starts_with(&begins), "{no_file}");
+        assert!(no_file.contains("socket of [api]"), "{no_file}");
+        assert!(no_socket.contains("nobody listens there"), "{no_socket}");
     }
 }

@@ -13,7 +13,8 @@ use headland_reconcile::{AttributeName, KnownSkus, Sku, Units};
 use headland_replication::NamePattern;
 use headland_replication::route::NamePolicy;
 use headland_storage::{Compaction, Retention, Scrub, SnapshotPace};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::ingest::RegisteredSchemas;
 
@@ -105,6 +106,7 @@ pub struct HubConfig {
 #[serde(deny_unknown_fields)]
 pub struct ListenConfig {
     /// Address and UDP port for QUIC.
+    #[serde(deserialize_with = "listen_address")]
     pub address: SocketAddr,
 }
 
@@ -547,6 +549,17 @@ pub struct TelemetryConfig {
     /// many agents, at the cost of traces that end at the agent.
     #[serde(default = "one")]
     pub trace_ratio: f64,
+}
+
+/// An address to listen at; names are for those who dial.
+fn listen_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "{text:?} is not an IP address with a port; expected such as \"0.0.0.0:4433\" for all \
+             addresses of this machine"
+        ))
+    })
 }
 
 const fn one() -> f64 {

@@ -96,10 +96,12 @@ pub enum GroupCommand {
         #[arg(long)]
         topic: String,
         /// Most records.
-        #[arg(long, default_value_t = 500)]
+        #[arg(long, default_value_t = 500, value_parser = count::<usize>)]
+        #[arg(allow_negative_numbers = true)]
         max: usize,
         /// How long to wait for the first one, in milliseconds.
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 0, value_parser = count::<u64>)]
+        #[arg(allow_negative_numbers = true)]
         wait_ms: u64,
     },
     /// Commit that a group has read up to an offset of this hub.
@@ -129,10 +131,10 @@ pub struct PlaceOptions {
     #[arg(long)]
     topic: TopicName,
     /// The partition.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = count::<u32>, allow_negative_numbers = true)]
     partition: u32,
     /// The offset of the next record to read.
-    #[arg(long)]
+    #[arg(long, value_parser = count::<u64>, allow_negative_numbers = true)]
     offset: u64,
 }
 
@@ -171,4 +173,37 @@ fn change(options: &PlaceOptions, change: Change) -> Result<String, AskError> {
     let path = format!("/v1/groups/{group}/offsets");
     let exchange = async { client::post(socket, &path, serde_json::to_vec(&request)?).await };
     client::ask(socket, exchange, lines)
+}
+
+/// A whole number of the command line, also where it is none: clap would take `-1` for an option.
+fn count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    let number = text.parse::<u64>().ok().and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| "expected a whole number from 0 on".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Arguments {
+        #[command(subcommand)]
+        _command: GroupCommand,
+    }
+
+    #[test]
+    fn a_number_below_zero_is_refused_as_a_number_and_not_as_an_option() {
+        let parse = |offset: &str| {
+            let place = ["--socket", "s", "billing", "--topic", "air", "--offset", offset];
+            Arguments::try_parse_from(["headland", "reset"].into_iter().chain(place))
+        };
+
+        let told = parse("-1").unwrap_err().to_string();
+
+        assert!(parse("0").is_ok());
+        assert!(told.contains("invalid value '-1' for '--offset <OFFSET>'"), "{told}");
+        assert!(told.contains("expected a whole number from 0 on"), "{told}");
+    }
 }

@@ -386,6 +386,25 @@ mod tests {
     }
 
     #[test]
+    fn a_node_of_another_fleet_than_the_authoritys_is_refused_and_nothing_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        init(&place(folder.path())).unwrap();
+        let before = files(folder.path());
+        let node = Node {
+            place: Place { fleet: "other".to_owned(), dir: folder.path().to_owned() },
+            ..hub_1(folder.path())
+        };
+
+        let told = [hub(&node), agent(&node)].map(|made| made.unwrap_err().to_string());
+
+        for told in told {
+            let expected = "the authority is of fleet shop, not of fleet other";
+            assert!(told.starts_with(expected), "{told}");
+        }
+        assert_eq!(files(folder.path()), before);
+    }
+
+    #[test]
     fn files_are_for_their_owner_only_and_no_draft_is_left() {
         let folder = tempfile::tempdir().unwrap();
         // A run that was killed while it wrote.

@@ -23,7 +23,7 @@ pub enum ReserveCommand {
         #[arg(long, value_parser = request)]
         request: RequestId,
         /// How many.
-        #[arg(long, value_parser = units)]
+        #[arg(long, value_parser = units, allow_negative_numbers = true)]
         units: Units,
     },
     /// End a reservation that was made at this hub; the same end again changes nothing.
@@ -47,7 +47,7 @@ pub enum ReserveCommand {
         #[arg(long, value_parser = request)]
         request: RequestId,
         /// How many.
-        #[arg(long, value_parser = units)]
+        #[arg(long, value_parser = units, allow_negative_numbers = true)]
         units: Units,
     },
     /// Say that units put up for sale are missing: rights are recalled in every region.
@@ -59,7 +59,7 @@ pub enum ReserveCommand {
         #[arg(long, value_parser = request)]
         request: RequestId,
         /// How many.
-        #[arg(long, value_parser = units)]
+        #[arg(long, value_parser = units, allow_negative_numbers = true)]
         units: Units,
     },
     /// Show who holds rights, as far as this hub knows.
@@ -169,5 +169,35 @@ fn request(text: &str) -> Result<RequestId, TextError> {
 
 fn units(text: &str) -> Result<Units, Box<dyn std::error::Error + Send + Sync>> {
     let number: i64 = text.parse()?;
+    if number < 1 {
+        return Err(format!("{number} units, expected at least 1").into());
+    }
     Units::new(number).map_err(|error: UnitsError| error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Arguments {
+        #[command(subcommand)]
+        _command: ReserveCommand,
+    }
+
+    #[test]
+    fn no_units_and_fewer_are_refused_with_how_many_would_fit() {
+        let parse = |units: &str| {
+            let asked = ["--socket", "s", "A", "--request", "cart-7", "--units", units];
+            Arguments::try_parse_from(["headland", "units"].into_iter().chain(asked))
+        };
+
+        let told = ["0", "-3"].map(|units| parse(units).unwrap_err().to_string());
+
+        assert!(parse("1").is_ok());
+        assert!(told[0].contains("0 units, expected at least 1"), "{}", told[0]);
+        assert!(told[1].contains("-3 units, expected at least 1"), "{}", told[1]);
+    }
 }

@@ -54,7 +54,7 @@ pub enum ReviewCommand {
         #[arg(long, value_enum, default_value = "restate")]
         effective: EffectiveOption,
         /// Units it counts with.
-        #[arg(long)]
+        #[arg(long, allow_negative_numbers = true)]
         quantity: i64,
     },
 }

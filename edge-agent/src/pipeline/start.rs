@@ -142,7 +142,7 @@ pub(super) async fn start(
     let hubs: Vec<HubAddress> = hubs.collect();
     let mut options = OpenOptions::new(entropy()?);
     options.on_copy = OnCopy::NewLife;
-    options.file_bytes = agent.storage.file_bytes.get();
+    options.file_bytes = agent.storage.file_bytes.get_ref().get();
     let store = DiskStore::open(&agent.data_dir, options)
         .map_err(|source| open_error(&agent.data_dir, source))?;
     if store.report().copied {

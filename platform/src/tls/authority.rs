@@ -34,6 +34,17 @@ pub enum AuthorityError {
         /// The fleet this authority signs for.
         fleet: String,
     },
+    /// The authority is that of another fleet.
+    #[error(
+        "the authority is of fleet {found}, not of fleet {asked}: what it signs for {asked} no \
+         node there would trust; ask for fleet {found}, or use the authority of {asked}"
+    )]
+    OtherFleet {
+        /// The fleet in the authority's name.
+        found: String,
+        /// The fleet asked for.
+        asked: String,
+    },
     /// What should be revoked, or the list it should be added to, cannot be read.
     #[error("cannot revoke {what}: {text}")]
     Revoke {
@@ -43,6 +54,9 @@ pub enum AuthorityError {
         text: String,
     },
 }
+
+/// What the name of every authority that is made here begins with; its fleet follows.
+const NAME_PREFIX: &str = "Headland ";
 
 /// A certificate with its private key, both PEM. The key is secret: write it with mode 0600.
 pub struct Issued {
@@ -85,7 +99,7 @@ impl Authority {
         let subject = format!("the authority of {fleet}");
         let failed = |source| AuthorityError::Issue { subject: subject.clone(), source };
         let key = KeyPair::generate().map_err(failed)?;
-        let name = format!("Headland {fleet} {}", fingerprint(&key));
+        let name = format!("{NAME_PREFIX}{fleet} {}", fingerprint(&key));
         Self::from_key(fleet, name, key).map_err(failed)
     }
 
@@ -109,12 +123,16 @@ impl Authority {
     /// Takes up an authority from its certificate and private key, both PEM.
     ///
     /// # Errors
-    /// [`AuthorityError::Issue`] when either is not PEM of its kind.
+    /// [`AuthorityError`] when either is not PEM of its kind, or the certificate names another
+    /// fleet. One of another maker names none, and is believed.
     pub fn from_pem(
         fleet: &str,
         certificate_pem: &str,
         key_pem: &str,
     ) -> Result<Self, AuthorityError> {
+        if let Some(found) = fleet_of(certificate_pem).filter(|found| found != fleet) {
+            return Err(AuthorityError::OtherFleet { found, asked: fleet.to_owned() });
+        }
         let subject = format!("the authority of {fleet}");
         let failed = |source| AuthorityError::Issue { subject: subject.clone(), source };
         let key = KeyPair::from_pem(key_pem).map_err(failed)?;
@@ -292,6 +310,15 @@ impl Authority {
     }
 }
 
+/// The fleet in the name of an authority that was made here; `None` of any other.
+fn fleet_of(certificate_pem: &str) -> Option<String> {
+    let der = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).ok()?;
+    let (_, parsed) = X509Certificate::from_der(&der).ok()?;
+    let name = parsed.subject().iter_common_name().next()?.as_str().ok()?;
+    let fleet = name.strip_prefix(NAME_PREFIX)?.split(' ').next()?;
+    Some(fleet.to_owned())
+}
+
 /// The first 8 bytes of SHA-256 over the public key, as 16 hexadecimal digits.
 fn fingerprint(key: &KeyPair) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, key.public_key_raw());
@@ -311,6 +338,17 @@ mod tests {
         let id: SpiffeId = "spiffe://shop/region/eu/agent/a".parse().unwrap();
         assert!(again.issue(&id).unwrap().certificate_pem.starts_with("-----BEGIN CERTIFICATE"));
         assert_eq!(again.certificate_pem(), first.certificate_pem());
+    }
+
+    #[test]
+    fn an_authority_of_another_fleet_is_refused_with_both_fleets() {
+        let first = Authority::new("shop").unwrap();
+
+        let refused = Authority::from_pem("other", first.certificate_pem(), first.key_pem());
+
+        let told = refused.unwrap_err().to_string();
+        let expected = "the authority is of fleet shop, not of fleet other";
+        assert!(told.starts_with(expected), "{told}");
     }
 
     #[test]

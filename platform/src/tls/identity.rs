@@ -46,6 +46,17 @@ pub enum IdentityError {
         /// The file.
         path: PathBuf,
     },
+    /// The key is another certificate's.
+    #[error(
+        "the key in {key} does not belong to the certificate in {certificate}; \
+         headland pki writes both, as <region>-<name>.pem and <region>-<name>.key"
+    )]
+    KeyMismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
     /// Key, certificate and authority do not make a TLS configuration.
     #[error("cannot use the certificate in {path} with its key and authority")]
     Unusable {
@@ -112,7 +123,10 @@ pub enum IdentityError {
 
 /// A certificate that is somebody else's.
 #[derive(Debug, thiserror::Error)]
-#[error("the certificate in {path} is of {found}, the configuration is of {expected}")]
+#[error(
+    "the certificate in {path} is of {found}, the configuration is of {expected}: correct region \
+     and name of the configuration, or let certificate_file and key_file name those of {expected}"
+)]
 pub struct WrongIdentity {
     /// The certificate's file.
     pub path: PathBuf,
@@ -167,19 +181,26 @@ impl Identity {
         Self::read(Trust::read(ca, None)?, certificate, key)
     }
 
-    fn read(trust: Trust, certificate: &Path, key: &Path) -> Result<Self, IdentityError> {
+    fn read(trust: Trust, certificate: &Path, key_file: &Path) -> Result<Self, IdentityError> {
         let chain = read_certificates("certificates", certificate)?;
         let id = chain
             .first()
             .and_then(peer_id)
             .ok_or_else(|| IdentityError::NoSpiffeId { path: certificate.to_owned() })?;
-        let key = PrivateKeyDer::from_pem_file(key).map_err(|source| IdentityError::Pem {
+        let key = PrivateKeyDer::from_pem_file(key_file).map_err(|source| IdentityError::Pem {
             what: "a private key",
-            path: key.to_owned(),
+            path: key_file.to_owned(),
             source,
         })?;
         let secret = Salt::new(HKDF_SHA256, DERIVATION_SALT).extract(key.secret_der());
-        let server = server_config(certificate, &trust, (chain.clone(), key.clone_key()))?;
+        let mismatch = |error| match error {
+            IdentityError::Unusable { path, source: rustls::Error::InconsistentKeys(_) } => {
+                IdentityError::KeyMismatch { certificate: path, key: key_file.to_owned() }
+            }
+            other => other,
+        };
+        let server = server_config(certificate, &trust, (chain.clone(), key.clone_key()));
+        let server = server.map_err(mismatch)?;
         let client = client_config(certificate, &trust, (chain.clone(), key))?;
         let (server, client) = (Arc::new(server), Arc::new(client));
         Ok(Self { id, server, client, chain, trust, secret })
@@ -426,12 +447,14 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "the certificate in us-1.pem is of spiffe://shop/region/us/agent/us-1, \
-             the configuration is of spiffe://shop/region/eu/agent/us-1"
+             the configuration is of spiffe://shop/region/eu/agent/us-1: correct region and name \
+             of the configuration, or let certificate_file and key_file name those of \
+             spiffe://shop/region/eu/agent/us-1"
         );
     }
 
     #[test]
-    fn a_key_that_is_not_the_certificates_is_named_with_the_file() {
+    fn a_key_that_is_not_the_certificates_is_named_with_both_files() {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("shop").unwrap();
         let [ca, certificate, key] =
@@ -441,10 +464,13 @@ mod tests {
 
         let error = Identity::load(&ca, &certificate, &key).unwrap_err();
 
-        let path = certificate.display();
+        let (path, key) = (certificate.display(), key.display());
         assert_eq!(
             error.to_string(),
-            format!("cannot use the certificate in {path} with its key and authority")
+            format!(
+                "the key in {key} does not belong to the certificate in {path}; headland pki \
+                 writes both, as <region>-<name>.pem and <region>-<name>.key"
+            )
         );
     }
 

@@ -9,6 +9,7 @@ use headland_reconcile::escrow::Answer;
 use headland_storage::LogReader;
 use serde::{Deserialize, Serialize};
 
+use super::posted::Posted;
 use super::{Failure, Shared, WAIT_LIMIT, ask, wait_for};
 use crate::escrow::{
     CloseRequest, ReserveRequest, Reserved, RightsView, UnitsRequest, escrow_partition,
@@ -35,7 +36,7 @@ pub(super) struct DurableJson {
 /// durable.
 pub(super) async fn reserve(
     State(shared): State<Shared>,
-    Json(asked): Json<ReserveRequest>,
+    Posted(asked): Posted<ReserveRequest>,
 ) -> Result<Json<Answer>, Failure> {
     let reserved = ask(&shared, move |node, now| node.on_reserve(now, &asked)).await?;
     match reserved.map_err(refused)? {
@@ -58,7 +59,7 @@ pub(super) async fn reserve(
 /// Sells or releases what was reserved here.
 pub(super) async fn close(
     State(shared): State<Shared>,
-    Json(asked): Json<CloseRequest>,
+    Posted(asked): Posted<CloseRequest>,
 ) -> Result<Json<DurableJson>, Failure> {
     let end = ask(&shared, move |node, now| node.on_reservation_closed(now, &asked)).await?;
     written(&shared, end).await
@@ -67,7 +68,7 @@ pub(super) async fn close(
 /// Puts units up for sale.
 pub(super) async fn offer(
     State(shared): State<Shared>,
-    Json(asked): Json<UnitsRequest>,
+    Posted(asked): Posted<UnitsRequest>,
 ) -> Result<Json<DurableJson>, Failure> {
     let end = ask(&shared, move |node, now| node.on_offered(now, &asked)).await?;
     written(&shared, end).await
@@ -76,7 +77,7 @@ pub(super) async fn offer(
 /// Recalls rights because units are missing.
 pub(super) async fn recall(
     State(shared): State<Shared>,
-    Json(asked): Json<UnitsRequest>,
+    Posted(asked): Posted<UnitsRequest>,
 ) -> Result<Json<DurableJson>, Failure> {
     let end = ask(&shared, move |node, now| node.on_missing(now, &asked)).await?;
     written(&shared, end).await

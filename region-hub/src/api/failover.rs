@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
+use super::posted::Posted;
 use super::{Failure, Shared, ask, durable};
 use crate::failover::{FailoverRequest, FailoverStep, FailoverView};
 use crate::node::FailoverError;
@@ -28,7 +29,7 @@ impl From<FailoverError> for Failure {
 /// is linked, there: then all that groups have committed there is here.
 pub(super) async fn change(
     State(shared): State<Shared>,
-    Json(request): Json<FailoverRequest>,
+    Posted(request): Posted<FailoverRequest>,
 ) -> Result<Json<FailoverView>, Failure> {
     let FailoverRequest { action, region } = request;
     let of = region.clone();

@@ -10,6 +10,7 @@ use headland_platform::task;
 use headland_storage::LogReader;
 use serde::{Deserialize, Serialize};
 
+use super::posted::Posted;
 use super::record::{DamagedJson, Page, RecordJson, RecordsJson, read_records};
 use super::{Failure, RECORDS_LIMIT, Shared, WAIT_LIMIT, ask, durable};
 use crate::groups::{GroupView, OffsetsRequest, Place};
@@ -56,7 +57,7 @@ pub(super) async fn show(
 pub(super) async fn change(
     State(shared): State<Shared>,
     Path(group): Path<String>,
-    Json(request): Json<OffsetsRequest>,
+    Posted(request): Posted<OffsetsRequest>,
 ) -> Result<Json<GroupView>, Failure> {
     let group = named(&group)?;
     let of = group.clone();

@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use headland_event::RegionId;
 
+use super::posted::Posted;
 use super::{Failure, Shared, ask, durable};
 use crate::links::{LinkChange, LinkView};
 use crate::node::LinkError;
@@ -41,7 +42,7 @@ pub(super) async fn show(
 pub(super) async fn change(
     State(shared): State<Shared>,
     Path(region): Path<String>,
-    Json(change): Json<LinkChange>,
+    Posted(change): Posted<LinkChange>,
 ) -> Result<Json<LinkView>, Failure> {
     let region = named(&region)?;
     let of = region.clone();

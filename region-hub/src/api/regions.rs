@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
+use super::posted::Posted;
 use super::{Failure, Shared, WAIT_LIMIT, ask};
 use crate::members::{RegionRequest, RegionsView};
 use crate::node::RegionError;
@@ -21,7 +22,7 @@ pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<RegionsVie
 /// Changes a region's part; it is answered with who takes part once the change is durable.
 pub(super) async fn change(
     State(shared): State<Shared>,
-    Json(request): Json<RegionRequest>,
+    Posted(request): Posted<RegionRequest>,
 ) -> Result<Json<RegionsView>, Failure> {
     let end = ask(&shared, move |node, now| node.on_region(now, &request)).await?;
     let end = end.map_err(|error| {

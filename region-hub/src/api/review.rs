@@ -7,6 +7,7 @@ use headland_reconcile::ReviewEntry;
 use headland_storage::LogReader;
 use serde::{Deserialize, Serialize};
 
+use super::posted::Posted;
 use super::{Failure, RECORDS_LIMIT, Shared, WAIT_LIMIT, ask, wait_for};
 use crate::node::{ReviewError, ReviewRequest};
 
@@ -76,7 +77,7 @@ fn late_first(records: impl Iterator<Item = ReviewEntry>, limit: usize) -> Vec<R
 /// Takes a decision; it is answered when it is durable.
 pub(super) async fn decide(
     State(shared): State<Shared>,
-    Json(request): Json<ReviewRequest>,
+    Posted(request): Posted<ReviewRequest>,
 ) -> Result<Json<DecidedJson>, Failure> {
     let reviewed = ask(&shared, move |node, now| node.on_review(now, &request)).await?;
     let reviewed = reviewed.map_err(|error| {

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use headland_event::limits::LINKS_LIMIT;
 use headland_event::{AgentName, Alias, Codec, HubName, Lane, RegionId, TopicName};
-use headland_platform::config::{ConfigError, DurationText, Loaded, Spanned};
+use headland_platform::config::{
+    ConfigError, DurationText, Loaded, SizeText, Spanned, has_host_and_port, nearest, without_port,
+};
 use headland_replication::lease::{VOTERS_LEAST, VOTERS_LIMIT};
 use headland_replication::{Filter, NamePattern};
-use headland_storage::CodecNotBuilt;
+use headland_storage::{CodecNotBuilt, OpenOptions};
 use serde::Deserialize;
 
 use super::{Ack, Cleanup, ReconcileConfig};
@@ -32,6 +34,8 @@ pub(super) struct Places {
     name: HubName,
     #[serde(default)]
     reconcile: ReconcilePlaces,
+    #[serde(default)]
+    storage: StoragePlaces,
     #[serde(default)]
     failover: Option<FailoverPlaces>,
     #[serde(default)]
@@ -58,6 +62,20 @@ struct ReconcilePlaces {
     codec: Option<Spanned<Codec>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+struct StoragePlaces {
+    #[serde(default)]
+    file_bytes: Option<Spanned<SizeText>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RetentionPlaces {
+    #[serde(default)]
+    time: Option<Spanned<DurationText>>,
+    #[serde(default)]
+    bytes: Option<Spanned<SizeText>>,
+}
+
 #[derive(Debug, Deserialize)]
 struct FailoverPlaces {
     regions: Spanned<Vec<RegionId>>,
@@ -78,6 +96,8 @@ struct TopicPlaces {
     lane: Option<Spanned<Lane>>,
     #[serde(default)]
     partitions: Option<Spanned<u32>>,
+    #[serde(default)]
+    retention: RetentionPlaces,
     #[serde(default)]
     cleanup: Option<Spanned<Cleanup>>,
     #[serde(default)]
@@ -122,11 +142,13 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
     let mut names = BTreeSet::new();
     check_tables(places)?;
     check_heartbeats(places)?;
+    check_storage(places)?;
     for topic in topics {
         let TopicPlaces { name, partitions, .. } = topic;
         check_own(places, name)?;
         check_lane(places, topic)?;
         check_cleanup(places, topic)?;
+        check_retention(places, topic)?;
         check_ack(places, topic)?;
         if !names.insert(name.get_ref()) {
             let text = format!("topic {} is declared twice", name.get_ref());
@@ -149,6 +171,7 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
     for AgentPlaces { name, topics } in agents {
         for topic in topics {
             check_own(places, topic)?;
+            check_declared(places, topic)?;
         }
         if !names.insert(name.get_ref()) {
             let text = format!("agent {} is declared twice", name.get_ref());
@@ -183,6 +206,61 @@ fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), C
         name.get_ref()
     );
     Err(places.error_at(name, text))
+}
+
+/// Refuses to let an agent publish what the hub has no topic for: the first of it would be refused,
+/// long after somebody looked at this file.
+fn check_declared(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), ConfigError> {
+    let found = name.get_ref().as_str();
+    // A topic brings its dead and late ones, and alerts are there without being declared.
+    let base = found.strip_suffix(".dead").or_else(|| found.strip_suffix(".late"));
+    let base = base.unwrap_or(found);
+    let topics = &places.value.topics;
+    let known = topics.iter().map(|topic| topic.name.get_ref().as_str()).chain(["alerts"]);
+    if known.clone().any(|known| known == base || known == found) {
+        return Ok(());
+    }
+    let meant = nearest(found, known);
+    let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+    let text = format!("topic {found} is not declared; add [[topic]] name = \"{base}\"{meant}");
+    Err(places.error_at(name, text))
+}
+
+/// Refuses files of the journal into which next to nothing fits.
+fn check_storage(places: &Loaded<Places>) -> Result<(), ConfigError> {
+    let least = OpenOptions::FILE_BYTES_LEAST;
+    match &places.value.storage.file_bytes {
+        Some(size) if size.get_ref().get() < least => {
+            let found = size.get_ref().get();
+            let text = format!(
+                "file_bytes is {found}, and a file of the journal has at least {least}: each \
+                 commit would be in one of its own"
+            );
+            Err(places.error_at(size, text))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Refuses to keep nothing: it would be gone before a peer that is away for a moment has it.
+fn check_retention(places: &Loaded<Places>, topic: &TopicPlaces) -> Result<(), ConfigError> {
+    let RetentionPlaces { time, bytes } = &topic.retention;
+    let name = topic.name.get_ref();
+    if let Some(time) = time.as_ref().filter(|time| time.get_ref().get().is_zero()) {
+        let text = format!(
+            "retention of topic {name} keeps nothing; set a time such as \"168h\", or take it out \
+             to keep all"
+        );
+        return Err(places.error_at(time, text));
+    }
+    if let Some(bytes) = bytes.as_ref().filter(|bytes| bytes.get_ref().get().get() == 0) {
+        let text = format!(
+            "retention of topic {name} keeps nothing; set a size such as \"10GiB\", or take it \
+             out to keep all"
+        );
+        return Err(places.error_at(bytes, text));
+    }
+    Ok(())
 }
 
 /// Refuses to have alerts wait behind other data.
@@ -318,7 +396,7 @@ fn check_peers(places: &Loaded<Places>) -> Result<(), ConfigError> {
         if let Some(address) = address
             && !has_host_and_port(address.get_ref())
         {
-            let text = format!("address {:?} is not host:port", address.get_ref());
+            let text = without_port(address.get_ref());
             return Err(places.error_at(address, text));
         }
     }
@@ -386,13 +464,6 @@ fn check_failover(places: &Loaded<Places>) -> Result<(), ConfigError> {
         }
         Some(_) | None => Ok(()),
     }
-}
-
-fn has_host_and_port(address: &str) -> bool {
-    let Some((host, port)) = address.rsplit_once(':') else { return false };
-    // An IPv6 address stands in brackets, else its last group would pass for a port.
-    let is_host = !host.is_empty() && (!host.contains(':') || host.starts_with('['));
-    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 #[cfg(test)]
@@ -490,6 +561,68 @@ api = { socket = "s" }
         assert_eq!(
             refusal(&of(PARTITIONS_LIMIT + 1)),
             "hub.toml:9:14: topic air has 1025 partitions, expected 1 to 1024"
+        );
+    }
+
+    #[test]
+    fn an_address_to_listen_at_without_a_port_is_refused_with_what_would_fit() {
+        let text = HEAD.replace("127.0.0.1:1", "127.0.0.1");
+
+        let told = parse(Path::new("hub.toml"), text).unwrap_err().to_string();
+
+        assert!(told.starts_with("hub.toml:4:22: "), "{told}");
+        assert!(told.contains("\"127.0.0.1\" is not an IP address with a port"), "{told}");
+        assert!(told.contains("0.0.0.0:4433"), "{told}");
+    }
+
+    #[test]
+    fn an_agent_publishes_only_what_the_hub_has_a_topic_for() {
+        let of = |topic: &str| {
+            let agent = format!("name = \"a\"\ntopics = [\"{topic}\"]\ndevices = []\n");
+            format!("[[topic]]\nname = \"air.readings\"\n[[agent]]\n{agent}")
+        };
+
+        for fits in ["air.readings", "air.readings.dead", "alerts"] {
+            assert!(parse(Path::new("hub.toml"), format!("{HEAD}{}", of(fits))).is_ok(), "{fits}");
+        }
+        assert_eq!(
+            refusal(&of("air.reading")),
+            "hub.toml:11:11: topic air.reading is not declared; add [[topic]] name = \
+             \"air.reading\"; did you mean air.readings?"
+        );
+        assert_eq!(
+            refusal(&of("orders.late")),
+            "hub.toml:11:11: topic orders.late is not declared; add [[topic]] name = \"orders\""
+        );
+    }
+
+    #[test]
+    fn a_retention_that_keeps_nothing_is_refused() {
+        let of = |what: &str| format!("[[topic]]\nname = \"air\"\nretention = {{ {what} }}\n");
+
+        let fits = of("time = \"1ms\", bytes = \"1B\"");
+        assert!(parse(Path::new("hub.toml"), format!("{HEAD}{fits}")).is_ok());
+        assert_eq!(
+            refusal(&of("time = \"0s\"")),
+            "hub.toml:9:22: retention of topic air keeps nothing; set a time such as \"168h\", or \
+             take it out to keep all"
+        );
+        assert_eq!(
+            refusal(&of("bytes = \"0B\"")),
+            "hub.toml:9:23: retention of topic air keeps nothing; set a size such as \"10GiB\", or \
+             take it out to keep all"
+        );
+    }
+
+    #[test]
+    fn files_of_the_journal_have_room_for_more_than_a_commit() {
+        let of = |size: &str| format!("[storage]\nfile_bytes = \"{size}\"\n");
+
+        assert!(parse(Path::new("hub.toml"), format!("{HEAD}{}", of("64KiB"))).is_ok());
+        assert_eq!(
+            refusal(&of("1KiB")),
+            "hub.toml:8:14: file_bytes is 1KiB, and a file of the journal has at least 64KiB: each \
+             commit would be in one of its own"
         );
     }
 
@@ -633,7 +766,11 @@ api = { socket = "s" }
         assert_eq!(fits, [true; 3]);
         assert_eq!(found.map(has_host_and_port), [false; 6]);
         let peer = "[[peer]]\nregion = \"us\"\nname = \"hub-1\"\naddress = \"us.example\"\n";
-        assert_eq!(refusal(peer), "hub.toml:10:11: address \"us.example\" is not host:port");
+        assert_eq!(
+            refusal(peer),
+            "hub.toml:10:11: address \"us.example\" is not host:port; expected such as \
+             \"us.example:4433\""
+        );
     }
 
     #[test]

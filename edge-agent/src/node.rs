@@ -479,6 +479,8 @@ impl Node {
                 LinkOutput::Deliver { .. }
                 | LinkOutput::Promised(_)
                 | LinkOutput::Leased(_)
+                | LinkOutput::RefillAsked(_)
+                | LinkOutput::Refilled(_)
                 | LinkOutput::Ended { .. } => {}
                 LinkOutput::Close(reason) => {
                     if uplink::is_superseded(&reason) {

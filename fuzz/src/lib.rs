@@ -35,6 +35,9 @@ pub fn frame(bytes: &[u8]) {
             Frame::Copies(copies) => {
                 copies.entries.iter().for_each(|data| read(&data.entry.batch));
             }
+            Frame::RefillPart(part) => {
+                part.entry.iter().for_each(|entry| read(&entry.batch));
+            }
             Frame::Hello(_)
             | Frame::Announce(_)
             | Frame::Position(_)
@@ -44,7 +47,8 @@ pub fn frame(bytes: &[u8]) {
             | Frame::Keepalive(_)
             | Frame::Promise(_)
             | Frame::Goodbye(_)
-            | Frame::Lease(_) => {}
+            | Frame::Lease(_)
+            | Frame::RefillAsk(_) => {}
         }
     }
 }

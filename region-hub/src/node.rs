@@ -20,8 +20,8 @@ use headland_replication::{
     Audit, CloseReason, Dialled, Identity, LinkConfig, Peering, Refusal, RefusalCode,
 };
 use headland_storage::{
-    CleanPolicy, Composed, Composer, LogReader, Missing, Scrub, ScrubRead, Snapshot, StateStore,
-    StoredCommit, Ticket, TopicCodecs,
+    CleanPolicy, Composed, Composer, LogReader, Missing, Refill, Scrub, ScrubRead, Snapshot,
+    StateStore, StoredCommit, Ticket, TopicCodecs,
 };
 
 /// What would have to change for those who are not admitted.
@@ -50,6 +50,8 @@ mod copies;
 mod handing;
 /// What this hub counted and its log lost since.
 mod counted;
+/// What the log lost of all else, and who has it.
+mod refills;
 /// What operators ask of a region's part.
 mod regions;
 /// Parts of logs that come before an earlier part.
@@ -134,6 +136,7 @@ use groups::Consumers;
 use leases::Leasing;
 use links::KnownPeer;
 use members::Speaking;
+use refills::Refills;
 use retention::Keeping;
 use snapshot::Snapshots;
 
@@ -200,6 +203,17 @@ pub enum Output {
     },
     /// Read a piece of the log, on a thread of its own; answer with [`Node::on_scrubbed`].
     Scrub(ScrubRead),
+    /// Read entries of the log that it lost, or another hub; answer with [`Node::on_recalled`].
+    Recall {
+        /// The partition.
+        partition: TopicPartition,
+        /// Where to start.
+        from: Offset,
+        /// Where to stop.
+        limit: ByteCount,
+    },
+    /// Hand the log what it lost; answer with [`Node::on_refilled`] when that is settled.
+    Refill(Refill),
 }
 
 /// A commit that is on its way to the disk.
@@ -266,6 +280,8 @@ pub struct Node {
     scrub: Scrub,
     /// Looks for what it took in other places of the log.
     walks: Walks,
+    /// What others are asked for that it took.
+    refills: Refills,
     /// Why no snapshot was taken up, when none was.
     no_snapshot: String,
     /// Records that are gone, by the holes that became durable in this run.
@@ -410,6 +426,7 @@ impl Node {
             missing: Missing::default(),
             scrub: Scrub::new(ByteCount::new(0), now.monotonic),
             walks: Walks::default(),
+            refills: Refills::default(),
             no_snapshot: String::new(),
             dropped: BTreeMap::new(),
             stored: Vec::new(),
@@ -621,6 +638,7 @@ impl Node {
         self.write_snapshot(now);
         self.scrub(now);
         self.look_on(now);
+        self.look_after_refills(now);
     }
 
     /// When [`Self::on_timeout`] wants to be called.
@@ -639,6 +657,7 @@ impl Node {
         let timers = timers.chain(promise).chain(notices).chain(audit);
         let timers = timers.chain(self.leases_at()).chain(self.scrub.poll_timeout());
         let timers = timers.chain(self.walks.poll_timeout()).chain(self.beat_at());
+        let timers = timers.chain(self.refills_at());
         timers.chain(self.clean_at()).chain(self.members_at()).chain(self.snapshot_at()).min()
     }
 

@@ -81,6 +81,14 @@ impl Offering {
             && (topic.is_internal() || self.takes(topic))
     }
 
+    /// Whether a hub of `region` that lost some of a topic gets it from here, whatever way that
+    /// came: it wrote it, or may have it anyway.
+    #[must_use]
+    pub fn gives_back(&self, topic: &Topic, region: &RegionId) -> bool {
+        topic.replication == Replication::Offered
+            && (topic.origin == *region || topic.is_internal() || self.takes(topic))
+    }
+
     fn takes(&self, topic: &Topic) -> bool {
         // Asked at every commit: a topic with one name makes no list.
         if topic.also.is_empty() {

@@ -110,7 +110,12 @@ impl World {
             }
             Output::Close { link_id, .. } => self.after(1, 1 - side, Event::Lost { link_id }),
             Output::Read { .. } | Output::Trace(_) => panic!("there is nothing to read or trace"),
-            Output::Snapshot(_) | Output::Clean(_) | Output::Look { .. } | Output::Scrub(_) => {}
+            Output::Snapshot(_)
+            | Output::Clean(_)
+            | Output::Look { .. }
+            | Output::Scrub(_)
+            | Output::Recall { .. }
+            | Output::Refill(_) => {}
         }
     }
 

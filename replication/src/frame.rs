@@ -18,6 +18,9 @@
 //! 10 goodbye     reason u8
 //! 11 lease       word u8 │ what it says
 //! 12 copies      count u8 (1 to 8) × { what follows the kind of a data frame }
+//! 13 refill ask  number u64 │ origin name │ topic name │ partition u32 │ life 12 │ from u64
+//!                │ until u64
+//! 14 refill part number u64 │ present u8 { 0, 1 } │ a data frame's fields from base on if 1
 //!
 //! identity:      role u8 { 0 agent, 1 hub } │ region name │ node name
 //! name:          length u8 │ bytes;   text, bytes: length u32 │ bytes
@@ -53,6 +56,8 @@ mod refusal;
 mod keepalive;
 /// Who is in use.
 mod lease;
+/// What a log lost.
+mod refill;
 
 pub use announce::{Announce, HOPS_LIMIT, Offer};
 pub use copies::{COPIES_BYTES_LIMIT, COPIES_LIMIT, Copies, is_copies};
@@ -62,6 +67,7 @@ pub use hello::{Hello, Identity};
 pub use keepalive::{Echo, Goodbye, Keepalive};
 pub use lease::LEASES_TOPIC;
 pub use progress::{Ack, ChannelEnd, ChannelPromise, Head, PROMISE_ENDS_LIMIT, Position};
+pub use refill::{REFILLS_TOPIC, RefillAsk, RefillPart};
 pub use refusal::{REFUSAL_TEXT_LIMIT, Refusal, RefusalCode, Refuse, Scope};
 
 /// Version of the frames this build writes, and the only one it reads.
@@ -98,6 +104,10 @@ pub enum Frame {
     Goodbye(Goodbye),
     /// A hub's word about who is in use; only to a peer that has said that it reads it.
     Lease(LeaseMessage),
+    /// A question for what a log lost; only to a peer that has said that it reads it.
+    RefillAsk(RefillAsk),
+    /// A part of the answer.
+    RefillPart(RefillPart),
     /// Alerts once more, in a datagram; only to a peer that takes datagrams of this size.
     Copies(Copies),
 }
@@ -166,6 +176,8 @@ impl Frame {
             Self::Promise(promise) => promise.write(&mut writer),
             Self::Goodbye(goodbye) => writer.u8(goodbye.code()),
             Self::Lease(message) => message.write(&mut writer),
+            Self::RefillAsk(ask) => ask.write(&mut writer),
+            Self::RefillPart(part) => part.write(&mut writer),
             Self::Copies(copies) => {
                 copies.write(&mut writer);
                 copies::check_length(writer.len())?;
@@ -206,7 +218,9 @@ impl Frame {
                 copies::check_length(length)?;
                 Self::Copies(Copies::read(&mut reader)?)
             }
-            unknown => return Err(unknown_code("frame kind", at, unknown, "1 to 12").into()),
+            13 => Self::RefillAsk(RefillAsk::read(&mut reader)?),
+            14 => Self::RefillPart(RefillPart::read(&mut reader)?),
+            unknown => return Err(unknown_code("frame kind", at, unknown, "1 to 14").into()),
         };
         reader.end()?;
         Ok(frame)
@@ -227,6 +241,8 @@ impl Frame {
             Self::Goodbye(_) => 10,
             Self::Lease(_) => 11,
             Self::Copies(_) => COPIES_KIND,
+            Self::RefillAsk(_) => 13,
+            Self::RefillPart(_) => 14,
         }
     }
 }

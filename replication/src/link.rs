@@ -65,12 +65,15 @@ mod sender;
 mod inbound;
 /// Everything the peer announced.
 mod receiver;
+/// What a log lost.
+mod refills;
 
 use budget::Budget;
 use copies::Copies;
 use flow::Throttle;
 use liveness::Liveness;
 use receiver::Receiver;
+use refills::Refills;
 use sender::{Progress, Sender};
 
 pub use config::LinkConfig;
@@ -100,6 +103,7 @@ pub struct Link {
     copied: CopyCounts,
     sender: Sender,
     receiver: Receiver,
+    refills: Refills,
     outputs: VecDeque<LinkOutput>,
 }
 
@@ -122,6 +126,7 @@ impl Link {
             copied: CopyCounts::default(),
             sender: Sender::new(window, config.read_bytes, config.channels_limit),
             receiver: Receiver::new(window, config.channels_limit),
+            refills: Refills::default(),
             outputs: VecDeque::new(),
             config,
         };
@@ -408,6 +413,8 @@ impl Link {
             }
             Frame::Goodbye(reason) => self.end(CloseReason::Peer(reason)),
             Frame::Lease(message) => self.outputs.push_back(LinkOutput::Leased(message)),
+            Frame::RefillAsk(ask) => self.outputs.push_back(LinkOutput::RefillAsked(ask)),
+            Frame::RefillPart(part) => self.outputs.push_back(LinkOutput::Refilled(part)),
             Frame::Copies(copies) => self.on_copies(copies)?,
         }
         Ok(())
@@ -418,6 +425,7 @@ impl Link {
         let has_lane = match frame {
             Frame::Data(_) => true,
             Frame::Copies(_) => lane == Lane::Alerts,
+            Frame::RefillPart(_) => lane == Lane::Telemetry,
             Frame::Hello(_)
             | Frame::Announce(_)
             | Frame::Position(_)
@@ -427,7 +435,8 @@ impl Link {
             | Frame::Keepalive(_)
             | Frame::Promise(_)
             | Frame::Goodbye(_)
-            | Frame::Lease(_) => lane == Lane::Control,
+            | Frame::Lease(_)
+            | Frame::RefillAsk(_) => lane == Lane::Control,
         };
         let has_turn = match (self.state, frame) {
             (State::Greeting, Frame::Hello(_)) | (_, Frame::Refuse(_) | Frame::Goodbye(_)) => true,
@@ -538,6 +547,8 @@ impl Link {
         } else if let Some(read) = self.sender.next_read() {
             let sender::ReadRequest { channel, from, limit } = read;
             self.outputs.push_back(LinkOutput::Read { channel, from, limit });
+        } else {
+            self.send_refill();
         }
     }
 

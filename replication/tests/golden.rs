@@ -12,7 +12,8 @@ use headland_event::{
 };
 use headland_replication::frame::{
     Ack, Announce, ChannelEnd, ChannelPromise, Copies, Data, Echo, Frame, Goodbye, Head, Hello,
-    Identity, Keepalive, Offer, Position, Refusal, RefusalCode, Refuse, Scope,
+    Identity, Keepalive, Offer, Position, RefillAsk, RefillPart, Refusal, RefusalCode, Refuse,
+    Scope,
 };
 use headland_replication::lease::{Ballot, LeaseMessage, Vote, Voted};
 
@@ -144,6 +145,22 @@ fn known() -> LeaseMessage {
     LeaseMessage::Known { regions, voted: vec![voted, Voted::nothing(region("us"))] }
 }
 
+fn refill_ask() -> Frame {
+    Frame::RefillAsk(RefillAsk {
+        number: 6,
+        origin: region("eu"),
+        topic: topic("air"),
+        partition: PartitionIndex::new(2),
+        life: Incarnation::new(1, 9),
+        from: Offset::new(41),
+        until: Offset::new(43),
+    })
+}
+
+const fn refill(entry: Option<Entry>) -> Frame {
+    Frame::RefillPart(RefillPart { number: 6, entry })
+}
+
 fn from_hex(text: &str) -> Bytes {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
     let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
@@ -191,6 +208,10 @@ golden! {
     a_keepalive_with_an_echo_keeps_its_bytes: keepalive(Some(echo())), "keepalive_echo.v1.hex";
     a_promise_keeps_its_bytes: promise(), "promise.v1.hex";
     a_goodbye_keeps_its_bytes: Frame::Goodbye(Goodbye::Superseded), "goodbye.v1.hex";
+    a_question_for_what_was_lost_keeps_its_bytes: refill_ask(), "refill_ask.v1.hex";
+    an_entry_that_comes_back_keeps_its_bytes:
+        refill(Some(entry(Some(stamp())))), "refill_entry.v1.hex";
+    the_end_of_what_comes_back_keeps_its_bytes: refill(None), "refill_end.v1.hex";
     what_was_said_of_leases_keeps_its_bytes: Frame::Lease(known()), "lease_known.v1.hex";
     a_question_for_a_lease_keeps_its_bytes:
         Frame::Lease(LeaseMessage::Ask {

@@ -312,6 +312,8 @@ impl World {
             | Output::Snapshot(_)
             | Output::Clean(_)
             | Output::Look { .. }
+            | Output::Recall { .. }
+            | Output::Refill(_)
             | Output::Scrub(_) => {}
         }
     }
@@ -335,6 +337,8 @@ impl World {
             | LinkOutput::Acked { .. }
             | LinkOutput::Promised(_)
             | LinkOutput::Leased(_)
+            | LinkOutput::RefillAsked(_)
+            | LinkOutput::Refilled(_)
             | LinkOutput::Ended { .. }
             | LinkOutput::Close(_) => {}
         }

@@ -250,6 +250,8 @@ impl Pair {
             | Output::Snapshot(_)
             | Output::Clean(_)
             | Output::Look { .. }
+            | Output::Recall { .. }
+            | Output::Refill(_)
             | Output::Scrub(_) => {}
         }
     }

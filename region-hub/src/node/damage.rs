@@ -153,6 +153,7 @@ impl Node {
             let alert = lost.alert(&self.identity.to_string(), now.wall);
             self.raise(&alert, now);
             self.on_damage_apart(&lost.partition);
+            self.on_more_lost(now);
         }
     }
 

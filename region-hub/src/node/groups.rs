@@ -73,6 +73,11 @@ impl Consumers {
         let checkpoint = self.checkpoints.get(at)?;
         checkpoint.is_of(life).then(|| checkpoint.local_of(origin))
     }
+
+    /// Where the newest run of a mirror begins.
+    pub(super) fn begins(&self, at: &TopicPartition) -> Option<Offset> {
+        self.checkpoints.get(at).map(Checkpoint::begins)
+    }
 }
 
 /// What is kept of a group, and travels.

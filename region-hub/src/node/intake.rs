@@ -73,6 +73,8 @@ impl Node {
             }
             LinkOutput::Promised(promise) => self.on_promised(now, link_id, promise),
             LinkOutput::Leased(message) => self.on_lease_message(now, link_id, message),
+            LinkOutput::RefillAsked(ask) => self.on_refill_asked(now, link_id, &ask),
+            LinkOutput::Refilled(part) => self.on_refill_part(now, link_id, part),
             LinkOutput::Acked { channel, next } => self.on_acked(now, link_id, channel, next),
             LinkOutput::OfferRefused { channel, refusal, asked } => {
                 let Some(known) = self.peer_links.get_mut(&link_id) else { return };
@@ -125,13 +127,16 @@ impl Node {
         if is_hub {
             self.note_peer_met();
             self.offer_leases(link_id);
+            self.offer_refills(link_id);
         }
         self.on_up(now, link_id);
     }
 
     pub(super) fn on_announced(&mut self, now: Now, link_id: LinkId, announce: &Announce) {
         let Announce { channel, offer } = announce;
-        if self.on_leases_offered(now, link_id, announce) {
+        let is_said = self.on_leases_offered(now, link_id, announce)
+            || self.on_refills_offered(now, link_id, announce);
+        if is_said {
             return;
         }
         let Some(known) = self.peer_links.get(&link_id) else { return };

@@ -82,6 +82,7 @@ impl Node {
         self.forget_held(link_id);
         self.acks.forget(link_id);
         self.on_leases_down(now, link_id);
+        self.on_refills_down(now, link_id);
         let Some(known) = self.peer_links.get(&link_id) else { return };
         let identity = known.identity.clone();
         let Some(peering) = self.peerings.get_mut(&identity) else { return };

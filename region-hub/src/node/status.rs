@@ -95,6 +95,9 @@ pub struct MissingStatus {
     pub from: Offset,
     /// Offset after the last one.
     pub until: Offset,
+    /// Regions whose hubs were asked for it and do not have all of it either.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_at: Vec<RegionId>,
 }
 
 fn as_text<S: serde::Serializer>(value: &Incarnation, to: S) -> Result<S::Ok, S::Error> {
@@ -130,9 +133,15 @@ impl Node {
                 .agents()
                 .map(|(name, connected)| AgentStatus { name: name.clone(), connected })
                 .collect(),
-            missing: self.missing.offsets().map(missing_status).collect(),
+            missing: self.missing.offsets().map(|lost| self.missing_status(lost)).collect(),
             scrub: self.scrub_status().into(),
         }
+    }
+
+    fn missing_status(&self, lost: &MissingOffsets) -> MissingStatus {
+        let MissingOffsets { partition, from, until } = lost;
+        let (partition, not_at) = (partition.to_string(), self.not_at(lost));
+        MissingStatus { partition, from: *from, until: *until, not_at }
     }
 
     fn link_status(&self, peer: &KnownPeer) -> LinkStatus {
@@ -214,11 +223,6 @@ impl Node {
     pub const fn topics(&self) -> &crate::topics::Topics {
         &self.topics
     }
-}
-
-fn missing_status(lost: &MissingOffsets) -> MissingStatus {
-    let MissingOffsets { partition, from, until } = lost;
-    MissingStatus { partition: partition.to_string(), from: *from, until: *until }
 }
 
 /// Records there that are not stored here. Heads are a peer's word, so their sum may be anything.

@@ -46,6 +46,8 @@ mod early;
 mod cuts;
 /// What damage takes from logs of inventory, and what comes back.
 mod lost;
+/// What damage takes from other topics, and what comes back.
+mod refills;
 /// Damage that nobody reads but the hub itself.
 mod scrub;
 /// What another place of the log has of it.

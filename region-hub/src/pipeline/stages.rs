@@ -43,6 +43,8 @@ pub(super) enum LogRead {
     Scrubbed(Scrubbed),
     /// A piece of a partition.
     Looked(Result<Vec<Entry>, ReadError>),
+    /// The same, of what was lost here or elsewhere.
+    Recalled(Result<Vec<Entry>, ReadError>),
 }
 
 impl Stages {
@@ -149,6 +151,12 @@ impl Stages {
                     LogRead::Looked(reader.read(&partition, from, limit))
                 });
             }
+            Output::Recall { partition, from, limit } => {
+                self.read("recall", move |reader| {
+                    LogRead::Recalled(reader.read(&partition, from, limit))
+                });
+            }
+            Output::Refill(refill) => self.writer.refill(refill),
             Output::Scrub(of) => {
                 self.read("scrub", move |reader| LogRead::Scrubbed(of.read(reader)));
             }
@@ -188,6 +196,7 @@ impl Stages {
         match read {
             LogRead::Scrubbed(scrubbed) => self.node.on_scrubbed(self.now(), scrubbed),
             LogRead::Looked(found) => self.node.on_looked(self.now(), found),
+            LogRead::Recalled(found) => self.node.on_recalled(self.now(), found),
         }
     }
 
@@ -222,6 +231,7 @@ impl Stages {
                     (partition, start)
                 });
                 self.node.on_cleaned(starts, report.dropped);
+                self.node.on_refilled(self.now(), report.refilled);
                 let (removed, written) = (report.files_removed, report.files_written);
                 tracing::debug!(removed, written, "the log was cleaned");
             }

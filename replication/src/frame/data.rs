@@ -53,42 +53,52 @@ impl Data {
 
     pub(super) fn write(&self, writer: &mut Writer) {
         let Self { channel, epoch, entry } = self;
-        let Entry { base, dot, stamp, batch } = entry;
-        let Dot { stream, incarnation, sequence } = dot;
         writer.u32(channel.get());
         writer.u64(epoch.get());
-        writer.u64(base.get());
-        writer.stream_id(*stream);
-        writer.incarnation(*incarnation);
-        writer.u64(sequence.get());
-        Presence::of(stamp.as_ref()).write(writer);
-        if let Some(stamp) = stamp {
-            stamp.write(writer);
-        }
-        writer.bytes(batch.as_bytes());
+        write_entry(writer, entry);
     }
 
     pub(super) fn read(reader: &mut Reader) -> Result<Self, FrameError> {
         let channel = ChannelId::new(reader.u32("channel")?);
         let epoch = ChannelEpoch::new(reader.u64("epoch")?);
-        let base_at = reader.position();
-        let base = Offset::new(reader.u64("base offset")?);
-        let dot = Dot {
-            stream: reader.stream_id("stream")?,
-            incarnation: reader.incarnation("incarnation")?,
-            sequence: Sequence::new(reader.u64("sequence")?),
-        };
-        let presence = read_presence(reader, "stamped")?;
-        let stamp_at = reader.position();
-        let stamp = match presence {
-            Presence::Absent => None,
-            Presence::Present => Some(Stamp::read(reader)?),
-        };
-        let batch = Batch::decode(reader.bytes("batch", FRAME_BYTES_LIMIT.as_len())?)?;
-        let entry = Entry { base, dot, stamp, batch };
-        check_room(&entry, base_at, stamp_at)?;
-        Ok(Self { channel, epoch, entry })
+        Ok(Self { channel, epoch, entry: read_entry(reader)? })
     }
+}
+
+/// Appends an entry, from its base on.
+pub(super) fn write_entry(writer: &mut Writer, entry: &Entry) {
+    let Entry { base, dot, stamp, batch } = entry;
+    let Dot { stream, incarnation, sequence } = dot;
+    writer.u64(base.get());
+    writer.stream_id(*stream);
+    writer.incarnation(*incarnation);
+    writer.u64(sequence.get());
+    Presence::of(stamp.as_ref()).write(writer);
+    if let Some(stamp) = stamp {
+        stamp.write(writer);
+    }
+    writer.bytes(batch.as_bytes());
+}
+
+/// Reads what [`write_entry`] wrote.
+pub(super) fn read_entry(reader: &mut Reader) -> Result<Entry, FrameError> {
+    let base_at = reader.position();
+    let base = Offset::new(reader.u64("base offset")?);
+    let dot = Dot {
+        stream: reader.stream_id("stream")?,
+        incarnation: reader.incarnation("incarnation")?,
+        sequence: Sequence::new(reader.u64("sequence")?),
+    };
+    let presence = read_presence(reader, "stamped")?;
+    let stamp_at = reader.position();
+    let stamp = match presence {
+        Presence::Absent => None,
+        Presence::Present => Some(Stamp::read(reader)?),
+    };
+    let batch = Batch::decode(reader.bytes("batch", FRAME_BYTES_LIMIT.as_len())?)?;
+    let entry = Entry { base, dot, stamp, batch };
+    check_room(&entry, base_at, stamp_at)?;
+    Ok(entry)
 }
 
 /// Refuses an entry whose end would leave 64 bits: everyone adds to these numbers unchecked.

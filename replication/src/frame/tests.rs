@@ -176,6 +176,22 @@ fn leases() -> impl Strategy<Value = LeaseMessage> {
     prop_oneof![known, ask, grant, attempt]
 }
 
+fn refill_asks() -> impl Strategy<Value = RefillAsk> {
+    let lives = (any::<u32>(), any::<u64>()).prop_map(|(n, nonce)| Incarnation::new(n, nonce));
+    let ranges = (any::<u32>(), 1_u64..1 << 40);
+    (any::<u64>(), regions(), topics(), any::<u32>(), lives, ranges).prop_map(
+        |(number, origin, topic, partition, life, (from, length))| RefillAsk {
+            number,
+            origin,
+            topic,
+            partition: PartitionIndex::new(partition),
+            life,
+            from: Offset::new(from.into()),
+            until: Offset::new(u64::from(from) + length),
+        },
+    )
+}
+
 fn frames() -> impl Strategy<Value = Frame> {
     let position = (channels(), any::<u64>(), offsets()).prop_map(|(channel, epoch, next)| {
         Frame::Position(Position { channel, epoch: ChannelEpoch::new(epoch), next })
@@ -197,6 +213,10 @@ fn frames() -> impl Strategy<Value = Frame> {
         promises().prop_map(Frame::Promise),
         goodbyes.prop_map(Frame::Goodbye),
         leases().prop_map(Frame::Lease),
+        refill_asks().prop_map(Frame::RefillAsk),
+        (any::<u64>(), option::of(data())).prop_map(|(number, data)| {
+            Frame::RefillPart(RefillPart { number, entry: data.map(|data| data.entry) })
+        }),
         vec(data(), 1..=COPIES_LIMIT).prop_map(copies),
     ]
 }
@@ -261,7 +281,7 @@ fn no_copies_and_more_than_fit_a_datagram_are_refused() {
 
 #[test]
 fn an_unknown_kind_is_refused() {
-    for kind in [0, 13, 255] {
+    for kind in [0, 15, 255] {
         let bytes = patched(&Frame::Goodbye(Goodbye::ShuttingDown), 1, kind);
 
         let refused = value_error(Frame::decode(bytes).unwrap_err());

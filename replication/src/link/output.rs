@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use headland_event::{ByteCount, ChannelId, Entry, Lane, Offset, TopicPartition};
 
-use crate::frame::{Announce, ChannelPromise, Goodbye, Hello, Refusal};
+use crate::frame::{Announce, ChannelPromise, Goodbye, Hello, RefillAsk, RefillPart, Refusal};
 use crate::lease::LeaseMessage;
 use crate::peering::Ended;
 
@@ -71,6 +71,10 @@ pub enum LinkOutput {
     },
     /// The peer hub has said something about who is in use.
     Leased(LeaseMessage),
+    /// The peer hub asks for what its log lost: answer with [`super::Link::answer_refill`].
+    RefillAsked(RefillAsk),
+    /// A part of the answer to [`super::Link::ask_refill`].
+    Refilled(RefillPart),
     /// Nothing more will come: write what was sent, then close the connection.
     Close(CloseReason),
 }

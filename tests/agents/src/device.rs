@@ -201,7 +201,11 @@ impl Device {
                     bail!("{}: {refusal}", self.name)
                 }
                 LinkOutput::Announced(announce) => bail!("a hub offered {:?}", announce.offer),
-                LinkOutput::Deliver { .. } | LinkOutput::Promised(_) | LinkOutput::Leased(_) => {}
+                LinkOutput::Deliver { .. }
+                | LinkOutput::Promised(_)
+                | LinkOutput::Leased(_)
+                | LinkOutput::RefillAsked(_)
+                | LinkOutput::Refilled(_) => {}
                 LinkOutput::Close(_) => return Ok(false),
             }
         }

@@ -272,7 +272,11 @@ impl End {
                     let partition = partition.context("only what was offered is acknowledged")?;
                     self.acked.insert(partition.clone(), next);
                 }
-                LinkOutput::PeerReady(_) | LinkOutput::Promised(_) | LinkOutput::Leased(_) => {}
+                LinkOutput::PeerReady(_)
+                | LinkOutput::Promised(_)
+                | LinkOutput::Leased(_)
+                | LinkOutput::RefillAsked(_)
+                | LinkOutput::Refilled(_) => {}
                 LinkOutput::OfferRefused { refusal, .. } | LinkOutput::Ended { refusal, .. } => {
                     bail!("a channel ended: {refusal}")
                 }

@@ -176,6 +176,11 @@ impl World {
                     let found = running.store.reader().read(&partition, from, limit);
                     running.node.on_looked(now, found);
                 }
+                Output::Recall { partition, from, limit } => {
+                    let found = running.store.reader().read(&partition, from, limit);
+                    running.node.on_recalled(now, found);
+                }
+                Output::Refill(refill) => running.store.refill(refill),
                 Output::Trace(_) | Output::Scrub(_) => {}
             }
         }
@@ -227,6 +232,7 @@ impl World {
     }
 
     fn on_hub_cleaned(&mut self, hub: usize, report: CleanReport) {
+        let now = self.now_of(NodeId::Hub(hub));
         self.cleaned += report.files_removed + report.moved.len();
         if let Some(running) = &mut self.hubs[hub].running {
             let reader = running.store.reader();
@@ -235,6 +241,7 @@ impl World {
                 (partition, start)
             });
             running.node.on_cleaned(starts, report.dropped);
+            running.node.on_refilled(now, report.refilled);
         }
     }
 

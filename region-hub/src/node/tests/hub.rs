@@ -298,12 +298,18 @@ impl Hub {
                 let reader = self.store.reader();
                 let starts = report.moved.into_iter().map(|at| (at.clone(), reader.start(&at)));
                 self.node.on_cleaned(starts, report.dropped);
+                self.node.on_refilled(self.now, report.refilled);
             }
             Output::Trace(span) => self.spans.push(span),
             Output::Look { partition, from, limit } => {
                 let found = self.store.reader().read(&partition, from, limit);
                 self.node.on_looked(self.now, found);
             }
+            Output::Recall { partition, from, limit } => {
+                let found = self.store.reader().read(&partition, from, limit);
+                self.node.on_recalled(self.now, found);
+            }
+            Output::Refill(refill) => self.store.refill(refill),
             Output::Scrub(read) => {
                 let scrubbed = read.read(&self.store.reader());
                 self.node.on_scrubbed(self.now, scrubbed);

@@ -297,7 +297,7 @@ fn what_an_agent_publishes_is_offered_to_the_other_region_and_what_came_from_the
         _ => None,
     };
     let announced: Vec<_> = us.said.iter().filter_map(announced).collect();
-    assert_eq!(announced, [EVENTS, "alerts"]);
+    assert_eq!(announced, ["_refills", EVENTS, "alerts"]);
 }
 
 #[test]

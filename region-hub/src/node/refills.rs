@@ -1,0 +1,535 @@
+//! What damage took from logs beside inventory, asked of hubs that have it, and put back.
+//!
+//! A range of a log that is lost here is at the hub it was born at, and at those that copied it, at
+//! other offsets perhaps. The stamp of the entry behind it tells of which life of its origin it is
+//! and which offsets it had there: that is asked for, of the origin first, then of others, each in
+//! turn. An entry that comes is taken when its stamp is of that life and of an offset that is lost
+//! here; the log then compares it with what is left of it, where its checksum is, and puts it where
+//! it was ([`headland_storage::Refill`]). All ranges are asked for before the log is given what
+//! came, since a damaged file is written anew for it.
+//!
+//! What nobody has stays lost and is asked for again after ten minutes, or when a hub comes that
+//! was not there. It is not asked for:
+//! - at the end of a partition, until something follows: nothing says what it was;
+//! - where a copy began anew in the midst of it: nothing says where its origin had it;
+//! - in topics that other hubs do not have, and of inventory, which comes back otherwise
+//!   ([`super::lost`]).
+//!
+//! A range in which one life of the origin follows another comes back from where the later begins.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use headland_event::{
+    Actor, Alert, ByteCount, Entry, Hole, Monotonic, Now, Offset, RegionId, TopicPartition,
+};
+use headland_replication::frame::{Announce, REFILLS_TOPIC, RefillAsk, RefillPart};
+use headland_replication::{Offer, Refusal, RefusalCode};
+use headland_storage::{MissingOffsets, ReadError, Refill, RefillRefused, Refilled};
+
+use super::{Node, Output};
+use crate::peer_link::{LinkId, Peer};
+use crate::records::refills_topic;
+use crate::topics::{Replication, Topic};
+
+/// What others lost.
+mod answering;
+
+use answering::{Answering, Job};
+
+/// How long a part of an answer may take: a link that carries other things first is slow.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
+
+/// When what is still lost is asked for again, and how long the log may take to put back what came.
+const AGAIN: Duration = Duration::from_secs(10 * 60);
+
+/// Bytes that are gathered before the log is given them: half of what it lets wait.
+const GATHERED_BYTES_MAX: usize = 8 << 20;
+
+/// The rule of alerts about what a hub sent that cannot be what was lost.
+const RULE: &str = "refused_refill";
+
+/// What is asked for, and what came of it.
+#[derive(Debug, Default)]
+pub(super) struct Refills {
+    /// Connections to hubs that read what is asked.
+    readers: BTreeSet<LinkId>,
+    search: Option<Search>,
+    /// What came and was not handed to the log yet.
+    gathered: Vec<Refill>,
+    gathered_bytes: usize,
+    /// Who gave what was gathered, and what was handed in and of which nothing was heard.
+    givers: BTreeMap<(TopicPartition, Offset), RegionId>,
+    /// Until when it is waited for the log.
+    handed_until: Option<Monotonic>,
+    /// What was asked for, as long as it is lost.
+    tried: BTreeMap<MissingOffsets, Tried>,
+    due_at: Option<Monotonic>,
+    /// Number of the last question.
+    number: u64,
+    /// What the log is read for.
+    recalling: Option<Recall>,
+    answering: Answering,
+}
+
+/// What was tried for a range.
+#[derive(Debug, Default)]
+struct Tried {
+    again_at: Monotonic,
+    /// Regions whose hubs were asked and do not have it, or not all.
+    not_at: BTreeSet<RegionId>,
+    /// Regions whose hubs sent something else.
+    wrong_at: BTreeSet<RegionId>,
+}
+
+/// What the log is read for.
+#[derive(Debug)]
+enum Recall {
+    /// The entry behind the range that is sought.
+    Behind,
+    /// The one before it, of a copy after which others of the log follow.
+    Before(Box<Asking>),
+    /// What another hub lost.
+    Answer(Job),
+}
+
+/// A range that is sought.
+#[derive(Debug)]
+struct Search {
+    lost: MissingOffsets,
+    /// When the step takes too long.
+    until: Monotonic,
+    /// What is asked for; none while the entry behind the range is read.
+    asking: Option<Asking>,
+    not_at: BTreeSet<RegionId>,
+}
+
+/// A range of a log as others know it, and who is asked.
+#[derive(Debug, Clone)]
+struct Asking {
+    actor: Actor,
+    topic: headland_event::TopicName,
+    /// Offset at the origin of the first that is lost.
+    from: Offset,
+    /// Offset there after the last one.
+    until: Offset,
+    /// Who is left to ask.
+    hubs: VecDeque<(RegionId, LinkId)>,
+    /// Who is being asked.
+    hub: Option<(RegionId, LinkId)>,
+    /// What was asked for last, and how far the answer has come.
+    asked: Offset,
+    next: Offset,
+}
+
+impl Node {
+    /// Tells a hub that this one reads what is asked and answered about lost ranges.
+    pub(super) fn offer_refills(&mut self, link_id: LinkId) {
+        let Some(known) = self.peer_links.get_mut(&link_id) else { return };
+        let (own, topic) = (self.identity.region().clone(), refills_topic());
+        let offer = Offer {
+            source: TopicPartition::new(topic.clone(), headland_event::PartitionIndex::new(0)),
+            path: vec![own.clone()],
+            origin: own,
+            origin_topic: topic,
+            lane: headland_event::Lane::State,
+            start: Offset::default(),
+            head: Offset::default(),
+        };
+        if let Err(error) = known.link.announce(offer) {
+            tracing::error!(%error, "cannot say that refills are read here");
+        }
+    }
+
+    /// A hub reads what is asked about lost ranges; whether that is what it offers. There is
+    /// nothing to take of it.
+    pub(super) fn on_refills_offered(
+        &mut self,
+        now: Now,
+        link_id: LinkId,
+        announce: &Announce,
+    ) -> bool {
+        let Some(known) = self.peer_links.get_mut(&link_id) else { return false };
+        let is_offered = announce.offer.origin_topic.as_str() == REFILLS_TOPIC;
+        if !is_offered || !matches!(known.peer, Peer::Hub(_)) {
+            return false;
+        }
+        let text = format!("{REFILLS_TOPIC} never has a record");
+        known.link.refuse(announce.channel, Refusal::new(RefusalCode::Loop, text));
+        if announce.offer.origin == *known.identity.region() {
+            self.refills.readers.insert(link_id);
+            self.refills.tried.values_mut().for_each(|tried| tried.again_at = now.monotonic);
+            let has_lost = self.missing.offsets().next().is_some();
+            self.refills.due_at = has_lost.then_some(now.monotonic);
+        }
+        true
+    }
+
+    /// A connection is over.
+    pub(super) fn on_refills_down(&mut self, now: Now, link_id: LinkId) {
+        self.refills.readers.remove(&link_id);
+        self.refills.answering.forget(link_id);
+        let asked = self.refills.search.as_ref().and_then(|search| search.asking.as_ref());
+        let is_asked = asked.and_then(|asking| asking.hub.as_ref());
+        if is_asked.is_some_and(|(_, hub)| *hub == link_id) {
+            self.ask_next_hub(now);
+        }
+    }
+
+    /// More was found to be lost.
+    pub(super) const fn on_more_lost(&mut self, now: Now) {
+        self.refills.due_at = Some(now.monotonic);
+    }
+
+    /// When [`Self::look_after_refills`] wants to be called.
+    pub(super) fn refills_at(&self) -> Option<Monotonic> {
+        let Refills { readers, search, handed_until, due_at, recalling, .. } = &self.refills;
+        if readers.is_empty() || self.fullness.is_full() {
+            return None;
+        }
+        let search = search.as_ref().map(|search| search.until);
+        search.or(*handed_until).or_else(|| due_at.filter(|_| recalling.is_none()))
+    }
+
+    /// Goes on with what is lost, one range after the other.
+    pub(super) fn look_after_refills(&mut self, now: Now) {
+        if self.refills.readers.is_empty() || self.fullness.is_full() {
+            return;
+        }
+        if let Some(search) = &self.refills.search {
+            if search.until <= now.monotonic {
+                self.ask_next_hub(now);
+            }
+            return;
+        }
+        if let Some(until) = self.refills.handed_until {
+            // The log may wait until nothing of the file would have to be replayed.
+            self.keeping.on_written();
+            if now.monotonic < until {
+                return;
+            }
+            self.refills.handed_until = None;
+            self.refills.givers.clear();
+        }
+        if self.refills.due_at.is_none_or(|due| now.monotonic < due) {
+            return;
+        }
+        self.seek_next(now);
+    }
+
+    /// Begins with the next range that was not asked for, or hands in what came.
+    fn seek_next(&mut self, now: Now) {
+        let missing = &self.missing;
+        self.refills.tried.retain(|lost, _| missing.offsets().any(|known| known == lost));
+        let has_room = self.refills.gathered_bytes < GATHERED_BYTES_MAX;
+        let next = self.missing.offsets().find(|lost| self.is_sought(lost, now)).cloned();
+        let Some(lost) = next.filter(|_| has_room) else { return self.hand_in(now) };
+        if self.refills.recalling.is_some() {
+            return;
+        }
+        let (partition, from) = (lost.partition.clone(), lost.until);
+        let until = now.monotonic.after(ANSWER_WAIT);
+        let not_at = BTreeSet::new();
+        self.refills.search = Some(Search { lost, until, asking: None, not_at });
+        self.refills.recalling = Some(Recall::Behind);
+        self.outputs.push_back(Output::Recall { partition, from, limit: ByteCount::new(1) });
+    }
+
+    /// Whether a range is to be asked for now.
+    fn is_sought(&self, lost: &MissingOffsets, now: Now) -> bool {
+        let tried = self.refills.tried.get(lost);
+        let is_due = tried.is_none_or(|tried| tried.again_at <= now.monotonic);
+        is_due && self.is_refilled(lost)
+    }
+
+    /// Whether others may have a range, and something follows it here.
+    fn is_refilled(&self, lost: &MissingOffsets) -> bool {
+        let MissingOffsets { partition, until, .. } = lost;
+        let end = self.durable.get(partition).copied().unwrap_or_default();
+        let topic = self.topics.get(&partition.topic);
+        let topic = topic.filter(|topic| !self.is_of_inventory(&topic.origin_name));
+        topic.is_some_and(|topic| topic.replication == Replication::Offered) && *until < end
+    }
+
+    /// The answer to [`Output::Recall`].
+    pub fn on_recalled(&mut self, now: Now, found: Result<Vec<Entry>, ReadError>) {
+        match self.refills.recalling.take() {
+            Some(Recall::Behind) => self.on_behind(now, found),
+            Some(Recall::Before(asking)) => self.on_before(now, *asking, found),
+            Some(Recall::Answer(job)) => self.on_found_for(now, job, found),
+            None => {}
+        }
+        self.answer_on();
+        if self.refills.search.is_none() {
+            self.look_after_refills(now);
+        }
+    }
+
+    /// What stands behind the range that is sought tells what it was where it was born.
+    fn on_behind(&mut self, now: Now, found: Result<Vec<Entry>, ReadError>) {
+        let Some(search) = &self.refills.search else { return };
+        let behind = found.unwrap_or_default().into_iter().next();
+        let asking = behind.and_then(|behind| self.asking_of(&search.lost, &behind));
+        let lost = search.lost.clone();
+        let is_there = asking.as_ref().is_none_or(|asking| self.is_at(&lost, asking.from));
+        let before = lost.from.get().checked_sub(1).filter(|_| !is_there);
+        let Some((asking, before)) = asking.clone().zip(before) else {
+            return self.begin_asking(now, asking.filter(|_| is_there));
+        };
+        self.refills.recalling = Some(Recall::Before(Box::new(asking)));
+        let (partition, from) = (lost.partition, Offset::new(before));
+        self.outputs.push_back(Output::Recall { partition, from, limit: ByteCount::new(1) });
+    }
+
+    /// Whether an offset of its origin is where a range begins here, as far as is remembered.
+    fn is_at(&self, lost: &MissingOffsets, from: Offset) -> bool {
+        let is_local = self.topics.get(&lost.partition.topic).is_some_and(Topic::is_local);
+        match is_local {
+            true => from == lost.from,
+            false => self.consumers.origin_of(&lost.partition, lost.from) == Some(from),
+        }
+    }
+
+    /// A range between two entries that have the same distance from their offsets at the origin has
+    /// it as well.
+    fn on_before(&mut self, now: Now, asking: Asking, found: Result<Vec<Entry>, ReadError>) {
+        let Some(search) = &self.refills.search else { return };
+        let before = found.unwrap_or_default().into_iter().next();
+        let end = before.and_then(|before| {
+            let stamp = before.stamp.as_ref()?;
+            let behind = search.lost.from.get().checked_sub(before.end().get())?;
+            let is_same = stamp.actor.region == asking.actor.region;
+            is_same.then(|| stamp.offset.after(before.batch.span() + behind))
+        });
+        self.begin_asking(now, (end == Some(asking.from)).then_some(asking));
+    }
+
+    fn begin_asking(&mut self, now: Now, asking: Option<Asking>) {
+        let Some(search) = &mut self.refills.search else { return };
+        if asking.is_none() {
+            let MissingOffsets { partition, from, until } = &search.lost;
+            tracing::warn!(%partition, %from, %until, "nobody can be told what was lost here");
+        }
+        search.asking = asking;
+        self.ask_next_hub(now);
+    }
+
+    /// What to ask for, and whom, if the range lies before the entry behind it at its origin too.
+    fn asking_of(&self, lost: &MissingOffsets, behind: &Entry) -> Option<Asking> {
+        let topic = self.topics.get(&lost.partition.topic)?;
+        let stamp = behind.stamp.as_ref()?;
+        let left_out = behind.base.since(lost.until);
+        let until = Offset::new(stamp.offset.get().checked_sub(left_out)?);
+        let from = Offset::new(until.get().checked_sub(lost.until.since(lost.from))?);
+        if stamp.actor.region != topic.origin {
+            return None;
+        }
+        let hubs = self.hubs_to_ask(lost, &topic.origin);
+        let (actor, topic) = (stamp.actor.clone(), topic.origin_name.clone());
+        Some(Asking { actor, topic, from, until, hubs, hub: None, asked: from, next: from })
+    }
+
+    /// Who reads what is asked, and has not sent something else: the origin first.
+    fn hubs_to_ask(
+        &self,
+        lost: &MissingOffsets,
+        origin: &RegionId,
+    ) -> VecDeque<(RegionId, LinkId)> {
+        let wrong_at = self.refills.tried.get(lost).map(|tried| &tried.wrong_at);
+        let region = |link_id: &LinkId| {
+            let known = self.peer_links.get(link_id)?;
+            Some((known.identity.region().clone(), *link_id))
+        };
+        let hubs = self.refills.readers.iter().filter_map(region);
+        let is_asked =
+            |(of, _): &(RegionId, LinkId)| wrong_at.is_none_or(|wrong| !wrong.contains(of));
+        let mut hubs: Vec<(RegionId, LinkId)> = hubs.filter(is_asked).collect();
+        hubs.sort_by_key(|(region, _)| (region != origin, region.clone()));
+        hubs.into()
+    }
+
+    /// Asks the next hub for what the one before had not, or ends the search.
+    fn ask_next_hub(&mut self, now: Now) {
+        let Some(search) = &mut self.refills.search else { return };
+        let MissingOffsets { partition, from, until } = &search.lost;
+        let is_of_it = |refill: &&Refill| {
+            let Refill { partition: of, entry } = refill;
+            of == partition && *from <= entry.base && entry.end() <= *until
+        };
+        let came = self.refills.gathered.iter().filter(is_of_it);
+        let records: u64 = came.map(|refill| refill.entry.batch.span()).sum();
+        let is_whole = records >= until.since(*from);
+        let Some(asking) = search.asking.as_mut().filter(|_| !is_whole) else {
+            return self.end_search(now);
+        };
+        if let Some((region, _)) = asking.hub.take() {
+            search.not_at.insert(region);
+        }
+        let readers = &self.refills.readers;
+        let mut hubs = std::iter::from_fn(|| asking.hubs.pop_front());
+        let Some(hub) = hubs.find(|(_, link_id)| readers.contains(link_id)) else {
+            return self.end_search(now);
+        };
+        asking.hub = Some(hub);
+        asking.next = asking.from;
+        self.ask(now);
+    }
+
+    /// Asks the hub that is being asked for what is left.
+    fn ask(&mut self, now: Now) {
+        let Refills { search, number, .. } = &mut self.refills;
+        let Some(search) = search else { return };
+        let Some(asking) = &mut search.asking else { return };
+        let Some((_, link_id)) = asking.hub else { return };
+        *number += 1;
+        asking.asked = asking.next;
+        search.until = now.monotonic.after(ANSWER_WAIT);
+        let ask = RefillAsk {
+            number: *number,
+            origin: asking.actor.region.clone(),
+            topic: asking.topic.clone(),
+            partition: asking.actor.partition,
+            life: asking.actor.incarnation,
+            from: asking.next,
+            until: asking.until,
+        };
+        if let Some(known) = self.peer_links.get_mut(&link_id) {
+            known.link.ask_refill(ask);
+        }
+        self.drain(now, link_id);
+    }
+
+    /// All were asked for a range.
+    fn end_search(&mut self, now: Now) {
+        let Some(Search { lost, not_at, asking, .. }) = self.refills.search.take() else { return };
+        if !not_at.is_empty() && asking.is_some() {
+            let MissingOffsets { partition, from, until } = &lost;
+            let regions = not_at.iter().map(RegionId::as_str).collect::<Vec<_>>().join(", ");
+            tracing::warn!(%partition, %from, %until, regions, "not all of it is there either");
+        }
+        let tried = self.refills.tried.entry(lost).or_default();
+        (tried.again_at, tried.not_at) = (now.monotonic.after(AGAIN), not_at);
+        self.refills.due_at = Some(now.monotonic);
+        self.look_after_refills(now);
+    }
+
+    /// A part of an answer came.
+    pub(super) fn on_refill_part(&mut self, now: Now, link_id: LinkId, part: RefillPart) {
+        let RefillPart { number, entry } = part;
+        let Refills { search, number: last, .. } = &mut self.refills;
+        let Some(search) = search.as_mut().filter(|_| number == *last) else { return };
+        let lost = search.lost.clone();
+        let Some(asking) = &mut search.asking else { return };
+        let Some((region, hub)) = asking.hub.clone() else { return };
+        if hub != link_id {
+            return;
+        }
+        search.until = now.monotonic.after(ANSWER_WAIT);
+        let Some(entry) = entry else {
+            // It says so much at once, and there may be more.
+            let is_more = asking.asked < asking.next && asking.next < asking.until;
+            return if is_more { self.ask(now) } else { self.ask_next_hub(now) };
+        };
+        match taken(&lost, asking, entry) {
+            Ok(refill) => {
+                asking.next = asking.from.after(refill.entry.end().since(lost.from));
+                self.gather(region, refill);
+            }
+            Err(why) => {
+                self.on_wrong(now, &region, &lost, why);
+                self.ask_next_hub(now);
+            }
+        }
+    }
+
+    fn gather(&mut self, region: RegionId, refill: Refill) {
+        let place = (refill.partition.clone(), refill.entry.base);
+        if self.refills.givers.contains_key(&place) {
+            return;
+        }
+        self.refills.gathered_bytes += refill.entry.batch.as_bytes().len();
+        self.refills.givers.insert(place, region);
+        self.refills.gathered.push(refill);
+    }
+
+    /// A hub sent what cannot be what was lost: it is named, and not asked for that again.
+    fn on_wrong(&mut self, now: Now, region: &RegionId, lost: &MissingOffsets, why: &str) {
+        let MissingOffsets { partition, from, until } = lost;
+        tracing::error!(%region, %partition, %from, %until, why, "refused what a hub sent for it");
+        self.refills.tried.entry(lost.clone()).or_default().wrong_at.insert(region.clone());
+        let place = (format!("{}|{partition}", self.identity), from.to_string());
+        let facts = [("region", region.to_string()), ("why", why.to_owned())];
+        let alert = Alert::of_node(RULE, place, now.wall, facts);
+        self.raise(&alert, now);
+    }
+
+    /// Gives the log what came.
+    fn hand_in(&mut self, now: Now) {
+        let again = self.missing.offsets().filter(|lost| self.is_refilled(lost));
+        let again = again.filter_map(|lost| self.refills.tried.get(lost));
+        self.refills.due_at = again.map(|tried| tried.again_at).min();
+        if self.refills.gathered.is_empty() {
+            return;
+        }
+        self.refills.gathered_bytes = 0;
+        self.refills.handed_until = Some(now.monotonic.after(AGAIN));
+        self.outputs.extend(self.refills.gathered.drain(..).map(Output::Refill));
+        self.keeping.on_written();
+    }
+
+    /// What became of entries that were handed to the log.
+    pub fn on_refilled(&mut self, now: Now, refilled: Vec<Refilled>) {
+        for Refilled { partition, from, until, result } in refilled {
+            let giver = self.refills.givers.remove(&(partition.clone(), from));
+            let region = giver.as_ref().map_or("", RegionId::as_str);
+            match (result, &giver) {
+                (Ok(()), _) => {
+                    tracing::info!(%partition, %from, %until, region, "lost records are back");
+                    self.missing.mend(&partition, from..until);
+                }
+                (Err(RefillRefused::Differs), Some(giver)) => {
+                    let is_there = |lost: &&MissingOffsets| {
+                        lost.partition == partition && lost.from <= from && until <= lost.until
+                    };
+                    let lost = self.missing.offsets().find(is_there).cloned();
+                    let lost = lost.unwrap_or(MissingOffsets { partition, from, until });
+                    self.on_wrong(now, giver, &lost, "its checksum is not that of what is lost");
+                    self.refills.tried.entry(lost).or_default().again_at = now.monotonic;
+                }
+                (Err(why), _) => {
+                    tracing::warn!(%partition, %from, %until, %why, "not put back for now");
+                }
+            }
+        }
+        if self.refills.givers.is_empty() && self.refills.handed_until.take().is_some() {
+            self.refills.due_at = Some(now.monotonic);
+        }
+    }
+
+    /// Regions whose hubs were asked for a range and do not have all of it.
+    pub(super) fn not_at(&self, lost: &MissingOffsets) -> Vec<RegionId> {
+        let tried = self.refills.tried.get(lost);
+        tried.into_iter().flat_map(|tried| tried.not_at.iter().cloned()).collect()
+    }
+}
+
+/// What an entry puts back of a range, at the offset that it had here.
+fn taken(lost: &MissingOffsets, asking: &Asking, entry: Entry) -> Result<Refill, &'static str> {
+    let Some(stamp) = &entry.stamp else { return Err("it has no stamp") };
+    if stamp.actor != asking.actor {
+        return Err("its stamp is of another log, or of another life");
+    }
+    let end = stamp.offset.after(entry.batch.span());
+    if stamp.offset < asking.from || asking.until < end {
+        return Err("its stamp is of other offsets");
+    }
+    if entry.is_stand_in() || Hole::of(&entry.batch).is_some() {
+        return Err("it stands for records that are gone there");
+    }
+    if entry.batch.records().is_err() {
+        return Err("its records cannot be read");
+    }
+    let base = lost.from.after(stamp.offset.since(asking.from));
+    let entry = Entry { base, ..entry };
+    Ok(Refill { partition: lost.partition.clone(), entry })
+}

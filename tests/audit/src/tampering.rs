@@ -142,7 +142,9 @@ impl Tampering {
             | Frame::Promise(_)
             | Frame::Goodbye(_)
             | Frame::Lease(_)
-            | Frame::Copies(_) => Ok(frame),
+            | Frame::Copies(_)
+            | Frame::RefillAsk(_)
+            | Frame::RefillPart(_) => Ok(frame),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headland_event::{ByteCount, Monotonic, Now, Random};
-use headland_storage::{CleanReport, Composed, LogReader, LogStore, Missing, Snapshot};
+use headland_storage::{CleanReport, Cleaning, Composed, LogReader, LogStore, Missing, Snapshot};
 
 use super::agenda::{Event, Life};
 use super::check::Check;

@@ -81,7 +81,9 @@ impl Witness {
             | Frame::Keepalive(_)
             | Frame::Goodbye(_)
             | Frame::Lease(_)
-            | Frame::Copies(_) => return None,
+            | Frame::Copies(_)
+            | Frame::RefillAsk(_)
+            | Frame::RefillPart(_) => return None,
         };
         let NodeId::Hub(hub) = speaker else { return None };
         let channel = usize::try_from(channel.get()).unwrap();

@@ -14,7 +14,7 @@ use headland_platform::socket::{SocketError, bind_private};
 use headland_platform::task::{self, Task, Token};
 use headland_platform::telemetry::Metrics;
 use headland_reconcile::{AttributeView, Location, Sku};
-use headland_storage::{DiskFile, JournalReader, LogReader, Ticket};
+use headland_storage::{DiskFile, FoundOffsets, JournalReader, LogReader, Ticket};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -261,7 +261,21 @@ async fn records(
     let page = Page::of(max);
     let read = task::spawn_blocking("read records", move || read_records(&reader, &at, from, page));
     let records = read.join().await.unwrap_or_else(|| Ok(RecordsJson::none(from)));
-    records.map(Json).map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error))
+    let records = records.map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error))?;
+    tell_damage(&shared, records.damage().collect()).await?;
+    Ok(Json(records))
+}
+
+/// Tells the node of damage that a reading met: it says so to operators, and asks others for what
+/// was there.
+async fn tell_damage(shared: &Shared, damage: Vec<FoundOffsets>) -> Result<(), Failure> {
+    if damage.is_empty() {
+        return Ok(());
+    }
+    ask(shared, move |node, now| {
+        damage.into_iter().for_each(|found| node.on_found_damage(now, found));
+    })
+    .await
 }
 
 /// A partition by the name of its log, which any name of its topic finds.

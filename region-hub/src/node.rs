@@ -656,7 +656,8 @@ impl Node {
         let audit = self.audit.poll_timeout().filter(|_| !self.fullness.is_full());
         let timers = timers.chain(promise).chain(notices).chain(audit);
         let timers = timers.chain(self.leases_at()).chain(self.scrub.poll_timeout());
-        let timers = timers.chain(self.walks.poll_timeout()).chain(self.beat_at());
+        let timers = timers.chain(self.walks.poll_timeout()).chain(self.walks.asks.due_at());
+        let timers = timers.chain(self.beat_at());
         let timers = timers.chain(self.refills_at());
         timers.chain(self.clean_at()).chain(self.members_at()).chain(self.snapshot_at()).min()
     }

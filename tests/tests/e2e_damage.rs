@@ -1,13 +1,15 @@
-//! Bits that flipped on the disk of a stopped node: it starts, serves all else, and names the rest.
+//! Bits that flipped on the disk of a node: it serves all else, names the rest, and gets back what
+//! others have.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use headland_tests::binaries;
 use headland_tests::fleet::{Fleet, Node, TOPICS};
-use headland_tests::lines::event;
+use headland_tests::lines::{READING_COLUMNS, event, readings};
 use headland_tests::process::Process;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn pair() -> Result<(Fleet, Node, Node)> {
     let fleet = Fleet::new()?;
@@ -23,11 +25,12 @@ fn damage(data: &Path, text: &str) -> Result<()> {
     files.sort_by_key(std::fs::DirEntry::path);
     let journals = files.into_iter().map(|file| file.path());
     for file in journals.filter(|file| file.extension().is_some_and(|of| of == "journal")) {
-        let mut content = std::fs::read(&file)?;
+        let content = std::fs::read(&file)?;
         let found = content.windows(text.len()).position(|found| found == text.as_bytes());
-        if let Some(byte) = found.and_then(|at| content.get_mut(at)) {
-            *byte ^= 1;
-            return Ok(std::fs::write(&file, content)?);
+        if let Some((at, byte)) = found.and_then(|at| Some((at, content.get(at)?))) {
+            // Its node may run: nothing else of the file is written.
+            let file = std::fs::OpenOptions::new().write(true).open(&file)?;
+            return Ok(file.write_all_at(&[byte ^ 1], u64::try_from(at)?)?);
         }
     }
     anyhow::bail!("{text} is in no journal of {}", data.display())
@@ -140,4 +143,41 @@ async fn a_node_that_lost_state_says_which_command_decides_and_goes_on_after_it(
         assert!(ended.lines.iter().any(|line| line.contains(&command)), "{:?}", ended.lines);
     }
     hub.units_when("SKU-1", "eu-1", 5).await
+}
+
+#[tokio::test]
+async fn what_only_a_consumer_finds_damaged_is_named_and_comes_back_from_another_region()
+-> Result<()> {
+    let (fleet, mut eu, mut agent) = pair()?;
+    let mut us = fleet.hub("us")?;
+    eu.reconfigure(
+        "file_bytes = \"4MiB\"",
+        "file_bytes = \"64KiB\"\nsnapshot_after = \"100ms\"\nscrub_bytes_per_second = \"0B\"",
+    )?;
+    eu.expect(&us)?;
+    us.dial(&eu)?;
+    for node in [&mut eu, &mut us, &mut agent] {
+        node.start().await?;
+    }
+    fleet.append("eu-1.csv", &[READING_COLUMNS])?;
+    for from in (0..3_000).step_by(500) {
+        fleet.append("eu-1.csv", &readings(from..from + 500))?;
+        us.records_when("eu.air.readings", from + 500).await?;
+    }
+    let written = eu.records("air.readings").await?;
+    damage(&fleet.path("eu.data"), "2013-03-01 00:00:07,7")?;
+
+    let path = "/v1/topics/air.readings/0/records?from=0";
+    let met = eu.api.json(path).await?;
+    let named = eu.status().await?["missing"].clone();
+    let is_back = |answer: &Value| answer.get("damaged").is_none();
+    let whole = eu.json_when(path, is_back).await?;
+    let is_whole = |status: &Value| status["missing"] == json!([]);
+    eu.json_when("/v1/status", is_whole).await?;
+
+    let place = met["damaged"][0].as_object().context("nothing is damaged")?;
+    assert_eq!((&named[0]["from"], &named[0]["until"]), (&place["from"], &place["until"]));
+    assert_eq!(named[0]["partition"], "air.readings/0");
+    assert_eq!(whole["records"], json!(written), "each byte where it was");
+    Ok(())
 }

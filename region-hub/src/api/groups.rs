@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::posted::Posted;
 use super::record::{DamagedJson, Page, RecordJson, RecordsJson, read_records};
-use super::{Failure, RECORDS_LIMIT, Shared, WAIT_LIMIT, ask, durable};
+use super::{Failure, RECORDS_LIMIT, Shared, WAIT_LIMIT, ask, durable, tell_damage};
 use crate::groups::{GroupView, OffsetsRequest, Place};
 use crate::node::GroupError;
 use crate::peer_link::murmur2;
@@ -186,6 +186,8 @@ pub(super) async fn read(
         let reading = task::spawn_blocking("read group", move || read_places(&reader, places, max));
         let read = reading.join().await.unwrap_or_else(|| Ok(Vec::new()));
         let read = read.map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error))?;
+        let damage = read.iter().flat_map(|(_, _, found)| found.damage()).collect();
+        tell_damage(&shared, damage).await?;
         let page = ReadJson::of(read);
         if !page.positions.is_empty() || max == 0 {
             return Ok(Json(page));

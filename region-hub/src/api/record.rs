@@ -8,7 +8,7 @@ use headland_event::{
     ByteCount, Entry, EventTime, Offset, OffsetDelta, Record, TopicPartition, Verdict,
 };
 use headland_platform::telemetry::with_causes;
-use headland_storage::{LogReader, ReadError};
+use headland_storage::{FoundOffsets, LogReader, MissingOffsets, ReadError};
 use serde::Serialize;
 
 /// Bytes of batches read at once.
@@ -53,11 +53,24 @@ pub(super) struct RecordJson {
 }
 
 /// Offsets whose records are damaged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 pub(super) struct DamagedJson {
     from: Offset,
     /// The offset after the last one.
     until: Offset,
+    /// The same for the node.
+    #[serde(skip)]
+    found: FoundOffsets,
+}
+
+impl DamagedJson {
+    fn new(reader: &impl LogReader, lost: MissingOffsets) -> Self {
+        let MissingOffsets { ref partition, from, until } = lost;
+        // Where that is damaged too, or the end, nothing tells of which log the offsets were.
+        let behind = reader.read(partition, until, ByteCount::new(1)).unwrap_or_default();
+        let behind = behind.into_iter().next();
+        Self { from, until, found: FoundOffsets { lost, behind } }
+    }
 }
 
 /// Records of a partition, in order, and where to go on.
@@ -74,6 +87,11 @@ pub(super) struct RecordsJson {
 }
 
 impl RecordsJson {
+    /// Damage that the reading met, for the node.
+    pub(super) fn damage(&self) -> impl Iterator<Item = FoundOffsets> {
+        self.damaged.iter().map(|damaged| damaged.found.clone())
+    }
+
     /// No records from an offset on.
     pub(super) const fn none(next: Offset) -> Self {
         Self { records: Vec::new(), next, damaged: Vec::new(), bytes: 0 }
@@ -108,8 +126,8 @@ pub(super) fn read_records(
     while records.len() < max && bytes < bytes_target {
         let entries = match reader.read(at, next, at_once) {
             Ok(entries) => entries,
-            Err(ReadError::Quarantined { from, until, .. }) if until > next => {
-                damaged.push(DamagedJson { from, until });
+            Err(ReadError::Quarantined { partition, from, until }) if until > next => {
+                damaged.push(DamagedJson::new(reader, MissingOffsets { partition, from, until }));
                 next = until;
                 continue;
             }

@@ -33,8 +33,9 @@ impl Asks {
         self.since.get_or_insert(now);
     }
 
-    fn are_due(&self, now: Monotonic) -> bool {
-        self.since.is_some_and(|since| since.after(GATHERED) <= now)
+    /// When others are to be asked.
+    pub(super) fn due_at(&self) -> Option<Monotonic> {
+        self.since.map(|since| since.after(GATHERED))
     }
 }
 
@@ -91,8 +92,11 @@ impl Node {
         Ok(self)
     }
 
-    /// Reads on, if it is time to.
+    /// Reads on, and asks for what was found to be lost, if it is time to.
     pub(super) fn scrub(&mut self, now: Now) {
+        if self.walks.asks.due_at().is_some_and(|due| due <= now.monotonic) {
+            self.ask_for_all_lost(now);
+        }
         if let Some(read) = self.scrub.poll_read(now) {
             self.outputs.push_back(Output::Scrub(read));
         }
@@ -111,18 +115,24 @@ impl Node {
         for lost in commits {
             self.note_damaged_commits(now, lost);
         }
-        for FoundOffsets { lost, behind } in offsets {
-            self.note_damage(now, &lost);
-            let from = lost.from.max(self.keeping.start(&lost.partition));
-            let part = behind.and_then(|entry| holes::part_before(from, &entry));
-            let is_end = self.note_lost_end(&lost);
-            let is_part = part.is_some_and(|part| self.lose_part(&lost.partition, &part));
-            if is_end || is_part {
-                self.walks.asks.add(now.monotonic, lost.partition);
-            }
+        for found in offsets {
+            self.on_found_damage(now, found);
         }
-        if is_over || self.walks.asks.are_due(now.monotonic) {
+        if is_over {
             self.ask_for_all_lost(now);
+        }
+    }
+
+    /// Offsets of the log are damaged, which reading it through met, or a consumer: that is said,
+    /// and others are asked for what they held.
+    pub fn on_found_damage(&mut self, now: Now, FoundOffsets { lost, behind }: FoundOffsets) {
+        self.note_damage(now, &lost);
+        let from = lost.from.max(self.keeping.start(&lost.partition));
+        let part = behind.and_then(|entry| holes::part_before(from, &entry));
+        let is_end = self.note_lost_end(&lost);
+        let is_part = part.is_some_and(|part| self.lose_part(&lost.partition, &part));
+        if is_end || is_part {
+            self.walks.asks.add(now.monotonic, lost.partition);
         }
     }
 

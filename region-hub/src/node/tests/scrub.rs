@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use headland_event::{ByteCount, Offset};
-use headland_storage::{MemoryDisk, Scrub};
+use headland_storage::{FoundOffsets, LogReader, MemoryDisk, MissingOffsets, ReadError, Scrub};
 
 use super::damage::damage;
 use super::handing::{Net, end_on, state};
 use super::hub::{CONFIG, Hub};
 use super::lost::{again, id, lost, numbers, write};
+use super::remote::partition;
 
 const HANDED_ON: &str = "handed-on.us.inventory.events";
 
@@ -129,6 +130,32 @@ fn a_hub_that_is_to_read_nothing_again_finds_nothing() {
     let us = &net.hubs[1];
     assert!(us.node.missing().is_empty());
     assert_eq!(us.node.scrub_status().read, ByteCount::new(0));
+}
+
+#[test]
+fn what_a_consumer_finds_damaged_is_said_once_and_what_it_took_comes_back_from_a_peer() {
+    let mut net = damaged(2, ByteCount::new(0));
+    let us = &mut net.hubs[1];
+    let (reader, at) = (us.reader(), partition("inventory.events"));
+    let Err(ReadError::Quarantined { partition, from, until }) =
+        reader.read(&at, Offset::new(2), ByteCount::new(1))
+    else {
+        panic!("it is not damaged")
+    };
+    let behind = reader.read(&at, until, ByteCount::new(1)).unwrap().into_iter().next();
+    let found = FoundOffsets { lost: MissingOffsets { partition, from, until }, behind };
+    drop(reader);
+
+    us.node.on_found_damage(us.now, found.clone());
+    us.node.on_found_damage(us.now, found);
+    us.settle();
+    let said = us.alerts().into_iter().filter(|alert| alert.rule == "damaged_log").count();
+    net.talk(11 * 60);
+
+    let us = &net.hubs[1];
+    assert_eq!(said, 1);
+    assert_eq!((numbers(us, HANDED_ON, 0..5), lost(us)), (vec![2], vec![]));
+    assert_eq!(state(us), state(&net.hubs[0]));
 }
 
 #[test]

@@ -145,9 +145,13 @@ pub fn has_host_and_port(address: &str) -> bool {
 /// What is wrong with an address for which [`has_host_and_port`] does not hold.
 #[must_use]
 pub fn without_port(address: &str) -> String {
-    let host = match address.parse::<std::net::Ipv6Addr>() {
-        Ok(_) => format!("[{address}]"),
-        Err(_) => address.split(':').next().unwrap_or_default().to_owned(),
+    let bare = address.split_once("://").map_or(address, |(_, bare)| bare);
+    let host = match (bare.parse::<std::net::Ipv6Addr>(), bare.strip_prefix('[')) {
+        (Ok(_), _) => format!("[{bare}]"),
+        (_, Some(rest)) => {
+            rest.split_once(']').map_or_else(String::new, |(host, _)| format!("[{host}]"))
+        }
+        _ => bare.split([':', '/']).next().unwrap_or_default().to_owned(),
     };
     let host = if host.is_empty() { "hub.example".to_owned() } else { host };
     format!("address {address:?} is not host:port; expected such as \"{host}:4433\"")

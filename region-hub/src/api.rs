@@ -294,7 +294,8 @@ fn partition_of(topics: &Topics, at: TopicPartition) -> Result<TopicPartition, F
     let Some(known) = topics.resolve(&topic) else {
         return Ok(TopicPartition::new(topic, partition));
     };
-    if partition.get() < known.partitions {
+    // Of a copy it is not known how many there are: those without a record are not offered.
+    if partition.get() < known.partitions || !known.is_local() {
         return Ok(TopicPartition::new(known.name.clone(), partition));
     }
     let last = known.partitions.saturating_sub(1);

@@ -170,7 +170,9 @@ pub use place::{OnCopy, Place, Standing};
 pub use reader::JournalReader;
 pub use recovery::OpenReport;
 pub use refill::{Refill, RefillRefused, Refilled};
-pub use restart::{Missing, MissingCommits, MissingOffsets, UndecidedLoss, replay_past_damage};
+pub use restart::{
+    Missing, MissingCommits, MissingOffsets, UndecidedLoss, lost_around, replay_past_damage,
+};
 pub use scrub::{Found, FoundOffsets, Scrub, ScrubRead, ScrubStatus, Scrubbed};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotPace, SnapshotStore};
 pub use state::{MemoryState, StateCache, StateError, StateMarks, StateStore};

@@ -80,7 +80,10 @@ pub struct Refilled {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RefillRefused {
-    /// Nothing is lost there, or not all of what the entry spans.
+    /// Nothing is lost there: readers get all of its offsets.
+    #[error("readers get all of its offsets")]
+    Intact,
+    /// There is no such place, or not all of what the entry spans is lost.
     #[error("not all of its offsets are lost")]
     NotLost,
     /// The file also lost what nothing can bring back and nothing tells of, so it has to stay.

@@ -121,12 +121,21 @@ impl Missing {
         true
     }
 
-    /// Takes note of offsets that a read found damaged; returns whether that is news.
+    /// Takes note of offsets that a read found damaged; returns whether that is news. A part of
+    /// what is known is none, unless that has no end: then it is known now how much it is.
     pub fn add(&mut self, offsets: MissingOffsets) -> bool {
         debug_assert!(offsets.from < offsets.until, "a range that is missing is not empty");
-        if self.offsets.contains(&offsets) {
+        let holds = |outer: &MissingOffsets, inner: &MissingOffsets| {
+            let is_within = outer.from <= inner.from && inner.until <= outer.until;
+            is_within && outer.partition == inner.partition
+        };
+        let is_open = |known: &MissingOffsets| known.until == Offset::new(u64::MAX);
+        let is_known =
+            |known: &MissingOffsets| *known == offsets || !is_open(known) && holds(known, &offsets);
+        if self.offsets.iter().any(is_known) {
             return false;
         }
+        self.offsets.retain(|known| !holds(&offsets, known));
         if self.offsets.len() >= RANGES_MAX {
             self.more = self.more.saturating_add(1);
             return false;
@@ -218,7 +227,10 @@ pub fn replay_past_damage(
 /// A read names what is lost from where it was asked to begin, and no more than one block of it
 /// where all of a block is lost. So it is asked from further and further before, until an entry
 /// stands between there and the damage, and then behind it until one follows.
-pub(crate) fn lost_around(
+///
+/// # Errors
+/// [`ReadError`] when the medium fails.
+pub fn lost_around(
     reader: &impl LogReader,
     partition: &TopicPartition,
     at: Offset,
@@ -243,6 +255,26 @@ pub(crate) fn lost_around(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Whether readers get every one of these offsets.
+pub(crate) fn is_whole(
+    reader: &impl LogReader,
+    partition: &TopicPartition,
+    offsets: Range<Offset>,
+) -> Result<bool, ReadError> {
+    let mut next = offsets.start;
+    while next < offsets.end {
+        match reader.read(partition, next, ByteCount::new(1)) {
+            Ok(entries) => match (entries.first(), entries.last()) {
+                (Some(first), Some(last)) if first.base <= next => next = last.end(),
+                _ => return Ok(false),
+            },
+            Err(ReadError::Quarantined { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// The damaged range that holds `at`, read from `next` on.

@@ -16,7 +16,8 @@ use crate::medium::{Medium, MediumError};
 use crate::place::{self, Lies, OnCopy, Standing};
 use crate::reader::JournalReader;
 use crate::recovery::OpenReport;
-use crate::refill::Refill;
+use crate::refill::{Refill, RefillRefused, Refilled};
+use crate::restart::is_whole;
 use crate::snapshot::SnapshotStore;
 use crate::state::{StateCache, StateError, StateMarks, StateStore};
 
@@ -373,6 +374,14 @@ impl<M: Medium, C: StateCache> Cleaning for Store<M, C> {
         cleaner.work(&mut place, budget.get().saturating_sub(read), &mut report)?;
         // Only now: what a step before an error said would go with it.
         report.refilled = self.cleaner.take_refilled();
+        let reader = self.reader();
+        for Refilled { partition, from, until, result } in &mut report.refilled {
+            // Another one came before it, or the damage was in what was read, not in the file.
+            let is_refused = *result == Err(RefillRefused::NotLost);
+            if is_refused && is_whole(&reader, partition, *from..*until).is_ok_and(|whole| whole) {
+                *result = Err(RefillRefused::Intact);
+            }
+        }
         report.is_done &= !is_partial;
         Ok(report)
     }

@@ -60,7 +60,7 @@ async fn compacted(hub: &Node, end: u32) -> Result<Vec<Value>> {
 async fn a_compacted_log_shrinks_and_readers_and_mirrors_have_the_same_table() -> Result<()> {
     let fleet = Fleet::new()?;
     let (mut eu, mut us) = (fleet.hub("eu")?, fleet.hub("us")?);
-    eu.reconfigure("file_bytes = \"4MiB\"", "file_bytes = \"32KiB\"\nsnapshot_after = \"100ms\"")?;
+    eu.reconfigure("file_bytes = \"4MiB\"", "file_bytes = \"64KiB\"\nsnapshot_after = \"100ms\"")?;
     eu.reconfigure(
         "name = \"air.readings\"\n",
         "name = \"air.readings\"\ncleanup = \"compact\"\ncodec = \"lz4\"\n",

@@ -182,7 +182,9 @@ async fn a_certificate_of_another_region_does_not_fit_the_configuration() -> Res
         told[0],
         [format!(
             "headland-agent: the certificate in {} is of spiffe://shop/region/us/agent/eu-1, the \
-         configuration is of spiffe://shop/region/eu/agent/eu-1",
+         configuration is of spiffe://shop/region/eu/agent/eu-1: correct region and name of the \
+         configuration, or let certificate_file and key_file name those of \
+         spiffe://shop/region/eu/agent/eu-1",
             fleet.path("eu-1.pem").display()
         )]
     );
@@ -190,7 +192,9 @@ async fn a_certificate_of_another_region_does_not_fit_the_configuration() -> Res
         told[1],
         [format!(
             "headland: the certificate in {} is of spiffe://shop/region/us/hub/hub-1, the \
-         configuration is of spiffe://shop/region/eu/hub/hub-1",
+         configuration is of spiffe://shop/region/eu/hub/hub-1: correct region and name of the \
+         configuration, or let certificate_file and key_file name those of \
+         spiffe://shop/region/eu/hub/hub-1",
             fleet.path("eu.pem").display()
         )]
     );

@@ -8,7 +8,7 @@ use headland_event::{
     ByteCount, Entry, EventTime, Offset, OffsetDelta, Record, TopicPartition, Verdict,
 };
 use headland_platform::telemetry::with_causes;
-use headland_storage::{FoundOffsets, LogReader, MissingOffsets, ReadError};
+use headland_storage::{FoundOffsets, LogReader, ReadError, lost_around};
 use serde::Serialize;
 
 /// Bytes of batches read at once.
@@ -58,18 +58,19 @@ pub(super) struct DamagedJson {
     from: Offset,
     /// The offset after the last one.
     until: Offset,
-    /// The same for the node.
+    /// For the node: all that is damaged around it. None where that came back meanwhile.
     #[serde(skip)]
-    found: FoundOffsets,
+    found: Option<FoundOffsets>,
 }
 
 impl DamagedJson {
-    fn new(reader: &impl LogReader, lost: MissingOffsets) -> Self {
-        let MissingOffsets { ref partition, from, until } = lost;
-        // Where that is damaged too, or the end, nothing tells of which log the offsets were.
-        let behind = reader.read(partition, until, ByteCount::new(1)).unwrap_or_default();
-        let behind = behind.into_iter().next();
-        Self { from, until, found: FoundOffsets { lost, behind } }
+    fn new(reader: &impl LogReader, at: &TopicPartition, from: Offset, until: Offset) -> Self {
+        let found = lost_around(reader, at, from).ok().flatten().map(|lost| {
+            // At the end nothing tells of which log the offsets were.
+            let behind = reader.read(at, lost.until, ByteCount::new(1)).unwrap_or_default();
+            FoundOffsets { lost, behind: behind.into_iter().next() }
+        });
+        Self { from, until, found }
     }
 }
 
@@ -89,7 +90,7 @@ pub(super) struct RecordsJson {
 impl RecordsJson {
     /// Damage that the reading met, for the node.
     pub(super) fn damage(&self) -> impl Iterator<Item = FoundOffsets> {
-        self.damaged.iter().map(|damaged| damaged.found.clone())
+        self.damaged.iter().filter_map(|damaged| damaged.found.clone())
     }
 
     /// No records from an offset on.
@@ -126,8 +127,8 @@ pub(super) fn read_records(
     while records.len() < max && bytes < bytes_target {
         let entries = match reader.read(at, next, at_once) {
             Ok(entries) => entries,
-            Err(ReadError::Quarantined { partition, from, until }) if until > next => {
-                damaged.push(DamagedJson::new(reader, MissingOffsets { partition, from, until }));
+            Err(ReadError::Quarantined { from, until, .. }) if until > next => {
+                damaged.push(DamagedJson::new(reader, at, from, until));
                 next = until;
                 continue;
             }

@@ -765,6 +765,11 @@ api = { socket = "s" }
 
         assert_eq!(fits, [true; 3]);
         assert_eq!(found.map(has_host_and_port), [false; 6]);
+        for (found, fits) in
+            [("[::1]", "[::1]:4433"), ("http://hub:4433/", "hub:4433"), ("[", "hub.example:4433")]
+        {
+            assert!(without_port(found).ends_with(&format!("such as {fits:?}")), "{found}");
+        }
         let peer = "[[peer]]\nregion = \"us\"\nname = \"hub-1\"\naddress = \"us.example\"\n";
         assert_eq!(
             refusal(peer),

@@ -16,6 +16,7 @@
 //!   ([`super::lost`]).
 //!
 //! A range in which one life of the origin follows another comes back from where the later begins.
+//! Of a compacted topic hubs have other bytes for the same offsets: who sends those is not named.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -219,6 +220,7 @@ impl Node {
 
     /// Begins with the next range that was not asked for, or hands in what came.
     fn seek_next(&mut self, now: Now) {
+        self.forget_let_go();
         let missing = &self.missing;
         self.refills.tried.retain(|lost, _| missing.offsets().any(|known| known == lost));
         let has_room = self.refills.gathered_bytes < GATHERED_BYTES_MAX;
@@ -233,6 +235,18 @@ impl Node {
         self.refills.search = Some(Search { lost, until, asking: None, not_at });
         self.refills.recalling = Some(Recall::Behind);
         self.outputs.push_back(Output::Recall { partition, from, limit: ByteCount::new(1) });
+    }
+
+    /// What retention let go is not missed any more.
+    fn forget_let_go(&mut self) {
+        let start = |lost: &MissingOffsets| self.keeping.start(&lost.partition).min(lost.until);
+        let is_gone = |lost: &&MissingOffsets| self.is_refilled(lost) && lost.from < start(lost);
+        let gone = self.missing.offsets().filter(is_gone);
+        let gone: Vec<(MissingOffsets, Offset)> =
+            gone.map(|lost| (lost.clone(), start(lost))).collect();
+        for (lost, start) in gone {
+            self.missing.mend(&lost.partition, lost.from..start);
+        }
     }
 
     /// Whether a range is to be asked for now.
@@ -362,9 +376,7 @@ impl Node {
         let Some(asking) = search.asking.as_mut().filter(|_| !is_whole) else {
             return self.end_search(now);
         };
-        if let Some((region, _)) = asking.hub.take() {
-            search.not_at.insert(region);
-        }
+        asking.hub = None;
         let readers = &self.refills.readers;
         let mut hubs = std::iter::from_fn(|| asking.hubs.pop_front());
         let Some(hub) = hubs.find(|(_, link_id)| readers.contains(link_id)) else {
@@ -399,10 +411,11 @@ impl Node {
         self.drain(now, link_id);
     }
 
-    /// All were asked for a range.
+    /// All were asked for a range, or so much came that it is handed in before more is asked for.
     fn end_search(&mut self, now: Now) {
         let Some(Search { lost, not_at, asking, .. }) = self.refills.search.take() else { return };
-        if !not_at.is_empty() && asking.is_some() {
+        let is_through = self.refills.gathered_bytes < GATHERED_BYTES_MAX;
+        if is_through && !not_at.is_empty() && asking.is_some() {
             let MissingOffsets { partition, from, until } = &lost;
             let regions = not_at.iter().map(RegionId::as_str).collect::<Vec<_>>().join(", ");
             tracing::warn!(%partition, %from, %until, regions, "not all of it is there either");
@@ -424,18 +437,25 @@ impl Node {
         if hub != link_id {
             return;
         }
-        search.until = now.monotonic.after(ANSWER_WAIT);
         let Some(entry) = entry else {
             // It says so much at once, and there may be more.
-            let is_more = asking.asked < asking.next && asking.next < asking.until;
-            return if is_more { self.ask(now) } else { self.ask_next_hub(now) };
+            if asking.asked < asking.next && asking.next < asking.until {
+                return self.ask(now);
+            }
+            search.not_at.insert(region);
+            return self.ask_next_hub(now);
         };
         match taken(&lost, asking, entry) {
             Ok(refill) => {
                 asking.next = asking.from.after(refill.entry.end().since(lost.from));
+                search.until = now.monotonic.after(ANSWER_WAIT);
                 self.gather(region, refill);
+                if self.refills.gathered_bytes >= GATHERED_BYTES_MAX {
+                    self.end_search(now);
+                }
             }
             Err(why) => {
+                search.not_at.insert(region.clone());
                 self.on_wrong(now, &region, &lost, why);
                 self.ask_next_hub(now);
             }
@@ -483,7 +503,7 @@ impl Node {
             let giver = self.refills.givers.remove(&(partition.clone(), from));
             let region = giver.as_ref().map_or("", RegionId::as_str);
             match (result, &giver) {
-                (Ok(()), _) => {
+                (Ok(()) | Err(RefillRefused::Intact), _) => {
                     tracing::info!(%partition, %from, %until, region, "lost records are back");
                     self.missing.mend(&partition, from..until);
                 }
@@ -493,6 +513,12 @@ impl Node {
                     };
                     let lost = self.missing.offsets().find(is_there).cloned();
                     let lost = lost.unwrap_or(MissingOffsets { partition, from, until });
+                    if self.is_compacted(&lost.partition) {
+                        // A copy that was compacted, or the other way round, has other bytes.
+                        let tried = self.refills.tried.entry(lost).or_default();
+                        tried.not_at.insert(giver.clone());
+                        continue;
+                    }
                     self.on_wrong(now, giver, &lost, "its checksum is not that of what is lost");
                     self.refills.tried.entry(lost).or_default().again_at = now.monotonic;
                 }
@@ -504,6 +530,11 @@ impl Node {
         if self.refills.givers.is_empty() && self.refills.handed_until.take().is_some() {
             self.refills.due_at = Some(now.monotonic);
         }
+    }
+
+    fn is_compacted(&self, partition: &TopicPartition) -> bool {
+        let topic = self.topics.get(&partition.topic);
+        topic.is_some_and(|topic| self.keeping.compaction(topic).is_some())
     }
 
     /// Regions whose hubs were asked for a range and do not have all of it.
@@ -520,7 +551,7 @@ fn taken(lost: &MissingOffsets, asking: &Asking, entry: Entry) -> Result<Refill,
         return Err("its stamp is of another log, or of another life");
     }
     let end = stamp.offset.after(entry.batch.span());
-    if stamp.offset < asking.from || asking.until < end {
+    if stamp.offset < asking.next || asking.until < end {
         return Err("its stamp is of other offsets");
     }
     if entry.is_stand_in() || Hole::of(&entry.batch).is_some() {

@@ -248,7 +248,7 @@ impl Keeping {
 
     /// How a topic is compacted. A hub's own tables are; what another region calls so is a topic
     /// like any other.
-    fn compaction(&self, topic: &Topic) -> Option<Compaction> {
+    pub(super) fn compaction(&self, topic: &Topic) -> Option<Compaction> {
         if topic.is_local() && is_changing_table(&topic.name) {
             return self.tables;
         }

@@ -13,6 +13,8 @@ use crate::frame::{Frame, RefillAsk, RefillPart};
 pub(super) struct Refills {
     frames: VecDeque<Bytes>,
     bytes: u64,
+    /// Whether the last of them ends an answer.
+    is_ended: bool,
 }
 
 impl Link {
@@ -28,13 +30,23 @@ impl Link {
 
     /// Answers a [`super::LinkOutput::RefillAsked`], part by part. It goes out on the telemetry
     /// lane when nothing else is to be sent, and counts for a rate. What waits is for the caller to
-    /// bound, by [`Self::refill_bytes`].
+    /// bound, by [`Self::refill_bytes`]; of ends without an entry between them the last one waits,
+    /// since who asks again does not wait for an answer of before.
     pub fn answer_refill(&mut self, part: RefillPart) {
         if self.state != State::Ready {
             return;
         }
+        let is_end = part.entry.is_none();
         // An entry came in a frame or was written from one that has more fields beside it.
         if let Ok(frame) = Frame::RefillPart(part).encode() {
+            let refills = &mut self.refills;
+            if is_end
+                && refills.is_ended
+                && let Some(before) = refills.frames.pop_back()
+            {
+                refills.bytes = refills.bytes.saturating_sub(outbound::length(&before));
+            }
+            self.refills.is_ended = is_end;
             self.refills.bytes = self.refills.bytes.saturating_add(outbound::length(&frame));
             self.refills.frames.push_back(frame);
         }

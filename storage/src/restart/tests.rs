@@ -102,3 +102,20 @@ fn a_range_counts_once_and_beyond_the_limit_ranges_are_counted_alone() {
     assert_eq!(news, [true, true, false]);
     assert_eq!((missing.offsets().count(), more, missing.unlisted()), (1_024, 1_022, 5));
 }
+
+#[test]
+fn a_part_of_what_is_missing_is_no_news_and_more_than_it_takes_its_place() {
+    let range = |from, until| MissingOffsets {
+        partition: partition(0),
+        from: Offset::new(from),
+        until: Offset::new(until),
+    };
+    let mut missing = Missing::default();
+
+    let news = [(5, 25), (7, 25), (5, 6), (3, 30), (40, u64::MAX), (40, 45)];
+    let news = news.map(|(from, until)| missing.add(range(from, until)));
+
+    assert_eq!(news, [true, false, false, true, true, true]);
+    let known: Vec<&MissingOffsets> = missing.offsets().collect();
+    assert_eq!(known, [&range(3, 30), &range(40, 45), &range(40, u64::MAX)]);
+}

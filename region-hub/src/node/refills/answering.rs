@@ -88,11 +88,17 @@ impl Answering {
 }
 
 impl Node {
-    /// A hub asks for what its log lost.
+    /// A hub asks for what its log lost. That of an agent is not answered: it has no copies.
     pub(in crate::node) fn on_refill_asked(&mut self, now: Now, link_id: LinkId, ask: &RefillAsk) {
+        let Some(known) = self.peer_links.get(&link_id) else { return };
+        if !matches!(known.peer, Peer::Hub(_)) {
+            return;
+        }
+        // Who does not take what was answered gets no more.
+        let is_taken = known.link.refill_bytes().as_len() < ANSWER_BYTES_MAX;
         self.refills.answering.forget(link_id);
         let place = self.place_of(link_id, ask);
-        let has_room = self.refills.answering.0.len() < QUESTIONS_MAX;
+        let has_room = is_taken && self.refills.answering.0.len() < QUESTIONS_MAX;
         let Some((partition, next, until)) = place.filter(|_| has_room) else {
             return self.end_answer(now, link_id, ask.number);
         };

@@ -362,3 +362,87 @@ fn a_hub_is_given_back_only_what_its_link_takes() {
         assert_eq!(parts.len() - 1, expected, "all of that life but the lost one, {offered}");
     }
 }
+
+#[test]
+fn a_hub_that_sends_nothing_new_and_does_not_end_is_not_waited_for() {
+    let (mut eu, held) = hurt(&["us"], "*");
+    let mut us = Remote::hub(&mut eu, 2, "us");
+    offer_refills(&mut eu, &mut us);
+    wait(&mut eu, &mut us, 1);
+    let number = asked(&us).last().unwrap().number;
+
+    for _ in 0..4 {
+        us.link.answer_refill(RefillPart { number, entry: Some(held[2].clone()) });
+        wait(&mut eu, &mut us, 20);
+    }
+
+    // The first was what was lost; who says it again is not believed any more.
+    assert_eq!(accused(&eu), ["us"]);
+    assert!(eu.node.refills.search.is_none(), "{:?}", eu.node.refills);
+}
+
+#[test]
+fn an_agent_is_not_answered() {
+    let (mut eu, _) = hurt(&["us"], "*");
+    let mut agent = Remote::agent_in(&mut eu, 20_000, Incarnation::new(1, 77));
+    let region = eu.region().clone();
+    for number in 0..50 {
+        agent.link.ask_refill(RefillAsk {
+            number,
+            origin: region.clone(),
+            topic: partition(AIR).topic,
+            partition: PartitionIndex::new(0),
+            life: eu.node.incarnation,
+            from: Offset::new(0),
+            until: Offset::new(1_000),
+        });
+        eu.talk(&mut agent);
+    }
+
+    let is_part = |said: &LinkOutput| matches!(said, LinkOutput::Refilled(_));
+    assert!(!agent.said.iter().any(is_part), "{:?}", agent.said);
+}
+
+#[test]
+fn more_than_is_gathered_at_once_comes_back_bit_by_bit() {
+    let padding = "x".repeat(700_000);
+    let mut eu = started("eu", &["us"]);
+    let mut agent = Remote::agent_in(&mut eu, 10_001, Incarnation::new(1, 1));
+    let channel = agent.offer(&mut eu, AIR);
+    let texts: Vec<String> = (0..20).map(|number| format!("air/{number}.{padding}")).collect();
+    for text in &texts {
+        agent.publish(&mut eu, channel, &[record("eu-1-air", text)]);
+    }
+    eu.node.on_disconnected(eu.now, agent.link_id);
+    let held = eu.entries(AIR);
+    texts[1..19].iter().for_each(|text| damage(&eu, text));
+    let mut eu = again(&eu, "eu", &["us"]);
+    eu.settle();
+    assert_eq!(missing(&eu), ["air/0 1..19 []"]);
+    let mut us = Remote::hub(&mut eu, 2, "us");
+    offer_refills(&mut eu, &mut us);
+    wait(&mut eu, &mut us, 1);
+
+    let (mut answered, mut most) = (0, 0);
+    for _ in 0..300 {
+        let asks = asked(&us);
+        if let Some(ask) = asks.get(answered..).and_then(<[RefillAsk]>::last) {
+            let is_of_it = |entry: &&Entry| {
+                let at = entry.stamp.as_ref().unwrap().offset;
+                ask.from <= at && at < ask.until
+            };
+            let entries = held.iter().filter(is_of_it).take(2).cloned().collect();
+            answered = asks.len();
+            answer(&mut eu, &mut us, entries);
+        }
+        most = most.max(eu.node.refills.gathered_bytes);
+        if missing(&eu).is_empty() {
+            break;
+        }
+        go_on(&mut eu, &mut us, 3..4);
+    }
+
+    assert_eq!(missing(&eu), [""; 0]);
+    assert_eq!(eu.entries(AIR)[..20], held[..]);
+    assert!(most < 10 << 20, "{most}");
+}

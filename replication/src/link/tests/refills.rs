@@ -80,6 +80,35 @@ fn answers_wait_while_the_driver_holds_what_it_may_of_their_lane() {
 }
 
 #[test]
+fn of_ends_that_wait_one_behind_the_other_the_last_is_sent() {
+    let mut link = ready();
+    let end = |number| RefillPart { number, entry: None };
+    let fill = link.config.unsent_bytes_limit.as_len();
+    link.answer_refill(part(fill));
+    let waiting = link.refill_bytes();
+
+    for number in 8..1_000 {
+        link.answer_refill(end(number));
+    }
+
+    let one = Frame::RefillPart(end(999)).encode().unwrap().len();
+    assert_eq!(link.refill_bytes().as_len(), waiting.as_len() + one);
+    link.answer_refill(part(1));
+    link.answer_refill(end(1_000));
+    let mut parts = Vec::new();
+    while let Some(output) = link.poll_output() {
+        if let LinkOutput::Send { lane, frame } = output {
+            link.on_written(lane, ByteCount::new(frame.len() as u64));
+            parts.extend(match Frame::decode(frame) {
+                Ok(Frame::RefillPart(part)) => Some((part.number, part.entry.is_some())),
+                _ => None,
+            });
+        }
+    }
+    assert_eq!(parts, [(7, true), (999, false), (7, true), (1_000, false)]);
+}
+
+#[test]
 fn an_answer_on_another_lane_is_refused() {
     let mut host = ready_hub();
 

@@ -80,7 +80,7 @@ pub(super) fn regions() -> [RegionId; 3] {
 }
 
 /// Agents of a region.
-pub(super) fn agents_of(region: usize, homes: Homes) -> impl Iterator<Item = usize> {
+pub(super) fn agents_of(region: usize, homes: Homes) -> impl Iterator<Item = usize> + Clone {
     (0..homes.agents()).filter(move |agent| region_of(*agent) == region)
 }
 

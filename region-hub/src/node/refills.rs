@@ -55,10 +55,10 @@ const RULE: &str = "refused_refill";
 pub(super) struct Refills {
     /// Connections to hubs that read what is asked.
     readers: BTreeSet<LinkId>,
-    search: Option<Search>,
+    pub(super) search: Option<Search>,
     /// What came and was not handed to the log yet.
     gathered: Vec<Refill>,
-    gathered_bytes: usize,
+    pub(super) gathered_bytes: usize,
     /// Who gave what was gathered, and what was handed in and of which nothing was heard.
     givers: BTreeMap<(TopicPartition, Offset), RegionId>,
     /// Until when it is waited for the log.
@@ -96,7 +96,7 @@ enum Recall {
 
 /// A range that is sought.
 #[derive(Debug)]
-struct Search {
+pub(super) struct Search {
     lost: MissingOffsets,
     /// When the step takes too long.
     until: Monotonic,
@@ -442,7 +442,9 @@ impl Node {
             if asking.asked < asking.next && asking.next < asking.until {
                 return self.ask(now);
             }
-            search.not_at.insert(region);
+            if asking.next < asking.until {
+                search.not_at.insert(region);
+            }
             return self.ask_next_hub(now);
         };
         match taken(&lost, asking, entry) {

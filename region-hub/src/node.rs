@@ -644,20 +644,13 @@ impl Node {
     /// When [`Self::on_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Monotonic> {
-        // Only hubs are dialled.
-        let dialers = self
-            .peers
-            .iter()
-            .filter_map(|peer| self.peerings.get(&peer.identity).and_then(Peering::poll_timeout));
         let promise = (!self.peer_links.is_empty()).then_some(self.promise_at);
         let notices = self.peers.iter().filter_map(|peer| peer.reach.poll_timeout());
-        let timers =
-            dialers.chain(self.peer_links.poll_timeout()).chain(self.promises.poll_timeout());
         let audit = self.audit.poll_timeout().filter(|_| !self.fullness.is_full());
-        let timers = timers.chain(promise).chain(notices).chain(audit);
-        let timers = timers.chain(self.leases_at()).chain(self.scrub.poll_timeout());
-        let timers = timers.chain(self.walks.poll_timeout()).chain(self.walks.asks.due_at());
-        let timers = timers.chain(self.beat_at());
+        let timers = self.dial_at().into_iter().chain(self.peer_links.poll_timeout());
+        let timers = timers.chain(self.promises.poll_timeout()).chain(promise).chain(notices);
+        let timers = timers.chain(audit).chain(self.leases_at()).chain(self.scrub_at());
+        let timers = timers.chain(self.walks.poll_timeout()).chain(self.beat_at());
         let timers = timers.chain(self.refills_at());
         timers.chain(self.clean_at()).chain(self.members_at()).chain(self.snapshot_at()).min()
     }

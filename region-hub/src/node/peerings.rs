@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headland_event::{Incarnation, Now, Random, SeededRandom};
+use headland_event::{Incarnation, Monotonic, Now, Random, SeededRandom};
 use headland_replication::frame::Goodbye;
 use headland_replication::{DialerConfig, Ended, Identity, Peering, PeeringConfig, PeeringOutput};
 
@@ -133,6 +133,12 @@ impl Node {
             peering.on_dial_failed(now.monotonic);
         }
         self.settle(now, &identity);
+    }
+
+    /// When a hub is to be dialled, the first of all. Agents are not.
+    pub(super) fn dial_at(&self) -> Option<Monotonic> {
+        let peerings = self.peers.iter().filter_map(|peer| self.peerings.get(&peer.identity));
+        peerings.filter_map(Peering::poll_timeout).min()
     }
 
     /// Dials the peers whose time has come.

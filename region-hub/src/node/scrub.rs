@@ -92,6 +92,11 @@ impl Node {
         Ok(self)
     }
 
+    /// When [`Self::scrub`] wants to be called.
+    pub(super) fn scrub_at(&self) -> Option<Monotonic> {
+        self.scrub.poll_timeout().into_iter().chain(self.walks.asks.due_at()).min()
+    }
+
     /// Reads on, and asks for what was found to be lost, if it is time to.
     pub(super) fn scrub(&mut self, now: Now) {
         if self.walks.asks.due_at().is_some_and(|due| due <= now.monotonic) {

@@ -5,11 +5,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use headland_event::{GroupEpoch, GroupName, Offset, PartitionIndex, RegionId, TopicName};
+use headland_event::{
+    GroupEpoch, GroupName, Offset, PartitionIndex, RegionId, TopicName, TopicPartition,
+};
 use headland_replication::groups::Change;
 use serde::{Deserialize, Serialize};
 
 use crate::client::{self, AskError};
+use crate::members::LifeName;
 use crate::review::{lines, percent_encoded};
 
 /// Most partitions of one request: one batch holds them all, so that they hold together.
@@ -48,7 +51,11 @@ pub struct PositionView {
     pub partition: PartitionIndex,
     /// How often the position was set on purpose.
     pub epoch: GroupEpoch,
-    /// The committed offset in the log of the origin: the same at every hub.
+    /// The life of the origin that wrote what is to be read next here; absent while nothing of the
+    /// partition is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub life: Option<LifeName>,
+    /// The offset in the log of the origin of what is to be read next.
     pub origin_offset: Offset,
     /// The topic's name at this hub; absent while it is not here.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,10 +64,41 @@ pub struct PositionView {
     pub committed: Offset,
     /// Where the partition ends at this hub.
     pub end: Offset,
-    /// Records here that the group has not read.
+    /// Records here that the group has not read, of all lives of the origin.
     pub lag_records: u64,
     /// Records that the group has read elsewhere and that have not arrived here.
     pub ahead_records: u64,
+    /// Records that the group has not read and that retention let go here.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lost_records: u64,
+    /// Lives of the origin of which the group has read and nothing is here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<FormerRead>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// How far a group has read what a life of the origin wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FormerRead {
+    /// The life.
+    pub life: LifeName,
+    /// The offset of the next record, in its log.
+    pub origin_offset: Offset,
+}
+
+/// What a group reads next of a partition of the hub that is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The partition.
+    pub at: TopicPartition,
+    /// The first record.
+    pub from: Offset,
+    /// Where it ends at the latest: what stands there is to be skipped, for it was read.
+    pub until: Offset,
 }
 
 /// A consumer group.

@@ -3,29 +3,39 @@
 //! The stamp of every entry says at which offset its ingest hub wrote it. A mirror copies in order,
 //! so that local offsets and those of the origin differ by one constant, which is 0 until a hub on
 //! the way starts a new life and sends its log again from its beginning: then a new *run* begins
-//! behind the old copy. A [`Checkpoint`] is the newest run; it holds all that the sender has, so it
-//! translates every offset of the origin's present log, in both directions and without rounding.
+//! behind the old copy. The newest run holds all that the sender has, so it translates every offset
+//! of the origin's present log, in both directions and without rounding.
 //!
 //! ```text
 //!   local     0 ........ 90 │ 90 ............ 190        a run begins at local 90
 //!   origin    0 ........ 90 │ 0 ....... 60 ── 100        which is the origin's 0
 //!   life      1 ─────────── │ 1 ─────── 2 ──────         restored at 60: a fork
+//!   part      1 ........... │ 2 ....... 3 ......         what one life wrote, and stands together
 //! ```
-//! At a *fork* the origin went on with another life: what former readers had read beyond it was
-//! lost with that life, and other records stand there now. A life that was not met before is a fork
+//! What stands before the newest run is of former copies, and of lives that are over: a group may
+//! not have read all of it. So a [`Checkpoint`] keeps the former *parts* too, and says what of them
+//! somebody has not read who has read each life so far ([`ReadTo`]).
+//!
+//! At a *fork* the origin went on with another life: other records stand there now than former
+//! readers had read beyond it. A life that was not met before is a fork
 //! whatever its counter: a hub that lost its disk counts from 1 again, and one backup may be
 //! restored twice.
+
+mod parts;
 
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{Incarnation, Offset, Stamp};
 
-const VERSION: u8 = 2;
+pub use self::parts::Unread;
+use self::parts::{Part, Parts};
+use crate::read_to::{LIVES_LIMIT, ReadTo};
 
-/// Lives that are remembered, the latest met: one that is forgotten and met again sets readers
-/// back, who then read again and pass nothing over.
-const LIVES_LIMIT: usize = 16;
+const VERSION: u8 = 3;
 
-/// The newest run of a mirrored partition.
+/// Without former parts, as earlier versions wrote it.
+const VERSION_OF_RUN: u8 = 2;
+
+/// The newest run of a partition, and the parts that it has of lives of its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// The local offset that the run begins at.
@@ -34,6 +44,7 @@ pub struct Checkpoint {
     origin: Offset,
     /// Lives of the origin that wrote any of the partition, in the order they were met.
     lives: Vec<Incarnation>,
+    parts: Parts,
 }
 
 /// What an entry changed.
@@ -51,22 +62,43 @@ impl Checkpoint {
     /// The run that begins with a partition's first entry, at `base`.
     #[must_use]
     pub fn new(base: Offset, stamp: &Stamp) -> Self {
-        Self { begins: base, origin: stamp.offset, lives: vec![stamp.actor.incarnation] }
+        Self::of_life(base, stamp.offset, stamp.actor.incarnation)
+    }
+
+    /// A log that one life wrote, from an offset of it on that is here at `base`.
+    #[must_use]
+    pub fn of_life(base: Offset, origin: Offset, life: Incarnation) -> Self {
+        let parts = Parts::new(Part { begins: base, origin, life });
+        Self { begins: base, origin, lives: vec![life], parts }
+    }
+
+    /// Whether the next entry, at local offset `base`, changes nothing: the part goes on with it.
+    #[must_use]
+    pub fn is_next(&self, base: Offset, stamp: &Stamp) -> bool {
+        let goes_on = self.origin_of(base) == Some(stamp.offset);
+        goes_on && self.parts.last_life() == stamp.actor.incarnation
     }
 
     /// Takes note of the next entry of the partition, at local offset `base`.
     pub fn follow(&mut self, base: Offset, stamp: &Stamp) -> Followed {
-        let Stamp { actor, offset, .. } = stamp;
-        let continues = self.origin_of(base) == Some(*offset);
+        self.go_on(base, stamp.offset, stamp.actor.incarnation)
+    }
+
+    /// What follows at `base` was written by a life, at an offset of the origin's log.
+    pub fn go_on(&mut self, base: Offset, offset: Offset, life: Incarnation) -> Followed {
+        let continues = self.origin_of(base) == Some(offset);
         if !continues {
-            (self.begins, self.origin) = (base, *offset);
+            (self.begins, self.origin) = (base, offset);
         }
-        if !self.lives.contains(&actor.incarnation) {
+        if !(continues && self.parts.last_life() == life) {
+            self.parts.push(Part { begins: base, origin: offset, life });
+        }
+        if !self.lives.contains(&life) {
             if self.lives.len() >= LIVES_LIMIT {
                 self.lives.remove(0);
             }
-            self.lives.push(actor.incarnation);
-            return Followed::Fork(*offset);
+            self.lives.push(life);
+            return Followed::Fork(offset);
         }
         if continues { Followed::On } else { Followed::Run }
     }
@@ -93,22 +125,105 @@ impl Checkpoint {
         self.lives.contains(&life)
     }
 
-    /// The local offset that the run begins at.
+    /// How many lives of the origin were met, as far as is remembered.
+    #[must_use]
+    pub const fn lives(&self) -> usize {
+        self.lives.len()
+    }
+
+    /// The life that wrote the last part.
+    #[must_use]
+    pub const fn last_life(&self) -> Incarnation {
+        self.parts.last_life()
+    }
+
+    /// The life that wrote what is at a local offset, and its offset in the log of the origin: of a
+    /// record that has not arrived, as the last life goes on.
+    #[must_use]
+    pub fn place_at(&self, local: Offset) -> (Incarnation, Offset) {
+        let part = self.parts.at(local);
+        (part.life, part.origin_of(local))
+    }
+
+    /// The local offset from which on it is known what is here.
     #[must_use]
     pub const fn begins(&self) -> Offset {
+        self.parts.begins()
+    }
+
+    /// The local offset that the newest run begins at.
+    #[must_use]
+    pub const fn run_begins(&self) -> Offset {
         self.begins
     }
 
-    /// The checkpoint as state: version, begin, origin, how many lives, each of them.
+    /// What is here, before `end`, of what somebody has not read: local ranges in their order.
+    #[must_use]
+    pub fn unread(&self, read: &ReadTo, end: Offset) -> Vec<Unread> {
+        self.parts.unread(&self.named(read), end)
+    }
+
+    /// Where somebody reads on who has read all that is here: at its end, or beyond it if that was
+    /// read elsewhere.
+    #[must_use]
+    pub fn ahead(&self, read: &ReadTo, end: Offset) -> Offset {
+        self.parts.ahead(&self.named(read), end)
+    }
+
+    /// What has been read by who has read all that is here before a local offset, and had read so
+    /// far before. Of the part that it lies in that may be less than was known.
+    #[must_use]
+    pub fn read_to(&self, local: Offset, known: Option<&ReadTo>) -> ReadTo {
+        let life = self.parts.at_or_before(local).life;
+        let before = self.parts.before(local);
+        let Some(known) = known else { return before };
+        let mut elsewhere = self.named(known);
+        elsewhere.retain(|of| of != life);
+        let all = before.join(&elsewhere);
+        if all.lives().count() <= LIVES_LIMIT {
+            return all;
+        }
+        // What was read of lives that are not here gives way.
+        elsewhere.retain(|of| self.parts.has(of));
+        before.join(&elsewhere)
+    }
+
+    /// The same of who is set there, whatever was read before: what is here behind it is to be read
+    /// again, and of lives that are not here it stays as it is.
+    #[must_use]
+    pub fn set_to(&self, local: Offset, known: Option<&ReadTo>) -> ReadTo {
+        let before = self.parts.before(local);
+        let Some(known) = known else { return before };
+        let mut elsewhere = self.named(known);
+        elsewhere.retain(|of| !self.parts.has(of));
+        before.join(&elsewhere)
+    }
+
+    /// How far was read, by the lives that are here: who names none means the newest run.
+    #[must_use]
+    pub fn named(&self, read: &ReadTo) -> ReadTo {
+        match read {
+            ReadTo::Unnamed(offset) => self.parts.before(self.local_of(*offset)),
+            ReadTo::Lives(_) => read.clone(),
+        }
+    }
+
+    /// The checkpoint as state: version, begin, origin, how many lives, each of them, how many
+    /// parts, of each its begin, the origin's offset there, and the life. Without the parts, as
+    /// earlier versions read it, while one life wrote all.
     #[must_use]
     pub fn encode(&self) -> bytes::Bytes {
-        let Self { begins, origin, lives } = self;
+        let Self { begins, origin, lives, parts } = self;
+        let is_plain = *parts == newest_run(*begins, *origin, lives);
         let mut writer = Writer::new();
-        writer.u8(VERSION);
+        writer.u8(if is_plain { VERSION_OF_RUN } else { VERSION });
         writer.u64(begins.get());
         writer.u64(origin.get());
         writer.u8(u8::try_from(lives.len()).unwrap_or(u8::MAX));
         lives.iter().for_each(|life| writer.incarnation(*life));
+        if !is_plain {
+            parts.encode(&mut writer);
+        }
         writer.finish()
     }
 
@@ -119,18 +234,30 @@ impl Checkpoint {
     pub fn decode(bytes: bytes::Bytes) -> Result<Self, CodecError> {
         let mut reader = Reader::new(bytes);
         let version = reader.u8("checkpoint version")?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_OF_RUN {
             let (field, found) = ("checkpoint version", i64::from(version));
-            return Err(CodecError::Value { field, at: 0, found, expected: "2" });
+            return Err(CodecError::Value { field, at: 0, found, expected: "2 or 3" });
         }
         let begins = Offset::new(reader.u64("checkpoint begin")?);
         let origin = Offset::new(reader.u64("checkpoint origin")?);
         let count = reader.u8("checkpoint lives")?;
         let lives = (0..count).map(|_| reader.incarnation("checkpoint life"));
-        let lives = lives.collect::<Result<_, _>>()?;
+        let lives = lives.collect::<Result<Vec<_>, _>>()?;
+        let parts = if version == VERSION {
+            Parts::decode(&mut reader)?
+        } else {
+            newest_run(begins, origin, &lives)
+        };
         reader.end()?;
-        Ok(Self { begins, origin, lives })
+        Ok(Self { begins, origin, lives, parts })
     }
+}
+
+/// The newest run as one part: of whom it is was not always said, and the last life that was met
+/// has all of it.
+fn newest_run(begins: Offset, origin: Offset, lives: &[Incarnation]) -> Parts {
+    let life = lives.last().copied().unwrap_or(Incarnation::new(0, 0));
+    Parts::new(Part { begins, origin, life })
 }
 
 #[cfg(test)]
@@ -209,7 +336,145 @@ mod tests {
         assert_eq!((without_disk, same), (Followed::Fork(Offset::new(0)), Followed::On));
     }
 
+    fn unread(checkpoint: &Checkpoint, read: &ReadTo, end: u64) -> Vec<(u64, u64)> {
+        let ranges = checkpoint.unread(read, Offset::new(end)).into_iter();
+        ranges.map(|range| (range.from.get(), range.until.get())).collect()
+    }
+
+    /// So far of each of these lives.
+    fn read(lives: &[(u32, u64)]) -> ReadTo {
+        let of = |(life, offset): &(u32, u64)| (Incarnation::new(*life, 7), Offset::new(*offset));
+        ReadTo::Lives(lives.iter().map(of).collect())
+    }
+
+    #[test]
+    fn what_was_not_read_of_a_former_life_comes_first_and_then_the_next_one() {
+        let (lost_disk, _) = followed(&[(0, 1, 0), (100, 2, 0)]);
+
+        assert_eq!(unread(&lost_disk, &read(&[(1, 50)]), 120), [(50, 120)]);
+        assert_eq!(unread(&lost_disk, &read(&[(1, 100)]), 120), [(100, 120)]);
+        assert_eq!(unread(&lost_disk, &read(&[(1, 130), (2, 20)]), 120), []);
+        assert_eq!(unread(&lost_disk, &read(&[(1, 50), (2, 5)]), 120), [(50, 100), (105, 120)]);
+        assert_eq!(unread(&lost_disk, &ReadTo::Unnamed(Offset::new(5)), 120), [(105, 120)]);
+    }
+
+    #[test]
+    fn what_stands_in_two_parts_is_read_in_one_of_them() {
+        let (restored, _) = followed(&[(0, 1, 0), (90, 1, 0), (150, 2, 60)]);
+
+        assert_eq!(unread(&restored, &read(&[(1, 50)]), 190), [(50, 90), (150, 190)]);
+        assert_eq!(unread(&restored, &read(&[(1, 90)]), 190), [(150, 190)]);
+        assert_eq!(restored.ahead(&read(&[(1, 90), (2, 105)]), Offset::new(190)).get(), 195);
+    }
+
+    #[test]
+    fn who_has_read_up_to_an_offset_has_read_all_parts_before_it() {
+        let (checkpoint, _) = followed(&[(0, 1, 0), (90, 1, 0), (150, 2, 60)]);
+        let read_to = |local, known: &ReadTo| checkpoint.read_to(Offset::new(local), Some(known));
+
+        assert_eq!(checkpoint.read_to(Offset::new(30), None), read(&[(1, 30)]));
+        assert_eq!(checkpoint.read_to(Offset::new(170), None), read(&[(1, 90), (2, 80)]));
+        let ahead = read(&[(1, 95), (2, 60), (3, 4)]);
+        assert_eq!(read_to(170, &ahead), read(&[(1, 95), (2, 80), (3, 4)]));
+        assert_eq!(read_to(80, &ahead), read(&[(1, 80), (2, 60), (3, 4)]), "that goes back");
+        let set = checkpoint.set_to(Offset::new(80), Some(&ahead));
+        assert_eq!(set, read(&[(1, 80), (3, 4)]), "what is behind is read again");
+        assert_eq!(checkpoint.place_at(Offset::new(170)).1, Offset::new(80));
+    }
+
+    #[test]
+    fn a_checkpoint_of_an_earlier_version_knows_the_newest_run() {
+        let mut writer = Writer::new();
+        writer.u8(VERSION_OF_RUN);
+        writer.u64(100);
+        writer.u64(0);
+        writer.u8(2);
+        [1, 2].iter().for_each(|life| writer.incarnation(Incarnation::new(*life, 7)));
+
+        let checkpoint = Checkpoint::decode(writer.finish()).unwrap();
+
+        assert_eq!(checkpoint.begins(), Offset::new(100));
+        assert!(checkpoint.is_of(Incarnation::new(1, 7)));
+        assert_eq!(unread(&checkpoint, &ReadTo::Unnamed(Offset::new(5)), 120), [(105, 120)]);
+        assert_eq!(unread(&checkpoint, &read(&[(2, 7)]), 120), [(107, 120)]);
+    }
+
+    #[test]
+    fn what_one_life_wrote_is_kept_as_earlier_versions_read_it() {
+        let (one, _) = followed(&[(0, 1, 0), (10, 1, 10)]);
+        let (two, _) = followed(&[(0, 1, 0), (10, 2, 10)]);
+
+        assert_eq!([one.encode()[0], two.encode()[0]], [VERSION_OF_RUN, VERSION]);
+        assert_eq!([&one, &two].map(|of| Checkpoint::decode(of.encode())), [Ok(one), Ok(two)]);
+    }
+
+    #[test]
+    fn of_more_lives_than_are_named_those_give_way_that_are_not_here() {
+        let entries: Vec<_> = (1..20).map(|life| (u64::from(life) * 10, life, 0)).collect();
+        let (checkpoint, _) = followed(&entries);
+        let known: Vec<_> = (100..110).map(|life| (life, 5)).collect();
+
+        let all = checkpoint.read_to(Offset::new(195), Some(&read(&known)));
+
+        let here: Vec<_> = (4..20).map(|life| (life, if life == 19 { 5 } else { 10 })).collect();
+        assert_eq!(all, read(&here));
+    }
+
+    #[test]
+    fn more_parts_than_are_remembered_forget_the_oldest() {
+        let mut checkpoint = Checkpoint::new(Offset::new(0), &stamp(1, 0));
+        for again in 1..300 {
+            checkpoint.follow(Offset::new(again * 10), &stamp(1, 0));
+        }
+
+        assert_eq!(checkpoint.begins(), Offset::new((300 - 256) * 10));
+        assert_eq!(Checkpoint::decode(checkpoint.encode()), Ok(checkpoint));
+    }
+
     proptest! {
+        #[test]
+        fn who_reads_and_commits_range_after_range_reads_each_record_once(
+            parts in prop::collection::vec((1_u32..4, 0_u64..30, 1_u64..20), 1..8),
+            page in 1_u64..15,
+        ) {
+            let mut checkpoint: Option<Checkpoint> = None;
+            let mut all = std::collections::BTreeMap::new();
+            let mut written = std::collections::BTreeMap::<u32, u64>::new();
+            let mut end = 0;
+            for (life, again, count) in parts {
+                // A life's log comes on, or once more from somewhere.
+                let known = written.entry(life).or_default();
+                let origin = (*known).min(again);
+                let entry = stamp(life, origin);
+                match &mut checkpoint {
+                    None => checkpoint = Some(Checkpoint::new(Offset::new(end), &entry)),
+                    Some(checkpoint) => drop(checkpoint.follow(Offset::new(end), &entry)),
+                }
+                for at in 0..count {
+                    all.insert(end + at, (life, origin + at));
+                }
+                end += count;
+                *known = (*known).max(origin + count);
+            }
+            let checkpoint = checkpoint.unwrap();
+            let (mut known, mut seen) = (None::<ReadTo>, Vec::new());
+            for _ in 0..all.len() + 10 {
+                let none = read(&[]);
+                let ranges = checkpoint.unread(known.as_ref().unwrap_or(&none), Offset::new(end));
+                let Some(range) = ranges.first() else { break };
+                let until = range.until.get().min(range.from.get() + page);
+                seen.extend((range.from.get()..until).map(|at| all[&at]));
+                let next = checkpoint.read_to(Offset::new(until), known.as_ref());
+                known = Some(known.map_or_else(|| next.clone(), |known| known.join(&next)));
+            }
+
+            let mut expected: Vec<_> = all.values().copied().collect();
+            expected.sort_unstable();
+            expected.dedup();
+            seen.sort_unstable();
+            prop_assert_eq!(seen, expected);
+        }
+
         #[test]
         fn translation_is_exact_and_monotonic_in_both_directions(
             begins in 0_u64..1 << 40, origin in 0_u64..1 << 40, past in 0_u64..1 << 40,

@@ -58,6 +58,8 @@ pub mod latency;
 pub mod condition;
 /// Exact translation of offsets between a partition and its mirrors.
 pub mod checkpoint;
+/// How far a log was read over the lives of its origin.
+pub mod read_to;
 /// How far consumer groups have read, the same in every region.
 pub mod groups;
 /// Which regions are in use by leases, and how they are taken over without an operator.
@@ -90,3 +92,4 @@ pub use lag::Lag;
 pub use link::{CloseReason, Flow, Link, LinkConfig, LinkOutput};
 pub use marks::Marks;
 pub use peering::{Dialled, Ended, Peering, PeeringConfig, PeeringOutput};
+pub use read_to::ReadTo;

@@ -400,7 +400,7 @@ impl World {
         let expected = origin.entries(&own);
         let group = GroupName::new("reader").unwrap();
         let places = site.node.reading(&group, &format!("{topic}@*"));
-        let places = places.unwrap_or_default().into_iter().map(|(place, _)| place);
+        let places = places.unwrap_or_default().into_iter().map(|place| place.at);
         let places = places.filter(|place| {
             site.node.topics().get(&place.topic).is_some_and(|found| found.origin == origin.region)
         });

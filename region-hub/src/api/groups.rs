@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::posted::Posted;
 use super::record::{DamagedJson, Page, RecordJson, RecordsJson, read_records};
 use super::{Failure, RECORDS_LIMIT, Shared, WAIT_LIMIT, ask, durable, tell_damage};
-use crate::groups::{GroupView, OffsetsRequest, Place};
+use crate::groups::{GroupView, OffsetsRequest, Place, Reading};
 use crate::node::GroupError;
 use crate::peer_link::murmur2;
 
@@ -145,21 +145,21 @@ impl ReadJson {
 /// which one is first changes with every page, so that none waits for ever.
 fn read_places(
     reader: &impl LogReader,
-    mut places: Vec<(TopicPartition, Offset)>,
+    mut places: Vec<Reading>,
     max: usize,
 ) -> Result<Vec<(TopicPartition, Offset, RecordsJson)>, String> {
     let count = places.len().max(1);
-    let offsets: Vec<u8> = places.iter().flat_map(|(_, at)| at.get().to_be_bytes()).collect();
+    let offsets: Vec<u8> = places.iter().flat_map(|place| place.from.get().to_be_bytes()).collect();
     let first = usize::try_from(murmur2(&offsets)).unwrap_or_default() % count;
     places.rotate_left(first);
     let (mut left, each) = (Page::of(max), max.div_ceil(count));
     let bytes_each = (left.bytes / count).max(1);
     let mut read = Vec::new();
-    for (at, from) in places {
+    for Reading { at, from, until } in places {
         if left.bytes == 0 || left.max == 0 {
             break;
         }
-        let page = Page { max: each.min(left.max), bytes: left.bytes.min(bytes_each) };
+        let page = Page { max: each.min(left.max), bytes: left.bytes.min(bytes_each), until };
         let found = read_records(reader, &at, from, page)?;
         left.bytes = left.bytes.saturating_sub(found.bytes);
         left.max = left.max.saturating_sub(found.records.len());
@@ -214,6 +214,10 @@ mod tests {
         TopicPartition::new(TopicName::new("bulk").unwrap(), PartitionIndex::new(partition))
     }
 
+    const fn all_of(at: TopicPartition) -> Reading {
+        Reading { at, from: Offset::new(0), until: Offset::new(u64::MAX) }
+    }
+
     /// A log of so many partitions with two batches each, of so many bytes.
     fn log(partitions: u32, bytes: usize) -> MemoryStore {
         let mut store = MemoryStore::open(&MemoryDisk::new(1), OpenOptions::new(1)).unwrap();
@@ -236,7 +240,7 @@ mod tests {
     #[test]
     fn a_page_over_many_partitions_is_bounded_and_every_record_is_read_once() {
         let (count, store) = (24, log(24, 900 << 10));
-        let mut places: Vec<_> = (0..count).map(|n| (at(n), Offset::default())).collect();
+        let mut places: Vec<_> = (0..count).map(|n| all_of(at(n))).collect();
         let (mut pages, mut seen) = (0, Vec::new());
         while seen.len() < 48 {
             let read = read_places(&store.reader(), places.clone(), 500).unwrap();
@@ -245,8 +249,8 @@ mod tests {
             for (of, _, found) in read {
                 let offsets = found.records.iter().map(|record| (of.partition, record.offset));
                 seen.extend(offsets);
-                let place = places.iter_mut().find(|(at, _)| *at == of).unwrap();
-                place.1 = found.next;
+                let place = places.iter_mut().find(|place| place.at == of).unwrap();
+                place.from = found.next;
             }
             pages += 1;
             assert!(pages < 100, "{} of 48 records after {pages} pages", seen.len());
@@ -261,10 +265,23 @@ mod tests {
     #[test]
     fn a_page_has_no_more_records_than_were_asked_for() {
         let store = log(5, 10);
-        let places = (0..5).map(|n| (at(n), Offset::default())).collect();
+        let places = (0..5).map(|n| all_of(at(n))).collect();
 
         let read = read_places(&store.reader(), places, 3).unwrap();
 
         assert_eq!(read.iter().map(|(_, _, found)| found.records.len()).sum::<usize>(), 3);
+    }
+    #[test]
+    fn a_page_ends_where_what_is_to_be_read_does_and_goes_on_behind_it() {
+        let store = log(1, 10);
+        let until = |until| {
+            let place = Reading { until: Offset::new(until), ..all_of(at(0)) };
+            let read = read_places(&store.reader(), vec![place], 500).unwrap();
+            read.iter().map(|(_, _, found)| (found.records.len(), found.next.get())).collect()
+        };
+
+        let ends: [Vec<(usize, u64)>; 3] = [1, 2, 9].map(until);
+
+        assert_eq!(ends, [vec![(1, 1)], vec![(2, 2)], vec![(2, 2)]]);
     }
 }

@@ -106,12 +106,14 @@ pub(super) struct Page {
     pub(super) max: usize,
     /// Bytes of batches after which it ends, but for the first batch.
     pub(super) bytes: usize,
+    /// Where it ends at the latest: a batch begins there.
+    pub(super) until: Offset,
 }
 
 impl Page {
     /// A page of one partition.
     pub(super) const fn of(max: usize) -> Self {
-        Self { max, bytes: ANSWER_BYTES_TARGET }
+        Self { max, bytes: ANSWER_BYTES_TARGET, until: Offset::new(u64::MAX) }
     }
 }
 
@@ -120,23 +122,22 @@ pub(super) fn read_records(
     reader: &impl LogReader,
     at: &TopicPartition,
     from: Offset,
-    Page { max, bytes: bytes_target }: Page,
+    Page { max, bytes: bytes_target, until: last }: Page,
 ) -> Result<RecordsJson, String> {
     let RecordsJson { mut records, mut next, mut damaged, mut bytes } = RecordsJson::none(from);
     let at_once = READ_BYTES.min(ByteCount::new(u64::try_from(bytes_target).unwrap_or(u64::MAX)));
-    while records.len() < max && bytes < bytes_target {
+    while records.len() < max && bytes < bytes_target && next < last {
         let entries = match reader.read(at, next, at_once) {
             Ok(entries) => entries,
             Err(ReadError::Quarantined { from, until, .. }) if until > next => {
                 damaged.push(DamagedJson::new(reader, at, from, until));
-                next = until;
+                next = until.min(last);
                 continue;
             }
             Err(error) => return Err(with_causes(&error)),
         };
-        let Some(last) = entries.last() else { break };
-        let end = last.end();
-        for entry in &entries {
+        let Some(end) = entries.last().map(|entry| entry.end().min(last)) else { break };
+        for entry in entries.iter().filter(|entry| entry.base < last) {
             bytes += entry.batch.as_bytes().len();
             let decoded = entry.batch.numbered_records().map_err(|error| with_causes(&error))?;
             let listed = decoded.iter().map(|(delta, record)| json(entry, *delta, record));

@@ -3,40 +3,46 @@
 //! Commits are records of `_groups`, which other regions mirror. What holds is kept in memory and
 //! in the state `groups`, in the same commit as the record it came by; where each mirrored
 //! partition stands in the log of its origin in `checkpoints`, which changes only when a hub on the
-//! way starts a new life.
+//! way starts a new life (`lives`).
+
+/// The same over the lives of the hubs whose logs they read.
+mod lives;
+/// Where groups read on here.
+mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::{
     Batch, BatchError, GroupName, Incarnation, Now, Offset, PartitionIndex, Record, RegionId,
-    Stamp, TopicName, TopicPartition,
+    TopicPartition,
 };
-use headland_replication::Checkpoint;
-use headland_replication::checkpoint::Followed;
 use headland_replication::fence::{Fence, Fences};
-use headland_replication::groups::{CommitError, Committed, GroupEnd, GroupRecord, Groups, Source};
+use headland_replication::groups::{Change, CommitError, GroupEnd, GroupRecord, Groups, Source};
+use headland_replication::{Checkpoint, ReadTo};
 use headland_storage::{StateStore, Ticket};
 use serde::{Deserialize, Serialize};
 
 use super::recovery::owner;
 use super::{Node, RecoveryError};
-use crate::groups::{GroupView, OffsetsRequest, POSITIONS_AT_ONCE, Place, PositionView};
+use crate::groups::{OffsetsRequest, POSITIONS_AT_ONCE, Place};
+use crate::members::LifeName;
 use crate::peer_link::LinkId;
 use crate::records::groups_topic;
 use crate::topics::Topic;
-
-/// Names a union over regions, as in `orders@*`.
-const UNION: &str = "@*";
 
 /// How far groups have read, and where mirrors stand.
 #[derive(Debug, Default)]
 pub(super) struct Consumers {
     groups: Groups,
     checkpoints: BTreeMap<TopicPartition, Checkpoint>,
+    /// The same of what this hub gives the order, where a former life of it wrote some.
+    own: BTreeMap<TopicPartition, Checkpoint>,
     /// Regions that were left.
     pub(super) fences: Fences,
     began: Began,
+    /// Lives of which it was said in this run that nothing is here.
+    said: BTreeSet<(RegionId, Incarnation)>,
 }
 
 impl Consumers {
@@ -76,7 +82,7 @@ impl Consumers {
 
     /// Where the newest run of a mirror begins.
     pub(super) fn begins(&self, at: &TopicPartition) -> Option<Offset> {
-        self.checkpoints.get(at).map(Checkpoint::begins)
+        self.checkpoints.get(at).map(Checkpoint::run_begins)
     }
 }
 
@@ -95,8 +101,8 @@ enum Began {
     /// As the life that wrote the log, or with an empty one.
     #[default]
     Before,
-    /// As another life on a log that a former one wrote: from a backup.
-    Anew,
+    /// As another life on a log that this former one wrote: from a backup.
+    Anew(Incarnation),
 }
 
 /// Why a committed offset is not changed.
@@ -201,11 +207,11 @@ impl Node {
         for Place { topic, partition, offset } in positions {
             let name = self.topics.resolve(topic).map_or(topic, |known| &known.name);
             let at = TopicPartition::new(name.clone(), *partition);
-            let (source, offset) = self.source_of(group, &at, *offset)?;
+            let (source, read) = self.source_of(group, &at, (*offset, *change))?;
             if !named.insert(source.clone()) {
                 return Err(GroupError::Twice { partition: source });
             }
-            places.push((source, offset));
+            places.push((source, read));
         }
         let records = self.consumers.groups.change_all(group, &places, *change)?;
         self.write_groups(&records, now)?;
@@ -259,33 +265,39 @@ impl Node {
         }
     }
 
-    /// Which place in the log of its origin an offset of this hub is.
+    /// How far of the log of its origin a group has read that is at an offset of this hub.
     fn source_of(
         &self,
         group: &GroupName,
         at: &TopicPartition,
-        offset: Offset,
-    ) -> Result<(Source, Offset), GroupError> {
+        (offset, change): (Offset, Change),
+    ) -> Result<(Source, ReadTo), GroupError> {
         let no_topic = || GroupError::NoTopic { topic: at.topic.to_string() };
         let topic = self.topics.get(&at.topic).ok_or_else(no_topic)?;
         let source = source(topic, at.partition);
-        let checkpoint = self.checkpoint(at);
-        let origin = checkpoint.map_or(Some(offset), |known| known.origin_of(offset));
-        let Some(origin) = origin else {
-            let begins = checkpoint.map_or(offset, Checkpoint::begins);
-            return Err(GroupError::EarlierCopy { partition: at.clone(), offset, begins });
-        };
+        let known = self.consumers.groups.committed(group, &source).map(|known| &known.read);
         let end = self.composer.end(at);
-        let known = self.consumers.groups.committed(group, &source);
-        if offset > end && known.is_none_or(|known| known.offset < origin) {
+        let Some(checkpoint) = self.checkpoint(at) else {
+            // Of a copy in which nothing is yet it is not known who writes it.
+            return if offset > end {
+                Err(GroupError::PastEnd { partition: at.clone(), offset, end })
+            } else {
+                Ok((source, ReadTo::Unnamed(offset)))
+            };
+        };
+        let begins = checkpoint.begins();
+        if offset < begins {
+            return Err(GroupError::EarlierCopy { partition: at.clone(), offset, begins });
+        }
+        let (life, origin) = checkpoint.place_at(offset);
+        if offset > end && known.is_none_or(|known| known.offset_of(life) < origin) {
             return Err(GroupError::PastEnd { partition: at.clone(), offset, end });
         }
-        Ok((source, origin))
-    }
-
-    /// Where a mirrored partition stands; `None` of one that was born here, or is empty.
-    fn checkpoint(&self, at: &TopicPartition) -> Option<&Checkpoint> {
-        self.consumers.checkpoints.get(at)
+        let read = match change {
+            Change::Commit => checkpoint.read_to(offset, known),
+            Change::Reset => checkpoint.set_to(offset, known),
+        };
+        Ok((source, read))
     }
 
     /// Composes records of committed offsets.
@@ -333,72 +345,14 @@ impl Node {
         for record in batch.records().unwrap_or_default() {
             let value = record.value.unwrap_or_default();
             match serde_json::from_slice::<Kept>(&value) {
-                Ok(Kept::Position(at)) if filter.takes(at.group.as_str()) => self.hold_group(&at),
+                Ok(Kept::Position(at)) if filter.takes(at.group.as_str()) => {
+                    self.hold_group(&at);
+                    self.look_for_former(&at, now);
+                }
                 Ok(Kept::End(end)) if filter.takes(end.group.as_str()) => self.end_group(&end, now),
                 Ok(Kept::Fence(fence)) => self.hear_fence(origin, &fence, now),
                 // What a later version writes is not for this one.
                 Ok(Kept::Position(_) | Kept::End(_)) | Err(_) => {}
-            }
-        }
-    }
-
-    /// Follows a mirrored partition: an entry with this stamp is about to be composed.
-    pub(super) fn follow(&mut self, at: &TopicPartition, stamp: &Stamp, now: Now) {
-        let base = self.composer.end(at);
-        let Some(checkpoint) = self.consumers.checkpoints.get_mut(at) else {
-            return self.keep_checkpoint(at, Checkpoint::new(base, stamp));
-        };
-        let followed = checkpoint.follow(base, stamp);
-        let checkpoint = checkpoint.clone();
-        match followed {
-            Followed::On => {}
-            Followed::Run => self.keep_checkpoint(at, checkpoint),
-            Followed::Fork(fork) => {
-                self.keep_checkpoint(at, checkpoint);
-                // Where this hub's own log forked is known here.
-                let topic = self.topics.get(&at.topic);
-                let topic = topic.filter(|topic| topic.origin != *self.identity.region());
-                let forked = topic.map(|topic| source(topic, at.partition));
-                forked.into_iter().for_each(|source| self.on_fork(&source, fork, now));
-            }
-        }
-    }
-
-    fn keep_checkpoint(&mut self, at: &TopicPartition, checkpoint: Checkpoint) {
-        let value = checkpoint.encode();
-        self.consumers.checkpoints.insert(at.clone(), checkpoint);
-        self.composer.set(owner("checkpoints"), at.to_string().into(), Some(value));
-    }
-
-    /// Sets back who had read of a life that is over.
-    fn on_fork(&mut self, source: &Source, fork: Offset, now: Now) {
-        let set_back = self.consumers.groups.on_fork(source, fork);
-        for record in &set_back {
-            let GroupRecord { group, offset, .. } = record;
-            tracing::warn!(%group, %source, %offset, "set back: what it had read beyond was lost");
-            self.composer.set(owner("groups"), record.key().into(), Some(json(record)));
-        }
-        if let Err(error) = self.write_groups(&set_back, now) {
-            tracing::error!(%error, "committed offsets fit no batch");
-        }
-    }
-
-    /// Whether this is the first start of another life on a log that a former one wrote.
-    pub(super) fn begins_a_life(&self) -> bool {
-        self.consumers.began == Began::Anew
-    }
-
-    /// A hub that was restored goes on where its backup ends: nobody has read beyond.
-    pub(super) fn begin_life(&mut self, now: Now) {
-        if self.consumers.began == Began::Before {
-            return;
-        }
-        let ends: Vec<(TopicPartition, Offset)> =
-            self.durable.iter().map(|(at, end)| (at.clone(), *end)).collect();
-        for (at, end) in ends {
-            let own = self.topics.get(&at.topic).filter(|topic| topic.is_local());
-            if let Some(source) = own.map(|topic| source(topic, at.partition)) {
-                self.on_fork(&source, end, now);
             }
         }
     }
@@ -425,116 +379,24 @@ impl Node {
                 };
                 let layout = |source| RecoveryError::Layout { owner: owner("checkpoints"), source };
                 let checkpoint = Checkpoint::decode(value).map_err(layout)?;
-                self.consumers.checkpoints.insert(at, checkpoint);
+                let has_own_order = topic.is_local() || topic.is_apart();
+                let Consumers { own, checkpoints, .. } = &mut self.consumers;
+                let known = if has_own_order { own } else { checkpoints };
+                known.insert(at, checkpoint);
             }
         }
         let key = Bytes::from_static(b"life");
         let (life, found) = (self.incarnation.to_string(), state.get(&owner("node"), &key)?);
         if found.as_deref() != Some(life.as_bytes()) {
-            self.consumers.began = found.map_or(Began::Before, |_| Began::Anew);
+            let former = found.map(|found| String::from_utf8_lossy(&found).parse::<LifeName>());
+            let anew = |name: Result<LifeName, _>| {
+                // Of one that nobody can read, nothing was read.
+                Began::Anew(name.map_or(Incarnation::new(0, 0), LifeName::incarnation))
+            };
+            self.consumers.began = former.map_or(Began::Before, anew);
             self.composer.set(owner("node"), key, Some(life.into()));
         }
         Ok(())
-    }
-
-    /// Every group by name.
-    #[must_use]
-    pub fn groups(&self) -> Vec<GroupView> {
-        let names = self.consumers.groups.names();
-        names.map(|group| self.group(group)).collect()
-    }
-
-    /// A group; without positions when it is not known.
-    #[must_use]
-    pub fn group(&self, group: &GroupName) -> GroupView {
-        let positions = self.consumers.groups.of(group);
-        let positions: Vec<PositionView> =
-            positions.map(|(source, at)| self.position(source, at)).collect();
-        let lag = positions.iter().map(|position| position.lag_records);
-        let lag_records = lag.fold(0, u64::saturating_add);
-        GroupView { group: group.clone(), lag_records, positions }
-    }
-
-    fn position(&self, source: &Source, at: Committed) -> PositionView {
-        let Source { region, topic: origin_topic, partition } = source.clone();
-        let place = self.counted(source);
-        let topic = place.as_ref().map(|place| place.topic.clone());
-        let checkpoint = place.as_ref().and_then(|place| self.checkpoint(place));
-        let committed = checkpoint.map_or(at.offset, |known| known.local_of(at.offset));
-        let end = place.and_then(|place| self.durable.get(&place)).copied().unwrap_or_default();
-        PositionView {
-            origin: region,
-            origin_topic,
-            partition,
-            epoch: at.epoch,
-            origin_offset: at.offset,
-            topic,
-            committed,
-            end,
-            lag_records: end.since(committed),
-            ahead_records: committed.since(end),
-        }
-    }
-
-    /// Where a group reads on in a topic of this hub, or in `<topic>@*`, the union over all
-    /// regions: every partition that has records, with the next offset.
-    ///
-    /// # Errors
-    /// [`GroupError::NoTopic`] when there is no such topic here, [`GroupError::Left`] when groups
-    /// go on in another region.
-    pub fn reading(
-        &self,
-        group: &GroupName,
-        topic: &str,
-    ) -> Result<Vec<(TopicPartition, Offset)>, GroupError> {
-        if let Some(why) = self.left() {
-            return Err(GroupError::Left(why));
-        }
-        let no_topic = || GroupError::NoTopic { topic: topic.to_owned() };
-        let name = TopicName::new(topic.strip_suffix(UNION).unwrap_or(topic));
-        let name = name.map_err(|_| no_topic())?;
-        let is_union = topic.ends_with(UNION);
-        let read = self.topics.resolve(&name).map(|known| &known.name);
-        let is_read = |known: &&Topic| {
-            let of_union = known.origin_name == name && !known.is_apart();
-            if is_union { of_union } else { Some(&known.name) == read }
-        };
-        let topics = self.topics.iter().filter(is_read);
-        let mut places: BTreeMap<Source, TopicPartition> = BTreeMap::new();
-        let mut topics = topics.peekable();
-        topics.peek().ok_or_else(no_topic)?;
-        for known in topics {
-            for partition in (0..known.partitions).map(PartitionIndex::new) {
-                let source = source(known, partition);
-                let own = TopicPartition::new(known.name.clone(), partition);
-                let at = if is_union { self.counted(&source) } else { Some(own) };
-                if let Some(at) = at.filter(|at| self.durable.contains_key(at)) {
-                    places.insert(source, at);
-                }
-            }
-        }
-        let places = places.into_iter().map(|(source, at)| {
-            let known = self.consumers.groups.committed(group, &source);
-            let offset = known.map_or_else(Offset::default, |known| known.offset);
-            let local = self.checkpoint(&at).map_or(offset, |known| known.local_of(offset));
-            (at, local)
-        });
-        Ok(places.collect())
-    }
-
-    /// Where a partition is read here: this hub's own, else of its copies the one that has come
-    /// furthest, and of equal ones that over the fewest regions. So each record counts once,
-    /// whichever ways it came; a group goes on in another copy at the same record.
-    fn counted(&self, of: &Source) -> Option<TopicPartition> {
-        let partition = &of.partition;
-        let copies = self.topics.iter().filter(|known| source(known, *partition) == *of);
-        let copies = copies.filter_map(|known| {
-            let at = TopicPartition::new(known.name.clone(), *partition);
-            let end = *self.durable.get(&at)?;
-            let end = self.checkpoint(&at).map_or(Some(end), |known| known.origin_of(end));
-            Some((known.is_local(), end, std::cmp::Reverse(known.path.len()), at))
-        });
-        copies.max().map(|(_, _, _, at)| at)
     }
 
     /// Whether what was composed by then is durable.

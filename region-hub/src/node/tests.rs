@@ -25,6 +25,8 @@ mod acks;
 mod acks_gone;
 /// How far consumer groups have read.
 mod groups;
+/// The same when the hub whose log they read begins a new life.
+mod lives;
 /// Leaving a region for another one.
 mod failover;
 mod leases;

@@ -8,7 +8,7 @@ use headland_event::{
 use headland_replication::groups::Change;
 use headland_storage::{LogReader, LogStore, Ticket};
 use region_hub::Node;
-use region_hub::groups::{OffsetsRequest, Place};
+use region_hub::groups::{OffsetsRequest, Place, Reading};
 use region_hub::topics::Topic;
 
 use super::agenda::{Event, Life};
@@ -175,7 +175,7 @@ fn read_on(
     let name = any_name(node, random);
     let places = node.reading(group, &name).map_err(|error| format!("{name}: {error}"))?;
     let mut read = Vec::new();
-    for (at, offset) in places {
+    for Reading { at, from: offset, until } in places {
         let topic = node.topics().get(&at.topic).expect("what is read has a topic");
         let source = (topic.origin.clone(), topic.origin_name.clone(), at.partition);
         let expected = committed.get(&source).copied().unwrap_or_default();
@@ -183,7 +183,7 @@ fn read_on(
             format!("{group} goes on in {name} at {offset} of {at}, not at {expected}")
         })?;
         let next = Offset::new(offset.get() + random.below(RECORDS_AT_ONCE));
-        let next = next.min(store.reader().end(&at));
+        let next = next.min(store.reader().end(&at)).min(until);
         if next > offset {
             let names = topic.names();
             let topic = TopicName::new(names[index(random, names.len())]).unwrap();

@@ -247,7 +247,7 @@ fn a_union_reads_the_log_of_a_region_and_not_what_was_handed_on_of_its_former_li
 
     let read = net.hubs[0].node.reading(&group, "inventory.events@*").unwrap();
 
-    let read: Vec<&str> = read.iter().map(|(at, _)| at.topic.as_str()).collect();
+    let read: Vec<&str> = read.iter().map(|place| place.at.topic.as_str()).collect();
     assert!(read.contains(&"us.inventory.events"), "{read:?}");
     assert!(read.iter().all(|name| !name.starts_with("handed-on.")), "{read:?}");
 }

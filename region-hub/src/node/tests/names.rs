@@ -95,7 +95,7 @@ fn a_group_goes_on_at_its_offset_by_any_name_of_a_renamed_region() {
     us.offer(&mut hub, "orders");
     let reading = |hub: &Hub, name: &str| {
         let places = hub.node.reading(&group, name).unwrap().into_iter();
-        places.map(|(at, next)| format!("{at} from {next}")).collect::<Vec<_>>()
+        places.map(|place| format!("{} from {}", place.at, place.from)).collect::<Vec<_>>()
     };
     let first = ["us.orders", "america.orders", "orders@*"].map(|name| reading(&hub, name));
     commit(&mut hub, "america.orders", 2);

@@ -1,0 +1,171 @@
+//! What each life of the origin wrote of a partition here, part by part.
+//!
+//! Parts stand behind each other, each with offsets of the origin's log that follow each other. The
+//! same record may stand in two of them, when a log came again: who has read it in one has read it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use headland_event::codec::{CodecError, Reader, Writer};
+use headland_event::{Incarnation, Offset};
+
+use crate::read_to::{LIVES_LIMIT, ReadTo};
+
+/// Most parts that are remembered, of [`LIVES_LIMIT`] lives at most; beyond it the oldest is
+/// forgotten, and what stands in it is read by its offsets only. A log of sixteen lives that came
+/// again as each of them has some more than a hundred.
+const PARTS_LIMIT: usize = LIVES_LIMIT * LIVES_LIMIT;
+
+/// Where a part begins, here and in the log of its origin, and who wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) begins: Offset,
+    pub(super) origin: Offset,
+    pub(super) life: Incarnation,
+}
+
+impl Part {
+    /// The offset of the origin's log that a local one is, which does not lie before the part.
+    pub(super) const fn origin_of(&self, local: Offset) -> Offset {
+        Offset::new(self.origin.get().saturating_add(local.since(self.begins)))
+    }
+
+    /// Where an offset of the origin's log is in the part; its beginning for what lies before.
+    const fn local_of(&self, origin: Offset) -> Offset {
+        Offset::new(self.begins.get().saturating_add(origin.since(self.origin)))
+    }
+}
+
+/// Local offsets that were not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unread {
+    /// The first one.
+    pub from: Offset,
+    /// The one after the last.
+    pub until: Offset,
+}
+
+/// Parts in their order; there is always one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Parts {
+    former: Vec<Part>,
+    last: Part,
+}
+
+impl Parts {
+    pub(super) const fn new(first: Part) -> Self {
+        Self { former: Vec::new(), last: first }
+    }
+
+    pub(super) fn push(&mut self, part: Part) {
+        let before = std::mem::replace(&mut self.last, part);
+        // One that another follows at once holds nothing.
+        if before.begins < part.begins {
+            self.former.push(before);
+        }
+        while self.former.len() >= PARTS_LIMIT || self.lives() > LIVES_LIMIT {
+            self.former.remove(0);
+        }
+    }
+
+    fn lives(&self) -> usize {
+        self.iter().map(|part| part.life).collect::<BTreeSet<_>>().len()
+    }
+
+    pub(super) const fn last_life(&self) -> Incarnation {
+        self.last.life
+    }
+
+    pub(super) const fn begins(&self) -> Offset {
+        match self.former.as_slice() {
+            [first, ..] => first.begins,
+            [] => self.last.begins,
+        }
+    }
+
+    pub(super) fn has(&self, life: Incarnation) -> bool {
+        self.iter().any(|part| part.life == life)
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = &Part> {
+        self.former.iter().chain([&self.last])
+    }
+
+    /// Each part with the local offset after it, in their order.
+    fn ranges(&self, end: Offset) -> impl Iterator<Item = (&Part, Offset)> {
+        let ends = self.iter().skip(1).map(|next| next.begins);
+        self.iter().zip(ends.chain([end.max(self.last.begins)]))
+    }
+
+    /// The part that a local offset lies in; of what lies before all of them the first.
+    pub(super) fn at(&self, local: Offset) -> &Part {
+        let before = self.iter().rfind(|part| part.begins <= local);
+        before.or_else(|| self.iter().next()).unwrap_or(&self.last)
+    }
+
+    /// The part that ends at a local offset, or that this lies amid.
+    pub(super) fn at_or_before(&self, local: Offset) -> &Part {
+        let before = self.iter().rfind(|part| part.begins < local);
+        before.or_else(|| self.iter().next()).unwrap_or(&self.last)
+    }
+
+    /// What stands before a local offset, life by life.
+    pub(super) fn before(&self, local: Offset) -> ReadTo {
+        let mut lives: BTreeMap<Incarnation, Offset> = BTreeMap::new();
+        for (part, end) in self.ranges(local).filter(|(part, _)| part.begins < local) {
+            let read = lives.entry(part.life).or_default();
+            *read = (*read).max(part.origin_of(end.min(local)));
+        }
+        if lives.is_empty() {
+            let first = self.at(local);
+            lives.insert(first.life, first.origin);
+        }
+        ReadTo::Lives(lives)
+    }
+
+    /// What stands before `end` and was not read, as few ranges as it can be.
+    pub(super) fn unread(&self, read: &ReadTo, end: Offset) -> Vec<Unread> {
+        let mut found: Vec<Unread> = Vec::new();
+        // What stands in several parts is to be read in the first of them.
+        let mut met: BTreeMap<Incarnation, Offset> = read.lives().collect();
+        for (part, until) in self.ranges(end) {
+            let met = met.entry(part.life).or_default();
+            let (from, until) = (part.local_of(*met), until.min(end));
+            if from >= until {
+                continue;
+            }
+            *met = part.origin_of(until);
+            match found.last_mut().filter(|last| last.until == from) {
+                Some(last) => last.until = until,
+                None => found.push(Unread { from, until }),
+            }
+        }
+        found
+    }
+
+    pub(super) fn ahead(&self, read: &ReadTo, end: Offset) -> Offset {
+        self.last.local_of(read.offset_of(self.last.life)).max(end)
+    }
+
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        writer.length(self.former.len() + 1);
+        for Part { begins, origin, life } in self.iter() {
+            writer.u64(begins.get());
+            writer.u64(origin.get());
+            writer.incarnation(*life);
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader) -> Result<Self, CodecError> {
+        let count = reader.length("checkpoint parts", PARTS_LIMIT)?;
+        let mut part = || {
+            Ok(Part {
+                begins: Offset::new(reader.u64("part begin")?),
+                origin: Offset::new(reader.u64("part origin")?),
+                life: reader.incarnation("part life")?,
+            })
+        };
+        let former = (1..count).map(|_| part()).collect::<Result<_, CodecError>>()?;
+        // Without any there is no last one to be read.
+        Ok(Self { former, last: part()? })
+    }
+}

@@ -400,7 +400,7 @@ impl Groups {
 fn farthest_behind(known: &ReadTo, found: &ReadTo) -> (Offset, Offset) {
     let apart = known.lives().map(|(life, offset)| (offset, found.offset_of(life)));
     let farthest = apart.max_by_key(|(known, found)| known.since(*found));
-    farthest.unwrap_or((known.highest(), found.highest()))
+    farthest.unwrap_or_else(|| (known.highest(), found.highest()))
 }
 
 #[cfg(test)]
@@ -491,7 +491,7 @@ mod tests {
     #[test]
     fn a_record_of_an_earlier_version_names_no_life_and_one_that_does_counts_for_more() {
         let earlier = record_of(0, ReadTo::Unnamed(Offset::new(120)));
-        let mut groups = holding(&[earlier.clone()]);
+        let mut groups = holding(std::slice::from_ref(&earlier));
         let before = held(&groups);
 
         groups.take(&record(0, 50));

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use headland_tests::commands::{headland, until_heard};
-use headland_tests::fleet::{Fleet, Node, TOPICS};
+use headland_tests::fleet::{Fleet, Node, TOPICS, values};
 use headland_tests::lines::{READING_COLUMNS, readings};
 use serde_json::{Value, json};
 
@@ -136,6 +136,87 @@ async fn a_group_that_is_ahead_of_the_copy_fails_over_and_back_and_reads_each_on
 async fn a_group_that_is_ten_thousand_records_ahead_fails_over_and_back_and_reads_each_once()
 -> Result<()> {
     fails_over_and_back(10_000).await
+}
+
+/// What is read of a group on a page: the numbers of the readings, and what to commit.
+async fn page(hub: &Node, group: &str, max: usize) -> Result<(Vec<usize>, Value)> {
+    let path = format!("/v1/groups/{group}/records?topic={SOURCE}@*&max={max}");
+    let answer = hub.api.json(&path).await?;
+    let records = answer.get("records").and_then(Value::as_array).context("no records")?;
+    let values = records.iter().filter_map(|record| record.get("value")?.as_str());
+    let numbers = values.filter_map(|value| value.rsplit(',').next()?.parse().ok()).collect();
+    Ok((numbers, answer.get("positions").context("no positions")?.clone()))
+}
+
+/// Reads so many readings at most, and commits behind each page of seven; their numbers.
+async fn read_as(hub: &Node, group: &str, count: usize) -> Result<Vec<usize>> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        let (numbers, positions) = page(hub, group, (count - all.len()).min(7)).await?;
+        if numbers.is_empty() {
+            break;
+        }
+        all.extend(numbers);
+        let request = json!({ "change": "commit", "positions": positions });
+        let answer = hub.api.post(&format!("/v1/groups/{group}/offsets"), &request).await?;
+        assert_eq!(answer.code, 200, "{}", answer.body);
+    }
+    Ok(all)
+}
+
+/// The site of `eu` is lost with all its disks while two groups have read some of its forty
+/// readings; what it begins anew with writes ten others.
+async fn lost_and_begun_anew() -> Result<Regions> {
+    let mut regions = Regions::start().await?;
+    regions.write(40).await?;
+    regions.us.records_when(MIRROR, 40).await?;
+    assert_eq!(read_as(&regions.eu, "billing", 25).await?, (0..25).collect::<Vec<_>>());
+    assert_eq!(read_as(&regions.us, "audit", 10).await?, (0..10).collect::<Vec<_>>());
+    committed(&regions.us, 25).await?;
+    regions.agent.stop().await?;
+    regions.eu.kill().await?;
+    std::fs::remove_dir_all(regions.fleet.path("eu.data")).context("no data directory")?;
+
+    regions.eu.grant("eu-2", &TOPICS, &["*"])?;
+    regions.agent = regions.fleet.agent("eu-2", &regions.eu)?;
+    regions.fleet.append("eu-2.csv", &[READING_COLUMNS])?;
+    regions.fleet.append("eu-2.csv", &readings(40..50))?;
+    regions.eu.start().await?;
+    regions.agent.start().await?;
+    ends_at(&regions.eu, SOURCE, 10).await?;
+    ends_at(&regions.us, MIRROR, 50).await?;
+    Ok(regions)
+}
+
+#[tokio::test]
+async fn where_a_hub_lost_its_disk_groups_read_each_record_of_both_lives_once_or_are_told()
+-> Result<()> {
+    let regions = lost_and_begun_anew().await?;
+
+    // The other region gives back how far the group had read, and of what.
+    let is_told =
+        |group: &Value| group.pointer("/positions/0/elsewhere/0/origin_offset") == Some(&json!(25));
+    let here = regions.eu.json_when(GROUP, is_told).await?;
+    let new = read_as(&regions.eu, "billing", 100).await?;
+    let has_heard = |group: &Value| {
+        let lag = group.pointer("/positions/0/lag_records");
+        lag == Some(&json!(15))
+    };
+    let there = regions.us.json_when(GROUP, has_heard).await?;
+    let rest = read_as(&regions.us, "billing", 100).await?;
+    let audited = read_as(&regions.us, "audit", 100).await?;
+    let alerts = values(&regions.eu.records("alerts").await?)?;
+    let told: Vec<&Value> =
+        alerts.iter().filter(|alert| alert["rule"] == "unread_elsewhere").collect();
+
+    assert_eq!(here["positions"][0]["committed"], 0, "nothing of the new life was read: {here}");
+    assert_eq!(new, (40..50).collect::<Vec<_>>(), "the whole new life");
+    assert_eq!(there["positions"][0]["committed"], 25, "{there}");
+    assert_eq!(rest, (25..40).collect::<Vec<_>>(), "the rest of the former one where it is");
+    assert_eq!(audited, (10..50).collect::<Vec<_>>(), "both, one behind the other");
+    assert_eq!(told.len(), 1, "{alerts:?}");
+    assert_eq!(told[0]["values"]["life"], here["positions"][0]["elsewhere"][0]["life"]);
+    Ok(())
 }
 
 #[tokio::test]

@@ -18,7 +18,8 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use headland_event::{Alert, ChannelId, Now, Offset, TopicPartition};
+use headland_event::{AgentName, Alert, ChannelId, Now, Offset, TopicPartition};
+use headland_replication::{Refusal, RefusalCode};
 use headland_storage::{OpenReport, Standing};
 
 use super::Node;
@@ -86,22 +87,63 @@ impl Node {
         }
         let (agent, log) = (grant.agent().clone(), &receiving.source);
         tracing::error!(%agent, %log, %head, here = %next, "an agent's log goes back");
-        let text = format!(
+        let why = format!(
             "{log} of agent {agent} ends at {head}, and {next} of it are here: its data directory \
-             was copied or taken back. What it writes before {next} is lost. Stop it, and start it \
-             from a backup of that directory (headland store backup, restore), as another life; \
-             let no two run from one directory"
+             was copied or taken back. What it writes before {next} is lost."
+        );
+        self.say_copied(now, (&agent, receiving), (why, next), Some(head));
+    }
+
+    /// An agent ends a channel since no entry of its log begins where the log is had to here: then
+    /// that is not the one that was sent before.
+    pub(super) fn look_astray(
+        &mut self,
+        now: Now,
+        link_id: LinkId,
+        channel: ChannelId,
+        refusal: &Refusal,
+    ) {
+        let Some(known) = self.peer_links.get(&link_id) else { return };
+        let Peer::Agent(grant) = &known.peer else { return };
+        let Some(receiving) = known.receiving(channel).cloned() else { return };
+        let is_astray = refusal.code() == RefusalCode::PositionUnavailable;
+        if !is_astray || !self.gone_back.is_new(&receiving.position_key) {
+            return;
+        }
+        let (agent, log) = (grant.agent().clone(), &receiving.source);
+        let next = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
+        tracing::error!(%agent, %log, here = %next, %refusal, "an agent's log is another one");
+        let why = format!(
+            "{log} of agent {agent} is not the log of which {next} are here ({}): its data \
+             directory was copied or taken back. It sends no more of that log, and keeps it as \
+             long as its limits let it.",
+            refusal.text()
+        );
+        self.say_copied(now, (&agent, &receiving), (why, next), None);
+    }
+
+    /// Raises an alert about an agent of which there are two, or that was taken back.
+    fn say_copied(
+        &mut self,
+        now: Now,
+        (agent, receiving): (&AgentName, &Receiving),
+        (why, next): (String, Offset),
+        ends_at: Option<Offset>,
+    ) {
+        let text = format!(
+            "{why} Stop it, and start it from a backup of that directory (headland store backup, \
+             restore), as another life; let no two run from one directory"
         );
         // The key of the position names the agent, its life and its log.
         let key = String::from_utf8_lossy(&receiving.position_key).into_owned();
         let facts = [
             ("fault", text),
             ("agent", agent.to_string()),
-            ("partition", log.to_string()),
-            ("ends_at", head.to_string()),
+            ("partition", receiving.source.to_string()),
             ("held_to", next.to_string()),
         ];
-        let alert = Alert::of_node(RULE, (key, next.to_string()), now.wall, facts);
+        let mut alert = Alert::of_node(RULE, (key, next.to_string()), now.wall, facts);
+        alert.values.extend(ends_at.map(|at| ("ends_at".to_owned(), at.to_string())));
         self.raise(&alert, now);
     }
 

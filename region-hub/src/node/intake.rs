@@ -88,6 +88,7 @@ impl Node {
                 self.on_not_taken(link_id, channel, &refusal);
             }
             LinkOutput::Ended { channel, refusal } => {
+                self.look_astray(now, link_id, channel, &refusal);
                 let Some(known) = self.peer_links.get_mut(&link_id) else { return };
                 known.on_ended(channel);
                 let peer = &known.identity;

@@ -1,6 +1,6 @@
 //! Logs that end before where others have them to.
 
-use headland_event::{Alert, Incarnation};
+use headland_event::{Alert, ChannelId, Incarnation};
 use headland_replication::{Refusal, RefusalCode};
 use headland_storage::{MemoryDisk, OnCopy, OpenOptions};
 
@@ -40,6 +40,23 @@ fn a_log_that_ends_before_where_it_is_here_is_named_once_a_run() {
     assert_eq!((first[0].values["ends_at"].as_str(), first[0].window.as_str()), ("0", "3"));
     assert!(first[0].values["fault"].contains("of agent eu-1 ends at 0, and 3 of it are here"));
     assert!(second.iter().all(|alert| alert.id == first[0].id));
+}
+
+#[test]
+fn a_log_that_has_no_entry_where_it_is_had_to_is_named_as_another_one() {
+    let (mut hub, _agent) = hub();
+    let mut copy = Remote::agent(&mut hub, 2);
+    let other = ["v", "x", "y", "z"].map(|value| record("eu-1-till", value));
+    copy.write(ChannelId::new(0), &other, None);
+
+    copy.offer(&mut hub, EVENTS);
+    hub.talk(&mut copy);
+
+    let raised = raised(&hub);
+    assert_eq!(raised.len(), 1, "{raised:?}");
+    assert_eq!(raised[0].window, "3");
+    let fault = &raised[0].values["fault"];
+    assert!(fault.contains("of agent eu-1 is not the log of which 3 are here"), "{fault}");
 }
 
 #[test]

@@ -90,7 +90,7 @@ impl Remote {
                 }
                 LinkOutput::Read { channel, from, limit: _ } => {
                     let entries = self.logs.get(&channel).into_iter().flatten();
-                    let entries = entries.filter(|entry| entry.base >= from).cloned().collect();
+                    let entries = entries.filter(|entry| entry.end() > from).cloned().collect();
                     self.link.on_entries(channel, entries);
                 }
                 other => self.said.push(other),

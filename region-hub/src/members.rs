@@ -39,6 +39,13 @@ pub(crate) fn reported_topics() -> [TopicName; 2] {
     [crate::escrow::escrow_topic(), crate::records::groups_topic()]
 }
 
+/// Whether of a log of a topic, by its name where it was born, a part that was passed over is taken
+/// when it comes, behind what followed it. What holds of a key is then told by what its records say
+/// and by where they stood in their log, not by which came last.
+pub(crate) fn is_taken_late(origin_topic: &TopicName) -> bool {
+    is_of_members(origin_topic) || reported_topics().contains(origin_topic)
+}
+
 /// The partition that a hub's own records of members go to.
 #[must_use]
 pub fn members_partition() -> TopicPartition {

@@ -6,10 +6,12 @@
 //! only ones who have what was there. So such a hole is a *cut*: a part of a log that may be taken
 //! although its end is behind it, until all is here that the sender had when the hole came. A hub
 //! says in its reports up to where it has a log whole, so that others hand on what lies behind.
-//! What was passed over since nobody brought it ([`super::early`]) is a cut as well.
+//! What was passed over since nobody brought it ([`super::early`]) is a cut as well, also of who
+//! takes part: there a later part waits for nothing, and a key that was spoken of once, as a life
+//! that was excluded or a stocktake that is void, is spoken of nowhere behind it.
 //! What comes so comes behind what followed it in its log: groups hold the highest offset whatever
-//! comes first, and rights go by the offsets of their records
-//! ([`headland_reconcile::Escrow::on_cut`]).
+//! comes first, members the highest standing and the report that stands last in its log, and rights
+//! go by the offsets of their records ([`headland_reconcile::Escrow::on_cut`]).
 //!
 //! ```text
 //! state `cuts`:  key `<topic>/<actor>`, value: 1 version u8 │ topic u8 length + name
@@ -37,7 +39,7 @@ use super::fullness::Place;
 use super::handing::{REPORTS_WAITED, life_of};
 use super::recovery::{RecoveryError, owner};
 use crate::escrow::escrow_topic;
-use crate::members::reported_topics;
+use crate::members::{is_taken_late, reported_topics};
 use crate::peer_link::{LinkId, PeerLink, Receiving};
 
 const VERSION: u8 = 1;
@@ -144,7 +146,7 @@ impl Node {
     /// Takes note of a part that is taken although the part before it is not here: nobody brings
     /// that at present, but somebody may yet.
     pub(super) fn note_passed(&mut self, topic: &TopicName, stamp: &Stamp) {
-        if self.speaking.is_some() && reported_topics().contains(topic) {
+        if self.speaking.is_some() && is_taken_late(topic) {
             let passed = Gap { from: self.end_here(topic, stamp), until: stamp.offset };
             if passed.from < passed.until {
                 self.cut(&(topic.clone(), stamp.actor.clone()), passed);

@@ -1,9 +1,10 @@
 //! Parts of logs that come before an earlier part of them.
 //!
 //! Of logs beside inventory what lies before the part that comes first is passed over (ADR 0010):
-//! for good, or, of topics that reports name, until it comes after all ([`super::cuts`]). So a part
-//! that was handed on and is ahead of what is here is taken only when the part before it is here,
-//! or nobody brings that any more:
+//! for good, or, of topics that reports name and of who takes part, until it comes after all
+//! ([`super::cuts`]). Of who takes part nothing waits. Of the rest a part that was handed on and is
+//! ahead of what is here is taken only when the part before it is here, or nobody brings that any
+//! more:
 //!
 //! - no channel of this hub has more of the log than was stored of it;
 //! - nobody who takes part and can send says that the log goes on for him behind what is here. One
@@ -168,8 +169,8 @@ impl Node {
     /// passes over nothing.
     fn early_of(&self, local: &TopicPartition, entry: &Entry) -> Option<(Log, Offset)> {
         let topic = self.topics.get(&local.topic).filter(|topic| topic.is_apart())?;
-        // What is passed over of inventory is taken when it comes, and of what was said of who
-        // takes part a later record says what those before it did.
+        // What is passed over of inventory is taken when it comes, and so is what was said of who
+        // takes part: that tells who waits for whom, and must not wait itself.
         let is_any = self.is_of_inventory(&topic.origin_name) || is_of_members(&topic.origin_name);
         if is_any || entry.is_stand_in() {
             return None;

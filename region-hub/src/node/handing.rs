@@ -19,9 +19,9 @@
 //! what is held somewhere comes one link further as long as somebody next to it lacks it. What came
 //! later of its log may have come first: of inventory that leaves a gap, which is lacking like all
 //! else, and whatever life it is of, since whoever sent what lies behind a gap had lost what lies
-//! in it. Of other topics nothing later may come first, see [`super::early`]. And it ends: each
-//! hub stores a record apart once, by the ends of what it has, and offers nothing to a peer that
-//! has said it has it.
+//! in it. Of who takes part the earlier part is taken behind it ([`super::cuts`]). Of other topics
+//! nothing later may come first, see [`super::early`]. And it ends: each hub stores a record apart
+//! once, by the ends of what it has, and offers nothing to a peer that has said it has it.
 //!
 //! What is offered beside the logs of inventory is what hubs have to hold alike to end alike. Of
 //! rights to sell and of committed offsets hubs say as well how far they have them

@@ -17,7 +17,7 @@ use super::settings::Statements;
 use super::{Node, Output};
 use crate::config::{Copies, HubConfig, SyncConfig, SyncedSetting, TopicConfig};
 use crate::escrow::escrow_topic;
-use crate::members::{is_of_members, reported_topics};
+use crate::members::{is_of_members, is_taken_late};
 use crate::peer_link::LinkId;
 use crate::records::{audit_topic, groups_topic, heartbeats_topic};
 use crate::settings::{Said, Settings, settings_topic};
@@ -399,7 +399,7 @@ impl Node {
                 policy.topics.push(TopicRule { pattern, retention });
             }
             // Lives are mixed there: what came last of a key need not be what holds of it.
-            if topic.is_apart() && reported_topics().contains(&topic.origin_name) {
+            if topic.is_apart() && is_taken_late(&topic.origin_name) {
                 continue;
             }
             // Of each key of a log of rights the last record is all there is.

@@ -5,14 +5,14 @@ use headland_event::{
     Actor, ChannelId, DropPolicy, Entry, Incarnation, Offset, PartitionIndex, Record, RegionId,
     Stamp, TopicName, VectorClock,
 };
-use headland_reconcile::{Holder, MemberRecord, MemberReport, OtherLogs};
+use headland_reconcile::{Holder, MemberRecord, MemberReport, MemberStanding, OtherLogs};
 use headland_replication::frame::Goodbye;
 use headland_replication::{CloseReason, route};
 use headland_storage::MemoryDisk;
 
 use super::handing::{at_start, config};
 use super::hub::Hub;
-use super::members::request;
+use super::members::{excluded_at, request};
 use super::remote::{LIFE, Remote, record, stamp_of};
 use crate::members::RegionAction;
 use crate::peer_link::LinkId;
@@ -310,6 +310,30 @@ fn what_was_said_of_members_waits_for_nothing_and_holds_up_no_other_log() {
 
     assert_eq!(offsets(&eu, "handed-on.us._members"), [4, 9]);
     assert_eq!(offsets(&eu, APART), [2], "nobody says that he has more of it");
+}
+
+#[test]
+fn what_was_passed_over_of_members_counts_when_it_comes_and_is_stored_once() {
+    let mut eu = hub();
+    let (excluded, report) = (excluded_at(4), "{}".to_owned());
+    let mut bring = |link_id, name: &str, said: &[(u64, &String)]| {
+        let mut peer = Remote::hub(&mut eu, link_id, name);
+        for (offset, value) in said {
+            peer.write(ChannelId::new(0), &[record("key", value)], stamp(*offset));
+        }
+        let path = route::handed_on_path(&region("us"), &region(name));
+        assert_eq!(peer.announce("_members", (region("us"), path)), ChannelId::new(0));
+        eu.talk(&mut peer);
+        eu.node.on_disconnected(eu.now, peer.link_id);
+    };
+    bring(1, "ap", &[(2, &report)]);
+    bring(2, "sa", &[(0, &excluded), (1, &report)]);
+    bring(3, "sa", &[(0, &excluded), (1, &report)]);
+
+    let life = Holder { region: region("us"), incarnation: LIFE };
+    let standing = eu.node.inventory.members().standing(&life);
+    assert_eq!(standing, Some(MemberStanding::Excluded));
+    assert_eq!(offsets(&eu, "handed-on.us._members"), [2, 0, 1]);
 }
 
 #[test]

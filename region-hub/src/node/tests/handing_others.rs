@@ -358,13 +358,16 @@ fn the_end_of_a_log_that_compaction_left_in_several_parts_is_here_with_the_last_
 }
 
 #[test]
-fn what_is_kept_apart_of_committed_offsets_is_not_compacted_since_lives_are_mixed_there() {
+fn what_is_kept_apart_of_offsets_and_members_is_not_compacted_since_the_last_may_not_hold() {
     let (mut eu, stamp, _) = of_three_peers();
     let mut ap = Remote::hub(&mut eu, 1, "ap");
-    let channel = ap.hand_on(&mut eu, "_groups", "us");
-    ap.publish_stamped(&mut eu, channel, &[record("key", "{}")], stamp(0));
-    let apart = "handed-on.us._groups";
-    assert_eq!(eu.entries(apart).len(), 1);
+    for (topic, apart) in
+        [("_groups", "handed-on.us._groups"), ("_members", "handed-on.us._members")]
+    {
+        let channel = ap.hand_on(&mut eu, topic, "us");
+        ap.publish_stamped(&mut eu, channel, &[record("key", "{}")], stamp(0));
+        assert_eq!(eu.entries(apart).len(), 1);
+    }
 
     let rules = eu.node.clean_policy().compactions;
 
@@ -372,5 +375,7 @@ fn what_is_kept_apart_of_committed_offsets_is_not_compacted_since_lives_are_mixe
         let pattern = TopicPattern::Exactly(TopicName::new(name).unwrap());
         rules.iter().any(|rule| rule.pattern == pattern)
     };
-    assert_eq!((is_cut("_groups"), is_cut(apart)), (true, false));
+    let are_cut = ["_groups", "_members"].map(is_cut);
+    let apart_are = ["handed-on.us._groups", "handed-on.us._members"].map(is_cut);
+    assert_eq!((are_cut, apart_are), ([true; 2], [false; 2]));
 }

@@ -38,7 +38,7 @@ fn ask(hub: &mut Hub, action: RegionAction, region: &str) -> Result<Offset, Regi
 }
 
 /// That `us` is excluded, with the end of its only log of inventory.
-fn excluded_at(end: u64) -> String {
+pub(super) fn excluded_at(end: u64) -> String {
     let region: headland_event::RegionId = "us".parse().unwrap();
     let partition = PartitionIndex::new(0);
     let mut ends = VectorClock::new();

@@ -76,7 +76,7 @@ impl Writer {
         let is_safe = |status: &Value| {
             // Nothing is unacknowledged, too, while lines that were read are not durable yet.
             let acknowledged = status.get("acknowledged").and_then(|topics| topics.get(TOPIC));
-            acknowledged.and_then(Value::as_u64) == Some(self.written)
+            acknowledged.and_then(Value::as_u64).unwrap_or_default() == self.written
                 && status["unacknowledged_records"] == 0
                 && hub.as_ref().is_none_or(|hub| status["hub"] == **hub)
                 && status["connected"] == true

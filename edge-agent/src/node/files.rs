@@ -10,7 +10,7 @@
 //! v/TABLE/DIGEST   the bytes of that content
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,6 +25,9 @@ use crate::outbox::{Outbox, owner};
 /// Contents of a file that are kept: what is replayed from the older of the two snapshots on may
 /// be joined with any that was in force since. Beyond that the oldest is forgotten.
 const KEPT_CONTENTS: usize = 4;
+
+/// Changes between those: a file may go back and forth, and a digest is 64 bytes.
+const KEPT_CHANGES: usize = 64;
 
 const IN_FORCE: &str = "c/";
 const CONTENT: &str = "v/";
@@ -42,6 +45,14 @@ struct Contents {
     /// Digests of what was in force, newest first; one that came back is in it twice.
     digests: Vec<String>,
     rows: BTreeMap<String, Arc<FileRows>>,
+}
+
+impl Contents {
+    /// Whether the oldest is to be forgotten.
+    fn are_too_many(&self) -> bool {
+        let different: BTreeSet<&String> = self.digests.iter().collect();
+        different.len() > KEPT_CONTENTS || self.digests.len() > KEPT_CHANGES
+    }
 }
 
 impl Files {
@@ -116,7 +127,7 @@ impl Files {
         let Some(contents) = self.tables.get_mut(name) else { return };
         let digest = rows.digest().to_owned();
         contents.digests.insert(0, digest.clone());
-        while contents.digests.len() > KEPT_CONTENTS
+        while contents.are_too_many()
             && let Some(forgotten) = contents.digests.pop()
         {
             if contents.digests.contains(&forgotten) {

@@ -280,6 +280,17 @@ fn restarted(bench: Bench) -> Bench {
     bench
 }
 
+#[test]
+fn rows_are_joined_again_as_they_were_though_the_file_went_back_and_forth_since() {
+    let edits = [1, 0, 1, 0, 1, 0].map(Step::Edit);
+    let before = [Step::Edit(2), Step::Line(0), Step::Line(2)];
+    let steps: Vec<Step> = before.into_iter().chain(edits).chain([Step::Crash(0, 0)]).collect();
+
+    let (one, other) = (undisturbed(&steps), disturbed(&steps));
+
+    assert_eq!(said(&one, "seen"), said(&other, "seen"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

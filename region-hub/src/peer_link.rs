@@ -20,6 +20,9 @@ use crate::ingest::Grant;
 use crate::members::is_of_members;
 use crate::topics::{Replication, Topic, Topics};
 
+/// What hubs say beside records.
+mod words;
+
 /// Number of a connection in this run of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(u64);

@@ -173,7 +173,6 @@ impl Node {
         &self.missing
     }
 
-    /// Composes an alert of the hub about itself.
     /// Writes an alert of the hub itself, into the partition of its key.
     pub(super) fn raise(&mut self, alert: &Alert, now: Now) {
         let topic = alerts_topic();

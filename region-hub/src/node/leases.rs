@@ -8,15 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use headland_event::{
-    Alert, Lane, Monotonic, Now, Offset, PartitionIndex, RegionId, TopicPartition,
-};
+use headland_event::{Alert, Monotonic, Now, RegionId};
 use headland_replication::fence::Fence;
 use headland_replication::frame::{Announce, Goodbye, LEASES_TOPIC};
 use headland_replication::lease::{
     Asking, LeaseConfig, LeaseMessage, LeaseOutput, Leases, Memory, Serving, Voted,
 };
-use headland_replication::{Offer, Refusal, RefusalCode};
 use headland_storage::{StateStore, Ticket};
 use serde::Serialize;
 
@@ -185,19 +182,7 @@ impl Node {
         if !leases.regions.contains(known.identity.region()) {
             return;
         }
-        let (own, topic) = (self.identity.region().clone(), leases_topic());
-        let offer = Offer {
-            source: TopicPartition::new(topic.clone(), PartitionIndex::new(0)),
-            path: vec![own.clone()],
-            origin: own,
-            origin_topic: topic,
-            lane: Lane::State,
-            start: Offset::default(),
-            head: Offset::default(),
-        };
-        if let Err(error) = known.link.announce(offer) {
-            tracing::error!(%error, "cannot say that leases are read here");
-        }
+        known.offer_word(self.identity.region(), leases_topic());
     }
 
     /// A hub reads what is said of leases; whether that is what it offers. There is nothing to
@@ -209,13 +194,9 @@ impl Node {
         announce: &Announce,
     ) -> bool {
         let Some(known) = self.peer_links.get_mut(&link_id) else { return false };
-        let is_offered = announce.offer.origin_topic.as_str() == LEASES_TOPIC;
-        if !is_offered || !matches!(known.peer, Peer::Hub(_)) {
+        if !known.take_word(announce, LEASES_TOPIC) {
             return false;
         }
-        // As what comes over another way, it is refused without a word to operators.
-        let text = format!("{LEASES_TOPIC} never has a record");
-        known.link.refuse(announce.channel, Refusal::new(RefusalCode::Loop, text));
         let identity = known.identity.clone();
         let kept = self.peerings.get(&identity).and_then(|peering| peering.kept());
         let is_own = announce.offer.origin == *identity.region();

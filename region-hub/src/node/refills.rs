@@ -25,11 +25,10 @@ use headland_event::{
     Actor, Alert, ByteCount, Entry, Hole, Monotonic, Now, Offset, RegionId, TopicPartition,
 };
 use headland_replication::frame::{Announce, REFILLS_TOPIC, RefillAsk, RefillPart};
-use headland_replication::{Offer, Refusal, RefusalCode};
 use headland_storage::{MissingOffsets, ReadError, Refill, RefillRefused, Refilled};
 
 use super::{Node, Output};
-use crate::peer_link::{LinkId, Peer};
+use crate::peer_link::LinkId;
 use crate::records::refills_topic;
 use crate::topics::{Replication, Topic};
 
@@ -123,23 +122,25 @@ struct Asking {
     next: Offset,
 }
 
+impl Refills {
+    fn check_invariants(&self) {
+        debug_assert!(self.handed_until.is_none(), "the log has one lot of refills at a time");
+        let bytes = self.gathered.iter().map(|refill| refill.entry.batch.as_bytes().len());
+        debug_assert_eq!(self.gathered_bytes, bytes.sum::<usize>(), "what is gathered is counted");
+        debug_assert!(
+            self.gathered.iter().all(|Refill { partition, entry }| {
+                self.givers.contains_key(&(partition.clone(), entry.base))
+            }),
+            "who gave it is known of each"
+        );
+    }
+}
+
 impl Node {
     /// Tells a hub that this one reads what is asked and answered about lost ranges.
     pub(super) fn offer_refills(&mut self, link_id: LinkId) {
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };
-        let (own, topic) = (self.identity.region().clone(), refills_topic());
-        let offer = Offer {
-            source: TopicPartition::new(topic.clone(), headland_event::PartitionIndex::new(0)),
-            path: vec![own.clone()],
-            origin: own,
-            origin_topic: topic,
-            lane: headland_event::Lane::State,
-            start: Offset::default(),
-            head: Offset::default(),
-        };
-        if let Err(error) = known.link.announce(offer) {
-            tracing::error!(%error, "cannot say that refills are read here");
-        }
+        known.offer_word(self.identity.region(), refills_topic());
     }
 
     /// A hub reads what is asked about lost ranges; whether that is what it offers. There is
@@ -151,12 +152,9 @@ impl Node {
         announce: &Announce,
     ) -> bool {
         let Some(known) = self.peer_links.get_mut(&link_id) else { return false };
-        let is_offered = announce.offer.origin_topic.as_str() == REFILLS_TOPIC;
-        if !is_offered || !matches!(known.peer, Peer::Hub(_)) {
+        if !known.take_word(announce, REFILLS_TOPIC) {
             return false;
         }
-        let text = format!("{REFILLS_TOPIC} never has a record");
-        known.link.refuse(announce.channel, Refusal::new(RefusalCode::Loop, text));
         if announce.offer.origin == *known.identity.region() {
             self.refills.readers.insert(link_id);
             self.refills.tried.values_mut().for_each(|tried| tried.again_at = now.monotonic);
@@ -472,6 +470,7 @@ impl Node {
         self.refills.gathered_bytes += refill.entry.batch.as_bytes().len();
         self.refills.givers.insert(place, region);
         self.refills.gathered.push(refill);
+        self.refills.check_invariants();
     }
 
     /// A hub sent what cannot be what was lost: it is named, and not asked for that again.

@@ -65,6 +65,16 @@ impl Parts {
         while self.former.len() >= PARTS_LIMIT || self.lives() > LIVES_LIMIT {
             self.former.remove(0);
         }
+        self.check_invariants();
+    }
+
+    fn check_invariants(&self) {
+        debug_assert!(self.former.len() < PARTS_LIMIT, "parts are bounded");
+        debug_assert!(self.lives() <= LIVES_LIMIT, "lives are bounded");
+        debug_assert!(
+            self.former.iter().zip(self.iter().skip(1)).all(|(one, next)| one.begins < next.begins),
+            "each part stands behind the one before it"
+        );
     }
 
     fn lives(&self) -> usize {

@@ -10,7 +10,7 @@ use region_hub::topics::Topics;
 
 use super::check::is_copy_of;
 use super::input::InputFile;
-use super::machine::{Machine, commits_of};
+use super::machine::{Machine, Told, commits_of};
 use super::topology::{Homes, Settings, agent_config, hubs_of, identity};
 use super::witness::SentPromise;
 use super::world::World;
@@ -39,6 +39,8 @@ pub(super) struct Evidence {
     pub(super) agents: Vec<Log>,
     /// The log on the copy of an agent's data directory.
     pub(super) copy: Log,
+    /// What whoever used that copy heard that hubs have of it.
+    pub(super) copys_told: Told,
     /// Agents whose clocks were behind: of what is ahead of them they raise no alerts.
     pub(super) slow: Vec<bool>,
     pub(super) inputs: Vec<[InputFile; 2]>,
@@ -74,6 +76,12 @@ impl Evidence {
             copy: log_of(
                 &world.agents.iter().flat_map(Machine::commits_of_copy).collect::<Vec<_>>(),
             ),
+            copys_told: world
+                .agents
+                .iter()
+                .find_map(Machine::told_of_copy)
+                .cloned()
+                .unwrap_or_default(),
             slow: world.agents.iter().map(|machine| machine.was_slow).collect(),
             inputs: std::mem::take(&mut world.inputs),
             promises: std::mem::take(&mut world.witness.promises),

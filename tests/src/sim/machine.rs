@@ -47,7 +47,12 @@ pub(super) struct Machine<N> {
     copy: Option<Copied>,
     /// The life that runs on it, and the one before.
     pub(super) lives: [Option<Incarnation>; 2],
+    /// What whoever runs on this data directory heard that hubs have of it.
+    pub(super) told: Told,
 }
+
+/// Until where hubs said that they have partitions of a node.
+pub(super) type Told = BTreeMap<TopicPartition, Offset>;
 
 /// A copy of a disk.
 #[derive(Debug)]
@@ -62,6 +67,7 @@ struct Copied {
     disk: MemoryDisk,
     ledger: Ledger,
     archive: BTreeMap<CommitNumber, StoredCommit>,
+    told: Told,
 }
 
 /// A node at work.
@@ -153,6 +159,7 @@ impl<N> Machine<N> {
             backup: None,
             copy: None,
             lives: [None, None],
+            told: Told::new(),
         }
     }
 
@@ -177,22 +184,29 @@ impl<N> Machine<N> {
             CopyOf::Image => {}
         }
         let (ledger, archive) = (self.ledger.clone(), self.archive.clone());
-        self.copy = Some(Copied { disk, ledger, archive });
+        // What was said before is about what both have.
+        self.copy = Some(Copied { disk, ledger, archive, told: Told::new() });
     }
 
     /// The copy is used from now on, by who is started next. Returns whether there is one.
     pub(super) fn swap(&mut self) -> bool {
-        let Some(Copied { disk, ledger, archive }) = &mut self.copy else { return false };
+        let Some(Copied { disk, ledger, archive, told }) = &mut self.copy else { return false };
         self.running = None;
         std::mem::swap(&mut self.disk, disk);
         std::mem::swap(&mut self.ledger, ledger);
         std::mem::swap(&mut self.archive, archive);
+        std::mem::swap(&mut self.told, told);
         true
     }
 
     /// Every commit that was durable on the data directory that is not in use.
     pub(super) fn commits_of_copy(&self) -> Vec<StoredCommit> {
         self.copy.iter().flat_map(|copy| copy.archive.values()).cloned().collect()
+    }
+
+    /// What whoever used the data directory that is not in use heard that hubs have of it.
+    pub(super) fn told_of_copy(&self) -> Option<&Told> {
+        self.copy.as_ref().map(|copy| &copy.told)
     }
 
     /// An empty disk comes in the place of this one.

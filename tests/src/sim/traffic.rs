@@ -12,6 +12,7 @@ use sha2::Digest;
 use super::agenda::{Event, Life};
 use super::planted_fault::Planted;
 use super::topology::{Disks, NodeId, spiffe_id};
+use super::witness::Acknowledged;
 use super::world::World;
 
 impl World {
@@ -92,8 +93,23 @@ impl World {
             self.written(ends[from], link_id, lane, size);
         }
         if is_up[1 - from] {
+            self.hear(link_id, from, lane, &frame);
             self.hand_over(ends[1 - from], link_id, lane, frame);
         }
+    }
+
+    /// Takes note of what an agent that was copied hears of what a hub has.
+    fn hear(&mut self, link_id: LinkId, from: usize, lane: Lane, frame: &Bytes) {
+        let connection = &self.network.connections[&link_id];
+        let NodeId::Agent(agent) = connection.ends[1 - from] else { return };
+        let is_copied = self.settings.copied.is_some_and(|(copied, _)| copied == agent);
+        if !is_copied || lane != Lane::Control || self.uplinks[agent] != Some(link_id) {
+            return;
+        }
+        let frame = Frame::decode(frame.clone()).expect("a hub sends frames");
+        let Some(said) = Acknowledged::of(connection, from, &frame) else { return };
+        let told = self.agents[agent].told.entry(said.partition).or_default();
+        *told = said.next.max(*told);
     }
 
     pub(super) fn deliver_datagram(&mut self, link_id: LinkId, from: usize, number: u64) {

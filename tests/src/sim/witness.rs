@@ -56,25 +56,35 @@ impl Witness {
         from: usize,
         frame: &Frame,
     ) -> Option<Acknowledged> {
-        let (speaker, listener) = (connection.ends[from], connection.ends[1 - from]);
-        let (channel, next) = match frame {
+        match frame {
             Frame::Announce(announce) => {
                 connection.offers[from].push(announce.offer.source.clone());
-                return None;
             }
             Frame::Promise(promise) => {
-                let NodeId::Agent(agent) = speaker else { return None };
+                let NodeId::Agent(agent) = connection.ends[from] else { return None };
                 self.promises.extend(promise.ends.iter().map(|end| SentPromise {
                     agent,
                     topic: promise.topic.clone(),
                     watermark: promise.watermark,
                     end: end.end,
                 }));
-                return None;
             }
+            _ => {}
+        }
+        Acknowledged::of(connection, from, frame)
+    }
+}
+
+impl Acknowledged {
+    /// What a frame that an end sends acknowledges, if it does.
+    pub(super) fn of(connection: &Connection, from: usize, frame: &Frame) -> Option<Self> {
+        let (speaker, listener) = (connection.ends[from], connection.ends[1 - from]);
+        let (channel, next) = match frame {
             Frame::Ack(ack) => (ack.channel, ack.next),
             Frame::Position(position) => (position.channel, position.next),
             Frame::Hello(_)
+            | Frame::Announce(_)
+            | Frame::Promise(_)
             | Frame::Refuse(_)
             | Frame::Data(_)
             | Frame::Head(_)
@@ -88,6 +98,6 @@ impl Witness {
         let NodeId::Hub(hub) = speaker else { return None };
         let channel = usize::try_from(channel.get()).unwrap();
         let partition = connection.offers[1 - from].get(channel)?.clone();
-        Some(Acknowledged { hub, sender: listener, partition, next })
+        Some(Self { hub, sender: listener, partition, next })
     }
 }

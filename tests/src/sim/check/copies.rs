@@ -1,9 +1,10 @@
 //! Of two that write as one agent, on a data directory and its copy, nothing is lost in silence.
 
-use headland_event::{Dot, Record};
+use headland_event::{Dot, Offset, Record};
 
 use super::{counting, ensure};
 use crate::sim::evidence::{Evidence, Log, records_of, text};
+use crate::sim::machine::Told;
 use crate::sim::topology::{CopyOf, REGIONS, agent_name, region_of};
 
 /// What agents' two sources become.
@@ -37,7 +38,7 @@ fn nothing_is_passed_over(evidence: &Evidence, copied: usize) -> Result<(), Stri
     for topic in TOPICS {
         let held = counting::union_of(evidence, region_of(copied), topic);
         for (log, is_running) in [(&evidence.agents[copied], true), (&evidence.copy, false)] {
-            let mut written = written(log, topic).into_iter();
+            let mut written = written(log, topic, None).into_iter();
             let missing = written.find(|(dot, record)| held.get(dot) != Some(record));
             let Some((missing, _)) = missing else { continue };
             let beyond = written.find(|(dot, _)| held.contains_key(dot));
@@ -50,21 +51,29 @@ fn nothing_is_passed_over(evidence: &Evidence, copied: usize) -> Result<(), Stri
     Ok(())
 }
 
-/// The first record that one of the two wrote and its hub has not, or has other bytes of.
+/// The first record that who runs wrote, or that the other one wrote and was told to be safe, and
+/// its hub has not, or has other bytes of.
 fn lost(evidence: &Evidence, copied: usize) -> Option<(String, Dot)> {
     TOPICS.into_iter().find_map(|topic| {
         let held = counting::union_of(evidence, region_of(copied), topic);
-        let logs = [&evidence.agents[copied], &evidence.copy].into_iter();
-        let mut both = logs.flat_map(|log| written(log, topic));
-        let lost = both.find(|(dot, record)| held.get(dot) != Some(record));
+        let runs = written(&evidence.agents[copied], topic, None);
+        // What no hub ever said to have is still on the disk of whoever wrote it.
+        let rests = written(&evidence.copy, topic, Some(&evidence.copys_told));
+        let lost =
+            runs.into_iter().chain(rests).find(|(dot, record)| held.get(dot) != Some(record));
         lost.map(|(dot, _)| (topic.to_owned(), dot))
     })
 }
 
-/// Records of a topic in the order of a log, with their dots.
-fn written(log: &Log, topic: &str) -> Vec<(Dot, Record)> {
+/// Records of a topic in the order of a log, with their dots; only those that hubs said to have,
+/// where it is given until where.
+fn written(log: &Log, topic: &str, told: Option<&Told>) -> Vec<(Dot, Record)> {
     let of_topic = log.iter().filter(|(at, _)| at.topic.as_str() == topic);
-    let entries = of_topic.flat_map(|(_, entries)| entries);
+    let entries = of_topic.flat_map(|(at, entries)| {
+        let told =
+            told.map_or(Offset::new(u64::MAX), |told| told.get(at).copied().unwrap_or_default());
+        entries.iter().filter(move |entry| entry.end() <= told)
+    });
     let dots = entries.flat_map(|entry| {
         let records = entry.batch.records().unwrap().into_iter();
         let sequences = (0..).map(|place| entry.dot.sequence.after(place));

@@ -48,7 +48,8 @@ pub fn frame(bytes: &[u8]) {
             | Frame::Promise(_)
             | Frame::Goodbye(_)
             | Frame::Lease(_)
-            | Frame::RefillAsk(_) => {}
+            | Frame::RefillAsk(_)
+            | Frame::Passed(_) => {}
         }
     }
 }

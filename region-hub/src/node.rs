@@ -127,7 +127,7 @@ use crate::promises::Promises;
 use crate::reconcile::Inventory;
 use crate::spans::{Export, Spans};
 use crate::topics::{TopicError, Topics};
-use acks::Acks;
+use acks::{Acks, Stored};
 use copies::Walks;
 use early::Early;
 use escrow::Held;
@@ -221,7 +221,7 @@ pub enum Output {
 struct InFlight {
     ticket: Ticket,
     entries: Vec<(TopicPartition, Entry)>,
-    stored: Vec<(LinkId, ChannelId, Offset)>,
+    stored: Vec<Stored>,
     /// Keys of positions that move with it.
     moved: BTreeSet<Bytes>,
     /// Channels that go on from positions which are durable with this commit.
@@ -286,7 +286,7 @@ pub struct Node {
     no_snapshot: String,
     /// Records that are gone, by the holes that became durable in this run.
     dropped: BTreeMap<(TopicName, DropPolicy), u64>,
-    stored: Vec<(LinkId, ChannelId, Offset)>,
+    stored: Vec<Stored>,
     moved: BTreeSet<Bytes>,
     subscribed: Vec<(LinkId, ChannelId, Offset)>,
     /// Bytes of derived records in the commit being composed.
@@ -563,8 +563,8 @@ impl Node {
         let InFlight { ticket: expected, entries, stored, subscribed, .. } = front;
         assert_eq!(ticket, expected, "commits are acknowledged in the order they were composed");
         self.grow_heads(&entries);
-        for (link_id, channel, next) in stored {
-            self.on_stored(now, (link_id, channel), next);
+        for stored in stored {
+            self.on_stored(now, stored);
         }
         for (link_id, channel, next) in subscribed {
             self.go_on(now, (link_id, channel), next);

@@ -234,6 +234,8 @@ pub struct PeerLink {
     cut: BTreeMap<ChannelId, (Actor, Offset)>,
     /// Partitions that the peer does not take, with its reason.
     refused: BTreeMap<TopicPartition, Refusal>,
+    /// Whether the peer reads that something was looked at and not kept.
+    reads_passed: bool,
 }
 
 impl PeerLink {
@@ -262,6 +264,7 @@ impl PeerLink {
             handed_on: HandedOn::default(),
             cut: BTreeMap::new(),
             refused: BTreeMap::new(),
+            reads_passed: false,
         }
     }
 

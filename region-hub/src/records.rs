@@ -9,7 +9,7 @@ use headland_event::{
     TopicName, TopicPartition,
 };
 use headland_replication::audit::Statement;
-use headland_replication::frame::{LEASES_TOPIC, REFILLS_TOPIC};
+use headland_replication::frame::{LEASES_TOPIC, PASSED_TOPIC, REFILLS_TOPIC};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -86,6 +86,17 @@ pub fn leases_topic() -> TopicName {
 pub fn refills_topic() -> TopicName {
     #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
     TopicName::new(REFILLS_TOPIC).expect("a literal topic name fits")
+}
+
+/// The topic by whose offer hubs know who reads that something was looked at and not kept; it never
+/// has a record.
+///
+/// # Panics
+/// Never: the name is a literal that fits.
+#[must_use]
+pub fn passed_topic() -> TopicName {
+    #[expect(clippy::expect_used, reason = "a literal that fits the rule for topics")]
+    TopicName::new(PASSED_TOPIC).expect("a literal topic name fits")
 }
 
 /// The topic of heartbeats, of hubs with `[heartbeats]`.

@@ -21,6 +21,7 @@
 //! 13 refill ask  number u64 │ origin name │ topic name │ partition u32 │ life 12 │ from u64
 //!                │ until u64
 //! 14 refill part number u64 │ present u8 { 0, 1 } │ a data frame's fields from base on if 1
+//! 15 passed      channel u32 │ next u64
 //!
 //! identity:      role u8 { 0 agent, 1 hub } │ region name │ node name
 //! name:          length u8 │ bytes;   text, bytes: length u32 │ bytes
@@ -66,7 +67,9 @@ pub use data::{Data, channel_of_data};
 pub use hello::{Hello, Identity};
 pub use keepalive::{Echo, Goodbye, Keepalive};
 pub use lease::LEASES_TOPIC;
-pub use progress::{Ack, ChannelEnd, ChannelPromise, Head, PROMISE_ENDS_LIMIT, Position};
+pub use progress::{
+    Ack, ChannelEnd, ChannelPromise, Head, PASSED_TOPIC, PROMISE_ENDS_LIMIT, Passed, Position,
+};
 pub use refill::{REFILLS_TOPIC, RefillAsk, RefillPart};
 pub use refusal::{REFUSAL_TEXT_LIMIT, Refusal, RefusalCode, Refuse, Scope};
 
@@ -110,6 +113,9 @@ pub enum Frame {
     RefillPart(RefillPart),
     /// Alerts once more, in a datagram; only to a peer that takes datagrams of this size.
     Copies(Copies),
+    /// The receiver has looked at what precedes a position; only to a peer that has said that it
+    /// reads it.
+    Passed(Passed),
 }
 
 /// Bytes that are no frame, or a frame that cannot be bytes.
@@ -182,6 +188,7 @@ impl Frame {
                 copies.write(&mut writer);
                 copies::check_length(writer.len())?;
             }
+            Self::Passed(passed) => passed.write(&mut writer),
         }
         check_length(writer.len())?;
         Ok(writer.finish())
@@ -220,7 +227,8 @@ impl Frame {
             }
             13 => Self::RefillAsk(RefillAsk::read(&mut reader)?),
             14 => Self::RefillPart(RefillPart::read(&mut reader)?),
-            unknown => return Err(unknown_code("frame kind", at, unknown, "1 to 14").into()),
+            15 => Self::Passed(Passed::read(&mut reader)?),
+            unknown => return Err(unknown_code("frame kind", at, unknown, "1 to 15").into()),
         };
         reader.end()?;
         Ok(frame)
@@ -243,6 +251,7 @@ impl Frame {
             Self::Copies(_) => COPIES_KIND,
             Self::RefillAsk(_) => 13,
             Self::RefillPart(_) => 14,
+            Self::Passed(_) => 15,
         }
     }
 }

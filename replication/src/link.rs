@@ -209,6 +209,17 @@ impl Link {
         self.receiver.on_stored(channel, next);
     }
 
+    /// Everything before `next` of a subscribed channel was looked at, and what is not stored of it
+    /// is not kept: it takes no window any more and is not acknowledged. The peer must have offered
+    /// [`crate::frame::PASSED_TOPIC`]: one of an earlier version gives up a link on which it hears
+    /// this.
+    ///
+    /// # Panics
+    /// When that is more than was delivered.
+    pub fn on_passed(&mut self, channel: ChannelId, next: Offset) {
+        self.receiver.on_passed(channel, next);
+    }
+
     /// Sends a promise over channels we announced.
     ///
     /// # Errors
@@ -405,6 +416,10 @@ impl Link {
                 self.copies.on_acked(ack.channel, ack.next);
                 self.on_progress(ack.channel, progress);
             }
+            Frame::Passed(passed) => {
+                self.sender.on_passed(passed.channel, passed.next)?;
+                self.copies.on_acked(passed.channel, passed.next);
+            }
             Frame::Head(head) => self.receiver.on_head(head)?,
             Frame::Keepalive(keepalive) => self.liveness.on_keepalive(now, keepalive),
             Frame::Promise(promise) => {
@@ -431,6 +446,7 @@ impl Link {
             | Frame::Position(_)
             | Frame::Refuse(_)
             | Frame::Ack(_)
+            | Frame::Passed(_)
             | Frame::Head(_)
             | Frame::Keepalive(_)
             | Frame::Promise(_)
@@ -531,7 +547,7 @@ impl Link {
                 return;
             }
             if let Some(ack) = self.receiver.next_ack() {
-                self.send_control(&Frame::Ack(ack));
+                self.send_control(&ack);
                 return;
             }
         }

@@ -12,8 +12,8 @@ use headland_event::{
 };
 use headland_replication::frame::{
     Ack, Announce, ChannelEnd, ChannelPromise, Copies, Data, Echo, Frame, Goodbye, Head, Hello,
-    Identity, Keepalive, Offer, Position, RefillAsk, RefillPart, Refusal, RefusalCode, Refuse,
-    Scope,
+    Identity, Keepalive, Offer, Passed, Position, RefillAsk, RefillPart, Refusal, RefusalCode,
+    Refuse, Scope,
 };
 use headland_replication::lease::{Ballot, LeaseMessage, Vote, Voted};
 
@@ -202,6 +202,8 @@ golden! {
     copies_keep_their_bytes: copies(), "copies.v1.hex";
     an_acknowledgement_keeps_its_bytes:
         Frame::Ack(Ack { channel: CHANNEL, next: Offset::new(42) }), "ack.v1.hex";
+    what_was_passed_keeps_its_bytes:
+        Frame::Passed(Passed { channel: CHANNEL, next: Offset::new(42) }), "passed.v1.hex";
     a_head_keeps_its_bytes:
         Frame::Head(Head { channel: CHANNEL, head: Offset::new(99) }), "head.v1.hex";
     a_first_keepalive_keeps_its_bytes: keepalive(None), "keepalive.v1.hex";

@@ -28,6 +28,7 @@ use headland_replication::{Identity, Refusal, RefusalCode};
 use headland_storage::{MissingOffsets, StateStore, Ticket};
 use serde::Serialize;
 
+use super::fullness::Place;
 use super::links::KnownPeer;
 use super::recovery::{RecoveryError, number, owner};
 use super::{Node, Output};
@@ -75,6 +76,16 @@ struct Waiting {
     word: Word,
     end: Offset,
     since: Monotonic,
+}
+
+/// How far a channel is once a commit is durable.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    pub(super) place: Place,
+    /// The peer's offset before which all was looked at.
+    pub(super) next: Offset,
+    /// The one before which all is kept here; what lies between comes again.
+    pub(super) kept: Offset,
 }
 
 /// How an agent is told.
@@ -217,13 +228,16 @@ pub struct AckStatus {
 }
 
 impl Node {
-    /// What an agent sent is durable here up to `next`, its own number.
-    pub(super) fn on_stored(
-        &mut self,
-        now: Now,
-        (link_id, channel): (LinkId, ChannelId),
-        next: Offset,
-    ) {
+    /// What a channel brought is durable here, or was put off.
+    pub(super) fn on_stored(&mut self, now: Now, of: Stored) {
+        let Stored { place: (link_id, channel), next, kept } = of;
+        if kept < next {
+            // Whoever holds it has to keep it: it is asked for again.
+            if let Some(known) = self.peer_links.get_mut(&link_id) {
+                known.on_passed(channel, next);
+            }
+            return;
+        }
         self.tell_or_wait(now, (link_id, channel), (next, Word::Stored));
     }
 

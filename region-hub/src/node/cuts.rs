@@ -298,7 +298,7 @@ impl Node {
                 continue;
             }
             let head = *heads.entry(place).or_insert(status.head);
-            if status.stored < head || self.has_put_off(place) {
+            if status.passed < head || self.has_put_off(place) {
                 return false;
             }
             has_some = true;

@@ -17,10 +17,10 @@
 //! may bring the part before it, and up to a bound: it takes up the window of its connection,
 //! behind which that part may be. Else it is *put off*: it is not kept, and its channel goes on
 //! behind it, so that nothing stands still. The position of the channel that is written down stays
-//! before what was put off, so that the next connection brings it again, after a crash too; what
-//! lies behind it and was taken is skipped then, as it is here. Once the wait is over that
-//! connection is made anew, unless all of it came from others meanwhile. Each time some part is
-//! taken that was not before, so that this ends.
+//! before what was put off, and so does what is acknowledged; the next connection brings it again,
+//! after a crash too. What lies behind it and was taken is skipped then, as it is here. Once the
+//! wait is over that connection is made anew, unless all of it came from others meanwhile. Each
+//! time some part is taken that was not before, so that this ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +30,7 @@ use headland_event::{
 use headland_replication::frame::Goodbye;
 
 use super::Node;
+use super::acks::Stored;
 use super::fullness::Place;
 use crate::members::is_of_members;
 use crate::peer_link::{LinkId, PeerLink, Receiving};
@@ -342,6 +343,7 @@ impl Node {
         };
         self.early.past.remove(&place);
         self.write_position(&receiving.position_key, next);
+        self.stored.push(Stored { place, next, kept: next });
     }
 
     /// Logs of which something waits or was put off.

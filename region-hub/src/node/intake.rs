@@ -9,6 +9,7 @@ use headland_event::{
 use headland_replication::frame::{Announce, ChannelPromise};
 use headland_replication::{Identity, LinkOutput, Refusal, RefusalCode};
 
+use super::acks::Stored;
 use super::early::{Brought, Turn};
 use super::ends::Cut;
 use super::recovery::owner;
@@ -111,7 +112,11 @@ impl Node {
             self.keeping.said.on_met(region, life);
         }
         let handed_on = self.handed_on(link_id);
+        let hands_on = self.speaking.is_some();
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };
+        if hands_on {
+            known.offer_passed(self.identity.region());
+        }
         known.hand_on(handed_on);
         let is_hub = match &known.peer {
             Peer::Agent(grant) => {
@@ -135,7 +140,9 @@ impl Node {
 
     pub(super) fn on_announced(&mut self, now: Now, link_id: LinkId, announce: &Announce) {
         let Announce { channel, offer } = announce;
-        let is_said = self.on_leases_offered(now, link_id, announce)
+        let known = self.peer_links.get_mut(&link_id);
+        let is_said = known.is_some_and(|known| known.take_passed(announce))
+            || self.on_leases_offered(now, link_id, announce)
             || self.on_refills_offered(now, link_id, announce);
         if is_said {
             return;
@@ -249,9 +256,9 @@ impl Node {
             self.reject(link_id, channel, rejected);
             return;
         }
-        let position = self.went_on(place, &receiving, brought);
-        self.write_position(&receiving.position_key, position);
-        self.stored.push((link_id, channel, next));
+        let kept = self.went_on(place, &receiving, brought);
+        self.write_position(&receiving.position_key, kept);
+        self.stored.push(Stored { place, next, kept });
         self.advance_promises(link_id);
         self.cut_commit();
     }

@@ -29,6 +29,21 @@ pub struct Ack {
     pub next: Offset,
 }
 
+/// The topic that a hub offers to say that it reads [`Passed`]; it never has a record.
+pub const PASSED_TOPIC: &str = "_passed";
+
+/// The receiver's word that it has looked at everything before `next`, which takes no window any
+/// more. What of it is not acknowledged is not kept there: the next connection brings it again.
+///
+/// Sent only to a peer that has offered [`PASSED_TOPIC`]: hubs of earlier versions do not know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// The sender's channel.
+    pub channel: ChannelId,
+    /// The sender's offset after the last record that was looked at.
+    pub next: Offset,
+}
+
 /// The sender's word on how far its log reaches, so that lag is known while nothing flows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
@@ -79,6 +94,21 @@ impl Position {
 }
 
 impl Ack {
+    pub(super) fn write(&self, writer: &mut Writer) {
+        let Self { channel, next } = self;
+        writer.u32(channel.get());
+        writer.u64(next.get());
+    }
+
+    pub(super) fn read(reader: &mut Reader) -> Result<Self, CodecError> {
+        Ok(Self {
+            channel: ChannelId::new(reader.u32("channel")?),
+            next: Offset::new(reader.u64("next")?),
+        })
+    }
+}
+
+impl Passed {
     pub(super) fn write(&self, writer: &mut Writer) {
         let Self { channel, next } = self;
         writer.u32(channel.get());

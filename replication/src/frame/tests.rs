@@ -208,6 +208,7 @@ fn frames() -> impl Strategy<Value = Frame> {
         refusals().prop_map(Frame::Refuse),
         data().prop_map(Frame::Data),
         (channels(), offsets()).prop_map(|(channel, next)| Frame::Ack(Ack { channel, next })),
+        (channels(), offsets()).prop_map(|(channel, next)| Frame::Passed(Passed { channel, next })),
         (channels(), offsets()).prop_map(|(channel, head)| Frame::Head(Head { channel, head })),
         keepalives().prop_map(Frame::Keepalive),
         promises().prop_map(Frame::Promise),
@@ -281,7 +282,7 @@ fn no_copies_and_more_than_fit_a_datagram_are_refused() {
 
 #[test]
 fn an_unknown_kind_is_refused() {
-    for kind in [0, 15, 255] {
+    for kind in [0, 16, 255] {
         let bytes = patched(&Frame::Goodbye(Goodbye::ShuttingDown), 1, kind);
 
         let refused = value_error(Frame::decode(bytes).unwrap_err());

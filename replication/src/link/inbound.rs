@@ -1,9 +1,10 @@
 //! One channel that the peer announced: from its first frame to our disk.
 //!
 //! ```text
-//!   stored ≤ expected ≤ head
-//!   │ held    │ still at the peer │
+//!   stored ≤ passed ≤ expected ≤ head
+//!            │ held    │ still at the peer │
 //! ```
+//! What lies between `stored` and `passed` was looked at and is not kept.
 //! What a datagram has brought comes on the stream as well, later: `streamed ≤ expected`.
 
 use std::collections::VecDeque;
@@ -45,6 +46,9 @@ pub(super) struct Inbound {
     epoch: ChannelEpoch,
     stored: Offset,
     acked: Offset,
+    passed: Offset,
+    /// What the peer was told of `passed`, by an acknowledgement or otherwise.
+    told_passed: Offset,
     expected: Offset,
     /// The offset after the last entry of this epoch that came on the stream.
     streamed: Offset,
@@ -59,6 +63,8 @@ impl Inbound {
             epoch: ChannelEpoch::new(0),
             stored: Offset::new(0),
             acked: Offset::new(0),
+            passed: Offset::new(0),
+            told_passed: Offset::new(0),
             expected: Offset::new(0),
             streamed: Offset::new(0),
             held: VecDeque::new(),
@@ -75,12 +81,14 @@ impl Inbound {
             Phase::Announced => {
                 self.stored = next;
                 self.acked = next;
+                self.passed = next;
+                self.told_passed = next;
             }
             Phase::Subscribed => {
                 assert!(
-                    self.stored <= next && next <= self.expected,
-                    "stored {} and delivered {}, but told to go on from {next}",
-                    self.stored,
+                    self.passed <= next && next <= self.expected,
+                    "passed {} and delivered {}, but told to go on from {next}",
+                    self.passed,
                     self.expected
                 );
             }
@@ -139,7 +147,7 @@ impl Inbound {
         self.expected = data.entry.end();
         self.offer.head = self.offer.head.max(self.expected);
         self.held.push_back(Held { end: self.expected, bytes });
-        debug_assert!(self.stored < self.expected, "what is delivered is not stored yet");
+        debug_assert!(self.passed < self.expected, "what is delivered was not looked at yet");
         debug_assert!(self.streamed <= self.expected, "what came on the stream was taken");
     }
 
@@ -157,6 +165,16 @@ impl Inbound {
     pub(super) fn on_stored(&mut self, next: Offset) -> u64 {
         assert!(next <= self.expected, "stored {next}, but delivered {}", self.expected);
         self.stored = self.stored.max(next);
+        self.on_passed(next)
+    }
+
+    /// Notes what was looked at, whether it is kept or not; returns the bytes no longer held.
+    ///
+    /// # Panics
+    /// When that is more than was delivered.
+    pub(super) fn on_passed(&mut self, next: Offset) -> u64 {
+        assert!(next <= self.expected, "passed {next}, but delivered {}", self.expected);
+        self.passed = self.passed.max(next);
         let mut freed = 0;
         while let Some(first) = self.held.pop_front_if(|first| first.end <= next) {
             freed += first.bytes;
@@ -173,7 +191,17 @@ impl Inbound {
         let is_news = self.phase == Phase::Subscribed && self.acked < self.stored;
         is_news.then(|| {
             self.acked = self.stored;
+            self.told_passed = self.told_passed.max(self.acked);
             self.acked
+        })
+    }
+
+    /// Up to where to say that all was looked at, when there is news.
+    pub(super) fn take_untold_passed(&mut self) -> Option<Offset> {
+        let is_news = self.phase == Phase::Subscribed && self.told_passed < self.passed;
+        is_news.then(|| {
+            self.told_passed = self.passed;
+            self.passed
         })
     }
 
@@ -186,6 +214,7 @@ impl Inbound {
             channel,
             source: self.offer.source.clone(),
             stored: self.stored,
+            passed: self.passed,
             delivered: self.expected,
             head: self.offer.head,
         }

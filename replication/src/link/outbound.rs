@@ -4,6 +4,7 @@
 //!   acked ≤ sent ≤ staged_to ≤ head
 //!   │ in flight │ staged   │ still in the log │
 //! ```
+//! What the peer has looked at and does not keep is in flight no more.
 
 use std::collections::VecDeque;
 
@@ -183,12 +184,27 @@ impl Outbound {
             return Ok(None);
         }
         self.acked = next;
+        Ok(Some(self.land(next)))
+    }
+
+    /// Takes the peer's word that it has looked at what lies before an offset; returns the bytes
+    /// that this freed.
+    pub(super) fn on_passed(&mut self, channel: ChannelId, next: Offset) -> Result<u64, Refusal> {
+        if next > self.sent {
+            let text = format!("channel {channel} is sent to {}, passed to {next}", self.sent);
+            return Err(Refusal::new(RefusalCode::BadFrame, text));
+        }
+        Ok(self.land(next))
+    }
+
+    /// What lies before an offset is in flight no more.
+    fn land(&mut self, next: Offset) -> u64 {
         let mut freed = 0;
         while let Some(first) = self.in_flight.pop_front_if(|first| first.end <= next) {
             freed += first.bytes;
         }
         self.check_order();
-        Ok(Some(freed))
+        freed
     }
 
     pub(super) fn on_head(&mut self, head: Offset) {

@@ -253,6 +253,8 @@ pub struct SubscriptionStatus {
     pub source: TopicPartition,
     /// Everything before it is durable here.
     pub stored: Offset,
+    /// Everything before it was looked at: what of it is not stored is not kept.
+    pub passed: Offset,
     /// The offset after the last entry delivered.
     pub delivered: Offset,
     /// The offset after the last record of the peer's log, as last heard.
@@ -260,9 +262,9 @@ pub struct SubscriptionStatus {
 }
 
 impl SubscriptionStatus {
-    /// Records the peer has and we do not have on disk yet, as last heard.
+    /// Records the peer has and we have not looked at, as last heard.
     #[must_use]
     pub const fn lag_records(&self) -> u64 {
-        self.head.since(self.stored)
+        self.head.since(self.passed)
     }
 }

@@ -7,7 +7,9 @@ use super::index;
 use super::output::SubscriptionStatus;
 use super::ring::{Ring, Waiting};
 use super::window::Window;
-use crate::frame::{Ack, Announce, ChannelPromise, Data, Head, Position, Refusal, RefusalCode};
+use crate::frame::{
+    Ack, Announce, ChannelPromise, Data, Frame, Head, Passed, Position, Refusal, RefusalCode,
+};
 
 /// Channels up to which room is made for one at a time.
 const FEW_CHANNELS: usize = 4;
@@ -21,7 +23,7 @@ pub(super) struct Receiver {
     /// Channels whose position the peer must hear. Coalesced: however much of what it sends is
     /// refused, a channel owes one answer.
     positions_due: Ring,
-    /// Channels whose acknowledgement the peer must hear, coalesced alike.
+    /// Channels of which the peer must hear what was stored or passed, coalesced alike.
     acks_due: Ring,
 }
 
@@ -147,11 +149,20 @@ impl Receiver {
 
     /// Notes what is durable here; late news of a channel that ended changes nothing.
     pub(super) fn on_stored(&mut self, channel: ChannelId, next: Offset) {
+        self.on_done(channel, |inbound| inbound.on_stored(next));
+    }
+
+    /// Notes what was looked at, kept or not; late news of a channel that ended changes nothing.
+    pub(super) fn on_passed(&mut self, channel: ChannelId, next: Offset) {
+        self.on_done(channel, |inbound| inbound.on_passed(next));
+    }
+
+    fn on_done(&mut self, channel: ChannelId, done: impl FnOnce(&mut Inbound) -> u64) {
         let inbound = self.channels.get_mut(index(channel));
         let Some(inbound) = inbound.filter(|inbound| inbound.phase() == Phase::Subscribed) else {
             return;
         };
-        let freed = inbound.on_stored(next);
+        let freed = done(inbound);
         self.window.give_back(inbound.offer.lane, freed);
         self.acks_due.set(channel, Waiting::Yes);
     }
@@ -190,14 +201,21 @@ impl Receiver {
         self.channels.get(index(channel)).map(|inbound| inbound.position(channel))
     }
 
-    pub(super) fn next_ack(&mut self) -> Option<Ack> {
+    /// What the peer must hear next of what was stored or passed.
+    pub(super) fn next_ack(&mut self) -> Option<Frame> {
         while let Some(channel) = self.acks_due.peek() {
             self.acks_due.on_served(channel);
-            self.acks_due.set(channel, Waiting::No);
-            let next = self.channels.get_mut(index(channel)).and_then(Inbound::take_unacked);
-            if let Some(next) = next {
-                return Some(Ack { channel, next });
+            let inbound = self.channels.get_mut(index(channel));
+            let frame = inbound.and_then(|inbound| {
+                let ack = |next| Frame::Ack(Ack { channel, next });
+                let passed = |next| Frame::Passed(Passed { channel, next });
+                let acked = inbound.take_unacked().map(ack);
+                acked.or_else(|| inbound.take_untold_passed().map(passed))
+            });
+            if frame.is_some() {
+                return frame;
             }
+            self.acks_due.set(channel, Waiting::No);
         }
         None
     }

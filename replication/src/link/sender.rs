@@ -124,20 +124,33 @@ impl Sender {
 
     /// An error ends the link.
     pub(super) fn on_ack(&mut self, channel: ChannelId, next: Offset) -> Result<Progress, Refusal> {
-        let outbound = self.known(channel)?;
-        match outbound.phase() {
-            Phase::Refused => return Ok(Progress::Nothing),
-            Phase::Announced => {
-                let text = format!("channel {channel} is acknowledged before it has a position");
-                return Err(Refusal::new(RefusalCode::BadFrame, text));
-            }
-            Phase::Flowing => {}
-        }
+        let Some(outbound) = self.flowing(channel)? else { return Ok(Progress::Nothing) };
         let Some(in_flight) = outbound.on_ack(channel, next)? else {
             return Ok(Progress::Nothing);
         };
         self.give_back(channel, Freed { staged: 0, in_flight });
         Ok(Progress::Acked(next))
+    }
+
+    /// An error ends the link.
+    pub(super) fn on_passed(&mut self, channel: ChannelId, next: Offset) -> Result<(), Refusal> {
+        let Some(outbound) = self.flowing(channel)? else { return Ok(()) };
+        let in_flight = outbound.on_passed(channel, next)?;
+        self.give_back(channel, Freed { staged: 0, in_flight });
+        Ok(())
+    }
+
+    /// A channel of which the peer says what it has; `None` of one that it refused.
+    fn flowing(&mut self, channel: ChannelId) -> Result<Option<&mut Outbound>, Refusal> {
+        let outbound = self.known(channel)?;
+        match outbound.phase() {
+            Phase::Refused => Ok(None),
+            Phase::Announced => {
+                let text = format!("channel {channel} is acknowledged before it has a position");
+                Err(Refusal::new(RefusalCode::BadFrame, text))
+            }
+            Phase::Flowing => Ok(Some(outbound)),
+        }
     }
 
     /// Ends a channel that the peer refused, and says whether it was alive; an error ends the link.

@@ -13,6 +13,8 @@ use crate::peering::Ended;
 mod pair;
 /// Alerts that travel twice.
 mod copies;
+/// What is looked at and not kept.
+mod passed;
 /// What a log lost.
 mod refills;
 /// Any schedule ends with exact copies.
@@ -134,7 +136,7 @@ fn bytes_that_are_no_frame_close_the_link_and_name_the_cause() {
     let Some(Frame::Refuse(refuse)) = garbled.outgoing().pop() else { panic!("no refusal") };
     assert_eq!(
         refuse.refusal.text(),
-        "the frame's layout is broken: frame kind at 1 holds 99, expected 1 to 14"
+        "the frame's layout is broken: frame kind at 1 holds 99, expected 1 to 15"
     );
 }
 

@@ -130,8 +130,13 @@ impl Tampering {
                 position.next = self.at_sender(position.next);
                 Ok(Frame::Position(position).encode()?)
             }
+            Frame::Passed(mut passed) if Some(passed.channel) == self.channel => {
+                passed.next = self.at_sender(passed.next);
+                Ok(Frame::Passed(passed).encode()?)
+            }
             // Of another channel, or nothing of the receiver's offsets.
             Frame::Ack(_)
+            | Frame::Passed(_)
             | Frame::Position(_)
             | Frame::Hello(_)
             | Frame::Announce(_)

@@ -93,7 +93,9 @@ impl Acknowledged {
             | Frame::Lease(_)
             | Frame::Copies(_)
             | Frame::RefillAsk(_)
-            | Frame::RefillPart(_) => return None,
+            | Frame::RefillPart(_)
+            // What it is about comes again.
+            | Frame::Passed(_) => return None,
         };
         let NodeId::Hub(hub) = speaker else { return None };
         let channel = usize::try_from(channel.get()).unwrap();

@@ -202,8 +202,8 @@ impl Node {
 
     /// Whether a channel may bring what lies before an offset of a log.
     fn brings(&self, of: Place, reach: Reach, (log, first): (&Log, Offset)) -> Coming {
-        let Some(stored) = self.stored(of) else { return Coming::No };
-        if stored >= reach.until {
+        let Some(passed) = self.passed(of) else { return Coming::No };
+        if passed >= reach.until {
             return if reach.fresh > 0 { Coming::Unheard } else { Coming::No };
         }
         let Some(held) = self.fullness.front(of) else { return Coming::Now };
@@ -213,12 +213,12 @@ impl Node {
         if stamp.is_some_and(is_no_nearer) { Coming::No } else { Coming::Later }
     }
 
-    /// How far a channel is durable here; `None` when it brings nothing more.
-    fn stored(&self, (link_id, channel): Place) -> Option<Offset> {
+    /// How far a channel was looked at here; `None` when it brings nothing more.
+    fn passed(&self, (link_id, channel): Place) -> Option<Offset> {
         let known = self.peer_links.get(&link_id)?;
         known.receiving(channel)?;
         let mut channels = known.link.subscriptions();
-        channels.find(|status| status.channel == channel).map(|status| status.stored)
+        channels.find(|status| status.channel == channel).map(|status| status.passed)
     }
 
     /// Whether somebody may bring what lies before an offset of a log although no channel does now:

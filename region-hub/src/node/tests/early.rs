@@ -167,6 +167,37 @@ fn a_cut_ends_no_wait_for_what_the_other_hub_was_bringing() {
 }
 
 #[test]
+fn what_is_put_off_is_acknowledged_once_it_is_here_to_who_reads_that_and_takes_no_window() {
+    let mut eu = hub();
+    let ap = first_two(&mut eu, 1, 1);
+    let mut sa = Remote::hub(&mut eu, 2, "sa");
+    let region_sa = region("sa");
+    let word = sa.announce("_passed", (region_sa.clone(), vec![region_sa]));
+    let channel = ChannelId::new(word.get() + 1);
+    sa.write(channel, &offered(3), stamp(2));
+    assert_eq!(apart(&mut sa, "sa"), channel);
+    let acked = |sa: &Remote| {
+        let mut offers = sa.link.offers();
+        let of = offers.find(|of| of.channel == channel).unwrap();
+        (of.acked.unwrap().get(), of.in_flight_bytes.get())
+    };
+    eu.talk(&mut sa);
+    eu.node.on_disconnected(eu.now, ap.link_id);
+    pass(&mut eu, &mut [&mut sa]);
+    let (put_off, here) = (acked(&sa), end(&eu));
+
+    // Who was bringing the rest has that as well by now.
+    let mut ap = first_two(&mut eu, 3, 2);
+    let rest = apart(&mut ap, "ap");
+    ap.publish_stamped(&mut eu, rest, &offered(3), stamp(2));
+    pass(&mut eu, &mut [&mut ap, &mut sa]);
+
+    assert_eq!((put_off, here), ((0, 0), 1));
+    assert_eq!((end(&eu), closed(&eu)), (3, vec![]));
+    assert_eq!(acked(&sa), (1, 0), "what came from another one is here");
+}
+
+#[test]
 fn what_a_hub_that_is_away_has_said_that_it_has_is_waited_for_over_a_restart() {
     let mut eu = hub();
     let mut ap = Remote::hub(&mut eu, 1, "ap");

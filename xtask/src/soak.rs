@@ -21,6 +21,7 @@ mod reconcile;
 /// Whole regions in one thread, for many seeds.
 mod simulation;
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -182,7 +183,7 @@ const SOAKS: [Soak; 27] = [
     },
     Soak {
         name: "simulation",
-        what: "1,000 simulated schedules of each kind, or --schedules N: faults met by kind",
+        what: "1,000 simulated schedules of each kind, or --schedules N from --first SEED on",
         run: simulation::run,
     },
 ];
@@ -261,11 +262,19 @@ fn print(report: &Value, is_json: bool) -> Result<()> {
 
 /// The value after `--name` in a list of arguments, which may hold nothing else.
 fn option<'a>(arguments: &'a [String], name: &str) -> Result<Option<&'a str>> {
-    match arguments {
-        [] => Ok(None),
-        [option, value] if option == name => Ok(Some(value)),
-        other => bail!("only `{name} VALUE` is understood here, found `{}`", other.join(" ")),
-    }
+    Ok(options(arguments, &[name])?.get(name).copied())
+}
+
+/// The values after names in a list of arguments, which may hold nothing else.
+fn options<'a>(arguments: &'a [String], names: &[&str]) -> Result<BTreeMap<&'a str, &'a str>> {
+    let pairs = arguments.chunks(2).map(|pair| match pair {
+        [name, value] if names.contains(&name.as_str()) => Some((name.as_str(), value.as_str())),
+        _ => None,
+    });
+    pairs.collect::<Option<BTreeMap<_, _>>>().with_context(|| {
+        let names: Vec<String> = names.iter().map(|name| format!("`{name} VALUE`")).collect();
+        format!("only {} is understood here, found `{}`", names.join(", "), arguments.join(" "))
+    })
 }
 
 #[cfg(test)]
@@ -280,6 +289,7 @@ mod tests {
         assert_eq!(option(&given, "--seeds").unwrap(), Some("3"));
         assert!(option(&given[..1], "--seeds").is_err());
         assert!(option(&given, "--mirror").is_err());
+        assert_eq!(options(&given, &["--first", "--seeds"]).unwrap(), [("--seeds", "3")].into());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
-use super::{Measured, option};
+use super::{Measured, options};
 use crate::step;
 use crate::workspace::Workspace;
 
@@ -12,19 +12,24 @@ const SAID: &str = "simulation: ";
 
 /// Every kind of schedule so many times, and how often each kind of fault was met.
 pub(super) fn run(workspace: &Workspace, arguments: &[String]) -> Result<Measured> {
-    let schedules = option(arguments, "--schedules")?.unwrap_or("1000");
-    let count: u64 =
-        schedules.parse().with_context(|| format!("--schedules cannot be {schedules}"))?;
+    let given = options(arguments, &["--schedules", "--first"])?;
+    let number = |name, of| {
+        let text = given.get(name).copied().unwrap_or(of);
+        text.parse::<u64>().with_context(|| format!("{name} cannot be {text}"))
+    };
+    let (count, first) = (number("--schedules", "1000")?, number("--first", "1")?);
     let mut cargo = workspace.cargo();
     cargo.args(["test", "--release", "--locked", "--package", "headland-tests"]);
     cargo.args(["--test", "simulation", "--", "--nocapture"]);
-    cargo.env("HEADLAND_SIM_SCHEDULES", schedules);
-    let outcome = step::run_kept(&format!("{schedules} schedules of each kind"), &mut cargo)?;
+    cargo.env("HEADLAND_SIM_SCHEDULES", count.to_string());
+    cargo.env("HEADLAND_SIM_FIRST", first.to_string());
+    let outcome = step::run_kept(&format!("{count} schedules of each kind"), &mut cargo)?;
     Ok(Measured {
         is_green: outcome.is_success,
         conditions: Value::Null,
         result: json!({
             "schedules_of_each_kind": count,
+            "first_seed": first,
             "is_green": outcome.is_success,
             "took_seconds": outcome.took.as_secs(),
             "tests": said(&outcome.output),

@@ -145,6 +145,28 @@ impl Checkpoint {
         (part.life, part.origin_of(local))
     }
 
+    /// Whether what a life wrote of the origin's log from one offset to before another is here,
+    /// before the local offset `end`. O(parts).
+    #[must_use]
+    pub fn holds(&self, life: Incarnation, (from, until): (Offset, Offset), end: Offset) -> bool {
+        self.parts.hold(life, (from, until), end)
+    }
+
+    /// How far a life wrote the origin's log by what is here before the local offset `end`; 0 of
+    /// one that wrote none of it. O(parts).
+    #[must_use]
+    pub fn end_of(&self, life: Incarnation, end: Offset) -> Offset {
+        self.parts.end_of(life, end)
+    }
+
+    /// The local offset, `end` at most, before which all stands that other lives wrote than this
+    /// one, each record once; `None` where they wrote nothing. O(parts).
+    #[must_use]
+    pub fn end_of_others(&self, life: Incarnation, end: Offset) -> Option<Offset> {
+        let all_of_it = ReadTo::Lives([(life, Offset::new(u64::MAX))].into());
+        self.parts.unread(&all_of_it, end).last().map(|range| range.until)
+    }
+
     /// The local offset from which on it is known what is here.
     #[must_use]
     pub const fn begins(&self) -> Offset {
@@ -365,6 +387,22 @@ mod tests {
         assert_eq!(unread(&restored, &read(&[(1, 50)]), 190), [(50, 90), (150, 190)]);
         assert_eq!(unread(&restored, &read(&[(1, 90)]), 190), [(150, 190)]);
         assert_eq!(restored.ahead(&read(&[(1, 90), (2, 105)]), Offset::new(190)).get(), 195);
+    }
+
+    #[test]
+    fn what_is_here_of_a_life_is_told_from_what_is_not_and_from_what_others_wrote() {
+        let (copy, _) = followed(&[(0, 1, 40), (60, 1, 0), (90, 2, 0)]);
+        let (life, next) = (Incarnation::new(1, 7), Incarnation::new(2, 7));
+        let of = |from: u64, until: u64| (Offset::new(from), Offset::new(until));
+        let holds = |from, until| copy.holds(life, of(from, until), Offset::new(120));
+
+        assert_eq!([holds(40, 100), holds(0, 30), holds(29, 30)], [true, true, true]);
+        assert_eq!([holds(30, 31), holds(99, 101), holds(39, 41)], [false, false, false]);
+        let ends = [life, next, Incarnation::new(3, 7)].map(|of| copy.end_of(of, Offset::new(95)));
+        assert_eq!(ends.map(Offset::get), [100, 5, 0]);
+        let others = |life, end| copy.end_of_others(life, Offset::new(end)).map(Offset::get);
+        assert_eq!((others(next, 120), others(next, 50)), (Some(60), Some(50)), "once each");
+        assert_eq!((others(life, 90), others(life, 120)), (None, Some(120)));
     }
 
     #[test]

@@ -118,6 +118,25 @@ impl Parts {
         before.or_else(|| self.iter().next()).unwrap_or(&self.last)
     }
 
+    /// Whether a part of a life has what stands from one offset of the origin's log to before
+    /// another, before the local offset `end`.
+    pub(super) fn hold(
+        &self,
+        life: Incarnation,
+        (from, until): (Offset, Offset),
+        end: Offset,
+    ) -> bool {
+        let mut of_life = self.ranges(end).filter(|(part, _)| part.life == life);
+        of_life.any(|(part, next)| part.origin <= from && until <= part.origin_of(next.min(end)))
+    }
+
+    /// Where the log of a life ends by what stands before the local offset `end`.
+    pub(super) fn end_of(&self, life: Incarnation, end: Offset) -> Offset {
+        let of_life = self.ranges(end).filter(|(part, _)| part.life == life && part.begins < end);
+        let ends = of_life.map(|(part, next)| part.origin_of(next.min(end)));
+        ends.max().unwrap_or_default()
+    }
+
     /// What stands before a local offset, life by life.
     pub(super) fn before(&self, local: Offset) -> ReadTo {
         let mut lives: BTreeMap<Incarnation, Offset> = BTreeMap::new();

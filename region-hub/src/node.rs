@@ -48,6 +48,8 @@ mod lost;
 mod copies;
 /// What is handed on of lives that write no more.
 mod handing;
+/// What a region's own hub gets back of its former lives beside that.
+mod giving_back;
 /// What this hub counted and its log lost since.
 mod counted;
 /// What the log lost of all else, and who has it.
@@ -598,6 +600,7 @@ impl Node {
         }
         for (partition, end) in grown {
             self.durable.insert(partition.clone(), end);
+            self.note_former_of(partition);
             let Some(topic) = self.topics.get(&partition.topic) else { continue };
             for link_id in self.peer_links.hubs() {
                 if let Some(known) = self.peer_links.get_mut(&link_id) {

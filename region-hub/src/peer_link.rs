@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use headland_event::{
-    Actor, Alias, ChannelId, DropPolicy, Entry, Gap, Incarnation, Monotonic, NameError, Offset,
-    PartitionIndex, RegionId, TopicName, TopicPartition,
+    Actor, Alias, ChannelId, DropPolicy, Entry, Gap, Incarnation, Lane, Monotonic, NameError,
+    Offset, PartitionIndex, RegionId, TopicName, TopicPartition,
 };
 use headland_replication::route::{NamePolicy, Naming};
 use headland_replication::{
@@ -187,6 +187,8 @@ enum Way {
     Offered,
     /// Since the peer lacks some of it.
     HandedOn,
+    /// Since former lives of the peer's region wrote it.
+    GivenBack,
 }
 
 /// A partition that the peer sends and we store.
@@ -230,6 +232,10 @@ pub struct PeerLink {
     /// Partitions that are handed on besides, from their beginning.
     again: BTreeMap<TopicPartition, ChannelId>,
     handed_on: HandedOn,
+    /// Copies of what the peer's region wrote, up to where former lives of it did.
+    of_former: BTreeMap<TopicPartition, Offset>,
+    /// What of them is given back.
+    given_back: BTreeMap<TopicPartition, ChannelId>,
     /// By channel, how far compaction left nothing behind what is here of a log.
     cut: BTreeMap<ChannelId, (Actor, Offset)>,
     /// Partitions that the peer does not take, with its reason.
@@ -262,6 +268,8 @@ impl PeerLink {
             offered: BTreeMap::new(),
             again: BTreeMap::new(),
             handed_on: HandedOn::default(),
+            of_former: BTreeMap::new(),
+            given_back: BTreeMap::new(),
             cut: BTreeMap::new(),
             refused: BTreeMap::new(),
             reads_passed: false,
@@ -289,6 +297,12 @@ impl PeerLink {
     /// Hands on this from now on. Of what is taken out nothing more is sent here.
     pub fn hand_on(&mut self, handed_on: HandedOn) {
         self.handed_on = handed_on;
+    }
+
+    /// A copy of what the peer's region wrote is of former lives of it up to an offset: the peer
+    /// may lack that, and has what is behind.
+    pub fn on_former(&mut self, partition: &TopicPartition, until: Offset) {
+        self.of_former.insert(partition.clone(), until);
     }
 
     /// The peer has said which life it is in.
@@ -425,11 +439,11 @@ impl PeerLink {
         self.receiving.values().map(Box::as_ref)
     }
 
-    /// Whether a channel of ours hands on what another one offers as well: how far the peer has got
-    /// there says nothing of what it has of the log.
+    /// Whether a channel of ours hands on what another one offers as well, or gives back what none
+    /// offers: how far the peer has got there says nothing of what it has of the log.
     #[must_use]
-    pub fn is_again(&self, channel: ChannelId) -> bool {
-        self.again.values().any(|again| *again == channel)
+    pub fn is_beside(&self, channel: ChannelId) -> bool {
+        self.again.values().chain(self.given_back.values()).any(|beside| *beside == channel)
     }
 
     /// The local partition of a channel of ours.
@@ -520,6 +534,18 @@ impl PeerLink {
                 self.again.insert(partition.clone(), channel);
             }
         }
+        if let Some(until) = self.of_former.get(partition) {
+            self.give_back(topic, partition, head.min(*until));
+        }
+    }
+
+    /// Offers the peer what former lives of its region wrote, once.
+    fn give_back(&mut self, topic: &Topic, partition: &TopicPartition, until: Offset) {
+        if let Some(channel) = self.given_back.get(partition) {
+            self.link.on_head(*channel, until);
+        } else if let Some(channel) = self.offer(topic, partition, until, Way::GivenBack) {
+            self.given_back.insert(partition.clone(), channel);
+        }
     }
 
     /// Offers a partition, as this hub does anyway or since the peer lacks some of it.
@@ -530,19 +556,24 @@ impl PeerLink {
         head: Offset,
         way: Way,
     ) -> Option<ChannelId> {
-        let is_handed_on =
-            way == Way::HandedOn && self.handed_on.needed.contains(&topic.origin_name);
+        let is_handed_on = match way {
+            Way::Offered => false,
+            Way::HandedOn => self.handed_on.needed.contains(&topic.origin_name),
+            Way::GivenBack => true,
+        };
         let path = if is_handed_on {
             route::handed_on_path(&topic.origin, &self.region)
         } else {
             route::extended_path(&topic.path, &self.region)
         };
+        // What is over keeps nothing live waiting.
+        let lane = if way == Way::GivenBack { Lane::Telemetry } else { topic.lane };
         let offer = Offer {
             source: partition.clone(),
             origin: topic.origin.clone(),
             origin_topic: topic.origin_name.clone(),
             path,
-            lane: topic.lane,
+            lane,
             start: Offset::new(0),
             head,
         };
@@ -612,7 +643,7 @@ pub fn murmur2(key: &[u8]) -> u32 {
 mod tests {
     use std::time::Duration;
 
-    use headland_event::{AgentName, Codec, HubName, Lane};
+    use headland_event::{AgentName, Codec, HubName};
     use headland_platform::config::DurationText;
 
     use super::*;

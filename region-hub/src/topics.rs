@@ -105,6 +105,21 @@ impl Topic {
         !self.is_local() && self.replication == Replication::Kept
     }
 
+    /// Whether it holds what former lives of this hub's own region wrote of a topic that hubs need
+    /// not hold alike, and others [gave back](Topics::take_back). Unlike others that are
+    /// [apart](Self::is_apart) it is a mirror of that topic, part by part.
+    #[must_use]
+    pub fn is_given_back(&self) -> bool {
+        self.is_apart() && self.path.len() == 1
+    }
+
+    /// Whether others gave its partitions their order: it holds what the region it was born in
+    /// wrote, part by part.
+    #[must_use]
+    pub fn is_mirror(&self) -> bool {
+        !self.is_local() && (!self.is_apart() || self.is_given_back())
+    }
+
     /// Whether hubs write it for each other: promises, statements, members, committed offsets,
     /// settings.
     #[must_use]
@@ -372,6 +387,27 @@ impl Topics {
         let wanted = TopicName::new(&format!("{APART}.{}.{}", offer.origin, offer.origin_topic))?;
         let path = vec![offer.origin.clone(), self.region.clone()];
         self.take_up(&wanted, offer, (path, Replication::Kept))
+    }
+
+    /// Adds or grows the topic for what others give back of a topic of this region, of former lives
+    /// of this hub. It is bulk whatever the topic is: what is over keeps nothing live waiting.
+    ///
+    /// # Errors
+    /// [`TopicError`] as [`Self::mirror`].
+    pub fn take_back(&mut self, offer: &Offer) -> Result<(TopicName, Mirror), TopicError> {
+        let wanted = TopicName::new(&format!("{APART}.{}.{}", offer.origin, offer.origin_topic))?;
+        let path = vec![offer.origin.clone()];
+        let offer = Offer { lane: Lane::Telemetry, ..offer.clone() };
+        self.take_up(&wanted, &offer, (path, Replication::Kept))
+    }
+
+    /// What was given back of a topic of this region.
+    #[must_use]
+    pub fn given_back(&self, topic: &TopicName) -> Option<&Topic> {
+        let is_it = |known: &&Topic| known.is_given_back() && known.origin_name == *topic;
+        let usual = TopicName::new(&format!("{APART}.{}.{topic}", self.region)).ok();
+        let usual = usual.and_then(|name| self.get(&name)).filter(is_it);
+        usual.or_else(|| self.topics.values().find(is_it))
     }
 
     fn take_up(

@@ -183,6 +183,9 @@ impl Node {
     }
 
     fn end_of(&self, (topic, actor): &Log) -> Offset {
+        if self.is_given_back(topic, actor) {
+            return self.end_given_back(topic, actor);
+        }
         self.end_of_other(topic, actor)
     }
 

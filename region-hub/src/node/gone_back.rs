@@ -164,9 +164,8 @@ impl Node {
         let (node, life) = (self.identity.to_string(), self.incarnation.to_string());
         let text = format!(
             "the data directory of {node} {what}: it goes on in a new life, {life}. What the \
-             former one wrote that is not here comes back of inventory, rights, groups, members \
-             and promises, where there is [membership]; of other topics what agents keep, and \
-             peers hold the rest. {then}"
+             former one wrote that is not here comes back from peers that have it, where there is \
+             [membership]; else of inventory and other topics what agents keep. {then}"
         );
         let facts = [("fault", text), ("node", node.clone()), ("life", life.clone())];
         self.raise(&Alert::of_node(RULE, (node, life), now.wall, facts), now);

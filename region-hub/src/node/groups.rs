@@ -41,6 +41,9 @@ pub(super) struct Consumers {
     /// Regions that were left.
     pub(super) fences: Fences,
     began: Began,
+    /// What groups have read of this region's own logs, of lives of which nothing is here, and for
+    /// how many looks nobody has given it back.
+    awaited: BTreeMap<(Source, Incarnation), u32>,
     /// Lives of which it was said in this run that nothing is here.
     said: BTreeSet<(RegionId, Incarnation)>,
 }
@@ -379,7 +382,7 @@ impl Node {
                 };
                 let layout = |source| RecoveryError::Layout { owner: owner("checkpoints"), source };
                 let checkpoint = Checkpoint::decode(value).map_err(layout)?;
-                let has_own_order = topic.is_local() || topic.is_apart();
+                let has_own_order = !topic.is_mirror();
                 let Consumers { own, checkpoints, .. } = &mut self.consumers;
                 let known = if has_own_order { own } else { checkpoints };
                 known.insert(at, checkpoint);
@@ -408,7 +411,7 @@ impl Node {
 }
 
 fn source(topic: &Topic, partition: PartitionIndex) -> Source {
-    if let Some(own) = topic.path.last().filter(|_| topic.is_apart()) {
+    if let Some(own) = topic.path.last().filter(|_| !topic.is_mirror()) {
         // What is kept apart has an order of this hub's own.
         return Source { region: own.clone(), topic: topic.name.clone(), partition };
     }

@@ -135,6 +135,7 @@ impl Node {
             self.drain(now, link_id);
         }
         self.await_handed_on(now);
+        self.look_for_what_groups_read(now);
         self.ask_for_what_was_put_off(now);
     }
 

@@ -87,4 +87,17 @@ impl Node {
         let due_at = self.heartbeats.as_ref().map(|heartbeats| heartbeats.due_at);
         due_at.filter(|_| !self.fullness.is_full())
     }
+
+    /// Composes a batch born at this hub, where another draws the stream's id, should it be new.
+    pub(super) fn born_by(
+        &mut self,
+        partition: &TopicPartition,
+        batch: Batch,
+        now: Now,
+        random: &mut SeededRandom,
+    ) {
+        std::mem::swap(&mut self.random, random);
+        self.born(partition, batch, now);
+        std::mem::swap(&mut self.random, random);
+    }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
     AgentName, Alert, Batch, ChannelId, DropPolicy, Entry, Hole, Incarnation, Now, Offset,
-    PartitionIndex, Record, SeededRandom, TopicName, TopicPartition, Verdict,
+    PartitionIndex, Record, TopicName, TopicPartition, Verdict,
 };
 use headland_replication::frame::{Announce, ChannelPromise};
 use headland_replication::{Identity, LinkOutput, Refusal, RefusalCode};
@@ -113,6 +113,7 @@ impl Node {
         }
         let handed_on = self.handed_on(link_id);
         let hands_on = self.speaking.is_some();
+        self.look_for_copies_of_former(link_id);
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         if hands_on {
             known.offer_passed(self.identity.region());
@@ -399,6 +400,10 @@ impl Node {
             };
             return Err(Rejected::Peer(Refusal::new(code, text)));
         }
+        if self.topics.get(&local.topic).is_some_and(Topic::is_given_back) {
+            self.take_back(now, (local, origin_topic), entry);
+            return Ok(());
+        }
         let is_apart = self.topics.get(&local.topic).is_some_and(Topic::is_apart);
         // Whose records are gone from a topic in which lives are mixed is not known: passing over
         // what a hole's stamp says could pass over what others have.
@@ -442,19 +447,6 @@ impl Node {
         self.ingest.observe(&partition.topic, &stamp, &batch);
         self.note_end(partition, &partition.topic, &stamp, &batch);
         self.composer.born(partition, Some(stamp), batch, &mut self.random);
-    }
-
-    /// The same, where another one draws the stream's id, should it be new.
-    pub(super) fn born_by(
-        &mut self,
-        partition: &TopicPartition,
-        batch: Batch,
-        now: Now,
-        random: &mut SeededRandom,
-    ) {
-        std::mem::swap(&mut self.random, random);
-        self.born(partition, batch, now);
-        std::mem::swap(&mut self.random, random);
     }
 
     fn on_promised(&mut self, now: Now, link_id: LinkId, promise: ChannelPromise) {

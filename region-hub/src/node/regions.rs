@@ -244,7 +244,11 @@ impl Node {
         let early = self.lacking_early().into_iter();
         let early = early.filter(|((topic, actor), _)| lacked.end(topic, actor) == Offset::new(0));
         let early = early.map(|((topic, actor), until)| {
-            let (from, log) = (here.end(&topic, &actor), format!("{actor} of {topic}"));
+            let from = match self.is_given_back(&topic, &actor) {
+                true => self.end_given_back(&topic, &actor),
+                false => here.end(&topic, &actor),
+            };
+            let log = format!("{actor} of {topic}");
             let way_out = "what lies behind them waits for them: a hub that is away was bringing \
                            them or has said that it has more; it hands them on once it is linked; \
                            when it is gone for good, exclude it"

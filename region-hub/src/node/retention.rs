@@ -311,7 +311,7 @@ impl Node {
         next: Offset,
     ) {
         let Some(known) = self.peer_links.get(&link_id) else { return };
-        if known.is_again(channel) {
+        if known.is_beside(channel) {
             return;
         }
         if let Some(partition) = known.sending(channel).cloned() {
@@ -342,7 +342,7 @@ impl Node {
         refusal: &Refusal,
     ) {
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };
-        if known.is_again(channel) {
+        if known.is_beside(channel) {
             return;
         }
         if let Some(partition) = known.sending(channel).cloned() {
@@ -399,7 +399,8 @@ impl Node {
                 policy.topics.push(TopicRule { pattern, retention });
             }
             // Lives are mixed there: what came last of a key need not be what holds of it.
-            if topic.is_apart() && is_taken_late(&topic.origin_name) {
+            let is_mixed = topic.is_apart() && is_taken_late(&topic.origin_name);
+            if is_mixed || topic.is_given_back() {
                 continue;
             }
             // Of each key of a log of rights the last record is all there is.

@@ -42,6 +42,8 @@ mod members;
 mod handing;
 /// The same of rights to sell and of committed offsets.
 mod handing_others;
+/// What a region gets back of its former lives beside that.
+mod giving_back;
 /// Parts of logs that come before an earlier part.
 mod early;
 /// What compaction left out of logs.

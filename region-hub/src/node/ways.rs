@@ -16,6 +16,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use headland_event::{Lane, Now, RegionId, TopicName, TopicPartition};
 use headland_replication::frame::Goodbye;
 use headland_replication::{Identity, Offer, Refusal, RefusalCode, route};
@@ -42,6 +43,9 @@ impl Node {
     ) -> Result<Receiving, Refusal> {
         let is_handed_on = route::is_handed_on(&offer.path);
         let is_own = offer.origin == *self.identity.region();
+        if is_own && is_handed_on && self.takes_back(offer) {
+            return self.take_back_from(link_id, receiving, offer);
+        }
         if (is_own || is_handed_on) && !self.keeps_apart(offer) {
             let text = format!("{} has been in region {}", offer.source, offer.origin);
             return Err(Refusal::new(RefusalCode::Loop, text));
@@ -57,7 +61,6 @@ impl Node {
             }
             return Err(Refusal::new(RefusalCode::Loop, text));
         }
-        let unfit = |error: TopicError| Refusal::new(RefusalCode::UnfitName, error.to_string());
         // Beside what comes from the region itself only what that lacks is kept.
         let is_beside = nearer.is_some() && self.keeps_apart(offer);
         let Receiving { local, position_key, .. } = &receiving;
@@ -67,9 +70,38 @@ impl Node {
             let taken_up = self.topics.mirror(&local.topic, offer).map_err(unfit)?;
             (position_key.clone(), self.call_plain(link_id, taken_up, offer))
         };
+        let receiving = self.taken_up(link_id, receiving, (key, name.clone(), mirror))?;
+        if mirror == Mirror::Changed {
+            self.grow_copy(&name);
+        }
+        self.leave_farther(offer);
+        Ok(receiving)
+    }
+
+    /// Takes up what others give back of a topic of this region.
+    fn take_back_from(
+        &mut self,
+        link_id: LinkId,
+        receiving: Receiving,
+        offer: &Offer,
+    ) -> Result<Receiving, Refusal> {
+        let key = key_of_handed_on(&receiving.position_key);
+        let (name, mirror) = self.topics.take_back(offer).map_err(unfit)?;
+        self.taken_up(link_id, receiving, (key, name, mirror))
+    }
+
+    /// A partition goes into this topic, from the position under a key on, which no other channel
+    /// of the connection has.
+    fn taken_up(
+        &mut self,
+        link_id: LinkId,
+        receiving: Receiving,
+        (key, name, mirror): (Bytes, TopicName, Mirror),
+    ) -> Result<Receiving, Refusal> {
         let is_known = |known: &PeerLink| known.all_receiving().any(|of| of.position_key == key);
         if self.peer_links.get(&link_id).is_some_and(is_known) {
-            let text = format!("{} is taken already for what is lacking of it", offer.source);
+            let source = &receiving.source;
+            let text = format!("{source} is taken already for what is lacking of it");
             return Err(Refusal::new(RefusalCode::Loop, text));
         }
         if let (Mirror::Changed, Some(topic)) = (mirror, self.topics.get(&name)) {
@@ -79,10 +111,6 @@ impl Node {
             let name = topic.name.as_str().to_owned().into();
             self.composer.set(owner("topics"), name, Some(topic.encode()));
         }
-        if mirror == Mirror::Changed {
-            self.grow_copy(&name);
-        }
-        self.leave_farther(offer);
         let local = TopicPartition::new(name, receiving.local.partition);
         Ok(Receiving { local, position_key: key, ..receiving })
     }
@@ -245,6 +273,10 @@ impl Node {
             self.drain(now, link_id);
         }
     }
+}
+
+fn unfit(error: TopicError) -> Refusal {
+    Refusal::new(RefusalCode::UnfitName, error.to_string())
 }
 
 /// Whether a path has no region between the origin and here.

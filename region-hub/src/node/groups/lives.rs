@@ -25,9 +25,13 @@ const RULE: &str = "unread_elsewhere";
 /// Most lives of which it is remembered that it was said; beyond, each is said once more.
 const SAID_LIMIT: usize = 4_096;
 
+/// For how many looks, a second each, peers may begin to give back what groups have read: those
+/// that are there have offered it by then.
+const AWAITED_LOOKS: u32 = 60;
+
 impl Node {
     /// Where a partition stands in the log of its origin; `None` of a copy in which nothing is.
-    pub(super) fn checkpoint(&self, at: &TopicPartition) -> Option<Cow<'_, Checkpoint>> {
+    pub(in crate::node) fn checkpoint(&self, at: &TopicPartition) -> Option<Cow<'_, Checkpoint>> {
         if self.is_mirror(at) {
             return self.consumers.checkpoints.get(at).map(Cow::Borrowed);
         }
@@ -88,7 +92,7 @@ impl Node {
         let lives = said.iter().flat_map(|record| &record.lives);
         let all = ReadTo::Lives(lives.map(|read| (read.life, read.offset)).collect());
         for missing in self.not_here(&of, &all) {
-            self.say_elsewhere(&of, missing, now);
+            self.miss(&of, missing, now);
         }
     }
 
@@ -112,11 +116,38 @@ impl Node {
         if self.topics.get(&of.topic).is_none() || self.is_mirror(&at) {
             return;
         }
-        let Some(own) = self.checkpoint(&at) else { return };
-        let lives = record.lives.iter().map(|read| read.life);
-        let missing: Vec<_> = lives.filter(|life| !own.is_of(*life)).collect();
-        for life in missing {
-            self.say_elsewhere(&of, life, now);
+        let read = record.lives.iter().map(|read| (read.life, read.offset));
+        for life in self.not_here(&of, &ReadTo::Lives(read.collect())) {
+            self.miss(&of, life, now);
+        }
+    }
+
+    /// Groups have read what a life wrote and is not here. Of this hub's own region peers may be
+    /// about to give it back.
+    fn miss(&mut self, of: &Source, life: Incarnation, now: Now) {
+        let is_own = of.region == *self.identity.region();
+        let awaited = &mut self.consumers.awaited;
+        if is_own && self.speaking.is_some() && awaited.len() < SAID_LIMIT {
+            awaited.entry((of.clone(), life)).or_default();
+        } else {
+            self.say_elsewhere(of, life, now);
+        }
+    }
+
+    /// Says what groups have read and no peer has given back for a while, once a second.
+    pub(in crate::node) fn look_for_what_groups_read(&mut self, now: Now) {
+        if self.consumers.awaited.is_empty() || self.is_given_some_back() {
+            return;
+        }
+        for ((of, life), looks) in std::mem::take(&mut self.consumers.awaited) {
+            if self.checkpoints_of(&of).any(|known| known.is_of(life)) {
+                continue;
+            }
+            if looks < AWAITED_LOOKS {
+                self.consumers.awaited.insert((of, life), looks + 1);
+            } else {
+                self.say_elsewhere(&of, life, now);
+            }
         }
     }
 

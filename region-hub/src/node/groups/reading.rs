@@ -68,17 +68,30 @@ impl Node {
             view.ahead_records = view.committed.since(end);
             return view;
         };
-        let start = self.keeping.start(place);
-        for range in checkpoint.unread(read, end) {
-            let from = range.from.max(start).min(range.until);
-            view.lost_records += from.since(range.from);
-            view.lag_records += range.until.since(from);
+        for (place, end) in self.read_beside(source, place) {
+            let Some(checkpoint) = self.checkpoint(&place) else { continue };
+            let start = self.keeping.start(&place);
+            for range in checkpoint.unread(read, end) {
+                let from = range.from.max(start).min(range.until);
+                view.lost_records += from.since(range.from);
+                view.lag_records += range.until.since(from);
+            }
         }
         view.committed = self.next_in(place, read).from;
         let (life, origin_offset) = checkpoint.place_at(view.committed);
         (view.life, view.origin_offset) = (Some(LifeName::of(life)), origin_offset);
         view.ahead_records = view.committed.since(end);
         view
+    }
+
+    /// Where a partition lies here that is read in a place, with where it ends there: of this
+    /// region's own in its log and in what others gave back, of which neither has any of the other;
+    /// of copies in that one.
+    fn read_beside(&self, of: &Source, place: &TopicPartition) -> Vec<(TopicPartition, Offset)> {
+        let is_own = of.region == *self.identity.region();
+        let copies = self.copies(of).map(|(.., at)| at).filter(|at| is_own || at == place);
+        let ends = copies.filter_map(|at| Some((at.clone(), *self.durable.get(&at)?)));
+        ends.collect()
     }
 
     /// What a group has read of lives of which no copy here has anything.
@@ -184,7 +197,7 @@ impl Node {
     /// Whether somebody else gives a partition its order: another region's log, as it came.
     pub(super) fn is_mirror(&self, at: &TopicPartition) -> bool {
         let topic = self.topics.get(&at.topic);
-        topic.is_some_and(|topic| !topic.is_local() && !topic.is_apart())
+        topic.is_some_and(Topic::is_mirror)
     }
 
     /// What is known of the lives that wrote a partition: this hub's own, and copies of which

@@ -22,26 +22,26 @@ fn group() -> GroupName {
     GroupName::new("billing").unwrap()
 }
 
-fn commit(hub: &mut Hub, topic: &str, offset: u64) {
+pub(super) fn commit(hub: &mut Hub, topic: &str, offset: u64) {
     let positions = vec![place(topic, offset)];
     let request = OffsetsRequest { change: Change::Commit, positions };
     let _ticket = hub.node.on_group(hub.now, &group(), &request).unwrap();
     hub.settle();
 }
 
-fn only(hub: &Hub) -> PositionView {
+pub(super) fn only(hub: &Hub) -> PositionView {
     let mut positions = hub.node.group(&group()).positions;
     assert_eq!(positions.len(), 1, "{positions:?}");
     positions.remove(0)
 }
 
-fn lag(hub: &Hub) -> u64 {
+pub(super) fn lag(hub: &Hub) -> u64 {
     only(hub).lag_records
 }
 
 /// Reads on, at most `page` records at once, and commits, until there is nothing more; values that
 /// were read.
-fn read_on(hub: &mut Hub, topic: &str, page: u64) -> Vec<String> {
+pub(super) fn read_on(hub: &mut Hub, topic: &str, page: u64) -> Vec<String> {
     let mut read = Vec::new();
     for _ in 0..1_000 {
         let reading = hub.node.reading(&group(), topic).unwrap().remove(0);
@@ -58,11 +58,11 @@ fn read_on(hub: &mut Hub, topic: &str, page: u64) -> Vec<String> {
 }
 
 /// Names of records of a life, as an agent writes them.
-fn named(life: &str, numbers: std::ops::Range<u64>) -> Vec<String> {
+pub(super) fn named(life: &str, numbers: std::ops::Range<u64>) -> Vec<String> {
     numbers.map(|number| format!("{life}{number}")).collect()
 }
 
-fn told(hub: &Hub) -> Vec<Alert> {
+pub(super) fn told(hub: &Hub) -> Vec<Alert> {
     hub.alerts().into_iter().filter(|alert| alert.rule == "unread_elsewhere").collect()
 }
 
@@ -123,7 +123,7 @@ fn start(disk: &MemoryDisk, nonce: u64) -> Hub {
     Hub::start_with(options, disk, &config("eu", "us"), super::handing::at_start()).unwrap()
 }
 
-fn publish(hub: &mut Hub, life: &str, numbers: std::ops::Range<u64>) {
+pub(super) fn publish(hub: &mut Hub, life: &str, numbers: std::ops::Range<u64>) {
     let of = Incarnation::new(1, numbers.start + u64::from(life.as_bytes()[0]) * 1_000);
     let mut agent = Remote::agent_in(hub, of.nonce(), of);
     let channel = agent.offer(hub, READINGS);

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headland_event::{Dot, Record};
+use headland_event::{Dot, Hole, Record};
 
 use super::{counting, ensure};
-use crate::sim::evidence::{Evidence, text};
+use crate::sim::evidence::{Evidence, HubEvidence, text};
 use crate::sim::input::mirror_prefix;
 use crate::sim::topology::REGIONS;
 
@@ -20,16 +20,47 @@ pub(super) fn check(evidence: &Evidence) -> Result<(), String> {
         }
         for (hub, union) in unions.iter().enumerate() {
             let missing = all.keys().find(|dot| !union.contains_key(*dot));
-            // What a life that ended lacks elsewhere is measured by inventory alone.
+            // What other regions lack of a life that ended is measured by inventory alone.
             ensure(missing.is_none() || topic != "inventory.events", || {
                 format!("{topic}: {missing:?} is not at hub {hub}")
             })?;
+        }
+        for (hub, union) in unions.iter().enumerate() {
+            of_region(evidence, hub, topic, union)?;
         }
         for agent in 0..evidence.settings.homes.agents() {
             lines_of(evidence, agent, topic, &all)?;
         }
     }
     one_verdict(evidence)
+}
+
+/// What any hub has of a region's logs, of whichever of its lives, is at the region's own hub.
+fn of_region(
+    evidence: &Evidence,
+    region: usize,
+    topic: &str,
+    union: &BTreeMap<Dot, Record>,
+) -> Result<(), String> {
+    for (hub, HubEvidence { log, .. }) in evidence.hubs.iter().enumerate() {
+        let log = log.iter().filter(|(partition, _)| counting::topic_of(partition) == topic);
+        let entries = log.flat_map(|(_, entries)| entries);
+        let entries = entries.filter(|entry| Hole::of(&entry.batch).is_none());
+        for entry in entries {
+            let stamp = entry.stamp.as_ref().ok_or("a hub's entry has no stamp")?;
+            if stamp.actor.region.as_str() != REGIONS[region] {
+                continue;
+            }
+            for place in 0..entry.batch.len() {
+                let sequence = entry.dot.sequence.after(place as u64);
+                let dot = Dot { sequence, ..entry.dot };
+                ensure(union.contains_key(&dot), || {
+                    format!("{topic}: {dot} of {} is at hub {hub} and not at home", stamp.actor)
+                })?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// All lines of an agent are there, in order: what its lives wrote that its disk knows of.

@@ -247,20 +247,69 @@ pub struct Alert {
     pub values: BTreeMap<String, String>,
 }
 
+/// What a node raises alerts about by itself, without a rule of anybody's.
+///
+/// The name stands in an alert's `rule` and is part of its id, so it never changes. Each has its
+/// entry in `docs/runbook.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeRule {
+    /// A range of a stream is not in the log as its writer states it.
+    Audit,
+    /// Damage took something of the log.
+    DamagedLog,
+    /// Units were promised that are not there.
+    EscrowShort,
+    /// A region was lost, and left without an operator.
+    Failover,
+    /// A log ends before where somebody else has it to.
+    LogWentBack,
+    /// A hub sent something else for what the log lost.
+    RefusedRefill,
+    /// Groups have read what a former life wrote and is not here.
+    UnreadElsewhere,
+}
+
+impl NodeRule {
+    /// All there are.
+    pub const ALL: [Self; 7] = [
+        Self::Audit,
+        Self::DamagedLog,
+        Self::EscrowShort,
+        Self::Failover,
+        Self::LogWentBack,
+        Self::RefusedRefill,
+        Self::UnreadElsewhere,
+    ];
+
+    /// The name, as it stands in alerts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::DamagedLog => "damaged_log",
+            Self::EscrowShort => "escrow-short",
+            Self::Failover => "failover",
+            Self::LogWentBack => "log_went_back",
+            Self::RefusedRefill => "refused_refill",
+            Self::UnreadElsewhere => "unread_elsewhere",
+        }
+    }
+}
+
 impl Alert {
     /// A critical alert of a node about itself, found at `now` by its wall clock: what it found is
     /// neither of a device nor of an event, so every time is that one, and `evidence` is 0 until
     /// the caller knows better.
     #[must_use]
     pub fn of_node<const N: usize>(
-        rule: &str,
+        rule: NodeRule,
         (key, window): (String, String),
         now: EventTime,
         values: [(&str, String); N],
     ) -> Self {
         Self {
-            id: AlertId::derive(rule, &key, &window),
-            rule: rule.to_owned(),
+            id: AlertId::derive(rule.as_str(), &key, &window),
+            rule: rule.as_str().to_owned(),
             key,
             window,
             state: AlertState::Firing,
@@ -305,12 +354,13 @@ mod tests {
         let place = ("eu|air/0".to_owned(), "7".to_owned());
 
         let alert = Alert::of_node(
-            "audit",
+            NodeRule::Audit,
             place,
             EventTime::from_millis(5),
             [("records", "2".to_owned())],
         );
 
+        assert_eq!(alert.rule, "audit");
         assert_eq!(alert.id, AlertId::derive(&alert.rule, &alert.key, &alert.window));
         assert_eq!((alert.state, alert.severity), (AlertState::Firing, Severity::Critical));
         assert_eq!(alert.values["records"], "2");
@@ -319,7 +369,7 @@ mod tests {
     #[test]
     fn what_is_final_and_covers_nothing_in_particular_is_not_written() {
         let place = ("a".to_owned(), "7".to_owned());
-        let plain = Alert::of_node("r", place, EventTime::from_millis(5), []);
+        let plain = Alert::of_node(NodeRule::Failover, place, EventTime::from_millis(5), []);
         let coverage = Coverage::of("eu-1");
         let told = Alert { finality: Finality::Correction, coverage, ..plain.clone() };
 

@@ -56,7 +56,7 @@ pub mod topic;
 /// Alerts and their ids.
 pub mod alert;
 
-pub use alert::{Alert, AlertId, AlertState, Coverage, Finality, Severity};
+pub use alert::{Alert, AlertId, AlertState, Coverage, Finality, NodeRule, Severity};
 pub use batch::{Batch, BatchError, Codec, RecordRef};
 pub use clock::{Actor, VectorClock};
 pub use entry::{Entry, Stamp, VerdictAt};

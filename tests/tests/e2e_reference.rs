@@ -1,10 +1,11 @@
-//! The page of commands says what the programs do.
+//! Pages for operators say what the programs do.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use headland_event::NodeRule;
 use headland_tests::binaries;
 
 /// Writes the page instead of comparing it.
@@ -35,6 +36,19 @@ fn the_page_of_commands_is_what_the_programs_say() -> Result<()> {
         "docs/reference/commands.md is not what the programs say; write it with `{WRITE}=1 cargo \
          test -p headland-tests --test e2e_reference`"
     );
+    Ok(())
+}
+
+#[test]
+fn each_alert_that_nodes_raise_about_themselves_has_its_entry_in_the_runbook() -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runbook.md");
+    let runbook = std::fs::read_to_string(path)?;
+
+    for rule in NodeRule::ALL.map(NodeRule::as_str) {
+        let entry = format!("| `{rule}` | ");
+        let found = runbook.lines().filter(|line| line.starts_with(&entry)).count();
+        assert_eq!(found, 1, "entries of {rule} among the alerts of docs/runbook.md");
+    }
     Ok(())
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use headland_event::{Alert, Batch, Entry, Now, PartitionIndex, Record, RegionId, TopicPartition};
+use headland_event::{
+    Alert, Batch, Entry, NodeRule, Now, PartitionIndex, Record, RegionId, TopicPartition,
+};
 use headland_replication::audit::{Fault, Statement};
 use headland_storage::Retention;
 use serde::{Deserialize, Serialize};
@@ -10,9 +12,6 @@ use serde::{Deserialize, Serialize};
 use super::Node;
 use crate::records::{audit_topic, statement_record};
 use crate::topics::Replication;
-
-/// The rule whose alerts name what an audit found.
-const RULE: &str = "audit";
 
 /// How long statements are kept: they are of use until all have compared them, and an operator
 /// may want to look back over a weekend.
@@ -134,5 +133,5 @@ fn alert(fault: &Fault, region: &RegionId, now: Now) -> Alert {
         ("stated_records", stated.records.to_string()),
         ("found_records", found.records.to_string()),
     ];
-    Alert::of_node(RULE, (key, to.to_string()), now.wall, values)
+    Alert::of_node(NodeRule::Audit, (key, to.to_string()), now.wall, values)
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use headland_event::codec::Writer;
 use headland_event::{
-    Alert, Batch, ByteCount, Entry, Incarnation, Now, Offset, Record, TopicPartition,
+    Alert, Batch, ByteCount, Entry, Incarnation, NodeRule, Now, Offset, Record, TopicPartition,
 };
 use headland_reconcile::escrow::{Answer, CloseError, Closing, OrderError, Standing};
 use headland_reconcile::{EscrowOutput, EscrowRecord, Holder, MemberStanding, Sku, Units};
@@ -20,9 +20,6 @@ use crate::topics::Topic;
 
 /// Bytes of a log of rights read at once.
 const READ_BYTES: ByteCount = ByteCount::mebibytes(1);
-
-/// The rule that alerts about missing units are of.
-const SHORT_RULE: &str = "escrow-short";
 
 /// Why nothing is reserved or changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -365,7 +362,7 @@ impl Node {
         let region = self.identity.region().to_string();
         let place = (sku.to_string(), format!("{region}/{}/{evidence}", self.incarnation));
         let values = [("region", region), ("sku", sku.to_string()), ("units", units.to_string())];
-        let alert = Alert::of_node(SHORT_RULE, place, now.wall, values);
+        let alert = Alert::of_node(NodeRule::EscrowShort, place, now.wall, values);
         self.raise(&Alert { evidence, ..alert }, now);
     }
 }

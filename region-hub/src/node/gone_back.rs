@@ -18,15 +18,12 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use headland_event::{AgentName, Alert, ChannelId, Now, Offset, TopicPartition};
+use headland_event::{AgentName, Alert, ChannelId, NodeRule, Now, Offset, TopicPartition};
 use headland_replication::{Refusal, RefusalCode};
 use headland_storage::{OpenReport, Standing};
 
 use super::Node;
 use crate::peer_link::{LinkId, Peer, Receiving};
-
-/// The rule of alerts about it.
-const RULE: &str = "log_went_back";
 
 /// Most logs of which it is remembered that it was said; beyond, each is said once more. As many
 /// as there may be agents that are a copy, far more than anybody copies in error.
@@ -142,7 +139,8 @@ impl Node {
             ("partition", receiving.source.to_string()),
             ("held_to", next.to_string()),
         ];
-        let mut alert = Alert::of_node(RULE, (key, next.to_string()), now.wall, facts);
+        let mut alert =
+            Alert::of_node(NodeRule::LogWentBack, (key, next.to_string()), now.wall, facts);
         alert.values.extend(ends_at.map(|at| ("ends_at".to_owned(), at.to_string())));
         self.raise(&alert, now);
     }
@@ -168,7 +166,7 @@ impl Node {
              [membership]; else of inventory and other topics what agents keep. {then}"
         );
         let facts = [("fault", text), ("node", node.clone()), ("life", life.clone())];
-        self.raise(&Alert::of_node(RULE, (node, life), now.wall, facts), now);
+        self.raise(&Alert::of_node(NodeRule::LogWentBack, (node, life), now.wall, facts), now);
     }
 
     /// Why this life is over, when it is: nothing comes out of the node any more.
@@ -224,7 +222,8 @@ impl Node {
             ("ends_at", ends_at.to_string()),
             ("held_to", held_to.to_string()),
         ];
-        let alert = Alert::of_node(RULE, (key, held_to.to_string()), now.wall, facts);
+        let alert =
+            Alert::of_node(NodeRule::LogWentBack, (key, held_to.to_string()), now.wall, facts);
         self.raise(&alert, now);
     }
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use headland_event::progress::FUTURE_LIMIT;
 use headland_event::{
-    AgentName, Alert, Batch, ChannelId, DropPolicy, Entry, Hole, Incarnation, Now, Offset,
-    PartitionIndex, Record, TopicName, TopicPartition, Verdict,
+    AgentName, Alert, Batch, ChannelId, DropPolicy, Entry, Hole, Incarnation, NodeRule, Now,
+    Offset, PartitionIndex, Record, TopicName, TopicPartition, Verdict,
 };
 use headland_replication::frame::{Announce, ChannelPromise};
 use headland_replication::{Identity, LinkOutput, Refusal, RefusalCode};
@@ -22,9 +22,6 @@ use crate::records::{
 };
 use crate::settings::settings_topic;
 use crate::topics::{Topic, dead_topic};
-
-/// The rule of alerts about damage, as nodes raise of their own logs.
-const RULE_OF_DAMAGE: &str = "damaged_log";
 
 /// What is refused when an entry is not taken.
 enum Rejected {
@@ -348,7 +345,7 @@ impl Node {
         tracing::error!(%agent, %local, %base, count, %policy, "an agent lost records for good");
         let place = (format!("agent/{agent}|{local}"), base.to_string());
         let facts = [("records", count.to_string()), ("policy", policy.to_string())];
-        let alert = Alert::of_node(RULE_OF_DAMAGE, place, now.wall, facts);
+        let alert = Alert::of_node(NodeRule::DamagedLog, place, now.wall, facts);
         self.raise(&alert, now);
     }
 

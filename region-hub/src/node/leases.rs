@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use headland_event::{Alert, Monotonic, Now, RegionId};
+use headland_event::{Alert, Monotonic, NodeRule, Now, RegionId};
 use headland_replication::fence::Fence;
 use headland_replication::frame::{Announce, Goodbye, LEASES_TOPIC};
 use headland_replication::lease::{
@@ -27,9 +27,6 @@ use crate::records::leases_topic;
 
 /// The key of the life in which all is remembered that was said; no region has such a name.
 pub(crate) const LEASES_MEMORY: &[u8] = b"/memory";
-
-/// The rule whose alerts say that a region was left.
-const RULE: &str = "failover";
 
 /// By how much regions may lack something of each other and still be in order: under load there is
 /// always something on its way.
@@ -335,8 +332,12 @@ impl Node {
         }
         let values =
             [("region", fenced.to_string()), ("to", to_text), ("number", number.to_string())];
-        let alert =
-            Alert::of_node(RULE, (fenced.to_string(), number.to_string()), now.wall, values);
+        let alert = Alert::of_node(
+            NodeRule::Failover,
+            (fenced.to_string(), number.to_string()),
+            now.wall,
+            values,
+        );
         self.raise(&alert, now);
         if let Some(leases) = &mut self.leases {
             leases.left = leases.left.saturating_add(1);

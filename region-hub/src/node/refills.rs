@@ -22,7 +22,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use headland_event::{
-    Actor, Alert, ByteCount, Entry, Hole, Monotonic, Now, Offset, RegionId, TopicPartition,
+    Actor, Alert, ByteCount, Entry, Hole, Monotonic, NodeRule, Now, Offset, RegionId,
+    TopicPartition,
 };
 use headland_replication::frame::{Announce, REFILLS_TOPIC, RefillAsk, RefillPart};
 use headland_storage::{MissingOffsets, ReadError, Refill, RefillRefused, Refilled};
@@ -45,9 +46,6 @@ const AGAIN: Duration = Duration::from_secs(10 * 60);
 
 /// Bytes that are gathered before the log is given them: half of what it lets wait.
 const GATHERED_BYTES_MAX: usize = 8 << 20;
-
-/// The rule of alerts about what a hub sent that cannot be what was lost.
-const RULE: &str = "refused_refill";
 
 /// What is asked for, and what came of it.
 #[derive(Debug, Default)]
@@ -480,7 +478,7 @@ impl Node {
         self.refills.tried.entry(lost.clone()).or_default().wrong_at.insert(region.clone());
         let place = (format!("{}|{partition}", self.identity), from.to_string());
         let facts = [("region", region.to_string()), ("why", why.to_owned())];
-        let alert = Alert::of_node(RULE, place, now.wall, facts);
+        let alert = Alert::of_node(NodeRule::RefusedRefill, place, now.wall, facts);
         self.raise(&alert, now);
     }
 

@@ -1,12 +1,9 @@
 //! What a node tells its operators of damage, as alerts of the rule `damaged_log`.
 
-use headland_event::{Alert, EventTime};
+use headland_event::{Alert, EventTime, NodeRule};
 
 use super::{Missing, MissingCommits, MissingOffsets};
 use crate::log::LostParts;
-
-/// The rule these alerts are of.
-const RULE: &str = "damaged_log";
 
 impl Missing {
     /// An alert for each damaged place, of the log of `node`; `at` is the node's wall clock.
@@ -33,7 +30,12 @@ impl MissingCommits {
         };
         let last = until.get().saturating_sub(1).to_string();
         let facts = [("file", file.clone()), ("commits_to", last), ("lost", lost)];
-        Alert::of_node(RULE, (format!("{node}|{file}"), from.to_string()), at, facts)
+        Alert::of_node(
+            NodeRule::DamagedLog,
+            (format!("{node}|{file}"), from.to_string()),
+            at,
+            facts,
+        )
     }
 }
 
@@ -47,7 +49,7 @@ impl MissingOffsets {
         let facts =
             [("partition", partition.to_string()), ("offsets_to", last), ("records", records)];
         let place = (format!("{node}|{partition}"), from.to_string());
-        Alert { evidence: *from, ..Alert::of_node(RULE, place, at, facts) }
+        Alert { evidence: *from, ..Alert::of_node(NodeRule::DamagedLog, place, at, facts) }
     }
 }
 

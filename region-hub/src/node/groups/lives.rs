@@ -10,7 +10,7 @@
 
 use std::borrow::Cow;
 
-use headland_event::{Alert, Incarnation, Now, Offset, Stamp, TopicPartition};
+use headland_event::{Alert, Incarnation, NodeRule, Now, Offset, Stamp, TopicPartition};
 use headland_replication::checkpoint::Followed;
 use headland_replication::groups::{Committed, GroupRecord, Source};
 use headland_replication::{Checkpoint, ReadTo};
@@ -18,9 +18,6 @@ use headland_replication::{Checkpoint, ReadTo};
 use super::super::Node;
 use super::super::recovery::owner;
 use super::{Began, source};
-
-/// The rule of alerts about records that a group may not have read and that are not here.
-const RULE: &str = "unread_elsewhere";
 
 /// Most lives of which it is remembered that it was said; beyond, each is said once more.
 const SAID_LIMIT: usize = 4_096;
@@ -170,7 +167,7 @@ impl Node {
         );
         let key = (region.to_string(), life.to_string());
         let facts = [("fault", text), ("region", key.0.clone()), ("life", key.1.clone())];
-        self.raise(&Alert::of_node(RULE, key, now.wall, facts), now);
+        self.raise(&Alert::of_node(NodeRule::UnreadElsewhere, key, now.wall, facts), now);
     }
 
     /// Has what groups committed in a partition name lives, as it is read in a copy.

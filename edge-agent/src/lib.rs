@@ -41,6 +41,8 @@ pub mod node;
 mod connection;
 /// Wires the stages and drives the node.
 pub mod pipeline;
+/// Metrics, from what the node says of itself.
+mod metrics;
 /// The agent's own HTTP interface.
 mod api;
 /// What is wrong with rule files, and what their rules will do.

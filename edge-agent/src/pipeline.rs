@@ -3,7 +3,6 @@
 use headland_platform::clock::Clock;
 use headland_platform::config::Loaded;
 use headland_platform::task::{self, Task, Token};
-use headland_platform::telemetry::Metrics;
 use headland_storage::{CommitWriter, Report, Scrubbed};
 use tokio::sync::mpsc;
 
@@ -57,7 +56,7 @@ pub async fn run(config: Loaded<AgentConfig>, token: Token) -> Result<(), RunErr
     let dialling = connection::Dialling { endpoint, hubs, to: links_tx };
     dialling.renew(&token);
     let (queries_tx, queries) = mpsc::channel(8);
-    let api = api::serve(&config.value.api.socket, queries_tx, Metrics::new(), &token)?;
+    let api = api::serve(&config.value.api.socket, queries_tx, &token)?;
     let uplink = UplinkInUse::default();
     let (scrubs, scrubbed) = mpsc::unbounded_channel();
     let mut stages = Stages { node, clock, reader, writer, uplink, snapshots, traces, scrubs };

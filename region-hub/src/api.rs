@@ -12,7 +12,6 @@ use axum::{Json, Router};
 use headland_event::{Lane, Now, Offset, PartitionIndex, RegionId, TopicName, TopicPartition};
 use headland_platform::socket::{SocketError, bind_private};
 use headland_platform::task::{self, Task, Token};
-use headland_platform::telemetry::Metrics;
 use headland_reconcile::{AttributeView, Location, Sku};
 use headland_storage::{DiskFile, FoundOffsets, JournalReader, LogReader, Ticket};
 use serde::{Deserialize, Serialize};
@@ -37,6 +36,7 @@ mod failover;
 
 use record::{Page, RecordsJson, read_records};
 
+use crate::metrics;
 use crate::node::{AckStatus, AuditStatus, KeptStatus, Node, Status};
 use crate::topics::{Replication, Topic, Topics};
 
@@ -54,7 +54,6 @@ struct Shared {
     questions: mpsc::Sender<Question>,
     reader: JournalReader<DiskFile>,
     commits: watch::Receiver<u64>,
-    metrics: Metrics,
 }
 
 /// What the interface works on.
@@ -65,8 +64,6 @@ pub(crate) struct Sources {
     pub(crate) reader: JournalReader<DiskFile>,
     /// Changes with every durable commit.
     pub(crate) commits: watch::Receiver<u64>,
-    /// The hub's metrics.
-    pub(crate) metrics: Metrics,
 }
 
 /// Serves until the token is cancelled.
@@ -79,7 +76,7 @@ pub(crate) fn serve(
     token: &Token,
 ) -> Result<Task<Option<()>>, SocketError> {
     let listener = bind_private(socket)?;
-    let Sources { questions, reader, commits, metrics } = sources;
+    let Sources { questions, reader, commits } = sources;
     let router = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/audit", get(audit))
@@ -101,7 +98,7 @@ pub(crate) fn serve(
         .route("/v1/rights", get(escrow::show).post(escrow::offer))
         .route("/v1/rights/recall", post(escrow::recall))
         .route("/metrics", get(scrape))
-        .with_state(Shared { questions, reader, commits, metrics });
+        .with_state(Shared { questions, reader, commits });
     Ok(task::spawn("api", token, async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the HTTP interface stopped");
@@ -361,9 +358,8 @@ async fn stock(
 }
 
 async fn scrape(State(shared): State<Shared>) -> Result<String, Failure> {
-    let metrics = shared.metrics.clone();
-    ask(&shared, move |node, now| crate::metrics::observe(&metrics, node, now)).await?;
-    Ok(shared.metrics.render())
+    let observed = ask(&shared, |node, now| metrics::observe(node, now)).await?;
+    Ok(observed.render())
 }
 
 #[cfg(test)]

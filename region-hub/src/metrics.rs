@@ -8,16 +8,40 @@ use headland_replication::link::CopyCounts;
 use headland_replication::{Condition, latency};
 
 use crate::global::Rules;
-use crate::node::{LeaseStatus, LinkState, Node};
+use crate::node::{LeaseStatus, LinkState, Node, Status};
 
-/// Sets every gauge from what the node says about itself.
-pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
-    let now: Monotonic = at.monotonic;
-    observe_flow(metrics, node, at);
-    if let Some(rules) = node.rules() {
-        observe_rules(metrics, rules);
-    }
+/// What the node says about itself.
+pub(crate) fn observe(node: &Node, now: Now) -> Metrics {
+    let mut metrics = Metrics::new();
     let status = node.status();
+    observe_flow(&mut metrics, node, now);
+    observe_links(&mut metrics, node, &status, now.monotonic);
+    observe_copies(&mut metrics, node);
+    if let Some(rules) = node.rules() {
+        observe_rules(&mut metrics, rules);
+    }
+    for agent in &status.agents {
+        let labels = [("agent", agent.name.as_str())];
+        let help = "1 while an agent is connected";
+        metrics.set("headland_agent_connected", help, &labels, agent.connected.into());
+    }
+    for (topic, watermark) in &status.watermarks {
+        let labels = [("topic", topic.as_str())];
+        let help = "Promised event time, milliseconds since 1970";
+        metrics.set("headland_watermark_milliseconds", help, &labels, watermark.millis());
+    }
+    if let Some(lease) = &status.lease {
+        observe_leases(&mut metrics, lease);
+    }
+    observe_acks(&mut metrics, node, now.monotonic);
+    observe_audit(&mut metrics, node);
+    observe_scrub(&mut metrics, node);
+    observe_log(&mut metrics, node);
+    metrics
+}
+
+/// Which links are up, and what each end is known to lack.
+fn observe_links(metrics: &mut Metrics, node: &Node, status: &Status, now: Monotonic) {
     for link in &status.links {
         let peer = [("peer_region", link.region.as_str())];
         let is_up = i64::from(link.state == LinkState::Up);
@@ -43,56 +67,41 @@ pub(crate) fn observe(metrics: &Metrics, node: &Node, at: Now) {
             whole(lag.as_secs()),
         );
     }
-    observe_copies(metrics, node);
-    for agent in &status.agents {
-        let labels = [("agent", agent.name.as_str())];
-        let help = "1 while an agent is connected";
-        metrics.set("headland_agent_connected", help, &labels, agent.connected.into());
-    }
-    for (topic, watermark) in &status.watermarks {
-        let labels = [("topic", topic.as_str())];
-        let help = "Promised event time, milliseconds since 1970";
-        metrics.set("headland_watermark_milliseconds", help, &labels, watermark.millis());
-    }
-    if let Some(lease) = &status.lease {
-        observe_leases(metrics, lease);
-    }
-    observe_acks(metrics, node, now);
-    observe_audit(metrics, node);
-    observe_scrub(metrics, node);
+}
+
+/// What the log holds, what damage took from it, and what senders shed.
+fn observe_log(metrics: &mut Metrics, node: &Node) {
     for (topic, records) in node.records() {
         let labels = [("topic", topic.as_str())];
         let help = "Durable records of a topic";
         metrics.set("headland_topic_records", help, &labels, whole(records));
     }
-    let damaged = node.missing().commits().len();
-    metrics.set(
-        "headland_log_damaged_commits",
-        "Damaged places of the log met by the last start and since; the rest is served",
-        &[],
-        i64::try_from(damaged).unwrap_or(i64::MAX),
-    );
+    let help = "Damaged places of the log met by the last start and since; the rest is served";
+    let damaged = whole(node.missing().commits().len());
+    metrics.set("headland_log_damaged_commits", help, &[], damaged);
     for (topic, records) in node.missing().records() {
         let labels = [("topic", topic.as_str())];
-        let help = "Records that damage took from the log, met since the start";
+        let help =
+            "Records that damage took from the log and nobody brought again, met since the start";
         metrics.set("headland_log_lost_records", help, &labels, whole(records));
     }
     for (topic, policy, records) in node.dropped() {
         let labels = [("topic", topic.as_str()), ("policy", policy.as_str())];
-        let help = "Records that senders had to shed, named in the topic in their place";
-        metrics.set("headland_topic_dropped_records", help, &labels, whole(records));
+        let help =
+            "Records since the start that senders had to shed, named in the topic in their place";
+        metrics.set_total("headland_topic_dropped_records", help, &labels, records);
     }
 }
 
 /// How the log is read through for damage.
-fn observe_scrub(metrics: &Metrics, node: &Node) {
+fn observe_scrub(metrics: &mut Metrics, node: &Node) {
     let scrub = node.scrub_status();
     let help = "Bytes of the log that were read again for damage, since the start";
-    metrics.set("headland_scrub_bytes", help, &[], whole(scrub.read.get()));
+    metrics.set_total("headland_scrub_bytes", help, &[], scrub.read.get());
     let help = "Damaged places that were met by that, since the start";
-    metrics.set("headland_scrub_damaged_places", help, &[], whole(scrub.damaged));
+    metrics.set_total("headland_scrub_damaged_places", help, &[], scrub.damaged);
     let help = "Parts of the log that the disk did not give back, since the start";
-    metrics.set("headland_scrub_failed_reads", help, &[], whole(scrub.failed));
+    metrics.set_total("headland_scrub_failed_reads", help, &[], scrub.failed);
     if let Some(at) = scrub.last_pass {
         let help = "When all of the log was read again the last time, milliseconds since 1970";
         metrics.set("headland_scrub_last_pass_milliseconds", help, &[], at.millis());
@@ -100,27 +109,27 @@ fn observe_scrub(metrics: &Metrics, node: &Node) {
 }
 
 /// Whether the log holds what was written.
-fn observe_audit(metrics: &Metrics, node: &Node) {
+fn observe_audit(metrics: &mut Metrics, node: &Node) {
     let audit = node.audit_status();
     let help = "Statements of writers that the log agrees with, since the start";
-    metrics.set("headland_audit_agreed_statements", help, &[], whole(audit.agreed));
+    metrics.set_total("headland_audit_agreed_statements", help, &[], audit.agreed);
     let help = "Ranges in which the log does not hold what was written, since the start";
-    metrics.set("headland_audit_faults", help, &[], whole(audit.faults));
+    metrics.set_total("headland_audit_faults", help, &[], audit.faults);
 }
 
 /// Whether this region is in use, where leases say so.
-fn observe_leases(metrics: &Metrics, lease: &LeaseStatus) {
+fn observe_leases(metrics: &mut Metrics, lease: &LeaseStatus) {
     let help = "1 while this region is in use as far as leases go, which it is without automatic";
     metrics.set("headland_lease_in_use", help, &[], lease.in_use.into());
     let help = "Other regions that are linked and vote with this one about who is in use";
     metrics.set("headland_lease_voters", help, &[], whole(lease.voters.len()));
     let help =
         "Regions that were left without an operator, as this hub has decided since its start";
-    metrics.set("headland_lease_regions_left", help, &[], whole(lease.left));
+    metrics.set_total("headland_lease_regions_left", help, &[], lease.left);
 }
 
 /// How topics do that wait for other regions.
-fn observe_acks(metrics: &Metrics, node: &Node, now: Monotonic) {
+fn observe_acks(metrics: &mut Metrics, node: &Node, now: Monotonic) {
     for ack in node.acks(now) {
         let topic = [("topic", ack.topic.as_str())];
         let help = "Regions that have to hold a record before it is acknowledged";
@@ -135,18 +144,18 @@ fn observe_acks(metrics: &Metrics, node: &Node, now: Monotonic) {
 }
 
 /// What alerts that went in datagrams too did on each link.
-fn observe_copies(metrics: &Metrics, node: &Node) {
+fn observe_copies(metrics: &mut Metrics, node: &Node) {
     for (region, CopyCounts { sent, taken, passed }) in node.link_copies() {
         for (outcome, count) in [("sent", sent), ("taken", taken), ("passed", passed)] {
             let labels = [("peer_region", region.as_str()), ("outcome", outcome)];
             let help = "Datagrams with copies of alerts, and alerts taken of them or passed over";
-            metrics.set("headland_link_copies", help, &labels, whole(count));
+            metrics.set_total("headland_link_copies", help, &labels, count);
         }
     }
 }
 
 /// What links lack and how they do, and how far consumer groups are behind.
-fn observe_flow(metrics: &Metrics, node: &Node, now: Now) {
+fn observe_flow(metrics: &mut Metrics, node: &Node, now: Now) {
     for link in node.links(now) {
         let region = link.region.as_str();
         for condition in Condition::ALL {
@@ -186,21 +195,24 @@ fn observe_flow(metrics: &Metrics, node: &Node, now: Now) {
         let help = "Records here that a consumer group has not read";
         metrics.set("headland_group_lag_records", help, &labels, whole(group.lag_records));
     }
+    let help = "Committed offsets of other regions left out at a limit, since the start: here \
+                their groups read again";
+    metrics.set_total("headland_group_offsets_left_out", help, &[], node.group_offsets_left_out());
 }
 
 /// What rules over all regions make of rows, and what they keep.
-fn observe_rules(metrics: &Metrics, rules: &Rules) {
+fn observe_rules(metrics: &mut Metrics, rules: &Rules) {
     for (rule, counts, load) in rules.meters() {
         for (outcome, rows) in counts.outcomes() {
             let help = "Rows that a rule has seen, by what became of them";
             let labels = [("rule", rule), ("outcome", outcome)];
-            metrics.set("headland_rule_rows", help, &labels, whole(rows));
+            metrics.set_total("headland_rule_rows", help, &labels, rows);
         }
         let rule = [("rule", rule)];
         let help = "Rows that a rule had no room for, since the start";
-        metrics.set("headland_rule_limited_rows", help, &rule, whole(load.limited));
+        metrics.set_total("headland_rule_limited_rows", help, &rule, load.limited);
         let help = "Results of a rule";
-        metrics.set("headland_rule_results", help, &rule, whole(counts.results));
+        metrics.set_total("headland_rule_results", help, &rule, counts.results);
         let help = "Keys that a rule keeps";
         metrics.set("headland_rule_keys", help, &rule, whole(load.keys));
         let help = "Bytes of a rule's state, about";
@@ -208,7 +220,7 @@ fn observe_rules(metrics: &Metrics, rules: &Rules) {
     }
     for (what, count) in rules.counts().left() {
         let help = "What rules over all regions left out or say otherwise than other hubs";
-        metrics.set("headland_rules_left", help, &[("what", what)], whole(count));
+        metrics.set_total("headland_rules_left", help, &[("what", what)], count);
     }
 }
 
@@ -243,17 +255,17 @@ mod tests {
         let program = Program::compile("rules.sql", sql).unwrap();
         let topics = Topics::new(&own, &[]).unwrap();
         let rules = Rules::new(program, &own, std::slice::from_ref(&own), &topics, 1).unwrap();
-        let metrics = Metrics::new();
+        let mut metrics = Metrics::new();
 
-        observe_rules(&metrics, &rules);
+        observe_rules(&mut metrics, &rules);
 
         let text = metrics.render();
         for line in [
-            "headland_rule_rows{rule=\"n\",outcome=\"late\"} 0",
-            "headland_rule_limited_rows{rule=\"n\"} 0",
+            "headland_rule_rows_total{rule=\"n\",outcome=\"late\"} 0",
+            "headland_rule_limited_rows_total{rule=\"n\"} 0",
             "headland_rule_keys{rule=\"n\"} 0",
             "headland_rule_state_bytes{rule=\"n\"} 0",
-            "headland_rules_left{what=\"gaps\"} 0",
+            "headland_rules_left_total{what=\"gaps\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in {text}");
         }

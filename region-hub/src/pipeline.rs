@@ -5,7 +5,6 @@ use std::sync::Arc;
 use headland_platform::clock::Clock;
 use headland_platform::config::Loaded;
 use headland_platform::task::{self, Token};
-use headland_platform::telemetry::Metrics;
 use headland_storage::{CommitWriter, Report};
 use tokio::sync::{mpsc, watch};
 
@@ -48,12 +47,7 @@ pub async fn run(config: Loaded<HubConfig>, token: Token) -> Result<(), RunError
     let (questions_tx, questions) = mpsc::channel(64);
     let (commits_tx, commits) = watch::channel(0);
     let (read_tx, read) = mpsc::unbounded_channel();
-    let sources = Sources {
-        questions: questions_tx,
-        reader: reader.clone(),
-        commits,
-        metrics: Metrics::new(),
-    };
+    let sources = Sources { questions: questions_tx, reader: reader.clone(), commits };
     let api = api::serve(&config.value.api.socket, sources, &token)?;
     let mut stages = Stages::new(node, clock, reader, writer, connections, peers)
         .with_traces(traces)

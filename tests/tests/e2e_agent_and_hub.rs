@@ -123,7 +123,7 @@ async fn status_and_metrics_say_what_was_read_sent_and_kept() -> Result<()> {
     for line in [
         "# TYPE headland_agent_unacknowledged_records gauge",
         "headland_agent_unacknowledged_records{} 0",
-        "# TYPE headland_rule_rows gauge",
+        "# TYPE headland_rule_rows counter",
         "headland_agent_connected{} 1",
     ] {
         assert!(of_agent.body.lines().any(|found| found == line), "no {line} in {}", of_agent.body);

@@ -102,7 +102,8 @@ async fn an_agent_whose_outbox_is_damaged_sends_the_rest_and_its_hub_learns_what
     let of_agent = agent.api.get("/metrics").await?.body;
     assert!(of_agent.contains("headland_log_lost_records{topic=\"inventory.events\"} 1"));
     let of_hub = hub.api.get("/metrics").await?.body;
-    let line = "headland_topic_dropped_records{topic=\"inventory.events\",policy=\"damaged\"} 1";
+    let line =
+        "headland_topic_dropped_records_total{topic=\"inventory.events\",policy=\"damaged\"} 1";
     assert!(of_hub.contains(line), "{of_hub}");
     assert_eq!(hub.units("SKU-2", "eu-1").await?, None);
     Ok(())

@@ -283,8 +283,10 @@ async fn links_and_groups_are_shown_and_changed_from_the_command_line() -> Resul
     let groups = headland(&group("list")).await?;
     let topic = [group("read"), vec!["billing", "--topic", SOURCE]].concat();
     let read = headland(&topic).await?;
+    let metrics = regions.eu.api.get("/metrics").await?.body;
     let deleted = headland(&[group("delete"), vec!["billing"]].concat()).await?;
     let gone = headland(&[group("delete"), vec!["billing"]].concat()).await?;
+    let metrics_after = regions.eu.api.get("/metrics").await?.body;
 
     assert_eq!((paused.0, limited.0, resumed.0, set.0), (Some(0), Some(0), Some(0), Some(0)));
     assert!(listed.1.contains(r#""paused":["telemetry"]"#), "{listed:?}");
@@ -298,6 +300,9 @@ async fn links_and_groups_are_shown_and_changed_from_the_command_line() -> Resul
     assert!(groups.1.contains(r#""lag_records":2"#), "{groups:?}");
     assert!(deleted.0 == Some(0) && deleted.1.contains(r#""positions":[]"#), "{deleted:?}");
     assert!(gone.0 == Some(1) && gone.1.contains("there is no group billing"), "{gone:?}");
+    let series = "headland_group_lag_records{group=\"billing\"} 2";
+    assert!(metrics.contains(series), "{metrics}");
+    assert!(!metrics_after.contains("headland_group_lag_records{"), "{metrics_after}");
     assert!(read.1.contains(r#""offset":2"#) && !read.1.contains(r#""offset":0,"#), "{read:?}");
     Ok(())
 }

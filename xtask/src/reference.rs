@@ -43,7 +43,7 @@ pub(crate) fn pages(workspace: &Workspace) -> Result<Vec<Page>> {
     let hub = configuration("region-hub")?;
     let agent = configuration("edge-agent")?;
     let hub_metrics = parsed("region-hub/src/metrics.rs")?;
-    let agent_metrics = parsed("edge-agent/src/api.rs")?;
+    let agent_metrics = parsed("edge-agent/src/metrics.rs")?;
     let settings = format!(
         "{}{}{}",
         settings::HEAD,

@@ -1,7 +1,8 @@
 //! Metrics in Prometheus' text format.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
@@ -49,16 +50,12 @@ impl EncodeMetric for Counted {
     }
 }
 
-/// A node's metrics. Series appear when first set; help texts come with the name.
+/// What a node says of itself at one moment.
 ///
-/// Cheap to clone; all clones share the series.
-#[derive(Debug, Clone, Default)]
-pub struct Metrics {
-    inner: Arc<Mutex<Inner>>,
-}
-
+/// Made anew whenever it is asked for: what is not set is not said, so that the series of a group
+/// that was deleted, or of damage that was mended, ends with it.
 #[derive(Debug, Default)]
-struct Inner {
+pub struct Metrics {
     registry: Registry,
     counters: BTreeMap<&'static str, Counters>,
     gauges: BTreeMap<&'static str, Gauges>,
@@ -72,25 +69,33 @@ impl Metrics {
         Self::default()
     }
 
-    /// Adds to a counter; `_total` is appended to its name.
-    pub fn add(&self, name: &'static str, help: &'static str, labels: &[(&str, &str)], by: u64) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { registry, counters, .. } = &mut *inner;
-        let family = counters.entry(name).or_insert_with(|| {
+    /// Sets a counter, of what only grows while the node runs; `_total` is appended to its name.
+    pub fn set_total(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&str, &str)],
+        to: u64,
+    ) {
+        let family = self.counters.entry(name).or_insert_with(|| {
             let family = Counters::default();
-            registry.register(name, help, family.clone());
+            self.registry.register(name, help, family.clone());
             family
         });
-        family.get_or_create(&owned(labels)).inc_by(by);
+        family.get_or_create(&owned(labels)).inner().store(to, Ordering::Relaxed);
     }
 
-    /// Sets a gauge.
-    pub fn set(&self, name: &'static str, help: &'static str, labels: &[(&str, &str)], to: i64) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { registry, gauges, .. } = &mut *inner;
-        let family = gauges.entry(name).or_insert_with(|| {
+    /// Sets a gauge, of what may fall as well.
+    pub fn set(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: &[(&str, &str)],
+        to: i64,
+    ) {
+        let family = self.gauges.entry(name).or_insert_with(|| {
             let family = Gauges::default();
-            registry.register(name, help, family.clone());
+            self.registry.register(name, help, family.clone());
             family
         });
         family.get_or_create(&owned(labels)).set(to);
@@ -98,17 +103,15 @@ impl Metrics {
 
     /// Sets a histogram.
     pub fn set_histogram(
-        &self,
+        &mut self,
         name: &'static str,
         help: &'static str,
         labels: &[(&str, &str)],
         to: Histogram,
     ) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { registry, histograms, .. } = &mut *inner;
-        let family = histograms.entry(name).or_insert_with(|| {
+        let family = self.histograms.entry(name).or_insert_with(|| {
             let family = Histograms::default();
-            registry.register(name, help, family.clone());
+            self.registry.register(name, help, family.clone());
             family
         });
         let counted = family.get_or_create(&owned(labels));
@@ -118,10 +121,9 @@ impl Metrics {
     /// Every series in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let mut text = String::new();
         // Writing to a string cannot fail; an encoder that says so leaves what it wrote.
-        if encode(&mut text, &inner.registry).is_err() {
+        if encode(&mut text, &self.registry).is_err() {
             tracing::warn!("metrics were encoded only in part");
         }
         text
@@ -137,23 +139,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_add_up_and_gauges_keep_the_last_value() {
-        let metrics = Metrics::new();
+    fn a_counter_and_a_gauge_are_what_they_were_set_to_last() {
+        let mut metrics = Metrics::new();
 
-        metrics.add("headland_records", "Records committed", &[("topic", "air")], 2);
-        metrics.add("headland_records", "Records committed", &[("topic", "air")], 3);
-        metrics.set("headland_lag_records", "Records behind", &[("peer", "us")], 9);
-        metrics.set("headland_lag_records", "Records behind", &[("peer", "us")], 4);
+        for count in [2, 5] {
+            let topic = [("topic", "air")];
+            metrics.set_total("headland_records", "Records committed", &topic, count);
+        }
+        for behind in [9, 4] {
+            metrics.set("headland_lag_records", "Records behind", &[("peer", "us")], behind);
+        }
 
         let text = metrics.render();
-        assert!(text.contains("headland_records_total{topic=\"air\"} 5\n"), "{text}");
-        assert!(text.contains("headland_lag_records{peer=\"us\"} 4\n"), "{text}");
-        assert!(text.contains("# HELP headland_records Records committed.\n"), "{text}");
+        for line in [
+            "# HELP headland_records Records committed.",
+            "# TYPE headland_records counter",
+            "headland_records_total{topic=\"air\"} 5",
+            "# TYPE headland_lag_records gauge",
+            "headland_lag_records{peer=\"us\"} 4",
+        ] {
+            assert!(text.lines().any(|found| found == line), "no {line} in {text}");
+        }
     }
 
     #[test]
     fn a_histogram_is_what_it_was_set_to_last_and_its_buckets_add_up() {
-        let metrics = Metrics::new();
+        let mut metrics = Metrics::new();
         let of = |few: u64| {
             let buckets = vec![(1.0, few), (2.5, 4), (f64::INFINITY, 1)];
             Histogram { buckets, sum: 12.5 }

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use syn::visit::Visit;
-use syn::{Expr, ExprCall, ExprMethodCall, Local, Pat};
+use syn::{Expr, ExprMethodCall, Local, Pat};
 
 use super::text;
 
 /// What stands above the metrics.
 pub(super) const HEAD: &str = "\
 # Metrics
-Made from the sources by `cargo xtask reference`. `GET /metrics` of the address in `[api]` answers
-with them in Prometheus' text format.
+Made from the sources by `cargo xtask reference`. `GET /metrics` on the socket of `[api]` answers
+with them in Prometheus' text format (`curl --unix-socket hub.sock http://hub/metrics`). A counter
+is of what only grows while the node runs, and begins anew with it; a gauge may fall. A series is
+there as long as what it is of: that of a group ends when the group is deleted.
 ";
 
 /// The metrics of one program, by name.
@@ -53,16 +55,9 @@ impl<'a> Visit<'a> for Calls {
         syn::visit::visit_local(self, local);
     }
 
-    fn visit_expr_call(&mut self, call: &'a ExprCall) {
-        if variable(&call.func).is_some_and(|function| function == "gauge") {
-            self.note("gauge", call.args.iter());
-        }
-        syn::visit::visit_expr_call(self, call);
-    }
-
     fn visit_expr_method_call(&mut self, call: &'a ExprMethodCall) {
         match call.method.to_string().as_str() {
-            "add" => self.note("counter", call.args.iter()),
+            "set_total" => self.note("counter", call.args.iter()),
             "set" => self.note("gauge", call.args.iter()),
             "set_histogram" => self.note("histogram", call.args.iter()),
             _ => {}
@@ -75,7 +70,10 @@ impl Calls {
     /// Takes note of a call with a name, a help and labels, if it is one.
     fn note<'a>(&mut self, kind: &'static str, mut arguments: impl Iterator<Item = &'a Expr>) {
         let name = arguments.next().and_then(text).filter(|name| name.starts_with("headland_"));
-        let (Some(name), Some(help)) = (name, arguments.next()) else { return };
+        let (Some(mut name), Some(help)) = (name, arguments.next()) else { return };
+        if kind == "counter" {
+            name += "_total";
+        }
         let help = text(help).or_else(|| self.texts.get(&variable(help)?).cloned());
         let labels = arguments.next().map_or_else(String::new, |labels| {
             let known = variable(labels).and_then(|name| self.labels.get(&name).cloned());
@@ -117,15 +115,14 @@ mod tests {
     #[test]
     fn metrics_stand_by_name_with_labels_and_help() {
         let source = r#"
-            fn observe(metrics: &Metrics) {
+            fn observe(metrics: &mut Metrics) {
                 let topic = [("topic", name.as_str()), ("lane", "state")];
                 let help = "Records of a topic";
                 metrics.set("headland_b", help, &topic, 1);
                 for link in links {
-                    metrics.add("headland_a", "Links", &[("peer", link)], 1);
+                    metrics.set_total("headland_a", "Links", &[("peer", link)], 1);
                 }
-                let gauge = |name, help, value| metrics.set(name, help, &[], value);
-                gauge("headland_c", "All", 1);
+                metrics.set_histogram("headland_c", "All", &[], of);
                 other.insert("headland_d", "No metric");
             }
         "#;
@@ -134,9 +131,9 @@ mod tests {
         assert_eq!(
             section("Hub", &file),
             "\n## Hub\n| Metric | Kind | Labels | What it says |\n| --- | --- | --- | --- |\n\
-             | `headland_a` | counter | `peer` | Links |\n\
+             | `headland_a_total` | counter | `peer` | Links |\n\
              | `headland_b` | gauge | `topic`, `lane` | Records of a topic |\n\
-             | `headland_c` | gauge |  | All |\n"
+             | `headland_c` | histogram |  | All |\n"
         );
     }
 }

@@ -30,6 +30,13 @@ impl Node {
         names.map(|group| self.group(group)).collect()
     }
 
+    /// Committed offsets of other regions that passed a limit and were left out, since the start:
+    /// here their groups read again what was read there.
+    #[must_use]
+    pub const fn group_offsets_left_out(&self) -> u64 {
+        self.consumers.groups.left_out()
+    }
+
     /// A group; without positions when it is not known.
     #[must_use]
     pub fn group(&self, group: &GroupName) -> GroupView {

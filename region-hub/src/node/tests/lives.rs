@@ -246,6 +246,19 @@ fn a_committed_offset_of_an_earlier_version_is_of_the_life_that_is_here_when_it_
 }
 
 #[test]
+fn a_committed_offset_that_is_left_out_at_a_limit_is_counted_among_the_metrics() {
+    let (mut hub, mut eu, _) = with_a_copy();
+    let groups = eu.offer(&mut hub, "_groups");
+
+    say(&mut eu, &mut hub, groups, r#""offset":18446744073709551615"#);
+
+    assert_eq!(hub.node.groups(), []);
+    let metrics = crate::metrics::observe(&hub.node, hub.now).render();
+    let counted = "headland_group_offsets_left_out_total{} 1";
+    assert!(metrics.lines().any(|line| line == counted), "{metrics}");
+}
+
+#[test]
 fn what_retention_let_go_before_it_was_read_is_counted_as_lost() {
     let (mut hub, mut eu, channel) = with_a_copy();
     commit(&mut hub, COPY, 20);

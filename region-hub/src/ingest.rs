@@ -16,7 +16,7 @@ use headland_reconcile::Membership;
 use crate::config::{AgentConfig, DevicePattern, HubConfig};
 use crate::members::is_of_members;
 use crate::records::{alerts_topic, audit_topic};
-use crate::topics::PARTITIONS_LIMIT;
+use crate::topics::{PARTITIONS_LIMIT, base_topic};
 
 /// What an agent's record has to be to count.
 mod gate;
@@ -106,12 +106,11 @@ impl Grant {
     /// agent states what its own streams come to.
     #[must_use]
     pub fn covers(&self, topic: &TopicName) -> bool {
-        let name = topic.as_str();
         if *topic == audit_topic() {
             return true;
         }
-        let base = name.strip_suffix(".dead").or_else(|| name.strip_suffix(".late"));
-        self.topics.iter().any(|granted| granted == topic || Some(granted.as_str()) == base)
+        let base = base_topic(topic);
+        self.topics.iter().any(|granted| granted == topic || Some(granted) == base.as_ref())
     }
 
     /// Whether the agent may publish for the device a record is about.

@@ -40,6 +40,12 @@ pub(crate) fn is_changing_table(topic: &TopicName) -> bool {
 const DERIVED: [&str; 8] =
     ["stock", "oversold", "postings", "conflicts", "late", "overlaps", "duplicates", "rejected"];
 
+/// Whether a topic is a table that each hub derives from inventory, or the dead letters of one.
+pub(crate) fn is_derived(name: &str) -> bool {
+    let table = name.strip_prefix("inventory.");
+    table.is_some_and(|table| DERIVED.contains(&table.strip_suffix(".dead").unwrap_or(table)))
+}
+
 /// What names of topics begin with that hold what was [handed on](Topic::is_apart).
 const APART: &str = "handed-on";
 
@@ -52,7 +58,7 @@ pub fn dead_topic(topic: &TopicName) -> Result<TopicName, NameError> {
 }
 
 /// What topics bring with them; it is kept for as long as they are, and as safe.
-const COMPANIONS: [&str; 3] = [".dead", ".late", ".future"];
+const COMPANIONS: [&str; 2] = [".dead", ".late"];
 
 /// The topic that one came with; `None` when it came by itself.
 pub(crate) fn base_topic(topic: &TopicName) -> Option<TopicName> {

@@ -16,9 +16,8 @@ use serde::Deserialize;
 use super::{Ack, Cleanup, ReconcileConfig};
 use crate::escrow::escrow_topic;
 use crate::members::members_topic;
-use crate::records::{alerts_topic, groups_topic, heartbeats_topic, leases_topic};
-use crate::settings::settings_topic;
-use crate::topics::PARTITIONS_LIMIT;
+use crate::records::{alerts_topic, heartbeats_topic};
+use crate::topics::{PARTITIONS_LIMIT, base_topic, is_derived};
 
 /// Least time after which a region is left: a lease of it has to be over.
 const AFTER_LEAST: Duration = Duration::from_secs(4);
@@ -146,6 +145,7 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
     for topic in topics {
         let TopicPlaces { name, partitions, .. } = topic;
         check_own(places, name)?;
+        check_side_outputs(places, name)?;
         check_lane(places, topic)?;
         check_cleanup(places, topic)?;
         check_retention(places, topic)?;
@@ -194,8 +194,12 @@ fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), C
         of if *of == escrow_topic() => "[escrow]",
         of if *of == members_topic() => "[membership]",
         of if *of == heartbeats_topic() && places.value.heartbeats.is_some() => "[heartbeats]",
-        of if [groups_topic(), leases_topic(), settings_topic()].contains(of) => {
+        of if of.as_str().starts_with('_') => {
             let text = format!("topic {of} is written by hubs alone; take it out of here");
+            return Err(places.error_at(name, text));
+        }
+        of if is_derived(of.as_str()) => {
+            let text = format!("topic {of} is a table that each hub derives; take it out of here");
             return Err(places.error_at(name, text));
         }
         _ => return Ok(()),
@@ -208,13 +212,30 @@ fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), C
     Err(places.error_at(name, text))
 }
 
+/// Refuses a topic whose dead or late records would go where the hub keeps something else.
+fn check_side_outputs(
+    places: &Loaded<Places>,
+    name: &Spanned<TopicName>,
+) -> Result<(), ConfigError> {
+    let found = name.get_ref();
+    let outputs = [format!("{found}.dead"), format!("{found}.late")];
+    let taken = outputs.iter().find(|output| is_derived(output));
+    taken.map_or(Ok(()), |taken| {
+        let text = format!(
+            "topic {found} would have {taken} for a side output, which is a table that each hub \
+             derives; call it something else"
+        );
+        Err(places.error_at(name, text))
+    })
+}
+
 /// Refuses to let an agent publish what the hub has no topic for: the first of it would be refused,
 /// long after somebody looked at this file.
 fn check_declared(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), ConfigError> {
-    let found = name.get_ref().as_str();
     // A topic brings its dead and late ones, and alerts are there without being declared.
-    let base = found.strip_suffix(".dead").or_else(|| found.strip_suffix(".late"));
-    let base = base.unwrap_or(found);
+    let base = base_topic(name.get_ref());
+    let found = name.get_ref().as_str();
+    let base = base.as_ref().map_or(found, TopicName::as_str);
     let topics = &places.value.topics;
     let known = topics.iter().map(|topic| topic.name.get_ref().as_str()).chain(["alerts"]);
     if known.clone().any(|known| known == base || known == found) {
@@ -529,6 +550,29 @@ api = { socket = "s" }
                    and no agent may publish it; take it out of here";
         assert_eq!(refusal(topic), format!("hub.toml:8:8: {why}"));
         assert_eq!(refusal(agent), format!("hub.toml:9:11: {why}"));
+    }
+
+    #[test]
+    fn what_hubs_write_or_derive_is_neither_declared_nor_granted_to_an_agent() {
+        for (name, why) in [
+            ("_promises", "is written by hubs alone; take it out of here"),
+            ("_refills", "is written by hubs alone; take it out of here"),
+            ("inventory.stock", "is a table that each hub derives; take it out of here"),
+            ("inventory.late.dead", "is a table that each hub derives; take it out of here"),
+            (
+                "inventory",
+                "would have inventory.late for a side output, which is a table that each hub \
+                 derives; call it something else",
+            ),
+        ] {
+            let found = refusal(&format!("[[topic]]\nname = \"{name}\"\n"));
+            assert_eq!(found, format!("hub.toml:8:8: topic {name} {why}"));
+        }
+        let agent = "[[agent]]\nname = \"a\"\ntopics = [\"_promises\"]\ndevices = []\n";
+        assert_eq!(
+            refusal(agent),
+            "hub.toml:9:11: topic _promises is written by hubs alone; take it out of here"
+        );
     }
 
     #[test]

@@ -227,16 +227,16 @@ fn an_agent_of_a_region_does_not_stand_for_its_hub() {
 #[test]
 fn a_configuration_that_changes_decides_of_declared_topics_alone_and_never_of_inventory() {
     let (mut eu, _us) = regions(&air(""), "");
-    let edited = "[[topic]]\nname = \"_audit\"\nretention = { time = \"1s\" }\n\
+    let edited = "[[topic]]\nname = \"alerts.dead\"\nretention = { time = \"1s\" }\n\
                   [reconcile]\ntopic = \"goods\"\n";
-    let before = time(&eu, "_audit");
+    let before = time(&eu, "alerts.dead");
 
     let text = config("eu", &["us"], edited);
     let events = "name = \"inventory.events\"\n";
     let text = text.replace(events, &format!("{events}cleanup = \"compact\"\n"));
     eu.node.on_configured(eu.now, &parsed(&text));
 
-    assert_eq!(time(&eu, "_audit"), before);
+    assert_eq!(time(&eu, "alerts.dead"), before);
     assert!(!kept(&eu, EVENTS).compacted);
 }
 

@@ -442,6 +442,9 @@ pub struct PeerConfig {
     /// (default all). One that is left out begins here where it has committed here.
     #[serde(default)]
     pub groups: Option<Vec<NamePattern>>,
+    /// Which of those are not taken over (default none): `["console-*"]`.
+    #[serde(default)]
+    pub exclude_groups: Vec<NamePattern>,
     /// Most bytes a second that it is sent, on average (default as much as the path takes):
     /// `"2MiB"`. Alerts never wait for it. Too little and the peer falls behind for good;
     /// `headland link limit` sets another one while the hub runs, which holds from then on.

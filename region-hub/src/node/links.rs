@@ -45,7 +45,7 @@ impl KnownPeer {
     /// A hub of the configuration that was not heard of yet.
     pub(super) fn new(config: &PeerConfig, now: Now) -> Self {
         let PeerConfig { region, name, alias, names, address, forward, .. } = config;
-        let PeerConfig { topics, exclude, groups, rate, .. } = config;
+        let PeerConfig { topics, exclude, groups, exclude_groups, rate, .. } = config;
         let alias = alias.as_ref().map_or_else(|| Alias::from(region), |of| of.get_ref().clone());
         let forwarding = if *forward { Forwarding::All } else { Forwarding::Own };
         let address = address.as_ref().map(|address| address.get_ref().clone());
@@ -55,7 +55,7 @@ impl KnownPeer {
             identity: Identity::Hub { region: region.clone(), name: name.clone() },
             offering: Offering { forwarding, topics: Filter::new(topics.clone(), exclude.clone()) },
             naming: Naming::new(alias, *names),
-            groups: Filter::new(groups.clone(), Vec::new()),
+            groups: Filter::new(groups.clone(), exclude_groups.clone()),
             flow: Flow { bytes_per_second, ..Flow::default() },
             reach: Reach::new(now.monotonic, why),
             address,

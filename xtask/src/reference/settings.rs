@@ -75,7 +75,7 @@ pub(super) fn section(file: &str, root: &str, sources: &[syn::File]) -> String {
 /// What a structure says of itself beyond where it stands: `[a]`: …
 fn about(docs: &str) -> String {
     let place = docs.strip_prefix("`[").and_then(|rest| rest.split_once("]`"));
-    let text = place.map_or(docs, |(_, text)| text.trim_matches([']', '`', ':', '.', ' ']));
+    let text = place.map_or(docs, |(_, text)| text.trim_start_matches([']', '`', ':', '.', ' ']));
     let mut letters = text.chars();
     match letters.next() {
         None => String::new(),
@@ -152,7 +152,7 @@ mod tests {
             pub known: Known,
         }
 
-        /// `[[topic]]`: a topic.
+        /// `[[topic]]`: a topic, on the `lane`.
         #[serde(default)]
         pub struct TopicConfig {
             /// What is kept (default all).
@@ -181,7 +181,7 @@ mod tests {
             "\n## `hub.toml`\n\
              \n- **`region`** (required): The hub's region, see `load`.\
              \n- **`topic`**: Topics.\n\
-             \n### `[[topic]]`\nA topic.\n\
+             \n### `[[topic]]`\nA topic, on the `lane`.\n\
              \n- **`retention`**: What is kept (default all).\
              \n- **`size`**: How many (default 8).\n\
              \n### `[topic.retention]`\nWhat is kept.\n\

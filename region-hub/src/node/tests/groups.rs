@@ -309,19 +309,21 @@ fn committed_offsets_are_compacted_while_a_region_is_held_back_and_it_has_the_la
 
 #[test]
 fn a_group_that_a_link_leaves_out_is_not_taken_over() {
-    let mut eu = Hub::configured(&config("eu", "us"));
-    let narrow =
-        config("us", "eu").replace("address = \"none", "groups = [\"audit*\"]\naddress = \"none");
-    let mut us = Hub::configured(&narrow);
-    let link_id = LinkId::new(LINK);
-    let mut agent = Remote::agent(&mut eu, 1);
-    let channel = agent.offer(&mut eu, READINGS);
-    eu.meet(&mut us, link_id);
-    agent.publish(&mut eu, channel, &[record("eu-1-a", "{}")]);
+    for filter in ["groups = [\"audit*\"]", "exclude_groups = [\"bill*\"]"] {
+        let mut eu = Hub::configured(&config("eu", "us"));
+        let narrow =
+            config("us", "eu").replace("address = \"none", &format!("{filter}\naddress = \"none"));
+        let mut us = Hub::configured(&narrow);
+        let link_id = LinkId::new(LINK);
+        let mut agent = Remote::agent(&mut eu, 1);
+        let channel = agent.offer(&mut eu, READINGS);
+        eu.meet(&mut us, link_id);
+        agent.publish(&mut eu, channel, &[record("eu-1-a", "{}")]);
 
-    set(&mut eu, Change::Commit, place(READINGS, 1)).unwrap();
-    eu.talk_to(&mut us, link_id);
+        set(&mut eu, Change::Commit, place(READINGS, 1)).unwrap();
+        eu.talk_to(&mut us, link_id);
 
-    assert_eq!(us.records("eu._groups").len(), 1, "the copy is whole");
-    assert_eq!(us.node.groups(), []);
+        assert_eq!(us.records("eu._groups").len(), 1, "the copy is whole: {filter}");
+        assert_eq!(us.node.groups(), [], "{filter}");
+    }
 }

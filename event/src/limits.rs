@@ -5,9 +5,6 @@ use crate::time::ByteCount;
 /// Largest record, key, value and headers together; a larger one belongs in an object store.
 pub const RECORD_BYTES_LIMIT: ByteCount = ByteCount::mebibytes(1);
 
-/// Largest payload of a batch: encoded it fits one wire frame with room for its dot and stamp.
-pub const BATCH_BYTES_LIMIT: ByteCount = ByteCount::mebibytes(1);
-
 /// Most bytes of a batch's records once decompressed; a small batch that holds more is an attack.
 pub const DECOMPRESSED_BYTES_LIMIT: ByteCount = ByteCount::mebibytes(8);
 

@@ -171,7 +171,10 @@ pub enum CommitError {
         found: Offset,
     },
     /// More groups and partitions than a hub remembers.
-    #[error("group {group} would be beyond {limit} committed offsets of all groups")]
+    #[error(
+        "group {group} would be beyond {limit} committed offsets of all groups; delete groups that \
+         nobody reads as any more"
+    )]
     TooMany {
         /// The group.
         group: GroupName,

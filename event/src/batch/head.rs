@@ -13,7 +13,8 @@ use crate::time::EventTime;
 pub(super) const HEAD_BYTES: usize = 61;
 /// Bytes before the length field.
 pub(super) const LENGTH_AT: usize = 8;
-/// The payload's limit, plus what the largest single record needs around it.
+/// Most bytes of a batch: the largest record's payload and what it needs around it. It fits one
+/// wire frame, with room for its dot and stamp.
 pub(super) const ENCODED_BYTES_LIMIT: usize = (1 << 20) + 2_048;
 
 const CRC_AT: usize = 17;

@@ -99,7 +99,10 @@ pub(crate) fn findings(workspace: &Workspace) -> Result<Vec<Finding>> {
     for Page { path, text } in reference::pages(workspace)? {
         findings.extend(first_difference(path, &workspace.read(path).unwrap_or_default(), &text));
     }
-    findings.extend(map::check(&workspace.read(map::PATH)?, &files, &sources));
+    let metrics = workspace.read("docs/reference/metrics.md")?;
+    for path in map::PATHS {
+        findings.extend(map::check((path, &workspace.read(path)?), &metrics, &files, &sources));
+    }
     findings.extend(lockfile::check(&workspace.read("Cargo.lock")?)?);
     findings.extend(tree::check(workspace, &packages)?);
     findings.sort();

@@ -465,8 +465,9 @@ pub struct AgentConfig {
     pub region: Option<RegionId>,
     /// Topics it may publish.
     pub topics: Vec<TopicName>,
-    /// Device ids (record keys) it may publish for: `till-1` is that device alone, `till-1-` and
-    /// `till-1*` are all that begin so (see [`DevicePattern`]).
+    /// Device ids (record keys) it may publish for: `till-1` is that device alone; one that ends in
+    /// `-`, `_`, `.`, `:` or `/`, such as `till-1-`, is all that begin so, one that ends in `*` all
+    /// that begin with what stands before it, and `*` alone all there are.
     pub devices: Vec<DevicePattern>,
 }
 

@@ -84,6 +84,13 @@ impl Checkpoint {
         self.go_on(base, stamp.offset, stamp.actor.incarnation)
     }
 
+    /// Damage took what is here from a local offset on, the end among it. The offsets behind it
+    /// stay taken, far more than there were records: they are none of the origin's, so that who
+    /// has read up to what follows has read the origin's log no further than it was here.
+    pub fn lose_end(&mut self, from: Offset) {
+        self.parts.lose_end(from);
+    }
+
     /// What follows at `base` was written by a life, at an offset of the origin's log.
     pub fn go_on(&mut self, base: Offset, offset: Offset, life: Incarnation) -> Followed {
         let continues = self.origin_of(base) == Some(offset);
@@ -418,6 +425,36 @@ mod tests {
         let set = checkpoint.set_to(Offset::new(80), Some(&ahead));
         assert_eq!(set, read(&[(1, 80), (3, 4)]), "what is behind is read again");
         assert_eq!(checkpoint.place_at(Offset::new(170)).1, Offset::new(80));
+    }
+
+    #[test]
+    fn offsets_that_stay_taken_behind_damage_are_none_that_the_origin_gives() {
+        let (mut checkpoint, _) = followed(&[(0, 1, 0)]);
+
+        checkpoint.lose_end(Offset::new(60));
+        let followed = checkpoint.follow(Offset::new(10_060), &stamp(1, 65));
+
+        assert_eq!(followed, Followed::Run);
+        let here = |read_to: u64| unread(&checkpoint, &read(&[(1, read_to)]), 10_070);
+        assert_eq!(here(40), [(40, 10_070)], "who comes to the damage is told of it");
+        assert_eq!([here(60), here(65)], [[(10_060, 10_070)]; 2]);
+        assert_eq!(here(70), [(10_065, 10_070)]);
+        let to = |local| checkpoint.read_to(Offset::new(local), None);
+        assert_eq!([to(60), to(5_000), to(10_060)], [(); 3].map(|()| read(&[(1, 60)])));
+        assert_eq!(to(10_061), read(&[(1, 66)]));
+        assert_eq!(checkpoint.place_at(Offset::new(10_060)).1, Offset::new(65));
+        assert_eq!(Checkpoint::decode(checkpoint.encode()), Ok(checkpoint));
+    }
+
+    #[test]
+    fn what_is_lost_of_all_a_copy_had_leaves_nothing_that_was_read() {
+        let (mut checkpoint, _) = followed(&[(0, 1, 0), (50, 2, 0)]);
+
+        checkpoint.lose_end(Offset::new(0));
+        checkpoint.follow(Offset::new(10_000), &stamp(2, 20));
+
+        assert_eq!(checkpoint.read_to(Offset::new(10_001), None), read(&[(2, 21)]));
+        assert_eq!(unread(&checkpoint, &read(&[(1, 9)]), 10_005), [(10_000, 10_005)]);
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::read_to::{LIVES_LIMIT, ReadTo};
 /// again as each of them has some more than a hundred.
 const PARTS_LIMIT: usize = LIVES_LIMIT * LIVES_LIMIT;
 
+/// Whose a part is that damage took: no hub has such a life, since lives are counted from 1.
+const NOBODY: Incarnation = Incarnation::new(0, 0);
+
 /// Where a part begins, here and in the log of its origin, and who wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Part {
@@ -24,6 +27,16 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// What stood here from a local offset on, of which it is not known how far it reached: the
+    /// offsets that stay taken behind it are more than there ever were.
+    const fn lost(begins: Offset) -> Self {
+        Self { begins, origin: Offset::new(0), life: NOBODY }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.life == NOBODY
+    }
+
     /// The offset of the origin's log that a local one is, which does not lie before the part.
     pub(super) const fn origin_of(&self, local: Offset) -> Offset {
         Offset::new(self.origin.get().saturating_add(local.since(self.begins)))
@@ -68,6 +81,12 @@ impl Parts {
         self.check_invariants();
     }
 
+    /// What stands here from a local offset on is lost, whoever wrote it.
+    pub(super) fn lose_end(&mut self, from: Offset) {
+        self.former.retain(|part| part.begins < from);
+        self.push(Part::lost(from.max(self.last.begins)));
+    }
+
     fn check_invariants(&self) {
         debug_assert!(self.former.len() < PARTS_LIMIT, "parts are bounded");
         debug_assert!(self.lives() <= LIVES_LIMIT, "lives are bounded");
@@ -78,7 +97,7 @@ impl Parts {
     }
 
     fn lives(&self) -> usize {
-        self.iter().map(|part| part.life).collect::<BTreeSet<_>>().len()
+        self.readable().map(|part| part.life).collect::<BTreeSet<_>>().len()
     }
 
     pub(super) const fn last_life(&self) -> Incarnation {
@@ -93,7 +112,12 @@ impl Parts {
     }
 
     pub(super) fn has(&self, life: Incarnation) -> bool {
-        self.iter().any(|part| part.life == life)
+        self.readable().any(|part| part.life == life)
+    }
+
+    /// All but what damage took.
+    fn readable(&self) -> impl DoubleEndedIterator<Item = &Part> {
+        self.iter().filter(|part| !part.is_lost())
     }
 
     fn iter(&self) -> impl DoubleEndedIterator<Item = &Part> {
@@ -106,16 +130,17 @@ impl Parts {
         self.iter().zip(ends.chain([end.max(self.last.begins)]))
     }
 
-    /// The part that a local offset lies in; of what lies before all of them the first.
+    /// The part that a local offset lies in; of what lies before all of them the first, and of what
+    /// damage took the one before it.
     pub(super) fn at(&self, local: Offset) -> &Part {
-        let before = self.iter().rfind(|part| part.begins <= local);
-        before.or_else(|| self.iter().next()).unwrap_or(&self.last)
+        let before = self.readable().rfind(|part| part.begins <= local);
+        before.or_else(|| self.readable().next()).unwrap_or(&self.last)
     }
 
     /// The part that ends at a local offset, or that this lies amid.
     pub(super) fn at_or_before(&self, local: Offset) -> &Part {
-        let before = self.iter().rfind(|part| part.begins < local);
-        before.or_else(|| self.iter().next()).unwrap_or(&self.last)
+        let before = self.readable().rfind(|part| part.begins < local);
+        before.or_else(|| self.readable().next()).unwrap_or(&self.last)
     }
 
     /// Whether a part of a life has what stands from one offset of the origin's log to before
@@ -140,7 +165,8 @@ impl Parts {
     /// What stands before a local offset, life by life.
     pub(super) fn before(&self, local: Offset) -> ReadTo {
         let mut lives: BTreeMap<Incarnation, Offset> = BTreeMap::new();
-        for (part, end) in self.ranges(local).filter(|(part, _)| part.begins < local) {
+        let is_before = |(part, _): &(&Part, Offset)| part.begins < local && !part.is_lost();
+        for (part, end) in self.ranges(local).filter(is_before) {
             let read = lives.entry(part.life).or_default();
             *read = (*read).max(part.origin_of(end.min(local)));
         }
@@ -157,6 +183,13 @@ impl Parts {
         // What stands in several parts is to be read in the first of them.
         let mut met: BTreeMap<Incarnation, Offset> = read.lives().collect();
         for (part, until) in self.ranges(end) {
+            if part.is_lost() {
+                // Who reads on from before it is told; who stands at it goes on behind it.
+                if let Some(last) = found.last_mut().filter(|last| last.until == part.begins) {
+                    last.until = until.min(end);
+                }
+                continue;
+            }
             let met = met.entry(part.life).or_default();
             let (from, until) = (part.local_of(*met), until.min(end));
             if from >= until {

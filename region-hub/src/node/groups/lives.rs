@@ -14,6 +14,7 @@ use headland_event::{Alert, Incarnation, NodeRule, Now, Offset, Stamp, TopicPart
 use headland_replication::checkpoint::Followed;
 use headland_replication::groups::{Committed, GroupRecord, Source};
 use headland_replication::{Checkpoint, ReadTo};
+use headland_storage::MissingOffsets;
 
 use super::super::Node;
 use super::super::recovery::owner;
@@ -55,11 +56,21 @@ impl Node {
             // Who names no life means one of before.
             self.name_lives(&of, at, now);
         }
+        if let Some(from) = self.damaged_before(at, base) {
+            checkpoint.lose_end(from);
+        }
         let followed = checkpoint.follow(base, stamp);
         self.keep_checkpoint(at, checkpoint);
         if matches!(followed, Followed::Fork(_)) {
             self.on_new_life(at, life, now);
         }
+    }
+
+    /// Where the damage begins that a local offset is the end of.
+    fn damaged_before(&self, at: &TopicPartition, end: Offset) -> Option<Offset> {
+        let of = |until| move |lost: &&MissingOffsets| lost.partition == *at && lost.until == until;
+        let before = |until| self.missing.offsets().find(of(until)).map(|lost| lost.from);
+        std::iter::successors(before(end), |from| before(*from)).last()
     }
 
     fn source_at(&self, at: &TopicPartition) -> Option<Source> {

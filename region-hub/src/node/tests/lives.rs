@@ -4,6 +4,7 @@ use headland_event::{Alert, ChannelId, GroupName, Incarnation, Offset};
 use headland_replication::groups::Change;
 use headland_storage::{MemoryDisk, OnCopy, OpenOptions};
 
+use super::damage::damage;
 use super::groups::{config, place};
 use super::hub::Hub;
 use super::remote::{Remote, partition, record, stamp_of};
@@ -131,6 +132,31 @@ pub(super) fn publish(hub: &mut Hub, life: &str, numbers: std::ops::Range<u64>) 
         agent.publish(hub, channel, &[record("eu-1-a", &value)]);
     }
     hub.node.on_disconnected(hub.now, agent.link_id);
+}
+
+#[test]
+fn who_reads_on_behind_damage_at_the_end_of_a_copy_passes_over_nothing_that_follows() {
+    let mut regions = Regions::of(5);
+    regions.publish("last-", 0..2);
+    commit(&mut regions.us, COPY, 3);
+    regions.part();
+    damage(&regions.us, "last-1");
+    regions.us.restart(&config("us", "eu"));
+    regions.meet();
+    regions.publish("next-", 0..3);
+    let (before, at) = (lag(&regions.us), partition(COPY));
+    let missing = regions.us.node.missing();
+    let until = missing.offsets().find(|lost| lost.partition == at).unwrap().until.get();
+
+    commit(&mut regions.us, COPY, until);
+
+    let [unread, committed] = [lag(&regions.us), only(&regions.us).committed.get()];
+    assert_eq!([unread, committed], [3, until], "of {before} before");
+    commit(&mut regions.us, COPY, until + 2);
+    assert_eq!(lag(&regions.us), 1);
+    regions.talk();
+    commit(&mut regions.eu, READINGS, 9);
+    assert_eq!(lag(&regions.eu), 1, "nor at the origin");
 }
 
 #[test]

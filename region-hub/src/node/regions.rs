@@ -221,7 +221,10 @@ impl Node {
             );
             LackView { log: actor.to_string(), from, until, way_out }
         });
-        let gaps = members.gaps_held(&self.life(), &extent).into_iter().filter_map(|held| {
+        // Nobody can have what no life wrote.
+        let is_written = |held: &HeldGap<'_>| held.gap.until > members.begin(&held.actor);
+        let gaps = members.gaps_held(&self.life(), &extent).into_iter().filter(is_written);
+        let gaps = gaps.filter_map(|held| {
             let way_out = self.way_out_of(&held)?;
             let HeldGap { actor, gap, .. } = held;
             Some(LackView { log: actor.to_string(), from: gap.from, until: gap.until, way_out })

@@ -86,6 +86,7 @@ fn a_life_that_goes_on_from_a_backup_writes_down_where_its_log_begins_and_says_i
 
     assert_ne!(next.node.incarnation, first.node.incarnation);
     assert_eq!([begin(&first), begin(&next)], [0, 3]);
+    assert!(next.node.regions().lacking.is_empty(), "what lies before was written by nobody");
     // Another start of that life takes up what it wrote down, wherever the log ends by then.
     let said = next.node.begins();
     next.node.speaking.as_mut().unwrap().begins = headland_event::VectorClock::new();

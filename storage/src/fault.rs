@@ -110,9 +110,21 @@ pub enum OpenError {
     /// Written by a later build.
     #[error("the journal was written by a later version")]
     Unsupported(#[source] Corruption),
-    /// A file that the journal is made of is missing, or its header is unreadable.
-    #[error("{file} names a file that is missing or unreadable")]
+    /// A file that the journal is made of is missing.
+    #[error(
+        "{name}, which {file} names as a part of the journal, is missing; put it back, or make an \
+         empty file of that name to go on without what was in it"
+    )]
     Missing {
+        /// The file that is missing.
+        name: String,
+        /// The file that names it.
+        file: String,
+    },
+    /// Of a file that the journal is made of the header is unreadable, or it is missing: files of
+    /// the first version name each other by their headers.
+    #[error("the file before {file} is missing or unreadable; restore a backup")]
+    Unlinked {
         /// The file that names it.
         file: String,
     },
@@ -142,6 +154,7 @@ impl OpenError {
             Self::Corrupt(_)
             | Self::Unsupported(_)
             | Self::Missing { .. }
+            | Self::Unlinked { .. }
             | Self::InDoubt(_)
             | Self::Identity { .. } => false,
         }

@@ -434,7 +434,7 @@ fn follow_links<M: Medium>(
         }
     }
     if wanted != Link::NONE {
-        return Err(OpenError::Missing { file: named_by });
+        return Err(OpenError::Unlinked { file: named_by });
     }
     chain.files.reverse();
     report.void_files.reverse();
@@ -467,7 +467,7 @@ impl<F: MediumFile> Recovery<F> {
         let file = match medium.open(&name) {
             Ok(file) => file,
             Err(error) if error.is_missing() => {
-                return Err(OpenError::Missing { file: named_by.to_owned() });
+                return Err(OpenError::Missing { name, file: named_by.to_owned() });
             }
             Err(error) => return Err(error.into()),
         };

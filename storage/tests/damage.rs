@@ -231,15 +231,19 @@ fn an_empty_file_in_the_place_of_a_missing_one_gives_up_what_was_in_it() {
 }
 
 #[test]
-fn a_missing_file_is_an_error_that_names_the_newest() {
+fn a_missing_file_is_an_error_that_names_it_and_the_way_on() {
     let (disk, _) = written();
     let names = journals(&disk);
     disk.remove(&names[0]);
 
     let refused = open(&disk, 2).map(drop).unwrap_err();
 
-    let OpenError::Missing { file } = refused else { panic!("{refused}") };
-    assert_eq!(Some(&file), names.last());
+    let told = refused.to_string();
+    let OpenError::Missing { name, file } = refused else { panic!("{told}") };
+    assert_eq!((&name, Some(&file)), (&names[0], names.last()));
+    assert!(told.contains("make an empty file of that name"), "{told}");
+    disk.set_content(&name, b"");
+    assert_eq!(open(&disk, 2).unwrap().report().damaged_files, [name]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -19,6 +19,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// What is posted, read as JSON.
 mod posted;
+/// What is asked for in the first line of a request.
+mod asked;
 /// Records as JSON.
 mod record;
 /// Late events and decisions about them.
@@ -34,6 +36,7 @@ mod groups;
 /// Leaving a region for this one.
 mod failover;
 
+use asked::{Asked, Named};
 use record::{Page, RecordsJson, read_records};
 
 use crate::metrics;
@@ -98,6 +101,8 @@ pub(crate) fn serve(
         .route("/v1/rights", get(escrow::show).post(escrow::offer))
         .route("/v1/rights/recall", post(escrow::recall))
         .route("/metrics", get(scrape))
+        .fallback(asked::nothing)
+        .method_not_allowed_fallback(asked::not_so)
         .with_state(Shared { questions, reader, commits });
     Ok(task::spawn("api", token, async move {
         if let Err(error) = axum::serve(listener, router).await {
@@ -202,7 +207,7 @@ async fn topics(State(shared): State<Shared>) -> Result<Json<Vec<TopicJson>>, Fa
 
 async fn topic(
     State(shared): State<Shared>,
-    axum::extract::Path(name): axum::extract::Path<String>,
+    Named(name): Named<String>,
 ) -> Result<Json<TopicJson>, Failure> {
     let found = move |node: &mut Node, _| {
         find(node.topics(), &name).map(|topic| (topic.clone(), node.kept_of(&topic)))
@@ -245,8 +250,8 @@ struct RecordsQuery {
 
 async fn records(
     State(shared): State<Shared>,
-    axum::extract::Path((topic, partition)): axum::extract::Path<(String, u32)>,
-    Query(query): Query<RecordsQuery>,
+    Named((topic, partition)): Named<(String, u32)>,
+    Asked(query): Asked<RecordsQuery>,
 ) -> Result<Json<RecordsJson>, Failure> {
     let topic = TopicName::new(&topic)
         .map_err(|error| Failure(StatusCode::BAD_REQUEST, error.to_string()))?;
@@ -331,7 +336,7 @@ struct StockJson {
 
 async fn stock(
     State(shared): State<Shared>,
-    Query(StockQuery { sku, location }): Query<StockQuery>,
+    Asked(StockQuery { sku, location }): Asked<StockQuery>,
 ) -> Result<Json<StockJson>, Failure> {
     let unfit = |text: String| Failure(StatusCode::BAD_REQUEST, text);
     let known = Sku::new(&sku).map_err(|error| unfit(error.to_string()))?;

@@ -1,7 +1,7 @@
 //! Reservations, and the rights they are made from.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use headland_event::Offset;
 use headland_reconcile::Sku;
@@ -9,6 +9,7 @@ use headland_reconcile::escrow::Answer;
 use headland_storage::LogReader;
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
 use super::posted::Posted;
 use super::{Failure, Shared, WAIT_LIMIT, ask, wait_for};
 use crate::escrow::{
@@ -86,7 +87,7 @@ pub(super) async fn recall(
 /// Rights of a sku, as far as they are known here.
 pub(super) async fn show(
     State(shared): State<Shared>,
-    Query(RightsQuery { sku }): Query<RightsQuery>,
+    Asked(RightsQuery { sku }): Asked<RightsQuery>,
 ) -> Result<Json<RightsView>, Failure> {
     let sku = Sku::new(&sku).map_err(|e| Failure(StatusCode::BAD_REQUEST, e.to_string()))?;
     let view = ask(&shared, move |node, _| node.rights_of(&sku)).await?;

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use headland_event::{GroupName, Offset, TopicName, TopicPartition};
 use headland_platform::task;
 use headland_storage::LogReader;
 use serde::{Deserialize, Serialize};
 
+use super::asked::{Asked, Named};
 use super::posted::Posted;
 use super::record::{DamagedJson, Page, RecordJson, RecordsJson, read_records};
 use super::{Failure, RECORDS_LIMIT, Shared, WAIT_LIMIT, ask, durable, tell_damage};
@@ -47,7 +48,7 @@ pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<Vec<GroupV
 /// One group; of one that has committed nothing, that.
 pub(super) async fn show(
     State(shared): State<Shared>,
-    Path(group): Path<String>,
+    Named(group): Named<String>,
 ) -> Result<Json<GroupView>, Failure> {
     let group = named(&group)?;
     ask(&shared, move |node, _| node.group(&group)).await.map(Json)
@@ -56,7 +57,7 @@ pub(super) async fn show(
 /// Changes committed offsets; it is answered with the group once they are durable.
 pub(super) async fn change(
     State(shared): State<Shared>,
-    Path(group): Path<String>,
+    Named(group): Named<String>,
     Posted(request): Posted<OffsetsRequest>,
 ) -> Result<Json<GroupView>, Failure> {
     let group = named(&group)?;
@@ -69,7 +70,7 @@ pub(super) async fn change(
 /// Deletes a group; it is answered with what is left of it, nothing, once that is durable.
 pub(super) async fn delete(
     State(shared): State<Shared>,
-    Path(group): Path<String>,
+    Named(group): Named<String>,
 ) -> Result<Json<GroupView>, Failure> {
     let group = named(&group)?;
     let of = group.clone();
@@ -171,8 +172,8 @@ fn read_places(
 /// Reads on where a group is: from each partition alike, in its order.
 pub(super) async fn read(
     State(shared): State<Shared>,
-    Path(group): Path<String>,
-    Query(ReadQuery { topic, max, wait_ms }): Query<ReadQuery>,
+    Named(group): Named<String>,
+    Asked(ReadQuery { topic, max, wait_ms }): Asked<ReadQuery>,
 ) -> Result<Json<ReadJson>, Failure> {
     let (group, max) = (named(&group)?, max.unwrap_or(RECORDS_LIMIT).min(RECORDS_LIMIT));
     let mut commits = shared.commits.clone();

@@ -1,10 +1,11 @@
 //! Links to other regions.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use headland_event::RegionId;
 
+use super::asked::Named;
 use super::posted::Posted;
 use super::{Failure, Shared, ask, durable};
 use crate::links::{LinkChange, LinkView};
@@ -32,7 +33,7 @@ pub(super) async fn list(State(shared): State<Shared>) -> Result<Json<Vec<LinkVi
 /// One link, topic by topic.
 pub(super) async fn show(
     State(shared): State<Shared>,
-    Path(region): Path<String>,
+    Named(region): Named<String>,
 ) -> Result<Json<LinkView>, Failure> {
     let region = named(&region)?;
     Ok(Json(ask(&shared, move |node, now| node.link(now, &region)).await??))
@@ -41,7 +42,7 @@ pub(super) async fn show(
 /// Changes what is sent to a region; it is answered once the change holds over a restart.
 pub(super) async fn change(
     State(shared): State<Shared>,
-    Path(region): Path<String>,
+    Named(region): Named<String>,
     Posted(change): Posted<LinkChange>,
 ) -> Result<Json<LinkView>, Failure> {
     let region = named(&region)?;

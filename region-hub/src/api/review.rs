@@ -1,12 +1,13 @@
 //! What is under review, and decisions about it.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use headland_reconcile::ReviewEntry;
 use headland_storage::LogReader;
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
 use super::posted::Posted;
 use super::{Failure, RECORDS_LIMIT, Shared, WAIT_LIMIT, ask, wait_for};
 use crate::node::{ReviewError, ReviewRequest};
@@ -33,7 +34,7 @@ pub(super) struct DecidedJson {
 /// Late events and then overlaps, each in order of arrival, at most 10,000.
 pub(super) async fn list(
     State(shared): State<Shared>,
-    Query(ListQuery { late, pending }): Query<ListQuery>,
+    Asked(ListQuery { late, pending }): Asked<ListQuery>,
 ) -> Result<Json<Vec<ReviewEntry>>, Failure> {
     let asked = late.clone();
     let records: Vec<ReviewEntry> = ask(&shared, move |node, _| {

@@ -1,7 +1,7 @@
 //! Unix sockets that only their owner may open.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,12 @@ pub enum SocketError {
     #[error("{path} is in use by another process; stop it or configure another path")]
     InUse {
         /// The socket.
+        path: PathBuf,
+    },
+    /// Something else is in its place, which is not to be lost.
+    #[error("{path} is there already and is no socket; configure another path, or move it away")]
+    NoSocket {
+        /// What is there.
         path: PathBuf,
     },
     /// The machine refused.
@@ -38,8 +44,9 @@ pub fn bind_private(path: &Path) -> Result<UnixListener, SocketError> {
     if UnixStream::connect(path).is_ok() {
         return Err(SocketError::InUse { path: path.to_owned() });
     }
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path).map_err(failed)?,
+        Ok(_) => return Err(SocketError::NoSocket { path: path.to_owned() }),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(source) => return Err(failed(source)),
     }
@@ -62,6 +69,18 @@ mod tests {
 
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(matches!(second, SocketError::InUse { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_file_in_the_place_of_the_socket_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hub.toml");
+        std::fs::write(&path, "region").unwrap();
+
+        let refused = bind_private(&path).unwrap_err();
+
+        assert!(matches!(refused, SocketError::NoSocket { .. }), "{refused}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "region");
     }
 
     #[tokio::test]

@@ -463,8 +463,12 @@ pub struct AgentConfig {
     /// what it may publish, at each hub that its own configuration lists.
     #[serde(default)]
     pub region: Option<RegionId>,
-    /// Topics it may publish.
-    pub topics: Vec<TopicName>,
+    /// Topics it may publish, each with its `.dead` one: names, or patterns with `*` for any
+    /// characters, which stand for the `[[topic]]`s that fit.
+    pub topics: Vec<NamePattern>,
+    /// Topics that it may not, although `topics` has them; patterns as there (default none).
+    #[serde(default)]
+    pub exclude: Vec<NamePattern>,
     /// Device ids (record keys) it may publish for: `till-1` is that device alone; one that ends in
     /// `-`, `_`, `.`, `:` or `/`, such as `till-1-`, is all that begin so, one that ends in `*` all
     /// that begin with what stands before it, and `*` alone all there are.

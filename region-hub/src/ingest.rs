@@ -3,7 +3,7 @@
 //! The stamp is decided in the order of the journal: it carries the hub's hybrid clock, what the
 //! journal held before the batch, and the verdict on every record that is not on time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use headland_event::limits::CLOCK_ENTRIES_LIMIT;
 use headland_event::{
@@ -12,8 +12,9 @@ use headland_event::{
     VerdictAt,
 };
 use headland_reconcile::Membership;
+use headland_replication::Filter;
 
-use crate::config::{AgentConfig, DevicePattern, HubConfig};
+use crate::config::{AgentConfig, DevicePattern, HubConfig, TopicConfig};
 use crate::members::is_of_members;
 use crate::records::{alerts_topic, audit_topic};
 use crate::topics::{PARTITIONS_LIMIT, base_topic};
@@ -76,12 +77,27 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// The grant of a configured agent.
+    /// The grants of a hub's agents.
     #[must_use]
-    pub fn new(config: &AgentConfig) -> Self {
-        let AgentConfig { name, region, topics, devices } = config;
-        let (agent, region) = (name.clone(), region.clone());
-        Self { agent, region, topics: topics.clone(), devices: devices.clone() }
+    pub fn of_all(config: &HubConfig) -> Vec<Self> {
+        config.agents.iter().map(|agent| Self::new(agent, &config.topics)).collect()
+    }
+
+    /// The grant of a configured agent, at a hub with these topics.
+    #[must_use]
+    pub fn new(config: &AgentConfig, declared: &[TopicConfig]) -> Self {
+        let AgentConfig { name, region, topics, exclude, devices } = config;
+        let filter = Filter::new(Some(topics.clone()), exclude.clone());
+        let named = topics.iter().filter_map(|topic| TopicName::new(topic.name()?).ok());
+        let known = declared.iter().map(|topic| topic.name.clone());
+        let granted: BTreeSet<TopicName> =
+            named.chain(known).filter(|topic| filter.takes(topic.as_str())).collect();
+        Self {
+            agent: name.clone(),
+            region: region.clone(),
+            topics: granted.into_iter().collect(),
+            devices: devices.clone(),
+        }
     }
 
     /// The region of the agent, at a hub of region `own`.
@@ -96,7 +112,7 @@ impl Grant {
         &self.agent
     }
 
-    /// The topics it names.
+    /// The topics it names, and those that its patterns stand for, in their order.
     #[must_use]
     pub fn topics(&self) -> &[TopicName] {
         &self.topics
@@ -335,6 +351,7 @@ impl Ingest {
 mod tests {
     use headland_event::schema::SCHEMA_HEADER;
     use headland_event::{PartitionIndex, SchemaId};
+    use headland_replication::NamePattern;
 
     use super::*;
 
@@ -348,7 +365,7 @@ mod tests {
         TopicPartition::new(topic(name), PartitionIndex::new(0))
     }
 
-    fn ingest() -> Ingest {
+    fn config(topics: &str) -> HubConfig {
         let text = r#"
 region = "eu"
 name = "hub-1"
@@ -357,18 +374,44 @@ listen = { address = "127.0.0.1:1" }
 tls = { ca_file = "none", certificate_file = "none", key_file = "none" }
 api = { socket = "none" }
 "#;
-        let (path, text) = (std::path::Path::new("hub.toml"), text.to_owned());
-        let config: HubConfig = headland_platform::config::parse(path, text).unwrap().value;
-        Ingest::new(&config, Incarnation::new(1, 1))
+        let (path, text) = (std::path::Path::new("hub.toml"), format!("{text}{topics}"));
+        headland_platform::config::parse(path, text).unwrap().value
+    }
+
+    fn ingest() -> Ingest {
+        Ingest::new(&config(""), Incarnation::new(1, 1))
     }
 
     fn grant() -> Grant {
-        Grant::new(&AgentConfig {
+        Grant::new(&agent(&["inventory.events"], &[]), &[])
+    }
+
+    fn agent(topics: &[&str], exclude: &[&str]) -> AgentConfig {
+        let patterns =
+            |texts: &[&str]| texts.iter().map(|text| NamePattern::new(text).unwrap()).collect();
+        AgentConfig {
             name: AgentName::new("eu-1").unwrap(),
             region: None,
-            topics: vec![topic("inventory.events")],
+            topics: patterns(topics),
+            exclude: patterns(exclude),
             devices: vec![DevicePattern::new("eu-1-").unwrap()],
-        })
+        }
+    }
+
+    #[test]
+    fn a_pattern_grants_the_topics_there_are_but_for_those_that_are_excluded() {
+        let topics = ["air.raw", "air.mean", "water"];
+        let topics = topics.map(|name| format!("[[topic]]\nname = \"{name}\"\n")).concat();
+        let config = config(&topics);
+
+        let of =
+            |topics: &[&str], exclude: &[&str]| Grant::new(&agent(topics, exclude), &config.topics);
+
+        assert_eq!(of(&["air.*"], &[]).topics(), [topic("air.mean"), topic("air.raw")]);
+        let granted = of(&["*", "alerts"], &["*.raw"]);
+        assert_eq!(granted.topics(), [topic("air.mean"), topic("alerts"), topic("water")]);
+        assert!(granted.covers(&topic("air.mean.dead")) && !granted.covers(&topic("air.raw.dead")));
+        assert!(!granted.covers(&topic("_members")) && !granted.covers(&topic("us.water")));
     }
 
     fn batch(records: &[(&'static str, i64)]) -> Batch {

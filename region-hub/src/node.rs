@@ -383,7 +383,7 @@ impl Node {
         seed: u64,
         now: Now,
     ) -> Result<Self, StartError> {
-        let grants: Vec<Grant> = config.agents.iter().map(Grant::new).collect();
+        let grants = Grant::of_all(config);
         let identity = Identity::Hub { region: config.region.clone(), name: config.name.clone() };
         let mut random = SeededRandom::new(seed);
         let peers = config.peers.iter().map(|peer| KnownPeer::new(peer, now)).collect();

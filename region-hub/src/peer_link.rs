@@ -681,12 +681,13 @@ mod tests {
         let config = AgentConfig {
             name: AgentName::new("eu-1").unwrap(),
             region: None,
-            topics: vec![topic("air"), topic("undeclared")],
+            topics: ["air", "undeclared"].map(|name| topic(name).into()).to_vec(),
+            exclude: Vec::new(),
             devices: Vec::new(),
         };
         let peer = Identity::Agent { region: region("eu"), name: config.name.clone() };
         let link = LinkConfig::new(hub("eu"), Incarnation::new(1, 1), peer);
-        PeerLink::new(link, Peer::Agent(Grant::new(&config)), 1, Monotonic::default())
+        PeerLink::new(link, Peer::Agent(Grant::new(&config, &[])), 1, Monotonic::default())
     }
 
     fn offer(name: &str, path: &[&str]) -> Offer {

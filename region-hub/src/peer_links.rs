@@ -154,8 +154,9 @@ mod tests {
 
     fn agent() -> Peer {
         let name = AgentName::new("a").unwrap();
-        let config = AgentConfig { name, region: None, topics: Vec::new(), devices: Vec::new() };
-        Peer::Agent(Grant::new(&config))
+        let (topics, exclude, devices) = Default::default();
+        let config = AgentConfig { name, region: None, topics, exclude, devices };
+        Peer::Agent(Grant::new(&config, &[]))
     }
 
     fn hub() -> Peer {

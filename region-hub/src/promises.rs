@@ -219,10 +219,11 @@ mod tests {
             let config = AgentConfig {
                 name: name(agent),
                 region: None,
-                topics: vec![events(), air()],
+                topics: [events(), air()].map(Into::into).to_vec(),
+                exclude: Vec::new(),
                 devices: Vec::new(),
             };
-            Grant::new(&config)
+            Grant::new(&config, &[])
         });
         Promises::new(&grants, HOLD, Monotonic::default())
     }

@@ -3,6 +3,9 @@
 //! A filter chooses whole topics. Records of a topic are never chosen among: a mirror is an exact
 //! copy, and its offsets are those of its source.
 
+use std::fmt;
+
+use headland_event::TopicName;
 use serde::Deserialize;
 
 /// Most characters of a pattern: more than the longest name of a topic.
@@ -36,6 +39,12 @@ impl NamePattern {
         }
     }
 
+    /// The only name that fits, when there is no `*`.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        (!self.0.contains('*')).then_some(self.0.as_str())
+    }
+
     /// Whether a name fits. Cost: O(length of both) for each part between two `*`.
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {
@@ -48,6 +57,19 @@ impl NamePattern {
             name = name.get(at + part.len()..).unwrap_or_default();
         }
         name.ends_with(last)
+    }
+}
+
+impl fmt::Display for NamePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<TopicName> for NamePattern {
+    /// The topic alone.
+    fn from(name: TopicName) -> Self {
+        Self(name.as_str().to_owned())
     }
 }
 

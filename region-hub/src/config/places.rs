@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use headland_event::limits::LINKS_LIMIT;
-use headland_event::{AgentName, Alias, Codec, HubName, Lane, RegionId, TopicName};
+use headland_event::{Alias, Codec, HubName, Lane, RegionId, TopicName};
 use headland_platform::config::{
-    ConfigError, DurationText, Loaded, SizeText, Spanned, has_host_and_port, nearest, without_port,
+    ConfigError, DurationText, Loaded, SizeText, Spanned, has_host_and_port, without_port,
 };
 use headland_replication::lease::{VOTERS_LEAST, VOTERS_LIMIT};
 use headland_replication::{Filter, NamePattern};
@@ -17,7 +17,10 @@ use super::{Ack, Cleanup, ReconcileConfig};
 use crate::escrow::escrow_topic;
 use crate::members::members_topic;
 use crate::records::{alerts_topic, heartbeats_topic};
-use crate::topics::{PARTITIONS_LIMIT, base_topic, is_derived};
+use crate::topics::{PARTITIONS_LIMIT, is_derived};
+
+/// What agents may publish.
+mod granted;
 
 /// Least time after which a region is left: a lease of it has to be over.
 const AFTER_LEAST: Duration = Duration::from_secs(4);
@@ -44,7 +47,7 @@ pub(super) struct Places {
     #[serde(default, rename = "peer")]
     peers: Vec<PeerPlaces>,
     #[serde(default, rename = "agent")]
-    agents: Vec<AgentPlaces>,
+    agents: Vec<granted::AgentPlaces>,
     #[serde(default)]
     telemetry: Option<TelemetryPlaces>,
 }
@@ -124,12 +127,6 @@ struct PeerPlaces {
 }
 
 #[derive(Debug, Deserialize)]
-struct AgentPlaces {
-    name: Spanned<AgentName>,
-    topics: Vec<Spanned<TopicName>>,
-}
-
-#[derive(Debug, Deserialize)]
 struct TelemetryPlaces {
     #[serde(default)]
     trace_ratio: Option<Spanned<f64>>,
@@ -137,14 +134,14 @@ struct TelemetryPlaces {
 
 /// Refuses the first value that does not fit the others, with file, line and column.
 pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
-    let Places { topics, agents, telemetry, .. } = &places.value;
+    let Places { topics, telemetry, .. } = &places.value;
     let mut names = BTreeSet::new();
     check_tables(places)?;
     check_heartbeats(places)?;
     check_storage(places)?;
     for topic in topics {
         let TopicPlaces { name, partitions, .. } = topic;
-        check_own(places, name)?;
+        check_own(places, name, name.get_ref())?;
         check_side_outputs(places, name)?;
         check_lane(places, topic)?;
         check_cleanup(places, topic)?;
@@ -167,17 +164,7 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
     }
     check_peers(places)?;
     check_failover(places)?;
-    let mut names = BTreeSet::new();
-    for AgentPlaces { name, topics } in agents {
-        for topic in topics {
-            check_own(places, topic)?;
-            check_declared(places, topic)?;
-        }
-        if !names.insert(name.get_ref()) {
-            let text = format!("agent {} is declared twice", name.get_ref());
-            return Err(places.error_at(name, text));
-        }
-    }
+    granted::check(places)?;
     match telemetry.as_ref().and_then(|telemetry| telemetry.trace_ratio.as_ref()) {
         Some(ratio) if !(0.0..=1.0).contains(ratio.get_ref()) => {
             let text = format!("trace_ratio is {}, expected 0 to 1", ratio.get_ref());
@@ -189,27 +176,30 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
 
 /// Refuses the logs of this hub's rights and of who takes part: what an agent writes there would
 /// pass for the hub's own records, and what retention takes from them nobody can count.
-fn check_own(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), ConfigError> {
-    let section = match name.get_ref() {
+fn check_own<S>(
+    places: &Loaded<Places>,
+    at: &Spanned<S>,
+    name: &TopicName,
+) -> Result<(), ConfigError> {
+    let section = match name {
         of if *of == escrow_topic() => "[escrow]",
         of if *of == members_topic() => "[membership]",
         of if *of == heartbeats_topic() && places.value.heartbeats.is_some() => "[heartbeats]",
         of if of.as_str().starts_with('_') => {
             let text = format!("topic {of} is written by hubs alone; take it out of here");
-            return Err(places.error_at(name, text));
+            return Err(places.error_at(at, text));
         }
         of if is_derived(of.as_str()) => {
             let text = format!("topic {of} is a table that each hub derives; take it out of here");
-            return Err(places.error_at(name, text));
+            return Err(places.error_at(at, text));
         }
         _ => return Ok(()),
     };
     let text = format!(
-        "topic {} is written by hubs with {section} alone, cleaned by them, and no agent may \
-         publish it; take it out of here",
-        name.get_ref()
+        "topic {name} is written by hubs with {section} alone, cleaned by them, and no agent may \
+         publish it; take it out of here"
     );
-    Err(places.error_at(name, text))
+    Err(places.error_at(at, text))
 }
 
 /// Refuses a topic whose dead or late records would go where the hub keeps something else.
@@ -227,24 +217,6 @@ fn check_side_outputs(
         );
         Err(places.error_at(name, text))
     })
-}
-
-/// Refuses to let an agent publish what the hub has no topic for: the first of it would be refused,
-/// long after somebody looked at this file.
-fn check_declared(places: &Loaded<Places>, name: &Spanned<TopicName>) -> Result<(), ConfigError> {
-    // A topic brings its dead and late ones, and alerts are there without being declared.
-    let base = base_topic(name.get_ref());
-    let found = name.get_ref().as_str();
-    let base = base.as_ref().map_or(found, TopicName::as_str);
-    let topics = &places.value.topics;
-    let known = topics.iter().map(|topic| topic.name.get_ref().as_str()).chain(["alerts"]);
-    if known.clone().any(|known| known == base || known == found) {
-        return Ok(());
-    }
-    let meant = nearest(found, known);
-    let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-    let text = format!("topic {found} is not declared; add [[topic]] name = \"{base}\"{meant}");
-    Err(places.error_at(name, text))
 }
 
 /// Refuses files of the journal into which next to nothing fits.
@@ -494,7 +466,7 @@ mod tests {
     use super::super::parse;
     use super::*;
 
-    const HEAD: &str = r#"region = "eu"
+    pub(super) const HEAD: &str = r#"region = "eu"
 name = "hub-1"
 data_dir = "d"
 listen = { address = "127.0.0.1:1" }
@@ -502,7 +474,7 @@ tls = { ca_file = "a", certificate_file = "b", key_file = "c" }
 api = { socket = "s" }
 "#;
 
-    fn refusal(tables: &str) -> String {
+    pub(super) fn refusal(tables: &str) -> String {
         let text = format!("{HEAD}{tables}");
         parse(Path::new("hub.toml"), text).unwrap_err().to_string()
     }
@@ -617,27 +589,6 @@ api = { socket = "s" }
         assert!(told.starts_with("hub.toml:4:22: "), "{told}");
         assert!(told.contains("\"127.0.0.1\" is not an IP address with a port"), "{told}");
         assert!(told.contains("0.0.0.0:4433"), "{told}");
-    }
-
-    #[test]
-    fn an_agent_publishes_only_what_the_hub_has_a_topic_for() {
-        let of = |topic: &str| {
-            let agent = format!("name = \"a\"\ntopics = [\"{topic}\"]\ndevices = []\n");
-            format!("[[topic]]\nname = \"air.readings\"\n[[agent]]\n{agent}")
-        };
-
-        for fits in ["air.readings", "air.readings.dead", "alerts"] {
-            assert!(parse(Path::new("hub.toml"), format!("{HEAD}{}", of(fits))).is_ok(), "{fits}");
-        }
-        assert_eq!(
-            refusal(&of("air.reading")),
-            "hub.toml:11:11: topic air.reading is not declared; add [[topic]] name = \
-             \"air.reading\"; did you mean air.readings?"
-        );
-        assert_eq!(
-            refusal(&of("orders.late")),
-            "hub.toml:11:11: topic orders.late is not declared; add [[topic]] name = \"orders\""
-        );
     }
 
     #[test]

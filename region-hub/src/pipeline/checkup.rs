@@ -83,11 +83,14 @@ fn peer_line(peer: &PeerConfig) -> String {
 }
 
 fn agent_line(agent: &AgentConfig) -> String {
-    let AgentConfig { name, region, topics, devices } = agent;
+    let AgentConfig { name, region, topics, exclude, devices } = agent;
     let of = region.as_ref().map(|region| format!(" of region {region}")).unwrap_or_default();
-    let topics: Vec<String> = topics.iter().map(ToString::to_string).collect();
-    let devices: Vec<String> = devices.iter().map(ToString::to_string).collect();
-    format!("agent {name}{of}: topics {}; devices {}", topics.join(", "), devices.join(", "))
+    let list = |of: Vec<String>| of.join(", ");
+    let topics = list(topics.iter().map(ToString::to_string).collect());
+    let exclude = list(exclude.iter().map(ToString::to_string).collect());
+    let but = if exclude.is_empty() { exclude } else { format!(" without {exclude}") };
+    let devices = list(devices.iter().map(ToString::to_string).collect());
+    format!("agent {name}{of}: topics {topics}{but}; devices {devices}")
 }
 
 #[cfg(test)]

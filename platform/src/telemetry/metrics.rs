@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 /// Label names and values of one series.
 pub type Labels = Vec<(String, String)>;
@@ -77,11 +77,7 @@ impl Metrics {
         labels: &[(&str, &str)],
         to: u64,
     ) {
-        let family = self.counters.entry(name).or_insert_with(|| {
-            let family = Counters::default();
-            self.registry.register(name, help, family.clone());
-            family
-        });
+        let family = family(&mut self.registry, &mut self.counters, (name, help));
         family.get_or_create(&owned(labels)).inner().store(to, Ordering::Relaxed);
     }
 
@@ -93,11 +89,7 @@ impl Metrics {
         labels: &[(&str, &str)],
         to: i64,
     ) {
-        let family = self.gauges.entry(name).or_insert_with(|| {
-            let family = Gauges::default();
-            self.registry.register(name, help, family.clone());
-            family
-        });
+        let family = family(&mut self.registry, &mut self.gauges, (name, help));
         family.get_or_create(&owned(labels)).set(to);
     }
 
@@ -109,11 +101,7 @@ impl Metrics {
         labels: &[(&str, &str)],
         to: Histogram,
     ) {
-        let family = self.histograms.entry(name).or_insert_with(|| {
-            let family = Histograms::default();
-            self.registry.register(name, help, family.clone());
-            family
-        });
+        let family = family(&mut self.registry, &mut self.histograms, (name, help));
         let counted = family.get_or_create(&owned(labels));
         *counted.0.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
@@ -132,6 +120,19 @@ impl Metrics {
 
 fn owned(labels: &[(&str, &str)]) -> Labels {
     labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// The family of a name, registered when it is met first.
+fn family<'a, F: Metric + Clone + Default>(
+    registry: &mut Registry,
+    known: &'a mut BTreeMap<&'static str, F>,
+    (name, help): (&'static str, &'static str),
+) -> &'a F {
+    known.entry(name).or_insert_with(|| {
+        let family = F::default();
+        registry.register(name, help, family.clone());
+        family
+    })
 }
 
 #[cfg(test)]

@@ -96,45 +96,36 @@ impl Position {
 impl Ack {
     pub(super) fn write(&self, writer: &mut Writer) {
         let Self { channel, next } = self;
-        writer.u32(channel.get());
-        writer.u64(next.get());
+        write_place(writer, *channel, *next);
     }
 
     pub(super) fn read(reader: &mut Reader) -> Result<Self, CodecError> {
-        Ok(Self {
-            channel: ChannelId::new(reader.u32("channel")?),
-            next: Offset::new(reader.u64("next")?),
-        })
+        let (channel, next) = read_place(reader, "next")?;
+        Ok(Self { channel, next })
     }
 }
 
 impl Passed {
     pub(super) fn write(&self, writer: &mut Writer) {
         let Self { channel, next } = self;
-        writer.u32(channel.get());
-        writer.u64(next.get());
+        write_place(writer, *channel, *next);
     }
 
     pub(super) fn read(reader: &mut Reader) -> Result<Self, CodecError> {
-        Ok(Self {
-            channel: ChannelId::new(reader.u32("channel")?),
-            next: Offset::new(reader.u64("next")?),
-        })
+        let (channel, next) = read_place(reader, "next")?;
+        Ok(Self { channel, next })
     }
 }
 
 impl Head {
     pub(super) fn write(&self, writer: &mut Writer) {
         let Self { channel, head } = self;
-        writer.u32(channel.get());
-        writer.u64(head.get());
+        write_place(writer, *channel, *head);
     }
 
     pub(super) fn read(reader: &mut Reader) -> Result<Self, CodecError> {
-        Ok(Self {
-            channel: ChannelId::new(reader.u32("channel")?),
-            head: Offset::new(reader.u64("head")?),
-        })
+        let (channel, head) = read_place(reader, "head")?;
+        Ok(Self { channel, head })
     }
 }
 
@@ -146,8 +137,7 @@ impl ChannelPromise {
         writer.i64(watermark.millis());
         writer.length(ends.len());
         for ChannelEnd { channel, end } in ends {
-            writer.u32(channel.get());
-            writer.u64(end.get());
+            write_place(writer, *channel, *end);
         }
     }
 
@@ -155,14 +145,17 @@ impl ChannelPromise {
         let topic = reader.name("topic")?;
         let watermark = EventTime::from_millis(reader.i64("watermark")?);
         let count = reader.length("ends", PROMISE_ENDS_LIMIT)?;
-        let ends = (0..count).map(|_| read_end(reader)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { topic, watermark, ends })
+        let ends = (0..count).map(|_| read_place(reader, "end"));
+        let ends = ends.map(|end| end.map(|(channel, end)| ChannelEnd { channel, end }));
+        Ok(Self { topic, watermark, ends: ends.collect::<Result<_, _>>()? })
     }
 }
 
-fn read_end(reader: &mut Reader) -> Result<ChannelEnd, CodecError> {
-    Ok(ChannelEnd {
-        channel: ChannelId::new(reader.u32("channel")?),
-        end: Offset::new(reader.u64("end")?),
-    })
+fn write_place(writer: &mut Writer, channel: ChannelId, offset: Offset) {
+    writer.u32(channel.get());
+    writer.u64(offset.get());
+}
+
+fn read_place(reader: &mut Reader, field: &'static str) -> Result<(ChannelId, Offset), CodecError> {
+    Ok((ChannelId::new(reader.u32("channel")?), Offset::new(reader.u64(field)?)))
 }

@@ -86,6 +86,9 @@ pub(crate) struct Stretch<F> {
     pub(crate) before: Before,
     pub(crate) place: EntryPlace,
     pub(crate) until: u64,
+    /// Whether entries that are lost may lie between it and the stretch before, of which no point
+    /// tells any more.
+    pub(crate) is_behind_loss: bool,
 }
 
 /// Commits of one file from a frame on, up to the end of the source.
@@ -120,6 +123,8 @@ pub(crate) struct Planned<F, P> {
     pub(crate) last: CommitNumber,
     /// Base offset of its first entry of the partition, and what lies before that.
     pub(crate) first: Option<(Offset, Before)>,
+    /// Whether some of it could not be read when it was opened.
+    pub(crate) is_damaged: bool,
     pub(crate) points: Points<P>,
 }
 
@@ -466,9 +471,10 @@ impl<F: Clone> Index<F> {
                     Points::Held(found.to_vec())
                 }
             };
-            let (source, base, last) = (segment.source.clone(), segment.base, segment.last);
+            let Segment { source, base, last, is_damaged, .. } = segment;
+            let (source, base, last, is_damaged) = (source.clone(), *base, *last, *is_damaged);
             let first = Some((share.base, self.before(id, share.base)));
-            plan.push(Planned { source, base, last, first, points });
+            plan.push(Planned { source, base, last, first, is_damaged, points });
             if points_left == 0 {
                 break;
             }
@@ -534,8 +540,9 @@ impl<F: Clone> Index<F> {
                 Points::Held(points::commit_from(points, commit).into_iter().collect())
             }
         };
-        let (source, base, last) = (segment.source.clone(), segment.base, segment.last);
-        Some(Planned { source, base, last, first: None, points })
+        let Segment { source, base, last, is_damaged, .. } = segment;
+        let (source, base, last, is_damaged) = (source.clone(), *base, *last, *is_damaged);
+        Some(Planned { source, base, last, first: None, is_damaged, points })
     }
 
     /// What a file holds, as its directory says it.

@@ -8,7 +8,7 @@ use crate::frame::FIRST_FRAME_AT;
 use crate::index::{Before, CommitStretch, Index, Planned, Source, Stretch};
 use crate::log::ReadError;
 use crate::medium::MediumFile;
-use crate::pages::Pages;
+use crate::pages::{Page, Pages};
 use crate::points::{self, CommitPoint, EntryPoint, Paged, Points, Seek};
 use crate::scan::{self, ScanError};
 use crate::signal::Signal;
@@ -77,6 +77,9 @@ impl<F: MediumFile> Shared<F> {
     /// after filling up the block before it, and entries in between would be missed. None when
     /// nothing is there to be found: at or after the end, or no record that late.
     ///
+    /// Where points were made from a file that is damaged some are missing; what lies before the
+    /// others, and before the next file, is then said to be behind a loss.
+    ///
     /// # Errors
     /// [`ReadError`] when points have to be read from a file and that fails. Damaged points are
     /// made again from the file.
@@ -88,19 +91,22 @@ impl<F: MediumFile> Shared<F> {
     ) -> Result<Vec<Stretch<F>>, ReadError> {
         let plan = self.read().plan(partition, seek, count);
         let mut stretches = Vec::new();
+        let mut is_behind_damaged = false;
         for (nth, planned) in plan.into_iter().enumerate() {
-            let Planned { source, base, last, first, points } = planned;
-            let page = match points {
-                Points::Held(points) => Arc::from(points),
+            let Planned { source, base, last, first, is_damaged, points } = planned;
+            let Page { points, is_damaged } = match points {
+                Points::Held(points) => Page { points: Arc::from(points), is_damaged },
                 Points::Paged(at) => page(&self.0.entry_pages, &source, at, || {
                     let (scratch, segment) = scan::alone(source.clone(), (base, last))?;
-                    Ok(segment.into_entry_points(scratch.id(partition)))
+                    let is_damaged = segment.is_damaged;
+                    Ok((segment.into_entry_points(scratch.id(partition)), is_damaged))
                 })?,
             };
             // Only the first file is entered in the middle. Held points start there already.
-            let points = if nth == 0 { points::entries_from(&page, seek) } else { &page };
+            let points = if nth == 0 { points::entries_from(&points, seek) } else { &points };
             let left = count - stretches.len();
-            stretches.extend(points.iter().take(left).map(|point| Stretch {
+            let was_damaged = std::mem::replace(&mut is_behind_damaged, is_damaged);
+            stretches.extend(points.iter().take(left).enumerate().map(|(nth, point)| Stretch {
                 source: source.clone(),
                 base: point.base,
                 before: match first {
@@ -109,6 +115,7 @@ impl<F: MediumFile> Shared<F> {
                 },
                 place: point.place,
                 until: point.until(),
+                is_behind_loss: is_damaged || (was_damaged && nth == 0),
             }));
             if stretches.len() == count {
                 break;
@@ -127,18 +134,19 @@ impl<F: MediumFile> Shared<F> {
         &self,
         commit: CommitNumber,
     ) -> Result<Option<CommitStretch<F>>, ReadError> {
-        let Some(Planned { source, base, last, points, first: _ }) =
-            self.read().plan_commits(commit)
+        let Some(Planned { source, base, last, points, .. }) = self.read().plan_commits(commit)
         else {
             return Ok(None);
         };
         let point = match points {
             Points::Held(points) => points.first().copied(),
             Points::Paged(at) => {
-                let points = page(&self.0.commit_pages, &source, at, || {
-                    Ok(scan::alone(source.clone(), (base, last))?.1.into_commit_points())
+                let page = page(&self.0.commit_pages, &source, at, || {
+                    let (_, segment) = scan::alone(source.clone(), (base, last))?;
+                    let is_damaged = segment.is_damaged;
+                    Ok((segment.into_commit_points(), is_damaged))
                 })?;
-                points::commit_from(&points, commit)
+                points::commit_from(&page.points, commit)
             }
         };
         // The header of the first frame may be damaged, and then there is no point of it.
@@ -154,23 +162,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Points from the cache, else from the file's directory, else `rebuilt` from the file.
+/// Points from the cache, else from the file's directory, else `rebuilt` from the file, which also
+/// says whether that is damaged.
 fn page<F: MediumFile, P: PointCodec>(
     pages: &Mutex<Pages<PageKey, P>>,
     source: &Source<F>,
     at: Paged,
-    rebuilt: impl FnOnce() -> Result<Vec<P>, ScanError>,
-) -> Result<Arc<[P]>, ReadError> {
+    rebuilt: impl FnOnce() -> Result<(Vec<P>, bool), ScanError>,
+) -> Result<Page<P>, ReadError> {
     let key = (source.nonce, at.position);
     if let Some(page) = lock(pages).get(key) {
         return Ok(page);
     }
-    let points = match summary::load_points(&source.file, at).map_err(ReadError::Medium)? {
-        Ok(points) => points,
+    let loaded = summary::load_points(&source.file, at).map_err(ReadError::Medium)?;
+    let (points, is_damaged) = match loaded {
+        Ok(points) => (points, false),
         Err(_damaged) => rebuilt()?,
     };
-    let page: Arc<[P]> = Arc::from(points);
-    lock(pages).insert(key, Arc::clone(&page));
+    let page = Page { points: Arc::from(points), is_damaged };
+    lock(pages).insert(key, page.clone());
     Ok(page)
 }
 

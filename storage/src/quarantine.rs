@@ -48,6 +48,9 @@ pub(crate) fn gather<F: MediumFile>(
         gathering.cross(stretch.before, stretch.base);
         gathering.begin(stretch.base);
         let Stretch { source, place, .. } = stretch;
+        if stretch.is_behind_loss {
+            sight = Sight::Damaged;
+        }
         let mut walk = Salvage::new(source.file.clone(), source.nonce, place.frame, source.end);
         while let Some(piece) = walk.step().map_err(ReadError::Medium)? {
             if piece.position() >= stretch.until {

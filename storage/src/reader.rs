@@ -219,7 +219,8 @@ impl Bounds {
         partition: &TopicPartition,
         from: Offset,
     ) -> Result<Vec<Entry>, ReadError> {
-        match self.lost.iter().find(|lost| from < lost.end) {
+        let behind = self.lost.iter().filter(|lost| from < lost.end);
+        match behind.min_by_key(|lost| lost.start) {
             None => Ok(Vec::new()),
             Some(lost) => {
                 let (partition, from, until) = (partition.clone(), lost.start, lost.end);

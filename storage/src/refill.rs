@@ -178,9 +178,21 @@ impl<F: MediumFile> Refills<F> {
 
     /// Begins to write the first file anew for which entries wait; `false` when there is none.
     fn begin<M: Medium<File = F>, C>(&mut self, place: &mut Workplace<'_, M, C>) -> bool {
-        if self.waiting.is_empty() {
-            return false;
+        // All that waited for one file may be refused, and others wait for another.
+        loop {
+            let waited = self.waiting.len();
+            if self.begin_next(place) {
+                return true;
+            }
+            if self.waiting.is_empty() || self.waiting.len() == waited {
+                return false;
+            }
         }
+    }
+
+    /// Begins to write the file anew for which the first of what waits does; `false` when all of
+    /// it was refused.
+    fn begin_next<M: Medium<File = F>, C>(&mut self, place: &mut Workplace<'_, M, C>) -> bool {
         let (files, _) = place.files();
         let mut chosen: Option<ClosedFile<F>> = None;
         let mut taken = Vec::new();

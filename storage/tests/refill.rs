@@ -103,7 +103,8 @@ fn lost(store: &MemoryStore, model: &Model) -> Vec<Refill> {
         let is_lost = |entry: &&Entry| lost.iter().any(|lost| lost.contains(&entry.base));
         let bases: Vec<u64> = entries.iter().map(|entry| entry.base.get()).collect();
         let expected = held(model, &at).filter(|entry| !is_lost(entry));
-        assert!(entries.iter().eq(expected), "{at} shows {bases:?}, lost are {lost:?}");
+        let all: Vec<_> = held(model, &at).map(|e| (e.base.get(), e.end().get())).collect();
+        assert!(entries.iter().eq(expected), "{at} shows {bases:?}, lost are {lost:?} {all:?}");
         let entries = held(model, &at).filter(is_lost).cloned();
         found.extend(entries.map(|entry| Refill { partition: at.clone(), entry }));
     }
@@ -451,6 +452,75 @@ fn a_crash_at_any_byte_leaves_the_damaged_file_or_the_mended_one() {
     assert!(finished && mended > 1, "a crash behind the chain keeps the mended file: {mended}");
 }
 
+/// A store of cold files that follow each other, of which nothing is lost, and what it holds.
+fn mended() -> (MemoryDisk, Model) {
+    let (disk, model) = written();
+    for name in files(&disk, ".journal") {
+        let first = parts(&disk.content(&name).unwrap()).next().unwrap();
+        flip(&disk, &name, first + 60);
+    }
+    let mut store = reopened(&disk, 2, &elsewhere());
+    let gone = lost(&store, &model);
+    refill(&mut store, &gone);
+    assert_eq!(lost(&store, &model), []);
+    store.close().unwrap();
+    disk.crash(Survival::Everything);
+    (disk, model)
+}
+
+/// Where the parts of entries begin in a file, before its directory.
+fn parts(content: &[u8]) -> impl Iterator<Item = usize> {
+    let until = content.windows(7).position(|bytes| bytes == b"HLDINDX").unwrap_or(content.len());
+    let found = content.windows(4).enumerate().take(until);
+    found.filter(|(_, bytes)| *bytes == b"\x03air").map(|(at, _)| at)
+}
+
+#[test]
+fn an_entry_that_is_lost_with_the_points_that_lead_to_it_is_named() {
+    let cold = files(&mended().0, ".cold");
+    assert!(cold.len() > 1, "{cold:?}");
+    let mut tried = 0;
+    for name in &cold {
+        let content = mended().0.content(name).unwrap();
+        let directory = content.windows(7).position(|bytes| bytes == b"HLDINDX").unwrap();
+        for part in parts(&content) {
+            for at in (directory..content.len()).step_by(11) {
+                let (disk, model) = mended();
+                flip(&disk, name, part + 60);
+                flip(&disk, name, at);
+                let mut store = open(&disk, 9).unwrap();
+
+                let gone = lost(&store, &model);
+
+                assert!(!gone.is_empty(), "{name}: {part} and {at}");
+                refill(&mut store, &gone);
+                assert_eq!(lost(&store, &model), [], "{name}: {part} and {at}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 50, "{tried}");
+}
+
+#[test]
+fn what_is_refused_of_one_file_does_not_keep_what_waits_for_another() {
+    let (disk, model) = written();
+    let (first, last) = {
+        let names = files(&disk, ".journal");
+        (names.first().cloned().unwrap(), names.iter().nth_back(1).cloned().unwrap())
+    };
+    flip(&disk, &last, parts(&disk.content(&last).unwrap()).next().unwrap() + 60);
+    let mut store = reopened(&disk, 2, &elsewhere());
+    let gone = lost(&store, &model);
+    let entry = held(&model, &partition(1)).next().unwrap().clone();
+    let intact = Refill { partition: partition(1), entry };
+
+    let refilled = refill(&mut store, &[vec![intact], gone.clone()].concat());
+
+    assert!(first < last && gone.len() == 1, "{first} {last} {gone:?}");
+    assert_eq!(results(&refilled), [Err(RefillRefused::Intact), Ok(())]);
+}
+
 #[test]
 fn a_reader_that_began_before_goes_on_and_one_that_waits_behind_sees_the_same_end() {
     let (disk, model, gone) = hurt();
@@ -604,7 +674,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn whatever_is_damaged_and_comes_back_readers_get_what_was_written_or_are_told_what_is_lost(
         steps in steps(),

@@ -50,6 +50,13 @@ impl<F: MediumFile> Recovery<F> {
         let is_settled = life.is_some_and(|life| self.incarnation.is_some_and(|now| life < now));
         for partition in self.index.partitions() {
             let Some(id) = self.index.id(&partition) else { continue };
+            if loss.intact.contains(&id)
+                || self.index.is_held_behind(id, member.base)
+                || in_doubt.contains(&partition)
+            {
+                continue;
+            }
+            self.keep_up_to_holes(&partition, holes);
             let end = self.index.end(&partition);
             // Smaller ones were gaps before entries that are lost by now.
             let gives_up = |lost: &Range<Offset>| {
@@ -59,12 +66,7 @@ impl<F: MediumFile> Recovery<F> {
             // The chain was written behind the file, so the end that it names is no smaller than
             // that of any entry in it.
             let is_cleaned = || holes.iter().any(|hole| hole.is_cleaned_up_to(&partition, end));
-            let is_known = loss.intact.contains(&id)
-                || self.index.is_held_behind(id, member.base)
-                || in_doubt.contains(&partition)
-                || is_cleaned()
-                || (is_settled && is_named());
-            if !is_known {
+            if !(is_cleaned() || (is_settled && is_named())) {
                 self.index.keep_hole(lost_hole(partition, end, end.after(loss.records_max)));
                 self.is_journal_cut = true;
             }
@@ -72,6 +74,16 @@ impl<F: MediumFile> Recovery<F> {
         self.index.note_lost(loss.records_max);
         self.is_journal_cut |= life.is_none();
         self.lossy_life = self.lossy_life.max(life);
+    }
+
+    /// Names what was lost between the last entry that is left of a partition and the first hole
+    /// behind it: that begins where the partition ended when the chain was written.
+    fn keep_up_to_holes(&mut self, partition: &TopicPartition, holes: &[Hole]) {
+        let held = self.index.held_end(partition);
+        let behind = holes.iter().filter(|hole| hole.partition == *partition && held < hole.until);
+        if let Some(until) = behind.map(|hole| hole.from).min().filter(|from| held < *from) {
+            self.index.keep_hole(lost_hole(partition.clone(), held, until));
+        }
     }
 }
 

@@ -145,6 +145,11 @@ impl<F: MediumFile> Refills<F> {
         self.waiting.push_back(refill);
     }
 
+    /// Whether entries wait for a file to be begun.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Goes on with a file, or begins one that is due; says how many bytes were read and written,
     /// `None` when there is nothing to do now.
     pub(crate) fn step<M: Medium<File = F>, C>(

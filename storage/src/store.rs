@@ -365,6 +365,10 @@ impl<M: Medium, C: StateCache> Cleaning for Store<M, C> {
                 report.moved.push(partition);
             }
         }
+        let waits = self.cleaner.waits_for_mark(&self.journal.closed_files(), self.cache.mark());
+        if waits {
+            self.mark_state().map_err(CleanError::State)?;
+        }
         self.cache().map_err(CleanError::State)?;
         let marked = self.cache.mark();
         let until = self.snapshots.oldest_needed(&policy.operators);

@@ -407,14 +407,22 @@ fn a_file_that_lost_state_which_no_record_tells_of_is_left_alone() {
 }
 
 #[test]
-fn a_file_waits_until_nothing_of_it_has_to_be_replayed() {
-    let (disk, model, gone) = hurt();
+fn a_file_waits_until_no_operator_replays_it_and_the_state_is_marked_for_it() {
+    let (disk, mut model, gone) = hurt();
     let mut store = open(&disk, 4).unwrap();
     gone.iter().for_each(|refill| store.refill(refill.clone()));
+    let policy = CleanPolicy { operators: vec![owner()], ..CleanPolicy::default() };
+    let clean = |store: &mut MemoryStore| {
+        store.clean(&policy, EventTime::from_millis(0), PLENTY).unwrap().refilled
+    };
 
     let before = clean(&mut store);
     let lost_before = lost(&store, &model).len();
-    store.mark_state().unwrap();
+    for _ in 0..2 {
+        append(&mut store, &mut model, 1, 5);
+        let last = store.reader().last_commit();
+        store.snapshots().save(&owner(), last, b"state").unwrap();
+    }
     let after = clean(&mut store);
 
     assert_eq!((before.len(), lost_before), (0, 2));

@@ -106,6 +106,12 @@ impl<F: MediumFile> Cleaner<F> {
         self.refills.push(refill);
     }
 
+    /// Whether such entries wait and the mark is before the end of one of these files: a node that
+    /// has nothing to write would not move it.
+    pub(crate) fn waits_for_mark(&self, files: &[ClosedFile<F>], marked: CommitNumber) -> bool {
+        self.refills.has_waiting() && files.iter().any(|file| marked < file.last)
+    }
+
     /// What became of such entries since this was asked last.
     pub(crate) fn take_refilled(&mut self) -> Vec<Refilled> {
         self.refills.take_results()

@@ -48,6 +48,17 @@ impl SnapshotPace {
         self.due_at <= now && self.bytes >= self.bytes_wanted
     }
 
+    /// The next is due as soon as time allows, however little was written.
+    pub const fn hasten(&mut self) {
+        self.bytes_wanted = 0;
+    }
+
+    /// Since when time allows the next.
+    #[must_use]
+    pub const fn due_at(&self) -> Monotonic {
+        self.due_at
+    }
+
     /// A snapshot begins: what is written from here on is not in it.
     pub const fn on_begun(&mut self) {
         self.bytes = 0;
@@ -96,5 +107,17 @@ mod tests {
         pace.on_taken(at(5_000), ByteCount::new(100));
 
         assert!(pace.is_due(at(15_000)));
+    }
+
+    #[test]
+    fn a_snapshot_that_is_wanted_soon_waits_for_ten_seconds_and_for_no_bytes() {
+        let mut pace = SnapshotPace::due(SnapshotPace::AFTER);
+        pace.on_begun();
+        pace.on_taken(at(5_000), ByteCount::new(100));
+
+        pace.hasten();
+
+        assert_eq!(pace.due_at(), at(15_000));
+        assert_eq!([14_999, 15_000].map(|now| pace.is_due(at(now))), [false, true]);
     }
 }

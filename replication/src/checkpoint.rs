@@ -23,10 +23,12 @@
 
 mod parts;
 
+use std::ops::Range;
+
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{Incarnation, Offset, Stamp};
 
-pub use self::parts::Unread;
+pub use self::parts::{LostEnd, Unread};
 use self::parts::{Part, Parts};
 use crate::read_to::{LIVES_LIMIT, ReadTo};
 
@@ -91,6 +93,37 @@ impl Checkpoint {
         self.parts.lose_end(from);
     }
 
+    /// What damage took with the end at a local offset and behind it; `None` where it took nothing,
+    /// or all that stood before. O(parts).
+    #[must_use]
+    pub fn lost_at(&self, local: Offset) -> Option<LostEnd> {
+        self.parts.lost_at(local)
+    }
+
+    /// Some of what damage took with the end is here again, at these local offsets. O(parts).
+    pub fn regain(&mut self, local: Range<Offset>) {
+        self.parts.regain(local);
+    }
+
+    /// Local offsets before `end` that stay taken behind damage and were no record's. O(parts²).
+    #[must_use]
+    pub fn unused(&self, end: Offset) -> Vec<Range<Offset>> {
+        self.parts.unused(end)
+    }
+
+    /// Where the part ends that a local offset lies in, if damage took what stood behind it, and
+    /// the end. O(parts).
+    #[must_use]
+    pub fn lost_behind(&self, local: Offset) -> Option<Offset> {
+        self.parts.lost_behind(local)
+    }
+
+    /// Where the offsets begin that stay taken and were no record's, if nothing stands behind them.
+    #[must_use]
+    pub fn unused_end(&self) -> Option<Offset> {
+        self.parts.unused_end()
+    }
+
     /// What follows at `base` was written by a life, at an offset of the origin's log.
     pub fn go_on(&mut self, base: Offset, offset: Offset, life: Incarnation) -> Followed {
         let continues = self.origin_of(base) == Some(offset);
@@ -148,8 +181,7 @@ impl Checkpoint {
     /// record that has not arrived, as the last life goes on.
     #[must_use]
     pub fn place_at(&self, local: Offset) -> (Incarnation, Offset) {
-        let part = self.parts.at(local);
-        (part.life, part.origin_of(local))
+        self.parts.place_at(local)
     }
 
     /// Whether what a life wrote of the origin's log from one offset to before another is here,
@@ -455,6 +487,91 @@ mod tests {
 
         assert_eq!(checkpoint.read_to(Offset::new(10_001), None), read(&[(2, 21)]));
         assert_eq!(unread(&checkpoint, &read(&[(1, 9)]), 10_005), [(10_000, 10_005)]);
+    }
+
+    /// What is lost at a local offset, as offsets of the origin.
+    fn lost(checkpoint: &Checkpoint, local: u64) -> Option<(u64, Option<u64>)> {
+        let lost = checkpoint.lost_at(Offset::new(local))?;
+        Some((lost.from.get(), lost.until.map(Offset::get)))
+    }
+
+    fn unused(checkpoint: &Checkpoint, end: u64) -> Vec<(u64, u64)> {
+        let unused = checkpoint.unused(Offset::new(end)).into_iter();
+        unused.map(|range| (range.start.get(), range.end.get())).collect()
+    }
+
+    #[test]
+    fn what_follows_a_lost_end_says_how_much_of_it_was_records() {
+        let (mut checkpoint, _) = followed(&[(0, 1, 0)]);
+
+        checkpoint.lose_end(Offset::new(60));
+        checkpoint.follow(Offset::new(10_060), &stamp(1, 65));
+
+        assert_eq!(
+            [59, 60, 62].map(|local| lost(&checkpoint, local)),
+            [None, Some((60, Some(65))), Some((62, Some(65)))]
+        );
+        assert_eq!(lost(&checkpoint, 10_060), None);
+        assert_eq!(unused(&checkpoint, 10_070), [(65, 10_060)]);
+        assert_eq!(checkpoint.lost_behind(Offset::new(7)), Some(Offset::new(60)));
+        assert_eq!(checkpoint.unused_end(), None);
+    }
+
+    #[test]
+    fn what_came_back_of_a_lost_end_is_read_by_who_had_not_come_further() {
+        let (mut checkpoint, _) = followed(&[(0, 1, 0)]);
+        checkpoint.lose_end(Offset::new(60));
+        checkpoint.follow(Offset::new(10_060), &stamp(1, 65));
+
+        checkpoint.regain(Offset::new(60)..Offset::new(63));
+        let part = (lost(&checkpoint, 63), unused(&checkpoint, 10_070));
+        checkpoint.regain(Offset::new(63)..Offset::new(65));
+
+        assert_eq!(part, (Some((63, Some(65))), vec![(65, 10_060)]));
+        assert_eq!(unused(&checkpoint, 10_070), [(65, 10_060)], "and nothing is lost");
+        let here = |read_to: u64| unread(&checkpoint, &read(&[(1, read_to)]), 10_070);
+        assert_eq!(here(60), [(60, 65), (10_060, 10_070)]);
+        assert_eq!(here(66), [(10_061, 10_070)]);
+        assert_eq!(Checkpoint::decode(checkpoint.encode()), Ok(checkpoint));
+    }
+
+    #[test]
+    fn a_lost_end_that_was_all_records_leaves_nothing_when_it_is_back() {
+        let (mut checkpoint, _) = followed(&[(0, 1, 0)]);
+        checkpoint.lose_end(Offset::new(60));
+        checkpoint.follow(Offset::new(65), &stamp(1, 65));
+        assert_eq!(unused(&checkpoint, 70), []);
+
+        checkpoint.regain(Offset::new(60)..Offset::new(65));
+
+        assert_eq!(unread(&checkpoint, &read(&[(1, 60)]), 70), [(60, 70)]);
+        assert_eq!(lost(&checkpoint, 60), None);
+    }
+
+    #[test]
+    fn an_end_behind_which_nothing_stands_is_no_records() {
+        let (mut checkpoint, _) = followed(&[(0, 1, 0)]);
+
+        checkpoint.lose_end(Offset::new(65));
+
+        assert_eq!(unused(&checkpoint, 10_060), [(65, 10_060)]);
+        assert_eq!(checkpoint.unused_end(), Some(Offset::new(65)));
+        assert_eq!(unread(&checkpoint, &read(&[(1, 60)]), 10_060), [(60, 65)]);
+        assert_eq!(checkpoint.place_at(Offset::new(10_060)).1, Offset::new(65));
+        assert_eq!(checkpoint.ahead(&read(&[(1, 65)]), Offset::new(10_060)).get(), 10_060);
+        checkpoint.follow(Offset::new(10_060), &stamp(1, 65));
+        assert_eq!(unread(&checkpoint, &read(&[(1, 64)]), 10_070), [(64, 65), (10_060, 10_070)]);
+    }
+
+    #[test]
+    fn where_another_life_follows_a_lost_end_nothing_says_how_much_was_lost() {
+        let (mut checkpoint, _) = followed(&[(0, 1, 0)]);
+
+        checkpoint.lose_end(Offset::new(60));
+        checkpoint.follow(Offset::new(10_060), &stamp(2, 0));
+
+        assert_eq!(lost(&checkpoint, 60), Some((60, None)));
+        assert_eq!(unused(&checkpoint, 10_070), []);
     }
 
     #[test]

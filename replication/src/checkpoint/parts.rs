@@ -4,6 +4,7 @@
 //! same record may stand in two of them, when a log came again: who has read it in one has read it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{Incarnation, Offset};
@@ -57,6 +58,18 @@ pub struct Unread {
     pub until: Offset,
 }
 
+/// What damage took of a copy where it is not known from what is left how much that was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LostEnd {
+    /// The life that wrote it, if no other one went on amid it.
+    pub life: Incarnation,
+    /// The first offset that is lost, in the log of the origin.
+    pub from: Offset,
+    /// The offset there at which what follows here goes on, no higher when nothing is lost; `None`
+    /// where another life wrote that, so that nothing says how far the one before it was here.
+    pub until: Option<Offset>,
+}
+
 /// Parts in their order; there is always one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parts {
@@ -85,6 +98,70 @@ impl Parts {
     pub(super) fn lose_end(&mut self, from: Offset) {
         self.former.retain(|part| part.begins < from);
         self.push(Part::lost(from.max(self.last.begins)));
+    }
+
+    /// What came back of the end that was lost stands before `until` here again.
+    pub(super) fn regain(&mut self, Range { start: from, end: until }: Range<Offset>) {
+        let next = self.iter().map(|part| part.begins).find(|begins| from < *begins);
+        let until = next.map_or(until, |next| until.min(next));
+        let mut parts = self.former.iter_mut();
+        let lost = Some(&mut self.last).filter(|last| last.begins <= from);
+        let lost = lost.or_else(|| parts.rfind(|part| part.begins <= from));
+        let lost = lost.filter(|part| part.is_lost());
+        let Some(lost) = lost else { return };
+        lost.begins = lost.begins.max(until);
+        self.former.retain(|part| !part.is_lost() || Some(part.begins) != next);
+        self.check_invariants();
+    }
+
+    /// What was lost at a local offset and behind it with the end; `None` amid a part, or where
+    /// nothing of a life stands before it.
+    pub(super) fn lost_at(&self, local: Offset) -> Option<LostEnd> {
+        let lost = self.iter().rfind(|part| part.begins <= local)?;
+        let before = self.readable().rfind(|part| part.begins < lost.begins)?;
+        if !lost.is_lost() {
+            return None;
+        }
+        let end = before.origin_of(lost.begins);
+        let until = match self.readable().find(|part| lost.begins < part.begins) {
+            Some(next) => (next.life == before.life).then_some(next.origin),
+            // Only what never was a record is lost without anything behind it.
+            None => Some(end),
+        };
+        let from = end.after(local.since(lost.begins));
+        Some(LostEnd { life: before.life, from, until })
+    }
+
+    /// Local offsets before `end` that stay taken and were no record's.
+    pub(super) fn unused(&self, end: Offset) -> Vec<Range<Offset>> {
+        let lost = self.ranges(end).filter(|(part, _)| part.is_lost());
+        let unused = lost.filter_map(|(part, until)| {
+            let LostEnd { from, until: goes_on, .. } = self.lost_at(part.begins)?;
+            let first = part.begins.after(goes_on?.since(from));
+            Some(first..until)
+        });
+        unused.filter(|range| range.start < range.end).collect()
+    }
+
+    /// Where what damage took with the end begins, if the part ends there that a local offset lies
+    /// in.
+    pub(super) fn lost_behind(&self, local: Offset) -> Option<Offset> {
+        let next = self.iter().find(|part| local < part.begins)?;
+        let is_part = self.iter().any(|part| part.begins <= local && !part.is_lost());
+        (is_part && next.is_lost()).then_some(next.begins)
+    }
+
+    /// Where what never was a record begins, if nothing stands behind it.
+    pub(super) fn unused_end(&self) -> Option<Offset> {
+        self.last.is_lost().then_some(self.last.begins)
+    }
+
+    /// The life that wrote what is at a local offset and its offset in the log of the origin; of
+    /// what damage took with the end where that begins.
+    pub(super) fn place_at(&self, local: Offset) -> (Incarnation, Offset) {
+        let part = self.at(local);
+        let next = self.iter().map(|next| next.begins).find(|begins| part.begins < *begins);
+        (part.life, part.origin_of(next.map_or(local, |next| local.min(next))))
     }
 
     fn check_invariants(&self) {
@@ -132,7 +209,7 @@ impl Parts {
 
     /// The part that a local offset lies in; of what lies before all of them the first, and of what
     /// damage took the one before it.
-    pub(super) fn at(&self, local: Offset) -> &Part {
+    fn at(&self, local: Offset) -> &Part {
         let before = self.readable().rfind(|part| part.begins <= local);
         before.or_else(|| self.readable().next()).unwrap_or(&self.last)
     }
@@ -182,8 +259,12 @@ impl Parts {
         let mut found: Vec<Unread> = Vec::new();
         // What stands in several parts is to be read in the first of them.
         let mut met: BTreeMap<Incarnation, Offset> = read.lives().collect();
+        let unused = self.unused(end);
         for (part, until) in self.ranges(end) {
             if part.is_lost() {
+                if unused.iter().any(|range| range.start == part.begins) {
+                    continue;
+                }
                 // Who reads on from before it is told; who stands at it goes on behind it.
                 if let Some(last) = found.last_mut().filter(|last| last.until == part.begins) {
                     last.until = until.min(end);

@@ -23,6 +23,7 @@ impl Node {
     /// [`StartError::HistoryGone`] when no snapshot was taken up and retention has removed the
     /// beginning of what stock is made of: what would be reconciled is not what there is.
     pub fn on_replay_ended(&mut self, now: Now, missing: Missing) -> Result<(), StartError> {
+        let missing = self.less_unused(missing);
         self.check_beginnings(&missing)?;
         for MissingCommits { file, from, until, lost } in missing.commits() {
             tracing::error!(file, %from, %until, ?lost, "commits are damaged; the rest is served");
@@ -145,6 +146,7 @@ impl Node {
 
     /// Offsets of the log are damaged: that is said and alerted, once in a run.
     pub(super) fn note_damage(&mut self, now: Now, lost: &MissingOffsets) {
+        let Some(lost) = &self.less_unused_of(lost) else { return };
         if self.missing.add(lost.clone()) {
             if lost.partition == members_partition() {
                 self.inventory.say_again();

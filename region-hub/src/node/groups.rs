@@ -54,6 +54,16 @@ impl Consumers {
         self.checkpoints.keys()
     }
 
+    /// Where a mirror stands in the log of its origin.
+    pub(super) fn of_mirror(&self, at: &TopicPartition) -> Option<&Checkpoint> {
+        self.checkpoints.get(at)
+    }
+
+    /// All of a mirror is lost: what comes of it is its beginning.
+    pub(super) fn forget_mirror(&mut self, at: &TopicPartition) {
+        self.checkpoints.remove(at);
+    }
+
     /// Which offset of its origin's log one of a mirror is, in the newest run of that.
     pub(super) fn origin_of(&self, at: &TopicPartition, local: Offset) -> Option<Offset> {
         self.checkpoints.get(at)?.origin_of(local)
@@ -296,6 +306,8 @@ impl Node {
         if offset > end && known.is_none_or(|known| known.offset_of(life) < origin) {
             return Err(GroupError::PastEnd { partition: at.clone(), offset, end });
         }
+        // What may come back yet is not read by who read on behind it.
+        let offset = self.awaited_end(at).map_or(offset, |awaited| offset.min(awaited));
         let read = match change {
             Change::Commit => checkpoint.read_to(offset, known),
             Change::Reset => checkpoint.set_to(offset, known),

@@ -182,9 +182,9 @@ impl Node {
         if let Peer::Agent(grant) = &known.peer {
             self.promises.on_offer(grant.agent(), &receiving.local.topic);
         }
-        let next = self.positions.get(&receiving.position_key).copied().unwrap_or_default();
         let key = receiving.position_key.clone();
         known.receive(*channel, receiving.clone());
+        let next = self.goes_on_at(&receiving);
         self.look_back(now, link_id, &receiving, (offer.head, next));
         self.subscribe(now, (link_id, *channel), &key, next);
     }

@@ -10,7 +10,8 @@
 //!
 //! What nobody has stays lost and is asked for again after ten minutes, or when a hub comes that
 //! was not there. It is not asked for:
-//! - at the end of a partition, until something follows: nothing says what it was;
+//! - at the end of a partition, until something follows: nothing says what it was, but of copies
+//!   ([`lost_ends`]);
 //! - where a copy began anew in the midst of it: nothing says where its origin had it;
 //! - in topics that other hubs do not have, and of inventory, which comes back otherwise
 //!   ([`super::lost`]).
@@ -21,6 +22,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use headland_event::{
     Actor, Alert, ByteCount, Entry, Hole, Monotonic, NodeRule, Now, Offset, RegionId,
     TopicPartition,
@@ -28,13 +30,16 @@ use headland_event::{
 use headland_replication::frame::{Announce, REFILLS_TOPIC, RefillAsk, RefillPart};
 use headland_storage::{MissingOffsets, ReadError, Refill, RefillRefused, Refilled};
 
+use super::recovery::owner;
 use super::{Node, Output};
 use crate::peer_link::LinkId;
 use crate::records::refills_topic;
-use crate::topics::{Replication, Topic};
+use crate::topics::Topic;
 
 /// What others lost.
 mod answering;
+/// What was lost at the end of a copy.
+mod lost_ends;
 
 use answering::{Answering, Job};
 
@@ -43,6 +48,17 @@ const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
 /// When what is still lost is asked for again, and how long the log may take to put back what came.
 const AGAIN: Duration = Duration::from_secs(10 * 60);
+
+/// How soon it is looked again whether something tells now what is lost at the end of a log.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Snapshots behind the damaged file until which the log keeps what came in memory: it writes only
+/// files anew that no start has to replay, and a start may go on from the older of two.
+const SNAPSHOTS_BEHIND: u8 = 2;
+
+/// Where it is written down when the log was last given what came, so that there is a commit for a
+/// snapshot to be made behind: a hub that has nothing else to write would never put it back.
+const KEY: Bytes = Bytes::from_static(b"refills");
 
 /// Bytes that are gathered before the log is given them: half of what it lets wait.
 const GATHERED_BYTES_MAX: usize = 8 << 20;
@@ -63,6 +79,8 @@ pub(super) struct Refills {
     /// What was asked for, as long as it is lost.
     tried: BTreeMap<MissingOffsets, Tried>,
     due_at: Option<Monotonic>,
+    /// When a commit was written last for a snapshot to be made behind.
+    wrote_at: Option<Monotonic>,
     /// Number of the last question.
     number: u64,
     /// What the log is read for.
@@ -111,6 +129,8 @@ struct Asking {
     from: Offset,
     /// Offset there after the last one.
     until: Offset,
+    /// From which offset of its own log on the hub that is asked sends it by itself.
+    comes_from: Option<Offset>,
     /// Who is left to ask.
     hubs: VecDeque<(RegionId, LinkId)>,
     /// Who is being asked.
@@ -118,6 +138,13 @@ struct Asking {
     /// What was asked for last, and how far the answer has come.
     asked: Offset,
     next: Offset,
+}
+
+impl Search {
+    fn new(now: Now, lost: MissingOffsets, asking: Option<Asking>) -> Self {
+        let until = now.monotonic.after(ANSWER_WAIT);
+        Self { lost, until, asking, not_at: BTreeSet::new() }
+    }
 }
 
 impl Refills {
@@ -185,7 +212,8 @@ impl Node {
             return None;
         }
         let search = search.as_ref().map(|search| search.until);
-        search.or(*handed_until).or_else(|| due_at.filter(|_| recalling.is_none()))
+        let handed = handed_until.map(|until| self.write_at().unwrap_or(until).min(until));
+        search.or(handed).or_else(|| due_at.filter(|_| recalling.is_none()))
     }
 
     /// Goes on with what is lost, one range after the other.
@@ -203,8 +231,9 @@ impl Node {
             // The log may wait until nothing of the file would have to be replayed.
             self.keeping.on_written();
             if now.monotonic < until {
-                return;
+                return self.write_for_snapshot(now);
             }
+            self.snapshots.want(0);
             self.refills.handed_until = None;
             self.refills.givers.clear();
         }
@@ -214,9 +243,26 @@ impl Node {
         self.seek_next(now);
     }
 
+    /// When a commit is wanted for a snapshot: no more than one in a while, where none is made.
+    fn write_at(&self) -> Option<Monotonic> {
+        let again_at = self.refills.wrote_at.map(|at| at.after(SOON)).unwrap_or_default();
+        self.snapshots.wanted_at().map(|at| at.max(again_at))
+    }
+
+    /// Has a commit written when a snapshot is wanted, and nothing else is about to be.
+    fn write_for_snapshot(&mut self, now: Now) {
+        let is_due = self.write_at().is_some_and(|at| at <= now.monotonic);
+        if is_due && self.in_flight.is_empty() && self.composer.pending_bytes() == 0 {
+            self.refills.wrote_at = Some(now.monotonic);
+            let value = now.wall.millis().to_be_bytes().to_vec();
+            self.composer.set(owner("node"), KEY, Some(value.into()));
+        }
+    }
+
     /// Begins with the next range that was not asked for, or hands in what came.
     fn seek_next(&mut self, now: Now) {
         self.forget_let_go();
+        self.settle_ends();
         let missing = &self.missing;
         self.refills.tried.retain(|lost, _| missing.offsets().any(|known| known == lost));
         let has_room = self.refills.gathered_bytes < GATHERED_BYTES_MAX;
@@ -225,10 +271,12 @@ impl Node {
         if self.refills.recalling.is_some() {
             return;
         }
+        if let Some(of) = self.lost_of_copy(&lost) {
+            self.refills.search = self.search_of_copy(now, lost, of);
+            return self.ask_next_hub(now);
+        }
         let (partition, from) = (lost.partition.clone(), lost.until);
-        let until = now.monotonic.after(ANSWER_WAIT);
-        let not_at = BTreeSet::new();
-        self.refills.search = Some(Search { lost, until, asking: None, not_at });
+        self.refills.search = Some(Search::new(now, lost, None));
         self.refills.recalling = Some(Recall::Behind);
         self.outputs.push_back(Output::Recall { partition, from, limit: ByteCount::new(1) });
     }
@@ -236,7 +284,8 @@ impl Node {
     /// What retention let go is not missed any more.
     fn forget_let_go(&mut self) {
         let start = |lost: &MissingOffsets| self.keeping.start(&lost.partition).min(lost.until);
-        let is_gone = |lost: &&MissingOffsets| self.is_refilled(lost) && lost.from < start(lost);
+        let is_gone =
+            |lost: &&MissingOffsets| self.may_come_back(&lost.partition) && lost.from < start(lost);
         let gone = self.missing.offsets().filter(is_gone);
         let gone: Vec<(MissingOffsets, Offset)> =
             gone.map(|lost| (lost.clone(), start(lost))).collect();
@@ -252,13 +301,11 @@ impl Node {
         is_due && self.is_refilled(lost)
     }
 
-    /// Whether others may have a range, and something follows it here.
+    /// Whether others may have a range, and it is known what it was: something follows it here.
     fn is_refilled(&self, lost: &MissingOffsets) -> bool {
         let MissingOffsets { partition, until, .. } = lost;
         let end = self.durable.get(partition).copied().unwrap_or_default();
-        let topic = self.topics.get(&partition.topic);
-        let topic = topic.filter(|topic| !self.is_of_inventory(&topic.origin_name));
-        topic.is_some_and(|topic| topic.replication == Replication::Offered) && *until < end
+        self.may_come_back(partition) && (*until < end || self.lost_of_copy(lost).is_some())
     }
 
     /// The answer to [`Output::Recall`].
@@ -336,7 +383,8 @@ impl Node {
         }
         let hubs = self.hubs_to_ask(lost, &topic.origin);
         let (actor, topic) = (stamp.actor.clone(), topic.origin_name.clone());
-        Some(Asking { actor, topic, from, until, hubs, hub: None, asked: from, next: from })
+        let (comes_from, hub, asked, next) = (None, None, from, from);
+        Some(Asking { actor, topic, from, until, comes_from, hubs, hub, asked, next })
     }
 
     /// Who reads what is asked, and has not sent something else: the origin first.
@@ -368,8 +416,8 @@ impl Node {
         };
         let came = self.refills.gathered.iter().filter(is_of_it);
         let records: u64 = came.map(|refill| refill.entry.batch.span()).sum();
-        let is_whole = records >= until.since(*from);
-        let Some(asking) = search.asking.as_mut().filter(|_| !is_whole) else {
+        let is_lacking = |asking: &&mut Asking| records < asking.until.since(asking.from);
+        let Some(asking) = search.asking.as_mut().filter(is_lacking) else {
             return self.end_search(now);
         };
         asking.hub = None;
@@ -443,12 +491,21 @@ impl Node {
             }
             return self.ask_next_hub(now);
         };
+        // In the log of who is asked.
+        let (begins, ends) = (entry.base, entry.end());
+        if asking.comes_from.is_some_and(|from| from <= begins) {
+            let goes_on = entry.stamp.map(|stamp| stamp.offset);
+            return self.on_rest_comes(now, goes_on);
+        }
         match taken(&lost, asking, entry) {
             Ok(refill) => {
                 asking.next = asking.from.after(refill.entry.end().since(lost.from));
                 search.until = now.monotonic.after(ANSWER_WAIT);
+                let goes_on = (asking.comes_from == Some(ends)).then_some(asking.next);
                 self.gather(region, refill);
-                if self.refills.gathered_bytes >= GATHERED_BYTES_MAX {
+                if goes_on.is_some() {
+                    self.on_rest_comes(now, goes_on);
+                } else if self.refills.gathered_bytes >= GATHERED_BYTES_MAX {
                     self.end_search(now);
                 }
             }
@@ -484,14 +541,16 @@ impl Node {
 
     /// Gives the log what came.
     fn hand_in(&mut self, now: Now) {
-        let again = self.missing.offsets().filter(|lost| self.is_refilled(lost));
-        let again = again.filter_map(|lost| self.refills.tried.get(lost));
-        self.refills.due_at = again.map(|tried| tried.again_at).min();
+        let again = self.missing.offsets().filter(|lost| self.may_come_back(&lost.partition));
+        let soon = now.monotonic.after(SOON);
+        let again = again.map(|lost| self.refills.tried.get(lost).map_or(soon, |of| of.again_at));
+        self.refills.due_at = again.min();
         if self.refills.gathered.is_empty() {
             return;
         }
         self.refills.gathered_bytes = 0;
         self.refills.handed_until = Some(now.monotonic.after(AGAIN));
+        self.snapshots.want(SNAPSHOTS_BEHIND);
         self.outputs.extend(self.refills.gathered.drain(..).map(Output::Refill));
         self.keeping.on_written();
     }
@@ -505,6 +564,7 @@ impl Node {
                 (Ok(()) | Err(RefillRefused::Intact), _) => {
                     tracing::info!(%partition, %from, %until, region, "lost records are back");
                     self.missing.mend(&partition, from..until);
+                    self.regain_end(&partition, from..until);
                 }
                 (Err(RefillRefused::Differs), Some(giver)) => {
                     let is_there = |lost: &&MissingOffsets| {
@@ -527,6 +587,7 @@ impl Node {
             }
         }
         if self.refills.givers.is_empty() && self.refills.handed_until.take().is_some() {
+            self.snapshots.want(0);
             self.refills.due_at = Some(now.monotonic);
         }
     }

@@ -100,6 +100,8 @@ pub(super) struct Snapshots {
     waiting: Option<Waiting>,
     /// The last commit that is durable.
     durable: Option<Ticket>,
+    /// How many are wanted soon, however little is written.
+    wanted: u8,
 }
 
 /// A snapshot whose rules are being written.
@@ -132,7 +134,21 @@ impl Snapshots {
     /// At least `after` lies between two snapshots.
     pub(super) fn new(after: Duration, now: Monotonic) -> Self {
         let pace = SnapshotPace::new(after, now);
-        Self { pace, under_way: None, waiting: None, durable: None }
+        Self { pace, under_way: None, waiting: None, durable: None, wanted: 0 }
+    }
+
+    /// So many are wanted as soon as time allows.
+    pub(super) const fn want(&mut self, wanted: u8) {
+        self.wanted = wanted;
+        if wanted > 0 {
+            self.pace.hasten();
+        }
+    }
+
+    /// Since when a commit is wanted for the next of these to be made behind it.
+    pub(super) fn wanted_at(&self) -> Option<Monotonic> {
+        let is_idle = self.under_way.is_none() && self.waiting.is_none();
+        (self.wanted > 0 && is_idle).then(|| self.pace.due_at())
     }
 }
 
@@ -237,7 +253,7 @@ impl Node {
         (ticket, number): (Ticket, CommitNumber),
         entries: &[(TopicPartition, Entry)],
     ) {
-        let Snapshots { pace, under_way, waiting, durable: _ } = &mut self.snapshots;
+        let Snapshots { pace, under_way, waiting, durable: _, wanted: _ } = &mut self.snapshots;
         entries.iter().for_each(|(_, entry)| pace.on_written(bytes_of(entry)));
         let is_due = pace.is_due(now.monotonic) && under_way.is_none() && waiting.is_none();
         if !is_due || !self.inventory.is_idle() || self.audit.has_faults() {
@@ -273,7 +289,7 @@ impl Node {
     pub(super) fn note_taken(&mut self) {
         let last = self.last_composed();
         let Some(rules) = &self.rules else { return };
-        let Snapshots { under_way, waiting, pace: _, durable } = &mut self.snapshots;
+        let Snapshots { under_way, waiting, pace: _, durable, wanted: _ } = &mut self.snapshots;
         let under_way = under_way.as_mut().map(|it| &mut it.needs);
         for needs in under_way.into_iter().chain(waiting.as_mut().map(|it| &mut it.needs)) {
             if let Needs::Results(end) = *needs
@@ -308,6 +324,7 @@ impl Node {
         let state = state.finish();
         let size = ByteCount::new(u64::try_from(state.len()).unwrap_or(u64::MAX));
         self.snapshots.pace.on_taken(now.monotonic, size);
+        self.snapshots.want(self.snapshots.wanted.saturating_sub(1));
         self.snapshots.waiting = Some(Waiting { at, state, needs });
         if let Some(durable) = self.snapshots.durable {
             self.hand_out_snapshot(durable);

@@ -52,6 +52,8 @@ mod cuts;
 mod lost;
 /// What damage takes from other topics, and what comes back.
 mod refills;
+/// The same at the end of a copy.
+mod lost_ends;
 /// Damage that nobody reads but the hub itself.
 mod scrub;
 /// What another place of the log has of it.

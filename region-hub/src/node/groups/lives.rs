@@ -61,13 +61,18 @@ impl Node {
         }
         let followed = checkpoint.follow(base, stamp);
         self.keep_checkpoint(at, checkpoint);
+        self.mend_unused(at);
         if matches!(followed, Followed::Fork(_)) {
             self.on_new_life(at, life, now);
         }
     }
 
     /// Where the damage begins that a local offset is the end of.
-    fn damaged_before(&self, at: &TopicPartition, end: Offset) -> Option<Offset> {
+    pub(in crate::node) fn damaged_before(
+        &self,
+        at: &TopicPartition,
+        end: Offset,
+    ) -> Option<Offset> {
         let of = |until| move |lost: &&MissingOffsets| lost.partition == *at && lost.until == until;
         let before = |until| self.missing.offsets().find(of(until)).map(|lost| lost.from);
         std::iter::successors(before(end), |from| before(*from)).last()
@@ -77,7 +82,7 @@ impl Node {
         self.topics.get(&at.topic).map(|topic| source(topic, at.partition))
     }
 
-    fn keep_checkpoint(&mut self, at: &TopicPartition, checkpoint: Checkpoint) {
+    pub(in crate::node) fn keep_checkpoint(&mut self, at: &TopicPartition, checkpoint: Checkpoint) {
         let value = checkpoint.encode();
         let is_mirror = self.is_mirror(at);
         let consumers = &mut self.consumers;

@@ -85,7 +85,8 @@ impl Node {
             }
         }
         view.committed = self.next_in(place, read).from;
-        let (life, origin_offset) = checkpoint.place_at(view.committed);
+        let here = self.awaited_end(place).map_or(view.committed, |end| view.committed.min(end));
+        let (life, origin_offset) = checkpoint.place_at(here);
         (view.life, view.origin_offset) = (Some(LifeName::of(life)), origin_offset);
         view.ahead_records = view.committed.since(end);
         view
@@ -155,7 +156,9 @@ impl Node {
         };
         // What retention let go cannot be read; nobody is to wait for it.
         let start = self.keeping.start(at);
-        let unread = checkpoint.unread(read, end);
+        // Nor is what may come back passed over.
+        let known = self.awaited_end(at).map_or(end, |awaited| end.min(awaited));
+        let unread = checkpoint.unread(read, known);
         match unread.iter().find(|range| range.until > start) {
             Some(range) if range.until < end => reading(range.from.max(start), range.until),
             Some(range) => reading(range.from.max(start), Offset::new(u64::MAX)),
@@ -187,8 +190,7 @@ impl Node {
     fn copies<'a>(
         &'a self,
         of: &'a Source,
-    ) -> impl Iterator<Item = (bool, usize, Option<Offset>, Reverse<usize>, TopicPartition)> + 'a
-    {
+    ) -> impl Iterator<Item = (bool, usize, Offset, Reverse<usize>, TopicPartition)> + 'a {
         let partition = of.partition;
         let copies = self.topics.iter().filter(move |known| source(known, partition) == *of);
         copies.filter_map(move |known| {
@@ -196,13 +198,13 @@ impl Node {
             let end = *self.durable.get(&at)?;
             let checkpoint = self.checkpoint(&at);
             let lives = checkpoint.as_deref().map_or(0, Checkpoint::lives);
-            let end = checkpoint.map_or(Some(end), |known| known.origin_of(end));
+            let end = checkpoint.map_or(end, |known| known.place_at(end).1);
             Some((known.is_local(), lives, end, Reverse(known.path.len()), at))
         })
     }
 
     /// Whether somebody else gives a partition its order: another region's log, as it came.
-    pub(super) fn is_mirror(&self, at: &TopicPartition) -> bool {
+    pub(in crate::node) fn is_mirror(&self, at: &TopicPartition) -> bool {
         let topic = self.topics.get(&at.topic);
         topic.is_some_and(Topic::is_mirror)
     }

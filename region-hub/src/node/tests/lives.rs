@@ -142,11 +142,12 @@ fn who_reads_on_behind_damage_at_the_end_of_a_copy_passes_over_nothing_that_foll
     regions.part();
     damage(&regions.us, "last-1");
     regions.us.restart(&config("us", "eu"));
+    let missing = regions.us.node.missing();
+    let until = missing.offsets().find(|lost| lost.partition == partition(COPY)).unwrap().until;
+    let until = until.get();
     regions.meet();
     regions.publish("next-", 0..3);
-    let (before, at) = (lag(&regions.us), partition(COPY));
-    let missing = regions.us.node.missing();
-    let until = missing.offsets().find(|lost| lost.partition == at).unwrap().until.get();
+    let before = lag(&regions.us);
 
     commit(&mut regions.us, COPY, until);
 

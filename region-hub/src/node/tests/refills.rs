@@ -12,10 +12,10 @@ use super::handing::{Net, at_start};
 use super::hub::{CONFIG, Hub};
 use super::remote::{Remote, partition, record};
 
-const AIR: &str = "air";
+pub(super) const AIR: &str = "air";
 
 /// The configuration of a region's hub with an ordinary topic, and the others as its peers.
-fn config(region: &str, peers: &[&str], offered: &str) -> String {
+pub(super) fn config(region: &str, peers: &[&str], offered: &str) -> String {
     let peer = |peer: &&str| {
         let name = format!("[[peer]]\nregion = \"{peer}\"\nname = \"hub-1\"\n");
         format!("{name}address = \"none:1\"\ntopics = [\"{offered}\"]\n")
@@ -31,26 +31,26 @@ fn config(region: &str, peers: &[&str], offered: &str) -> String {
     format!("{storage}{before}{topic}{peers}[[agent]]{agents}")
 }
 
-fn started(region: &str, peers: &[&str]) -> Hub {
+pub(super) fn started(region: &str, peers: &[&str]) -> Hub {
     let text = config(region, peers, "*");
     Hub::start_as(7, &MemoryDisk::new(7), &text, at_start()).unwrap()
 }
 
 /// The power of a hub fails, which goes on with its disk.
-fn again(hub: &Hub, region: &str, peers: &[&str]) -> Hub {
+pub(super) fn again(hub: &Hub, region: &str, peers: &[&str]) -> Hub {
     let disk = hub.disk().clone();
     disk.crash(Survival::Everything);
     Hub::start_as(7, &disk, &config(region, peers, "*"), hub.now).unwrap()
 }
 
 /// What a record says; those above nine are so large that snapshots follow them.
-fn text(number: u64) -> String {
+pub(super) fn text(number: u64) -> String {
     let padding = if number > 9 { "x".repeat(40_000) } else { String::new() };
     format!("air/{number}.{padding}")
 }
 
 /// An agent of a hub writes records, each in a commit of its own.
-fn write(hub: &mut Hub, life: u64, numbers: std::ops::Range<u64>) {
+pub(super) fn write(hub: &mut Hub, life: u64, numbers: std::ops::Range<u64>) {
     let mut agent = Remote::agent_in(hub, 10_000 + life, Incarnation::new(1, life));
     let channel = agent.offer(hub, AIR);
     for number in numbers {
@@ -59,7 +59,7 @@ fn write(hub: &mut Hub, life: u64, numbers: std::ops::Range<u64>) {
     hub.node.on_disconnected(hub.now, agent.link_id);
 }
 
-fn missing(hub: &Hub) -> Vec<String> {
+pub(super) fn missing(hub: &Hub) -> Vec<String> {
     let of = hub.node.status().missing.into_iter();
     of.map(|lost| format!("{} {}..{} {:?}", lost.partition, lost.from, lost.until, lost.not_at))
         .collect()
@@ -97,7 +97,7 @@ fn go_on(hub: &mut Hub, remote: &mut Remote, lives: std::ops::Range<u64>) {
 }
 
 /// The same of all, of whom the first writes.
-fn all_go_on(net: &mut Net, lives: std::ops::Range<u64>) {
+pub(super) fn all_go_on(net: &mut Net, lives: std::ops::Range<u64>) {
     for life in lives {
         write(&mut net.hubs[0], life, life + 10..life + 11);
         net.talk(11);

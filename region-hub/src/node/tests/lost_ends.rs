@@ -1,0 +1,269 @@
+//! The end of a copy that damage took comes back, though nothing stands behind it.
+
+use headland_event::{ByteCount, Offset};
+use headland_storage::MemoryDisk;
+
+use super::damage::damage;
+use super::handing::{Net, at_start};
+use super::hub::Hub;
+use super::lives::{commit, lag, only};
+use super::refills::{again, all_go_on, config, missing, started, text, write};
+use super::remote::partition;
+
+const COPY: &str = "eu.air";
+
+/// The hubs of `eu` and of `us`, which has copied five records of the first.
+fn two() -> Net {
+    let mut net = Net::new([started("eu", &["us"]), started("us", &["eu"])]);
+    net.meet(0, 1);
+    write(&mut net.hubs[0], 1, 0..5);
+    net.talk(5);
+    assert_eq!(net.hubs[1].entries(COPY).len(), 5);
+    net
+}
+
+/// The same, once damage took the last two records of the copy, which is not linked again yet.
+fn hurt() -> Net {
+    let mut net = two();
+    net.part(0, 1);
+    start_hurt(&mut net);
+    net
+}
+
+fn start_hurt(net: &mut Net) {
+    (3..5).for_each(|number| damage(&net.hubs[1], &text(number)));
+    let us = again(&net.hubs[1], "us", &["eu"]);
+    net.replace(1, us);
+    let end = net.hubs[1].node.composer.end(&partition(COPY)).get();
+    assert!(end > 10_000, "far more offsets stay taken: {end}");
+    assert_eq!(missing(&net.hubs[1]), [format!("eu.air/0 3..{end} []")]);
+}
+
+/// Offsets of a copy, here and at its origin.
+fn places(hub: &Hub) -> Vec<(u64, u64)> {
+    let of = hub.entries(COPY).into_iter();
+    of.map(|entry| (entry.base.get(), entry.stamp.unwrap().offset.get())).collect()
+}
+
+fn texts(numbers: impl IntoIterator<Item = u64>) -> Vec<String> {
+    numbers.into_iter().map(text).collect()
+}
+
+#[test]
+fn the_lost_end_of_a_copy_comes_back_from_its_origin_though_nothing_follows() {
+    let mut net = hurt();
+
+    net.meet(0, 1);
+    net.talk(40);
+
+    let us = &net.hubs[1];
+    assert_eq!(missing(us), [""; 0]);
+    assert_eq!(us.texts(COPY), texts(0..5));
+    assert_eq!(places(us), (0..5).map(|at| (at, at)).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_follows_a_lost_end_before_it_is_asked_for_tells_how_much_was_lost() {
+    let mut net = hurt();
+    write(&mut net.hubs[0], 2, 5..8);
+
+    net.meet(0, 1);
+    let end = places(&net.hubs[1]).last().unwrap().0 - 2;
+    net.talk(40);
+
+    let us = &net.hubs[1];
+    assert_eq!(missing(us), [""; 0]);
+    assert_eq!(us.texts(COPY), texts(0..8));
+    let behind = (0..3).map(|at| (end + at, 5 + at));
+    assert_eq!(places(us), (0..5).map(|at| (at, at)).chain(behind).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_never_was_a_record_is_not_missing_after_a_restart_either() {
+    for more in [0, 3] {
+        let mut net = hurt();
+        write(&mut net.hubs[0], 2, 5..5 + more);
+        net.meet(0, 1);
+        net.talk(40);
+        let us = again(&net.hubs[1], "us", &["eu"]);
+        net.replace(1, us);
+        assert_eq!(missing(&net.hubs[1]), [""; 0]);
+
+        net.meet(0, 1);
+        all_go_on(&mut net, 3..8);
+
+        assert_eq!(missing(&net.hubs[1]), [""; 0]);
+        let expected = texts((0..5 + more).chain(13..18));
+        assert!(net.hubs[1].texts(COPY) == expected, "{:?}", places(&net.hubs[1]));
+    }
+}
+
+#[test]
+fn a_group_waits_before_a_lost_end_and_reads_it_once_it_is_back() {
+    let mut net = two();
+    commit(&mut net.hubs[1], COPY, 2);
+    net.part(0, 1);
+    start_hurt(&mut net);
+    let end = net.hubs[1].node.composer.end(&partition(COPY)).get();
+
+    commit(&mut net.hubs[1], COPY, 3);
+    commit(&mut net.hubs[1], COPY, end);
+    let before = only(&net.hubs[1]);
+    net.meet(0, 1);
+    net.talk(40);
+
+    assert_eq!((before.origin_offset, before.committed), (Offset::new(3), Offset::new(end)));
+    assert_eq!((lag(&net.hubs[1]), only(&net.hubs[1]).committed), (2, Offset::new(3)));
+    commit(&mut net.hubs[1], COPY, 5);
+    assert_eq!(lag(&net.hubs[1]), 0);
+    write(&mut net.hubs[0], 2, 5..7);
+    net.talk(5);
+    assert_eq!(lag(&net.hubs[1]), 2);
+    assert_eq!(lag(&net.hubs[0]), 2, "nor is anything passed over at the origin");
+}
+
+#[test]
+fn what_the_origin_lost_as_well_stays_named_and_groups_go_past_it() {
+    let mut net = two();
+    commit(&mut net.hubs[1], COPY, 3);
+    net.part(0, 1);
+    damage(&net.hubs[0], &text(4));
+    start_hurt(&mut net);
+
+    net.meet(0, 1);
+    net.talk(40);
+
+    assert_eq!(missing(&net.hubs[1]), ["eu.air/0 4..5 [\"eu\"]"]);
+    assert_eq!(net.hubs[1].texts(COPY), texts(0..4));
+    commit(&mut net.hubs[1], COPY, 5);
+    write(&mut net.hubs[0], 2, 5..7);
+    net.talk(5);
+    assert_eq!(lag(&net.hubs[1]), 2);
+}
+
+#[test]
+fn what_comes_again_since_the_position_was_lost_too_is_not_asked_for() {
+    let mut net = hurt();
+    let us = &mut net.hubs[1];
+    let key = us.node.positions.keys().find(|key| key.ends_with(b"/air/0")).unwrap().clone();
+    us.node.write_position(&key, Offset::new(3));
+    us.settle();
+
+    net.meet(0, 1);
+    net.talk(40);
+
+    let us = &net.hubs[1];
+    assert_eq!(missing(us), [""; 0]);
+    assert_eq!(us.texts(COPY), texts(0..5));
+    assert!(places(us)[3].0 > 10_000, "behind what stays taken: {:?}", places(us));
+    assert_eq!(us.node.audit.counts().faults, 0);
+}
+
+#[test]
+fn a_copy_of_which_all_is_lost_is_sent_once_more() {
+    let mut net = two();
+    net.part(0, 1);
+    (0..5).for_each(|number| damage(&net.hubs[1], &text(number)));
+    let us = again(&net.hubs[1], "us", &["eu"]);
+    net.replace(1, us);
+    assert_eq!(net.hubs[1].texts(COPY), [""; 0]);
+
+    net.meet(0, 1);
+    write(&mut net.hubs[0], 2, 5..6);
+    net.talk(40);
+
+    assert_eq!(net.hubs[1].texts(COPY), texts(0..6));
+    assert_eq!(missing(&net.hubs[1]), [""; 0]);
+}
+
+/// Lets the hub of `us` write of its own now and then, and nothing else.
+fn us_goes_on(net: &mut Net, lives: std::ops::Range<u64>) {
+    for life in lives {
+        write(&mut net.hubs[1], life, life + 10..life + 11);
+        net.talk(11);
+    }
+}
+
+#[test]
+fn what_a_scrub_finds_at_the_end_of_a_copy_comes_back_and_no_life_begins() {
+    let mut net = two();
+    let us = again(&net.hubs[1], "us", &["eu"]);
+    net.replace(1, us);
+    net.meet(0, 1);
+    us_goes_on(&mut net, 3..5);
+    let life = net.hubs[1].node.incarnation;
+    damage(&net.hubs[1], &text(4));
+    let us = net.hubs.remove(1);
+    net.hubs.push(us.scrubbing(ByteCount::mebibytes(64)));
+
+    us_goes_on(&mut net, 5..20);
+
+    let us = &net.hubs[1];
+    assert_eq!((us.node.incarnation, missing(us)), (life, vec![]));
+    assert_eq!(us.texts(COPY), texts(0..5));
+    assert!(us.alerts().iter().any(|alert| alert.rule == "damaged_log"), "a scrub found it");
+}
+
+#[test]
+fn a_life_that_is_over_gives_back_nothing_and_another_copy_of_it_does() {
+    let regions = [("eu", ["us", "ap"]), ("us", ["eu", "ap"]), ("ap", ["eu", "us"])];
+    let mut net = Net::new(regions.map(|(region, peers)| started(region, &peers)));
+    net.meet(0, 1);
+    net.meet(0, 2);
+    net.meet(1, 2);
+    write(&mut net.hubs[0], 1, 0..5);
+    net.talk(5);
+    (3..5).for_each(|number| damage(&net.hubs[1], &text(number)));
+    let us = again(&net.hubs[1], "us", &["eu", "ap"]);
+    net.replace(1, us);
+    let disk = MemoryDisk::new(9);
+    let eu = Hub::start_as(9, &disk, &config("eu", &["us", "ap"], "*"), net.hubs[0].now).unwrap();
+    net.replace(0, eu);
+    write(&mut net.hubs[0], 2, 5..7);
+
+    net.meet(0, 1);
+    net.meet(1, 2);
+    net.talk(60);
+
+    assert_eq!(net.hubs[1].texts(COPY), texts(0..7));
+}
+
+/// Three hubs in a line, each of which passes on what it gets.
+fn line() -> Net {
+    let hub = |region: &str, peers: &[&str]| {
+        let text = line_config(region, peers);
+        Hub::start_as(7, &MemoryDisk::new(7), &text, at_start()).unwrap()
+    };
+    let mut net = Net::new([hub("eu", &["us"]), hub("us", &["eu", "ap"]), hub("ap", &["us"])]);
+    net.meet(0, 1);
+    net.meet(1, 2);
+    write(&mut net.hubs[0], 1, 0..5);
+    net.talk(5);
+    net
+}
+
+fn line_config(region: &str, peers: &[&str]) -> String {
+    config(region, peers, "*").replace("topics = [\"*\"]", "forward = true")
+}
+
+#[test]
+fn the_lost_end_of_a_copy_of_a_copy_comes_back_from_who_sends_it() {
+    let mut net = line();
+    let copy = "us.eu.air";
+    assert_eq!(net.hubs[2].entries(copy).len(), 5, "{:?}", net.hubs[2].node.topics);
+    net.part(1, 2);
+    (3..5).for_each(|number| damage(&net.hubs[2], &text(number)));
+    let disk = net.hubs[2].disk().clone();
+    disk.crash(headland_storage::Survival::Everything);
+    let ap = Hub::start_as(7, &disk, &line_config("ap", &["us"]), net.hubs[2].now).unwrap();
+    net.replace(2, ap);
+
+    net.meet(1, 2);
+    net.talk(40);
+
+    assert_eq!(net.hubs[2].texts(copy), texts(0..5), "{:?}", missing(&net.hubs[2]));
+    assert_eq!(missing(&net.hubs[2]), [""; 0]);
+    write(&mut net.hubs[0], 2, 5..7);
+    net.talk(5);
+    assert_eq!(net.hubs[2].texts(copy), texts(0..7));
+}

@@ -104,6 +104,15 @@ impl Counted {
         })
     }
 
+    /// Whether some of so many records were counted, or nobody knows any more whether they were.
+    #[must_use]
+    pub fn knows(&self, dot: Dot, span: u64) -> bool {
+        let Dot { stream, incarnation, sequence } = dot;
+        let of = (sequence.get(), sequence.get().saturating_add(span));
+        let life = self.lives.get(&(stream, incarnation)).filter(|_| of.0 > 0);
+        life.is_some_and(|life| of.0 < life.forgotten || !overlaps(&life.ranges, of).is_empty())
+    }
+
     fn take(
         &mut self,
         dot: Dot,

@@ -53,6 +53,9 @@ pub struct OpenReport {
     /// Whether the life that was found was over ([`crate::Store::end_life`]), so that a new one
     /// began, for who asked to be told of copies.
     pub renewed: bool,
+    /// Whether entries at the end of the journal are lost, so that a new life began: of a partition
+    /// of which nothing else is there nobody can say that it lost any.
+    pub is_cut: bool,
     /// How the life stands that the directory is in.
     pub standing: Standing,
     /// Commits at the end that may or may not have been acknowledged; they were kept.

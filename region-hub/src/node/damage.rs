@@ -58,6 +58,9 @@ impl Node {
             self.ask_from_the_beginning_of(origin);
         }
         self.seek_lost();
+        let damaged: BTreeSet<TopicPartition> =
+            self.missing.offsets().map(|lost| lost.partition.clone()).collect();
+        damaged.iter().for_each(|log| self.ask_agents_later(now, log));
         let hlc = self.ingest.hlc();
         if let Some(rules) = &mut self.rules {
             rules.on_replay_ended(hlc);
@@ -156,6 +159,7 @@ impl Node {
             self.raise(&alert, now);
             self.on_damage_apart(&lost.partition);
             self.on_more_lost(now);
+            self.ask_agents_later(now, &lost.partition);
         }
     }
 

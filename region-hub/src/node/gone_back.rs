@@ -148,6 +148,9 @@ impl Node {
     /// The log was opened and replayed: a directory that turned out to be a copy is said.
     pub fn on_opened(&mut self, now: Now, report: &OpenReport) {
         self.gone_back.is_renewed = report.standing == Standing::Renewed;
+        if report.is_cut {
+            self.ask_agents_for_all_later(now);
+        }
         let (what, then) = match (report.copied, report.renewed) {
             (true, _) => (
                 "is a copy that was made without headland store backup",

@@ -186,6 +186,7 @@ impl Node {
         known.receive(*channel, receiving.clone());
         let next = self.goes_on_at(&receiving);
         self.look_back(now, link_id, &receiving, (offer.head, next));
+        let next = if is_hub { next } else { self.refills.resent.begin(&receiving, offer, next) };
         self.subscribe(now, (link_id, *channel), &key, next);
     }
 
@@ -230,7 +231,8 @@ impl Node {
             return;
         };
         let Some(known) = self.peer_links.get(&link_id) else { return };
-        let position = self.next_of(place, &receiving.position_key);
+        let again = self.refills.resent.next_of(&receiving.position_key);
+        let position = again.unwrap_or_else(|| self.next_of(place, &receiving.position_key));
         if entry.base != position {
             // Only a superseded connection can be behind; the one after it has the data.
             tracing::debug!(%link_id, %channel, %position, base = %entry.base, "skipped an entry");
@@ -238,9 +240,13 @@ impl Node {
         }
         let (brought, next) = (Brought::of(&entry), entry.end());
         let accepted = match (&known.peer, turn) {
+            (Peer::Agent(_), _) if self.refills.resent.is_known(&receiving, &entry) => Ok(()),
             (Peer::Agent(grant), _) => {
-                let grant = grant.clone();
-                self.ingest_entry(now, &grant, &receiving.local, entry).map_err(Rejected::Entry)
+                let (grant, noted) = (grant.clone(), (entry.dot, entry.batch.span()));
+                let ingested = self.ingest_entry(now, &grant, &receiving.local, entry);
+                ingested
+                    .map(|()| self.refills.resent.note(&receiving, noted))
+                    .map_err(Rejected::Entry)
             }
             (Peer::Hub(_), Turn::PutOff) => {
                 self.put_off(place, &receiving.local, &entry);
@@ -254,8 +260,12 @@ impl Node {
             self.reject(link_id, channel, rejected);
             return;
         }
-        let kept = self.went_on(place, &receiving, brought);
-        self.write_position(&receiving.position_key, kept);
+        let again = self.refills.resent.go_on(&receiving, next).map(|position| (position, next));
+        let (position, kept) = again.unwrap_or_else(|| {
+            let kept = self.went_on(place, &receiving, brought);
+            (kept, kept)
+        });
+        self.write_position(&receiving.position_key, position);
         self.stored.push(Stored { place, next, kept });
         self.advance_promises(link_id);
         self.cut_commit();

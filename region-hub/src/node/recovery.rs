@@ -103,6 +103,7 @@ impl Node {
         self.restore_cuts(state)?;
         self.restore_lost(state)?;
         self.restore_fences(state)?;
+        self.restore_resent(state)?;
         let (owner, key) = Inventory::place();
         if let Some(value) = state.get(&owner, &key)? {
             let layout = |source| RecoveryError::Layout { owner, source };

@@ -11,7 +11,7 @@
 //! What nobody has stays lost and is asked for again after ten minutes, or when a hub comes that
 //! was not there. It is not asked for:
 //! - at the end of a partition, until something follows: nothing says what it was, but of copies
-//!   ([`lost_ends`]);
+//!   ([`lost_ends`]) and of what this hub wrote itself;
 //! - where a copy began anew in the midst of it: nothing says where its origin had it;
 //! - in topics that other hubs do not have, and of inventory, which comes back otherwise
 //!   ([`super::lost`]).
@@ -34,14 +34,19 @@ use super::recovery::owner;
 use super::{Node, Output};
 use crate::peer_link::LinkId;
 use crate::records::refills_topic;
-use crate::topics::Topic;
 
 /// What others lost.
 mod answering;
+/// What a lost range was where it was born, and who may have it.
+mod asking;
 /// What was lost at the end of a copy.
 mod lost_ends;
 
+/// What no other hub has, asked of agents.
+mod resent;
+
 use answering::{Answering, Job};
+use resent::Resent;
 
 /// How long a part of an answer may take: a link that carries other things first is slow.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
@@ -86,12 +91,16 @@ pub(super) struct Refills {
     /// What the log is read for.
     recalling: Option<Recall>,
     answering: Answering,
+    /// What agents are asked for.
+    pub(super) resent: Resent,
 }
 
 /// What was tried for a range.
 #[derive(Debug, Default)]
 struct Tried {
     again_at: Monotonic,
+    /// Whether all of it came the last time.
+    is_found: bool,
     /// Regions whose hubs were asked and do not have it, or not all.
     not_at: BTreeSet<RegionId>,
     /// Regions whose hubs sent something else.
@@ -105,6 +114,10 @@ enum Recall {
     Behind,
     /// The one before it, of a copy after which others of the log follow.
     Before(Box<Asking>),
+    /// The one before it, of a log of this hub that ends with what is lost.
+    BeforeEnd,
+    /// The dots that a log holds.
+    Survey,
     /// What another hub lost.
     Answer(Job),
 }
@@ -207,6 +220,10 @@ impl Node {
 
     /// When [`Self::look_after_refills`] wants to be called.
     pub(super) fn refills_at(&self) -> Option<Monotonic> {
+        self.asked_of_hubs_at().into_iter().chain(self.resent_at()).min()
+    }
+
+    fn asked_of_hubs_at(&self) -> Option<Monotonic> {
         let Refills { readers, search, handed_until, due_at, recalling, .. } = &self.refills;
         if readers.is_empty() || self.fullness.is_full() {
             return None;
@@ -218,6 +235,7 @@ impl Node {
 
     /// Goes on with what is lost, one range after the other.
     pub(super) fn look_after_refills(&mut self, now: Now) {
+        self.look_after_resent(now);
         if self.refills.readers.is_empty() || self.fullness.is_full() {
             return;
         }
@@ -305,7 +323,8 @@ impl Node {
     fn is_refilled(&self, lost: &MissingOffsets) -> bool {
         let MissingOffsets { partition, until, .. } = lost;
         let end = self.durable.get(partition).copied().unwrap_or_default();
-        self.may_come_back(partition) && (*until < end || self.lost_of_copy(lost).is_some())
+        let may_be_last = || self.is_own(partition) || self.lost_of_copy(lost).is_some();
+        self.may_come_back(partition) && (*until < end || may_be_last())
     }
 
     /// The answer to [`Output::Recall`].
@@ -313,6 +332,8 @@ impl Node {
         match self.refills.recalling.take() {
             Some(Recall::Behind) => self.on_behind(now, found),
             Some(Recall::Before(asking)) => self.on_before(now, *asking, found),
+            Some(Recall::BeforeEnd) => self.on_before_end(now, found),
+            Some(Recall::Survey) => self.on_surveyed(now, found),
             Some(Recall::Answer(job)) => self.on_found_for(now, job, found),
             None => {}
         }
@@ -320,103 +341,14 @@ impl Node {
         if self.refills.search.is_none() {
             self.look_after_refills(now);
         }
-    }
-
-    /// What stands behind the range that is sought tells what it was where it was born.
-    fn on_behind(&mut self, now: Now, found: Result<Vec<Entry>, ReadError>) {
-        let Some(search) = &self.refills.search else { return };
-        let behind = found.unwrap_or_default().into_iter().next();
-        let asking = behind.and_then(|behind| self.asking_of(&search.lost, &behind));
-        let lost = search.lost.clone();
-        let is_there = asking.as_ref().is_none_or(|asking| self.is_at(&lost, asking.from));
-        let before = lost.from.get().checked_sub(1).filter(|_| !is_there);
-        let Some((asking, before)) = asking.clone().zip(before) else {
-            return self.begin_asking(now, asking.filter(|_| is_there));
-        };
-        self.refills.recalling = Some(Recall::Before(Box::new(asking)));
-        let (partition, from) = (lost.partition, Offset::new(before));
-        self.outputs.push_back(Output::Recall { partition, from, limit: ByteCount::new(1) });
-    }
-
-    /// Whether an offset of its origin is where a range begins here, as far as is remembered.
-    fn is_at(&self, lost: &MissingOffsets, from: Offset) -> bool {
-        let is_local = self.topics.get(&lost.partition.topic).is_some_and(Topic::is_local);
-        match is_local {
-            true => from == lost.from,
-            false => self.consumers.origin_of(&lost.partition, lost.from) == Some(from),
-        }
-    }
-
-    /// A range between two entries that have the same distance from their offsets at the origin has
-    /// it as well.
-    fn on_before(&mut self, now: Now, asking: Asking, found: Result<Vec<Entry>, ReadError>) {
-        let Some(search) = &self.refills.search else { return };
-        let before = found.unwrap_or_default().into_iter().next();
-        let end = before.and_then(|before| {
-            let stamp = before.stamp.as_ref()?;
-            let behind = search.lost.from.get().checked_sub(before.end().get())?;
-            let is_same = stamp.actor.region == asking.actor.region;
-            is_same.then(|| stamp.offset.after(before.batch.span() + behind))
-        });
-        self.begin_asking(now, (end == Some(asking.from)).then_some(asking));
-    }
-
-    fn begin_asking(&mut self, now: Now, asking: Option<Asking>) {
-        let Some(search) = &mut self.refills.search else { return };
-        if asking.is_none() {
-            let MissingOffsets { partition, from, until } = &search.lost;
-            tracing::warn!(%partition, %from, %until, "nobody can be told what was lost here");
-        }
-        search.asking = asking;
-        self.ask_next_hub(now);
-    }
-
-    /// What to ask for, and whom, if the range lies before the entry behind it at its origin too.
-    fn asking_of(&self, lost: &MissingOffsets, behind: &Entry) -> Option<Asking> {
-        let topic = self.topics.get(&lost.partition.topic)?;
-        let stamp = behind.stamp.as_ref()?;
-        let left_out = behind.base.since(lost.until);
-        let until = Offset::new(stamp.offset.get().checked_sub(left_out)?);
-        let from = Offset::new(until.get().checked_sub(lost.until.since(lost.from))?);
-        if stamp.actor.region != topic.origin {
-            return None;
-        }
-        let hubs = self.hubs_to_ask(lost, &topic.origin);
-        let (actor, topic) = (stamp.actor.clone(), topic.origin_name.clone());
-        let (comes_from, hub, asked, next) = (None, None, from, from);
-        Some(Asking { actor, topic, from, until, comes_from, hubs, hub, asked, next })
-    }
-
-    /// Who reads what is asked, and has not sent something else: the origin first.
-    fn hubs_to_ask(
-        &self,
-        lost: &MissingOffsets,
-        origin: &RegionId,
-    ) -> VecDeque<(RegionId, LinkId)> {
-        let wrong_at = self.refills.tried.get(lost).map(|tried| &tried.wrong_at);
-        let region = |link_id: &LinkId| {
-            let known = self.peer_links.get(link_id)?;
-            Some((known.identity.region().clone(), *link_id))
-        };
-        let hubs = self.refills.readers.iter().filter_map(region);
-        let is_asked =
-            |(of, _): &(RegionId, LinkId)| wrong_at.is_none_or(|wrong| !wrong.contains(of));
-        let mut hubs: Vec<(RegionId, LinkId)> = hubs.filter(is_asked).collect();
-        hubs.sort_by_key(|(region, _)| (region != origin, region.clone()));
-        hubs.into()
+        self.survey_on();
     }
 
     /// Asks the next hub for what the one before had not, or ends the search.
     fn ask_next_hub(&mut self, now: Now) {
         let Some(search) = &mut self.refills.search else { return };
-        let MissingOffsets { partition, from, until } = &search.lost;
-        let is_of_it = |refill: &&Refill| {
-            let Refill { partition: of, entry } = refill;
-            of == partition && *from <= entry.base && entry.end() <= *until
-        };
-        let came = self.refills.gathered.iter().filter(is_of_it);
-        let records: u64 = came.map(|refill| refill.entry.batch.span()).sum();
-        let is_lacking = |asking: &&mut Asking| records < asking.until.since(asking.from);
+        let came = came_of(&self.refills.gathered, &search.lost);
+        let is_lacking = |asking: &&mut Asking| came < asking.until.since(asking.from);
         let Some(asking) = search.asking.as_mut().filter(is_lacking) else {
             return self.end_search(now);
         };
@@ -464,7 +396,11 @@ impl Node {
             let regions = not_at.iter().map(RegionId::as_str).collect::<Vec<_>>().join(", ");
             tracing::warn!(%partition, %from, %until, regions, "not all of it is there either");
         }
+        let came = came_of(&self.refills.gathered, &lost);
+        let is_whole = asking.is_some_and(|asking| came >= asking.until.since(asking.from));
+        let is_found = !is_through || is_whole;
         let tried = self.refills.tried.entry(lost).or_default();
+        tried.is_found = is_found;
         (tried.again_at, tried.not_at) = (now.monotonic.after(AGAIN), not_at);
         self.refills.due_at = Some(now.monotonic);
         self.look_after_refills(now);
@@ -502,7 +438,10 @@ impl Node {
                 asking.next = asking.from.after(refill.entry.end().since(lost.from));
                 search.until = now.monotonic.after(ANSWER_WAIT);
                 let goes_on = (asking.comes_from == Some(ends)).then_some(asking.next);
-                self.gather(region, refill);
+                // What its agent has sent again is in the log already, at other offsets.
+                if !self.refills.resent.has(&refill.partition, &refill.entry) {
+                    self.gather(region, refill);
+                }
                 if goes_on.is_some() {
                     self.on_rest_comes(now, goes_on);
                 } else if self.refills.gathered_bytes >= GATHERED_BYTES_MAX {
@@ -565,6 +504,7 @@ impl Node {
                     tracing::info!(%partition, %from, %until, region, "lost records are back");
                     self.missing.mend(&partition, from..until);
                     self.regain_end(&partition, from..until);
+                    self.look_again_for_resent(now, &partition);
                 }
                 (Err(RefillRefused::Differs), Some(giver)) => {
                     let is_there = |lost: &&MissingOffsets| {
@@ -602,6 +542,15 @@ impl Node {
         let tried = self.refills.tried.get(lost);
         tried.into_iter().flat_map(|tried| tried.not_at.iter().cloned()).collect()
     }
+}
+
+/// How many records of a range came.
+fn came_of(gathered: &[Refill], lost: &MissingOffsets) -> u64 {
+    let is_of_it = |refill: &&Refill| {
+        let Refill { partition, entry } = refill;
+        *partition == lost.partition && lost.from <= entry.base && entry.end() <= lost.until
+    };
+    gathered.iter().filter(is_of_it).map(|refill| refill.entry.batch.span()).sum()
 }
 
 /// What an entry puts back of a range, at the offset that it had here.

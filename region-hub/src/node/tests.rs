@@ -54,6 +54,8 @@ mod lost;
 mod refills;
 /// The same at the end of a copy.
 mod lost_ends;
+/// What no hub has, and agents keep.
+mod resent;
 /// Damage that nobody reads but the hub itself.
 mod scrub;
 /// What another place of the log has of it.

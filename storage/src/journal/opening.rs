@@ -107,7 +107,7 @@ impl<M: Medium> Opening<M> {
             report.void_files.push(name);
         }
         journal.write_directories();
-        report.last_commit = journal.last();
+        (report.last_commit, report.is_cut) = (journal.last(), is_cut);
         Ok((journal, report))
     }
 }

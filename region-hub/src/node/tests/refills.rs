@@ -81,7 +81,7 @@ fn hurt(peers: &[&str], offered: &str) -> (Hub, Vec<Entry>) {
 }
 
 /// Lets so many seconds go by.
-fn wait(hub: &mut Hub, remote: &mut Remote, seconds: u64) {
+pub(super) fn wait(hub: &mut Hub, remote: &mut Remote, seconds: u64) {
     for _ in 0..seconds {
         hub.advance(1_000);
         hub.talk(remote);
@@ -105,7 +105,7 @@ pub(super) fn all_go_on(net: &mut Net, lives: std::ops::Range<u64>) {
 }
 
 /// A hub says that it reads what is asked about lost ranges.
-fn offer_refills(hub: &mut Hub, remote: &mut Remote) {
+pub(super) fn offer_refills(hub: &mut Hub, remote: &mut Remote) {
     let region: headland_event::RegionId = "us".parse().unwrap();
     let source = partition("_refills");
     let offer = Offer {
@@ -122,7 +122,7 @@ fn offer_refills(hub: &mut Hub, remote: &mut Remote) {
 }
 
 /// What a hub was asked.
-fn asked(remote: &Remote) -> Vec<RefillAsk> {
+pub(super) fn asked(remote: &Remote) -> Vec<RefillAsk> {
     let asked = remote.said.iter().filter_map(|said| match said {
         LinkOutput::RefillAsked(ask) => Some(ask.clone()),
         _ => None,
@@ -131,7 +131,7 @@ fn asked(remote: &Remote) -> Vec<RefillAsk> {
 }
 
 /// Answers the last question with these entries.
-fn answer(hub: &mut Hub, remote: &mut Remote, entries: Vec<Entry>) {
+pub(super) fn answer(hub: &mut Hub, remote: &mut Remote, entries: Vec<Entry>) {
     let number = asked(remote).last().unwrap().number;
     for entry in entries.into_iter().map(Some).chain([None]) {
         remote.link.answer_refill(RefillPart { number, entry });

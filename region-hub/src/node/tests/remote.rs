@@ -99,6 +99,18 @@ impl Remote {
         self.frames.pop_front()
     }
 
+    /// Lets the first entries of a channel's log go; a hole stands for them.
+    pub(super) fn let_go(&mut self, channel: ChannelId, entries: usize) {
+        let hole = {
+            let gone = &self.log(channel)[..entries];
+            let span = gone.iter().map(|entry| entry.batch.span()).sum();
+            let of = Hole { count: span, policy: DropPolicy::Acknowledged };
+            let batch = of.to_batch(span, EventTime::default()).unwrap();
+            Entry { batch, ..gone[0].clone() }
+        };
+        self.logs.get_mut(&channel).unwrap().splice(..entries, [hole]);
+    }
+
     /// Goes on with the log of a former connection, whose only topic is offered next.
     pub(super) fn take_log_of(&mut self, former: Self) {
         self.logs = former.logs;

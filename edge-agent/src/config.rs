@@ -25,6 +25,7 @@ pub struct AgentConfig {
     /// The agent's name; it must be the one in its certificate.
     pub name: AgentName,
     /// Folder of the journal. On flash choose a partition that survives updates.
+    #[serde(deserialize_with = "config::some_path")]
     pub data_dir: PathBuf,
     /// The hub to send to, or several in the order in which they are preferred, each as a table
     /// `[[hub]]`: what one does not take goes to the next.
@@ -164,10 +165,12 @@ pub struct OutboxConfig {
     /// is shed, then the oldest state, and the hub is told what is missing; alerts stay, and when
     /// nothing else is left, sources are not read further. Too small sheds in short outages, too
     /// large fills the device.
+    #[serde(deserialize_with = "config::some_size")]
     pub bytes_limit: SizeText,
     /// Age beyond which unacknowledged records are shed, alerts excepted (default `"72h"`). It is
     /// counted while the agent runs, whatever the device's clock says. Too short sheds what a
     /// longer outage would have left room for, too long sends what nobody asks for any more.
+    #[serde(deserialize_with = "config::some_time")]
     pub age_limit: DurationText,
     /// Bytes of acknowledged records that are kept to refill a hub that lost its disk (default
     /// `"64MiB"`), as far as unacknowledged ones leave them room; at most `bytes_limit`. Too few
@@ -238,6 +241,7 @@ impl Default for StorageConfig {
 #[serde(deny_unknown_fields)]
 pub struct TelemetryConfig {
     /// OTLP over HTTP, for example `http://127.0.0.1:4318/v1/traces`.
+    #[serde(deserialize_with = "config::some_endpoint")]
     pub otlp_endpoint: String,
     /// Share of records whose way is traced, 0 to 1 (default 0.001). Alerts' records are chosen
     /// like any other, so 1 traces everything and costs a span per record and hop.
@@ -316,8 +320,8 @@ fn check_hubs(loaded: &Loaded<AgentConfig>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Refuses lanes that are not for sources, and two sources of one file: their places in it would
-/// be one in the journal.
+/// Refuses lanes that are not for sources, a file without a name, and two sources of one file:
+/// their places in it would be one in the journal.
 fn check_sources(loaded: &Loaded<AgentConfig>) -> Result<(), ConfigError> {
     let sources = &loaded.value.sources;
     for (index, source) in sources.iter().enumerate() {
@@ -329,6 +333,10 @@ fn check_sources(loaded: &Loaded<AgentConfig>) -> Result<(), ConfigError> {
         if !source.codec.is_built() {
             let message = CodecNotBuilt { codec: source.codec }.to_string();
             return Err(loaded.error_at(&source.table, message));
+        }
+        if source.path.get_ref().written.as_os_str().is_empty() {
+            let message = "the path is empty; expected such as \"events.jsonl\"";
+            return Err(loaded.error_at(&source.path, message));
         }
         let path = &source.path.get_ref().resolved;
         let earlier = sources.iter().take(index);
@@ -396,6 +404,26 @@ socket = "eu-1.sock"
             told.contains("file_bytes is 1KiB, and a file of the journal has at least 64KiB"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn what_would_be_nothing_is_refused_where_it_stands() {
+        let told = |text: &str| read(text).unwrap_err().to_string();
+        let more = |table: &str| told(&format!("{EXAMPLE}{table}\n"));
+
+        let source = told(&EXAMPLE.replace("air.csv", ""));
+        assert!(
+            source
+                .ends_with("agent.toml:16:8: the path is empty; expected such as \"events.jsonl\""),
+            "{source}"
+        );
+        let data = told(&EXAMPLE.replace("\"data\"", "\"\""));
+        assert!(data.contains("agent.toml:4:12: the path is empty"), "{data}");
+        let socket = told(&EXAMPLE.replace("eu-1.sock", ""));
+        assert!(socket.contains("agent.toml:18:10: the path is empty"), "{socket}");
+        assert!(more("[outbox]\nbytes_limit = \"0B\"").contains("agent.toml:20:15: "));
+        assert!(more("[outbox]\nage_limit = \"0s\"").contains("agent.toml:20:13: "));
+        assert!(more("[telemetry]\notlp_endpoint = \"nope\"").contains("agent.toml:20:17: "));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use headland_event::ByteCount;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 pub use serde_spanned::Spanned;
 
 /// A configuration that cannot be used.
@@ -105,6 +105,7 @@ impl TlsConfig {
 #[serde(deny_unknown_fields)]
 pub struct ApiConfig {
     /// Path of the socket; it is made with mode 0600.
+    #[serde(deserialize_with = "some_path")]
     pub socket: PathBuf,
 }
 
@@ -280,6 +281,57 @@ impl TryFrom<String> for SizeText {
     }
 }
 
+/// For `deserialize_with`: a path that names something. An empty one would mean the folder of the
+/// configuration itself.
+///
+/// # Errors
+/// When it is empty.
+pub fn some_path<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
+    let path = PathBuf::deserialize(from)?;
+    if path.as_os_str().is_empty() {
+        return Err(D::Error::custom("the path is empty; expected such as \"data\""));
+    }
+    Ok(path)
+}
+
+/// For `deserialize_with`: a size above nothing.
+///
+/// # Errors
+/// When it is 0.
+pub fn some_size<'de, D: Deserializer<'de>>(from: D) -> Result<SizeText, D::Error> {
+    let size = SizeText::deserialize(from)?;
+    if size.get() == ByteCount::default() {
+        return Err(D::Error::custom("nothing has room in 0 bytes; expected such as \"64MiB\""));
+    }
+    Ok(size)
+}
+
+/// For `deserialize_with`: a duration above nothing.
+///
+/// # Errors
+/// When it is 0.
+pub fn some_time<'de, D: Deserializer<'de>>(from: D) -> Result<DurationText, D::Error> {
+    let time = DurationText::deserialize(from)?;
+    if time.get().is_zero() {
+        return Err(D::Error::custom("no time is none that can pass; expected such as \"5s\""));
+    }
+    Ok(time)
+}
+
+/// For `deserialize_with`: where traces go, an address over plain HTTP.
+///
+/// # Errors
+/// When it does not begin with `http://`: exporters speak no TLS.
+pub fn some_endpoint<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let endpoint = String::deserialize(from)?;
+    if endpoint.starts_with("http://") {
+        return Ok(endpoint);
+    }
+    let text = "is no address over plain HTTP, which is what traces go over; expected such as \
+                \"http://127.0.0.1:4318/v1/traces\"";
+    Err(D::Error::custom(format_args!("{endpoint:?} {text}")))
+}
+
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
@@ -321,6 +373,54 @@ mod tests {
         region: Spanned<String>,
         #[serde(default)]
         keepalive: Option<DurationText>,
+    }
+
+    /// What may not be nothing.
+    #[derive(Debug, Deserialize)]
+    struct Something {
+        #[serde(default = "data", deserialize_with = "some_path")]
+        data_dir: PathBuf,
+        #[serde(default = "minute", deserialize_with = "some_time")]
+        keep: DurationText,
+        #[serde(default = "kibibyte", deserialize_with = "some_size")]
+        room: SizeText,
+        #[serde(default, deserialize_with = "some_endpoint")]
+        traces: String,
+    }
+
+    fn something(text: &str) -> Result<Loaded<Something>, ConfigError> {
+        parse(Path::new("etc/hub.toml"), text.to_owned())
+    }
+
+    fn data() -> PathBuf {
+        "data".into()
+    }
+
+    fn minute() -> DurationText {
+        DurationText::new(Duration::from_mins(1))
+    }
+
+    fn kibibyte() -> SizeText {
+        SizeText::new(ByteCount::new(1 << 10))
+    }
+
+    #[test]
+    fn what_would_be_nothing_is_refused_where_it_stands() {
+        let refused = |line: &str| {
+            let told = something(&format!("\n{line}\n")).unwrap_err().to_string();
+            assert!(told.starts_with("etc/hub.toml:2:"), "{told}");
+            told
+        };
+
+        assert!(refused("data_dir = \"\"").contains("the path is empty"));
+        assert!(refused("keep = \"0s\"").contains("such as \"5s\""));
+        assert!(refused("room = \"0B\"").contains("such as \"64MiB\""));
+        assert!(refused("traces = \"nope\"").contains("\"nope\" is no address over plain HTTP"));
+        assert!(refused("traces = \"https://c\"").contains("plain HTTP"));
+        let fits = "data_dir = \"d\"\nkeep = \"1ms\"\nroom = \"1B\"\n";
+        let fits = something(&format!("{fits}traces = \"http://c\"\n")).unwrap().value;
+        assert_eq!((fits.data_dir, fits.traces), ("d".into(), "http://c".to_owned()));
+        assert_eq!((fits.keep.get(), fits.room.get().get()), (Duration::from_millis(1), 1));
     }
 
     fn read(text: &str) -> Result<Loaded<Example>, ConfigError> {

@@ -42,6 +42,7 @@ pub struct HubConfig {
     /// The hub's name; it must be the one in its certificate.
     pub name: HubName,
     /// Folder of the journal.
+    #[serde(deserialize_with = "config::some_path")]
     pub data_dir: PathBuf,
     /// Where agents and other hubs reach this one.
     pub listen: ListenConfig,
@@ -243,6 +244,7 @@ pub struct HeartbeatsConfig {
     /// How long they are kept here (default `"1h"`). Those of other regions are kept as all copies
     /// are: for as long as this says there with `[sync] retention = "origin"`, by default for good.
     /// A topic of that name that agents published before is kept as a whole.
+    #[serde(deserialize_with = "config::some_time")]
     pub keep: DurationText,
 }
 
@@ -550,6 +552,7 @@ impl TryFrom<String> for DevicePattern {
 #[serde(deny_unknown_fields)]
 pub struct TelemetryConfig {
     /// OTLP over HTTP, for example `http://127.0.0.1:4318/v1/traces`.
+    #[serde(deserialize_with = "config::some_endpoint")]
     pub otlp_endpoint: String,
     /// Share of the traces chosen by agents that this hub exports its spans of, 0 to 1 (default
     /// 1). Chosen by the trace's id, so hubs of one ratio keep the same traces whole; the choice of

@@ -39,6 +39,8 @@ pub(super) struct Places {
     #[serde(default)]
     storage: StoragePlaces,
     #[serde(default)]
+    rules: Option<RulesPlaces>,
+    #[serde(default)]
     failover: Option<FailoverPlaces>,
     #[serde(default)]
     heartbeats: Option<HeartbeatsPlaces>,
@@ -76,6 +78,11 @@ struct RetentionPlaces {
     time: Option<Spanned<DurationText>>,
     #[serde(default)]
     bytes: Option<Spanned<SizeText>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RulesPlaces {
+    regions: Spanned<Vec<RegionId>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,6 +131,8 @@ struct PeerPlaces {
     topics: Option<Vec<NamePattern>>,
     #[serde(default)]
     exclude: Vec<NamePattern>,
+    #[serde(default)]
+    rate: Option<Spanned<SizeText>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -139,6 +148,7 @@ pub(super) fn check(places: &Loaded<Places>) -> Result<(), ConfigError> {
     check_tables(places)?;
     check_heartbeats(places)?;
     check_storage(places)?;
+    check_rules(places)?;
     for topic in topics {
         let TopicPlaces { name, partitions, .. } = topic;
         check_own(places, name, name.get_ref())?;
@@ -235,6 +245,18 @@ fn check_storage(places: &Loaded<Places>) -> Result<(), ConfigError> {
     }
 }
 
+/// Refuses rules over other regions alone: no window of them would hold what this one has.
+fn check_rules(places: &Loaded<Places>) -> Result<(), ConfigError> {
+    let Places { region: own, rules, .. } = &places.value;
+    match rules.as_ref().map(|rules| &rules.regions) {
+        Some(regions) if !regions.get_ref().contains(own) => {
+            let text = format!("this hub's region {own} is not among them");
+            Err(places.error_at(regions, text))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Refuses to keep nothing: it would be gone before a peer that is away for a moment has it.
 fn check_retention(places: &Loaded<Places>, topic: &TopicPlaces) -> Result<(), ConfigError> {
     let RetentionPlaces { time, bytes } = &topic.retention;
@@ -256,9 +278,13 @@ fn check_retention(places: &Loaded<Places>, topic: &TopicPlaces) -> Result<(), C
     Ok(())
 }
 
-/// Refuses to have alerts wait behind other data.
+/// Refuses to have alerts wait behind other data, and other data before what keeps links up.
 fn check_lane(places: &Loaded<Places>, topic: &TopicPlaces) -> Result<(), ConfigError> {
     match &topic.lane {
+        Some(lane) if *lane.get_ref() == Lane::Control => {
+            let text = "lane \"control\" is the links' own; use alerts, state or telemetry";
+            Err(places.error_at(lane, text))
+        }
         Some(lane)
             if *topic.name.get_ref() == alerts_topic() && *lane.get_ref() != Lane::Alerts =>
         {
@@ -369,7 +395,7 @@ fn check_peers(places: &Loaded<Places>) -> Result<(), ConfigError> {
         let text = format!("{found} peers, a hub links to {LINKS_LIMIT} others at most");
         return Err(places.error_at(region, text));
     }
-    for PeerPlaces { region, name, address, .. } in peers {
+    for PeerPlaces { region, name, address, rate, .. } in peers {
         let peer = region.get_ref();
         if (peer, name) == (own, own_name) {
             let text = format!("hub {name} of region {peer} is this hub itself");
@@ -391,6 +417,10 @@ fn check_peers(places: &Loaded<Places>) -> Result<(), ConfigError> {
         {
             let text = without_port(address.get_ref());
             return Err(places.error_at(address, text));
+        }
+        if let Some(rate) = rate.as_ref().filter(|rate| rate.get_ref().get().get() == 0) {
+            let text = "a link is limited to 1 byte a second or more; to send nothing, pause it";
+            return Err(places.error_at(rate, text));
         }
     }
     check_aliases(places)
@@ -589,6 +619,39 @@ api = { socket = "s" }
         assert!(told.starts_with("hub.toml:4:22: "), "{told}");
         assert!(told.contains("\"127.0.0.1\" is not an IP address with a port"), "{told}");
         assert!(told.contains("0.0.0.0:4433"), "{told}");
+    }
+
+    #[test]
+    fn no_topic_has_the_lane_that_keeps_links_up() {
+        let told = refusal("[[topic]]\nname = \"air\"\nlane = \"control\"\n");
+
+        assert!(told.starts_with("hub.toml:9:8: lane \"control\" is the links' own"), "{told}");
+        assert!(told.ends_with("use alerts, state or telemetry"), "{told}");
+    }
+
+    #[test]
+    fn rules_over_regions_are_over_the_hubs_own_too() {
+        let of = |regions: &str| format!("[rules]\nfile = \"r.sql\"\nregions = {regions}\n");
+
+        assert!(parse(Path::new("hub.toml"), format!("{HEAD}{}", of("[\"us\", \"eu\"]"))).is_ok());
+        let why = "hub.toml:9:11: this hub's region eu is not among them";
+        assert_eq!([refusal(&of("[]")), refusal(&of("[\"us\"]"))], [why; 2]);
+    }
+
+    #[test]
+    fn what_would_be_nothing_is_refused_where_it_stands() {
+        let peer = "[[peer]]\nregion = \"us\"\nname = \"h\"\nrate = \"0B\"\n";
+
+        let rate = refusal(peer);
+        let keep = refusal("[heartbeats]\nkeep = \"0s\"\n");
+        let traces = refusal("[telemetry]\notlp_endpoint = \"nope\"\n");
+        let text = HEAD.replace("data_dir = \"d\"", "data_dir = \"\"");
+        let data = parse(Path::new("hub.toml"), text).unwrap_err().to_string();
+
+        assert!(rate.starts_with("hub.toml:10:8: a link is limited to 1 byte"), "{rate}");
+        assert!(keep.starts_with("hub.toml:8:8: "), "{keep}");
+        assert!(traces.starts_with("hub.toml:8:17: "), "{traces}");
+        assert!(data.starts_with("hub.toml:3:12: the path is empty"), "{data}");
     }
 
     #[test]

@@ -654,7 +654,7 @@ impl Node {
         let timers = timers.chain(self.promises.poll_timeout()).chain(promise).chain(notices);
         let timers = timers.chain(audit).chain(self.leases_at()).chain(self.scrub_at());
         let timers = timers.chain(self.walks.poll_timeout()).chain(self.beat_at());
-        let timers = timers.chain(self.refills_at());
+        let timers = timers.chain(self.refills_at()).chain(self.offsets_at());
         timers.chain(self.clean_at()).chain(self.members_at()).chain(self.snapshot_at()).min()
     }
 

@@ -10,6 +10,7 @@ use headland_event::{
     Actor, Alias, ChannelId, DropPolicy, Entry, Gap, Incarnation, Lane, Monotonic, NameError,
     Offset, PartitionIndex, RegionId, TopicName, TopicPartition,
 };
+use headland_replication::link::SubscriptionStatus;
 use headland_replication::route::{NamePolicy, Naming};
 use headland_replication::{
     Filter, Identity, Link, LinkConfig, Offer, Refusal, RefusalCode, route,
@@ -18,6 +19,7 @@ use headland_replication::{
 use crate::holes;
 use crate::ingest::Grant;
 use crate::members::is_of_members;
+use crate::records::groups_topic;
 use crate::topics::{Replication, Topic, Topics};
 
 /// What hubs say beside records.
@@ -165,6 +167,10 @@ impl HandedOn {
         }
         let is_lacked = self.lacked.contains(origin);
         let is_gapped = self.gapped.contains(origin);
+        if origin == region && *origin_name == groups_topic() {
+            // Of its own that is given back, up to where its present life begins.
+            return false;
+        }
         if origin == region || path.contains(region) {
             return is_needed && (is_lacked || is_gapped || self.lost.contains(origin));
         }
@@ -427,11 +433,19 @@ impl PeerLink {
     /// Whether all that the peer has said of who takes part is durable here, as far as was heard.
     #[must_use]
     pub fn has_members(&self) -> bool {
-        let of_members = |channel| {
-            self.receiving(channel).is_some_and(|of: &Receiving| is_of_members(&of.origin_topic))
-        };
-        let mut known = self.link.subscriptions().filter(|status| of_members(status.channel));
+        let mut known = self.subscribed(is_of_members);
         self.is_ready() && known.all(|status| status.lag_records() == 0)
+    }
+
+    /// How far channels have come of topics like this, by their names where they were born.
+    pub fn subscribed(
+        &self,
+        is_meant: impl Fn(&TopicName) -> bool,
+    ) -> impl Iterator<Item = SubscriptionStatus> {
+        let is_of = move |channel| {
+            self.receiving(channel).is_some_and(|of: &Receiving| is_meant(&of.origin_topic))
+        };
+        self.link.subscriptions().filter(move |status| is_of(status.channel))
     }
 
     /// Every channel of the peer, with what it belongs to here.
@@ -566,8 +580,9 @@ impl PeerLink {
         } else {
             route::extended_path(&topic.path, &self.region)
         };
-        // What is over keeps nothing live waiting.
-        let lane = if way == Way::GivenBack { Lane::Telemetry } else { topic.lane };
+        // What is over keeps nothing live waiting; for committed offsets groups wait.
+        let is_bulk = way == Way::GivenBack && topic.origin_name != groups_topic();
+        let lane = if is_bulk { Lane::Telemetry } else { topic.lane };
         let offer = Offer {
             source: partition.clone(),
             origin: topic.origin.clone(),

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use headland_tests::commands::{headland, until_heard};
 use headland_tests::fleet::{Fleet, Node, TOPICS, values};
 use headland_tests::lines::{READING_COLUMNS, readings};
+use headland_tests::process::WAIT_LIMIT;
 use serde_json::{Value, json};
 
 const SOURCE: &str = "air.readings";
@@ -21,8 +22,14 @@ struct Regions {
 
 impl Regions {
     async fn start() -> Result<Self> {
+        Self::start_with("").await
+    }
+
+    /// The same with this in the configuration of both hubs.
+    async fn start_with(section: &str) -> Result<Self> {
         let fleet = Fleet::new()?;
         let (mut eu, mut us) = (fleet.hub("eu")?, fleet.hub("us")?);
+        [&eu, &us].into_iter().try_for_each(|hub| hub.configure(section))?;
         eu.grant("eu-1", &TOPICS, &["*"])?;
         eu.expect(&us)?;
         us.dial(&eu)?;
@@ -216,6 +223,34 @@ async fn where_a_hub_lost_its_disk_groups_read_each_record_of_both_lives_once_or
     assert_eq!(audited, (10..50).collect::<Vec<_>>(), "both, one behind the other");
     assert_eq!(told.len(), 1, "{alerts:?}");
     assert_eq!(told[0]["values"]["life"], here["positions"][0]["elsewhere"][0]["life"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_group_reads_no_copy_again_at_a_hub_that_lost_its_disk_however_early_it_asks()
+-> Result<()> {
+    let mut regions = Regions::start_with("[membership]\nreport_every = \"100ms\"").await?;
+    regions.write(40).await?;
+    regions.us.records_when(MIRROR, 40).await?;
+    assert_eq!(read_as(&regions.us, "billing", 25).await?, (0..25).collect::<Vec<_>>());
+    committed(&regions.eu, 25).await?;
+    regions.us.kill().await?;
+    std::fs::remove_dir_all(regions.fleet.path("us.data")).context("no data directory")?;
+
+    regions.us.start().await?;
+    let us = &regions.us;
+    let reading = async {
+        let mut read = Vec::new();
+        while read.len() < 15 {
+            read.extend(read_as(us, "billing", 40).await?);
+        }
+        Ok::<_, anyhow::Error>(read)
+    };
+    let read = tokio::time::timeout(WAIT_LIMIT, reading).await.context("it does not read on")??;
+    let status = us.api.json("/v1/status").await?;
+
+    assert_eq!(read, (25..40).collect::<Vec<_>>());
+    assert_eq!(status.get("groups_wait_for"), None, "{status}");
     Ok(())
 }
 

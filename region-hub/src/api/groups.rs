@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use headland_event::{GroupName, Offset, TopicName, TopicPartition};
+use headland_event::{GroupName, Now, Offset, TopicName, TopicPartition};
 use headland_platform::task;
 use headland_storage::LogReader;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use super::posted::Posted;
 use super::record::{DamagedJson, Page, RecordJson, RecordsJson, read_records};
 use super::{Failure, RECORDS_LIMIT, Shared, WAIT_LIMIT, ask, durable, tell_damage};
 use crate::groups::{GroupView, OffsetsRequest, Place, Reading};
-use crate::node::GroupError;
+use crate::node::{GroupError, Node};
 use crate::peer_link::murmur2;
 
 impl From<GroupError> for Failure {
@@ -30,7 +30,7 @@ impl From<GroupError> for Failure {
             | GroupError::Nothing
             | GroupError::Twice { .. }
             | GroupError::Batch(_) => StatusCode::BAD_REQUEST,
-            GroupError::Full => StatusCode::SERVICE_UNAVAILABLE,
+            GroupError::Full | GroupError::NotBack { .. } => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self(code, error.to_string())
     }
@@ -38,6 +38,31 @@ impl From<GroupError> for Failure {
 
 fn named(text: &str) -> Result<GroupName, Failure> {
     GroupName::new(text).map_err(|error| Failure(StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+/// Asks the node about a group. A request that has to wait for what comes back is held, as long as
+/// one may be: who asks for the first time after a lost disk is answered a little later.
+async fn ask_once_back<T: Send + 'static>(
+    shared: &Shared,
+    question: impl Fn(&mut Node, Now) -> Result<T, GroupError> + Clone + Send + 'static,
+) -> Result<T, Failure> {
+    let mut commits = shared.commits.clone();
+    let wait = tokio::time::sleep(WAIT_LIMIT);
+    tokio::pin!(wait);
+    loop {
+        commits.borrow_and_update();
+        let answer = ask(shared, question.clone()).await?;
+        if !matches!(answer, Err(GroupError::NotBack { .. })) {
+            return Ok(answer?);
+        }
+        // That the wait is over is written down.
+        tokio::select! {
+            changed = commits.changed() => if changed.is_err() {
+                return Ok(answer?);
+            },
+            () = &mut wait => return Ok(answer?),
+        }
+    }
 }
 
 /// Every group.
@@ -51,7 +76,7 @@ pub(super) async fn show(
     Named(group): Named<String>,
 ) -> Result<Json<GroupView>, Failure> {
     let group = named(&group)?;
-    ask(&shared, move |node, _| node.group(&group)).await.map(Json)
+    ask_once_back(&shared, move |node, _| node.group_to_go_on(&group)).await.map(Json)
 }
 
 /// Changes committed offsets; it is answered with the group once they are durable.
@@ -62,7 +87,7 @@ pub(super) async fn change(
 ) -> Result<Json<GroupView>, Failure> {
     let group = named(&group)?;
     let of = group.clone();
-    let ticket = ask(&shared, move |node, now| node.on_group(now, &of, &request)).await??;
+    let ticket = ask_once_back(&shared, move |node, now| node.on_group(now, &of, &request)).await?;
     durable(&shared, ticket).await?;
     ask(&shared, move |node, _| node.group(&group)).await.map(Json)
 }
@@ -74,7 +99,7 @@ pub(super) async fn delete(
 ) -> Result<Json<GroupView>, Failure> {
     let group = named(&group)?;
     let of = group.clone();
-    let ticket = ask(&shared, move |node, now| node.on_group_end(now, &of)).await??;
+    let ticket = ask_once_back(&shared, move |node, now| node.on_group_end(now, &of)).await?;
     durable(&shared, ticket).await?;
     ask(&shared, move |node, _| node.group(&group)).await.map(Json)
 }
@@ -182,7 +207,7 @@ pub(super) async fn read(
     loop {
         commits.borrow_and_update();
         let (of, named) = (group.clone(), topic.clone());
-        let places = ask(&shared, move |node, _| node.reading(&of, &named)).await??;
+        let places = ask_once_back(&shared, move |node, _| node.reading(&of, &named)).await?;
         let reader = shared.reader.clone();
         let reading = task::spawn_blocking("read group", move || read_places(&reader, places, max));
         let read = reading.join().await.unwrap_or_else(|| Ok(Vec::new()));

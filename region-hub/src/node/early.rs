@@ -34,6 +34,7 @@ use super::acks::Stored;
 use super::fullness::Place;
 use crate::members::is_of_members;
 use crate::peer_link::{LinkId, PeerLink, Receiving};
+use crate::records::groups_topic;
 use crate::topics::Topic;
 
 /// Who may bring the earlier part.
@@ -172,7 +173,10 @@ impl Node {
         let topic = self.topics.get(&local.topic).filter(|topic| topic.is_apart())?;
         // What is passed over of inventory is taken when it comes, and so is what was said of who
         // takes part: that tells who waits for whom, and must not wait itself.
-        let is_any = self.is_of_inventory(&topic.origin_name) || is_of_members(&topic.origin_name);
+        // And of its own committed offsets this hub takes what holds, whatever came first.
+        let is_any = self.is_of_inventory(&topic.origin_name)
+            || is_of_members(&topic.origin_name)
+            || topic.is_given_back() && topic.origin_name == groups_topic();
         if is_any || entry.is_stand_in() {
             return None;
         }

@@ -12,6 +12,9 @@
 //! what the topic's own retention would let go at once. A group that read a former life elsewhere
 //! reads on here in what it lacks of it, and then in the log of the present one.
 //!
+//! How far groups had read comes back so as well, in the lane it has anyway, and is not stored but
+//! said again by the present life ([`super::groups`]): whoever hears that life knows it then.
+//!
 //! A part that comes before an earlier one waits while a linked peer may bring that
 //! ([`super::early`]). If one brings it later it is stored all the same, behind what followed it.
 //! Groups that have read on by then do not go back for it.
@@ -24,7 +27,7 @@ use headland_replication::{Checkpoint, Offer};
 use super::Node;
 use super::handing::life_of;
 use crate::peer_link::{LinkId, Peer, PeerLink};
-use crate::records::heartbeats_topic;
+use crate::records::{groups_topic, heartbeats_topic};
 use crate::topics::{Replication, Topic};
 
 impl Node {
@@ -84,8 +87,16 @@ impl Node {
     }
 
     /// Whether a topic, by its name where it was born, is one of which a region gets back what its
-    /// former lives wrote: of what hubs write for each other the next life says its own.
+    /// former lives wrote: of what hubs write for each other the next life says its own, but for
+    /// committed offsets, which it cannot know.
     fn is_returnable(&self, origin_topic: &TopicName) -> bool {
+        self.is_stored_back(origin_topic)
+            || self.speaking.is_some() && *origin_topic == groups_topic()
+    }
+
+    /// Whether what is given back of a topic is stored, part by part. What was committed is
+    /// [said again](Self::say_groups_again) instead.
+    fn is_stored_back(&self, origin_topic: &TopicName) -> bool {
         let is_of_hubs = origin_topic.as_str().starts_with('_');
         let is_of_others = !is_of_hubs && *origin_topic != heartbeats_topic();
         self.speaking.is_some() && is_of_others && !self.is_needed(origin_topic)
@@ -110,9 +121,10 @@ impl Node {
         })
     }
 
-    /// Whether a log is one that is given back to this hub, by its topic where it was born.
+    /// Whether a log is one that is given back to this hub and stored, by its topic where it was
+    /// born.
     pub(super) fn is_given_back(&self, topic: &TopicName, actor: &Actor) -> bool {
-        actor.region == *self.identity.region() && self.is_returnable(topic)
+        actor.region == *self.identity.region() && self.is_stored_back(topic)
     }
 
     /// How far a former life wrote a log of this region, by what is here of it.
@@ -136,7 +148,8 @@ impl Node {
         })
     }
 
-    /// Stores an entry that a peer gave back, unless it is here, or would be let go at once.
+    /// Stores an entry that a peer gave back, unless it is here, or would be let go at once. How
+    /// far groups had read is said again.
     pub(super) fn take_back(
         &mut self,
         now: Now,
@@ -146,6 +159,9 @@ impl Node {
         // What a peer has not, another may have.
         let Some(stamp) = entry.stamp.clone().filter(|_| !entry.is_stand_in()) else { return };
         let is_present = stamp.actor.incarnation == self.incarnation;
+        if !is_present && *topic == groups_topic() {
+            return self.say_groups_again(&stamp.actor, &entry.batch, now);
+        }
         if is_present
             || self.was_given_back(topic, &stamp, &entry)
             || self.is_let_go(local, &stamp, now)

@@ -5,6 +5,8 @@
 //! partition stands in the log of its origin in `checkpoints`, which changes only when a hub on the
 //! way starts a new life (`lives`).
 
+/// What groups had read before this hub began its life, and waiting for it.
+mod coming_back;
 /// The same over the lives of the hubs whose logs they read.
 mod lives;
 /// Where groups read on here.
@@ -22,6 +24,8 @@ use headland_replication::groups::{Change, CommitError, GroupEnd, GroupRecord, G
 use headland_replication::{Checkpoint, ReadTo};
 use headland_storage::{StateStore, Ticket};
 use serde::{Deserialize, Serialize};
+
+use coming_back::Wait;
 
 use super::recovery::owner;
 use super::{Node, RecoveryError};
@@ -46,6 +50,8 @@ pub(super) struct Consumers {
     awaited: BTreeMap<(Source, Incarnation), u32>,
     /// Lives of which it was said in this run that nothing is here.
     said: BTreeSet<(RegionId, Incarnation)>,
+    /// What peers may have yet of how far groups had read.
+    wait: Wait,
 }
 
 impl Consumers {
@@ -165,6 +171,15 @@ pub enum GroupError {
     /// This region was left for another one.
     #[error("nothing was read or changed: {0}")]
     Left(String),
+    /// This hub began its life just now, and peers may know how far the group had read.
+    #[error(
+        "nothing was read or changed: this hub began a new life, and how far groups had read is \
+         still to come from {from}; ask again, it is waited for a minute at most"
+    )]
+    NotBack {
+        /// The regions of these peers.
+        from: String,
+    },
     /// Nothing is to be changed.
     #[error("no partition is named; a change names at least one")]
     Nothing,
@@ -209,6 +224,10 @@ impl Node {
             return Err(GroupError::Left(why));
         }
         let OffsetsRequest { change, positions } = request;
+        if *change == Change::Reset {
+            // It would not hold against what comes back, of which it is to be the next epoch.
+            self.is_back()?;
+        }
         let (found, limit) = (positions.len(), POSITIONS_AT_ONCE);
         if found > limit {
             return Err(GroupError::TooMany { found, limit });
@@ -229,7 +248,8 @@ impl Node {
         let records = self.consumers.groups.change_all(group, &places, *change)?;
         self.write_groups(&records, now)?;
         for record in &records {
-            self.hold_group(record);
+            let _held = self.hold_group(record);
+            self.consumers.wait.on_said(record);
         }
         let ticket = self.composer.next_ticket();
         self.cut_commit();
@@ -250,10 +270,12 @@ impl Node {
         if let Some(why) = self.left() {
             return Err(GroupError::Left(why));
         }
-        let no_group = || GroupError::NoGroup { group: group.clone() };
-        let end = self.consumers.groups.end(group)?.ok_or_else(no_group)?;
+        let Some(end) = self.consumers.groups.end(group)? else {
+            self.is_back()?;
+            return Err(GroupError::NoGroup { group: group.clone() });
+        };
         self.write_group_logs([(end.group.to_string(), Some(json(&end)))], now)?;
-        self.end_group(&end, now);
+        let _is_news = self.end_group(&end, now);
         let ticket = self.composer.next_ticket();
         self.cut_commit();
         Ok(ticket)
@@ -264,9 +286,10 @@ impl Node {
         self.write_group_logs([(fence.key(), Some(json(fence)))], now)
     }
 
-    /// Takes over the end of a group, in memory and in the state, and lets its records here go.
-    fn end_group(&mut self, end: &GroupEnd, now: Now) {
-        let Some(gone) = self.consumers.groups.take_end(end) else { return };
+    /// Takes over the end of a group, in memory and in the state, and lets its records here go;
+    /// says whether it is news.
+    fn end_group(&mut self, end: &GroupEnd, now: Now) -> bool {
+        let Some(gone) = self.consumers.groups.take_end(end) else { return false };
         self.composer.set(owner("groups"), end.group.to_string().into(), Some(json(end)));
         for record in &gone {
             self.composer.set(owner("groups"), record.key().into(), None);
@@ -276,6 +299,7 @@ impl Node {
         if let Err(error) = self.write_group_logs(keys, now) {
             tracing::error!(%error, "a deleted group's offsets fit no batch");
         }
+        true
     }
 
     /// How far of the log of its origin a group has read that is at an offset of this hub.
@@ -339,11 +363,12 @@ impl Node {
         Ok(())
     }
 
-    /// Takes over a committed offset, in memory and in the state.
-    fn hold_group(&mut self, record: &GroupRecord) {
-        if let Some(held) = self.consumers.groups.take(record) {
-            self.composer.set(owner("groups"), held.key().into(), Some(json(&held)));
-        }
+    /// Takes over a committed offset, in memory and in the state; returns what holds when that is
+    /// news.
+    fn hold_group(&mut self, record: &GroupRecord) -> Option<GroupRecord> {
+        let held = self.consumers.groups.take(record)?;
+        self.composer.set(owner("groups"), held.key().into(), Some(json(&held)));
+        Some(held)
     }
 
     /// Takes over what the `_groups` of a region says, of the groups that are to be.
@@ -361,10 +386,12 @@ impl Node {
             let value = record.value.unwrap_or_default();
             match serde_json::from_slice::<Kept>(&value) {
                 Ok(Kept::Position(at)) if filter.takes(at.group.as_str()) => {
-                    self.hold_group(&at);
+                    let _held = self.hold_group(&at);
                     self.look_for_former(&at, now);
                 }
-                Ok(Kept::End(end)) if filter.takes(end.group.as_str()) => self.end_group(&end, now),
+                Ok(Kept::End(end)) if filter.takes(end.group.as_str()) => {
+                    let _is_news = self.end_group(&end, now);
+                }
                 Ok(Kept::Fence(fence)) => self.hear_fence(origin, &fence, now),
                 // What a later version writes is not for this one.
                 Ok(Kept::Position(_) | Kept::End(_)) | Err(_) => {}
@@ -410,6 +437,9 @@ impl Node {
             };
             self.consumers.began = former.map_or(Began::Before, anew);
             self.composer.set(owner("node"), key, Some(life.into()));
+            self.await_offsets_anew();
+        } else if state.get(&owner("node"), coming_back::KEY)?.is_some() {
+            self.await_offsets();
         }
         Ok(())
     }

@@ -149,7 +149,7 @@ impl Node {
         peer.reach.on_down(now.monotonic, peer.lag.behind_records());
     }
 
-    /// Notes of which peers everything is here, and says which are away.
+    /// Notes of which peers everything is here, and says which are away; ends what groups wait for.
     pub(super) fn watch_peers(&mut self, now: Now) {
         let is_due = self.watch_at <= now.monotonic;
         for at in 0..self.peers.len() {
@@ -169,5 +169,6 @@ impl Node {
             self.look_for_ways(now);
             self.refuse_overdue(now);
         }
+        self.look_for_offsets(now);
     }
 }

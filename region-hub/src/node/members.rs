@@ -31,7 +31,7 @@ use crate::members::{is_of_members, members_partition};
 use crate::peer_link::PeerLink;
 
 /// How often it is looked whether there is something to say about lives that ended.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Void stocktakes that one look writes down, a few hundred kilobytes; the next one goes on.
 const VOID_EACH: usize = 1_000;
@@ -39,7 +39,7 @@ const VOID_EACH: usize = 1_000;
 /// How long a life that is not listed yet waits for hubs that it cannot reach, before it takes in
 /// other regions' inventory. Those that are reached have said by then who takes part; longer only
 /// delays the first start beside a hub that is down.
-const JOIN_WAIT: Duration = Duration::from_secs(10);
+pub(super) const JOIN_WAIT: Duration = Duration::from_secs(10);
 
 /// When this hub says what about members; a hub without the section says nothing.
 #[derive(Debug)]

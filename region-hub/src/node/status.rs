@@ -80,6 +80,10 @@ pub struct Status {
     pub links: Vec<LinkStatus>,
     /// Agents of this region.
     pub agents: Vec<AgentStatus>,
+    /// Regions of peers that may know yet how far groups had read before this hub began its life,
+    /// while groups do not read on for want of that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups_wait_for: Vec<RegionId>,
     /// What damage took from the log, as far as that was met since the start.
     pub missing: Vec<MissingStatus>,
     /// How far the log is read through for more of it.
@@ -133,6 +137,7 @@ impl Node {
                 .agents()
                 .map(|(name, connected)| AgentStatus { name: name.clone(), connected })
                 .collect(),
+            groups_wait_for: self.groups_wait_for(),
             missing: self.missing.offsets().map(|lost| self.missing_status(lost)).collect(),
             scrub: self.scrub_status().into(),
         }

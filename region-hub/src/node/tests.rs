@@ -44,6 +44,8 @@ mod handing;
 mod handing_others;
 /// What a region gets back of its former lives beside that.
 mod giving_back;
+/// What groups had read before a hub began its life.
+mod coming_back;
 /// Parts of logs that come before an earlier part.
 mod early;
 /// What compaction left out of logs.

@@ -9,6 +9,7 @@ use headland_replication::groups::Change;
 use headland_storage::{LogReader, LogStore, Ticket};
 use region_hub::Node;
 use region_hub::groups::{OffsetsRequest, Place, Reading};
+use region_hub::node::GroupError;
 use region_hub::topics::Topic;
 
 use super::agenda::{Event, Life};
@@ -173,7 +174,11 @@ fn read_on(
     random: &mut SeededRandom,
 ) -> Result<Vec<(Source, Place)>, String> {
     let name = any_name(node, random);
-    let places = node.reading(group, &name).map_err(|error| format!("{name}: {error}"))?;
+    let places = match node.reading(group, &name) {
+        // Its hub has not heard yet how far groups had read before its life.
+        Err(GroupError::NotBack { .. }) => return Ok(Vec::new()),
+        places => places.map_err(|error| format!("{name}: {error}"))?,
+    };
     let mut read = Vec::new();
     for Reading { at, from: offset, until } in places {
         let topic = node.topics().get(&at.topic).expect("what is read has a topic");

@@ -196,7 +196,9 @@ impl Node {
             GroupRecord::new(group, of, &Committed { epoch: at.epoch, read })
         });
         let named: Vec<GroupRecord> = named.collect();
-        named.iter().for_each(|record| self.hold_group(record));
+        for record in &named {
+            let _held = self.hold_group(record);
+        }
         if let Err(error) = self.write_groups(&named, now) {
             tracing::error!(%error, "committed offsets fit no batch");
         }

@@ -48,6 +48,20 @@ impl Node {
         GroupView { group: group.clone(), lag_records, positions }
     }
 
+    /// The same for who goes on from there.
+    ///
+    /// # Errors
+    /// [`GroupError::NotBack`] while peers may know how far it had read, unless all that is known
+    /// of it was committed here since.
+    pub fn group_to_go_on(&self, group: &GroupName) -> Result<GroupView, GroupError> {
+        let mut known = self.consumers.groups.of(group).map(|(source, _)| source).peekable();
+        let is_some = known.peek().is_some();
+        if !is_some || !self.consumers.wait.has_said(group, known) {
+            self.is_back()?;
+        }
+        Ok(self.group(group))
+    }
+
     fn position(&self, source: &Source, at: &Committed) -> PositionView {
         let Source { region, topic: origin_topic, partition } = source.clone();
         let Committed { epoch, read } = at;
@@ -114,7 +128,7 @@ impl Node {
     ///
     /// # Errors
     /// [`GroupError::NoTopic`] when there is no such topic here, [`GroupError::Left`] when groups
-    /// go on in another region.
+    /// go on in another region, [`GroupError::NotBack`] while peers may know how far it had read.
     pub fn reading(&self, group: &GroupName, topic: &str) -> Result<Vec<Reading>, GroupError> {
         if let Some(why) = self.left() {
             return Err(GroupError::Left(why));
@@ -143,6 +157,9 @@ impl Node {
                     places.insert(source, self.next_in(&at, &read));
                 }
             }
+        }
+        if !self.consumers.wait.has_said(group, places.keys()) {
+            self.is_back()?;
         }
         Ok(places.into_values().collect())
     }

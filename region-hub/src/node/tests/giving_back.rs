@@ -17,19 +17,19 @@ const BACK: &str = "handed-on.us.readings";
 /// A life of `us` that is over.
 const FORMER: Incarnation = Incarnation::new(3, 4);
 
-fn config(region: &str, peers: &[&str]) -> String {
+pub(super) fn config(region: &str, peers: &[&str]) -> String {
     let text = handing::config(region, peers, "*");
     let text = text.replace("topics = [", "topics = [\"readings\", ");
     format!("{text}[[topic]]\nname = \"readings\"\npartitions = 1\n")
 }
 
 /// A hub on a disk; a new disk, or one of a backup, begins a life.
-fn hub_on(disk: &MemoryDisk, nonce: u64, region: &str, peers: &[&str]) -> Hub {
+pub(super) fn hub_on(disk: &MemoryDisk, nonce: u64, region: &str, peers: &[&str]) -> Hub {
     let options = OpenOptions { on_copy: OnCopy::NewLife, ..OpenOptions::new(nonce) };
     Hub::start_with(options, disk, &config(region, peers), at_start()).unwrap()
 }
 
-fn hub(nonce: u64, region: &str, peers: &[&str]) -> Hub {
+pub(super) fn hub(nonce: u64, region: &str, peers: &[&str]) -> Hub {
     hub_on(&MemoryDisk::new(nonce), nonce, region, peers)
 }
 

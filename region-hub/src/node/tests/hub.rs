@@ -81,7 +81,14 @@ impl Hub {
 
     pub(super) fn configured(text: &str) -> Self {
         let disk = MemoryDisk::new(1);
-        Self::start(&disk, text, Now { monotonic: Monotonic::default(), wall: START }).unwrap()
+        let now = Now { monotonic: Monotonic::default(), wall: START };
+        Self::start(&disk, text, now).unwrap().known_to_groups()
+    }
+
+    /// It waits no more for how far groups had read before its life.
+    pub(super) fn known_to_groups(mut self) -> Self {
+        self.node.end_wait();
+        self
     }
 
     /// Starts a hub on what a disk holds.

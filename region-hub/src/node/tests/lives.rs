@@ -121,7 +121,8 @@ impl Regions {
 
 fn start(disk: &MemoryDisk, nonce: u64) -> Hub {
     let options = OpenOptions { on_copy: OnCopy::NewLife, ..OpenOptions::new(nonce) };
-    Hub::start_with(options, disk, &config("eu", "us"), super::handing::at_start()).unwrap()
+    let now = super::handing::at_start();
+    Hub::start_with(options, disk, &config("eu", "us"), now).unwrap().known_to_groups()
 }
 
 pub(super) fn publish(hub: &mut Hub, life: &str, numbers: std::ops::Range<u64>) {

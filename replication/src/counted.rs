@@ -113,6 +113,14 @@ impl Counted {
         life.is_some_and(|life| of.0 < life.forgotten || !overlaps(&life.ranges, of).is_empty())
     }
 
+    /// Whether something was counted of the same life of a stream, before a record.
+    #[must_use]
+    pub fn knows_before(&self, dot: Dot) -> bool {
+        let life = self.lives.get(&(dot.stream, dot.incarnation));
+        let first = life.and_then(|life| life.ranges.first());
+        first.is_some_and(|(from, _)| *from < dot.sequence.get())
+    }
+
     fn take(
         &mut self,
         dot: Dot,

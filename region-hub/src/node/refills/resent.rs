@@ -14,7 +14,9 @@
 //! what was stored by then in its log: that a log lost something is kept for a day, as
 //! `resent/<log>` of the owner `node`.
 //!
-//! Agents are not asked for compacted topics: an older value would come behind a newer one.
+//! Agents are not asked for compacted topics: an older value would come behind a newer one. Of what
+//! retention let go an agent may keep some: so where a log does not begin at offset 0 an entry is
+//! taken only when the log holds one that its agent wrote before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -60,9 +62,17 @@ pub(in crate::node) struct Resent {
     /// Logs that were read through, of whose agents the connections are to be made anew.
     read: BTreeSet<TopicPartition>,
     /// Dots that logs hold of which agents are asked.
-    held: BTreeMap<TopicPartition, Counted>,
+    held: BTreeMap<TopicPartition, Held>,
     /// Agents' logs that are sent again, or were, by the key of their position.
     again: BTreeMap<Bytes, Again>,
+}
+
+/// What a log holds.
+#[derive(Debug, Default)]
+struct Held {
+    dots: Counted,
+    /// Whether retention let some of it go.
+    is_short: bool,
 }
 
 /// When agents are asked for what a log lost.
@@ -115,20 +125,24 @@ impl Resent {
 
     /// Whether an entry was sent again that the log has, or that stands for what is gone.
     pub(in crate::node) fn is_known(&self, at: &Receiving, entry: &Entry) -> bool {
-        let is_held = || self.has(&at.local, entry) || Hole::of(&entry.batch).is_some();
-        self.next_of(&at.position_key).is_some() && is_held()
+        let held = self.held.get(&at.local);
+        let is_let_go =
+            || held.is_some_and(|held| held.is_short && !held.dots.knows_before(entry.dot));
+        let is_hole = || Hole::of(&entry.batch).is_some();
+        self.next_of(&at.position_key).is_some()
+            && (self.has(&at.local, entry) || is_hole() || is_let_go())
     }
 
     /// Whether a log that agents are asked for has some of an entry, as far as is known.
     pub(in crate::node) fn has(&self, local: &TopicPartition, entry: &Entry) -> bool {
         let held = self.held.get(local);
-        held.is_some_and(|held| held.knows(entry.dot, entry.batch.span()))
+        held.is_some_and(|held| held.dots.knows(entry.dot, entry.batch.span()))
     }
 
     /// An agent's entry was stored.
     pub(in crate::node) fn note(&mut self, at: &Receiving, (dot, span): (Dot, u64)) {
         let Some(held) = self.held.get_mut(&at.local) else { return };
-        held.count(dot, span);
+        held.dots.count(dot, span);
         let again = self.again.get_mut(&at.position_key);
         if let Some(again) = again.filter(|again| again.next < again.until) {
             again.records += span;
@@ -265,16 +279,16 @@ impl Node {
     /// Begins to read a log for the dots that it holds. What is on its way to the disk it has too.
     fn begin_survey(&mut self, log: TopicPartition) {
         self.cut_commit();
-        let mut held = Counted::default();
+        let start = self.keeping.start(&log);
+        let mut held = Held { is_short: start > Offset::default(), ..Held::default() };
         let on_their_way = self.in_flight.iter().flat_map(|commit| &commit.entries);
         for (_, entry) in on_their_way.filter(|(partition, _)| *partition == log) {
-            held.count(entry.dot, entry.batch.span());
+            held.dots.count(entry.dot, entry.batch.span());
         }
         self.refills.resent.due.remove(&log);
         self.refills.resent.unsure.remove(&log);
         self.refills.resent.forget(&log);
         self.refills.resent.held.insert(log.clone(), held);
-        let start = self.keeping.start(&log);
         self.refills.resent.survey = Some((log, start));
     }
 
@@ -296,7 +310,7 @@ impl Node {
             Ok(entries) => {
                 let held = held.entry(log.clone()).or_default();
                 for entry in &entries {
-                    held.count(entry.dot, entry.batch.span());
+                    held.dots.count(entry.dot, entry.batch.span());
                 }
                 if let Some(last) = entries.last() {
                     *next = last.end();

@@ -3,7 +3,7 @@
 use headland_event::{ByteCount, ChannelId, Hole, Random, SeededRandom};
 use headland_replication::CloseReason;
 use headland_replication::frame::Goodbye;
-use headland_storage::{MemoryDisk, Survival};
+use headland_storage::{MemoryDisk, OpenOptions, Survival};
 
 use super::damage::damage;
 use super::handing::{Net, at_start};
@@ -178,6 +178,42 @@ fn an_agent_that_comes_later_sends_again_what_was_lost_then() {
     device.connect(&mut hub);
 
     assert_eq!(sorted(&hub, AIR), texts(0..5));
+}
+
+#[test]
+fn what_retention_let_go_is_not_taken_for_lost() {
+    let kept = |text: String| {
+        let lane = "lane = \"telemetry\"";
+        text.replace(lane, &format!("{lane}\nretention = {{ bytes = \"100KiB\" }}"))
+    };
+    let text_of = kept(config("eu", &[], "*"));
+    let small = OpenOptions { file_bytes: ByteCount::new(64 << 10), ..OpenOptions::new(7) };
+    let start = |disk: &MemoryDisk, now| {
+        let options = OpenOptions { ..small };
+        Hub::start_with(options, disk, &text_of, now).unwrap()
+    };
+    let mut hub = start(&MemoryDisk::new(7), at_start());
+    let mut device = Device::new(&mut hub);
+    for n in 10..20 {
+        device.write(&mut hub, n..n + 1);
+        device.pass(&mut hub, 61);
+    }
+    let first = hub.start_of(AIR).get();
+    assert!(first > 2, "retention let some go: {first}");
+    let numbers = |hub: &Hub| -> Vec<String> {
+        sorted(hub, AIR).iter().map(|text| text.chars().take(6).collect()).collect()
+    };
+    let held = numbers(&hub);
+    damage(&hub, &text(18));
+    let disk = hub.disk().clone();
+    disk.crash(Survival::Everything);
+    let mut hub = start(&disk, hub.now).scrubbing(ByteCount::mebibytes(64));
+    device.connect(&mut hub);
+
+    device.pass(&mut hub, 90);
+
+    assert_eq!(held.len(), 3);
+    assert_eq!(numbers(&hub), held[1..], "retention goes on");
 }
 
 #[test]

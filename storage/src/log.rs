@@ -1,5 +1,6 @@
 //! The contract of a node's log: what it promises, and how it says no.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use headland_event::{
@@ -335,6 +336,13 @@ pub trait LogReader: Clone + Send + Sync {
     fn first_in(&self, file: CommitNumber, partition: &TopicPartition) -> Option<Offset> {
         let _none = (file, partition);
         None
+    }
+
+    /// Offsets of a partition that the log knows to be lost though nothing was read, those among
+    /// them that were given up behind its last entry. Others may be lost as well.
+    fn lost(&self, partition: &TopicPartition) -> Vec<Range<Offset>> {
+        let _none = partition;
+        Vec::new()
     }
 
     /// So many bytes of commits from one on are not read again soon: memory that holds them may

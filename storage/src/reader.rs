@@ -118,6 +118,10 @@ impl<F: MediumFile> LogReader for JournalReader<F> {
         self.shared.read().partitions()
     }
 
+    fn lost(&self, partition: &TopicPartition) -> Vec<Range<Offset>> {
+        self.shared.read().lost(partition)
+    }
+
     fn read(
         &self,
         partition: &TopicPartition,

@@ -211,6 +211,8 @@ pub fn replay_past_damage(
         }
     }
     suspects.end(reader);
+    // What was lost in files that the replay began behind.
+    suspects.add_known(reader);
     while let Some((partition, at)) = suspects.take() {
         if let Some(lost) = lost_around(reader, &partition, at)? {
             missing.add(lost);
@@ -348,6 +350,17 @@ impl Suspects {
     /// Whether damage was met, so that what follows it in each partition is looked for.
     pub(crate) const fn is_looking(&self) -> bool {
         self.met.is_some()
+    }
+
+    /// Adds what the log knows to be lost and has not cleaned away.
+    fn add_known(&mut self, reader: &impl LogReader) {
+        for partition in reader.partitions() {
+            let (start, lost) = (reader.start(&partition), reader.lost(&partition));
+            let last = lost.into_iter().filter(|lost| start < lost.end).filter_map(|lost| {
+                Some((partition.clone(), Offset::new(lost.end.get().checked_sub(1)?)))
+            });
+            self.places.extend(last);
+        }
     }
 
     /// Takes out a place to look at, `None` when there is none at present.

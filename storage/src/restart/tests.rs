@@ -89,6 +89,24 @@ fn of_a_log_with_one_damaged_byte_all_else_is_fed_and_the_rest_is_named_by_its_o
 }
 
 #[test]
+fn what_the_log_gave_up_before_the_replay_begins_is_named() {
+    let disk = written();
+    let name = disk.names().into_iter().find(|name| name.ends_with(".journal")).unwrap();
+    let content = disk.content(&name).unwrap();
+    let entry = content.windows(4).rposition(|bytes| bytes == b"\x03air").unwrap();
+    disk.flip_bit(&name, ByteCount::new(u64::try_from(entry).unwrap() + 40), 3);
+    let reader = MemoryStore::open(&disk, options(2)).unwrap().reader();
+
+    let missing = replay_past_damage(&reader, reader.last_commit().after(1), drop).unwrap();
+
+    let lost = missing.offsets().map(|lost| (lost.partition.clone(), lost.from, lost.until));
+    let given_up = [12, 4].into_iter().map(Offset::new).zip((0..2).map(partition));
+    let given_up = given_up.map(|(from, at)| (at.clone(), from, reader.end(&at)));
+    assert_eq!(lost.collect::<Vec<_>>(), given_up.collect::<Vec<_>>());
+    assert_eq!(missing.commits(), []);
+}
+
+#[test]
 fn a_range_counts_once_and_beyond_the_limit_ranges_are_counted_alone() {
     let of = |from| {
         let (from, until) = (Offset::new(from), Offset::new(from + 1));

@@ -26,12 +26,18 @@ fn stocked() -> Hub {
 
 /// Flips a bit in the first place of the newest journal file that holds `text`.
 pub(super) fn damage(hub: &Hub, text: &str) {
+    damage_in_file_of(hub, text, text);
+}
+
+/// The same in the first place of that file that holds `other`.
+pub(super) fn damage_in_file_of(hub: &Hub, text: &str, other: &str) {
     let disk = hub.disk();
     let journals = disk.names().into_iter().filter(|name| name.ends_with(".journal"));
     for name in journals {
         let content = disk.content(&name).unwrap();
-        let place = content.windows(text.len()).position(|found| found == text.as_bytes());
-        if let Some(place) = place {
+        let find = |text: &str| content.windows(text.len()).position(|at| at == text.as_bytes());
+        if find(text).is_some() {
+            let place = find(other).unwrap_or_else(|| panic!("{other} is not in {name}"));
             return disk.flip_bit(&name, ByteCount::new(place as u64), 0);
         }
     }

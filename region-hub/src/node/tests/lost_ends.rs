@@ -3,7 +3,7 @@
 use headland_event::{ByteCount, Offset};
 use headland_storage::MemoryDisk;
 
-use super::damage::damage;
+use super::damage::{damage, damage_in_file_of};
 use super::handing::{Net, at_start};
 use super::hub::Hub;
 use super::lives::{commit, lag, only};
@@ -202,6 +202,27 @@ fn what_a_scrub_finds_at_the_end_of_a_copy_comes_back_and_no_life_begins() {
     assert_eq!((us.node.incarnation, missing(us)), (life, vec![]));
     assert_eq!(us.texts(COPY), texts(0..5));
     assert!(us.alerts().iter().any(|alert| alert.rule == "damaged_log"), "a scrub found it");
+}
+
+#[test]
+fn the_lost_end_of_a_copy_is_named_by_a_start_that_does_not_replay_its_file() {
+    let mut net = two();
+    let us = again(&net.hubs[1], "us", &["eu"]);
+    net.replace(1, us);
+    us_goes_on(&mut net, 3..6);
+    commit(&mut net.hubs[1], COPY, 2);
+    damage_in_file_of(&net.hubs[1], &text(3), "HLDINDX");
+    start_hurt(&mut net);
+    write(&mut net.hubs[0], 2, 5..8);
+
+    net.meet(0, 1);
+    net.talk(1);
+    commit(&mut net.hubs[1], COPY, 3);
+    net.talk(40);
+
+    assert_eq!(missing(&net.hubs[1]), [""; 0]);
+    assert_eq!(net.hubs[1].texts(COPY), texts(0..8));
+    assert_eq!([lag(&net.hubs[1]), lag(&net.hubs[0])], [5, 5], "nothing is passed over");
 }
 
 #[test]

@@ -13,8 +13,18 @@
 //! key    u8 3 │ from u64
 //! value  version u8 1 │ until u64 │ owners u32, then each a name: who accepted the loss
 //! ```
+//!
+//! A change that is damaged behind the state mark is in the cache still, and would be lost when
+//! that is made anew. Where the file is to be written anew, the changes of its commits that are
+//! still the newest of their keys are set once more before, in one commit with
+//!
+//! ```text
+//! key    u8 4 │ from u64
+//! value  version u8 1 │ until u64
+//! ```
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use bytes::Bytes;
 use headland_event::CommitNumber;
@@ -27,6 +37,7 @@ use crate::state::{StateError, StateStore};
 
 const VERSION: u8 = 1;
 const KEY_LOST: u8 = 3;
+const KEY_RESTATED: u8 = 4;
 /// Records before a loss is added to the one before it, which then spans both: more commits than
 /// were damaged are in doubt, and none is forgotten.
 const RECORDS_MAX: usize = 64;
@@ -50,6 +61,9 @@ pub(crate) struct Losses {
     recorded: Vec<LostState>,
     /// Found, and not in the journal yet.
     found: Vec<LostState>,
+    /// Commits of which the journal lost changes of state that the cache had: what was still the
+    /// newest of its key was set anew behind them, so nothing of them is missed.
+    restated: Vec<Range<CommitNumber>>,
 }
 
 impl Losses {
@@ -66,6 +80,17 @@ impl Losses {
     /// Whether the loss of these commits is in the journal.
     pub(crate) fn knows(&self, from: CommitNumber, until: CommitNumber) -> bool {
         self.recorded.iter().any(|lost| lost.from <= from && until <= lost.until)
+            || self.restated.iter().any(|lost| lost.start <= from && until <= lost.end)
+    }
+
+    /// Whether there is no room for more commits whose changes are set anew.
+    pub(crate) const fn is_full_of_restated(&self) -> bool {
+        self.restated.len() >= RECORDS_MAX
+    }
+
+    /// Notes that the journal holds anew what it lost of these commits.
+    pub(crate) fn on_restated(&mut self, commits: Range<CommitNumber>) {
+        self.restated.push(commits);
     }
 
     /// Everything that is lost.
@@ -80,10 +105,11 @@ impl Losses {
         let rows = state.scan(&owner, &[KEY_LOST])?;
         let records = rows.into_iter().map(|(key, value)| read(key, value).map_err(corrupt));
         self.recorded = records.collect::<Result<_, _>>()?;
-        let recorded = &self.recorded;
-        self.found.retain(|found| {
-            !recorded.iter().any(|lost| lost.from <= found.from && found.until <= lost.until)
-        });
+        let rows = state.scan(&owner, &[KEY_RESTATED])?;
+        let restated = rows.into_iter().map(|(key, value)| read_restated(key, value));
+        self.restated = restated.map(|of| of.map_err(corrupt)).collect::<Result<_, _>>()?;
+        let found = std::mem::take(&mut self.found);
+        self.found = found.into_iter().filter(|of| !self.knows(of.from, of.until)).collect();
         Ok(())
     }
 
@@ -135,6 +161,34 @@ impl Losses {
         let (owner, from, until) = (owner.clone(), lost.from, lost.until);
         Some(StateError::Lost { owner, from, until })
     }
+}
+
+/// The change of state that says that what was lost of commits is set anew in the same commit.
+pub(crate) fn restated(commits: &Range<CommitNumber>) -> StateChange {
+    let mut key = Writer::new();
+    key.u8(KEY_RESTATED);
+    key.u64(commits.start.get());
+    let mut value = Writer::new();
+    value.u8(VERSION);
+    value.u64(commits.end.get());
+    let (owner, key) = (cleaning::owner(), key.finish());
+    StateChange { owner, key, value: Some(value.finish()) }
+}
+
+fn read_restated(key: Bytes, value: Bytes) -> Result<Range<CommitNumber>, CodecError> {
+    let mut key = Reader::new(key);
+    key.u8("kind of key")?;
+    let from = CommitNumber::new(key.u64("lost from")?);
+    key.end()?;
+    let mut value = Reader::new(value);
+    let version = value.u8("version of what is set anew")?;
+    if version != VERSION {
+        let (field, found) = ("version of what is set anew", i64::from(version));
+        return Err(CodecError::Value { field, at: 0, found, expected: "1" });
+    }
+    let until = CommitNumber::new(value.u64("lost until")?);
+    value.end()?;
+    Ok(from..until)
 }
 
 fn change(lost: &LostState) -> StateChange {

@@ -12,8 +12,9 @@
 //!   file lost something or the chain names it as lost.
 //! - What does not come back stays lost. In a cold file a gap passes for cleaned, so the chain that
 //!   names the file names what is lost of it as well.
-//! - No change of state is forgotten silently. A file that lost some which no record under the
-//!   owner `log` tells of is left alone: the cache has them, and a rebuild of it has to find out.
+//! - No change of state is forgotten silently. Of a file that lost some which no record under the
+//!   owner `log` tells of only the cache has them, and a rebuild of it would have to find out: they
+//!   are set anew first. Where there are too many of them the file is left alone.
 //! - Nothing that has to be replayed moves: only files are written anew whose last commit is at or
 //!   before the state mark and the older operator snapshot, as for all cleaning.
 //! - It is done in steps of cleaning's budget, and while it is nothing else is cleaned.
@@ -25,14 +26,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use headland_event::{ByteCount, Entry, Offset, TopicPartition};
+use headland_event::{ByteCount, CommitNumber, Entry, Offset, TopicPartition};
 
 use crate::cleaning::{CleanError, CleanReport, Workplace};
 use crate::cold::ColdFile;
 use crate::group::byte_count;
 use crate::index::{LostPlace, Mend};
 use crate::journal::install::{ClosedFile, Replacement};
-use crate::loss::LostState;
+use crate::loss::{Losses, LostState};
 use crate::medium::{Medium, MediumFile};
 
 /// Makes commits again of what is left of a damaged file.
@@ -112,6 +113,11 @@ pub(crate) struct Refills<F> {
     waiting: VecDeque<Refill>,
     bytes: u64,
     copy: Option<Box<Copy<F>>>,
+    /// What it was begun for.
+    copied: Vec<Refill>,
+    /// Commits whose changes of state have to be set anew before anything else is begun: only the
+    /// cache has them. With the nonce of their file.
+    restating: Option<(u64, Range<CommitNumber>)>,
     /// Files that had to stay, by nonce, and what was known to be lost of state then: as long as
     /// that is so they are not read through again.
     evidence: BTreeMap<u64, Vec<LostState>>,
@@ -122,7 +128,8 @@ pub(crate) struct Refills<F> {
 impl<F> Default for Refills<F> {
     fn default() -> Self {
         let (waiting, evidence) = (VecDeque::new(), BTreeMap::new());
-        Self { waiting, bytes: 0, copy: None, evidence, results: Vec::new() }
+        let (copied, results) = (Vec::new(), Vec::new());
+        Self { waiting, bytes: 0, copy: None, copied, restating: None, evidence, results }
     }
 }
 
@@ -157,6 +164,9 @@ impl<F: MediumFile> Refills<F> {
         place: &mut Workplace<'_, M, C>,
         report: &mut CleanReport,
     ) -> Result<Option<u64>, CleanError> {
+        if self.restating.is_some() {
+            return Ok(None);
+        }
         let stepped = match &mut self.copy {
             Some(copy) => copy.step(place.losses).map(Some),
             None => Ok(self.begin(place).then_some(Stepped::On { read: 0, written: 0 })),
@@ -174,6 +184,31 @@ impl<F: MediumFile> Refills<F> {
                 Ok(Some(0))
             }
         }
+    }
+
+    /// Commits whose changes of state only the cache has, and that a file waits for to be set anew.
+    pub(crate) fn restating(&self) -> Option<Range<CommitNumber>> {
+        self.restating.as_ref().map(|(_, commits)| commits.clone())
+    }
+
+    /// They were set anew, or the file has to stay as it is.
+    pub(crate) fn on_restated(&mut self, is_done: bool, losses: &Losses) {
+        if let Some((nonce, _)) = self.restating.take().filter(|_| !is_done) {
+            self.evidence.insert(nonce, losses.all());
+        }
+    }
+
+    /// Has what a file was begun for wait until its changes of state are set anew.
+    fn wait_for_state(
+        &mut self,
+        copied: Vec<Refill>,
+        (nonce, commits): (u64, Range<CommitNumber>),
+    ) {
+        for refill in copied {
+            self.bytes += size(&refill.entry);
+            self.waiting.push_back(refill);
+        }
+        self.restating = Some((nonce, commits));
     }
 
     /// What became of entries since this was asked last.
@@ -227,6 +262,7 @@ impl<F: MediumFile> Refills<F> {
         }
         let Some(file) = chosen.filter(|_| !taken.is_empty()) else { return false };
         let results: Vec<_> = taken.iter().map(|r| result(r, Err(RefillRefused::Failed))).collect();
+        self.copied.clone_from(&taken);
         match Copy::begin(place.journal, file, taken) {
             Ok(copy) => self.copy = Some(Box::new(copy)),
             Err(_) => self.results.extend(results),
@@ -241,7 +277,8 @@ impl<F: MediumFile> Refills<F> {
         report: &mut CleanReport,
     ) -> Result<u64, CleanError> {
         let Some(copy) = self.copy.take() else { return Ok(0) };
-        let nonce = copy.nonce();
+        let refills = std::mem::take(&mut self.copied);
+        let (nonce, commits) = (copy.nonce(), copy.commits());
         let copied = copy.finish(place.losses);
         let (mut results, name) = (copied.results, copied.name);
         let has_some = results.iter().any(|refilled| refilled.result.is_ok());
@@ -261,8 +298,12 @@ impl<F: MediumFile> Refills<F> {
                 return Ok(0);
             }
             Err(refused) => {
-                self.note_evidence(place, nonce, refused);
                 place.journal.discard_cold(&name);
+                if copied.is_state_unknown {
+                    self.wait_for_state(refills, (nonce, commits));
+                    return Ok(0);
+                }
+                self.note_evidence(place, nonce, refused);
                 self.refuse_all(results, refused);
                 return Ok(0);
             }
@@ -287,6 +328,12 @@ impl<F: MediumFile> Refills<F> {
         refused: RefillRefused,
     ) {
         if let Some(copy) = self.copy.take() {
+            let refills = std::mem::take(&mut self.copied);
+            if copy.is_state_unknown() {
+                let (nonce, commits) = (copy.nonce(), copy.commits());
+                place.journal.discard_cold(&copy.give_up(refused).0);
+                return self.wait_for_state(refills, (nonce, commits));
+            }
             self.note_evidence(place, copy.nonce(), refused);
             let (name, results) = copy.give_up(refused);
             place.journal.discard_cold(&name);

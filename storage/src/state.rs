@@ -5,6 +5,7 @@
 //! sets an absolute value.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 use headland_event::{ByteCount, CommitNumber, Incarnation};
@@ -15,6 +16,9 @@ use crate::log::{AppendError, ReadError};
 
 /// Bytes of keys and values that a scan of a prefix fetches at once.
 const SCAN_BYTES: ByteCount = ByteCount::mebibytes(1);
+
+/// Bytes of a change in a commit beside its key and value, at most.
+const OVERHEAD: u64 = 300;
 
 /// State that could not be read or rebuilt.
 #[derive(Debug, thiserror::Error)]
@@ -213,11 +217,50 @@ pub trait StateCache: StateStore {
         Ok(())
     }
 
+    /// The changes of these commits that are still the newest of their keys, deletions that are
+    /// remembered among them; `None` when keys and values have more than `limit` bytes.
+    ///
+    /// For setting them anew where the journal lost them. Cost: reads all of the cache.
+    ///
+    /// # Errors
+    /// [`StateError`] when the cache fails.
+    fn changes_of(
+        &mut self,
+        commits: Range<CommitNumber>,
+        limit: ByteCount,
+    ) -> Result<Option<Vec<StateChange>>, StateError>;
+
     /// Throws everything away; the mark goes back to 0.
     ///
     /// # Errors
     /// [`StateError`] when the cache fails.
     fn clear(&mut self) -> Result<(), StateError>;
+}
+
+/// Changes up to so many bytes of keys and values.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    found: Vec<StateChange>,
+    left: Option<u64>,
+}
+
+impl Changes {
+    pub(crate) const fn new(limit: ByteCount) -> Self {
+        Self { found: Vec::new(), left: Some(limit.get()) }
+    }
+
+    pub(crate) fn push(&mut self, owner: &StateOwner, key: &Bytes, value: Option<Bytes>) {
+        let bytes = byte_count(key.len() + value.as_ref().map_or(0, Bytes::len)).get();
+        self.left = self.left.and_then(|left| left.checked_sub(bytes + OVERHEAD));
+        if self.left.is_some() {
+            self.found.push(StateChange { owner: owner.clone(), key: key.clone(), value });
+        }
+    }
+
+    /// All of them, if there was room.
+    pub(crate) fn finish(self) -> Option<Vec<StateChange>> {
+        self.left.map(|_| self.found)
+    }
 }
 
 /// A cache in memory: always rebuilt from the journal.
@@ -311,6 +354,19 @@ impl StateCache for MemoryState {
     fn set_mark(&mut self, commit: CommitNumber) -> Result<(), StateError> {
         self.mark = commit;
         Ok(())
+    }
+
+    fn changes_of(
+        &mut self,
+        commits: Range<CommitNumber>,
+        limit: ByteCount,
+    ) -> Result<Option<Vec<StateChange>>, StateError> {
+        let mut changes = Changes::new(limit);
+        for (owner, values) in &self.values {
+            let newest = values.iter().filter(|(_, newest)| commits.contains(&newest.commit));
+            newest.for_each(|(key, newest)| changes.push(owner, key, newest.value.clone()));
+        }
+        Ok(changes.finish())
     }
 
     fn clear(&mut self) -> Result<(), StateError> {

@@ -376,6 +376,11 @@ impl<M: Medium, C: StateCache> Cleaning for Store<M, C> {
         let Self { journal, cache, cleaner, losses, .. } = self;
         let mut place = Workplace { journal, cache, losses, until, policy, now };
         cleaner.work(&mut place, budget.get().saturating_sub(read), &mut report)?;
+        if let Some(commits) = self.cleaner.restating() {
+            let is_done = self.restate(commits)?;
+            self.cleaner.on_restated(is_done, &self.losses);
+            report.is_done = false;
+        }
         // Only now: what a step before an error said would go with it.
         report.refilled = self.cleaner.take_refilled();
         let reader = self.reader();

@@ -384,26 +384,76 @@ fn a_step_over_a_file_of_zeros_reads_a_mebibyte_or_two() {
     assert!(most <= 5 << 19, "{most} bytes in a step");
 }
 
-#[test]
-fn a_file_that_lost_state_which_no_record_tells_of_is_left_alone() {
+/// A store that runs, whose first file has lost entries and changes of state that only the cache
+/// still has: one of each, or all; and what it holds.
+fn hurt_at_rest(is_all: bool) -> (MemoryDisk, MemoryStore, Model) {
     let (disk, mut model) = written();
     let mut store = reopened(&disk, 2, &elsewhere());
     append(&mut store, &mut model, 1, 5);
+    store.mark_state().unwrap();
     let name = files(&disk, ".journal").remove(0);
     let content = disk.content(&name).unwrap();
-    let entry = content.windows(4).position(|bytes| bytes == b"\x03air").unwrap();
-    let change = content.windows(10).position(|bytes| bytes == b"\x09positions").unwrap();
-    [entry + 60, change + 12].into_iter().for_each(|at| flip(&disk, &name, at));
-    let gone = lost(&store, &model);
+    if is_all {
+        (0..content.len()).for_each(|at| flip(&disk, &name, at));
+    } else {
+        let entry = content.windows(4).position(|bytes| bytes == b"\x03air").unwrap();
+        let change = content.windows(10).position(|bytes| bytes == b"\x09positions").unwrap();
+        [entry + 60, change + 12].into_iter().for_each(|at| flip(&disk, &name, at));
+    }
+    (disk, store, model)
+}
 
-    let refused = refill(&mut store, &gone);
+#[test]
+fn what_only_the_cache_has_of_a_damaged_file_is_set_anew_before_that_is_written_anew() {
+    for is_all in [false, true] {
+        let (disk, mut store, model) = hurt_at_rest(is_all);
+        let (gone, state) = (lost(&store, &model), values(&store).unwrap());
+        assert!(!gone.is_empty() && !state.is_empty());
 
-    assert_eq!((gone.len(), refused.len()), (1, 1));
-    assert_eq!(refused[0].result, Err(RefillRefused::Evidence));
-    let (again, written) = refill_counted(&mut store, &gone);
-    assert_eq!((results(&again), written), (vec![Err(RefillRefused::Evidence)], 0));
-    assert_eq!(disk.content(&name).map(|bytes| bytes.len()), Some(content.len()));
-    assert_eq!(lost(&store, &model), gone);
+        let refilled = refill(&mut store, &gone);
+
+        assert_eq!(results(&refilled), vec![Ok(()); gone.len()], "{is_all}");
+        assert_eq!(lost(&store, &model), []);
+        drop(store);
+        // The cache of a store in memory is made anew by each opening.
+        disk.crash(Survival::Everything);
+        let store = open(&disk, 4).unwrap();
+        assert_eq!((store.lost_state(), values(&store).unwrap()), (vec![], state), "{is_all}");
+        assert_eq!(lost(&store, &model), []);
+    }
+}
+
+#[test]
+fn a_crash_while_state_is_set_anew_leaves_it_whole_or_names_it_as_lost() {
+    let (mut named, mut whole) = (0, 0);
+    for budget in (0..20_000).step_by(97) {
+        let (disk, mut store, model) = hurt_at_rest(budget % 2 == 0);
+        let (gone, state) = (lost(&store, &model), values(&store).unwrap());
+        gone.iter().for_each(|refill| store.refill(refill.clone()));
+        disk.cut_power_after(ByteCount::new(budget));
+        for _ in 0..4 {
+            let report = store.clean(&CleanPolicy::default(), EventTime::from_millis(0), PLENTY);
+            if report.is_err() {
+                break;
+            }
+        }
+        drop(store);
+        disk.crash(if budget % 4 < 2 { Survival::Seeded } else { Survival::Nothing });
+
+        let mut store = open(&disk, 5).unwrap_or_else(|error| panic!("{budget}: {error}"));
+
+        if store.lost_state().is_empty() {
+            assert_eq!(values(&store).unwrap(), state, "{budget}");
+            whole += 1;
+        } else {
+            assert!(values(&store).is_err(), "{budget}");
+            named += 1;
+        }
+        let left = lost(&store, &model);
+        refill(&mut store, &left);
+        assert_eq!(lost(&store, &model), [], "{budget}");
+    }
+    assert!(named > 0 && whole > 0, "{named} {whole}");
 }
 
 #[test]

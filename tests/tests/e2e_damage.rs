@@ -2,7 +2,7 @@
 //! others have.
 
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use headland_tests::binaries;
@@ -21,16 +21,22 @@ fn pair() -> Result<(Fleet, Node, Node)> {
 
 /// Flips a bit where a journal first holds `text`.
 fn damage(data: &Path, text: &str) -> Result<()> {
+    let (file, at, byte) = found(data, text)?;
+    // Its node may run: nothing else of the file is written.
+    let file = std::fs::OpenOptions::new().write(true).open(&file)?;
+    Ok(file.write_all_at(&[byte ^ 1], u64::try_from(at)?)?)
+}
+
+/// The first file of a journal that holds `text`, where, and the byte there.
+fn found(data: &Path, text: &str) -> Result<(PathBuf, usize, u8)> {
     let mut files: Vec<_> = std::fs::read_dir(data)?.collect::<std::io::Result<_>>()?;
     files.sort_by_key(std::fs::DirEntry::path);
     let journals = files.into_iter().map(|file| file.path());
     for file in journals.filter(|file| file.extension().is_some_and(|of| of == "journal")) {
         let content = std::fs::read(&file)?;
-        let found = content.windows(text.len()).position(|found| found == text.as_bytes());
-        if let Some((at, byte)) = found.and_then(|at| Some((at, content.get(at)?))) {
-            // Its node may run: nothing else of the file is written.
-            let file = std::fs::OpenOptions::new().write(true).open(&file)?;
-            return Ok(file.write_all_at(&[byte ^ 1], u64::try_from(at)?)?);
+        let at = content.windows(text.len()).position(|found| found == text.as_bytes());
+        if let Some((at, byte)) = at.and_then(|at| Some((at, *content.get(at)?))) {
+            return Ok((file, at, byte));
         }
     }
     anyhow::bail!("{text} is in no journal of {}", data.display())
@@ -195,5 +201,46 @@ async fn what_only_a_consumer_finds_damaged_is_named_and_comes_back_from_another
     assert_eq!((&named[0]["from"], &named[0]["until"]), (&place["from"], &place["until"]));
     assert_eq!(named[0]["partition"], "air.readings/0");
     assert_eq!(whole["records"], json!(written), "each byte where it was");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_that_was_emptied_comes_back_from_another_region_though_only_the_cache_has_its_state()
+-> Result<()> {
+    let (fleet, mut eu, mut agent) = pair()?;
+    let mut us = fleet.hub("us")?;
+    for hub in [&eu, &us] {
+        hub.reconfigure(
+            "file_bytes = \"4MiB\"",
+            "file_bytes = \"64KiB\"\nsnapshot_after = \"1s\"",
+        )?;
+        hub.configure("[membership]\n")?;
+    }
+    eu.expect(&us)?;
+    us.dial(&eu)?;
+    for node in [&mut eu, &mut us, &mut agent] {
+        node.start().await?;
+    }
+    fleet.append("eu-1.csv", &[READING_COLUMNS])?;
+    for from in (0..2_000).step_by(500) {
+        fleet.append("eu-1.csv", &readings(from..from + 500))?;
+        us.records_when("eu.air.readings", from + 500).await?;
+    }
+    let written = us.records("eu.air.readings").await?;
+    us.stop().await?;
+    let (emptied, ..) = found(&fleet.path("us.data"), "2013-03-01 00:00:07,7")?;
+    std::fs::write(&emptied, b"")?;
+
+    us.start().await?;
+    let met = us.status().await?["missing"].clone();
+    us.status_when(|status| status["missing"] == json!([])).await?;
+
+    assert_eq!(met[0]["partition"], "eu.air.readings/0", "{met}");
+    let whole = us.records("eu.air.readings").await?;
+    assert_eq!(json!(whole), json!(written), "each where it was");
+    us.stop().await?;
+    std::fs::remove_dir_all(fleet.path("us.data").join("state"))?;
+    us.start().await?;
+    us.records_when("eu.air.readings", 2_000).await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Works through closed files, a budget at a time.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use headland_event::{ByteCount, CommitNumber, EventTime, TopicPartition};
 
@@ -110,6 +110,16 @@ impl<F: MediumFile> Cleaner<F> {
     /// has nothing to write would not move it.
     pub(crate) fn waits_for_mark(&self, files: &[ClosedFile<F>], marked: CommitNumber) -> bool {
         self.refills.has_waiting() && files.iter().any(|file| marked < file.last)
+    }
+
+    /// Commits whose changes of state have to be set anew for such entries.
+    pub(crate) fn restating(&self) -> Option<Range<CommitNumber>> {
+        self.refills.restating()
+    }
+
+    /// They were, or cannot be.
+    pub(crate) fn on_restated(&mut self, is_done: bool, losses: &Losses) {
+        self.refills.on_restated(is_done, losses);
     }
 
     /// What became of such entries since this was asked last.

@@ -13,6 +13,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,7 +28,7 @@ use super::table::Table;
 use super::waiting::Waiting;
 use crate::commit::{StateChange, StateOwner};
 use crate::group::byte_count;
-use crate::state::{StateCache, StateError, StateStore};
+use crate::state::{Changes, StateCache, StateError, StateStore};
 
 const DIRECTORY_NAME: &str = "state";
 const BLOBS_NAME: &str = "blobs";
@@ -205,6 +206,28 @@ impl StateCache for SledState {
 
     fn newest(&self, owner: &StateOwner, key: &[u8]) -> Result<Option<CommitNumber>, StateError> {
         Ok(self.row(owner, key)?.map(|row| row.commit))
+    }
+
+    fn changes_of(
+        &mut self,
+        commits: Range<CommitNumber>,
+        limit: ByteCount,
+    ) -> Result<Option<Vec<StateChange>>, StateError> {
+        self.write_waiting()?;
+        let table = self.table()?;
+        let mut changes = Changes::new(limit);
+        for prefix in table.owners() {
+            let name = prefix.get(1..).map(String::from_utf8_lossy).unwrap_or_default();
+            let owner = StateOwner::new(&name).map_err(failed)?;
+            for found in table.walk(&prefix) {
+                let (key, Row { commit, value }) = self.watched(found)?;
+                let (_, own_key) = split_key(&key);
+                if commits.contains(&commit) {
+                    changes.push(&owner, &Bytes::copy_from_slice(own_key), value);
+                }
+            }
+        }
+        Ok(changes.finish())
     }
 
     fn apply(&mut self, commit: CommitNumber, changes: &[StateChange]) -> Result<(), StateError> {

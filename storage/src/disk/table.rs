@@ -5,6 +5,7 @@
 //! are used first, so that opening does not depend on how many rows there are; from then on every
 //! block that is read is the one that was listed, or an error.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use headland_event::{ByteCount, CommitNumber};
@@ -128,6 +129,11 @@ impl Table {
     /// Rows of the owner of a key, from that key on.
     pub(super) fn walk<'a>(&'a self, from: &'a [u8]) -> Walk<'a> {
         Walk::new(self, from)
+    }
+
+    /// What the stored keys of each owner begin with.
+    pub(super) fn owners(&self) -> BTreeSet<Vec<u8>> {
+        self.ranges.iter().map(|(first, _)| split_key(first).0.to_vec()).collect()
     }
 
     /// Makes edits in the order of keys, all at once, and says of which commit they are the last.

@@ -1,5 +1,6 @@
 //! Writes a damaged file anew, with what came back, in small steps.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use headland_event::limits::COMMIT_BYTES_LIMIT;
@@ -42,6 +43,8 @@ pub(super) struct Copy<F> {
     writer: ColdWriter<F>,
     /// The last commit that left anything: what came back behind all others goes there.
     held: Option<(CommitNumber, Commit)>,
+    /// Whether it lost changes of state that no record tells of.
+    is_state_unknown: bool,
 }
 
 /// What a step did.
@@ -65,6 +68,8 @@ pub(super) struct Copied<F> {
     /// The file and what it makes of lost offsets; nothing when no commit is in it.
     pub(super) cold: Result<Option<(ColdFile<F>, Mend)>, RefillRefused>,
     pub(super) results: Vec<Refilled>,
+    /// Whether it lost changes of state that no record tells of.
+    pub(super) is_state_unknown: bool,
 }
 
 impl<F: MediumFile> Copy<F> {
@@ -82,7 +87,31 @@ impl<F: MediumFile> Copy<F> {
         let walk = Salvage::new(source.file.clone(), source.nonce, FIRST_FRAME_AT, there);
         let assembly = Assembly::new(source.kind, base);
         let (key, read, searched, held) = (base, FIRST_FRAME_AT, 0, None);
-        Ok(Self { key, last, source, there, walk, read, searched, assembly, fitting, writer, held })
+        let is_state_unknown = false;
+        Ok(Self {
+            key,
+            last,
+            source,
+            there,
+            walk,
+            read,
+            searched,
+            assembly,
+            fitting,
+            writer,
+            held,
+            is_state_unknown,
+        })
+    }
+
+    /// The commits of the file.
+    pub(super) fn commits(&self) -> Range<CommitNumber> {
+        self.key..self.last.after(1)
+    }
+
+    /// Whether it has to stay because it lost changes of state that no record tells of.
+    pub(super) const fn is_state_unknown(&self) -> bool {
+        self.is_state_unknown
     }
 
     /// By which the file is told from all others, those that took its name included.
@@ -126,6 +155,7 @@ impl<F: MediumFile> Copy<F> {
     fn take(&mut self, left: Left, losses: &Losses) -> Result<(), RefillRefused> {
         let Left { number, commit, lost_state, gaps } = left;
         if lost_state.is_some_and(|lost| !losses.knows(lost.start, lost.end)) {
+            self.is_state_unknown = true;
             return Err(RefillRefused::Evidence);
         }
         let mut room = if self.fitting.is_wanted(&commit.entries) { room(&commit) } else { 0 };
@@ -156,12 +186,12 @@ impl<F: MediumFile> Copy<F> {
     pub(super) fn finish(mut self, losses: &Losses) -> Copied<F> {
         let (key, name) = (self.key, self.writer.name());
         let ended = self.end(losses);
-        let Self { fitting, writer, .. } = self;
+        let Self { fitting, writer, is_state_unknown, .. } = self;
         let rest = ended.err().unwrap_or(RefillRefused::Failed);
         let (mend, results) = fitting.into_parts(rest);
         let written = ended.and_then(|()| writer.finish().map_err(|_| RefillRefused::Failed));
         let cold = written.map(|cold| cold.map(|cold| (cold, mend)));
-        Copied { key, name, cold, results }
+        Copied { key, name, cold, results, is_state_unknown }
     }
 
     fn end(&mut self, losses: &Losses) -> Result<(), RefillRefused> {

@@ -1,18 +1,23 @@
 //! Replays the journal into the cache, and keeps what that finds lost.
 
+use std::ops::Range;
+
 use headland_event::{ByteCount, CommitNumber, Incarnation, Offset, TopicPartition};
 
 use super::{CacheHealth, MARK_BYTES, Patience, Store};
-use crate::cleaning;
+use crate::cleaning::{self, CleanError};
 use crate::commit::{Commit, Priority, StateChange, StateOwner, StoredCommit};
 use crate::fault::OpenError;
 use crate::log::{AppendError, LogReader, QuarantinedCommits, ReadError, Replayed};
-use crate::loss::{Losses, LostState};
+use crate::loss::{self, Losses, LostState};
 use crate::medium::Medium;
 use crate::state::{StateCache, StateError};
 
 /// Bytes of the journal replayed into the state cache at once.
 const REPLAY_BYTES: ByteCount = ByteCount::mebibytes(4);
+
+/// Bytes of keys and values that are set anew for a damaged file: they go in one commit.
+const RESTATED_BYTES_MAX: ByteCount = ByteCount::mebibytes(4);
 
 /// Where partitions start.
 pub(super) type Starts = Vec<(TopicPartition, Offset)>;
@@ -174,6 +179,26 @@ impl<M: Medium, C: StateCache> Store<M, C> {
         self.cleaner.on_appended(size);
         self.apply(appended.first, &[commit], size);
         Ok(())
+    }
+
+    /// Sets anew what commits changed that is still the newest of its key: the journal lost it, and
+    /// the cache has it. `false` when that is too much for one commit.
+    pub(super) fn restate(&mut self, commits: Range<CommitNumber>) -> Result<bool, CleanError> {
+        if self.losses.is_full_of_restated()
+            || self.cache.mark() < CommitNumber::new(commits.end.get() - 1)
+        {
+            return Ok(false);
+        }
+        let changes = self.cache.changes_of(commits.clone(), RESTATED_BYTES_MAX);
+        let Some(mut state) = changes.map_err(CleanError::State)? else { return Ok(false) };
+        state.push(loss::restated(&commits));
+        let commit = Commit { entries: Vec::new(), state };
+        let appended = self.journal.append(Priority::Alerts, std::slice::from_ref(&commit));
+        let (appended, size) = appended.map_err(CleanError::Start)?;
+        self.losses.on_restated(commits);
+        self.cleaner.on_appended(size);
+        self.apply(appended.first, &[commit], size);
+        Ok(true)
     }
 
     /// Refuses a read of what may be outdated because changes of state are lost.

@@ -83,6 +83,14 @@ impl StateCache for Flaky {
         Ok(())
     }
 
+    fn changes_of(
+        &mut self,
+        commits: std::ops::Range<CommitNumber>,
+        limit: ByteCount,
+    ) -> Result<Option<Vec<StateChange>>, StateError> {
+        self.values.changes_of(commits, limit)
+    }
+
     fn clear(&mut self) -> Result<(), StateError> {
         self.clears.set(self.clears.get() + 1);
         self.answer()?;

@@ -577,7 +577,7 @@ impl<F: Clone> Index<F> {
             (self.intern(&partition), Share { base, end, time, bytes, points })
         });
         let (shares, is_damaged) = (shares.collect(), false);
-        Segment { source, number, base, last, shares, is_damaged, points }
+        Segment { source, number, base, last, shares, is_damaged, closed_at: 0, points }
     }
 
     /// Lets go of the points of a closed file that stand in its directory now.

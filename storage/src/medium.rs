@@ -90,6 +90,15 @@ impl MediumError {
             Self::Io { source, .. } => source.kind() == io::ErrorKind::NotFound,
         }
     }
+
+    /// Whether the file ends before what was to be read of it.
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        match self {
+            Self::Full { .. } => false,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::UnexpectedEof,
+        }
+    }
 }
 
 /// The files of one data directory, in the hands of one process; clones share them.

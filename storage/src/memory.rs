@@ -222,6 +222,15 @@ impl MemoryDisk {
         }
     }
 
+    /// Cuts a file short, durably and under open handles too.
+    pub fn cut(&self, name: &str, length: ByteCount) {
+        let mut disk = self.lock();
+        let Some(id) = disk.names.get(name).copied() else { return };
+        let Some(content) = disk.files.get_mut(&id) else { return };
+        content.bytes.truncate(length.as_len());
+        *content = Content::durable(&content.bytes);
+    }
+
     /// Takes a file away, durably.
     pub fn remove(&self, name: &str) {
         let mut disk = self.lock();

@@ -112,6 +112,7 @@ pub(crate) fn closed<F: MediumFile>(
     segment.is_damaged |= segment.last != last;
     segment.last = segment.last.max(last);
     segment.extend(segment.source.end.max(end.min(size)));
+    segment.closed_at = end;
     Ok((segment, loss))
 }
 

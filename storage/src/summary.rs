@@ -300,7 +300,13 @@ pub(crate) fn load_points<F: MediumFile, P: PointCodec>(
 ) -> Result<Result<Vec<P>, Fault>, MediumError> {
     let Paged { position, length, crc: found } = paged;
     let mut bytes = vec![0; length];
-    file.read_at(ByteCount::new(position), &mut bytes)?;
+    match file.read_at(ByteCount::new(position), &mut bytes) {
+        Err(error) if error.is_short() => {
+            let needed = position.saturating_add(byte_count(length).get());
+            return Ok(Err(Fault::Short { needed, left: file.size()?.get() }));
+        }
+        read => read?,
+    }
     let expected = crc32c::crc32c(&bytes);
     if found != expected {
         return Ok(Err(Fault::Checksum { part: "points", found, expected }));

@@ -9,7 +9,8 @@ use crate::medium::{MediumError, MediumFile};
 /// Bytes read at once: enough for a few hundred small frames, little enough to throw away.
 pub(crate) const CHUNK_LEN: u64 = 64 << 10;
 
-/// The bytes of a file below an end. Memory: one chunk, or what the largest view needed.
+/// The bytes of a file below an end; those that are not there any more are zeros. Memory: one
+/// chunk, or what the largest view needed.
 #[derive(Debug)]
 pub(crate) struct Window<F> {
     file: F,
@@ -69,7 +70,19 @@ impl<F: MediumFile> Window<F> {
 
     fn read(&self, at: u64, length: u64) -> Result<Bytes, MediumError> {
         let mut buffer = vec![0; ByteCount::new(length).as_len()];
-        self.file.read_at(ByteCount::new(at), &mut buffer)?;
+        match self.file.read_at(ByteCount::new(at), &mut buffer) {
+            // The file was cut short since it was opened. That is damage like any other: zeros
+            // are no valid part of anything.
+            Err(error) if error.is_short() => {
+                let there = self.file.size()?.get().saturating_sub(at).min(length);
+                buffer.fill(0);
+                let (head, _) = buffer.split_at_mut(ByteCount::new(there).as_len());
+                if !head.is_empty() {
+                    self.file.read_at(ByteCount::new(at), head)?;
+                }
+            }
+            read => read?,
+        }
         Ok(buffer.into())
     }
 }
@@ -108,6 +121,17 @@ mod tests {
         assert_eq!(window.peek(80, 10).unwrap().map(|view| view.len()), Some(10));
         assert_eq!(window.peek(80, 11).unwrap(), None);
         assert_eq!(window.view(91, 0).unwrap(), None);
+    }
+
+    #[test]
+    fn bytes_that_the_file_has_no_more_are_zeros() {
+        let mut window = window(100, 300);
+
+        let view = window.view(90, 20).unwrap().unwrap();
+
+        let there = (90..100).chain(std::iter::repeat_n(0, 10));
+        assert!(view.iter().copied().eq(there));
+        assert_eq!(window.peek(250, 4).unwrap().as_deref(), Some(&[0; 4][..]));
     }
 
     #[test]

@@ -606,6 +606,12 @@ enum Step {
         at: usize,
         length: usize,
     },
+    /// A closed file is cut short, while the store is closed or runs.
+    Cut {
+        file: usize,
+        at: usize,
+        runs: bool,
+    },
     /// A bit flips under the running store.
     Flip {
         file: usize,
@@ -624,6 +630,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..9_usize, 76..900_usize, 1..300_usize)
             .prop_map(|(file, at, length)| Step::Zero { file, at, length }),
         2 => (0..9_usize, 76..900_usize).prop_map(|(file, at)| Step::Flip { file, at }),
+        1 => (0..9_usize, 0..900_usize, any::<bool>())
+            .prop_map(|(file, at, runs)| Step::Cut { file, at, runs }),
         3 => (1..3_usize).prop_map(|every| Step::Refill { every }),
         1 => Just(Step::Reopen),
     ];
@@ -695,6 +703,14 @@ impl Run {
                 content.get_mut(at.min(until)..until).unwrap().fill(0);
                 self.disk.set_content(&name, &content);
                 self.reopen();
+            }
+            Step::Cut { file, at, runs } => {
+                let Some(name) = self.file(file) else { return };
+                let there = self.disk.content(&name).unwrap().len();
+                self.disk.cut(&name, ByteCount::new(at.min(there) as u64));
+                if !runs {
+                    self.reopen();
+                }
             }
             Step::Flip { file, at } => {
                 let Some(name) = self.file(file) else { return };

@@ -205,8 +205,7 @@ async fn what_only_a_consumer_finds_damaged_is_named_and_comes_back_from_another
 }
 
 #[tokio::test]
-async fn a_file_that_was_emptied_comes_back_from_another_region_though_only_the_cache_has_its_state()
--> Result<()> {
+async fn a_file_that_was_emptied_comes_back_from_another_region() -> Result<()> {
     let (fleet, mut eu, mut agent) = pair()?;
     let mut us = fleet.hub("us")?;
     for hub in [&eu, &us] {

@@ -4,16 +4,22 @@ use std::error::Error;
 use std::path::Path;
 
 use bytes::Bytes;
-use headland_event::{ByteCount, CommitNumber, Random, SeededRandom};
+use headland_event::{
+    Batch, ByteCount, CommitNumber, EventTime, PartitionIndex, Random, Record, SeededRandom,
+    TopicName, TopicPartition,
+};
 
 use super::{DiskStore, block, contained};
 use crate::commit::{Commit, StateChange, StateOwner};
+use crate::composer::Composer;
 use crate::conformance::{self, Backend, Checked};
 use crate::fault::OpenError;
 use crate::log::{AppendError, LogStore};
 use crate::place::OnCopy;
+use crate::refill::Refill;
 use crate::state::{StateError, StateMarks, StateStore};
 use crate::store::OpenOptions;
+use crate::{CleanPolicy, Cleaning};
 
 struct Directory {
     directory: tempfile::TempDir,
@@ -549,4 +555,59 @@ fn write_until_the_limit_is_lifted() {
     let store = DiskStore::open(directory.path(), options(2)).unwrap();
     assert_eq!(get(&store, "a").map(|value| value.len()), Some(96 << 10));
     assert_eq!(get(&store, "c").as_deref(), Some(&b"3"[..]));
+}
+
+/// Records of a partition, each with a change of state, and a store of which the first file is
+/// closed and then emptied; with what was in that.
+fn emptied(directory: &mut Directory) -> (DiskStore, Vec<Refill>) {
+    let partition = TopicPartition::new(TopicName::new("air").unwrap(), PartitionIndex::new(0));
+    let mut first = Vec::new();
+    for key in ["a", "b", "c"] {
+        let mut store = directory.open().unwrap();
+        let mut composer = Composer::new(store.incarnation(), &store.reader(), &store).unwrap();
+        let batch = Batch::encode(&[Record::new(EventTime::from_millis(5), "k", "v")]).unwrap();
+        composer.born(&partition, None, batch, &mut SeededRandom::new(1));
+        let mut commit = composer.take().unwrap().commit;
+        commit.state.extend(set(key, "1").state);
+        let entry = commit.entries[0].1.clone();
+        first.push(Refill { partition: partition.clone(), entry });
+        store.append(&[commit]).unwrap();
+        store.close().unwrap();
+    }
+    first.truncate(1);
+    let name = sorted_journals(directory.path()).remove(0);
+    std::fs::write(name, b"").unwrap();
+    (directory.open().unwrap(), first)
+}
+
+fn sorted_journals(path: &Path) -> Vec<std::path::PathBuf> {
+    let found = std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
+    let mut files: Vec<_> =
+        found.filter(|path| path.extension().is_some_and(|of| of == "journal")).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_file_that_was_emptied_is_written_anew_though_only_the_cache_has_its_state() {
+    let mut directory = Directory::new();
+    let (mut store, gone) = emptied(&mut directory);
+    assert_eq!(get(&store, "a").as_deref(), Some(&b"1"[..]));
+    store.mark_state().unwrap();
+
+    gone.iter().for_each(|refill| store.refill(refill.clone()));
+    let mut refilled = Vec::new();
+    for _ in 0..20 {
+        let now = EventTime::from_millis(0);
+        let report = store.clean(&CleanPolicy::default(), now, ByteCount::mebibytes(4)).unwrap();
+        refilled.extend(report.refilled);
+    }
+
+    let results: Vec<_> = refilled.iter().map(|refilled| refilled.result).collect();
+    assert_eq!(results, [Ok(())]);
+    store.close().unwrap();
+    std::fs::remove_dir_all(directory.path().join("state")).unwrap();
+    let store = directory.open().unwrap();
+    assert_eq!(store.lost_state(), []);
+    ["a", "b", "c"].iter().for_each(|key| assert!(get(&store, key).is_some(), "{key}"));
 }

@@ -46,6 +46,9 @@ pub(crate) struct Segment<F> {
     /// Whether some of it could not be read. Then it gets no directory, so that every opening
     /// sees what is missing and nothing passes for cleaned that is lost.
     pub(crate) is_damaged: bool,
+    /// Where it ended when it was closed: behind the end of its source when it was cut short since.
+    /// 0 when nothing says so.
+    pub(crate) closed_at: u64,
     pub(super) points: Points<CommitPoint>,
 }
 
@@ -55,7 +58,8 @@ impl<F: Clone> Segment<F> {
         debug_assert!(base > CommitNumber::new(0), "commits are numbered from 1");
         let last = CommitNumber::new(base.get() - 1);
         let (shares, points) = (BTreeMap::new(), Points::Held(Vec::new()));
-        Self { source, number, base, last, shares, is_damaged: false, points }
+        let (is_damaged, closed_at) = (false, 0);
+        Self { source, number, base, last, shares, is_damaged, closed_at, points }
     }
 
     pub(crate) fn has_commits(&self) -> bool {
@@ -128,9 +132,11 @@ impl<F: Clone> Segment<F> {
         matches!(self.points, Points::Held(_)) && !self.is_damaged
     }
 
-    /// The file as the chain names it.
-    pub(crate) const fn member(&self) -> Member {
-        let Self { source: Source { nonce, kind, end, .. }, number, base, last, .. } = self;
-        Member { number: *number, nonce: *nonce, kind: *kind, base: *base, last: *last, end: *end }
+    /// The file as the chain names it: up to where it ended once, so that every opening sees that
+    /// it was cut short.
+    pub(crate) fn member(&self) -> Member {
+        let Self { source, number, base, last, closed_at, .. } = self;
+        let (nonce, kind, end) = (source.nonce, source.kind, source.end.max(*closed_at));
+        Member { number: *number, nonce, kind, base: *base, last: *last, end }
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct ClosedFile<F> {
     pub(crate) last: CommitNumber,
     /// In the order in which partitions were first seen.
     pub(crate) shares: Vec<HeldShare>,
+    /// Where it ended once: behind the end of its source when it was cut short since.
+    pub(crate) closed_at: u64,
     /// Whether something of it is lost, also where what is left reads well to its end.
     pub(crate) is_damaged: bool,
 }
@@ -205,8 +207,9 @@ fn closed_file<F: Clone>(index: &Index<F>, segment: &Segment<F>) -> ClosedFile<F
         })
     });
     let (source, base, last) = (segment.source.clone(), segment.base, segment.last);
+    let closed_at = segment.member().end;
     let (shares, is_damaged) = (shares.collect(), segment.is_damaged);
-    ClosedFile { source, base, last, shares, is_damaged }
+    ClosedFile { source, base, last, shares, closed_at, is_damaged }
 }
 
 #[cfg(test)]

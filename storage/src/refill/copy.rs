@@ -32,8 +32,10 @@ pub(super) struct Copy<F> {
     key: CommitNumber,
     last: CommitNumber,
     source: Source<F>,
-    /// Position where the bytes end that are there: before the end when the file was cut short.
+    /// Positions where the bytes end that are there, and where they ended once: behind that when
+    /// the file was cut short.
     there: u64,
+    closed_at: u64,
     walk: Salvage<F>,
     read: u64,
     /// Bytes searched behind that.
@@ -80,10 +82,10 @@ impl<F: MediumFile> Copy<F> {
         refills: Vec<Refill>,
     ) -> Result<Self, MediumError> {
         let fitting = Fitting::new(&journal.shared().read(), &file, refills.clone());
-        let ClosedFile { source, base, last, .. } = file;
+        let ClosedFile { source, base, last, closed_at, .. } = file;
         let there = source.end.min(source.file.size()?.get()).max(FIRST_FRAME_AT);
         let back: u64 = refills.iter().map(|refill| super::size(&refill.entry)).sum();
-        let writer = journal.begin_cold(base, ByteCount::new(source.end + back))?;
+        let writer = journal.begin_cold(base, ByteCount::new(closed_at + back))?;
         let walk = Salvage::new(source.file.clone(), source.nonce, FIRST_FRAME_AT, there);
         let assembly = Assembly::new(source.kind, base);
         let (key, read, searched, held) = (base, FIRST_FRAME_AT, 0, None);
@@ -93,6 +95,7 @@ impl<F: MediumFile> Copy<F> {
             last,
             source,
             there,
+            closed_at,
             walk,
             read,
             searched,
@@ -196,8 +199,8 @@ impl<F: MediumFile> Copy<F> {
 
     fn end(&mut self, losses: &Losses) -> Result<(), RefillRefused> {
         let mut left = Vec::new();
-        if self.there < self.source.end {
-            let cut = Gap { from: self.there, until: self.source.end };
+        if self.there < self.closed_at {
+            let cut = Gap { from: self.there, until: self.closed_at };
             self.fitting.on_gap(None);
             left.extend(self.assembly.on_piece(Piece::Lost(cut))?);
         }

@@ -575,7 +575,7 @@ impl Node {
         self.on_leases_kept(now, ticket);
         self.mark(now, &entries);
         self.count_holes(&entries);
-        self.sum_up(&entries);
+        self.audit_committed(&entries);
         self.keeping.on_written();
         for span in self.spans.of(&self.topics, &entries, now) {
             self.outputs.push_back(Output::Trace(span));

@@ -8,9 +8,13 @@
 //! the way sums up what its own log holds and compares as soon as it has come as far.
 //!
 //! A difference is a `Fault`: it names the range. Each range begins where the one before ended, so
-//! a fault is named once. Where a log says itself that records are gone, by a hole or by
-//! compaction, where it begins in the middle of a life, or where its writer has begun to count
-//! anew, the range is not compared; the one after it is.
+//! a fault is named once. Where a log says itself that records are gone, by a hole, by offsets that
+//! are missing or by compaction, where it begins in the middle of a life, or where its writer has
+//! begun to count anew, the range is not compared; the one after it is.
+//!
+//! What damage took may come back: at its offsets, which changes nothing here, or behind all else.
+//! So what comes below where its stream was is looked up in the log, and is a fault only when it is
+//! there twice ([`repeats`]).
 //!
 //! Cost: a few dozen instructions for a batch, about 300 bytes for a stream and 24 for each 1,024
 //! records that were not compared yet.
@@ -19,10 +23,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use headland_event::codec::{CodecError, Reader, Writer};
-use headland_event::{Dot, Entry, Incarnation, Monotonic, Sequence, StreamId, TopicPartition};
+use headland_event::{
+    Dot, Entry, Incarnation, Monotonic, Offset, Sequence, StreamId, TopicPartition,
+};
 
 /// What batches come to.
 mod digest;
+/// What comes below where its stream was.
+mod repeats;
 /// What a node states, and its bytes.
 mod statement;
 /// One stream, as far as this node has it.
@@ -34,6 +42,7 @@ pub use digest::Digest;
 pub use statement::Statement;
 pub use tally::{Fault, FaultKind};
 
+use repeats::{Repeats, read_partition, write_partition};
 use tally::{Outcome, Side, Tally};
 
 /// How long a stream grows before what it comes to is stated. Short enough that a fault is named
@@ -50,6 +59,9 @@ const FAULTS_LIMIT: usize = 1_024;
 /// Partitions that may hold the same stream: more routes than that from one writer are left out.
 const ROUTES_LIMIT: usize = 4;
 
+/// Most partitions in a snapshot.
+const PARTITIONS_LIMIT: usize = 1 << 20;
+
 /// The bounds of all lives.
 const FIRST_LIFE: Incarnation = Incarnation::new(0, 0);
 const LAST_LIFE: Incarnation = Incarnation::new(u32::MAX, u64::MAX);
@@ -63,6 +75,9 @@ pub struct Audit {
     born: Incarnation,
     /// Of each life a tally for each partition that holds it.
     streams: BTreeMap<Life, Vec<Tally>>,
+    /// Where partitions end: offsets that are missing behind it are of records that are gone.
+    ends: BTreeMap<TopicPartition, Offset>,
+    repeats: Repeats,
     tallies: usize,
     entries: u64,
     faults: VecDeque<Fault>,
@@ -93,6 +108,8 @@ impl Audit {
         Self {
             born,
             streams: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            repeats: Repeats::new(),
             tallies: 0,
             entries: 0,
             faults: VecDeque::new(),
@@ -106,8 +123,11 @@ impl Audit {
     pub fn on_entry(&mut self, partition: &TopicPartition, entry: &Entry) {
         let Dot { stream, incarnation, sequence } = entry.dot;
         let life = (stream, incarnation);
+        if self.is_behind_gap(partition, entry) || sequence.get() == 0 {
+            self.doubt(partition);
+        }
         if sequence.get() == 0 {
-            return self.doubt(partition);
+            return;
         }
         self.entries += 1;
         let entries = self.entries;
@@ -121,9 +141,55 @@ impl Audit {
             return;
         };
         tally.touched = entries;
+        if tally.is_repeated(entry) {
+            let is_named = tally.is_named(sequence, sequence.after(entry.batch.span()));
+            if !is_named && !self.repeats.add(partition, entry) {
+                self.settle(Outcome::Unchecked);
+            }
+            return;
+        }
         let outcomes = tally.on_entry(entry);
         self.is_ahead |= incarnation == self.born;
         outcomes.into_iter().for_each(|outcome| self.settle(outcome));
+    }
+
+    /// Whether offsets are missing before an entry, which is the last one of its partition now.
+    fn is_behind_gap(&mut self, partition: &TopicPartition, entry: &Entry) -> bool {
+        let Some(end) = self.ends.get_mut(partition) else {
+            self.ends.insert(partition.clone(), entry.end());
+            return false;
+        };
+        std::mem::replace(end, entry.end()) < entry.base
+    }
+
+    /// Where the log is to be read for what came again; answer with [`Self::on_read`],
+    /// [`Self::pass_over`] or [`Self::give_up`] before it is called again.
+    pub fn poll_read(&mut self) -> Option<(TopicPartition, Offset)> {
+        self.repeats.place()
+    }
+
+    /// The log was read where it was to be, which begins at `start`; it has no more when there are
+    /// no entries.
+    pub fn on_read(&mut self, entries: &[Entry], start: Offset) {
+        let Some((partition, twice)) = self.repeats.on_read(entries, start) else { return };
+        for repeat in twice {
+            let tallies = self.streams.get_mut(&(repeat.dot.stream, repeat.dot.incarnation));
+            let mut tallies = tallies.into_iter().flatten();
+            let tally = tallies.find(|tally| *tally.partition() == partition);
+            let outcome = tally.and_then(|tally| tally.on_twice(&repeat));
+            outcome.into_iter().for_each(|outcome| self.settle(outcome));
+        }
+    }
+
+    /// The log is damaged where it was to be read, up to `next`; whether it is to be read on there.
+    pub fn pass_over(&mut self, next: Offset) -> bool {
+        self.repeats.pass_over(next)
+    }
+
+    /// The log cannot be read: what was looked up is not compared.
+    pub fn give_up(&mut self) {
+        let count = u64::try_from(self.repeats.give_up()).unwrap_or(u64::MAX);
+        self.counts.unchecked = self.counts.unchecked.saturating_add(count);
     }
 
     /// Begins to sum up a life of a stream in a partition, unless others hold it already.
@@ -256,7 +322,9 @@ impl Audit {
     /// between are left out; the next statement is compared again.
     ///
     /// ```text
-    /// v1:  1 version u8 │ streams u32 × { stream 16 │ incarnation 12 │ tally }
+    /// v2:  2 version u8 │ streams u32 × { stream 16 │ incarnation 12 │ tally }
+    ///      │ ends u32 × { topic │ partition u32 │ offset u64 } │ what is to be looked up
+    /// v1:  as v2 with version 1, without ends and what is to be looked up
     /// ```
     pub fn write(&self, writer: &mut Writer) {
         writer.u8(VERSION);
@@ -268,6 +336,12 @@ impl Audit {
                 tally.write(writer);
             }
         }
+        writer.length(self.ends.len());
+        for (partition, end) in &self.ends {
+            write_partition(writer, partition);
+            writer.u64(end.get());
+        }
+        self.repeats.write(writer);
     }
 
     /// Reads what [`Self::write`] wrote, for the same node in a run that began at `now`.
@@ -281,8 +355,8 @@ impl Audit {
     ) -> Result<Self, CodecError> {
         let at = reader.position();
         let found = reader.u8("audit version")?;
-        if found != VERSION {
-            let (field, found, expected) = ("audit version", i64::from(found), "1");
+        if !(VERSION_1..=VERSION).contains(&found) {
+            let (field, found, expected) = ("audit version", i64::from(found), "1 or 2");
             return Err(CodecError::Value { field, at, found, expected });
         }
         let mut audit = Self { is_ahead: true, ..Self::new(born, now) };
@@ -291,8 +365,18 @@ impl Audit {
             let life = (reader.stream_id("stream")?, reader.incarnation("incarnation")?);
             audit.streams.entry(life).or_default().push(Tally::read(reader)?);
         }
+        if found == VERSION_1 {
+            return Ok(audit);
+        }
+        for _ in 0..reader.length("ends", PARTITIONS_LIMIT)? {
+            let partition = read_partition(reader)?;
+            audit.ends.insert(partition, Offset::new(reader.u64("end")?));
+        }
+        audit.repeats = Repeats::read(reader)?;
         Ok(audit)
     }
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The layout before what comes again was looked up.
+const VERSION_1: u8 = 1;

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 
 use headland_event::{
-    Alert, Batch, Entry, NodeRule, Now, PartitionIndex, Record, RegionId, TopicPartition,
+    Alert, Batch, ByteCount, Entry, NodeRule, Now, PartitionIndex, Record, RegionId, TopicPartition,
 };
 use headland_replication::audit::{Fault, Statement};
-use headland_storage::Retention;
+use headland_storage::{MissingOffsets, ReadError, Retention};
 use serde::{Deserialize, Serialize};
 
-use super::Node;
+use super::{Node, Output};
 use crate::records::{audit_topic, statement_record};
 use crate::topics::Replication;
 
@@ -17,6 +17,9 @@ use crate::topics::Replication;
 /// may want to look back over a weekend.
 pub(super) const RETENTION: Retention =
     Retention { time: Some(std::time::Duration::from_secs(72 * 3_600)), bytes: None };
+
+/// Bytes of a log that are read at once for what came again.
+const LOOK_BYTES: ByteCount = ByteCount::mebibytes(1);
 
 /// Most faults that an answer names.
 const FAULTS_SHOWN: usize = 100;
@@ -71,12 +74,54 @@ impl Node {
         }
     }
 
+    /// The same of a commit of this run: what came again in it is looked for in the log.
+    pub(super) fn audit_committed(&mut self, entries: &[(TopicPartition, Entry)]) {
+        self.sum_up(entries);
+        self.look_for_repeats();
+    }
+
     fn compare(&mut self, entry: &Entry) {
         // Batches in the log decode; what a later version states is not for this one.
         for record in entry.batch.records().unwrap_or_default() {
             if let Ok(statement) = Statement::decode(record.value.unwrap_or_default()) {
                 self.audit.on_statement(entry.dot.incarnation, statement);
             }
+        }
+    }
+
+    /// Reads on for what came again in a log, unless the log is read for something else.
+    pub(super) fn look_for_repeats(&mut self) {
+        if !self.refills.is_read_free() {
+            return;
+        }
+        let Some((partition, next)) = self.audit.poll_read() else { return };
+        let from = next.max(self.keeping.start(&partition));
+        self.refills.recall_repeats(partition.clone());
+        self.outputs.push_back(Output::Recall { partition, from, limit: LOOK_BYTES });
+    }
+
+    /// What was read for what came again.
+    pub(super) fn on_repeats(
+        &mut self,
+        now: Now,
+        log: &TopicPartition,
+        found: Result<Vec<Entry>, ReadError>,
+    ) {
+        match found {
+            Ok(entries) => self.audit.on_read(&entries, self.keeping.start(log)),
+            Err(ReadError::Quarantined { partition, from, until }) => {
+                self.note_damage(now, &MissingOffsets { partition, from, until });
+                if !self.audit.pass_over(until) {
+                    self.audit.give_up();
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%log, %error, "what came again is not looked for in the log");
+                self.audit.give_up();
+            }
+        }
+        if !self.fullness.is_full() {
+            self.raise_faults(now);
         }
     }
 

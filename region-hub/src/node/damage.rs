@@ -61,6 +61,7 @@ impl Node {
         let damaged: BTreeSet<TopicPartition> =
             self.missing.offsets().map(|lost| lost.partition.clone()).collect();
         damaged.iter().for_each(|log| self.ask_agents_later(now, log));
+        self.look_for_repeats();
         let hlc = self.ingest.hlc();
         if let Some(rules) = &mut self.rules {
             rules.on_replay_ended(hlc);

@@ -120,6 +120,8 @@ enum Recall {
     Survey,
     /// What another hub lost.
     Answer(Job),
+    /// What came again in a log, whether it is there twice.
+    Repeats(TopicPartition),
 }
 
 /// A range that is sought.
@@ -161,6 +163,17 @@ impl Search {
 }
 
 impl Refills {
+    /// Whether the log is read for nothing.
+    pub(super) const fn is_read_free(&self) -> bool {
+        self.recalling.is_none()
+    }
+
+    /// The log is read for what came again in a partition.
+    pub(super) fn recall_repeats(&mut self, partition: TopicPartition) {
+        debug_assert!(self.is_read_free(), "the log is read for one thing at a time");
+        self.recalling = Some(Recall::Repeats(partition));
+    }
+
     fn check_invariants(&self) {
         debug_assert!(self.handed_until.is_none(), "the log has one lot of refills at a time");
         let bytes = self.gathered.iter().map(|refill| refill.entry.batch.as_bytes().len());
@@ -335,6 +348,7 @@ impl Node {
             Some(Recall::BeforeEnd) => self.on_before_end(now, found),
             Some(Recall::Survey) => self.on_surveyed(now, found),
             Some(Recall::Answer(job)) => self.on_found_for(now, job, found),
+            Some(Recall::Repeats(log)) => self.on_repeats(now, &log, found),
             None => {}
         }
         self.answer_on();
@@ -342,6 +356,7 @@ impl Node {
             self.look_after_refills(now);
         }
         self.survey_on();
+        self.look_for_repeats();
     }
 
     /// Asks the next hub for what the one before had not, or ends the search.

@@ -2,6 +2,8 @@
 
 /// Whether the log holds what was written.
 mod audit;
+/// What the audit says of what damage took and came back.
+mod audit_damage;
 /// Agents' logs that end before where they are here.
 mod gone_back;
 /// What is derived from a commit.

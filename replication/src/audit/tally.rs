@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use headland_event::codec::{CodecError, Reader, Writer};
-use headland_event::{
-    Entry, Hole, Incarnation, PartitionIndex, Sequence, StreamId, TopicPartition,
-};
+use headland_event::{Dot, Entry, Hole, Incarnation, Sequence, StreamId, TopicPartition};
 
 use super::digest::Digest;
+use super::repeats::{Repeat, read_partition, write_partition};
 use super::statement::Statement;
 
 /// Of so many records the end of one batch is remembered for long: the first that passes a
@@ -119,8 +118,9 @@ pub(super) struct Tally {
     whole_from: Sequence,
     /// Records are gone, and the next entry says where the log goes on.
     is_doubted: bool,
-    /// Entries come a second time; the first of them was counted.
-    is_repeating: bool,
+    /// The end of the last entry that was named as being there twice: of what is sent again as a
+    /// whole the first is enough.
+    named_to: Option<Sequence>,
     /// Where the last range that was stated ends; the next one begins there.
     anchor: Option<End>,
     /// Whether the writer was ever heard.
@@ -142,7 +142,7 @@ impl Tally {
             end: start,
             whole_from: first,
             is_doubted: false,
-            is_repeating: false,
+            named_to: None,
             anchor: Some(start),
             is_heard: false,
             blocks: VecDeque::new(),
@@ -161,18 +161,43 @@ impl Tally {
         self.is_doubted = true;
     }
 
+    /// Whether an entry that another node wrote lies below where the stream was: whether it is
+    /// there twice, its log has to say.
+    pub(super) fn is_repeated(&self, entry: &Entry) -> bool {
+        self.side == Side::Holder && entry.dot.sequence < self.end.0
+    }
+
+    /// Whether entries from `first` to before `to` only go on with what was named as being there
+    /// twice.
+    pub(super) fn is_named(&mut self, first: Sequence, to: Sequence) -> bool {
+        let is_named = self.named_to == Some(first);
+        if is_named {
+            self.named_to = Some(to);
+        }
+        is_named
+    }
+
+    /// An entry is there twice; `None` when it goes on with one that was named.
+    pub(super) fn on_twice(&mut self, repeat: &Repeat) -> Option<Outcome> {
+        let Dot { stream, incarnation, sequence: from } = repeat.dot;
+        let to = repeat.end();
+        if self.is_named(from, to) {
+            return None;
+        }
+        self.named_to = Some(to);
+        let (stated, found) = (repeat.digest, repeat.digest.plus(repeat.digest));
+        let partition = self.partition.clone();
+        Some(Outcome::Differs(Fault { partition, stream, incarnation, from, to, stated, found }))
+    }
+
     /// Counts an entry; what its writer stated before is compared as soon as it is here.
     pub(super) fn on_entry(&mut self, entry: &Entry) -> Vec<Outcome> {
         let first = entry.dot.sequence;
         let (reached, total) = self.end;
-        let is_repeated = first < reached;
-        if is_repeated && self.is_repeating {
-            // Of what is sent again as a whole one batch is enough to name it.
-            return Vec::new();
-        }
-        self.is_repeating = is_repeated;
         let is_jump = first > reached;
-        if std::mem::take(&mut self.is_doubted) || (is_jump && self.side == Side::Writer) {
+        // A stream has no gaps: where it goes on at its end, nothing of it is gone.
+        let is_gone = std::mem::take(&mut self.is_doubted) || self.side == Side::Writer;
+        if is_jump && is_gone {
             self.begin_anew((first, total));
         }
         self.end = (reached.max(first.after(entry.batch.span())), total.plus(Digest::of(entry)));
@@ -283,36 +308,34 @@ impl Tally {
         self.anchor = Some(total.map_or(self.end, |total| (to, total)));
     }
 
-    /// Appends: partition, side u8, end, whole from u64, doubted u8, repeating u8, anchor, the end
-    /// of the last block. An end is its sequence and both sums, u64 each; none is zeros.
+    /// Appends: partition, side u8, end, whole from u64, doubted u8, 0 u8, anchor, the end of the
+    /// last block. An end is its sequence and both sums, u64 each; none is zeros.
     pub(super) fn write(&self, writer: &mut Writer) {
-        let Self { partition, side, end, whole_from, is_doubted, is_repeating, anchor, .. } = self;
-        writer.name(partition.topic.as_str());
-        writer.u32(partition.partition.get());
+        let Self { partition, side, end, whole_from, is_doubted, anchor, .. } = self;
+        write_partition(writer, partition);
         writer.u8(u8::from(*side == Side::Writer));
         write_end(writer, *end);
         writer.u64(whole_from.get());
         writer.u8(u8::from(*is_doubted));
-        writer.u8(u8::from(*is_repeating));
+        writer.u8(0);
         write_end(writer, anchor.unwrap_or_default());
         write_end(writer, self.blocks.back().copied().unwrap_or_default());
     }
 
     /// Reads what [`Self::write`] wrote.
     pub(super) fn read(reader: &mut Reader) -> Result<Self, CodecError> {
-        let topic = reader.name("audited topic")?;
-        let partition = TopicPartition::new(topic, PartitionIndex::new(reader.u32("partition")?));
+        let partition = read_partition(reader)?;
         let is_writer = read_flag(reader, "whether the node is the writer")?;
         let end = read_end(reader)?;
         let whole_from = Sequence::new(reader.u64("whole from")?);
         let is_doubted = read_flag(reader, "whether records are gone")?;
-        let is_repeating = read_flag(reader, "whether entries come again")?;
+        // Version 1 had here whether entries came a second time.
+        let _is_repeating = read_flag(reader, "whether entries come again")?;
         let [anchor, block] = [read_end(reader)?, read_end(reader)?];
         let known = |end: End| (end != End::default()).then_some(end);
         Ok(Self {
             end,
             is_doubted,
-            is_repeating,
             anchor: known(anchor),
             blocks: known(block).into_iter().collect(),
             recent: VecDeque::from([end]),

@@ -5,6 +5,7 @@ use headland_replication::CloseReason;
 use headland_replication::frame::Goodbye;
 use headland_storage::{MemoryDisk, OpenOptions, Survival};
 
+use super::audit_damage::Writer;
 use super::damage::damage;
 use super::handing::{Net, at_start};
 use super::hub::Hub;
@@ -14,20 +15,20 @@ use super::refills::{
 use super::remote::{Remote, record};
 
 /// An agent that goes on with its log over connections.
-struct Device {
-    remote: Remote,
-    channel: ChannelId,
+pub(super) struct Device {
+    pub(super) remote: Remote,
+    pub(super) channel: ChannelId,
     links: u64,
 }
 
 impl Device {
-    fn new(hub: &mut Hub) -> Self {
+    pub(super) fn new(hub: &mut Hub) -> Self {
         let mut remote = Remote::agent(hub, 10_000);
         let channel = remote.offer(hub, AIR);
         Self { remote, channel, links: 1 }
     }
 
-    fn write(&mut self, hub: &mut Hub, numbers: std::ops::Range<u64>) {
+    pub(super) fn write(&mut self, hub: &mut Hub, numbers: std::ops::Range<u64>) {
         for number in numbers {
             let records = [record("eu-1-air", &text(number))];
             self.remote.publish(hub, self.channel, &records);
@@ -35,7 +36,7 @@ impl Device {
     }
 
     /// Connects anew; the former connection is over.
-    fn connect(&mut self, hub: &mut Hub) {
+    pub(super) fn connect(&mut self, hub: &mut Hub) {
         hub.node.on_disconnected(hub.now, self.remote.link_id);
         let remote = Remote::agent(hub, 10_000 + self.links);
         self.links += 1;
@@ -45,7 +46,7 @@ impl Device {
     }
 
     /// Lets so many seconds go by, and connects anew when it is told to.
-    fn pass(&mut self, hub: &mut Hub, seconds: u64) {
+    pub(super) fn pass(&mut self, hub: &mut Hub, seconds: u64) {
         for _ in 0..seconds {
             pass(hub, &mut self.remote, 1);
             if hub.closed.iter().any(|(link_id, _)| *link_id == self.remote.link_id) {
@@ -84,7 +85,7 @@ fn hurt(lost: u64) -> (Hub, Device) {
     (hub, device)
 }
 
-fn sorted(hub: &Hub, topic: &str) -> Vec<String> {
+pub(super) fn sorted(hub: &Hub, topic: &str) -> Vec<String> {
     let mut texts = hub.texts(topic);
     texts.sort();
     texts
@@ -96,7 +97,7 @@ fn sorted_texts(count: u64) -> Vec<String> {
     texts
 }
 
-fn texts(numbers: std::ops::Range<u64>) -> Vec<String> {
+pub(super) fn texts(numbers: std::ops::Range<u64>) -> Vec<String> {
     numbers.map(text).collect()
 }
 
@@ -306,6 +307,7 @@ fn whatever_is_damaged_and_whenever_it_stops_all_that_is_kept_is_there_once_in_t
         let mut random = SeededRandom::new(seed);
         let mut hub = started("eu", &[]);
         let mut device = Device::new(&mut hub);
+        let mut writer = Writer::new();
         let mut written = 0;
         for _ in 0..12 {
             match random.next_u64() % 6 {
@@ -334,13 +336,17 @@ fn whatever_is_damaged_and_whenever_it_stops_all_that_is_kept_is_there_once_in_t
                     hub = Hub::start_as(7, &disk, &config("eu", &[], "*"), hub.now).unwrap();
                     device.connect(&mut hub);
                 }
-                _ => device.pass(&mut hub, 1 + random.next_u64() % 90),
+                _ => {
+                    device.pass(&mut hub, 1 + random.next_u64() % 90);
+                    writer.state(&mut hub, &device);
+                }
             }
         }
         hub.release_commits();
         hub = again(&hub, "eu", &[]).scrubbing(ByteCount::mebibytes(64));
         device.connect(&mut hub);
         device.pass(&mut hub, 1_300);
+        writer.state(&mut hub, &device);
 
         assert_eq!(sorted(&hub, AIR), sorted_texts(written), "seed {seed}");
         assert_eq!(hub.node.audit.counts().faults, 0, "seed {seed}");

@@ -15,6 +15,12 @@ use headland_storage::{
 
 use crate::node::LEASES_MEMORY;
 
+/// Where copies stand, told again by what is here of them.
+mod rebuilt;
+
+pub use rebuilt::RebuildError;
+pub(crate) use rebuilt::rebuild_checkpoints;
+
 /// Exit code of a verification that found damage; 1 is a failure, 2 a wrong usage.
 const DAMAGED: u8 = 3;
 
@@ -73,8 +79,9 @@ pub enum StoreCommand {
     ///
     /// It starts from the values that are left, which may be older than what it last had: a hub
     /// then takes records again that it has, which count once all the same, and an agent reads
-    /// lines of its files again. Restore a backup instead when that is worse than what is missing
-    /// from it. What is lost stays on record.
+    /// lines of its files again. What its log itself tells, as where copies of other regions'
+    /// topics stand, is set anew from that, for which it is read. Restore a backup instead when
+    /// that is worse than what is missing from it. What is lost stays on record.
     AcceptLoss {
         /// The data directory.
         directory: PathBuf,
@@ -97,6 +104,9 @@ pub enum StoreCommandError {
     /// It cannot be read.
     #[error("cannot read the data directory")]
     Read(#[source] MediumError),
+    /// What the log itself says of the lost state could not be told again; nothing is accepted.
+    #[error("cannot set anew what the log itself says; nothing is accepted")]
+    Rebuild(#[from] RebuildError),
     /// The decision could not be made durable; nothing has changed.
     #[error("cannot record that the loss is accepted")]
     Accept(#[from] AppendError),
@@ -259,6 +269,9 @@ fn accept_loss(
     let mut store = DiskStore::open(directory, options).map_err(StoreCommandError::Open)?;
     for owner in owners {
         forget_memory(&mut store, owner)?;
+        if owner.as_str() == "checkpoints" {
+            rebuild_checkpoints(&mut store)?;
+        }
         store.accept_loss(owner)?;
     }
     let lost = store.lost_state();

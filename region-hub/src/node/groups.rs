@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use headland_event::{
     Batch, BatchError, GroupName, Incarnation, Now, Offset, PartitionIndex, Record, RegionId,
-    TopicPartition,
+    TopicName, TopicPartition,
 };
 use headland_replication::fence::{Fence, Fences};
 use headland_replication::groups::{Change, CommitError, GroupEnd, GroupRecord, Groups, Source};
@@ -412,20 +412,15 @@ impl Node {
                 }
             }
         }
-        for topic in self.topics.iter() {
-            for partition in (0..topic.partitions).map(PartitionIndex::new) {
-                let at = TopicPartition::new(topic.name.clone(), partition);
-                let key = at.to_string();
-                let Some(value) = state.get(&owner("checkpoints"), key.as_bytes())? else {
-                    continue;
-                };
-                let layout = |source| RecoveryError::Layout { owner: owner("checkpoints"), source };
-                let checkpoint = Checkpoint::decode(value).map_err(layout)?;
-                let has_own_order = !topic.is_mirror();
-                let Consumers { own, checkpoints, .. } = &mut self.consumers;
-                let known = if has_own_order { own } else { checkpoints };
-                known.insert(at, checkpoint);
-            }
+        for (key, value) in state.scan(&owner("checkpoints"), b"")? {
+            let layout = |source| RecoveryError::Layout { owner: owner("checkpoints"), source };
+            let checkpoint = Checkpoint::decode(value).map_err(layout)?;
+            let Some(at) = partition_of(&key) else { continue };
+            // Of a topic that is not known any more its origin says again that it is a copy.
+            let has_own_order = self.topics.get(&at.topic).is_some_and(|topic| !topic.is_mirror());
+            let Consumers { own, checkpoints, .. } = &mut self.consumers;
+            let known = if has_own_order { own } else { checkpoints };
+            known.insert(at, checkpoint);
         }
         let key = Bytes::from_static(b"life");
         let (life, found) = (self.incarnation.to_string(), state.get(&owner("node"), &key)?);
@@ -450,6 +445,13 @@ impl Node {
         self.composer.next_ticket() > ticket
             && self.in_flight.front().is_none_or(|front| front.ticket > ticket)
     }
+}
+
+/// The partition that a key names as it is displayed.
+fn partition_of(key: &[u8]) -> Option<TopicPartition> {
+    let (topic, partition) = std::str::from_utf8(key).ok()?.rsplit_once('/')?;
+    let partition = PartitionIndex::new(partition.parse().ok()?);
+    Some(TopicPartition::new(TopicName::new(topic).ok()?, partition))
 }
 
 fn source(topic: &Topic, partition: PartitionIndex) -> Source {

@@ -16,7 +16,8 @@
 //! - in topics that other hubs do not have, and of inventory, which comes back otherwise
 //!   ([`super::lost`]).
 //!
-//! A range in which one life of the origin follows another comes back from where the later begins.
+//! A range in which one life of the origin follows another comes back from where the later begins;
+//! of what this hub wrote itself it is asked for by both, as its offsets are the same everywhere.
 //! Of a compacted topic hubs have other bytes for the same offsets: who sends those is not named.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headland_event::{
-    Actor, Alert, ByteCount, Entry, Hole, Monotonic, NodeRule, Now, Offset, RegionId,
+    Actor, Alert, ByteCount, Entry, Hole, Incarnation, Monotonic, NodeRule, Now, Offset, RegionId,
     TopicPartition,
 };
 use headland_replication::frame::{Announce, REFILLS_TOPIC, RefillAsk, RefillPart};
@@ -114,8 +115,8 @@ enum Recall {
     Behind,
     /// The one before it, of a copy after which others of the log follow.
     Before(Box<Asking>),
-    /// The one before it, of a log of this hub that ends with what is lost.
-    BeforeEnd,
+    /// The one before it, of a log of this hub, and the life that goes on behind.
+    BeforeOwn { behind: Option<Incarnation> },
     /// The dots that a log holds.
     Survey,
     /// What another hub lost.
@@ -144,6 +145,8 @@ struct Asking {
     from: Offset,
     /// Offset there after the last one.
     until: Offset,
+    /// Which life the rest may be of, once all were asked for that of the actor.
+    next_life: Option<Incarnation>,
     /// From which offset of its own log on the hub that is asked sends it by itself.
     comes_from: Option<Offset>,
     /// Who is left to ask.
@@ -345,7 +348,7 @@ impl Node {
         match self.refills.recalling.take() {
             Some(Recall::Behind) => self.on_behind(now, found),
             Some(Recall::Before(asking)) => self.on_before(now, *asking, found),
-            Some(Recall::BeforeEnd) => self.on_before_end(now, found),
+            Some(Recall::BeforeOwn { behind }) => self.on_before_own(now, found, behind),
             Some(Recall::Survey) => self.on_surveyed(now, found),
             Some(Recall::Answer(job)) => self.on_found_for(now, job, found),
             Some(Recall::Repeats(log)) => self.on_repeats(now, &log, found),
@@ -371,11 +374,24 @@ impl Node {
         let readers = &self.refills.readers;
         let mut hubs = std::iter::from_fn(|| asking.hubs.pop_front());
         let Some(hub) = hubs.find(|(_, link_id)| readers.contains(link_id)) else {
-            return self.end_search(now);
+            return self.ask_for_next_life(now);
         };
         asking.hub = Some(hub);
         asking.next = asking.from;
         self.ask(now);
+    }
+
+    /// Asks all once more, for what another life wrote there.
+    fn ask_for_next_life(&mut self, now: Now) {
+        let Some(Search { lost, asking: Some(asking), .. }) = &self.refills.search else {
+            return self.end_search(now);
+        };
+        let Some(life) = asking.next_life else { return self.end_search(now) };
+        let hubs = self.hubs_to_ask(lost, &asking.actor.region);
+        if let Some(Search { asking: Some(asking), .. }) = &mut self.refills.search {
+            (asking.actor.incarnation, asking.next_life, asking.hubs) = (life, None, hubs);
+        }
+        self.ask_next_hub(now);
     }
 
     /// Asks the hub that is being asked for what is left.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use headland_event::{Actor, ByteCount, Entry, Now, Offset, RegionId, TopicPartition};
+use headland_event::{Actor, ByteCount, Entry, Incarnation, Now, Offset, RegionId, TopicPartition};
 use headland_storage::{MissingOffsets, ReadError};
 
 use super::{Asking, Node, Output, Recall, Search};
@@ -14,17 +14,18 @@ impl Node {
     pub(super) fn on_behind(&mut self, now: Now, found: Result<Vec<Entry>, ReadError>) {
         let Some(search) = &self.refills.search else { return };
         let behind = found.unwrap_or_default().into_iter().next();
-        if behind.is_none() && self.is_own(&search.lost.partition) {
-            let MissingOffsets { partition, from, .. } = search.lost.clone();
-            let Some(before) = from.get().checked_sub(1) else {
-                return self.on_before_end(now, Ok(Vec::new()));
+        let lost = search.lost.clone();
+        if self.is_own(&lost.partition) {
+            let behind = behind.and_then(|behind| Some(behind.stamp?.actor.incarnation));
+            let Some(before) = lost.from.get().checked_sub(1) else {
+                return self.on_before_own(now, Ok(Vec::new()), behind);
             };
-            self.refills.recalling = Some(Recall::BeforeEnd);
-            let (from, limit) = (Offset::new(before), ByteCount::new(1));
+            self.refills.recalling = Some(Recall::BeforeOwn { behind });
+            let (partition, from) = (lost.partition, Offset::new(before));
+            let limit = ByteCount::new(1);
             return self.outputs.push_back(Output::Recall { partition, from, limit });
         }
-        let asking = behind.and_then(|behind| self.asking_of(&search.lost, &behind));
-        let lost = search.lost.clone();
+        let asking = behind.and_then(|behind| self.asking_of(&lost, &behind));
         let is_there = asking.as_ref().is_none_or(|asking| self.is_at(&lost, asking.from));
         let before = lost.from.get().checked_sub(1).filter(|_| !is_there);
         let Some((asking, before)) = asking.clone().zip(before) else {
@@ -42,10 +43,7 @@ impl Node {
 
     /// Whether an offset of its origin is where a range begins here, as far as is remembered.
     fn is_at(&self, lost: &MissingOffsets, from: Offset) -> bool {
-        match self.is_own(&lost.partition) {
-            true => from == lost.from,
-            false => self.consumers.origin_of(&lost.partition, lost.from) == Some(from),
-        }
+        self.consumers.origin_of(&lost.partition, lost.from) == Some(from)
     }
 
     /// A range between two entries that have the same distance from their offsets at the origin has
@@ -67,22 +65,28 @@ impl Node {
         self.begin_asking(now, (end == Some(asking.from)).then_some(asking));
     }
 
-    /// What this hub wrote has the same offsets everywhere, so the end of its log is known by the
-    /// life alone: that of the entry before it, or the present one.
-    pub(super) fn on_before_end(&mut self, now: Now, found: Result<Vec<Entry>, ReadError>) {
+    /// What this hub wrote has the same offsets everywhere, so what it lost is known by the life
+    /// alone. Where one life follows another that began when the end of its log was lost, mostly:
+    /// so it is the one of the entry before, and else of the one behind, or the present one.
+    pub(super) fn on_before_own(
+        &mut self,
+        now: Now,
+        found: Result<Vec<Entry>, ReadError>,
+        behind: Option<Incarnation>,
+    ) {
         let Some(Search { lost, .. }) = &self.refills.search else { return };
         let Some(topic) = self.topics.get(&lost.partition.topic) else { return };
         let before = found.unwrap_or_default().into_iter().next();
-        let stamp = before.and_then(|before| before.stamp);
-        let actor = stamp.map(|stamp| stamp.actor).unwrap_or_else(|| Actor {
-            region: topic.origin.clone(),
-            incarnation: self.incarnation,
-            partition: lost.partition.partition,
-        });
+        let before = before.and_then(|before| Some(before.stamp?.actor.incarnation));
+        let life = before.or(behind).unwrap_or(self.incarnation);
+        let next_life = behind.filter(|behind| *behind != life);
+        let (region, partition) = (topic.origin.clone(), lost.partition.partition);
+        let actor = Actor { region, incarnation: life, partition };
         let (topic, from, until) = (topic.origin_name.clone(), lost.from, lost.until);
         let hubs = self.hubs_to_ask(lost, &actor.region);
         let (comes_from, hub, asked, next) = (None, None, from, from);
-        let asking = Asking { actor, topic, from, until, comes_from, hubs, hub, asked, next };
+        let asking =
+            Asking { actor, topic, from, until, next_life, comes_from, hubs, hub, asked, next };
         self.begin_asking(now, Some(asking));
     }
 
@@ -107,9 +111,9 @@ impl Node {
             return None;
         }
         let hubs = self.hubs_to_ask(lost, &topic.origin);
-        let (actor, topic) = (stamp.actor.clone(), topic.origin_name.clone());
+        let (actor, topic, next_life) = (stamp.actor.clone(), topic.origin_name.clone(), None);
         let (comes_from, hub, asked, next) = (None, None, from, from);
-        Some(Asking { actor, topic, from, until, comes_from, hubs, hub, asked, next })
+        Some(Asking { actor, topic, from, until, next_life, comes_from, hubs, hub, asked, next })
     }
 
     /// Who reads what is asked, and has not sent something else: the origin first.

@@ -118,8 +118,9 @@ impl Node {
         let partition = lost.partition.partition;
         let actor = Actor { region: origin.clone(), incarnation: life, partition };
         let (topic, comes_from) = (origin_name.clone(), sender.map(|(_, next)| next));
-        let (hub, asked, next) = (None, from, from);
-        let asking = Asking { actor, topic, from, until, comes_from, hubs, hub, asked, next };
+        let (next_life, hub, asked, next) = (None, None, from, from);
+        let asking =
+            Asking { actor, topic, from, until, next_life, comes_from, hubs, hub, asked, next };
         Some(Search::new(now, lost, Some(asking)))
     }
 

@@ -1,14 +1,17 @@
 //! The end of a copy that damage took comes back, though nothing stands behind it.
 
 use headland_event::{ByteCount, Offset};
-use headland_storage::MemoryDisk;
+use headland_storage::{
+    Commit, LogStore, MemoryDisk, MemoryStore, OpenOptions, StateChange, StateStore, Survival,
+};
 
 use super::damage::{damage, damage_in_file_of};
 use super::handing::{Net, at_start};
 use super::hub::Hub;
-use super::lives::{commit, lag, only};
+use super::lives::{commit, lag, only, read_on};
 use super::refills::{again, all_go_on, config, missing, started, text, write};
 use super::remote::partition;
+use crate::store::{OWNERS, rebuild_checkpoints};
 
 const COPY: &str = "eu.air";
 
@@ -176,6 +179,68 @@ fn a_copy_of_which_all_is_lost_is_sent_once_more() {
     assert_eq!(missing(&net.hubs[1]), [""; 0]);
 }
 
+/// Damage takes where the copy of `us` stands, and its operator goes on without.
+fn go_on_without_checkpoint(net: &mut Net) {
+    net.part(0, 1);
+    damage(&net.hubs[1], "\x0bcheckpoints");
+    let (disk, now) = (net.hubs[1].disk().clone(), net.hubs[1].now);
+    disk.crash(Survival::Everything);
+    let mut store = MemoryStore::open(&disk, OpenOptions::new(7)).unwrap();
+    assert!(!store.lost_state().is_empty());
+    rebuild_checkpoints(&mut store).unwrap();
+    for owner in OWNERS.map(crate::node::owner) {
+        store.accept_loss(&owner).unwrap();
+    }
+    // The topic was taken up in the same commit, mostly.
+    let owner = crate::node::owner("topics");
+    let topics = store.scan(&owner, b"").unwrap().into_iter();
+    let forgotten = topics.filter(|(key, _)| key.ends_with(b"eu.air"));
+    let state = forgotten.map(|(key, _)| StateChange { owner: owner.clone(), key, value: None });
+    let state: Vec<_> = state.collect();
+    assert_eq!(state.len(), 1);
+    store.append(&[Commit { entries: Vec::new(), state }]).unwrap();
+    drop(store);
+    disk.crash(Survival::Everything);
+    let us = Hub::start_as(7, &disk, &config("us", &["eu"], "*"), now).unwrap();
+    net.replace(1, us);
+}
+
+#[test]
+fn a_copy_of_which_nobody_remembers_where_it_stood_says_so_itself() {
+    let mut net = two();
+    commit(&mut net.hubs[1], COPY, 2);
+    net.talk(1);
+
+    go_on_without_checkpoint(&mut net);
+    write(&mut net.hubs[0], 2, 5..8);
+    net.meet(0, 1);
+    net.talk(40);
+
+    assert_eq!((only(&net.hubs[1]).origin_offset, lag(&net.hubs[1])), (Offset::new(2), 6));
+    assert_eq!(read_on(&mut net.hubs[1], COPY, 2), texts(2..8));
+    net.talk(5);
+    assert_eq!([lag(&net.hubs[1]), lag(&net.hubs[0])], [0, 0]);
+}
+
+#[test]
+fn what_was_given_up_in_a_copy_is_told_again_as_well() {
+    let mut net = hurt();
+    commit(&mut net.hubs[1], COPY, 2);
+    write(&mut net.hubs[0], 2, 5..8);
+    net.meet(0, 1);
+    net.talk(40);
+    let known = net.hubs[1].node.consumers.of_mirror(&partition(COPY)).unwrap().clone();
+
+    go_on_without_checkpoint(&mut net);
+
+    let told = net.hubs[1].node.consumers.of_mirror(&partition(COPY)).unwrap().clone();
+    let end = net.hubs[1].node.composer.end(&partition(COPY));
+    for at in (0..5).map(Offset::new).chain([Offset::new(end.get() - 1), end]) {
+        assert_eq!(told.place_at(at), known.place_at(at), "{at}");
+    }
+    assert_eq!(told.unused(end), known.unused(end));
+}
+
 /// Lets the hub of `us` write of its own now and then, and nothing else.
 fn us_goes_on(net: &mut Net, lives: std::ops::Range<u64>) {
     for life in lives {
@@ -275,7 +340,7 @@ fn the_lost_end_of_a_copy_of_a_copy_comes_back_from_who_sends_it() {
     net.part(1, 2);
     (3..5).for_each(|number| damage(&net.hubs[2], &text(number)));
     let disk = net.hubs[2].disk().clone();
-    disk.crash(headland_storage::Survival::Everything);
+    disk.crash(Survival::Everything);
     let ap = Hub::start_as(7, &disk, &line_config("ap", &["us"]), net.hubs[2].now).unwrap();
     net.replace(2, ap);
 

@@ -234,6 +234,28 @@ fn what_a_life_lost_comes_back_from_copies_of_it_though_the_next_life_sends_all_
 }
 
 #[test]
+fn the_lost_end_of_a_log_comes_back_from_a_copy_though_the_next_life_goes_on_behind_it() {
+    let mut net = Net::new([started("eu", &["us"]), started("us", &["eu"])]);
+    net.meet(0, 1);
+    write(&mut net.hubs[0], 1, 0..5);
+    let held = net.hubs[0].entries(AIR);
+    net.talk(5);
+    net.part(0, 1);
+    (3..5).for_each(|number| damage(&net.hubs[0], &text(number)));
+    let eu = again(&net.hubs[0], "eu", &["us"]);
+    net.replace(0, eu);
+    write(&mut net.hubs[0], 2, 5..8);
+    assert!(missing(&net.hubs[0])[0].starts_with("air/0 3.."), "{:?}", missing(&net.hubs[0]));
+
+    net.meet(0, 1);
+    all_go_on(&mut net, 3..6);
+
+    let expected: Vec<String> = (0..8).chain(13..16).map(text).collect();
+    assert!(net.hubs[0].texts(AIR) == expected);
+    assert_eq!(net.hubs[0].entries(AIR)[..5], held);
+}
+
+#[test]
 fn what_no_hub_has_stays_lost_and_who_was_asked_is_said() {
     let (eu, _) = hurt(&["us"], "*");
     let mut net = Net::new([eu, started("us", &["eu"])]);

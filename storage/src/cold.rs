@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use headland_event::{ByteCount, CommitNumber, Incarnation};
 
+use crate::allowance::Allowance;
 use crate::chain::file_name;
 use crate::commit::Commit;
 use crate::frame::{FIRST_FRAME_AT, FileHeader, FileVersion, Link};
@@ -58,6 +59,7 @@ impl<F: MediumFile> ColdWriter<F> {
         let ColdName { number, nonce, base, incarnation } = cold;
         let header = FileHeader {
             version: FileVersion::Two,
+            allowance: Allowance::UNKNOWN,
             number,
             nonce,
             base,

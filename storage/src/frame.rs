@@ -7,7 +7,7 @@
 //! file header, 76 bytes                     frame header, 56 bytes
 //!  0  magic         "HLDJRNL\n"              0  magic     "HLDF"
 //!  8  version       u16  2                   4  version   u16  1
-//! 10  reserved      u16  0                   6  kind      u16  1 commit, 2 seal, 3 chain
+//! 10  allowance     u16  2^n offsets        6  kind      u16  1 commit, 2 seal, 3 chain
 //! 12  number        u64  of this file        8  length    u32  of the body
 //! 20  nonce         u64  random, never 0    12  entries   u32
 //! 28  base commit   u64                     16  changes   u32
@@ -17,12 +17,14 @@
 //! 64  opening end   u64  of the first group 44  durable   u64  known durable when written
 //! 72  crc           u32  of bytes 0..72     52  crc       u32  of bytes 0..52
 //! ```
-//! Version 1 of a file has the same header and no chain frames.
+//! Version 1 of a file has the same header and no chain frames. Earlier builds wrote 0 in the place
+//! of the allowance, and skip it.
 
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
 use headland_event::{CommitNumber, Incarnation};
 
+use crate::allowance::Allowance;
 use crate::fault::Fault;
 use crate::group::byte_count;
 
@@ -74,6 +76,8 @@ pub(crate) enum FileVersion {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FileHeader {
     pub(crate) version: FileVersion,
+    /// Most offsets that it gives.
+    pub(crate) allowance: Allowance,
     /// Number of the file; numbers rise along the chain and are never used again.
     pub(crate) number: u64,
     /// Random, in every frame of the file, so that no foreign bytes pass for a frame.
@@ -91,7 +95,8 @@ pub(crate) struct FileHeader {
 
 impl FileHeader {
     pub(crate) fn encode(&self) -> Bytes {
-        let Self { version, number, nonce, base, incarnation, previous, opening_end } = self;
+        let Self { version, allowance, number, nonce, base, incarnation, previous, opening_end } =
+            self;
         debug_assert!(*nonce != 0, "a nonce of 0 means that there is no file");
         let mut writer = Writer::new();
         writer.raw(&FILE_MAGIC);
@@ -99,7 +104,7 @@ impl FileHeader {
             FileVersion::One => FILE_VERSION_1,
             FileVersion::Two => FILE_VERSION_2,
         });
-        writer.u16(0);
+        writer.u16(allowance.code());
         writer.u64(*number);
         writer.u64(*nonce);
         writer.u64(base.get());
@@ -126,9 +131,9 @@ impl FileHeader {
                 return Err(Fault::Version { field: "file version", found, expected });
             }
         };
-        reader.u16("reserved")?;
         Ok(Self {
             version,
+            allowance: Allowance::of_code(reader.u16("allowance")?),
             number: reader.u64("file number")?,
             nonce: reader.u64("file nonce")?,
             base: CommitNumber::new(reader.u64("base commit")?),
@@ -327,9 +332,11 @@ mod tests {
         #[test]
         fn decode_of_encode_is_the_same_file_header(
             numbers: (u64, u64), nonce in 1_u64.., life: (u32, u64), ends: (u64, u64, u64),
+            allowance: u16,
         ) {
             let header = FileHeader {
                 version: FileVersion::Two,
+                allowance: Allowance::of_code(allowance),
                 number: numbers.0,
                 nonce,
                 base: CommitNumber::new(numbers.1),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use headland_event::{ByteCount, CommitNumber, Incarnation, Random, SeededRandom};
 
+use crate::allowance::Allowance;
 use crate::chain::{Chain, ChainPlace, Member, file_name};
 use crate::commit::{Appended, Commit, Priority};
 use crate::frame::{FIRST_FRAME_AT, FileHeader, FileVersion, FrameHeader, Link, SEAL_LEN};
@@ -18,7 +19,7 @@ use crate::index::{FileKind, Segment, Source};
 use crate::log::AppendError;
 use crate::lookup::Shared;
 use crate::medium::{Medium, MediumError, MediumFile};
-use crate::offsets::{DraftOffsets, span_of};
+use crate::offsets::{DraftOffsets, offsets_of, span_of};
 use crate::place::{self, Standing};
 use crate::reader::JournalReader;
 use crate::reserve::Reserve;
@@ -51,6 +52,10 @@ struct Current<F> {
     chain: Chain,
     /// Allocated bytes.
     room: u64,
+    /// Most offsets that its header says it gives.
+    allowance: Allowance,
+    /// Offsets that it has given.
+    given: u64,
     /// End when the last seal was written.
     sealed: u64,
 }
@@ -65,6 +70,11 @@ impl<F: Clone> Current<F> {
     /// Whether a group fits, and a seal behind it.
     const fn fits(&self, group: ByteCount) -> bool {
         self.end + group.get() + SEAL_LEN <= self.room
+    }
+
+    /// Whether the file may give so many more offsets.
+    const fn allows(&self, offsets: u64) -> bool {
+        self.given.saturating_add(offsets) <= self.allowance.offsets()
     }
 }
 
@@ -160,8 +170,9 @@ impl<M: Medium> Journal<M> {
 
     /// Writes the encoded group, in a new file if need be, and shows it to the readers.
     fn make_durable(&mut self, priority: Priority, commits: &[Commit]) -> Result<(), AppendError> {
-        let size = self.group.size();
-        if self.current.as_ref().is_some_and(|current| current.fits(size)) {
+        let (size, offsets) = (self.group.size(), offsets_of(commits));
+        let has_room = |current: &Current<_>| current.fits(size) && current.allows(offsets);
+        if self.current.as_ref().is_some_and(has_room) {
             return self.write_and_publish(commits);
         }
         let chain = self.shared.read().chain();
@@ -176,7 +187,8 @@ impl<M: Medium> Journal<M> {
         commits: &[Commit],
     ) -> Result<(), AppendError> {
         let size = self.group.size();
-        self.begin_file(priority, chain).map_err(|error| refused(error, size))?;
+        let begun = self.begin_file(priority, chain, offsets_of(commits));
+        begun.map_err(|error| refused(error, size))?;
         self.write_and_publish(commits)
     }
 
@@ -200,7 +212,7 @@ impl<M: Medium> Journal<M> {
 
     /// Writes the group to the current file and waits until it is durable; returns where it ends.
     fn write(&mut self, next: CommitNumber) -> Result<u64, MediumError> {
-        let Some(Current { file, number, nonce, end, chain, .. }) = &self.current else {
+        let Some(Current { file, number, nonce, end, chain, allowance, .. }) = &self.current else {
             debug_assert!(false, "a group is written to a file");
             return Ok(0);
         };
@@ -217,6 +229,7 @@ impl<M: Medium> Journal<M> {
         let opening_end = position + self.group.size().get();
         let header = FileHeader {
             version: FileVersion::Two,
+            allowance: *allowance,
             number: *number,
             nonce,
             base: next,
@@ -237,6 +250,7 @@ impl<M: Medium> Journal<M> {
         let is_new = current.end == 0;
         let mut void = None;
         current.end = end;
+        current.given = current.given.saturating_add(offsets_of(commits));
         let mut index = self.shared.write();
         if is_new {
             current.chain = Chain::default();
@@ -287,8 +301,16 @@ impl<M: Medium> Journal<M> {
         }
     }
 
-    /// Allocates the next file and makes it the current one; nothing is written to it yet.
-    fn begin_file(&mut self, priority: Priority, chain: Chain) -> Result<(), MediumError> {
+    /// Allocates the next file and makes it the current one; nothing is written to it yet, and
+    /// first a group of so many offsets will be.
+    fn begin_file(
+        &mut self,
+        priority: Priority,
+        chain: Chain,
+        offsets: u64,
+    ) -> Result<(), MediumError> {
+        let given_before = self.current.as_ref().map_or(0, |current| current.given);
+        let allowance = Allowance::of_file(self.file_bytes, given_before, offsets);
         let needed = FIRST_FRAME_AT + chain.len() + self.group.size().get() + SEAL_LEN;
         let (number, name) = (self.next_file, file_name(FileKind::Journal, self.next_file));
         self.next_file += 1;
@@ -302,8 +324,9 @@ impl<M: Medium> Journal<M> {
         };
         let nonce = self.next_nonce();
         let name = Arc::from(name);
-        let (end, sealed) = (0, 0);
-        self.current = Some(Current { file, name, number, nonce, end, chain, room, sealed });
+        let (end, sealed, given) = (0, 0, 0);
+        self.current =
+            Some(Current { file, name, number, nonce, end, chain, room, allowance, given, sealed });
         Ok(())
     }
 

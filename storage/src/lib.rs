@@ -74,6 +74,8 @@ mod offsets;
 mod reserve;
 /// A group of commits encoded in one buffer.
 mod group;
+/// How many offsets a file gives at most.
+mod allowance;
 /// Bodies of commit frames.
 mod body;
 /// Headers of journal files and of frames.

@@ -76,6 +76,11 @@ fn entries_of(commits: &[Commit]) -> impl Iterator<Item = &(TopicPartition, Entr
     commits.iter().flat_map(|commit| &commit.entries)
 }
 
+/// How many offsets the entries of a group take, of all partitions together.
+pub(crate) fn offsets_of(commits: &[Commit]) -> u64 {
+    entries_of(commits).map(|(_, entry)| entry.batch.span()).fold(0, u64::saturating_add)
+}
+
 /// What the index keeps of an entry.
 pub(crate) fn span_of(partition: PartitionId, entry: &Entry, place: EntryPlace) -> Span {
     let (end, time) = (entry.end(), entry.batch.max_time());

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use headland_event::{ByteCount, CommitNumber, Incarnation};
 
+use crate::allowance::Allowance;
 use crate::chain::{self, Chain, Member};
 use crate::cursor::{Cursor, NextCommit, Step};
 use crate::fault::{Corruption, Fault, OpenError};
@@ -140,6 +141,7 @@ struct Newest<F> {
     file: F,
     size: u64,
     version: FileVersion,
+    allowance: Allowance,
     nonce: u64,
     base: CommitNumber,
     /// The predecessor, in version 1.
@@ -152,10 +154,10 @@ struct Newest<F> {
 
 impl<F> Newest<F> {
     fn new(found: Found<F>, header: &FileHeader) -> Self {
-        let FileHeader { version, nonce, base, incarnation, previous, .. } = *header;
+        let FileHeader { version, allowance, nonce, base, incarnation, previous, .. } = *header;
         let (incarnation, is_header_lost) = (Some(incarnation), false);
         let unknown = Self::without_header(found, nonce, base);
-        Self { version, previous, incarnation, is_header_lost, ..unknown }
+        Self { version, allowance, previous, incarnation, is_header_lost, ..unknown }
     }
 
     /// What the witness tells of a file whose header is damaged.
@@ -175,6 +177,7 @@ impl<F> Newest<F> {
             file,
             size,
             version,
+            allowance: Allowance::UNKNOWN,
             nonce,
             base,
             previous,
@@ -247,9 +250,10 @@ pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, Op
     let pushed = recovery.index.push(segment);
     pushed.map_err(|fault| damaged(&newest.name, FIRST_FRAME_AT, fault))?;
     recovery.in_doubt = in_doubt;
-    recovery.skip_lost(loss);
+    recovery.skip_lost(loss.map(|loss| loss.within(newest.allowance)));
     for (member, loss) in losses {
         let life = before::life_of(medium, &files, &member, newest.incarnation)?;
+        let loss = loss.within(before::allowance_of(medium, &member)?);
         recovery.skip_lost_of_closed(LostOfClosed { member, loss, life }, &holes);
     }
     recovery.report.files = recovery.index.closed().count() + 1;

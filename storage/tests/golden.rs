@@ -11,8 +11,11 @@ use headland_storage::{LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions
 use fixture::Model;
 
 const V1_JOURNAL: &[u8] = include_bytes!("fixtures/v1.journal");
-const V2_CLOSED: &[u8] = include_bytes!("fixtures/v2.closed.journal");
-const V2_NEWEST: &[u8] = include_bytes!("fixtures/v2.newest.journal");
+const V2_CLOSED: &[u8] = include_bytes!("fixtures/v2.allowing.closed.journal");
+const V2_NEWEST: &[u8] = include_bytes!("fixtures/v2.allowing.newest.journal");
+/// The same of builds before files said how many offsets they give.
+const V2_CLOSED_BEFORE: &[u8] = include_bytes!("fixtures/v2.closed.journal");
+const V2_NEWEST_BEFORE: &[u8] = include_bytes!("fixtures/v2.newest.journal");
 const IDENTITY: &[u8] = include_bytes!("fixtures/v1.identity");
 const NONCE: u64 = 0x0123_4567_89ab_cdef;
 
@@ -68,17 +71,19 @@ fn a_journal_of_version_1_goes_on_in_version_2_and_is_read_with_it() {
 
 #[test]
 fn a_journal_of_version_2_is_read() {
-    let disk = MemoryDisk::new(1);
-    disk.set_content("0000000001.journal", V2_CLOSED);
-    disk.set_content("0000000002.journal", V2_NEWEST);
-    disk.set_content("identity", IDENTITY);
+    for (closed, newest) in [(V2_CLOSED_BEFORE, V2_NEWEST_BEFORE), (V2_CLOSED, V2_NEWEST)] {
+        let disk = MemoryDisk::new(1);
+        disk.set_content("0000000001.journal", closed);
+        disk.set_content("0000000002.journal", newest);
+        disk.set_content("identity", IDENTITY);
 
-    let store = open(&disk, 1);
+        let store = open(&disk, 1);
 
-    model().check(&store);
-    assert_eq!(store.incarnation(), Incarnation::new(1, NONCE));
-    assert_eq!((store.report().in_doubt, store.report().files), (0, 2));
-    assert_eq!(store.report().scanned_files, [""; 0]);
+        model().check(&store);
+        assert_eq!(store.incarnation(), Incarnation::new(1, NONCE));
+        assert_eq!((store.report().in_doubt, store.report().files), (0, 2));
+        assert_eq!(store.report().scanned_files, [""; 0]);
+    }
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use headland_event::{ByteCount, CommitNumber, Incarnation};
 
 use super::{Newest, open_found};
+use crate::allowance::Allowance;
 use crate::chain::{self, Chain, Member};
 use crate::fault::OpenError;
-use crate::frame::{FIRST_FRAME_AT, FRAME_HEADER_LEN, FrameKind, Link};
+use crate::frame::{FIRST_FRAME_AT, FRAME_HEADER_LEN, FileHeader, FrameKind, Link};
 use crate::group::byte_count;
 use crate::index::FileKind;
 use crate::medium::{Medium, MediumError, MediumFile};
@@ -71,6 +72,15 @@ fn last_chain<F: MediumFile>(file: &F, nonce: u64, end: u64) -> Result<Option<Ch
         }
     }
     Ok(last)
+}
+
+/// How many offsets a closed file gave at most; a cold one does not say, nor one whose header is
+/// damaged.
+pub(super) fn allowance_of<M: Medium>(medium: &M, member: &Member) -> Result<Allowance, OpenError> {
+    let name = chain::file_name(member.kind, member.number);
+    let header = open_found(medium, member.number, &name)?.header;
+    let is_of_it = |header: &FileHeader| header.nonce == member.nonce;
+    Ok(header.ok().filter(is_of_it).map_or(Allowance::UNKNOWN, |header| header.allowance))
 }
 
 /// The life that wrote what a closed file holds, or a later one: the header of the file says it,

@@ -2,14 +2,15 @@
 //!
 //! What is lost of a partition lies between the valid entries around it; readers name it so. Only
 //! behind the last valid entry of a partition nothing says how much was lost there. So the bytes
-//! that were lost bound how many records they can have held, and no offset in that range is given
-//! again.
+//! that were lost bound how many records they can have held, as does what the file says that it
+//! gives at most, and no offset in that range is given again.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use headland_event::limits::BATCH_RECORDS_LIMIT;
 
+use crate::allowance::Allowance;
 use crate::body::Part;
 use crate::frame::{FrameHeader, FrameKind};
 use crate::group::byte_count;
@@ -38,6 +39,12 @@ impl Loss {
     const fn of_bytes(lost: u64) -> Self {
         let records_max = lost.div_ceil(ENTRY_BYTES_MIN).saturating_mul(BATCH_RECORDS_LIMIT as u64);
         Self { records_max, intact: BTreeSet::new(), chains: Vec::new() }
+    }
+
+    /// The same of a file that gave no more offsets than it allows for.
+    pub(crate) fn within(mut self, allowance: Allowance) -> Self {
+        self.records_max = self.records_max.min(allowance.offsets());
+        self
     }
 
     /// What was lost here and in a range behind it.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use headland_event::{ByteCount, CommitNumber};
 
+use crate::allowance::Allowance;
 use crate::chain::{self, Chain, Member};
 use crate::fault::Fault;
 use crate::frame::{
@@ -106,6 +107,7 @@ pub(super) fn newest<M: Medium>(
 const fn header_of(witness: &Witness) -> FileHeader {
     FileHeader {
         version: FileVersion::Two,
+        allowance: Allowance::UNKNOWN,
         number: witness.number,
         nonce: witness.nonce,
         base: witness.base,

@@ -1,4 +1,5 @@
-//! The end of a copy that damage took comes back, though nothing stands behind it.
+//! The end of a copy that damage took comes back, though nothing stands behind it; that of a log
+//! which nobody has is passed.
 
 use headland_event::{ByteCount, Offset};
 use headland_storage::{
@@ -352,4 +353,61 @@ fn the_lost_end_of_a_copy_of_a_copy_comes_back_from_who_sends_it() {
     write(&mut net.hubs[0], 2, 5..7);
     net.talk(5);
     assert_eq!(net.hubs[2].texts(copy), texts(0..7));
+}
+
+/// The hubs of `eu` and of `us`, once damage took all of a file from `eu` that no hub had copied,
+/// 800 kB in a log of five records before that, and it goes on.
+fn without_a_file() -> Net {
+    let mut net = two();
+    commit(&mut net.hubs[1], COPY, 5);
+    net.part(0, 1);
+    net.hubs[0] = again(&net.hubs[0], "eu", &["us"]);
+    write(&mut net.hubs[0], 2, 10..30);
+    let eu = net.hubs.remove(0);
+    let (disk, now) = (eu.disk().clone(), eu.now);
+    eu.store.close().unwrap();
+    let journals = disk.names().into_iter().filter(|name| name.ends_with(".journal"));
+    let newest = journals.max().unwrap();
+    let content = disk.content(&newest).unwrap();
+    assert!(content.len() > 800_000, "the records are in it");
+    disk.set_content(&newest, &content[..76]);
+    let mut store = MemoryStore::open(&disk, OpenOptions::new(7)).unwrap();
+    for owner in OWNERS.map(crate::node::owner) {
+        store.accept_loss(&owner).unwrap();
+    }
+    store.close().unwrap();
+    let eu = Hub::start_as(7, &disk, &config("eu", &["us"], "*"), now).unwrap();
+    net.hubs.insert(0, eu);
+    net
+}
+
+#[test]
+fn what_a_hub_gave_up_of_a_whole_file_is_few_holes_at_its_peers_and_groups_read_on_behind_them() {
+    let mut net = without_a_file();
+    write(&mut net.hubs[0], 3, 5..8);
+    let end = net.hubs[0].node.composer.end(&partition("air"));
+
+    net.meet(0, 1);
+    net.talk(40);
+
+    // A hub in another life sends its log from the beginning.
+    let (holes, copied) = (end.since(Offset::new(8)).div_ceil(10_000), end.after(5));
+    assert!(end.get() > 100_000 && holes <= 105, "{holes} holes up to {end}");
+    for _ in 0..2 {
+        let us = &net.hubs[1];
+        assert_eq!(us.node.composer.end(&partition(COPY)), copied);
+        assert_eq!(us.entries(COPY).len() as u64, 5 + 8 + holes);
+        assert_eq!(missing(us), [""; 0]);
+        let us = again(us, "us", &["eu"]);
+        net.replace(1, us);
+        net.meet(0, 1);
+        net.talk(5);
+    }
+    // What the group had read it has read where that stands again.
+    let group = (only(&net.hubs[1]).committed, lag(&net.hubs[1]));
+    assert_eq!(group, (Offset::new(10), end.get() - 5));
+    commit(&mut net.hubs[1], COPY, copied.get());
+    write(&mut net.hubs[0], 4, 8..10);
+    net.talk(5);
+    assert_eq!(lag(&net.hubs[1]), 2);
 }

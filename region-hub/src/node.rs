@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use headland_detection::Program;
 use headland_event::{
-    ByteCount, ChannelId, CommitNumber, DropPolicy, Entry, Incarnation, Lane, Monotonic, Now,
-    Offset, Random, RegionId, SeededRandom, TopicName, TopicPartition,
+    ByteCount, ChannelId, CommitNumber, Entry, Incarnation, Lane, Monotonic, Now, Offset, Random,
+    RegionId, SeededRandom, TopicPartition,
 };
 use headland_platform::telemetry::Span;
 use headland_platform::tls::{Role, SpiffeId};
@@ -287,7 +287,7 @@ pub struct Node {
     /// Why no snapshot was taken up, when none was.
     no_snapshot: String,
     /// Records that are gone, by the holes that became durable in this run.
-    dropped: BTreeMap<(TopicName, DropPolicy), u64>,
+    gone: damage::Gone,
     stored: Vec<Stored>,
     moved: BTreeSet<Bytes>,
     subscribed: Vec<(LinkId, ChannelId, Offset)>,
@@ -430,7 +430,7 @@ impl Node {
             walks: Walks::default(),
             refills: Refills::default(),
             no_snapshot: String::new(),
-            dropped: BTreeMap::new(),
+            gone: damage::Gone::default(),
             stored: Vec::new(),
             moved: BTreeSet::new(),
             subscribed: Vec::new(),

@@ -1,9 +1,12 @@
 //! Damage to the log: what is missing is named to operators and peers, and all else is served.
 
+/// Records that senders name as gone.
+mod gone;
+
 use std::collections::BTreeSet;
 
 use headland_event::{
-    Alert, Batch, ByteCount, ChannelId, DropPolicy, Entry, Hole, Lane, Now, PartitionIndex, Record,
+    Alert, Batch, ByteCount, ChannelId, DropPolicy, Entry, Lane, Now, PartitionIndex, Record,
     RegionId, TopicPartition,
 };
 use headland_storage::{Missing, MissingCommits, MissingOffsets};
@@ -12,6 +15,7 @@ use super::{Node, Output, StartError};
 use crate::members::members_partition;
 use crate::peer_link::{LinkId, murmur2};
 use crate::records::alerts_topic;
+pub(super) use gone::Gone;
 
 /// Bytes read at once behind damage; as the link's own reads it is small beside a lane's window.
 const READ_BYTES: ByteCount = ByteCount::new(256 << 10);
@@ -69,21 +73,6 @@ impl Node {
         self.begin_life(now);
         self.say_settings(now);
         Ok(())
-    }
-
-    /// Counts the records that senders name as gone. Those that a later one of their key replaced,
-    /// or that another hub has, are not: nobody misses them.
-    pub(super) fn count_holes(&mut self, entries: &[(TopicPartition, Entry)]) {
-        for (partition, entry) in entries {
-            let Some(Hole { count, policy }) = Hole::of(&entry.batch) else { continue };
-            if policy.is_harmless() {
-                continue;
-            }
-            let (from, dot) = (entry.base, entry.dot);
-            tracing::warn!(%partition, %from, %dot, count, %policy, "records are gone for good");
-            let dropped = self.dropped.entry((partition.topic.clone(), policy)).or_default();
-            *dropped = dropped.saturating_add(count);
-        }
     }
 
     /// Whether a partition here is a log of inventory, or a copy of some of one.

@@ -208,7 +208,7 @@ impl Node {
 
     /// Records that are gone, by topic and by why, as their senders name them; of this run.
     pub fn dropped(&self) -> impl Iterator<Item = (&TopicName, DropPolicy, u64)> {
-        self.dropped.iter().map(|((topic, policy), count)| (topic, *policy, *count))
+        self.gone.counts().iter().map(|((topic, policy), count)| (topic, *policy, *count))
     }
 
     /// The rules over all regions, if there are any.

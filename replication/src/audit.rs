@@ -14,7 +14,7 @@
 //!
 //! What damage took may come back: at its offsets, which changes nothing here, or behind all else.
 //! So what comes below where its stream was is looked up in the log, and is a fault only when it is
-//! there twice ([`repeats`]).
+//! there twice (`audit/repeats.rs`).
 //!
 //! Cost: a few dozen instructions for a batch, about 300 bytes for a stream and 24 for each 1,024
 //! records that were not compared yet.

@@ -112,12 +112,12 @@ impl Hubs {
         }
     }
 
-    /// The hub in use takes records: the next wait starts small again.
+    /// The hub in use takes records: once it has for a while, the next wait is short again.
     pub fn on_taken(&mut self, now: Monotonic) {
         if matches!(self.state, State::Up { .. }) {
             return;
         }
-        self.dialer.on_ready();
+        self.dialer.on_ready(now);
         self.is_on_trial = false;
         self.state = State::Up { since: now };
         self.return_at = (self.current > 0).then(|| self.next_return(now));

@@ -41,7 +41,7 @@ pub enum DialerOutput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Dialling,
-    Connected,
+    Connected { since: Monotonic },
     Waiting { until: Monotonic },
 }
 
@@ -80,10 +80,11 @@ impl Dialer {
         }
     }
 
-    /// The link became ready: the peer is who it should be, so the next wait starts small again.
-    pub fn on_ready(&mut self) {
-        self.state = State::Connected;
-        self.wait = self.config.wait_min;
+    /// The link became ready: the peer is who it should be. The next wait starts small again once it
+    /// has lasted for as long as the longest wait: a link that fails as soon as it is ready (a log
+    /// that cannot be read, say) would otherwise be opened several times a second without end.
+    pub fn on_ready(&mut self, now: Monotonic) {
+        self.state = State::Connected { since: now };
         self.dialled_at = None;
         // An attempt that was due is not needed any more.
         self.outputs.clear();
@@ -100,6 +101,10 @@ impl Dialer {
         {
             self.dial(now);
             return;
+        }
+        if matches!(self.state, State::Connected { since } if now.since(since) >= self.config.wait_max)
+        {
+            self.wait = self.config.wait_min;
         }
         self.wait_about(now, self.wait);
         self.wait = self.wait.saturating_mul(2).min(self.config.wait_max);
@@ -158,7 +163,7 @@ impl Dialer {
     pub const fn poll_timeout(&self) -> Option<Monotonic> {
         match self.state {
             State::Waiting { until } => Some(until),
-            State::Dialling | State::Connected => None,
+            State::Dialling | State::Connected { .. } => None,
         }
     }
 }
@@ -229,11 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_became_ready_makes_the_next_wait_short_again() {
+    fn a_connection_that_stayed_ready_makes_the_next_wait_short_again() {
         let mut dialer = Dialer::new(DialerConfig::default(), 4);
         waits(&mut dialer, 6);
 
-        dialer.on_ready();
+        dialer.on_ready(Monotonic::from_millis(7_000));
         dialer.on_lost(Monotonic::from_millis(9_000));
 
         let until = dialer.poll_timeout().unwrap();
@@ -241,10 +246,22 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_is_lost_soon_after_it_became_ready_does_not() {
+        let mut dialer = Dialer::new(DialerConfig::default(), 4);
+        waits(&mut dialer, 6);
+
+        dialer.on_ready(Monotonic::from_millis(7_001));
+        dialer.on_lost(Monotonic::from_millis(9_000));
+
+        let until = dialer.poll_timeout().unwrap();
+        assert!(until.since(Monotonic::from_millis(9_000)) >= Duration::from_secs(1));
+    }
+
+    #[test]
     fn a_dial_that_was_due_is_forgotten_once_the_link_is_ready() {
         let mut dialer = Dialer::new(DialerConfig::default(), 5);
 
-        dialer.on_ready();
+        dialer.on_ready(Monotonic::from_millis(1));
 
         assert_eq!(dialer.poll_output(), None);
     }
@@ -253,7 +270,7 @@ mod tests {
     fn superseded_waits(dialer: &mut Dialer, mut now: Monotonic, times: usize) -> Vec<Duration> {
         let mut waits = Vec::new();
         for _ in 0..times {
-            dialer.on_ready();
+            dialer.on_ready(now);
             dialer.on_superseded(now);
             let until = dialer.poll_timeout().unwrap();
             waits.push(until.since(now));

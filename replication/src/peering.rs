@@ -173,9 +173,9 @@ impl<C: Copy + Eq> Peering<C> {
         new.life = Some(life);
         new.heard_at = new.heard_at.max(now);
         match self.kept {
-            None => self.keep(connection),
+            None => self.keep(now, connection),
             Some(kept) if kept == connection => {}
-            Some(kept) if self.yields(now, kept, connection) => self.keep(connection),
+            Some(kept) if self.yields(now, kept, connection) => self.keep(now, connection),
             Some(kept) => {
                 self.close(connection);
                 self.outputs.push_back(PeeringOutput::Probe(kept));
@@ -244,7 +244,7 @@ impl<C: Copy + Eq> Peering<C> {
     }
 
     /// Keeps a connection; the one kept before and former attempts of the same node lose.
-    fn keep(&mut self, connection: C) {
+    fn keep(&mut self, now: Monotonic, connection: C) {
         let before: Vec<Connection<C>> =
             self.connections.iter().take_while(|known| known.id != connection).copied().collect();
         let dialled = self.connections.get(before.len()).map(|known| known.dialled);
@@ -255,7 +255,7 @@ impl<C: Copy + Eq> Peering<C> {
             self.close(loser);
         }
         if let Some(dialer) = &mut self.dialer {
-            dialer.on_ready();
+            dialer.on_ready(now);
         }
     }
 

@@ -185,7 +185,7 @@ impl Device {
                     }
                 }
                 LinkOutput::PeerReady(_) => {
-                    dialer.on_ready();
+                    dialer.on_ready(self.clock.monotonic());
                     *is_ready = true;
                     self.seen.on_ready();
                 }

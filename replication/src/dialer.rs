@@ -80,9 +80,9 @@ impl Dialer {
         }
     }
 
-    /// The link became ready: the peer is who it should be. The next wait starts small again once it
-    /// has lasted for as long as the longest wait: a link that fails as soon as it is ready (a log
-    /// that cannot be read, say) would otherwise be opened several times a second without end.
+    /// The link became ready: the peer is who it should be. The next wait starts small again once
+    /// it has lasted for as long as the longest wait: a link that fails as soon as it is ready (a
+    /// log that cannot be read, say) would otherwise be opened several times a second without end.
     pub fn on_ready(&mut self, now: Monotonic) {
         self.state = State::Connected { since: now };
         self.dialled_at = None;
@@ -102,8 +102,8 @@ impl Dialer {
             self.dial(now);
             return;
         }
-        if matches!(self.state, State::Connected { since } if now.since(since) >= self.config.wait_max)
-        {
+        let longest = self.config.wait_max;
+        if matches!(self.state, State::Connected { since } if longest <= now.since(since)) {
             self.wait = self.config.wait_min;
         }
         self.wait_about(now, self.wait);

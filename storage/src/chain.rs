@@ -7,7 +7,7 @@
 //!              │ base commit u64 │ last commit u64 │ end u64 }
 //!          holes u32, then for each
 //!            { topic u8 length + name │ partition u32 │ from u64 │ until u64
-//!              │ cause u8 1 cleaned, 2 lost }
+//!              │ cause u8 1 cleaned, 2 lost, 3 given up + life u32 counter, u64 nonce }
 //! ```
 //! The files are in the order of their commits; the one that holds the frame is not among them.
 //! The newest valid chain frame of the newest file is the truth: what it does not name is no part
@@ -16,7 +16,7 @@
 
 use bytes::Bytes;
 use headland_event::codec::{CodecError, Reader, Writer};
-use headland_event::{CommitNumber, Offset, PartitionIndex, TopicPartition};
+use headland_event::{CommitNumber, Incarnation, Offset, PartitionIndex, TopicPartition};
 
 use crate::body;
 use crate::fault::Fault;
@@ -34,6 +34,7 @@ const KIND_JOURNAL: u8 = 1;
 const KIND_COLD: u8 = 2;
 const CAUSE_CLEANED: u8 = 1;
 const CAUSE_LOST: u8 = 2;
+const CAUSE_GIVEN_UP: u8 = 3;
 
 /// The name of a file: its number in ten digits, so that names sort like numbers.
 pub(crate) fn file_name(kind: FileKind, number: u64) -> String {
@@ -73,13 +74,16 @@ impl Member {
     }
 }
 
-/// Why offsets of a partition hold nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why offsets of a partition hold nothing; of two causes of one hole the greater says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum HoleCause {
     /// They were cleaned; the hole keeps the end of a partition from going back.
     Cleaned,
-    /// They were damaged beyond what is known of them; some of them may never have been given.
+    /// What they held is damaged, and entries stood behind them.
     Lost,
+    /// All that the end of the partition can have held in lives up to this one, the last one in
+    /// which it was written: nobody knows how many of them were given.
+    GivenUp(Incarnation),
 }
 
 /// Offsets that no entry will ever have again.
@@ -92,6 +96,11 @@ pub(crate) struct Hole {
 }
 
 impl Hole {
+    /// Whether it is the same offsets, whatever the cause.
+    pub(crate) fn is_same_range(&self, other: &Self) -> bool {
+        (self.from, self.until) == (other.from, other.until) && self.partition == other.partition
+    }
+
     /// Whether cleaning left it at the end of a partition, which is at `end`.
     pub(crate) fn is_cleaned_up_to(&self, partition: &TopicPartition, end: Offset) -> bool {
         self.cause == HoleCause::Cleaned && self.until == end && self.partition == *partition
@@ -195,10 +204,7 @@ fn read_member(reader: &mut Reader) -> Result<Member, CodecError> {
     Ok(Member {
         number: reader.u64("file number")?,
         nonce: reader.u64("file nonce")?,
-        kind: match read_choice(reader, "file kind")? {
-            Choice::First => FileKind::Journal,
-            Choice::Second => FileKind::Cold,
-        },
+        kind: read_kind(reader)?,
         base: CommitNumber::new(reader.u64("base commit")?),
         last: CommitNumber::new(reader.u64("last commit")?),
         end: reader.u64("file end")?,
@@ -211,10 +217,14 @@ fn write_hole(writer: &mut Writer, hole: &Hole) {
     writer.u32(partition.partition.get());
     writer.u64(from.get());
     writer.u64(until.get());
-    writer.u8(match cause {
-        HoleCause::Cleaned => CAUSE_CLEANED,
-        HoleCause::Lost => CAUSE_LOST,
-    });
+    match cause {
+        HoleCause::Cleaned => writer.u8(CAUSE_CLEANED),
+        HoleCause::Lost => writer.u8(CAUSE_LOST),
+        HoleCause::GivenUp(life) => {
+            writer.u8(CAUSE_GIVEN_UP);
+            writer.incarnation(*life);
+        }
+    }
 }
 
 fn read_hole(reader: &mut Reader) -> Result<Hole, CodecError> {
@@ -224,23 +234,28 @@ fn read_hole(reader: &mut Reader) -> Result<Hole, CodecError> {
         partition: TopicPartition::new(topic, partition),
         from: Offset::new(reader.u64("hole from")?),
         until: Offset::new(reader.u64("hole until")?),
-        cause: match read_choice(reader, "hole cause")? {
-            Choice::First => HoleCause::Cleaned,
-            Choice::Second => HoleCause::Lost,
-        },
+        cause: read_cause(reader)?,
     })
 }
 
-enum Choice {
-    First,
-    Second,
+fn read_cause(reader: &mut Reader) -> Result<HoleCause, CodecError> {
+    let (field, at) = ("hole cause", reader.position());
+    match reader.u8(field)? {
+        CAUSE_CLEANED => Ok(HoleCause::Cleaned),
+        CAUSE_LOST => Ok(HoleCause::Lost),
+        CAUSE_GIVEN_UP => reader.incarnation("life of the hole").map(HoleCause::GivenUp),
+        found => {
+            let found = i64::from(found);
+            Err(CodecError::Value { field, at, found, expected: "1, 2 or 3" })
+        }
+    }
 }
 
-fn read_choice(reader: &mut Reader, field: &'static str) -> Result<Choice, CodecError> {
-    let at = reader.position();
+fn read_kind(reader: &mut Reader) -> Result<FileKind, CodecError> {
+    let (field, at) = ("file kind", reader.position());
     match reader.u8(field)? {
-        1 => Ok(Choice::First),
-        2 => Ok(Choice::Second),
+        KIND_JOURNAL => Ok(FileKind::Journal),
+        KIND_COLD => Ok(FileKind::Cold),
         found => {
             let found = i64::from(found);
             Err(CodecError::Value { field, at, found, expected: "1 or 2" })
@@ -251,11 +266,12 @@ fn read_choice(reader: &mut Reader, field: &'static str) -> Result<Choice, Codec
 #[cfg(test)]
 mod tests {
     use headland_event::TopicName;
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn chain(files: &[(u64, bool)], holes: &[(u64, bool)]) -> Chain {
+    fn chain(files: &[(u64, bool)], holes: &[(u64, u32)]) -> Chain {
         let partition = TopicPartition::new(TopicName::new("air").unwrap(), PartitionIndex::new(3));
         let file = |(number, is_cold): &(u64, bool)| Member {
             number: *number,
@@ -265,11 +281,15 @@ mod tests {
             last: CommitNumber::new(number.saturating_add(1)),
             end: number / 2,
         };
-        let hole = |(from, is_lost): &(u64, bool)| Hole {
+        let hole = |(from, cause): &(u64, u32)| Hole {
             partition: partition.clone(),
             from: Offset::new(*from),
             until: Offset::new(from.saturating_add(9)),
-            cause: if *is_lost { HoleCause::Lost } else { HoleCause::Cleaned },
+            cause: match cause {
+                0 => HoleCause::Cleaned,
+                1 => HoleCause::Lost,
+                counter => HoleCause::GivenUp(Incarnation::new(*counter, from ^ 5)),
+            },
         };
         Chain { files: files.iter().map(file).collect(), holes: holes.iter().map(hole).collect() }
     }
@@ -286,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_chain_is_written_twice_and_each_frame_stands_alone() {
-        let chain = chain(&[(1, true), (4, false)], &[(5, true)]);
+        let chain = chain(&[(1, true), (4, false)], &[(5, 1), (20, 2)]);
         let place = ChainPlace { nonce: 9, position: 76, durable: 0, next: CommitNumber::new(6) };
 
         let bytes = chain.encode(place);
@@ -303,7 +323,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_a_chain_is_found() {
-        let body = chain(&[(1, true), (4, false)], &[(5, true)]).body();
+        let body = chain(&[(1, true), (4, false)], &[(5, 1), (20, 2)]).body();
 
         for bit in 0..body.len() * 8 {
             let mut flipped = body.to_vec();
@@ -315,7 +335,7 @@ mod tests {
     proptest! {
         #[test]
         fn decode_of_encode_is_the_same_chain(
-            files: Vec<(u64, bool)>, holes: Vec<(u64, bool)>,
+            files: Vec<(u64, bool)>, holes in vec((any::<u64>(), 0_u32..4), 0..9),
         ) {
             let chain = chain(&files, &holes);
 

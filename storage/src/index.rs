@@ -355,9 +355,12 @@ impl<F: Clone> Index<F> {
         if let Some(partition) = self.partitions.get_mut(id.as_index()) {
             partition.end = partition.end.max(hole.until);
         }
-        match hole.cause {
-            HoleCause::Lost if !self.lost.contains(&hole) => self.lost.push(hole),
-            HoleCause::Lost | HoleCause::Cleaned => {}
+        if hole.cause == HoleCause::Cleaned {
+            return;
+        }
+        match self.lost.iter_mut().find(|kept| kept.is_same_range(&hole)) {
+            Some(kept) => kept.cause = kept.cause.max(hole.cause),
+            None => self.lost.push(hole),
         }
     }
 

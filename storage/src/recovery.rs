@@ -36,7 +36,7 @@ mod newest;
 /// Keeps what lost entries had from being given again.
 mod lost;
 
-use lost::LostOfClosed;
+use lost::{LostOfClosed, Named};
 use newest::NewestScan;
 
 /// What opening a data directory found and did.
@@ -226,6 +226,7 @@ pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, Op
     recovery.incarnation = newest.incarnation;
     let scan = recovery.scan_newest(medium, &newest, witness.as_ref())?;
     let NewestScan { segment, in_doubt, chain, chain_at, is_chain_durable, loss } = scan;
+    let is_of_newest = witness.is_some() || chain.is_some();
     let found = match witness {
         // A chain that stood before the witness is the one in it, or an older one.
         Some(witness) if chain_at < witness.end => Some(witness.chain),
@@ -235,13 +236,14 @@ pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, Op
     };
     let chain = recovery.take_chain(medium, &names, &newest, (found, is_chain_durable))?;
     let Chain { files, holes } = chain;
+    let named = Named { holes, is_of_newest };
     let mut losses = Vec::new();
     for member in &files {
         recovery.next_file = recovery.next_file.max(member.number.saturating_add(1));
         let loss = recovery.adopt(medium, &newest.name, *member)?;
         losses.extend(loss.map(|loss| (*member, loss)));
     }
-    for hole in &holes {
+    for hole in &named.holes {
         recovery.index.keep_hole(hole.clone());
     }
     if segment.is_damaged {
@@ -254,7 +256,7 @@ pub(crate) fn recover<M: Medium>(medium: &mut M) -> Result<Recovery<M::File>, Op
     for (member, loss) in losses {
         let life = before::life_of(medium, &files, &member, newest.incarnation)?;
         let loss = loss.within(before::allowance_of(medium, &member)?);
-        recovery.skip_lost_of_closed(LostOfClosed { member, loss, life }, &holes);
+        recovery.skip_lost_of_closed(LostOfClosed { member, loss, life }, &named);
     }
     recovery.report.files = recovery.index.closed().count() + 1;
     Ok(recovery)

@@ -338,7 +338,7 @@ impl Verifier {
         for hole in &chain.holes {
             match hole.cause {
                 HoleCause::Cleaned => {}
-                HoleCause::Lost => {
+                HoleCause::Lost | HoleCause::GivenUp(_) => {
                     let (partition, from, until) = (hole.partition.clone(), hole.from, hole.until);
                     let what = Damaged::Offsets { partition, from, until };
                     if !self.report.damage.iter().any(|damage| damage.what == what) {

@@ -12,7 +12,7 @@ mod fixture;
 
 use headland_event::{
     Batch, ByteCount, Dot, DropPolicy, Entry, EventTime, Hole, Incarnation, Offset, Record,
-    Sequence, StreamId,
+    Sequence, StreamId, TopicPartition,
 };
 use headland_storage::{
     Commit, LogReader, LogStore, MemoryDisk, MemoryStore, OpenOptions, Survival,
@@ -38,9 +38,12 @@ fn begun(disk: &MemoryDisk) -> MemoryStore {
     open(disk, 2)
 }
 
-/// Appends a batch to the end of the partition, in a commit of its own.
+/// Appends a batch to the end of the first partition, in a commit of its own.
 fn append(store: &mut MemoryStore, batch: Batch) {
-    let at = partition(0);
+    append_to(store, partition(0), batch);
+}
+
+fn append_to(store: &mut MemoryStore, at: TopicPartition, batch: Batch) {
     let base = store.reader().end(&at);
     let dot = Dot {
         stream: StreamId::new([1; 16]),
@@ -108,6 +111,38 @@ fn of_a_closed_file_without_its_directory_no_more_are_given_up_either() {
     let end = open(&disk, 3).reader().end(&at);
 
     assert!(base <= end && end.get() <= 1 + 2 * ALLOWED, "{base} {end}");
+}
+
+#[test]
+fn what_an_earlier_life_gave_up_stands_for_nothing_that_a_later_one_loses() {
+    let disk = MemoryDisk::new(1);
+    let mut store = begun(&disk);
+    (0..20).for_each(|_| append(&mut store, record(50_000)));
+    let first_lost = journals(&disk).pop().unwrap();
+    cut(&disk, store, &first_lost);
+    let mut store = open(&disk, 3);
+    append_to(&mut store, partition(1), record(1));
+    let other = journals(&disk).pop().unwrap();
+    store.close().unwrap();
+    let mut store = open(&disk, 4);
+    append(&mut store, record(1));
+    let given = store.reader().end(&partition(0));
+    let last = journals(&disk).pop().unwrap();
+    store.close().unwrap();
+    let mut store = open(&disk, 5);
+    append_to(&mut store, partition(2), record(1));
+    let life = store.incarnation();
+    // Of the first partition this loses nothing, and the next life begins.
+    cut(&disk, store, &other);
+    let store = open(&disk, 6);
+    assert!(life < store.incarnation());
+    assert_eq!(store.reader().end(&partition(0)), given);
+    cut(&disk, store, &last);
+
+    let end = open(&disk, 7).reader().end(&partition(0));
+
+    assert!(end >= given, "{given} offsets were given, it goes on at {end}");
+    assert_eq!(open(&disk, 8).reader().end(&partition(0)), end, "it is given up once");
 }
 
 #[test]

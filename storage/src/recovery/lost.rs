@@ -1,7 +1,6 @@
 //! Keeps offsets and dots that lost entries had from being given again.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use headland_event::{Incarnation, Offset, TopicPartition};
 
@@ -31,8 +30,7 @@ impl<F: MediumFile> Recovery<F> {
         for partition in self.index.partitions() {
             let is_known = self.index.id(&partition).is_some_and(|id| intact.contains(&id));
             if records_max > 0 && !is_known && !ends.contains_key(&partition) {
-                let end = self.index.end(&partition);
-                self.index.keep_hole(lost_hole(partition, end, end.after(records_max)));
+                self.give_up(partition, records_max);
             }
         }
     }
@@ -40,14 +38,12 @@ impl<F: MediumFile> Recovery<F> {
     /// Keeps offsets from being given again that lost entries of a closed file had whose directory
     /// is lost as well.
     ///
-    /// Every opening finds such a loss again. It is settled once the chain names the offsets, and
-    /// once a later life than that of the file goes on.
-    pub(super) fn skip_lost_of_closed(&mut self, lost: LostOfClosed, holes: &[Hole]) {
+    /// Every opening finds such a loss again. It is settled for a partition once the chain names
+    /// what that gave up in the life of the file, or in a later one.
+    pub(super) fn skip_lost_of_closed(&mut self, lost: LostOfClosed, named: &Named) {
         let LostOfClosed { member, loss, life } = lost;
         let in_doubt = self.in_doubt.iter().flat_map(|held| &held.commit.entries);
         let in_doubt: Vec<_> = in_doubt.map(|(partition, _)| partition.clone()).collect();
-        // A hole at the end can be that of an earlier loss, behind which the file was written.
-        let is_settled = life.is_some_and(|life| self.incarnation.is_some_and(|now| life < now));
         for partition in self.index.partitions() {
             let Some(id) = self.index.id(&partition) else { continue };
             if loss.intact.contains(&id)
@@ -56,24 +52,24 @@ impl<F: MediumFile> Recovery<F> {
             {
                 continue;
             }
-            self.keep_up_to_holes(&partition, holes);
+            self.keep_up_to_holes(&partition, &named.holes);
             let end = self.index.end(&partition);
-            // Smaller ones were gaps before entries that are lost by now.
-            let gives_up = |lost: &Range<Offset>| {
-                lost.end == end && lost.end.since(lost.start) >= loss.records_max
-            };
-            let is_named = || self.index.lost(&partition).iter().any(gives_up);
-            // The chain was written behind the file, so the end that it names is no smaller than
-            // that of any entry in it.
-            let is_cleaned = || holes.iter().any(|hole| hole.is_cleaned_up_to(&partition, end));
-            if !(is_cleaned() || (is_settled && is_named())) {
-                self.index.keep_hole(lost_hole(partition, end, end.after(loss.records_max)));
+            if !(named.is_cleaned_up_to(&partition, end) || named.is_given_up(&partition, life)) {
+                self.give_up(partition, loss.records_max);
                 self.is_journal_cut = true;
             }
         }
         self.index.note_lost(loss.records_max);
         self.is_journal_cut |= life.is_none();
         self.lossy_life = self.lossy_life.max(life);
+    }
+
+    /// Gives no offsets any more that the end of a partition can have held.
+    fn give_up(&mut self, partition: TopicPartition, records_max: u64) {
+        let from = self.index.end(&partition);
+        let until = from.after(records_max);
+        let cause = self.incarnation.map_or(HoleCause::Lost, HoleCause::GivenUp);
+        self.index.keep_hole(Hole { partition, from, until, cause });
     }
 
     /// Names what was lost between the last entry that is left of a partition and the first hole
@@ -84,6 +80,28 @@ impl<F: MediumFile> Recovery<F> {
         if let Some(until) = behind.map(|hole| hole.from).min().filter(|from| held < *from) {
             self.index.keep_hole(lost_hole(partition.clone(), held, until));
         }
+    }
+}
+
+/// What the chain said before anything was found to be lost.
+pub(super) struct Named {
+    pub(super) holes: Vec<Hole>,
+    /// Whether the newest file says it, so that it was written behind every closed one.
+    pub(super) is_of_newest: bool,
+}
+
+impl Named {
+    /// Whether the chain was written behind all that a partition held in closed files, whose last
+    /// entries were cleaned: the end that it names is no smaller than that of any of them.
+    fn is_cleaned_up_to(&self, partition: &TopicPartition, end: Offset) -> bool {
+        self.is_of_newest && self.holes.iter().any(|hole| hole.is_cleaned_up_to(partition, end))
+    }
+
+    /// Whether all was given up that a partition can have held at the end of a life.
+    fn is_given_up(&self, partition: &TopicPartition, life: Option<Incarnation>) -> bool {
+        let is_its = |hole: &&Hole| hole.partition == *partition;
+        let mut causes = self.holes.iter().filter(is_its).map(|hole| hole.cause);
+        life.is_some_and(|life| causes.any(|cause| HoleCause::GivenUp(life) <= cause))
     }
 }
 

@@ -515,6 +515,44 @@ fn the_end_of_a_partition_that_was_cleaned_away_whole_is_not_in_doubt_when_other
     assert_eq!(reader.end(&partition(1)), Offset::new(80));
 }
 
+#[test]
+fn the_end_is_in_doubt_of_what_was_written_since_the_cleaning_when_the_newest_chain_is_lost_too() {
+    let (disk, mut model) = (MemoryDisk::new(1), Model::default());
+    let mut store = open(&disk, 1);
+    fill(&mut store, &mut model, 0, 20);
+    fill(&mut store, &mut model, 1, 40);
+    store.mark_state().unwrap();
+    let mut policy = CleanPolicy::default();
+    policy.trim(partition(0), Offset::new(40), Retention::NOTHING);
+    clean(&mut store, &policy, 0);
+    fill(&mut store, &mut model, 0, 1);
+    store.close().unwrap();
+    let mut store = open(&disk, 2);
+    fill(&mut store, &mut model, 1, 2);
+    drop(store);
+    disk.remove("witness");
+    let journals = disk.names().into_iter().filter(|name| name.ends_with(".journal"));
+    let journals: Vec<String> = journals.collect();
+    let [.., closed, newest] = &journals[..] else { panic!("{journals:?}") };
+    let content = disk.content(closed).unwrap();
+    let directory = content.windows(8).position(|bytes| bytes == b"HLDINDX\n").unwrap();
+    let entry = content.windows(3).take(directory).rposition(|bytes| bytes == b"air").unwrap();
+    for at in [entry + 40, directory + 10] {
+        disk.flip_bit(closed, ByteCount::new(u64::try_from(at).unwrap()), 0);
+    }
+    // The two frames of the chain stand behind the header of the file.
+    let content = disk.content(newest).unwrap();
+    let frames = content.windows(4).enumerate().filter(|(_, bytes)| *bytes == b"HLDF");
+    for (at, _) in frames.take(2) {
+        disk.flip_bit(newest, ByteCount::new(u64::try_from(at + 80).unwrap()), 0);
+    }
+
+    let store = open(&disk, 3);
+
+    assert_eq!(store.report().damaged_files.len(), 2);
+    assert!(store.reader().end(&partition(0)) >= Offset::new(42), "42 offsets were given");
+}
+
 #[cfg(feature = "disk")]
 #[test]
 fn a_store_on_disk_is_the_same_after_cleaning_a_restart_and_the_loss_of_its_cache() {

@@ -404,6 +404,34 @@ fn hurt_at_rest(is_all: bool) -> (MemoryDisk, MemoryStore, Model) {
 }
 
 #[test]
+fn a_file_that_was_cut_short_anywhere_is_whole_again_once_what_it_lost_came_back() {
+    let (disk, _) = written();
+    let name = files(&disk, ".journal").remove(2);
+    let all = disk.content(&name).unwrap().len();
+    for length in (0..all).rev() {
+        let (disk, mut model) = written();
+        let mut store = reopened(&disk, 2, &elsewhere());
+        append(&mut store, &mut model, 1, 5);
+        store.mark_state().unwrap();
+        let state = values(&store).unwrap();
+        disk.cut(&name, byte_count(length));
+        let gone = lost(&store, &model);
+        if gone.is_empty() {
+            continue;
+        }
+
+        let refilled = refill(&mut store, &gone);
+
+        assert_eq!(results(&refilled), vec![Ok(()); gone.len()], "{length} of {all}");
+        assert_eq!(lost(&store, &model), []);
+        drop(store);
+        disk.crash(Survival::Everything);
+        let store = open(&disk, 4).unwrap();
+        assert_eq!((store.lost_state(), values(&store).unwrap()), (vec![], state), "{length}");
+    }
+}
+
+#[test]
 fn what_only_the_cache_has_of_a_damaged_file_is_set_anew_before_that_is_written_anew() {
     for is_all in [false, true] {
         let (disk, mut store, model) = hurt_at_rest(is_all);

@@ -64,6 +64,14 @@ impl Assembly {
         self.gaps
     }
 
+    /// Where the commit ends that the walk is in, by its header.
+    pub(super) fn open_until(&self) -> Option<u64> {
+        match &self.at {
+            At::Commit { header, .. } => Some(header.end()),
+            At::Between | At::Beside { .. } | At::Lost { .. } => None,
+        }
+    }
+
     /// Takes the next piece in; returns the commit that is over with it.
     ///
     /// # Errors

@@ -199,10 +199,14 @@ impl<F: MediumFile> Copy<F> {
 
     fn end(&mut self, losses: &Losses) -> Result<(), RefillRefused> {
         let mut left = Vec::new();
-        if self.there < self.closed_at {
-            let cut = Gap { from: self.there, until: self.closed_at };
-            self.fitting.on_gap(None);
-            left.extend(self.assembly.on_piece(Piece::Lost(cut))?);
+        // Of a file that was cut short first the rest of the commit that the cut is in.
+        let within = self.assembly.open_until().unwrap_or(self.there);
+        let within = within.max(self.there).min(self.closed_at);
+        for (from, until) in [(self.there, within), (within, self.closed_at)] {
+            if from < until {
+                self.fitting.on_gap(None);
+                left.extend(self.assembly.on_piece(Piece::Lost(Gap { from, until }))?);
+            }
         }
         left.extend(self.assembly.finish(self.last)?);
         for left in left {

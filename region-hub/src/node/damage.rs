@@ -112,8 +112,9 @@ impl Node {
         }
     }
 
-    /// The log met damage where [`Output::Read`] was to go on: what lies there is given up, the
-    /// read goes on behind it, and the peer is told what is missing.
+    /// The log met damage where [`Output::Read`] was to go on. Where it may come back the read
+    /// waits for that; else what lies there is given up, the read goes on behind it, and the peer
+    /// is told what is missing.
     pub fn on_damaged(
         &mut self,
         now: Now,
@@ -125,6 +126,9 @@ impl Node {
         let known = self.peer_links.get(&link_id);
         let began = known.and_then(|known| known.read_from(channel)).unwrap_or(lost.from);
         self.on_damaged_end(now, MissingOffsets { from: lost.from.min(began), ..lost.clone() });
+        if self.hold_read(now, (link_id, channel), (began, READ_BYTES), &lost) {
+            return;
+        }
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };
         known.on_damaged(channel);
         let (from, limit) = (until, READ_BYTES);

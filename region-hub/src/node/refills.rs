@@ -40,6 +40,8 @@ use crate::records::refills_topic;
 mod answering;
 /// What a lost range was where it was born, and who may have it.
 mod asking;
+/// What peers read of a log that lost some.
+mod holding;
 /// What was lost at the end of a copy.
 mod lost_ends;
 
@@ -47,6 +49,7 @@ mod lost_ends;
 mod resent;
 
 use answering::{Answering, Job};
+use holding::Holding;
 use resent::Resent;
 
 /// How long a part of an answer may take: a link that carries other things first is slow.
@@ -94,6 +97,7 @@ pub(super) struct Refills {
     answering: Answering,
     /// What agents are asked for.
     pub(super) resent: Resent,
+    holding: Holding,
 }
 
 /// What was tried for a range.
@@ -222,6 +226,7 @@ impl Node {
     pub(super) fn on_refills_down(&mut self, now: Now, link_id: LinkId) {
         self.refills.readers.remove(&link_id);
         self.refills.answering.forget(link_id);
+        self.refills.holding.forget(link_id);
         let asked = self.refills.search.as_ref().and_then(|search| search.asking.as_ref());
         let is_asked = asked.and_then(|asking| asking.hub.as_ref());
         if is_asked.is_some_and(|(_, hub)| *hub == link_id) {
@@ -236,7 +241,8 @@ impl Node {
 
     /// When [`Self::look_after_refills`] wants to be called.
     pub(super) fn refills_at(&self) -> Option<Monotonic> {
-        self.asked_of_hubs_at().into_iter().chain(self.resent_at()).min()
+        let held = self.refills.holding.wake_at();
+        self.asked_of_hubs_at().into_iter().chain(self.resent_at()).chain(held).min()
     }
 
     fn asked_of_hubs_at(&self) -> Option<Monotonic> {
@@ -252,6 +258,11 @@ impl Node {
     /// Goes on with what is lost, one range after the other.
     pub(super) fn look_after_refills(&mut self, now: Now) {
         self.look_after_resent(now);
+        self.look_after_asked(now);
+        self.release_reads(now);
+    }
+
+    fn look_after_asked(&mut self, now: Now) {
         if self.refills.readers.is_empty() || self.fullness.is_full() {
             return;
         }
@@ -561,6 +572,7 @@ impl Node {
             self.snapshots.want(0);
             self.refills.due_at = Some(now.monotonic);
         }
+        self.release_reads(now);
     }
 
     fn is_compacted(&self, partition: &TopicPartition) -> bool {

@@ -55,6 +55,7 @@ mod cuts;
 /// What damage takes from logs of inventory, and what comes back.
 mod lost;
 /// What damage takes from other topics, and what comes back.
+mod holding;
 mod refills;
 /// The same at the end of a copy.
 mod lost_ends;

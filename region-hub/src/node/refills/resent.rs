@@ -38,7 +38,7 @@ use crate::peer_link::{LinkId, Peer, PeerLink, Receiving};
 const ASKED_AFTER: Duration = Duration::from_secs(60);
 
 /// How long is waited for a hub that is not there. Agents keep an hour.
-const HUBS_AWAITED: Duration = Duration::from_secs(10 * 60);
+pub(super) const HUBS_AWAITED: Duration = Duration::from_secs(10 * 60);
 
 /// Bytes of a log that are read at once for the dots that it holds.
 const SURVEY_BYTES: ByteCount = ByteCount::mebibytes(1);

@@ -41,6 +41,14 @@ fn grow_old(regions: &mut Regions) {
     }
 }
 
+/// Lets the region find out that the other one has nothing of what it lost.
+fn ask(regions: &mut Regions) {
+    for _ in 0..4 {
+        regions.eu.advance(1_000);
+        regions.talk();
+    }
+}
+
 /// Records and missing ones that the other region has.
 fn there(regions: &Regions) -> (usize, u64) {
     let entries = regions.us.entries("eu.readings");
@@ -83,6 +91,7 @@ fn what_is_damaged_before_another_region_holds_it_is_never_acknowledged_by_a_hol
     damage(&regions.eu, "N-3.");
 
     regions.meet();
+    ask(&mut regions);
     let (first, held) = (regions.acked(), there(&regions));
     publish(&mut regions, 6..8);
     regions.talk();
@@ -90,6 +99,7 @@ fn what_is_damaged_before_another_region_holds_it_is_never_acknowledged_by_a_hol
     regions.cut();
     regions.eu.restart(&config("eu", "us"));
     regions.meet();
+    ask(&mut regions);
     regions.reconnect();
     let restarted = regions.acked();
 
@@ -103,6 +113,7 @@ fn what_is_damaged_before_another_region_holds_it_is_never_acknowledged_by_a_hol
     regions.eu.settle();
     regions.eu.restart(&config("eu", "us"));
     regions.meet();
+    ask(&mut regions);
     regions.reconnect();
     assert_eq!(regions.acked(), 8, "an operator has given up what is damaged");
 }
@@ -117,6 +128,7 @@ fn damage_to_what_another_region_holds_stops_nothing() {
     lose_the_other_disk(&mut regions);
 
     regions.meet();
+    ask(&mut regions);
     publish(&mut regions, 6..8);
     regions.talk();
 

@@ -1,0 +1,128 @@
+//! Reads for peers that met damage, and wait until it is known whether what was lost comes back.
+//!
+//! A peer that is sent a hole keeps it: what comes back here later does not come to its copy any
+//! more, which would lack for good what others have. So a channel waits before what is lost here,
+//! as long as what came for it is to be put back, and until each configured region was asked for
+//! it: ten minutes at most, as agents are asked no sooner. Other partitions go on.
+
+use std::collections::BTreeMap;
+
+use headland_event::{ByteCount, ChannelId, Monotonic, Now, Offset, RegionId, TopicPartition};
+use headland_storage::MissingOffsets;
+
+use super::super::{Node, Output};
+use super::resent::HUBS_AWAITED;
+use crate::peer_link::LinkId;
+
+/// Reads that wait.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    /// Of each channel its open read, which no other follows before it is answered.
+    reads: BTreeMap<(LinkId, ChannelId), HeldRead>,
+    /// Until when regions that were not asked are waited for, or were.
+    until: BTreeMap<TopicPartition, Monotonic>,
+    /// When the first of these is over.
+    wake_at: Option<Monotonic>,
+}
+
+#[derive(Debug)]
+struct HeldRead {
+    from: Offset,
+    limit: ByteCount,
+    lost: MissingOffsets,
+}
+
+impl Holding {
+    /// Forgets the reads of a connection that is over.
+    pub(super) fn forget(&mut self, link_id: LinkId) {
+        self.reads.retain(|(of, _), _| *of != link_id);
+    }
+
+    /// When [`Node::release_reads`] wants to be called.
+    pub(super) const fn wake_at(&self) -> Option<Monotonic> {
+        self.wake_at
+    }
+
+    /// Until when regions are waited for that were not asked for what a partition lost.
+    fn until(&mut self, now: Now, partition: &TopicPartition) -> Monotonic {
+        let begun = now.monotonic.after(HUBS_AWAITED);
+        let until = self.until.entry(partition.clone()).or_insert(begun);
+        // What is lost later is waited for again.
+        if until.after(HUBS_AWAITED) <= now.monotonic {
+            *until = begun;
+        }
+        *until
+    }
+}
+
+impl Node {
+    /// Has a read that met damage wait, when what was lost may come back; says whether it does.
+    pub(in crate::node) fn hold_read(
+        &mut self,
+        now: Now,
+        (link_id, channel): (LinkId, ChannelId),
+        (from, limit): (Offset, ByteCount),
+        lost: &MissingOffsets,
+    ) -> bool {
+        if !self.is_coming_back(now, lost) {
+            return false;
+        }
+        let peer = self.peer_links.get(&link_id).map(|known| known.identity.to_string());
+        let MissingOffsets { partition, from: lost_from, until } = lost;
+        let peer = peer.unwrap_or_default();
+        tracing::info!(peer, %partition, from = %lost_from, %until, "waits for lost records");
+        let read = HeldRead { from, limit, lost: lost.clone() };
+        self.refills.holding.reads.insert((link_id, channel), read);
+        self.wake_for_reads(now);
+        true
+    }
+
+    /// Reads on where nothing is waited for any more.
+    pub(super) fn release_reads(&mut self, now: Now) {
+        if self.refills.holding.reads.is_empty() {
+            return;
+        }
+        for (place, read) in std::mem::take(&mut self.refills.holding.reads) {
+            if self.is_coming_back(now, &read.lost) {
+                self.refills.holding.reads.insert(place, read);
+                continue;
+            }
+            let ((link_id, channel), HeldRead { from, limit, lost }) = (place, read);
+            let partition = lost.partition;
+            self.outputs.push_back(Output::Read { link_id, channel, partition, from, limit });
+        }
+        self.wake_for_reads(now);
+    }
+
+    fn wake_for_reads(&mut self, now: Now) {
+        let Holding { reads, until, wake_at } = &mut self.refills.holding;
+        let untils = reads.values().filter_map(|read| until.get(&read.lost.partition)).copied();
+        *wake_at = untils.filter(|until| now.monotonic < *until).min();
+    }
+
+    /// Whether some of a range is to be put back, or may be at a region that was not asked yet.
+    fn is_coming_back(&mut self, now: Now, lost: &MissingOffsets) -> bool {
+        let MissingOffsets { partition, from, until } = lost;
+        if !self.may_come_back(partition) {
+            return false;
+        }
+        let first = (partition.clone(), *from);
+        let mut came = self.refills.givers.range(first..).map(|((of, at), _)| (of, at));
+        if came.next().is_some_and(|(of, at)| of == partition && at < until) {
+            return true;
+        }
+        let is_of_it = |known: &&MissingOffsets| {
+            known.partition == *partition && known.from < *until && *from < known.until
+        };
+        let is_open = self.missing.offsets().filter(is_of_it).any(|known| self.is_open(known));
+        is_open && now.monotonic < self.refills.holding.until(now, partition)
+    }
+
+    /// Whether a configured region was not asked for a range that none gave all of.
+    fn is_open(&self, lost: &MissingOffsets) -> bool {
+        let mut regions = self.peers.iter().map(|peer| peer.identity.region());
+        let Some(tried) = self.refills.tried.get(lost) else { return regions.next().is_some() };
+        let has_said = |of: &RegionId| tried.not_at.contains(of) || tried.wrong_at.contains(of);
+        !tried.is_found && !regions.all(has_said)
+    }
+}

@@ -197,17 +197,19 @@ impl Assembly {
         (earlier, last): (Commit, Commit),
         next: CommitNumber,
     ) -> Result<Option<Left>, RefillRefused> {
-        // What a cold file left out says nothing about the numbers around a damaged header.
+        let is_nothing = |commit: &Commit| *commit == Commit::default();
+        let is_all_lost = is_nothing(&earlier) && is_nothing(&last);
+        // What a cold file left out says nothing about the numbers around a damaged header: of
+        // which commit a part is that is left, nobody knows.
         let missing = match self.kind {
-            FileKind::Journal => next.get().checked_sub(self.next.get()),
-            FileKind::Cold => None,
+            FileKind::Cold if !is_all_lost => None,
+            FileKind::Cold | FileKind::Journal => next.get().checked_sub(self.next.get()),
         };
         let from = std::mem::replace(&mut self.next, next);
-        let is_nothing = |commit: &Commit| *commit == Commit::default();
         let commit = match missing {
             None => return Err(RefillRefused::Evidence),
             // A seal, or a chain.
-            Some(0) if is_nothing(&earlier) && is_nothing(&last) => return Ok(None),
+            Some(0) if is_all_lost => return Ok(None),
             Some(0) => return Err(RefillRefused::Evidence),
             Some(1) => {
                 let Commit { mut entries, mut state } = earlier;

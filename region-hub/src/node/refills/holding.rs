@@ -108,14 +108,13 @@ impl Node {
         }
         let first = (partition.clone(), *from);
         let mut came = self.refills.givers.range(first..).map(|((of, at), _)| (of, at));
-        if came.next().is_some_and(|(of, at)| of == partition && at < until) {
-            return true;
-        }
+        let is_here = came.next().is_some_and(|(of, at)| of == partition && at < until);
         let is_of_it = |known: &&MissingOffsets| {
             known.partition == *partition && known.from < *until && *from < known.until
         };
-        let is_open = self.missing.offsets().filter(is_of_it).any(|known| self.is_open(known));
-        is_open && now.monotonic < self.refills.holding.until(now, partition)
+        let mut known = self.missing.offsets().filter(is_of_it);
+        let is_coming = is_here || known.any(|known| self.is_open(known));
+        is_coming && now.monotonic < self.refills.holding.until(now, partition)
     }
 
     /// Whether a configured region was not asked for a range that none gave all of.

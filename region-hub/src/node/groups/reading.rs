@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use headland_event::{GroupName, Offset, PartitionIndex, TopicName, TopicPartition};
+use headland_event::{GroupName, Incarnation, Offset, PartitionIndex, TopicName, TopicPartition};
 use headland_replication::groups::{Committed, Source};
 use headland_replication::{Checkpoint, ReadTo};
 
@@ -20,6 +20,36 @@ const UNION: &str = "@*";
 /// Nothing was read.
 fn nothing() -> ReadTo {
     ReadTo::Lives(BTreeMap::new())
+}
+
+/// A partition of a region as it is here: over one of the ways that it came, or its own log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct CopyHere {
+    at: TopicPartition,
+    is_local: bool,
+    /// How many lives of the region it has some of, and the last of these.
+    lives: usize,
+    last_life: Option<Incarnation>,
+    /// Where it ends in the numbers of that.
+    end: Offset,
+    /// Regions on the way.
+    hops: usize,
+}
+
+impl CopyHere {
+    /// Which of several copies has most lives of the region, and so the last one.
+    fn most_lives(&self) -> impl Ord + use<'_> {
+        (self.is_local, self.lives, self.end, Reverse(self.hops), &self.at)
+    }
+}
+
+/// Of copies of a partition the one that has come furthest in the last life, and of equal ones
+/// that over the fewest regions: one that only was to bring a former life may have some of the last
+/// one too, and get no more of it.
+fn furthest(copies: &[CopyHere]) -> Option<&CopyHere> {
+    let last_life = copies.iter().max_by_key(|copy| copy.most_lives())?.last_life;
+    let of_last = copies.iter().filter(|copy| copy.last_life == last_life);
+    of_last.max_by_key(|copy| (copy.is_local, copy.end, copy.lives, Reverse(copy.hops), &copy.at))
 }
 
 impl Node {
@@ -111,7 +141,7 @@ impl Node {
     /// of copies in that one.
     fn read_beside(&self, of: &Source, place: &TopicPartition) -> Vec<(TopicPartition, Offset)> {
         let is_own = of.region == *self.identity.region();
-        let copies = self.copies(of).map(|(.., at)| at).filter(|at| is_own || at == place);
+        let copies = self.copies(of).map(|copy| copy.at).filter(|at| is_own || at == place);
         let ends = copies.filter_map(|at| Some((at.clone(), *self.durable.get(&at)?)));
         ends.collect()
     }
@@ -183,31 +213,31 @@ impl Node {
         }
     }
 
-    /// Where a partition is read here: this hub's own, else of its copies the one that has most
-    /// lives of it and has come furthest, and of equal ones that over the fewest regions. So each
-    /// record counts once, whichever ways it came; a group goes on in another copy at the same
-    /// record. What it has not read of a life before the last one, in whatever copy, comes first.
+    /// Where a partition is read here: this hub's own, else of its copies the one that has come
+    /// furthest ([`furthest`]). So each record counts once, whichever ways it came; a group goes on
+    /// in another copy at the same record. What it has not read of a life before the last one, or
+    /// before what that copy has of the last one, comes first, in whatever copy it is.
     fn counted(&self, of: &Source, read: &ReadTo) -> Option<TopicPartition> {
         let copies: Vec<_> = self.copies(of).collect();
-        let (.., furthest) = copies.iter().max()?;
-        let is_behind = |at: &TopicPartition| {
-            let Some(last) = self.checkpoint(furthest).map(|known| known.last_life()) else {
+        let furthest = furthest(&copies)?;
+        let next = |copy: &CopyHere| {
+            let next = self.next_in(&copy.at, read).from;
+            Some((next, self.checkpoint(&copy.at)?.place_at(next)))
+        };
+        let first = next(furthest).map(|(_, place)| place);
+        let is_behind = |copy: &&CopyHere| {
+            let Some((last, (next, (life, offset)))) = furthest.last_life.zip(next(copy)) else {
                 return false;
             };
-            let next = self.next_in(at, read).from;
-            let end = self.durable.get(at).copied().unwrap_or_default();
-            let life = self.checkpoint(at).map(|known| known.place_at(next).0);
-            next < end && life.is_some_and(|life| life != last)
+            let end = self.durable.get(&copy.at).copied().unwrap_or_default();
+            next < end && (life != last || first.is_some_and(|first| (life, offset) < first))
         };
-        let behind = copies.iter().filter(|(.., at)| is_behind(at)).max();
-        Some(behind.map_or(furthest, |(.., at)| at).clone())
+        let behind = copies.iter().filter(is_behind).max_by_key(|copy| copy.most_lives());
+        Some(behind.unwrap_or(furthest).at.clone())
     }
 
-    /// Copies of a partition here that hold anything, and how they compare.
-    fn copies<'a>(
-        &'a self,
-        of: &'a Source,
-    ) -> impl Iterator<Item = (bool, usize, Offset, Reverse<usize>, TopicPartition)> + 'a {
+    /// Copies of a partition here that hold anything.
+    fn copies<'a>(&'a self, of: &'a Source) -> impl Iterator<Item = CopyHere> + 'a {
         let partition = of.partition;
         let copies = self.topics.iter().filter(move |known| source(known, partition) == *of);
         copies.filter_map(move |known| {
@@ -215,8 +245,10 @@ impl Node {
             let end = *self.durable.get(&at)?;
             let checkpoint = self.checkpoint(&at);
             let lives = checkpoint.as_deref().map_or(0, Checkpoint::lives);
+            let last_life = checkpoint.as_deref().map(Checkpoint::last_life);
             let end = checkpoint.map_or(end, |known| known.place_at(end).1);
-            Some((known.is_local(), lives, end, Reverse(known.path.len()), at))
+            let (is_local, hops) = (known.is_local(), known.path.len());
+            Some(CopyHere { at, is_local, lives, last_life, end, hops })
         })
     }
 
@@ -236,5 +268,38 @@ impl Node {
         here.filter_map(|known| {
             self.checkpoint(&TopicPartition::new(known.name.clone(), of.partition))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(topic: &str, lives: &[u64], end: u64, hops: usize) -> CopyHere {
+        let topic = TopicName::new(topic).unwrap();
+        CopyHere {
+            at: TopicPartition::new(topic, PartitionIndex::new(0)),
+            is_local: false,
+            lives: lives.len(),
+            last_life: lives.last().map(|nonce| Incarnation::new(1, *nonce)),
+            end: Offset::new(end),
+            hops,
+        }
+    }
+
+    fn chosen(copies: &[CopyHere]) -> &str {
+        furthest(copies).unwrap().at.topic.as_str()
+    }
+
+    #[test]
+    fn the_copy_that_has_come_furthest_in_the_last_life_is_read_however_many_others_have() {
+        let direct = copy("us.air", &[2], 1_670, 1);
+        let once = copy("ap.us.air", &[1, 2], 588, 2);
+        let former = copy("af.us.air", &[1], 9_000, 2);
+
+        assert_eq!(chosen(&[direct.clone(), once.clone(), former.clone()]), "us.air");
+        assert_eq!(chosen(&[once.clone(), former]), "ap.us.air");
+        assert_eq!(chosen(&[copy("us.air", &[2], 588, 1), once]), "ap.us.air");
+        assert_eq!(chosen(&[copy("ap.us.air", &[2], 1_670, 2), direct]), "us.air");
     }
 }

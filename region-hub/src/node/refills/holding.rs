@@ -3,11 +3,14 @@
 //! A peer that is sent a hole keeps it: what comes back here later does not come to its copy any
 //! more, which would lack for good what others have. So a channel waits before what is lost here,
 //! as long as what came for it is to be put back, and until each configured region was asked for
-//! it: ten minutes at most, as agents are asked no sooner. Other partitions go on.
+//! it: ten minutes at most, as agents are asked no sooner. Other partitions go on, and alerts and
+//! what hubs tell each other wait for nothing: who reads them is served by what comes now.
 
 use std::collections::BTreeMap;
 
-use headland_event::{ByteCount, ChannelId, Monotonic, Now, Offset, RegionId, TopicPartition};
+use headland_event::{
+    ByteCount, ChannelId, Lane, Monotonic, Now, Offset, RegionId, TopicPartition,
+};
 use headland_storage::MissingOffsets;
 
 use super::super::{Node, Output};
@@ -103,7 +106,11 @@ impl Node {
     /// Whether some of a range is to be put back, or may be at a region that was not asked yet.
     fn is_coming_back(&mut self, now: Now, lost: &MissingOffsets) -> bool {
         let MissingOffsets { partition, from, until } = lost;
-        if !self.may_come_back(partition) {
+        let is_urgent = self
+            .topics
+            .get(&partition.topic)
+            .is_none_or(|topic| topic.lane == Lane::Alerts || topic.is_internal());
+        if is_urgent || !self.may_come_back(partition) {
             return false;
         }
         let first = (partition.clone(), *from);

@@ -200,6 +200,17 @@ impl Link {
         self.sender.on_head(channel, head);
     }
 
+    /// Answers the open read of a channel by nothing for now, since what it met may still come:
+    /// the channel stands still until [`Self::go_on`], and takes no room from others.
+    pub fn put_off(&mut self, channel: ChannelId) {
+        self.sender.put_off(channel);
+    }
+
+    /// Has a channel of which a read was put off read again.
+    pub fn go_on(&mut self, channel: ChannelId) {
+        self.sender.go_on(channel);
+    }
+
     /// Everything before `next` of a subscribed channel is durable here; acknowledged at the next
     /// chance, several steps at once.
     ///

@@ -126,7 +126,7 @@ impl Node {
         let known = self.peer_links.get(&link_id);
         let began = known.and_then(|known| known.read_from(channel)).unwrap_or(lost.from);
         self.on_damaged_end(now, MissingOffsets { from: lost.from.min(began), ..lost.clone() });
-        if self.hold_read(now, (link_id, channel), (began, READ_BYTES), &lost) {
+        if self.hold_read(now, (link_id, channel), &lost) {
             return;
         }
         let Some(known) = self.peer_links.get_mut(&link_id) else { return };

@@ -35,6 +35,8 @@ enum Reading {
     Stale,
     /// None: the log had nothing more, until it grows.
     CaughtUp,
+    /// None: what follows may come back to the log, until the caller says that it goes on.
+    PutOff,
 }
 
 #[derive(Debug, Clone)]
@@ -148,7 +150,7 @@ impl Outbound {
         self.sent = next;
         self.staged_to = next;
         self.reading = match self.reading {
-            Reading::Idle | Reading::CaughtUp => Reading::Idle,
+            Reading::Idle | Reading::CaughtUp | Reading::PutOff => Reading::Idle,
             Reading::Asked | Reading::AskedBeforeGrowth | Reading::Stale => Reading::Stale,
         };
         self.check_order();
@@ -216,6 +218,7 @@ impl Outbound {
             Reading::Idle | Reading::CaughtUp => Reading::Idle,
             Reading::Asked | Reading::AskedBeforeGrowth => Reading::AskedBeforeGrowth,
             Reading::Stale => Reading::Stale,
+            Reading::PutOff => Reading::PutOff,
         };
     }
 
@@ -237,7 +240,27 @@ impl Outbound {
     pub(super) const fn has_read_open(&self) -> bool {
         match self.reading {
             Reading::Asked | Reading::AskedBeforeGrowth | Reading::Stale => true,
-            Reading::Idle | Reading::CaughtUp => false,
+            Reading::Idle | Reading::CaughtUp | Reading::PutOff => false,
+        }
+    }
+
+    /// The open read is not answered for now.
+    pub(super) const fn put_off(&mut self) {
+        self.reading = match self.reading {
+            // The peer has taken another position since.
+            Reading::Stale => Reading::Idle,
+            Reading::Asked
+            | Reading::AskedBeforeGrowth
+            | Reading::Idle
+            | Reading::CaughtUp
+            | Reading::PutOff => Reading::PutOff,
+        };
+    }
+
+    /// What was put off is read again.
+    pub(super) fn go_on(&mut self) {
+        if self.reading == Reading::PutOff {
+            self.reading = Reading::Idle;
         }
     }
 

@@ -187,6 +187,29 @@ impl Sender {
         })
     }
 
+    /// The open read of a channel is not answered for now: its lane has the room for others.
+    pub(super) fn put_off(&mut self, channel: ChannelId) {
+        let read_bytes = self.read_bytes.get();
+        let Some(outbound) = self.channel(channel).filter(|outbound| outbound.has_read_open())
+        else {
+            return;
+        };
+        let lane = outbound.offer.lane;
+        outbound.put_off();
+        let queue = self.lanes.get_mut(lane);
+        debug_assert!(queue.staged >= read_bytes, "every open read has reserved its bytes");
+        queue.staged = queue.staged.saturating_sub(read_bytes);
+        self.refresh(channel);
+    }
+
+    /// A channel of which a read was put off goes on.
+    pub(super) fn go_on(&mut self, channel: ChannelId) {
+        if let Some(outbound) = self.channel(channel) {
+            outbound.go_on();
+            self.refresh(channel);
+        }
+    }
+
     /// The next read to ask for, alerts first; each lane has room for its own.
     pub(super) fn next_read(&mut self) -> Option<ReadRequest> {
         let limit = self.read_bytes;

@@ -500,8 +500,8 @@ fn an_offer_the_caller_refuses_does_not_flow() {
     assert!(pair.agent.reads.is_empty());
 }
 
-#[test]
-fn a_channel_refused_while_it_is_read_gives_its_room_to_others() {
+/// An agent with three channels of a lane, of which two are read, and which these are.
+fn three_channels() -> (Host, Vec<u32>) {
     let mut host = Host::new(Link::new(config(agent(), hub("eu")), 1, start()));
     feed(&mut host, &Frame::Hello(config(hub("eu"), agent()).hello));
     for (raw, name) in [(0, "a"), (1, "b"), (2, "c")] {
@@ -510,7 +510,55 @@ fn a_channel_refused_while_it_is_read_gives_its_room_to_others() {
         let (epoch, next) = (ChannelEpoch::new(1), Offset::new(0));
         feed(&mut host, &Frame::Position(Position { channel, epoch, next }));
     }
-    let asked: Vec<u32> = host.reads.drain(..).map(|(channel, ..)| channel.get()).collect();
+    let asked = host.reads.drain(..).map(|(channel, ..)| channel.get()).collect();
+    (host, asked)
+}
+
+#[test]
+fn a_read_that_is_put_off_gives_its_room_to_others_and_is_made_again_when_told() {
+    let (mut host, asked) = three_channels();
+    assert_eq!(asked, [0, 1], "two reads of a lane at a time");
+
+    host.link.put_off(FIRST);
+    host.link.put_off(ChannelId::new(1));
+    host.drain();
+    host.append(0, 10);
+    host.drain();
+    let others: Vec<u32> = host.reads.iter().map(|(channel, ..)| channel.get()).collect();
+    host.answer_read();
+    host.link.go_on(FIRST);
+    host.link.go_on(FIRST);
+    host.drain();
+
+    assert_eq!(others, [2]);
+    assert_eq!(host.reads, [(FIRST, Offset::new(0), ByteCount::new(1_024))]);
+    host.answer_read();
+    let sent = host.outgoing().into_iter().filter(|frame| matches!(frame, Frame::Data(_)));
+    assert!(sent.count() > 3, "what was put off is sent");
+}
+
+#[test]
+fn what_was_put_off_is_read_at_once_where_the_peer_takes_another_position() {
+    for is_read_open in [true, false] {
+        let mut host = flowing_agent(Log::new("t", Lane::State, 2, 10), 0);
+        host.reads.clear();
+        if !is_read_open {
+            host.link.put_off(FIRST);
+        }
+
+        feed(&mut host, &position(2, 0));
+        if is_read_open {
+            host.link.put_off(FIRST);
+        }
+        host.drain();
+
+        assert_eq!(host.reads, [(FIRST, Offset::new(0), ByteCount::new(1_024))]);
+    }
+}
+
+#[test]
+fn a_channel_refused_while_it_is_read_gives_its_room_to_others() {
+    let (mut host, asked) = three_channels();
     assert_eq!(asked, [0, 1], "two reads of a lane at a time");
 
     for raw in [0, 1] {

@@ -8,31 +8,22 @@
 
 use std::collections::BTreeMap;
 
-use headland_event::{
-    ByteCount, ChannelId, Lane, Monotonic, Now, Offset, RegionId, TopicPartition,
-};
+use headland_event::{ChannelId, Lane, Monotonic, Now, RegionId, TopicPartition};
 use headland_storage::MissingOffsets;
 
-use super::super::{Node, Output};
+use super::super::Node;
 use super::resent::HUBS_AWAITED;
 use crate::peer_link::LinkId;
 
 /// Reads that wait.
 #[derive(Debug, Default)]
 pub(super) struct Holding {
-    /// Of each channel its open read, which no other follows before it is answered.
-    reads: BTreeMap<(LinkId, ChannelId), HeldRead>,
+    /// Of each channel what its read met.
+    reads: BTreeMap<(LinkId, ChannelId), MissingOffsets>,
     /// Until when regions that were not asked are waited for, or were.
     until: BTreeMap<TopicPartition, Monotonic>,
     /// When the first of these is over.
     wake_at: Option<Monotonic>,
-}
-
-#[derive(Debug)]
-struct HeldRead {
-    from: Offset,
-    limit: ByteCount,
-    lost: MissingOffsets,
 }
 
 impl Holding {
@@ -64,19 +55,18 @@ impl Node {
         &mut self,
         now: Now,
         (link_id, channel): (LinkId, ChannelId),
-        (from, limit): (Offset, ByteCount),
         lost: &MissingOffsets,
     ) -> bool {
         if !self.is_coming_back(now, lost) {
             return false;
         }
-        let peer = self.peer_links.get(&link_id).map(|known| known.identity.to_string());
-        let MissingOffsets { partition, from: lost_from, until } = lost;
-        let peer = peer.unwrap_or_default();
-        tracing::info!(peer, %partition, from = %lost_from, %until, "waits for lost records");
-        let read = HeldRead { from, limit, lost: lost.clone() };
-        self.refills.holding.reads.insert((link_id, channel), read);
+        let Some(known) = self.peer_links.get_mut(&link_id) else { return false };
+        let MissingOffsets { partition, from, until } = lost;
+        tracing::info!(peer = %known.identity, %partition, %from, %until, "waits for lost records");
+        known.link.put_off(channel);
+        self.refills.holding.reads.insert((link_id, channel), lost.clone());
         self.wake_for_reads(now);
+        self.drain(now, link_id);
         true
     }
 
@@ -85,21 +75,23 @@ impl Node {
         if self.refills.holding.reads.is_empty() {
             return;
         }
-        for (place, read) in std::mem::take(&mut self.refills.holding.reads) {
-            if self.is_coming_back(now, &read.lost) {
-                self.refills.holding.reads.insert(place, read);
+        for (place, lost) in std::mem::take(&mut self.refills.holding.reads) {
+            if self.is_coming_back(now, &lost) {
+                self.refills.holding.reads.insert(place, lost);
                 continue;
             }
-            let ((link_id, channel), HeldRead { from, limit, lost }) = (place, read);
-            let partition = lost.partition;
-            self.outputs.push_back(Output::Read { link_id, channel, partition, from, limit });
+            let (link_id, channel) = place;
+            if let Some(known) = self.peer_links.get_mut(&link_id) {
+                known.link.go_on(channel);
+                self.drain(now, link_id);
+            }
         }
         self.wake_for_reads(now);
     }
 
     fn wake_for_reads(&mut self, now: Now) {
         let Holding { reads, until, wake_at } = &mut self.refills.holding;
-        let untils = reads.values().filter_map(|read| until.get(&read.lost.partition)).copied();
+        let untils = reads.values().filter_map(|lost| until.get(&lost.partition)).copied();
         *wake_at = untils.filter(|until| now.monotonic < *until).min();
     }
 
